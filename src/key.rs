@@ -1,0 +1,212 @@
+//! The name of what is stored: an injective encoding of everything that identifies a resource.
+
+use std::{fmt, sync::Arc};
+
+use smallvec::SmallVec;
+
+/// Version of the encoding; a change of it makes all older keys unreachable.
+const SCHEMA: u8 = b'1';
+
+/// The name under which responses for a URL are stored.
+///
+/// A key is a canonical text: namespace, scheme, host, path and query of the target URI, followed
+/// by the parts the application added. Every part is written with its length before it, and an
+/// absent query differs from an empty one, so two different requests cannot write the same text.
+/// Stores compare the whole text, so a hash collision cannot mix up two pages either.
+///
+/// The text holds the URL as the client sent it; [`Debug`](fmt::Debug) therefore prints only its
+/// length.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    text: SmallVec<[u8; 192]>,
+    url_len: usize,
+}
+
+impl Key {
+    /// The key of a URL without application parts.
+    ///
+    /// `host` is lower-cased, and the scheme's default port is dropped (RFC 9110 section 4.2.3).
+    #[must_use]
+    pub fn new(namespace: &str, scheme: &str, host: &str, path: &str, query: Option<&str>) -> Self {
+        let mut text = SmallVec::new();
+        text.push(SCHEMA);
+        part(&mut text, namespace.as_bytes());
+        part(&mut text, scheme.as_bytes());
+        host_part(&mut text, scheme, host);
+        part(&mut text, path.as_bytes());
+        match query {
+            Some(query) => part(&mut text, query.as_bytes()),
+            None => absent(&mut text),
+        }
+        let url_len = text.len();
+        Self { text, url_len }
+    }
+
+    /// Adds an application part: a name and what the request says for it. `None` (the request
+    /// has no such field) differs from an empty value.
+    pub fn push_part(&mut self, name: &str, value: Option<&[u8]>) {
+        part(&mut self.text, name.as_bytes());
+        match value {
+            Some(value) => part(&mut self.text, value),
+            None => absent(&mut self.text),
+        }
+    }
+
+    /// The whole canonical text.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// The text without application parts: the same for all keys of one URL.
+    #[must_use]
+    pub fn url(&self) -> &[u8] {
+        self.text.get(..self.url_len).unwrap_or(&self.text)
+    }
+
+    /// Whether the application added parts, so that one URL has several keys.
+    #[must_use]
+    pub fn has_parts(&self) -> bool {
+        self.url_len < self.text.len()
+    }
+
+    /// An owned, shared copy of the text.
+    #[must_use]
+    pub fn to_shared(&self) -> Arc<[u8]> {
+        Arc::from(self.as_bytes())
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Key({} bytes)", self.text.len())
+    }
+}
+
+/// Whoever can tell under which keys a URL may be stored: each cache over a store, for purging.
+pub trait NamesUrls: Send + Sync {
+    /// The keys under which this cache may have stored the responses of a URL.
+    fn keys_of(&self, target: &Target) -> Vec<Key>;
+}
+
+/// A URL taken apart, as a key needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// `http` or `https`; keys of both are meant where a proxy in front may have changed it.
+    pub schemes: Vec<String>,
+    /// Host and port as in the `Host` field.
+    pub host: String,
+    /// Path, undecoded.
+    pub path: String,
+    /// Query without the question mark, undecoded.
+    pub query: Option<String>,
+}
+
+/// `4:path,`: the length makes the encoding injective whatever the bytes are.
+fn part(text: &mut SmallVec<[u8; 192]>, value: &[u8]) {
+    length(text, value.len());
+    text.extend_from_slice(value);
+    text.push(b',');
+}
+
+/// No length starts with a dash.
+fn absent(text: &mut SmallVec<[u8; 192]>) {
+    text.extend_from_slice(b"-,");
+}
+
+fn length(text: &mut SmallVec<[u8; 192]>, len: usize) {
+    let mut digits = [0_u8; 20];
+    let mut rest = len;
+    let mut used = 0;
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + u8::try_from(rest % 10).unwrap_or(0);
+        rest /= 10;
+        used += 1;
+        if rest == 0 {
+            break;
+        }
+    }
+    text.extend_from_slice(digits.get(20 - used..).unwrap_or_default());
+    text.push(b':');
+}
+
+fn host_part(text: &mut SmallVec<[u8; 192]>, scheme: &str, host: &str) {
+    let default_port = if scheme == "https" { ":443" } else { ":80" };
+    let host = host.strip_suffix(default_port).unwrap_or(host).as_bytes();
+    length(text, host.len());
+    text.extend(host.iter().map(u8::to_ascii_lowercase));
+    text.push(b',');
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Parts = Vec<(String, Option<Vec<u8>>)>;
+    type Name = (String, String, String, Option<String>, Parts);
+
+    fn key((namespace, host, path, query, parts): &Name) -> Key {
+        let mut key = Key::new(namespace, "http", host, path, query.as_deref());
+        for (name, value) in parts {
+            key.push_part(name, value.as_deref());
+        }
+        key
+    }
+
+    /// Short strings over the encoding's own characters: the likeliest to collide.
+    fn text() -> impl Strategy<Value = String> {
+        "[0-3:,a-]{0,6}"
+    }
+
+    fn name() -> impl Strategy<Value = Name> {
+        let value = proptest::option::of(text().prop_map(String::into_bytes));
+        let parts = proptest::collection::vec((text(), value), 0..3);
+        (text(), text(), text(), proptest::option::of(text()), parts)
+    }
+
+    proptest! {
+        #[test]
+        fn two_keys_are_equal_only_if_every_part_is((a, b) in (name(), name())) {
+            prop_assert_eq!(key(&a) == key(&b), a == b);
+        }
+
+        #[test]
+        fn the_url_is_the_key_without_its_parts(a in name()) {
+            let mut bare = a.clone();
+            bare.4.clear();
+            let (with, without) = (key(&a), key(&bare));
+            prop_assert_eq!(with.url(), without.as_bytes());
+            prop_assert_eq!(with.has_parts(), !a.4.is_empty());
+        }
+    }
+
+    #[test]
+    fn host_case_and_default_port_do_not_count() {
+        let key = |scheme, host| Key::new("", scheme, host, "/", None);
+        for (case, scheme, one, other, same) in [
+            ("case", "http", "EXAMPLE.com", "example.com", true),
+            ("default port of http", "http", "example.com:80", "example.com", true),
+            ("default port of https", "https", "example.com:443", "example.com", true),
+            ("port of the other scheme", "http", "example.com:443", "example.com", false),
+            ("another port", "http", "example.com:8080", "example.com", false),
+            ("another host", "http", "a", "b", false),
+        ] {
+            assert_eq!(key(scheme, one) == key(scheme, other), same, "{case}");
+        }
+        assert_ne!(key("http", "a"), key("https", "a"));
+    }
+
+    #[test]
+    fn an_absent_query_differs_from_an_empty_one() {
+        let key = |query| Key::new("", "http", "h", "/", query);
+        assert_ne!(key(None), key(Some("")));
+    }
+
+    #[test]
+    fn debug_does_not_show_the_url() {
+        let key = Key::new("", "http", "h", "/secret", Some("token=1"));
+        assert!(!format!("{key:?}").contains("secret"));
+    }
+}

@@ -1,0 +1,7 @@
+//! HTTP response caching for actix-web 4.
+
+mod clock;
+mod key;
+mod stamp;
+mod tag;
+mod time;
