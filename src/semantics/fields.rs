@@ -1,0 +1,210 @@
+//! The shapes that field values have in common: lists, numbers, dates, entity tags.
+
+use std::time::{Duration, SystemTime};
+
+use actix_web::http::header::{HeaderMap, HeaderName};
+
+/// The largest delta-seconds that is told apart from others (section 1.2.2).
+const MAX_DELTA: u64 = 1 << 31;
+
+/// The lines of a field, as bytes.
+pub(crate) fn lines<'a>(
+    fields: &'a HeaderMap,
+    name: &HeaderName,
+) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    fields.get_all(name).map(|value| value.as_bytes())
+}
+
+/// The members of a list-based field (RFC 9110 section 5.6.1): commas inside quoted strings do
+/// not separate, white space around members is dropped, and so are empty members.
+pub(crate) fn list(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    split(line, b',').filter(|member| !member.is_empty())
+}
+
+/// Splits at `separator` outside quoted strings, and trims each piece.
+pub(crate) fn split(line: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(line);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let end = end_of_member(text, separator);
+        let (member, tail) = text.split_at_checked(end).unwrap_or((text, &[]));
+        rest = tail.split_first().map(|(_, tail)| tail);
+        Some(trim(member))
+    })
+}
+
+/// Where the first separator outside a quoted string stands. A string that never closes reaches
+/// to the end.
+fn end_of_member(text: &[u8], separator: u8) -> usize {
+    let mut quoted = false;
+    let mut escaped = false;
+    for (at, &byte) in text.iter().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            _ if byte == separator && !quoted => return at,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+/// Without optional white space (RFC 9110 section 5.6.3) at both ends.
+pub(crate) fn trim(text: &[u8]) -> &[u8] {
+    let is_ows = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let start = text.iter().position(|byte| !is_ows(byte)).unwrap_or(text.len());
+    let end = text.iter().rposition(|byte| !is_ows(byte)).map_or(start, |last| last + 1);
+    text.get(start..end).unwrap_or_default()
+}
+
+/// Delta-seconds (section 1.2.2): digits only; what is too large to represent counts as 2^31.
+pub(crate) fn delta_seconds(text: &[u8]) -> Option<Duration> {
+    if text.is_empty() {
+        return None;
+    }
+    let mut seconds: u64 = 0;
+    for &byte in text {
+        if !byte.is_ascii_digit() {
+            return None;
+        }
+        seconds = (seconds * 10 + u64::from(byte - b'0')).min(MAX_DELTA);
+    }
+    Some(Duration::from_secs(seconds))
+}
+
+/// A date in any of the three formats of RFC 9110 section 5.6.7.
+pub(crate) fn http_date(text: &[u8]) -> Option<SystemTime> {
+    httpdate::parse_http_date(std::str::from_utf8(trim(text)).ok()?).ok()
+}
+
+/// A field that may hold one date; several lines or an unreadable one are no date.
+pub(crate) fn date_field(fields: &HeaderMap, name: &HeaderName) -> Option<SystemTime> {
+    let mut lines = lines(fields, name);
+    let first = lines.next()?;
+    if lines.next().is_some() {
+        return None;
+    }
+    http_date(first)
+}
+
+/// An entity tag (RFC 9110 section 8.8.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct EntityTag<'a> {
+    weak: bool,
+    opaque: &'a [u8],
+}
+
+impl<'a> EntityTag<'a> {
+    /// Reads `"x"` or `W/"x"`; quotes inside, control characters and spaces are not allowed.
+    pub(crate) fn parse(text: &'a [u8]) -> Option<Self> {
+        let text = trim(text);
+        let (weak, quoted) = text.strip_prefix(b"W/").map_or((false, text), |rest| (true, rest));
+        let opaque = quoted.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+        let allowed = |byte: &u8| matches!(byte, 0x21 | 0x23..=0x7e | 0x80..);
+        opaque.iter().all(allowed).then_some(Self { weak, opaque })
+    }
+
+    /// Weak comparison (RFC 9110 section 8.8.3.2): strength does not count.
+    pub(crate) fn weak_eq(self, other: Self) -> bool {
+        self.opaque == other.opaque
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn lists_respect_quotes_and_drop_empty_members() {
+        for (line, want) in [
+            ("", vec![]),
+            (" , ,", vec![]),
+            ("a", vec!["a"]),
+            (" a ,\tb,, c\t", vec!["a", "b", "c"]),
+            (r#"a="x,y", b"#, vec![r#"a="x,y""#, "b"]),
+            (r#"a="x\",y", b"#, vec![r#"a="x\",y""#, "b"]),
+            (r#"a="never closed, b"#, vec![r#"a="never closed, b"#]),
+            (r"a\,b", vec![r"a\", "b"]),
+        ] {
+            let got: Vec<_> = list(line.as_bytes()).map(String::from_utf8_lossy).collect();
+            assert_eq!(got, want, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn delta_seconds_are_digits_and_saturate() {
+        for (text, want) in [
+            ("0", Some(0)),
+            ("5", Some(5)),
+            ("0005", Some(5)),
+            ("2147483647", Some(2_147_483_647)),
+            ("2147483649", Some(MAX_DELTA)),
+            ("99999999999999999999999999999999", Some(MAX_DELTA)),
+            ("", None),
+            ("-1", None),
+            ("1.5", None),
+            (" 5", None),
+            ("0x5", None),
+            ("\"5\"", None),
+            ("abc", None),
+        ] {
+            let got = delta_seconds(text.as_bytes()).map(|delta| delta.as_secs());
+            assert_eq!(got, want, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn dates_are_read_in_all_three_formats() {
+        let want = Some(UNIX_EPOCH + Duration::from_secs(784_111_777));
+        for (case, text, want) in [
+            ("IMF-fixdate", "Sun, 06 Nov 1994 08:49:37 GMT", want),
+            ("RFC 850", "Sunday, 06-Nov-94 08:49:37 GMT", want),
+            ("asctime", "Sun Nov  6 08:49:37 1994", want),
+            ("surrounded by white space", " Sun, 06 Nov 1994 08:49:37 GMT ", want),
+            ("a number", "0", None),
+            ("another zone", "Sun, 06 Nov 1994 08:49:37 CET", None),
+            ("nothing", "", None),
+            ("before 1970", "Sun, 06 Nov 1904 08:49:37 GMT", None),
+        ] {
+            assert_eq!(http_date(text.as_bytes()), want, "{case}");
+        }
+        assert_eq!(http_date(&[0xff, 0xfe]), None);
+    }
+
+    #[test]
+    fn entity_tags_are_quoted_and_compared_weakly() {
+        for (text, valid) in [
+            (r#""a""#, true),
+            (r#"W/"a""#, true),
+            (r#""""#, true),
+            (r#" "a" "#, true),
+            (r#"w/"a""#, false),
+            ("a", false),
+            (r#""a"#, false),
+            (r#""a b""#, false),
+            (r#""a"b""#, false),
+            ("\"", false),
+        ] {
+            assert_eq!(EntityTag::parse(text.as_bytes()).is_some(), valid, "{text:?}");
+        }
+        let tag = |text: &'static str| EntityTag::parse(text.as_bytes()).unwrap();
+        assert!(tag(r#"W/"a""#).weak_eq(tag(r#""a""#)));
+        assert!(!tag(r#""b""#).weak_eq(tag(r#""a""#)));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_parsers_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            for member in list(&bytes) {
+                prop_assert!(!member.is_empty());
+                prop_assert_eq!(member, trim(member));
+            }
+            let _ = (delta_seconds(&bytes), http_date(&bytes), EntityTag::parse(&bytes));
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! What HTTP says: pure functions of requests, responses and a point in time.
+//!
+//! Nothing here waits, reads a clock or knows a store. Section numbers without a name are those
+//! of RFC 9111.
+
+pub(crate) mod cache_control;
+pub(crate) mod cookies;
+pub(crate) mod fields;
+pub(crate) mod freshness;
+pub(crate) mod reuse;
+pub(crate) mod storing;
+pub(crate) mod validation;
+pub(crate) mod vary;
