@@ -7,6 +7,7 @@ pub(crate) mod cache_control;
 pub(crate) mod cookies;
 pub(crate) mod fields;
 pub(crate) mod freshness;
+pub(crate) mod requester;
 pub(crate) mod reuse;
 pub(crate) mod storing;
 pub(crate) mod validation;

@@ -1,0 +1,118 @@
+//! Freshness and age (section 4.2).
+
+use std::time::Duration;
+
+use actix_web::http::header::{AGE, DATE, EXPIRES, HeaderMap};
+
+use super::{
+    cache_control::ResponseDirectives,
+    fields::{date_field, delta_seconds, lines, list},
+};
+use crate::time::Now;
+
+/// The freshness lifetime a response states itself (section 4.2.1): `s-maxage`, else `max-age`,
+/// else `Expires` minus `Date`. Nothing if it states none.
+pub(crate) fn explicit(
+    directives: &ResponseDirectives,
+    response: &HeaderMap,
+    responded: Now,
+) -> Option<Duration> {
+    directives.s_maxage.or(directives.max_age).or_else(|| {
+        let mut expires = lines(response, &EXPIRES);
+        expires.next()?;
+        // Section 5.3: what is no date, "0" above all, lies in the past. Of several lines none
+        // can be told to be the right one.
+        let Some(expires) = date_field(response, &EXPIRES) else { return Some(Duration::ZERO) };
+        let date = date_field(response, &DATE).unwrap_or_else(|| responded.system_time());
+        Some(expires.duration_since(date).unwrap_or(Duration::ZERO))
+    })
+}
+
+/// How old a response was when it arrived (section 4.2.3, `corrected_initial_age`).
+///
+/// One without `Date` and `Age` was made here: it is dated when its head is known, and no delay
+/// counts. One that carries either came from elsewhere, and the whole exchange may have been
+/// spent on its way.
+pub(crate) fn initial_age(response: &HeaderMap, requested: Now, responded: Now) -> Duration {
+    let date = date_field(response, &DATE);
+    let age = age_value(response);
+    if date.is_none() && age.is_none() {
+        return Duration::ZERO;
+    }
+    let apparent = date
+        .and_then(|date| responded.system_time().duration_since(date).ok())
+        // Dates have whole seconds: up to one of them is no age.
+        .map_or(Duration::ZERO, |age| Duration::from_secs(age.as_secs()));
+    let corrected = age.unwrap_or_default().saturating_add(responded.since(requested));
+    apparent.max(corrected)
+}
+
+/// Section 5.1: of several members the first counts; what is no number is ignored.
+fn age_value(response: &HeaderMap) -> Option<Duration> {
+    lines(response, &AGE).flat_map(list).next().and_then(delta_seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
+    use httpdate::fmt_http_date;
+
+    use super::*;
+    use crate::stored::tests::at;
+
+    fn response(fields: &[(HeaderName, String)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in fields {
+            map.append(name.clone(), HeaderValue::from_str(value).unwrap());
+        }
+        map
+    }
+
+    fn date(second: u64) -> String {
+        fmt_http_date(at(second).system_time())
+    }
+
+    #[test]
+    fn explicit_freshness_is_s_maxage_then_max_age_then_expires() {
+        let cc = |text: &str| (CACHE_CONTROL, text.to_owned());
+        for (case, fields, want) in [
+            ("nothing", vec![], None),
+            ("max-age", vec![cc("max-age=5")], Some(5)),
+            ("s-maxage before max-age", vec![cc("max-age=5, s-maxage=9")], Some(9)),
+            ("s-maxage=0 before max-age", vec![cc("max-age=5, s-maxage=0")], Some(0)),
+            ("max-age before Expires", vec![cc("max-age=5"), (EXPIRES, date(99))], Some(5)),
+            ("unreadable max-age before Expires", vec![cc("max-age=x"), (EXPIRES, date(99))], Some(0)),
+            ("Expires minus Date", vec![(EXPIRES, date(99)), (DATE, date(90))], Some(9)),
+            ("Expires minus now", vec![(EXPIRES, date(130))], Some(30)),
+            ("Expires in the past", vec![(EXPIRES, date(50)), (DATE, date(90))], Some(0)),
+            ("Expires: 0", vec![(EXPIRES, "0".to_owned())], Some(0)),
+            ("Expires unreadable", vec![(EXPIRES, "soon".to_owned())], Some(0)),
+            ("two Expires", vec![(EXPIRES, date(130)), (EXPIRES, date(140))], Some(0)),
+            ("Date unreadable", vec![(EXPIRES, date(130)), (DATE, "x".to_owned())], Some(30)),
+        ] {
+            let fields = response(&fields);
+            let got = explicit(&ResponseDirectives::of(&fields), &fields, at(100));
+            assert_eq!(got.map(|lifetime| lifetime.as_secs()), want, "{case}");
+        }
+    }
+
+    #[test]
+    fn initial_age_is_the_longer_of_apparent_and_corrected_age() {
+        let age = |text: &str| (AGE, text.to_owned());
+        for (case, fields, want) in [
+            ("made here", vec![], 0),
+            ("dated now", vec![(DATE, date(100))], 10),
+            ("dated long ago", vec![(DATE, date(40))], 60),
+            ("dated in the future", vec![(DATE, date(400))], 10),
+            ("an Age", vec![age("30")], 40),
+            ("Age and older Date", vec![age("30"), (DATE, date(20))], 80),
+            ("Age and younger Date", vec![age("30"), (DATE, date(95))], 40),
+            ("Age unreadable", vec![age("x")], 0),
+            ("several Ages", vec![age("30, 500")], 40),
+            ("two Age lines", vec![age("30"), age("500")], 40),
+        ] {
+            let got = initial_age(&response(&fields), at(90), at(100));
+            assert_eq!(got.as_secs(), want, "{case}");
+        }
+    }
+}

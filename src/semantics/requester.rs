@@ -1,0 +1,76 @@
+//! What a request carries that its answer could be personal for.
+
+use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderName};
+
+use super::cookies::CookieRules;
+
+/// What a cache takes for personal in a request; what is part of the key does not count.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Personal {
+    /// Cookies by name.
+    pub(crate) cookies: CookieRules,
+    /// Fields beside `Authorization` and `Cookie` that carry credentials.
+    pub(crate) credentials: Vec<HeaderName>,
+    /// Fields that are part of the key.
+    pub(crate) keyed: Vec<HeaderName>,
+}
+
+/// Whose request it is, as far as a cache can tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Requester {
+    /// It carries `Authorization` (section 3.5).
+    pub(crate) authorised: bool,
+    /// It carries cookies that could mean somebody.
+    pub(crate) cookies: bool,
+    /// It carries other credentials.
+    pub(crate) credentials: bool,
+}
+
+impl Requester {
+    pub(crate) fn of(request: &HeaderMap, personal: &Personal) -> Self {
+        let carries = |name: &HeaderName| request.contains_key(name) && !personal.keyed.contains(name);
+        Self {
+            authorised: carries(&AUTHORIZATION),
+            cookies: personal.cookies.personal(request)
+                && !personal.keyed.contains(&actix_web::http::header::COOKIE),
+            credentials: personal.credentials.iter().any(carries),
+        }
+    }
+
+    /// Nobody in particular.
+    pub(crate) const fn anonymous(self) -> bool {
+        !self.authorised && !self.cookies && !self.credentials
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header::{COOKIE, HeaderValue};
+
+    use super::*;
+
+    #[test]
+    fn credentials_count_unless_they_are_part_of_the_key() {
+        let api_key = HeaderName::from_static("x-api-key");
+        let personal = |keyed: &[HeaderName]| Personal {
+            credentials: vec![api_key.clone()],
+            keyed: keyed.to_vec(),
+            ..Personal::default()
+        };
+        let nobody = Requester::default();
+        for (case, name, keyed, want) in [
+            ("authorised", &AUTHORIZATION, vec![], Requester { authorised: true, ..nobody }),
+            ("keyed by it", &AUTHORIZATION, vec![AUTHORIZATION], nobody),
+            ("cookies", &COOKIE, vec![], Requester { cookies: true, ..nobody }),
+            ("keyed by the whole field", &COOKIE, vec![COOKIE], nobody),
+            ("another credential", &api_key, vec![], Requester { credentials: true, ..nobody }),
+            ("keyed by that", &api_key, vec![api_key.clone()], nobody),
+        ] {
+            let mut request = HeaderMap::new();
+            request.insert(name.clone(), HeaderValue::from_static("x=1"));
+            let got = Requester::of(&request, &personal(&keyed));
+            assert_eq!(got, want, "{case}");
+            assert_eq!(got.anonymous(), want == nobody, "{case}");
+        }
+    }
+}

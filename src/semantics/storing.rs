@@ -1,0 +1,338 @@
+//! What may be stored (section 3), and for how long.
+
+use std::time::Duration;
+
+use actix_web::http::{
+    StatusCode,
+    header::{HeaderMap, HeaderName, SET_COOKIE},
+};
+
+use super::{
+    cache_control::ResponseDirectives,
+    freshness::{explicit, initial_age},
+    requester::Requester,
+    vary::Vary,
+};
+use crate::{
+    outcome::NotStored,
+    stored::{Basis, Lifetime},
+    time::Now,
+};
+
+/// A request and the head of its response.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Exchange<'a> {
+    /// The request says `no-store`.
+    pub(crate) request_no_store: bool,
+    pub(crate) requester: Requester,
+    pub(crate) requested: Now,
+    pub(crate) status: StatusCode,
+    pub(crate) response: &'a HeaderMap,
+    pub(crate) responded: Now,
+}
+
+/// What the application says of a response's lifetime.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Terms {
+    /// Goes before what the response says.
+    pub(crate) first: Option<Duration>,
+    /// Goes where the response says nothing.
+    pub(crate) fallback: Option<Duration>,
+    /// A lifetime the response states counts whatever its status code.
+    pub(crate) any_status: AnyStatus,
+}
+
+/// For which status codes a stated lifetime counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum AnyStatus {
+    /// Those that are usually meant for more than one request.
+    #[default]
+    Usual,
+    /// Every final one (section 3).
+    Final,
+}
+
+/// The decision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Storing {
+    Store(Plan),
+    Skip(NotStored),
+}
+
+/// How a response is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Plan {
+    pub(crate) lifetime: Lifetime,
+    /// The fields its `Vary` names.
+    pub(crate) nominated: Vec<HeaderName>,
+    /// It was storable only because the request had no cookies.
+    pub(crate) needs_no_cookie: bool,
+}
+
+/// Decides whether and for how long a response is stored.
+pub(crate) fn decide(exchange: &Exchange<'_>, terms: &Terms) -> Storing {
+    plan(exchange, terms).map_or_else(Storing::Skip, Storing::Store)
+}
+
+fn plan(exchange: &Exchange<'_>, terms: &Terms) -> Result<Plan, NotStored> {
+    let directives = ResponseDirectives::of(exchange.response);
+    refused(exchange, &directives)?;
+    let Vary::Fields(nominated) = Vary::of(exchange.response) else { return Err(NotStored::Vary) };
+    let lifetime = lifetime(exchange, &directives, terms)?;
+    personal(exchange.requester, &directives, lifetime.basis)?;
+    let needs_no_cookie = !directives.shares_with_everybody();
+    Ok(Plan { lifetime, nominated, needs_no_cookie })
+}
+
+/// What the message itself forbids.
+fn refused(exchange: &Exchange<'_>, directives: &ResponseDirectives) -> Result<(), NotStored> {
+    // Section 5.2.1.5.
+    if exchange.request_no_store {
+        return Err(NotStored::RequestNoStore);
+    }
+    // Section 3: a final status code. 206 is a part, 304 says nothing of its own.
+    if exchange.status.is_informational()
+        || matches!(exchange.status, StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED)
+    {
+        return Err(NotStored::Status);
+    }
+    // Sections 5.2.2.5 and 5.2.2.7. A qualified `private` would allow to store the rest; what a
+    // handler meant by it is too often the whole.
+    if directives.no_store {
+        return Err(NotStored::NoStore);
+    }
+    if directives.private {
+        return Err(NotStored::Private);
+    }
+    // Section 5.2.2.4: not reused without validation, so storing it would be in vain.
+    if directives.no_cache {
+        return Err(NotStored::NoCache);
+    }
+    // Section 7.3 leaves it to the cache; a cookie is somebody's.
+    if exchange.response.contains_key(SET_COOKIE) || exchange.response.contains_key("set-cookie2") {
+        return Err(NotStored::SetCookie);
+    }
+    Ok(())
+}
+
+fn lifetime(
+    exchange: &Exchange<'_>,
+    directives: &ResponseDirectives,
+    terms: &Terms,
+) -> Result<Lifetime, NotStored> {
+    let stated = || {
+        explicit(directives, exchange.response, exchange.responded)
+            .filter(|_| terms.any_status == AnyStatus::Final || usually_shared(exchange.status))
+    };
+    let (freshness, basis) = if let Some(first) = terms.first {
+        (first, Basis::Policy)
+    } else if let Some(stated) = stated() {
+        (stated, Basis::Explicit)
+    } else if let Some(fallback) = terms.fallback {
+        (fallback, Basis::Policy)
+    } else if usually_shared(exchange.status) {
+        return Err(NotStored::NoLifetime);
+    } else {
+        return Err(NotStored::Status);
+    };
+    let initial_age = initial_age(exchange.response, exchange.requested, exchange.responded);
+    let lifetime = Lifetime { response: exchange.responded, initial_age, freshness, basis };
+    match lifetime.left(exchange.responded) {
+        Some(_) => Ok(lifetime),
+        None if freshness.is_zero() => Err(NotStored::NoLifetime),
+        None => Err(NotStored::Stale),
+    }
+}
+
+/// Status codes whose responses usually hold for more than one request: those RFC 9110 section
+/// 15.1 calls heuristically cacheable, save 206, and redirects that state a lifetime.
+fn usually_shared(status: StatusCode) -> bool {
+    matches!(
+        status.as_u16(),
+        200 | 203 | 204 | 300 | 301 | 302 | 307 | 308 | 404 | 405 | 410 | 414 | 501
+    )
+}
+
+/// What the requester forbids, unless the response says that others may have it.
+fn personal(
+    requester: Requester,
+    directives: &ResponseDirectives,
+    basis: Basis,
+) -> Result<(), NotStored> {
+    // Section 3.5.
+    if requester.authorised && !directives.shares_authorised() {
+        return Err(NotStored::Authorization);
+    }
+    // Stricter than the RFC, which leaves cookies to the handler: handlers forget.
+    if requester.cookies && !directives.shares_with_everybody() {
+        return Err(NotStored::Cookie);
+    }
+    // Fields only the application knows: where the response states a lifetime it thought of them.
+    if requester.credentials && basis == Basis::Policy && !directives.shares_authorised() {
+        return Err(NotStored::Credentials);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header::{AGE, CACHE_CONTROL, HeaderValue, VARY};
+
+    use super::*;
+    use crate::stored::tests::at;
+
+    const NOBODY: Requester = Requester { authorised: false, cookies: false, credentials: false };
+    const AUTHORISED: Requester = Requester { authorised: true, ..NOBODY };
+    const COOKIES: Requester = Requester { cookies: true, ..NOBODY };
+    const CREDENTIALS: Requester = Requester { credentials: true, ..NOBODY };
+
+    fn exchange(status: u16, response: &HeaderMap, requester: Requester) -> Exchange<'_> {
+        Exchange {
+            request_no_store: false,
+            requester,
+            requested: at(0),
+            status: StatusCode::from_u16(status).unwrap(),
+            response,
+            responded: at(0),
+        }
+    }
+
+    fn response(cache_control: &str) -> HeaderMap {
+        let mut fields = HeaderMap::new();
+        if !cache_control.is_empty() {
+            fields.insert(CACHE_CONTROL, HeaderValue::from_str(cache_control).unwrap());
+        }
+        fields
+    }
+
+    /// The freshness lifetime and its basis, or the refusal.
+    fn outcome(storing: Storing) -> Result<(u64, Basis), NotStored> {
+        match storing {
+            Storing::Store(plan) => Ok((plan.lifetime.freshness.as_secs(), plan.lifetime.basis)),
+            Storing::Skip(reason) => Err(reason),
+        }
+    }
+
+    fn terms(first: Option<u64>, fallback: Option<u64>) -> Terms {
+        let seconds = |n: Option<u64>| n.map(Duration::from_secs);
+        Terms { first: seconds(first), fallback: seconds(fallback), any_status: AnyStatus::Usual }
+    }
+
+    #[test]
+    fn what_the_response_says_goes_before_the_fallback_and_after_the_first() {
+        use Basis::{Explicit, Policy};
+        for (cache_control, first, fallback, want) in [
+            ("", None, None, Err(NotStored::NoLifetime)),
+            ("", None, Some(60), Ok((60, Policy))),
+            ("", None, Some(0), Err(NotStored::NoLifetime)),
+            ("max-age=5", None, Some(60), Ok((5, Explicit))),
+            ("max-age=0", None, Some(60), Err(NotStored::NoLifetime)),
+            ("s-maxage=0, max-age=9", None, Some(60), Err(NotStored::NoLifetime)),
+            ("max-age=abc", None, Some(60), Err(NotStored::NoLifetime)),
+            ("max-age=5", Some(90), Some(60), Ok((90, Policy))),
+            ("max-age=0", Some(90), None, Ok((90, Policy))),
+            ("max-age=5", Some(0), Some(60), Err(NotStored::NoLifetime)),
+            ("no-store", Some(90), None, Err(NotStored::NoStore)),
+            ("private", Some(90), None, Err(NotStored::Private)),
+            ("private=\"x-a\"", Some(90), None, Err(NotStored::Private)),
+            ("no-cache, max-age=60", Some(90), None, Err(NotStored::NoCache)),
+            ("public, no-store", None, Some(60), Err(NotStored::NoStore)),
+            ("ext=\"no-store\", max-age=5", None, None, Ok((5, Explicit))),
+        ] {
+            let fields = response(cache_control);
+            let got = outcome(decide(&exchange(200, &fields, NOBODY), &terms(first, fallback)));
+            assert_eq!(got, want, "{cache_control:?} first {first:?} fallback {fallback:?}");
+        }
+    }
+
+    #[test]
+    fn status_codes_decide_where_a_stated_lifetime_counts() {
+        let fields = response("max-age=5");
+        let usual = [200, 203, 204, 300, 301, 302, 307, 308, 404, 405, 410, 414, 501];
+        for status in 100..600 {
+            let stored = |terms: &Terms| outcome(decide(&exchange(status, &fields, NOBODY), terms));
+            let never = status < 200 || status == 206 || status == 304;
+            let any = Terms { any_status: AnyStatus::Final, ..Terms::default() };
+            assert_eq!(stored(&Terms::default()).is_ok(), usual.contains(&status), "{status}");
+            assert_eq!(stored(&any).is_ok(), !never, "{status} in any-status mode");
+            assert_eq!(stored(&terms(Some(9), None)).is_ok(), !never, "{status} told by the application");
+        }
+    }
+
+    #[test]
+    fn cookies_set_and_vary_that_nobody_can_compare_are_never_stored() {
+        for (name, value, want) in [
+            ("set-cookie", "a=1", NotStored::SetCookie),
+            ("set-cookie2", "a=1", NotStored::SetCookie),
+            ("vary", "*", NotStored::Vary),
+            ("vary", "accept, *", NotStored::Vary),
+        ] {
+            let mut fields = response("public, max-age=5");
+            fields.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+            let got = outcome(decide(&exchange(200, &fields, NOBODY), &terms(Some(9), Some(9))));
+            assert_eq!(got, Err(want), "{name}: {value}");
+        }
+    }
+
+    #[test]
+    fn a_request_that_says_no_store_leaves_nothing_behind() {
+        let fields = response("public, max-age=5");
+        let exchange = Exchange { request_no_store: true, ..exchange(200, &fields, NOBODY) };
+        let got = outcome(decide(&exchange, &terms(Some(9), Some(9))));
+        assert_eq!(got, Err(NotStored::RequestNoStore));
+    }
+
+    #[test]
+    fn personal_requests_are_stored_only_if_the_response_says_that_others_may_have_it() {
+        use NotStored::{Authorization, Cookie, Credentials};
+        for (who, cache_control, fallback, want) in [
+            (AUTHORISED, "max-age=5", None, Some(Authorization)),
+            (AUTHORISED, "", Some(60), Some(Authorization)),
+            (AUTHORISED, "public, max-age=5", None, None),
+            (AUTHORISED, "s-maxage=5", None, None),
+            (AUTHORISED, "must-revalidate, max-age=5", None, None),
+            (AUTHORISED, "public", Some(60), None),
+            (COOKIES, "max-age=5", None, Some(Cookie)),
+            (COOKIES, "must-revalidate, max-age=5", None, Some(Cookie)),
+            (COOKIES, "", Some(60), Some(Cookie)),
+            (COOKIES, "public, max-age=5", None, None),
+            (COOKIES, "s-maxage=5", None, None),
+            (CREDENTIALS, "max-age=5", None, None),
+            (CREDENTIALS, "", Some(60), Some(Credentials)),
+            (CREDENTIALS, "public", Some(60), None),
+        ] {
+            let fields = response(cache_control);
+            let got = outcome(decide(&exchange(200, &fields, who), &terms(None, fallback))).err();
+            assert_eq!(got, want, "{who:?} {cache_control:?}");
+            if want.is_some() {
+                let all = terms(Some(60), Some(60));
+                let forced = outcome(decide(&exchange(200, &fields, who), &all));
+                assert_eq!(forced.err(), want, "an overriding lifetime loosens nothing: {who:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_hung_on_the_absence_of_cookies_is_said() {
+        for (cache_control, want) in [("max-age=5", true), ("public, max-age=5", false), ("s-maxage=5", false)] {
+            let fields = response(cache_control);
+            let Storing::Store(plan) = decide(&exchange(200, &fields, NOBODY), &Terms::default()) else {
+                panic!("{cache_control} is stored");
+            };
+            assert_eq!(plan.needs_no_cookie, want, "{cache_control}");
+        }
+    }
+
+    #[test]
+    fn what_arrives_stale_is_not_stored_and_vary_is_kept() {
+        let mut fields = response("max-age=5");
+        fields.insert(VARY, HeaderValue::from_static("accept"));
+        let Storing::Store(plan) = decide(&exchange(200, &fields, NOBODY), &Terms::default()) else {
+            panic!("stored");
+        };
+        assert_eq!(plan.nominated, [actix_web::http::header::ACCEPT]);
+        fields.insert(AGE, HeaderValue::from_static("5"));
+        let got = outcome(decide(&exchange(200, &fields, NOBODY), &Terms::default()));
+        assert_eq!(got, Err(NotStored::Stale));
+    }
+}

@@ -1,0 +1,351 @@
+//! What is stored: a response with what reuse is judged by, and the variants of a resource.
+
+use std::{sync::Arc, time::Duration};
+
+use actix_web::http::{
+    StatusCode,
+    header::{HeaderName, HeaderValue},
+};
+use bytes::{Bytes, BytesMut};
+use smallvec::SmallVec;
+
+use crate::{stamp::Stamp, tag::TagId, time::Now};
+
+/// Variants kept of one resource: what is beyond is oldest first forgotten.
+pub(crate) const MAX_VARIANTS: usize = 64;
+
+/// What a freshness lifetime rests on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Basis {
+    /// The response's `Cache-Control` or `Expires` (RFC 9111 section 4.2.1).
+    Explicit,
+    /// An application's policy, rule or handler; the response itself said nothing.
+    Policy,
+}
+
+/// How long a response may be reused, decided once when it is stored (RFC 9111 section 4.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lifetime {
+    /// When the response's head was known.
+    pub response: Now,
+    /// `corrected_initial_age` of RFC 9111 section 4.2.3.
+    pub initial_age: Duration,
+    /// `freshness_lifetime` of RFC 9111 section 4.2.1.
+    pub freshness: Duration,
+    /// What the freshness lifetime rests on.
+    pub basis: Basis,
+}
+
+impl Lifetime {
+    /// `current_age` (RFC 9111 section 4.2.3).
+    #[must_use]
+    pub fn age(&self, now: Now) -> Duration {
+        self.initial_age.saturating_add(now.since(self.response))
+    }
+
+    /// What is left of the freshness lifetime; `None` once it is spent. A response is fresh while
+    /// its lifetime is greater than its age (RFC 9111 section 4.2).
+    #[must_use]
+    pub fn left(&self, now: Now) -> Option<Duration> {
+        self.freshness.checked_sub(self.age(now)).filter(|left| !left.is_zero())
+    }
+}
+
+/// The value a request had for each field that selects among variants; `None` where absent.
+pub(crate) type Selecting = Box<[(HeaderName, Option<Bytes>)]>;
+
+/// A complete response, and what its reuse is judged by.
+///
+/// Stores keep it as it is: nothing of it can be changed, and all of it is copied from the
+/// exchange, so that it pins no larger buffer.
+#[derive(Debug, Clone)]
+pub struct StoredResponse {
+    pub(crate) status: StatusCode,
+    pub(crate) fields: Box<[(HeaderName, HeaderValue)]>,
+    pub(crate) body: Bytes,
+    pub(crate) lifetime: Lifetime,
+    pub(crate) selecting: Selecting,
+    pub(crate) split: Box<[u8]>,
+    pub(crate) tags: SmallVec<[TagId; 1]>,
+    pub(crate) stamp: Stamp,
+    pub(crate) client_ttl: Option<Duration>,
+}
+
+impl StoredResponse {
+    /// Its status code.
+    #[must_use]
+    pub const fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// Its body.
+    #[must_use]
+    pub const fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// Its freshness.
+    #[must_use]
+    pub const fn lifetime(&self) -> &Lifetime {
+        &self.lifetime
+    }
+
+    /// The tags it can be invalidated by.
+    #[must_use]
+    pub fn tags(&self) -> &[TagId] {
+        &self.tags
+    }
+
+    /// The store's logical time when the fill that made it began.
+    #[must_use]
+    pub const fn stamp(&self) -> Stamp {
+        self.stamp
+    }
+
+    /// The lines of a field, in their order.
+    pub(crate) fn lines<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a HeaderValue> {
+        self.fields.iter().filter(move |(found, _)| found == name).map(|(_, value)| value)
+    }
+
+    /// The bytes it takes, its bookkeeping included.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let fields: usize = self.fields.iter().map(|(name, value)| pair(name, value.len())).sum();
+        let selecting: usize = self
+            .selecting
+            .iter()
+            .map(|(name, value)| pair(name, value.as_ref().map_or(0, Bytes::len)))
+            .sum();
+        size_of::<Self>() + self.body.len() + fields + selecting + self.split.len()
+    }
+
+    /// How long it is of use from `now` on; nothing once it is stale.
+    #[must_use]
+    pub fn useful_for(&self, now: Now) -> Duration {
+        self.lifetime.left(now).unwrap_or_default()
+    }
+
+    /// Whether a request that selected `self` would have selected `other`.
+    fn same_selection(&self, other: &Self) -> bool {
+        let recorded = |name: &HeaderName| {
+            other.selecting.iter().find(|(found, _)| found == name).map(|(_, value)| value)
+        };
+        self.split == other.split
+            && self.selecting.len() == other.selecting.len()
+            && self.selecting.iter().all(|(name, value)| recorded(name) == Some(value))
+    }
+}
+
+/// What one field takes: its text, two fat handles, and a share of allocations.
+fn pair(name: &HeaderName, value: usize) -> usize {
+    size_of::<(HeaderName, HeaderValue)>() + name.as_str().len() + value
+}
+
+/// Copies fields out of the exchange: all values into one allocation, in the given order.
+pub(crate) fn copy_fields<'a>(
+    fields: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)> + Clone,
+) -> Box<[(HeaderName, HeaderValue)]> {
+    let total = fields.clone().map(|(_, value)| value.len()).sum();
+    let mut blob = BytesMut::with_capacity(total);
+    for (_, value) in fields.clone() {
+        blob.extend_from_slice(value.as_bytes());
+    }
+    let mut blob = blob.freeze();
+    fields
+        .map(|(name, value)| {
+            let bytes = blob.split_to(value.len());
+            let copy = HeaderValue::from_maybe_shared(bytes).unwrap_or_else(|_| value.clone());
+            (copy_name(name), copy)
+        })
+        .collect()
+}
+
+/// A name that is no slice of a larger buffer.
+fn copy_name(name: &HeaderName) -> HeaderName {
+    HeaderName::from_bytes(name.as_str().as_bytes()).unwrap_or_else(|_| name.clone())
+}
+
+/// All stored responses of one resource, newest first, and the fields that select among them.
+///
+/// A field that one response of the resource was selected by counts for all of them: a handler
+/// that forgets `Vary` on one of its ways cannot hand a German page to a French reader.
+#[derive(Debug, Clone, Default)]
+pub struct Variants {
+    responses: Vec<Arc<StoredResponse>>,
+    names: Box<[HeaderName]>,
+}
+
+impl Variants {
+    /// The resource's variants after `response` joined them: what it replaces, what is no longer
+    /// fresh, and the oldest beyond 64 or beyond `max_weight` bytes leave.
+    ///
+    /// `None` if another response taught the resource to select by a field that `response` has no
+    /// record of; it cannot be stored then, and the next one will know.
+    #[must_use]
+    pub fn add(
+        existing: Option<&Self>,
+        response: Arc<StoredResponse>,
+        max_weight: usize,
+    ) -> Option<Self> {
+        let now = response.lifetime.response;
+        let names: Box<[HeaderName]> =
+            response.selecting.iter().map(|(name, _)| name.clone()).collect();
+        let known = existing.map_or(&[][..], |variants| &variants.names);
+        if known.iter().any(|name| !names.contains(name)) {
+            return None;
+        }
+        let mut weight = response.weight();
+        let mut responses = vec![response];
+        for old in existing.map_or(&[][..], |variants| &variants.responses) {
+            let replaced = responses.iter().any(|new| new.same_selection(old));
+            let unknown = old.selecting.len() != names.len();
+            if replaced || unknown || old.lifetime.left(now).is_none() {
+                continue;
+            }
+            weight = weight.saturating_add(old.weight());
+            if responses.len() == MAX_VARIANTS || weight > max_weight {
+                break;
+            }
+            responses.push(Arc::clone(old));
+        }
+        Some(Self { responses, names })
+    }
+
+    /// The responses, newest first.
+    #[must_use]
+    pub fn responses(&self) -> &[Arc<StoredResponse>] {
+        &self.responses
+    }
+
+    /// The fields that select among them.
+    #[must_use]
+    pub fn names(&self) -> &[HeaderName] {
+        &self.names
+    }
+
+    /// The bytes they take together.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let responses: usize = self.responses.iter().map(|response| response.weight()).sum();
+        size_of::<Self>() + responses + self.names.len() * size_of::<HeaderName>()
+    }
+
+    /// How long any of them is of use from `now` on.
+    #[must_use]
+    pub fn useful_for(&self, now: Now) -> Duration {
+        self.responses.iter().map(|response| response.useful_for(now)).max().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use actix_web::http::header::{ACCEPT, ACCEPT_LANGUAGE};
+
+    use super::*;
+
+    pub(crate) const fn at(seconds: u64) -> Now {
+        Now::new(Duration::from_secs(1_000_000 + seconds), Duration::from_secs(seconds))
+    }
+
+    pub(crate) fn stored(second: u64, selecting: &[(HeaderName, Option<&str>)]) -> StoredResponse {
+        StoredResponse {
+            status: StatusCode::OK,
+            fields: Box::default(),
+            body: Bytes::from_static(b"body"),
+            lifetime: Lifetime {
+                response: at(second),
+                initial_age: Duration::ZERO,
+                freshness: Duration::from_secs(60),
+                basis: Basis::Policy,
+            },
+            selecting: selecting
+                .iter()
+                .map(|(name, value)| {
+                    (name.clone(), value.map(|value| Bytes::copy_from_slice(value.as_bytes())))
+                })
+                .collect(),
+            split: Box::default(),
+            tags: SmallVec::new(),
+            stamp: Stamp::ZERO,
+            client_ttl: None,
+        }
+    }
+
+    fn add(to: Option<&Variants>, second: u64, by: &[(HeaderName, Option<&str>)]) -> Option<Variants> {
+        Variants::add(to, Arc::new(stored(second, by)), usize::MAX)
+    }
+
+    fn seconds(variants: &Variants) -> Vec<u64> {
+        let second = |r: &Arc<StoredResponse>| r.lifetime.response.monotonic().as_secs();
+        variants.responses().iter().map(second).collect()
+    }
+
+    #[test]
+    fn a_response_is_fresh_while_its_lifetime_exceeds_its_age() {
+        let lifetime = Lifetime {
+            response: at(0),
+            initial_age: Duration::from_secs(20),
+            freshness: Duration::from_secs(60),
+            basis: Basis::Explicit,
+        };
+        for (second, age, left) in [(0, 20, Some(40)), (39, 59, Some(1)), (40, 60, None), (999, 1019, None)] {
+            assert_eq!(lifetime.age(at(second)).as_secs(), age);
+            assert_eq!(lifetime.left(at(second)).map(|left| left.as_secs()), left);
+        }
+    }
+
+    #[test]
+    fn the_newest_variant_comes_first_and_replaces_its_equal() {
+        let de = [(ACCEPT, Some("de"))];
+        let fr = [(ACCEPT, Some("fr"))];
+        let one = add(None, 1, &de).unwrap();
+        let two = add(Some(&one), 2, &fr).unwrap();
+        assert_eq!(seconds(&two), [2, 1]);
+        let three = add(Some(&two), 3, &de).unwrap();
+        assert_eq!(seconds(&three), [3, 2]);
+        assert_eq!(seconds(&add(Some(&two), 3, &[(ACCEPT, None)]).unwrap()), [3, 2, 1]);
+    }
+
+    #[test]
+    fn what_is_stale_leaves_when_another_joins() {
+        let one = add(None, 1, &[(ACCEPT, Some("de"))]).unwrap();
+        assert_eq!(seconds(&add(Some(&one), 61, &[(ACCEPT, Some("fr"))]).unwrap()), [61]);
+    }
+
+    #[test]
+    fn a_field_learnt_from_one_response_holds_for_the_resource() {
+        let plain = add(None, 1, &[]).unwrap();
+        let learnt = add(Some(&plain), 2, &[(ACCEPT, Some("de"))]).unwrap();
+        assert_eq!(seconds(&learnt), [2], "what has no record of the field leaves");
+        assert!(add(Some(&learnt), 3, &[]).is_none(), "and cannot come back");
+        assert!(add(Some(&learnt), 3, &[(ACCEPT_LANGUAGE, None)]).is_none());
+    }
+
+    #[test]
+    fn variants_are_bounded_in_number_and_weight() {
+        let mut variants = Variants::default();
+        let names: Vec<String> = (0..100).map(|n| n.to_string()).collect();
+        for name in &names {
+            variants = add(Some(&variants), 1, &[(ACCEPT, Some(name))]).unwrap();
+        }
+        assert_eq!(variants.responses().len(), MAX_VARIANTS);
+        let next = Arc::new(stored(1, &[(ACCEPT, Some("next"))]));
+        let limit = next.weight() * 3;
+        let bounded = Variants::add(Some(&variants), next, limit).unwrap();
+        assert!(bounded.weight() <= limit + 200 && bounded.responses().len() >= 2);
+    }
+
+    #[test]
+    fn copied_fields_keep_lines_and_order_and_pin_nothing() {
+        let big = Bytes::from(vec![b'x'; 10_000]);
+        let value = HeaderValue::from_maybe_shared(big.slice(0..3)).unwrap();
+        let name = HeaderName::from_static("link");
+        let fields = [(&name, &value), (&name, &value)];
+        let copy = copy_fields(fields.into_iter());
+        assert_eq!(copy.len(), 2);
+        assert!(copy.iter().all(|(found, copied)| *found == name && *copied == value));
+        drop((value, copy));
+        assert!(big.is_unique());
+    }
+}
