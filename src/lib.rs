@@ -5,10 +5,24 @@ mod key;
 mod outcome;
 mod semantics;
 mod stamp;
+mod store;
 mod stored;
 mod tag;
 mod time;
 
-pub use crate::{clock::Clock, key::*, outcome::*, stamp::Stamp, stored::*, tag::TagId, time::Now};
 #[cfg(feature = "test-util")]
-pub use crate::clock::ManualClock;
+#[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
+pub use crate::{clock::ManualClock, store::conformance};
+pub use crate::{
+    clock::Clock,
+    key::Key,
+    outcome::{Bypass, Forward, NotStored, Outcome, Stored},
+    stamp::Stamp,
+    store::{
+        Commons, Fill, Invalidation, Lookup, MemoryStore, MemoryStoreBuilder, MemoryStoreError, Put,
+        Store, StoreError,
+    },
+    stored::{Basis, Lifetime, StoredResponse, Variants},
+    tag::TagId,
+    time::Now,
+};

@@ -1,0 +1,139 @@
+//! Fills in progress: what lets a purge reach a response that is not stored yet.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use crate::{key::Key, stamp::Stamp};
+
+/// One run of a handler whose answer may be stored.
+///
+/// Dropping it ends the fill.
+pub struct Fill {
+    key: Arc<[u8]>,
+    stamp: Stamp,
+    state: Arc<State>,
+    table: Arc<Table>,
+}
+
+impl Fill {
+    /// The store's logical time from before the handler ran.
+    #[must_use]
+    pub const fn stamp(&self) -> Stamp {
+        self.stamp
+    }
+
+    /// Whether the resource was removed since the handler began to run: what it answered may be
+    /// older than what the removal announced, and must not be stored.
+    #[must_use]
+    pub fn is_overtaken(&self) -> bool {
+        self.state.overtaken.load(Ordering::Acquire)
+    }
+}
+
+impl fmt::Debug for Fill {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fill")
+            .field("stamp", &self.stamp)
+            .field("overtaken", &self.is_overtaken())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Fill {
+    fn drop(&mut self) {
+        let mut open = self.table.lock();
+        let current = open.get(&self.key).is_some_and(|state| Arc::ptr_eq(state, &self.state));
+        // Two handles are the table's and ours: nobody else fills this key.
+        if current && Arc::strong_count(&self.state) <= 2 {
+            open.remove(&self.key);
+        }
+    }
+}
+
+#[derive(Default)]
+struct State {
+    overtaken: AtomicBool,
+}
+
+/// All fills of one store in this process. One entry a key that is being filled: bounded by the
+/// requests in flight.
+#[derive(Default)]
+pub(super) struct Table {
+    open: Mutex<HashMap<Arc<[u8]>, Arc<State>>>,
+}
+
+impl Table {
+    pub(super) fn begin(self: &Arc<Self>, key: &Key, stamp: Stamp) -> Fill {
+        let mut open = self.lock();
+        let (key, state) = match open.get_key_value(key.as_bytes()) {
+            Some((key, state)) => (Arc::clone(key), Arc::clone(state)),
+            None => {
+                let (key, state) = (key.to_shared(), Arc::<State>::default());
+                open.insert(Arc::clone(&key), Arc::clone(&state));
+                (key, state)
+            }
+        };
+        drop(open);
+        Fill { key, stamp, state, table: Arc::clone(self) }
+    }
+
+    /// Every fill of the key that is open now is overtaken; those that begin later are not.
+    pub(super) fn overtake(&self, key: &Key) {
+        if let Some(state) = self.lock().remove(key.as_bytes()) {
+            state.overtaken.store(true, Ordering::Release);
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<[u8]>, Arc<State>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(path: &str) -> Key {
+        Key::new("t", "http", "h", path, None)
+    }
+
+    #[test]
+    fn a_removal_overtakes_the_fills_that_are_open_and_no_others() {
+        let table = Arc::new(Table::default());
+        let (one, two, other) = (
+            table.begin(&key("/a"), Stamp::ZERO),
+            table.begin(&key("/a"), Stamp::ZERO),
+            table.begin(&key("/b"), Stamp::ZERO),
+        );
+        table.overtake(&key("/a"));
+        let later = table.begin(&key("/a"), Stamp::ZERO);
+        assert!(one.is_overtaken() && two.is_overtaken());
+        assert!(!other.is_overtaken() && !later.is_overtaken());
+        drop((one, two));
+        table.overtake(&key("/a"));
+        assert!(later.is_overtaken(), "fills that ended did not take the later one with them");
+    }
+
+    #[test]
+    fn ended_fills_leave_nothing_behind() {
+        let table = Arc::new(Table::default());
+        let fills: Vec<_> = (0..10).map(|_| table.begin(&key("/a"), Stamp::ZERO)).collect();
+        assert_eq!(table.len(), 1);
+        table.overtake(&key("/a"));
+        let later = table.begin(&key("/a"), Stamp::ZERO);
+        drop(fills);
+        assert_eq!(table.len(), 1);
+        drop(later);
+        assert_eq!(table.len(), 0);
+    }
+}

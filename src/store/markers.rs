@@ -1,0 +1,71 @@
+//! Short notes about keys: bounded in number and in time.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use crate::time::Now;
+
+/// Notes kept at most; a table that is full forgets them all, for they are only hints.
+const CAPACITY: usize = 10_000;
+
+/// How long a note holds.
+const HOLDS: Duration = Duration::from_secs(10);
+
+/// Keys that were seen to belong to a cache further in.
+#[derive(Debug, Default)]
+pub(super) struct Markers {
+    any: AtomicBool,
+    noted: Mutex<HashMap<Box<[u8]>, Now>>,
+}
+
+impl Markers {
+    pub(super) fn note(&self, key: &[u8], now: Now) {
+        let mut noted = self.lock();
+        if noted.len() >= CAPACITY {
+            noted.clear();
+        }
+        noted.insert(Box::from(key), now);
+        self.any.store(true, Ordering::Release);
+    }
+
+    pub(super) fn holds(&self, key: &[u8], now: Now) -> bool {
+        // Applications without nested caches never take the lock.
+        self.any.load(Ordering::Acquire)
+            && self.lock().get(key).is_some_and(|&noted| now.since(noted) < HOLDS)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Box<[u8]>, Now>> {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stored::tests::at;
+
+    #[test]
+    fn a_note_holds_for_its_key_and_time() {
+        let markers = Markers::default();
+        assert!(!markers.holds(b"a", at(0)));
+        markers.note(b"a", at(0));
+        assert!(markers.holds(b"a", at(9)));
+        assert!(!markers.holds(b"b", at(9)));
+        assert!(!markers.holds(b"a", at(10)));
+    }
+
+    #[test]
+    fn the_table_stays_bounded() {
+        let markers = Markers::default();
+        for n in 0..CAPACITY * 3 {
+            markers.note(&n.to_be_bytes(), at(0));
+        }
+        assert!(markers.lock().len() <= CAPACITY);
+    }
+}

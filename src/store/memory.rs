@@ -1,0 +1,338 @@
+//! A store in this process's memory, bounded in bytes.
+
+use std::{
+    error::Error,
+    fmt,
+    sync::{Arc, Once},
+    thread,
+    time::{Duration, Instant},
+};
+
+use moka::{
+    Entry, Expiry,
+    ops::compute::{CompResult, Op},
+    sync::Cache,
+};
+
+use super::{Commons, Fill, Invalidation, Lookup, Put, Store, StoreError};
+use crate::{
+    key::Key,
+    stored::{StoredResponse, Variants},
+};
+
+/// What the engine itself takes for an entry, measured; without it a store of many small
+/// responses would take several times its limit.
+const ENTRY_OVERHEAD: usize = 512;
+
+/// The engine frees what no longer fits at its own pace; after inserts of this size it is told to.
+const LARGE: usize = 64 * 1024;
+
+/// How often what expired is freed when nobody asks.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Keeps responses in this process's memory, up to a number of bytes.
+///
+/// A cheap handle: clones share one memory, so one store made before `HttpServer::new` serves
+/// all worker threads. What is used least is forgotten first.
+///
+/// Bytes count bodies, head fields, keys and the store's own bookkeeping (512 bytes a URL), so
+/// the process grows by about what was asked for. No URL may take more than an eighth of it.
+#[derive(Clone)]
+pub struct MemoryStore(Arc<Inner>);
+
+struct Inner {
+    // The engine is private so that it can change without a breaking release.
+    entries: Cache<Arc<[u8]>, Arc<Variants>>,
+    max_entry: usize,
+    commons: Commons,
+    housekeeper: Once,
+}
+
+impl MemoryStore {
+    /// A store of at most `max_bytes` bytes. 64 MiB is a good start.
+    ///
+    /// # Panics
+    ///
+    /// At start-up, if `max_bytes` is so small that the store could keep nothing;
+    /// [`builder`](Self::builder) returns that as an error instead.
+    #[must_use]
+    #[expect(clippy::panic, reason = "documented, at start-up; the builder returns the error")]
+    pub fn new(max_bytes: usize) -> Self {
+        match Self::builder().max_bytes(max_bytes).build() {
+            Ok(store) => store,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// For a store whose configuration is checked without panic.
+    pub const fn builder() -> MemoryStoreBuilder {
+        MemoryStoreBuilder { max_bytes: 64 * 1024 * 1024 }
+    }
+
+    /// URLs in the store, about: what was just added or forgotten may not count yet.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.0.entries.entry_count()
+    }
+
+    /// Whether the store is empty, about.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes in the store, about, as its limit counts them.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.0.entries.weighted_size()
+    }
+
+    fn find(&self, key: &Key) -> Lookup {
+        // Time first: what is invalidated in between is then older than the look-up says.
+        let stamp = self.0.commons.stamp();
+        Lookup { variants: self.0.entries.get(key.as_bytes()), stamp }
+    }
+
+    fn add(&self, key: &Key, response: Arc<StoredResponse>, fill: &Fill) -> Put {
+        let inner = &self.0;
+        let fixed = key.as_bytes().len() + ENTRY_OVERHEAD;
+        let weight = response.weight() + fixed;
+        if weight > inner.max_entry {
+            return Put::TooLarge;
+        }
+        let result = inner.entries.entry(key.to_shared()).and_compute_with(|existing| {
+            // The engine holds the key's lock here: no removal comes between check and insert.
+            if fill.is_overtaken() || !inner.commons.is_valid(&response) {
+                return Op::Nop;
+            }
+            let existing = existing.map(Entry::into_value);
+            Variants::add(existing.as_deref(), response, inner.max_entry - fixed)
+                .map_or(Op::Nop, |variants| Op::Put(Arc::new(variants)))
+        });
+        if !matches!(result, CompResult::Inserted(_) | CompResult::ReplacedWith(_)) {
+            return Put::Overtaken;
+        }
+        if weight >= LARGE {
+            inner.entries.run_pending_tasks();
+        }
+        inner.housekeeper.call_once(|| keep_house(inner));
+        Put::Stored
+    }
+
+    fn forget(&self, key: &Key) -> usize {
+        // By the same lock as `add`: a plain removal could slip between its check and insert.
+        let removed = self.0.entries.entry(key.to_shared()).and_compute_with(|_| Op::Remove);
+        match removed {
+            CompResult::Removed(entry) => entry.into_value().responses().len(),
+            _ => 0,
+        }
+    }
+}
+
+impl Store for MemoryStore {
+    fn commons(&self) -> &Commons {
+        &self.0.commons
+    }
+
+    async fn lookup(&self, key: &Key) -> Result<Lookup, StoreError> {
+        Ok(self.find(key))
+    }
+
+    fn lookup_now(&self, key: &Key) -> Option<Result<Lookup, StoreError>> {
+        Some(Ok(self.find(key)))
+    }
+
+    async fn put(
+        &self,
+        key: &Key,
+        response: Arc<StoredResponse>,
+        fill: &Fill,
+    ) -> Result<Put, StoreError> {
+        Ok(self.add(key, response, fill))
+    }
+
+    async fn remove(&self, key: &Key) -> Result<usize, StoreError> {
+        Ok(self.forget(key))
+    }
+
+    async fn invalidate(&self, what: &Invalidation) -> Result<(), StoreError> {
+        self.0.commons.invalidate(what);
+        if *what == Invalidation::All {
+            // Only to free memory: the stamp above already makes them invalid.
+            self.0.entries.invalidate_all();
+            self.0.entries.run_pending_tasks();
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore")
+            .field("len", &self.len())
+            .field("bytes", &self.bytes())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Makes a [`MemoryStore`].
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct MemoryStoreBuilder {
+    max_bytes: usize,
+}
+
+impl MemoryStoreBuilder {
+    /// Bytes it takes at most. Default 64 MiB.
+    pub const fn max_bytes(mut self, max_bytes: usize) -> Self {
+        self.max_bytes = max_bytes;
+        self
+    }
+
+    /// Makes the store.
+    ///
+    /// # Errors
+    ///
+    /// If it could keep nothing.
+    pub fn build(self) -> Result<MemoryStore, MemoryStoreError> {
+        let max_entry = self.max_bytes / 8;
+        if max_entry <= ENTRY_OVERHEAD {
+            return Err(MemoryStoreError(self.max_bytes));
+        }
+        let entries = Cache::builder()
+            .name("actix-web-cache")
+            .max_capacity(self.max_bytes as u64)
+            .weigher(|key: &Arc<[u8]>, variants: &Arc<Variants>| {
+                let weight = variants.weight() + key.len() + ENTRY_OVERHEAD;
+                u32::try_from(weight).unwrap_or(u32::MAX)
+            })
+            .expire_after(WhenUseless)
+            .build();
+        let housekeeper = Once::new();
+        Ok(MemoryStore(Arc::new(Inner { entries, max_entry, commons: Commons::new(), housekeeper })))
+    }
+}
+
+/// The number of bytes a memory store was given lets it keep nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemoryStoreError(usize);
+
+impl fmt::Display for MemoryStoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let least = 8 * (ENTRY_OVERHEAD + 1);
+        write!(
+            f,
+            "a memory store of {} bytes could keep nothing: give it at least {least}, better \
+             64 * 1024 * 1024",
+            self.0
+        )
+    }
+}
+
+impl Error for MemoryStoreError {}
+
+/// Frees entries when none of their responses is of use. Only memory hangs on it: look-ups judge
+/// freshness themselves.
+struct WhenUseless;
+
+impl WhenUseless {
+    fn keep(variants: &Variants) -> Duration {
+        let made = variants.responses().first().map(|newest| newest.lifetime().response);
+        // A second of grace: the engine's clock is not the cache's.
+        made.map_or(Duration::ZERO, |made| variants.useful_for(made)) + Duration::from_secs(1)
+    }
+}
+
+impl Expiry<Arc<[u8]>, Arc<Variants>> for WhenUseless {
+    fn expire_after_create(
+        &self,
+        _: &Arc<[u8]>,
+        value: &Arc<Variants>,
+        _: Instant,
+    ) -> Option<Duration> {
+        Some(Self::keep(value))
+    }
+
+    fn expire_after_update(
+        &self,
+        _: &Arc<[u8]>,
+        value: &Arc<Variants>,
+        _: Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
+        Some(Self::keep(value))
+    }
+}
+
+/// The engine works only when it is called; this calls it, from the first insert to the store's
+/// end, so that what expires in a quiet hour is freed in that hour.
+fn keep_house(store: &Arc<Inner>) {
+    let store = Arc::downgrade(store);
+    let work = move || {
+        loop {
+            thread::sleep(TICK);
+            let Some(store) = store.upgrade() else { return };
+            store.entries.run_pending_tasks();
+        }
+    };
+    if let Err(error) = thread::Builder::new().name("cache-memory".to_owned()).spawn(work) {
+        log::warn!("no thread to free expired cache entries: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::stored::tests::stored;
+
+    fn key(n: usize) -> Key {
+        Key::new("t", "http", "h", &format!("/{n}"), None)
+    }
+
+    fn put(store: &MemoryStore, key: &Key, body: usize) -> Put {
+        let fill = store.commons().begin_fill(key, store.commons().stamp());
+        let body = Bytes::from(vec![0; body]);
+        store.add(key, Arc::new(StoredResponse { body, ..stored(0, &[]) }), &fill)
+    }
+
+    #[test]
+    fn a_store_that_could_keep_nothing_is_refused_with_advice() {
+        for bytes in [0, 1, 4096] {
+            let error = MemoryStore::builder().max_bytes(bytes).build().unwrap_err();
+            assert!(error.to_string().contains("at least 4104"), "{error}");
+        }
+        assert!(MemoryStore::builder().max_bytes(64 * 1024).build().is_ok());
+    }
+
+    #[test]
+    #[should_panic(expected = "give it at least")]
+    fn new_panics_at_start_up_for_a_store_of_nothing() {
+        let _ = MemoryStore::new(0);
+    }
+
+    #[test]
+    fn what_is_larger_than_an_eighth_is_not_kept() {
+        let store = MemoryStore::new(1024 * 1024);
+        assert_eq!(put(&store, &key(1), 128 * 1024), Put::TooLarge);
+        assert!(store.find(&key(1)).variants.is_none());
+        assert_eq!(put(&store, &key(1), 100 * 1024), Put::Stored);
+        assert!(store.find(&key(1)).variants.is_some());
+    }
+
+    #[test]
+    fn it_stays_within_its_bytes() {
+        let store = MemoryStore::new(1024 * 1024);
+        for n in 0..10_000 {
+            put(&store, &key(n), 100);
+        }
+        store.0.entries.run_pending_tasks();
+        assert!(store.bytes() <= 1024 * 1024, "{} bytes", store.bytes());
+        assert!(store.len() > 500, "{} entries", store.len());
+        for n in 0..100 {
+            put(&store, &key(n), 100 * 1024);
+            assert!(store.bytes() <= 1024 * 1024 + 110 * 1024, "{} bytes", store.bytes());
+        }
+    }
+}

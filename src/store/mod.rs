@@ -1,0 +1,159 @@
+//! Where responses are kept: the trait that stores implement, and what all of them share.
+
+use std::{error::Error, fmt, future::Future, sync::Arc};
+
+use smallvec::SmallVec;
+
+use crate::{
+    key::Key,
+    stamp::Stamp,
+    stored::{StoredResponse, Variants},
+    tag::TagId,
+};
+
+mod commons;
+#[cfg(feature = "test-util")]
+#[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
+pub mod conformance;
+mod erased;
+mod fills;
+mod markers;
+mod memory;
+
+pub use self::{
+    commons::Commons,
+    fills::Fill,
+    memory::{MemoryStore, MemoryStoreBuilder, MemoryStoreError},
+};
+pub(crate) use self::{
+    commons::{Reservation, WriteGuard},
+    erased::Erased,
+};
+
+/// Where responses are kept.
+///
+/// Implementers write plain `async fn`s. A store holds one [`Commons`], made with
+/// [`Commons::new`] when the store is, and shared by its clones: it is what lets all caches over
+/// the store, on all worker threads, know of each other.
+///
+/// A store need not judge anything: freshness, `Vary` and invalidation are read from what it
+/// returns. It must keep three promises, which the `conformance` module (feature `test-util`)
+/// checks:
+///
+/// * `put` adds to what is stored under the key by [`Variants::add`], and no two `put`s of one
+///   key lose each other's response;
+/// * `put` stores nothing of a [`Fill`] that [is overtaken](Fill::is_overtaken), and checks that
+///   in the same critical section in which it stores, so that no [`remove`](Self::remove) can
+///   come between;
+/// * it compares whole keys ([`Key::as_bytes`]), never only a digest of them.
+///
+/// Calls are bounded in time by the caller; a call that takes too long is dropped.
+pub trait Store: Send + Sync + 'static {
+    /// What the users of this store share.
+    fn commons(&self) -> &Commons;
+
+    /// Everything stored under `key`, and the store's logical time at this moment.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be asked. The request then goes to the handler.
+    fn lookup(&self, key: &Key) -> impl Future<Output = Result<Lookup, StoreError>> + Send;
+
+    /// Answers at once, if the store can without waiting; `None` if it cannot.
+    ///
+    /// Stores in memory should: it saves a future on every hit.
+    fn lookup_now(&self, key: &Key) -> Option<Result<Lookup, StoreError>> {
+        let _ = key;
+        None
+    }
+
+    /// Stores a response that `fill` produced.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be reached. The client has its answer all the same.
+    fn put(
+        &self,
+        key: &Key,
+        response: Arc<StoredResponse>,
+        fill: &Fill,
+    ) -> impl Future<Output = Result<Put, StoreError>> + Send;
+
+    /// Forgets all variants under `key`; tells how many there were.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be reached: then nothing is known to be forgotten.
+    fn remove(&self, key: &Key) -> impl Future<Output = Result<usize, StoreError>> + Send;
+
+    /// Makes whatever began before this call invalid.
+    ///
+    /// The provided implementation records it in [`Commons`], which suits stores used by one
+    /// process.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be reached: then nothing is known to be invalid.
+    fn invalidate(
+        &self,
+        what: &Invalidation,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+        self.commons().invalidate(what);
+        async { Ok(()) }
+    }
+}
+
+/// What a look-up found.
+#[derive(Debug, Clone)]
+pub struct Lookup {
+    /// All variants stored under the key; invalidated and stale ones may be among them.
+    pub variants: Option<Arc<Variants>>,
+    /// The store's logical time, read **before** the variants were:
+    /// [`Commons::stamp`] for stores of one process.
+    pub stamp: Stamp,
+}
+
+/// What became of a response given to [`Store::put`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Put {
+    /// It is stored.
+    Stored,
+    /// It is larger than this store keeps.
+    TooLarge,
+    /// The resource changed since its fill began: it was invalidated, or selects by more fields.
+    Overtaken,
+}
+
+/// What to invalidate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Invalidation {
+    /// Everything.
+    All,
+    /// Whatever carries one of these tags.
+    Tags(SmallVec<[TagId; 2]>),
+}
+
+/// A store could not do what it was asked to.
+#[derive(Debug)]
+pub struct StoreError(Box<dyn Error + Send + Sync>);
+
+impl StoreError {
+    /// Wraps what went wrong. Its text is logged, so it should name no key and no content.
+    pub fn new(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self(source.into())
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the cache's store failed: {}", self.0)
+    }
+}
+
+impl Error for StoreError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(self.0.as_ref())
+    }
+}
