@@ -4,6 +4,8 @@ use std::{fmt, sync::Arc};
 
 use smallvec::SmallVec;
 
+use crate::tag::TagId;
+
 /// Version of the encoding; a change of it makes all older keys unreachable.
 const SCHEMA: u8 = b'1';
 
@@ -84,22 +86,34 @@ impl fmt::Debug for Key {
 }
 
 /// Whoever can tell under which keys a URL may be stored: each cache over a store, for purging.
-pub trait NamesUrls: Send + Sync {
-    /// The keys under which this cache may have stored the responses of a URL.
-    fn keys_of(&self, target: &Target) -> Vec<Key>;
+pub(crate) trait NamesUrls: Send + Sync {
+    /// The namespace its keys are in.
+    fn namespace(&self) -> &str;
+
+    /// Where this cache may have stored the responses of a URL.
+    fn names_of(&self, target: &Target) -> Names;
+}
+
+/// Where the responses of a URL may be stored.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Names {
+    /// Keys that can be told.
+    pub(crate) keys: Vec<Key>,
+    /// Tags that the keys carry which cannot.
+    pub(crate) tags: Vec<TagId>,
 }
 
 /// A URL taken apart, as a key needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
-    /// `http` or `https`; keys of both are meant where a proxy in front may have changed it.
-    pub schemes: Vec<String>,
+pub(crate) struct Target {
+    /// One, or both where the URL is another's view of this server, a TLS proxy in between.
+    pub(crate) schemes: &'static [&'static str],
     /// Host and port as in the `Host` field.
-    pub host: String,
+    pub(crate) host: String,
     /// Path, undecoded.
-    pub path: String,
+    pub(crate) path: String,
     /// Query without the question mark, undecoded.
-    pub query: Option<String>,
+    pub(crate) query: Option<String>,
 }
 
 /// `4:path,`: the length makes the encoding injective whatever the bytes are.

@@ -3,6 +3,7 @@
 mod clock;
 mod key;
 mod outcome;
+mod policy;
 mod semantics;
 mod stamp;
 mod store;
@@ -17,6 +18,7 @@ pub use crate::{
     clock::Clock,
     key::Key,
     outcome::{Bypass, Forward, NotStored, Outcome, Stored},
+    policy::{ConfigError, Policy, Query, Rule, TRACKING},
     stamp::Stamp,
     store::{
         Commons, Fill, Invalidation, Lookup, MemoryStore, MemoryStoreBuilder, MemoryStoreError, Put,

@@ -20,7 +20,9 @@ pub(crate) const MAX_VARIANTS: usize = 64;
 pub enum Basis {
     /// The response's `Cache-Control` or `Expires` (RFC 9111 section 4.2.1).
     Explicit,
-    /// An application's policy, rule or handler; the response itself said nothing.
+    /// What the handler told this cache about this response, beside its fields.
+    Handler,
+    /// A rule or the policy; the response itself said nothing.
     Policy,
 }
 

@@ -23,17 +23,6 @@ pub(crate) struct Reader<'a> {
     pub(crate) split: &'a [u8],
     /// The client's directives, where they are honoured.
     pub(crate) directives: Option<RequestDirectives>,
-    pub(crate) trust: Trust,
-}
-
-/// Which lifetimes a reader accepts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Trust {
-    /// All.
-    #[default]
-    AnyBasis,
-    /// Only those that responses state themselves.
-    ExplicitOnly,
 }
 
 /// The decision.
@@ -53,10 +42,14 @@ pub(crate) enum Reuse {
     NotForRequester,
 }
 
-/// Chooses among the variants of a resource; `valid` tells what was not invalidated.
+/// Chooses among the variants of a resource.
+///
+/// `valid` tells what was not invalidated; `granted` what the reader's own policy gives a response
+/// that states no lifetime, for whoever stored it may have been more generous.
 pub(crate) fn choose(
     variants: Option<&Variants>,
     valid: impl Fn(&StoredResponse) -> bool,
+    granted: impl Fn(&StoredResponse) -> Option<Duration>,
     reader: &Reader<'_>,
     now: Now,
 ) -> Reuse {
@@ -66,7 +59,7 @@ pub(crate) fn choose(
     for stored in variants.responses().iter().filter(|stored| valid(stored)) {
         any = true;
         if selected(stored, reader) {
-            return judge(stored, reader, now);
+            return judge(stored, granted, reader, now);
         }
     }
     if any { Reuse::OtherVariant } else { Reuse::Absent }
@@ -80,16 +73,27 @@ fn selected(stored: &StoredResponse, reader: &Reader<'_>) -> bool {
         })
 }
 
-fn judge(stored: &Arc<StoredResponse>, reader: &Reader<'_>, now: Now) -> Reuse {
-    let age = stored.lifetime.age(now);
-    let Some(ttl) = stored.lifetime.left(now) else { return Reuse::Stale };
-    if stored.lifetime.basis == Basis::Policy {
-        // The handler said nothing of sharing: only who could not have had another page shares.
-        if !reader.requester.anonymous() {
-            return Reuse::NotForRequester;
-        }
-        if reader.trust == Trust::ExplicitOnly {
-            return Reuse::Absent;
+fn judge(
+    stored: &Arc<StoredResponse>,
+    granted: impl Fn(&StoredResponse) -> Option<Duration>,
+    reader: &Reader<'_>,
+    now: Now,
+) -> Reuse {
+    let lifetime = &stored.lifetime;
+    let age = lifetime.age(now);
+    let Some(mut ttl) = lifetime.left(now) else { return Reuse::Stale };
+    // The response did not state its lifetime, so nobody thought of sharing it either: only
+    // requesters without anything personal do.
+    if lifetime.basis != Basis::Explicit && !reader.requester.anonymous() {
+        return Reuse::NotForRequester;
+    }
+    if lifetime.basis == Basis::Policy {
+        let Some(left) = granted(stored).and_then(|granted| granted.checked_sub(age)) else {
+            return Reuse::Stale;
+        };
+        ttl = ttl.min(left);
+        if ttl.is_zero() {
+            return Reuse::Stale;
         }
     }
     if let Some(directives) = reader.directives {
@@ -126,8 +130,11 @@ mod tests {
             cookies: &NONE,
             split: &[],
             directives: None,
-            trust: Trust::AnyBasis,
         }
+    }
+
+    fn hour(_: &StoredResponse) -> Option<Duration> {
+        Some(Duration::from_secs(3600))
     }
 
     fn of(responses: Vec<StoredResponse>) -> Variants {
@@ -165,7 +172,7 @@ mod tests {
             (Some("de"), 60, "stale"),
         ] {
             let request = request(accept);
-            let got = choose(Some(&variants), |_| true, &reader(&request), at(now));
+            let got = choose(Some(&variants), |_| true, hour, &reader(&request), at(now));
             assert_eq!(word(&got), want, "{accept:?} at {now}");
         }
     }
@@ -174,8 +181,8 @@ mod tests {
     fn nothing_stored_or_all_of_it_invalidated_is_absence() {
         let request = request(None);
         let variants = of(vec![stored(0, &[])]);
-        assert_eq!(word(&choose(None, |_| true, &reader(&request), at(1))), "absent");
-        assert_eq!(word(&choose(Some(&variants), |_| false, &reader(&request), at(1))), "absent");
+        assert_eq!(word(&choose(None, |_| true, hour, &reader(&request), at(1))), "absent");
+        assert_eq!(word(&choose(Some(&variants), |_| false, hour, &reader(&request), at(1))), "absent");
     }
 
     #[test]
@@ -184,9 +191,9 @@ mod tests {
         let mut other = stored(0, &[]);
         other.split = Box::from(&b"x"[..]);
         let variants = of(vec![other]);
-        assert_eq!(word(&choose(Some(&variants), |_| true, &reader(&request), at(1))), "other variant");
+        assert_eq!(word(&choose(Some(&variants), |_| true, hour, &reader(&request), at(1))), "other variant");
         let same = Reader { split: b"x", ..reader(&request) };
-        assert_eq!(word(&choose(Some(&variants), |_| true, &same, at(1))), "0: age 1 ttl 59");
+        assert_eq!(word(&choose(Some(&variants), |_| true, hour, &same, at(1))), "0: age 1 ttl 59");
     }
 
     #[test]
@@ -203,12 +210,22 @@ mod tests {
             Requester { credentials: true, ..nobody },
         ] {
             let reader = Reader { requester: who, ..reader(&request) };
-            assert_eq!(word(&choose(Some(&policy), |_| true, &reader, at(1))), "not for requester");
-            assert_eq!(word(&choose(Some(&stated), |_| true, &reader, at(1))), "0: age 1 ttl 59");
+            assert_eq!(word(&choose(Some(&policy), |_| true, hour, &reader, at(1))), "not for requester");
+            assert_eq!(word(&choose(Some(&stated), |_| true, hour, &reader, at(1))), "0: age 1 ttl 59");
         }
-        let strict = Reader { trust: Trust::ExplicitOnly, ..reader(&request) };
-        assert_eq!(word(&choose(Some(&policy), |_| true, &strict, at(1))), "absent");
-        assert_eq!(word(&choose(Some(&stated), |_| true, &strict, at(1))), "0: age 1 ttl 59");
+        for (granted, want) in [
+            (None, "stale"),
+            (Some(0), "stale"),
+            (Some(20), "stale"),
+            (Some(30), "0: age 20 ttl 10"),
+            (Some(90), "0: age 20 ttl 40"),
+        ] {
+            let granted = |_: &StoredResponse| granted.map(Duration::from_secs);
+            let got = choose(Some(&policy), |_| true, granted, &reader(&request), at(20));
+            assert_eq!(word(&got), want, "under a policy's lifetime the reader's own counts");
+            let got = choose(Some(&stated), |_| true, granted, &reader(&request), at(20));
+            assert_eq!(word(&got), "0: age 20 ttl 40", "a stated lifetime is the response's");
+        }
     }
 
     #[test]
@@ -226,7 +243,7 @@ mod tests {
             (RequestDirectives { min_fresh: secs(41), ..none }, "declined"),
         ] {
             let reader = Reader { directives: Some(directives), ..reader(&request) };
-            let got = choose(Some(&variants), |_| true, &reader, at(20));
+            let got = choose(Some(&variants), |_| true, hour, &reader, at(20));
             assert_eq!(word(&got), want, "{directives:?}");
         }
     }

@@ -34,8 +34,8 @@ pub(crate) struct Exchange<'a> {
 /// What the application says of a response's lifetime.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Terms {
-    /// Goes before what the response says.
-    pub(crate) first: Option<Duration>,
+    /// Goes before what the response says: the application's insistence.
+    pub(crate) first: Option<(Duration, Basis)>,
     /// Goes where the response says nothing.
     pub(crate) fallback: Option<Duration>,
     /// A lifetime the response states counts whatever its status code.
@@ -125,7 +125,7 @@ fn lifetime(
             .filter(|_| terms.any_status == AnyStatus::Final || usually_shared(exchange.status))
     };
     let (freshness, basis) = if let Some(first) = terms.first {
-        (first, Basis::Policy)
+        first
     } else if let Some(stated) = stated() {
         (stated, Basis::Explicit)
     } else if let Some(fallback) = terms.fallback {
@@ -168,7 +168,7 @@ fn personal(
         return Err(NotStored::Cookie);
     }
     // Fields only the application knows: where the response states a lifetime it thought of them.
-    if requester.credentials && basis == Basis::Policy && !directives.shares_authorised() {
+    if requester.credentials && basis != Basis::Explicit && !directives.shares_authorised() {
         return Err(NotStored::Credentials);
     }
     Ok(())
@@ -214,8 +214,11 @@ mod tests {
     }
 
     fn terms(first: Option<u64>, fallback: Option<u64>) -> Terms {
-        let seconds = |n: Option<u64>| n.map(Duration::from_secs);
-        Terms { first: seconds(first), fallback: seconds(fallback), any_status: AnyStatus::Usual }
+        Terms {
+            first: first.map(|n| (Duration::from_secs(n), Basis::Policy)),
+            fallback: fallback.map(Duration::from_secs),
+            any_status: AnyStatus::Usual,
+        }
     }
 
     #[test]

@@ -1,0 +1,314 @@
+//! A policy and its rules, found to make sense: what the walk asks.
+
+use std::{sync::Arc, time::Duration};
+
+use actix_web::{dev::ServiceRequest, http::StatusCode};
+use smallvec::SmallVec;
+
+use super::{
+    ClientDirectives, ConfigError, Policy, Query, Rule, has_default,
+    rule::{CheckedRule, Handling, UrlMatch},
+};
+use crate::{
+    outcome::NotStored,
+    semantics::{requester::Personal, storing::Terms},
+    stored::Basis,
+};
+
+/// What happens to requests that no rule is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unmatched {
+    /// The policy says.
+    Policy,
+    /// They pass.
+    Pass,
+}
+
+/// A policy with its rules.
+#[derive(Debug, Clone)]
+pub(crate) struct Checked {
+    pub(super) policy: Policy,
+    pub(super) rules: Arc<[CheckedRule]>,
+    unmatched: Unmatched,
+    pub(crate) personal: Personal,
+    /// Namespace and fingerprint, as they begin each key.
+    pub(super) scope: String,
+    pub(crate) vary_cookie: VaryCookie,
+}
+
+/// Whether responses that hung on the absence of cookies say so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum VaryCookie {
+    Said,
+    NeverDue,
+}
+
+/// The rules that are for a request.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Matched {
+    /// Those that wait for the status, in order.
+    waiting: SmallVec<[usize; 2]>,
+    /// The first that does not.
+    settled: Option<usize>,
+}
+
+impl Checked {
+    pub(crate) fn new(
+        policy: Policy,
+        rules: Vec<Rule>,
+        unmatched: Unmatched,
+        namespace: &str,
+    ) -> Result<Self, ConfigError> {
+        policy.check()?;
+        if namespace.is_empty() {
+            return Err(ConfigError::EmptyNamespace);
+        }
+        let personal = policy.personal()?;
+        let vary_cookie = if policy.cookies_never_decide(&personal.keyed) {
+            VaryCookie::NeverDue
+        } else {
+            VaryCookie::Said
+        };
+        // The length keeps a namespace that looks like another's with a fingerprint apart.
+        let scope = format!("{}:{namespace},{}", namespace.len(), policy.fingerprint(&rules));
+        let rules = rules.into_iter().map(CheckedRule::new).collect::<Result<Arc<[_]>, _>>()?;
+        Ok(Self { policy, rules, unmatched, personal, scope, vary_cookie })
+    }
+
+    /// The rules for a request; `None` if it passes.
+    pub(crate) fn admit(&self, request: &ServiceRequest) -> Option<Matched> {
+        let mut matched = Matched::default();
+        if !self.rules.is_empty() {
+            let path = request.match_info().as_str();
+            for (index, rule) in self.rules.iter().enumerate() {
+                if !rule.matches(request, path) {
+                    continue;
+                }
+                if rule.waits() {
+                    matched.waiting.push(index);
+                } else {
+                    matched.settled = Some(index);
+                    break;
+                }
+            }
+        }
+        let passes = matched.waiting.is_empty() && self.passes(matched.settled);
+        (!passes).then_some(matched)
+    }
+
+    /// Whether nothing can be stored under the rule that does not wait.
+    fn passes(&self, settled: Option<usize>) -> bool {
+        match self.rule(settled) {
+            Some(rule) => rule.handling == Handling::Bypass || rule.override_ttl == Some(Duration::ZERO),
+            None => self.unmatched == Unmatched::Pass,
+        }
+    }
+
+    /// What is said of the lifetime of a response with this status; `own` is what the handler
+    /// itself said.
+    pub(crate) fn terms(
+        &self,
+        matched: &Matched,
+        status: StatusCode,
+        own: Option<Duration>,
+    ) -> Result<Terms, NotStored> {
+        let rule = self.deciding(matched, status)?;
+        let first = rule
+            .and_then(|rule| rule.override_ttl)
+            .map(|ttl| (ttl, Basis::Policy))
+            .or_else(|| own.map(|ttl| (ttl, Basis::Handler)));
+        let fallback = self.fallback(rule, status);
+        Ok(Terms { first, fallback, any_status: self.policy.any_status })
+    }
+
+    /// The lifetime this policy gives a response that states none.
+    pub(crate) fn granted(&self, matched: &Matched, status: StatusCode) -> Option<Duration> {
+        let rule = self.deciding(matched, status).ok()?;
+        rule.and_then(|rule| rule.override_ttl).or_else(|| self.fallback(rule, status))
+    }
+
+    /// How long clients may keep a response with this status under a policy's lifetime.
+    pub(crate) fn client_ttl(&self, matched: &Matched, status: StatusCode) -> Option<Duration> {
+        let rule = self.deciding(matched, status).ok().flatten();
+        rule.and_then(|rule| rule.client_ttl).or(self.policy.client_ttl)
+    }
+
+    /// Whether a lifetime for status codes at large holds for this one.
+    pub(crate) fn gives_lifetimes_to(&self, status: StatusCode) -> bool {
+        has_default(status) || self.status_ttl(status).is_some()
+    }
+
+    pub(crate) const fn max_body_size(&self) -> usize {
+        self.policy.max_body_size
+    }
+
+    pub(crate) fn honours_clients(&self) -> bool {
+        self.policy.client_directives == ClientDirectives::Honoured
+    }
+
+    /// The normaliser of the query of a request.
+    pub(super) fn query(&self, matched: &Matched) -> Option<&Query> {
+        let rule = self.rule(matched.settled);
+        rule.and_then(|rule| rule.query.as_ref()).or(self.policy.query.as_ref())
+    }
+
+    /// All normalisers that the query of a URL may have met.
+    pub(super) fn queries_of(&self, path: &str) -> Vec<Option<&Query>> {
+        let mut queries = Vec::new();
+        for rule in self.rules.iter().filter(|rule| !rule.waits()) {
+            let url = rule.matches_url(path);
+            if url != UrlMatch::No {
+                queries.push(rule.rule.query.as_ref().or(self.policy.query.as_ref()));
+            }
+            if url == UrlMatch::Yes {
+                return queries;
+            }
+        }
+        queries.push(self.policy.query.as_ref());
+        queries
+    }
+
+    /// The first rule that is for a response; an error if it or the lack of one forbids storing.
+    fn deciding(&self, matched: &Matched, status: StatusCode) -> Result<Option<&Rule>, NotStored> {
+        let waiting = matched.waiting.iter().filter_map(|&index| self.rule(Some(index)));
+        let rule = waiting
+            .into_iter()
+            .find(|rule| rule.statuses.contains(&status.as_u16()))
+            .or_else(|| self.rule(matched.settled));
+        match rule {
+            Some(rule) if rule.handling == Handling::Bypass => Err(NotStored::Rule),
+            None if self.unmatched == Unmatched::Pass => Err(NotStored::Rule),
+            rule => Ok(rule),
+        }
+    }
+
+    fn fallback(&self, rule: Option<&Rule>, status: StatusCode) -> Option<Duration> {
+        let of_rule = rule.and_then(|rule| {
+            let meant = !rule.statuses.is_empty() || self.gives_lifetimes_to(status);
+            rule.ttl.filter(|_| meant)
+        });
+        of_rule
+            .or_else(|| self.status_ttl(status))
+            .or_else(|| self.policy.default_ttl.filter(|_| has_default(status)))
+    }
+
+    fn status_ttl(&self, status: StatusCode) -> Option<Duration> {
+        let found = self.policy.status_ttls.iter().find(|(code, _)| *code == status.as_u16());
+        found.map(|&(_, ttl)| ttl)
+    }
+
+    fn rule(&self, index: Option<usize>) -> Option<&Rule> {
+        self.rules.get(index?).map(|checked| &checked.rule)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    const fn secs(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    fn checked(policy: Policy, rules: Vec<Rule>) -> Checked {
+        Checked::new(policy, rules, Unmatched::Policy, "t").unwrap()
+    }
+
+    /// The fallback lifetime and the overriding one.
+    fn lifetimes(checked: &Checked, path: &str, status: u16) -> Option<(Option<u64>, Option<u64>)> {
+        let matched = checked.admit(&TestRequest::with_uri(path).to_srv_request())?;
+        let terms = checked.terms(&matched, StatusCode::from_u16(status).unwrap(), None).ok()?;
+        let first = terms.first.map(|(ttl, _)| ttl.as_secs());
+        Some((terms.fallback.map(|ttl| ttl.as_secs()), first))
+    }
+
+    #[test]
+    fn the_first_rule_that_matches_path_and_status_decides() {
+        let cache = checked(Policy::new().status_ttl(404, secs(7)), vec![
+            Rule::path("/health").bypass(),
+            Rule::prefix("/a").status([404, 500]).ttl(secs(1)),
+            Rule::prefix("/a").status([200]).bypass(),
+            Rule::prefix("/a").ttl(secs(2)),
+            Rule::prefix("/b").override_ttl(secs(3)),
+            Rule::prefix("/c").override_ttl(secs(0)),
+            Rule::prefix("/d").ttl(secs(0)),
+            Rule::any().status([410]).ttl(secs(4)),
+        ]);
+        for (path, status, want) in [
+            ("/health", 200, None),
+            ("/a", 404, Some((Some(1), None))),
+            ("/a", 500, Some((Some(1), None))),
+            ("/a", 200, None),
+            ("/a", 301, Some((Some(2), None))),
+            ("/a", 503, Some((None, None))),
+            ("/b", 200, Some((Some(60), Some(3)))),
+            ("/b", 500, Some((None, Some(3)))),
+            ("/c", 200, None),
+            ("/d", 200, Some((Some(0), None))),
+            ("/d", 404, Some((Some(0), None))),
+            ("/other", 200, Some((Some(60), None))),
+            ("/other", 404, Some((Some(7), None))),
+            ("/other", 410, Some((Some(4), None))),
+            ("/other", 302, Some((None, None))),
+        ] {
+            assert_eq!(lifetimes(&cache, path, status), want, "{path} {status}");
+        }
+    }
+
+    #[test]
+    fn without_rules_the_policy_decides_or_nothing_is_cached() {
+        let cache = checked(Policy::new().default_ttl(secs(5)), vec![]);
+        assert_eq!(lifetimes(&cache, "/", 200), Some((Some(5), None)));
+        let explicit = checked(Policy::new().explicit_only(), vec![]);
+        assert_eq!(lifetimes(&explicit, "/", 200), Some((None, None)));
+        let none = Checked::new(Policy::new(), vec![], Unmatched::Pass, "t").unwrap();
+        assert_eq!(lifetimes(&none, "/", 200), None);
+        let some = vec![Rule::path("/a"), Rule::path("/b").status([200])];
+        let some = Checked::new(Policy::new(), some, Unmatched::Pass, "t").unwrap();
+        assert_eq!(lifetimes(&some, "/a", 200), Some((Some(60), None)));
+        assert_eq!(lifetimes(&some, "/b", 200), Some((Some(60), None)));
+        assert_eq!(lifetimes(&some, "/b", 404), None);
+        assert_eq!(lifetimes(&some, "/c", 200), None);
+    }
+
+    #[test]
+    fn policies_that_loosen_what_is_personal_or_the_same_do_not_share() {
+        let scope = |policy: Policy, rules: Vec<Rule>| checked(policy, rules).scope;
+        let plain = scope(Policy::new(), vec![]);
+        let same = scope(Policy::new().default_ttl(secs(9)), vec![Rule::path("/a").ttl(secs(1))]);
+        assert_eq!(plain, same, "lifetimes do not matter");
+        let ignoring = scope(Policy::new().ignore_cookies(["a", "b"]), vec![]);
+        assert_eq!(ignoring, scope(Policy::new().ignore_cookies(["b", "a"]), vec![]));
+        let all = [
+            plain,
+            ignoring,
+            scope(Policy::new().ignore_cookies(["a"]), vec![]),
+            scope(Policy::new().credentials(["x-mine"]), vec![]),
+            scope(Policy::new().query(Query::sorted()), vec![]),
+            scope(Policy::new(), vec![Rule::path("/a").query(Query::sorted())]),
+            Checked::new(Policy::new(), vec![], Unmatched::Policy, "other").unwrap().scope,
+        ];
+        for (index, one) in all.iter().enumerate() {
+            assert!(!all[index + 1..].contains(one), "{one} twice in {all:?}");
+        }
+    }
+
+    #[test]
+    fn a_configuration_that_cannot_work_is_refused_with_advice() {
+        let new = |policy, namespace| Checked::new(policy, vec![], Unmatched::Policy, namespace);
+        for (policy, namespace, say) in [
+            (Policy::new(), "", "namespace is empty"),
+            (Policy::new().max_body_size(0), "t", "max_body_size is 0"),
+            (Policy::new().key_header("not a name"), "t", "\"not a name\" is no field name"),
+            (Policy::new().credentials(["x y"]), "t", "no field name"),
+            (Policy::new().vary_cookie(""), "t", "cookie has an empty name"),
+            (Policy::new().key_with("", |_| None), "t", "key part has an empty name"),
+            (Policy::new().status_ttl(304, secs(1)), "t", "status 304"),
+        ] {
+            let error = new(policy, namespace).expect_err("refused");
+            assert!(error.to_string().contains(say), "{error}");
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! What an application wants of its cache.
+
+use std::{
+    fmt,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+    time::Duration,
+};
+
+use actix_web::{
+    dev::ServiceRequest,
+    http::{
+        StatusCode,
+        header::{COOKIE, HeaderName, PROXY_AUTHORIZATION},
+    },
+};
+
+use crate::semantics::{cookies::CookieRules, requester::Personal, storing::AnyStatus};
+
+mod checked;
+mod error;
+mod naming;
+mod query;
+mod rule;
+
+pub use self::{
+    error::ConfigError,
+    query::{Query, TRACKING},
+    rule::Rule,
+};
+pub(crate) use self::{
+    checked::{Checked, Matched, Unmatched, VaryCookie},
+    naming::{host, scheme, split_of},
+};
+
+/// What a cache does unless a rule says otherwise: lifetimes, limits, and what is personal.
+///
+/// The defaults are safe for applications that never thought of caching:
+///
+/// | what | default | why |
+/// |---|---|---|
+/// | lifetime of what states none | 60 s for 200, 203, 301, 308 | long enough to take load off, short enough that a forgotten purge heals; errors are never kept unasked |
+/// | `no-store`, `private`, `no-cache`, `Set-Cookie`, `Vary: *`, 1xx, 206, 304 | never stored | they are meant for one requester or one moment |
+/// | request with `Authorization` | stored only with `public`, `s-maxage` or `must-revalidate` | RFC 9111 section 3.5 |
+/// | request with cookies | stored only with `public` or `s-maxage`; not answered from the store with what states no lifetime | handlers that read a session seldom say so |
+/// | request with other credentials | as `Authorization`, for what states no lifetime | the HTTP standard does not know them |
+/// | client's `Cache-Control` | `no-store` is honoured, the rest ignored | RFC 9111 section 5.2.1 calls it advice; any client could force every request to the handler |
+/// | query | every byte is part of the key | never wrong |
+/// | body | up to 2 MiB | larger ones crowd out many small ones |
+#[derive(Clone)]
+#[must_use]
+pub struct Policy {
+    default_ttl: Option<Duration>,
+    status_ttls: Vec<(u16, Duration)>,
+    any_status: AnyStatus,
+    client_directives: ClientDirectives,
+    max_body_size: usize,
+    client_ttl: Option<Duration>,
+    query: Option<Query>,
+    cookies: CookieRules,
+    credentials: Vec<String>,
+    key_headers: Vec<String>,
+    key_parts: Vec<KeyPart>,
+}
+
+/// Whether `Cache-Control` of requests counts for look-ups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ClientDirectives {
+    Ignored,
+    Honoured,
+}
+
+/// A part of the key that the application makes.
+#[derive(Clone)]
+struct KeyPart {
+    name: String,
+    make: Arc<dyn Fn(&ServiceRequest) -> Option<String> + Send + Sync>,
+}
+
+impl Policy {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self {
+            default_ttl: Some(Duration::from_secs(60)),
+            status_ttls: Vec::new(),
+            any_status: AnyStatus::Usual,
+            client_directives: ClientDirectives::Ignored,
+            max_body_size: 2 * 1024 * 1024,
+            client_ttl: None,
+            query: None,
+            cookies: CookieRules::default(),
+            credentials: ["x-api-key", "api-key", "x-auth-token", "x-access-token"]
+                .map(str::to_owned)
+                .into_iter()
+                .chain([PROXY_AUTHORIZATION.to_string()])
+                .collect(),
+            key_headers: Vec::new(),
+            key_parts: Vec::new(),
+        }
+    }
+
+    /// A plain shared cache as RFC 9111 describes it, for reverse proxies: only lifetimes that
+    /// responses state count, with any final status code; clients' directives are honoured;
+    /// nothing is advertised.
+    pub fn rfc9111() -> Self {
+        Self { any_status: AnyStatus::Final, ..Self::new().explicit_only().honor_request_directives() }
+    }
+
+    /// The lifetime of responses with status 200, 203, 301 or 308 that state none. Default 60 s;
+    /// zero is as [`explicit_only`](Self::explicit_only).
+    pub const fn default_ttl(mut self, ttl: Duration) -> Self {
+        self.default_ttl = Some(ttl);
+        self
+    }
+
+    /// The lifetime of responses with this status code that state none. Default: none, save for
+    /// those of [`default_ttl`](Self::default_ttl).
+    pub fn status_ttl(mut self, status: u16, ttl: Duration) -> Self {
+        self.status_ttls.retain(|(known, _)| *known != status);
+        self.status_ttls.push((status, ttl));
+        self
+    }
+
+    /// Stores only what states a lifetime itself, or is given one by a rule or its handler.
+    pub const fn explicit_only(mut self) -> Self {
+        self.default_ttl = None;
+        self
+    }
+
+    /// Honours `no-cache`, `max-age`, `min-fresh` and `only-if-cached` in requests. Default: not,
+    /// for any client could force every request to the handler (RFC 9111 section 5.2.1).
+    pub const fn honor_request_directives(mut self) -> Self {
+        self.client_directives = ClientDirectives::Honoured;
+        self
+    }
+
+    /// The largest body that is stored, in bytes. Default 2 MiB. Larger ones reach the client as
+    /// ever, and are not stored.
+    pub const fn max_body_size(mut self, bytes: usize) -> Self {
+        self.max_body_size = bytes;
+        self
+    }
+
+    /// How long clients may keep what this cache gives them, at most, where the lifetime is the
+    /// policy's. Default: what is left of it.
+    ///
+    /// Purges do not reach browsers: a long lifetime here with a short one there lets a purge be
+    /// seen soon.
+    pub const fn client_ttl(mut self, ttl: Duration) -> Self {
+        self.client_ttl = Some(ttl);
+        self
+    }
+
+    /// Which parameters of the query are part of the key. Default: every byte.
+    pub fn query(mut self, query: Query) -> Self {
+        self.query = Some(query);
+        self
+    }
+
+    /// Cookies that mean nothing to the handlers, such as those of analytics: requests with them
+    /// count as if without. A trailing `*` stands for any end; `*` alone for all cookies.
+    ///
+    /// Handlers still see them. Name none that any page depends on: what is made for the first
+    /// visitor's value is shown to all.
+    pub fn ignore_cookies(mut self, names: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        self.cookies.ignored.extend(names.into_iter().map(|name| name.as_ref().to_owned()));
+        self
+    }
+
+    /// Makes the value of a cookie part of the key: each value has pages of its own, and the
+    /// cookie no longer keeps requests from the store.
+    pub fn vary_cookie(mut self, name: impl Into<String>) -> Self {
+        self.cookies.keyed.push(name.into());
+        self
+    }
+
+    /// Request fields that carry credentials, beside `Authorization` and `Cookie`. Default:
+    /// `Proxy-Authorization`, `X-Api-Key`, `Api-Key`, `X-Auth-Token`, `X-Access-Token`;
+    /// these are added.
+    pub fn credentials(mut self, names: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        self.credentials.extend(names.into_iter().map(|name| name.as_ref().to_owned()));
+        self
+    }
+
+    /// Makes a request field part of the key: each value has pages of its own. If it carries
+    /// credentials, they no longer keep requests from the store.
+    pub fn key_header(mut self, name: impl Into<String>) -> Self {
+        self.key_headers.push(name.into());
+        self
+    }
+
+    /// Makes what `part` finds in the request part of the key: a tenant, a language, a group. It
+    /// sees the request as it reaches the cache, extensions of outer middlewares included, and is
+    /// asked on every request.
+    pub fn key_with(
+        mut self,
+        name: impl Into<String>,
+        part: impl Fn(&ServiceRequest) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        self.key_parts.push(KeyPart { name: name.into(), make: Arc::new(part) });
+        self
+    }
+
+    /// Field names, read.
+    fn names(names: &[String]) -> Result<Vec<HeaderName>, ConfigError> {
+        let read = |name: &String| {
+            HeaderName::from_bytes(name.as_bytes()).map_err(|_| ConfigError::FieldName(name.clone()))
+        };
+        names.iter().map(read).collect()
+    }
+
+    /// What is personal in a request.
+    fn personal(&self) -> Result<Personal, ConfigError> {
+        Ok(Personal {
+            cookies: self.cookies.clone(),
+            credentials: Self::names(&self.credentials)?,
+            keyed: Self::names(&self.key_headers)?,
+        })
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        if self.max_body_size == 0 {
+            return Err(ConfigError::ZeroBodySize);
+        }
+        if let Some(&(status, _)) = self.status_ttls.iter().find(|(code, _)| !rule::storable(*code)) {
+            return Err(ConfigError::Status(status));
+        }
+        if self.cookies.keyed.iter().chain(&self.cookies.ignored).any(String::is_empty) {
+            return Err(ConfigError::EmptyName("cookie"));
+        }
+        if self.key_parts.iter().any(|part| part.name.is_empty()) {
+            return Err(ConfigError::EmptyName("key part"));
+        }
+        Ok(())
+    }
+
+    /// Distinguishes policies that may not share what they store: what one takes for the same
+    /// page, or for nobody's, is two pages or somebody's to the other.
+    ///
+    /// Empty for the defaults. Made of configuration only, so its digest need not resist anybody.
+    fn fingerprint(&self, rules: &[Rule]) -> String {
+        let sorted = |names: &[String]| {
+            let mut names = names.to_vec();
+            names.sort_unstable();
+            names.dedup();
+            names
+        };
+        let queries: Vec<_> = rules.iter().filter_map(|rule| rule.query.as_ref()).collect();
+        let plain = self.cookies.ignored.is_empty()
+            && self.query.is_none()
+            && queries.is_empty()
+            && self.credentials == Self::new().credentials;
+        if plain {
+            return String::new();
+        }
+        let mut digest = DefaultHasher::new();
+        sorted(&self.cookies.ignored).hash(&mut digest);
+        sorted(&self.credentials).hash(&mut digest);
+        self.query.hash(&mut digest);
+        queries.hash(&mut digest);
+        format!("{:016x}", digest.finish())
+    }
+
+    /// Whether the absence of cookies never decides, so that no `Vary: Cookie` is due.
+    fn cookies_never_decide(&self, keyed: &[HeaderName]) -> bool {
+        self.cookies.ignored.iter().any(|name| name == "*") || keyed.contains(&COOKIE)
+    }
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts: Vec<_> = self.key_parts.iter().map(|part| &part.name).collect();
+        f.debug_struct("Policy")
+            .field("default_ttl", &self.default_ttl)
+            .field("status_ttls", &self.status_ttls)
+            .field("client_directives", &self.client_directives)
+            .field("max_body_size", &self.max_body_size)
+            .field("client_ttl", &self.client_ttl)
+            .field("query", &self.query)
+            .field("cookies", &self.cookies)
+            .field("credentials", &self.credentials)
+            .field("key_headers", &self.key_headers)
+            .field("key_parts", &parts)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Status codes that have a lifetime although nobody states one.
+fn has_default(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 200 | 203 | 301 | 308)
+}

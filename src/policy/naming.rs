@@ -1,0 +1,279 @@
+//! Naming: the key of a request, and the keys a URL may have.
+
+use actix_web::{
+    dev::{ServiceRequest, Url},
+    http::header::{FORWARDED, HOST, HeaderMap, X_FORWARDED_HOST, X_FORWARDED_PROTO},
+};
+use smallvec::SmallVec;
+
+use super::checked::{Checked, Matched};
+use crate::{
+    key::{Key, Names, Target},
+    semantics::{
+        cookies::CookieRules,
+        fields::{lines, list, split, trim},
+    },
+    tag::TagId,
+};
+
+/// The request does not say unambiguously which host it means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Unnameable;
+
+impl Checked {
+    /// The key of a request.
+    pub(crate) fn key(&self, request: &ServiceRequest, matched: &Matched) -> Result<Key, Unnameable> {
+        let host = host(request)?;
+        let scheme = scheme(request);
+        let uri = request.uri();
+        let mut key = match self.query(matched) {
+            None => Key::new(&self.scope, scheme, host, uri.path(), uri.query()),
+            Some(rules) => {
+                let query = rules.normalised(uri.query());
+                Key::new(&self.scope, scheme, host, uri.path(), query.as_deref())
+            }
+        };
+        self.push_parts(&mut key, request);
+        Ok(key)
+    }
+
+    /// The parts that the application adds: fields, cookies, what it makes itself.
+    fn push_parts(&self, key: &mut Key, request: &ServiceRequest) {
+        for name in &self.personal.keyed {
+            let mut lines = lines(request.headers(), name);
+            let first = lines.next();
+            match lines.next() {
+                None => key.push_part(name.as_str(), first),
+                Some(second) => {
+                    // Lengths between the lines: two lines are not one with a comma.
+                    let mut all = Vec::new();
+                    for line in first.into_iter().chain([second]).chain(lines) {
+                        all.extend_from_slice(format!("{}:", line.len()).as_bytes());
+                        all.extend_from_slice(line);
+                    }
+                    key.push_part(&format!("{name}*"), Some(&all));
+                }
+            }
+        }
+        for name in &self.policy.cookies.keyed {
+            key.push_part(&format!("cookie {name}"), CookieRules::value(request.headers(), name));
+        }
+        for part in &self.policy.key_parts {
+            let value = (part.make)(request);
+            key.push_part(&format!("with {}", part.name), value.as_deref().map(str::as_bytes));
+        }
+    }
+
+    fn has_parts(&self) -> bool {
+        !(self.personal.keyed.is_empty()
+            && self.policy.cookies.keyed.is_empty()
+            && self.policy.key_parts.is_empty())
+    }
+
+    /// Where the responses of a URL may be stored.
+    pub(crate) fn names_of(&self, target: &Target) -> Names {
+        let uri = target.path.parse().unwrap_or_default();
+        // Decoded as for routing, for rules are matched against that.
+        let decoded = Url::new(uri);
+        let mut names = Names::default();
+        for scheme in target.schemes {
+            for query in self.queries_of(decoded.path()) {
+                let sent = target.query.as_deref();
+                let query = match query {
+                    None => sent.map(Into::into),
+                    Some(rules) => rules.normalised(sent),
+                };
+                let key = Key::new(&self.scope, scheme, &target.host, &target.path, query.as_deref());
+                // Keys with parts cannot be listed; their URL's tag reaches them all.
+                if self.has_parts() {
+                    names.tags.push(TagId::url(key.url()));
+                } else if !names.keys.contains(&key) {
+                    names.keys.push(key);
+                }
+            }
+        }
+        names
+    }
+}
+
+/// The scheme by which the request came in. Fields that claim another are anybody's to send.
+pub(crate) fn scheme(request: &ServiceRequest) -> &'static str {
+    if request.app_config().secure() { "https" } else { "http" }
+}
+
+/// The host that the request means: `Host`, or `:authority` in HTTP/2.
+pub(crate) fn host(request: &ServiceRequest) -> Result<&str, Unnameable> {
+    let authority = request.uri().authority().map(|authority| authority.as_str());
+    let mut lines = request.headers().get_all(HOST);
+    let Some(line) = lines.next() else { return authority.ok_or(Unnameable) };
+    let host = line.to_str().map_err(|_| Unnameable)?;
+    // Two hosts, or an absolute-form target (RFC 9112 section 3.2.2) that names another: handlers
+    // may look at either.
+    let agrees = authority.is_none_or(|authority| authority.eq_ignore_ascii_case(host));
+    if lines.next().is_some() || !agrees {
+        return Err(Unnameable);
+    }
+    Ok(host)
+}
+
+/// What handlers can tell requests apart by although no key says so: the cache's place among
+/// nested ones, and the fields from which actix makes links (`url_for`, `ConnectionInfo`). Empty
+/// for the outermost cache without a proxy in front.
+pub(crate) fn split_of(layer: u8, request: &HeaderMap) -> SmallVec<[u8; 32]> {
+    let mut text = SmallVec::new();
+    if layer > 0 {
+        note(&mut text, b'l', &[layer]);
+    }
+    for line in lines(request, &X_FORWARDED_HOST) {
+        note(&mut text, b'h', line);
+    }
+    for line in lines(request, &X_FORWARDED_PROTO) {
+        note(&mut text, b'p', line);
+    }
+    for pair in lines(request, &FORWARDED).flat_map(list).flat_map(|element| split(element, b';')) {
+        let name = trim(pair.split(|&byte| byte == b'=').next().unwrap_or_default());
+        if name.eq_ignore_ascii_case(b"host") || name.eq_ignore_ascii_case(b"proto") {
+            note(&mut text, b'f', pair);
+        }
+    }
+    text
+}
+
+fn note(text: &mut SmallVec<[u8; 32]>, kind: u8, value: &[u8]) {
+    text.push(kind);
+    text.extend_from_slice(&u32::try_from(value.len()).unwrap_or(u32::MAX).to_be_bytes());
+    text.extend_from_slice(value);
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+    use crate::policy::{Policy, Query, Rule, checked::Unmatched};
+
+    fn checked(policy: Policy, rules: Vec<Rule>) -> Checked {
+        Checked::new(policy, rules, Unmatched::Policy, "t").unwrap()
+    }
+
+    fn key(cache: &Checked, uri: &str, fields: &[(&str, &str)]) -> Option<Key> {
+        let request = fields
+            .iter()
+            .fold(TestRequest::with_uri(uri), |request, field| request.append_header(*field))
+            .to_srv_request();
+        cache.key(&request, &cache.admit(&request)?).ok()
+    }
+
+    const HOST_A: (&str, &str) = ("host", "a");
+
+    #[test]
+    fn requests_that_differ_in_url_or_host_have_different_keys() {
+        let cache = checked(Policy::new(), vec![]);
+        let uris = ["/", "/x", "/x?", "/x?a=1", "/x?a=2", "/x?b=1&a=1", "/x?a=1&b=1", "/x/", "//x", "/%78", "/x%3Fa=1", "/X"];
+        let mut keys: Vec<_> = uris.iter().map(|uri| key(&cache, uri, &[HOST_A]).unwrap()).collect();
+        keys.push(key(&cache, "/x", &[("host", "b")]).unwrap());
+        keys.push(key(&cache, "/x", &[("host", "a:81")]).unwrap());
+        for (index, one) in keys.iter().enumerate() {
+            assert!(!keys[index + 1..].contains(one), "{index} of {uris:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_that_is_unclear_about_its_host_has_no_key() {
+        let cache = checked(Policy::new(), vec![]);
+        for (case, uri, fields, named) in [
+            ("no host", "/", &[][..], false),
+            ("two hosts", "/", &[HOST_A, ("host", "b")], false),
+            ("absolute form, the same host", "http://A/", &[HOST_A], true),
+            ("absolute form, another host", "http://evil/", &[HOST_A], false),
+            (":authority alone", "http://a/", &[], true),
+            ("an odd host", "/", &[("host", "a b,c")], true),
+            ("an empty host", "/", &[("host", "")], true),
+        ] {
+            assert_eq!(key(&cache, uri, fields).is_some(), named, "{case}");
+        }
+    }
+
+    #[test]
+    fn parts_of_the_key_keep_their_values_apart() {
+        let policy = Policy::new()
+            .key_header("x-tenant")
+            .vary_cookie("lang")
+            .key_with("path", |request| request.headers().contains_key("x-vip").then(|| "1".to_owned()));
+        let cache = checked(policy, vec![]);
+        let tenant = |value| ("x-tenant", value);
+        let requests: &[&[(&str, &str)]] = &[
+            &[HOST_A],
+            &[HOST_A, tenant("")],
+            &[HOST_A, tenant("a")],
+            &[HOST_A, tenant("b")],
+            &[HOST_A, tenant("a"), tenant("b")],
+            &[HOST_A, tenant("1:a1:b")],
+            &[HOST_A, tenant("a, b")],
+            &[HOST_A, ("cookie", "lang=a")],
+            &[HOST_A, ("cookie", "lang=")],
+            &[HOST_A, ("cookie", "lang=b; other=1")],
+            &[HOST_A, ("x-vip", "")],
+        ];
+        let keys: Vec<_> = requests.iter().map(|fields| key(&cache, "/", fields).unwrap()).collect();
+        for (index, one) in keys.iter().enumerate() {
+            assert!(!keys[index + 1..].contains(one), "{:?}", requests[index]);
+        }
+        assert!(keys.iter().all(|one| one.url() == keys[0].url()));
+    }
+
+    #[test]
+    fn every_key_a_url_may_have_is_found_for_purging() {
+        let target = |path: &str, query: Option<&str>| Target {
+            schemes: &["http", "https"],
+            host: "a".to_owned(),
+            path: path.to_owned(),
+            query: query.map(str::to_owned),
+        };
+        let cache = checked(Policy::new().query(Query::sorted()), vec![
+            Rule::path("/perhaps").when(|_| true).query(Query::only(["q"])),
+            Rule::path("/only").query(Query::only(["q"])),
+        ]);
+        for (path, query, sent) in [
+            ("/x", Some("b=1&a=2"), "/x?a=2&b=1"),
+            ("/only", Some("b=1&q=2"), "/only?q=2&z"),
+            ("/%6Fnly", Some("b=1&q=2"), "/%6Fnly?q=2&z"),
+            ("/perhaps", Some("b=1&q=2"), "/perhaps?q=2"),
+        ] {
+            let names = cache.names_of(&target(path, query));
+            assert!(names.keys.contains(&key(&cache, sent, &[HOST_A]).unwrap()), "{path}");
+            assert!(names.tags.is_empty());
+        }
+        assert_eq!(cache.names_of(&target("/perhaps", Some("b=1&q=2"))).keys.len(), 4);
+
+        let parted = checked(Policy::new().key_header("x-tenant"), vec![]);
+        let names = parted.names_of(&target("/x", None));
+        let url = TagId::url(key(&parted, "/x", &[HOST_A, ("x-tenant", "1")]).unwrap().url());
+        assert!(names.keys.is_empty() && names.tags.contains(&url));
+    }
+
+    #[test]
+    fn what_links_are_made_from_splits_readers_and_nothing_else_does() {
+        let split = |layer, fields: &[(&'static str, &str)]| {
+            let request = fields
+                .iter()
+                .fold(TestRequest::default(), |request, field| request.append_header(*field))
+                .to_srv_request();
+            split_of(layer, request.headers())
+        };
+        assert!(split(0, &[("x-forwarded-for", "1.2.3.4"), ("forwarded", "for=1.2.3.4")]).is_empty());
+        let all = [
+            split(0, &[]),
+            split(1, &[]),
+            split(0, &[("x-forwarded-host", "a")]),
+            split(0, &[("x-forwarded-proto", "a")]),
+            split(0, &[("x-forwarded-host", "a"), ("x-forwarded-proto", "a")]),
+            split(0, &[("forwarded", "for=x;host=a")]),
+            split(0, &[("forwarded", "for=y, HOST = b ; proto=http")]),
+        ];
+        for (index, one) in all.iter().enumerate() {
+            assert!(!all[index + 1..].contains(one), "{index}");
+        }
+        assert_eq!(split(0, &[("forwarded", "for=x;host=a")]), split(0, &[("forwarded", "for=y;host=a")]));
+    }
+}
