@@ -103,11 +103,10 @@ pub(crate) struct Names {
     pub(crate) tags: Vec<TagId>,
 }
 
-/// A URL taken apart, as a key needs it.
+/// A URL taken apart, as a key needs it. The scheme is missing: what is said of a URL is meant for
+/// both, for a TLS proxy in between may have changed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target {
-    /// One, or both where the URL is another's view of this server, a TLS proxy in between.
-    pub(crate) schemes: &'static [&'static str],
     /// Host and port as in the `Host` field.
     pub(crate) host: String,
     /// Path, undecoded.

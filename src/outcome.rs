@@ -240,9 +240,15 @@ mod tests {
         for (outcome, want) in [
             (hit, "hit; ttl=57"),
             (forward(Forward::UriMiss, Stored::Yes), "fwd=uri-miss; stored"),
-            (forward(Forward::VaryMiss, Stored::No(NotStored::SetCookie)), "fwd=vary-miss; detail=set-cookie"),
+            (
+                forward(Forward::VaryMiss, Stored::No(NotStored::SetCookie)),
+                "fwd=vary-miss; detail=set-cookie",
+            ),
             (forward(Forward::Method, Stored::No(NotStored::Forwarded)), "fwd=method"),
-            (forward(Forward::Bypass(Bypass::Range), Stored::No(NotStored::Forwarded)), "fwd=bypass; detail=range"),
+            (
+                forward(Forward::Bypass(Bypass::Range), Stored::No(NotStored::Forwarded)),
+                "fwd=bypass; detail=range",
+            ),
             (Outcome::Unsatisfiable, "; detail=only-if-cached"),
         ] {
             assert_eq!(outcome.to_string(), want);

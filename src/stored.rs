@@ -145,17 +145,18 @@ fn pair(name: &HeaderName, value: usize) -> usize {
 }
 
 /// Copies fields out of the exchange: all values into one allocation, in the given order.
-pub(crate) fn copy_fields<'a>(
-    fields: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)> + Clone,
+pub(crate) fn copy_fields(
+    fields: &[(&HeaderName, &HeaderValue)],
 ) -> Box<[(HeaderName, HeaderValue)]> {
-    let total = fields.clone().map(|(_, value)| value.len()).sum();
+    let total = fields.iter().map(|(_, value)| value.len()).sum();
     let mut blob = BytesMut::with_capacity(total);
-    for (_, value) in fields.clone() {
+    for (_, value) in fields {
         blob.extend_from_slice(value.as_bytes());
     }
     let mut blob = blob.freeze();
     fields
-        .map(|(name, value)| {
+        .iter()
+        .map(|&(name, value)| {
             let bytes = blob.split_to(value.len());
             let copy = HeaderValue::from_maybe_shared(bytes).unwrap_or_else(|_| value.clone());
             (copy_name(name), copy)
@@ -274,7 +275,11 @@ pub(crate) mod tests {
         }
     }
 
-    fn add(to: Option<&Variants>, second: u64, by: &[(HeaderName, Option<&str>)]) -> Option<Variants> {
+    fn add(
+        to: Option<&Variants>,
+        second: u64,
+        by: &[(HeaderName, Option<&str>)],
+    ) -> Option<Variants> {
         Variants::add(to, Arc::new(stored(second, by)), usize::MAX)
     }
 
@@ -291,7 +296,9 @@ pub(crate) mod tests {
             freshness: Duration::from_secs(60),
             basis: Basis::Explicit,
         };
-        for (second, age, left) in [(0, 20, Some(40)), (39, 59, Some(1)), (40, 60, None), (999, 1019, None)] {
+        for (second, age, left) in
+            [(0, 20, Some(40)), (39, 59, Some(1)), (40, 60, None), (999, 1019, None)]
+        {
             assert_eq!(lifetime.age(at(second)).as_secs(), age);
             assert_eq!(lifetime.left(at(second)).map(|left| left.as_secs()), left);
         }
@@ -344,7 +351,7 @@ pub(crate) mod tests {
         let value = HeaderValue::from_maybe_shared(big.slice(0..3)).unwrap();
         let name = HeaderName::from_static("link");
         let fields = [(&name, &value), (&name, &value)];
-        let copy = copy_fields(fields.into_iter());
+        let copy = copy_fields(&fields);
         assert_eq!(copy.len(), 2);
         assert!(copy.iter().all(|(found, copied)| *found == name && *copied == value));
         drop((value, copy));

@@ -99,7 +99,9 @@ impl Checked {
     /// Whether nothing can be stored under the rule that does not wait.
     fn passes(&self, settled: Option<usize>) -> bool {
         match self.rule(settled) {
-            Some(rule) => rule.handling == Handling::Bypass || rule.override_ttl == Some(Duration::ZERO),
+            Some(rule) => {
+                rule.handling == Handling::Bypass || rule.override_ttl == Some(Duration::ZERO)
+            }
             None => self.unmatched == Unmatched::Pass,
         }
     }
@@ -226,16 +228,19 @@ mod tests {
 
     #[test]
     fn the_first_rule_that_matches_path_and_status_decides() {
-        let cache = checked(Policy::new().status_ttl(404, secs(7)), vec![
-            Rule::path("/health").bypass(),
-            Rule::prefix("/a").status([404, 500]).ttl(secs(1)),
-            Rule::prefix("/a").status([200]).bypass(),
-            Rule::prefix("/a").ttl(secs(2)),
-            Rule::prefix("/b").override_ttl(secs(3)),
-            Rule::prefix("/c").override_ttl(secs(0)),
-            Rule::prefix("/d").ttl(secs(0)),
-            Rule::any().status([410]).ttl(secs(4)),
-        ]);
+        let cache = checked(
+            Policy::new().status_ttl(404, secs(7)),
+            vec![
+                Rule::path("/health").bypass(),
+                Rule::prefix("/a").status([404, 500]).ttl(secs(1)),
+                Rule::prefix("/a").status([200]).bypass(),
+                Rule::prefix("/a").ttl(secs(2)),
+                Rule::prefix("/b").override_ttl(secs(3)),
+                Rule::prefix("/c").override_ttl(secs(0)),
+                Rule::prefix("/d").ttl(secs(0)),
+                Rule::any().status([410]).ttl(secs(4)),
+            ],
+        );
         for (path, status, want) in [
             ("/health", 200, None),
             ("/a", 404, Some((Some(1), None))),

@@ -49,7 +49,9 @@ impl fmt::Display for ConfigError {
                 "max_body_size is 0, so that nothing could be stored: give the largest body in \
                  bytes, or turn the cache off with Mode::Off",
             ),
-            Self::FieldName(name) => write!(f, "{name:?} is no field name: use one like \"accept\""),
+            Self::FieldName(name) => {
+                write!(f, "{name:?} is no field name: use one like \"accept\"")
+            }
             Self::EmptyName(what) => write!(f, "a {what} has an empty name: name it"),
             Self::Status(status) => write!(
                 f,

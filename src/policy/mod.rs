@@ -23,14 +23,14 @@ mod naming;
 mod query;
 mod rule;
 
+pub(crate) use self::{
+    checked::{Checked, Matched, Unmatched, VaryCookie},
+    naming::{host, split_of},
+};
 pub use self::{
     error::ConfigError,
     query::{Query, TRACKING},
     rule::Rule,
-};
-pub(crate) use self::{
-    checked::{Checked, Matched, Unmatched, VaryCookie},
-    naming::{host, scheme, split_of},
 };
 
 /// What a cache does unless a rule says otherwise: lifetimes, limits, and what is personal.
@@ -103,7 +103,10 @@ impl Policy {
     /// responses state count, with any final status code; clients' directives are honoured;
     /// nothing is advertised.
     pub fn rfc9111() -> Self {
-        Self { any_status: AnyStatus::Final, ..Self::new().explicit_only().honor_request_directives() }
+        Self {
+            any_status: AnyStatus::Final,
+            ..Self::new().explicit_only().honor_request_directives()
+        }
     }
 
     /// The lifetime of responses with status 200, 203, 301 or 308 that state none. Default 60 s;
@@ -204,7 +207,8 @@ impl Policy {
     /// Field names, read.
     fn names(names: &[String]) -> Result<Vec<HeaderName>, ConfigError> {
         let read = |name: &String| {
-            HeaderName::from_bytes(name.as_bytes()).map_err(|_| ConfigError::FieldName(name.clone()))
+            HeaderName::from_bytes(name.as_bytes())
+                .map_err(|_| ConfigError::FieldName(name.clone()))
         };
         names.iter().map(read).collect()
     }
@@ -222,7 +226,8 @@ impl Policy {
         if self.max_body_size == 0 {
             return Err(ConfigError::ZeroBodySize);
         }
-        if let Some(&(status, _)) = self.status_ttls.iter().find(|(code, _)| !rule::storable(*code)) {
+        if let Some(&(status, _)) = self.status_ttls.iter().find(|(code, _)| !rule::storable(*code))
+        {
             return Err(ConfigError::Status(status));
         }
         if self.cookies.keyed.iter().chain(&self.cookies.ignored).any(String::is_empty) {

@@ -22,7 +22,11 @@ pub(crate) struct Unnameable;
 
 impl Checked {
     /// The key of a request.
-    pub(crate) fn key(&self, request: &ServiceRequest, matched: &Matched) -> Result<Key, Unnameable> {
+    pub(crate) fn key(
+        &self,
+        request: &ServiceRequest,
+        matched: &Matched,
+    ) -> Result<Key, Unnameable> {
         let host = host(request)?;
         let scheme = scheme(request);
         let uri = request.uri();
@@ -76,14 +80,15 @@ impl Checked {
         // Decoded as for routing, for rules are matched against that.
         let decoded = Url::new(uri);
         let mut names = Names::default();
-        for scheme in target.schemes {
+        for scheme in ["http", "https"] {
             for query in self.queries_of(decoded.path()) {
                 let sent = target.query.as_deref();
                 let query = match query {
                     None => sent.map(Into::into),
                     Some(rules) => rules.normalised(sent),
                 };
-                let key = Key::new(&self.scope, scheme, &target.host, &target.path, query.as_deref());
+                let key =
+                    Key::new(&self.scope, scheme, &target.host, &target.path, query.as_deref());
                 // Keys with parts cannot be listed; their URL's tag reaches them all.
                 if self.has_parts() {
                     names.tags.push(TagId::url(key.url()));
@@ -97,7 +102,7 @@ impl Checked {
 }
 
 /// The scheme by which the request came in. Fields that claim another are anybody's to send.
-pub(crate) fn scheme(request: &ServiceRequest) -> &'static str {
+fn scheme(request: &ServiceRequest) -> &'static str {
     if request.app_config().secure() { "https" } else { "http" }
 }
 
@@ -169,8 +174,22 @@ mod tests {
     #[test]
     fn requests_that_differ_in_url_or_host_have_different_keys() {
         let cache = checked(Policy::new(), vec![]);
-        let uris = ["/", "/x", "/x?", "/x?a=1", "/x?a=2", "/x?b=1&a=1", "/x?a=1&b=1", "/x/", "//x", "/%78", "/x%3Fa=1", "/X"];
-        let mut keys: Vec<_> = uris.iter().map(|uri| key(&cache, uri, &[HOST_A]).unwrap()).collect();
+        let uris = [
+            "/",
+            "/x",
+            "/x?",
+            "/x?a=1",
+            "/x?a=2",
+            "/x?b=1&a=1",
+            "/x?a=1&b=1",
+            "/x/",
+            "//x",
+            "/%78",
+            "/x%3Fa=1",
+            "/X",
+        ];
+        let mut keys: Vec<_> =
+            uris.iter().map(|uri| key(&cache, uri, &[HOST_A]).unwrap()).collect();
         keys.push(key(&cache, "/x", &[("host", "b")]).unwrap());
         keys.push(key(&cache, "/x", &[("host", "a:81")]).unwrap());
         for (index, one) in keys.iter().enumerate() {
@@ -196,10 +215,10 @@ mod tests {
 
     #[test]
     fn parts_of_the_key_keep_their_values_apart() {
-        let policy = Policy::new()
-            .key_header("x-tenant")
-            .vary_cookie("lang")
-            .key_with("path", |request| request.headers().contains_key("x-vip").then(|| "1".to_owned()));
+        let policy =
+            Policy::new().key_header("x-tenant").vary_cookie("lang").key_with("path", |request| {
+                request.headers().contains_key("x-vip").then(|| "1".to_owned())
+            });
         let cache = checked(policy, vec![]);
         let tenant = |value| ("x-tenant", value);
         let requests: &[&[(&str, &str)]] = &[
@@ -215,7 +234,8 @@ mod tests {
             &[HOST_A, ("cookie", "lang=b; other=1")],
             &[HOST_A, ("x-vip", "")],
         ];
-        let keys: Vec<_> = requests.iter().map(|fields| key(&cache, "/", fields).unwrap()).collect();
+        let keys: Vec<_> =
+            requests.iter().map(|fields| key(&cache, "/", fields).unwrap()).collect();
         for (index, one) in keys.iter().enumerate() {
             assert!(!keys[index + 1..].contains(one), "{:?}", requests[index]);
         }
@@ -225,15 +245,17 @@ mod tests {
     #[test]
     fn every_key_a_url_may_have_is_found_for_purging() {
         let target = |path: &str, query: Option<&str>| Target {
-            schemes: &["http", "https"],
             host: "a".to_owned(),
             path: path.to_owned(),
             query: query.map(str::to_owned),
         };
-        let cache = checked(Policy::new().query(Query::sorted()), vec![
-            Rule::path("/perhaps").when(|_| true).query(Query::only(["q"])),
-            Rule::path("/only").query(Query::only(["q"])),
-        ]);
+        let cache = checked(
+            Policy::new().query(Query::sorted()),
+            vec![
+                Rule::path("/perhaps").when(|_| true).query(Query::only(["q"])),
+                Rule::path("/only").query(Query::only(["q"])),
+            ],
+        );
         for (path, query, sent) in [
             ("/x", Some("b=1&a=2"), "/x?a=2&b=1"),
             ("/only", Some("b=1&q=2"), "/only?q=2&z"),
@@ -261,7 +283,9 @@ mod tests {
                 .to_srv_request();
             split_of(layer, request.headers())
         };
-        assert!(split(0, &[("x-forwarded-for", "1.2.3.4"), ("forwarded", "for=1.2.3.4")]).is_empty());
+        assert!(
+            split(0, &[("x-forwarded-for", "1.2.3.4"), ("forwarded", "for=1.2.3.4")]).is_empty()
+        );
         let all = [
             split(0, &[]),
             split(1, &[]),
@@ -274,6 +298,9 @@ mod tests {
         for (index, one) in all.iter().enumerate() {
             assert!(!all[index + 1..].contains(one), "{index}");
         }
-        assert_eq!(split(0, &[("forwarded", "for=x;host=a")]), split(0, &[("forwarded", "for=y;host=a")]));
+        assert_eq!(
+            split(0, &[("forwarded", "for=x;host=a")]),
+            split(0, &[("forwarded", "for=y;host=a")])
+        );
     }
 }

@@ -7,9 +7,33 @@ use percent_encoding::percent_decode;
 /// Parameters that campaigns and mail programs add for statistics; a trailing `*` stands for any
 /// end. For [`Query::ignoring`].
 pub const TRACKING: &[&str] = &[
-    "utm_*", "mtm_*", "pk_*", "hsa_*", "gclid", "gclsrc", "dclid", "gbraid", "wbraid", "fbclid",
-    "msclkid", "twclid", "ttclid", "yclid", "li_fat_id", "igshid", "mc_cid", "mc_eid", "_hsenc",
-    "_hsmi", "vero_id", "oly_anon_id", "oly_enc_id", "s_cid", "_ga", "_gl", "srsltid",
+    "utm_*",
+    "mtm_*",
+    "pk_*",
+    "hsa_*",
+    "gclid",
+    "gclsrc",
+    "dclid",
+    "gbraid",
+    "wbraid",
+    "fbclid",
+    "msclkid",
+    "twclid",
+    "ttclid",
+    "yclid",
+    "li_fat_id",
+    "igshid",
+    "mc_cid",
+    "mc_eid",
+    "_hsenc",
+    "_hsmi",
+    "vero_id",
+    "oly_anon_id",
+    "oly_enc_id",
+    "s_cid",
+    "_ga",
+    "_gl",
+    "srsltid",
 ];
 
 /// Which parameters of a query count for the key, and in which order.
@@ -93,10 +117,12 @@ impl Query {
         match &self.names {
             Names::All => true,
             Names::Only(names) => names.iter().any(|only| only.as_bytes() == name),
-            Names::Ignoring(names) => !names.iter().any(|ignored| match ignored.strip_suffix('*') {
-                Some(start) => name.starts_with(start.as_bytes()),
-                None => name == ignored.as_bytes(),
-            }),
+            Names::Ignoring(names) => {
+                !names.iter().any(|ignored| match ignored.strip_suffix('*') {
+                    Some(start) => name.starts_with(start.as_bytes()),
+                    None => name == ignored.as_bytes(),
+                })
+            }
         }
     }
 }
@@ -125,41 +151,50 @@ mod tests {
 
     #[test]
     fn only_the_named_parameters_count() {
-        check(&Query::only(["q", "page"]), &[
-            (None, None),
-            (Some(""), None),
-            (Some("q=1"), Some("q=1")),
-            (Some("x=2&q=1&y"), Some("q=1")),
-            (Some("page=2&q=1"), Some("page=2&q=1")),
-            (Some("x=1"), None),
-            (Some("%71=1"), Some("%71=1")),
-            (Some("Q=1"), None),
-            (Some("q=1;x=2"), Some("q=1;x=2")),
-        ]);
+        check(
+            &Query::only(["q", "page"]),
+            &[
+                (None, None),
+                (Some(""), None),
+                (Some("q=1"), Some("q=1")),
+                (Some("x=2&q=1&y"), Some("q=1")),
+                (Some("page=2&q=1"), Some("page=2&q=1")),
+                (Some("x=1"), None),
+                (Some("%71=1"), Some("%71=1")),
+                (Some("Q=1"), None),
+                (Some("q=1;x=2"), Some("q=1;x=2")),
+            ],
+        );
     }
 
     #[test]
     fn ignored_parameters_do_not_count() {
-        check(&Query::ignoring(TRACKING), &[
-            (None, None),
-            (Some("utm_source=a"), None),
-            (Some("utm_source=a&b=2&gclid=c"), Some("b=2")),
-            (Some("u%74m_source=a&b=2"), Some("b=2")),
-            (Some("utmost=1"), Some("utmost=1")),
-            (Some("utm_content=x;callback=evil"), None),
-            (Some("callback=ok&utm_content=x"), Some("callback=ok")),
-            (Some("b=2&&c"), Some("b=2&&c")),
-        ]);
+        check(
+            &Query::ignoring(TRACKING),
+            &[
+                (None, None),
+                (Some("utm_source=a"), None),
+                (Some("utm_source=a&b=2&gclid=c"), Some("b=2")),
+                (Some("u%74m_source=a&b=2"), Some("b=2")),
+                (Some("utmost=1"), Some("utmost=1")),
+                (Some("utm_content=x;callback=evil"), None),
+                (Some("callback=ok&utm_content=x"), Some("callback=ok")),
+                (Some("b=2&&c"), Some("b=2&&c")),
+            ],
+        );
     }
 
     #[test]
     fn order_counts_only_among_equal_names_when_sorted() {
-        check(&Query::sorted(), &[
-            (Some("b=2&a=1"), Some("a=1&b=2")),
-            (Some("a=2&a=1"), Some("a=2&a=1")),
-            (Some("b&a=2&b=1&a=1"), Some("a=2&a=1&b&b=1")),
-            (Some(""), Some("")),
-        ]);
+        check(
+            &Query::sorted(),
+            &[
+                (Some("b=2&a=1"), Some("a=1&b=2")),
+                (Some("a=2&a=1"), Some("a=2&a=1")),
+                (Some("b&a=2&b=1&a=1"), Some("a=2&a=1&b&b=1")),
+                (Some(""), Some("")),
+            ],
+        );
         check(&Query::only(["b", "a"]).then_sorted(), &[(Some("c&b=2&a=1"), Some("a=1&b=2"))]);
     }
 

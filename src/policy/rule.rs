@@ -91,7 +91,10 @@ impl Rule {
     /// Only for requests that `predicate` accepts, in addition to the path. It is asked on every
     /// request, before the store is.
     #[must_use]
-    pub fn when(mut self, predicate: impl Fn(&ServiceRequest) -> bool + Send + Sync + 'static) -> Self {
+    pub fn when(
+        mut self,
+        predicate: impl Fn(&ServiceRequest) -> bool + Send + Sync + 'static,
+    ) -> Self {
         self.whens.push(Arc::new(predicate));
         self
     }
@@ -210,7 +213,8 @@ pub(super) enum UrlMatch {
 
 impl CheckedRule {
     pub(super) fn new(rule: Rule) -> Result<Self, ConfigError> {
-        if rule.handling == Handling::Bypass && (rule.ttl.is_some() || rule.override_ttl.is_some()) {
+        if rule.handling == Handling::Bypass && (rule.ttl.is_some() || rule.override_ttl.is_some())
+        {
             return Err(ConfigError::BypassWithLifetime);
         }
         if !rule.statuses.is_empty() && rule.query.is_some() {
@@ -308,8 +312,10 @@ fn resource(pattern: &str) -> Result<ResourceDef, ConfigError> {
 
 #[cfg(feature = "regex")]
 fn anchored(pattern: &str) -> Result<regex::Regex, ConfigError> {
-    let wrong =
-        |error: regex::Error| ConfigError::Regex { pattern: pattern.to_owned(), reason: error.to_string() };
+    let wrong = |error: regex::Error| ConfigError::Regex {
+        pattern: pattern.to_owned(),
+        reason: error.to_string(),
+    };
     // By itself first: the group around it could make sense of what makes none.
     regex::Regex::new(pattern).map_err(wrong)?;
     regex::Regex::new(&format!("^(?:{pattern})$")).map_err(wrong)

@@ -120,6 +120,10 @@ impl<'a> Directive<'a> {
         let (name, argument) = member.split_at_checked(at).unwrap_or((member, &[]));
         Self { name: trim(name), argument: argument.get(1..).map(trim) }
     }
+
+    pub(crate) fn is(&self, name: &str) -> bool {
+        self.name.eq_ignore_ascii_case(name.as_bytes())
+    }
 }
 
 fn directives(fields: &HeaderMap) -> impl Iterator<Item = Directive<'_>> {
@@ -179,7 +183,10 @@ mod tests {
             (&["ext=\"no-store\""], NONE),
             (&["ext=\"a, no-store, b\""], NONE),
             (&["xno-store, no-storex"], NONE),
-            (&["public, must-revalidate"], ResponseDirectives { public: true, must_revalidate: true, ..NONE }),
+            (
+                &["public, must-revalidate"],
+                ResponseDirectives { public: true, must_revalidate: true, ..NONE },
+            ),
             (&["max-age=5"], ResponseDirectives { max_age: secs(5), ..NONE }),
             (&["Max-Age = 5"], ResponseDirectives { max_age: secs(5), ..NONE }),
             (&["max-age=\"5\""], ResponseDirectives { max_age: secs(5), ..NONE }),
@@ -189,7 +196,10 @@ mod tests {
             (&["max-age"], ResponseDirectives { max_age: secs(0), ..NONE }),
             (&["max-age=-1"], ResponseDirectives { max_age: secs(0), ..NONE }),
             (&["max-age=1.5"], ResponseDirectives { max_age: secs(0), ..NONE }),
-            (&["s-maxage=7", "max-age=5"], ResponseDirectives { s_maxage: secs(7), max_age: secs(5), ..NONE }),
+            (
+                &["s-maxage=7", "max-age=5"],
+                ResponseDirectives { s_maxage: secs(7), max_age: secs(5), ..NONE },
+            ),
             (&["public", "private"], ResponseDirectives { public: true, private: true, ..NONE }),
         ];
         for (lines, want) in cases {
@@ -205,7 +215,10 @@ mod tests {
             ("no-store", RequestDirectives { no_store: true, ..none }),
             ("no-cache", RequestDirectives { no_cache: true, ..none }),
             ("only-if-cached", RequestDirectives { only_if_cached: true, ..none }),
-            ("max-age=3, min-fresh=4", RequestDirectives { max_age: secs(3), min_fresh: secs(4), ..none }),
+            (
+                "max-age=3, min-fresh=4",
+                RequestDirectives { max_age: secs(3), min_fresh: secs(4), ..none },
+            ),
             ("max-age=x", none),
             ("max-stale", none),
         ] {
@@ -215,7 +228,9 @@ mod tests {
 
     #[test]
     fn a_field_of_a_hundred_thousand_bytes_is_read_in_one_pass() {
-        for line in [",".repeat(100_000), "\"".repeat(99_999), "a=".repeat(50_000), "x,".repeat(50_000)] {
+        for line in
+            [",".repeat(100_000), "\"".repeat(99_999), "a=".repeat(50_000), "x,".repeat(50_000)]
+        {
             assert_eq!(response(&[&line]), NONE);
         }
     }

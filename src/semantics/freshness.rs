@@ -81,7 +81,11 @@ mod tests {
             ("s-maxage before max-age", vec![cc("max-age=5, s-maxage=9")], Some(9)),
             ("s-maxage=0 before max-age", vec![cc("max-age=5, s-maxage=0")], Some(0)),
             ("max-age before Expires", vec![cc("max-age=5"), (EXPIRES, date(99))], Some(5)),
-            ("unreadable max-age before Expires", vec![cc("max-age=x"), (EXPIRES, date(99))], Some(0)),
+            (
+                "unreadable max-age before Expires",
+                vec![cc("max-age=x"), (EXPIRES, date(99))],
+                Some(0),
+            ),
             ("Expires minus Date", vec![(EXPIRES, date(99)), (DATE, date(90))], Some(9)),
             ("Expires minus now", vec![(EXPIRES, date(130))], Some(30)),
             ("Expires in the past", vec![(EXPIRES, date(50)), (DATE, date(90))], Some(0)),

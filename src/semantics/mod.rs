@@ -5,6 +5,7 @@
 
 pub(crate) mod cache_control;
 pub(crate) mod cookies;
+pub(crate) mod directive_list;
 pub(crate) mod fields;
 pub(crate) mod freshness;
 pub(crate) mod requester;

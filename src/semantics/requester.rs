@@ -28,7 +28,8 @@ pub(crate) struct Requester {
 
 impl Requester {
     pub(crate) fn of(request: &HeaderMap, personal: &Personal) -> Self {
-        let carries = |name: &HeaderName| request.contains_key(name) && !personal.keyed.contains(name);
+        let carries =
+            |name: &HeaderName| request.contains_key(name) && !personal.keyed.contains(name);
         Self {
             authorised: carries(&AUTHORIZATION),
             cookies: personal.cookies.personal(request)

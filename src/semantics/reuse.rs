@@ -182,7 +182,10 @@ mod tests {
         let request = request(None);
         let variants = of(vec![stored(0, &[])]);
         assert_eq!(word(&choose(None, |_| true, hour, &reader(&request), at(1))), "absent");
-        assert_eq!(word(&choose(Some(&variants), |_| false, hour, &reader(&request), at(1))), "absent");
+        assert_eq!(
+            word(&choose(Some(&variants), |_| false, hour, &reader(&request), at(1))),
+            "absent"
+        );
     }
 
     #[test]
@@ -191,7 +194,10 @@ mod tests {
         let mut other = stored(0, &[]);
         other.split = Box::from(&b"x"[..]);
         let variants = of(vec![other]);
-        assert_eq!(word(&choose(Some(&variants), |_| true, hour, &reader(&request), at(1))), "other variant");
+        assert_eq!(
+            word(&choose(Some(&variants), |_| true, hour, &reader(&request), at(1))),
+            "other variant"
+        );
         let same = Reader { split: b"x", ..reader(&request) };
         assert_eq!(word(&choose(Some(&variants), |_| true, hour, &same, at(1))), "0: age 1 ttl 59");
     }
@@ -210,8 +216,14 @@ mod tests {
             Requester { credentials: true, ..nobody },
         ] {
             let reader = Reader { requester: who, ..reader(&request) };
-            assert_eq!(word(&choose(Some(&policy), |_| true, hour, &reader, at(1))), "not for requester");
-            assert_eq!(word(&choose(Some(&stated), |_| true, hour, &reader, at(1))), "0: age 1 ttl 59");
+            assert_eq!(
+                word(&choose(Some(&policy), |_| true, hour, &reader, at(1))),
+                "not for requester"
+            );
+            assert_eq!(
+                word(&choose(Some(&stated), |_| true, hour, &reader, at(1))),
+                "0: age 1 ttl 59"
+            );
         }
         for (granted, want) in [
             (None, "stale"),

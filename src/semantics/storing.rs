@@ -258,7 +258,11 @@ mod tests {
             let any = Terms { any_status: AnyStatus::Final, ..Terms::default() };
             assert_eq!(stored(&Terms::default()).is_ok(), usual.contains(&status), "{status}");
             assert_eq!(stored(&any).is_ok(), !never, "{status} in any-status mode");
-            assert_eq!(stored(&terms(Some(9), None)).is_ok(), !never, "{status} told by the application");
+            assert_eq!(
+                stored(&terms(Some(9), None)).is_ok(),
+                !never,
+                "{status} told by the application"
+            );
         }
     }
 
@@ -317,9 +321,12 @@ mod tests {
 
     #[test]
     fn what_hung_on_the_absence_of_cookies_is_said() {
-        for (cache_control, want) in [("max-age=5", true), ("public, max-age=5", false), ("s-maxage=5", false)] {
+        for (cache_control, want) in
+            [("max-age=5", true), ("public, max-age=5", false), ("s-maxage=5", false)]
+        {
             let fields = response(cache_control);
-            let Storing::Store(plan) = decide(&exchange(200, &fields, NOBODY), &Terms::default()) else {
+            let Storing::Store(plan) = decide(&exchange(200, &fields, NOBODY), &Terms::default())
+            else {
                 panic!("{cache_control} is stored");
             };
             assert_eq!(plan.needs_no_cookie, want, "{cache_control}");
@@ -330,7 +337,8 @@ mod tests {
     fn what_arrives_stale_is_not_stored_and_vary_is_kept() {
         let mut fields = response("max-age=5");
         fields.insert(VARY, HeaderValue::from_static("accept"));
-        let Storing::Store(plan) = decide(&exchange(200, &fields, NOBODY), &Terms::default()) else {
+        let Storing::Store(plan) = decide(&exchange(200, &fields, NOBODY), &Terms::default())
+        else {
             panic!("stored");
         };
         assert_eq!(plan.nominated, [actix_web::http::header::ACCEPT]);

@@ -2,9 +2,7 @@
 
 use actix_web::http::{
     StatusCode,
-    header::{
-        DATE, ETAG, HeaderMap, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
-    },
+    header::{DATE, ETAG, HeaderMap, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED},
 };
 
 use super::fields::{EntityTag, date_field, http_date, lines, list};
@@ -38,9 +36,8 @@ fn none_match_fails(request: &HeaderMap, stored: &StoredResponse) -> bool {
 /// 4.3.2).
 fn modified_since_fails(request: &HeaderMap, stored: &StoredResponse) -> bool {
     let Some(since) = date_field(request, &IF_MODIFIED_SINCE) else { return false };
-    let date = |name: &HeaderName| {
-        stored.lines(name).next().and_then(|value| http_date(value.as_bytes()))
-    };
+    let date =
+        |name: &HeaderName| stored.lines(name).next().and_then(|value| http_date(value.as_bytes()));
     date(&LAST_MODIFIED).or_else(|| date(&DATE)).is_some_and(|modified| modified <= since)
 }
 
@@ -69,7 +66,8 @@ mod tests {
             .iter()
             .map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap()))
             .collect();
-        let fields = copy_fields(fields.iter().map(|(name, value)| (name, value)));
+        let fields: Vec<_> = fields.iter().map(|(name, value)| (name, value)).collect();
+        let fields = copy_fields(&fields);
         StoredResponse { fields, ..stored(0, &[]) }
     }
 
@@ -97,7 +95,12 @@ mod tests {
             ("the tag, weak here", inm("\"a\""), &weak, true),
             ("another tag", inm("\"b\""), &tagged, false),
             ("a list", inm("\"x,y\", \"b\" , \"a\""), &tagged, true),
-            ("two lines", request(&[(IF_NONE_MATCH, "\"b\""), (IF_NONE_MATCH, "\"a\"")]), &tagged, true),
+            (
+                "two lines",
+                request(&[(IF_NONE_MATCH, "\"b\""), (IF_NONE_MATCH, "\"a\"")]),
+                &tagged,
+                true,
+            ),
             ("any tag", inm("*"), &tagged, true),
             ("any tag, none stored", inm("*"), &plain, true),
             ("a tag, none stored", inm("\"a\""), &plain, false),

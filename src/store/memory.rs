@@ -209,7 +209,12 @@ impl MemoryStoreBuilder {
             .expire_after(WhenUseless)
             .build();
         let housekeeper = Once::new();
-        Ok(MemoryStore(Arc::new(Inner { entries, max_entry, commons: Commons::new(), housekeeper })))
+        Ok(MemoryStore(Arc::new(Inner {
+            entries,
+            max_entry,
+            commons: Commons::new(),
+            housekeeper,
+        })))
     }
 }
 

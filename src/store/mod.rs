@@ -25,10 +25,7 @@ pub use self::{
     fills::Fill,
     memory::{MemoryStore, MemoryStoreBuilder, MemoryStoreError},
 };
-pub(crate) use self::{
-    commons::{Reservation, WriteGuard},
-    erased::Erased,
-};
+pub(crate) use self::{commons::Reservation, erased::Erased};
 
 /// Where responses are kept.
 ///

@@ -1,0 +1,169 @@
+//! The body of what leaves the cache: the handler's, a stored one, or the handler's on its way
+//! into the store.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use actix_web::body::{BodySize, MessageBody};
+use bytes::Bytes;
+use pin_project_lite::pin_project;
+
+use crate::fill::Recording;
+
+pin_project! {
+    /// The body of a response that went through a [`Cache`](crate::Cache).
+    #[derive(Debug)]
+    pub struct CacheBody<B> {
+        #[pin]
+        kind: Kind<B>,
+    }
+}
+
+pin_project! {
+    #[project = KindProjection]
+    #[derive(Debug)]
+    enum Kind<B> {
+        /// The handler's, untouched.
+        Pass { #[pin] body: B },
+        /// All at once.
+        Whole { bytes: Bytes },
+        /// None at all, as 204 and 304 want it.
+        None,
+        /// The handler's, copied as it passes.
+        Recorded { #[pin] tee: Tee<B> },
+    }
+}
+
+impl<B> CacheBody<B> {
+    pub(crate) const fn pass(body: B) -> Self {
+        Self { kind: Kind::Pass { body } }
+    }
+
+    pub(crate) const fn whole(bytes: Bytes) -> Self {
+        Self { kind: Kind::Whole { bytes } }
+    }
+
+    pub(crate) const fn none() -> Self {
+        Self { kind: Kind::None }
+    }
+
+    pub(crate) const fn recorded(body: B, recording: Recording) -> Self {
+        let tee = Tee { body, recording: Some(recording), ahead: Ahead::Unknown };
+        Self { kind: Kind::Recorded { tee } }
+    }
+}
+
+impl<B: MessageBody> MessageBody for CacheBody<B> {
+    type Error = B::Error;
+
+    fn size(&self) -> BodySize {
+        match &self.kind {
+            Kind::Pass { body } => body.size(),
+            Kind::Whole { bytes } => BodySize::Sized(bytes.len() as u64),
+            Kind::None => BodySize::None,
+            Kind::Recorded { tee } => tee.body.size(),
+        }
+    }
+
+    fn poll_next(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        match self.project().kind.project() {
+            KindProjection::Pass { body } => body.poll_next(cx),
+            KindProjection::Whole { bytes } => {
+                let bytes = std::mem::take(bytes);
+                Poll::Ready((!bytes.is_empty()).then_some(Ok(bytes)))
+            }
+            KindProjection::None => Poll::Ready(None),
+            KindProjection::Recorded { tee } => tee.poll_next(cx),
+        }
+    }
+
+    fn try_into_bytes(self) -> Result<Bytes, Self> {
+        match self.kind {
+            Kind::Pass { body } => body.try_into_bytes().map_err(Self::pass),
+            Kind::Whole { bytes } => Ok(bytes),
+            Kind::None => Ok(Bytes::new()),
+            kind @ Kind::Recorded { .. } => Err(Self { kind }),
+        }
+    }
+}
+
+pin_project! {
+    /// Hands on each chunk as it comes, and a copy of it to the recording. It asks for no chunk
+    /// that the client did not ask for, save one at the declared end.
+    #[derive(Debug)]
+    struct Tee<B> {
+        #[pin]
+        body: B,
+        recording: Option<Recording>,
+        ahead: Ahead,
+    }
+}
+
+/// What the look beyond the declared end found.
+#[derive(Debug)]
+enum Ahead {
+    Unknown,
+    Chunk(Bytes),
+    End,
+}
+
+impl<B: MessageBody> Tee<B> {
+    fn poll_next(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, B::Error>>> {
+        let mut this = self.project();
+        match std::mem::replace(this.ahead, Ahead::Unknown) {
+            Ahead::Unknown => {}
+            Ahead::Chunk(chunk) => return Poll::Ready(Some(Ok(chunk))),
+            Ahead::End => {
+                // A body is not to be polled after its end, however often we are.
+                *this.ahead = Ahead::End;
+                return Poll::Ready(None);
+            }
+        }
+        let chunk = match ready!(this.body.as_mut().poll_next(cx)) {
+            Some(Ok(chunk)) => chunk,
+            Some(Err(error)) => {
+                *this.recording = None;
+                return Poll::Ready(Some(Err(error)));
+            }
+            None => {
+                *this.ahead = Ahead::End;
+                if let Some(recording) = this.recording.take() {
+                    recording.finish(cx);
+                }
+                return Poll::Ready(None);
+            }
+        };
+        *this.recording = this.recording.take().and_then(|recording| recording.push(&chunk));
+        if this.recording.as_ref().is_some_and(Recording::is_at_declared_end) {
+            // The server stops at the declared length; and what is stored before the last chunk
+            // leaves is there when the client asks again.
+            match this.body.as_mut().poll_next(cx) {
+                Poll::Ready(None) => {
+                    *this.ahead = Ahead::End;
+                    if let Some(recording) = this.recording.take() {
+                        recording.finish(cx);
+                    }
+                }
+                // It goes on beyond what it declared, or breaks: the client would learn the same.
+                Poll::Ready(Some(Ok(more))) => {
+                    *this.recording = None;
+                    *this.ahead = Ahead::Chunk(more);
+                }
+                Poll::Ready(Some(Err(_))) => {
+                    *this.recording = None;
+                    *this.ahead = Ahead::End;
+                }
+                Poll::Pending => {}
+            }
+        }
+        Poll::Ready(Some(Ok(chunk)))
+    }
+}

@@ -1,0 +1,255 @@
+//! Middlewares that only write headers: for what clients and caches in between may keep.
+
+use std::{
+    future::{self, Future},
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use actix_service::{Service, Transform, forward_ready};
+use actix_web::{
+    Error,
+    dev::{ServiceRequest, ServiceResponse},
+    http::header::{EXPIRES, HeaderMap, HeaderValue},
+};
+use httpdate::fmt_http_date;
+use pin_project_lite::pin_project;
+
+use crate::{clock::Clock, semantics::directive_list::DirectiveList};
+
+/// Merges `Cache-Control` directives into every response.
+///
+/// Directives that the handler sent keep their places; what is set here replaces those of the
+/// same name, save `max-age`, of which the smaller stays. It stores nothing.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use actix_web::App;
+/// # use actix_web_cache::SetCacheControl;
+/// App::new().wrap(SetCacheControl::new().public().max_age(Duration::from_secs(300)));
+/// ```
+#[derive(Debug, Clone, Default)]
+#[must_use]
+pub struct SetCacheControl(Vec<Edit>);
+
+#[derive(Debug, Clone)]
+enum Edit {
+    Flag(&'static str),
+    Seconds(&'static str, Duration),
+    MaxAge(Duration),
+    Other(String, Option<String>),
+    Remove(String),
+    /// Of the two one at most.
+    Scope {
+        set: &'static str,
+        remove: &'static str,
+    },
+}
+
+/// Methods that set one directive each.
+macro_rules! directives {
+    ($($method:ident $name:literal $section:literal),*: flags;
+     $($timed:ident $timed_name:literal $timed_section:literal),*: seconds) => {
+        $(
+            #[doc = concat!("Sets `", $name, "` (", $section, ").")]
+            pub fn $method(self) -> Self {
+                self.with(Edit::Flag($name))
+            }
+        )*
+        $(
+            #[doc = concat!("Sets `", $timed_name, "`, in whole seconds (", $timed_section, ").")]
+            pub fn $timed(self, time: Duration) -> Self {
+                self.with(Edit::Seconds($timed_name, time))
+            }
+        )*
+    };
+}
+
+impl SetCacheControl {
+    /// Sets nothing yet.
+    pub const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Sets `max-age`, in whole seconds, unless the handler sent a smaller one (RFC 9111 section
+    /// 5.2.2.1).
+    pub fn max_age(self, time: Duration) -> Self {
+        self.with(Edit::MaxAge(time))
+    }
+
+    /// Sets `public`, and removes `private` (RFC 9111 section 5.2.2.9).
+    pub fn public(self) -> Self {
+        self.with(Edit::Scope { set: "public", remove: "private" })
+    }
+
+    /// Sets `private`, and removes `public` (RFC 9111 section 5.2.2.7).
+    pub fn private(self) -> Self {
+        self.with(Edit::Scope { set: "private", remove: "public" })
+    }
+
+    directives! {
+        no_cache "no-cache" "RFC 9111 section 5.2.2.4",
+        no_store "no-store" "RFC 9111 section 5.2.2.5",
+        no_transform "no-transform" "RFC 9111 section 5.2.2.6",
+        must_revalidate "must-revalidate" "RFC 9111 section 5.2.2.2",
+        proxy_revalidate "proxy-revalidate" "RFC 9111 section 5.2.2.8",
+        must_understand "must-understand" "RFC 9111 section 5.2.2.3",
+        immutable "immutable" "RFC 8246": flags;
+        s_maxage "s-maxage" "RFC 9111 section 5.2.2.10",
+        stale_while_revalidate "stale-while-revalidate" "RFC 5861 section 3",
+        stale_if_error "stale-if-error" "RFC 5861 section 4": seconds
+    }
+
+    /// Sets any directive; `None` for one without a value.
+    ///
+    /// # Panics
+    ///
+    /// At start-up, if the name or the value cannot stand in a field.
+    pub fn directive(self, name: impl Into<String>, value: Option<&str>) -> Self {
+        let name = name.into();
+        let is_token = |text: &str| {
+            !text.is_empty()
+                && text.bytes().all(|b| b.is_ascii_graphic() && !b",;=\"()".contains(&b))
+        };
+        let quoted = |text: &str| text.len() > 1 && text.starts_with('"') && text.ends_with('"');
+        assert!(
+            is_token(&name) && value.is_none_or(|value| is_token(value) || quoted(value)),
+            "{name:?} with value {value:?} is no Cache-Control directive: quote values with commas or spaces"
+        );
+        self.with(Edit::Other(name, value.map(str::to_owned)))
+    }
+
+    /// Removes a directive that handlers send.
+    pub fn remove(self, name: impl Into<String>) -> Self {
+        self.with(Edit::Remove(name.into()))
+    }
+
+    fn with(mut self, edit: Edit) -> Self {
+        self.0.push(edit);
+        self
+    }
+
+    fn apply(&self, fields: &mut HeaderMap) {
+        if self.0.is_empty() {
+            return;
+        }
+        let mut list = DirectiveList::of(fields);
+        for edit in &self.0 {
+            match edit {
+                Edit::Flag(name) => list.set(name, None),
+                Edit::Seconds(name, time) => list.set(name, Some(&time.as_secs().to_string())),
+                Edit::MaxAge(time) => list.limit("max-age", *time),
+                Edit::Other(name, value) => list.set(name, value.as_deref()),
+                Edit::Remove(name) => list.remove(name),
+                Edit::Scope { set, remove } => {
+                    list.remove(remove);
+                    list.set(set, None);
+                }
+            }
+        }
+        list.write(fields);
+    }
+}
+
+/// Tells everybody to keep nothing: `Cache-Control: max-age=0, no-cache, no-store,
+/// must-revalidate, private`, and `Expires` now.
+///
+/// A [`Cache`](crate::Cache) further out obeys, whatever lifetimes its policy would give.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NeverCache;
+
+impl NeverCache {
+    fn apply(fields: &mut HeaderMap) {
+        SetCacheControl::new()
+            .with(Edit::MaxAge(Duration::ZERO))
+            .no_cache()
+            .no_store()
+            .must_revalidate()
+            .private()
+            .apply(fields);
+        let now = Clock::system().now().system_time();
+        if let Ok(expires) = HeaderValue::try_from(fmt_http_date(now)) {
+            fields.insert(EXPIRES, expires);
+        }
+    }
+}
+
+/// What a headers-only middleware does to the fields of each response.
+#[derive(Debug, Clone)]
+enum Change {
+    Set(SetCacheControl),
+    Never,
+}
+
+/// The service that [`SetCacheControl`] and [`NeverCache`] make.
+#[derive(Debug)]
+pub struct HeadersMiddleware<S> {
+    inner: S,
+    change: Change,
+}
+
+macro_rules! transform {
+    ($type:ty, $this:ident => $change:expr) => {
+        impl<S, B> Transform<S, ServiceRequest> for $type
+        where
+            S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
+        {
+            type Response = ServiceResponse<B>;
+            type Error = Error;
+            type Transform = HeadersMiddleware<S>;
+            type InitError = ();
+            type Future = future::Ready<Result<Self::Transform, ()>>;
+
+            fn new_transform(&self, inner: S) -> Self::Future {
+                let $this = self;
+                future::ready(Ok(HeadersMiddleware { inner, change: $change }))
+            }
+        }
+    };
+}
+
+transform!(SetCacheControl, this => Change::Set(this.clone()));
+transform!(NeverCache, _this => Change::Never);
+
+impl<S, B> Service<ServiceRequest> for HeadersMiddleware<S>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
+{
+    type Response = ServiceResponse<B>;
+    type Error = Error;
+    type Future = HeadersFuture<S::Future>;
+
+    forward_ready!(inner);
+
+    fn call(&self, request: ServiceRequest) -> Self::Future {
+        HeadersFuture { inner: self.inner.call(request), change: self.change.clone() }
+    }
+}
+
+pin_project! {
+    /// What a [`HeadersMiddleware`] returns.
+    #[derive(Debug)]
+    pub struct HeadersFuture<F> {
+        #[pin]
+        inner: F,
+        change: Change,
+    }
+}
+
+impl<F, B> Future for HeadersFuture<F>
+where
+    F: Future<Output = Result<ServiceResponse<B>, Error>>,
+{
+    type Output = Result<ServiceResponse<B>, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let mut response = ready!(this.inner.poll(cx))?;
+        match this.change {
+            Change::Set(set) => set.apply(response.headers_mut()),
+            Change::Never => NeverCache::apply(response.headers_mut()),
+        }
+        Poll::Ready(Ok(response))
+    }
+}

@@ -1,0 +1,229 @@
+//! What a handler says of its own response, beside the response's fields.
+
+use std::{cell::Cell, future, rc::Rc, time::Duration};
+
+use actix_service::{Service, Transform, forward_ready};
+use actix_web::{
+    Error, FromRequest, HttpMessage, HttpRequest,
+    dev::{Extensions, Payload, ServiceRequest, ServiceResponse},
+    http::StatusCode,
+};
+
+use crate::outcome::NotStored;
+
+/// What a handler tells the cache about one response.
+///
+/// Put it into the response's extensions, where only the code that makes the response is at hand;
+/// [`CacheOptions`] does the same from a handler's arguments, [`CachePolicy`] from a route's
+/// `wrap`.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use actix_web::HttpResponse;
+/// # use actix_web_cache::Overrides;
+/// let mut response = HttpResponse::Ok().body("page");
+/// response.extensions_mut().insert(Overrides::new().ttl(Duration::from_secs(5)));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[must_use]
+pub struct Overrides {
+    ttl: Option<Duration>,
+    no_store: Option<&'static str>,
+}
+
+impl Overrides {
+    /// Says nothing.
+    pub const fn new() -> Self {
+        Self { ttl: None, no_store: None }
+    }
+
+    /// The response's lifetime, whatever its fields say of it. Zero: it is not stored.
+    ///
+    /// Refusals in its fields (`no-store`, `private`, `Set-Cookie`, ...) hold all the same.
+    pub const fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = Some(ttl);
+        self
+    }
+
+    /// The response is not stored. The reason appears in the log and in
+    /// [`NotStored::Handler`](crate::NotStored::Handler), not in any header.
+    pub const fn no_store(mut self, reason: &'static str) -> Self {
+        self.no_store = Some(reason);
+        self
+    }
+}
+
+/// An extractor by which a handler says how its response is cached.
+///
+/// Without a cache around the handler it does nothing. The lifetime it gives holds for status
+/// codes that have lifetimes without being asked (200, 203, 301, 308, and those of
+/// [`Policy::status_ttl`](crate::Policy::status_ttl)), so that a handler may set it first and
+/// fail later.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use actix_web::{Responder, get};
+/// # use actix_web_cache::CacheOptions;
+/// #[get("/news")]
+/// async fn news(cache: CacheOptions) -> impl Responder {
+///     cache.ttl(Duration::from_secs(10));
+///     "news"
+/// }
+/// ```
+#[derive(Debug, Clone)]
+pub struct CacheOptions(Rc<Cell<Overrides>>);
+
+impl CacheOptions {
+    /// The response's lifetime; see [`Overrides::ttl`].
+    pub fn ttl(&self, ttl: Duration) {
+        self.0.set(self.0.get().ttl(ttl));
+    }
+
+    /// The response is not stored; see [`Overrides::no_store`].
+    pub fn no_store(&self, reason: &'static str) {
+        self.0.set(self.0.get().no_store(reason));
+    }
+}
+
+impl FromRequest for CacheOptions {
+    type Error = Error;
+    type Future = future::Ready<Result<Self, Error>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let mut extensions = request.extensions_mut();
+        let cell = match extensions.get::<Said>() {
+            Some(Said(cell)) => Rc::clone(cell),
+            None => {
+                let cell = Rc::default();
+                extensions.insert(Said(Rc::clone(&cell)));
+                cell
+            }
+        };
+        future::ready(Ok(Self(cell)))
+    }
+}
+
+/// What the handler said by [`CacheOptions`].
+struct Said(Rc<Cell<Overrides>>);
+
+/// What the route said by [`CachePolicy`].
+struct Declared(Overrides);
+
+/// Says for a route how its responses are cached, without a store at hand: for
+/// `#[get("/", wrap = "...")]`.
+///
+/// It needs a cache further out, and does nothing without. As with [`CacheOptions`], which goes
+/// before it, the lifetime holds for status codes that have lifetimes without being asked.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use actix_web::{Responder, get};
+/// # use actix_web_cache::CachePolicy;
+/// #[get("/about", wrap = "CachePolicy::ttl(Duration::from_secs(3600))")]
+/// async fn about() -> impl Responder {
+///     "about"
+/// }
+/// ```
+#[derive(Debug, Clone, Copy)]
+#[must_use]
+pub struct CachePolicy(Overrides);
+
+impl CachePolicy {
+    /// The lifetime of the route's responses; see [`Overrides::ttl`].
+    pub const fn ttl(ttl: Duration) -> Self {
+        Self(Overrides::new().ttl(ttl))
+    }
+
+    /// The route's responses are not stored; see [`Overrides::no_store`].
+    pub const fn no_store(reason: &'static str) -> Self {
+        Self(Overrides::new().no_store(reason))
+    }
+}
+
+impl<S, B> Transform<S, ServiceRequest> for CachePolicy
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
+{
+    type Response = ServiceResponse<B>;
+    type Error = Error;
+    type Transform = CachePolicyMiddleware<S>;
+    type InitError = ();
+    type Future = future::Ready<Result<Self::Transform, ()>>;
+
+    fn new_transform(&self, inner: S) -> Self::Future {
+        future::ready(Ok(CachePolicyMiddleware { inner, overrides: self.0 }))
+    }
+}
+
+/// The service that [`CachePolicy`] makes.
+#[derive(Debug)]
+pub struct CachePolicyMiddleware<S> {
+    inner: S,
+    overrides: Overrides,
+}
+
+impl<S, B> Service<ServiceRequest> for CachePolicyMiddleware<S>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
+{
+    type Response = ServiceResponse<B>;
+    type Error = Error;
+    type Future = S::Future;
+
+    forward_ready!(inner);
+
+    fn call(&self, request: ServiceRequest) -> Self::Future {
+        // The innermost speaks last, and overwrites.
+        request.extensions_mut().insert(Declared(self.overrides));
+        self.inner.call(request)
+    }
+}
+
+/// The lifetime that the handler gives a response, or its refusal: the response itself goes
+/// before the extractor, that before the route.
+pub(crate) fn said(
+    request: &Extensions,
+    response: &Extensions,
+    general: impl Fn(StatusCode) -> bool,
+    status: StatusCode,
+) -> Result<Option<Duration>, NotStored> {
+    let attached = response.get::<Overrides>().copied().unwrap_or_default();
+    let extracted = request.get::<Said>().map(|Said(cell)| cell.get()).unwrap_or_default();
+    let declared = request.get::<Declared>().map(|declared| declared.0).unwrap_or_default();
+    let all = [attached, extracted, declared];
+    if let Some(reason) = all.iter().find_map(|overrides| overrides.no_store) {
+        return Err(NotStored::Handler(reason));
+    }
+    Ok(attached.ttl.or_else(|| extracted.ttl.or(declared.ttl).filter(|_| general(status))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_response_goes_before_the_extractor_and_that_before_the_route() {
+        let secs = Duration::from_secs;
+        let none = Overrides::new();
+        let ttl = |n| none.ttl(secs(n));
+        for (attached, extracted, declared, status, want) in [
+            (none, none, none, 200, Ok(None)),
+            (ttl(1), ttl(2), ttl(3), 200, Ok(Some(secs(1)))),
+            (none, ttl(2), ttl(3), 200, Ok(Some(secs(2)))),
+            (none, none, ttl(3), 200, Ok(Some(secs(3)))),
+            (none, ttl(2), ttl(3), 500, Ok(None)),
+            (ttl(1), none, none, 500, Ok(Some(secs(1)))),
+            (none.no_store("a"), ttl(2), none, 200, Err(NotStored::Handler("a"))),
+            (ttl(1), none.no_store("b"), none, 200, Err(NotStored::Handler("b"))),
+            (ttl(1), none, none.no_store("c"), 200, Err(NotStored::Handler("c"))),
+        ] {
+            let (mut request, mut response) = (Extensions::new(), Extensions::new());
+            response.insert(attached);
+            request.insert(Said(Rc::new(Cell::new(extracted))));
+            request.insert(Declared(declared));
+            let status = StatusCode::from_u16(status).unwrap();
+            let got = said(&request, &response, |status| status == StatusCode::OK, status);
+            assert_eq!(got, want, "{attached:?} {extracted:?} {declared:?}");
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Cache-Control as a text to be edited: what is not touched keeps its place and its bytes.
+
+use std::time::Duration;
+
+use actix_web::http::header::{CACHE_CONTROL, HeaderMap, HeaderValue};
+
+use super::{
+    cache_control::{Directive, seconds},
+    fields::{lines, list},
+};
+
+/// The directives of a message, in their order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DirectiveList(Vec<Vec<u8>>);
+
+impl DirectiveList {
+    pub(crate) fn of(fields: &HeaderMap) -> Self {
+        Self(lines(fields, &CACHE_CONTROL).flat_map(list).map(<[u8]>::to_vec).collect())
+    }
+
+    /// Sets a directive: in its old place, or at the end.
+    pub(crate) fn set(&mut self, name: &str, argument: Option<&str>) {
+        let text =
+            argument.map_or_else(|| name.to_owned(), |argument| format!("{name}={argument}"));
+        let old = self.0.iter().position(|member| is(member, name));
+        self.remove_from(name, old.map_or(self.0.len(), |old| old + 1));
+        match old.and_then(|old| self.0.get_mut(old)) {
+            Some(place) => *place = text.into_bytes(),
+            None => self.0.push(text.into_bytes()),
+        }
+    }
+
+    pub(crate) fn remove(&mut self, name: &str) {
+        self.remove_from(name, 0);
+    }
+
+    /// Sets a number of seconds, or lowers the one there is. One that cannot be read is zero
+    /// (section 4.2.1).
+    pub(crate) fn limit(&mut self, name: &str, limit: Duration) {
+        let old = self.0.iter().map(|member| Directive::parse(member)).find(|d| d.is(name));
+        let old = old.map(|old| old.argument.and_then(seconds).unwrap_or_default());
+        let seconds = old.map_or(limit, |old| old.min(limit)).as_secs();
+        self.set(name, Some(&seconds.to_string()));
+    }
+
+    /// Writes one line, or none if nothing is left.
+    pub(crate) fn write(&self, fields: &mut HeaderMap) {
+        if self.0.is_empty() {
+            fields.remove(CACHE_CONTROL);
+        } else if let Ok(value) = HeaderValue::from_bytes(&self.0.join(&b", "[..])) {
+            fields.insert(CACHE_CONTROL, value);
+        }
+    }
+
+    fn remove_from(&mut self, name: &str, start: usize) {
+        let mut index = 0;
+        self.0.retain(|member| {
+            index += 1;
+            index <= start || !is(member, name)
+        });
+    }
+}
+
+fn is(member: &[u8], name: &str) -> bool {
+    Directive::parse(member).is(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn edited(lines: &[&str], edit: impl Fn(&mut DirectiveList)) -> Option<String> {
+        let mut fields = HeaderMap::new();
+        for line in lines {
+            fields.append(CACHE_CONTROL, HeaderValue::from_str(line).unwrap());
+        }
+        let mut list = DirectiveList::of(&fields);
+        edit(&mut list);
+        list.write(&mut fields);
+        assert!(fields.get_all(CACHE_CONTROL).count() <= 1);
+        fields.get(CACHE_CONTROL).map(|value| value.to_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn directives_keep_their_order_and_text() {
+        type Edit = fn(&mut DirectiveList);
+        let cases: &[(&str, &[&str], Edit, Option<&str>)] = &[
+            ("nothing to do", &[], |_| {}, None),
+            ("lines are joined", &["a", "b=1, c"], |_| {}, Some("a, b=1, c")),
+            ("added at the end", &["a"], |l| l.set("b", None), Some("a, b")),
+            ("with a value", &[], |l| l.set("b", Some("1")), Some("b=1")),
+            ("replaced in place", &["a, b=1, c"], |l| l.set("b", Some("2")), Some("a, b=2, c")),
+            ("value to flag", &["b=1"], |l| l.set("b", None), Some("b")),
+            (
+                "whatever its case",
+                &["Max-Age=10"],
+                |l| l.set("max-age", Some("9")),
+                Some("max-age=9"),
+            ),
+            ("duplicates go", &["b=1, a, b=2"], |l| l.set("b", Some("3")), Some("b=3, a")),
+            ("removed", &["a, b=1"], |l| l.remove("b"), Some("a")),
+            ("removed to nothing", &["b"], |l| l.remove("b"), None),
+            ("removed though absent", &["a"], |l| l.remove("b"), Some("a")),
+            ("quotes are kept", &["x=\"a, b=1\""], |l| l.remove("b"), Some("x=\"a, b=1\"")),
+        ];
+        for (case, lines, edit, want) in cases {
+            assert_eq!(edited(lines, edit).as_deref(), *want, "{case}");
+        }
+    }
+
+    #[test]
+    fn the_smaller_of_two_lifetimes_wins() {
+        for (line, limit, want) in [
+            ("public", 60, "public, max-age=60"),
+            ("max-age=30, public", 60, "max-age=30, public"),
+            ("max-age=90, public", 60, "max-age=60, public"),
+            ("max-age=abc", 60, "max-age=0"),
+            ("max-age=\"30\"", 60, "max-age=30"),
+        ] {
+            let got = edited(&[line], |list| list.limit("max-age", Duration::from_secs(limit)));
+            assert_eq!(got.as_deref(), Some(want), "{line}");
+        }
+    }
+}
