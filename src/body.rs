@@ -49,8 +49,10 @@ impl<B> CacheBody<B> {
         Self { kind: Kind::None }
     }
 
-    pub(crate) const fn recorded(body: B, recording: Recording) -> Self {
-        let tee = Tee { body, recording: Some(recording), ahead: Ahead::Unknown };
+    pub(crate) fn recorded(body: B, recording: Recording) -> Self {
+        // Boxed: most bodies are none of these, and all are moved about.
+        let recording = Some(Box::new(recording));
+        let tee = Tee { body, recording, ahead: Ahead::Unknown };
         Self { kind: Kind::Recorded { tee } }
     }
 }
@@ -99,7 +101,7 @@ pin_project! {
     struct Tee<B> {
         #[pin]
         body: B,
-        recording: Option<Recording>,
+        recording: Option<Box<Recording>>,
         ahead: Ahead,
     }
 }
@@ -141,8 +143,10 @@ impl<B: MessageBody> Tee<B> {
                 return Poll::Ready(None);
             }
         };
-        *this.recording = this.recording.take().and_then(|recording| recording.push(&chunk));
-        if this.recording.as_ref().is_some_and(Recording::is_at_declared_end) {
+        if this.recording.as_mut().is_some_and(|recording| !recording.takes(&chunk)) {
+            *this.recording = None;
+        }
+        if this.recording.as_ref().is_some_and(|recording| recording.is_at_declared_end()) {
             // The server stops at the declared length; and what is stored before the last chunk
             // leaves is there when the client asks again.
             match this.body.as_mut().poll_next(cx) {

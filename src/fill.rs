@@ -24,7 +24,6 @@ use crate::{
     body::CacheBody,
     hit::shorten,
     key::Key,
-    middleware::Shared,
     options::said,
     outcome::{Forward, NotStored, Outcome, Stored},
     policy::{Matched, VaryCookie},
@@ -35,6 +34,7 @@ use crate::{
         storing::{self, Exchange, Plan, Storing},
         vary::selecting_value,
     },
+    shared::Shared,
     store::{Fill, Put, Reservation},
     stored::{Basis, StoredResponse, copy_fields},
     tag::TagId,
@@ -388,26 +388,26 @@ impl Recording {
         Some(Self { write, copy: Vec::with_capacity(expected), reservation, declared, limit })
     }
 
-    /// Takes a chunk; gives itself up where the body grows beyond what is stored.
-    pub(crate) fn push(mut self, chunk: &[u8]) -> Option<Self> {
+    /// Copies a chunk; `false` where the body grows beyond what is stored.
+    pub(crate) fn takes(&mut self, chunk: &[u8]) -> bool {
         let length = self.copy.len() + chunk.len();
         let most =
             self.declared.and_then(|length| usize::try_from(length).ok()).unwrap_or(self.limit);
         if length > most {
             log::trace!("not stored: the body is too large");
-            return None;
+            return false;
         }
         if length > self.copy.capacity() {
             // Doubling, as vectors do, but counted.
             let capacity = length.max(self.copy.capacity() * 2).min(most);
             if !self.reservation.grow(capacity - self.copy.capacity()) {
                 log::trace!("not stored: too many bodies are being copied");
-                return None;
+                return false;
             }
             self.copy.reserve_exact(capacity - self.copy.len());
         }
         self.copy.extend_from_slice(chunk);
-        Some(self)
+        true
     }
 
     pub(crate) fn is_at_declared_end(&self) -> bool {

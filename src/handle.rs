@@ -12,8 +12,8 @@ use smallvec::SmallVec;
 
 use crate::{
     key::Target,
-    middleware::Shared,
     service::Nest,
+    shared::Shared,
     store::{Invalidation, StoreError},
 };
 

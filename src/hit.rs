@@ -13,12 +13,12 @@ use httpdate::fmt_http_date;
 
 use crate::{
     body::CacheBody,
-    middleware::{Field, Settings},
     outcome::Outcome,
     semantics::{
         directive_list::DirectiveList,
         validation::{belongs_in_not_modified, not_modified},
     },
+    shared::{Field, Settings},
     stored::StoredResponse,
     time::Now,
 };

@@ -13,6 +13,7 @@ mod outcome;
 mod policy;
 mod semantics;
 mod service;
+mod shared;
 mod stamp;
 mod store;
 mod stored;
@@ -25,11 +26,12 @@ pub use crate::{
     handle::{CacheHandle, CacheNotConfigured, PurgeError, Purged},
     headers_only::{HeadersFuture, HeadersMiddleware, NeverCache, SetCacheControl},
     key::Key,
-    middleware::{Cache, CacheBuilder, Mode},
+    middleware::{Cache, CacheBuilder},
     options::{CacheOptions, CachePolicy, CachePolicyMiddleware, Overrides},
     outcome::{Bypass, Forward, NotStored, Outcome, Stored},
     policy::{ConfigError, Policy, Query, Rule, TRACKING},
     service::{CacheFuture, CacheMiddleware},
+    shared::Mode,
     stamp::Stamp,
     store::{
         Commons, Fill, Invalidation, Lookup, MemoryStore, MemoryStoreBuilder, MemoryStoreError,

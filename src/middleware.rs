@@ -17,10 +17,11 @@ use crate::{
     body::CacheBody,
     clock::Clock,
     handle::CacheHandle,
-    key::{Names, NamesUrls, Target},
+    key::NamesUrls,
     outcome::Outcome,
     policy::{Checked, ConfigError, Policy, Rule, Unmatched},
     service::CacheMiddleware,
+    shared::{Field, Mode, Settings, Shared},
     store::{Erased, Store},
 };
 
@@ -57,43 +58,6 @@ use crate::{
 /// too, so that one stored response serves all.
 #[derive(Clone)]
 pub struct Cache(pub(crate) Arc<Shared>);
-
-/// What all instances of one cache share, on all threads.
-pub(crate) struct Shared {
-    pub(crate) store: Arc<dyn Erased>,
-    pub(crate) checked: Checked,
-    pub(crate) settings: Settings,
-}
-
-/// What scopes and routes inherit from their cache.
-#[derive(Clone)]
-pub(crate) struct Settings {
-    pub(crate) namespace: Arc<str>,
-    pub(crate) mode: Mode,
-    pub(crate) clock: Clock,
-    pub(crate) observer: Option<Observer>,
-    pub(crate) cache_status: Field,
-    pub(crate) x_cache: Field,
-}
-
-pub(crate) type Observer = Arc<dyn Fn(&RequestHead, &Outcome) + Send + Sync>;
-
-/// Whether a header is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Field {
-    Written,
-    Omitted,
-}
-
-/// Whether a cache does anything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Mode {
-    /// It does.
-    #[default]
-    On,
-    /// Every request passes untouched, as if the cache were not there: for development.
-    Off,
-}
 
 impl Cache {
     /// A cache with the default [`Policy`] over `store`. Caches made of clones of one store share
@@ -261,16 +225,6 @@ impl fmt::Debug for CacheBuilder {
             .field("policy", &self.policy)
             .field("rules", &self.rules)
             .finish_non_exhaustive()
-    }
-}
-
-impl NamesUrls for Shared {
-    fn namespace(&self) -> &str {
-        &self.settings.namespace
-    }
-
-    fn names_of(&self, target: &Target) -> Names {
-        self.checked.names_of(target)
     }
 }
 

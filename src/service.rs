@@ -34,7 +34,6 @@ use crate::{
     handle::purge,
     hit::{answer, report},
     key::{Key, Target},
-    middleware::{Mode, Shared},
     outcome::{Bypass, Forward, NotStored, Outcome, Stored},
     policy::{Matched, host, split_of},
     semantics::{
@@ -43,6 +42,7 @@ use crate::{
         requester::Requester,
         reuse::{Reader, Reuse, choose},
     },
+    shared::{Mode, Shared},
     store::{Lookup, StoreError},
     time::Now,
 };
@@ -212,7 +212,8 @@ struct Walk {
     layer: u8,
 }
 
-/// Where a request goes first.
+/// Where a request goes first. It lives for a moment, so its size does not matter.
+#[expect(clippy::large_enum_variant, reason = "boxing would cost every hit an allocation")]
 enum Admission {
     /// Not ours at all: not even reported.
     Silent,
@@ -502,10 +503,11 @@ where
     walk.enter(&request);
     let response = inner.call(request).await?;
     let succeeded = response.status().is_success() || response.status().is_redirection();
-    if let Some(target) = target.filter(|_| succeeded && !is_owned_further_in(&response)) {
-        if let Err(error) = purge(&walk.shared, &target).await {
-            fill::warn(&walk.shared, &error);
-        }
+    let target = target.filter(|_| succeeded && !is_owned_further_in(&response));
+    if let Some(target) = target
+        && let Err(error) = purge(&walk.shared, &target).await
+    {
+        fill::warn(&walk.shared, &error);
     }
     let outcome =
         Outcome::Forward { reason: Forward::Method, stored: Stored::No(NotStored::Forwarded) };

@@ -74,8 +74,10 @@ pub(crate) enum ClientDirectives {
 #[derive(Clone)]
 struct KeyPart {
     name: String,
-    make: Arc<dyn Fn(&ServiceRequest) -> Option<String> + Send + Sync>,
+    make: MakePart,
 }
+
+type MakePart = Arc<dyn Fn(&ServiceRequest) -> Option<String> + Send + Sync>;
 
 impl Policy {
     /// The defaults.

@@ -1,1 +1,351 @@
-//! placeholder
+//! The suite that any [`Store`] must pass; for authors of stores.
+//!
+//! Each check wants a fresh, empty store and panics with what it missed. They spawn tasks, so run
+//! them in a tokio runtime, best one with several threads:
+//!
+//! ```
+//! # #[cfg(feature = "test-util")] {
+//! use actix_web_cache::{MemoryStore, conformance};
+//!
+//! # tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
+//! conformance::check(|| MemoryStore::new(1024 * 1024)).await;
+//! # });
+//! # }
+//! ```
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use actix_web::http::{
+    StatusCode,
+    header::{ACCEPT, HeaderName, HeaderValue, LINK},
+};
+use bytes::Bytes;
+use smallvec::{SmallVec, smallvec};
+
+use super::{Fill, Invalidation, Put, Store};
+use crate::{
+    key::Key,
+    stamp::Stamp,
+    stored::{Basis, Lifetime, StoredResponse, Variants},
+    tag::TagId,
+    time::Now,
+};
+
+/// Runs all checks, each on a store that `make` makes.
+///
+/// # Panics
+///
+/// With what the store missed.
+pub async fn check<S: Store>(make: impl Fn() -> S) {
+    let fresh = || Arc::new(make());
+    finds_nothing_at_first(&*fresh()).await;
+    finds_what_was_put(&*fresh()).await;
+    compares_whole_keys(&*fresh()).await;
+    keeps_variants_apart(&*fresh()).await;
+    refuses_what_knows_too_little(&*fresh()).await;
+    removes_all_variants(&*fresh()).await;
+    stores_nothing_overtaken(&*fresh()).await;
+    serves_nothing_invalidated(&*fresh()).await;
+    loses_no_variant_to_another(fresh()).await;
+    lets_no_fill_survive_a_removal(fresh()).await;
+}
+
+/// An empty store finds nothing, removes nothing, and says its time.
+///
+/// # Panics
+///
+/// If it does not.
+pub async fn finds_nothing_at_first<S: Store>(store: &S) {
+    let lookup = store.lookup(&key("/")).await.expect("look up in an empty store");
+    assert!(lookup.variants.is_none(), "an empty store found something");
+    let removed = store.remove(&key("/")).await.expect("remove from an empty store");
+    assert_eq!(removed, 0, "an empty store removed something");
+}
+
+/// What was put is found, unchanged; by [`Store::lookup_now`] too, if that answers.
+///
+/// # Panics
+///
+/// If it is not.
+pub async fn finds_what_was_put<S: Store>(store: &S) {
+    let key = key("/a");
+    let put = Response::new(1).tag(b"t");
+    assert_eq!(put.put(store, &key).await, Put::Stored);
+    let found = only(found(store, &key).await);
+    let want = put.made(store.commons().stamp());
+    assert_eq!(found.status(), want.status(), "status");
+    assert_eq!(found.body(), want.body(), "body");
+    assert_eq!(found.fields, want.fields, "fields, their lines and order");
+    assert_eq!(found.lifetime(), want.lifetime(), "lifetime");
+    assert_eq!(found.tags(), want.tags(), "tags");
+    assert_eq!(found.stamp(), want.stamp(), "stamp");
+    assert_eq!(found.selecting, want.selecting, "selecting fields");
+    if let Some(at_once) = store.lookup_now(&key) {
+        let variants = at_once.expect("look up at once").variants.expect("found at once");
+        assert_eq!(variants.responses().len(), 1, "lookup_now does not agree with lookup");
+    }
+}
+
+/// Keys that differ in a single byte or part never meet.
+///
+/// # Panics
+///
+/// If they do.
+pub async fn compares_whole_keys<S: Store>(store: &S) {
+    let mut parted = key("/a");
+    parted.push_part("x", Some(b""));
+    let mut absent = key("/a");
+    absent.push_part("x", None);
+    let keys = [
+        key("/a"),
+        key("/b"),
+        key("/a/"),
+        Key::new("other", "http", "host", "/a", None),
+        Key::new("conformance", "https", "host", "/a", None),
+        Key::new("conformance", "http", "host", "/a", Some("")),
+        parted,
+        absent,
+    ];
+    for (n, key) in keys.iter().enumerate() {
+        assert_eq!(Response::new(n).put(store, key).await, Put::Stored);
+    }
+    for (n, key) in keys.iter().enumerate() {
+        let response = only(found(store, key).await);
+        assert_eq!(*response.body(), Response::new(n).body, "another key's response was found");
+    }
+}
+
+/// Variants stand side by side, the newest first, and replace their equals.
+///
+/// # Panics
+///
+/// If they do not.
+pub async fn keeps_variants_apart<S: Store>(store: &S) {
+    let key = key("/a");
+    for (n, accept) in [(1, "de"), (2, "fr"), (3, "de")] {
+        assert_eq!(Response::new(n).accept(accept).put(store, &key).await, Put::Stored);
+    }
+    let bodies: Vec<_> = found(store, &key).await.iter().map(|r| r.body().clone()).collect();
+    let want = [Response::new(3).body, Response::new(2).body];
+    assert_eq!(bodies, want, "variants are not kept by Variants::add");
+}
+
+/// A response that has no record of a field the resource is selected by is not stored.
+///
+/// # Panics
+///
+/// If it is.
+pub async fn refuses_what_knows_too_little<S: Store>(store: &S) {
+    let key = key("/a");
+    assert_eq!(Response::new(1).accept("de").put(store, &key).await, Put::Stored);
+    assert_eq!(Response::new(2).put(store, &key).await, Put::Overtaken);
+    assert_eq!(*only(found(store, &key).await).body(), Response::new(1).body);
+}
+
+/// A removal takes all variants and counts them, and leaves other keys alone.
+///
+/// # Panics
+///
+/// If it does not.
+pub async fn removes_all_variants<S: Store>(store: &S) {
+    for (n, accept) in [(1, "de"), (2, "fr")] {
+        assert_eq!(Response::new(n).accept(accept).put(store, &key("/a")).await, Put::Stored);
+    }
+    assert_eq!(Response::new(3).put(store, &key("/b")).await, Put::Stored);
+    assert_eq!(store.remove(&key("/a")).await.expect("remove"), 2, "the number of variants");
+    assert!(found(store, &key("/a")).await.is_empty(), "something is left after a removal");
+    assert_eq!(found(store, &key("/b")).await.len(), 1, "another key was removed");
+}
+
+/// A fill that was overtaken stores nothing.
+///
+/// # Panics
+///
+/// If it does.
+pub async fn stores_nothing_overtaken<S: Store>(store: &S) {
+    let key = key("/a");
+    let fill = begin(store, &key).await;
+    store.commons().overtake(&key);
+    store.remove(&key).await.expect("remove");
+    let put = store.put(&key, Arc::new(Response::new(1).made(fill.stamp())), &fill).await;
+    assert_eq!(put.expect("put"), Put::Overtaken);
+    assert!(found(store, &key).await.is_empty(), "an overtaken fill was stored");
+    assert_eq!(
+        Response::new(2).put(store, &key).await,
+        Put::Stored,
+        "later fills are not overtaken"
+    );
+}
+
+/// What began before an invalidation of its tag, or of everything, is not valid after it: neither
+/// what was stored nor what is stored only now.
+///
+/// # Panics
+///
+/// If it is.
+pub async fn serves_nothing_invalidated<S: Store>(store: &S) {
+    let all = [Invalidation::Tags(smallvec![TagId::url(b"t")]), Invalidation::All];
+    for (n, what) in all.into_iter().enumerate() {
+        let (before, during) = (key(&format!("/{n}/before")), key(&format!("/{n}/during")));
+        let tagged = Response::new(1).tag(b"t");
+        assert_eq!(tagged.put(store, &before).await, Put::Stored);
+        let fill = begin(store, &during).await;
+        store.invalidate(&what).await.expect("invalidate");
+        let late = tagged.made(fill.stamp());
+        store.put(&during, Arc::new(late), &fill).await.expect("put");
+        for key in [&before, &during] {
+            assert!(found(store, key).await.is_empty(), "valid after {what:?}");
+        }
+        assert_eq!(tagged.put(store, &before).await, Put::Stored);
+        assert_eq!(found(store, &before).await.len(), 1, "what began after {what:?} is not valid");
+    }
+}
+
+/// Responses put at the same time are all kept.
+///
+/// # Panics
+///
+/// If one is lost.
+pub async fn loses_no_variant_to_another<S: Store>(store: Arc<S>) {
+    let tasks: Vec<_> = (0..32)
+        .map(|n| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move {
+                Response::new(n).accept(&n.to_string()).put(&*store, &key("/a")).await
+            })
+        })
+        .collect();
+    for task in tasks {
+        assert_eq!(task.await.expect("a put"), Put::Stored);
+    }
+    assert_eq!(found(&*store, &key("/a")).await.len(), 32, "puts of one key lost each other");
+}
+
+/// After a removal nothing is found that a fill from before it made, however they interleave.
+///
+/// # Panics
+///
+/// If something is.
+pub async fn lets_no_fill_survive_a_removal<S: Store>(store: Arc<S>) {
+    let done = Arc::new(AtomicBool::new(false));
+    let fillers: Vec<_> = (0..4)
+        .map(|_| {
+            let (store, done) = (Arc::clone(&store), Arc::clone(&done));
+            tokio::spawn(async move {
+                while !done.load(Ordering::Acquire) {
+                    Response::new(1).put(&*store, &key("/a")).await;
+                    tokio::task::yield_now().await;
+                }
+            })
+        })
+        .collect();
+    for _ in 0..200 {
+        // A fill of our own from before the removal, so that each round tests something.
+        let fill = begin(&*store, &key("/a")).await;
+        let old = Arc::new(Response::new(0).made(fill.stamp()));
+        let race = {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move { store.put(&key("/a"), old, &fill).await })
+        };
+        store.commons().overtake(&key("/a"));
+        store.remove(&key("/a")).await.expect("remove");
+        let after = found(&*store, &key("/a")).await;
+        let survived = |responses: &[Arc<StoredResponse>]| {
+            responses.iter().any(|response| *response.body() == Response::new(0).body)
+        };
+        assert!(!survived(&after), "a fill survived a removal");
+        race.await.expect("a put").expect("put");
+        let later = found(&*store, &key("/a")).await;
+        assert!(!survived(&later), "a fill from before a removal was stored after it");
+    }
+    done.store(true, Ordering::Release);
+    for filler in fillers {
+        filler.await.expect("a filler");
+    }
+    assert_eq!(store.commons().open_fills(), 0, "fills that ended are still open");
+}
+
+fn key(path: &str) -> Key {
+    Key::new("conformance", "http", "host", path, None)
+}
+
+async fn begin<S: Store>(store: &S, key: &Key) -> Fill {
+    let stamp = store.lookup(key).await.expect("look up").stamp;
+    store.commons().begin_fill(key, stamp)
+}
+
+/// The valid responses under a key.
+async fn found<S: Store>(store: &S, key: &Key) -> Vec<Arc<StoredResponse>> {
+    let variants = store.lookup(key).await.expect("look up").variants;
+    let responses = variants.as_deref().map_or(&[][..], Variants::responses);
+    responses.iter().filter(|response| store.commons().is_valid(response)).cloned().collect()
+}
+
+fn only(mut responses: Vec<Arc<StoredResponse>>) -> Arc<StoredResponse> {
+    assert_eq!(responses.len(), 1, "one response was put");
+    responses.remove(0)
+}
+
+/// A response to be stored.
+#[derive(Clone)]
+struct Response {
+    body: Bytes,
+    accept: Option<String>,
+    tags: SmallVec<[TagId; 1]>,
+}
+
+impl Response {
+    fn new(n: usize) -> Self {
+        Self { body: Bytes::from(format!("body {n}")), accept: None, tags: SmallVec::new() }
+    }
+
+    fn accept(mut self, accept: &str) -> Self {
+        self.accept = Some(accept.to_owned());
+        self
+    }
+
+    fn tag(mut self, tag: &[u8]) -> Self {
+        self.tags.push(TagId::url(tag));
+        self
+    }
+
+    fn made(&self, stamp: Stamp) -> StoredResponse {
+        let hour = Duration::from_secs(3600);
+        let now = Now::new(Duration::from_secs(1_700_000_000), hour);
+        let line = |text| (LINK, HeaderValue::from_static(text));
+        let accept = self.accept.as_ref().map(|accept| Bytes::from(accept.clone()));
+        StoredResponse {
+            status: StatusCode::OK,
+            fields: Box::new([
+                line("<b>"),
+                line("<a>"),
+                (HeaderName::from_static("x-empty"), HeaderValue::from_static("")),
+            ]),
+            body: self.body.clone(),
+            lifetime: Lifetime {
+                response: now,
+                initial_age: Duration::from_secs(1),
+                freshness: hour,
+                basis: Basis::Explicit,
+            },
+            selecting: accept.map(|accept| (ACCEPT, Some(accept))).into_iter().collect(),
+            split: Box::from(&b"split"[..]),
+            tags: self.tags.clone(),
+            stamp,
+            client_ttl: Some(Duration::from_secs(5)),
+        }
+    }
+
+    /// By a fill of its own.
+    async fn put<S: Store>(&self, store: &S, key: &Key) -> Put {
+        let fill = begin(store, key).await;
+        let response = Arc::new(self.made(fill.stamp()));
+        store.put(key, response, &fill).await.expect("put")
+    }
+}

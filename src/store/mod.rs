@@ -14,6 +14,7 @@ use crate::{
 mod commons;
 #[cfg(feature = "test-util")]
 #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
+#[expect(clippy::expect_used, reason = "its checks panic, as tests do")]
 pub mod conformance;
 mod erased;
 mod fills;
