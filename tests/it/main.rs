@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::expect_used, missing_docs)]
 
 mod beside;
+mod conformance;
 mod examples;
 mod framing;
 mod hits;

@@ -1,0 +1,137 @@
+//! The suite for stores: the memory store passes it, and stores with one fault each do not.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
+
+use actix_web_cache::{
+    Commons, Fill, Invalidation, Key, Lookup, MemoryStore, Put, Store, StoreError, StoredResponse,
+    Variants, conformance,
+};
+
+/// What a store does wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    None,
+    ComparesUrlsOnly,
+    KeepsOneVariant,
+    IgnoresOvertaking,
+    IgnoresInvalidation,
+    RemovesNothing,
+    CountsOne,
+    LosesConcurrentPuts,
+}
+
+struct Faulty {
+    fault: Fault,
+    entries: Mutex<HashMap<Vec<u8>, Arc<Variants>>>,
+    commons: Commons,
+}
+
+impl Faulty {
+    fn new(fault: Fault) -> Self {
+        Self { fault, entries: Mutex::default(), commons: Commons::new() }
+    }
+
+    fn name(&self, key: &Key) -> Vec<u8> {
+        match self.fault {
+            Fault::ComparesUrlsOnly => key.url().to_vec(),
+            _ => key.as_bytes().to_vec(),
+        }
+    }
+
+    fn existing(&self, key: &Key) -> Option<Arc<Variants>> {
+        self.entries.lock().unwrap().get(&self.name(key)).cloned()
+    }
+
+    fn add(
+        &self,
+        entries: &mut HashMap<Vec<u8>, Arc<Variants>>,
+        existing: Option<&Variants>,
+        key: &Key,
+        response: Arc<StoredResponse>,
+    ) -> Put {
+        let existing = existing.filter(|_| self.fault != Fault::KeepsOneVariant);
+        let Some(variants) = Variants::add(existing, response, usize::MAX) else {
+            return Put::Overtaken;
+        };
+        entries.insert(self.name(key), Arc::new(variants));
+        Put::Stored
+    }
+}
+
+impl Store for Faulty {
+    fn commons(&self) -> &Commons {
+        &self.commons
+    }
+
+    async fn lookup(&self, key: &Key) -> Result<Lookup, StoreError> {
+        Ok(Lookup { stamp: self.commons.stamp(), variants: self.existing(key) })
+    }
+
+    async fn put(
+        &self,
+        key: &Key,
+        response: Arc<StoredResponse>,
+        fill: &Fill,
+    ) -> Result<Put, StoreError> {
+        if self.fault == Fault::LosesConcurrentPuts {
+            let existing = self.existing(key);
+            tokio::task::yield_now().await;
+            let mut entries = self.entries.lock().unwrap();
+            return Ok(self.add(&mut entries, existing.as_deref(), key, response));
+        }
+        let mut entries = self.entries.lock().unwrap();
+        let overtaken = fill.is_overtaken() && self.fault != Fault::IgnoresOvertaking;
+        if overtaken || !self.commons.is_valid(&response) {
+            return Ok(Put::Overtaken);
+        }
+        let existing = entries.get(&self.name(key)).cloned();
+        Ok(self.add(&mut entries, existing.as_deref(), key, response))
+    }
+
+    async fn remove(&self, key: &Key) -> Result<usize, StoreError> {
+        if self.fault == Fault::RemovesNothing {
+            return Ok(self.existing(key).map_or(0, |variants| variants.responses().len()));
+        }
+        let removed = self.entries.lock().unwrap().remove(&self.name(key));
+        Ok(removed.map_or(0, |variants| match self.fault {
+            Fault::CountsOne => 1,
+            _ => variants.responses().len(),
+        }))
+    }
+
+    async fn invalidate(&self, what: &Invalidation) -> Result<(), StoreError> {
+        if self.fault != Fault::IgnoresInvalidation {
+            self.commons.invalidate(what);
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_memory_store_passes_the_suite() {
+    conformance::check(|| MemoryStore::new(16 * 1024 * 1024)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_store_of_plain_async_functions_passes_the_suite() {
+    conformance::check(|| Faulty::new(Fault::None)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_store_with_any_one_fault_does_not_pass() {
+    for fault in [
+        Fault::ComparesUrlsOnly,
+        Fault::KeepsOneVariant,
+        Fault::IgnoresOvertaking,
+        Fault::IgnoresInvalidation,
+        Fault::RemovesNothing,
+        Fault::CountsOne,
+        Fault::LosesConcurrentPuts,
+    ] {
+        let verdict = tokio::spawn(conformance::check(move || Faulty::new(fault))).await;
+        assert!(verdict.is_err_and(|error| error.is_panic()), "{fault:?} was not noticed");
+    }
+}
