@@ -28,8 +28,10 @@ use crate::{
     outcome::{Forward, NotStored, Outcome, Stored},
     policy::{Matched, VaryCookie},
     semantics::{
+        cache_control::ResponseDirectives,
         directive_list::DirectiveList,
         fields::{lines, list},
+        freshness,
         requester::Requester,
         storing::{self, Exchange, Plan, Storing},
         vary::selecting_value,
@@ -227,13 +229,18 @@ impl Candidate {
         }
         let lifetime = &plan.lifetime;
         if lifetime.basis != Basis::Explicit {
-            let left = lifetime.left(now).unwrap_or_default();
+            // Of two lifetimes the shorter is told, whether the handler's stands in `max-age` or, as
+            // `Expires`, beside it.
+            let stated = ResponseDirectives { s_maxage: None, ..ResponseDirectives::of(fields) };
+            let stated = freshness::explicit(&stated, fields, now);
+            let told = lifetime.freshness.min(stated.unwrap_or(lifetime.freshness));
+            let mut directives = DirectiveList::of(fields);
+            directives.limit("max-age", told);
+            directives.write(fields);
             if !fields.contains_key(EXPIRES) {
+                let left = told.saturating_sub(lifetime.age(now));
                 insert_date(fields, EXPIRES, now, left);
             }
-            let mut directives = DirectiveList::of(fields);
-            directives.limit("max-age", lifetime.freshness);
-            directives.write(fields);
         }
         // Whoever has cookies gets another answer: clients and caches downstream must know.
         let due = plan.needs_no_cookie && self.shared.checked.vary_cookie == VaryCookie::Said;

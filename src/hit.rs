@@ -16,6 +16,7 @@ use crate::{
     outcome::Outcome,
     semantics::{
         directive_list::DirectiveList,
+        fields::date_field,
         validation::{belongs_in_not_modified, not_modified},
     },
     shared::{Field, Settings},
@@ -63,7 +64,9 @@ pub(crate) fn shorten(fields: &mut HeaderMap, age: Duration, left: Duration, now
     let mut directives = DirectiveList::of(fields);
     directives.limit("max-age", age.saturating_add(left));
     directives.write(fields);
-    if let Ok(expires) = HeaderValue::try_from(fmt_http_date(now.system_time() + left)) {
+    let end = now.system_time() + left;
+    let earlier = date_field(fields, &EXPIRES).is_some_and(|expires| expires <= end);
+    if !earlier && let Ok(expires) = HeaderValue::try_from(fmt_http_date(end)) {
         fields.insert(EXPIRES, expires);
     }
 }

@@ -264,7 +264,7 @@ impl Walk {
             return Admission::Pass(Forward::Bypass(Bypass::Host));
         };
         let now = shared.settings.clock.now();
-        if shared.store.commons().is_further_in(&self.marker(&key), now) {
+        if shared.store.commons().is_further_in(&key, self.layer, now) {
             return Admission::Silent;
         }
         Admission::LookUp(Asked {
@@ -275,13 +275,6 @@ impl Walk {
             directives: RequestDirectives::of(&head.headers),
             now,
         })
-    }
-
-    /// The name of a key as seen from this layer.
-    fn marker(&self, key: &Key) -> SmallVec<[u8; 256]> {
-        let mut text = SmallVec::from_slice(key.as_bytes());
-        text.push(self.layer);
-        text
     }
 
     fn judge<B>(
@@ -440,12 +433,11 @@ where
     B: MessageBody + 'static,
 {
     walk.enter(&request);
-    let marker = walk.marker(&asked.key);
     // An answer to HEAD has no body to store.
     if request.method() == Method::HEAD {
         let response = inner.call(request).await?;
         let outcome = Outcome::Forward { reason, stored: Stored::No(NotStored::Head) };
-        walk.note_owner(&response, &marker);
+        walk.note_owner(&response, &asked.key);
         return Ok(walk.passed(response, Some(&outcome)));
     }
     let candidate = Candidate {
@@ -462,7 +454,7 @@ where
         body_seen: watch_payload(&mut request),
     };
     let response = inner.call(request).await?;
-    if walk.note_owner(&response, &marker) {
+    if walk.note_owner(&response, &candidate.key) {
         return Ok(fill::pass(response));
     }
     // `poll_fn` for the context: a store that answers at once is not waited for.
@@ -478,11 +470,11 @@ where
 
 impl Walk {
     /// Remembers that a cache further in answers for a key, if it did.
-    fn note_owner<B>(&self, response: &ServiceResponse<B>, marker: &[u8]) -> bool {
+    fn note_owner<B>(&self, response: &ServiceResponse<B>, key: &Key) -> bool {
         let owned = is_owned_further_in(response);
         if owned {
             let now = self.shared.settings.clock.now();
-            self.shared.store.commons().note_further_in(marker, now);
+            self.shared.store.commons().note_further_in(key, self.layer, now);
         }
         owned
     }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use actix_web::http::header::HeaderMap;
+use actix_web::http::header::{COOKIE, HeaderMap};
 
 use super::{
     cache_control::RequestDirectives, cookies::CookieRules, requester::Requester,
@@ -83,8 +83,11 @@ fn judge(
     let age = lifetime.age(now);
     let Some(mut ttl) = lifetime.left(now) else { return Reuse::Stale };
     // The response did not state its lifetime, so nobody thought of sharing it either: only
-    // requesters without anything personal do.
-    if lifetime.basis != Basis::Explicit && !reader.requester.anonymous() {
+    // requesters without anything personal do, beside what it was selected by.
+    let by_cookie = stored.selecting.iter().any(|(name, _)| *name == COOKIE);
+    let requester =
+        Requester { cookies: reader.requester.cookies && !by_cookie, ..reader.requester };
+    if lifetime.basis != Basis::Explicit && !requester.anonymous() {
         return Reuse::NotForRequester;
     }
     if lifetime.basis == Basis::Policy {
@@ -131,6 +134,10 @@ mod tests {
             split: &[],
             directives: None,
         }
+    }
+
+    fn stored_by_cookie() -> StoredResponse {
+        stored(0, &[(COOKIE, Some("sid=1"))])
     }
 
     fn hour(_: &StoredResponse) -> Option<Duration> {
@@ -225,6 +232,13 @@ mod tests {
                 "0: age 1 ttl 59"
             );
         }
+        let by_cookie = of(vec![stored_by_cookie()]);
+        let mut with_cookie = HeaderMap::new();
+        with_cookie.insert(COOKIE, HeaderValue::from_static("sid=1"));
+        let who = Requester { cookies: true, ..nobody };
+        let reader_of = Reader { requester: who, ..reader(&with_cookie) };
+        let got = choose(Some(&by_cookie), |_| true, hour, &reader_of, at(1));
+        assert_eq!(word(&got), "0: age 1 ttl 59", "who sends the cookie it was selected by");
         for (granted, want) in [
             (None, "stale"),
             (Some(0), "stale"),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use actix_web::http::{
     StatusCode,
-    header::{HeaderMap, HeaderName, SET_COOKIE},
+    header::{COOKIE, HeaderMap, HeaderName, SET_COOKIE},
 };
 
 use super::{
@@ -79,8 +79,9 @@ fn plan(exchange: &Exchange<'_>, terms: &Terms) -> Result<Plan, NotStored> {
     refused(exchange, &directives)?;
     let Vary::Fields(nominated) = Vary::of(exchange.response) else { return Err(NotStored::Vary) };
     let lifetime = lifetime(exchange, &directives, terms)?;
-    personal(exchange.requester, &directives, lifetime.basis)?;
-    let needs_no_cookie = !directives.shares_with_everybody();
+    personal(exchange.requester, &directives, &nominated, lifetime.basis)?;
+    let by_cookie = nominated.contains(&COOKIE);
+    let needs_no_cookie = !by_cookie && !directives.shares_with_everybody();
     Ok(Plan { lifetime, nominated, needs_no_cookie })
 }
 
@@ -157,14 +158,17 @@ fn usually_shared(status: StatusCode) -> bool {
 fn personal(
     requester: Requester,
     directives: &ResponseDirectives,
+    nominated: &[HeaderName],
     basis: Basis,
 ) -> Result<(), NotStored> {
-    // Section 3.5.
+    // Section 3.5: `Vary: Authorization` does not suffice.
     if requester.authorised && !directives.shares_authorised() {
         return Err(NotStored::Authorization);
     }
-    // Stricter than the RFC, which leaves cookies to the handler: handlers forget.
-    if requester.cookies && !directives.shares_with_everybody() {
+    // Stricter than the RFC, which leaves cookies to the handler: handlers forget. One that says
+    // `Vary: Cookie` did not.
+    let by_cookie = nominated.contains(&COOKIE);
+    if requester.cookies && !by_cookie && !directives.shares_with_everybody() {
         return Err(NotStored::Cookie);
     }
     // Fields only the application knows: where the response states a lifetime it thought of them.
@@ -316,6 +320,19 @@ mod tests {
                 let forced = outcome(decide(&exchange(200, &fields, who), &all));
                 assert_eq!(forced.err(), want, "an overriding lifetime loosens nothing: {who:?}");
             }
+        }
+    }
+
+    #[test]
+    fn what_is_selected_by_cookies_may_be_stored_for_those_who_send_the_same() {
+        let mut fields = response("max-age=5");
+        fields.insert(VARY, HeaderValue::from_static("Cookie, Authorization"));
+        for (who, want) in [(COOKIES, None), (AUTHORISED, Some(NotStored::Authorization))] {
+            let storing = decide(&exchange(200, &fields, who), &Terms::default());
+            if let Storing::Store(plan) = &storing {
+                assert!(!plan.needs_no_cookie);
+            }
+            assert_eq!(outcome(storing).err(), want, "{who:?}");
         }
     }
 

@@ -145,14 +145,14 @@ impl Commons {
         admitted.then_some(guard)
     }
 
-    /// Notes that a cache further in answers for `key`.
-    pub(crate) fn note_further_in(&self, key: &[u8], now: Now) {
-        self.0.further_in.note(key, now);
+    /// Notes that a cache further in than `layer` answers for `key`.
+    pub(crate) fn note_further_in(&self, key: &Key, layer: u8, now: Now) {
+        self.0.further_in.note(key.as_bytes(), layer, now);
     }
 
-    /// Whether a cache further in was seen to answer for `key`.
-    pub(crate) fn is_further_in(&self, key: &[u8], now: Now) -> bool {
-        self.0.further_in.holds(key, now)
+    /// Whether a cache further in than `layer` was seen to answer for `key`.
+    pub(crate) fn is_further_in(&self, key: &Key, layer: u8, now: Now) -> bool {
+        self.0.further_in.holds(key.as_bytes(), layer, now)
     }
 
     /// Makes a cache known to those who purge.

@@ -25,24 +25,29 @@ pub(super) struct Markers {
 }
 
 impl Markers {
-    pub(super) fn note(&self, key: &[u8], now: Now) {
+    /// Notes that `key`, as seen from `layer` caches further in, belongs to another.
+    pub(super) fn note(&self, key: &[u8], layer: u8, now: Now) {
         let mut noted = self.lock();
         if noted.len() >= CAPACITY {
             noted.clear();
         }
-        noted.insert(Box::from(key), now);
+        noted.insert(name(key, layer), now);
         self.any.store(true, Ordering::Release);
     }
 
-    pub(super) fn holds(&self, key: &[u8], now: Now) -> bool {
+    pub(super) fn holds(&self, key: &[u8], layer: u8, now: Now) -> bool {
         // Applications without nested caches never take the lock.
         self.any.load(Ordering::Acquire)
-            && self.lock().get(key).is_some_and(|&noted| now.since(noted) < HOLDS)
+            && self.lock().get(&name(key, layer)).is_some_and(|&noted| now.since(noted) < HOLDS)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Box<[u8]>, Now>> {
         self.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn name(key: &[u8], layer: u8) -> Box<[u8]> {
+    [key, &[layer]].concat().into_boxed_slice()
 }
 
 #[cfg(test)]
@@ -53,18 +58,19 @@ mod tests {
     #[test]
     fn a_note_holds_for_its_key_and_time() {
         let markers = Markers::default();
-        assert!(!markers.holds(b"a", at(0)));
-        markers.note(b"a", at(0));
-        assert!(markers.holds(b"a", at(9)));
-        assert!(!markers.holds(b"b", at(9)));
-        assert!(!markers.holds(b"a", at(10)));
+        assert!(!markers.holds(b"a", 0, at(0)));
+        markers.note(b"a", 0, at(0));
+        assert!(markers.holds(b"a", 0, at(9)));
+        assert!(!markers.holds(b"a", 1, at(9)));
+        assert!(!markers.holds(b"b", 0, at(9)));
+        assert!(!markers.holds(b"a", 0, at(10)));
     }
 
     #[test]
     fn the_table_stays_bounded() {
         let markers = Markers::default();
         for n in 0..CAPACITY * 3 {
-            markers.note(&n.to_be_bytes(), at(0));
+            markers.note(&n.to_be_bytes(), 0, at(0));
         }
         assert!(markers.lock().len() <= CAPACITY);
     }
