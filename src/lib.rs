@@ -1,4 +1,52 @@
-//! HTTP response caching for actix-web 4.
+//! HTTP response caching for actix-web 4, as a middleware.
+//!
+//! [`Cache`] answers `GET` and `HEAD` from a [`Store`] where RFC 9111 and the application's
+//! [`Policy`] allow, and stores what handlers answer otherwise.
+//!
+//! ```no_run
+//! use actix_web::{App, HttpServer, web};
+//! use actix_web_cache::{Cache, MemoryStore};
+//!
+//! # async fn slow_page() -> &'static str { "page" }
+//! #[actix_web::main]
+//! async fn main() -> std::io::Result<()> {
+//!     let store = MemoryStore::new(64 * 1024 * 1024); // bytes
+//!     HttpServer::new(move || {
+//!         App::new().wrap(Cache::new(store.clone())).route("/", web::get().to(slow_page))
+//!     })
+//!     .bind(("127.0.0.1", 8080))?
+//!     .run()
+//!     .await
+//! }
+//! ```
+//!
+//! # Where to look
+//!
+//! | task | item |
+//! |---|---|
+//! | wrap an application, a scope, a route | [`Cache`], [`Cache::with_policy`] |
+//! | lifetimes, limits, cookies, credentials, keys; the defaults and why | [`Policy`] |
+//! | exceptions by path, status or predicate | [`Rule`] |
+//! | which parameters of a query count | [`Query`] |
+//! | a handler's or a route's own word | [`CacheOptions`], [`CachePolicy`], [`Overrides`] |
+//! | forget what is stored | [`CacheHandle`] |
+//! | see what happens | [`Outcome`], [`CacheBuilder::observer`], `Cache-Status` in responses |
+//! | only write headers | [`SetCacheControl`], [`NeverCache`] |
+//! | keep responses elsewhere | [`Store`], and `conformance` (feature `test-util`) |
+//!
+//! # What a handler must know
+//!
+//! On a hit no handler runs: what it counts, logs or checks does not happen. Authorisation belongs
+//! outside of the cache, or its answers need `private` or `no-store`. Whatever a page depends on
+//! beside its URL must be said: by `Vary`, by a part of the key ([`Policy::key_header`],
+//! [`Policy::vary_cookie`], [`Policy::key_with`]), or by refusing to be stored.
+//!
+//! # Features
+//!
+//! * `regex`: `Rule::regex`.
+//! * `test-util`: `ManualClock`, and `conformance`, the suite that any store must pass.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod body;
 mod clock;
@@ -44,3 +92,8 @@ pub use crate::{
 #[cfg(feature = "test-util")]
 #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
 pub use crate::{clock::ManualClock, store::conformance};
+
+/// The README's code compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
