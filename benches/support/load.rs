@@ -1,0 +1,146 @@
+//! Clients with kept connections, each of which asks again as soon as it was answered.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    runtime::Runtime,
+    task::JoinSet,
+};
+
+/// What a browser sends.
+const BROWSER: &str = "Host: localhost\r\n\
+    User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0\r\n\
+    Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n\
+    Accept-Language: en-US,en;q=0.5\r\n\
+    Accept-Encoding: gzip, deflate, br, zstd\r\n\
+    Upgrade-Insecure-Requests: 1\r\n\
+    Sec-Fetch-Dest: document\r\n\
+    Sec-Fetch-Mode: navigate\r\n\
+    Sec-Fetch-Site: none\r\n\
+    Priority: u=0, i\r\n\r\n";
+
+/// Connections that load one server.
+pub(crate) struct Load {
+    runtime: Runtime,
+    pub(crate) connections: usize,
+}
+
+impl Load {
+    pub(crate) fn new(connections: usize) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime for clients");
+        Self { runtime, connections }
+    }
+
+    /// Asks for `path(n)` with a new `n` each time, for `time`; returns how many were answered.
+    pub(crate) fn for_time(
+        &self,
+        server: SocketAddr,
+        time: Duration,
+        path: impl Fn(u64) -> String + Clone + Send + 'static,
+    ) -> u64 {
+        self.run(server, path, move |started, _| started.elapsed() < time)
+    }
+
+    /// Asks `count` times.
+    pub(crate) fn for_count(
+        &self,
+        server: SocketAddr,
+        count: u64,
+        path: impl Fn(u64) -> String + Clone + Send + 'static,
+    ) -> u64 {
+        self.run(server, path, move |_, n| n < count)
+    }
+
+    fn run(
+        &self,
+        server: SocketAddr,
+        path: impl Fn(u64) -> String + Clone + Send + 'static,
+        goes_on: impl Fn(tokio::time::Instant, u64) -> bool + Clone + Send + 'static,
+    ) -> u64 {
+        // Never the same number twice, so that misses are misses in every lap.
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let first = NEXT.load(Ordering::Relaxed);
+        self.runtime.block_on(async {
+            let started = now();
+            let answered = Arc::new(AtomicU64::new(0));
+            let mut clients = JoinSet::new();
+            for _ in 0..self.connections {
+                let (path, goes_on) = (path.clone(), goes_on.clone());
+                let answered = Arc::clone(&answered);
+                clients.spawn(async move {
+                    let mut connection = Connection::open(server).await;
+                    loop {
+                        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+                        if !goes_on(started, n - first) {
+                            return;
+                        }
+                        connection.get(&path(n)).await;
+                        answered.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+            }
+            while let Some(client) = clients.join_next().await {
+                client.expect("a client");
+            }
+            answered.load(Ordering::Relaxed)
+        })
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a bench measures real time")]
+fn now() -> tokio::time::Instant {
+    tokio::time::Instant::now()
+}
+
+/// One kept connection.
+pub(crate) struct Connection {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Connection {
+    pub(crate) async fn open(server: SocketAddr) -> Self {
+        let stream = TcpStream::connect(server).await.expect("connect");
+        stream.set_nodelay(true).expect("set an option");
+        Self { stream, buffer: Vec::with_capacity(64 * 1024) }
+    }
+
+    /// Asks, and reads the whole answer; returns its head.
+    pub(crate) async fn get(&mut self, path: &str) -> &[u8] {
+        let request = format!("GET {path} HTTP/1.1\r\n{BROWSER}");
+        self.stream.write_all(request.as_bytes()).await.expect("send");
+        self.buffer.clear();
+        loop {
+            let read = self.stream.read_buf(&mut self.buffer).await.expect("receive");
+            assert!(read > 0, "the server closed the connection");
+            if let Some((head, total)) = lengths(&self.buffer)
+                && self.buffer.len() >= total
+            {
+                return self.buffer.get(..head).unwrap_or_default();
+            }
+        }
+    }
+}
+
+/// Where the head of an answer ends, and where its body does.
+fn lengths(answer: &[u8]) -> Option<(usize, usize)> {
+    let head = answer.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
+    let text = std::str::from_utf8(answer.get(..head)?).expect("a head of text");
+    assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+    let body = text
+        .lines()
+        .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+    Some((head, head + body.unwrap_or(0_usize)))
+}

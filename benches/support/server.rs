@@ -1,0 +1,108 @@
+//! The bench's own program, started once more as a server.
+
+use std::{
+    env, fmt, fs,
+    io::{self, BufRead, BufReader},
+    net::SocketAddr,
+    process::{Child, ChildStdout, Command, Stdio},
+    time::Duration,
+};
+
+use actix_service::{IntoServiceFactory, ServiceFactory};
+use actix_web::{
+    Error, HttpServer,
+    body::MessageBody,
+    dev::{AppConfig, Service},
+};
+
+const ASKED: &str = "BENCH_SERVES";
+
+/// A server in a process of its own, ended when it is dropped.
+pub(crate) struct Server {
+    pub(crate) name: &'static str,
+    pub(crate) addr: SocketAddr,
+    child: Child,
+    _stdout: BufReader<ChildStdout>,
+}
+
+impl Server {
+    /// Starts this program again, to serve what [`serve_if_asked`] finds under `name`.
+    pub(crate) fn start(name: &'static str) -> Self {
+        Self::start_with(name, &[])
+    }
+
+    /// The same with variables in its environment.
+    pub(crate) fn start_with(name: &'static str, variables: &[(&str, String)]) -> Self {
+        let program = env::current_exe().expect("this program");
+        let mut child = Command::new(program)
+            .env(ASKED, name)
+            .envs(variables.iter().map(|(name, value)| (name, value)))
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("start a server");
+        let mut stdout = BufReader::new(child.stdout.take().expect("its output"));
+        let mut line = String::new();
+        stdout.read_line(&mut line).expect("its address");
+        let addr = line.trim().parse().expect("its address");
+        Self { name, addr, child, _stdout: stdout }
+    }
+
+    /// The time its threads have run so far.
+    pub(crate) fn cpu(&self) -> Duration {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("its threads");
+        let nanos = tasks.filter_map(|task| {
+            let text = fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+            text.split(' ').next()?.parse::<u64>().ok()
+        });
+        Duration::from_nanos(nanos.sum())
+    }
+
+    /// Its resident memory now, in bytes.
+    pub(crate) fn resident(&self) -> u64 {
+        self.status("VmRSS:")
+    }
+
+    /// The most resident memory it ever had, in bytes.
+    pub(crate) fn peak(&self) -> u64 {
+        self.status("VmHWM:")
+    }
+
+    fn status(&self, name: &str) -> u64 {
+        let text = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("status");
+        let line = text.lines().find_map(|line| line.strip_prefix(name)).expect("a line of it");
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number of it");
+        kib * 1024
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// The name under which this process was started by [`Server::start`].
+pub(crate) fn serve_if_asked() -> Option<String> {
+    env::var(ASKED).ok()
+}
+
+/// Serves an application until the process is ended, on one worker unless told otherwise.
+pub(crate) fn serve<F, I, S, B>(workers: usize, factory: F) -> io::Result<()>
+where
+    F: Fn() -> I + Send + Clone + 'static,
+    I: IntoServiceFactory<S, actix_http::Request>,
+    S: ServiceFactory<actix_http::Request, Config = AppConfig> + 'static,
+    S::Error: Into<Error> + 'static,
+    S::InitError: fmt::Debug,
+    S::Response: Into<actix_http::Response<B>> + 'static,
+    <S::Service as Service<actix_http::Request>>::Future: 'static,
+    S::Service: 'static,
+    B: MessageBody + 'static,
+{
+    actix_web::rt::System::new().block_on(async move {
+        let server = HttpServer::new(factory).workers(workers).bind(("127.0.0.1", 0))?;
+        println!("{}", server.addrs().first().expect("an address"));
+        server.run().await
+    })
+}
