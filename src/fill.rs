@@ -3,15 +3,15 @@
 use std::{fmt, sync::Arc, task::Context, time::Duration};
 
 use actix_web::{
-    HttpMessage,
+    HttpMessage, HttpResponse,
     body::{BodySize, MessageBody},
     dev::ServiceResponse,
     http::{
-        StatusCode,
+        Method, StatusCode,
         header::{
             AGE, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, COOKIE, DATE, EXPIRES, HeaderMap,
-            HeaderName, HeaderValue, PROXY_AUTHENTICATE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
-            VARY,
+            HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
+            PROXY_AUTHENTICATE, RANGE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VARY,
         },
     },
 };
@@ -22,23 +22,23 @@ use tokio::time::timeout;
 
 use crate::{
     body::CacheBody,
-    hit::shorten,
+    hit::{body_of, conditioned, not_modified_instead, shorten},
     key::Key,
     options::said,
     outcome::{Forward, NotStored, Outcome, Stored},
     policy::{Matched, VaryCookie},
     semantics::{
-        cache_control::ResponseDirectives,
         directive_list::DirectiveList,
         fields::{lines, list},
         freshness,
         requester::Requester,
         storing::{self, Exchange, Plan, Storing},
+        targeted::Governing,
         vary::selecting_value,
     },
     shared::Shared,
     store::{Fill, Put, Reservation},
-    stored::{Basis, StoredResponse, copy_fields},
+    stored::{DRESSED, StoredResponse, copy_fields},
     tag::TagId,
     time::Now,
 };
@@ -48,6 +48,9 @@ const PUT_LIMIT: Duration = Duration::from_millis(250);
 
 /// Writes that may outlive their requests at once; what is beyond is not stored.
 const MAX_WRITES: usize = 256;
+
+/// Fields that the cache itself may change on their way to the handler.
+const CONDITIONS: [HeaderName; 4] = [IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_RANGE, RANGE];
 
 /// A request that goes to the handler and whose answer may be stored.
 pub(crate) struct Candidate {
@@ -63,8 +66,18 @@ pub(crate) struct Candidate {
     /// Fields that select among what is stored already.
     pub(crate) names: Box<[HeaderName]>,
     pub(crate) requested: Now,
+    pub(crate) conditions: Conditions,
     /// Set if the handler was given a body that the head had not announced.
     pub(crate) body_seen: std::rc::Rc<std::cell::Cell<bool>>,
+}
+
+/// Who judges the client's conditions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Conditions {
+    /// The handler did not see them: they are applied to its answer.
+    Taken,
+    /// The handler, if it does.
+    Left,
 }
 
 /// Decides about an answer, and stores it or sees to it that it is stored as its body passes.
@@ -80,7 +93,13 @@ pub(crate) fn settle<B: MessageBody>(
         Ok(plan) => plan,
         Err(why) => {
             log::trace!("not stored: {why:?}");
-            return (pass(response), Outcome::Forward { reason, stored: Stored::No(why) });
+            let mut response = pass(response);
+            if candidate.conditions == Conditions::Taken {
+                let (request, passed) = response.into_parts();
+                let passed = not_modified_instead(&candidate.request, passed);
+                response = ServiceResponse::new(request, passed);
+            }
+            return (response, Outcome::Forward { reason, stored: Stored::No(why) });
         }
     };
     candidate.store(plan, response, reason, now, cx)
@@ -92,17 +111,30 @@ pub(crate) fn pass<B>(response: ServiceResponse<B>) -> ServiceResponse<CacheBody
 }
 
 impl Candidate {
-    fn plan<B: MessageBody>(
+    pub(crate) fn plan<B: MessageBody>(
         &self,
         response: &ServiceResponse<B>,
         now: Now,
     ) -> Result<Plan, NotStored> {
-        let checked = &self.shared.checked;
         let head = response.response();
-        let status = head.status();
+        let plan = self.decide(response, head.status(), head.headers(), now)?;
+        self.body_can_be_stored(head.status(), head.headers(), head.body().size())?;
+        Ok(plan)
+    }
+
+    /// Decides about a response with this status and these fields, which are the answer's own or
+    /// were made of it.
+    pub(crate) fn decide<B>(
+        &self,
+        answer: &ServiceResponse<B>,
+        status: StatusCode,
+        fields: &HeaderMap,
+        now: Now,
+    ) -> Result<Plan, NotStored> {
+        let checked = &self.shared.checked;
         let own = said(
-            &response.request().extensions(),
-            &head.extensions(),
+            &answer.request().extensions(),
+            &answer.response().extensions(),
             |status| checked.gives_lifetimes_to(status),
             status,
         )?;
@@ -112,17 +144,18 @@ impl Candidate {
             requester: self.requester,
             requested: self.requested,
             status,
-            response: head.headers(),
+            response: fields,
             responded: now,
         };
         let plan = match storing::decide(&exchange, &terms) {
             Storing::Store(plan) => plan,
             Storing::Skip(why) => return Err(why),
         };
-        self.body_can_be_stored(status, head.headers(), head.body().size())?;
         // What lies between cache and handler may have changed what the handler chose by.
-        let seen = response.request().headers();
-        let changed = |name: &HeaderName| !lines(seen, name).eq(lines(&self.request, name));
+        let seen = answer.request().headers();
+        let changed = |name: &HeaderName| {
+            !CONDITIONS.contains(name) && !lines(seen, name).eq(lines(&self.request, name))
+        };
         if self.body_seen.get() || plan.nominated.iter().any(changed) {
             return Err(NotStored::RequestChanged);
         }
@@ -165,18 +198,11 @@ impl Candidate {
         now: Now,
         cx: &mut Context<'_>,
     ) -> (ServiceResponse<CacheBody<B>>, Outcome) {
-        let shared = Arc::clone(&self.shared);
         let status = response.status();
-        let client_ttl = shared.checked.client_ttl(&self.matched, status);
-        let client_ttl = client_ttl.filter(|_| plan.lifetime.basis != Basis::Explicit);
-        self.dress(&plan, response.headers_mut(), now);
-        let draft = self.draft(&plan, status, response.headers(), client_ttl);
-        if let Some(limit) = client_ttl {
-            let left = plan.lifetime.left(now).unwrap_or_default().min(limit);
-            shorten(response.headers_mut(), plan.lifetime.age(now), left, now);
-        }
+        let draft = self.prepare(&plan, status, response.headers_mut(), now);
         let ttl = plan.lifetime.left(now).unwrap_or_default().as_secs();
-        let write = Write { shared, key: self.key, fill: self.fill, draft };
+        let wanted = Wanted { conditions: self.conditions, request: self.request };
+        let write = Write { shared: self.shared, key: self.key, fill: self.fill, draft };
         let limit = write.shared.checked.max_body_size();
         let stored = |response, stored| (response, Outcome::Forward { reason, stored });
         let size = response.response().body().size();
@@ -192,11 +218,15 @@ impl Candidate {
                 log::debug!("store ttl={ttl}");
                 // A copy: the handler's may be a slice of something much larger.
                 write.start(Bytes::copy_from_slice(&bytes), cx);
-                let body = if size == BodySize::None {
-                    CacheBody::none()
-                } else {
-                    CacheBody::whole(bytes)
-                };
+                let whole = head.set_body(body_of(status, &bytes));
+                let response = wanted.of(whole, &bytes);
+                stored(ServiceResponse::new(request, response), Stored::Yes)
+            }
+            // Nothing asks such a body for anything, not even for its end.
+            Err(body) if size == BodySize::Sized(0) => {
+                log::debug!("store ttl={ttl}");
+                write.start(Bytes::new(), cx);
+                let body = CacheBody::pass(body);
                 stored(ServiceResponse::new(request, head.set_body(body)), Stored::Yes)
             }
             Err(body) => {
@@ -221,17 +251,52 @@ impl Candidate {
     }
 
     /// Completes the fields of a response that is going to be stored, for this client and those
-    /// after it.
-    fn dress(&self, plan: &Plan, fields: &mut HeaderMap, now: Now) {
+    /// after it; returns what is stored, still without its body.
+    pub(crate) fn prepare(
+        &self,
+        plan: &Plan,
+        status: StatusCode,
+        fields: &mut HeaderMap,
+        now: Now,
+    ) -> StoredResponse {
+        let client_ttl = self.shared.checked.client_ttl(&self.matched, status);
+        let client_ttl = client_ttl.filter(|_| !plan.lifetime.basis.is_stated());
+        let undressed = self.dress(plan, fields, now);
+        let draft = StoredResponse { client_ttl, undressed, ..self.draft(plan, status, fields) };
+        if let Some(limit) = client_ttl {
+            let left = plan.lifetime.left(now).unwrap_or_default().min(limit);
+            shorten(fields, plan.lifetime.age(now), left, now);
+        }
+        draft
+    }
+
+    /// Completes fields; returns those that were, as they had been.
+    fn dress(
+        &self,
+        plan: &Plan,
+        fields: &mut HeaderMap,
+        now: Now,
+    ) -> Option<Box<[(HeaderName, HeaderValue)]>> {
         // RFC 9110 section 6.6.1: what has no Date is dated when it is received.
         if !fields.contains_key(DATE) {
             insert_date(fields, DATE, now, Duration::ZERO);
         }
         let lifetime = &plan.lifetime;
-        if lifetime.basis != Basis::Explicit {
+        // Whoever has cookies gets another answer: clients and caches downstream must know.
+        let due = plan.needs_no_cookie
+            && self.shared.checked.vary_cookie == VaryCookie::Said
+            && !plan.nominated.contains(&COOKIE);
+        self.warn_of_encoding(plan, fields);
+        if lifetime.basis.is_stated() && !due {
+            return None;
+        }
+        let undressed: Vec<_> = fields.iter().filter(|(name, _)| DRESSED.contains(name)).collect();
+        let undressed = copy_fields(&undressed);
+        if !lifetime.basis.is_stated() {
             // Of two lifetimes the shorter is told, whether the handler's stands in `max-age` or, as
             // `Expires`, beside it.
-            let stated = ResponseDirectives { s_maxage: None, ..ResponseDirectives::of(fields) };
+            let mut stated = Governing::of(fields, &[]);
+            stated.directives.s_maxage = None;
             let stated = freshness::explicit(&stated, fields, now);
             let told = lifetime.freshness.min(stated.unwrap_or(lifetime.freshness));
             let mut directives = DirectiveList::of(fields);
@@ -242,12 +307,10 @@ impl Candidate {
                 insert_date(fields, EXPIRES, now, left);
             }
         }
-        // Whoever has cookies gets another answer: clients and caches downstream must know.
-        let due = plan.needs_no_cookie && self.shared.checked.vary_cookie == VaryCookie::Said;
-        if due && !plan.nominated.contains(&COOKIE) {
+        if due {
             fields.append(VARY, HeaderValue::from_static("Cookie"));
         }
-        self.warn_of_encoding(plan, fields);
+        Some(undressed)
     }
 
     fn warn_of_encoding(&self, plan: &Plan, fields: &HeaderMap) {
@@ -262,22 +325,17 @@ impl Candidate {
         }
     }
 
-    /// What is stored, still without its body.
-    fn draft(
-        &self,
-        plan: &Plan,
-        status: StatusCode,
-        fields: &HeaderMap,
-        client_ttl: Option<Duration>,
-    ) -> StoredResponse {
-        let cookies = &self.shared.checked.personal.cookies;
+    fn draft(&self, plan: &Plan, status: StatusCode, fields: &HeaderMap) -> StoredResponse {
+        let comparison = &self.shared.checked.comparison;
         let learnt = plan.nominated.iter().filter(|name| !self.names.contains(name));
         let selecting = self.names.iter().chain(learnt).map(|name| {
-            let value = selecting_value(&self.request, name, cookies);
+            let value = selecting_value(&self.request, name, comparison);
             (name.clone(), value.map(|value| Bytes::copy_from_slice(&value)))
         });
         let named = Named::of(fields);
-        let kept: Vec<_> = fields.iter().filter(|(name, _)| named.may_be_stored(name)).collect();
+        let may_be_stored =
+            |name: &HeaderName| named.may_be_stored(name) && !plan.withheld.contains(name);
+        let kept: Vec<_> = fields.iter().filter(|(name, _)| may_be_stored(name)).collect();
         StoredResponse {
             status,
             fields: copy_fields(&kept),
@@ -287,29 +345,45 @@ impl Candidate {
             split: Box::from(&*self.split),
             tags: self.key.has_parts().then(|| TagId::url(self.key.url())).into_iter().collect(),
             stamp: self.fill.stamp(),
-            client_ttl,
+            client_ttl: None,
+            undressed: None,
         }
     }
 }
 
-fn insert_date(fields: &mut HeaderMap, name: HeaderName, now: Now, later: Duration) {
+/// What a client wants of a complete answer.
+struct Wanted {
+    conditions: Conditions,
+    request: HeaderMap,
+}
+
+impl Wanted {
+    fn of<B>(&self, whole: HttpResponse<CacheBody<B>>, body: &Bytes) -> HttpResponse<CacheBody<B>> {
+        match self.conditions {
+            Conditions::Taken => conditioned(&Method::GET, &self.request, whole, body),
+            Conditions::Left => whole,
+        }
+    }
+}
+
+pub(crate) fn insert_date(fields: &mut HeaderMap, name: HeaderName, now: Now, later: Duration) {
     if let Ok(date) = HeaderValue::try_from(fmt_http_date(now.system_time() + later)) {
         fields.insert(name, date);
     }
 }
 
 /// The fields that `Connection` names: they concern one connection (RFC 9110 section 7.6.1).
-struct Named(SmallVec<[HeaderName; 2]>);
+pub(crate) struct Named(SmallVec<[HeaderName; 2]>);
 
 impl Named {
-    fn of(fields: &HeaderMap) -> Self {
+    pub(crate) fn of(fields: &HeaderMap) -> Self {
         let members = lines(fields, &CONNECTION).flat_map(list);
         Self(members.filter_map(|member| HeaderName::from_bytes(member).ok()).collect())
     }
 
     /// Section 3.1: fields of one connection or of a proxy are not stored. Neither are
     /// `Content-Length`, which the body itself says, and `Age`, which is counted anew.
-    fn may_be_stored(&self, name: &HeaderName) -> bool {
+    pub(crate) fn may_be_stored(&self, name: &HeaderName) -> bool {
         let never = [
             CONTENT_LENGTH,
             AGE,
@@ -332,16 +406,16 @@ impl Named {
 }
 
 /// A response on its way into the store.
-struct Write {
-    shared: Arc<Shared>,
-    key: Key,
-    fill: Fill,
-    draft: StoredResponse,
+pub(crate) struct Write {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) key: Key,
+    pub(crate) fill: Fill,
+    pub(crate) draft: StoredResponse,
 }
 
 impl Write {
     /// Stores: at once if the store does not wait, else while the client is served already.
-    fn start(self, body: Bytes, cx: &mut Context<'_>) {
+    pub(crate) fn start(self, body: Bytes, cx: &mut Context<'_>) {
         let Some(place) = self.shared.store.commons().begin_write(MAX_WRITES) else {
             log::trace!("not stored: too many writes at once");
             return;

@@ -14,7 +14,7 @@ use crate::{
     key::Target,
     service::Nest,
     shared::Shared,
-    store::{Invalidation, StoreError},
+    store::{Fill, Invalidation, StoreError},
 };
 
 /// How long one purge may take of a request's time.
@@ -68,7 +68,7 @@ impl CacheHandle {
     /// If the URL cannot be read, or the store fails: then the responses may still be there.
     pub async fn purge_url(&self, url: impl AsRef<str>) -> Result<Purged, PurgeError> {
         let target = self.target(url.as_ref())?;
-        Ok(purge(&self.shared, &target).await?)
+        Ok(purge(&self.shared, &target, None).await?)
     }
 
     /// Forgets everything in the store, other applications' entries included.
@@ -97,8 +97,12 @@ impl CacheHandle {
     }
 }
 
-/// Forgets a URL in all caches that share store and namespace.
-pub(crate) async fn purge(shared: &Shared, target: &Target) -> Result<Purged, StoreError> {
+/// Forgets a URL in all caches that share store and namespace; all but what `spared` is making.
+pub(crate) async fn purge(
+    shared: &Shared,
+    target: &Target,
+    spared: Option<&Fill>,
+) -> Result<Purged, StoreError> {
     let store = &*shared.store;
     let (mut keys, mut tags) = (Vec::new(), SmallVec::new());
     for cache in store.commons().registered() {
@@ -111,7 +115,8 @@ pub(crate) async fn purge(shared: &Shared, target: &Target) -> Result<Purged, St
     keys.sort_unstable();
     keys.dedup();
     // First of all: what is being made now must not be stored once we have returned.
-    keys.iter().for_each(|key| store.commons().overtake(key));
+    let others = keys.iter().filter(|key| !spared.is_some_and(|fill| fill.is_of(key)));
+    others.for_each(|key| store.commons().overtake(key));
     let mut purged = Purged::default();
     let mut result = Ok(());
     for key in &keys {

@@ -49,16 +49,21 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod body;
+mod change;
 mod clock;
 mod fill;
+mod forward;
+mod freshen;
 mod handle;
 mod headers_only;
 mod hit;
 mod key;
 mod middleware;
+mod mirror;
 mod options;
 mod outcome;
 mod policy;
+mod refresh;
 mod semantics;
 mod service;
 mod shared;
@@ -85,7 +90,7 @@ pub use crate::{
         Commons, Fill, Invalidation, Lookup, MemoryStore, MemoryStoreBuilder, MemoryStoreError,
         Put, Store, StoreError,
     },
-    stored::{Basis, Lifetime, StoredResponse, Variants},
+    stored::{Basis, Lifetime, Staleness, StoredResponse, Validation, Variants},
     tag::TagId,
     time::Now,
 };

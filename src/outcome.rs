@@ -2,6 +2,8 @@
 
 use std::{fmt, time::Duration};
 
+use actix_web::http::StatusCode;
+
 /// What a cache did with a request.
 ///
 /// It is known, and reported once, when the head of the answer is: a body that later breaks off
@@ -15,6 +17,29 @@ pub enum Outcome {
         age: Duration,
         /// What is left of its freshness lifetime.
         ttl: Duration,
+    },
+    /// Answered from the store although no longer fresh: while it is refreshed, or because the
+    /// client takes it.
+    StaleHit {
+        /// Age of the response.
+        age: Duration,
+        /// How long its freshness lifetime is over.
+        over: Duration,
+    },
+    /// The handler said that what is stored still holds, which answered then (RFC 9111 section
+    /// 4.3).
+    Validated {
+        /// Why the handler was asked.
+        reason: Forward,
+        /// Whether what is stored was freshened.
+        stored: Stored,
+    },
+    /// The handler failed, and what is stored answered instead (RFC 5861 section 4).
+    Rescued {
+        /// Why the handler was asked.
+        reason: Forward,
+        /// How it failed; nothing if it had no answer at all.
+        status: Option<StatusCode>,
     },
     /// Answered by the handler.
     Forward {
@@ -55,8 +80,9 @@ pub enum Bypass {
     RequestBody,
     /// The request asks for another protocol.
     Upgrade,
-    /// The request asks for a part (`Range`).
-    Range,
+    /// The request has conditions that only the handler can judge (`If-Match`,
+    /// `If-Unmodified-Since`).
+    Condition,
     /// The request does not say unambiguously which host it means.
     Host,
     /// The store failed or took too long.
@@ -83,6 +109,8 @@ pub enum NotStored {
     Forwarded,
     /// The request is a `HEAD`: its answer has no body to store.
     Head,
+    /// The request is for a part (`Range`), and nothing complete is stored to cut it from.
+    Range,
     /// The request says `no-store`.
     RequestNoStore,
     /// The status code is not stored (1xx, 206, 304) or not under these terms.
@@ -146,7 +174,7 @@ impl Bypass {
             Self::Rule => "rule",
             Self::RequestBody => "request-body",
             Self::Upgrade => "upgrade",
-            Self::Range => "range",
+            Self::Condition => "condition",
             Self::Host => "host",
             Self::StoreError => "store-error",
             Self::Inner => "inner",
@@ -162,6 +190,7 @@ impl NotStored {
         Some(match self {
             Self::Forwarded => return None,
             Self::Head => "head",
+            Self::Range => "range",
             Self::RequestNoStore => "request-no-store",
             Self::Status => "status",
             Self::NoStore => "no-store",
@@ -186,26 +215,32 @@ impl NotStored {
 }
 
 impl Outcome {
-    /// Whether the store answered.
+    /// Whether the store answered without asking the handler first.
     #[must_use]
     pub const fn is_hit(&self) -> bool {
-        matches!(self, Self::Hit { .. })
+        matches!(self, Self::Hit { .. } | Self::StaleHit { .. })
     }
 
     /// Whether the handler's answer is being stored.
     #[must_use]
     pub const fn is_stored(&self) -> bool {
-        matches!(self, Self::Forward { stored: Stored::Yes, .. })
+        matches!(
+            self,
+            Self::Forward { stored: Stored::Yes, .. } | Self::Validated { stored: Stored::Yes, .. }
+        )
     }
 
     /// A token that says more than RFC 9211's parameters do.
     #[must_use]
     pub const fn detail(&self) -> Option<&'static str> {
         match self {
-            Self::Hit { .. } => None,
+            Self::Hit { .. } | Self::StaleHit { .. } => None,
             Self::Forward { reason: Forward::Bypass(bypass), .. } => Some(bypass.token()),
-            Self::Forward { stored: Stored::No(reason), .. } => reason.token(),
-            Self::Forward { stored: Stored::Yes, .. } => None,
+            Self::Forward { stored, .. } | Self::Validated { stored, .. } => match stored {
+                Stored::Yes => None,
+                Stored::No(reason) => reason.token(),
+            },
+            Self::Rescued { .. } => Some("stale-if-error"),
             Self::Unsatisfiable => Some("only-if-cached"),
         }
     }
@@ -216,14 +251,23 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Hit { ttl, .. } => write!(f, "hit; ttl={}", ttl.as_secs())?,
-            Self::Forward { reason, stored } => {
+            // RFC 9211 section 2.4: negative for what is stale.
+            Self::StaleHit { over, .. } => write!(f, "hit; ttl=-{}", over.as_secs())?,
+            Self::Forward { reason, .. } => write!(f, "fwd={}", reason.token())?,
+            Self::Validated { reason, .. } => {
+                write!(f, "fwd={}; fwd-status=304", reason.token())?;
+            }
+            Self::Rescued { reason, status } => {
                 write!(f, "fwd={}", reason.token())?;
-                if matches!(stored, Stored::Yes) {
-                    f.write_str("; stored")?;
+                if let Some(status) = status {
+                    write!(f, "; fwd-status={}", status.as_u16())?;
                 }
             }
             // Nothing was forwarded, so no `fwd`: the detail alone says why.
             Self::Unsatisfiable => {}
+        }
+        if self.is_stored() {
+            f.write_str("; stored")?;
         }
         self.detail().map_or(Ok(()), |detail| write!(f, "; detail={detail}"))
     }
@@ -246,8 +290,34 @@ mod tests {
             ),
             (forward(Forward::Method, Stored::No(NotStored::Forwarded)), "fwd=method"),
             (
-                forward(Forward::Bypass(Bypass::Range), Stored::No(NotStored::Forwarded)),
-                "fwd=bypass; detail=range",
+                forward(Forward::Bypass(Bypass::Rule), Stored::No(NotStored::Forwarded)),
+                "fwd=bypass; detail=rule",
+            ),
+            (
+                Outcome::StaleHit { age: Duration::ZERO, over: Duration::from_millis(7_900) },
+                "hit; ttl=-7",
+            ),
+            (
+                Outcome::Validated { reason: Forward::Stale, stored: Stored::Yes },
+                "fwd=stale; fwd-status=304; stored",
+            ),
+            (
+                Outcome::Validated {
+                    reason: Forward::Request,
+                    stored: Stored::No(NotStored::SetCookie),
+                },
+                "fwd=request; fwd-status=304; detail=set-cookie",
+            ),
+            (
+                Outcome::Rescued {
+                    reason: Forward::Stale,
+                    status: Some(StatusCode::SERVICE_UNAVAILABLE),
+                },
+                "fwd=stale; fwd-status=503; detail=stale-if-error",
+            ),
+            (
+                Outcome::Rescued { reason: Forward::Stale, status: None },
+                "fwd=stale; detail=stale-if-error",
             ),
             (Outcome::Unsatisfiable, "; detail=only-if-cached"),
         ] {

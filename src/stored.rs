@@ -4,12 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use actix_web::http::{
     StatusCode,
-    header::{HeaderName, HeaderValue},
+    header::{CACHE_CONTROL, DATE, EXPIRES, HeaderName, HeaderValue, VARY},
 };
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 
 use crate::{stamp::Stamp, tag::TagId, time::Now};
+
+/// The fields that the cache may complete for clients.
+pub(crate) const DRESSED: [HeaderName; 4] = [CACHE_CONTROL, DATE, EXPIRES, VARY];
 
 /// Variants kept of one resource: what is beyond is oldest first forgotten.
 pub(crate) const MAX_VARIANTS: usize = 64;
@@ -18,12 +21,22 @@ pub(crate) const MAX_VARIANTS: usize = 64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Basis {
-    /// The response's `Cache-Control` or `Expires` (RFC 9111 section 4.2.1).
+    /// The response's `Cache-Control`, a field targeted at this cache, or `Expires` (RFC 9111
+    /// section 4.2.1, RFC 9213).
     Explicit,
+    /// The response's `Last-Modified` (RFC 9111 section 4.2.2).
+    Heuristic,
     /// What the handler told this cache about this response, beside its fields.
     Handler,
     /// A rule or the policy; the response itself said nothing.
     Policy,
+}
+
+impl Basis {
+    /// Whether clients read the same from the response's own fields.
+    pub(crate) const fn is_stated(self) -> bool {
+        matches!(self, Self::Explicit | Self::Heuristic)
+    }
 }
 
 /// How long a response may be reused, decided once when it is stored (RFC 9111 section 4.2).
@@ -37,6 +50,36 @@ pub struct Lifetime {
     pub freshness: Duration,
     /// What the freshness lifetime rests on.
     pub basis: Basis,
+    /// When it may be reused without being fresh, and when not although it is.
+    pub staleness: Staleness,
+    /// How long after its freshness lifetime it is still of use: for validation, or where a stale
+    /// response is better than none.
+    pub retention: Duration,
+}
+
+/// What a response says of its reuse without validation (RFC 9111 sections 4.2.4 and 5.2.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Staleness {
+    /// When validation must come first.
+    pub validation: Validation,
+    /// `stale-while-revalidate` (RFC 5861 section 3), if it says so itself.
+    pub while_revalidate: Option<Duration>,
+    /// `stale-if-error` (RFC 5861 section 4), if it says so itself.
+    pub if_error: Option<Duration>,
+}
+
+/// When a stored response must be validated before it is reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Validation {
+    /// Once stale, unless something allows otherwise: the response, the client or the policy.
+    #[default]
+    OnceStale,
+    /// Once stale, whatever the client or the policy would allow: `must-revalidate`,
+    /// `proxy-revalidate`, `s-maxage` (RFC 9111 section 4.2.4).
+    Strict,
+    /// Always: `no-cache` (RFC 9111 section 5.2.2.4).
+    Always,
 }
 
 impl Lifetime {
@@ -51,6 +94,12 @@ impl Lifetime {
     #[must_use]
     pub fn left(&self, now: Now) -> Option<Duration> {
         self.freshness.checked_sub(self.age(now)).filter(|left| !left.is_zero())
+    }
+
+    /// How long the freshness lifetime is over; nothing while it is not.
+    #[must_use]
+    pub fn over(&self, now: Now) -> Duration {
+        self.age(now).saturating_sub(self.freshness)
     }
 }
 
@@ -72,6 +121,9 @@ pub struct StoredResponse {
     pub(crate) tags: SmallVec<[TagId; 1]>,
     pub(crate) stamp: Stamp,
     pub(crate) client_ttl: Option<Duration>,
+    /// Fields as the handler sent them, of those that the cache completed for clients: what a
+    /// validation starts from. Nothing where none was.
+    pub(crate) undressed: Option<Box<[(HeaderName, HeaderValue)]>>,
 }
 
 impl StoredResponse {
@@ -110,6 +162,13 @@ impl StoredResponse {
         self.fields.iter().filter(move |(found, _)| found == name).map(|(_, value)| value)
     }
 
+    /// Its fields as the handler sent them: without what the cache completed for clients.
+    pub(crate) fn as_handler_sent(&self) -> impl Iterator<Item = &(HeaderName, HeaderValue)> {
+        let completed = |name: &HeaderName| self.undressed.is_some() && DRESSED.contains(name);
+        let kept = self.fields.iter().filter(move |(name, _)| !completed(name));
+        kept.chain(self.undressed.iter().flat_map(|fields| fields.iter()))
+    }
+
     /// The bytes it takes, its bookkeeping included.
     #[must_use]
     pub fn weight(&self) -> usize {
@@ -119,13 +178,21 @@ impl StoredResponse {
             .iter()
             .map(|(name, value)| pair(name, value.as_ref().map_or(0, Bytes::len)))
             .sum();
-        size_of::<Self>() + self.body.len() + fields + selecting + self.split.len()
+        let undressed: usize = self
+            .undressed
+            .iter()
+            .flat_map(|fields| fields.iter())
+            .map(|(name, value)| pair(name, value.len()))
+            .sum();
+        let parts = fields + selecting + undressed;
+        size_of::<Self>() + self.body.len() + parts + self.split.len()
     }
 
-    /// How long it is of use from `now` on; nothing once it is stale.
+    /// How long it is of use from `now` on: fresh, or stale but fit for validation or need.
     #[must_use]
     pub fn useful_for(&self, now: Now) -> Duration {
-        self.lifetime.left(now).unwrap_or_default()
+        let useful = self.lifetime.freshness.saturating_add(self.lifetime.retention);
+        useful.saturating_sub(self.lifetime.age(now))
     }
 
     /// Whether a request that selected `self` would have selected `other`.
@@ -181,7 +248,7 @@ pub struct Variants {
 
 impl Variants {
     /// The resource's variants after `response` joined them: what it replaces, what is no longer
-    /// fresh, and the oldest beyond 64 or beyond `max_weight` bytes leave.
+    /// of use, and the oldest beyond 64 or beyond `max_weight` bytes leave.
     ///
     /// `None` if another response taught the resource to select by a field that `response` has no
     /// record of; it cannot be stored then, and the next one will know.
@@ -203,7 +270,7 @@ impl Variants {
         for old in existing.map_or(&[][..], |variants| &variants.responses) {
             let replaced = responses.iter().any(|new| new.same_selection(old));
             let unknown = old.selecting.len() != names.len();
-            if replaced || unknown || old.lifetime.left(now).is_none() {
+            if replaced || unknown || old.useful_for(now).is_zero() {
                 continue;
             }
             weight = weight.saturating_add(old.weight());
@@ -261,6 +328,8 @@ pub(crate) mod tests {
                 initial_age: Duration::ZERO,
                 freshness: Duration::from_secs(60),
                 basis: Basis::Policy,
+                staleness: Staleness::default(),
+                retention: Duration::ZERO,
             },
             selecting: selecting
                 .iter()
@@ -272,6 +341,7 @@ pub(crate) mod tests {
             tags: SmallVec::new(),
             stamp: Stamp::ZERO,
             client_ttl: None,
+            undressed: None,
         }
     }
 
@@ -295,6 +365,8 @@ pub(crate) mod tests {
             initial_age: Duration::from_secs(20),
             freshness: Duration::from_secs(60),
             basis: Basis::Explicit,
+            staleness: Staleness::default(),
+            retention: Duration::ZERO,
         };
         for (second, age, left) in
             [(0, 20, Some(40)), (39, 59, Some(1)), (40, 60, None), (999, 1019, None)]
@@ -317,7 +389,18 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_is_stale_leaves_when_another_joins() {
+    fn what_is_retained_is_of_use_beyond_its_freshness() {
+        let mut response = stored(0, &[]);
+        response.lifetime.retention = Duration::from_secs(40);
+        for (second, left) in [(0, 100), (60, 40), (99, 1), (100, 0), (500, 0)] {
+            assert_eq!(response.useful_for(at(second)).as_secs(), left, "at {second}");
+        }
+        assert_eq!(response.lifetime.over(at(59)).as_secs(), 0);
+        assert_eq!(response.lifetime.over(at(75)).as_secs(), 15);
+    }
+
+    #[test]
+    fn what_is_of_no_use_leaves_when_another_joins() {
         let one = add(None, 1, &[(ACCEPT, Some("de"))]).unwrap();
         assert_eq!(seconds(&add(Some(&one), 61, &[(ACCEPT, Some("fr"))]).unwrap()), [61]);
     }

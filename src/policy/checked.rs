@@ -2,17 +2,26 @@
 
 use std::{sync::Arc, time::Duration};
 
-use actix_web::{dev::ServiceRequest, http::StatusCode};
+use actix_web::{
+    dev::ServiceRequest,
+    http::{StatusCode, header::HeaderName},
+};
 use smallvec::SmallVec;
 
 use super::{
-    ClientDirectives, ConfigError, Policy, Query, Rule, has_default,
+    ClientConditions, ClientDirectives, ConfigError, Policy, Posts, Query, Rule,
+    TargetedDownstream, has_default,
     rule::{CheckedRule, Handling, UrlMatch},
 };
 use crate::{
     outcome::NotStored,
-    semantics::{requester::Personal, storing::Terms},
-    stored::Basis,
+    semantics::{
+        requester::Personal,
+        staleness::Windows,
+        storing::{Heuristics, Latitude, Terms},
+        vary::Comparison,
+    },
+    stored::{Basis, StoredResponse},
 };
 
 /// What happens to requests that no rule is for.
@@ -31,6 +40,8 @@ pub(crate) struct Checked {
     pub(super) rules: Arc<[CheckedRule]>,
     unmatched: Unmatched,
     pub(crate) personal: Personal,
+    pub(crate) comparison: Comparison,
+    latitude: Latitude,
     /// Namespace and fingerprint, as they begin each key.
     pub(super) scope: String,
     pub(crate) vary_cookie: VaryCookie,
@@ -72,7 +83,8 @@ impl Checked {
         // The length keeps a namespace that looks like another's with a fingerprint apart.
         let scope = format!("{}:{namespace},{}", namespace.len(), policy.fingerprint(&rules));
         let rules = rules.into_iter().map(CheckedRule::new).collect::<Result<Arc<[_]>, _>>()?;
-        Ok(Self { policy, rules, unmatched, personal, scope, vary_cookie })
+        let (latitude, comparison) = (policy.latitude()?, policy.comparison());
+        Ok(Self { policy, rules, unmatched, personal, comparison, latitude, scope, vary_cookie })
     }
 
     /// The rules for a request; `None` if it passes.
@@ -113,20 +125,24 @@ impl Checked {
         matched: &Matched,
         status: StatusCode,
         own: Option<Duration>,
-    ) -> Result<Terms, NotStored> {
+    ) -> Result<Terms<'_>, NotStored> {
         let rule = self.deciding(matched, status)?;
         let first = rule
             .and_then(|rule| rule.override_ttl)
             .map(|ttl| (ttl, Basis::Policy))
             .or_else(|| own.map(|ttl| (ttl, Basis::Handler)));
         let fallback = self.fallback(rule, status);
-        Ok(Terms { first, fallback, any_status: self.policy.any_status })
+        Ok(Terms { first, fallback, latitude: &self.latitude })
     }
 
-    /// The lifetime this policy gives a response that states none.
-    pub(crate) fn granted(&self, matched: &Matched, status: StatusCode) -> Option<Duration> {
-        let rule = self.deciding(matched, status).ok()?;
-        rule.and_then(|rule| rule.override_ttl).or_else(|| self.fallback(rule, status))
+    /// How much of a lifetime that a stored response does not state this policy gives it.
+    pub(crate) fn granted(&self, matched: &Matched, stored: &StoredResponse) -> Option<Duration> {
+        if stored.lifetime().basis == Basis::Heuristic && self.latitude.heuristics == Heuristics::On
+        {
+            return Some(Duration::MAX);
+        }
+        let rule = self.deciding(matched, stored.status()).ok()?;
+        rule.and_then(|rule| rule.override_ttl).or_else(|| self.fallback(rule, stored.status()))
     }
 
     /// How long clients may keep a response with this status under a policy's lifetime.
@@ -146,6 +162,29 @@ impl Checked {
 
     pub(crate) fn honours_clients(&self) -> bool {
         self.policy.client_directives == ClientDirectives::Honoured
+    }
+
+    /// What is allowed of stale responses that say nothing of it.
+    pub(crate) const fn windows(&self) -> Windows {
+        self.latitude.windows
+    }
+
+    /// Whether clients' conditions go to the handler where nothing is stored.
+    pub(crate) fn forwards_conditions(&self) -> bool {
+        self.policy.client_conditions == ClientConditions::Forwarded
+    }
+
+    /// Whether answers to POST may be stored.
+    pub(crate) fn stores_posts(&self) -> bool {
+        self.policy.posts == Posts::Stored
+    }
+
+    /// The fields that clients do not get.
+    pub(crate) fn removed_downstream(&self) -> &[HeaderName] {
+        match self.policy.targeted_downstream {
+            TargetedDownstream::Removed => &self.latitude.targets,
+            TargetedDownstream::Kept => &[],
+        }
     }
 
     /// The normaliser of the query of a request.
@@ -291,6 +330,14 @@ mod tests {
             ignoring,
             scope(Policy::new().ignore_cookies(["a"]), vec![]),
             scope(Policy::new().credentials(["x-mine"]), vec![]),
+            scope(Policy::new().replay_set_cookie(), vec![]),
+            scope(Policy::new().share_despite_cookies(), vec![]),
+            scope(Policy::new().honor_qualified_directives(), vec![]),
+            scope(Policy::new().targeted_fields(["x-cache-control"]), vec![]),
+            scope(Policy::new().fold_language_case(), vec![]),
+            scope(Policy::new().vary_languages(["de"]), vec![]),
+            scope(Policy::new().vary_codings(["br"]), vec![]),
+            scope(Policy::rfc9111(), vec![]),
             scope(Policy::new().query(Query::sorted()), vec![]),
             scope(Policy::new(), vec![Rule::path("/a").query(Query::sorted())]),
             Checked::new(Policy::new(), vec![], Unmatched::Policy, "other").unwrap().scope,
@@ -308,6 +355,7 @@ mod tests {
             (Policy::new().max_body_size(0), "t", "max_body_size is 0"),
             (Policy::new().key_header("not a name"), "t", "\"not a name\" is no field name"),
             (Policy::new().credentials(["x y"]), "t", "no field name"),
+            (Policy::new().targeted_fields(["x y"]), "t", "no field name"),
             (Policy::new().vary_cookie(""), "t", "cookie has an empty name"),
             (Policy::new().key_with("", |_| None), "t", "key part has an empty name"),
             (Policy::new().status_ttl(304, secs(1)), "t", "status 304"),

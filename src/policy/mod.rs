@@ -15,7 +15,12 @@ use actix_web::{
     },
 };
 
-use crate::semantics::{cookies::CookieRules, requester::Personal, storing::AnyStatus};
+use crate::semantics::{
+    cookies::CookieRules,
+    requester::{CookieMeaning, Personal},
+    storing::{AnyStatus, Heuristics, Latitude, Qualified, SetCookie},
+    vary::{Codings, Comparison, Languages},
+};
 
 mod checked;
 mod error;
@@ -52,12 +57,19 @@ pub use self::{
 pub struct Policy {
     default_ttl: Option<Duration>,
     status_ttls: Vec<(u16, Duration)>,
-    any_status: AnyStatus,
+    latitude: Latitude,
+    targeted_fields: Vec<String>,
+    targeted_downstream: TargetedDownstream,
     client_directives: ClientDirectives,
+    client_conditions: ClientConditions,
+    posts: Posts,
     max_body_size: usize,
     client_ttl: Option<Duration>,
     query: Option<Query>,
     cookies: CookieRules,
+    cookie_meaning: CookieMeaning,
+    languages: Languages,
+    codings: Codings,
     credentials: Vec<String>,
     key_headers: Vec<String>,
     key_parts: Vec<KeyPart>,
@@ -68,6 +80,30 @@ pub struct Policy {
 pub(crate) enum ClientDirectives {
     Ignored,
     Honoured,
+}
+
+/// Where conditions of requests (`If-None-Match`, `If-Modified-Since`) are judged when nothing is
+/// stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum ClientConditions {
+    /// By the cache, on the handler's complete answer, which is stored.
+    Taken,
+    /// By the handler.
+    Forwarded,
+}
+
+/// Whether an answer to POST may answer later GETs (RFC 9110 section 9.3.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Posts {
+    NotStored,
+    Stored,
+}
+
+/// What becomes of targeted fields on their way to clients (RFC 9213 section 2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum TargetedDownstream {
+    Kept,
+    Removed,
 }
 
 /// A part of the key that the application makes.
@@ -85,12 +121,19 @@ impl Policy {
         Self {
             default_ttl: Some(Duration::from_secs(60)),
             status_ttls: Vec::new(),
-            any_status: AnyStatus::Usual,
+            latitude: Latitude { retention: Duration::from_secs(60 * 60), ..Latitude::default() },
+            targeted_fields: Vec::new(),
+            targeted_downstream: TargetedDownstream::Kept,
             client_directives: ClientDirectives::Ignored,
+            client_conditions: ClientConditions::Taken,
+            posts: Posts::NotStored,
             max_body_size: 2 * 1024 * 1024,
             client_ttl: None,
             query: None,
             cookies: CookieRules::default(),
+            cookie_meaning: CookieMeaning::Personal,
+            languages: Languages::AsSent,
+            codings: Codings::AsSent,
             credentials: ["x-api-key", "api-key", "x-auth-token", "x-access-token"]
                 .map(str::to_owned)
                 .into_iter()
@@ -101,14 +144,36 @@ impl Policy {
         }
     }
 
-    /// A plain shared cache as RFC 9111 describes it, for reverse proxies: only lifetimes that
-    /// responses state count, with any final status code; clients' directives are honoured;
-    /// nothing is advertised.
+    /// A plain shared cache as RFC 9111 describes it, for reverse proxies, where the origin says
+    /// what may be shared and nothing is added to it:
+    ///
+    /// * lifetimes that responses state, with any final status code, and heuristic ones; no
+    ///   default lifetime, nothing advertised;
+    /// * `CDN-Cache-Control` goes before `Cache-Control` (RFC 9213);
+    /// * clients' directives are honoured, and their conditions forwarded where nothing is stored;
+    /// * what is stale answers for up to a day where the origin fails and nothing forbids it;
+    /// * qualified `private` and `no-cache` are about the fields they name;
+    /// * an answer to `POST` that represents its URL answers later `GET`s;
+    /// * cookies count as the RFC has it: not at all, unless the response says so. **`Set-Cookie`
+    ///   is stored and replayed**, and requests with cookies are stored and answered: an origin
+    ///   with sessions must say `private` or `no-store`.
     pub fn rfc9111() -> Self {
-        Self {
-            any_status: AnyStatus::Final,
-            ..Self::new().explicit_only().honor_request_directives()
-        }
+        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+        let mut policy = Self::new()
+            .explicit_only()
+            .honor_request_directives()
+            .heuristic_freshness()
+            .honor_qualified_directives()
+            .targeted_fields(["CDN-Cache-Control"])
+            .stale_if_error(DAY)
+            .keep_stale(DAY)
+            .fold_language_case()
+            .replay_set_cookie()
+            .share_despite_cookies();
+        policy.latitude.any_status = AnyStatus::Final;
+        policy.client_conditions = ClientConditions::Forwarded;
+        policy.posts = Posts::Stored;
+        policy
     }
 
     /// The lifetime of responses with status 200, 203, 301 or 308 that state none. Default 60 s;
@@ -132,10 +197,114 @@ impl Policy {
         self
     }
 
-    /// Honours `no-cache`, `max-age`, `min-fresh` and `only-if-cached` in requests. Default: not,
+    /// Honours `no-cache`, `max-age`, `max-stale`, `min-fresh` and `only-if-cached` in requests. Default: not,
     /// for any client could force every request to the handler (RFC 9111 section 5.2.1).
     pub const fn honor_request_directives(mut self) -> Self {
         self.client_directives = ClientDirectives::Honoured;
+        self
+    }
+
+    /// Guesses a lifetime by `Last-Modified` where a response states none: a tenth of the time it
+    /// has not changed, a day at most (RFC 9111 section 4.2.2). Default: not, for handlers seldom
+    /// mean it.
+    pub const fn heuristic_freshness(mut self) -> Self {
+        self.latitude.heuristics = Heuristics::On;
+        self
+    }
+
+    /// How long a stale response answers while it is being refreshed, where it does not say so
+    /// itself by `stale-while-revalidate` (RFC 5861 section 3). Default: not at all.
+    ///
+    /// `must-revalidate`, `proxy-revalidate`, `s-maxage` and `no-cache` forbid it.
+    pub const fn stale_while_revalidate(mut self, window: Duration) -> Self {
+        self.latitude.windows.while_revalidate = window;
+        self
+    }
+
+    /// How long a stale response answers where the handler fails (an `Err`, or status 500, 502,
+    /// 503 or 504), where it does not say so itself by `stale-if-error` (RFC 5861 section 4).
+    /// Default: not at all.
+    ///
+    /// `must-revalidate`, `proxy-revalidate`, `s-maxage` and `no-cache` forbid it.
+    pub const fn stale_if_error(mut self, window: Duration) -> Self {
+        self.latitude.windows.if_error = window;
+        self
+    }
+
+    /// How long a response with `ETag` or `Last-Modified` is kept after its lifetime, so that its
+    /// handler can say by 304 that it still holds. Default one hour.
+    pub const fn keep_stale(mut self, time: Duration) -> Self {
+        self.latitude.retention = time;
+        self
+    }
+
+    /// Fields that speak to this cache and go before `Cache-Control` and `Expires`, in this order
+    /// (RFC 9213): a valid one counts alone, with what it refuses. Default: none, for
+    /// `CDN-Cache-Control` is meant for a CDN in front.
+    ///
+    /// They reach clients and caches in between as they are; see
+    /// [`remove_targeted_fields`](Self::remove_targeted_fields).
+    pub fn targeted_fields(mut self, names: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        self.targeted_fields = names.into_iter().map(|name| name.as_ref().to_owned()).collect();
+        self
+    }
+
+    /// Takes the [`targeted_fields`](Self::targeted_fields) out of what clients get. Default: they
+    /// stay, for the cache in front may be meant too.
+    pub const fn remove_targeted_fields(mut self) -> Self {
+        self.targeted_downstream = TargetedDownstream::Removed;
+        self
+    }
+
+    /// Takes `private="field"` and `no-cache="field"` for what they say (RFC 9111 sections 5.2.2.4
+    /// and 5.2.2.7): the response is stored without the fields they name. Default: they count as
+    /// `private` and `no-cache`.
+    pub const fn honor_qualified_directives(mut self) -> Self {
+        self.latitude.qualified = Qualified::ByField;
+        self
+    }
+
+    /// Stores responses that set cookies, **and sets these cookies for everybody who is answered
+    /// from the store**. Default: they are never stored.
+    pub const fn replay_set_cookie(mut self) -> Self {
+        self.latitude.set_cookie = SetCookie::Stored;
+        self
+    }
+
+    /// Stores and answers requests with cookies as if they had none, **although handlers see
+    /// them**: only what responses say (`private`, `Vary: Cookie`) keeps people apart. Default:
+    /// cookies make a request personal.
+    pub const fn share_despite_cookies(mut self) -> Self {
+        self.cookie_meaning = CookieMeaning::Ordinary;
+        self
+    }
+
+    /// Compares `Accept-Language`, where a response varies by it, without regard to case. Default:
+    /// as sent.
+    pub fn fold_language_case(mut self) -> Self {
+        self.languages = Languages::CaseFolded;
+        self
+    }
+
+    /// Compares `Accept-Language`, where a response varies by it, by which of these suits it best
+    /// (RFC 4647 section 3.4): one variant for each instead of one for each browser. Default: as
+    /// sent.
+    ///
+    /// Name all languages the handlers have, as they would choose among them; the first is what
+    /// `*` gets.
+    pub fn vary_languages(mut self, tags: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        self.languages =
+            Languages::Best(tags.into_iter().map(|tag| tag.as_ref().to_owned()).collect());
+        self
+    }
+
+    /// Compares `Accept-Encoding`, where a response varies by it, by which of these codings it
+    /// accepts: weights and all others do not count. Default: as sent.
+    ///
+    /// Name all codings the handlers have; they must choose by their own order.
+    pub fn vary_codings(mut self, codings: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        let owned = codings.into_iter().map(|coding| coding.as_ref().to_ascii_lowercase());
+        self.codings = Codings::Offered(owned.collect());
         self
     }
 
@@ -221,7 +390,20 @@ impl Policy {
             cookies: self.cookies.clone(),
             credentials: Self::names(&self.credentials)?,
             keyed: Self::names(&self.key_headers)?,
+            meaning: self.cookie_meaning,
         })
+    }
+
+    fn latitude(&self) -> Result<Latitude, ConfigError> {
+        Ok(Latitude { targets: Self::names(&self.targeted_fields)?, ..self.latitude.clone() })
+    }
+
+    fn comparison(&self) -> Comparison {
+        Comparison {
+            cookies: self.cookies.clone(),
+            languages: self.languages.clone(),
+            codings: self.codings.clone(),
+        }
     }
 
     fn check(&self) -> Result<(), ConfigError> {
@@ -246,6 +428,11 @@ impl Policy {
     ///
     /// Empty for the defaults. Made of configuration only, so its digest need not resist anybody.
     fn fingerprint(&self, rules: &[Rule]) -> String {
+        let digest = self.digest(rules);
+        if digest == Self::new().digest(&[]) { String::new() } else { format!("{digest:016x}") }
+    }
+
+    fn digest(&self, rules: &[Rule]) -> u64 {
         let sorted = |names: &[String]| {
             let mut names = names.to_vec();
             names.sort_unstable();
@@ -253,24 +440,20 @@ impl Policy {
             names
         };
         let queries: Vec<_> = rules.iter().filter_map(|rule| rule.query.as_ref()).collect();
-        let plain = self.cookies.ignored.is_empty()
-            && self.query.is_none()
-            && queries.is_empty()
-            && self.credentials == Self::new().credentials;
-        if plain {
-            return String::new();
-        }
+        let Latitude { any_status, set_cookie, qualified, .. } = &self.latitude;
         let mut digest = DefaultHasher::new();
-        sorted(&self.cookies.ignored).hash(&mut digest);
-        sorted(&self.credentials).hash(&mut digest);
-        self.query.hash(&mut digest);
-        queries.hash(&mut digest);
-        format!("{:016x}", digest.finish())
+        (sorted(&self.cookies.ignored), sorted(&self.credentials)).hash(&mut digest);
+        (&self.query, queries).hash(&mut digest);
+        (any_status, set_cookie, qualified, &self.targeted_fields).hash(&mut digest);
+        (self.cookie_meaning, &self.languages, &self.codings, self.posts).hash(&mut digest);
+        digest.finish()
     }
 
     /// Whether the absence of cookies never decides, so that no `Vary: Cookie` is due.
     fn cookies_never_decide(&self, keyed: &[HeaderName]) -> bool {
-        self.cookies.ignored.iter().any(|name| name == "*") || keyed.contains(&COOKIE)
+        self.cookie_meaning == CookieMeaning::Ordinary
+            || self.cookies.ignored.iter().any(|name| name == "*")
+            || keyed.contains(&COOKIE)
     }
 }
 
@@ -286,11 +469,18 @@ impl fmt::Debug for Policy {
         f.debug_struct("Policy")
             .field("default_ttl", &self.default_ttl)
             .field("status_ttls", &self.status_ttls)
+            .field("latitude", &self.latitude)
+            .field("targeted_fields", &self.targeted_fields)
             .field("client_directives", &self.client_directives)
+            .field("client_conditions", &self.client_conditions)
+            .field("posts", &self.posts)
             .field("max_body_size", &self.max_body_size)
             .field("client_ttl", &self.client_ttl)
             .field("query", &self.query)
             .field("cookies", &self.cookies)
+            .field("cookie_meaning", &self.cookie_meaning)
+            .field("languages", &self.languages)
+            .field("codings", &self.codings)
             .field("credentials", &self.credentials)
             .field("key_headers", &self.key_headers)
             .field("key_parts", &parts)

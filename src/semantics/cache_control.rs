@@ -2,57 +2,117 @@
 
 use std::time::Duration;
 
-use actix_web::http::header::{CACHE_CONTROL, HeaderMap};
+use actix_web::http::header::{CACHE_CONTROL, HeaderMap, HeaderName};
+use smallvec::SmallVec;
 
 use super::fields::{delta_seconds, lines, list, trim};
 
 /// Response directives (section 5.2.2) that rule a shared cache.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct ResponseDirectives {
     /// `no-store`.
     pub(crate) no_store: bool,
-    /// `private`, with or without field names.
-    pub(crate) private: bool,
-    /// `no-cache`, with or without field names.
-    pub(crate) no_cache: bool,
+    /// `private`.
+    pub(crate) private: Extent,
+    /// `no-cache`.
+    pub(crate) no_cache: Extent,
     /// `public`.
     pub(crate) public: bool,
     /// `must-revalidate`.
     pub(crate) must_revalidate: bool,
+    /// `proxy-revalidate`.
+    pub(crate) proxy_revalidate: bool,
+    /// `must-understand`.
+    pub(crate) must_understand: bool,
     /// `s-maxage`; zero when its argument cannot be read.
     pub(crate) s_maxage: Option<Duration>,
     /// `max-age`; zero when its argument cannot be read.
     pub(crate) max_age: Option<Duration>,
+    /// `stale-while-revalidate` (RFC 5861 section 3).
+    pub(crate) stale_while_revalidate: Option<Duration>,
+    /// `stale-if-error` (RFC 5861 section 4).
+    pub(crate) stale_if_error: Option<Duration>,
+}
+
+/// How much of a response a directive is about.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) enum Extent {
+    /// The directive is not there.
+    #[default]
+    Absent,
+    /// The qualified form: these fields.
+    Fields(SmallVec<[HeaderName; 2]>),
+    /// All of it.
+    Whole,
+}
+
+impl Extent {
+    /// With what another occurrence of the directive says.
+    fn and(self, argument: Option<&[u8]>) -> Self {
+        match (self, Self::named(argument)) {
+            (Self::Whole, _) | (_, None) => Self::Whole,
+            (Self::Absent, Some(names)) => Self::Fields(names),
+            (Self::Fields(mut known), Some(names)) => {
+                known.extend(names);
+                Self::Fields(known)
+            }
+        }
+    }
+
+    /// The field names of a qualified form. What cannot be read as such means the whole.
+    fn named(argument: Option<&[u8]>) -> Option<SmallVec<[HeaderName; 2]>> {
+        let names = list(unquoted(argument?)).map(HeaderName::from_bytes);
+        let names = names.collect::<Result<SmallVec<_>, _>>().ok()?;
+        (!names.is_empty()).then_some(names)
+    }
+
+    /// The fields it is about, where it is not about the whole.
+    pub(crate) fn fields(&self) -> &[HeaderName] {
+        match self {
+            Self::Fields(names) => names,
+            Self::Absent | Self::Whole => &[],
+        }
+    }
 }
 
 impl ResponseDirectives {
     /// Reads all lines of the field.
     pub(crate) fn of(fields: &HeaderMap) -> Self {
         let mut found = Self::default();
-        for directive in directives(fields) {
-            found.take(directive);
+        for Directive { name, argument } in directives(fields) {
+            found.take(name, argument);
         }
         found
     }
 
-    fn take(&mut self, Directive { name, argument }: Directive<'_>) {
+    pub(super) fn take(&mut self, name: &[u8], argument: Option<&[u8]>) {
         let is = |word: &str| name.eq_ignore_ascii_case(word.as_bytes());
         // Section 4.2.1: of several the first counts; what is not valid is stale.
         let lifetime = || argument.and_then(seconds).unwrap_or(Duration::ZERO);
+        // A window that cannot be read opens nothing.
+        let window = |old: Option<Duration>| old.or_else(|| argument.and_then(seconds));
         if is("no-store") {
             self.no_store = true;
         } else if is("private") {
-            self.private = true;
+            self.private = std::mem::take(&mut self.private).and(argument);
         } else if is("no-cache") {
-            self.no_cache = true;
+            self.no_cache = std::mem::take(&mut self.no_cache).and(argument);
         } else if is("public") {
             self.public = true;
         } else if is("must-revalidate") {
             self.must_revalidate = true;
+        } else if is("proxy-revalidate") {
+            self.proxy_revalidate = true;
+        } else if is("must-understand") {
+            self.must_understand = true;
         } else if is("s-maxage") {
             self.s_maxage.get_or_insert_with(lifetime);
         } else if is("max-age") {
             self.max_age.get_or_insert_with(lifetime);
+        } else if is("stale-while-revalidate") {
+            self.stale_while_revalidate = window(self.stale_while_revalidate);
+        } else if is("stale-if-error") {
+            self.stale_if_error = window(self.stale_if_error);
         }
     }
 
@@ -80,6 +140,8 @@ pub(crate) struct RequestDirectives {
     pub(crate) max_age: Option<Duration>,
     /// `min-fresh`: the lifetime an answer must have left.
     pub(crate) min_fresh: Option<Duration>,
+    /// `max-stale`: how long the lifetime of an answer may be over; without an argument, for ever.
+    pub(crate) max_stale: Option<Duration>,
 }
 
 impl RequestDirectives {
@@ -98,6 +160,10 @@ impl RequestDirectives {
                 found.max_age = found.max_age.or_else(|| argument.and_then(seconds));
             } else if is("min-fresh") {
                 found.min_fresh = found.min_fresh.or_else(|| argument.and_then(seconds));
+            } else if is("max-stale") {
+                // Section 5.2.1.2: without a value, whatever its age.
+                let limit = argument.map_or(Some(Duration::MAX), seconds);
+                found.max_stale = found.max_stale.or(limit);
             }
         }
         found
@@ -132,8 +198,12 @@ fn directives(fields: &HeaderMap) -> impl Iterator<Item = Directive<'_>> {
 
 /// Section 5.2: recipients ought to accept the token and the quoted form of an argument.
 pub(crate) fn seconds(argument: &[u8]) -> Option<Duration> {
+    delta_seconds(unquoted(argument))
+}
+
+fn unquoted(argument: &[u8]) -> &[u8] {
     let quoted = argument.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
-    delta_seconds(quoted.unwrap_or(argument))
+    quoted.unwrap_or(argument)
 }
 
 #[cfg(test)]
@@ -157,12 +227,16 @@ mod tests {
 
     const NONE: ResponseDirectives = ResponseDirectives {
         no_store: false,
-        private: false,
-        no_cache: false,
+        private: Extent::Absent,
+        no_cache: Extent::Absent,
         public: false,
         must_revalidate: false,
+        proxy_revalidate: false,
+        must_understand: false,
         s_maxage: None,
         max_age: None,
+        stale_while_revalidate: None,
+        stale_if_error: None,
     };
 
     const fn secs(n: u64) -> Option<Duration> {
@@ -171,15 +245,31 @@ mod tests {
 
     #[test]
     fn response_directives_are_read_whatever_their_case_and_lines() {
+        let of = |names: &[&'static str]| {
+            Extent::Fields(names.iter().map(|name| HeaderName::from_static(name)).collect())
+        };
         let cases: &[(&[&str], ResponseDirectives)] = &[
             (&[], NONE),
             (&[""], NONE),
             (&["no-store"], ResponseDirectives { no_store: true, ..NONE }),
             (&["No-Store"], ResponseDirectives { no_store: true, ..NONE }),
-            (&["private"], ResponseDirectives { private: true, ..NONE }),
-            (&["private=\"x-a, x-b\""], ResponseDirectives { private: true, ..NONE }),
-            (&["no-cache"], ResponseDirectives { no_cache: true, ..NONE }),
-            (&["no-cache=\"set-cookie\""], ResponseDirectives { no_cache: true, ..NONE }),
+            (&["private"], ResponseDirectives { private: Extent::Whole, ..NONE }),
+            (
+                &["private=\"x-a, x-b\""],
+                ResponseDirectives { private: of(&["x-a", "x-b"]), ..NONE },
+            ),
+            (&["no-cache"], ResponseDirectives { no_cache: Extent::Whole, ..NONE }),
+            (
+                &["no-cache=\"Set-Cookie\""],
+                ResponseDirectives { no_cache: of(&["set-cookie"]), ..NONE },
+            ),
+            (
+                &["no-cache=a", "no-cache=\"b\""],
+                ResponseDirectives { no_cache: of(&["a", "b"]), ..NONE },
+            ),
+            (&["no-cache=\"a\", no-cache"], ResponseDirectives { no_cache: Extent::Whole, ..NONE }),
+            (&["no-cache=\"\""], ResponseDirectives { no_cache: Extent::Whole, ..NONE }),
+            (&["no-cache=\"a b\""], ResponseDirectives { no_cache: Extent::Whole, ..NONE }),
             (&["ext=\"no-store\""], NONE),
             (&["ext=\"a, no-store, b\""], NONE),
             (&["xno-store, no-storex"], NONE),
@@ -200,7 +290,28 @@ mod tests {
                 &["s-maxage=7", "max-age=5"],
                 ResponseDirectives { s_maxage: secs(7), max_age: secs(5), ..NONE },
             ),
-            (&["public", "private"], ResponseDirectives { public: true, private: true, ..NONE }),
+            (
+                &["must-revalidate, proxy-revalidate, must-understand"],
+                ResponseDirectives {
+                    must_revalidate: true,
+                    proxy_revalidate: true,
+                    must_understand: true,
+                    ..NONE
+                },
+            ),
+            (
+                &["stale-while-revalidate=3, stale-if-error=4, stale-if-error=9"],
+                ResponseDirectives {
+                    stale_while_revalidate: secs(3),
+                    stale_if_error: secs(4),
+                    ..NONE
+                },
+            ),
+            (&["stale-while-revalidate, stale-if-error=x"], NONE),
+            (
+                &["public", "private"],
+                ResponseDirectives { public: true, private: Extent::Whole, ..NONE },
+            ),
         ];
         for (lines, want) in cases {
             assert_eq!(response(lines), *want, "{lines:?}");
@@ -220,7 +331,9 @@ mod tests {
                 RequestDirectives { max_age: secs(3), min_fresh: secs(4), ..none },
             ),
             ("max-age=x", none),
-            ("max-stale", none),
+            ("max-stale", RequestDirectives { max_stale: Some(Duration::MAX), ..none }),
+            ("max-stale=5", RequestDirectives { max_stale: secs(5), ..none }),
+            ("max-stale=x", none),
         ] {
             assert_eq!(of(line), want, "{line}");
         }

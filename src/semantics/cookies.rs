@@ -7,7 +7,7 @@ use actix_web::http::header::{COOKIE, HeaderMap};
 use super::fields::{lines, trim};
 
 /// Cookies by name: what the application says about them.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct CookieRules {
     /// Names that mean nothing to the handlers; a trailing `*` stands for any end.
     pub(crate) ignored: Vec<String>,

@@ -105,6 +105,11 @@ impl<'a> EntityTag<'a> {
         opaque.iter().all(allowed).then_some(Self { weak, opaque })
     }
 
+    /// Whether byte equality is promised (RFC 9110 section 8.8.1).
+    pub(crate) const fn is_strong(self) -> bool {
+        !self.weak
+    }
+
     /// Weak comparison (RFC 9110 section 8.8.3.2): strength does not count.
     pub(crate) fn weak_eq(self, other: Self) -> bool {
         self.opaque == other.opaque

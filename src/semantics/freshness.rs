@@ -2,22 +2,31 @@
 
 use std::time::Duration;
 
-use actix_web::http::header::{AGE, DATE, EXPIRES, HeaderMap};
+use actix_web::http::header::{AGE, DATE, EXPIRES, HeaderMap, LAST_MODIFIED};
 
 use super::{
-    cache_control::ResponseDirectives,
     fields::{date_field, delta_seconds, lines, list},
+    targeted::{Governing, Source},
 };
 use crate::time::Now;
+
+/// The longest lifetime that is guessed: what has not changed for ten years may still change
+/// today.
+const MAX_HEURISTIC: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The freshness lifetime a response states itself (section 4.2.1): `s-maxage`, else `max-age`,
 /// else `Expires` minus `Date`. Nothing if it states none.
 pub(crate) fn explicit(
-    directives: &ResponseDirectives,
+    governing: &Governing,
     response: &HeaderMap,
     responded: Now,
 ) -> Option<Duration> {
+    let directives = &governing.directives;
     directives.s_maxage.or(directives.max_age).or_else(|| {
+        // RFC 9213 section 2.2.
+        if governing.source == Source::Targeted {
+            return None;
+        }
         let mut expires = lines(response, &EXPIRES);
         expires.next()?;
         // Section 5.3: what is no date, "0" above all, lies in the past. Of several lines none
@@ -26,6 +35,15 @@ pub(crate) fn explicit(
         let date = date_field(response, &DATE).unwrap_or_else(|| responded.system_time());
         Some(expires.duration_since(date).unwrap_or(Duration::ZERO))
     })
+}
+
+/// The freshness lifetime by `Last-Modified` (section 4.2.2): a tenth of the time that passed
+/// since, in whole seconds, a day at most.
+pub(crate) fn heuristic(response: &HeaderMap, responded: Now) -> Option<Duration> {
+    let modified = date_field(response, &LAST_MODIFIED)?;
+    let date = date_field(response, &DATE).unwrap_or_else(|| responded.system_time());
+    let unchanged = date.duration_since(modified).ok()?;
+    Some(Duration::from_secs(unchanged.as_secs() / 10).min(MAX_HEURISTIC))
 }
 
 /// How old a response was when it arrived (section 4.2.3, `corrected_initial_age`).
@@ -95,9 +113,40 @@ mod tests {
             ("Date unreadable", vec![(EXPIRES, date(130)), (DATE, "x".to_owned())], Some(30)),
         ] {
             let fields = response(&fields);
-            let got = explicit(&ResponseDirectives::of(&fields), &fields, at(100));
+            let got = explicit(&Governing::of(&fields, &[]), &fields, at(100));
             assert_eq!(got.map(|lifetime| lifetime.as_secs()), want, "{case}");
         }
+    }
+
+    #[test]
+    fn a_targeted_field_makes_expires_meaningless() {
+        let cdn = HeaderName::from_static("cdn-cache-control");
+        let fields = response(&[(cdn.clone(), "public".to_owned()), (EXPIRES, date(130))]);
+        let of = |targets: &[HeaderName]| {
+            explicit(&Governing::of(&fields, targets), &fields, at(100)).map(|age| age.as_secs())
+        };
+        assert_eq!(of(&[cdn]), None);
+        assert_eq!(of(&[]), Some(30));
+    }
+
+    #[test]
+    fn heuristic_freshness_is_a_tenth_of_the_time_without_change() {
+        for (case, fields, want) in [
+            ("nothing to guess by", vec![], None),
+            ("modified 50 s ago", vec![(LAST_MODIFIED, date(50))], Some(5)),
+            ("by Date", vec![(LAST_MODIFIED, date(50)), (DATE, date(70))], Some(2)),
+            ("just modified", vec![(LAST_MODIFIED, date(95))], Some(0)),
+            ("in the future", vec![(LAST_MODIFIED, date(400))], None),
+            ("unreadable", vec![(LAST_MODIFIED, "then".to_owned())], None),
+        ] {
+            let got = heuristic(&response(&fields), at(100));
+            assert_eq!(got.map(|lifetime| lifetime.as_secs()), want, "{case}");
+        }
+        let old = response(&[
+            (LAST_MODIFIED, "Sun, 06 Nov 1994 08:49:37 GMT".to_owned()),
+            (DATE, "Sun, 06 Nov 2016 08:49:37 GMT".to_owned()),
+        ]);
+        assert_eq!(heuristic(&old, at(100)), Some(MAX_HEURISTIC));
     }
 
     #[test]

@@ -13,6 +13,18 @@ pub(crate) struct Personal {
     pub(crate) credentials: Vec<HeaderName>,
     /// Fields that are part of the key.
     pub(crate) keyed: Vec<HeaderName>,
+    /// Whether cookies make a request personal at all.
+    pub(crate) meaning: CookieMeaning,
+}
+
+/// What a cookie in a request means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) enum CookieMeaning {
+    /// Somebody, unless it is ignored or part of the key.
+    #[default]
+    Personal,
+    /// Nothing that a response does not say itself (section 7.3).
+    Ordinary,
 }
 
 /// Whose request it is, as far as a cache can tell.
@@ -32,7 +44,8 @@ impl Requester {
             |name: &HeaderName| request.contains_key(name) && !personal.keyed.contains(name);
         Self {
             authorised: carries(&AUTHORIZATION),
-            cookies: personal.cookies.personal(request)
+            cookies: personal.meaning == CookieMeaning::Personal
+                && personal.cookies.personal(request)
                 && !personal.keyed.contains(&actix_web::http::header::COOKIE),
             credentials: personal.credentials.iter().any(carries),
         }
@@ -73,5 +86,9 @@ mod tests {
             assert_eq!(got, want, "{case}");
             assert_eq!(got.anonymous(), want == nobody, "{case}");
         }
+        let ordinary = Personal { meaning: CookieMeaning::Ordinary, ..Personal::default() };
+        let mut request = HeaderMap::new();
+        request.insert(COOKIE, HeaderValue::from_static("sid=1"));
+        assert_eq!(Requester::of(&request, &ordinary), nobody);
     }
 }

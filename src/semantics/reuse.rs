@@ -5,11 +5,13 @@ use std::{sync::Arc, time::Duration};
 use actix_web::http::header::{COOKIE, HeaderMap};
 
 use super::{
-    cache_control::RequestDirectives, cookies::CookieRules, requester::Requester,
-    vary::selecting_value,
+    cache_control::RequestDirectives,
+    requester::Requester,
+    staleness::{Windows, suits_client},
+    vary::{Comparison, selecting_value},
 };
 use crate::{
-    stored::{Basis, StoredResponse, Variants},
+    stored::{Basis, StoredResponse, Validation, Variants},
     time::Now,
 };
 
@@ -18,11 +20,13 @@ use crate::{
 pub(crate) struct Reader<'a> {
     pub(crate) request: &'a HeaderMap,
     pub(crate) requester: Requester,
-    pub(crate) cookies: &'a CookieRules,
+    pub(crate) comparison: &'a Comparison,
     /// What distinguishes readers beside the key and `Vary`.
     pub(crate) split: &'a [u8],
     /// The client's directives, where they are honoured.
     pub(crate) directives: Option<RequestDirectives>,
+    /// What the reader's policy allows where a response says nothing.
+    pub(crate) windows: Windows,
 }
 
 /// The decision.
@@ -30,16 +34,34 @@ pub(crate) struct Reader<'a> {
 pub(crate) enum Reuse {
     /// Fresh: answer with it.
     Fresh { stored: Arc<StoredResponse>, age: Duration, ttl: Duration },
+    /// No longer fresh, but it may answer all the same.
+    Stale { stored: Arc<StoredResponse>, age: Duration, over: Duration, refresh: Refresh },
+    /// It may answer once the handler said that it still holds.
+    Validate { stored: Arc<StoredResponse>, because: Because },
     /// Nothing is stored.
     Absent,
     /// What is stored was selected by other request fields.
     OtherVariant,
-    /// What is stored is no longer fresh.
-    Stale,
-    /// The client's directives want something younger.
-    Declined,
     /// What is stored may not answer such a requester.
     NotForRequester,
+}
+
+/// Whether a stale answer is a reason to ask the handler for the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refresh {
+    /// `stale-while-revalidate`.
+    Due,
+    /// The client takes what is stale; others may not.
+    NotDue,
+}
+
+/// Why a stored response must be validated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Because {
+    /// It is no longer fresh, or says that it always must be.
+    Stale,
+    /// The client wants it younger, or checked.
+    Client,
 }
 
 /// Chooses among the variants of a resource.
@@ -69,8 +91,19 @@ pub(crate) fn choose(
 fn selected(stored: &StoredResponse, reader: &Reader<'_>) -> bool {
     *stored.split == *reader.split
         && stored.selecting.iter().all(|(name, recorded)| {
-            selecting_value(reader.request, name, reader.cookies).as_deref() == recorded.as_deref()
+            selecting_value(reader.request, name, reader.comparison).as_deref()
+                == recorded.as_deref()
         })
+}
+
+/// Whether a requester may have a stored response at all, fresh or not.
+///
+/// What did not state its lifetime was not thought of as shared either: only requesters without
+/// anything personal may have it, beside what it was selected by.
+pub(crate) fn is_for(stored: &StoredResponse, requester: Requester) -> bool {
+    let by_cookie = stored.selecting.iter().any(|(name, _)| *name == COOKIE);
+    let requester = Requester { cookies: requester.cookies && !by_cookie, ..requester };
+    stored.lifetime.basis == Basis::Explicit || requester.anonymous()
 }
 
 fn judge(
@@ -79,43 +112,70 @@ fn judge(
     reader: &Reader<'_>,
     now: Now,
 ) -> Reuse {
-    let lifetime = &stored.lifetime;
-    let age = lifetime.age(now);
-    let Some(mut ttl) = lifetime.left(now) else { return Reuse::Stale };
-    // The response did not state its lifetime, so nobody thought of sharing it either: only
-    // requesters without anything personal do, beside what it was selected by.
-    let by_cookie = stored.selecting.iter().any(|(name, _)| *name == COOKIE);
-    let requester =
-        Requester { cookies: reader.requester.cookies && !by_cookie, ..reader.requester };
-    if lifetime.basis != Basis::Explicit && !requester.anonymous() {
+    if !is_for(stored, reader.requester) {
         return Reuse::NotForRequester;
     }
-    if lifetime.basis == Basis::Policy {
-        let Some(left) = granted(stored).and_then(|granted| granted.checked_sub(age)) else {
-            return Reuse::Stale;
-        };
-        ttl = ttl.min(left);
-        if ttl.is_zero() {
-            return Reuse::Stale;
+    let lifetime = &stored.lifetime;
+    let age = lifetime.age(now);
+    // Of a lifetime that the response did not state, only as much as the reader's policy gives.
+    let freshness = match lifetime.basis {
+        Basis::Policy | Basis::Heuristic => {
+            lifetime.freshness.min(granted(stored).unwrap_or_default())
+        }
+        Basis::Explicit | Basis::Handler => lifetime.freshness,
+    };
+    let validate = |because| Reuse::Validate { stored: Arc::clone(stored), because };
+    // Section 5.2.2.4.
+    if lifetime.staleness.validation == Validation::Always {
+        return validate(Because::Stale);
+    }
+    let directives = reader.directives.unwrap_or_default();
+    // Sections 5.2.1.1 and 5.2.1.4.
+    if directives.no_cache || directives.max_age.is_some_and(|limit| age > limit) {
+        return validate(Because::Client);
+    }
+    match freshness.checked_sub(age).filter(|left| !left.is_zero()) {
+        // Section 5.2.1.3.
+        Some(ttl) if directives.min_fresh.is_some_and(|least| ttl < least) => {
+            validate(Because::Client)
+        }
+        Some(ttl) => Reuse::Fresh { stored: Arc::clone(stored), age, ttl },
+        None => {
+            let over = age.saturating_sub(freshness);
+            let refresh = if over < reader.windows.while_revalidate(&lifetime.staleness) {
+                Refresh::Due
+            } else {
+                Refresh::NotDue
+            };
+            let unwanted = directives.min_fresh.is_some();
+            let suits = suits_client(&lifetime.staleness, over, directives.max_stale);
+            if (refresh == Refresh::Due || suits) && !unwanted {
+                Reuse::Stale { stored: Arc::clone(stored), age, over, refresh }
+            } else {
+                validate(Because::Stale)
+            }
         }
     }
-    if let Some(directives) = reader.directives {
-        // Sections 5.2.1.1, 5.2.1.3 and 5.2.1.4.
-        let too_old = directives.max_age.is_some_and(|limit| age > limit);
-        let too_short = directives.min_fresh.is_some_and(|least| ttl < least);
-        if directives.no_cache || too_old || too_short {
-            return Reuse::Declined;
-        }
-    }
-    Reuse::Fresh { stored: Arc::clone(stored), age, ttl }
+}
+
+/// Whether a stored response may answer because the handler failed (section 4.2.4, RFC 5861
+/// section 4).
+pub(crate) fn rescues(stored: &StoredResponse, windows: Windows, now: Now) -> bool {
+    let lifetime = &stored.lifetime;
+    lifetime.over(now) < windows.if_error(&lifetime.staleness)
 }
 
 #[cfg(test)]
 mod tests {
     use actix_web::http::header::{ACCEPT, HeaderName, HeaderValue};
 
+    use std::sync::LazyLock;
+
     use super::*;
-    use crate::stored::tests::{at, stored};
+    use crate::stored::{
+        Staleness,
+        tests::{at, stored},
+    };
 
     fn request(accept: Option<&'static str>) -> HeaderMap {
         let mut fields = HeaderMap::new();
@@ -126,13 +186,14 @@ mod tests {
     }
 
     fn reader(request: &HeaderMap) -> Reader<'_> {
-        static NONE: CookieRules = CookieRules { ignored: Vec::new(), keyed: Vec::new() };
+        static PLAIN: LazyLock<Comparison> = LazyLock::new(Comparison::default);
         Reader {
             request,
             requester: Requester::default(),
-            cookies: &NONE,
+            comparison: &PLAIN,
             split: &[],
             directives: None,
+            windows: Windows::default(),
         }
     }
 
@@ -157,10 +218,12 @@ mod tests {
                 let second = stored.lifetime.response.monotonic().as_secs();
                 format!("{second}: age {} ttl {}", age.as_secs(), ttl.as_secs())
             }
+            Reuse::Stale { age, over, refresh, .. } => {
+                format!("stale: age {} over {} {refresh:?}", age.as_secs(), over.as_secs())
+            }
+            Reuse::Validate { because, .. } => format!("validate: {because:?}"),
             Reuse::Absent => "absent".to_owned(),
             Reuse::OtherVariant => "other variant".to_owned(),
-            Reuse::Stale => "stale".to_owned(),
-            Reuse::Declined => "declined".to_owned(),
             Reuse::NotForRequester => "not for requester".to_owned(),
         }
     }
@@ -176,7 +239,7 @@ mod tests {
             (Some("fr"), 20, "10: age 10 ttl 50"),
             (Some("es"), 20, "other variant"),
             (None, 20, "other variant"),
-            (Some("de"), 60, "stale"),
+            (Some("de"), 60, "validate: Stale"),
         ] {
             let request = request(accept);
             let got = choose(Some(&variants), |_| true, hour, &reader(&request), at(now));
@@ -240,9 +303,9 @@ mod tests {
         let got = choose(Some(&by_cookie), |_| true, hour, &reader_of, at(1));
         assert_eq!(word(&got), "0: age 1 ttl 59", "who sends the cookie it was selected by");
         for (granted, want) in [
-            (None, "stale"),
-            (Some(0), "stale"),
-            (Some(20), "stale"),
+            (None, "validate: Stale"),
+            (Some(0), "validate: Stale"),
+            (Some(20), "validate: Stale"),
             (Some(30), "0: age 20 ttl 10"),
             (Some(90), "0: age 20 ttl 40"),
         ] {
@@ -262,15 +325,94 @@ mod tests {
         let secs = |n| Some(Duration::from_secs(n));
         for (directives, want) in [
             (none, "0: age 20 ttl 40"),
-            (RequestDirectives { no_cache: true, ..none }, "declined"),
+            (RequestDirectives { no_cache: true, ..none }, "validate: Client"),
             (RequestDirectives { max_age: secs(20), ..none }, "0: age 20 ttl 40"),
-            (RequestDirectives { max_age: secs(19), ..none }, "declined"),
+            (RequestDirectives { max_age: secs(19), ..none }, "validate: Client"),
             (RequestDirectives { min_fresh: secs(40), ..none }, "0: age 20 ttl 40"),
-            (RequestDirectives { min_fresh: secs(41), ..none }, "declined"),
+            (RequestDirectives { min_fresh: secs(41), ..none }, "validate: Client"),
         ] {
             let reader = Reader { directives: Some(directives), ..reader(&request) };
             let got = choose(Some(&variants), |_| true, hour, &reader, at(20));
             assert_eq!(word(&got), want, "{directives:?}");
+        }
+    }
+
+    fn stating(validation: Validation, while_revalidate: Option<u64>) -> Variants {
+        let mut response = stored(0, &[]);
+        response.lifetime.basis = Basis::Explicit;
+        response.lifetime.retention = Duration::from_secs(1000);
+        response.lifetime.staleness = Staleness {
+            validation,
+            while_revalidate: while_revalidate.map(Duration::from_secs),
+            if_error: None,
+        };
+        of(vec![response])
+    }
+
+    #[test]
+    fn a_stale_response_answers_within_its_window_or_for_a_client_that_takes_it() {
+        use Validation::{Always, OnceStale, Strict};
+        let none = RequestDirectives::default();
+        let stale = |n| RequestDirectives { max_stale: Some(Duration::from_secs(n)), ..none };
+        let fresh = RequestDirectives { min_fresh: Some(Duration::from_secs(1)), ..none };
+        for (validation, window, directives, now, want) in [
+            (OnceStale, None, none, 70, "validate: Stale"),
+            (OnceStale, Some(20), none, 59, "0: age 59 ttl 1"),
+            (OnceStale, Some(20), none, 60, "stale: age 60 over 0 Due"),
+            (OnceStale, Some(20), none, 79, "stale: age 79 over 19 Due"),
+            (OnceStale, Some(20), none, 80, "validate: Stale"),
+            (OnceStale, Some(20), fresh, 70, "validate: Stale"),
+            (OnceStale, None, stale(10), 70, "stale: age 70 over 10 NotDue"),
+            (OnceStale, None, stale(9), 70, "validate: Stale"),
+            (OnceStale, Some(20), stale(5), 70, "stale: age 70 over 10 Due"),
+            (OnceStale, Some(0), stale(10), 70, "stale: age 70 over 10 NotDue"),
+            (Strict, None, stale(500), 70, "validate: Stale"),
+            (Strict, Some(20), none, 70, "stale: age 70 over 10 Due"),
+            (Always, None, none, 1, "validate: Stale"),
+            (Always, Some(20), stale(500), 70, "validate: Stale"),
+        ] {
+            let request = request(None);
+            let reader = Reader { directives: Some(directives), ..reader(&request) };
+            let variants = stating(validation, window);
+            let got = choose(Some(&variants), |_| true, hour, &reader, at(now));
+            assert_eq!(word(&got), want, "{validation:?} {window:?} {directives:?} at {now}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_for_a_requester_is_not_even_validated_for_it() {
+        let request = request(None);
+        let variants = of(vec![stored(0, &[])]);
+        let who = Requester { cookies: true, ..Requester::default() };
+        let reader = Reader { requester: who, ..reader(&request) };
+        let got = choose(Some(&variants), |_| true, hour, &reader, at(70));
+        assert_eq!(word(&got), "not for requester");
+    }
+
+    #[test]
+    fn a_stored_response_rescues_within_its_window() {
+        let windows = Windows { if_error: Duration::from_secs(10), ..Windows::default() };
+        for (validation, stated, now, want) in [
+            (Validation::OnceStale, None, 69, true),
+            (Validation::OnceStale, None, 70, false),
+            (Validation::OnceStale, Some(20), 79, true),
+            (Validation::OnceStale, Some(0), 61, false),
+            (Validation::Strict, None, 61, false),
+            (Validation::Strict, Some(20), 79, true),
+            (Validation::Always, Some(20), 10, false),
+        ] {
+            let mut response = stored(0, &[]);
+            response.lifetime.staleness = Staleness {
+                validation,
+                if_error: stated.map(Duration::from_secs),
+                ..Staleness::default()
+            };
+            assert_eq!(
+                rescues(&response, windows, at(now)),
+                want,
+                "{validation:?} {stated:?} {now}"
+            );
+            assert!(!rescues(&response, Windows::default(), at(now)) || stated.is_some());
         }
     }
 }

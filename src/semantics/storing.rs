@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use actix_web::http::{
     StatusCode,
-    header::{COOKIE, HeaderMap, HeaderName, SET_COOKIE},
+    header::{COOKIE, HeaderMap, HeaderName},
 };
 
 use super::{
-    cache_control::ResponseDirectives,
-    freshness::{explicit, initial_age},
+    cache_control::{Extent, ResponseDirectives},
+    freshness::{explicit, heuristic, initial_age},
     requester::Requester,
+    staleness::{self, Windows},
+    targeted::Governing,
+    validation::can_be_validated,
     vary::Vary,
 };
 use crate::{
@@ -31,19 +34,61 @@ pub(crate) struct Exchange<'a> {
     pub(crate) responded: Now,
 }
 
-/// What the application says of a response's lifetime.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Terms {
-    /// Goes before what the response says: the application's insistence.
+/// What the application says of storing a response.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms<'a> {
+    /// A lifetime that goes before what the response says: the application's insistence.
     pub(crate) first: Option<(Duration, Basis)>,
-    /// Goes where the response says nothing.
+    /// A lifetime where the response says nothing.
     pub(crate) fallback: Option<Duration>,
-    /// A lifetime the response states counts whatever its status code.
+    /// What holds for all responses.
+    pub(crate) latitude: &'a Latitude,
+}
+
+/// What a policy makes of the choices that the standard leaves to a cache.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Latitude {
     pub(crate) any_status: AnyStatus,
+    pub(crate) heuristics: Heuristics,
+    pub(crate) set_cookie: SetCookie,
+    pub(crate) qualified: Qualified,
+    /// Targeted fields that are meant for this cache (RFC 9213), in order.
+    pub(crate) targets: Vec<HeaderName>,
+    /// How long what can be validated is kept beyond its freshness lifetime.
+    pub(crate) retention: Duration,
+    pub(crate) windows: Windows,
+}
+
+/// Whether a lifetime is guessed where none is stated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Heuristics {
+    #[default]
+    Off,
+    /// By `Last-Modified` (section 4.2.2).
+    On,
+}
+
+/// What becomes of responses that set cookies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) enum SetCookie {
+    #[default]
+    Refused,
+    /// Stored, and the cookie replayed to everybody (section 7.3 allows it).
+    Stored,
+}
+
+/// What the qualified forms `private="field"` and `no-cache="field"` do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) enum Qualified {
+    /// The same as the unqualified: what a handler meant by it is too often the whole.
+    #[default]
+    AsWhole,
+    /// The fields they name are not stored; the rest is.
+    ByField,
 }
 
 /// For which status codes a stated lifetime counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(crate) enum AnyStatus {
     /// Those that are usually meant for more than one request.
     #[default]
@@ -67,26 +112,44 @@ pub(crate) struct Plan {
     pub(crate) nominated: Vec<HeaderName>,
     /// It was storable only because the request had no cookies.
     pub(crate) needs_no_cookie: bool,
+    /// Fields that must not be stored with it.
+    pub(crate) withheld: Vec<HeaderName>,
 }
 
 /// Decides whether and for how long a response is stored.
-pub(crate) fn decide(exchange: &Exchange<'_>, terms: &Terms) -> Storing {
+pub(crate) fn decide(exchange: &Exchange<'_>, terms: &Terms<'_>) -> Storing {
     plan(exchange, terms).map_or_else(Storing::Skip, Storing::Store)
 }
 
-fn plan(exchange: &Exchange<'_>, terms: &Terms) -> Result<Plan, NotStored> {
-    let directives = ResponseDirectives::of(exchange.response);
-    refused(exchange, &directives)?;
+fn plan(exchange: &Exchange<'_>, terms: &Terms<'_>) -> Result<Plan, NotStored> {
+    let latitude = terms.latitude;
+    let mut governing = Governing::of(exchange.response, &latitude.targets);
+    if latitude.qualified == Qualified::AsWhole {
+        for extent in [&mut governing.directives.private, &mut governing.directives.no_cache] {
+            if *extent != Extent::Absent {
+                *extent = Extent::Whole;
+            }
+        }
+    }
+    let directives = &governing.directives;
+    let withheld: Vec<_> =
+        directives.private.fields().iter().chain(directives.no_cache.fields()).cloned().collect();
+    refused(exchange, directives, latitude, &withheld)?;
     let Vary::Fields(nominated) = Vary::of(exchange.response) else { return Err(NotStored::Vary) };
-    let lifetime = lifetime(exchange, &directives, terms)?;
-    personal(exchange.requester, &directives, &nominated, lifetime.basis)?;
+    let lifetime = lifetime(exchange, &governing, terms)?;
+    personal(exchange.requester, directives, &nominated, lifetime.basis)?;
     let by_cookie = nominated.contains(&COOKIE);
     let needs_no_cookie = !by_cookie && !directives.shares_with_everybody();
-    Ok(Plan { lifetime, nominated, needs_no_cookie })
+    Ok(Plan { lifetime, nominated, needs_no_cookie, withheld })
 }
 
 /// What the message itself forbids.
-fn refused(exchange: &Exchange<'_>, directives: &ResponseDirectives) -> Result<(), NotStored> {
+fn refused(
+    exchange: &Exchange<'_>,
+    directives: &ResponseDirectives,
+    latitude: &Latitude,
+    withheld: &[HeaderName],
+) -> Result<(), NotStored> {
     // Section 5.2.1.5.
     if exchange.request_no_store {
         return Err(NotStored::RequestNoStore);
@@ -97,38 +160,58 @@ fn refused(exchange: &Exchange<'_>, directives: &ResponseDirectives) -> Result<(
     {
         return Err(NotStored::Status);
     }
-    // Sections 5.2.2.5 and 5.2.2.7. A qualified `private` would allow to store the rest; what a
-    // handler meant by it is too often the whole.
-    if directives.no_store {
+    // Section 5.2.2.3: only what the cache understands; that it may then store, `no-store` or not.
+    let understood = is_understood(exchange.status);
+    if directives.must_understand && !understood {
+        return Err(NotStored::Status);
+    }
+    // Section 5.2.2.5.
+    if directives.no_store && !directives.must_understand {
         return Err(NotStored::NoStore);
     }
-    if directives.private {
+    // Section 5.2.2.7.
+    if directives.private == Extent::Whole {
         return Err(NotStored::Private);
     }
-    // Section 5.2.2.4: not reused without validation, so storing it would be in vain.
-    if directives.no_cache {
+    // Section 5.2.2.4: not reused without validation, so where that is impossible storing would be
+    // in vain.
+    if directives.no_cache == Extent::Whole && !can_be_validated(exchange.response) {
         return Err(NotStored::NoCache);
     }
     // Section 7.3 leaves it to the cache; a cookie is somebody's.
-    if exchange.response.contains_key(SET_COOKIE) || exchange.response.contains_key("set-cookie2") {
+    let sets_cookie = ["set-cookie", "set-cookie2"].into_iter().any(|name| {
+        exchange.response.contains_key(name) && !withheld.iter().any(|field| field == name)
+    });
+    if sets_cookie && latitude.set_cookie == SetCookie::Refused {
         return Err(NotStored::SetCookie);
     }
     Ok(())
 }
 
+/// Status codes whose caching requirements are known here: those of RFC 9110 section 15.
+fn is_understood(status: StatusCode) -> bool {
+    matches!(
+        status.as_u16(),
+        200..=206 | 300..=305 | 307 | 308 | 400..=417 | 421 | 422 | 426 | 500..=505
+    )
+}
+
 fn lifetime(
     exchange: &Exchange<'_>,
-    directives: &ResponseDirectives,
-    terms: &Terms,
+    governing: &Governing,
+    terms: &Terms<'_>,
 ) -> Result<Lifetime, NotStored> {
-    let stated = || {
-        explicit(directives, exchange.response, exchange.responded)
-            .filter(|_| terms.any_status == AnyStatus::Final || usually_shared(exchange.status))
-    };
+    let latitude = terms.latitude;
+    let directives = &governing.directives;
     let (freshness, basis) = if let Some(first) = terms.first {
         first
-    } else if let Some(stated) = stated() {
+    } else if let Some(stated) = stated(exchange, governing, latitude) {
         (stated, Basis::Explicit)
+    } else if directives.no_cache == Extent::Whole && usually_shared(exchange.status) {
+        // It states that it is validated each time, which needs no lifetime.
+        (Duration::ZERO, Basis::Explicit)
+    } else if let Some(guessed) = guessed(exchange, directives, latitude) {
+        (guessed, Basis::Heuristic)
     } else if let Some(fallback) = terms.fallback {
         (fallback, Basis::Policy)
     } else if usually_shared(exchange.status) {
@@ -137,21 +220,52 @@ fn lifetime(
         return Err(NotStored::Status);
     };
     let initial_age = initial_age(exchange.response, exchange.requested, exchange.responded);
-    let lifetime = Lifetime { response: exchange.responded, initial_age, freshness, basis };
-    match lifetime.left(exchange.responded) {
-        Some(_) => Ok(lifetime),
-        None if freshness.is_zero() => Err(NotStored::NoLifetime),
-        None => Err(NotStored::Stale),
+    let staleness = staleness::stated(directives);
+    let validated = can_be_validated(exchange.response).then_some(latitude.retention);
+    let retention = latitude.windows.longest(&staleness).max(validated.unwrap_or_default());
+    let lifetime = Lifetime {
+        response: exchange.responded,
+        initial_age,
+        freshness,
+        basis,
+        staleness,
+        retention,
+    };
+    if initial_age < freshness.saturating_add(retention) {
+        Ok(lifetime)
+    } else if freshness.is_zero() {
+        Err(NotStored::NoLifetime)
+    } else {
+        Err(NotStored::Stale)
     }
 }
 
-/// Status codes whose responses usually hold for more than one request: those RFC 9110 section
-/// 15.1 calls heuristically cacheable, save 206, and redirects that state a lifetime.
+/// The lifetime the response states, where it counts for its status code.
+fn stated(exchange: &Exchange<'_>, governing: &Governing, latitude: &Latitude) -> Option<Duration> {
+    explicit(governing, exchange.response, exchange.responded)
+        .filter(|_| latitude.any_status == AnyStatus::Final || usually_shared(exchange.status))
+}
+
+/// Section 4.2.2: for status codes that are heuristically cacheable, or with `public`.
+fn guessed(
+    exchange: &Exchange<'_>,
+    directives: &ResponseDirectives,
+    latitude: &Latitude,
+) -> Option<Duration> {
+    let allowed = latitude.heuristics == Heuristics::On
+        && (directives.public || heuristically_cacheable(exchange.status));
+    heuristic(exchange.response, exchange.responded).filter(|_| allowed)
+}
+
+/// RFC 9110 section 15.1, save 206.
+fn heuristically_cacheable(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
+}
+
+/// Status codes whose responses usually hold for more than one request: those that are
+/// heuristically cacheable, and redirects that state a lifetime.
 fn usually_shared(status: StatusCode) -> bool {
-    matches!(
-        status.as_u16(),
-        200 | 203 | 204 | 300 | 301 | 302 | 307 | 308 | 404 | 405 | 410 | 414 | 501
-    )
+    heuristically_cacheable(status) || matches!(status.as_u16(), 302 | 307)
 }
 
 /// What the requester forbids, unless the response says that others may have it.
@@ -217,11 +331,24 @@ mod tests {
         }
     }
 
-    fn terms(first: Option<u64>, fallback: Option<u64>) -> Terms {
+    /// The defaults, but for what is kept for validation.
+    static STRICT: Latitude = Latitude {
+        any_status: AnyStatus::Usual,
+        heuristics: Heuristics::Off,
+        set_cookie: SetCookie::Refused,
+        qualified: Qualified::AsWhole,
+        targets: Vec::new(),
+        retention: Duration::ZERO,
+        windows: Windows { while_revalidate: Duration::ZERO, if_error: Duration::ZERO },
+    };
+
+    const NO_TERMS: Terms<'static> = Terms { first: None, fallback: None, latitude: &STRICT };
+
+    fn terms(first: Option<u64>, fallback: Option<u64>) -> Terms<'static> {
         Terms {
             first: first.map(|n| (Duration::from_secs(n), Basis::Policy)),
             fallback: fallback.map(Duration::from_secs),
-            any_status: AnyStatus::Usual,
+            ..NO_TERMS
         }
     }
 
@@ -257,10 +384,12 @@ mod tests {
         let fields = response("max-age=5");
         let usual = [200, 203, 204, 300, 301, 302, 307, 308, 404, 405, 410, 414, 501];
         for status in 100..600 {
-            let stored = |terms: &Terms| outcome(decide(&exchange(status, &fields, NOBODY), terms));
+            let stored =
+                |terms: &Terms<'_>| outcome(decide(&exchange(status, &fields, NOBODY), terms));
             let never = status < 200 || status == 206 || status == 304;
-            let any = Terms { any_status: AnyStatus::Final, ..Terms::default() };
-            assert_eq!(stored(&Terms::default()).is_ok(), usual.contains(&status), "{status}");
+            let final_ones = Latitude { any_status: AnyStatus::Final, ..STRICT.clone() };
+            let any = Terms { latitude: &final_ones, ..NO_TERMS };
+            assert_eq!(stored(&NO_TERMS).is_ok(), usual.contains(&status), "{status}");
             assert_eq!(stored(&any).is_ok(), !never, "{status} in any-status mode");
             assert_eq!(
                 stored(&terms(Some(9), None)).is_ok(),
@@ -328,7 +457,7 @@ mod tests {
         let mut fields = response("max-age=5");
         fields.insert(VARY, HeaderValue::from_static("Cookie, Authorization"));
         for (who, want) in [(COOKIES, None), (AUTHORISED, Some(NotStored::Authorization))] {
-            let storing = decide(&exchange(200, &fields, who), &Terms::default());
+            let storing = decide(&exchange(200, &fields, who), &NO_TERMS);
             if let Storing::Store(plan) = &storing {
                 assert!(!plan.needs_no_cookie);
             }
@@ -342,8 +471,7 @@ mod tests {
             [("max-age=5", true), ("public, max-age=5", false), ("s-maxage=5", false)]
         {
             let fields = response(cache_control);
-            let Storing::Store(plan) = decide(&exchange(200, &fields, NOBODY), &Terms::default())
-            else {
+            let Storing::Store(plan) = decide(&exchange(200, &fields, NOBODY), &NO_TERMS) else {
                 panic!("{cache_control} is stored");
             };
             assert_eq!(plan.needs_no_cookie, want, "{cache_control}");
@@ -354,13 +482,12 @@ mod tests {
     fn what_arrives_stale_is_not_stored_and_vary_is_kept() {
         let mut fields = response("max-age=5");
         fields.insert(VARY, HeaderValue::from_static("accept"));
-        let Storing::Store(plan) = decide(&exchange(200, &fields, NOBODY), &Terms::default())
-        else {
+        let Storing::Store(plan) = decide(&exchange(200, &fields, NOBODY), &NO_TERMS) else {
             panic!("stored");
         };
         assert_eq!(plan.nominated, [actix_web::http::header::ACCEPT]);
         fields.insert(AGE, HeaderValue::from_static("5"));
-        let got = outcome(decide(&exchange(200, &fields, NOBODY), &Terms::default()));
+        let got = outcome(decide(&exchange(200, &fields, NOBODY), &NO_TERMS));
         assert_eq!(got, Err(NotStored::Stale));
     }
 }

@@ -2,11 +2,13 @@
 
 use std::borrow::Cow;
 
-use actix_web::http::header::{COOKIE, HeaderMap, HeaderName, VARY};
+use actix_web::http::header::{
+    ACCEPT_ENCODING, ACCEPT_LANGUAGE, COOKIE, HeaderMap, HeaderName, VARY,
+};
 
 use super::{
     cookies::CookieRules,
-    fields::{lines, list, trim},
+    fields::{lines, list, split, trim},
 };
 
 /// More nominated fields than any application means; a response that names more is not stored.
@@ -42,16 +44,62 @@ impl Vary {
     }
 }
 
+/// How the fields that select among variants are compared.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Comparison {
+    pub(crate) cookies: CookieRules,
+    pub(crate) languages: Languages,
+    pub(crate) codings: Codings,
+}
+
+/// How `Accept-Language` is compared.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(crate) enum Languages {
+    /// As it was sent, white space aside.
+    #[default]
+    AsSent,
+    /// Without regard to case, which has no meaning in language tags (RFC 5646 section 2.1.1).
+    CaseFolded,
+    /// By the one of these that suits it best: the application has no others.
+    Best(Vec<String>),
+}
+
+/// How `Accept-Encoding` is compared.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(crate) enum Codings {
+    /// As it was sent, white space aside.
+    #[default]
+    AsSent,
+    /// By which of these it accepts: the application has no others.
+    Offered(Vec<String>),
+}
+
 /// The value a request has for a nominated field: its lines joined (RFC 9110 section 5.3), white
-/// space around members aside. Cookies that mean nothing are left out.
+/// space around members aside. What means nothing to the application is left out.
 pub(crate) fn selecting_value<'a>(
     request: &'a HeaderMap,
     name: &HeaderName,
-    cookies: &CookieRules,
+    comparison: &Comparison,
 ) -> Option<Cow<'a, [u8]>> {
-    if *name == COOKIE && !cookies.ignored.is_empty() {
-        return cookies.counting(request);
+    if *name == COOKIE && !comparison.cookies.ignored.is_empty() {
+        return comparison.cookies.counting(request);
     }
+    let value = joined(request, name)?;
+    Some(match (&comparison.languages, &comparison.codings) {
+        (Languages::CaseFolded, _) if *name == ACCEPT_LANGUAGE => {
+            Cow::Owned(value.to_ascii_lowercase())
+        }
+        (Languages::Best(offered), _) if *name == ACCEPT_LANGUAGE => {
+            Cow::Owned(best_language(&value, offered).as_bytes().to_vec())
+        }
+        (_, Codings::Offered(offered)) if *name == ACCEPT_ENCODING => {
+            Cow::Owned(accepted_codings(&value, offered).into_bytes())
+        }
+        _ => value,
+    })
+}
+
+fn joined<'a>(request: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, [u8]>> {
     let mut lines = lines(request, name);
     let first = lines.next()?;
     let Some(second) = lines.next() else {
@@ -59,6 +107,69 @@ pub(crate) fn selecting_value<'a>(
     };
     let all: Vec<_> = [first, second].into_iter().chain(lines).map(normalised).collect();
     Some(Cow::Owned(all.join(&b", "[..])))
+}
+
+/// The members of an `Accept-*` field with their weights in thousandths (RFC 9110 section 12.4.2).
+/// A weight that cannot be read is 1.
+fn weighted(value: &[u8]) -> impl Iterator<Item = (&str, u16)> {
+    list(value).filter_map(|member| {
+        let mut parts = split(member, b';');
+        let name = std::str::from_utf8(parts.next()?).ok()?;
+        let weight = parts.find_map(|part| {
+            let (q, weight) = part.split_at_checked(2)?;
+            q.eq_ignore_ascii_case(b"q=").then_some(weight)
+        });
+        Some((name, weight.and_then(thousandths).unwrap_or(1000)))
+    })
+}
+
+fn thousandths(weight: &[u8]) -> Option<u16> {
+    let number: f32 = std::str::from_utf8(weight).ok()?.parse().ok()?;
+    (0.0..=1.0).contains(&number).then_some((number * 1000.0) as u16)
+}
+
+/// The lookup of RFC 4647 section 3.4: ranges by weight, each shortened until one of the offered
+/// tags is it. Empty if none suits.
+fn best_language<'a>(value: &[u8], offered: &'a [String]) -> &'a str {
+    let mut ranges: Vec<_> = weighted(value).filter(|(_, weight)| *weight > 0).collect();
+    // Stable: among equals the order they were sent in counts.
+    ranges.sort_by_key(|(_, weight)| std::cmp::Reverse(*weight));
+    let find = |range: &str| offered.iter().find(|tag| tag.eq_ignore_ascii_case(range));
+    let found = ranges.iter().find_map(|(range, _)| {
+        if *range == "*" {
+            return offered.first();
+        }
+        let mut range = *range;
+        loop {
+            if let Some(tag) = find(range) {
+                return Some(tag);
+            }
+            range = range.rsplit_once('-')?.0;
+        }
+    });
+    found.map_or("", String::as_str)
+}
+
+/// Those of the offered codings that are accepted, in the order they are offered; and whether
+/// none at all is not (RFC 9110 section 12.5.3).
+fn accepted_codings(value: &[u8], offered: &[String]) -> String {
+    let weight = |coding: &str| {
+        let is = |name: &str| {
+            name.eq_ignore_ascii_case(coding)
+                || (coding.eq_ignore_ascii_case("gzip") && name.eq_ignore_ascii_case("x-gzip"))
+        };
+        let named = weighted(value).find(|(name, _)| is(name));
+        named.or_else(|| weighted(value).find(|(name, _)| *name == "*")).map(|(_, weight)| weight)
+    };
+    let mut accepted: Vec<&str> = offered
+        .iter()
+        .map(String::as_str)
+        .filter(|coding| weight(coding).is_some_and(|weight| weight > 0))
+        .collect();
+    if weight("identity") == Some(0) {
+        accepted.push("identity;q=0");
+    }
+    accepted.join(", ")
 }
 
 /// Members of a list separated by exactly a comma and a space.
@@ -73,7 +184,7 @@ fn normalised(line: &[u8]) -> Cow<'_, [u8]> {
 
 #[cfg(test)]
 mod tests {
-    use actix_web::http::header::{ACCEPT, ACCEPT_LANGUAGE, HeaderValue};
+    use actix_web::http::header::{ACCEPT, HeaderValue};
 
     use super::*;
 
@@ -113,7 +224,7 @@ mod tests {
             for line in lines {
                 fields.append(ACCEPT, HeaderValue::from_str(line).unwrap());
             }
-            selecting_value(&fields, &ACCEPT, &CookieRules::default()).map(Cow::into_owned)
+            selecting_value(&fields, &ACCEPT, &Comparison::default()).map(Cow::into_owned)
         };
         for (case, one, other, same) in [
             ("white space", &["a,b"][..], &[" a ,  b "][..], true),
@@ -125,5 +236,65 @@ mod tests {
         ] {
             assert_eq!(value(one) == value(other), same, "{case}");
         }
+    }
+
+    fn compared(name: &HeaderName, value: &str, comparison: &Comparison) -> String {
+        let mut fields = HeaderMap::new();
+        fields.insert(name.clone(), HeaderValue::from_str(value).unwrap());
+        let value = selecting_value(&fields, name, comparison).unwrap();
+        String::from_utf8(value.into_owned()).unwrap()
+    }
+
+    fn owned(names: &[&str]) -> Vec<String> {
+        names.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn languages_are_compared_as_sent_without_case_or_by_the_best_one() {
+        let of = |languages: Languages| Comparison { languages, ..Comparison::default() };
+        let (sent, folded) = (of(Languages::AsSent), of(Languages::CaseFolded));
+        assert_eq!(compared(&ACCEPT_LANGUAGE, "de-AT,EN", &sent), "de-AT, EN");
+        assert_eq!(compared(&ACCEPT_LANGUAGE, "de-AT,EN", &folded), "de-at, en");
+        assert_eq!(compared(&ACCEPT, "A/B", &folded), "A/B", "other fields have case");
+        let best = of(Languages::Best(owned(&["en", "de", "pt-BR"])));
+        for (value, want) in [
+            ("de", "de"),
+            ("de-AT", "de"),
+            ("DE-at-1996;q=0.9, en;q=0.8", "de"),
+            ("en;q=0.8, de;q=0.9", "de"),
+            ("en;q=0.8, de;q=0.8", "en"),
+            ("pt-br", "pt-BR"),
+            ("pt", ""),
+            ("fr, *;q=0.1", "en"),
+            ("fr, de;q=0", ""),
+            ("de;q=x", "de"),
+            ("", ""),
+        ] {
+            assert_eq!(compared(&ACCEPT_LANGUAGE, value, &best), want, "{value}");
+        }
+    }
+
+    #[test]
+    fn codings_are_compared_by_which_of_the_offered_are_accepted() {
+        let comparison = Comparison {
+            codings: Codings::Offered(owned(&["br", "gzip"])),
+            ..Comparison::default()
+        };
+        for (value, want) in [
+            ("gzip", "gzip"),
+            ("gzip, deflate, br", "br, gzip"),
+            ("BR;q=1.0, gzip;q=0.1", "br, gzip"),
+            ("gzip;q=0, br", "br"),
+            ("*", "br, gzip"),
+            ("*;q=0.5, br;q=0", "gzip"),
+            ("x-gzip", "gzip"),
+            ("deflate", ""),
+            ("", ""),
+            ("identity;q=0, gzip", "gzip, identity;q=0"),
+            ("*;q=0, gzip", "gzip, identity;q=0"),
+        ] {
+            assert_eq!(compared(&ACCEPT_ENCODING, value, &comparison), want, "{value}");
+        }
+        assert_eq!(compared(&ACCEPT_ENCODING, "gzip,x", &Comparison::default()), "gzip, x");
     }
 }

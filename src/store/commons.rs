@@ -1,7 +1,7 @@
 //! What all users of one store share within a process.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak,
@@ -29,6 +29,9 @@ const FILL_BUDGET: usize = 64 * 1024 * 1024;
 /// Tags that can be invalid at once; beyond, everything stored so far is.
 const MAX_MARKS: usize = 65_536;
 
+/// Refreshes in the background at once; beyond, stale answers wait for theirs.
+const MAX_REFRESHES: usize = 64;
+
 /// How far apart warnings about a failing store are.
 const WARNING_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -50,6 +53,7 @@ struct Inner {
     fills: Arc<Table>,
     copied: AtomicUsize,
     writes: AtomicUsize,
+    refreshing: Mutex<HashSet<Arc<[u8]>>>,
     further_in: Markers,
     caches: Mutex<Vec<Weak<dyn NamesUrls>>>,
     warned_store: Mutex<Option<Now>>,
@@ -109,6 +113,19 @@ impl Commons {
     #[must_use]
     pub fn begin_fill(&self, key: &Key, stamp: Stamp) -> Fill {
         self.0.fills.begin(key, stamp)
+    }
+
+    /// For a change that makes a response itself: see [`Table::succeed`].
+    pub(crate) fn succeed(&self, fill: &Fill) -> Option<Fill> {
+        self.0.fills.succeed(fill)
+    }
+
+    /// A place for refreshing `key`; `None` if it is being refreshed, or too many are.
+    pub(crate) fn begin_refresh(&self, key: &Key) -> Option<RefreshGuard> {
+        let mut open = self.0.refreshing.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = key.to_shared();
+        let begun = open.len() < MAX_REFRESHES && open.insert(Arc::clone(&key));
+        begun.then(|| RefreshGuard { commons: self.clone(), key })
     }
 
     /// Overtakes the fills of `key` that are in progress. Comes before [`Store::remove`]: a fill
@@ -234,6 +251,20 @@ impl Drop for WriteGuard {
     }
 }
 
+/// One key being refreshed.
+#[derive(Debug)]
+pub(crate) struct RefreshGuard {
+    commons: Commons,
+    key: Arc<[u8]>,
+}
+
+impl Drop for RefreshGuard {
+    fn drop(&mut self) {
+        let refreshing = &self.commons.0.refreshing;
+        refreshing.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use smallvec::smallvec;
@@ -296,6 +327,18 @@ mod tests {
         assert!(one.is_some() && commons.begin_write(1).is_none());
         drop(one);
         assert!(commons.begin_write(1).is_some());
+    }
+
+    #[test]
+    fn a_key_is_refreshed_once_at_a_time_and_not_too_many_are() {
+        let commons = Commons::new();
+        let key = |n: usize| Key::new("t", "http", "h", &format!("/{n}"), None);
+        let one = commons.begin_refresh(&key(0));
+        assert!(one.is_some() && commons.begin_refresh(&key(0)).is_none());
+        drop(one);
+        let all: Vec<_> = (0..MAX_REFRESHES).map(|n| commons.begin_refresh(&key(n))).collect();
+        assert!(all.iter().all(Option::is_some));
+        assert!(commons.begin_refresh(&key(MAX_REFRESHES)).is_none());
     }
 
     #[test]

@@ -32,7 +32,7 @@ use super::{Fill, Invalidation, Put, Store};
 use crate::{
     key::Key,
     stamp::Stamp,
-    stored::{Basis, Lifetime, StoredResponse, Variants},
+    stored::{Basis, Lifetime, Staleness, StoredResponse, Validation, Variants},
     tag::TagId,
     time::Now,
 };
@@ -333,12 +333,19 @@ impl Response {
                 initial_age: Duration::from_secs(1),
                 freshness: hour,
                 basis: Basis::Explicit,
+                staleness: Staleness {
+                    validation: Validation::Strict,
+                    while_revalidate: Some(Duration::from_secs(2)),
+                    if_error: None,
+                },
+                retention: Duration::from_secs(3),
             },
             selecting: accept.map(|accept| (ACCEPT, Some(accept))).into_iter().collect(),
             split: Box::from(&b"split"[..]),
             tags: self.tags.clone(),
             stamp,
             client_ttl: Some(Duration::from_secs(5)),
+            undressed: Some(Box::new([line("<a>")])),
         }
     }
 

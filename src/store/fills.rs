@@ -28,6 +28,10 @@ impl Fill {
         self.stamp
     }
 
+    pub(crate) fn is_of(&self, key: &Key) -> bool {
+        *self.key == *key.as_bytes()
+    }
+
     /// Whether the resource was removed since the handler began to run: what it answered may be
     /// older than what the removal announced, and must not be stored.
     #[must_use]
@@ -90,6 +94,20 @@ impl Table {
         }
     }
 
+    /// Ends a fill that nothing has overtaken so far: all fills of its key that are open now are
+    /// overtaken, and the one returned is the first after that. What is overtaken between the two
+    /// is so for it too.
+    pub(super) fn succeed(self: &Arc<Self>, fill: &Fill) -> Option<Fill> {
+        let mut open = self.lock();
+        if !open.get(&fill.key).is_some_and(|state| Arc::ptr_eq(state, &fill.state)) {
+            return None;
+        }
+        fill.state.overtaken.store(true, Ordering::Release);
+        let (key, state) = (Arc::clone(&fill.key), Arc::<State>::default());
+        open.insert(Arc::clone(&key), Arc::clone(&state));
+        Some(Fill { key, stamp: fill.stamp, state, table: Arc::clone(self) })
+    }
+
     pub(super) fn len(&self) -> usize {
         self.lock().len()
     }
@@ -122,6 +140,22 @@ mod tests {
         drop((one, two));
         table.overtake(&key("/a"));
         assert!(later.is_overtaken(), "fills that ended did not take the later one with them");
+    }
+
+    #[test]
+    fn a_fill_is_succeeded_only_by_one_that_nothing_overtakes_in_between() {
+        let table = Arc::new(Table::default());
+        let (fill, other) =
+            (table.begin(&key("/a"), Stamp::ZERO), table.begin(&key("/a"), Stamp::ZERO));
+        let next = table.succeed(&fill).unwrap();
+        assert!(fill.is_overtaken() && other.is_overtaken() && !next.is_overtaken());
+        assert!(table.succeed(&fill).is_none(), "it has ended");
+        drop((fill, other));
+        table.overtake(&key("/a"));
+        assert!(next.is_overtaken());
+        assert!(table.succeed(&next).is_none());
+        drop(next);
+        assert_eq!(table.len(), 0);
     }
 
     #[test]

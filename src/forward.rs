@@ -1,0 +1,312 @@
+//! Asking the handler: for what is not stored, or whether what is stored still holds.
+
+use std::{
+    cell::Cell,
+    future::poll_fn,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use actix_service::Service;
+use actix_web::{
+    Error, HttpMessage,
+    body::MessageBody,
+    dev::{Payload, ServiceRequest, ServiceResponse},
+    http::{
+        Method, StatusCode, Version,
+        header::{HeaderMap, IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE},
+    },
+};
+use futures_util::StreamExt as _;
+
+use crate::{
+    body::CacheBody,
+    fill::{self, Candidate, Conditions},
+    freshen,
+    hit::{answer, is_conditional},
+    mirror::Mirror,
+    outcome::{Forward, NotStored, Outcome, Stored},
+    semantics::{
+        reuse::{is_for, rescues},
+        validation::{Offer, head_matches, identified, take_conditions},
+    },
+    service::{Answer, Asked, Walk, is_owned_further_in},
+    store::Lookup,
+    stored::StoredResponse,
+};
+
+/// A request for the handler, and what is known of it.
+pub(crate) struct Inquiry {
+    pub(crate) asked: Asked,
+    pub(crate) lookup: Lookup,
+    pub(crate) reason: Forward,
+    /// What is stored and would answer if it still holds.
+    pub(crate) selected: Option<Arc<StoredResponse>>,
+}
+
+/// Asks the handler, and stores or freshens by what it answers.
+pub(crate) async fn forward<S, B>(
+    inner: Rc<S>,
+    walk: Walk,
+    mut request: ServiceRequest,
+    inquiry: Inquiry,
+) -> Answer<B>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
+    B: MessageBody + 'static,
+{
+    walk.enter(&request);
+    let Inquiry { asked, lookup, reason, selected } = inquiry;
+    if *request.method() == Method::HEAD {
+        return head(inner, walk, request, asked, lookup, reason, selected).await;
+    }
+    // A part of what is not stored is none of ours: it may be a second of a film.
+    if selected.is_none() && request.headers().contains_key(RANGE) {
+        let response = inner.call(request).await?;
+        walk.note_owner(&response, &asked.key);
+        let outcome = Outcome::Forward { reason, stored: Stored::No(NotStored::Range) };
+        return Ok(walk.passed(response, Some(&outcome)));
+    }
+    let others = walk.others(&asked, &lookup, selected.as_ref());
+    let mut candidate = walk.candidate(&mut request, asked, lookup);
+    let offer = Offer::of(selected.as_deref(), &others);
+    let asks = !offer.is_empty();
+    if asks {
+        candidate.conditions = Conditions::Taken;
+        offer.write(request.headers_mut());
+    } else if selected.is_some() || !walk.shared.checked.forwards_conditions() {
+        candidate.conditions = Conditions::Taken;
+        // Only where there are any: a request that somebody else holds cannot be changed.
+        if is_conditional(request.headers()) || request.headers().contains_key(RANGE) {
+            take_conditions(request.headers_mut());
+        }
+    }
+    let mirror = selected.is_some().then(|| Mirror::of(request.head()));
+    let mut response = match inner.call(request).await {
+        Ok(response) => response,
+        Err(error) => {
+            return walk.rescued_without_answer(selected, mirror, &candidate, reason, error);
+        }
+    };
+    if walk.note_owner(&response, &candidate.key) {
+        return Ok(fill::pass(response));
+    }
+    if asks && response.status() == StatusCode::NOT_MODIFIED {
+        match identified(response.headers(), selected.as_ref(), &others) {
+            Some(stored) => {
+                let (mut response, outcome) = with_context(|cx| {
+                    freshen::by_not_modified(candidate, &stored, response, reason, cx)
+                })
+                .await;
+                walk.finish(&mut response, &outcome);
+                return Ok(response);
+            }
+            // Section 4.3.3: it speaks of something that is not here.
+            None => response = again(&*inner, response).await?,
+        }
+    }
+    if let Some(stored) = selected.filter(|_| has_failed(response.status()))
+        && let Some(answered) = walk.rescued(&stored, &candidate, &response, reason)
+    {
+        let (request, failed) = response.into_parts();
+        let status = Some(failed.status());
+        let mut response = ServiceResponse::new(request, answered);
+        walk.finish(&mut response, &Outcome::Rescued { reason, status });
+        return Ok(response);
+    }
+    let (mut response, outcome) =
+        with_context(|cx| fill::settle(candidate, response, reason, cx)).await;
+    walk.finish(&mut response, &outcome);
+    Ok(response)
+}
+
+/// Asks by HEAD, whose answer has no body to store, but may speak of what is stored (section
+/// 4.3.5).
+async fn head<S, B>(
+    inner: Rc<S>,
+    walk: Walk,
+    mut request: ServiceRequest,
+    asked: Asked,
+    lookup: Lookup,
+    reason: Forward,
+    selected: Option<Arc<StoredResponse>>,
+) -> Answer<B>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
+    B: MessageBody + 'static,
+{
+    let key = asked.key.clone();
+    let candidate = selected.is_some().then(|| walk.candidate(&mut request, asked, lookup));
+    let response = inner.call(request).await?;
+    if walk.note_owner(&response, &key) {
+        return Ok(fill::pass(response));
+    }
+    if let (Some(candidate), Some(stored)) = (candidate, selected)
+        && response.status() == StatusCode::OK
+    {
+        if head_matches(response.headers(), &stored) {
+            with_context(|cx| freshen::by_head(candidate, &stored, &response, cx)).await;
+        } else {
+            candidate.forget().await;
+        }
+    }
+    let outcome = Outcome::Forward { reason, stored: Stored::No(NotStored::Head) };
+    Ok(walk.passed(response, Some(&outcome)))
+}
+
+/// Asks once more, without conditions.
+async fn again<S, B>(inner: &S, response: ServiceResponse<B>) -> Result<ServiceResponse<B>, Error>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
+{
+    let (request, unusable) = response.into_parts();
+    drop(unusable);
+    let mut request = ServiceRequest::from_parts(request, Payload::None);
+    // Routing has consumed the path.
+    request.match_info_mut().reset();
+    for name in [IF_NONE_MATCH, IF_MODIFIED_SINCE] {
+        request.headers_mut().remove(name);
+    }
+    inner.call(request).await
+}
+
+/// Runs something that wants a task's context: a store that answers at once is not waited for.
+pub(crate) async fn with_context<T>(run: impl FnOnce(&mut Context<'_>) -> T) -> T {
+    let mut run = Some(run);
+    poll_fn(|cx| run.take().map_or(Poll::Pending, |run| Poll::Ready(run(cx)))).await
+}
+
+/// Status codes by which a handler says that it failed, rather than that the request did.
+fn has_failed(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 500 | 502 | 503 | 504)
+}
+
+impl Walk {
+    /// The other variants whose entity tags a handler may be offered.
+    fn others(
+        &self,
+        asked: &Asked,
+        lookup: &Lookup,
+        selected: Option<&Arc<StoredResponse>>,
+    ) -> Vec<Arc<StoredResponse>> {
+        let commons = self.shared.store.commons();
+        let all = lookup.variants.iter().flat_map(|variants| variants.responses());
+        all.filter(|stored| {
+            selected.is_none_or(|selected| !Arc::ptr_eq(selected, stored))
+                && *stored.split == *asked.split
+                && is_for(stored, asked.requester)
+                && commons.is_valid(stored)
+        })
+        .cloned()
+        .collect()
+    }
+
+    pub(crate) fn candidate(
+        &self,
+        request: &mut ServiceRequest,
+        asked: Asked,
+        lookup: Lookup,
+    ) -> Candidate {
+        Candidate {
+            shared: Arc::clone(&self.shared),
+            fill: self.shared.store.commons().begin_fill(&asked.key, lookup.stamp),
+            matched: asked.matched,
+            key: asked.key,
+            request: request.headers().clone(),
+            requester: asked.requester,
+            request_no_store: asked.directives.no_store,
+            split: asked.split,
+            names: lookup.variants.map(|variants| Box::from(variants.names())).unwrap_or_default(),
+            requested: asked.now,
+            conditions: Conditions::Left,
+            body_seen: watch_payload(request),
+        }
+    }
+
+    /// The stored answer in place of a handler's failure, where that is allowed; not where the
+    /// failure is itself meant to be stored.
+    fn rescued<B: MessageBody>(
+        &self,
+        stored: &StoredResponse,
+        candidate: &Candidate,
+        failed: &ServiceResponse<B>,
+        reason: Forward,
+    ) -> Option<actix_web::HttpResponse<CacheBody<B>>> {
+        let now = self.shared.settings.clock.now();
+        if !rescues(stored, self.shared.checked.windows(), now)
+            || candidate.plan(failed, now).is_ok()
+        {
+            return None;
+        }
+        log::debug!("stale instead of {} ({})", failed.status(), reason.token());
+        Some(self.stale(stored, &candidate.request))
+    }
+
+    /// The same where the handler returned an error, and the request with it is lost.
+    fn rescued_without_answer<B>(
+        &self,
+        selected: Option<Arc<StoredResponse>>,
+        mirror: Option<Mirror>,
+        candidate: &Candidate,
+        reason: Forward,
+        error: Error,
+    ) -> Answer<B> {
+        let now = self.shared.settings.clock.now();
+        let windows = self.shared.checked.windows();
+        let (Some(stored), Some(mirror)) =
+            (selected.filter(|stored| rescues(stored, windows, now)), mirror)
+        else {
+            return Err(error);
+        };
+        log::debug!("stale instead of an error ({})", reason.token());
+        log::trace!("{error}");
+        let response = self.stale(&stored, &candidate.request);
+        let mut response = ServiceResponse::new(mirror.into_request(), response);
+        self.finish(&mut response, &Outcome::Rescued { reason, status: None });
+        Ok(response)
+    }
+
+    fn stale<B>(
+        &self,
+        stored: &StoredResponse,
+        request: &HeaderMap,
+    ) -> actix_web::HttpResponse<CacheBody<B>> {
+        let now = self.shared.settings.clock.now();
+        let lifetime = stored.lifetime();
+        let left = lifetime.left(now).unwrap_or_default();
+        answer(&Method::GET, request, stored, lifetime.age(now), left, now)
+    }
+
+    /// Remembers that a cache further in answers for a key, if it did.
+    pub(crate) fn note_owner<B>(
+        &self,
+        response: &ServiceResponse<B>,
+        key: &crate::key::Key,
+    ) -> bool {
+        let owned = is_owned_further_in(response);
+        if owned {
+            let now = self.shared.settings.clock.now();
+            self.shared.store.commons().note_further_in(key, self.layer, now);
+        }
+        owned
+    }
+}
+
+/// HTTP/2 need not announce a body: whether the handler is given one is seen when it is.
+fn watch_payload(request: &mut ServiceRequest) -> Rc<Cell<bool>> {
+    let seen = Rc::new(Cell::new(false));
+    if request.version() == Version::HTTP_2 {
+        let payload = request.take_payload();
+        if !matches!(payload, Payload::None) {
+            let note = Rc::clone(&seen);
+            let watched = payload.inspect(move |chunk| {
+                if chunk.as_ref().is_ok_and(|chunk| !chunk.is_empty()) {
+                    note.set(true);
+                }
+            });
+            request.set_payload(Payload::Stream { payload: Box::pin(watched) });
+        }
+    }
+    seen
+}

@@ -1,0 +1,94 @@
+//! What the handler says of a stored response without sending it again: by a 304, or by a 200 to
+//! HEAD.
+
+use std::{sync::Arc, task::Context, time::Duration};
+
+use actix_web::{
+    HttpResponse,
+    dev::ServiceResponse,
+    http::{
+        StatusCode,
+        header::{AGE, DATE},
+    },
+};
+
+use crate::{
+    body::CacheBody,
+    fill::{Candidate, Named, Write, insert_date, warn},
+    hit::{body_of, conditioned},
+    outcome::{Forward, Outcome, Stored},
+    semantics::validation::updated,
+    stored::StoredResponse,
+};
+
+/// Answers with what is stored, freshened by a 304 that speaks of it (section 4.3.4).
+pub(crate) fn by_not_modified<B>(
+    candidate: Candidate,
+    stored: &StoredResponse,
+    answer: ServiceResponse<B>,
+    reason: Forward,
+    cx: &mut Context<'_>,
+) -> (ServiceResponse<CacheBody<B>>, Outcome) {
+    let now = candidate.shared.settings.clock.now();
+    let mut fields = updated(stored, answer.headers());
+    let verdict = candidate.decide(&answer, stored.status, &fields, now);
+    let request = candidate.request.clone();
+    let kept = match verdict {
+        Ok(plan) => {
+            let draft = candidate.prepare(&plan, stored.status, &mut fields, now);
+            candidate.into_write(draft).start(stored.body.clone(), cx);
+            Stored::Yes
+        }
+        Err(why) => {
+            log::trace!("not freshened: {why:?}");
+            Stored::No(why)
+        }
+    };
+    if !fields.contains_key(DATE) {
+        insert_date(&mut fields, DATE, now, Duration::ZERO);
+    }
+    let (http_request, _) = answer.into_parts();
+    let mut response = HttpResponse::with_body(stored.status, body_of(stored.status, &stored.body));
+    let named = Named::of(&fields);
+    for (name, value) in &fields {
+        // Section 5.1: what the handler just confirmed has no age here.
+        if named.may_be_stored(name) && *name != AGE {
+            response.headers_mut().append(name.clone(), value.clone());
+        }
+    }
+    let response = conditioned(http_request.method(), &request, response, &stored.body);
+    (ServiceResponse::new(http_request, response), Outcome::Validated { reason, stored: kept })
+}
+
+/// Updates what is stored by a 200 to HEAD that speaks of it (section 4.3.5).
+pub(crate) fn by_head<B>(
+    candidate: Candidate,
+    stored: &StoredResponse,
+    answer: &ServiceResponse<B>,
+    cx: &mut Context<'_>,
+) {
+    let now = candidate.shared.settings.clock.now();
+    let mut fields = updated(stored, answer.headers());
+    match candidate.decide(answer, StatusCode::OK, &fields, now) {
+        Ok(plan) => {
+            let draft = candidate.prepare(&plan, stored.status, &mut fields, now);
+            candidate.into_write(draft).start(stored.body.clone(), cx);
+        }
+        Err(why) => log::trace!("not freshened by HEAD: {why:?}"),
+    }
+}
+
+impl Candidate {
+    pub(crate) fn into_write(self, draft: StoredResponse) -> Write {
+        Write { shared: self.shared, key: self.key, fill: self.fill, draft }
+    }
+
+    /// Forgets what is stored under the key.
+    pub(crate) async fn forget(self) {
+        let store = Arc::clone(&self.shared.store);
+        store.commons().overtake(&self.key);
+        if let Err(error) = store.remove(&self.key).await {
+            warn(&self.shared, &error);
+        }
+    }
+}
