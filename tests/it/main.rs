@@ -13,6 +13,7 @@ mod memory;
 mod nesting;
 mod personal;
 mod purging;
+mod reverse_proxy;
 mod robustness;
 mod rules;
 mod seed_parity;
