@@ -42,7 +42,7 @@ pub(crate) async fn forward(
         return refuse(StatusCode::NOT_IMPLEMENTED, "this proxy makes no tunnels\n");
     }
     let moved = Moved::new(Cell::new(Instant::now()));
-    let Ok(outgoing) = outgoing(&request, payload, Rc::clone(&moved)) else {
+    let Ok(outgoing) = outgoing(&request, payload, &origin, Rc::clone(&moved)) else {
         return refuse(StatusCode::BAD_REQUEST, "this request cannot be passed on\n");
     };
     let answer = match origin.send(outgoing, &moved).await {
@@ -60,6 +60,7 @@ fn refuse(status: StatusCode, text: &'static str) -> HttpResponse {
 fn outgoing(
     request: &HttpRequest,
     payload: Payload,
+    origin: &Origin,
     moved: Moved,
 ) -> Result<Request<impl Body<Data = Bytes, Error = BoxError> + use<>>, hyper::http::Error> {
     // Both as they came: a URL parser would tidy the target up.
@@ -69,10 +70,10 @@ fn outgoing(
         .uri(target)
         .header("connection", "close");
     let fields = request.headers();
-    if !fields.contains_key(HOST)
-        && let Some(authority) = request.uri().authority()
-    {
-        outgoing = outgoing.header("host", authority.as_str());
+    if !fields.contains_key(HOST) {
+        // HTTP/2 names it elsewhere, HTTP/1.0 need not.
+        let named = request.uri().authority().map(|authority| authority.as_str());
+        outgoing = outgoing.header("host", named.unwrap_or(&origin.authority));
     }
     // RFC 9113 section 8.2.3: what HTTP/2 may send in pieces is one line in HTTP/1.1.
     let cookies: Vec<_> = fields.get_all(COOKIE).map(HeaderValue::as_bytes).collect();

@@ -21,7 +21,7 @@ mod origin;
 
 #[actix_web::main]
 async fn main() -> ExitCode {
-    // Silent unless asked: RUST_LOG=actix_web_cache=debug tells of each decision, on stderr.
+    // Errors, on stderr; with RUST_LOG=actix_web_cache=debug each decision too.
     env_logger::init();
     match prepare() {
         Ok(Some((cache, args))) => match serve(cache, args).await {

@@ -19,6 +19,8 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
 /// Where requests go.
 pub(crate) struct Origin {
+    /// What `Host` says where the client says nothing.
+    pub(crate) authority: String,
     host: String,
     port: u16,
     patience: Duration,
@@ -44,7 +46,8 @@ impl Origin {
         }
         // Without the brackets of an IPv6 address.
         let host = authority.host().trim_matches(['[', ']']).to_owned();
-        Ok(Self { host, port: authority.port_u16().unwrap_or(80), patience })
+        let port = authority.port_u16().unwrap_or(80);
+        Ok(Self { authority: authority.to_string(), host, port, patience })
     }
 
     /// Sends a request and waits for the head of its answer. `moved` is when the request's body

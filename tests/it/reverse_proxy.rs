@@ -3,35 +3,18 @@
 
 use std::{
     io::{BufReader, Read as _, Write as _},
-    net::{SocketAddr, TcpListener},
-    sync::{Arc, Mutex, mpsc},
+    sync::{Mutex, mpsc},
     time::Duration,
 };
 
 use hyper::Method;
 
-use crate::support::{Client, Message, Origin, Program, Protocol, ask, connect, example, get};
+use crate::support::{Client, Message, Origin, Protocol, Proxy, ask, connect, get};
+
+/// How long to wait for what comes.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-
-/// A proxy in front of an origin.
-struct Proxy {
-    addr: SocketAddr,
-    program: Program,
-}
-
-impl Proxy {
-    fn of(origin: SocketAddr, options: &[&str]) -> Self {
-        let mut command = example("reverse_proxy");
-        command.args(["--origin", &format!("http://{origin}"), "--workers", "2"]).args(options);
-        let program = Program::start(&mut command);
-        Self { addr: program.addr(), program }
-    }
-
-    fn get(&self, path: &str) -> Message {
-        ask(self.addr, get(path)).expect("a complete answer")
-    }
-}
 
 #[test]
 fn methods_and_targets_arrive_byte_for_byte() {
@@ -312,4 +295,63 @@ fn answers_without_a_body_end_with_their_heads() {
         reader.read_to_end(&mut rest).expect(&case);
         assert!(rest.is_empty(), "{case}: {rest:?}");
     }
+}
+
+#[test]
+fn a_chunk_is_out_before_the_next_is_made() {
+    for (framing, first, last) in [
+        ("Content-Length: 6", "one", "two"),
+        ("Transfer-Encoding: chunked", "3\r\none\r\n", "3\r\ntwo\r\n0\r\n\r\n"),
+        ("X-Until: close", "one", "two"),
+    ] {
+        let (seen, wait) = mpsc::channel::<()>();
+        let wait = Mutex::new(wait);
+        let origin = Origin::accept(move |mut stream| {
+            Message::request(&mut BufReader::new(&stream)).expect("a request");
+            write!(stream, "HTTP/1.1 200 OK\r\n{framing}\r\n\r\n{first}").expect(framing);
+            wait.lock().unwrap().recv_timeout(PATIENCE).expect("the client has the first chunk");
+            stream.write_all(last.as_bytes()).expect(framing);
+        });
+        let proxy = Proxy::of(origin.addr, &[]);
+        let mut stream = connect(proxy.addr);
+        stream.write_all(get("/").as_bytes()).expect(framing);
+        let mut reader = BufReader::new(stream);
+        let head = Message::head(&mut reader).expect(framing);
+        assert_eq!(head.cache_status(), "fwd=uri-miss; stored", "{framing}");
+        let mut body = Vec::new();
+        while !body.ends_with(b"one") {
+            let mut byte = [0];
+            reader.read_exact(&mut byte).expect(framing);
+            body.extend(byte);
+        }
+        seen.send(()).expect(framing);
+        reader.read_to_end(&mut body).expect(framing);
+        assert!(String::from_utf8_lossy(&body).contains("two"), "{framing}");
+        assert_eq!(proxy.get("/").text(), "onetwo", "{framing}: and then it is stored");
+    }
+}
+
+#[test]
+fn a_chunk_of_a_request_arrives_before_the_next_is_sent() {
+    let (arrived, wait) = mpsc::channel();
+    let arrived = Mutex::new(arrived);
+    let origin = Origin::accept(move |mut stream| {
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        Message::head(&mut reader).expect("a head");
+        for part in [b"one", b"two"] {
+            let mut got = [0; 3];
+            reader.read_exact(&mut got).expect("a part");
+            assert_eq!(&got, part);
+            arrived.lock().unwrap().send(()).unwrap();
+        }
+        stream.write_all(OK).unwrap();
+    });
+    let proxy = Proxy::of(origin.addr, &[]);
+    let mut stream = connect(proxy.addr);
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 6\r\n\r\none";
+    stream.write_all(head.as_bytes()).unwrap();
+    wait.recv_timeout(PATIENCE).expect("the first part arrives");
+    stream.write_all(b"two").unwrap();
+    wait.recv_timeout(PATIENCE).expect("the second part arrives");
+    assert_eq!(Message::head(&mut BufReader::new(stream)).expect("an answer").status(), "200");
 }

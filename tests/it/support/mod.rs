@@ -19,9 +19,9 @@ use actix_web_cache::{Cache, CacheBuilder, ManualClock, MemoryStore};
 
 pub(crate) use self::{
     client::{Answer, Client, Protocol, raw},
-    program::{Program, example},
+    program::{Program, Proxy, example},
     server::{Server, serve},
-    wire::{Message, Origin, ask, connect, get, latin},
+    wire::{Message, Origin, ask, connect, get},
 };
 
 /// A moment long after 1970 and long before now.

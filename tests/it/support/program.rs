@@ -11,6 +11,8 @@ use std::{
     time::Duration,
 };
 
+use super::wire::{Message, ask, get};
+
 /// A running program; it is stopped when dropped.
 pub(crate) struct Program {
     child: Child,
@@ -24,7 +26,7 @@ pub(crate) fn example(name: &str) -> Command {
     let path: PathBuf = target.join("examples").join(format!("{name}{}", env::consts::EXE_SUFFIX));
     assert!(path.exists(), "{path:?} is missing: cargo build --all-features --examples");
     let mut command = Command::new(path);
-    command.env("PORT", "0").env_remove("RUST_LOG");
+    command.env("PORT", "0").env("RUST_LOG", "off");
     command
 }
 
@@ -65,5 +67,24 @@ impl Drop for Program {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// The reverse proxy example, in front of an origin.
+pub(crate) struct Proxy {
+    pub(crate) addr: SocketAddr,
+    _program: Program,
+}
+
+impl Proxy {
+    pub(crate) fn of(origin: SocketAddr, options: &[&str]) -> Self {
+        let mut command = example("reverse_proxy");
+        command.args(["--origin", &format!("http://{origin}"), "--workers", "2"]).args(options);
+        let program = Program::start(&mut command);
+        Self { addr: program.addr(), _program: program }
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Message {
+        ask(self.addr, get(path)).expect("a complete answer")
     }
 }

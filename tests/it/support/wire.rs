@@ -106,7 +106,7 @@ fn line(from: &mut impl BufRead) -> io::Result<String> {
 }
 
 /// Each byte as the character of its number.
-pub(crate) fn latin(bytes: &[u8]) -> String {
+fn latin(bytes: &[u8]) -> String {
     bytes.iter().map(|&byte| char::from(byte)).collect()
 }
 
