@@ -2,12 +2,20 @@
 //! byte, and as it comes.
 
 use std::{
+    convert::Infallible,
     io::{BufReader, Read as _, Write as _},
     sync::{Mutex, mpsc},
     time::Duration,
 };
 
-use hyper::Method;
+use futures_util::{FutureExt as _, stream};
+use http_body_util::StreamBody;
+use hyper::{
+    Method, Request,
+    body::{Bytes, Frame},
+};
+use hyper_util::{client::legacy, rt::TokioExecutor};
+use tokio::{sync::oneshot, time::timeout};
 
 use crate::support::{Client, Message, Origin, Protocol, Proxy, ask, connect, get};
 
@@ -219,6 +227,11 @@ async fn by_http_2_bodies_arrive_and_cookies_in_one_line() {
         assert_eq!(origin.last().text(), "hello", "{method}");
     }
     assert_eq!(client.head("/h2").await.field("content-length").as_deref(), Some("2"));
+    let both = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let origin = Origin::start(move |_| [both, "2\r\nok\r\n0\r\n\r\n"].concat().into_bytes());
+    let proxy = Proxy::of(origin.addr, &[]);
+    let answer = Client::new(proxy.addr, Protocol::Http2).get("/").await;
+    assert_eq!((answer.text(), answer.field("content-length")), ("ok", None), "chunks count");
 }
 
 #[test]
@@ -354,4 +367,31 @@ fn a_chunk_of_a_request_arrives_before_the_next_is_sent() {
     stream.write_all(b"two").unwrap();
     wait.recv_timeout(PATIENCE).expect("the second part arrives");
     assert_eq!(Message::head(&mut BufReader::new(stream)).expect("an answer").status(), "200");
+}
+
+#[actix_web::test]
+async fn by_http_2_a_body_that_nothing_announced_is_passed_on_as_it_comes() {
+    let (arrived, head) = oneshot::channel();
+    let arrived = Mutex::new(Some(arrived));
+    let origin = Origin::accept(move |mut stream| {
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        let head = Message::head(&mut reader).expect("a head");
+        let coding = head.field("transfer-encoding");
+        arrived.lock().unwrap().take().unwrap().send(coding).unwrap();
+        let mut rest = [0; 15];
+        reader.read_exact(&mut rest).expect("a chunk and the end");
+        assert_eq!(&rest, b"5\r\nhello\r\n0\r\n\r\n");
+        stream.write_all(OK).unwrap();
+    });
+    let proxy = Proxy::of(origin.addr, &[]);
+    // The body has one chunk, which is not there before the head has reached the origin.
+    let chunk = head.map(|coding| {
+        assert_eq!(coding.expect("the head").as_deref(), Some("chunked"));
+        Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"hello")))
+    });
+    let body = StreamBody::new(stream::once(chunk.boxed()));
+    let client = legacy::Client::builder(TokioExecutor::new()).http2_only(true).build_http();
+    let request = Request::post(format!("http://{}/", proxy.addr)).body(body).unwrap();
+    let answer = timeout(PATIENCE, client.request(request)).await.expect("in time");
+    assert_eq!(answer.expect("an answer").status(), 200);
 }
