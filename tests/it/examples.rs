@@ -1,5 +1,7 @@
 //! The examples keep what they print: each is started, and what it says to try is tried.
 
+use std::{fs, path::Path};
+
 use hyper::Method;
 
 use crate::support::{Answer, Client, Program, Protocol, example};
@@ -128,4 +130,16 @@ async fn custom_store_shows_a_hit_after_a_miss() {
     let answers = Example::start("custom_store", 2).keeps_its_word().await;
     assert_eq!(answers[0].text(), "kept in a map\n");
     assert_eq!(answers[1].body, answers[0].body);
+}
+
+#[test]
+fn the_table_of_examples_names_each_of_them() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let table = fs::read_to_string(directory.join("README.md")).unwrap();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        let listed = name == "README" || table.contains(&format!("--example {name}"));
+        assert!(listed, "{name} is missing in examples/README.md");
+    }
 }
