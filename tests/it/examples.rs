@@ -1,1 +1,145 @@
-//! To be filled.
+//! The examples keep what they print: each is started, and what it says to try is tried.
+
+use std::{fs, path::Path};
+
+use hyper::Method;
+
+use crate::support::{Answer, Client, Program, Protocol, example};
+
+/// Its own tests run here, the suite for stores among them: cargo runs none of examples.
+#[path = "../../examples/custom_store.rs"]
+#[allow(dead_code, unreachable_pub, reason = "it is a program of its own")]
+mod custom_store;
+
+/// A line that an example prints: `curl -i URL   # FIELD: WORDS`.
+struct Try {
+    path: String,
+    field: String,
+    words: String,
+}
+
+/// An example, and what it says to try.
+struct Example {
+    _program: Program,
+    client: Client,
+    tries: Vec<Try>,
+}
+
+impl Example {
+    fn start(name: &str, tries: usize) -> Self {
+        let program = Program::start(&mut example(name));
+        let addr = program.addr();
+        let mut found = Vec::new();
+        while found.len() < tries {
+            let line = program.line();
+            if let Some(command) = line.trim().strip_prefix("curl -i ") {
+                found.push(Try::read(command, &format!("http://{addr}")));
+            }
+        }
+        Self { _program: program, client: Client::new(addr, Protocol::Http1), tries: found }
+    }
+
+    /// Tries all in order; each answer has the words in its field.
+    async fn keeps_its_word(&self) -> Vec<Answer> {
+        let mut answers = Vec::new();
+        for Try { path, field, words } in &self.tries {
+            let answer = self.client.send(Method::GET, path, &[]).await;
+            let value = answer.field(field).unwrap_or_default();
+            assert!(value.contains(words), "{path}: {field}: {value}, which lacks {words:?}");
+            answers.push(answer);
+        }
+        answers
+    }
+}
+
+impl Try {
+    fn read(command: &str, base: &str) -> Self {
+        let (url, comment) = command.split_once('#').expect("what to look at");
+        let (field, words) = comment.split_once(": ").expect("a field and what is in it");
+        let url = url.trim().trim_matches('\'');
+        Self {
+            path: url.strip_prefix(base).expect("a URL of the example").to_owned(),
+            field: field.trim().to_owned(),
+            words: words.trim().to_owned(),
+        }
+    }
+}
+
+#[actix_web::test]
+async fn quickstart_shows_a_miss_that_was_stored_and_a_hit_with_the_same_body() {
+    let example = Example::start("quickstart", 2);
+    let answers = example.keeps_its_word().await;
+    let [miss, hit] = &answers[..] else { panic!("two lines to try") };
+    assert_eq!(miss.cache_status(), "fwd=uri-miss; stored");
+    assert!(hit.is_hit(), "{}", hit.cache_status());
+    assert_eq!(miss.text(), "made by run 1 of the handler\n");
+    assert_eq!(hit.body, miss.body);
+    assert_eq!(hit.field("cache-control").as_deref(), Some("max-age=60"));
+    assert_eq!(hit.field("expires"), miss.field("expires"));
+    assert!(hit.field("expires").is_some());
+    let age: u64 = hit.field("age").expect("Age").parse().expect("seconds");
+    assert!(age < 60, "{age}");
+    assert_eq!(miss.field("age"), None);
+}
+
+#[actix_web::test]
+async fn scope_shows_lifetimes_from_application_scope_route_and_handler() {
+    let example = Example::start("scope", 5);
+    example.keeps_its_word().await;
+    let breaking = example.client.get("/news?breaking").await;
+    assert_eq!(breaking.cache_status(), "fwd=uri-miss; detail=handler");
+    for path in ["/", "/api/list", "/about", "/news"] {
+        let again = example.client.get(path).await;
+        assert!(again.is_hit(), "{path}: {}", again.cache_status());
+    }
+}
+
+#[actix_web::test]
+async fn rules_shows_each_kind_of_rule_and_a_mistake_that_is_refused() {
+    let program = Program::start(&mut example("rules"));
+    let advice = program.line();
+    assert!(advice.contains("\"health\" does not begin with '/'"), "{advice}");
+    drop(program);
+    let example = Example::start("rules", 8);
+    let answers = example.keeps_its_word().await;
+    assert_eq!(answers[2].status, 404);
+    for path in ["/posts/1", "/nothing"] {
+        assert!(example.client.get(path).await.is_hit(), "{path}");
+    }
+    let health = example.client.get("/health").await;
+    assert_eq!(health.cache_status(), "fwd=bypass; detail=rule");
+    assert_eq!(health.field("cache-control"), None);
+}
+
+#[actix_web::test]
+async fn headers_only_shows_what_may_and_what_may_not_be_kept() {
+    let example = Example::start("headers_only", 2);
+    let answers = example.keeps_its_word().await;
+    let [logo, account] = &answers[..] else { panic!("two lines to try") };
+    let may = logo.field("cache-control").unwrap();
+    assert!(may.contains("stale-while-revalidate=60"), "{may}");
+    let must_not = account.field("cache-control").unwrap();
+    assert!(must_not.contains("private") && account.field("expires").is_some(), "{must_not}");
+    let page = example.client.get("/").await;
+    assert_eq!(page.field("cache-control"), None);
+    assert_eq!(page.field("cache-status"), None, "nothing is stored");
+}
+
+#[actix_web::test]
+async fn custom_store_shows_a_hit_after_a_miss() {
+    let answers = Example::start("custom_store", 2).keeps_its_word().await;
+    assert_eq!(answers[0].text(), "kept in a map\n");
+    assert_eq!(answers[1].body, answers[0].body);
+}
+
+#[test]
+fn the_table_of_examples_names_each_of_them() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let table = fs::read_to_string(directory.join("README.md")).unwrap();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        let listed = name == "README" || table.contains(&format!("--example {name}"));
+        assert!(listed, "{name} is missing in examples/README.md");
+    }
+}

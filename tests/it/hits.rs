@@ -1,6 +1,8 @@
 //! A miss that is stored, and the hits after it.
 
-use actix_web::{App, HttpResponse, web};
+use actix_web::{App, HttpResponse, body::SizedStream, web};
+use bytes::Bytes;
+use futures_util::stream;
 
 use crate::support::{Client, Counter, SETUPS, cache, secs, serve};
 
@@ -37,5 +39,25 @@ async fn a_miss_is_stored_and_the_next_request_is_a_hit() {
         clock.advance(secs(53));
         assert_eq!(client.get("/").await.cache_status(), "fwd=stale; stored");
         assert_eq!(runs.get(), 2);
+    }
+}
+
+#[actix_web::test]
+async fn a_stream_that_is_declared_empty_is_stored_although_nobody_polls_it() {
+    for (protocol, workers) in SETUPS {
+        let (cache, _) = cache();
+        let server = serve(workers, move || {
+            let empty = || async {
+                let none = stream::pending::<Result<Bytes, actix_web::Error>>();
+                HttpResponse::Ok().body(SizedStream::new(0, none))
+            };
+            App::new().wrap(cache.clone()).route("/", web::get().to(empty))
+        });
+        let client = Client::new(server.addr, protocol);
+        for want in ["fwd=uri-miss; stored", "hit; ttl=60"] {
+            let answer = client.get("/").await;
+            assert_eq!(answer.cache_status(), want, "{protocol:?}");
+            assert_eq!(answer.field("content-length").as_deref(), Some("0"), "{protocol:?}");
+        }
     }
 }

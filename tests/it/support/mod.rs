@@ -3,7 +3,9 @@
 #![allow(dead_code, reason = "each helper is used by some rooms, none by all while they grow")]
 
 mod client;
+mod program;
 mod server;
+mod wire;
 
 use std::{
     sync::{
@@ -17,7 +19,9 @@ use actix_web_cache::{Cache, CacheBuilder, ManualClock, MemoryStore};
 
 pub(crate) use self::{
     client::{Answer, Client, Protocol, raw},
+    program::{Program, Proxy, example},
     server::{Server, serve},
+    wire::{Message, Origin, ask, connect, get},
 };
 
 /// A moment long after 1970 and long before now.

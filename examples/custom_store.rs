@@ -1,0 +1,112 @@
+//! A store of one's own: plain `async fn`s, and the suite that any store must pass.
+//!
+//! This one is a map behind a lock. What it lacks: its bound is a number of URLs, not of bytes;
+//! what it forgets when it is full is anything, not what is used least; what is stale stays until
+//! then. `MemoryStore` has all of that.
+
+use std::{
+    collections::HashMap,
+    env, io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use actix_web::{App, HttpServer, Responder, get};
+use actix_web_cache::{
+    Cache, Commons, Fill, Key, Lookup, Put, Store, StoreError, StoredResponse, Variants,
+};
+
+/// A cheap handle: clones share one map.
+#[derive(Clone)]
+struct MapStore {
+    entries: Arc<Mutex<HashMap<Key, Arc<Variants>>>>,
+    commons: Commons,
+    max_urls: usize,
+}
+
+impl MapStore {
+    fn new(max_urls: usize) -> Self {
+        Self { entries: Arc::default(), commons: Commons::new(), max_urls }
+    }
+
+    /// Never held across an await.
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Arc<Variants>>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Store for MapStore {
+    fn commons(&self) -> &Commons {
+        &self.commons
+    }
+
+    async fn lookup(&self, key: &Key) -> Result<Lookup, StoreError> {
+        // The time first, and then what was stored until then.
+        let stamp = self.commons.stamp();
+        Ok(Lookup { stamp, variants: self.lock().get(key).cloned() })
+    }
+
+    async fn put(
+        &self,
+        key: &Key,
+        response: Arc<StoredResponse>,
+        fill: &Fill,
+    ) -> Result<Put, StoreError> {
+        let mut entries = self.lock();
+        // Under the same lock as the insert below: no removal comes in between.
+        if fill.is_overtaken() || !self.commons.is_valid(&response) {
+            return Ok(Put::Overtaken);
+        }
+        let existing = entries.get(key).map(Arc::as_ref);
+        let Some(variants) = Variants::add(existing, response, usize::MAX) else {
+            return Ok(Put::Overtaken);
+        };
+        if existing.is_none() && entries.len() >= self.max_urls {
+            let any = entries.keys().next().cloned();
+            any.and_then(|key| entries.remove(&key));
+        }
+        entries.insert(key.clone(), Arc::new(variants));
+        Ok(Put::Stored)
+    }
+
+    async fn remove(&self, key: &Key) -> Result<usize, StoreError> {
+        let removed = self.lock().remove(key);
+        Ok(removed.map_or(0, |variants| variants.responses().len()))
+    }
+}
+
+/// Says nothing of caching; the policy keeps it for a minute.
+#[get("/")]
+async fn page() -> impl Responder {
+    "kept in a map\n"
+}
+
+#[actix_web::main]
+async fn main() -> io::Result<()> {
+    let store = MapStore::new(1000);
+    let server = HttpServer::new(move || App::new().wrap(Cache::new(store.clone())).service(page))
+        .bind(("127.0.0.1", port()))?;
+    for addr in server.addrs() {
+        println!("listening on http://{addr}");
+        println!("  curl -i http://{addr}/   # Cache-Status: fwd=uri-miss; stored");
+        println!("  curl -i http://{addr}/   # Cache-Status: hit");
+    }
+    server.run().await
+}
+
+/// From the environment, or 8080.
+fn port() -> u16 {
+    env::var("PORT").ok().and_then(|port| port.parse().ok()).unwrap_or(8080)
+}
+
+/// `cargo test --example custom_store --features test-util`
+#[cfg(test)]
+mod tests {
+    use actix_web_cache::conformance;
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn the_store_passes_the_suite() {
+        conformance::check(|| MapStore::new(1000)).await;
+    }
+}

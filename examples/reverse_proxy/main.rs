@@ -1,0 +1,71 @@
+//! A streaming, caching reverse proxy in front of any HTTP origin:
+//!
+//! ```sh
+//! cargo run --release --example reverse_proxy -- --listen 127.0.0.1:8080 --origin http://127.0.0.1:8000
+//! ```
+//!
+//! `--help` tells the rest. The parts: `args` reads the command line, `hop_by_hop` keeps the fields
+//! of one connection from the next, then comes the cache, then `forward`, whose `origin` sends.
+
+use std::{error::Error, io, process::ExitCode};
+
+use actix_web::{App, HttpServer, middleware::from_fn, web};
+use actix_web_cache::{Cache, MemoryStore};
+
+use self::args::Args;
+
+mod args;
+mod forward;
+mod hop_by_hop;
+mod origin;
+
+#[actix_web::main]
+async fn main() -> ExitCode {
+    // Errors, on stderr; with RUST_LOG=actix_web_cache=debug each decision too.
+    env_logger::init();
+    match prepare() {
+        Ok(Some((cache, args))) => match serve(cache, args).await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("reverse_proxy: {error}");
+                ExitCode::FAILURE
+            }
+        },
+        Ok(None) => {
+            print!("{}", args::HELP);
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("reverse_proxy: {error}\n{}", args::USAGE);
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// What the command line asks for; `None` if that is help.
+fn prepare() -> Result<Option<(Cache, Args)>, Box<dyn Error>> {
+    let Some(args) = Args::read()? else { return Ok(None) };
+    let store = MemoryStore::builder().max_bytes(args.memory_bytes).build()?;
+    let cache = Cache::builder(store).policy(args.policy.clone()).build()?;
+    Ok(Some((cache, args)))
+}
+
+async fn serve(cache: Cache, args: Args) -> io::Result<()> {
+    let origin = web::Data::new(args.origin);
+    let mut server = HttpServer::new(move || {
+        App::new()
+            .app_data(origin.clone())
+            .wrap(cache.clone())
+            // Outside of the cache, which so sees each request as the origin will.
+            .wrap(from_fn(hop_by_hop::strip))
+            .default_service(web::to(forward::forward))
+    });
+    if let Some(workers) = args.workers {
+        server = server.workers(workers.get());
+    }
+    let server = server.bind_auto_h2c(args.listen)?;
+    for addr in server.addrs() {
+        println!("listening on {addr}");
+    }
+    server.run().await
+}

@@ -1,0 +1,58 @@
+//! Rules: exceptions from the policy by path, prefix, pattern and status. The first that matches
+//! decides.
+
+use std::{env, io, time::Duration};
+
+use actix_web::{App, HttpRequest, HttpServer, Responder, web};
+use actix_web_cache::{Cache, ConfigError, MemoryStore, Policy, Query, Rule, TRACKING};
+
+fn cache(store: MemoryStore) -> Result<Cache, ConfigError> {
+    let secs = Duration::from_secs;
+    Cache::builder(store)
+        .policy(Policy::new().query(Query::ignoring(TRACKING)))
+        .rule(Rule::path("/health").bypass())
+        // Waits for the status: for all others the rules below decide.
+        .rule(Rule::any().status([404]).ttl(secs(30)))
+        .rule(Rule::pattern("/posts/{id}").ttl(secs(600)))
+        .rule(Rule::prefix("/search").query(Query::only(["q", "page"]).then_sorted()))
+        .build()
+}
+
+/// Stands for the application.
+async fn page(request: HttpRequest) -> impl Responder {
+    format!("page {}\n", request.path())
+}
+
+#[actix_web::main]
+async fn main() -> io::Result<()> {
+    let store = MemoryStore::new(64 * 1024 * 1024);
+    // What cannot work is refused at start-up, with advice. This path lacks its slash:
+    if let Err(error) = Cache::builder(store.clone()).rule(Rule::path("health").bypass()).build() {
+        println!("A mistake would be told like this: {error}");
+    }
+    let cache = cache(store).map_err(io::Error::other)?;
+    let server = HttpServer::new(move || {
+        let routes = ["/", "/health", "/posts/{id}", "/search"];
+        let app = App::new().wrap(cache.clone());
+        routes.into_iter().fold(app, |app, path| app.route(path, web::get().to(page)))
+    })
+    .bind(("127.0.0.1", port()))?;
+    for addr in server.addrs() {
+        println!("listening on http://{addr}");
+        println!("By path, pattern and status; then one page for many queries:");
+        println!("  curl -i http://{addr}/health                   # Cache-Status: fwd=bypass");
+        println!("  curl -i http://{addr}/posts/1                  # Cache-Control: max-age=600");
+        println!("  curl -i http://{addr}/nothing                  # Cache-Control: max-age=30");
+        println!("  curl -i 'http://{addr}/search?q=a&page=2'      # Cache-Status: stored");
+        println!("  curl -i 'http://{addr}/search?page=2&q=a&x=1'  # Cache-Status: hit");
+        println!("  curl -i 'http://{addr}/search?page=3&q=a'      # Cache-Status: stored");
+        println!("  curl -i 'http://{addr}/'                       # Cache-Status: stored");
+        println!("  curl -i 'http://{addr}/?utm_source=mail'       # Cache-Status: hit");
+    }
+    server.run().await
+}
+
+/// From the environment, or 8080.
+fn port() -> u16 {
+    env::var("PORT").ok().and_then(|port| port.parse().ok()).unwrap_or(8080)
+}
