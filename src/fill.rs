@@ -229,13 +229,6 @@ impl Candidate {
                 let body = CacheBody::pass(body);
                 stored(ServiceResponse::new(request, head.set_body(body)), Stored::Yes)
             }
-            // Nothing asks such a body for anything, not even for its end.
-            Err(body) if size == BodySize::Sized(0) => {
-                log::debug!("store ttl={ttl}");
-                write.start(Bytes::new(), cx);
-                let body = CacheBody::pass(body);
-                stored(ServiceResponse::new(request, head.set_body(body)), Stored::Yes)
-            }
             Err(body) => {
                 let declared = match size {
                     BodySize::Sized(length) => Some(length),

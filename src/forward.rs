@@ -138,7 +138,7 @@ where
 {
     let key = asked.key.clone();
     let candidate = selected.is_some().then(|| walk.candidate(&mut request, asked, lookup));
-    let response = inner.call(request).await?;
+    let mut response = inner.call(request).await?;
     if walk.note_owner(&response, &key) {
         return Ok(fill::pass(response));
     }
@@ -146,7 +146,7 @@ where
         && response.status() == StatusCode::OK
     {
         if head_matches(response.headers(), &stored) {
-            with_context(|cx| freshen::by_head(candidate, &stored, &response, cx)).await;
+            with_context(|cx| freshen::by_head(candidate, &stored, &mut response, cx)).await;
         } else {
             candidate.forget().await;
         }

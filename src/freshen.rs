@@ -60,11 +60,12 @@ pub(crate) fn by_not_modified<B>(
     (ServiceResponse::new(http_request, response), Outcome::Validated { reason, stored: kept })
 }
 
-/// Updates what is stored by a 200 to HEAD that speaks of it (section 4.3.5).
+/// Updates what is stored by a 200 to HEAD that speaks of it (section 4.3.5), and completes that
+/// answer by what it left out.
 pub(crate) fn by_head<B>(
     candidate: Candidate,
     stored: &StoredResponse,
-    answer: &ServiceResponse<B>,
+    answer: &mut ServiceResponse<B>,
     cx: &mut Context<'_>,
 ) {
     let now = candidate.shared.settings.clock.now();
@@ -73,6 +74,12 @@ pub(crate) fn by_head<B>(
         Ok(plan) => {
             let draft = candidate.prepare(&plan, stored.status, &mut fields, now);
             candidate.into_write(draft).start(stored.body.clone(), cx);
+            let own = answer.headers_mut();
+            // RFC 9110 section 9.3.2: an answer to HEAD may lack what only making the content tells.
+            let absent: Vec<_> = fields.iter().filter(|(name, _)| !own.contains_key(*name)).collect();
+            for (name, value) in absent {
+                own.append(name.clone(), value.clone());
+            }
         }
         Err(why) => log::trace!("not freshened by HEAD: {why:?}"),
     }

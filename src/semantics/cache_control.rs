@@ -178,13 +178,16 @@ pub(crate) struct Directive<'a> {
 }
 
 impl<'a> Directive<'a> {
-    /// Splits at the first equals sign.
+    /// Splits at the first equals sign. The grammar allows no white space around it: what has some
+    /// has an argument that cannot be read, rather than one that somebody else reads differently.
     pub(crate) fn parse(member: &'a [u8]) -> Self {
         let Some(at) = member.iter().position(|&byte| byte == b'=') else {
             return Self { name: member, argument: None };
         };
         let (name, argument) = member.split_at_checked(at).unwrap_or((member, &[]));
-        Self { name: trim(name), argument: argument.get(1..).map(trim) }
+        let argument = argument.get(1..).unwrap_or_default();
+        let spaced = trim(name) != name || trim(argument) != argument;
+        Self { name: trim(name), argument: Some(if spaced { &[] } else { argument }) }
     }
 
     pub(crate) fn is(&self, name: &str) -> bool {
@@ -278,7 +281,10 @@ mod tests {
                 ResponseDirectives { public: true, must_revalidate: true, ..NONE },
             ),
             (&["max-age=5"], ResponseDirectives { max_age: secs(5), ..NONE }),
-            (&["Max-Age = 5"], ResponseDirectives { max_age: secs(5), ..NONE }),
+            (&["Max-Age=5"], ResponseDirectives { max_age: secs(5), ..NONE }),
+            (&["max-age =5"], ResponseDirectives { max_age: secs(0), ..NONE }),
+            (&["max-age= 5"], ResponseDirectives { max_age: secs(0), ..NONE }),
+            (&["private = \"a\""], ResponseDirectives { private: Extent::Whole, ..NONE }),
             (&["max-age=\"5\""], ResponseDirectives { max_age: secs(5), ..NONE }),
             (&["max-age=5, max-age=9"], ResponseDirectives { max_age: secs(5), ..NONE }),
             (&["max-age=abc"], ResponseDirectives { max_age: secs(0), ..NONE }),

@@ -1,0 +1,24 @@
+// Runs the public HTTP cache tests, or those of the given ids, against a cache; prints a JSON object
+// of id to { kind, passed, why }.
+//
+//     node run.mjs BASE [ID ...]
+import fetch from 'node-fetch'
+import { getResults, runTests } from 'http-cache-tests/client/runner.mjs'
+import suites from 'http-cache-tests/tests/index.mjs'
+
+const [base, ...ids] = process.argv.slice(2)
+const chosen = suites
+  .map(suite => ({ ...suite, tests: suite.tests.filter(test => !ids.length || ids.includes(test.id)) }))
+  .filter(suite => suite.tests.length)
+
+await runTests(chosen, fetch, false, base)
+
+const results = getResults()
+const report = {}
+for (const test of chosen.flatMap(suite => suite.tests)) {
+  const result = results[test.id]
+  if (result !== undefined) {
+    report[test.id] = { kind: test.kind ?? 'required', passed: result === true, why: String(result) }
+  }
+}
+process.stdout.write(JSON.stringify(report), () => process.exit(0))
