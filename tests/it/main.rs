@@ -15,6 +15,7 @@ mod personal;
 mod purging;
 mod robustness;
 mod rules;
+mod seed_bugs;
 mod seed_parity;
 mod streaming;
 mod support;

@@ -3,7 +3,10 @@
 #![allow(dead_code, reason = "each helper is used by some rooms, none by all while they grow")]
 
 mod client;
+mod logs;
 mod server;
+mod site;
+mod spy;
 
 use std::{
     sync::{
@@ -17,7 +20,10 @@ use actix_web_cache::{Cache, CacheBuilder, ManualClock, MemoryStore};
 
 pub(crate) use self::{
     client::{Answer, Client, Protocol, raw},
+    logs::Lines,
     server::{Server, serve},
+    site::{Site, obey, site},
+    spy::Spy,
 };
 
 /// A moment long after 1970 and long before now.
