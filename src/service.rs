@@ -30,7 +30,7 @@ use smallvec::SmallVec;
 
 use crate::{
     body::CacheBody,
-    fill::{self, Candidate},
+    fill::{self, Candidate, Settled, Write},
     handle::purge,
     hit::{answer, report},
     key::{Key, Target},
@@ -457,15 +457,25 @@ where
     if walk.note_owner(&response, &candidate.key) {
         return Ok(fill::pass(response));
     }
-    // `poll_fn` for the context: a store that answers at once is not waited for.
-    let mut parts = Some((candidate, response));
-    let (mut response, outcome) = poll_fn(|cx| match parts.take() {
-        Some((candidate, response)) => Poll::Ready(fill::settle(candidate, response, reason, cx)),
-        None => Poll::Pending,
+    let Settled { mut response, stored, write } = fill::settle(candidate, response);
+    walk.finish(&mut response, &Outcome::Forward { reason, stored });
+    if let Some(write) = write {
+        start(write).await;
+    }
+    Ok(response)
+}
+
+/// Starts to store. `poll_fn` for the context alone: a store that answers at once is not waited
+/// for, and neither is any other.
+async fn start(write: Write) {
+    let mut write = Some(write);
+    poll_fn(|cx| {
+        if let Some(write) = write.take() {
+            write.start(cx);
+        }
+        Poll::Ready(())
     })
     .await;
-    walk.finish(&mut response, &outcome);
-    Ok(response)
 }
 
 impl Walk {

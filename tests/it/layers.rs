@@ -155,10 +155,8 @@ fn check(file: &str, text: &str) -> Vec<String> {
     if text.lines().count() > 600 {
         found.push(format!("it has {} lines", text.lines().count()));
     }
-    let reads = |tokens: &[Token<'_>]| match tokens {
-        [Sign(':'), Sign(':'), Word("now")] => true,
-        [_, Sign('.'), Word("elapsed")] => true,
-        _ => false,
+    let reads = |three: &[Token<'_>]| {
+        matches!(three, [Sign(':'), Sign(':'), Word("now")] | [_, Sign('.'), Word("elapsed")])
     };
     if file != "clock.rs" && tokens.windows(3).any(reads) {
         found.push("it reads the clock".to_owned());

@@ -9,6 +9,7 @@ mod framing;
 mod hits;
 mod keys;
 mod layers;
+mod logging;
 mod memory;
 mod nesting;
 mod personal;

@@ -22,7 +22,7 @@ pub(crate) use self::{
     client::{Answer, Client, Protocol, raw},
     logs::Lines,
     server::{Server, serve},
-    site::{Site, obey, site},
+    site::{obey, site},
     spy::Spy,
 };
 
