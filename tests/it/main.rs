@@ -6,6 +6,7 @@ mod beside;
 mod conformance;
 mod examples;
 mod framing;
+mod headers_only;
 mod hits;
 mod keys;
 mod layers;
