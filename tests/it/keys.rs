@@ -5,10 +5,17 @@
 
 use std::net::SocketAddr;
 
-use actix_web::{App, HttpRequest, HttpResponse, web};
-use actix_web_cache::{Cache, Mode};
+use actix_web::{
+    App, HttpRequest, HttpResponse,
+    middleware::{Condition, NormalizePath, TrailingSlash},
+    web,
+};
+use actix_web_cache::{Cache, Mode, Policy, Query, TRACKING};
+use hyper::Method;
 
-use crate::support::{Client, Protocol, Server, builder, cache, obey, raw, serve, site};
+use crate::support::{
+    Client, Protocol, SETUPS, Server, builder, cache, obey, raw, secs, serve, site, store,
+};
 
 /// One request as it stands on the wire, on a connection of its own.
 fn wire(addr: SocketAddr, target: &str, fields: &[&str], body: &str) -> String {
@@ -210,6 +217,338 @@ async fn what_one_request_claims_of_host_and_scheme_reaches_no_other_that_claims
             let answer = wire(server.addr, target, &fields, "");
             let own = wire(uncached.addr, target, &fields, "");
             assert_eq!(body(&answer), body(&own), "{target} {claims:?} in the {round} round");
+        }
+    }
+}
+
+/// Answers with the value of one request field.
+fn of_field(name: &'static str) -> impl Fn(&HttpRequest, usize) -> HttpResponse + Clone + Send {
+    move |request, _| {
+        let value = request.headers().get(name).map_or("absent", |value| value.to_str().unwrap());
+        HttpResponse::Ok().body(format!("{name}: {value}"))
+    }
+}
+
+#[actix_web::test]
+async fn fields_named_as_part_of_the_key_never_mix() {
+    for name in ["x-forwarded-prefix", "x-original-url", "x-rewrite-url", "x-http-method-override"]
+    {
+        let cache = builder().0.policy(Policy::new().key_header(name)).build().unwrap();
+        let site = site(&cache, of_field(name));
+        for hit in [false, true] {
+            for value in [None, Some(""), Some("/evil"), Some("/evil, /good"), Some("/good")] {
+                let fields: Vec<_> = value.iter().map(|value| (name, *value)).collect();
+                let answer = site.client.get_with("/", &fields).await;
+                let want = format!("{name}: {}", value.unwrap_or("absent"));
+                assert_eq!((answer.text(), answer.is_hit()), (want.as_str(), hit));
+            }
+        }
+    }
+}
+
+#[actix_web::test]
+async fn cookies_and_parts_of_the_application_keep_pages_apart_too() {
+    let policy = Policy::new().vary_cookie("lang").key_with("tenant", |request| {
+        let tenant = request.headers().get("x-tenant")?.to_str().ok()?;
+        Some(tenant.to_ascii_lowercase())
+    });
+    let cache = builder().0.policy(policy).build().unwrap();
+    let site = site(&cache, |request, run| {
+        let of = |name| request.headers().get(name).map_or("-", |value| value.to_str().unwrap());
+        HttpResponse::Ok().body(format!("{} {} {run}", of("cookie"), of("x-tenant")))
+    });
+    let requests: [&[(&str, &str)]; 7] = [
+        &[],
+        &[("cookie", "lang=de")],
+        &[("cookie", "lang=fr")],
+        &[("cookie", "lang=")],
+        &[("x-tenant", "acme")],
+        &[("x-tenant", "")],
+        &[("x-tenant", "acme"), ("cookie", "lang=de")],
+    ];
+    let mut first = Vec::new();
+    for fields in requests {
+        first.push(site.client.get_with("/", fields).await);
+    }
+    for (fields, first) in requests.iter().zip(&first) {
+        let again = site.client.get_with("/", fields).await;
+        assert!(again.is_hit() && again.body == first.body, "{fields:?}: {again:?}");
+    }
+    let same = site.client.get_with("/", &[("x-tenant", "ACME")]).await;
+    assert_eq!((same.text(), same.is_hit()), ("- acme 5", true), "as the application says");
+}
+
+#[actix_web::test]
+async fn what_a_page_was_selected_by_is_compared_name_by_name() {
+    let (cache, _) = cache();
+    let site = site(&cache, |request, _| {
+        let of = |name| {
+            let lines = request.headers().get_all(name).map(|line| line.to_str().unwrap());
+            lines.collect::<Vec<_>>().join(" & ")
+        };
+        HttpResponse::Ok()
+            .append_header(("vary", "x-tenant, x-user"))
+            .append_header(("vary", "accept"))
+            .body(format!("{} | {} | {}", of("x-tenant"), of("x-user"), of("accept")))
+    });
+    let requests: [&[(&str, &str)]; 12] = [
+        &[("x-tenant", "acme"), ("x-user", "bob")],
+        &[("x-tenant", "acmeb"), ("x-user", "ob")],
+        &[("x-user", "acmebob")],
+        &[("x-tenant", "acmebob")],
+        &[("x-tenant", "acmebob"), ("x-user", "")],
+        &[("x-tenant", ""), ("x-user", "acmebob")],
+        &[("x-tenant", "acme, x-user: bob")],
+        &[("x-tenant", "acme"), ("x-user", "bob"), ("accept", "a")],
+        &[("x-tenant", "acme"), ("x-user", "bob"), ("accept", "A")],
+        &[("x-tenant", "bob"), ("x-user", "acme")],
+        &[("x-tenant", "acme"), ("x-tenant", "bob")],
+        &[],
+    ];
+    let mut first = Vec::new();
+    for fields in requests {
+        let answer = site.client.get_with("/", fields).await;
+        assert!(answer.is_stored(), "{fields:?}: {answer:?}");
+        first.push(answer);
+    }
+    for (fields, first) in requests.iter().zip(&first) {
+        let again = site.client.get_with("/", fields).await;
+        assert!(again.is_hit() && again.body == first.body, "{fields:?}: {again:?}");
+    }
+}
+
+#[actix_web::test]
+async fn an_origin_that_is_reflected_reaches_that_origin_alone() {
+    let (cache, _) = cache();
+    let site = site(&cache, |request, _| {
+        let origin = request.headers().get("origin").map_or("null", |o| o.to_str().unwrap());
+        HttpResponse::Ok()
+            .append_header(("vary", "Origin"))
+            .append_header(("access-control-allow-origin", origin))
+            .finish()
+    });
+    for round in 1..=2 {
+        for origin in ["https://a.example", "https://b.example"] {
+            let answer = site.client.get_with("/", &[("origin", origin)]).await;
+            let allowed = answer.field("access-control-allow-origin");
+            assert_eq!((allowed.as_deref(), answer.is_hit()), (Some(origin), round == 2));
+        }
+    }
+}
+
+#[actix_web::test]
+async fn a_fragment_on_the_wire_is_seen_by_nobody() {
+    let (cache, _) = cache();
+    let (server, client) = echo_site(&cache);
+    let with = wire(server.addr, "/a#/_payload.json", &["Host: good"], "");
+    assert!(body(&with).starts_with("/a None "), "{with}");
+    let without = client.get_with("/a", &[("host", "good")]).await;
+    assert!(without.is_hit() && without.text() == body(&with));
+}
+
+/// Answers with a parameter as actix reads it.
+fn callback(request: &HttpRequest, _: usize) -> HttpResponse {
+    let parameters = web::Query::<Vec<(String, String)>>::from_query(request.query_string());
+    let values: Vec<_> = parameters
+        .unwrap()
+        .into_inner()
+        .into_iter()
+        .filter_map(|(name, value)| (name == "callback").then_some(value))
+        .collect();
+    HttpResponse::Ok().body(format!("callback: {values:?}"))
+}
+
+#[actix_web::test]
+async fn parameters_that_do_not_count_hide_none_that_does() {
+    let policy = Policy::new().query(Query::ignoring(TRACKING).then_sorted());
+    let cache = builder().0.policy(policy).build().unwrap();
+    let cached = site(&cache, callback);
+    let off = builder().0.mode(Mode::Off).build().unwrap();
+    let uncached = site(&off, callback);
+    let queries = [
+        "",
+        "?utm_content=x;callback=evil",
+        "?callback=ok&utm_content=x",
+        "?callback=ok",
+        "?callback=ok;utm_content=x",
+        "?utm_content=x%26callback=evil",
+        "?utm_content=x&callback=evil",
+        "?utm%5Fcontent=x&callback=evil",
+        "?%63allback=encoded",
+        "?callback%00=evil",
+        "?callback=a&callback=b",
+        "?callback=b&callback=a",
+        "?callback=b&x=1&callback=a",
+        "?&callback=ok&",
+        "?utm_content&callback",
+        "?callback=a+b",
+        "?callback=a%2Bb",
+    ];
+    for _ in 0..2 {
+        for query in queries {
+            let path = format!("/{query}");
+            let answer = cached.client.get(&path).await;
+            assert_eq!(answer.text(), uncached.client.get(&path).await.text(), "{query}");
+        }
+    }
+    for (query, like) in [
+        ("?utm_content=x;callback=evil", ""),
+        ("?utm_source=1&callback=ok", "?callback=ok"),
+        ("?gclid=1&b=2&a=1", "?a=1&b=2"),
+    ] {
+        cached.client.get(&format!("/s{like}")).await;
+        assert!(cached.client.get(&format!("/s{query}")).await.is_hit(), "{query}");
+    }
+}
+
+#[actix_web::test]
+async fn the_order_of_parameters_does_not_count_where_the_application_says_so() {
+    let policy = Policy::new().query(Query::sorted());
+    let cache = builder().0.policy(policy).build().unwrap();
+    let site = site(&cache, obey);
+    for (query, hit) in [
+        ("?a=1&b=2", false),
+        ("?b=2&a=1", true),
+        ("?a=1&a=2", false),
+        ("?a=2&a=1", false),
+        ("?a=12", false),
+        ("?a=1&b=2&", false),
+    ] {
+        assert_eq!(site.client.get(&format!("/{query}")).await.is_hit(), hit, "{query}");
+    }
+}
+
+#[actix_web::test]
+async fn a_request_with_a_body_is_neither_looked_up_nor_stored() {
+    for (protocol, workers) in SETUPS {
+        let (cache, _) = cache();
+        let server = serve(workers, move || {
+            let echo = async |body: web::Bytes| HttpResponse::Ok().body(body);
+            App::new().wrap(cache.clone()).default_service(web::to(echo))
+        });
+        let client = Client::new(server.addr, protocol);
+        for stored in [false, true] {
+            let fat = client.send_body(Method::GET, "/", &[], "lang=evil").await.unwrap();
+            assert_eq!(fat.text(), "lang=evil", "{protocol:?}");
+            assert!(!fat.is_hit() && !fat.is_stored(), "{protocol:?}: {}", fat.cache_status());
+            let clean = client.get("/").await;
+            assert_eq!((clean.text(), clean.is_hit()), ("", stored), "{protocol:?}");
+        }
+        let chunked = ["Host: a", "Transfer-Encoding: chunked"];
+        let answer = wire(server.addr, "/", &chunked, "4\r\nevil\r\n0\r\n\r\n");
+        assert!(answer.contains("fwd=bypass; detail=request-body"), "{answer}");
+    }
+}
+
+#[actix_web::test]
+async fn namespaces_in_one_store_never_meet() {
+    let store = store();
+    let names = ["app", "app1", "1:x", "app:1", "app,", "3:app,", "APP"];
+    let sites = names.map(|name| {
+        let cache = Cache::builder(store.clone()).namespace(name).build().unwrap();
+        site(&cache, move |_, _| HttpResponse::Ok().body(name))
+    });
+    for hit in [false, true] {
+        for (name, site) in names.iter().zip(&sites) {
+            for path in ["/", "/1:x", "/app"] {
+                let answer = site.client.get_with(path, &[("host", "x")]).await;
+                assert_eq!((answer.text(), answer.is_hit()), (*name, hit), "{path}");
+            }
+        }
+    }
+}
+
+#[actix_web::test]
+async fn no_ending_of_a_path_makes_a_page_storable() {
+    let careful = builder().0.policy(Policy::new().explicit_only()).build().unwrap();
+    for (cache, cookie) in [(careful, None), (cache().0, Some(("cookie", "sid=1")))] {
+        let server = serve(1, move || {
+            App::new().wrap(cache.clone()).route("/account{tail:.*}", web::get().to(async || "own"))
+        });
+        let client = Client::new(server.addr, Protocol::Http1);
+        for tail in
+            ["", "/x.css", "%2fx.css", ";x.css", "%0ax.css", "/..%2fx.css", "%3Fx.js", "?x.png"]
+        {
+            for _ in 0..2 {
+                let fields: Vec<_> = cookie.into_iter().collect();
+                let answer = client.get_with(&format!("/account{tail}"), &fields).await;
+                assert_eq!((answer.text(), answer.is_hit()), ("own", false), "{tail}");
+                assert!(!answer.is_stored(), "{tail}");
+            }
+        }
+    }
+}
+
+#[actix_web::test]
+async fn a_page_that_only_says_when_it_changed_is_given_no_lifetime_by_that() {
+    let said = [("answer", "last-modified: Sun, 06 Nov 1994 08:49:37 GMT")];
+    let careful = builder().0.policy(Policy::new().explicit_only()).build().unwrap();
+    for (cache, want) in [(careful, "fwd=uri-miss; detail=no-lifetime"), (cache().0, "hit; ttl=60")]
+    {
+        let site = site(&cache, obey);
+        site.client.get_with("/", &said).await;
+        assert_eq!(site.client.get_with("/", &said).await.cache_status(), want);
+    }
+}
+
+#[actix_web::test]
+async fn spellings_of_one_route_are_pages_of_their_own_and_each_is_purged_by_its_own() {
+    let (cache, _) = cache();
+    let around = cache.clone();
+    let server = serve(1, move || {
+        App::new()
+            .wrap(around.clone())
+            .route("/a/b", web::get().to(async |request: HttpRequest| request.path().to_owned()))
+    });
+    let client = Client::new(server.addr, Protocol::Http1);
+    let spellings = ["/a/b", "/%61/b", "/a/%62"];
+    for hit in [false, true] {
+        for path in spellings {
+            let answer = client.get(path).await;
+            assert_eq!((answer.text(), answer.is_hit()), (path, hit));
+        }
+    }
+    for path in spellings {
+        let url = format!("http://{}{path}", server.addr);
+        assert_eq!(cache.handle().purge_url(url).await.unwrap().responses, 1, "{path}");
+        assert!(!client.get(path).await.is_hit(), "{path}");
+    }
+}
+
+#[actix_web::test]
+async fn paths_are_normalised_for_the_key_by_what_is_outside_of_the_cache_alone() {
+    for outside in [true, false] {
+        let (cache, _) = cache();
+        let server = serve(1, move || {
+            let page = web::get().to(async |request: HttpRequest| request.path().to_owned());
+            let normalise = || NormalizePath::new(TrailingSlash::Trim);
+            App::new()
+                .route("/a/b", page)
+                .wrap(Condition::new(!outside, normalise()))
+                .wrap(cache.clone())
+                .wrap(Condition::new(outside, normalise()))
+        });
+        let client = Client::new(server.addr, Protocol::Http1);
+        for (path, hit) in [("/a/b", false), ("/a//b", outside), ("/a/b/", outside), ("/a/b", true)]
+        {
+            let answer = client.get(path).await;
+            assert_eq!((answer.text(), answer.is_hit()), ("/a/b", hit), "{path} {outside}");
+        }
+    }
+}
+
+#[actix_web::test]
+async fn made_up_paths_that_are_not_found_are_not_stored_unless_someone_says_so() {
+    let patient = builder().0.policy(Policy::new().status_ttl(404, secs(5))).build().unwrap();
+    for (cache, says_so) in [(cache().0, false), (patient, true)] {
+        let server =
+            serve(1, move || App::new().wrap(cache.clone()).route("/", web::get().to(async || "")));
+        let client = Client::new(server.addr, Protocol::Http1);
+        for n in 0..20 {
+            let path = format!("/random-{n}");
+            let answer = client.get(&path).await;
+            assert_eq!((answer.status.as_u16(), answer.is_stored()), (404, says_so));
+            assert_eq!(client.get(&path).await.is_hit(), says_so);
         }
     }
 }
