@@ -9,6 +9,7 @@ use actix_web::http::{
 
 use super::{
     cache_control::ResponseDirectives,
+    fields::MAX_DELTA,
     freshness::{explicit, initial_age},
     requester::Requester,
     vary::Vary,
@@ -136,6 +137,8 @@ fn lifetime(
     } else {
         return Err(NotStored::Status);
     };
+    // Section 1.2.2 takes this for forever; added to a date it still makes a date.
+    let freshness = freshness.min(Duration::from_secs(MAX_DELTA));
     let initial_age = initial_age(exchange.response, exchange.requested, exchange.responded);
     let lifetime = Lifetime { response: exchange.responded, initial_age, freshness, basis };
     match lifetime.left(exchange.responded) {
@@ -238,6 +241,8 @@ mod tests {
             ("max-age=abc", None, Some(60), Err(NotStored::NoLifetime)),
             ("max-age=5", Some(90), Some(60), Ok((90, Policy))),
             ("max-age=0", Some(90), None, Ok((90, Policy))),
+            ("", Some(u64::MAX), None, Ok((MAX_DELTA, Policy))),
+            ("", None, Some(u64::MAX), Ok((MAX_DELTA, Policy))),
             ("max-age=5", Some(0), Some(60), Err(NotStored::NoLifetime)),
             ("no-store", Some(90), None, Err(NotStored::NoStore)),
             ("private", Some(90), None, Err(NotStored::Private)),

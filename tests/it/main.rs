@@ -19,5 +19,6 @@ mod robustness;
 mod rules;
 mod seed_bugs;
 mod seed_parity;
+mod settings;
 mod streaming;
 mod support;
