@@ -197,6 +197,10 @@ impl Candidate {
                 let body = if none { CacheBody::none() } else { CacheBody::whole(bytes) };
                 settled(body, Stored::Yes, Some(write))
             }
+            // Servers do not ask a body for the nothing it declares.
+            Err(body) if size == BodySize::Sized(0) => {
+                settled(CacheBody::pass(body), Stored::Yes, Some(write.of(Bytes::new())))
+            }
             Err(body) => {
                 let declared = match size {
                     BodySize::Sized(length) => Some(length),

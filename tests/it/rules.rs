@@ -7,8 +7,11 @@ use actix_web_cache::{CacheBuilder, CacheOptions, CachePolicy, Overrides, Policy
 
 use crate::support::{Client, Protocol, builder, cache, obey, secs, serve, site};
 
-/// What a second request to a path finds in `Cache-Status`, under some rules.
-async fn second(configured: CacheBuilder, requests: &[(&str, &[(&str, &str)], &str)]) {
+/// A path, the fields of the request to it, and what `Cache-Status` then says.
+type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
+
+/// What a second request finds, under some rules.
+async fn second(configured: CacheBuilder, requests: &[Case<'_>]) {
     let site = site(&configured.build().unwrap(), obey);
     for (path, fields, want) in requests {
         site.client.get_with(path, fields).await;
