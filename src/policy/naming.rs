@@ -60,7 +60,8 @@ impl Checked {
             }
         }
         for name in &self.policy.cookies.keyed {
-            key.push_part(&format!("cookie {name}"), CookieRules::value(request.headers(), name));
+            let value = CookieRules::value(request.headers(), name);
+            key.push_part(&format!("cookie {name}"), value.as_deref());
         }
         for part in &self.policy.key_parts {
             let value = (part.make)(request);

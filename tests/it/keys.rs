@@ -279,6 +279,33 @@ async fn cookies_and_parts_of_the_application_keep_pages_apart_too() {
 }
 
 #[actix_web::test]
+async fn a_cookie_in_the_key_is_found_however_its_name_is_written() {
+    let policy = Policy::new().ignore_cookies(["*"]).vary_cookie("lang");
+    let cache = builder().0.policy(policy).build().unwrap();
+    let site = site(&cache, |request, _| {
+        let cookies = request.cookies().unwrap();
+        let all = cookies.iter().filter(|cookie| cookie.name() == "lang");
+        let all: Vec<_> = all.map(|cookie| cookie.value().to_owned()).collect();
+        HttpResponse::Ok().body(format!("{all:?}"))
+    });
+    for round in [1, 2] {
+        for (cookies, want) in [
+            ("theme=dark", "[]"),
+            ("lang=de", "[\"de\"]"),
+            ("%6Cang=evil", "[\"evil\"]"),
+            ("l%61ng=evil; lang=de", "[\"evil\", \"de\"]"),
+            ("lang=de; lang=evil", "[\"de\", \"evil\"]"),
+            ("lang=de; %6cang=evil", "[\"de\", \"evil\"]"),
+            ("lang=evil; lang=de", "[\"evil\", \"de\"]"),
+            ("theme=x;lang=de", "[\"de\"]"),
+        ] {
+            let answer = site.client.get_with("/", &[("cookie", cookies)]).await;
+            assert_eq!(answer.text(), want, "{cookies} in round {round}");
+        }
+    }
+}
+
+#[actix_web::test]
 async fn what_a_page_was_selected_by_is_compared_name_by_name() {
     let (cache, _) = cache();
     let site = site(&cache, |request, _| {
