@@ -13,7 +13,6 @@ use actix_web::{
 
 use crate::{
     fill::{self, Candidate},
-    forward::with_context,
     handle::purge,
     key::Target,
     outcome::{Forward, NotStored, Outcome, Stored},
@@ -64,10 +63,9 @@ where
         plan.is_ok_and(|plan| plan.lifetime.basis == Basis::Explicit)
     });
     if let Some(candidate) = stored {
-        let (mut response, outcome) =
-            with_context(|cx| fill::settle(candidate, response, Forward::Method, cx)).await;
-        walk.finish(&mut response, &outcome);
-        return Ok(response);
+        let settled = fill::settle(candidate, response);
+        let outcome = Outcome::Forward { reason: Forward::Method, stored: settled.stored };
+        return Ok(walk.settled(settled, outcome).await);
     }
     let outcome =
         Outcome::Forward { reason: Forward::Method, stored: Stored::No(NotStored::Forwarded) };
@@ -85,7 +83,7 @@ impl Walk {
         let key = checked.key(request, &matched).ok().filter(|key| !key.has_parts())?;
         let lookup = self.look_up(&key).await.ok()?;
         let now = self.shared.settings.clock.now();
-        let asked = self.asked(request.head(), matched, key, now);
+        let asked = self.asked(request, matched, key, now);
         let mut candidate = self.candidate(request, asked, lookup);
         // It has a body, of which the answer is the outcome.
         candidate.body_seen = Rc::default();

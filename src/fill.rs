@@ -25,7 +25,7 @@ use crate::{
     hit::{body_of, conditioned, not_modified_instead, shorten},
     key::Key,
     options::said,
-    outcome::{Forward, NotStored, Outcome, Stored},
+    outcome::{NotStored, Stored},
     policy::{Matched, VaryCookie},
     semantics::{
         directive_list::DirectiveList,
@@ -80,17 +80,22 @@ pub(crate) enum Conditions {
     Left,
 }
 
-/// Decides about an answer, and stores it or sees to it that it is stored as its body passes.
+/// An answer that was decided about.
+pub(crate) struct Settled<B> {
+    pub(crate) response: ServiceResponse<CacheBody<B>>,
+    pub(crate) stored: Stored,
+    /// To be started once it is reported what became of the request.
+    pub(crate) write: Option<Write>,
+}
+
+/// Decides about an answer, and sees to it that it is stored: at once, or as its body passes.
 pub(crate) fn settle<B: MessageBody>(
     candidate: Candidate,
     response: ServiceResponse<B>,
-    reason: Forward,
-    cx: &mut Context<'_>,
-) -> (ServiceResponse<CacheBody<B>>, Outcome) {
+) -> Settled<B> {
     let now = candidate.shared.settings.clock.now();
-    let verdict = candidate.plan(&response, now);
-    let plan = match verdict {
-        Ok(plan) => plan,
+    match candidate.plan(&response, now) {
+        Ok(plan) => candidate.store(plan, response, now),
         Err(why) => {
             log::trace!("not stored: {why:?}");
             let mut response = pass(response);
@@ -99,10 +104,9 @@ pub(crate) fn settle<B: MessageBody>(
                 let passed = not_modified_instead(&candidate.request, passed);
                 response = ServiceResponse::new(request, passed);
             }
-            return (response, Outcome::Forward { reason, stored: Stored::No(why) });
+            Settled { response, stored: Stored::No(why), write: None }
         }
-    };
-    candidate.store(plan, response, reason, now, cx)
+    }
 }
 
 /// The answer as the handler made it.
@@ -194,40 +198,31 @@ impl Candidate {
         self,
         plan: Plan,
         mut response: ServiceResponse<B>,
-        reason: Forward,
         now: Now,
-        cx: &mut Context<'_>,
-    ) -> (ServiceResponse<CacheBody<B>>, Outcome) {
+    ) -> Settled<B> {
         let status = response.status();
         let draft = self.prepare(&plan, status, response.headers_mut(), now);
-        let ttl = plan.lifetime.left(now).unwrap_or_default().as_secs();
         let wanted = Wanted { conditions: self.conditions, request: self.request };
         let write = Write { shared: self.shared, key: self.key, fill: self.fill, draft };
         let limit = write.shared.checked.max_body_size();
-        let stored = |response, stored| (response, Outcome::Forward { reason, stored });
         let size = response.response().body().size();
         let (request, response) = response.into_parts();
         let (head, body) = response.into_parts();
-        match body.try_into_bytes() {
+        let (response, stored, write) = match body.try_into_bytes() {
             Ok(bytes) if bytes.len() > limit => {
-                let response =
-                    ServiceResponse::new(request, head.set_body(CacheBody::whole(bytes)));
-                stored(response, Stored::No(NotStored::TooLarge))
+                let response = head.set_body(CacheBody::whole(bytes));
+                (response, Stored::No(NotStored::TooLarge), None)
             }
             Ok(bytes) => {
-                log::debug!("store ttl={ttl}");
                 // A copy: the handler's may be a slice of something much larger.
-                write.start(Bytes::copy_from_slice(&bytes), cx);
+                let write = write.of(Bytes::copy_from_slice(&bytes));
                 let whole = head.set_body(body_of(status, &bytes));
-                let response = wanted.of(whole, &bytes);
-                stored(ServiceResponse::new(request, response), Stored::Yes)
+                (wanted.of(whole, &bytes), Stored::Yes, Some(write))
             }
-            // Nothing asks such a body for anything, not even for its end.
+            // Servers do not ask a body for the nothing it declares.
             Err(body) if size == BodySize::Sized(0) => {
-                log::debug!("store ttl={ttl}");
-                write.start(Bytes::new(), cx);
-                let body = CacheBody::pass(body);
-                stored(ServiceResponse::new(request, head.set_body(body)), Stored::Yes)
+                let write = write.of(Bytes::new());
+                (head.set_body(CacheBody::pass(body)), Stored::Yes, Some(write))
             }
             Err(body) => {
                 let declared = match size {
@@ -236,18 +231,15 @@ impl Candidate {
                 };
                 match Recording::begin(write, declared, limit) {
                     Some(recording) => {
-                        log::debug!("store ttl={ttl} when its body is complete");
-                        let body = CacheBody::recorded(body, recording);
-                        stored(ServiceResponse::new(request, head.set_body(body)), Stored::Yes)
+                        (head.set_body(CacheBody::recorded(body, recording)), Stored::Yes, None)
                     }
                     None => {
-                        let body = CacheBody::pass(body);
-                        let response = ServiceResponse::new(request, head.set_body(body));
-                        stored(response, Stored::No(NotStored::Busy))
+                        (head.set_body(CacheBody::pass(body)), Stored::No(NotStored::Busy), None)
                     }
                 }
             }
-        }
+        };
+        Settled { response: ServiceResponse::new(request, response), stored, write }
     }
 
     /// Completes the fields of a response that is going to be stored, for this client and those
@@ -414,15 +406,20 @@ pub(crate) struct Write {
 }
 
 impl Write {
+    /// With its body.
+    pub(crate) fn of(self, body: Bytes) -> Self {
+        Self { draft: StoredResponse { body, ..self.draft }, ..self }
+    }
+
     /// Stores: at once if the store does not wait, else while the client is served already.
-    pub(crate) fn start(self, body: Bytes, cx: &mut Context<'_>) {
+    pub(crate) fn start(self, cx: &mut Context<'_>) {
         let Some(place) = self.shared.store.commons().begin_write(MAX_WRITES) else {
             log::trace!("not stored: too many writes at once");
             return;
         };
         let mut work = Box::pin(async move {
             let _place = place;
-            self.put(body).await;
+            self.put().await;
         });
         if work.as_mut().poll(cx).is_pending() {
             // Not actix's spawn, which wants a local set: tests have none.
@@ -430,11 +427,11 @@ impl Write {
         }
     }
 
-    async fn put(self, body: Bytes) {
-        let response = Arc::new(StoredResponse { body, ..self.draft });
+    async fn put(self) {
+        let ttl = self.draft.lifetime.left(self.draft.lifetime.response).unwrap_or_default();
         let store = &self.shared.store;
-        match store.put(&self.key, response, &self.fill).await {
-            Ok(Put::Stored) => {}
+        match store.put(&self.key, Arc::new(self.draft), &self.fill).await {
+            Ok(Put::Stored) => log::debug!("store ttl={}", ttl.as_secs()),
             Ok(Put::TooLarge) => log::debug!("not stored: larger than the store keeps"),
             Ok(Put::Overtaken) => log::debug!("not stored: overtaken by an invalidation"),
             Err(error) => warn(&self.shared, &error),
@@ -502,7 +499,7 @@ impl Recording {
             return;
         }
         // Exactly as large as it is: a vector that doubled may be half empty.
-        self.write.start(Bytes::from(self.copy.into_boxed_slice()), cx);
+        self.write.of(Bytes::from(self.copy.into_boxed_slice())).start(cx);
     }
 }
 

@@ -1,12 +1,6 @@
 //! Asking the handler: for what is not stored, or whether what is stored still holds.
 
-use std::{
-    cell::Cell,
-    future::poll_fn,
-    rc::Rc,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::{cell::Cell, future::poll_fn, rc::Rc, sync::Arc, task::Poll};
 
 use actix_service::Service;
 use actix_web::{
@@ -22,7 +16,7 @@ use futures_util::StreamExt as _;
 
 use crate::{
     body::CacheBody,
-    fill::{self, Candidate, Conditions},
+    fill::{self, Candidate, Conditions, Settled},
     freshen,
     hit::{answer, is_conditional},
     mirror::Mirror,
@@ -95,12 +89,9 @@ where
     if asks && response.status() == StatusCode::NOT_MODIFIED {
         match identified(response.headers(), selected.as_ref(), &others) {
             Some(stored) => {
-                let (mut response, outcome) = with_context(|cx| {
-                    freshen::by_not_modified(candidate, &stored, response, reason, cx)
-                })
-                .await;
-                walk.finish(&mut response, &outcome);
-                return Ok(response);
+                let settled = freshen::by_not_modified(candidate, &stored, response);
+                let outcome = Outcome::Validated { reason, stored: settled.stored };
+                return Ok(walk.settled(settled, outcome).await);
             }
             // Section 4.3.3: it speaks of something that is not here.
             None => response = again(&*inner, response).await?,
@@ -115,10 +106,9 @@ where
         walk.finish(&mut response, &Outcome::Rescued { reason, status });
         return Ok(response);
     }
-    let (mut response, outcome) =
-        with_context(|cx| fill::settle(candidate, response, reason, cx)).await;
-    walk.finish(&mut response, &outcome);
-    Ok(response)
+    let settled = fill::settle(candidate, response);
+    let outcome = Outcome::Forward { reason, stored: settled.stored };
+    Ok(walk.settled(settled, outcome).await)
 }
 
 /// Asks by HEAD, whose answer has no body to store, but may speak of what is stored (section
@@ -142,17 +132,19 @@ where
     if walk.note_owner(&response, &key) {
         return Ok(fill::pass(response));
     }
+    let mut write = None;
     if let (Some(candidate), Some(stored)) = (candidate, selected)
         && response.status() == StatusCode::OK
     {
         if head_matches(response.headers(), &stored) {
-            with_context(|cx| freshen::by_head(candidate, &stored, &mut response, cx)).await;
+            write = freshen::by_head(candidate, &stored, &mut response);
         } else {
             candidate.forget().await;
         }
     }
-    let outcome = Outcome::Forward { reason, stored: Stored::No(NotStored::Head) };
-    Ok(walk.passed(response, Some(&outcome)))
+    let stored = Stored::No(NotStored::Head);
+    let settled = Settled { response: fill::pass(response), stored, write };
+    Ok(walk.settled(settled, Outcome::Forward { reason, stored }).await)
 }
 
 /// Asks once more, without conditions.
@@ -169,12 +161,6 @@ where
         request.headers_mut().remove(name);
     }
     inner.call(request).await
-}
-
-/// Runs something that wants a task's context: a store that answers at once is not waited for.
-pub(crate) async fn with_context<T>(run: impl FnOnce(&mut Context<'_>) -> T) -> T {
-    let mut run = Some(run);
-    poll_fn(|cx| run.take().map_or(Poll::Pending, |run| Poll::Ready(run(cx)))).await
 }
 
 /// Status codes by which a handler says that it failed, rather than that the request did.
@@ -276,6 +262,26 @@ impl Walk {
         let lifetime = stored.lifetime();
         let left = lifetime.left(now).unwrap_or_default();
         answer(&Method::GET, request, stored, lifetime.age(now), left, now)
+    }
+
+    /// Reports what became of a request, and starts to store what is to be stored.
+    pub(crate) async fn settled<B>(
+        &self,
+        settled: Settled<B>,
+        outcome: Outcome,
+    ) -> ServiceResponse<CacheBody<B>> {
+        let Settled { mut response, mut write, .. } = settled;
+        self.finish(&mut response, &outcome);
+        // For the context alone: a store that answers at once is not waited for, and neither is
+        // any other.
+        poll_fn(|cx| {
+            if let Some(write) = write.take() {
+                write.start(cx);
+            }
+            Poll::Ready(())
+        })
+        .await;
+        response
     }
 
     /// Remembers that a cache further in answers for a key, if it did.

@@ -1,7 +1,7 @@
 //! What the handler says of a stored response without sending it again: by a 304, or by a 200 to
 //! HEAD.
 
-use std::{sync::Arc, task::Context, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use actix_web::{
     HttpResponse,
@@ -13,10 +13,9 @@ use actix_web::{
 };
 
 use crate::{
-    body::CacheBody,
-    fill::{Candidate, Named, Write, insert_date, warn},
+    fill::{Candidate, Named, Settled, Write, insert_date, warn},
     hit::{body_of, conditioned},
-    outcome::{Forward, Outcome, Stored},
+    outcome::Stored,
     semantics::validation::updated,
     stored::StoredResponse,
 };
@@ -26,22 +25,19 @@ pub(crate) fn by_not_modified<B>(
     candidate: Candidate,
     stored: &StoredResponse,
     answer: ServiceResponse<B>,
-    reason: Forward,
-    cx: &mut Context<'_>,
-) -> (ServiceResponse<CacheBody<B>>, Outcome) {
+) -> Settled<B> {
     let now = candidate.shared.settings.clock.now();
     let mut fields = updated(stored, answer.headers());
     let verdict = candidate.decide(&answer, stored.status, &fields, now);
     let request = candidate.request.clone();
-    let kept = match verdict {
+    let (kept, write) = match verdict {
         Ok(plan) => {
             let draft = candidate.prepare(&plan, stored.status, &mut fields, now);
-            candidate.into_write(draft).start(stored.body.clone(), cx);
-            Stored::Yes
+            (Stored::Yes, Some(candidate.into_write(draft).of(stored.body.clone())))
         }
         Err(why) => {
             log::trace!("not freshened: {why:?}");
-            Stored::No(why)
+            (Stored::No(why), None)
         }
     };
     if !fields.contains_key(DATE) {
@@ -57,7 +53,7 @@ pub(crate) fn by_not_modified<B>(
         }
     }
     let response = conditioned(http_request.method(), &request, response, &stored.body);
-    (ServiceResponse::new(http_request, response), Outcome::Validated { reason, stored: kept })
+    Settled { response: ServiceResponse::new(http_request, response), stored: kept, write }
 }
 
 /// Updates what is stored by a 200 to HEAD that speaks of it (section 4.3.5), and completes that
@@ -66,23 +62,24 @@ pub(crate) fn by_head<B>(
     candidate: Candidate,
     stored: &StoredResponse,
     answer: &mut ServiceResponse<B>,
-    cx: &mut Context<'_>,
-) {
+) -> Option<Write> {
     let now = candidate.shared.settings.clock.now();
     let mut fields = updated(stored, answer.headers());
-    match candidate.decide(answer, StatusCode::OK, &fields, now) {
-        Ok(plan) => {
-            let draft = candidate.prepare(&plan, stored.status, &mut fields, now);
-            candidate.into_write(draft).start(stored.body.clone(), cx);
-            let own = answer.headers_mut();
-            // RFC 9110 section 9.3.2: an answer to HEAD may lack what only making the content tells.
-            let absent: Vec<_> = fields.iter().filter(|(name, _)| !own.contains_key(*name)).collect();
-            for (name, value) in absent {
-                own.append(name.clone(), value.clone());
-            }
+    let plan = match candidate.decide(answer, StatusCode::OK, &fields, now) {
+        Ok(plan) => plan,
+        Err(why) => {
+            log::trace!("not freshened by HEAD: {why:?}");
+            return None;
         }
-        Err(why) => log::trace!("not freshened by HEAD: {why:?}"),
+    };
+    let draft = candidate.prepare(&plan, stored.status, &mut fields, now);
+    let own = answer.headers_mut();
+    // RFC 9110 section 9.3.2: an answer to HEAD may lack what only making the content tells.
+    let absent: Vec<_> = fields.iter().filter(|(name, _)| !own.contains_key(*name)).collect();
+    for (name, value) in absent {
+        own.append(name.clone(), value.clone());
     }
+    Some(candidate.into_write(draft).of(stored.body.clone()))
 }
 
 impl Candidate {

@@ -112,7 +112,13 @@ impl SetCacheControl {
             !text.is_empty()
                 && text.bytes().all(|b| b.is_ascii_graphic() && !b",;=\"()".contains(&b))
         };
-        let quoted = |text: &str| text.len() > 1 && text.starts_with('"') && text.ends_with('"');
+        // One string from its first quote to its last; backslashes, which nobody needs, would
+        // have to be followed to know.
+        let quoted = |text: &str| {
+            let inner = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+            let stands = |b: u8| matches!(b, b'\t' | b' '..=b'~') && !b"\"\\".contains(&b);
+            inner.is_some_and(|inner| inner.bytes().all(stands))
+        };
         assert!(
             is_token(&name) && value.is_none_or(|value| is_token(value) || quoted(value)),
             "{name:?} with value {value:?} is no Cache-Control directive: quote values with commas or spaces"

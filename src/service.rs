@@ -272,16 +272,23 @@ impl Walk {
         if shared.store.commons().is_further_in(&key, self.layer, now) {
             return Admission::Silent;
         }
-        Admission::LookUp(self.asked(head, matched, key, now))
+        Admission::LookUp(self.asked(request, matched, key, now))
     }
 
-    pub(crate) fn asked(&self, head: &RequestHead, matched: Matched, key: Key, now: Now) -> Asked {
+    pub(crate) fn asked(
+        &self,
+        request: &ServiceRequest,
+        matched: Matched,
+        key: Key,
+        now: Now,
+    ) -> Asked {
+        let fields = request.headers();
         Asked {
             matched,
             key,
-            split: split_of(self.layer, &head.headers),
-            requester: Requester::of(&head.headers, &self.shared.checked.personal),
-            directives: RequestDirectives::of(&head.headers),
+            split: split_of(self.layer, request),
+            requester: Requester::of(fields, &self.shared.checked.personal),
+            directives: RequestDirectives::of(fields),
             now,
         }
     }

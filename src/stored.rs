@@ -46,7 +46,7 @@ pub struct Lifetime {
     pub response: Now,
     /// `corrected_initial_age` of RFC 9111 section 4.2.3.
     pub initial_age: Duration,
-    /// `freshness_lifetime` of RFC 9111 section 4.2.1.
+    /// `freshness_lifetime` of RFC 9111 section 4.2.1; 2^31 seconds, some 68 years, at most.
     pub freshness: Duration,
     /// What the freshness lifetime rests on.
     pub basis: Basis,

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use actix_web::http::header::{COOKIE, HeaderMap};
+use percent_encoding::percent_decode;
 
 use super::fields::{lines, trim};
 
@@ -21,9 +22,17 @@ impl CookieRules {
         cookies(request).any(|(name, _)| !self.ignores(name) && !self.keys(name))
     }
 
-    /// The value of a cookie; of several with one name, the first.
-    pub(crate) fn value<'a>(request: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
-        cookies(request).find(|(found, _)| *found == name.as_bytes()).map(|(_, value)| value)
+    /// What a request says for a cookie. Of several with one name handlers may take either, so
+    /// all of them count, in a form that no single value has.
+    pub(crate) fn value<'a>(request: &'a HeaderMap, name: &str) -> Option<Cow<'a, [u8]>> {
+        let name = name.as_bytes();
+        let all = || cookies(request).filter(|(found, _)| is(found, name));
+        let (first, value) = all().next()?;
+        if first == name && all().nth(1).is_none() {
+            return Some(Cow::Borrowed(value));
+        }
+        let all = all().flat_map(|(name, value)| [b"; ", name, b"=", value].concat());
+        Some(Cow::Owned(all.collect()))
     }
 
     /// The cookies that count, as one value: what `Vary: Cookie` compares.
@@ -34,16 +43,29 @@ impl CookieRules {
         Some(Cow::Owned(pairs.join(&b"; "[..])))
     }
 
+    /// By both readings of its name.
     fn ignores(&self, name: &[u8]) -> bool {
-        self.ignored.iter().any(|pattern| match pattern.strip_suffix('*') {
-            Some(start) => name.starts_with(start.as_bytes()),
-            None => name == pattern.as_bytes(),
-        })
+        let ignored = |name: &[u8]| {
+            self.ignored.iter().any(|pattern| match pattern.strip_suffix('*') {
+                Some(start) => name.starts_with(start.as_bytes()),
+                None => name == pattern.as_bytes(),
+            })
+        };
+        ignored(name) && (!name.contains(&b'%') || ignored(&decoded(name)))
     }
 
     fn keys(&self, name: &[u8]) -> bool {
-        self.keyed.iter().any(|keyed| keyed.as_bytes() == name)
+        self.keyed.iter().any(|keyed| is(name, keyed.as_bytes()))
     }
+}
+
+/// Whether a cookie has this name as it stands, or as actix reads it: percent-decoded.
+fn is(found: &[u8], name: &[u8]) -> bool {
+    found == name || (found.contains(&b'%') && *decoded(found) == *name)
+}
+
+fn decoded(name: &[u8]) -> Cow<'_, [u8]> {
+    percent_decode(name).into()
 }
 
 /// Name and value of each cookie (RFC 6265 section 5.4). What has no equals sign is a name: it
@@ -96,6 +118,10 @@ mod tests {
             ("keyed", &["lang=de"], &[], &["lang"], false),
             ("keyed and another", &["lang=de; sid=1"], &[], &["lang"], true),
             ("prefix without star", &["_ga_X=1"], &["_ga"], &[], true),
+            ("ignored when decoded only", &["%5Fga=1"], &["_ga"], &[], true),
+            ("ignored before decoding only", &["x%00=1"], &["x%00"], &[], true),
+            ("ignored either way", &["_ga%5F=1"], &["_ga*"], &[], false),
+            ("keyed when decoded", &["l%61ng=de"], &[], &["lang"], false),
             ("all", &["sid=1; x"], &["*"], &[], false),
         ] {
             assert_eq!(rules(ignored, keyed).personal(&request(lines)), want, "{case}");
@@ -103,10 +129,23 @@ mod tests {
     }
 
     #[test]
-    fn the_first_cookie_of_a_name_is_its_value() {
-        let request = request(&["a=1; lang = de ; lang=fr"]);
-        assert_eq!(CookieRules::value(&request, "lang"), Some(&b"de"[..]));
-        assert_eq!(CookieRules::value(&request, "none"), None);
+    fn all_cookies_of_a_name_are_its_value() {
+        let value = |lines: &[&str]| {
+            CookieRules::value(&request(lines), "lang")
+                .map(|value| String::from_utf8(value.into_owned()).unwrap())
+        };
+        for (lines, want) in [
+            (&["a=1"][..], None),
+            (&["a=1; lang = de ; language=x"], Some("de")),
+            (&["lang"], Some("")),
+            (&["lang=a=b"], Some("a=b")),
+            (&["lang=de; a=1", "lang=fr"], Some("; lang=de; lang=fr")),
+            (&["l%61ng=de"], Some("; l%61ng=de")),
+            (&["lang=de; %6Cang=fr"], Some("; lang=de; %6Cang=fr")),
+            (&["%6c=de; LANG=de"], None),
+        ] {
+            assert_eq!(value(lines).as_deref(), want, "{lines:?}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use actix_web::http::header::{HeaderMap, HeaderName};
 
 /// The largest delta-seconds that is told apart from others (section 1.2.2).
-const MAX_DELTA: u64 = 1 << 31;
+pub(crate) const MAX_DELTA: u64 = 1 << 31;
 
 /// The lines of a field, as bytes.
 pub(crate) fn lines<'a>(

@@ -3,8 +3,11 @@
 #![allow(dead_code, reason = "each helper is used by some rooms, none by all while they grow")]
 
 mod client;
+mod logs;
 mod program;
 mod server;
+mod site;
+mod spy;
 mod wire;
 
 use std::{
@@ -19,8 +22,11 @@ use actix_web_cache::{Cache, CacheBuilder, ManualClock, MemoryStore};
 
 pub(crate) use self::{
     client::{Answer, Client, Protocol, raw},
+    logs::Lines,
     program::{Program, Proxy, example},
     server::{Server, serve},
+    site::{obey, site},
+    spy::Spy,
     wire::{Message, Origin, ask, connect, get},
 };
 

@@ -1,0 +1,73 @@
+//! A store that counts what it is asked, and fails when it is told to.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use actix_web_cache::{
+    Commons, Fill, Invalidation, Key, Lookup, MemoryStore, Put, Store, StoreError, StoredResponse,
+};
+
+use super::{Counter, store};
+
+#[derive(Debug, Clone)]
+pub(crate) struct Spy {
+    store: MemoryStore,
+    pub(crate) lookups: Counter,
+    pub(crate) puts: Counter,
+    broken: Arc<AtomicBool>,
+}
+
+impl Spy {
+    pub(crate) fn new() -> Self {
+        Self {
+            store: store(),
+            lookups: Counter::default(),
+            puts: Counter::default(),
+            broken: Arc::default(),
+        }
+    }
+
+    /// From now on it can do nothing, or everything again.
+    pub(crate) fn set_broken(&self, broken: bool) {
+        self.broken.store(broken, Ordering::SeqCst);
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        if self.broken.load(Ordering::SeqCst) { Err(StoreError::new("broken")) } else { Ok(()) }
+    }
+}
+
+impl Store for Spy {
+    fn commons(&self) -> &Commons {
+        self.store.commons()
+    }
+
+    async fn lookup(&self, key: &Key) -> Result<Lookup, StoreError> {
+        self.lookups.count();
+        self.check()?;
+        self.store.lookup(key).await
+    }
+
+    async fn put(
+        &self,
+        key: &Key,
+        response: Arc<StoredResponse>,
+        fill: &Fill,
+    ) -> Result<Put, StoreError> {
+        self.puts.count();
+        self.check()?;
+        self.store.put(key, response, fill).await
+    }
+
+    async fn remove(&self, key: &Key) -> Result<usize, StoreError> {
+        self.check()?;
+        self.store.remove(key).await
+    }
+
+    async fn invalidate(&self, what: &Invalidation) -> Result<(), StoreError> {
+        self.check()?;
+        self.store.invalidate(what).await
+    }
+}
