@@ -2,8 +2,11 @@
 
 #![allow(dead_code, reason = "each helper is used by some rooms, none by all while they grow")]
 
+mod alone;
 mod client;
+mod feed;
 mod server;
+mod wire;
 
 use std::{
     sync::{
@@ -13,11 +16,14 @@ use std::{
     time::Duration,
 };
 
-use actix_web_cache::{Cache, CacheBuilder, ManualClock, MemoryStore};
+use actix_web_cache::{Cache, CacheBuilder, Commons, ManualClock, MemoryStore};
 
 pub(crate) use self::{
+    alone::{is_alone, peak_resident, resident},
     client::{Answer, Client, Protocol, raw},
+    feed::feeds,
     server::{Server, serve},
+    wire::Wire,
 };
 
 /// A moment long after 1970 and long before now.
@@ -62,3 +68,19 @@ impl Counter {
 /// Every protocol and number of workers that servers are tested with.
 pub(crate) const SETUPS: [(Protocol, usize); 4] =
     [(Protocol::Http1, 1), (Protocol::Http1, 4), (Protocol::Http2, 1), (Protocol::Http2, 4)];
+
+/// Waits until another thread has brought something about.
+pub(crate) async fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let wait = async {
+        while !holds() {
+            tokio::task::yield_now().await;
+        }
+    };
+    assert!(tokio::time::timeout(secs(20), wait).await.is_ok(), "never came about: {what}");
+}
+
+/// Waits until no fill is open and no body is being copied.
+pub(crate) async fn settled(commons: &Commons) {
+    eventually("all fills ended", || commons.open_fills() == 0 && commons.bytes_in_fills() == 0)
+        .await;
+}
