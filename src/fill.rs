@@ -199,6 +199,13 @@ impl Candidate {
                 };
                 stored(ServiceResponse::new(request, head.set_body(body)), Stored::Yes)
             }
+            // Servers do not poll a body that is declared empty: it is complete already.
+            Err(body) if size.is_eof() => {
+                log::debug!("store ttl={ttl}");
+                write.start(Bytes::new(), cx);
+                let body = CacheBody::pass(body);
+                stored(ServiceResponse::new(request, head.set_body(body)), Stored::Yes)
+            }
             Err(body) => {
                 let declared = match size {
                     BodySize::Sized(length) => Some(length),
