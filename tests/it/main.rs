@@ -18,3 +18,4 @@ mod rules;
 mod seed_parity;
 mod streaming;
 mod support;
+mod unclean;
