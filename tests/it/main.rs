@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::expect_used, missing_docs)]
 
+mod backpressure;
 mod beside;
 mod conformance;
 mod examples;

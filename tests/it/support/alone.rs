@@ -24,18 +24,18 @@ pub(crate) fn is_alone(test: &str) -> bool {
     false
 }
 
-/// Bytes of memory this process has now.
+/// Bytes of memory this process has now; always 0 where the system is not Linux.
 pub(crate) fn resident() -> usize {
     of_status("VmRSS:")
 }
 
-/// Bytes of memory this process had at most.
+/// Bytes of memory this process had at most; always 0 where the system is not Linux.
 pub(crate) fn peak_resident() -> usize {
     of_status("VmHWM:")
 }
 
 fn of_status(name: &str) -> usize {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let Ok(status) = fs::read_to_string("/proc/self/status") else { return 0 };
     let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
     line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
 }
