@@ -6,6 +6,7 @@ mod backpressure;
 mod beside;
 mod conformance;
 mod examples;
+mod failing_store;
 mod framing;
 mod hits;
 mod keys;
