@@ -9,6 +9,7 @@ use actix_web::http::{
 
 use super::{
     cache_control::ResponseDirectives,
+    fields::LONGEST,
     freshness::{explicit, initial_age},
     requester::Requester,
     vary::Vary,
@@ -136,6 +137,7 @@ fn lifetime(
     } else {
         return Err(NotStored::Status);
     };
+    let freshness = freshness.min(LONGEST);
     let initial_age = initial_age(exchange.response, exchange.requested, exchange.responded);
     let lifetime = Lifetime { response: exchange.responded, initial_age, freshness, basis };
     match lifetime.left(exchange.responded) {
