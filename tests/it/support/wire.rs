@@ -82,13 +82,14 @@ impl Wire {
     }
 
     fn receive_head(&mut self) -> Option<Message> {
-        let mut head = String::new();
-        while !head.ends_with("\r\n\r\n") {
-            if self.0.read_line(&mut head).unwrap_or(0) == 0 {
-                assert!(head.is_empty(), "a head that breaks off: {head}");
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            if self.0.read_until(b'\n', &mut head).unwrap_or(0) == 0 {
+                assert!(head.is_empty(), "a head that breaks off: {}", head.escape_ascii());
                 return None;
             }
         }
+        let head = String::from_utf8_lossy(&head).into_owned();
         assert!(head.starts_with("HTTP/1."), "not the head of a response: {head}");
         let status = head[9..12].parse().unwrap();
         Some(Message { status, head, body: Vec::new() })
