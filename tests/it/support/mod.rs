@@ -16,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+use actix_web::App;
 use actix_web_cache::{Cache, CacheBuilder, Commons, ManualClock, MemoryStore};
 
 pub(crate) use self::{
@@ -23,7 +24,7 @@ pub(crate) use self::{
     client::{Answer, Client, Protocol, raw},
     feed::feeds,
     server::{Server, serve},
-    wire::Wire,
+    wire::{Message, Wire},
 };
 
 /// A moment long after 1970 and long before now.
@@ -83,4 +84,13 @@ pub(crate) async fn eventually(what: &str, holds: impl Fn() -> bool) {
 pub(crate) async fn settled(commons: &Commons) {
     eventually("all fills ended", || commons.open_fills() == 0 && commons.bytes_in_fills() == 0)
         .await;
+}
+
+/// What is stored for `http://t/`, as a server with nothing else shows it.
+pub(crate) fn stored_alone(store: MemoryStore) -> Message {
+    let cache = Cache::new(store);
+    let server = serve(1, move || App::new().wrap(cache.clone()));
+    let message = Wire::open(server.addr).get("/", "");
+    assert!(message.is_hit(), "{}", message.head);
+    message
 }
