@@ -252,7 +252,7 @@ impl Candidate {
         // Whoever has cookies gets another answer: clients and caches downstream must know.
         let due = plan.needs_no_cookie && self.shared.checked.vary_cookie == VaryCookie::Said;
         if due && !plan.nominated.contains(&COOKIE) {
-            fields.append(VARY, HeaderValue::from_static("Cookie"));
+            add_cookie_to_vary(fields);
         }
         self.warn_of_encoding(plan, fields);
     }
@@ -296,6 +296,15 @@ impl Candidate {
             stamp: self.fill.stamp(),
             client_ttl,
         }
+    }
+}
+
+/// In one line with what is there already: middlewares further out may read only the first, as
+/// actix-cors does, which then drops the others.
+fn add_cookie_to_vary(fields: &mut HeaderMap) {
+    let members: Vec<_> = lines(fields, &VARY).flat_map(list).chain([&b"Cookie"[..]]).collect();
+    if let Ok(line) = HeaderValue::from_bytes(&members.join(&b", "[..])) {
+        fields.insert(VARY, line);
     }
 }
 

@@ -6,6 +6,7 @@ mod backpressure;
 mod beside;
 mod conformance;
 mod examples;
+mod extras;
 mod failing_store;
 mod framing;
 mod hits;
