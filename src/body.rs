@@ -2,15 +2,23 @@
 //! into the store.
 
 use std::{
-    pin::Pin,
+    future::poll_fn,
+    pin::{Pin, pin},
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
-use actix_web::body::{BodySize, MessageBody};
+use actix_web::{
+    body::{BodySize, MessageBody},
+    rt::time::timeout,
+};
 use bytes::Bytes;
 use pin_project_lite::pin_project;
 
 use crate::fill::Recording;
+
+/// How long a body that no client reads may take.
+const DRAIN_LIMIT: Duration = Duration::from_secs(30);
 
 pin_project! {
     /// The body of a response that went through a [`Cache`](crate::Cache).
@@ -54,6 +62,30 @@ impl<B> CacheBody<B> {
         let recording = Some(Box::new(recording));
         let tee = Tee { body, recording, ahead: Ahead::Unknown };
         Self { kind: Kind::Recorded { tee } }
+    }
+}
+
+impl<B: MessageBody> CacheBody<B> {
+    /// Reads on for the sake of what is recorded alone, for as long as something is and no longer
+    /// than [`DRAIN_LIMIT`].
+    pub(crate) async fn drain(self) {
+        let mut body = pin!(self);
+        let work = poll_fn(|cx| {
+            while body.is_recording() {
+                match ready!(body.as_mut().poll_next(cx)) {
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) | None => break,
+                }
+            }
+            Poll::Ready(())
+        });
+        if timeout(DRAIN_LIMIT, work).await.is_err() {
+            log::debug!("not stored: the body took too long");
+        }
+    }
+
+    const fn is_recording(&self) -> bool {
+        matches!(&self.kind, Kind::Recorded { tee } if tee.recording.is_some())
     }
 }
 

@@ -14,6 +14,7 @@ use actix_web::{
             PROXY_AUTHENTICATE, RANGE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VARY,
         },
     },
+    rt::spawn,
 };
 use bytes::Bytes;
 use httpdate::fmt_http_date;
@@ -22,7 +23,7 @@ use tokio::time::timeout;
 
 use crate::{
     body::CacheBody,
-    hit::{body_of, conditioned, not_modified_instead, shorten},
+    hit::{body_of, conditioned, has_it, not_modified_instead, shorten},
     key::Key,
     options::said,
     outcome::{NotStored, Stored},
@@ -89,7 +90,7 @@ pub(crate) struct Settled<B> {
 }
 
 /// Decides about an answer, and sees to it that it is stored: at once, or as its body passes.
-pub(crate) fn settle<B: MessageBody>(
+pub(crate) fn settle<B: MessageBody + 'static>(
     candidate: Candidate,
     response: ServiceResponse<B>,
 ) -> Settled<B> {
@@ -194,7 +195,7 @@ impl Candidate {
         }
     }
 
-    fn store<B: MessageBody>(
+    fn store<B: MessageBody + 'static>(
         self,
         plan: Plan,
         mut response: ServiceResponse<B>,
@@ -221,8 +222,8 @@ impl Candidate {
             }
             // Servers do not ask a body for the nothing it declares.
             Err(body) if size == BodySize::Sized(0) => {
-                let write = write.of(Bytes::new());
-                (head.set_body(CacheBody::pass(body)), Stored::Yes, Some(write))
+                let response = wanted.of(head.set_body(CacheBody::pass(body)), &Bytes::new());
+                (response, Stored::Yes, Some(write.of(Bytes::new())))
             }
             Err(body) => {
                 let declared = match size {
@@ -231,7 +232,8 @@ impl Candidate {
                 };
                 match Recording::begin(write, declared, limit) {
                     Some(recording) => {
-                        (head.set_body(CacheBody::recorded(body, recording)), Stored::Yes, None)
+                        let body = CacheBody::recorded(body, recording);
+                        (wanted.of_stream(head, body), Stored::Yes, None)
                     }
                     None => {
                         (head.set_body(CacheBody::pass(body)), Stored::No(NotStored::Busy), None)
@@ -300,7 +302,7 @@ impl Candidate {
             }
         }
         if due {
-            fields.append(VARY, HeaderValue::from_static("Cookie"));
+            add_cookie_to_vary(fields);
         }
         Some(undressed)
     }
@@ -355,6 +357,28 @@ impl Wanted {
             Conditions::Taken => conditioned(&Method::GET, &self.request, whole, body),
             Conditions::Left => whole,
         }
+    }
+
+    /// The same of a body that is still to come: who does not want it is not kept waiting for it.
+    fn of_stream<B: MessageBody + 'static>(
+        &self,
+        head: HttpResponse<()>,
+        body: CacheBody<B>,
+    ) -> HttpResponse<CacheBody<B>> {
+        if self.conditions == Conditions::Left || !has_it(&self.request, &head) {
+            return head.set_body(body);
+        }
+        spawn(body.drain());
+        not_modified_instead(&self.request, head.set_body(CacheBody::none()))
+    }
+}
+
+/// In one line with what is there already: middlewares further out may read only the first, as
+/// actix-cors does, which then drops the others.
+fn add_cookie_to_vary(fields: &mut HeaderMap) {
+    let members: Vec<_> = lines(fields, &VARY).flat_map(list).chain([&b"Cookie"[..]]).collect();
+    if let Ok(line) = HeaderValue::from_bytes(&members.join(&b", "[..])) {
+        fields.insert(VARY, line);
     }
 }
 

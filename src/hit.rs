@@ -99,12 +99,13 @@ pub(crate) fn not_modified_instead<B>(
     request: &HeaderMap,
     response: HttpResponse<CacheBody<B>>,
 ) -> HttpResponse<CacheBody<B>> {
-    let validators = Validators::of(response.headers());
-    if is_conditional(request) && not_modified(request, response.status(), validators) {
-        condensed(response)
-    } else {
-        response
-    }
+    if has_it(request, &response) { condensed(response) } else { response }
+}
+
+/// Whether the client has what a response would send it.
+pub(crate) fn has_it<B>(request: &HeaderMap, response: &HttpResponse<B>) -> bool {
+    let validators = || Validators::of(response.headers());
+    is_conditional(request) && not_modified(request, response.status(), validators())
 }
 
 pub(crate) fn is_conditional(request: &HeaderMap) -> bool {

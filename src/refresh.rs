@@ -1,6 +1,6 @@
 //! Refreshing what is stale while it answers (RFC 5861 section 3).
 
-use std::{future::poll_fn, pin::pin, rc::Rc, time::Duration};
+use std::{future::poll_fn, rc::Rc, time::Duration};
 
 use actix_service::Service;
 use actix_web::{
@@ -18,7 +18,7 @@ use crate::{
     service::Walk,
 };
 
-/// How long a refresh may take, its body included.
+/// How long the handler may take to answer a refresh.
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// Sends a request to the handler in the background, as nobody's in particular; returns one that
@@ -52,15 +52,10 @@ where
         let _place = place;
         let work = async {
             poll_fn(|cx| inner.poll_ready(cx)).await?;
-            let answer = forward(Rc::clone(&inner), walk, request, inquiry).await?;
-            let mut body = pin!(answer.into_body());
-            while let Some(chunk) = poll_fn(|cx| body.as_mut().poll_next(cx)).await {
-                chunk.map_err(Into::into)?;
-            }
-            Ok::<(), Error>(())
+            forward(Rc::clone(&inner), walk, request, inquiry).await
         };
         match timeout(LIMIT, work).await {
-            Ok(Ok(())) => {}
+            Ok(Ok(answer)) => answer.into_body().drain().await,
             Ok(Err(error)) => log::debug!("a refresh failed: {error}"),
             Err(_) => log::debug!("a refresh took too long"),
         }

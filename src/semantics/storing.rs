@@ -9,7 +9,7 @@ use actix_web::http::{
 
 use super::{
     cache_control::{Extent, ResponseDirectives},
-    fields::MAX_DELTA,
+    fields::LONGEST,
     freshness::{explicit, heuristic, initial_age},
     requester::Requester,
     staleness::{self, Windows},
@@ -221,7 +221,7 @@ fn lifetime(
         return Err(NotStored::Status);
     };
     // Section 1.2.2 takes this for forever; added to a date it still makes a date.
-    let freshness = freshness.min(Duration::from_secs(MAX_DELTA));
+    let freshness = freshness.min(LONGEST);
     let initial_age = initial_age(exchange.response, exchange.requested, exchange.responded);
     let staleness = staleness::stated(directives);
     let validated = can_be_validated(exchange.response).then_some(latitude.retention);
@@ -368,8 +368,8 @@ mod tests {
             ("max-age=abc", None, Some(60), Err(NotStored::NoLifetime)),
             ("max-age=5", Some(90), Some(60), Ok((90, Policy))),
             ("max-age=0", Some(90), None, Ok((90, Policy))),
-            ("", Some(u64::MAX), None, Ok((MAX_DELTA, Policy))),
-            ("", None, Some(u64::MAX), Ok((MAX_DELTA, Policy))),
+            ("", Some(u64::MAX), None, Ok((LONGEST.as_secs(), Policy))),
+            ("", None, Some(u64::MAX), Ok((LONGEST.as_secs(), Policy))),
             ("max-age=5", Some(0), Some(60), Err(NotStored::NoLifetime)),
             ("no-store", Some(90), None, Err(NotStored::NoStore)),
             ("private", Some(90), None, Err(NotStored::Private)),

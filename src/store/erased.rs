@@ -1,6 +1,14 @@
-//! The object-safe twin of [`Store`], which spares [`Cache`](crate::Cache) a type parameter.
+//! The object-safe twin of [`Store`], which spares [`Cache`](crate::Cache) a type parameter. A
+//! panic of the store is a failure of the store here, and no end of the request.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::Arc,
+};
+
+use futures_util::FutureExt as _;
 
 use super::{Commons, Fill, Invalidation, Lookup, Put, Store, StoreError};
 use crate::{key::Key, stored::StoredResponse};
@@ -27,11 +35,12 @@ impl<S: Store> Erased for S {
     }
 
     fn lookup_now(&self, key: &Key) -> Option<Result<Lookup, StoreError>> {
-        Store::lookup_now(self, key)
+        let call = AssertUnwindSafe(|| Store::lookup_now(self, key));
+        catch_unwind(call).unwrap_or_else(|_| Some(Err(panicked())))
     }
 
     fn lookup<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Lookup> {
-        Box::pin(Store::lookup(self, key))
+        guarded(async move { Store::lookup(self, key).await })
     }
 
     fn put<'a>(
@@ -40,14 +49,26 @@ impl<S: Store> Erased for S {
         response: Arc<StoredResponse>,
         fill: &'a Fill,
     ) -> BoxFuture<'a, Put> {
-        Box::pin(Store::put(self, key, response, fill))
+        guarded(async move { Store::put(self, key, response, fill).await })
     }
 
     fn remove<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, usize> {
-        Box::pin(Store::remove(self, key))
+        guarded(async move { Store::remove(self, key).await })
     }
 
     fn invalidate<'a>(&'a self, what: &'a Invalidation) -> BoxFuture<'a, ()> {
-        Box::pin(Store::invalidate(self, what))
+        guarded(async move { Store::invalidate(self, what).await })
     }
+}
+
+/// Unwind safe: what a store holds is its own affair, and it has heard of its panic.
+fn guarded<'a, T: 'a>(
+    call: impl Future<Output = Result<T, StoreError>> + Send + 'a,
+) -> BoxFuture<'a, T> {
+    let call = AssertUnwindSafe(call).catch_unwind();
+    Box::pin(call.map(|result| result.unwrap_or_else(|_| Err(panicked()))))
+}
+
+fn panicked() -> StoreError {
+    StoreError::new("it panicked")
 }

@@ -45,7 +45,8 @@ pub(crate) use self::{commons::Reservation, erased::Erased};
 ///   come between;
 /// * it compares whole keys ([`Key::as_bytes`]), never only a digest of them.
 ///
-/// Calls are bounded in time by the caller; a call that takes too long is dropped.
+/// Calls are bounded in time by the caller; a call that takes too long is dropped, and one that
+/// panics counts as failed.
 pub trait Store: Send + Sync + 'static {
     /// What the users of this store share.
     fn commons(&self) -> &Commons;

@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::expect_used, missing_docs)]
 
+mod backpressure;
 mod beside;
 mod conformance;
 mod examples;
+mod extras;
+mod failing_store;
 mod framing;
 mod headers_only;
 mod hits;
@@ -25,3 +28,4 @@ mod seed_parity;
 mod settings;
 mod streaming;
 mod support;
+mod unclean;

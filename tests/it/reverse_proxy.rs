@@ -17,7 +17,7 @@ use hyper::{
 use hyper_util::{client::legacy, rt::TokioExecutor};
 use tokio::{sync::oneshot, time::timeout};
 
-use crate::support::{Client, Message, Origin, Protocol, Proxy, ask, connect, get};
+use crate::support::{Client, Origin, Protocol, Proxy, RawMessage, ask, connect, get};
 
 /// How long to wait for what comes.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -299,7 +299,7 @@ fn answers_without_a_body_end_with_their_heads() {
         let mut reader = BufReader::new(stream.try_clone().expect("a handle"));
         for end in ["", "Connection: close\r\n"] {
             stream.write_all(request(end).as_bytes()).expect(&case);
-            let head = Message::head(&mut reader).expect(&case);
+            let head = RawMessage::head(&mut reader).expect(&case);
             assert_eq!(head.status(), status, "{case}");
             assert_eq!(head.field("content-length").as_deref(), length, "{case}");
             assert_eq!(head.field("transfer-encoding"), None, "{case}");
@@ -320,7 +320,7 @@ fn a_chunk_is_out_before_the_next_is_made() {
         let (seen, wait) = mpsc::channel::<()>();
         let wait = Mutex::new(wait);
         let origin = Origin::accept(move |mut stream| {
-            Message::request(&mut BufReader::new(&stream)).expect("a request");
+            RawMessage::request(&mut BufReader::new(&stream)).expect("a request");
             write!(stream, "HTTP/1.1 200 OK\r\n{framing}\r\n\r\n{first}").expect(framing);
             wait.lock().unwrap().recv_timeout(PATIENCE).expect("the client has the first chunk");
             stream.write_all(last.as_bytes()).expect(framing);
@@ -329,7 +329,7 @@ fn a_chunk_is_out_before_the_next_is_made() {
         let mut stream = connect(proxy.addr);
         stream.write_all(get("/").as_bytes()).expect(framing);
         let mut reader = BufReader::new(stream);
-        let head = Message::head(&mut reader).expect(framing);
+        let head = RawMessage::head(&mut reader).expect(framing);
         assert_eq!(head.cache_status(), "fwd=uri-miss; stored", "{framing}");
         let mut body = Vec::new();
         while !body.ends_with(b"one") {
@@ -350,7 +350,7 @@ fn a_chunk_of_a_request_arrives_before_the_next_is_sent() {
     let arrived = Mutex::new(arrived);
     let origin = Origin::accept(move |mut stream| {
         let mut reader = BufReader::new(stream.try_clone().unwrap());
-        Message::head(&mut reader).expect("a head");
+        RawMessage::head(&mut reader).expect("a head");
         for part in [b"one", b"two"] {
             let mut got = [0; 3];
             reader.read_exact(&mut got).expect("a part");
@@ -366,7 +366,7 @@ fn a_chunk_of_a_request_arrives_before_the_next_is_sent() {
     wait.recv_timeout(PATIENCE).expect("the first part arrives");
     stream.write_all(b"two").unwrap();
     wait.recv_timeout(PATIENCE).expect("the second part arrives");
-    assert_eq!(Message::head(&mut BufReader::new(stream)).expect("an answer").status(), "200");
+    assert_eq!(RawMessage::head(&mut BufReader::new(stream)).expect("an answer").status(), "200");
 }
 
 #[actix_web::test]
@@ -375,7 +375,7 @@ async fn by_http_2_a_body_that_nothing_announced_is_passed_on_as_it_comes() {
     let arrived = Mutex::new(Some(arrived));
     let origin = Origin::accept(move |mut stream| {
         let mut reader = BufReader::new(stream.try_clone().unwrap());
-        let head = Message::head(&mut reader).expect("a head");
+        let head = RawMessage::head(&mut reader).expect("a head");
         let coding = head.field("transfer-encoding");
         arrived.lock().unwrap().take().unwrap().send(coding).unwrap();
         let mut rest = [0; 15];

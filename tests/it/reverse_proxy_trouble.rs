@@ -9,13 +9,13 @@ use std::{
 use hyper::Method;
 
 use crate::support::{
-    Client, Counter, Message, Origin, Program, Protocol, Proxy, ask, example, get,
+    Client, Counter, Origin, Program, Protocol, Proxy, RawMessage, ask, example, get,
 };
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 /// An answer of the proxy's own, with nothing of the origin in it.
-fn assert_own(answer: &Message, status: &str, case: &str) {
+fn assert_own(answer: &RawMessage, status: &str, case: &str) {
     assert_eq!(answer.status(), status, "{case}");
     assert_eq!(answer.text().lines().count(), 1, "{case}: {:?}", answer.text());
     let mut names: Vec<_> = answer.fields.iter().map(|(name, _)| name.as_str()).collect();
@@ -54,7 +54,7 @@ fn an_origin_that_is_silent_gives_504() {
         let (end, wait) = mpsc::channel::<()>();
         let wait = Mutex::new(wait);
         let origin = Origin::accept(move |mut stream| {
-            Message::request(&mut BufReader::new(&stream)).expect("a request");
+            RawMessage::request(&mut BufReader::new(&stream)).expect("a request");
             stream.write_all(beginning.as_bytes()).unwrap();
             // Until the test is over.
             let _ = wait.lock().unwrap().recv();

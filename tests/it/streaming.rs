@@ -1,1 +1,139 @@
-//! To be filled.
+//! Bodies that come in pieces: handed on as they come, and stored when they are complete.
+
+use std::{future::ready, io};
+
+use actix_web::{App, HttpRequest, HttpResponse, body::SizedStream, web};
+use actix_web_cache::{Cache, Policy, Store as _};
+use bytes::Bytes;
+use futures_util::stream;
+use http_body_util::BodyExt as _;
+use hyper::Method;
+
+use crate::support::{Client, SETUPS, builder, cache, feeds, serve, settled, store};
+
+/// The number at the end of a path.
+fn number(request: &HttpRequest) -> usize {
+    request.path().rsplit('/').next().unwrap().parse().unwrap()
+}
+
+#[actix_web::test]
+async fn the_first_chunk_reaches_the_client_before_the_last_is_made() {
+    let (one, two) = ("one ".repeat(100), "two".repeat(200));
+    for (protocol, workers) in SETUPS {
+        // Within the limit and beyond it, known from the head or not.
+        for (length, limit, stored) in [
+            (Some(1000), 1000, true),
+            (None, 1000, true),
+            (Some(1000), 999, false),
+            (None, 999, false),
+        ] {
+            let case = format!("{length:?} bytes of at most {limit} by {protocol:?}");
+            let (builder, _) = builder();
+            let cache = builder.policy(Policy::new().max_body_size(limit)).build().unwrap();
+            let (handlers, mut feeds) = feeds();
+            let server = serve(workers, move || {
+                let feeds = handlers.clone();
+                App::new()
+                    .wrap(cache.clone())
+                    .default_service(web::to(move || ready(feeds.response(length))))
+            });
+            let client = Client::new(server.addr, protocol);
+            let start = || client.start(Method::GET, "/", &[], "");
+            let (response, feed) = tokio::join!(start(), feeds.recv());
+            let (mut body, feed) = (response.unwrap().into_body(), feed.unwrap());
+            assert!(feed.send(one.clone()).await, "{case}");
+            let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
+            assert_eq!(first, one, "{case}");
+            assert!(feed.send(two.clone()).await, "{case}");
+            drop(feed);
+            assert_eq!(body.collect().await.unwrap().to_bytes(), two, "{case}");
+            let again = async {
+                tokio::select! {
+                    answer = client.get("/") => Some(answer),
+                    _ = feeds.recv() => None,
+                }
+            };
+            let hit = again.await;
+            assert_eq!(hit.is_some(), stored, "{case}");
+            assert!(
+                hit.is_none_or(|hit| hit.is_hit() && hit.body == [&*one, &*two].concat()),
+                "{case}"
+            );
+        }
+    }
+}
+
+#[actix_web::test]
+async fn a_body_is_stored_up_to_the_limit_and_delivered_beyond_it() {
+    const LIMIT: usize = 1000;
+    for (protocol, workers) in SETUPS {
+        let store = store();
+        let cache = Cache::builder(store.clone());
+        let cache = cache.policy(Policy::new().max_body_size(LIMIT)).build().unwrap();
+        let server = serve(workers, move || {
+            App::new().wrap(cache.clone()).default_service(web::to(|request: HttpRequest| {
+                let length = number(&request);
+                let body = Bytes::from(vec![b'x'; length]);
+                // In pieces of which none is too large alone.
+                let pieces: Vec<_> = body.chunks(300).map(|piece| body.slice_ref(piece)).collect();
+                let pieces = stream::iter(pieces.into_iter().map(Ok::<_, io::Error>));
+                ready(match request.path().split('/').nth(1).unwrap() {
+                    "whole" => HttpResponse::Ok().body(body),
+                    "declared" => HttpResponse::Ok().body(SizedStream::new(length as u64, pieces)),
+                    _ => HttpResponse::Ok().streaming(pieces),
+                })
+            }))
+        });
+        let client = Client::new(server.addr, protocol);
+        for kind in ["whole", "declared", "undeclared"] {
+            for length in [0, 1, LIMIT - 1, LIMIT, LIMIT + 1, 10 * LIMIT] {
+                let path = format!("/{kind}/{length}");
+                for round in 0..2 {
+                    let answer = client.get(&path).await;
+                    let case = format!("{path}, round {round}, by {protocol:?}");
+                    assert_eq!(answer.body.len(), length, "{case}");
+                    assert_eq!(answer.is_hit(), round == 1 && length <= LIMIT, "{case}");
+                    if length > LIMIT && kind != "undeclared" {
+                        assert_eq!(
+                            answer.cache_status(),
+                            "fwd=uri-miss; detail=too-large",
+                            "{case}"
+                        );
+                    }
+                }
+            }
+        }
+        settled(store.commons()).await;
+    }
+}
+
+#[actix_web::test]
+async fn whoever_has_the_last_chunk_finds_the_body_stored() {
+    for (protocol, workers) in SETUPS {
+        let (cache, _) = cache();
+        let server = serve(workers, move || {
+            App::new().wrap(cache.clone()).default_service(web::to(|request: HttpRequest| {
+                let pieces =
+                    (0..number(&request)).map(|_| Ok::<_, io::Error>(Bytes::from("piece")));
+                let length = 5 * number(&request) as u64;
+                ready(if request.path().starts_with("/declared") {
+                    HttpResponse::Ok().body(SizedStream::new(length, stream::iter(pieces)))
+                } else {
+                    HttpResponse::Ok().streaming(stream::iter(pieces))
+                })
+            }))
+        });
+        let (client, other) =
+            (Client::new(server.addr, protocol), Client::new(server.addr, protocol));
+        for pieces in 1..40 {
+            for kind in ["declared", "undeclared"] {
+                let path = format!("/{kind}/{pieces}");
+                let miss = client.get(&path).await;
+                let hit = other.get(&path).await;
+                assert!(hit.is_hit(), "{path} by {protocol:?}");
+                assert_eq!(hit.text(), "piece".repeat(pieces), "{path} by {protocol:?}");
+                assert_eq!(hit.body, miss.body, "{path} by {protocol:?}");
+            }
+        }
+    }
+}

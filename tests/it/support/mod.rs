@@ -2,8 +2,11 @@
 
 #![allow(dead_code, reason = "each helper is used by some rooms, none by all while they grow")]
 
+mod alone;
 mod client;
+mod feed;
 mod logs;
+mod origin;
 mod program;
 mod server;
 mod site;
@@ -18,16 +21,20 @@ use std::{
     time::Duration,
 };
 
-use actix_web_cache::{Cache, CacheBuilder, ManualClock, MemoryStore};
+use actix_web::App;
+use actix_web_cache::{Cache, CacheBuilder, Commons, ManualClock, MemoryStore};
 
 pub(crate) use self::{
+    alone::{is_alone, peak_resident, resident},
     client::{Answer, Client, Protocol, raw},
+    feed::feeds,
     logs::Lines,
+    origin::{Origin, RawMessage, ask, connect, get},
     program::{Program, Proxy, example},
     server::{Server, serve},
     site::{obey, site},
     spy::Spy,
-    wire::{Message, Origin, ask, connect, get},
+    wire::{Message, Wire},
 };
 
 /// A moment long after 1970 and long before now.
@@ -72,3 +79,28 @@ impl Counter {
 /// Every protocol and number of workers that servers are tested with.
 pub(crate) const SETUPS: [(Protocol, usize); 4] =
     [(Protocol::Http1, 1), (Protocol::Http1, 4), (Protocol::Http2, 1), (Protocol::Http2, 4)];
+
+/// Waits until another thread has brought something about.
+pub(crate) async fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let wait = async {
+        while !holds() {
+            tokio::task::yield_now().await;
+        }
+    };
+    assert!(tokio::time::timeout(secs(20), wait).await.is_ok(), "never came about: {what}");
+}
+
+/// Waits until no fill is open and no body is being copied.
+pub(crate) async fn settled(commons: &Commons) {
+    eventually("all fills ended", || commons.open_fills() == 0 && commons.bytes_in_fills() == 0)
+        .await;
+}
+
+/// What is stored for `http://t/`, as a server with nothing else shows it.
+pub(crate) fn stored_alone(store: MemoryStore) -> Message {
+    let cache = Cache::new(store);
+    let server = serve(1, move || App::new().wrap(cache.clone()));
+    let message = Wire::open(server.addr).get("/", "");
+    assert!(message.is_hit(), "{}", message.head);
+    message
+}

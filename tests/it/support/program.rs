@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use super::wire::{Message, ask, get};
+use super::origin::{RawMessage, ask, get};
 
 /// A running program; it is stopped when dropped.
 pub(crate) struct Program {
@@ -84,7 +84,7 @@ impl Proxy {
         Self { addr: program.addr(), _program: program }
     }
 
-    pub(crate) fn get(&self, path: &str) -> Message {
+    pub(crate) fn get(&self, path: &str) -> RawMessage {
         ask(self.addr, get(path)).expect("a complete answer")
     }
 }

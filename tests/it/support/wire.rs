@@ -1,194 +1,142 @@
-//! Messages byte by byte, and an origin that answers with whatever bytes a test wants.
+//! A connection by HTTP/1.1 whose bytes the test writes and reads itself.
 
 use std::{
-    io::{self, BufRead, BufReader, Write as _},
-    net::{SocketAddr, TcpListener, TcpStream},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread,
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpStream},
     time::Duration,
 };
 
-const PATIENCE: Duration = Duration::from_secs(30);
+/// A connection that stays open until the server closes it or it is dropped.
+pub(crate) struct Wire(BufReader<TcpStream>);
 
-/// A message as it was on the wire. Bytes above 127 stand as the characters of their numbers.
-#[derive(Debug, Clone)]
+/// A response, framed as its own head says.
+#[derive(Debug)]
 pub(crate) struct Message {
-    pub(crate) start: String,
-    /// Names in lower case.
-    pub(crate) fields: Vec<(String, String)>,
+    pub(crate) status: u16,
+    /// Status line and fields, as sent.
+    pub(crate) head: String,
     pub(crate) body: Vec<u8>,
 }
 
-/// What ends a body that nothing else does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Unframed {
-    Head,
-    Connection,
+impl Wire {
+    pub(crate) fn open(addr: SocketAddr) -> Self {
+        let stream = TcpStream::connect(addr).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self(BufReader::new(stream))
+    }
+
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.get_mut().write_all(bytes.as_ref()).unwrap();
+    }
+
+    /// For a connection that the server may have closed.
+    pub(crate) fn send_anyway(&mut self, bytes: impl AsRef<[u8]>) {
+        let _ = self.0.get_mut().write_all(bytes.as_ref());
+    }
+
+    /// Asks by GET; `fields` are whole lines.
+    pub(crate) fn get(&mut self, path: &str, fields: &str) -> Message {
+        self.send(format!("GET {path} HTTP/1.1\r\nHost: t\r\n{fields}\r\n"));
+        self.receive()
+    }
+
+    /// Asks by HEAD: no body is awaited, whatever the head announces.
+    pub(crate) fn head(&mut self, path: &str) -> Message {
+        self.send(format!("HEAD {path} HTTP/1.1\r\nHost: t\r\n\r\n"));
+        self.receive_head().expect("a response")
+    }
+
+    pub(crate) fn receive(&mut self) -> Message {
+        self.receive_or_end().expect("a response")
+    }
+
+    /// `None` if the server closed the connection instead.
+    pub(crate) fn receive_or_end(&mut self) -> Option<Message> {
+        let mut message = self.receive_head()?;
+        if matches!(message.status, 100..200 | 204 | 304) {
+            return Some(message);
+        }
+        if message.line("transfer-encoding") == Some("chunked") {
+            message.body = self.chunks();
+        } else if let Some(length) = message.line("content-length") {
+            message.body = vec![0; length.parse().unwrap()];
+            self.0.read_exact(&mut message.body).unwrap();
+        } else {
+            message.body = self.rest();
+        }
+        Some(message)
+    }
+
+    /// All that comes until the server closes.
+    pub(crate) fn rest(&mut self) -> Vec<u8> {
+        let mut rest = Vec::new();
+        // A reset after the answer is an end too.
+        let _ = self.0.read_to_end(&mut rest);
+        rest
+    }
+
+    /// At least one byte of what comes next.
+    pub(crate) fn some(&mut self) -> usize {
+        self.0.get_mut().read(&mut [0; 8]).unwrap()
+    }
+
+    fn receive_head(&mut self) -> Option<Message> {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            if self.0.read_until(b'\n', &mut head).unwrap_or(0) == 0 {
+                assert!(head.is_empty(), "a head that breaks off: {}", head.escape_ascii());
+                return None;
+            }
+        }
+        let head = String::from_utf8_lossy(&head).into_owned();
+        assert!(head.starts_with("HTTP/1."), "not the head of a response: {head}");
+        let status = head[9..12].parse().unwrap();
+        Some(Message { status, head, body: Vec::new() })
+    }
+
+    fn chunks(&mut self) -> Vec<u8> {
+        let mut body = Vec::new();
+        loop {
+            let mut size = String::new();
+            self.0.read_line(&mut size).unwrap();
+            let size = usize::from_str_radix(size.trim_end(), 16).unwrap();
+            let start = body.len();
+            body.resize(start + size + 2, 0);
+            self.0.read_exact(&mut body[start..]).unwrap();
+            assert!(body.ends_with(b"\r\n"), "a chunk that does not end");
+            body.truncate(start + size);
+            if size == 0 {
+                return body;
+            }
+        }
+    }
 }
 
 impl Message {
-    /// Reads a request.
-    pub(crate) fn request(from: &mut impl BufRead) -> io::Result<Self> {
-        Self::head(from)?.with_body(from, Unframed::Head)
-    }
-
-    /// Reads a head only.
-    pub(crate) fn head(from: &mut impl BufRead) -> io::Result<Self> {
-        let start = line(from)?;
-        let mut fields = Vec::new();
-        loop {
-            let line = line(from)?;
-            if line.is_empty() {
-                return Ok(Self { start, fields, body: Vec::new() });
-            }
-            let (name, value) = line.split_once(':').ok_or(io::ErrorKind::InvalidData)?;
-            fields.push((name.to_ascii_lowercase(), value.trim_matches([' ', '\t']).to_owned()));
-        }
-    }
-
-    /// An error if the body ends before it should.
-    fn with_body(mut self, from: &mut impl BufRead, unframed: Unframed) -> io::Result<Self> {
-        if self.field("transfer-encoding").is_some() {
-            loop {
-                let size = line(from)?;
-                let size = usize::from_str_radix(&size, 16).map_err(|_| io::ErrorKind::InvalidData);
-                let mut chunk = vec![0; size?];
-                from.read_exact(&mut chunk)?;
-                line(from)?;
-                if chunk.is_empty() {
-                    break;
-                }
-                self.body.extend(chunk);
-            }
-        } else if let Some(length) = self.field("content-length") {
-            self.body = vec![0; length.parse().map_err(|_| io::ErrorKind::InvalidData)?];
-            from.read_exact(&mut self.body)?;
-        } else if unframed == Unframed::Connection {
-            from.read_to_end(&mut self.body)?;
-        }
-        Ok(self)
-    }
-
-    /// All lines of a field, joined.
-    pub(crate) fn field(&self, name: &str) -> Option<String> {
-        let lines = self.lines(name);
-        (!lines.is_empty()).then(|| lines.join(", "))
-    }
-
+    /// The lines of a field, in their order.
     pub(crate) fn lines(&self, name: &str) -> Vec<&str> {
-        let found = self.fields.iter().filter(|(found, _)| found == name);
-        found.map(|(_, value)| value.as_str()).collect()
+        let split = |line: &'_ str| line.find(": ").map(|at| (at, at + 2));
+        self.head
+            .lines()
+            .filter_map(|line| split(line).map(|(end, start)| (&line[..end], &line[start..])))
+            .filter(|(found, _)| found.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
+            .collect()
     }
 
-    pub(crate) fn status(&self) -> &str {
-        self.start.split(' ').nth(1).unwrap()
+    /// The only line of a field, if there is one.
+    pub(crate) fn line(&self, name: &str) -> Option<&str> {
+        let lines = self.lines(name);
+        assert!(lines.len() <= 1, "{name} more than once: {}", self.head);
+        lines.first().copied()
     }
 
-    /// This cache's own words in Cache-Status.
-    pub(crate) fn cache_status(&self) -> String {
-        self.field("cache-status").unwrap_or_default().replace("actix-web-cache; ", "")
+    pub(crate) fn is_hit(&self) -> bool {
+        self.line("cache-status").is_some_and(|status| status.contains("; hit"))
     }
 
     pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap()
-    }
-}
-
-/// A line without its end.
-fn line(from: &mut impl BufRead) -> io::Result<String> {
-    let mut line = Vec::new();
-    from.read_until(b'\n', &mut line)?;
-    let line = line.strip_suffix(b"\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
-    Ok(latin(line))
-}
-
-/// Each byte as the character of its number.
-fn latin(bytes: &[u8]) -> String {
-    bytes.iter().map(|&byte| char::from(byte)).collect()
-}
-
-/// Sends a request on a connection of its own, and reads the answer; an error if that is broken.
-pub(crate) fn ask(addr: SocketAddr, request: impl AsRef<[u8]>) -> io::Result<Message> {
-    let mut stream = connect(addr);
-    stream.write_all(request.as_ref())?;
-    let mut reader = BufReader::new(stream);
-    let head = Message::head(&mut reader)?;
-    let ends_with_head =
-        request.as_ref().starts_with(b"HEAD ") || ["204", "304"].contains(&head.status());
-    if ends_with_head { Ok(head) } else { head.with_body(&mut reader, Unframed::Connection) }
-}
-
-/// The simplest request for a path.
-pub(crate) fn get(path: &str) -> String {
-    format!("GET {path} HTTP/1.1\r\nHost: example.com\r\nConnection: close\r\n\r\n")
-}
-
-pub(crate) fn connect(addr: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(addr).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream
-}
-
-/// An origin: one connection a request, each in a thread of its own.
-pub(crate) struct Origin {
-    pub(crate) addr: SocketAddr,
-    requests: Arc<Mutex<Vec<Message>>>,
-    stopped: Arc<AtomicBool>,
-}
-
-impl Origin {
-    /// Answers each request with the bytes that `answer` makes of it, and closes the connection.
-    pub(crate) fn start(answer: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static) -> Self {
-        let requests: Arc<Mutex<Vec<Message>>> = Arc::default();
-        let seen = Arc::clone(&requests);
-        let mut origin = Self::accept(move |mut stream| {
-            let request = Message::request(&mut BufReader::new(&stream)).expect("a request");
-            let answer = answer(&request);
-            seen.lock().unwrap().push(request);
-            // A client that wants no more is no fault.
-            let _ = stream.write_all(&answer);
-        });
-        origin.requests = requests;
-        origin
-    }
-
-    /// Hands each connection to `serve`, which closes it.
-    pub(crate) fn accept(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let addr = listener.local_addr().unwrap();
-        let stopped = Arc::<AtomicBool>::default();
-        let stop = Arc::clone(&stopped);
-        let serve = Arc::new(serve);
-        thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                if stop.load(Ordering::SeqCst) {
-                    break;
-                }
-                stream.set_read_timeout(Some(PATIENCE)).unwrap();
-                let serve = Arc::clone(&serve);
-                thread::spawn(move || serve(stream));
-            }
-        });
-        Self { addr, requests: Arc::default(), stopped }
-    }
-
-    /// The requests so far, oldest first.
-    pub(crate) fn requests(&self) -> Vec<Message> {
-        self.requests.lock().unwrap().clone()
-    }
-
-    pub(crate) fn last(&self) -> Message {
-        self.requests().pop().expect("a request")
-    }
-}
-
-impl Drop for Origin {
-    fn drop(&mut self) {
-        self.stopped.store(true, Ordering::SeqCst);
-        // Wakes the thread that accepts.
-        drop(TcpStream::connect(self.addr));
     }
 }

@@ -1,0 +1,47 @@
+//! Bodies whose chunks the test sends, one by one.
+
+use std::io;
+
+use actix_web::{HttpResponse, body::SizedStream};
+use bytes::Bytes;
+use futures_util::stream;
+use tokio::sync::mpsc;
+
+/// The test's end of a body: it ends well when this is dropped, and is closed when the server
+/// drops the body.
+pub(crate) struct Feed(mpsc::Sender<Result<Bytes, io::Error>>);
+
+/// How handlers hand feeds to the test.
+#[derive(Clone)]
+pub(crate) struct Feeds(mpsc::UnboundedSender<Feed>);
+
+/// For handlers, and for the test.
+pub(crate) fn feeds() -> (Feeds, mpsc::UnboundedReceiver<Feed>) {
+    let (send, receive) = mpsc::unbounded_channel();
+    (Feeds(send), receive)
+}
+
+impl Feeds {
+    /// A response whose body the test sends, of a declared or an unknown length.
+    pub(crate) fn response(&self, length: Option<u64>) -> HttpResponse {
+        let (send, mut receive) = mpsc::channel(1);
+        self.0.send(Feed(send)).unwrap();
+        let chunks = stream::poll_fn(move |cx| receive.poll_recv(cx));
+        match length {
+            Some(length) => HttpResponse::Ok().body(SizedStream::new(length, chunks)),
+            None => HttpResponse::Ok().streaming(chunks),
+        }
+    }
+}
+
+impl Feed {
+    /// False if the server dropped the body.
+    pub(crate) async fn send(&self, chunk: impl Into<Bytes>) -> bool {
+        self.0.send(Ok(chunk.into())).await.is_ok()
+    }
+
+    /// Until the server has dropped the body.
+    pub(crate) async fn closed(&self) {
+        self.0.closed().await;
+    }
+}
