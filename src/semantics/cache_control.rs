@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use actix_web::http::header::{CACHE_CONTROL, HeaderMap};
 
-use super::fields::{delta_seconds, lines, list, trim};
+use super::fields::{delta_seconds, lines, list, never_closes, split, trim};
 
 /// Response directives (section 5.2.2) that rule a shared cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -29,41 +29,50 @@ impl ResponseDirectives {
     /// Reads all lines of the field.
     pub(crate) fn of(fields: &HeaderMap) -> Self {
         let mut found = Self::default();
-        for directive in directives(fields) {
-            found.take(directive);
+        for line in lines(fields, &CACHE_CONTROL) {
+            for member in list(line) {
+                found.take(&Directive::parse(member));
+                words(member).for_each(|word| found.refuse(&Directive::parse(word)));
+            }
+            // What a string that never closes hides may be a refusal.
+            found.no_store |= never_closes(line);
         }
         found
     }
 
-    fn take(&mut self, Directive { name, argument }: Directive<'_>) {
-        let is = |word: &str| name.eq_ignore_ascii_case(word.as_bytes());
-        // Section 4.2.1: of several the first counts; what is not valid is stale.
-        let lifetime = || argument.and_then(seconds).unwrap_or(Duration::ZERO);
-        if is("no-store") {
-            self.no_store = true;
-        } else if is("private") {
-            self.private = true;
-        } else if is("no-cache") {
-            self.no_cache = true;
-        } else if is("public") {
+    fn take(&mut self, directive: &Directive<'_>) {
+        // Section 4.2.1: what is not valid is stale, and so may be what is said twice: the
+        // shortest is what both sayings allow.
+        let shortest = |known: Option<Duration>| {
+            let lifetime = directive.argument.and_then(seconds).unwrap_or(Duration::ZERO);
+            Some(known.map_or(lifetime, |known| known.min(lifetime)))
+        };
+        if directive.is("public") {
             self.public = true;
-        } else if is("must-revalidate") {
+        } else if directive.is("must-revalidate") {
             self.must_revalidate = true;
-        } else if is("s-maxage") {
-            self.s_maxage.get_or_insert_with(lifetime);
-        } else if is("max-age") {
-            self.max_age.get_or_insert_with(lifetime);
+        } else if directive.is("s-maxage") {
+            self.s_maxage = shortest(self.s_maxage);
+        } else if directive.is("max-age") {
+            self.max_age = shortest(self.max_age);
         }
     }
 
-    /// Section 3.5: the directives by which a response to an authorised request may be shared.
-    pub(crate) const fn shares_authorised(&self) -> bool {
-        self.public || self.s_maxage.is_some() || self.must_revalidate
+    fn refuse(&mut self, directive: &Directive<'_>) {
+        self.no_store |= directive.is("no-store");
+        self.private |= directive.is("private");
+        self.no_cache |= directive.is("no-cache");
     }
 
-    /// The directives that say a response is the same for everybody.
-    pub(crate) const fn shares_with_everybody(&self) -> bool {
-        self.public || self.s_maxage.is_some()
+    /// Section 3.5: the directives by which a response to an authorised request may be shared.
+    pub(crate) fn shares_authorised(&self) -> bool {
+        self.shares_with_everybody() || self.must_revalidate
+    }
+
+    /// The directives that say a response is the same for everybody. A lifetime of nothing in
+    /// shared caches says the opposite.
+    pub(crate) fn shares_with_everybody(&self) -> bool {
+        self.public || self.s_maxage.is_some_and(|lifetime| !lifetime.is_zero())
     }
 }
 
@@ -130,6 +139,12 @@ fn directives(fields: &HeaderMap) -> impl Iterator<Item = Directive<'_>> {
     lines(fields, &CACHE_CONTROL).flat_map(list).map(Directive::parse)
 }
 
+/// The words of a member: `private; max-age=60`, written by somebody who took the semicolon for
+/// the separator, refuses as much as it would with a comma.
+fn words(member: &[u8]) -> impl Iterator<Item = &[u8]> {
+    split(member, b';').flat_map(|part| split(part, b' ')).flat_map(|part| split(part, b'\t'))
+}
+
 /// Section 5.2: recipients ought to accept the token and the quoted form of an argument.
 pub(crate) fn seconds(argument: &[u8]) -> Option<Duration> {
     let quoted = argument.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
@@ -191,6 +206,8 @@ mod tests {
             (&["Max-Age = 5"], ResponseDirectives { max_age: secs(5), ..NONE }),
             (&["max-age=\"5\""], ResponseDirectives { max_age: secs(5), ..NONE }),
             (&["max-age=5, max-age=9"], ResponseDirectives { max_age: secs(5), ..NONE }),
+            (&["max-age=9", "max-age=5"], ResponseDirectives { max_age: secs(5), ..NONE }),
+            (&["s-maxage=9, s-maxage=x"], ResponseDirectives { s_maxage: secs(0), ..NONE }),
             (&["max-age=abc"], ResponseDirectives { max_age: secs(0), ..NONE }),
             (&["max-age=abc, max-age=9"], ResponseDirectives { max_age: secs(0), ..NONE }),
             (&["max-age"], ResponseDirectives { max_age: secs(0), ..NONE }),
@@ -201,9 +218,33 @@ mod tests {
                 ResponseDirectives { s_maxage: secs(7), max_age: secs(5), ..NONE },
             ),
             (&["public", "private"], ResponseDirectives { public: true, private: true, ..NONE }),
+            (&["private; max-age=5"], ResponseDirectives { private: true, ..NONE }),
+            (
+                &["no-cache no-store,\tpublic"],
+                ResponseDirectives { no_cache: true, no_store: true, public: true, ..NONE },
+            ),
+            (&["ext=private, ext=\"a; private\""], NONE),
+            (&["ext=\"never closed, public"], ResponseDirectives { no_store: true, ..NONE }),
+            (&["ext=\"closed\"", "ext=\"a\\\""], ResponseDirectives { no_store: true, ..NONE }),
         ];
         for (lines, want) in cases {
             assert_eq!(response(lines), *want, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_lifetime_in_shared_caches_says_that_they_may_share() {
+        for (line, authorised, everybody) in [
+            ("max-age=5", false, false),
+            ("public", true, true),
+            ("must-revalidate", true, false),
+            ("s-maxage=5", true, true),
+            ("s-maxage=0", false, false),
+            ("s-maxage=soon", false, false),
+        ] {
+            let directives = response(&[line]);
+            assert_eq!(directives.shares_authorised(), authorised, "{line}");
+            assert_eq!(directives.shares_with_everybody(), everybody, "{line}");
         }
     }
 
@@ -228,10 +269,15 @@ mod tests {
 
     #[test]
     fn a_field_of_a_hundred_thousand_bytes_is_read_in_one_pass() {
-        for line in
-            [",".repeat(100_000), "\"".repeat(99_999), "a=".repeat(50_000), "x,".repeat(50_000)]
-        {
-            assert_eq!(response(&[&line]), NONE);
+        for (line, no_store) in [
+            (",".repeat(100_000), false),
+            ("; ".repeat(50_000), false),
+            ("\"".repeat(100_000), false),
+            ("\"".repeat(99_999), true),
+            ("a=".repeat(50_000), false),
+            ("x,".repeat(50_000), false),
+        ] {
+            assert_eq!(response(&[&line]), ResponseDirectives { no_store, ..NONE });
         }
     }
 
