@@ -27,10 +27,10 @@ impl Vary {
         let mut names = Vec::new();
         for member in lines(response, &VARY).flat_map(list) {
             // `*` among others counts alone; what is not a field name cannot be compared.
-            let Ok(name) = HeaderName::from_bytes(member) else { return Self::Anything };
-            if member == b"*" {
+            if member == b"*" || !member.iter().all(|&byte| is_token_byte(byte)) {
                 return Self::Anything;
             }
+            let Ok(name) = HeaderName::from_bytes(member) else { return Self::Anything };
             if !names.contains(&name) {
                 names.push(name);
             }
@@ -40,6 +40,11 @@ impl Vary {
         }
         Self::Fields(names)
     }
+}
+
+/// RFC 9110 section 5.6.2. The type for names takes more than that, quotes among them.
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// The value a request has for a nominated field: its lines joined (RFC 9110 section 5.3), white
@@ -100,6 +105,8 @@ mod tests {
             (&["accept, *"], Vary::Anything),
             (&["accept", "*"], Vary::Anything),
             (&["not a name"], Vary::Anything),
+            (&["\"accept\""], Vary::Anything),
+            (&["accept;q=1"], Vary::Anything),
             (&[many.as_str()], Vary::Anything),
         ] {
             assert_eq!(Vary::of(&response(lines)), want, "{lines:?}");
