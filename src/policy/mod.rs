@@ -41,6 +41,7 @@ pub use self::{
 /// |---|---|---|
 /// | lifetime of what states none | 60 s for 200, 203, 301, 308 | long enough to take load off, short enough that a forgotten purge heals; errors are never kept unasked |
 /// | `no-store`, `private`, `no-cache`, `Set-Cookie`, `Vary: *`, 1xx, 206, 304 | never stored | they are meant for one requester or one moment |
+/// | `Pragma: no-cache` | not stored, unless a lifetime is stated | who sends it wants no caching |
 /// | request with `Authorization` | stored only with `public`, `s-maxage` or `must-revalidate` | RFC 9111 section 3.5 |
 /// | request with cookies | stored only with `public` or `s-maxage`; not answered from the store with what states no lifetime | handlers that read a session seldom say so |
 /// | request with other credentials | as `Authorization`, for what states no lifetime | the HTTP standard does not know them |

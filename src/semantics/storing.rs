@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use actix_web::http::{
     StatusCode,
-    header::{COOKIE, HeaderMap, HeaderName, SET_COOKIE},
+    header::{COOKIE, HeaderMap, HeaderName, PRAGMA, SET_COOKIE},
 };
 
 use super::{
     cache_control::ResponseDirectives,
+    fields::{lines, list},
     freshness::{explicit, initial_age},
     requester::Requester,
     vary::Vary,
@@ -130,6 +131,9 @@ fn lifetime(
     } else if let Some(stated) = stated() {
         (stated, Basis::Explicit)
     } else if let Some(fallback) = terms.fallback {
+        if says_pragma_no_cache(exchange.response) {
+            return Err(NotStored::NoCache);
+        }
         (fallback, Basis::Policy)
     } else if usually_shared(exchange.status) {
         return Err(NotStored::NoLifetime);
@@ -143,6 +147,12 @@ fn lifetime(
         None if freshness.is_zero() => Err(NotStored::NoLifetime),
         None => Err(NotStored::Stale),
     }
+}
+
+/// Section 5.4 defines no `Pragma` for responses, so it outweighs nothing that is stated. Who sends
+/// it wants no caching all the same, and has stated no lifetime.
+fn says_pragma_no_cache(response: &HeaderMap) -> bool {
+    lines(response, &PRAGMA).flat_map(list).any(|member| member.eq_ignore_ascii_case(b"no-cache"))
 }
 
 /// Status codes whose responses usually hold for more than one request: those RFC 9110 section
@@ -247,6 +257,21 @@ mod tests {
             ("ext=\"no-store\", max-age=5", None, None, Ok((5, Explicit))),
         ] {
             let fields = response(cache_control);
+            let got = outcome(decide(&exchange(200, &fields, NOBODY), &terms(first, fallback)));
+            assert_eq!(got, want, "{cache_control:?} first {first:?} fallback {fallback:?}");
+        }
+    }
+
+    #[test]
+    fn pragma_counts_only_where_nothing_else_gives_a_lifetime() {
+        for (cache_control, first, fallback, want) in [
+            ("", None, Some(60), Err(NotStored::NoCache)),
+            ("max-age=5", None, Some(60), Ok((5, Basis::Explicit))),
+            ("", Some(90), Some(60), Ok((90, Basis::Policy))),
+            ("", None, None, Err(NotStored::NoLifetime)),
+        ] {
+            let mut fields = response(cache_control);
+            fields.insert(PRAGMA, HeaderValue::from_static("No-Cache"));
             let got = outcome(decide(&exchange(200, &fields, NOBODY), &terms(first, fallback)));
             assert_eq!(got, want, "{cache_control:?} first {first:?} fallback {fallback:?}");
         }
