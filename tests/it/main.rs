@@ -11,6 +11,8 @@ mod keys;
 mod layers;
 mod memory;
 mod nesting;
+mod never_stored;
+mod never_stored_requests;
 mod personal;
 mod purging;
 mod robustness;

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each helper is used by some rooms, none by all while they grow")]
 
 mod client;
+mod origin;
 mod server;
 
 use std::{
@@ -17,6 +18,7 @@ use actix_web_cache::{Cache, CacheBuilder, ManualClock, MemoryStore};
 
 pub(crate) use self::{
     client::{Answer, Client, Protocol, raw},
+    origin::{Reply, serve_replies, who},
     server::{Server, serve},
 };
 
