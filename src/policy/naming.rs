@@ -10,7 +10,7 @@ use super::checked::{Checked, Matched};
 use crate::{
     key::{Key, Names, Target},
     semantics::{
-        cookies::CookieRules,
+        cookies::{CookieRules, Part},
         fields::{lines, list, split, trim},
     },
     tag::TagId,
@@ -60,7 +60,11 @@ impl Checked {
             }
         }
         for name in &self.policy.cookies.keyed {
-            key.push_part(&format!("cookie {name}"), CookieRules::value(request.headers(), name));
+            match CookieRules::part(request.headers(), name) {
+                None => key.push_part(&format!("cookie {name}"), None),
+                Some(Part::Value(value)) => key.push_part(&format!("cookie {name}"), Some(value)),
+                Some(Part::All(all)) => key.push_part("cookies", Some(&all)),
+            }
         }
         for part in &self.policy.key_parts {
             let value = (part.make)(request);

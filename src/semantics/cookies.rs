@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use actix_web::http::header::{COOKIE, HeaderMap};
 
+use percent_encoding::percent_decode;
+
 use super::fields::{lines, trim};
 
 /// Cookies by name: what the application says about them.
@@ -18,20 +20,32 @@ pub(crate) struct CookieRules {
 impl CookieRules {
     /// Whether the request carries a cookie that is neither ignored nor part of the key.
     pub(crate) fn personal(&self, request: &HeaderMap) -> bool {
-        cookies(request).any(|(name, _)| !self.ignores(name) && !self.keys(name))
+        cookies(request).any(|cookie| !self.ignores(cookie.name) && !self.keys(cookie.name))
     }
 
-    /// The value of a cookie; of several with one name, the first.
-    pub(crate) fn value<'a>(request: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
-        cookies(request).find(|(found, _)| *found == name.as_bytes()).map(|(_, value)| value)
+    /// What a cookie says in the key: its value; where handlers could find another than we do, all
+    /// that the request sends.
+    pub(crate) fn part<'a>(request: &'a HeaderMap, name: &str) -> Option<Part<'a>> {
+        let means = |found: &[u8]| {
+            found == name.as_bytes() || percent_decode(found).eq(name.as_bytes().iter().copied())
+        };
+        let mut found = cookies(request).filter(|cookie| means(cookie.name));
+        let first = found.next();
+        let plain = first.is_none_or(|first| first.name == name.as_bytes());
+        if found.next().is_some() || !plain || puzzling(request) {
+            return all(request).map(Part::All);
+        }
+        first.map(|cookie| Part::Value(cookie.value))
     }
 
     /// The cookies that count, as one value: what `Vary: Cookie` compares.
     pub(crate) fn counting<'a>(&self, request: &'a HeaderMap) -> Option<Cow<'a, [u8]>> {
-        let mut all = cookies(request).filter(|(name, _)| !self.ignores(name)).peekable();
-        all.peek()?;
-        let pairs: Vec<_> = all.map(|(name, value)| [name, value].join(&b'=')).collect();
-        Some(Cow::Owned(pairs.join(&b"; "[..])))
+        if self.ignored.is_empty() || puzzling(request) {
+            return all(request);
+        }
+        let counting = cookies(request).filter(|cookie| !self.ignores(cookie.name));
+        let pairs: Vec<_> = counting.map(|cookie| cookie.pair).collect();
+        (!pairs.is_empty()).then(|| Cow::Owned(pairs.join(&b"; "[..])))
     }
 
     fn ignores(&self, name: &[u8]) -> bool {
@@ -46,9 +60,25 @@ impl CookieRules {
     }
 }
 
-/// Name and value of each cookie (RFC 6265 section 5.4). What has no equals sign is a name: it
-/// may mean something to the handler, so it counts.
-fn cookies(request: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
+/// See [`CookieRules::part`].
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Part<'a> {
+    Value(&'a [u8]),
+    All(Cow<'a, [u8]>),
+}
+
+/// One cookie of a request.
+#[derive(Debug, Clone, Copy)]
+struct Cookie<'a> {
+    /// As it stands.
+    pair: &'a [u8],
+    name: &'a [u8],
+    value: &'a [u8],
+}
+
+/// The cookies of a request (RFC 6265 section 5.4). What has no equals sign is a name: it may
+/// mean something to the handler, so it counts.
+fn cookies(request: &HeaderMap) -> impl Iterator<Item = Cookie<'_>> {
     lines(request, &COOKIE)
         .flat_map(|line| line.split(|&byte| byte == b';'))
         .map(trim)
@@ -56,10 +86,26 @@ fn cookies(request: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
         .map(|pair| match pair.iter().position(|&byte| byte == b'=') {
             Some(at) => {
                 let (name, value) = pair.split_at_checked(at).unwrap_or((pair, &[]));
-                (trim(name), trim(value.get(1..).unwrap_or_default()))
+                Cookie { pair, name: trim(name), value: trim(value.get(1..).unwrap_or_default()) }
             }
-            None => (pair, &[][..]),
+            None => Cookie { pair, name: pair, value: &[] },
         })
+}
+
+/// Whether parsers differ about the field: over what is not ASCII, or no pair, some drop the pair
+/// and some all cookies, so that the handler may see none of those we do.
+fn puzzling(request: &HeaderMap) -> bool {
+    lines(request, &COOKIE).any(|line| !line.is_ascii())
+        || cookies(request).any(|cookie| cookie.name.is_empty() || !cookie.pair.contains(&b'='))
+}
+
+/// The whole field; HTTP/2 may have cut it into lines (RFC 9113 section 8.2.3).
+fn all(request: &HeaderMap) -> Option<Cow<'_, [u8]>> {
+    let mut lines = lines(request, &COOKIE);
+    let first = lines.next()?;
+    let Some(second) = lines.next() else { return Some(Cow::Borrowed(first)) };
+    let all: Vec<_> = [first, second].into_iter().chain(lines).collect();
+    Some(Cow::Owned(all.join(&b"; "[..])))
 }
 
 #[cfg(test)]
@@ -103,10 +149,27 @@ mod tests {
     }
 
     #[test]
-    fn the_first_cookie_of_a_name_is_its_value() {
-        let request = request(&["a=1; lang = de ; lang=fr"]);
-        assert_eq!(CookieRules::value(&request, "lang"), Some(&b"de"[..]));
-        assert_eq!(CookieRules::value(&request, "none"), None);
+    fn a_cookie_in_the_key_is_its_value_or_where_that_is_unclear_the_whole_field() {
+        let value = |value: &'static str| Some(Part::Value(value.as_bytes()));
+        let whole = |text: &'static str| Some(Part::All(Cow::Borrowed(text.as_bytes())));
+        for (lines, want) in [
+            (&[][..], None),
+            (&["a=1"], None),
+            (&["a=1; lang = de ; b=2"], value("de")),
+            (&["a=1", "lang=de"], value("de")),
+            (&["lang="], value("")),
+            (&["lang=de; lang=fr"], whole("lang=de; lang=fr")),
+            (&["lang=de", "lang=fr"], whole("lang=de; lang=fr")),
+            (&["%6Cang=fr"], whole("%6Cang=fr")),
+            (&["%6cang=fr; lang=de"], whole("%6cang=fr; lang=de")),
+            (&["%6Dang=fr; lang=de"], value("de")),
+            (&["lang=de; junk"], whole("lang=de; junk")),
+            (&["lang=de; =junk"], whole("lang=de; =junk")),
+            (&["lang=de; a=\u{fc}"], whole("lang=de; a=\u{fc}")),
+            (&["lang"], whole("lang")),
+        ] {
+            assert_eq!(CookieRules::part(&request(lines), "lang"), want, "{lines:?}");
+        }
     }
 
     #[test]
@@ -116,5 +179,9 @@ mod tests {
         assert_eq!(counting(&["_ga=1; a=2"]), counting(&["a=2; _ga=3"]));
         assert_ne!(counting(&["a=2"]), counting(&["a=3"]));
         assert_eq!(counting(&["_ga=1"]), None);
+        assert_eq!(counting(&["a=1; b=2"]), counting(&["a=1", "_ga=3", "b=2"]));
+        for puzzling in ["_ga; a=2", "_ga=\u{fc}; a=2", "a=2; =_ga"] {
+            assert_eq!(counting(&[puzzling]).as_deref(), Some(puzzling.as_bytes()));
+        }
     }
 }

@@ -2,11 +2,13 @@
 
 use std::borrow::Cow;
 
-use actix_web::http::header::{COOKIE, HeaderMap, HeaderName, VARY};
+use actix_web::http::header::{
+    AUTHORIZATION, COOKIE, HeaderMap, HeaderName, PROXY_AUTHORIZATION, VARY,
+};
 
 use super::{
     cookies::CookieRules,
-    fields::{lines, list, trim},
+    fields::{lines, list, split, trim},
 };
 
 /// More nominated fields than any application means; a response that names more is not stored.
@@ -54,25 +56,31 @@ pub(crate) fn selecting_value<'a>(
     name: &HeaderName,
     cookies: &CookieRules,
 ) -> Option<Cow<'a, [u8]>> {
-    if *name == COOKIE && !cookies.ignored.is_empty() {
+    if *name == COOKIE {
         return cookies.counting(request);
     }
+    // Credentials are no lists: every byte of them counts.
+    let exact = *name == AUTHORIZATION || *name == PROXY_AUTHORIZATION;
+    let normal = |line| if exact { Cow::Borrowed(line) } else { normalised(line) };
     let mut lines = lines(request, name);
     let first = lines.next()?;
     let Some(second) = lines.next() else {
-        return Some(normalised(first));
+        return Some(normal(first));
     };
-    let all: Vec<_> = [first, second].into_iter().chain(lines).map(normalised).collect();
-    Some(Cow::Owned(all.join(&b", "[..])))
+    let all: Vec<_> = [first, second].into_iter().chain(lines).map(normal).collect();
+    // No line contains a line feed.
+    let between: &[u8] = if exact { b"\n" } else { b", " };
+    Some(Cow::Owned(all.join(between)))
 }
 
-/// Members of a list separated by exactly a comma and a space.
+/// Members of a list separated by exactly a comma and a space. Empty ones stay: to who does not
+/// read the field as a list, `a,` is not `a`.
 fn normalised(line: &[u8]) -> Cow<'_, [u8]> {
     let line = trim(line);
     if !line.contains(&b',') {
         return Cow::Borrowed(line);
     }
-    let members: Vec<_> = list(line).collect();
+    let members: Vec<_> = split(line, b',').collect();
     Cow::Owned(members.join(&b", "[..]))
 }
 
@@ -114,6 +122,25 @@ mod tests {
     }
 
     #[test]
+    fn credentials_are_compared_by_every_byte() {
+        let value = |lines: &[&str]| {
+            let mut fields = HeaderMap::new();
+            for line in lines {
+                fields.append(AUTHORIZATION, HeaderValue::from_str(line).unwrap());
+            }
+            selecting_value(&fields, &AUTHORIZATION, &CookieRules::default()).map(Cow::into_owned)
+        };
+        for (one, other, same) in [
+            (&["a b"][..], &["a b"][..], true),
+            (&["a, b"], &["a,b"], false),
+            (&["a, b"], &["a", "b"], false),
+            (&["a"], &["a", ""], false),
+        ] {
+            assert_eq!(value(one) == value(other), same, "{one:?} {other:?}");
+        }
+    }
+
+    #[test]
     fn white_space_and_line_breaks_do_not_make_a_variant_but_values_do() {
         let value = |lines: &[&str]| {
             let mut fields = HeaderMap::new();
@@ -127,6 +154,7 @@ mod tests {
             ("lines", &["a, b"], &["a", "b"], true),
             ("order", &["a, b"], &["b, a"], false),
             ("case", &["a"], &["A"], false),
+            ("empty members", &["a,"], &["a"], false),
             ("absent and empty", &[], &[""], false),
             ("both absent", &[], &[], true),
         ] {
