@@ -242,10 +242,16 @@ impl Candidate {
                 insert_date(fields, EXPIRES, now, left);
             }
         }
-        // Whoever has cookies gets another answer: clients and caches downstream must know.
-        let due = plan.needs_no_cookie && self.shared.checked.vary_cookie == VaryCookie::Said;
-        if due && !plan.nominated.contains(&COOKIE) {
-            fields.append(VARY, HeaderValue::from_static("Cookie"));
+        // Whoever has cookies, or another value of what the key is made of, gets another answer:
+        // clients and caches downstream must know.
+        let checked = &self.shared.checked;
+        let cookie = plan.needs_no_cookie && checked.vary_cookie == VaryCookie::Said;
+        let mut said: SmallVec<[&HeaderName; 4]> = plan.nominated.iter().collect();
+        for name in checked.keyed_fields().chain(cookie.then_some(&COOKIE)) {
+            if !said.contains(&name) {
+                said.push(name);
+                fields.append(VARY, name_as_value(name));
+            }
         }
         self.warn_of_encoding(plan, fields);
     }
@@ -289,6 +295,14 @@ impl Candidate {
             stamp: self.fill.stamp(),
             client_ttl,
         }
+    }
+}
+
+/// As it is usually written, for whoever reads along.
+fn name_as_value(name: &HeaderName) -> HeaderValue {
+    match *name {
+        COOKIE => HeaderValue::from_static("Cookie"),
+        _ => HeaderValue::from(name.clone()),
     }
 }
 

@@ -2,7 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use actix_web::{dev::ServiceRequest, http::StatusCode};
+use actix_web::{
+    dev::ServiceRequest,
+    http::{
+        StatusCode,
+        header::{COOKIE, HeaderName},
+    },
+};
 use smallvec::SmallVec;
 
 use super::{
@@ -64,11 +70,8 @@ impl Checked {
             return Err(ConfigError::EmptyNamespace);
         }
         let personal = policy.personal()?;
-        let vary_cookie = if policy.cookies_never_decide(&personal.keyed) {
-            VaryCookie::NeverDue
-        } else {
-            VaryCookie::Said
-        };
+        let vary_cookie =
+            if policy.cookies_never_decide() { VaryCookie::NeverDue } else { VaryCookie::Said };
         // The length keeps a namespace that looks like another's with a fingerprint apart.
         let scope = format!("{}:{namespace},{}", namespace.len(), policy.fingerprint(&rules));
         let rules = rules.into_iter().map(CheckedRule::new).collect::<Result<Arc<[_]>, _>>()?;
@@ -138,6 +141,12 @@ impl Checked {
     /// Whether a lifetime for status codes at large holds for this one.
     pub(crate) fn gives_lifetimes_to(&self, status: StatusCode) -> bool {
         has_default(status) || self.status_ttl(status).is_some()
+    }
+
+    /// The request fields that the key is made of, as far as they can be named.
+    pub(crate) fn keyed_fields(&self) -> impl Iterator<Item = &HeaderName> {
+        let cookie = (!self.personal.cookies.keyed.is_empty()).then_some(&COOKIE);
+        self.personal.keyed.iter().chain(cookie)
     }
 
     pub(crate) const fn max_body_size(&self) -> usize {

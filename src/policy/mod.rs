@@ -11,7 +11,7 @@ use actix_web::{
     dev::ServiceRequest,
     http::{
         StatusCode,
-        header::{COOKIE, HeaderName, PROXY_AUTHORIZATION},
+        header::{HeaderName, PROXY_AUTHORIZATION},
     },
 };
 
@@ -174,7 +174,8 @@ impl Policy {
     }
 
     /// Makes the value of a cookie part of the key: each value has pages of its own, and the
-    /// cookie no longer keeps requests from the store.
+    /// cookie no longer keeps requests from the store. Clients and caches downstream are told by
+    /// `Vary: Cookie`.
     pub fn vary_cookie(mut self, name: impl Into<String>) -> Self {
         self.cookies.keyed.push(name.into());
         self
@@ -189,7 +190,8 @@ impl Policy {
     }
 
     /// Makes a request field part of the key: each value has pages of its own. If it carries
-    /// credentials, they no longer keep requests from the store.
+    /// credentials, they no longer keep requests from the store. Clients and caches downstream are
+    /// told by `Vary`.
     pub fn key_header(mut self, name: impl Into<String>) -> Self {
         self.key_headers.push(name.into());
         self
@@ -197,7 +199,7 @@ impl Policy {
 
     /// Makes what `part` finds in the request part of the key: a tenant, a language, a group. It
     /// sees the request as it reaches the cache, extensions of outer middlewares included, and is
-    /// asked on every request.
+    /// asked on every request. What it looks at is not known here: if that is a field, send `Vary`.
     pub fn key_with(
         mut self,
         name: impl Into<String>,
@@ -270,8 +272,8 @@ impl Policy {
     }
 
     /// Whether the absence of cookies never decides, so that no `Vary: Cookie` is due.
-    fn cookies_never_decide(&self, keyed: &[HeaderName]) -> bool {
-        self.cookies.ignored.iter().any(|name| name == "*") || keyed.contains(&COOKIE)
+    fn cookies_never_decide(&self) -> bool {
+        self.cookies.ignored.iter().any(|name| name == "*")
     }
 }
 
