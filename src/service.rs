@@ -270,7 +270,7 @@ impl Walk {
         Admission::LookUp(Asked {
             matched,
             key,
-            split: split_of(self.layer, &head.headers),
+            split: split_of(self.layer, request),
             requester: Requester::of(&head.headers, &shared.checked.personal),
             directives: RequestDirectives::of(&head.headers),
             now,

@@ -2,16 +2,16 @@
 
 use actix_web::{
     dev::{ServiceRequest, Url},
-    http::header::{FORWARDED, HOST, HeaderMap, X_FORWARDED_HOST, X_FORWARDED_PROTO},
+    http::header::{FORWARDED, HOST, X_FORWARDED_HOST, X_FORWARDED_PROTO},
 };
 use smallvec::SmallVec;
 
 use super::checked::{Checked, Matched};
 use crate::{
-    key::{Key, Names, Target},
+    key::{Key, Names, Target, is_canonical_host},
     semantics::{
         cookies::{CookieRules, Part},
-        fields::{lines, list, split, trim},
+        fields::{lines, trim},
     },
     tag::TagId,
 };
@@ -126,24 +126,36 @@ pub(crate) fn host(request: &ServiceRequest) -> Result<&str, Unnameable> {
 }
 
 /// What handlers can tell requests apart by although no key says so: the cache's place among
-/// nested ones, and the fields from which actix makes links (`url_for`, `ConnectionInfo`). Empty
-/// for the outermost cache without a proxy in front.
-pub(crate) fn split_of(layer: u8, request: &HeaderMap) -> SmallVec<[u8; 32]> {
+/// nested ones, and that from which actix makes links (`url_for`, `ConnectionInfo`). Empty for the
+/// outermost cache, asked without a proxy in front for a plain target on a plainly written host.
+pub(crate) fn split_of(layer: u8, request: &ServiceRequest) -> SmallVec<[u8; 32]> {
     let mut text = SmallVec::new();
     if layer > 0 {
         note(&mut text, b'l', &[layer]);
     }
-    for line in lines(request, &X_FORWARDED_HOST) {
+    let fields = request.headers();
+    for line in lines(fields, &X_FORWARDED_HOST) {
         note(&mut text, b'h', line);
     }
-    for line in lines(request, &X_FORWARDED_PROTO) {
+    for line in lines(fields, &X_FORWARDED_PROTO) {
         note(&mut text, b'p', line);
     }
-    for pair in lines(request, &FORWARDED).flat_map(list).flat_map(|element| split(element, b';')) {
+    // Quotes do not count: actix looks for hosts within them, too.
+    let separates = |byte: &u8| matches!(byte, b';' | b',');
+    for pair in lines(fields, &FORWARDED).flat_map(|line| line.split(separates)).map(trim) {
         let name = trim(pair.split(|&byte| byte == b'=').next().unwrap_or_default());
         if name.eq_ignore_ascii_case(b"host") || name.eq_ignore_ascii_case(b"proto") {
             note(&mut text, b'f', pair);
         }
+    }
+    // A target in absolute form names a scheme, any scheme.
+    let scheme = scheme(request);
+    if let Some(claimed) = request.uri().scheme_str().filter(|&claimed| claimed != scheme) {
+        note(&mut text, b's', claimed.as_bytes());
+    }
+    // In the key the host stands in one way; in links it stands as it was sent.
+    if let Some(host) = host(request).ok().filter(|&host| !is_canonical_host(scheme, host)) {
+        note(&mut text, b'o', host.as_bytes());
     }
     text
 }
@@ -280,13 +292,14 @@ mod tests {
 
     #[test]
     fn what_links_are_made_from_splits_readers_and_nothing_else_does() {
-        let split = |layer, fields: &[(&'static str, &str)]| {
+        let of = |layer, uri, fields: &[(&'static str, &str)]| {
             let request = fields
                 .iter()
-                .fold(TestRequest::default(), |request, field| request.append_header(*field))
+                .fold(TestRequest::with_uri(uri), |request, field| request.append_header(*field))
                 .to_srv_request();
-            split_of(layer, request.headers())
+            split_of(layer, &request)
         };
+        let split = |layer, fields| of(layer, "/", fields);
         assert!(
             split(0, &[("x-forwarded-for", "1.2.3.4"), ("forwarded", "for=1.2.3.4")]).is_empty()
         );
@@ -298,10 +311,18 @@ mod tests {
             split(0, &[("x-forwarded-host", "a"), ("x-forwarded-proto", "a")]),
             split(0, &[("forwarded", "for=x;host=a")]),
             split(0, &[("forwarded", "for=y, HOST = b ; proto=http")]),
+            split(0, &[("forwarded", "for=\"y;host=c\"")]),
+            split(0, &[("forwarded", "for=\"y,host=d")]),
+            split(0, &[("host", "A")]),
+            split(0, &[("host", "a:80")]),
+            of(0, "https://a/", &[("host", "a")]),
+            of(0, "evil://a/", &[("host", "a")]),
         ];
         for (index, one) in all.iter().enumerate() {
             assert!(!all[index + 1..].contains(one), "{index}");
         }
+        assert!(split(0, &[("host", "a:81")]).is_empty());
+        assert!(of(0, "http://a/", &[("host", "a")]).is_empty());
         assert_eq!(
             split(0, &[("forwarded", "for=x;host=a")]),
             split(0, &[("forwarded", "for=y;host=a")])
