@@ -289,6 +289,7 @@ impl Candidate {
             fields: copy_fields(&kept),
             body: Bytes::new(),
             lifetime: plan.lifetime,
+            stated: plan.stated,
             selecting: selecting.collect(),
             split: Box::from(&*self.split),
             tags: self.key.has_parts().then(|| TagId::url(self.key.url())).into_iter().collect(),

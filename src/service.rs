@@ -303,7 +303,7 @@ impl Walk {
         let reuse = choose(
             lookup.variants.as_deref(),
             |stored| commons.is_valid(stored),
-            |stored| checked.granted(&asked.matched, stored.status()),
+            |stored| checked.granted(&asked.matched, stored),
             &reader,
             asked.now,
         );

@@ -67,6 +67,8 @@ pub struct StoredResponse {
     pub(crate) fields: Box<[(HeaderName, HeaderValue)]>,
     pub(crate) body: Bytes,
     pub(crate) lifetime: Lifetime,
+    /// The freshness lifetime that the response itself states, whatever `lifetime` rests on.
+    pub(crate) stated: Option<Duration>,
     pub(crate) selecting: Selecting,
     pub(crate) split: Box<[u8]>,
     pub(crate) tags: SmallVec<[TagId; 1]>,
@@ -262,6 +264,7 @@ pub(crate) mod tests {
                 freshness: Duration::from_secs(60),
                 basis: Basis::Policy,
             },
+            stated: None,
             selecting: selecting
                 .iter()
                 .map(|(name, value)| {

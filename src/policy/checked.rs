@@ -18,7 +18,7 @@ use super::{
 use crate::{
     outcome::NotStored,
     semantics::{requester::Personal, storing::Terms},
-    stored::Basis,
+    stored::{Basis, StoredResponse},
 };
 
 /// What happens to requests that no rule is for.
@@ -126,10 +126,19 @@ impl Checked {
         Ok(Terms { first, fallback, any_status: self.policy.any_status })
     }
 
-    /// The lifetime this policy gives a response that states none.
-    pub(crate) fn granted(&self, matched: &Matched, status: StatusCode) -> Option<Duration> {
+    /// The lifetime this policy would have given what another may have stored.
+    pub(crate) fn granted(&self, matched: &Matched, stored: &StoredResponse) -> Option<Duration> {
+        let status = stored.status;
         let rule = self.deciding(matched, status).ok()?;
-        rule.and_then(|rule| rule.override_ttl).or_else(|| self.fallback(rule, status))
+        let handlers = || {
+            let lifetime = &stored.lifetime;
+            (lifetime.basis == Basis::Handler).then_some(lifetime.freshness)
+        };
+        let stated = || stored.stated.filter(|_| self.policy.any_status.counts(status));
+        rule.and_then(|rule| rule.override_ttl)
+            .or_else(handlers)
+            .or_else(stated)
+            .or_else(|| self.fallback(rule, status))
     }
 
     /// How long clients may keep a response with this status under a policy's lifetime.
@@ -218,6 +227,7 @@ mod tests {
     use actix_web::test::TestRequest;
 
     use super::*;
+    use crate::stored::tests::stored;
 
     const fn secs(n: u64) -> Duration {
         Duration::from_secs(n)
@@ -268,6 +278,38 @@ mod tests {
             ("/other", 302, Some((None, None))),
         ] {
             assert_eq!(lifetimes(&cache, path, status), want, "{path} {status}");
+        }
+    }
+
+    #[test]
+    fn what_another_stored_is_granted_the_lifetime_that_it_would_have_here() {
+        let cache = checked(
+            Policy::new(),
+            vec![
+                Rule::path("/long").override_ttl(secs(90)),
+                Rule::path("/no").status([200, 404]).bypass(),
+            ],
+        );
+        for (path, status, basis, stated, want) in [
+            ("/", 200, Basis::Policy, None, Some(60)),
+            ("/", 200, Basis::Policy, Some(5), Some(5)),
+            ("/", 200, Basis::Explicit, Some(500), Some(500)),
+            ("/", 200, Basis::Handler, Some(5), Some(60)),
+            ("/", 404, Basis::Policy, None, None),
+            ("/", 404, Basis::Explicit, Some(5), Some(5)),
+            ("/", 503, Basis::Explicit, Some(5), None),
+            ("/long", 200, Basis::Explicit, Some(5), Some(90)),
+            ("/long", 503, Basis::Handler, None, Some(90)),
+            ("/no", 200, Basis::Explicit, Some(5), None),
+            ("/no", 404, Basis::Handler, None, None),
+        ] {
+            let mut response = stored(0, &[]);
+            response.status = StatusCode::from_u16(status).unwrap();
+            response.lifetime.basis = basis;
+            response.stated = stated.map(secs);
+            let matched = cache.admit(&TestRequest::with_uri(path).to_srv_request()).unwrap();
+            let got = cache.granted(&matched, &response).map(|granted| granted.as_secs());
+            assert_eq!(got, want, "{path} {status} {basis:?} {stated:?}");
         }
     }
 

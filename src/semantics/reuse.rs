@@ -44,8 +44,8 @@ pub(crate) enum Reuse {
 
 /// Chooses among the variants of a resource.
 ///
-/// `valid` tells what was not invalidated; `granted` what the reader's own policy gives a response
-/// that states no lifetime, for whoever stored it may have been more generous.
+/// `valid` tells what was not invalidated; `granted` the lifetime that a response has under the
+/// reader's own policy, for whoever stored it may have been more generous.
 pub(crate) fn choose(
     variants: Option<&Variants>,
     valid: impl Fn(&StoredResponse) -> bool,
@@ -81,7 +81,7 @@ fn judge(
 ) -> Reuse {
     let lifetime = &stored.lifetime;
     let age = lifetime.age(now);
-    let Some(mut ttl) = lifetime.left(now) else { return Reuse::Stale };
+    let Some(left) = lifetime.left(now) else { return Reuse::Stale };
     // The response did not state its lifetime, so nobody thought of sharing it either: only
     // requesters without anything personal do, beside what it was selected by.
     let by_cookie = stored.selecting.iter().any(|(name, _)| *name == COOKIE);
@@ -90,14 +90,9 @@ fn judge(
     if lifetime.basis != Basis::Explicit && !requester.anonymous() {
         return Reuse::NotForRequester;
     }
-    if lifetime.basis == Basis::Policy {
-        let Some(left) = granted(stored).and_then(|granted| granted.checked_sub(age)) else {
-            return Reuse::Stale;
-        };
-        ttl = ttl.min(left);
-        if ttl.is_zero() {
-            return Reuse::Stale;
-        }
+    let ttl = left.min(granted(stored).unwrap_or_default().saturating_sub(age));
+    if ttl.is_zero() {
+        return Reuse::Stale;
     }
     if let Some(directives) = reader.directives {
         // Sections 5.2.1.1, 5.2.1.3 and 5.2.1.4.
@@ -246,11 +241,11 @@ mod tests {
             (Some(30), "0: age 20 ttl 10"),
             (Some(90), "0: age 20 ttl 40"),
         ] {
-            let granted = |_: &StoredResponse| granted.map(Duration::from_secs);
-            let got = choose(Some(&policy), |_| true, granted, &reader(&request), at(20));
-            assert_eq!(word(&got), want, "under a policy's lifetime the reader's own counts");
-            let got = choose(Some(&stated), |_| true, granted, &reader(&request), at(20));
-            assert_eq!(word(&got), "0: age 20 ttl 40", "a stated lifetime is the response's");
+            let granted = granted.map(Duration::from_secs);
+            for stored in [&policy, &stated] {
+                let got = choose(Some(stored), |_| true, |_| granted, &reader(&request), at(20));
+                assert_eq!(word(&got), want, "the shorter lifetime counts: {granted:?}");
+            }
         }
     }
 

@@ -53,6 +53,13 @@ pub(crate) enum AnyStatus {
     Final,
 }
 
+impl AnyStatus {
+    /// Whether a lifetime that a response with this status states is followed.
+    pub(crate) fn counts(self, status: StatusCode) -> bool {
+        self == Self::Final || usually_shared(status)
+    }
+}
+
 /// The decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Storing {
@@ -64,6 +71,8 @@ pub(crate) enum Storing {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub(crate) lifetime: Lifetime,
+    /// The freshness lifetime that the response states, whether it was followed or not.
+    pub(crate) stated: Option<Duration>,
     /// The fields its `Vary` names.
     pub(crate) nominated: Vec<HeaderName>,
     /// It was storable only because the request had no cookies.
@@ -79,11 +88,12 @@ fn plan(exchange: &Exchange<'_>, terms: &Terms) -> Result<Plan, NotStored> {
     let directives = ResponseDirectives::of(exchange.response);
     refused(exchange, &directives)?;
     let Vary::Fields(nominated) = Vary::of(exchange.response) else { return Err(NotStored::Vary) };
-    let lifetime = lifetime(exchange, &directives, terms)?;
+    let stated = explicit(&directives, exchange.response, exchange.responded);
+    let lifetime = lifetime(exchange, stated, terms)?;
     personal(exchange.requester, &directives, &nominated, lifetime.basis)?;
     let by_cookie = nominated.contains(&COOKIE);
     let needs_no_cookie = !by_cookie && !directives.shares_with_everybody();
-    Ok(Plan { lifetime, nominated, needs_no_cookie })
+    Ok(Plan { lifetime, stated, nominated, needs_no_cookie })
 }
 
 /// What the message itself forbids.
@@ -119,16 +129,13 @@ fn refused(exchange: &Exchange<'_>, directives: &ResponseDirectives) -> Result<(
 
 fn lifetime(
     exchange: &Exchange<'_>,
-    directives: &ResponseDirectives,
+    stated: Option<Duration>,
     terms: &Terms,
 ) -> Result<Lifetime, NotStored> {
-    let stated = || {
-        explicit(directives, exchange.response, exchange.responded)
-            .filter(|_| terms.any_status == AnyStatus::Final || usually_shared(exchange.status))
-    };
+    let counts = terms.any_status.counts(exchange.status);
     let (freshness, basis) = if let Some(first) = terms.first {
         first
-    } else if let Some(stated) = stated() {
+    } else if let Some(stated) = stated.filter(|_| counts) {
         (stated, Basis::Explicit)
     } else if let Some(fallback) = terms.fallback {
         if says_pragma_no_cache(exchange.response) {
