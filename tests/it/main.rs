@@ -14,6 +14,7 @@ mod nesting;
 mod never_stored;
 mod never_stored_requests;
 mod personal;
+mod personal_pairs;
 mod personal_sharing;
 mod personal_vary;
 mod poisoning;
