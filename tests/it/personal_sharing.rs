@@ -73,6 +73,7 @@ async fn caches_over_one_store_judge_for_themselves_what_is_personal() {
         ("a longer lifetime", Policy::new().default_ttl(secs(600)), &[], Policy::new(), &[], true),
         ("cookies ignored there", ignoring(), alice, Policy::new(), &[], false),
         ("cookies ignored here", Policy::new(), &[], ignoring(), alice, false),
+        ("others ignored here", ignoring(), alice, Policy::new().ignore_cookies(["a"]), &[], false),
         ("ignored by both", ignoring(), alice, ignoring(), &[], true),
         ("credentials here alone", Policy::new(), session, strict(), &[], false),
         ("keyed there", keyed(), token, Policy::new(), &[], false),

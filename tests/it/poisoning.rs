@@ -1,7 +1,7 @@
 //! Fields of a request that change the page although no key says so: whoever sends them never
 //! changes the page of those who do not.
 
-use actix_web::{App, HttpRequest, web};
+use actix_web::{App, HttpRequest, HttpResponse, cookie::Cookie, web};
 use actix_web_cache::Policy;
 use hyper::{Method, Request};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -136,16 +136,27 @@ async fn neither_scheme_nor_host_of_an_http_2_request_reach_others() {
     }
 }
 
-/// A page that speaks the language of a cookie, which is in the key.
+/// Pages that speak the language of a cookie, which is in the key; each reads it in its own way.
 fn serve_languages(policy: Policy) -> Server {
     let cache = builder().0.policy(policy).build().unwrap();
+    let page = |language: Option<Cookie<'static>>| {
+        let text = language.map_or_else(|| "en".to_owned(), |cookie| cookie.value().to_owned());
+        HttpResponse::Ok().insert_header(("cache-control", "public")).body(text)
+    };
+    let is_it = |cookie: &&Cookie<'static>| cookie.name() == "lang";
+    let decoded = move |request: HttpRequest| async move { page(request.cookie("lang")) };
+    let raw = move |request: HttpRequest| async move {
+        page(request.cookies_raw().ok().and_then(|all| all.iter().find(is_it).cloned()))
+    };
+    let last = move |request: HttpRequest| async move {
+        page(request.cookies_raw().ok().and_then(|all| all.iter().rfind(is_it).cloned()))
+    };
     serve(1, move || {
-        let page = |request: HttpRequest| async move {
-            let language = request.cookie("lang");
-            let text = language.map_or_else(|| "en".to_owned(), |cookie| cookie.value().to_owned());
-            actix_web::HttpResponse::Ok().insert_header(("cache-control", "public")).body(text)
-        };
-        App::new().wrap(cache.clone()).route("/", web::get().to(page))
+        App::new()
+            .wrap(cache.clone())
+            .route("/decoded", web::get().to(decoded))
+            .route("/raw", web::get().to(raw))
+            .route("/last", web::get().to(last))
     })
 }
 
@@ -167,10 +178,12 @@ async fn a_cookie_in_the_key_means_to_the_cache_what_it_means_to_the_handler() {
         Policy::new().vary_cookie("lang").ignore_cookies(["_ga", "j*"]),
         Policy::new().vary_cookie("lang").ignore_cookies(["*"]),
     ] {
-        for attack in attacks {
+        for (attack, path) in
+            attacks.into_iter().flat_map(|a| ["decoded", "raw", "last"].map(|p| (a, p)))
+        {
             let server = serve_languages(policy.clone());
-            let head = [b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nCookie: ", attack];
-            raw(server.addr, &[&head.concat()[..], b"\r\n\r\n"].concat());
+            let head = format!("GET /{path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nCookie: ");
+            raw(server.addr, &[head.as_bytes(), attack, b"\r\n\r\n"].concat());
             let client = Client::new(server.addr, Protocol::Http1);
             let host = ("host", "a");
             for (fields, want) in [
@@ -178,8 +191,9 @@ async fn a_cookie_in_the_key_means_to_the_cache_what_it_means_to_the_handler() {
                 (&[host, ("cookie", "lang=de")], "de"),
                 (&[host, ("cookie", "lang=fr")], "fr"),
             ] {
-                let got = client.get_with("/", fields).await;
-                assert_eq!(got.text(), want, "{fields:?} after {}", attack.escape_ascii());
+                let got = client.get_with(&format!("/{path}"), fields).await;
+                let after = attack.escape_ascii();
+                assert_eq!(got.text(), want, "{fields:?} after {after}, read {path}");
             }
         }
     }
