@@ -144,19 +144,11 @@ fn length(text: &mut SmallVec<[u8; 192]>, len: usize) {
 }
 
 fn host_part(text: &mut SmallVec<[u8; 192]>, scheme: &str, host: &str) {
-    let host = host.strip_suffix(default_port(scheme)).unwrap_or(host).as_bytes();
+    let default_port = if scheme == "https" { ":443" } else { ":80" };
+    let host = host.strip_suffix(default_port).unwrap_or(host).as_bytes();
     length(text, host.len());
     text.extend(host.iter().map(u8::to_ascii_lowercase));
     text.push(b',');
-}
-
-/// Whether a host is written as it stands in keys.
-pub(crate) fn is_canonical_host(scheme: &str, host: &str) -> bool {
-    !host.ends_with(default_port(scheme)) && !host.bytes().any(|byte| byte.is_ascii_uppercase())
-}
-
-fn default_port(scheme: &str) -> &'static str {
-    if scheme == "https" { ":443" } else { ":80" }
 }
 
 #[cfg(test)]

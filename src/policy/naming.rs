@@ -8,10 +8,10 @@ use smallvec::SmallVec;
 
 use super::checked::{Checked, Matched};
 use crate::{
-    key::{Key, Names, Target, is_canonical_host},
+    key::{Key, Names, Target},
     semantics::{
         cookies::{CookieRules, Part},
-        fields::{lines, trim},
+        fields::{lines, list, split, trim},
     },
     tag::TagId,
 };
@@ -126,38 +126,40 @@ pub(crate) fn host(request: &ServiceRequest) -> Result<&str, Unnameable> {
 }
 
 /// What handlers can tell requests apart by although no key says so: the cache's place among
-/// nested ones, and that from which actix makes links (`url_for`, `ConnectionInfo`). Empty for the
-/// outermost cache, asked without a proxy in front for a plain target on a plainly written host.
+/// nested ones, and what actix makes links from (`url_for`, `ConnectionInfo`) beside the host and
+/// the scheme in the key. Empty for the outermost cache without a proxy in front.
 pub(crate) fn split_of(layer: u8, request: &ServiceRequest) -> SmallVec<[u8; 32]> {
     let mut text = SmallVec::new();
     if layer > 0 {
         note(&mut text, b'l', &[layer]);
     }
-    let fields = request.headers();
-    for line in lines(fields, &X_FORWARDED_HOST) {
+    // An absolute-form target and `:scheme` say what the client likes.
+    if let Some(claimed) = request.uri().scheme_str().filter(|&claimed| claimed != scheme(request))
+    {
+        note(&mut text, b's', claimed.as_bytes());
+    }
+    for line in lines(request.headers(), &X_FORWARDED_HOST) {
         note(&mut text, b'h', line);
     }
-    for line in lines(fields, &X_FORWARDED_PROTO) {
+    for line in lines(request.headers(), &X_FORWARDED_PROTO) {
         note(&mut text, b'p', line);
     }
-    // Quotes do not count: actix looks for hosts within them, too.
-    let separates = |byte: &u8| matches!(byte, b';' | b',');
-    for pair in lines(fields, &FORWARDED).flat_map(|line| line.split(separates)).map(trim) {
-        let name = trim(pair.split(|&byte| byte == b'=').next().unwrap_or_default());
-        if name.eq_ignore_ascii_case(b"host") || name.eq_ignore_ascii_case(b"proto") {
+    for line in lines(request.headers(), &FORWARDED) {
+        // RFC 7239 section 4 has quoted strings, in which actix sees separators all the same:
+        // what either way of reading finds is told apart.
+        let by_the_rfc = list(line).flat_map(|element| split(element, b';'));
+        let by_actix = line.split(|byte| matches!(byte, b',' | b';')).map(trim);
+        for pair in by_the_rfc.chain(by_actix).filter(|pair| makes_links(pair)) {
             note(&mut text, b'f', pair);
         }
     }
-    // A target in absolute form names a scheme, any scheme.
-    let scheme = scheme(request);
-    if let Some(claimed) = request.uri().scheme_str().filter(|&claimed| claimed != scheme) {
-        note(&mut text, b's', claimed.as_bytes());
-    }
-    // In the key the host stands in one way; in links it stands as it was sent.
-    if let Some(host) = host(request).ok().filter(|&host| !is_canonical_host(scheme, host)) {
-        note(&mut text, b'o', host.as_bytes());
-    }
     text
+}
+
+/// Whether a pair of `Forwarded` tells the host or the scheme.
+fn makes_links(pair: &[u8]) -> bool {
+    let name = trim(pair.split(|&byte| byte == b'=').next().unwrap_or_default());
+    name.eq_ignore_ascii_case(b"host") || name.eq_ignore_ascii_case(b"proto")
 }
 
 fn note(text: &mut SmallVec<[u8; 32]>, kind: u8, value: &[u8]) {
@@ -292,14 +294,14 @@ mod tests {
 
     #[test]
     fn what_links_are_made_from_splits_readers_and_nothing_else_does() {
-        let of = |layer, uri, fields: &[(&'static str, &str)]| {
+        let at = |uri, layer, fields: &[(&'static str, &str)]| {
             let request = fields
                 .iter()
                 .fold(TestRequest::with_uri(uri), |request, field| request.append_header(*field))
                 .to_srv_request();
             split_of(layer, &request)
         };
-        let split = |layer, fields| of(layer, "/", fields);
+        let split = |layer, fields: &[(&'static str, &str)]| at("/", layer, fields);
         assert!(
             split(0, &[("x-forwarded-for", "1.2.3.4"), ("forwarded", "for=1.2.3.4")]).is_empty()
         );
@@ -311,18 +313,17 @@ mod tests {
             split(0, &[("x-forwarded-host", "a"), ("x-forwarded-proto", "a")]),
             split(0, &[("forwarded", "for=x;host=a")]),
             split(0, &[("forwarded", "for=y, HOST = b ; proto=http")]),
-            split(0, &[("forwarded", "for=\"y;host=c\"")]),
-            split(0, &[("forwarded", "for=\"y,host=d")]),
-            split(0, &[("host", "A")]),
-            split(0, &[("host", "a:80")]),
-            of(0, "https://a/", &[("host", "a")]),
-            of(0, "evil://a/", &[("host", "a")]),
+            split(0, &[("forwarded", "for=\"x;host=a\"")]),
+            split(0, &[("forwarded", "for=\"x, proto=a\"")]),
+            split(0, &[("forwarded", "host=\"a,b\"")]),
+            split(0, &[("forwarded", "host=\"a,c\"")]),
+            at("https://a/", 0, &[]),
+            at("ftp://a/", 0, &[]),
         ];
+        assert_eq!(at("http://a/", 0, &[]), all[0]);
         for (index, one) in all.iter().enumerate() {
             assert!(!all[index + 1..].contains(one), "{index}");
         }
-        assert!(split(0, &[("host", "a:81")]).is_empty());
-        assert!(of(0, "http://a/", &[("host", "a")]).is_empty());
         assert_eq!(
             split(0, &[("forwarded", "for=x;host=a")]),
             split(0, &[("forwarded", "for=y;host=a")])

@@ -81,9 +81,6 @@ async fn a_target_in_absolute_form_never_reaches_a_reader_with_a_plain_one() {
         "GET http://good.example/links HTTP/1.1\r\nHost: evil",
         "GET http://evil@good.example/links HTTP/1.1\r\nHost: good.example",
         "GET http://good.example:80/links HTTP/1.1\r\nHost: good.example",
-        "GET http://good.example/links HTTP/1.1\r\nHost: good.example:80",
-        "GET /links HTTP/1.1\r\nHost: good.example:80",
-        "GET /links HTTP/1.1\r\nHost: GOOD.example",
         "GET /links HTTP/1.1\r\nHost: good.example.",
     ] {
         let server = serve_links();
