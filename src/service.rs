@@ -35,7 +35,7 @@ use crate::{
     hit::{answer, report},
     key::{Key, Target},
     outcome::{Bypass, Forward, NotStored, Outcome, Stored},
-    policy::{Matched, host, split_of},
+    policy::{Matched, split_of, targets},
     semantics::{
         cache_control::RequestDirectives,
         fields::{lines, list},
@@ -487,23 +487,38 @@ where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
     B: MessageBody + 'static,
 {
-    let target = host(&request).ok().map(|host| Target {
-        host: host.to_owned(),
-        path: request.uri().path().to_owned(),
-        query: request.uri().query().map(str::to_owned),
-    });
+    let targets = targets(&request);
     walk.enter(&request);
-    let response = inner.call(request).await?;
-    let succeeded = response.status().is_success() || response.status().is_redirection();
-    let target = target.filter(|_| succeeded && !is_owned_further_in(&response));
-    if let Some(target) = target
-        && let Err(error) = purge(&walk.shared, &target).await
-    {
-        fill::warn(&walk.shared, &error);
+    let answer = inner.call(request).await;
+    // What middlewares return as an error is an answer, too, once the server has made it one.
+    let status = match &answer {
+        Ok(response) => response.status(),
+        Err(error) => error.as_response_error().status_code(),
+    };
+    // Also where a cache further in has done so: its store may be another.
+    if status.is_success() || status.is_redirection() {
+        forget(&walk.shared, targets).await;
     }
     let outcome =
         Outcome::Forward { reason: Forward::Method, stored: Stored::No(NotStored::Forwarded) };
-    Ok(walk.passed(response, Some(&outcome)))
+    Ok(walk.passed(answer?, Some(&outcome)))
+}
+
+/// Forgets what is stored of some URLs; to the end, even if the client has gone and nobody waits:
+/// the change is made.
+async fn forget(shared: &Arc<Shared>, targets: Vec<Target>) {
+    let shared = Arc::clone(shared);
+    let mut work = Box::pin(async move {
+        for target in &targets {
+            if let Err(error) = purge(&shared, target).await {
+                fill::warn(&shared, &error);
+            }
+        }
+    });
+    if poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await.is_pending() {
+        // A panic of the store is reported by the runtime.
+        drop(tokio::spawn(work).await);
+    }
 }
 
 fn is_owned_further_in<B>(response: &ServiceResponse<B>) -> bool {

@@ -25,7 +25,7 @@ mod rule;
 
 pub(crate) use self::{
     checked::{Checked, Matched, Unmatched, VaryCookie},
-    naming::{host, split_of},
+    naming::{split_of, targets},
 };
 pub use self::{
     error::ConfigError,

@@ -111,7 +111,7 @@ fn scheme(request: &ServiceRequest) -> &'static str {
 }
 
 /// The host that the request means: `Host`, or `:authority` in HTTP/2.
-pub(crate) fn host(request: &ServiceRequest) -> Result<&str, Unnameable> {
+fn host(request: &ServiceRequest) -> Result<&str, Unnameable> {
     let authority = request.uri().authority().map(|authority| authority.as_str());
     let mut lines = request.headers().get_all(HOST);
     let Some(line) = lines.next() else { return authority.ok_or(Unnameable) };
@@ -123,6 +123,21 @@ pub(crate) fn host(request: &ServiceRequest) -> Result<&str, Unnameable> {
         return Err(Unnameable);
     }
     Ok(host)
+}
+
+/// The URLs that a request may be about: one, unless it names several hosts.
+pub(crate) fn targets(request: &ServiceRequest) -> Vec<Target> {
+    let uri = request.uri();
+    let lines = request.headers().get_all(HOST).filter_map(|line| line.to_str().ok());
+    let authority = uri.authority().map(|authority| authority.as_str());
+    let mut hosts: Vec<_> = lines.chain(authority).collect();
+    hosts.dedup_by(|one, other| one.eq_ignore_ascii_case(other));
+    let target = |host: &str| Target {
+        host: host.to_owned(),
+        path: uri.path().to_owned(),
+        query: uri.query().map(str::to_owned),
+    };
+    hosts.into_iter().map(target).collect()
 }
 
 /// What handlers can tell requests apart by although no key says so: the cache's place among
