@@ -19,6 +19,8 @@ mod personal_sharing;
 mod personal_vary;
 mod poisoning;
 mod purging;
+mod purging_races;
+mod purging_unsafe;
 mod robustness;
 mod rules;
 mod seed_parity;

@@ -266,7 +266,9 @@ async fn a_tenant_known_outside_of_the_cache_can_be_part_of_the_key() {
         let server = serve(workers, move || {
             let page = |request: HttpRequest| async move {
                 let extensions = request.extensions();
-                extensions.get::<Tenant>().map_or("nobody".to_owned(), |Tenant(name)| name.clone())
+                extensions
+                    .get::<Tenant>()
+                    .map_or_else(|| "nobody".to_owned(), |Tenant(name)| name.clone())
             };
             App::new()
                 .wrap(cache.clone())

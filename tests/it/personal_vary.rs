@@ -199,11 +199,11 @@ async fn what_is_not_stored_is_left_as_it_is() {
         .map(|cc| Reply::new(200, &[("cache-control", cc)]));
     let (server, _) = serve_replies(1, &cache, &replies);
     let client = Client::new(server.addr, Protocol::Http1);
-    for index in 0..replies.len() {
+    for (index, reply) in replies.iter().enumerate() {
         let path = format!("/{index}");
         let answer = client.get_with(&path, &[("cookie", "sid=alice")]).await;
         let kept = answer.field("cache-control").unwrap_or_default();
-        assert_eq!(kept, replies[index].fields[0].1, "no lifetime is added");
+        assert_eq!(kept, reply.fields[0].1, "no lifetime is added");
         assert_eq!((answer.field("vary"), answer.field("expires")), (None, None), "{kept}");
     }
 }

@@ -5,6 +5,7 @@
 mod client;
 mod origin;
 mod server;
+mod watched;
 
 use std::{
     sync::{
@@ -20,6 +21,7 @@ pub(crate) use self::{
     client::{Answer, Client, Protocol, raw},
     origin::{Reply, serve_replies, who},
     server::{Server, serve},
+    watched::{Stop, Watched},
 };
 
 /// A moment long after 1970 and long before now.
