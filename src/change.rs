@@ -1,7 +1,7 @@
 //! Requests that may change something: what is stored of it is forgotten before the client learns
 //! of the success (section 4.4).
 
-use std::rc::Rc;
+use std::{future::poll_fn, rc::Rc, sync::Arc, task::Poll};
 
 use actix_service::Service;
 use actix_web::{
@@ -14,11 +14,12 @@ use actix_web::{
 use crate::{
     fill::{self, Candidate},
     handle::purge,
-    key::Target,
+    key::{Key, Target},
     outcome::{Forward, NotStored, Outcome, Stored},
-    policy::host,
+    policy::targets,
     semantics::invalidation::{invalidated, represents_target},
     service::{Answer, Walk, is_owned_further_in},
+    shared::Shared,
     stored::Basis,
 };
 
@@ -28,39 +29,37 @@ where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
     B: MessageBody + 'static,
 {
-    let target = host(&request).ok().map(|host| Target {
-        host: host.to_owned(),
-        path: request.uri().path().to_owned(),
-        query: request.uri().query().map(str::to_owned),
-    });
+    let targets = targets(&request);
     let candidate = walk.storable_post(&mut request).await;
     walk.enter(&request);
-    let response = inner.call(request).await?;
-    let target = target.filter(|_| !is_owned_further_in(&response));
-    let mut candidate = candidate.filter(|_| {
-        target.as_ref().is_some_and(|target| represents_target(target, response.headers()))
-    });
-    if let Some(target) = target {
-        let invalidated = invalidated(&target, response.status(), response.headers());
-        if !invalidated.is_empty() {
-            // What others changed meanwhile is younger than this answer.
-            candidate = candidate.and_then(|mut candidate| {
-                candidate.fill = walk.shared.store.commons().succeed(&candidate.fill)?;
-                Some(candidate)
-            });
+    let answer = inner.call(request).await;
+    let response = match answer {
+        Ok(response) => response,
+        Err(error) => {
+            // What middlewares return as an error is an answer, too, once the server has made it
+            // one.
+            let status = error.as_response_error().status_code();
+            forget(&walk.shared, invalidated(&targets, status, &HeaderMap::new()), None).await;
+            return Err(error);
         }
-        for target in &invalidated {
-            let spared = candidate.as_ref().map(|candidate| &candidate.fill);
-            if let Err(error) = purge(&walk.shared, target, spared).await {
-                fill::warn(&walk.shared, &error);
-            }
-        }
-    }
+    };
+    let invalidated = invalidated(&targets, response.status(), response.headers());
+    let candidate = candidate
+        .filter(|_| represents_target(&targets, response.headers()) && !invalidated.is_empty())
+        // What others changed meanwhile is younger than this answer.
+        .and_then(|mut candidate| {
+            candidate.fill = walk.shared.store.commons().succeed(&candidate.fill)?;
+            Some(candidate)
+        });
+    // Also where a cache further in has done so: its store may be another.
+    let spared = candidate.as_ref().map(|candidate| candidate.key.clone());
+    forget(&walk.shared, invalidated, spared).await;
     let now = walk.shared.settings.clock.now();
     // RFC 9110 section 9.3.3: only with explicit freshness.
     let stored = candidate.filter(|candidate| {
         let plan = candidate.plan(&response, now);
         plan.is_ok_and(|plan| plan.lifetime.basis == Basis::Explicit)
+            && !is_owned_further_in(&response)
     });
     if let Some(candidate) = stored {
         let settled = fill::settle(candidate, response);
@@ -70,6 +69,26 @@ where
     let outcome =
         Outcome::Forward { reason: Forward::Method, stored: Stored::No(NotStored::Forwarded) };
     Ok(walk.passed(response, Some(&outcome)))
+}
+
+/// Forgets what is stored of some URLs; to the end, even if the client has gone and nobody waits:
+/// the change is made.
+async fn forget(shared: &Arc<Shared>, targets: Vec<Target>, spared: Option<Key>) {
+    if targets.is_empty() {
+        return;
+    }
+    let shared = Arc::clone(shared);
+    let mut work = Box::pin(async move {
+        for target in &targets {
+            if let Err(error) = purge(&shared, target, spared.as_ref()).await {
+                fill::warn(&shared, &error);
+            }
+        }
+    });
+    if poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await.is_pending() {
+        // A panic of the store is reported by the runtime.
+        drop(tokio::spawn(work).await);
+    }
 }
 
 impl Walk {

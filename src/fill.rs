@@ -276,12 +276,9 @@ impl Candidate {
             insert_date(fields, DATE, now, Duration::ZERO);
         }
         let lifetime = &plan.lifetime;
-        // Whoever has cookies gets another answer: clients and caches downstream must know.
-        let due = plan.needs_no_cookie
-            && self.shared.checked.vary_cookie == VaryCookie::Said
-            && !plan.nominated.contains(&COOKIE);
+        let due = self.fields_to_vary_by(plan);
         self.warn_of_encoding(plan, fields);
-        if lifetime.basis.is_stated() && !due {
+        if lifetime.basis.is_stated() && due.is_empty() {
             return None;
         }
         let undressed: Vec<_> = fields.iter().filter(|(name, _)| DRESSED.contains(name)).collect();
@@ -301,10 +298,24 @@ impl Candidate {
                 insert_date(fields, EXPIRES, now, left);
             }
         }
-        if due {
-            add_cookie_to_vary(fields);
+        if !due.is_empty() {
+            add_to_vary(fields, &due);
         }
         Some(undressed)
+    }
+
+    /// Whoever has cookies, or another value of what the key is made of, gets another answer: clients
+    /// and caches downstream must know.
+    fn fields_to_vary_by(&self, plan: &Plan) -> SmallVec<[HeaderName; 2]> {
+        let checked = &self.shared.checked;
+        let cookie = plan.needs_no_cookie && checked.vary_cookie == VaryCookie::Said;
+        let mut due = SmallVec::new();
+        for name in checked.keyed_fields().chain(cookie.then_some(&COOKIE)) {
+            if !plan.nominated.contains(name) && !due.contains(name) {
+                due.push(name.clone());
+            }
+        }
+        due
     }
 
     fn warn_of_encoding(&self, plan: &Plan, fields: &HeaderMap) {
@@ -335,6 +346,7 @@ impl Candidate {
             fields: copy_fields(&kept),
             body: Bytes::new(),
             lifetime: plan.lifetime,
+            stated: plan.stated,
             selecting: selecting.collect(),
             split: Box::from(&*self.split),
             tags: self.key.has_parts().then(|| TagId::url(self.key.url())).into_iter().collect(),
@@ -375,11 +387,17 @@ impl Wanted {
 
 /// In one line with what is there already: middlewares further out may read only the first, as
 /// actix-cors does, which then drops the others.
-fn add_cookie_to_vary(fields: &mut HeaderMap) {
-    let members: Vec<_> = lines(fields, &VARY).flat_map(list).chain([&b"Cookie"[..]]).collect();
+fn add_to_vary(fields: &mut HeaderMap, names: &[HeaderName]) {
+    let said = lines(fields, &VARY).flat_map(list);
+    let members: Vec<_> = said.chain(names.iter().map(usual)).collect();
     if let Ok(line) = HeaderValue::from_bytes(&members.join(&b", "[..])) {
         fields.insert(VARY, line);
     }
+}
+
+/// As it is usually written, for whoever reads along.
+fn usual(name: &HeaderName) -> &[u8] {
+    if *name == COOKIE { b"Cookie" } else { name.as_str().as_bytes() }
 }
 
 pub(crate) fn insert_date(fields: &mut HeaderMap, name: HeaderName, now: Now, later: Duration) {

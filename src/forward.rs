@@ -63,13 +63,15 @@ where
         return Ok(walk.passed(response, Some(&outcome)));
     }
     let others = walk.others(&asked, &lookup, selected.as_ref());
+    // Somebody's own page may have the tag of everybody's: their handler knows.
+    let forwards = walk.shared.checked.forwards_conditions() || !asked.requester.anonymous();
     let mut candidate = walk.candidate(&mut request, asked, lookup);
     let offer = Offer::of(selected.as_deref(), &others);
     let asks = !offer.is_empty();
     if asks {
         candidate.conditions = Conditions::Taken;
         offer.write(request.headers_mut());
-    } else if selected.is_some() || !walk.shared.checked.forwards_conditions() {
+    } else if selected.is_some() || !forwards {
         candidate.conditions = Conditions::Taken;
         // Only where there are any: a request that somebody else holds cannot be changed.
         if is_conditional(request.headers()) || request.headers().contains_key(RANGE) {

@@ -1,20 +1,27 @@
 //! Purging: by handlers, from outside, and by unsafe requests.
 
-use std::{fmt, future, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::{self, poll_fn},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use actix_web::{
     FromRequest, HttpMessage, HttpRequest, ResponseError,
     dev::Payload,
-    http::{StatusCode, Uri, header::HOST},
+    http::{StatusCode, Uri, header::HOST, uri::Authority},
     rt::time::timeout,
 };
 use smallvec::SmallVec;
 
 use crate::{
-    key::Target,
+    key::{Key, Target, default_port},
     service::Nest,
     shared::Shared,
-    store::{Fill, Invalidation, StoreError},
+    store::{Invalidation, StoreError},
 };
 
 /// How long one purge may take of a request's time.
@@ -84,24 +91,35 @@ impl CacheHandle {
 
     fn target(&self, url: &str) -> Result<Target, PurgeError> {
         let uri: Uri = url.parse().map_err(|_| PurgeError::Url)?;
-        let host = match uri.authority() {
-            Some(authority) => Some(authority.as_str()),
-            None if url.starts_with('/') => self.host.as_deref(),
-            None => return Err(PurgeError::Url),
+        let host = match (uri.scheme_str(), uri.authority()) {
+            // Without a scheme a host would be taken for all of the URL, and nothing be purged.
+            (Some(scheme @ ("http" | "https")), Some(authority)) => named_by(scheme, authority),
+            (None, None) if url.starts_with('/') => {
+                self.host.as_deref().ok_or(PurgeError::NoHost)?
+            }
+            _ => return Err(PurgeError::Url),
         };
         Ok(Target {
-            host: host.ok_or(PurgeError::NoHost)?.to_owned(),
+            host: host.to_owned(),
             path: uri.path().to_owned(),
             query: uri.query().map(str::to_owned),
         })
     }
 }
 
-/// Forgets a URL in all caches that share store and namespace; all but what `spared` is making.
+/// The host that a URL names, as clients send it: without the user's name and without the port
+/// that its scheme implies, for a page stored under the other scheme has another.
+fn named_by<'a>(scheme: &str, authority: &'a Authority) -> &'a str {
+    let host = authority.as_str();
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    host.strip_suffix(default_port(scheme)).unwrap_or(host)
+}
+
+/// Forgets a URL in all caches that share store and namespace. Fills of `spared` go on.
 pub(crate) async fn purge(
     shared: &Shared,
     target: &Target,
-    spared: Option<&Fill>,
+    spared: Option<&Key>,
 ) -> Result<Purged, StoreError> {
     let store = &*shared.store;
     let (mut keys, mut tags) = (Vec::new(), SmallVec::new());
@@ -115,7 +133,7 @@ pub(crate) async fn purge(
     keys.sort_unstable();
     keys.dedup();
     // First of all: what is being made now must not be stored once we have returned.
-    let others = keys.iter().filter(|key| !spared.is_some_and(|fill| fill.is_of(key)));
+    let others = keys.iter().filter(|key| Some(*key) != spared);
     others.for_each(|key| store.commons().overtake(key));
     let mut purged = Purged::default();
     let mut result = Ok(());
@@ -134,6 +152,12 @@ pub(crate) async fn purge(
 }
 
 async fn within<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let mut call = pin!(call);
+    // Without a timer first: a store that answers at once can be purged from any thread, whether
+    // it has a runtime or not.
+    if let Poll::Ready(result) = poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await {
+        return result;
+    }
     timeout(PURGE_LIMIT, call).await.unwrap_or_else(|_| Err(StoreError::new("it took too long")))
 }
 

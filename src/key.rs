@@ -144,11 +144,15 @@ fn length(text: &mut SmallVec<[u8; 192]>, len: usize) {
 }
 
 fn host_part(text: &mut SmallVec<[u8; 192]>, scheme: &str, host: &str) {
-    let default_port = if scheme == "https" { ":443" } else { ":80" };
-    let host = host.strip_suffix(default_port).unwrap_or(host).as_bytes();
+    let host = host.strip_suffix(default_port(scheme)).unwrap_or(host).as_bytes();
     length(text, host.len());
     text.extend(host.iter().map(u8::to_ascii_lowercase));
     text.push(b',');
+}
+
+/// The port that need not be written, as it is written.
+pub(crate) fn default_port(scheme: &str) -> &'static str {
+    if scheme == "https" { ":443" } else { ":80" }
 }
 
 #[cfg(test)]

@@ -116,6 +116,8 @@ pub struct StoredResponse {
     pub(crate) fields: Box<[(HeaderName, HeaderValue)]>,
     pub(crate) body: Bytes,
     pub(crate) lifetime: Lifetime,
+    /// The freshness lifetime that the response itself states, whatever `lifetime` rests on.
+    pub(crate) stated: Option<Duration>,
     pub(crate) selecting: Selecting,
     pub(crate) split: Box<[u8]>,
     pub(crate) tags: SmallVec<[TagId; 1]>,
@@ -331,6 +333,7 @@ pub(crate) mod tests {
                 staleness: Staleness::default(),
                 retention: Duration::ZERO,
             },
+            stated: None,
             selecting: selecting
                 .iter()
                 .map(|(name, value)| {

@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use actix_web::{
     dev::ServiceRequest,
-    http::{StatusCode, header::HeaderName},
+    http::{
+        StatusCode,
+        header::{COOKIE, HeaderName},
+    },
 };
 use smallvec::SmallVec;
 
@@ -75,11 +78,8 @@ impl Checked {
             return Err(ConfigError::EmptyNamespace);
         }
         let personal = policy.personal()?;
-        let vary_cookie = if policy.cookies_never_decide(&personal.keyed) {
-            VaryCookie::NeverDue
-        } else {
-            VaryCookie::Said
-        };
+        let vary_cookie =
+            if policy.cookies_never_decide() { VaryCookie::NeverDue } else { VaryCookie::Said };
         // The length keeps a namespace that looks like another's with a fingerprint apart.
         let scope = format!("{}:{namespace},{}", namespace.len(), policy.fingerprint(&rules));
         let rules = rules.into_iter().map(CheckedRule::new).collect::<Result<Arc<[_]>, _>>()?;
@@ -135,14 +135,21 @@ impl Checked {
         Ok(Terms { first, fallback, latitude: &self.latitude })
     }
 
-    /// How much of a lifetime that a stored response does not state this policy gives it.
+    /// The lifetime this policy would have given what another may have stored.
     pub(crate) fn granted(&self, matched: &Matched, stored: &StoredResponse) -> Option<Duration> {
-        if stored.lifetime().basis == Basis::Heuristic && self.latitude.heuristics == Heuristics::On
-        {
-            return Some(Duration::MAX);
-        }
-        let rule = self.deciding(matched, stored.status()).ok()?;
-        rule.and_then(|rule| rule.override_ttl).or_else(|| self.fallback(rule, stored.status()))
+        let status = stored.status;
+        let rule = self.deciding(matched, status).ok()?;
+        let lifetime = &stored.lifetime;
+        let handlers = || (lifetime.basis == Basis::Handler).then_some(lifetime.freshness);
+        let stated = || stored.stated.filter(|_| self.latitude.any_status.counts(status));
+        let guesses = self.latitude.heuristics == Heuristics::On;
+        let guessed =
+            || (guesses && lifetime.basis == Basis::Heuristic).then_some(lifetime.freshness);
+        rule.and_then(|rule| rule.override_ttl)
+            .or_else(handlers)
+            .or_else(stated)
+            .or_else(guessed)
+            .or_else(|| self.fallback(rule, status))
     }
 
     /// How long clients may keep a response with this status under a policy's lifetime.
@@ -154,6 +161,12 @@ impl Checked {
     /// Whether a lifetime for status codes at large holds for this one.
     pub(crate) fn gives_lifetimes_to(&self, status: StatusCode) -> bool {
         has_default(status) || self.status_ttl(status).is_some()
+    }
+
+    /// The request fields that the key is made of, as far as they can be named.
+    pub(crate) fn keyed_fields(&self) -> impl Iterator<Item = &HeaderName> {
+        let cookie = (!self.personal.cookies.keyed.is_empty()).then_some(&COOKIE);
+        self.personal.keyed.iter().chain(cookie)
     }
 
     pub(crate) const fn max_body_size(&self) -> usize {
@@ -248,6 +261,7 @@ mod tests {
     use actix_web::test::TestRequest;
 
     use super::*;
+    use crate::stored::tests::stored;
 
     const fn secs(n: u64) -> Duration {
         Duration::from_secs(n)
@@ -298,6 +312,38 @@ mod tests {
             ("/other", 302, Some((None, None))),
         ] {
             assert_eq!(lifetimes(&cache, path, status), want, "{path} {status}");
+        }
+    }
+
+    #[test]
+    fn what_another_stored_is_granted_the_lifetime_that_it_would_have_here() {
+        let cache = checked(
+            Policy::new(),
+            vec![
+                Rule::path("/long").override_ttl(secs(90)),
+                Rule::path("/no").status([200, 404]).bypass(),
+            ],
+        );
+        for (path, status, basis, stated, want) in [
+            ("/", 200, Basis::Policy, None, Some(60)),
+            ("/", 200, Basis::Policy, Some(5), Some(5)),
+            ("/", 200, Basis::Explicit, Some(500), Some(500)),
+            ("/", 200, Basis::Handler, Some(5), Some(60)),
+            ("/", 404, Basis::Policy, None, None),
+            ("/", 404, Basis::Explicit, Some(5), Some(5)),
+            ("/", 503, Basis::Explicit, Some(5), None),
+            ("/long", 200, Basis::Explicit, Some(5), Some(90)),
+            ("/long", 503, Basis::Handler, None, Some(90)),
+            ("/no", 200, Basis::Explicit, Some(5), None),
+            ("/no", 404, Basis::Handler, None, None),
+        ] {
+            let mut response = stored(0, &[]);
+            response.status = StatusCode::from_u16(status).unwrap();
+            response.lifetime.basis = basis;
+            response.stated = stated.map(secs);
+            let matched = cache.admit(&TestRequest::with_uri(path).to_srv_request()).unwrap();
+            let got = cache.granted(&matched, &response).map(|granted| granted.as_secs());
+            assert_eq!(got, want, "{path} {status} {basis:?} {stated:?}");
         }
     }
 

@@ -11,7 +11,7 @@ use actix_web::{
     dev::ServiceRequest,
     http::{
         StatusCode,
-        header::{COOKIE, HeaderName, PROXY_AUTHORIZATION},
+        header::{HeaderName, PROXY_AUTHORIZATION},
     },
 };
 
@@ -30,7 +30,7 @@ mod rule;
 
 pub(crate) use self::{
     checked::{Checked, Matched, Unmatched, VaryCookie},
-    naming::{host, split_of},
+    naming::{split_of, targets},
 };
 pub use self::{
     error::ConfigError,
@@ -46,6 +46,7 @@ pub use self::{
 /// |---|---|---|
 /// | lifetime of what states none | 60 s for 200, 203, 301, 308 | long enough to take load off, short enough that a forgotten purge heals; errors are never kept unasked |
 /// | `no-store`, `private`, `no-cache`, `Set-Cookie`, `Vary: *`, 1xx, 206, 304 | never stored | they are meant for one requester or one moment |
+/// | `Pragma: no-cache` | not stored, unless a lifetime is stated | who sends it wants no caching |
 /// | request with `Authorization` | stored only with `public`, `s-maxage` or `must-revalidate` | RFC 9111 section 3.5 |
 /// | request with cookies | stored only with `public` or `s-maxage`; not answered from the store with what states no lifetime | handlers that read a session seldom say so |
 /// | request with other credentials | as `Authorization`, for what states no lifetime | the HTTP standard does not know them |
@@ -342,7 +343,8 @@ impl Policy {
     }
 
     /// Makes the value of a cookie part of the key: each value has pages of its own, and the
-    /// cookie no longer keeps requests from the store.
+    /// cookie no longer keeps requests from the store. Clients and caches downstream are told by
+    /// `Vary: Cookie`.
     pub fn vary_cookie(mut self, name: impl Into<String>) -> Self {
         self.cookies.keyed.push(name.into());
         self
@@ -357,7 +359,8 @@ impl Policy {
     }
 
     /// Makes a request field part of the key: each value has pages of its own. If it carries
-    /// credentials, they no longer keep requests from the store.
+    /// credentials, they no longer keep requests from the store. Clients and caches downstream are
+    /// told by `Vary`.
     pub fn key_header(mut self, name: impl Into<String>) -> Self {
         self.key_headers.push(name.into());
         self
@@ -365,7 +368,7 @@ impl Policy {
 
     /// Makes what `part` finds in the request part of the key: a tenant, a language, a group. It
     /// sees the request as it reaches the cache, extensions of outer middlewares included, and is
-    /// asked on every request.
+    /// asked on every request. What it looks at is not known here: if that is a field, send `Vary`.
     pub fn key_with(
         mut self,
         name: impl Into<String>,
@@ -450,10 +453,9 @@ impl Policy {
     }
 
     /// Whether the absence of cookies never decides, so that no `Vary: Cookie` is due.
-    fn cookies_never_decide(&self, keyed: &[HeaderName]) -> bool {
+    fn cookies_never_decide(&self) -> bool {
         self.cookie_meaning == CookieMeaning::Ordinary
             || self.cookies.ignored.iter().any(|name| name == "*")
-            || keyed.contains(&COOKIE)
     }
 }
 

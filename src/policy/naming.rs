@@ -10,7 +10,7 @@ use super::checked::{Checked, Matched};
 use crate::{
     key::{Key, Names, Target},
     semantics::{
-        cookies::CookieRules,
+        cookies::{CookieRules, Part},
         fields::{lines, list, split, trim},
     },
     tag::TagId,
@@ -60,8 +60,11 @@ impl Checked {
             }
         }
         for name in &self.policy.cookies.keyed {
-            let value = CookieRules::value(request.headers(), name);
-            key.push_part(&format!("cookie {name}"), value.as_deref());
+            match CookieRules::part(request.headers(), name) {
+                None => key.push_part(&format!("cookie {name}"), None),
+                Some(Part::Value(value)) => key.push_part(&format!("cookie {name}"), Some(value)),
+                Some(Part::All(all)) => key.push_part("cookies", Some(&all)),
+            }
         }
         for part in &self.policy.key_parts {
             let value = (part.make)(request);
@@ -108,7 +111,7 @@ fn scheme(request: &ServiceRequest) -> &'static str {
 }
 
 /// The host that the request means: `Host`, or `:authority` in HTTP/2.
-pub(crate) fn host(request: &ServiceRequest) -> Result<&str, Unnameable> {
+fn host(request: &ServiceRequest) -> Result<&str, Unnameable> {
     let authority = request.uri().authority().map(|authority| authority.as_str());
     let mut lines = request.headers().get_all(HOST);
     let Some(line) = lines.next() else { return authority.ok_or(Unnameable) };
@@ -120,6 +123,21 @@ pub(crate) fn host(request: &ServiceRequest) -> Result<&str, Unnameable> {
         return Err(Unnameable);
     }
     Ok(host)
+}
+
+/// The URLs that a request may be about: one, unless it names several hosts.
+pub(crate) fn targets(request: &ServiceRequest) -> Vec<Target> {
+    let uri = request.uri();
+    let lines = request.headers().get_all(HOST).filter_map(|line| line.to_str().ok());
+    let authority = uri.authority().map(|authority| authority.as_str());
+    let mut hosts: Vec<_> = lines.chain(authority).collect();
+    hosts.dedup_by(|one, other| one.eq_ignore_ascii_case(other));
+    let target = |host: &str| Target {
+        host: host.to_owned(),
+        path: uri.path().to_owned(),
+        query: uri.query().map(str::to_owned),
+    };
+    hosts.into_iter().map(target).collect()
 }
 
 /// What handlers can tell requests apart by although no key says so: the cache's place among

@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix_web::http::header::{CACHE_CONTROL, HeaderMap, HeaderName};
 use smallvec::SmallVec;
 
-use super::fields::{delta_seconds, lines, list, trim};
+use super::fields::{delta_seconds, lines, list, never_closes, split, trim};
 
 /// Response directives (section 5.2.2) that rule a shared cache.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -79,16 +79,26 @@ impl ResponseDirectives {
     /// Reads all lines of the field.
     pub(crate) fn of(fields: &HeaderMap) -> Self {
         let mut found = Self::default();
-        for Directive { name, argument } in directives(fields) {
-            found.take(name, argument);
+        for line in lines(fields, &CACHE_CONTROL) {
+            for member in list(line) {
+                let Directive { name, argument } = Directive::parse(member);
+                found.take(name, argument);
+                found.refuse_carelessly(member);
+            }
+            // What a string that never closes hides may be a refusal.
+            found.no_store |= never_closes(line);
         }
         found
     }
 
     pub(super) fn take(&mut self, name: &[u8], argument: Option<&[u8]>) {
         let is = |word: &str| name.eq_ignore_ascii_case(word.as_bytes());
-        // Section 4.2.1: of several the first counts; what is not valid is stale.
-        let lifetime = || argument.and_then(seconds).unwrap_or(Duration::ZERO);
+        // Section 4.2.1: what is not valid is stale, and so may be what is said twice: the
+        // shortest is what both sayings allow.
+        let shortest = |known: Option<Duration>| {
+            let lifetime = argument.and_then(seconds).unwrap_or(Duration::ZERO);
+            Some(known.map_or(lifetime, |known| known.min(lifetime)))
+        };
         // A window that cannot be read opens nothing.
         let window = |old: Option<Duration>| old.or_else(|| argument.and_then(seconds));
         if is("no-store") {
@@ -106,9 +116,9 @@ impl ResponseDirectives {
         } else if is("must-understand") {
             self.must_understand = true;
         } else if is("s-maxage") {
-            self.s_maxage.get_or_insert_with(lifetime);
+            self.s_maxage = shortest(self.s_maxage);
         } else if is("max-age") {
-            self.max_age.get_or_insert_with(lifetime);
+            self.max_age = shortest(self.max_age);
         } else if is("stale-while-revalidate") {
             self.stale_while_revalidate = window(self.stale_while_revalidate);
         } else if is("stale-if-error") {
@@ -116,14 +126,30 @@ impl ResponseDirectives {
         }
     }
 
-    /// Section 3.5: the directives by which a response to an authorised request may be shared.
-    pub(crate) const fn shares_authorised(&self) -> bool {
-        self.public || self.s_maxage.is_some() || self.must_revalidate
+    /// A refusal among several words of one member holds for the whole response.
+    fn refuse_carelessly(&mut self, member: &[u8]) {
+        if words(member).nth(1).is_none() {
+            return;
+        }
+        for word in words(member).map(Directive::parse) {
+            self.no_store |= word.is("no-store");
+            if word.is("private") {
+                self.private = Extent::Whole;
+            } else if word.is("no-cache") {
+                self.no_cache = Extent::Whole;
+            }
+        }
     }
 
-    /// The directives that say a response is the same for everybody.
-    pub(crate) const fn shares_with_everybody(&self) -> bool {
-        self.public || self.s_maxage.is_some()
+    /// Section 3.5: the directives by which a response to an authorised request may be shared.
+    pub(crate) fn shares_authorised(&self) -> bool {
+        self.shares_with_everybody() || self.must_revalidate
+    }
+
+    /// The directives that say a response is the same for everybody. A lifetime of nothing in
+    /// shared caches says the opposite.
+    pub(crate) fn shares_with_everybody(&self) -> bool {
+        self.public || self.s_maxage.is_some_and(|lifetime| !lifetime.is_zero())
     }
 }
 
@@ -197,6 +223,12 @@ impl<'a> Directive<'a> {
 
 fn directives(fields: &HeaderMap) -> impl Iterator<Item = Directive<'_>> {
     lines(fields, &CACHE_CONTROL).flat_map(list).map(Directive::parse)
+}
+
+/// The words of a member: `private; max-age=60`, written by somebody who took the semicolon for
+/// the separator, refuses as much as it would with a comma.
+fn words(member: &[u8]) -> impl Iterator<Item = &[u8]> {
+    split(member, b';').flat_map(|part| split(part, b' ')).flat_map(|part| split(part, b'\t'))
 }
 
 /// Section 5.2: recipients ought to accept the token and the quoted form of an argument.
@@ -287,6 +319,8 @@ mod tests {
             (&["private = \"a\""], ResponseDirectives { private: Extent::Whole, ..NONE }),
             (&["max-age=\"5\""], ResponseDirectives { max_age: secs(5), ..NONE }),
             (&["max-age=5, max-age=9"], ResponseDirectives { max_age: secs(5), ..NONE }),
+            (&["max-age=9", "max-age=5"], ResponseDirectives { max_age: secs(5), ..NONE }),
+            (&["s-maxage=9, s-maxage=x"], ResponseDirectives { s_maxage: secs(0), ..NONE }),
             (&["max-age=abc"], ResponseDirectives { max_age: secs(0), ..NONE }),
             (&["max-age=abc, max-age=9"], ResponseDirectives { max_age: secs(0), ..NONE }),
             (&["max-age"], ResponseDirectives { max_age: secs(0), ..NONE }),
@@ -318,9 +352,38 @@ mod tests {
                 &["public", "private"],
                 ResponseDirectives { public: true, private: Extent::Whole, ..NONE },
             ),
+            (&["private; max-age=5"], ResponseDirectives { private: Extent::Whole, ..NONE }),
+            (
+                &["no-cache no-store,\tpublic"],
+                ResponseDirectives {
+                    no_cache: Extent::Whole,
+                    no_store: true,
+                    public: true,
+                    ..NONE
+                },
+            ),
+            (&["ext=private, ext=\"a; private\""], NONE),
+            (&["ext=\"never closed, public"], ResponseDirectives { no_store: true, ..NONE }),
+            (&["ext=\"closed\"", "ext=\"a\\\""], ResponseDirectives { no_store: true, ..NONE }),
         ];
         for (lines, want) in cases {
             assert_eq!(response(lines), *want, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_lifetime_in_shared_caches_says_that_they_may_share() {
+        for (line, authorised, everybody) in [
+            ("max-age=5", false, false),
+            ("public", true, true),
+            ("must-revalidate", true, false),
+            ("s-maxage=5", true, true),
+            ("s-maxage=0", false, false),
+            ("s-maxage=soon", false, false),
+        ] {
+            let directives = response(&[line]);
+            assert_eq!(directives.shares_authorised(), authorised, "{line}");
+            assert_eq!(directives.shares_with_everybody(), everybody, "{line}");
         }
     }
 
@@ -347,10 +410,15 @@ mod tests {
 
     #[test]
     fn a_field_of_a_hundred_thousand_bytes_is_read_in_one_pass() {
-        for line in
-            [",".repeat(100_000), "\"".repeat(99_999), "a=".repeat(50_000), "x,".repeat(50_000)]
-        {
-            assert_eq!(response(&[&line]), NONE);
+        for (line, no_store) in [
+            (",".repeat(100_000), false),
+            ("; ".repeat(50_000), false),
+            ("\"".repeat(100_000), false),
+            ("\"".repeat(99_999), true),
+            ("a=".repeat(50_000), false),
+            ("x,".repeat(50_000), false),
+        ] {
+            assert_eq!(response(&[&line]), ResponseDirectives { no_store, ..NONE });
         }
     }
 

@@ -34,12 +34,12 @@ impl DirectiveList {
         self.remove_from(name, 0);
     }
 
-    /// Sets a number of seconds, or lowers the one there is. One that cannot be read is zero
-    /// (section 4.2.1).
+    /// Sets a number of seconds, or lowers those there are to the least. One that cannot be read
+    /// is zero (section 4.2.1).
     pub(crate) fn limit(&mut self, name: &str, limit: Duration) {
-        let old = self.0.iter().map(|member| Directive::parse(member)).find(|d| d.is(name));
-        let old = old.map(|old| old.argument.and_then(seconds).unwrap_or_default());
-        let seconds = old.map_or(limit, |old| old.min(limit)).as_secs();
+        let old = self.0.iter().map(|member| Directive::parse(member)).filter(|d| d.is(name));
+        let least = old.map(|old| old.argument.and_then(seconds).unwrap_or_default()).min();
+        let seconds = least.map_or(limit, |least| least.min(limit)).as_secs();
         self.set(name, Some(&seconds.to_string()));
     }
 
@@ -116,6 +116,7 @@ mod tests {
             ("max-age=90, public", 60, "max-age=60, public"),
             ("max-age=abc", 60, "max-age=0"),
             ("max-age=\"30\"", 60, "max-age=30"),
+            ("max-age=50, public, max-age=40", 60, "max-age=40, public"),
         ] {
             let got = edited(&[line], |list| list.limit("max-age", Duration::from_secs(limit)));
             assert_eq!(got.as_deref(), Some(want), "{line}");

@@ -40,18 +40,40 @@ pub(crate) fn split(line: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
 /// Where the first separator outside a quoted string stands. A string that never closes reaches
 /// to the end.
 fn end_of_member(text: &[u8], separator: u8) -> usize {
-    let mut quoted = false;
-    let mut escaped = false;
-    for (at, &byte) in text.iter().enumerate() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            _ if byte == separator && !quoted => return at,
-            _ => {}
+    let mut quotes = Quotes::default();
+    let end = text.iter().position(|&byte| !quotes.inside(byte) && byte == separator);
+    end.unwrap_or(text.len())
+}
+
+/// Whether a line ends within a quoted string.
+pub(crate) fn never_closes(line: &[u8]) -> bool {
+    let mut quotes = Quotes::default();
+    line.iter().for_each(|&byte| {
+        quotes.inside(byte);
+    });
+    quotes.open
+}
+
+/// Where quoted strings (RFC 9110 section 5.6.4) begin and end.
+#[derive(Default)]
+struct Quotes {
+    open: bool,
+    escaped: bool,
+}
+
+impl Quotes {
+    /// Takes the next byte; tells whether it belongs to a quoted string.
+    fn inside(&mut self, byte: u8) -> bool {
+        let was_open = self.open;
+        if self.escaped {
+            self.escaped = false;
+        } else if byte == b'\\' {
+            self.escaped = self.open;
+        } else if byte == b'"' {
+            self.open = !self.open;
         }
+        was_open || self.open
     }
-    text.len()
 }
 
 /// Without optional white space (RFC 9110 section 5.6.3) at both ends.
@@ -142,6 +164,21 @@ mod tests {
         ] {
             let got: Vec<_> = list(line.as_bytes()).map(String::from_utf8_lossy).collect();
             assert_eq!(got, want, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn a_string_that_never_closes_is_noticed() {
+        for (line, want) in [
+            ("", false),
+            ("a=\"b\", c", false),
+            ("a=\"b", true),
+            ("a=\"b\\\"", true),
+            ("a=\"b\\\\\"", false),
+            ("a\\\"b", true),
+            ("\"a\" \"", true),
+        ] {
+            assert_eq!(never_closes(line.as_bytes()), want, "{line}");
         }
     }
 

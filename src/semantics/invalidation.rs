@@ -26,20 +26,25 @@ pub(crate) fn is_safe(method: &Method) -> bool {
     )
 }
 
-/// The URLs whose stored responses an unsafe request made invalid; `target` is its own.
+/// The URLs whose stored responses an unsafe request made invalid; `targets` are its own: one,
+/// unless it names several hosts.
 ///
 /// Only an answer that is no error changes anything. `Location` and `Content-Location` count where
 /// they stay on the same host: others could be named to harm.
-pub(crate) fn invalidated(target: &Target, status: StatusCode, answer: &HeaderMap) -> Vec<Target> {
+pub(crate) fn invalidated(
+    targets: &[Target],
+    status: StatusCode,
+    answer: &HeaderMap,
+) -> Vec<Target> {
     if !(status.is_success() || status.is_redirection()) {
         return Vec::new();
     }
-    let mut all = vec![target.clone()];
+    let mut all = targets.to_vec();
     for line in lines(answer, &LOCATION).chain(lines(answer, &CONTENT_LOCATION)) {
-        if let Some(named) = named(target, line)
-            && !all.contains(&named)
-        {
-            all.push(named);
+        for named in targets.iter().filter_map(|target| named(target, line)) {
+            if !all.contains(&named) {
+                all.push(named);
+            }
         }
     }
     all
@@ -47,7 +52,8 @@ pub(crate) fn invalidated(target: &Target, status: StatusCode, answer: &HeaderMa
 
 /// Whether the answer to a request represents its own target: `Content-Location` is the same URL
 /// (RFC 9110 section 9.3.3).
-pub(crate) fn represents_target(target: &Target, answer: &HeaderMap) -> bool {
+pub(crate) fn represents_target(targets: &[Target], answer: &HeaderMap) -> bool {
+    let [target] = targets else { return false };
     let mut locations = lines(answer, &CONTENT_LOCATION);
     let (Some(location), None) = (locations.next(), locations.next()) else { return false };
     named(target, location).is_some_and(|named| named == *target)
@@ -150,11 +156,11 @@ mod tests {
             let mut want = vec![own()];
             want.extend(named);
             let status = StatusCode::from_u16(status).unwrap();
-            assert_eq!(invalidated(&own(), status, &answer(&fields)), want, "{case}");
+            assert_eq!(invalidated(&[own()], status, &answer(&fields)), want, "{case}");
         }
         for status in [400, 404, 500, 503] {
             let status = StatusCode::from_u16(status).unwrap();
-            assert!(invalidated(&own(), status, &answer(&[(LOCATION, "/c")])).is_empty());
+            assert!(invalidated(&[own()], status, &answer(&[(LOCATION, "/c")])).is_empty());
         }
     }
 
@@ -171,7 +177,11 @@ mod tests {
             (vec!["/a?q", "/a?q"], false),
         ] {
             let fields: Vec<_> = locations.iter().map(|text| (CONTENT_LOCATION, *text)).collect();
-            assert_eq!(represents_target(&own, &answer(&fields)), want, "{locations:?}");
+            assert_eq!(
+                represents_target(std::slice::from_ref(&own), &answer(&fields)),
+                want,
+                "{locations:?}"
+            );
         }
     }
 }

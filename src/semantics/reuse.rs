@@ -66,8 +66,8 @@ pub(crate) enum Because {
 
 /// Chooses among the variants of a resource.
 ///
-/// `valid` tells what was not invalidated; `granted` what the reader's own policy gives a response
-/// that states no lifetime, for whoever stored it may have been more generous.
+/// `valid` tells what was not invalidated; `granted` the lifetime that a response has under the
+/// reader's own policy, for whoever stored it may have been more generous.
 pub(crate) fn choose(
     variants: Option<&Variants>,
     valid: impl Fn(&StoredResponse) -> bool,
@@ -117,13 +117,7 @@ fn judge(
     }
     let lifetime = &stored.lifetime;
     let age = lifetime.age(now);
-    // Of a lifetime that the response did not state, only as much as the reader's policy gives.
-    let freshness = match lifetime.basis {
-        Basis::Policy | Basis::Heuristic => {
-            lifetime.freshness.min(granted(stored).unwrap_or_default())
-        }
-        Basis::Explicit | Basis::Handler => lifetime.freshness,
-    };
+    let freshness = lifetime.freshness.min(granted(stored).unwrap_or_default());
     let validate = |because| Reuse::Validate { stored: Arc::clone(stored), because };
     // Section 5.2.2.4.
     if lifetime.staleness.validation == Validation::Always {
@@ -309,11 +303,11 @@ mod tests {
             (Some(30), "0: age 20 ttl 10"),
             (Some(90), "0: age 20 ttl 40"),
         ] {
-            let granted = |_: &StoredResponse| granted.map(Duration::from_secs);
-            let got = choose(Some(&policy), |_| true, granted, &reader(&request), at(20));
-            assert_eq!(word(&got), want, "under a policy's lifetime the reader's own counts");
-            let got = choose(Some(&stated), |_| true, granted, &reader(&request), at(20));
-            assert_eq!(word(&got), "0: age 20 ttl 40", "a stated lifetime is the response's");
+            let granted = granted.map(Duration::from_secs);
+            for stored in [&policy, &stated] {
+                let got = choose(Some(stored), |_| true, |_| granted, &reader(&request), at(20));
+                assert_eq!(word(&got), want, "the shorter lifetime counts: {granted:?}");
+            }
         }
     }
 

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use actix_web::http::{
     StatusCode,
-    header::{COOKIE, HeaderMap, HeaderName},
+    header::{COOKIE, HeaderMap, HeaderName, PRAGMA},
 };
 
 use super::{
     cache_control::{Extent, ResponseDirectives},
-    fields::LONGEST,
+    fields::{LONGEST, lines, list},
     freshness::{explicit, heuristic, initial_age},
     requester::Requester,
     staleness::{self, Windows},
@@ -98,6 +98,13 @@ pub(crate) enum AnyStatus {
     Final,
 }
 
+impl AnyStatus {
+    /// Whether a lifetime that a response with this status states is followed.
+    pub(crate) fn counts(self, status: StatusCode) -> bool {
+        self == Self::Final || usually_shared(status)
+    }
+}
+
 /// The decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Storing {
@@ -109,6 +116,8 @@ pub(crate) enum Storing {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub(crate) lifetime: Lifetime,
+    /// The freshness lifetime that the response states, whether it was followed or not.
+    pub(crate) stated: Option<Duration>,
     /// The fields its `Vary` names.
     pub(crate) nominated: Vec<HeaderName>,
     /// It was storable only because the request had no cookies.
@@ -137,11 +146,12 @@ fn plan(exchange: &Exchange<'_>, terms: &Terms<'_>) -> Result<Plan, NotStored> {
         directives.private.fields().iter().chain(directives.no_cache.fields()).cloned().collect();
     refused(exchange, directives, latitude, &withheld)?;
     let Vary::Fields(nominated) = Vary::of(exchange.response) else { return Err(NotStored::Vary) };
-    let lifetime = lifetime(exchange, &governing, terms)?;
+    let stated = explicit(&governing, exchange.response, exchange.responded);
+    let lifetime = lifetime(exchange, directives, stated, terms)?;
     personal(exchange.requester, directives, &nominated, lifetime.basis)?;
     let by_cookie = nominated.contains(&COOKIE);
     let needs_no_cookie = !by_cookie && !directives.shares_with_everybody();
-    Ok(Plan { lifetime, nominated, needs_no_cookie, withheld })
+    Ok(Plan { lifetime, stated, nominated, needs_no_cookie, withheld })
 }
 
 /// What the message itself forbids.
@@ -199,22 +209,24 @@ fn is_understood(status: StatusCode) -> bool {
 
 fn lifetime(
     exchange: &Exchange<'_>,
-    governing: &Governing,
+    directives: &ResponseDirectives,
+    stated: Option<Duration>,
     terms: &Terms<'_>,
 ) -> Result<Lifetime, NotStored> {
     let latitude = terms.latitude;
-    let directives = &governing.directives;
+    let counts = latitude.any_status.counts(exchange.status);
     let (freshness, basis) = if let Some(first) = terms.first {
         first
-    } else if let Some(stated) = stated(exchange, governing, latitude) {
+    } else if let Some(stated) = stated.filter(|_| counts) {
         (stated, Basis::Explicit)
     } else if directives.no_cache == Extent::Whole && usually_shared(exchange.status) {
         // It states that it is validated each time, which needs no lifetime.
         (Duration::ZERO, Basis::Explicit)
-    } else if let Some(guessed) = guessed(exchange, directives, latitude) {
-        (guessed, Basis::Heuristic)
-    } else if let Some(fallback) = terms.fallback {
-        (fallback, Basis::Policy)
+    } else if let Some(given) = given(exchange, directives, terms) {
+        if says_pragma_no_cache(exchange.response) {
+            return Err(NotStored::NoCache);
+        }
+        given
     } else if usually_shared(exchange.status) {
         return Err(NotStored::NoLifetime);
     } else {
@@ -243,21 +255,24 @@ fn lifetime(
     }
 }
 
-/// The lifetime the response states, where it counts for its status code.
-fn stated(exchange: &Exchange<'_>, governing: &Governing, latitude: &Latitude) -> Option<Duration> {
-    explicit(governing, exchange.response, exchange.responded)
-        .filter(|_| latitude.any_status == AnyStatus::Final || usually_shared(exchange.status))
-}
-
-/// Section 4.2.2: for status codes that are heuristically cacheable, or with `public`.
-fn guessed(
+/// The lifetime that a response has although it states none: a guess for status codes that are
+/// heuristically cacheable or with `public` (section 4.2.2), or what the policy gives it.
+fn given(
     exchange: &Exchange<'_>,
     directives: &ResponseDirectives,
-    latitude: &Latitude,
-) -> Option<Duration> {
-    let allowed = latitude.heuristics == Heuristics::On
+    terms: &Terms<'_>,
+) -> Option<(Duration, Basis)> {
+    let allowed = terms.latitude.heuristics == Heuristics::On
         && (directives.public || heuristically_cacheable(exchange.status));
-    heuristic(exchange.response, exchange.responded).filter(|_| allowed)
+    let guessed = heuristic(exchange.response, exchange.responded).filter(|_| allowed);
+    let guessed = guessed.map(|lifetime| (lifetime, Basis::Heuristic));
+    guessed.or_else(|| terms.fallback.map(|lifetime| (lifetime, Basis::Policy)))
+}
+
+/// Section 5.4 defines no `Pragma` for responses, so it outweighs nothing that is stated. Who sends
+/// it wants no caching all the same, and has stated no lifetime.
+fn says_pragma_no_cache(response: &HeaderMap) -> bool {
+    lines(response, &PRAGMA).flat_map(list).any(|member| member.eq_ignore_ascii_case(b"no-cache"))
 }
 
 /// RFC 9110 section 15.1, save 206.
@@ -278,8 +293,11 @@ fn personal(
     nominated: &[HeaderName],
     basis: Basis,
 ) -> Result<(), NotStored> {
-    // Section 3.5: `Vary: Authorization` does not suffice.
-    if requester.authorised && !directives.shares_authorised() {
+    // Section 3.5: `Vary: Authorization` does not suffice. `must-revalidate` is about a lifetime that
+    // the response states; who states none did not think of sharing.
+    let shares = directives.shares_with_everybody()
+        || (directives.must_revalidate && basis == Basis::Explicit);
+    if requester.authorised && !shares {
         return Err(NotStored::Authorization);
     }
     // Stricter than the RFC, which leaves cookies to the handler: handlers forget. One that says
@@ -385,6 +403,21 @@ mod tests {
     }
 
     #[test]
+    fn pragma_counts_only_where_nothing_else_gives_a_lifetime() {
+        for (cache_control, first, fallback, want) in [
+            ("", None, Some(60), Err(NotStored::NoCache)),
+            ("max-age=5", None, Some(60), Ok((5, Basis::Explicit))),
+            ("", Some(90), Some(60), Ok((90, Basis::Policy))),
+            ("", None, None, Err(NotStored::NoLifetime)),
+        ] {
+            let mut fields = response(cache_control);
+            fields.insert(PRAGMA, HeaderValue::from_static("No-Cache"));
+            let got = outcome(decide(&exchange(200, &fields, NOBODY), &terms(first, fallback)));
+            assert_eq!(got, want, "{cache_control:?} first {first:?} fallback {fallback:?}");
+        }
+    }
+
+    #[test]
     fn status_codes_decide_where_a_stated_lifetime_counts() {
         let fields = response("max-age=5");
         let usual = [200, 203, 204, 300, 301, 302, 307, 308, 404, 405, 410, 414, 501];
@@ -436,6 +469,7 @@ mod tests {
             (AUTHORISED, "public, max-age=5", None, None),
             (AUTHORISED, "s-maxage=5", None, None),
             (AUTHORISED, "must-revalidate, max-age=5", None, None),
+            (AUTHORISED, "must-revalidate", Some(60), Some(Authorization)),
             (AUTHORISED, "public", Some(60), None),
             (COOKIES, "max-age=5", None, Some(Cookie)),
             (COOKIES, "must-revalidate, max-age=5", None, Some(Cookie)),

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use actix_web::http::header::{
-    ACCEPT_ENCODING, ACCEPT_LANGUAGE, COOKIE, HeaderMap, HeaderName, VARY,
+    ACCEPT_ENCODING, ACCEPT_LANGUAGE, AUTHORIZATION, COOKIE, HeaderMap, HeaderName,
+    PROXY_AUTHORIZATION, VARY,
 };
 
 use super::{
@@ -29,10 +30,10 @@ impl Vary {
         let mut names = Vec::new();
         for member in lines(response, &VARY).flat_map(list) {
             // `*` among others counts alone; what is not a field name cannot be compared.
-            let Ok(name) = HeaderName::from_bytes(member) else { return Self::Anything };
-            if member == b"*" {
+            if member == b"*" || !member.iter().all(|&byte| is_token_byte(byte)) {
                 return Self::Anything;
             }
+            let Ok(name) = HeaderName::from_bytes(member) else { return Self::Anything };
             if !names.contains(&name) {
                 names.push(name);
             }
@@ -42,6 +43,11 @@ impl Vary {
         }
         Self::Fields(names)
     }
+}
+
+/// RFC 9110 section 5.6.2. The type for names takes more than that, quotes among them.
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// How the fields that select among variants are compared.
@@ -81,7 +87,7 @@ pub(crate) fn selecting_value<'a>(
     name: &HeaderName,
     comparison: &Comparison,
 ) -> Option<Cow<'a, [u8]>> {
-    if *name == COOKIE && !comparison.cookies.ignored.is_empty() {
+    if *name == COOKIE {
         return comparison.cookies.counting(request);
     }
     let value = joined(request, name)?;
@@ -100,13 +106,18 @@ pub(crate) fn selecting_value<'a>(
 }
 
 fn joined<'a>(request: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, [u8]>> {
+    // Credentials are no lists: every byte of them counts.
+    let exact = *name == AUTHORIZATION || *name == PROXY_AUTHORIZATION;
+    let normal = |line| if exact { Cow::Borrowed(line) } else { normalised(line) };
     let mut lines = lines(request, name);
     let first = lines.next()?;
     let Some(second) = lines.next() else {
-        return Some(normalised(first));
+        return Some(normal(first));
     };
-    let all: Vec<_> = [first, second].into_iter().chain(lines).map(normalised).collect();
-    Some(Cow::Owned(all.join(&b", "[..])))
+    let all: Vec<_> = [first, second].into_iter().chain(lines).map(normal).collect();
+    // No line contains a line feed.
+    let between: &[u8] = if exact { b"\n" } else { b", " };
+    Some(Cow::Owned(all.join(between)))
 }
 
 /// The members of an `Accept-*` field with their weights in thousandths (RFC 9110 section 12.4.2).
@@ -173,12 +184,14 @@ fn accepted_codings(value: &[u8], offered: &[String]) -> String {
 }
 
 /// Members of a list separated by exactly a comma and a space.
+/// Members of a list separated by exactly a comma and a space. Empty ones stay: to who does not
+/// read the field as a list, `a,` is not `a`.
 fn normalised(line: &[u8]) -> Cow<'_, [u8]> {
     let line = trim(line);
     if !line.contains(&b',') {
         return Cow::Borrowed(line);
     }
-    let members: Vec<_> = list(line).collect();
+    let members: Vec<_> = split(line, b',').collect();
     Cow::Owned(members.join(&b", "[..]))
 }
 
@@ -211,9 +224,30 @@ mod tests {
             (&["accept, *"], Vary::Anything),
             (&["accept", "*"], Vary::Anything),
             (&["not a name"], Vary::Anything),
+            (&["\"accept\""], Vary::Anything),
+            (&["accept;q=1"], Vary::Anything),
             (&[many.as_str()], Vary::Anything),
         ] {
             assert_eq!(Vary::of(&response(lines)), want, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn credentials_are_compared_by_every_byte() {
+        let value = |lines: &[&str]| {
+            let mut fields = HeaderMap::new();
+            for line in lines {
+                fields.append(AUTHORIZATION, HeaderValue::from_str(line).unwrap());
+            }
+            selecting_value(&fields, &AUTHORIZATION, &Comparison::default()).map(Cow::into_owned)
+        };
+        for (one, other, same) in [
+            (&["a b"][..], &["a b"][..], true),
+            (&["a, b"], &["a,b"], false),
+            (&["a, b"], &["a", "b"], false),
+            (&["a"], &["a", ""], false),
+        ] {
+            assert_eq!(value(one) == value(other), same, "{one:?} {other:?}");
         }
     }
 
@@ -231,6 +265,7 @@ mod tests {
             ("lines", &["a, b"], &["a", "b"], true),
             ("order", &["a, b"], &["b, a"], false),
             ("case", &["a"], &["A"], false),
+            ("empty members", &["a,"], &["a"], false),
             ("absent and empty", &[], &[""], false),
             ("both absent", &[], &[], true),
         ] {

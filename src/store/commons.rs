@@ -47,7 +47,7 @@ pub struct Commons(Arc<Inner>);
 struct Inner {
     /// Logical time: larger after each invalidation.
     clock: AtomicU64,
-    /// What is older than this is invalid.
+    /// What is older than this is invalid. Raised under the lock on `marks`.
     floor: AtomicU64,
     marks: RwLock<HashMap<TagId, Stamp>>,
     fills: Arc<Table>,
@@ -81,14 +81,14 @@ impl Commons {
         if stamp >= self.stamp() {
             return true;
         }
-        if stamp.get() < self.0.floor.load(Ordering::Acquire) {
-            return false;
-        }
+        let above_floor = || stamp.get() >= self.0.floor.load(Ordering::Acquire);
         if response.tags().is_empty() {
-            return true;
+            return above_floor();
         }
         let marks = self.0.marks.read().unwrap_or_else(PoisonError::into_inner);
-        response.tags().iter().all(|tag| marks.get(tag).is_none_or(|&mark| stamp >= mark))
+        // Under the lock: marks are dropped in the moment in which the floor rises above them.
+        above_floor()
+            && response.tags().iter().all(|tag| marks.get(tag).is_none_or(|&mark| stamp >= mark))
     }
 
     /// Records an invalidation: what began before it is invalid from now on.

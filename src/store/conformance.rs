@@ -83,6 +83,7 @@ pub async fn finds_what_was_put<S: Store>(store: &S) {
     assert_eq!(found.body(), want.body(), "body");
     assert_eq!(found.fields, want.fields, "fields, their lines and order");
     assert_eq!(found.lifetime(), want.lifetime(), "lifetime");
+    assert_eq!(found.stated, want.stated, "stated lifetime");
     assert_eq!(found.tags(), want.tags(), "tags");
     assert_eq!(found.stamp(), want.stamp(), "stamp");
     assert_eq!(found.selecting, want.selecting, "selecting fields");
@@ -340,6 +341,7 @@ impl Response {
                 },
                 retention: Duration::from_secs(3),
             },
+            stated: Some(hour),
             selecting: accept.map(|accept| (ACCEPT, Some(accept))).into_iter().collect(),
             split: Box::from(&b"split"[..]),
             tags: self.tags.clone(),

@@ -5,7 +5,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -28,10 +28,6 @@ impl Fill {
         self.stamp
     }
 
-    pub(crate) fn is_of(&self, key: &Key) -> bool {
-        *self.key == *key.as_bytes()
-    }
-
     /// Whether the resource was removed since the handler began to run: what it answered may be
     /// older than what the removal announced, and must not be stored.
     #[must_use]
@@ -52,9 +48,10 @@ impl fmt::Debug for Fill {
 impl Drop for Fill {
     fn drop(&mut self) {
         let mut open = self.table.lock();
+        // Handles on the state are not counted: they are dropped after us, outside of the lock.
+        let last = self.state.fills.fetch_sub(1, Ordering::Relaxed) == 1;
         let current = open.get(&self.key).is_some_and(|state| Arc::ptr_eq(state, &self.state));
-        // Two handles are the table's and ours: nobody else fills this key.
-        if current && Arc::strong_count(&self.state) <= 2 {
+        if last && current {
             open.remove(&self.key);
         }
     }
@@ -63,6 +60,8 @@ impl Drop for Fill {
 #[derive(Default)]
 struct State {
     overtaken: AtomicBool,
+    /// Fills that have not ended; changed under the table's lock only.
+    fills: AtomicUsize,
 }
 
 /// All fills of one store in this process. One entry a key that is being filled: bounded by the
@@ -83,6 +82,7 @@ impl Table {
                 (key, state)
             }
         };
+        state.fills.fetch_add(1, Ordering::Relaxed);
         drop(open);
         Fill { key, stamp, state, table: Arc::clone(self) }
     }
@@ -156,6 +156,18 @@ mod tests {
         assert!(table.succeed(&next).is_none());
         drop(next);
         assert_eq!(table.len(), 0);
+    }
+
+    #[test]
+    fn a_fill_has_ended_although_its_handle_on_the_state_is_still_to_be_dropped() {
+        let table = Arc::new(Table::default());
+        let (one, two) =
+            (table.begin(&key("/a"), Stamp::ZERO), table.begin(&key("/a"), Stamp::ZERO));
+        // As if both had ended at the same moment on two threads.
+        let handle = Arc::clone(&one.state);
+        drop((one, two));
+        assert_eq!(table.len(), 0);
+        drop(handle);
     }
 
     #[test]

@@ -8,9 +8,11 @@ mod feed;
 mod logs;
 mod origin;
 mod program;
+mod replies;
 mod server;
 mod site;
 mod spy;
+mod watched;
 mod wire;
 
 use std::{
@@ -31,9 +33,11 @@ pub(crate) use self::{
     logs::Lines,
     origin::{Origin, RawMessage, ask, connect, get},
     program::{Program, Proxy, example},
+    replies::{Reply, serve_replies, who},
     server::{Server, serve},
     site::{obey, site},
     spy::Spy,
+    watched::{Stop, Watched},
     wire::{Message, Wire},
 };
 

@@ -1,0 +1,392 @@
+//! What responses say, or are, that keeps them from being stored; and beside each refusal its
+//! harmless twin, which is stored.
+
+use actix_web::{App, HttpResponse, http::StatusCode, test, web};
+use actix_web_cache::{Policy, Rule};
+use httpdate::fmt_http_date;
+
+use crate::support::{Client, Protocol, Reply, START, builder, cache, secs, serve_replies};
+
+/// A case: its name, the status and fields of the response, and why it is not stored, if so.
+type Case<'a> = (&'a str, u16, &'a [(&'a str, &'a str)], Option<&'a str>);
+
+/// Asks twice for each: what is stored answers the second time, what is not is made anew.
+async fn check(cases: &[Case<'_>]) {
+    for (protocol, workers) in [(Protocol::Http1, 1), (Protocol::Http2, 2)] {
+        let (cache, _) = cache();
+        let replies: Vec<_> =
+            cases.iter().map(|(_, status, fields, _)| Reply::new(*status, fields)).collect();
+        let (server, runs) = serve_replies(workers, &cache, &replies);
+        let client = Client::new(server.addr, protocol);
+        for (index, (case, status, fields, refusal)) in cases.iter().enumerate() {
+            let path = format!("/{index}");
+            let case = format!("{case}: {status} {fields:?} by {protocol:?}");
+            let before = runs.get();
+            let first = client.get(&path).await;
+            let want = match refusal {
+                None => "fwd=uri-miss; stored".to_owned(),
+                Some(refusal) => format!("fwd=uri-miss; detail={refusal}"),
+            };
+            assert_eq!(first.cache_status(), want, "{case}");
+            let second = client.get(&path).await;
+            assert_eq!(second.is_hit(), refusal.is_none(), "{case}: {}", second.cache_status());
+            assert_eq!(second.status, first.status, "{case}");
+            let ran = if refusal.is_none() { 1 } else { 2 };
+            assert_eq!(runs.get() - before, ran, "{case}");
+        }
+    }
+}
+
+/// Cases that differ in `Cache-Control` alone; several lines are written one after the other.
+async fn check_cache_control(cases: &[(&[&str], Option<&str>)]) {
+    let fields: Vec<Vec<_>> = cases
+        .iter()
+        .map(|(lines, _)| lines.iter().map(|line| ("cache-control", *line)).collect())
+        .collect();
+    let cases: Vec<Case<'_>> = cases
+        .iter()
+        .zip(&fields)
+        .map(|((_, refusal), fields)| ("", 200, fields.as_slice(), *refusal))
+        .collect();
+    check(&cases).await;
+}
+
+#[actix_web::test]
+async fn a_response_that_says_no_store_is_never_stored() {
+    let refused = Some("no-store");
+    check_cache_control(&[
+        (&["no-store"], refused),
+        (&["no-store, max-age=60"], refused),
+        (&["public, s-maxage=60, No-Store"], refused),
+        (&["max-age=60", "NO-STORE"], refused),
+        (&["no-store=\"x\", max-age=60"], refused),
+        (&["max-age=60,\tno-store ,"], refused),
+        (&["ext=\"a, b\", no-store, max-age=60"], refused),
+        (&["max-age=60"], None),
+        (&["max-age=60, ext=\"no-store\""], None),
+        (&["max-age=60, ext=\"a, no-store, b\""], None),
+        (&["max-age=60, ext=\"a\\\", no-store, b\""], None),
+        (&["max-age=60, x-no-store, no-storex"], None),
+    ])
+    .await;
+}
+
+#[actix_web::test]
+async fn a_response_that_says_private_is_never_stored_whole_or_in_part() {
+    let refused = Some("private");
+    check_cache_control(&[
+        (&["private"], refused),
+        (&["Private, max-age=60"], refused),
+        (&["max-age=60", "private"], refused),
+        (&["private=\"set-cookie\", max-age=60"], refused),
+        (&["private=\"\", max-age=60"], refused),
+        (&["private=x-a, max-age=60"], refused),
+        (&["public, private, max-age=60"], refused),
+        (&["private, s-maxage=60"], refused),
+        (&["public, max-age=60"], None),
+        (&["max-age=60, ext=\"private\""], None),
+        (&["max-age=60, semi-private, privately"], None),
+    ])
+    .await;
+}
+
+#[actix_web::test]
+async fn a_response_that_says_no_cache_is_never_stored_whole_or_in_part() {
+    let refused = Some("no-cache");
+    check_cache_control(&[
+        (&["no-cache"], refused),
+        (&["No-Cache, max-age=60"], refused),
+        (&["max-age=60", "no-cache"], refused),
+        (&["no-cache=\"set-cookie\", max-age=60"], refused),
+        (&["public, no-cache=x-a, max-age=60"], refused),
+        (&["public, max-age=60"], None),
+        (&["max-age=60, ext=\"no-cache\""], None),
+    ])
+    .await;
+}
+
+#[actix_web::test]
+async fn a_refusal_that_is_spelt_carelessly_is_still_one() {
+    check_cache_control(&[
+        (&["private; max-age=60"], Some("private")),
+        (&["max-age=60; private"], Some("private")),
+        (&["no-cache no-store"], Some("no-store")),
+        (&["no-cache; must-revalidate"], Some("no-cache")),
+        (&["max-age=60 private"], Some("private")),
+        (&["x=1; no-store"], Some("no-store")),
+        (&["max-age=60, ext=\"never closed, no-store"], Some("no-store")),
+        (&["ext=\"never closed", "max-age=60"], Some("no-store")),
+        (&["max-age=60, ext=private"], None),
+        (&["max-age=60, ext=\"a; private\""], None),
+        (&["max-age=60", "ext=\"closed, no-store\""], None),
+    ])
+    .await;
+}
+
+#[actix_web::test]
+async fn pragma_no_cache_keeps_what_states_no_lifetime_from_being_stored() {
+    check(&[
+        ("alone", 200, &[("pragma", "no-cache")], Some("no-cache")),
+        ("in any case", 200, &[("pragma", "x, No-Cache")], Some("no-cache")),
+        ("beside a lifetime", 200, &[("pragma", "no-cache"), ("cache-control", "max-age=9")], None),
+        ("another pragma", 200, &[("pragma", "x=no-cache")], None),
+    ])
+    .await;
+}
+
+#[actix_web::test]
+async fn a_response_that_sets_a_cookie_is_never_stored() {
+    let refused = Some("set-cookie");
+    let public = ("cache-control", "public, max-age=60");
+    check(&[
+        ("one", 200, &[("set-cookie", "sid=1"), public], refused),
+        ("under the default lifetime", 200, &[("set-cookie", "sid=1")], refused),
+        ("several", 200, &[("set-cookie", "a=1"), ("set-cookie", "b=2"), public], refused),
+        ("upper case", 200, &[("SET-COOKIE", "sid=1"), public], refused),
+        ("an empty one", 200, &[("Set-Cookie", ""), public], refused),
+        ("a cookie that ends", 200, &[("set-cookie", "sid=; Max-Age=0"), public], refused),
+        ("of the older kind", 200, &[("Set-Cookie2", "sid=1"), public], refused),
+        ("on a redirect", 301, &[("set-cookie", "sid=1"), ("location", "/"), public], refused),
+        ("on a permanent one", 308, &[("set-cookie", "sid=1"), ("location", "/")], refused),
+        ("on a 404", 404, &[("set-cookie", "sid=1"), public], refused),
+        ("on a 204", 204, &[("set-cookie", "sid=1"), public], refused),
+        ("no cookie", 200, &[("x-set-cookie", "sid=1"), public], None),
+        ("a redirect without", 301, &[("location", "/"), public], None),
+        ("a 404 without", 404, &[public], None),
+        ("a 204 without", 204, &[public], None),
+    ])
+    .await;
+}
+
+#[actix_web::test]
+async fn a_response_selected_by_anything_is_never_stored() {
+    let refused = Some("vary");
+    let public = ("cache-control", "public, max-age=60");
+    let many: Vec<_> = (0..17).map(|n| format!("x-{n}")).collect();
+    let (most, more) = (many[..16].join(","), many.join(","));
+    check(&[
+        ("a star", 200, &[("vary", "*"), public], refused),
+        ("under the default lifetime", 200, &[("vary", "*")], refused),
+        ("among others", 200, &[("vary", "accept, *"), public], refused),
+        ("before others", 200, &[("vary", " * ,accept"), public], refused),
+        ("in a second line", 200, &[("vary", "accept"), ("vary", "*"), public], refused),
+        ("on a 404", 404, &[("vary", "*"), public], refused),
+        ("what is no name", 200, &[("vary", "accept encoding"), public], refused),
+        ("quoted", 200, &[("vary", "\"accept\""), public], refused),
+        ("more names than anybody means", 200, &[("vary", &more), public], refused),
+        ("many names", 200, &[("vary", &most), public], None),
+        ("a name", 200, &[("vary", "accept"), public], None),
+        ("no name", 200, &[("vary", ""), public], None),
+    ])
+    .await;
+}
+
+#[actix_web::test]
+async fn only_four_statuses_have_a_lifetime_without_stating_one() {
+    for (protocol, workers) in [(Protocol::Http1, 1), (Protocol::Http2, 2)] {
+        let (cache, _) = cache();
+        let replies: Vec<_> = (200..600).map(|status| Reply::new(status, &[])).collect();
+        let (server, _) = serve_replies(workers, &cache, &replies);
+        let client = Client::new(server.addr, protocol);
+        for status in 200..600 {
+            let path = format!("/{}", status - 200);
+            let first = client.get(&path).await;
+            assert_eq!(first.status.as_u16(), status);
+            let stored = [200, 203, 301, 308].contains(&status);
+            assert_eq!(first.is_stored(), stored, "{status} by {protocol:?}");
+            assert_eq!(client.get(&path).await.is_hit(), stored, "{status} by {protocol:?}");
+        }
+    }
+}
+
+#[actix_web::test]
+async fn a_stated_lifetime_counts_for_statuses_that_are_meant_for_more_than_one_request() {
+    let usual = [200, 203, 204, 300, 301, 302, 307, 308, 404, 405, 410, 414, 501];
+    let stated = [("cache-control", "max-age=60")];
+    for (protocol, workers) in [(Protocol::Http1, 1), (Protocol::Http2, 2)] {
+        let (cache, _) = cache();
+        let replies: Vec<_> = (200..600).map(|status| Reply::new(status, &stated)).collect();
+        let (server, _) = serve_replies(workers, &cache, &replies);
+        let client = Client::new(server.addr, protocol);
+        for status in 200..600 {
+            let path = format!("/{}", status - 200);
+            let first = client.get(&path).await;
+            let stored = usual.contains(&status);
+            assert_eq!(first.is_stored(), stored, "{status} by {protocol:?}");
+            let second = client.get(&path).await;
+            assert_eq!(second.is_hit(), stored, "{status} by {protocol:?}");
+            assert_eq!(second.status.as_u16(), status);
+        }
+    }
+}
+
+#[actix_web::test]
+async fn parts_and_validations_are_never_stored_whatever_the_policy_says() {
+    let insistent = Rule::any().override_ttl(secs(60));
+    let policy = Policy::rfc9111().status_ttl(500, secs(60)).default_ttl(secs(60));
+    let cache = builder().0.policy(policy).rule(insistent).build().unwrap();
+    let fields = [("cache-control", "public, max-age=60"), ("etag", "\"a\"")];
+    let statuses = [200, 206, 304, 401, 429, 500, 503];
+    let replies = statuses.map(|status| Reply::new(status, &fields));
+    let (server, _) = serve_replies(1, &cache, &replies);
+    let client = Client::new(server.addr, Protocol::Http1);
+    for (index, status) in statuses.into_iter().enumerate() {
+        let path = format!("/{index}");
+        let never = status == 206 || status == 304;
+        assert_eq!(client.get(&path).await.is_stored(), !never, "{status}");
+        let again = client.get(&path).await;
+        assert_eq!(again.is_hit(), !never, "{status}");
+        assert_eq!(again.status.as_u16(), status);
+    }
+}
+
+/// By the service, for a client that gets such a status as an answer waits for another.
+#[actix_web::test]
+async fn interim_statuses_are_never_stored() {
+    for status in [100, 101, 103, 199] {
+        let insistent = Rule::any().override_ttl(secs(60));
+        let cache = builder().0.policy(Policy::rfc9111()).rule(insistent).build().unwrap();
+        let code = StatusCode::from_u16(status).unwrap();
+        let handler = web::get().to(move || async move {
+            HttpResponse::build(code).append_header(("cache-control", "max-age=60")).finish()
+        });
+        let app = test::init_service(App::new().wrap(cache).route("/", handler)).await;
+        for _ in 0..2 {
+            let request = test::TestRequest::get().insert_header(("host", "a")).to_request();
+            let response = test::call_service(&app, request).await;
+            let said = response.headers().get("cache-status").unwrap().to_str().unwrap();
+            assert_eq!(said, "actix-web-cache; fwd=uri-miss; detail=status", "{status}");
+        }
+    }
+}
+
+#[actix_web::test]
+async fn a_challenge_is_not_stored() {
+    let challenge = ("www-authenticate", "Basic realm=\"a\"");
+    check(&[
+        ("401", 401, &[challenge], Some("status")),
+        ("401 with a lifetime", 401, &[challenge, ("cache-control", "max-age=60")], Some("status")),
+        (
+            "407",
+            407,
+            &[("proxy-authenticate", "Basic"), ("cache-control", "max-age=60")],
+            Some("status"),
+        ),
+        ("403 with a lifetime", 403, &[("cache-control", "public, max-age=60")], Some("status")),
+        (
+            "429 with a lifetime",
+            429,
+            &[("cache-control", "max-age=60"), ("retry-after", "9")],
+            Some("status"),
+        ),
+        ("503 with a lifetime", 503, &[("cache-control", "public, s-maxage=60")], Some("status")),
+        ("404 with a lifetime", 404, &[("cache-control", "max-age=60")], None),
+    ])
+    .await;
+}
+
+#[actix_web::test]
+async fn a_lifetime_of_nothing_or_one_that_cannot_be_read_is_none() {
+    let refused = Some("no-lifetime");
+    check_cache_control(&[
+        (&["max-age=0"], refused),
+        (&["s-maxage=0, max-age=60"], refused),
+        (&["max-age=60, s-maxage=0"], refused),
+        (&["public, max-age=0"], refused),
+        (&["max-age=-1"], refused),
+        (&["max-age=1.5"], refused),
+        (&["max-age=abc"], refused),
+        (&["max-age=0x5"], refused),
+        (&["max-age=60s"], refused),
+        (&["max-age='60'"], refused),
+        (&["max-age="], refused),
+        (&["max-age"], refused),
+        (&["s-maxage=abc, max-age=60"], refused),
+        (&["max-age=0, max-age=60"], refused),
+        (&["max-age=60, max-age=0"], refused),
+        (&["max-age=60", "max-age=abc"], refused),
+        (&["max-age = 60"], refused),
+        (&["s-maxage=60, s-maxage=0"], refused),
+        (&["max-age=1"], None),
+        (&["max-age=\"60\""], None),
+        (&["MAX-AGE=60"], None),
+        (&["max-age=0, s-maxage=60"], None),
+        (&["max-age=00060"], None),
+        (&["max-age=99999999999999999999999999"], None),
+    ])
+    .await;
+}
+
+#[actix_web::test]
+async fn a_response_that_expired_is_not_stored() {
+    let date = |second| fmt_http_date(std::time::UNIX_EPOCH + secs(second));
+    let (past, now, later) = (date(START - 1), date(START), date(START + 60));
+    let (date_past, far) = (("date", past.as_str()), date(START + 400_000_000));
+    let refused = Some("no-lifetime");
+    check(&[
+        ("in the past", 200, &[("expires", &past)], refused),
+        ("now", 200, &[("expires", &now)], refused),
+        ("zero", 200, &[("expires", "0")], refused),
+        ("minus one", 200, &[("expires", "-1")], refused),
+        ("empty", 200, &[("expires", "")], refused),
+        ("no date", 200, &[("expires", "tomorrow")], refused),
+        ("another zone", 200, &[("expires", &later.replace("GMT", "CET"))], refused),
+        ("two lines", 200, &[("expires", &later), ("expires", &far)], refused),
+        ("before its Date", 200, &[("expires", &past), ("date", &now)], refused),
+        ("as its Date", 200, &[("expires", &past), date_past], refused),
+        (
+            "max-age goes first",
+            200,
+            &[("expires", &later), ("cache-control", "max-age=0")],
+            refused,
+        ),
+        ("later", 200, &[("expires", &later)], None),
+        ("far away", 200, &[("expires", &far)], None),
+        ("max-age is longer", 200, &[("expires", "0"), ("cache-control", "max-age=9")], None),
+    ])
+    .await;
+}
+
+#[actix_web::test]
+async fn a_response_that_arrives_stale_is_not_stored() {
+    let date = |second| fmt_http_date(std::time::UNIX_EPOCH + secs(second));
+    let (old, young) = (date(START - 60), date(START - 59));
+    let (later, minute) = (date(START + 1), ("cache-control", "max-age=60"));
+    let refused = Some("stale");
+    check(&[
+        ("Age", 200, &[minute, ("age", "60")], refused),
+        ("a larger Age", 200, &[minute, ("age", "99999999999999999999")], refused),
+        ("Date", 200, &[minute, ("date", &old)], refused),
+        ("Age of the default lifetime", 200, &[("age", "60")], refused),
+        ("Date, and Expires in the future", 200, &[("date", &old), ("expires", &later)], None),
+        ("a smaller Age", 200, &[minute, ("age", "59")], None),
+        ("a younger Date", 200, &[minute, ("date", &young)], None),
+        ("an Age that cannot be read", 200, &[minute, ("age", "-60")], None),
+    ])
+    .await;
+}
+
+#[actix_web::test]
+async fn no_lifetime_that_the_application_gives_outweighs_a_refusal() {
+    let insistent = Rule::any().override_ttl(secs(60));
+    let cache = builder().0.rule(insistent).build().unwrap();
+    let cases: &[(&[(&str, &str)], bool)] = &[
+        (&[("cache-control", "no-store")], false),
+        (&[("cache-control", "private")], false),
+        (&[("cache-control", "private=\"x-a\", max-age=9")], false),
+        (&[("cache-control", "no-cache")], false),
+        (&[("set-cookie", "sid=1"), ("cache-control", "public")], false),
+        (&[("vary", "*")], false),
+        (&[("cache-control", "max-age=0")], true),
+        (&[("expires", "0")], true),
+        (&[], true),
+    ];
+    let replies: Vec<_> = cases.iter().map(|(fields, _)| Reply::new(200, fields)).collect();
+    let (server, _) = serve_replies(1, &cache, &replies);
+    let client = Client::new(server.addr, Protocol::Http1);
+    for (index, (fields, stored)) in cases.iter().enumerate() {
+        let path = format!("/{index}");
+        assert_eq!(client.get(&path).await.is_stored(), *stored, "{fields:?}");
+        assert_eq!(client.get(&path).await.is_hit(), *stored, "{fields:?}");
+    }
+}

@@ -1,0 +1,59 @@
+//! An application that answers each path as it is told.
+
+use actix_web::{App, HttpRequest, HttpResponse, http::StatusCode, web};
+use actix_web_cache::Cache;
+
+use super::{Counter, Server, serve};
+
+/// What is answered at one path.
+#[derive(Debug, Clone)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) fields: Vec<(String, String)>,
+}
+
+impl Reply {
+    pub(crate) fn new(status: u16, fields: &[(&str, &str)]) -> Self {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Self { status, fields: fields.iter().map(owned).collect() }
+    }
+
+    /// What a handler returns: it names the run of handlers it was, and who asked.
+    pub(crate) fn respond(&self, request: &HttpRequest, runs: &Counter) -> HttpResponse {
+        let run = runs.count();
+        let mut response = HttpResponse::build(StatusCode::from_u16(self.status).unwrap());
+        for (name, value) in &self.fields {
+            response.append_header((name.as_str(), value.as_str()));
+        }
+        if matches!(self.status, 204 | 304) {
+            return response.finish();
+        }
+        response.body(format!("run {run} for {}", who(request)))
+    }
+}
+
+/// Everything in a request that could mean somebody.
+pub(crate) fn who(request: &HttpRequest) -> String {
+    let lines = |name: &str| {
+        let lines = request.headers().get_all(name);
+        lines.map(|line| String::from_utf8_lossy(line.as_bytes())).collect::<Vec<_>>().join("|")
+    };
+    ["cookie", "authorization", "x-api-key", "x-session"].map(lines).join("/")
+}
+
+/// Serves `replies`, the first at `/0`, through a cache; to every method.
+pub(crate) fn serve_replies(workers: usize, cache: &Cache, replies: &[Reply]) -> (Server, Counter) {
+    let runs = Counter::default();
+    let made = (cache.clone(), replies.to_vec(), runs.clone());
+    let server = serve(workers, move || {
+        let (cache, replies, runs) = made.clone();
+        App::new().wrap(cache).default_service(web::to(move |request: HttpRequest| {
+            let index: Option<usize> = request.path().trim_start_matches('/').parse().ok();
+            let reply = index.and_then(|index| replies.get(index));
+            let response = reply
+                .map_or_else(|| HttpResponse::NotFound().finish(), |r| r.respond(&request, &runs));
+            async move { response }
+        }))
+    });
+    (server, runs)
+}

@@ -1,0 +1,150 @@
+//! Places to wait at, and a store that can be held up, fail, and be watched.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use actix_web_cache::{
+    Commons, Fill, Invalidation, Key, Lookup, MemoryStore, Put, Store, StoreError, StoredResponse,
+};
+use tokio::sync::Semaphore;
+
+/// Where one side waits until the other lets it go on.
+#[derive(Debug, Clone)]
+pub(crate) struct Stop(Arc<(Semaphore, Semaphore)>);
+
+impl Stop {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new((Semaphore::new(0), Semaphore::new(0))))
+    }
+
+    /// Arrives, and waits to be let go.
+    pub(crate) async fn wait(&self) {
+        self.0.0.add_permits(1);
+        self.0.1.acquire().await.unwrap().forget();
+    }
+
+    /// Waits until somebody has arrived.
+    pub(crate) async fn reached(&self) {
+        let arrival = tokio::time::timeout(Duration::from_secs(20), self.0.0.acquire()).await;
+        arrival.expect("somebody arrives").unwrap().forget();
+    }
+
+    /// Lets one go on.
+    pub(crate) fn release(&self) {
+        self.0.1.add_permits(1);
+    }
+}
+
+/// A memory store that has to be waited for.
+#[derive(Clone)]
+pub(crate) struct Watched(Arc<Inner>);
+
+struct Inner {
+    store: MemoryStore,
+    fails: AtomicBool,
+    log: Mutex<Vec<&'static str>>,
+    puts: Semaphore,
+    stops: Mutex<Vec<(&'static str, Stop)>>,
+}
+
+impl Watched {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Inner {
+            store: super::store(),
+            fails: AtomicBool::new(false),
+            log: Mutex::default(),
+            puts: Semaphore::new(0),
+            stops: Mutex::default(),
+        }))
+    }
+
+    /// From now on nothing can be removed or invalidated, or it can again.
+    pub(crate) fn fail(&self, fails: bool) {
+        self.0.fails.store(fails, Ordering::SeqCst);
+    }
+
+    /// Holds up the next `looked up`, `putting` or `removing`.
+    pub(crate) fn stop_at(&self, event: &'static str) -> Stop {
+        let stop = Stop::new();
+        self.0.stops.lock().unwrap().push((event, stop.clone()));
+        stop
+    }
+
+    /// Waits until one more response was put.
+    pub(crate) async fn stored(&self) {
+        let put = tokio::time::timeout(Duration::from_secs(20), self.0.puts.acquire()).await;
+        put.expect("something is put").unwrap().forget();
+    }
+
+    /// Adds to what happened, beside `looked up`, `putting`, `put`, `removing` and `removed`.
+    pub(crate) fn note(&self, event: &'static str) {
+        self.0.log.lock().unwrap().push(event);
+    }
+
+    /// What happened since this was asked.
+    pub(crate) fn events(&self) -> Vec<&'static str> {
+        std::mem::take(&mut *self.0.log.lock().unwrap())
+    }
+
+    async fn at(&self, event: &'static str) {
+        self.note(event);
+        let stop = {
+            let mut stops = self.0.stops.lock().unwrap();
+            let found = stops.iter().position(|(name, _)| *name == event);
+            found.map(|index| stops.remove(index).1)
+        };
+        match stop {
+            Some(stop) => stop.wait().await,
+            // Never at once: who does not wait must not be helped by luck.
+            None => tokio::task::yield_now().await,
+        }
+    }
+
+    fn works(&self) -> Result<(), StoreError> {
+        let fails = self.0.fails.load(Ordering::SeqCst);
+        if fails { Err(StoreError::new("out of order")) } else { Ok(()) }
+    }
+}
+
+impl Store for Watched {
+    fn commons(&self) -> &Commons {
+        self.0.store.commons()
+    }
+
+    async fn lookup(&self, key: &Key) -> Result<Lookup, StoreError> {
+        let found = self.0.store.lookup(key).await;
+        self.at("looked up").await;
+        found
+    }
+
+    async fn put(
+        &self,
+        key: &Key,
+        response: Arc<StoredResponse>,
+        fill: &Fill,
+    ) -> Result<Put, StoreError> {
+        self.at("putting").await;
+        let put = self.0.store.put(key, response, fill).await;
+        self.note("put");
+        self.0.puts.add_permits(1);
+        put
+    }
+
+    async fn remove(&self, key: &Key) -> Result<usize, StoreError> {
+        self.at("removing").await;
+        self.works()?;
+        let removed = self.0.store.remove(key).await;
+        self.note("removed");
+        removed
+    }
+
+    async fn invalidate(&self, what: &Invalidation) -> Result<(), StoreError> {
+        self.works()?;
+        self.0.store.invalidate(what).await
+    }
+}
