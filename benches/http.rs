@@ -8,7 +8,7 @@
 //! Each server is a process of one worker. Laps of all servers are interleaved, and what is
 //! printed is the median of the ratios within a lap: the machine's mood cancels out.
 
-#![allow(missing_docs, clippy::expect_used, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::expect_used, clippy::indexing_slicing)]
 
 mod support;
 

@@ -14,6 +14,7 @@ use tokio::{
     net::TcpStream,
     runtime::Runtime,
     task::JoinSet,
+    time::Instant,
 };
 
 /// What a browser sends.
@@ -67,13 +68,13 @@ impl Load {
         &self,
         server: SocketAddr,
         path: impl Fn(u64) -> String + Clone + Send + 'static,
-        goes_on: impl Fn(tokio::time::Instant, u64) -> bool + Clone + Send + 'static,
+        goes_on: impl Fn(Instant, u64) -> bool + Clone + Send + 'static,
     ) -> u64 {
         // Never the same number twice, so that misses are misses in every lap.
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let first = NEXT.load(Ordering::Relaxed);
         self.runtime.block_on(async {
-            let started = now();
+            let started = Instant::now();
             let answered = Arc::new(AtomicU64::new(0));
             let mut clients = JoinSet::new();
             for _ in 0..self.connections {
@@ -97,11 +98,6 @@ impl Load {
             answered.load(Ordering::Relaxed)
         })
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "a bench measures real time")]
-fn now() -> tokio::time::Instant {
-    tokio::time::Instant::now()
 }
 
 /// One kept connection.
