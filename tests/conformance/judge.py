@@ -18,7 +18,6 @@ import threading
 import tomllib
 
 HERE = pathlib.Path(__file__).parent
-SUITE = HERE / "node_modules" / "http-cache-tests"
 LIMIT = 300  # seconds for the whole suite, which knows none itself
 
 
@@ -89,9 +88,13 @@ def start_origin(port):
         "npm_config_port": str(port),
         "npm_config_pidfile": os.devnull,
     }
-    command = ["node", "--import", str(HERE / "loopback.mjs"), "server/server.mjs"]
     origin = subprocess.Popen(
-        command, cwd=SUITE, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        ["node", str(HERE / "origin.mjs")],
+        cwd=HERE / "node_modules" / "http-cache-tests",
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     )
     line = origin.stdout.readline()
     if "127.0.0.1" not in line:

@@ -20,7 +20,7 @@ struct Try {
 
 /// An example, and what it says to try.
 struct Example {
-    _program: Program,
+    program: Program,
     client: Client,
     tries: Vec<Try>,
 }
@@ -36,7 +36,17 @@ impl Example {
                 found.push(Try::read(command, &format!("http://{addr}")));
             }
         }
-        Self { _program: program, client: Client::new(addr, Protocol::Http1), tries: found }
+        Self { program, client: Client::new(addr, Protocol::Http1), tries: found }
+    }
+
+    /// The next line it prints that has `words` in it and is no advice.
+    fn next_line_with(&mut self, words: &str) -> String {
+        loop {
+            let line = self.program.line();
+            if line.contains(words) && !line.starts_with([' ', 'W']) {
+                return line.trim().to_owned();
+            }
+        }
     }
 
     /// Tries all in order; each answer has the words in its field.
@@ -109,6 +119,20 @@ async fn rules_shows_each_kind_of_rule_and_a_mistake_that_is_refused() {
     let health = example.client.get("/health").await;
     assert_eq!(health.cache_status(), "fwd=bypass; detail=rule");
     assert_eq!(health.field("cache-control"), None);
+}
+
+#[actix_web::test]
+async fn conditional_shows_one_body_made_once_and_a_304_for_who_has_it() {
+    let mut example = Example::start("conditional", 2);
+    let [made, confirmed] = &example.keeps_its_word().await[..] else { panic!("two to try") };
+    assert_eq!(confirmed.body, made.body);
+    assert_eq!(confirmed.field("age"), None, "the handler has just confirmed it");
+    for (tag, status) in [("\"version-1\"", 304), ("\"version-0\"", 200)] {
+        let page = example.client.get_with("/page", &[("if-none-match", tag)]).await;
+        assert_eq!(page.status, status, "{tag}");
+    }
+    let lines: Vec<_> = (0..3).map(|_| example.next_line_with(": ")).collect();
+    assert_eq!(lines, ["report: made", "report: not modified", "page: made"]);
 }
 
 #[actix_web::test]
