@@ -25,7 +25,7 @@
 //! | task | item |
 //! |---|---|
 //! | wrap an application, a scope, a route | [`Cache`], [`Cache::with_policy`] |
-//! | lifetimes, limits, cookies, credentials, keys; the defaults and why | [`Policy`] |
+//! | lifetimes, stale windows, limits, cookies, credentials, keys; the defaults and why | [`Policy`] |
 //! | exceptions by path, status or predicate | [`Rule`] |
 //! | which parameters of a query count | [`Query`] |
 //! | a handler's or a route's own word | [`CacheOptions`], [`CachePolicy`], [`Overrides`] |
