@@ -8,7 +8,7 @@ use std::{
 
 use actix_web::{
     App, HttpRequest, HttpResponse,
-    body::{MessageBody as _, SizedStream},
+    body::{BodyStream, MessageBody as _, SizedStream},
     test::{TestRequest, call_service, init_service},
     web,
 };
@@ -89,12 +89,16 @@ async fn a_body_is_stored_up_to_the_limit_and_delivered_beyond_it() {
                 ready(match request.path().split('/').nth(1).unwrap() {
                     "whole" => HttpResponse::Ok().body(body),
                     "declared" => HttpResponse::Ok().body(SizedStream::new(length as u64, pieces)),
+                    "in-head" => {
+                        let body = BodyStream::new(pieces);
+                        HttpResponse::Ok().no_chunking(length as u64).body(body)
+                    }
                     _ => HttpResponse::Ok().streaming(pieces),
                 })
             }))
         });
         let client = Client::new(server.addr, protocol);
-        for kind in ["whole", "declared", "undeclared"] {
+        for kind in ["whole", "declared", "in-head", "undeclared"] {
             for length in [0, 1, LIMIT - 1, LIMIT, LIMIT + 1, 10 * LIMIT] {
                 let path = format!("/{kind}/{length}");
                 for round in 0..2 {
