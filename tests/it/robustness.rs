@@ -163,6 +163,11 @@ async fn whatever_the_fields_the_request_is_answered() {
         }
         assert!(Wire::open(server.addr).get("/", "").is_hit(), "after {case}");
     }
+    assert_eq!(
+        ask(server.addr, b"GET / HTTP/1.0\r\n\r\n"),
+        Some((200, b"/ /".to_vec())),
+        "no host"
+    );
     for host in
         [&b""[..], b"a b", b"a,b", b"x/../y", b"[::1", b"a:b:c", b"\xc3\xa4", b"t:99999", b"@"]
     {
