@@ -182,8 +182,10 @@ impl Candidate {
         if head > limit {
             return Err(NotStored::TooLarge);
         }
+        if declared_length(size, fields).is_some_and(|length| length > limit as u64) {
+            return Err(NotStored::TooLarge);
+        }
         match size {
-            BodySize::Sized(length) if length > limit as u64 => Err(NotStored::TooLarge),
             // RFC 9110 section 15.3.5: no content; bytes after such a head would be taken for the
             // next response.
             BodySize::Sized(1..) | BodySize::Stream if status == StatusCode::NO_CONTENT => {
@@ -226,10 +228,7 @@ impl Candidate {
                 (response, Stored::Yes, Some(write.of(Bytes::new())))
             }
             Err(body) => {
-                let declared = match size {
-                    BodySize::Sized(length) => Some(length),
-                    BodySize::Stream | BodySize::None => None,
-                };
+                let declared = declared_length(size, head.headers());
                 match Recording::begin(write, declared, limit) {
                     Some(recording) => {
                         let body = CacheBody::recorded(body, recording);
@@ -382,6 +381,19 @@ impl Wanted {
         }
         spawn(body.drain());
         not_modified_instead(&self.request, head.set_body(CacheBody::none()))
+    }
+}
+
+/// How long a body is to become. One that does not know may have its length in the head, from
+/// another server that it comes from: less than that is not the whole.
+fn declared_length(size: BodySize, fields: &HeaderMap) -> Option<u64> {
+    match size {
+        BodySize::Sized(length) => Some(length),
+        BodySize::None => None,
+        BodySize::Stream => {
+            let said = lines(fields, &CONTENT_LENGTH).next();
+            said.and_then(|text| std::str::from_utf8(text).ok()?.parse().ok())
+        }
     }
 }
 

@@ -117,7 +117,7 @@ async fn nothing_follows_an_answer_that_has_no_body() {
 }
 
 #[actix_web::test]
-async fn answers_without_a_body_have_none_by_http2_either() {
+async fn bodies_lengths_and_lines_are_the_same_by_http2() {
     for workers in WORKERS {
         let server = serve_one(workers, |request| match request.path() {
             "/204" => {
@@ -125,6 +125,14 @@ async fn answers_without_a_body_have_none_by_http2_either() {
             }
             "/304" => HttpResponse::NotModified().insert_header(("etag", "\"a\"")).finish(),
             "/empty" => HttpResponse::Ok().finish(),
+            "/lines" => {
+                let mut response = HttpResponse::Ok();
+                for link in ["</c>", "</a>, </b>", "</c>"] {
+                    response.append_header(("link", link));
+                }
+                response.insert_header(("date", "Tue, 14 Nov 2023 22:13:10 GMT")).finish()
+            }
+            "/chunks" => chunked(&["one ", "two ", "three"]),
             _ => HttpResponse::Ok().insert_header(("etag", "\"a\"")).body("five!"),
         });
         let client = Client::new(server.addr, Protocol::Http2);
@@ -144,6 +152,17 @@ async fn answers_without_a_body_have_none_by_http2_either() {
                 let length = (path == "/empty").then(|| "0".to_owned());
                 assert_eq!(answer.field("content-length"), length, "{path}");
             }
+        }
+        for hits in [false, true] {
+            let chunks = client.get("/chunks").await;
+            assert_eq!((chunks.is_hit(), chunks.text()), (hits, "one two three"));
+            assert_eq!(chunks.field("content-length"), hits.then(|| "13".to_owned()));
+            let lines = client.get("/lines").await;
+            assert_eq!(lines.is_hit(), hits);
+            let links: Vec<_> = lines.headers.get_all("link").iter().collect();
+            assert_eq!(links, ["</c>", "</a>, </b>", "</c>"], "hit: {hits}");
+            // One line, and the handler's.
+            assert_eq!(lines.field("date").as_deref(), Some("Tue, 14 Nov 2023 22:13:10 GMT"));
         }
     }
 }

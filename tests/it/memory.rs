@@ -90,6 +90,29 @@ async fn a_store_keeps_the_process_within_its_bytes() {
 }
 
 #[actix_web::test]
+async fn what_outer_caches_learn_of_long_urls_takes_little() {
+    if !is_alone("memory::what_outer_caches_learn_of_long_urls_takes_little") {
+        return;
+    }
+    let cache = Cache::new(MemoryStore::new(MIB));
+    let server = serve(1, move || {
+        let page = || async { HttpResponse::NotFound().finish() };
+        App::new()
+            .service(web::resource("/").route(web::to(page)).wrap(cache.clone()))
+            .wrap(cache.clone())
+    });
+    let mut wire = Wire::open(server.addr);
+    let query = "q".repeat(60 * KIB);
+    let mut ask = |n: usize| assert_eq!(wire.get(&format!("/?{query}{n}"), "").status, 404);
+    (0..20).for_each(&mut ask);
+    let before = resident();
+    (20..500).for_each(&mut ask);
+    let grown = resident().saturating_sub(before);
+    // All these URLs are 28 MiB.
+    assert!(grown <= 8 * MIB, "{grown} bytes");
+}
+
+#[actix_web::test]
 async fn of_one_url_the_latest_variants_are_kept() {
     const KEPT: usize = 64;
     let store = store();

@@ -2,7 +2,14 @@
 
 use std::sync::Arc;
 
-use actix_web::{App, HttpResponse, Responder, guard, web};
+use actix_web::{
+    App, HttpResponse, Responder,
+    dev::ServiceRequest,
+    error::ErrorForbidden,
+    guard,
+    middleware::{Next, from_fn},
+    web,
+};
 use actix_web_cache::{
     Cache, CacheHandle, Commons, Fill, Invalidation, Key, Lookup, ManualClock, MemoryStore, Mode,
     Policy, Put, Store, StoreError, StoredResponse,
@@ -230,6 +237,40 @@ async fn what_caches_at_different_depths_store_for_one_url_does_not_mix() {
         clock.advance(secs(10));
         assert_eq!(ask(false).await.as_deref(), Some("hit; ttl=590"));
         assert_eq!(ask(true).await.as_deref(), Some("hit; ttl=580"));
+    }
+}
+
+#[actix_web::test]
+async fn what_an_inner_cache_stored_does_not_get_round_what_stands_in_front_of_it() {
+    for (protocol, workers) in SETUPS {
+        let (cache, clock) = cache();
+        let server = serve(workers, move || {
+            let gate = |request: ServiceRequest, next: Next<_>| async move {
+                if request.headers().contains_key("x-pass") {
+                    return next.call(request).await;
+                }
+                Err(ErrorForbidden("no pass"))
+            };
+            App::new()
+                .service(
+                    web::scope("/s")
+                        .route("/x", web::get().to(page))
+                        .wrap(cache.with_policy(ttl(600)))
+                        .wrap(from_fn(gate)),
+                )
+                .wrap(cache.with_policy(ttl(600)))
+        });
+        let client = Client::new(server.addr, protocol);
+        for round in 0..3 {
+            let passed = client.get_with("/s/x", &[("x-pass", "1")]).await;
+            assert_eq!((passed.text(), passed.is_hit()), ("page", round > 0), "{protocol:?}");
+            // Once while the outer one knows that the page is none of its own, once after.
+            for _ in 0..2 {
+                let refused = client.get("/s/x").await;
+                assert_eq!((refused.status.as_u16(), refused.text()), (403, "no pass"));
+                clock.advance(secs(10));
+            }
+        }
     }
 }
 

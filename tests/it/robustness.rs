@@ -16,7 +16,8 @@ use actix_web_cache::{Cache, CacheOptions, Policy, Query, Rule, Store as _};
 use hyper::Method;
 
 use crate::support::{
-    Client, Counter, Protocol, SETUPS, Wire, builder, eventually, feeds, serve, settled, store,
+    Client, Counter, Protocol, SETUPS, Wire, builder, cache, eventually, feeds, serve, settled,
+    store,
 };
 
 /// A cache that looks at everything it can look at.
@@ -162,6 +163,11 @@ async fn whatever_the_fields_the_request_is_answered() {
         }
         assert!(Wire::open(server.addr).get("/", "").is_hit(), "after {case}");
     }
+    assert_eq!(
+        ask(server.addr, b"GET / HTTP/1.0\r\n\r\n"),
+        Some((200, b"/ /".to_vec())),
+        "no host"
+    );
     for host in
         [&b""[..], b"a b", b"a,b", b"x/../y", b"[::1", b"a:b:c", b"\xc3\xa4", b"t:99999", b"@"]
     {
@@ -171,6 +177,50 @@ async fn whatever_the_fields_the_request_is_answered() {
             let answer = ask(server.addr, request);
             assert_eq!(answer, Some((200, b"/ /".to_vec())), "host {:?}", host.escape_ascii());
         }
+    }
+}
+
+#[actix_web::test]
+async fn no_word_of_a_client_changes_what_is_stored() {
+    for (protocol, workers) in SETUPS {
+        let (cache, runs) = (cache().0, Counter::default());
+        let counter = runs.clone();
+        let server = serve(workers, move || {
+            let runs = counter.clone();
+            let handler = move || ready(format!("run {}", runs.count()));
+            App::new().route("/", web::get().to(handler)).wrap(cache.clone())
+        });
+        let client = Client::new(server.addr, protocol);
+        assert!(client.get("/").await.is_stored());
+        for (name, value) in [
+            ("cache-control", "no-cache"),
+            ("cache-control", "max-age=0"),
+            ("cache-control", "no-store"),
+            ("pragma", "no-cache"),
+            ("x-purge", "1"),
+            ("x-cache-bypass", "1"),
+            ("x-invalidate-cache", "1"),
+            ("cache-tag", "a"),
+            ("surrogate-key", "a"),
+            ("cache-status", "actix-web-cache; hit"),
+            ("x-http-method-override", "DELETE"),
+            ("age", "1000000"),
+            ("date", "Thu, 01 Jan 1970 00:00:00 GMT"),
+        ] {
+            for method in [Method::GET, Method::HEAD] {
+                let answer = client.send(method, "/", &[(name, value)]).await;
+                assert!(answer.is_hit(), "{name}: {value} by {protocol:?}");
+                assert_eq!(answer.field("age").as_deref(), Some("0"), "{name}: {value}");
+            }
+        }
+        // The route refuses these, and nothing happened that would change the page.
+        for method in ["PURGE", "BAN", "REFRESH", "POST", "DELETE", "OPTIONS", "TRACE"] {
+            let method: Method = method.parse().unwrap();
+            let answer = client.send(method.clone(), "/", &[("x-purge", "1")]).await;
+            assert_eq!(answer.status, 404, "{method} by {protocol:?}");
+            assert!(client.get("/").await.is_hit(), "after {method} by {protocol:?}");
+        }
+        assert_eq!(runs.get(), 1, "{protocol:?}");
     }
 }
 

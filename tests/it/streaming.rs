@@ -1,15 +1,24 @@
 //! Bodies that come in pieces: handed on as they come, and stored when they are complete.
 
-use std::{future::ready, io};
+use std::{
+    future::{poll_fn, ready},
+    io,
+    pin::pin,
+};
 
-use actix_web::{App, HttpRequest, HttpResponse, body::SizedStream, web};
+use actix_web::{
+    App, HttpRequest, HttpResponse,
+    body::{BodyStream, MessageBody as _, SizedStream},
+    test::{TestRequest, call_service, init_service},
+    web,
+};
 use actix_web_cache::{Cache, Policy, Store as _};
 use bytes::Bytes;
 use futures_util::stream;
 use http_body_util::BodyExt as _;
 use hyper::Method;
 
-use crate::support::{Client, SETUPS, builder, cache, feeds, serve, settled, store};
+use crate::support::{Client, SETUPS, Wire, builder, cache, feeds, serve, settled, store};
 
 /// The number at the end of a path.
 fn number(request: &HttpRequest) -> usize {
@@ -80,12 +89,16 @@ async fn a_body_is_stored_up_to_the_limit_and_delivered_beyond_it() {
                 ready(match request.path().split('/').nth(1).unwrap() {
                     "whole" => HttpResponse::Ok().body(body),
                     "declared" => HttpResponse::Ok().body(SizedStream::new(length as u64, pieces)),
+                    "in-head" => {
+                        let body = BodyStream::new(pieces);
+                        HttpResponse::Ok().no_chunking(length as u64).body(body)
+                    }
                     _ => HttpResponse::Ok().streaming(pieces),
                 })
             }))
         });
         let client = Client::new(server.addr, protocol);
-        for kind in ["whole", "declared", "undeclared"] {
+        for kind in ["whole", "declared", "in-head", "undeclared"] {
             for length in [0, 1, LIMIT - 1, LIMIT, LIMIT + 1, 10 * LIMIT] {
                 let path = format!("/{kind}/{length}");
                 for round in 0..2 {
@@ -134,6 +147,53 @@ async fn whoever_has_the_last_chunk_finds_the_body_stored() {
                 assert_eq!(hit.text(), "piece".repeat(pieces), "{path} by {protocol:?}");
                 assert_eq!(hit.body, miss.body, "{path} by {protocol:?}");
             }
+        }
+    }
+}
+
+/// Servers stop at the declared length: what is not stored by then never is. No client can tell
+/// when the server asks for the end, so this one is the server's side.
+#[actix_web::test]
+async fn a_declared_body_is_stored_before_its_last_chunk_leaves() {
+    let (cache, _) = cache();
+    let app = App::new().wrap(cache).default_service(web::to(|| {
+        let pieces = ["one ", "two"].map(|piece| Ok::<_, io::Error>(Bytes::from(piece)));
+        ready(HttpResponse::Ok().body(SizedStream::new(7, stream::iter(pieces))))
+    }));
+    let app = init_service(app).await;
+    let request = || TestRequest::get().insert_header(("host", "t")).to_request();
+    for (chunks, stored) in [(&["one "][..], false), (&["one ", "two"], true)] {
+        let miss = call_service(&app, request()).await;
+        let mut body = pin!(miss.into_body());
+        for chunk in chunks {
+            let next = poll_fn(|cx| body.as_mut().poll_next(cx)).await.unwrap().unwrap();
+            assert_eq!(next, chunk);
+        }
+        let next = call_service(&app, request()).await;
+        let status = next.headers().get("cache-status").unwrap().to_str().unwrap();
+        assert_eq!(status.contains("hit"), stored, "after {chunks:?}: {status}");
+    }
+}
+
+#[actix_web::test]
+async fn a_head_beyond_the_limit_is_delivered_and_not_stored() {
+    let (builder, _) = builder();
+    let cache = builder.policy(Policy::new().max_body_size(100_000)).build().unwrap();
+    let server = serve(1, move || {
+        App::new().wrap(cache.clone()).default_service(web::to(|request: HttpRequest| {
+            let mut response = HttpResponse::Ok();
+            for _ in 0..number(&request) {
+                response.append_header(("link", "x".repeat(10_000)));
+            }
+            ready(response.body("page"))
+        }))
+    });
+    let mut wire = Wire::open(server.addr);
+    for (lines, hits) in [(9, [false, true]), (10, [false, false]), (200, [false, false])] {
+        for hits in hits {
+            let message = wire.get(&format!("/{lines}"), "");
+            assert_eq!((message.is_hit(), message.text()), (hits, "page"), "{lines} lines");
+            assert_eq!(message.lines("link").len(), lines);
         }
     }
 }

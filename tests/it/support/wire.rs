@@ -76,11 +76,6 @@ impl Wire {
         rest
     }
 
-    /// At least one byte of what comes next.
-    pub(crate) fn some(&mut self) -> usize {
-        self.0.get_mut().read(&mut [0; 8]).unwrap()
-    }
-
     fn receive_head(&mut self) -> Option<Message> {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
