@@ -80,13 +80,13 @@ async fn a_store_keeps_the_process_within_its_bytes() {
     for n in 1..100 {
         client.get(&format!("/large/{n}")).await;
     }
-    for n in 1..6000 {
+    for n in 1..3000 {
         client.get(&format!("/small/{n}")).await;
     }
     let grown = peak_resident().saturating_sub(before);
     assert!(grown <= 24 * MIB, "{grown} bytes");
     assert!(store.bytes() > 8 * 1024 * 1024, "{} bytes are kept", store.bytes());
-    assert!(client.get("/small/5999").await.is_hit());
+    assert!(client.get("/small/2999").await.is_hit());
 }
 
 #[actix_web::test]
@@ -106,10 +106,10 @@ async fn what_outer_caches_learn_of_long_urls_takes_little() {
     let mut ask = |n: usize| assert_eq!(wire.get(&format!("/?{query}{n}"), "").status, 404);
     (0..20).for_each(&mut ask);
     let before = resident();
-    (20..500).for_each(&mut ask);
+    (20..220).for_each(&mut ask);
     let grown = resident().saturating_sub(before);
-    // All these URLs are 28 MiB.
-    assert!(grown <= 8 * MIB, "{grown} bytes");
+    // All these URLs are 12 MiB.
+    assert!(grown <= 4 * MIB, "{grown} bytes");
 }
 
 #[actix_web::test]

@@ -36,6 +36,7 @@ where
                 .workers(workers)
                 .disable_signals()
                 .shutdown_timeout(1)
+                .tcp_nodelay(true)
                 .bind_auto_h2c(("127.0.0.1", 0))
                 .unwrap();
             let addr = server.addrs()[0];
