@@ -39,7 +39,16 @@
 //! On a hit no handler runs: what it counts, logs or checks does not happen. Authorisation belongs
 //! outside of the cache, or its answers need `private` or `no-store`. Whatever a page depends on
 //! beside its URL must be said: by `Vary`, by a part of the key ([`Policy::key_header`],
-//! [`Policy::vary_cookie`], [`Policy::key_with`]), or by refusing to be stored.
+//! [`Policy::vary_cookie`], [`Policy::key_with`]), or by refusing to be stored. That holds for
+//! guards too: two handlers of one path, told apart by a guard on a request field, are two pages of
+//! one URL.
+//!
+//! A stored `GET` answers `HEAD`, also where no route for `HEAD` exists. A `HEAD` stores nothing; it
+//! updates what is stored if its answer says that this still holds.
+//!
+//! Only complete responses are stored, and parts are cut from them. What a handler answers to
+//! `Range` by itself (206) passes: storing and combining parts would be a second kind of stored
+//! response, for little use inside an application.
 //!
 //! # Features
 //!
