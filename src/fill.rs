@@ -23,6 +23,7 @@ use tokio::time::timeout;
 
 use crate::{
     body::CacheBody,
+    collapse::{Leading, is_lasting},
     hit::{body_of, conditioned, has_it, not_modified_instead, shorten},
     key::Key,
     options::said,
@@ -68,6 +69,8 @@ pub(crate) struct Candidate {
     pub(crate) names: Box<[HeaderName]>,
     pub(crate) requested: Now,
     pub(crate) conditions: Conditions,
+    /// Who waits for the answer.
+    pub(crate) leading: Option<Leading>,
     /// Set if the handler was given a body that the head had not announced.
     pub(crate) body_seen: std::rc::Rc<std::cell::Cell<bool>>,
 }
@@ -99,6 +102,7 @@ pub(crate) fn settle<B: MessageBody + 'static>(
         Ok(plan) => candidate.store(plan, response, now),
         Err(why) => {
             log::trace!("not stored: {why:?}");
+            candidate.note_unstorable(why, response.status(), now);
             let mut response = pass(response);
             if candidate.conditions == Conditions::Taken {
                 let (request, passed) = response.into_parts();
@@ -170,6 +174,12 @@ impl Candidate {
         Ok(plan)
     }
 
+    fn note_unstorable(&self, why: NotStored, status: StatusCode, now: Now) {
+        if let Some(leading) = self.leading.as_ref().filter(|_| is_lasting(why, status)) {
+            self.shared.store.commons().note_unstorable(&self.key, leading.rest(), now);
+        }
+    }
+
     fn body_can_be_stored(
         &self,
         status: StatusCode,
@@ -206,7 +216,8 @@ impl Candidate {
         let status = response.status();
         let draft = self.prepare(&plan, status, response.headers_mut(), now);
         let wanted = Wanted { conditions: self.conditions, request: self.request };
-        let write = Write { shared: self.shared, key: self.key, fill: self.fill, draft };
+        let Self { shared, key, fill, leading, .. } = self;
+        let write = Write { shared, key, fill, leading: None, draft };
         let limit = write.shared.checked.max_body_size();
         let size = response.response().body().size();
         let (request, response) = response.into_parts();
@@ -218,15 +229,16 @@ impl Candidate {
             }
             Ok(bytes) => {
                 // A copy: the handler's may be a slice of something much larger.
-                let write = write.of(Bytes::copy_from_slice(&bytes));
+                let write = Write { leading, ..write.of(Bytes::copy_from_slice(&bytes)) };
                 let whole = head.set_body(body_of(status, &bytes));
                 (wanted.of(whole, &bytes), Stored::Yes, Some(write))
             }
             // Servers do not ask a body for the nothing it declares.
             Err(body) if size == BodySize::Sized(0) => {
                 let response = wanted.of(head.set_body(CacheBody::pass(body)), &Bytes::new());
-                (response, Stored::Yes, Some(write.of(Bytes::new())))
+                (response, Stored::Yes, Some(Write { leading, ..write.of(Bytes::new()) }))
             }
+            // Those who wait for the answer do not wait for its body.
             Err(body) => {
                 let declared = declared_length(size, head.headers());
                 match Recording::begin(write, declared, limit) {
@@ -456,6 +468,7 @@ pub(crate) struct Write {
     pub(crate) shared: Arc<Shared>,
     pub(crate) key: Key,
     pub(crate) fill: Fill,
+    pub(crate) leading: Option<Leading>,
     pub(crate) draft: StoredResponse,
 }
 
@@ -485,7 +498,12 @@ impl Write {
         let ttl = self.draft.lifetime.left(self.draft.lifetime.response).unwrap_or_default();
         let store = &self.shared.store;
         match store.put(&self.key, Arc::new(self.draft), &self.fill).await {
-            Ok(Put::Stored) => log::debug!("store ttl={}", ttl.as_secs()),
+            Ok(Put::Stored) => {
+                log::debug!("store ttl={}", ttl.as_secs());
+                if let Some(leading) = self.leading {
+                    leading.stored();
+                }
+            }
             Ok(Put::TooLarge) => log::debug!("not stored: larger than the store keeps"),
             Ok(Put::Overtaken) => log::debug!("not stored: overtaken by an invalidation"),
             Err(error) => warn(&self.shared, &error),

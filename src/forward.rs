@@ -16,6 +16,7 @@ use futures_util::StreamExt as _;
 
 use crate::{
     body::CacheBody,
+    collapse::Turn,
     fill::{self, Candidate, Conditions, Settled},
     freshen,
     hit::{answer, is_conditional},
@@ -44,14 +45,23 @@ pub(crate) async fn forward<S, B>(
     inner: Rc<S>,
     walk: Walk,
     mut request: ServiceRequest,
-    inquiry: Inquiry,
+    inquiry: Box<Inquiry>,
 ) -> Answer<B>
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
     B: MessageBody + 'static,
 {
+    let (inquiry, leading) = match walk.turn(&request, inquiry).await {
+        Turn::Ask(inquiry, leading) => (inquiry, leading),
+        Turn::Answer(response, outcome) => return Ok(walk.answered(request, response, outcome)),
+        Turn::Pass(reason) => {
+            walk.enter(&request);
+            let outcome = Outcome::Forward { reason, stored: Stored::No(NotStored::Forwarded) };
+            return Ok(walk.passed(inner.call(request).await?, Some(&outcome)));
+        }
+    };
     walk.enter(&request);
-    let Inquiry { asked, lookup, reason, selected } = inquiry;
+    let Inquiry { asked, lookup, reason, selected } = *inquiry;
     if *request.method() == Method::HEAD {
         return head(inner, walk, request, asked, lookup, reason, selected).await;
     }
@@ -66,6 +76,7 @@ where
     // Somebody's own page may have the tag of everybody's: their handler knows.
     let forwards = walk.shared.checked.forwards_conditions() || !asked.requester.anonymous();
     let mut candidate = walk.candidate(&mut request, asked, lookup);
+    candidate.leading = leading;
     let offer = Offer::of(selected.as_deref(), &others);
     let asks = !offer.is_empty();
     if asks {
@@ -79,7 +90,11 @@ where
         }
     }
     let mirror = selected.is_some().then(|| Mirror::of(request.head()));
-    let mut response = match inner.call(request).await {
+    let answer = inner.call(request).await;
+    if let Some(leading) = &mut candidate.leading {
+        leading.answered();
+    }
+    let mut response = match answer {
         Ok(response) => response,
         Err(error) => {
             return walk.rescued_without_answer(selected, mirror, &candidate, reason, error);
@@ -208,6 +223,7 @@ impl Walk {
             names: lookup.variants.map(|variants| Box::from(variants.names())).unwrap_or_default(),
             requested: asked.now,
             conditions: Conditions::Left,
+            leading: None,
             body_seen: watch_payload(request),
         }
     }

@@ -84,7 +84,7 @@ pub(crate) fn by_head<B>(
 
 impl Candidate {
     pub(crate) fn into_write(self, draft: StoredResponse) -> Write {
-        Write { shared: self.shared, key: self.key, fill: self.fill, draft }
+        Write { shared: self.shared, key: self.key, fill: self.fill, leading: self.leading, draft }
     }
 
     /// Forgets what is stored under the key.

@@ -43,6 +43,11 @@
 //! guards too: two handlers of one path, told apart by a guard on a request field, are two pages of
 //! one URL.
 //!
+//! Many requests at once for a page that is not stored, or no longer fresh, are one run of its
+//! handler; the others wait for up to five seconds, and are answered from the store. Where the answer
+//! cannot be stored, they all run it in parallel, and for ten seconds nobody waits for that URL.
+//! Nobody waits for a body that is streamed.
+//!
 //! A stored `GET` answers `HEAD`, also where no route for `HEAD` exists. A `HEAD` stores nothing; it
 //! updates what is stored if its answer says that this still holds.
 //!
@@ -60,6 +65,7 @@
 mod body;
 mod change;
 mod clock;
+mod collapse;
 mod fill;
 mod forward;
 mod freshen;

@@ -26,6 +26,14 @@ pub enum Outcome {
         /// How long its freshness lifetime is over.
         over: Duration,
     },
+    /// Not in the store at first; another request for the same asked the handler, and its answer was
+    /// stored and is this one's, too.
+    Collapsed {
+        /// Why the store did not answer at first.
+        reason: Forward,
+        /// Age of the response.
+        age: Duration,
+    },
     /// The handler said that what is stored still holds, which answered then (RFC 9111 section
     /// 4.3).
     Validated {
@@ -215,6 +223,14 @@ impl NotStored {
 }
 
 impl Outcome {
+    /// The same of a request that had to wait for another's answer.
+    pub(crate) const fn collapsed(self, reason: Forward) -> Self {
+        match self {
+            Self::Hit { age, .. } | Self::StaleHit { age, .. } => Self::Collapsed { reason, age },
+            other => other,
+        }
+    }
+
     /// Whether the store answered without asking the handler first.
     #[must_use]
     pub const fn is_hit(&self) -> bool {
@@ -234,7 +250,7 @@ impl Outcome {
     #[must_use]
     pub const fn detail(&self) -> Option<&'static str> {
         match self {
-            Self::Hit { .. } | Self::StaleHit { .. } => None,
+            Self::Hit { .. } | Self::StaleHit { .. } | Self::Collapsed { .. } => None,
             Self::Forward { reason: Forward::Bypass(bypass), .. } => Some(bypass.token()),
             Self::Forward { stored, .. } | Self::Validated { stored, .. } => match stored {
                 Stored::Yes => None,
@@ -254,6 +270,8 @@ impl fmt::Display for Outcome {
             // RFC 9211 section 2.4: negative for what is stale.
             Self::StaleHit { over, .. } => write!(f, "hit; ttl=-{}", over.as_secs())?,
             Self::Forward { reason, .. } => write!(f, "fwd={}", reason.token())?,
+            // RFC 9211 section 2.6.
+            Self::Collapsed { reason, .. } => write!(f, "fwd={}; collapsed", reason.token())?,
             Self::Validated { reason, .. } => {
                 write!(f, "fwd={}; fwd-status=304", reason.token())?;
             }
@@ -297,6 +315,7 @@ mod tests {
                 Outcome::StaleHit { age: Duration::ZERO, over: Duration::from_millis(7_900) },
                 "hit; ttl=-7",
             ),
+            (hit.collapsed(Forward::UriMiss), "fwd=uri-miss; collapsed"),
             (
                 Outcome::Validated { reason: Forward::Stale, stored: Stored::Yes },
                 "fwd=stale; fwd-status=304; stored",

@@ -28,7 +28,7 @@ pub(crate) fn refresh<S, B>(
     inner: &Rc<S>,
     walk: &Walk,
     mut request: ServiceRequest,
-    mut inquiry: Inquiry,
+    mut inquiry: Box<Inquiry>,
 ) -> HttpRequest
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,

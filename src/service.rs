@@ -141,13 +141,13 @@ where
                 CacheFuture { step: Step::Answered { response: Some(response) } }
             }
             Judgement::Refresh(response, outcome, inquiry) => {
-                let request = refresh(&self.inner, &walk, request, *inquiry);
+                let request = refresh(&self.inner, &walk, request, inquiry);
                 let response = walk.answered_to(request, response, outcome);
                 CacheFuture { step: Step::Answered { response: Some(response) } }
             }
             Judgement::Pass(reason) => self.pass(walk, request, Some(reason)),
             Judgement::Ask(inquiry) => {
-                CacheFuture::walk(forward(Rc::clone(&self.inner), walk, request, *inquiry))
+                CacheFuture::walk(forward(Rc::clone(&self.inner), walk, request, inquiry))
             }
         }
     }
@@ -233,13 +233,16 @@ pub(crate) struct Asked {
     pub(crate) requester: Requester,
     pub(crate) directives: RequestDirectives,
     pub(crate) now: Now,
+    /// How many answers had been stored for others before this one looked into the store.
+    pub(crate) stored: u64,
 }
 
 /// What a look-up led to.
-enum Judgement<B> {
+pub(crate) enum Judgement<B> {
     Answer(HttpResponse<CacheBody<B>>, Outcome),
     /// An answer, and a reason to ask the handler for the next one.
     Refresh(HttpResponse<CacheBody<B>>, Outcome, Box<Inquiry>),
+    /// The handler, whose answer is not stored: the store fails.
     Pass(Forward),
     /// The handler, whose answer may be stored.
     Ask(Box<Inquiry>),
@@ -290,6 +293,7 @@ impl Walk {
             requester: Requester::of(fields, &self.shared.checked.personal),
             directives: RequestDirectives::of(fields),
             now,
+            stored: self.shared.store.commons().flights_stored(),
         }
     }
 
@@ -299,7 +303,7 @@ impl Walk {
         found.unwrap_or_else(|_| Err(StoreError::new("a look-up took too long")))
     }
 
-    fn judge<B>(
+    pub(crate) fn judge<B>(
         &self,
         request: &ServiceRequest,
         asked: Asked,
@@ -376,7 +380,7 @@ impl Walk {
     }
 
     /// Completes an answer that did not come from the handler.
-    fn answered<B>(
+    pub(crate) fn answered<B>(
         &self,
         request: ServiceRequest,
         response: HttpResponse<CacheBody<B>>,
@@ -440,6 +444,7 @@ impl Walk {
                 Some(detail) => log::debug!("miss {} not stored: {detail}", reason.token()),
                 None => log::debug!("miss {}", reason.token()),
             },
+            Outcome::Collapsed { reason, .. } => log::debug!("hit collapsed {}", reason.token()),
             Outcome::StaleHit { over, .. } => log::debug!("hit stale={}", over.as_secs()),
             Outcome::Validated { reason, .. } => log::debug!("hit validated {}", reason.token()),
             Outcome::Rescued { reason, .. } => log::debug!("hit rescued {}", reason.token()),
@@ -462,7 +467,7 @@ where
     match walk.judge(&request, asked, found) {
         Judgement::Answer(response, outcome) => Ok(walk.answered(request, response, outcome)),
         Judgement::Refresh(response, outcome, inquiry) => {
-            let request = refresh(&inner, &walk, request, *inquiry);
+            let request = refresh(&inner, &walk, request, inquiry);
             Ok(walk.answered_to(request, response, outcome))
         }
         Judgement::Pass(reason) => {
@@ -471,7 +476,7 @@ where
             let response = inner.call(request).await?;
             Ok(walk.passed(response, Some(&outcome)))
         }
-        Judgement::Ask(inquiry) => forward(inner, walk, request, *inquiry).await,
+        Judgement::Ask(inquiry) => forward(inner, walk, request, inquiry).await,
     }
 }
 

@@ -13,6 +13,7 @@ use std::{
 use super::{
     Invalidation,
     fills::{Fill, Table},
+    flights::{Flights, Join},
     markers::Markers,
 };
 use crate::{
@@ -51,6 +52,8 @@ struct Inner {
     floor: AtomicU64,
     marks: RwLock<HashMap<TagId, Stamp>>,
     fills: Arc<Table>,
+    flights: Arc<Flights>,
+    unstorable: Markers,
     copied: AtomicUsize,
     writes: AtomicUsize,
     refreshing: Mutex<HashSet<Arc<[u8]>>>,
@@ -134,6 +137,35 @@ impl Commons {
     /// [`Store::remove`]: crate::Store::remove
     pub fn overtake(&self, key: &Key) {
         self.0.fills.overtake(key);
+        self.0.flights.overtake(key);
+    }
+
+    /// Takes part in asking for a key; `rest` tells requests for it apart that cannot share an
+    /// answer.
+    pub(crate) fn join(&self, key: &Key, rest: &[u8]) -> Join {
+        self.0.flights.join(key, rest)
+    }
+
+    /// Changes whenever one's answer is stored that others may have waited for.
+    pub(crate) fn flights_stored(&self) -> u64 {
+        self.0.flights.stored()
+    }
+
+    /// Notes that what is answered for a key, and so told apart, cannot be stored: nobody waits for
+    /// it then.
+    pub(crate) fn note_unstorable(&self, key: &Key, rest: &[u8], now: Now) {
+        self.0.unstorable.note(&[key.as_bytes(), rest].concat(), 0, now);
+    }
+
+    /// Whether that was noted a short while ago.
+    pub(crate) fn is_unstorable(&self, key: &Key, rest: &[u8], now: Now) -> bool {
+        self.0.unstorable.holds(&[key.as_bytes(), rest].concat(), 0, now)
+    }
+
+    /// Requests that are being asked for now and may have others waiting, for observation.
+    #[must_use]
+    pub fn open_flights(&self) -> usize {
+        self.0.flights.len()
     }
 
     /// Keys being filled now, for observation.
@@ -209,6 +241,7 @@ impl fmt::Debug for Commons {
         f.debug_struct("Commons")
             .field("stamp", &self.stamp())
             .field("open_fills", &self.open_fills())
+            .field("open_flights", &self.open_flights())
             .field("bytes_in_fills", &self.bytes_in_fills())
             .finish_non_exhaustive()
     }

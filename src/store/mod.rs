@@ -18,6 +18,7 @@ mod commons;
 pub mod conformance;
 mod erased;
 mod fills;
+mod flights;
 mod markers;
 mod memory;
 
@@ -26,7 +27,11 @@ pub use self::{
     fills::Fill,
     memory::{MemoryStore, MemoryStoreBuilder, MemoryStoreError},
 };
-pub(crate) use self::{commons::Reservation, erased::Erased};
+pub(crate) use self::{
+    commons::Reservation,
+    erased::Erased,
+    flights::{End, Join, Lead},
+};
 
 /// Where responses are kept.
 ///

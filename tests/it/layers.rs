@@ -31,6 +31,7 @@ const ROOMS: &[(&str, Wing)] = &[
     ("forward", Hall),
     ("freshen", Hall),
     ("change", Hall),
+    ("collapse", Hall),
     ("refresh", Hall),
     ("mirror", Hall),
     ("hit", Hall),

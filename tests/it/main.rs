@@ -4,6 +4,7 @@
 
 mod backpressure;
 mod beside;
+mod collapsing;
 mod conformance;
 mod examples;
 mod extras;
