@@ -37,3 +37,4 @@ mod settings;
 mod streaming;
 mod support;
 mod unclean;
+mod validation;
