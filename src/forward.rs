@@ -78,7 +78,7 @@ where
             take_conditions(request.headers_mut());
         }
     }
-    let mirror = selected.is_some().then(|| Mirror::of(request.head()));
+    let mirror = (asks || selected.is_some()).then(|| Mirror::of(&request));
     let mut response = match inner.call(request).await {
         Ok(response) => response,
         Err(error) => {
@@ -96,7 +96,7 @@ where
                 return Ok(walk.settled(settled, outcome).await);
             }
             // Section 4.3.3: it speaks of something that is not here.
-            None => response = again(&*inner, response).await?,
+            None => response = again(&*inner, mirror, response).await?,
         }
     }
     if let Some(stored) = selected.filter(|_| has_failed(response.status()))
@@ -150,15 +150,20 @@ where
 }
 
 /// Asks once more, without conditions.
-async fn again<S, B>(inner: &S, response: ServiceResponse<B>) -> Result<ServiceResponse<B>, Error>
+async fn again<S, B>(
+    inner: &S,
+    before: Option<Mirror>,
+    response: ServiceResponse<B>,
+) -> Result<ServiceResponse<B>, Error>
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
 {
     let (request, unusable) = response.into_parts();
     drop(unusable);
     let mut request = ServiceRequest::from_parts(request, Payload::None);
-    // Routing has consumed the path.
-    request.match_info_mut().reset();
+    if let Some(before) = before {
+        before.unroute(&mut request);
+    }
     for name in [IF_NONE_MATCH, IF_MODIFIED_SINCE] {
         request.headers_mut().remove(name);
     }

@@ -37,7 +37,7 @@ pub(crate) use self::{
     program::{Program, Proxy, example},
     replies::{Reply, serve_replies, who},
     server::{Server, serve},
-    site::{noting, obey, site},
+    site::{Site, noting, obey, site},
     spy::Spy,
     watched::{Stop, Watched},
     wire::{Message, Wire},

@@ -51,9 +51,9 @@ pub(crate) fn obey(request: &HttpRequest, run: usize) -> HttpResponse {
         _ => HttpResponse::build(status).body(format!("run {run}")),
     };
     for line in lines("answer") {
-        let (name, value) = line.split_once(": ").unwrap();
+        let (name, value) = line.split_once(':').unwrap();
         let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
-        response.headers_mut().append(name, HeaderValue::from_str(value).unwrap());
+        response.headers_mut().append(name, HeaderValue::from_str(value.trim()).unwrap());
     }
     response
 }
