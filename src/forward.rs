@@ -5,7 +5,7 @@ use std::{cell::Cell, future::poll_fn, rc::Rc, sync::Arc, task::Poll};
 use actix_service::Service;
 use actix_web::{
     Error, HttpMessage,
-    body::MessageBody,
+    body::{BodySize, MessageBody},
     dev::{Payload, ServiceRequest, ServiceResponse},
     http::{
         Method, StatusCode, Version,
@@ -138,7 +138,12 @@ where
     if let (Some(candidate), Some(stored)) = (candidate, selected)
         && response.status() == StatusCode::OK
     {
-        if head_matches(response.headers(), &stored) {
+        // The server states the length of what the handler made, whatever the fields say.
+        let same_length = match response.response().body().size() {
+            BodySize::Sized(length @ 1..) => length == stored.body.len() as u64,
+            BodySize::Sized(0) | BodySize::Stream | BodySize::None => true,
+        };
+        if same_length && head_matches(response.headers(), &stored) {
             write = freshen::by_head(candidate, &stored, &mut response);
         } else {
             candidate.forget().await;

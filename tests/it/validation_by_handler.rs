@@ -8,7 +8,7 @@ use actix_web_cache::{Cache, Policy};
 use hyper::Method;
 
 use crate::support::{
-    Client, Notes, Protocol, SETUPS, START, Server, Stop, builder, cache, conditions,
+    Client, Counter, Notes, Protocol, SETUPS, START, Server, Stop, builder, cache, conditions,
     noting, secs, serve,
 };
 
@@ -452,5 +452,36 @@ async fn a_200_to_head_that_speaks_of_another_page_makes_an_end_of_it() {
         let next = site.client.get_with("/", &[TAG, MODIFIED, UNCHANGED]).await;
         assert_eq!(next.status == 200, kept, "{case}");
         assert_eq!(!notes.take().concat().is_empty(), kept, "{case}: there is a tag to ask by");
+    }
+}
+
+#[actix_web::test]
+async fn a_head_of_another_length_makes_an_end_of_what_is_stored() {
+    for declared in [false, true] {
+        let (cache, clock) = cache();
+        let runs = Counter::default();
+        let server = serve(1, move || {
+            let runs = runs.clone();
+            App::new().wrap(cache.clone()).default_service(web::to(move |request: HttpRequest| {
+                // As pages of one second do: the date is the same, the length is not.
+                let body = "x".repeat(runs.count());
+                let mut answer = HttpResponse::Ok();
+                answer.insert_header(("last-modified", EARLY));
+                let answer = if declared && request.method() == actix_web::http::Method::HEAD {
+                    answer.insert_header(("content-length", body.len())).finish()
+                } else {
+                    answer.body(body)
+                };
+                async move { answer }
+            }))
+        });
+        let client = Client::new(server.addr, Protocol::Http1);
+        assert!(client.get("/").await.is_stored());
+        clock.advance(secs(60));
+        let head = client.head("/").await;
+        assert_eq!(head.cache_status(), "fwd=stale; detail=head", "declared: {declared}");
+        let next = client.get("/").await;
+        let got = (next.text(), &*next.cache_status());
+        assert_eq!(got, ("xxx", "fwd=uri-miss; stored"), "declared: {declared}");
     }
 }
