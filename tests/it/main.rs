@@ -35,6 +35,7 @@ mod rules;
 mod seed_bugs;
 mod seed_parity;
 mod settings;
+mod staleness;
 mod staleness_sides;
 mod streaming;
 mod support;
