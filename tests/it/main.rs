@@ -27,6 +27,7 @@ mod poisoning;
 mod purging;
 mod purging_races;
 mod purging_unsafe;
+mod ranges;
 mod real_files;
 mod reverse_proxy;
 mod reverse_proxy_trouble;
