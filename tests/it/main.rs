@@ -4,6 +4,7 @@
 
 mod backpressure;
 mod beside;
+mod changes;
 mod conformance;
 mod directives;
 mod examples;
@@ -40,6 +41,7 @@ mod staleness;
 mod staleness_sides;
 mod streaming;
 mod support;
+mod targeted;
 mod unclean;
 mod validation;
 mod validation_by_handler;
