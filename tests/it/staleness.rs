@@ -10,8 +10,8 @@ use actix_web_cache::{Cache, ManualClock, MemoryStore, Policy, Store as _};
 use hyper::Method;
 
 use crate::support::{
-    Answer, Client, Counter, Notes, Protocol, SETUPS, START, Server, Stop, conditions, obey, secs,
-    serve, settled, store,
+    Answer, Client, Counter, Notes, Protocol, SETUPS, START, Server, Stop, conditions, feeds, obey,
+    secs, serve, settled, store,
 };
 
 type Fields<'a> = &'a [(&'a str, &'a str)];
@@ -316,6 +316,62 @@ async fn a_stale_answer_for_a_failure_suits_conditions_and_ranges() {
             let answer = stage.get(&[failure, asked]).await;
             assert_eq!((answer.status.as_u16(), answer.text()), (status, body), "{asked:?}");
             assert!(answer.cache_status().ends_with("detail=stale-if-error"), "{asked:?}");
+        }
+    }
+}
+
+#[actix_web::test]
+async fn by_head_too_what_is_stored_answers_where_the_handler_fails() {
+    let stage = plain(Policy::new().stale_if_error(secs(30)));
+    stage.store_and_wait(&[TAG, MINUTE], 65).await;
+    for (failure, want) in [
+        (("answer-status", "503"), "fwd=stale; fwd-status=503; detail=stale-if-error"),
+        (("break", "1"), "fwd=stale; detail=stale-if-error"),
+    ] {
+        let fields = [failure, ("range", "bytes=0-2")];
+        let answer = stage.client.send(Method::HEAD, "/", &fields).await;
+        assert_eq!((answer.status.as_u16(), &*answer.cache_status()), (200, want));
+        assert_eq!(answer.field("content-length").as_deref(), Some("5"), "{failure:?}");
+        let answer = stage.client.send(Method::HEAD, "/cold", &[failure]).await;
+        assert_ne!(answer.status, 200, "{failure:?}: there is nothing to answer with");
+    }
+    let answer = stage.client.send(Method::HEAD, "/", &[("answer-status", "404")]).await;
+    assert_eq!(answer.status, 404);
+    stage.clock.advance(secs(25));
+    let answer = stage.client.send(Method::HEAD, "/", &[("answer-status", "503")]).await;
+    assert_eq!(answer.status, 503);
+}
+
+#[actix_web::test]
+async fn a_refresh_reads_a_stream_to_its_end() {
+    for (protocol, workers) in SETUPS {
+        for length in [Some(5), None] {
+            let (store, clock) = (store(), ManualClock::at(START));
+            let builder = Cache::builder(store.clone()).clock(clock.clock());
+            let policy = Policy::new().stale_while_revalidate(secs(30));
+            let cache = builder.policy(policy).build().unwrap();
+            let (feeds, mut made) = feeds();
+            let server = serve(workers, move || {
+                let feeds = feeds.clone();
+                let handler = move || {
+                    let response = feeds.response(length);
+                    async move { response }
+                };
+                App::new().wrap(cache.clone()).default_service(web::to(handler))
+            });
+            let client = Client::new(server.addr, protocol);
+            for body in ["first", "other"] {
+                let getting = client.clone();
+                let get = tokio::spawn(async move { getting.get("/").await });
+                let feed = made.recv().await.unwrap();
+                assert!(feed.send(body).await, "{length:?} by {protocol:?}");
+                drop(feed);
+                assert_eq!(get.await.unwrap().text(), "first");
+                settled(store.commons()).await;
+                let hit = client.get("/").await;
+                assert_eq!((hit.text(), &*hit.cache_status()), (body, "hit; ttl=60"));
+                clock.advance(secs(65));
+            }
         }
     }
 }
