@@ -261,7 +261,7 @@ async fn variants_are_bounded_and_the_newest_stay() {
 }
 
 #[actix_web::test]
-async fn of_two_variants_that_suit_the_newest_answers() {
+async fn a_page_takes_the_place_of_the_one_selected_alike_and_of_no_other() {
     let (cache, _) = cache();
     let (site, _) = noting(&cache);
     let (de, en) = (("accept-language", "de"), ("accept-language", "en"));

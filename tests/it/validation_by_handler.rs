@@ -190,6 +190,23 @@ async fn a_304_updates_all_fields_but_what_the_stored_bytes_depend_on() {
 }
 
 #[actix_web::test]
+async fn the_age_of_a_304_is_the_pages_from_then_on() {
+    let (cache, clock) = cache();
+    let (site, _) = noting(&cache);
+    site.client.get_with("/", &[TAG, MINUTE, ("answer", "age: 20")]).await;
+    clock.advance(secs(40));
+    let old = format!("date: {}", date(37));
+    for (line, age) in [("age: 5", 5), (&*old, 68)] {
+        let asked = [TAG, UNCHANGED, ("answer", line), ("answer", "cache-control: max-age=70")];
+        let answer = site.client.get_with("/", &asked).await;
+        assert_eq!((&*answer.cache_status(), answer.field("age")), (VALIDATED, None), "{line}");
+        let hit = site.client.get("/").await;
+        assert_eq!(hit.field("age"), Some(age.to_string()), "{line}");
+        clock.advance(secs(65));
+    }
+}
+
+#[actix_web::test]
 async fn what_the_cache_advertised_is_not_taken_for_the_handlers_word() {
     let (cache, clock) = cache();
     let (site, _) = noting(&cache);
