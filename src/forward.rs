@@ -4,8 +4,8 @@ use std::{cell::Cell, future::poll_fn, rc::Rc, sync::Arc, task::Poll};
 
 use actix_service::Service;
 use actix_web::{
-    Error, HttpMessage,
-    body::MessageBody,
+    Error, HttpMessage, HttpResponse,
+    body::{BodySize, MessageBody},
     dev::{Payload, ServiceRequest, ServiceResponse},
     http::{
         Method, StatusCode, Version,
@@ -29,6 +29,7 @@ use crate::{
     service::{Answer, Asked, Walk, is_owned_further_in},
     store::Lookup,
     stored::StoredResponse,
+    time::Now,
 };
 
 /// A request for the handler, and what is known of it.
@@ -89,7 +90,7 @@ where
             take_conditions(request.headers_mut());
         }
     }
-    let mirror = selected.is_some().then(|| Mirror::of(request.head()));
+    let mirror = (asks || selected.is_some()).then(|| Mirror::of(&request));
     let answer = inner.call(request).await;
     if let Some(leading) = &mut candidate.leading {
         leading.answered();
@@ -97,7 +98,8 @@ where
     let mut response = match answer {
         Ok(response) => response,
         Err(error) => {
-            return walk.rescued_without_answer(selected, mirror, &candidate, reason, error);
+            let rescue = selected.zip(mirror);
+            return walk.rescued_without_answer(&Method::GET, rescue, &candidate, reason, error);
         }
     };
     if walk.note_owner(&response, &candidate.key) {
@@ -111,17 +113,13 @@ where
                 return Ok(walk.settled(settled, outcome).await);
             }
             // Section 4.3.3: it speaks of something that is not here.
-            None => response = again(&*inner, response).await?,
+            None => response = again(&*inner, mirror, response).await?,
         }
     }
-    if let Some(stored) = selected.filter(|_| has_failed(response.status()))
-        && let Some(answered) = walk.rescued(&stored, &candidate, &response, reason)
+    if let Some(stored) = selected
+        && let Some(answered) = walk.rescued(&Method::GET, &stored, &candidate, &response, reason)
     {
-        let (request, failed) = response.into_parts();
-        let status = Some(failed.status());
-        let mut response = ServiceResponse::new(request, answered);
-        walk.finish(&mut response, &Outcome::Rescued { reason, status });
-        return Ok(response);
+        return Ok(walk.in_place_of(response, answered, reason));
     }
     let settled = fill::settle(candidate, response);
     let outcome = Outcome::Forward { reason, stored: settled.stored };
@@ -145,15 +143,32 @@ where
 {
     let key = asked.key.clone();
     let candidate = selected.is_some().then(|| walk.candidate(&mut request, asked, lookup));
-    let mut response = inner.call(request).await?;
+    let mirror = candidate.is_some().then(|| Mirror::of(&request));
+    let mut response = match inner.call(request).await {
+        Ok(response) => response,
+        Err(error) => {
+            let Some(candidate) = candidate else { return Err(error) };
+            let rescue = selected.zip(mirror);
+            return walk.rescued_without_answer(&Method::HEAD, rescue, &candidate, reason, error);
+        }
+    };
     if walk.note_owner(&response, &key) {
         return Ok(fill::pass(response));
     }
     let mut write = None;
-    if let (Some(candidate), Some(stored)) = (candidate, selected)
-        && response.status() == StatusCode::OK
-    {
-        if head_matches(response.headers(), &stored) {
+    if let (Some(candidate), Some(stored)) = (candidate, selected) {
+        if let Some(answered) = walk.rescued(&Method::HEAD, &stored, &candidate, &response, reason)
+        {
+            return Ok(walk.in_place_of(response, answered, reason));
+        }
+        // The server states the length of what the handler made, whatever the fields say.
+        let same_length = match response.response().body().size() {
+            BodySize::Sized(length @ 1..) => length == stored.body.len() as u64,
+            BodySize::Sized(0) | BodySize::Stream | BodySize::None => true,
+        };
+        if response.status() != StatusCode::OK {
+            // Section 4.3.5 speaks of 200 alone.
+        } else if same_length && head_matches(response.headers(), &stored) {
             write = freshen::by_head(candidate, &stored, &mut response);
         } else {
             candidate.forget().await;
@@ -165,15 +180,20 @@ where
 }
 
 /// Asks once more, without conditions.
-async fn again<S, B>(inner: &S, response: ServiceResponse<B>) -> Result<ServiceResponse<B>, Error>
+async fn again<S, B>(
+    inner: &S,
+    before: Option<Mirror>,
+    response: ServiceResponse<B>,
+) -> Result<ServiceResponse<B>, Error>
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
 {
     let (request, unusable) = response.into_parts();
     drop(unusable);
     let mut request = ServiceRequest::from_parts(request, Payload::None);
-    // Routing has consumed the path.
-    request.match_info_mut().reset();
+    if let Some(before) = before {
+        before.unroute(&mut request);
+    }
     for name in [IF_NONE_MATCH, IF_MODIFIED_SINCE] {
         request.headers_mut().remove(name);
     }
@@ -232,54 +252,54 @@ impl Walk {
     /// failure is itself meant to be stored.
     fn rescued<B: MessageBody>(
         &self,
+        method: &Method,
         stored: &StoredResponse,
         candidate: &Candidate,
-        failed: &ServiceResponse<B>,
+        response: &ServiceResponse<B>,
         reason: Forward,
-    ) -> Option<actix_web::HttpResponse<CacheBody<B>>> {
+    ) -> Option<HttpResponse<CacheBody<B>>> {
         let now = self.shared.settings.clock.now();
-        if !rescues(stored, self.shared.checked.windows(), now)
-            || candidate.plan(failed, now).is_ok()
+        if !has_failed(response.status())
+            || !rescues(stored, self.shared.checked.windows(), now)
+            || candidate.plan(response, now).is_ok()
         {
             return None;
         }
-        log::debug!("stale instead of {} ({})", failed.status(), reason.token());
-        Some(self.stale(stored, &candidate.request))
+        log::debug!("stale instead of {} ({})", response.status(), reason.token());
+        Some(stale(method, &candidate.request, stored, now))
+    }
+
+    fn in_place_of<B>(
+        &self,
+        failed: ServiceResponse<B>,
+        answered: HttpResponse<CacheBody<B>>,
+        reason: Forward,
+    ) -> ServiceResponse<CacheBody<B>> {
+        let status = Some(failed.status());
+        let mut response = ServiceResponse::new(failed.into_parts().0, answered);
+        self.finish(&mut response, &Outcome::Rescued { reason, status });
+        response
     }
 
     /// The same where the handler returned an error, and the request with it is lost.
     fn rescued_without_answer<B>(
         &self,
-        selected: Option<Arc<StoredResponse>>,
-        mirror: Option<Mirror>,
+        method: &Method,
+        rescue: Option<(Arc<StoredResponse>, Mirror)>,
         candidate: &Candidate,
         reason: Forward,
         error: Error,
     ) -> Answer<B> {
         let now = self.shared.settings.clock.now();
         let windows = self.shared.checked.windows();
-        let (Some(stored), Some(mirror)) =
-            (selected.filter(|stored| rescues(stored, windows, now)), mirror)
-        else {
-            return Err(error);
-        };
+        let rescue = rescue.filter(|(stored, _)| rescues(stored, windows, now));
+        let Some((stored, mirror)) = rescue else { return Err(error) };
         log::debug!("stale instead of an error ({})", reason.token());
         log::trace!("{error}");
-        let response = self.stale(&stored, &candidate.request);
-        let mut response = ServiceResponse::new(mirror.into_request(), response);
+        let answered = stale(method, &candidate.request, &stored, now);
+        let mut response = ServiceResponse::new(mirror.into_request(), answered);
         self.finish(&mut response, &Outcome::Rescued { reason, status: None });
         Ok(response)
-    }
-
-    fn stale<B>(
-        &self,
-        stored: &StoredResponse,
-        request: &HeaderMap,
-    ) -> actix_web::HttpResponse<CacheBody<B>> {
-        let now = self.shared.settings.clock.now();
-        let lifetime = stored.lifetime();
-        let left = lifetime.left(now).unwrap_or_default();
-        answer(&Method::GET, request, stored, lifetime.age(now), left, now)
     }
 
     /// Reports what became of a request, and starts to store what is to be stored.
@@ -315,6 +335,17 @@ impl Walk {
         }
         owned
     }
+}
+
+fn stale<B>(
+    method: &Method,
+    request: &HeaderMap,
+    stored: &StoredResponse,
+    now: Now,
+) -> HttpResponse<CacheBody<B>> {
+    let lifetime = stored.lifetime();
+    let left = lifetime.left(now).unwrap_or_default();
+    answer(method, request, stored, lifetime.age(now), left, now)
 }
 
 /// HTTP/2 need not announce a body: whether the handler is given one is seen when it is.

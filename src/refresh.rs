@@ -39,7 +39,7 @@ where
     let commons = walk.shared.store.commons();
     let place = wanted.then(|| commons.begin_refresh(&inquiry.asked.key)).flatten();
     let Some(place) = place else { return request.into_parts().0 };
-    let mirror = Mirror::of(request.head()).taking_extensions(&request);
+    let mirror = Mirror::of(&request).taking_extensions(&request);
     drop(request.take_payload());
     let selecting = inquiry.selected.iter().flat_map(|stored| stored.selecting.iter());
     let selecting: Vec<_> = selecting.map(|(name, _)| name.clone()).collect();

@@ -6,6 +6,7 @@ mod alone;
 mod client;
 mod feed;
 mod logs;
+mod notes;
 mod origin;
 mod program;
 mod replies;
@@ -31,11 +32,12 @@ pub(crate) use self::{
     client::{Answer, Client, Protocol, raw},
     feed::feeds,
     logs::Lines,
+    notes::{Notes, conditions},
     origin::{Origin, RawMessage, ask, connect, get},
     program::{Program, Proxy, example},
     replies::{Reply, serve_replies, who},
     server::{Server, serve},
-    site::{obey, site},
+    site::{Site, noting, obey, site},
     spy::Spy,
     watched::{Stop, Watched},
     wire::{Message, Wire},

@@ -10,7 +10,7 @@ use actix_web::{
 };
 use actix_web_cache::Cache;
 
-use super::{Client, Counter, Protocol, Server, serve};
+use super::{Client, Counter, Notes, Protocol, Server, conditions, serve};
 
 pub(crate) struct Site {
     pub(crate) server: Server,
@@ -51,9 +51,20 @@ pub(crate) fn obey(request: &HttpRequest, run: usize) -> HttpResponse {
         _ => HttpResponse::build(status).body(format!("run {run}")),
     };
     for line in lines("answer") {
-        let (name, value) = line.split_once(": ").unwrap();
+        let (name, value) = line.split_once(':').unwrap();
         let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
-        response.headers_mut().append(name, HeaderValue::from_str(value).unwrap());
+        response.headers_mut().append(name, HeaderValue::from_str(value.trim()).unwrap());
     }
     response
+}
+
+/// An obedient site that writes down the conditions its handler is asked under.
+pub(crate) fn noting(cache: &Cache) -> (Site, Notes) {
+    let notes = Notes::default();
+    let handlers = notes.clone();
+    let site = site(cache, move |request, run| {
+        handlers.add(conditions(request));
+        obey(request, run)
+    });
+    (site, notes)
 }

@@ -1,0 +1,225 @@
+//! The two sides of a refresh: what middlewares further out see of the client's request, and what
+//! the handler sees of it in the background.
+
+use actix_session::{SessionExt as _, SessionMiddleware, storage::CookieSessionStore};
+use actix_web::{
+    App, HttpMessage as _, HttpRequest, HttpResponse,
+    cookie::Key,
+    dev::Service as _,
+    middleware::{Condition, DefaultHeaders, Logger},
+    web,
+};
+use actix_web_cache::{Cache, ManualClock, MemoryStore, Policy, Store as _};
+
+use crate::support::{
+    Client, Counter, Notes, Protocol, SETUPS, START, Stop, obey, secs, serve, settled, store,
+};
+
+const WINDOW: (&str, &str) = ("answer", "cache-control: max-age=60, stale-while-revalidate=30");
+const HOLD: (&str, &str) = ("hold", "1");
+
+fn cache_over(store: &MemoryStore, policy: Policy) -> (Cache, ManualClock) {
+    let clock = ManualClock::at(START);
+    let cache = Cache::builder(store.clone()).clock(clock.clock()).policy(policy).build().unwrap();
+    (cache, clock)
+}
+
+/// What a middleware further out leaves in the request.
+struct Claims(&'static str);
+
+/// All that a middleware can ask of the request of a response.
+fn described(request: &HttpRequest) -> String {
+    let cookies: Vec<_> = request.cookies().unwrap().iter().map(ToString::to_string).collect();
+    let claims = request.extensions().get::<Claims>().map(|claims| claims.0);
+    let path = request.match_info().as_str().to_owned();
+    format!(
+        "{} {} {:?} {} {} {:?} {cookies:?} {claims:?} {path} {:?}",
+        request.method(),
+        request.uri(),
+        request.version(),
+        request.peer_addr().unwrap().ip(),
+        request.connection_info().host(),
+        request.headers().get("x-own"),
+        request.query_string(),
+    )
+}
+
+#[actix_web::test]
+async fn middlewares_further_out_see_the_clients_request() {
+    for (protocol, workers) in SETUPS {
+        let store = store();
+        let (cache, clock) = cache_over(&store, Policy::new().ignore_cookies(["*"]));
+        let (stop, notes) = (Stop::new(), Notes::default());
+        let shared = (stop.clone(), notes.clone());
+        let key = Key::generate();
+        let server = serve(workers, move || {
+            let (stop, notes) = shared.clone();
+            let handler = move |request: HttpRequest| {
+                let stop = stop.clone();
+                async move {
+                    if request.headers().contains_key("hold") {
+                        stop.wait().await;
+                    }
+                    obey(&request, 0)
+                }
+            };
+            App::new()
+                .wrap(cache.clone())
+                .wrap_fn(move |request, service| {
+                    let notes = notes.clone();
+                    request.extensions_mut().insert(Claims("alice"));
+                    request.get_session().insert("seen", 1).unwrap();
+                    let answer = service.call(request);
+                    async move {
+                        let answer = answer.await?;
+                        notes.add(described(answer.request()));
+                        Ok(answer)
+                    }
+                })
+                .wrap(SessionMiddleware::new(CookieSessionStore::default(), key.clone()))
+                .wrap(DefaultHeaders::new().add(("x-default", "1")))
+                .wrap(Logger::default())
+                .default_service(web::to(handler))
+        });
+        let client = Client::new(server.addr, protocol);
+        let asked = [WINDOW, HOLD, ("cookie", "a=1"), ("x-own", "1")];
+        let path = "/p%20q/?x=y%2Fz";
+        let miss = client.get_with(path, &[WINDOW, asked[2], asked[3]]).await;
+        assert!(miss.is_stored(), "{protocol:?}");
+        let fresh = client.get_with(path, &asked).await;
+        clock.advance(secs(65));
+        let stale = client.get_with(path, &asked).await;
+        assert_eq!(
+            (fresh.cache_status(), stale.cache_status()),
+            ("hit; ttl=60".into(), "hit; ttl=-5".into())
+        );
+        let seen = notes.take();
+        assert_eq!(seen[1], seen[2], "{protocol:?}");
+        assert!(seen[2].contains("Some(\"alice\")"), "{protocol:?}: {seen:?}");
+        for (case, answer) in [("fresh", fresh), ("stale", stale)] {
+            assert_eq!(answer.field("x-default").as_deref(), Some("1"), "{case}");
+            let cookie = answer.field("set-cookie");
+            assert!(cookie.is_some_and(|cookie| cookie.starts_with("id=")), "{case}");
+        }
+        stop.reached().await;
+        stop.release();
+        settled(store.commons()).await;
+    }
+}
+
+struct Here(&'static str);
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Level {
+    App,
+    Scope,
+    Resource,
+    Route,
+}
+
+async fn item(
+    request: HttpRequest,
+    path: web::Path<(u32, String)>,
+    here: web::Data<Here>,
+    shared: web::Data<(Stop, Notes, Counter)>,
+) -> HttpResponse {
+    let (shop, name) = path.into_inner();
+    let url = request.url_for("item", ["8", "ink"]).unwrap();
+    shared.1.add(format!("{shop} {name} {} {:?} {}", here.0, request.match_pattern(), url.path()));
+    if request.headers().contains_key("hold") {
+        shared.0.wait().await;
+    }
+    obey(&request, shared.2.count())
+}
+
+#[actix_web::test]
+async fn the_handler_finds_itself_where_it_always_is() {
+    for level in [Level::App, Level::Scope, Level::Resource, Level::Route] {
+        for protocol in [Protocol::Http1, Protocol::Http2] {
+            let store = store();
+            let (cache, clock) = cache_over(&store, Policy::new());
+            let shared = (Stop::new(), Notes::default(), Counter::default());
+            let data = web::Data::new(shared.clone());
+            let server = serve(1, move || {
+                let around = |here| Condition::new(level == here, cache.clone());
+                let item = web::resource("/items/{name}")
+                    .name("item")
+                    .wrap(around(Level::Resource))
+                    .route(web::get().to(item).wrap(around(Level::Route)));
+                let shop = web::scope("/shops/{shop}")
+                    .app_data(web::Data::new(Here("scope")))
+                    .wrap(around(Level::Scope))
+                    .service(item);
+                App::new()
+                    .app_data(web::Data::new(Here("app")))
+                    .app_data(data.clone())
+                    .wrap(around(Level::App))
+                    .service(shop)
+            });
+            let client = Client::new(server.addr, protocol);
+            let (stop, notes, _) = &shared;
+            let path = "/shops/7/items/pen";
+            assert!(client.get_with(path, &[WINDOW]).await.is_stored(), "{level:?}");
+            clock.advance(secs(65));
+            let stale = client.get_with(path, &[WINDOW, HOLD]).await;
+            assert_eq!((stale.text(), &*stale.cache_status()), ("run 1", "hit; ttl=-5"));
+            stop.reached().await;
+            let here = "7 pen scope Some(\"/shops/{shop}/items/{name}\") /shops/8/items/ink";
+            assert_eq!(notes.take(), [here; 2], "{level:?} by {protocol:?}");
+            stop.release();
+            settled(store.commons()).await;
+            assert_eq!(client.get(path).await.text(), "run 2", "{level:?} by {protocol:?}");
+        }
+    }
+}
+
+#[actix_web::test]
+async fn a_refresh_is_nobodys_save_by_what_the_page_is_told_apart() {
+    let (cookie, authorised) = (("cookie", "sid=1"), ("authorization", "Bearer 1"));
+    let (key, session) = (("x-api-key", "1"), ("x-session", "1"));
+    let all = [cookie, authorised, key, session];
+    let by_cookie = ("answer", "vary: cookie");
+    for (case, policy, first, vary, want) in [
+        ("by nothing", Policy::new(), &[][..], None, "x-session"),
+        ("credentials named", Policy::new().credentials(["x-session"]), &[], None, ""),
+        ("by a field", Policy::new().key_header("x-api-key"), &[key], None, "x-api-key x-session"),
+        ("by a cookie", Policy::new().vary_cookie("sid"), &[cookie], None, "cookie x-session"),
+        ("Vary: Cookie", Policy::new(), &[cookie], Some(by_cookie), "cookie x-session"),
+    ] {
+        let store = store();
+        let (cache, clock) = cache_over(&store, policy);
+        let (stop, notes) = (Stop::new(), Notes::default());
+        let shared = (stop.clone(), notes.clone());
+        let server = serve(1, move || {
+            let shared = shared.clone();
+            let handler = move |request: HttpRequest| {
+                let (stop, notes) = shared.clone();
+                async move {
+                    let carried = ["cookie", "authorization", "x-api-key", "x-session"]
+                        .into_iter()
+                        .filter(|name| request.headers().contains_key(*name));
+                    notes.add(carried.collect::<Vec<_>>().join(" "));
+                    if request.headers().contains_key("hold") {
+                        stop.wait().await;
+                    }
+                    obey(&request, 0)
+                }
+            };
+            App::new().wrap(cache.clone()).default_service(web::to(handler))
+        });
+        let client = Client::new(server.addr, Protocol::Http1);
+        let page: Vec<_> = [WINDOW].into_iter().chain(vary).collect();
+        let miss = client.get_with("/", &[first, &page].concat()).await;
+        assert!(miss.is_stored(), "{case}: {}", miss.cache_status());
+        clock.advance(secs(65));
+        notes.take();
+        let stale = client.get_with("/", &[&all[..], &[HOLD], &page].concat()).await;
+        assert_eq!(stale.cache_status(), "hit; ttl=-5", "{case}");
+        stop.reached().await;
+        assert_eq!(notes.take(), [want], "{case}");
+        stop.release();
+        settled(store.commons()).await;
+        let fresh = client.get_with("/", first).await;
+        assert_eq!(fresh.cache_status(), "hit; ttl=60", "{case}: by what it was told apart before");
+    }
+}

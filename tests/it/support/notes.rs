@@ -1,0 +1,37 @@
+//! What handlers write down for the test.
+
+use std::sync::{Arc, Mutex};
+
+use actix_web::HttpRequest;
+
+/// Lines, on all threads.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Notes(Arc<Mutex<Vec<String>>>);
+
+impl Notes {
+    pub(crate) fn add(&self, line: impl Into<String>) {
+        self.0.lock().unwrap().push(line.into());
+    }
+
+    /// What was written since this was asked.
+    pub(crate) fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+}
+
+/// The conditions and ranges of a request, as `name: value`.
+pub(crate) fn conditions(request: &HttpRequest) -> String {
+    let names = [
+        "if-match",
+        "if-none-match",
+        "if-modified-since",
+        "if-unmodified-since",
+        "if-range",
+        "range",
+    ];
+    let all = names.into_iter().flat_map(|name| {
+        let lines = request.headers().get_all(name);
+        lines.map(move |line| format!("{name}: {}", line.to_str().unwrap()))
+    });
+    all.collect::<Vec<_>>().join("; ")
+}

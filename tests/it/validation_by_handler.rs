@@ -1,0 +1,504 @@
+//! What is stored is validated with its handler: by 304, by another page, by HEAD.
+
+use std::{fs, time::UNIX_EPOCH};
+
+use actix_files::Files;
+use actix_web::{App, HttpRequest, HttpResponse, dev::Service as _, web};
+use actix_web_cache::{Cache, Policy};
+use hyper::Method;
+
+use crate::support::{
+    Client, Counter, Notes, Protocol, SETUPS, START, Server, Stop, builder, cache, conditions,
+    noting, secs, serve,
+};
+
+const EARLY: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+const TAG: (&str, &str) = ("answer", "etag: \"a\"");
+const MODIFIED: (&str, &str) = ("answer", "last-modified: Sun, 06 Nov 1994 08:49:37 GMT");
+const MINUTE: (&str, &str) = ("answer", "cache-control: max-age=60");
+const UNCHANGED: (&str, &str) = ("answer-status", "304");
+const VALIDATED: &str = "fwd=stale; fwd-status=304; stored";
+
+fn date(second: u64) -> String {
+    httpdate::fmt_http_date(UNIX_EPOCH + secs(START + second))
+}
+
+#[actix_web::test]
+async fn what_is_stale_is_validated_by_exactly_its_validators() {
+    let own = format!("if-none-match: \"a\"; if-modified-since: {EARLY}");
+    let since = format!("if-modified-since: {EARLY}");
+    for (case, validators, want) in [
+        ("tag", &[TAG][..], "if-none-match: \"a\""),
+        ("weak tag", &[("answer", "etag: W/\"a\"")], "if-none-match: W/\"a\""),
+        ("no valid tag", &[("answer", "etag: a")], "if-none-match: a"),
+        ("date", &[MODIFIED], &since),
+        ("both", &[TAG, MODIFIED], &own),
+        ("unreadable date", &[TAG, ("answer", "last-modified: then")], "if-none-match: \"a\""),
+    ] {
+        for of_client in [
+            &[][..],
+            &[("if-none-match", "\"client\"")],
+            &[("if-modified-since", "Sat, 05 Nov 1994 08:49:37 GMT")],
+            &[("range", "bytes=0-1"), ("if-range", "\"client\"")],
+        ] {
+            let (cache, clock) = cache();
+            let (site, notes) = noting(&cache);
+            let page = [validators, &[MINUTE]].concat();
+            assert!(site.client.get_with("/", &page).await.is_stored(), "{case}");
+            clock.advance(secs(60));
+            notes.take();
+            let answer =
+                site.client.get_with("/", &[of_client, &[UNCHANGED], validators].concat()).await;
+            assert_eq!(notes.take(), [want], "{case} {of_client:?}");
+            assert_eq!((answer.status.as_u16(), answer.text()), (200, "run 1"), "{case}");
+            assert_eq!(answer.cache_status(), VALIDATED, "{case}");
+            assert_eq!(answer.field("age"), None, "{case}: it was just confirmed");
+            assert_eq!(answer.field("date"), Some(date(60)), "{case}");
+            clock.advance(secs(59));
+            let hit = site.client.get("/").await;
+            assert_eq!((hit.text(), &*hit.cache_status()), ("run 1", "hit; ttl=1"), "{case}");
+            assert_eq!(hit.field("age").as_deref(), Some("59"), "{case}");
+        }
+    }
+}
+
+#[actix_web::test]
+async fn without_validators_the_handler_is_asked_for_the_whole_page() {
+    let (builder, clock) = builder();
+    let cache = builder.policy(Policy::new().stale_if_error(secs(600))).build().unwrap();
+    let (site, notes) = noting(&cache);
+    assert!(site.client.get_with("/", &[MINUTE]).await.is_stored());
+    clock.advance(secs(60));
+    notes.take();
+    let asked = [("if-none-match", "\"client\""), MINUTE];
+    let answer = site.client.get_with("/", &asked).await;
+    assert_eq!((answer.text(), &*answer.cache_status()), ("run 2", "fwd=stale; stored"));
+    assert_eq!(notes.take(), [""]);
+}
+
+#[actix_web::test]
+async fn the_client_that_has_what_was_validated_gets_304() {
+    let (cache, clock) = cache();
+    let (site, _) = noting(&cache);
+    site.client.get_with("/", &[TAG, MINUTE]).await;
+    for (tag, status) in [("\"a\"", 304), ("\"b\"", 200)] {
+        clock.advance(secs(60));
+        let answer = site.client.get_with("/", &[UNCHANGED, TAG, ("if-none-match", tag)]).await;
+        assert_eq!((answer.status.as_u16(), &*answer.cache_status()), (status, VALIDATED));
+        assert_eq!(answer.body.is_empty(), status == 304);
+    }
+}
+
+#[actix_web::test]
+async fn what_says_no_cache_is_validated_each_time() {
+    for policy in [Policy::new(), Policy::rfc9111()] {
+        let (builder, _) = builder();
+        let (site, notes) = noting(&builder.policy(policy).build().unwrap());
+        let no_cache = ("answer", "cache-control: no-cache, max-age=600");
+        assert!(site.client.get_with("/", &[TAG, no_cache]).await.is_stored());
+        notes.take();
+        for _ in 0..3 {
+            let answer = site.client.get_with("/", &[UNCHANGED, TAG]).await;
+            assert_eq!((answer.text(), &*answer.cache_status()), ("run 1", VALIDATED));
+        }
+        assert_eq!(notes.take(), ["if-none-match: \"a\""; 3]);
+        let answer = site.client.get_with("/", &[TAG, no_cache]).await;
+        assert_eq!((answer.text(), &*answer.cache_status()), ("run 5", "fwd=stale; stored"));
+    }
+}
+
+#[actix_web::test]
+async fn the_strong_tags_of_other_variants_are_offered() {
+    let (cache, clock) = cache();
+    let (site, notes) = noting(&cache);
+    let by = ("answer", "vary: accept-language");
+    for (language, tag) in [("en", "\"en\""), ("fr", "W/\"fr\""), ("de", "\"de\"")] {
+        let tag = format!("etag: {tag}");
+        let fields = [("accept-language", language), ("answer", &*tag), by, MINUTE];
+        assert!(site.client.get_with("/", &fields).await.is_stored(), "{language}");
+    }
+    notes.take();
+    let spanish = ("accept-language", "es");
+    let english = ("answer", "etag: \"en\"");
+    let answer = site.client.get_with("/", &[spanish, UNCHANGED, english]).await;
+    assert_eq!(notes.take(), ["if-none-match: \"de\", \"en\""]);
+    assert_eq!(answer.text(), "run 1", "a Spaniard reads English");
+    assert_eq!(answer.cache_status(), "fwd=vary-miss; fwd-status=304; stored");
+    assert!(site.client.get_with("/", &[spanish]).await.is_hit());
+    clock.advance(secs(60));
+    let french = ("accept-language", "fr");
+    let answer =
+        site.client.get_with("/", &[french, UNCHANGED, ("answer", "etag: W/\"fr\"")]).await;
+    assert_eq!(notes.take(), ["if-none-match: W/\"fr\", \"en\", \"de\""], "its own first");
+    assert_eq!((answer.text(), &*answer.cache_status()), ("run 2", VALIDATED));
+}
+
+#[actix_web::test]
+async fn a_304_updates_all_fields_but_what_the_stored_bytes_depend_on() {
+    let (cache, clock) = cache();
+    let (site, _) = noting(&cache);
+    let page = [
+        TAG,
+        ("answer", "cache-control: max-age=60"),
+        ("answer", "content-encoding: x-own"),
+        ("answer", "vary: accept-encoding"),
+        ("answer", "content-type: text/plain"),
+        ("answer", "link: <1>"),
+        ("answer", "link: <2>"),
+        ("answer", "x-kept: kept"),
+        ("answer", "x-kept: twice"),
+    ];
+    assert!(site.client.get_with("/", &page).await.is_stored());
+    clock.advance(secs(60));
+    let unchanged = [
+        UNCHANGED,
+        ("answer", "etag: W/\"a\""),
+        ("answer", "cache-control: max-age=5"),
+        ("answer", "cache-control: public"),
+        ("answer", "content-encoding: gzip"),
+        ("answer", "content-range: bytes 0-1/2"),
+        ("answer", "content-length: 7777"),
+        ("answer", "content-type: text/html"),
+        ("answer", "content-security-policy: default-src 'self'"),
+        ("answer", "link: <3>"),
+        ("answer", "link: <4>"),
+        ("answer", "connection: x-hop"),
+        ("answer", "x-hop: 1"),
+    ];
+    let validated = site.client.get_with("/", &unchanged).await;
+    assert_eq!(validated.cache_status(), VALIDATED);
+    let hit = site.client.get("/").await;
+    assert_eq!(hit.cache_status(), "hit; ttl=5");
+    for (case, answer) in [("validated", validated), ("hit", hit)] {
+        assert_eq!(answer.text(), "run 1", "{case}");
+        for (field, want) in [
+            ("etag", Some("\"a\"")),
+            ("cache-control", Some("max-age=5, public")),
+            ("content-encoding", Some("x-own")),
+            ("content-range", None),
+            ("content-length", Some("5")),
+            ("content-type", Some("text/html")),
+            ("content-security-policy", Some("default-src 'self'")),
+            ("link", Some("<3>, <4>")),
+            ("x-kept", Some("kept, twice")),
+            ("vary", Some("accept-encoding")),
+            ("x-hop", None),
+        ] {
+            assert_eq!(answer.field(field).as_deref(), want, "{field} of {case}");
+        }
+    }
+}
+
+#[actix_web::test]
+async fn the_age_of_a_304_is_the_pages_from_then_on() {
+    let (cache, clock) = cache();
+    let (site, _) = noting(&cache);
+    site.client.get_with("/", &[TAG, MINUTE, ("answer", "age: 20")]).await;
+    clock.advance(secs(40));
+    let old = format!("date: {}", date(37));
+    for (line, age) in [("age: 5", 5), (&*old, 68)] {
+        let asked = [TAG, UNCHANGED, ("answer", line), ("answer", "cache-control: max-age=70")];
+        let answer = site.client.get_with("/", &asked).await;
+        assert_eq!((&*answer.cache_status(), answer.field("age")), (VALIDATED, None), "{line}");
+        let hit = site.client.get("/").await;
+        assert_eq!(hit.field("age"), Some(age.to_string()), "{line}");
+        clock.advance(secs(65));
+    }
+}
+
+#[actix_web::test]
+async fn what_the_cache_advertised_is_not_taken_for_the_handlers_word() {
+    let (cache, clock) = cache();
+    let (site, _) = noting(&cache);
+    let page = [TAG, ("answer", "cache-control: max-stale-own=1")];
+    for round in 0..3 {
+        let fields = if round == 0 { &page[..] } else { &[UNCHANGED, TAG] };
+        let answer = site.client.get_with("/", fields).await;
+        let want = if round == 0 { "fwd=uri-miss; stored" } else { VALIDATED };
+        assert_eq!(answer.cache_status(), want, "round {round}");
+        let hit = site.client.get("/").await;
+        for answer in [answer, hit] {
+            assert_eq!(answer.text(), "run 1", "round {round}");
+            let told = answer.field("cache-control").unwrap();
+            assert_eq!(told, "max-stale-own=1, max-age=60", "round {round}");
+            assert_eq!(answer.field("expires"), Some(date(60 * (round + 1))), "round {round}");
+            assert_eq!(answer.field("vary").as_deref(), Some("Cookie"), "round {round}");
+        }
+        // Neither its lifetime nor its Vary is the handler's: who has cookies may not have it.
+        let somebody = site.client.get_with("/", &[("cookie", "sid=1"), TAG]).await;
+        assert_eq!(somebody.cache_status(), "fwd=request; detail=cookie", "round {round}");
+        clock.advance(secs(60));
+    }
+}
+
+/// The state an application shares at each level, and where a handler found itself.
+struct Here(&'static str);
+
+async fn item(
+    request: HttpRequest,
+    path: web::Path<(u32, String)>,
+    here: web::Data<Here>,
+    notes: web::Data<Notes>,
+) -> HttpResponse {
+    let asked = conditions(&request);
+    let (shop, name) = path.into_inner();
+    notes.add(format!("{shop} {name} {} {:?} {asked}", here.0, request.match_pattern()));
+    let mut answer =
+        if asked.is_empty() { HttpResponse::Ok() } else { HttpResponse::NotModified() };
+    // Not the tag that anybody was asked about.
+    answer.insert_header(("etag", if asked.is_empty() { "\"a\"" } else { "\"b\"" }));
+    if asked.is_empty() { answer.body(format!("{shop} {name}")) } else { answer.finish() }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Level {
+    App,
+    Scope,
+    Resource,
+    Route,
+}
+
+fn serve_items(cache: &Cache, level: Level, notes: &Notes) -> Server {
+    use actix_web::middleware::{Condition, NormalizePath};
+    let (cache, notes) = (cache.clone(), notes.clone());
+    serve(1, move || {
+        let around = |here| Condition::new(level == here, cache.clone());
+        let route = web::get().to(item).wrap(around(Level::Route));
+        let item = web::resource("/items/{name}")
+            .app_data(web::Data::new(Here("resource")))
+            .wrap(around(Level::Resource))
+            .route(route);
+        let shop = web::scope("/shops/{shop}")
+            .app_data(web::Data::new(Here("scope")))
+            .wrap(around(Level::Scope))
+            .service(item);
+        App::new()
+            .app_data(web::Data::new(Here("app")))
+            .app_data(web::Data::new(notes.clone()))
+            .wrap(NormalizePath::trim())
+            .wrap(around(Level::App))
+            .service(shop)
+    })
+}
+
+#[actix_web::test]
+async fn a_304_for_another_page_updates_nothing_and_the_handler_is_asked_again() {
+    for level in [Level::App, Level::Scope, Level::Resource, Level::Route] {
+        for target in ["/shops/7/items/pen", "/shops/7//items/pen/"] {
+            let (cache, clock) = cache();
+            let notes = Notes::default();
+            let server = serve_items(&cache, level, &notes);
+            let client = Client::new(server.addr, Protocol::Http1);
+            assert!(client.get(target).await.is_stored(), "{level:?}");
+            clock.advance(secs(60));
+            let first = notes.take().concat();
+            let answer = client.get(target).await;
+            let case = format!("{level:?} {target}");
+            assert_eq!((answer.status.as_u16(), answer.text()), (200, "7 pen"), "{case}");
+            assert_eq!(answer.cache_status(), "fwd=stale; stored", "{case}");
+            assert_eq!(notes.take(), [format!("{first}if-none-match: \"a\""), first], "{case}");
+            assert!(client.get(target).await.is_hit(), "{case}");
+        }
+    }
+}
+
+#[actix_web::test]
+async fn a_cookie_that_a_304_sets_is_this_clients_and_nobody_elses() {
+    let (cache, clock) = cache();
+    let (site, _) = noting(&cache);
+    site.client.get_with("/", &[TAG, MINUTE]).await;
+    clock.advance(secs(60));
+    let answer =
+        site.client.get_with("/", &[UNCHANGED, TAG, ("answer", "set-cookie: sid=1")]).await;
+    assert_eq!((answer.text(), answer.field("set-cookie").as_deref()), ("run 1", Some("sid=1")));
+    assert_eq!(answer.cache_status(), "fwd=stale; fwd-status=304; detail=set-cookie");
+    let next = site.client.get_with("/", &[UNCHANGED, TAG]).await;
+    assert_eq!((next.text(), next.field("set-cookie")), ("run 1", None));
+    assert_eq!(next.cache_status(), VALIDATED);
+    assert_eq!(site.client.get("/").await.field("set-cookie"), None);
+}
+
+#[actix_web::test]
+async fn a_304_that_forbids_to_store_freshens_nothing() {
+    for (refusal, detail) in [("no-store", "no-store"), ("private", "private")] {
+        let (cache, clock) = cache();
+        let (site, _) = noting(&cache);
+        site.client.get_with("/", &[TAG, MINUTE]).await;
+        clock.advance(secs(60));
+        let refusal = format!("cache-control: {refusal}");
+        let answer = site.client.get_with("/", &[UNCHANGED, TAG, ("answer", &refusal)]).await;
+        assert_eq!(answer.text(), "run 1");
+        assert_eq!(answer.cache_status(), format!("fwd=stale; fwd-status=304; detail={detail}"));
+        assert_eq!(answer.field("cache-control").as_deref(), refusal.split(": ").nth(1));
+        assert!(!site.client.get_with("/", &[TAG, MINUTE]).await.is_hit());
+    }
+}
+
+#[actix_web::test]
+async fn another_page_replaces_what_was_validated() {
+    let (cache, clock) = cache();
+    let (site, _) = noting(&cache);
+    let second = [("answer", "etag: \"b\""), MINUTE];
+    for (known, status) in [("\"a\"", 200), ("\"b\"", 304)] {
+        site.client.get_with("/", &[TAG, MINUTE]).await;
+        clock.advance(secs(60));
+        let answer =
+            site.client.get_with("/", &[&second[..], &[("if-none-match", known)]].concat()).await;
+        assert_eq!((answer.status.as_u16(), answer.is_stored()), (status, true), "{known}");
+        let hit = site.client.get("/").await;
+        assert_eq!((hit.is_hit(), hit.field("etag").as_deref()), (true, Some("\"b\"")), "{known}");
+        clock.advance(secs(60));
+    }
+    assert_eq!(site.runs.get(), 4);
+}
+
+#[actix_web::test]
+async fn a_validation_that_a_purge_overtakes_stores_nothing() {
+    for (protocol, workers) in SETUPS {
+        let (cache, clock) = cache();
+        let stop = Stop::new();
+        let shared = (cache.clone(), stop.clone());
+        let server = serve(workers, move || {
+            let (cache, stop) = shared.clone();
+            App::new().wrap(cache).default_service(web::to(move |request: HttpRequest| {
+                let stop = stop.clone();
+                async move {
+                    let asked = conditions(&request);
+                    if asked.is_empty() {
+                        return HttpResponse::Ok().insert_header(("etag", "\"a\"")).body("page");
+                    }
+                    stop.wait().await;
+                    HttpResponse::NotModified().insert_header(("etag", "\"a\"")).finish()
+                }
+            }))
+        });
+        let client = Client::new(server.addr, protocol);
+        assert!(client.get("/").await.is_stored(), "{protocol:?}");
+        clock.advance(secs(60));
+        let asking = client.clone();
+        let validation = tokio::spawn(async move { asking.get("/").await });
+        stop.reached().await;
+        let url = format!("http://{}/", server.addr);
+        cache.handle().purge_url(url).await.unwrap();
+        stop.release();
+        let answer = validation.await.unwrap();
+        assert_eq!(answer.text(), "page", "{protocol:?}");
+        assert_eq!(answer.cache_status(), "fwd=stale; fwd-status=304; detail=overtaken");
+        assert_eq!(client.get("/").await.cache_status(), "fwd=uri-miss; stored", "{protocol:?}");
+    }
+}
+
+#[actix_web::test]
+async fn files_are_validated_by_their_own_304() {
+    for (protocol, workers) in SETUPS {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("page.txt");
+        fs::write(&path, "the page").unwrap();
+        let (cache, clock) = cache();
+        let (root, statuses) = (directory.path().to_owned(), Notes::default());
+        let seen = statuses.clone();
+        let server = serve(workers, move || {
+            let seen = seen.clone();
+            App::new()
+                .wrap_fn(move |request, service| {
+                    let (seen, answer) = (seen.clone(), service.call(request));
+                    async move {
+                        let answer = answer.await?;
+                        seen.add(answer.status().as_str());
+                        Ok(answer)
+                    }
+                })
+                .wrap(cache.clone())
+                .service(Files::new("/", &root))
+        });
+        let client = Client::new(server.addr, protocol);
+        let miss = client.get("/page.txt").await;
+        assert!(miss.is_stored() && miss.text() == "the page", "{protocol:?}");
+        clock.advance(secs(60));
+        let answer = client.get("/page.txt").await;
+        assert_eq!((answer.text(), &*answer.cache_status()), ("the page", VALIDATED));
+        for field in ["etag", "last-modified", "content-type", "content-length", "accept-ranges"] {
+            assert_eq!(answer.field(field), miss.field(field), "{field} by {protocol:?}");
+        }
+        assert!(client.get("/page.txt").await.is_hit());
+        fs::write(&path, "another page").unwrap();
+        clock.advance(secs(60));
+        let answer = client.get("/page.txt").await;
+        assert_eq!((answer.text(), &*answer.cache_status()), ("another page", "fwd=stale; stored"));
+        assert_eq!(statuses.take(), ["200", "304", "200"], "{protocol:?}");
+    }
+}
+
+#[actix_web::test]
+async fn a_200_to_head_that_speaks_of_what_is_stored_freshens_it() {
+    let (cache, clock) = cache();
+    let (site, _) = noting(&cache);
+    let page = [TAG, MODIFIED, MINUTE, ("answer", "x-own: old"), ("answer", "x-kept: kept")];
+    site.client.get_with("/", &page).await;
+    clock.advance(secs(60));
+    let fields = [TAG, MODIFIED, ("answer", "cache-control: max-age=90"), ("answer", "x-own: new")];
+    let head = site.client.send(Method::HEAD, "/", &fields).await;
+    assert_eq!(head.cache_status(), "fwd=stale; detail=head");
+    assert_eq!(head.field("x-kept").as_deref(), Some("kept"));
+    let hit = site.client.get("/").await;
+    assert_eq!((hit.text(), &*hit.cache_status()), ("run 1", "hit; ttl=90"));
+    assert_eq!(hit.field("x-own").as_deref(), Some("new"));
+    assert_eq!(hit.field("x-kept").as_deref(), Some("kept"));
+}
+
+#[actix_web::test]
+async fn a_200_to_head_that_speaks_of_another_page_makes_an_end_of_it() {
+    let later = ("answer", "last-modified: Mon, 07 Nov 1994 08:49:37 GMT");
+    let tag = ("answer", "etag: \"b\"");
+    for (case, fields, kept) in [
+        ("the same", &[TAG, MODIFIED, MINUTE][..], true),
+        ("another tag", &[tag, MODIFIED, MINUTE], false),
+        ("another date", &[TAG, later, MINUTE], false),
+        ("nothing but the length", &[MINUTE], true),
+        ("another status", &[tag, MINUTE, ("answer-status", "410")], true),
+        ("an error", &[tag, MINUTE, ("answer-status", "500")], true),
+    ] {
+        let (cache, clock) = cache();
+        let (site, notes) = noting(&cache);
+        site.client.get_with("/", &[TAG, MODIFIED, MINUTE]).await;
+        clock.advance(secs(60));
+        let head = site.client.send(Method::HEAD, "/", fields).await;
+        assert_eq!(head.cache_status(), "fwd=stale; detail=head", "{case}");
+        notes.take();
+        clock.advance(secs(60));
+        let next = site.client.get_with("/", &[TAG, MODIFIED, UNCHANGED]).await;
+        assert_eq!(next.status == 200, kept, "{case}");
+        assert_eq!(!notes.take().concat().is_empty(), kept, "{case}: there is a tag to ask by");
+    }
+}
+
+#[actix_web::test]
+async fn a_head_of_another_length_makes_an_end_of_what_is_stored() {
+    for declared in [false, true] {
+        let (cache, clock) = cache();
+        let runs = Counter::default();
+        let server = serve(1, move || {
+            let runs = runs.clone();
+            App::new().wrap(cache.clone()).default_service(web::to(move |request: HttpRequest| {
+                // As pages of one second do: the date is the same, the length is not.
+                let body = "x".repeat(runs.count());
+                let mut answer = HttpResponse::Ok();
+                answer.insert_header(("last-modified", EARLY));
+                let answer = if declared && request.method() == actix_web::http::Method::HEAD {
+                    answer.insert_header(("content-length", body.len())).finish()
+                } else {
+                    answer.body(body)
+                };
+                async move { answer }
+            }))
+        });
+        let client = Client::new(server.addr, Protocol::Http1);
+        assert!(client.get("/").await.is_stored());
+        clock.advance(secs(60));
+        let head = client.head("/").await;
+        assert_eq!(head.cache_status(), "fwd=stale; detail=head", "declared: {declared}");
+        let next = client.get("/").await;
+        let got = (next.text(), &*next.cache_status());
+        assert_eq!(got, ("xxx", "fwd=uri-miss; stored"), "declared: {declared}");
+    }
+}
