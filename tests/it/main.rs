@@ -5,6 +5,7 @@
 mod backpressure;
 mod beside;
 mod conformance;
+mod differential;
 mod examples;
 mod extras;
 mod failing_store;
