@@ -7,6 +7,7 @@ mod beside;
 mod changes;
 mod collapsing;
 mod conformance;
+mod differential;
 mod directives;
 mod examples;
 mod extras;

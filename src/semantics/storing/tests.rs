@@ -1,0 +1,484 @@
+use actix_web::http::header::{AGE, CACHE_CONTROL, ETAG, HeaderValue, LAST_MODIFIED, VARY};
+
+use super::*;
+use crate::stored::{Validation, tests::at};
+
+const NOBODY: Requester = Requester { authorised: false, cookies: false, credentials: false };
+const AUTHORISED: Requester = Requester { authorised: true, ..NOBODY };
+const COOKIES: Requester = Requester { cookies: true, ..NOBODY };
+const CREDENTIALS: Requester = Requester { credentials: true, ..NOBODY };
+
+fn exchange(status: u16, response: &HeaderMap, requester: Requester) -> Exchange<'_> {
+    Exchange {
+        request_no_store: false,
+        requester,
+        requested: at(0),
+        status: StatusCode::from_u16(status).unwrap(),
+        response,
+        responded: at(0),
+    }
+}
+
+fn response(cache_control: &str) -> HeaderMap {
+    let mut fields = HeaderMap::new();
+    if !cache_control.is_empty() {
+        fields.insert(CACHE_CONTROL, HeaderValue::from_str(cache_control).unwrap());
+    }
+    fields
+}
+
+/// The freshness lifetime and its basis, or the refusal.
+fn outcome(storing: Storing) -> Result<(u64, Basis), NotStored> {
+    match storing {
+        Storing::Store(plan) => Ok((plan.lifetime.freshness.as_secs(), plan.lifetime.basis)),
+        Storing::Skip(reason) => Err(reason),
+    }
+}
+
+/// The defaults, but for what is kept for validation.
+static STRICT: Latitude = Latitude {
+    any_status: AnyStatus::Usual,
+    heuristics: Heuristics::Off,
+    set_cookie: SetCookie::Refused,
+    qualified: Qualified::AsWhole,
+    targets: Vec::new(),
+    retention: Duration::ZERO,
+    windows: Windows { while_revalidate: Duration::ZERO, if_error: Duration::ZERO },
+};
+
+const NO_TERMS: Terms<'static> = Terms { first: None, fallback: None, latitude: &STRICT };
+
+fn terms(first: Option<u64>, fallback: Option<u64>) -> Terms<'static> {
+    Terms {
+        first: first.map(|n| (Duration::from_secs(n), Basis::Policy)),
+        fallback: fallback.map(Duration::from_secs),
+        ..NO_TERMS
+    }
+}
+
+#[test]
+fn what_the_response_says_goes_before_the_fallback_and_after_the_first() {
+    use Basis::{Explicit, Policy};
+    for (cache_control, first, fallback, want) in [
+        ("", None, None, Err(NotStored::NoLifetime)),
+        ("", None, Some(60), Ok((60, Policy))),
+        ("", None, Some(0), Err(NotStored::NoLifetime)),
+        ("max-age=5", None, Some(60), Ok((5, Explicit))),
+        ("max-age=0", None, Some(60), Err(NotStored::NoLifetime)),
+        ("s-maxage=0, max-age=9", None, Some(60), Err(NotStored::NoLifetime)),
+        ("max-age=abc", None, Some(60), Err(NotStored::NoLifetime)),
+        ("max-age=5", Some(90), Some(60), Ok((90, Policy))),
+        ("max-age=0", Some(90), None, Ok((90, Policy))),
+        ("", Some(u64::MAX), None, Ok((LONGEST.as_secs(), Policy))),
+        ("", None, Some(u64::MAX), Ok((LONGEST.as_secs(), Policy))),
+        ("max-age=5", Some(0), Some(60), Err(NotStored::NoLifetime)),
+        ("no-store", Some(90), None, Err(NotStored::NoStore)),
+        ("private", Some(90), None, Err(NotStored::Private)),
+        ("private=\"x-a\"", Some(90), None, Err(NotStored::Private)),
+        ("no-cache, max-age=60", Some(90), None, Err(NotStored::NoCache)),
+        ("public, no-store", None, Some(60), Err(NotStored::NoStore)),
+        ("ext=\"no-store\", max-age=5", None, None, Ok((5, Explicit))),
+    ] {
+        let fields = response(cache_control);
+        let got = outcome(decide(&exchange(200, &fields, NOBODY), &terms(first, fallback)));
+        assert_eq!(got, want, "{cache_control:?} first {first:?} fallback {fallback:?}");
+    }
+}
+
+#[test]
+fn pragma_counts_only_where_nothing_else_gives_a_lifetime() {
+    for (cache_control, first, fallback, want) in [
+        ("", None, Some(60), Err(NotStored::NoCache)),
+        ("max-age=5", None, Some(60), Ok((5, Basis::Explicit))),
+        ("", Some(90), Some(60), Ok((90, Basis::Policy))),
+        ("", None, None, Err(NotStored::NoLifetime)),
+    ] {
+        let mut fields = response(cache_control);
+        fields.insert(PRAGMA, HeaderValue::from_static("No-Cache"));
+        let got = outcome(decide(&exchange(200, &fields, NOBODY), &terms(first, fallback)));
+        assert_eq!(got, want, "{cache_control:?} first {first:?} fallback {fallback:?}");
+    }
+}
+
+#[test]
+fn status_codes_decide_where_a_stated_lifetime_counts() {
+    let fields = response("max-age=5");
+    let usual = [200, 203, 204, 300, 301, 302, 307, 308, 404, 405, 410, 414, 501];
+    for status in 100..600 {
+        let stored = |terms: &Terms<'_>| outcome(decide(&exchange(status, &fields, NOBODY), terms));
+        let never = status < 200 || status == 206 || status == 304;
+        let final_ones = Latitude { any_status: AnyStatus::Final, ..STRICT.clone() };
+        let any = Terms { latitude: &final_ones, ..NO_TERMS };
+        assert_eq!(stored(&NO_TERMS).is_ok(), usual.contains(&status), "{status}");
+        assert_eq!(stored(&any).is_ok(), !never, "{status} in any-status mode");
+        assert_eq!(
+            stored(&terms(Some(9), None)).is_ok(),
+            !never,
+            "{status} told by the application"
+        );
+    }
+}
+
+#[test]
+fn cookies_set_and_vary_that_nobody_can_compare_are_never_stored() {
+    for (name, value, want) in [
+        ("set-cookie", "a=1", NotStored::SetCookie),
+        ("set-cookie2", "a=1", NotStored::SetCookie),
+        ("vary", "*", NotStored::Vary),
+        ("vary", "accept, *", NotStored::Vary),
+    ] {
+        let mut fields = response("public, max-age=5");
+        fields.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        let got = outcome(decide(&exchange(200, &fields, NOBODY), &terms(Some(9), Some(9))));
+        assert_eq!(got, Err(want), "{name}: {value}");
+    }
+}
+
+#[test]
+fn a_request_that_says_no_store_leaves_nothing_behind() {
+    let fields = response("public, max-age=5");
+    let exchange = Exchange { request_no_store: true, ..exchange(200, &fields, NOBODY) };
+    let got = outcome(decide(&exchange, &terms(Some(9), Some(9))));
+    assert_eq!(got, Err(NotStored::RequestNoStore));
+}
+
+#[test]
+fn personal_requests_are_stored_only_if_the_response_says_that_others_may_have_it() {
+    use NotStored::{Authorization, Cookie, Credentials};
+    for (who, cache_control, fallback, want) in [
+        (AUTHORISED, "max-age=5", None, Some(Authorization)),
+        (AUTHORISED, "", Some(60), Some(Authorization)),
+        (AUTHORISED, "public, max-age=5", None, None),
+        (AUTHORISED, "s-maxage=5", None, None),
+        (AUTHORISED, "must-revalidate, max-age=5", None, None),
+        (AUTHORISED, "must-revalidate", Some(60), Some(Authorization)),
+        (AUTHORISED, "public", Some(60), None),
+        (COOKIES, "max-age=5", None, Some(Cookie)),
+        (COOKIES, "must-revalidate, max-age=5", None, Some(Cookie)),
+        (COOKIES, "", Some(60), Some(Cookie)),
+        (COOKIES, "public, max-age=5", None, None),
+        (COOKIES, "s-maxage=5", None, None),
+        (CREDENTIALS, "max-age=5", None, None),
+        (CREDENTIALS, "", Some(60), Some(Credentials)),
+        (CREDENTIALS, "public", Some(60), None),
+    ] {
+        let fields = response(cache_control);
+        let got = outcome(decide(&exchange(200, &fields, who), &terms(None, fallback))).err();
+        assert_eq!(got, want, "{who:?} {cache_control:?}");
+        if want.is_some() {
+            let all = terms(Some(60), Some(60));
+            let forced = outcome(decide(&exchange(200, &fields, who), &all));
+            assert_eq!(forced.err(), want, "an overriding lifetime loosens nothing: {who:?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_selected_by_cookies_may_be_stored_for_those_who_send_the_same() {
+    let mut fields = response("max-age=5");
+    fields.insert(VARY, HeaderValue::from_static("Cookie, Authorization"));
+    for (who, want) in [(COOKIES, None), (AUTHORISED, Some(NotStored::Authorization))] {
+        let storing = decide(&exchange(200, &fields, who), &NO_TERMS);
+        if let Storing::Store(plan) = &storing {
+            assert!(!plan.needs_no_cookie);
+        }
+        assert_eq!(outcome(storing).err(), want, "{who:?}");
+    }
+}
+
+#[test]
+fn what_hung_on_the_absence_of_cookies_is_said() {
+    for (cache_control, want) in
+        [("max-age=5", true), ("public, max-age=5", false), ("s-maxage=5", false)]
+    {
+        let fields = response(cache_control);
+        let Storing::Store(plan) = decide(&exchange(200, &fields, NOBODY), &NO_TERMS) else {
+            panic!("{cache_control} is stored");
+        };
+        assert_eq!(plan.needs_no_cookie, want, "{cache_control}");
+    }
+}
+
+#[test]
+fn what_arrives_stale_is_not_stored_and_vary_is_kept() {
+    let mut fields = response("max-age=5");
+    fields.insert(VARY, HeaderValue::from_static("accept"));
+    let Storing::Store(plan) = decide(&exchange(200, &fields, NOBODY), &NO_TERMS) else {
+        panic!("stored");
+    };
+    assert_eq!(plan.nominated, [actix_web::http::header::ACCEPT]);
+    fields.insert(AGE, HeaderValue::from_static("5"));
+    let got = outcome(decide(&exchange(200, &fields, NOBODY), &NO_TERMS));
+    assert_eq!(got, Err(NotStored::Stale));
+}
+
+const FINAL: fn() -> Latitude = || Latitude { any_status: AnyStatus::Final, ..STRICT.clone() };
+
+fn with(cache_control: &str, fields: &[(HeaderName, &str)]) -> HeaderMap {
+    let mut response = response(cache_control);
+    for (name, value) in fields {
+        response.append(name.clone(), HeaderValue::from_str(value).unwrap());
+    }
+    response
+}
+
+fn under(latitude: &Latitude, status: u16, fields: &HeaderMap) -> Storing {
+    decide(&exchange(status, fields, NOBODY), &Terms { latitude, ..NO_TERMS })
+}
+
+#[test]
+fn what_must_be_understood_is_stored_only_if_it_is_and_then_despite_no_store() {
+    use NotStored::{NoStore, Private, Status};
+    for (status, cache_control, want) in [
+        (200, "must-understand, max-age=5", Ok((5, Basis::Explicit))),
+        (200, "must-understand, no-store, max-age=5", Ok((5, Basis::Explicit))),
+        (200, "no-store, max-age=5", Err(NoStore)),
+        (200, "must-understand, no-store, private, max-age=5", Err(Private)),
+        (599, "must-understand, max-age=5", Err(Status)),
+        (599, "must-understand, no-store, max-age=5", Err(Status)),
+        (599, "no-store, max-age=5", Err(NoStore)),
+        (599, "max-age=5", Ok((5, Basis::Explicit))),
+        (206, "must-understand, max-age=5", Err(Status)),
+    ] {
+        let got = outcome(under(&FINAL(), status, &response(cache_control)));
+        assert_eq!(got, want, "section 5.2.2.3: {status} {cache_control}");
+    }
+}
+
+#[test]
+fn the_status_codes_of_rfc_9110_section_15_are_understood_and_no_others() {
+    let fields = response("must-understand, max-age=5");
+    let understood = |status: u16| match status {
+        200..=205 | 300..=303 | 305 | 307 | 308 | 421 | 422 | 426 => true,
+        400..=499 => status <= 417,
+        500..=505 => true,
+        _ => false,
+    };
+    for status in 200..600 {
+        let got = outcome(under(&FINAL(), status, &fields)).is_ok();
+        assert_eq!(got, understood(status), "{status}");
+    }
+}
+
+#[test]
+fn qualified_directives_are_about_the_whole_or_where_that_is_said_about_their_fields() {
+    let by_field = Latitude { qualified: Qualified::ByField, ..STRICT.clone() };
+    let kept = Latitude { retention: Duration::from_secs(9), ..STRICT.clone() };
+    let tag = || vec![(ETAG, "\"a\"")];
+    let cookie = || vec![(HeaderName::from_static("set-cookie"), "a=1")];
+    let cookie2 = || vec![(HeaderName::from_static("set-cookie2"), "a=1")];
+    for (latitude, cache_control, fields, want) in [
+        (&by_field, "private=\"x-a, x-b\", max-age=5", vec![], Ok(vec!["x-a", "x-b"])),
+        (&by_field, "no-cache=\"x-a\", max-age=5", vec![], Ok(vec!["x-a"])),
+        (&by_field, "no-cache=x-a, private=x-b, max-age=5", vec![], Ok(vec!["x-b", "x-a"])),
+        (&by_field, "private, max-age=5", vec![], Err(NotStored::Private)),
+        (&by_field, "private=\"x-a\", private, max-age=5", vec![], Err(NotStored::Private)),
+        (&by_field, "no-cache, max-age=5", vec![], Err(NotStored::NoCache)),
+        (&by_field, "private=\"set-cookie\", max-age=5", cookie(), Ok(vec!["set-cookie"])),
+        (&by_field, "no-cache=\"Set-Cookie2\", max-age=5", cookie2(), Ok(vec!["set-cookie2"])),
+        (&by_field, "private=\"set-cookie2\", max-age=5", cookie(), Err(NotStored::SetCookie)),
+        (&by_field, "private=\"x-a\", max-age=5", cookie(), Err(NotStored::SetCookie)),
+        (&STRICT, "private=\"x-a\", max-age=5", tag(), Err(NotStored::Private)),
+        (&STRICT, "no-cache=\"x-a\", max-age=5", vec![], Err(NotStored::NoCache)),
+        (&STRICT, "max-age=5", vec![], Ok(vec![])),
+        (&kept, "no-cache=\"x-a\", max-age=5", tag(), Ok(vec![])),
+    ] {
+        let case =
+            format!("sections 5.2.2.4 and 5.2.2.7: {cache_control} {:?}", latitude.qualified);
+        let fields = with(cache_control, &fields);
+        match under(latitude, 200, &fields) {
+            Storing::Store(plan) => {
+                assert_eq!(
+                    Ok(plan.withheld),
+                    want.map(|names| {
+                        names.into_iter().map(HeaderName::from_static).collect::<Vec<_>>()
+                    }),
+                    "{case}"
+                );
+                let always = plan.lifetime.staleness.validation == Validation::Always;
+                assert_eq!(always, *latitude == kept, "{case}");
+            }
+            Storing::Skip(why) => assert_eq!(Err(why), want, "{case}"),
+        }
+    }
+}
+
+#[test]
+fn a_lifetime_is_guessed_where_that_is_allowed_and_none_is_stated() {
+    use Basis::{Explicit, Heuristic, Policy};
+    use NotStored::{NoCache, NoLifetime, Status};
+    let on = Latitude { heuristics: Heuristics::On, ..STRICT.clone() };
+    // The test's first second is the millionth since 1970.
+    let long_ago = || vec![(LAST_MODIFIED, "Mon, 12 Jan 1970 13:45:50 GMT")];
+    let pragma = || [long_ago(), vec![(PRAGMA, "no-cache")]].concat();
+    let just_now = || vec![(LAST_MODIFIED, "Mon, 12 Jan 1970 13:46:35 GMT")];
+    for (latitude, status, cache_control, fields, fallback, want) in [
+        (&on, 200, "", long_ago(), None, Ok((5, Heuristic))),
+        (&on, 200, "", long_ago(), Some(60), Ok((5, Heuristic))),
+        (&on, 200, "max-age=9", long_ago(), None, Ok((9, Explicit))),
+        (&on, 200, "max-age=0", long_ago(), None, Err(NoLifetime)),
+        (&on, 200, "", just_now(), Some(60), Err(NoLifetime)),
+        (&on, 200, "", vec![], Some(60), Ok((60, Policy))),
+        (&on, 200, "", vec![], None, Err(NoLifetime)),
+        (&on, 200, "", pragma(), None, Err(NoCache)),
+        (&STRICT, 200, "", long_ago(), None, Err(NoLifetime)),
+        (&STRICT, 200, "public", long_ago(), None, Err(NoLifetime)),
+        (&STRICT, 200, "", long_ago(), Some(60), Ok((60, Policy))),
+        (&on, 302, "", long_ago(), None, Err(NoLifetime)),
+        (&on, 302, "public", long_ago(), None, Ok((5, Heuristic))),
+        (&on, 503, "", long_ago(), None, Err(Status)),
+        (&on, 503, "public", long_ago(), None, Ok((5, Heuristic))),
+        (&on, 503, "", long_ago(), Some(60), Ok((60, Policy))),
+    ] {
+        let fields = with(cache_control, &fields);
+        let fallback = fallback.map(Duration::from_secs);
+        let terms = Terms { fallback, latitude, ..NO_TERMS };
+        let got = outcome(decide(&exchange(status, &fields, NOBODY), &terms));
+        assert_eq!(
+            got, want,
+            "section 4.2.2: {status} {cache_control:?} {:?} {fallback:?}",
+            latitude.heuristics
+        );
+    }
+    let cacheable = [200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501];
+    for status in 200..600 {
+        let got = outcome(under(&on, status, &with("", &long_ago()))).is_ok();
+        assert_eq!(got, cacheable.contains(&status), "RFC 9110 section 15.1: {status}");
+    }
+}
+
+#[test]
+fn cookies_are_stored_where_the_policy_replays_them() {
+    let replayed = Latitude { set_cookie: SetCookie::Stored, ..STRICT.clone() };
+    for name in ["set-cookie", "set-cookie2"] {
+        let fields = with("max-age=5", &[(HeaderName::from_static(name), "a=1")]);
+        let got = outcome(under(&replayed, 200, &fields));
+        assert_eq!(got, Ok((5, Basis::Explicit)), "section 7.3: {name}");
+    }
+}
+
+#[test]
+fn a_targeted_field_decides_in_place_of_cache_control() {
+    let cdn = HeaderName::from_static("cdn-cache-control");
+    let targets = Latitude { targets: vec![cdn.clone()], ..STRICT.clone() };
+    for (latitude, cache_control, targeted, want) in [
+        (&targets, "no-store", "max-age=5", Ok((5, Basis::Explicit))),
+        (&targets, "private", "max-age=5", Ok((5, Basis::Explicit))),
+        (&targets, "max-age=5", "no-store", Err(NotStored::NoStore)),
+        (&targets, "max-age=5", "private", Err(NotStored::Private)),
+        (&targets, "max-age=5", "public", Err(NotStored::NoLifetime)),
+        (&STRICT, "max-age=5", "no-store", Ok((5, Basis::Explicit))),
+    ] {
+        let fields = with(cache_control, &[(cdn.clone(), targeted)]);
+        let got = outcome(under(latitude, 200, &fields));
+        assert_eq!(got, want, "RFC 9213 section 2.2: {cache_control} {targeted}");
+    }
+}
+
+#[test]
+fn what_can_be_of_use_when_stale_is_kept_so_long_and_what_cannot_is_not_stored_stale() {
+    use NotStored::{NoLifetime, Stale};
+    let secs = Duration::from_secs;
+    let plain = Latitude { retention: secs(100), ..STRICT.clone() };
+    let windows = Windows { while_revalidate: secs(20), if_error: secs(30) };
+    let open = Latitude { windows, ..plain.clone() };
+    let wide =
+        Latitude { windows: Windows { while_revalidate: secs(200), ..windows }, ..plain.clone() };
+    let tag = || vec![(ETAG, "\"a\"")];
+    let tag_and_age = |age: &'static str| vec![(ETAG, "\"a\""), (AGE, age)];
+    for (latitude, cache_control, fields, want) in [
+        (&plain, "max-age=5", vec![], Ok((5, 0))),
+        (&plain, "max-age=5", tag(), Ok((5, 100))),
+        (&plain, "max-age=5", vec![(LAST_MODIFIED, "Mon, 12 Jan 1970 13:45:50 GMT")], Ok((5, 100))),
+        (&plain, "max-age=5", vec![(LAST_MODIFIED, "then")], Ok((5, 0))),
+        (&plain, "max-age=5, stale-while-revalidate=7", vec![], Ok((5, 7))),
+        (&plain, "max-age=5, stale-if-error=8", vec![], Ok((5, 8))),
+        (&plain, "max-age=5, must-revalidate, stale-if-error=8", vec![], Ok((5, 0))),
+        (&open, "max-age=5", vec![], Ok((5, 30))),
+        (&open, "max-age=5", tag(), Ok((5, 100))),
+        (&wide, "max-age=5", tag(), Ok((5, 200))),
+        (&wide, "max-age=5, must-revalidate", tag(), Ok((5, 100))),
+        (&wide, "s-maxage=5", vec![], Ok((5, 0))),
+        (&plain, "max-age=0", tag(), Ok((0, 100))),
+        (&plain, "max-age=0", vec![], Err(NoLifetime)),
+        (&plain, "max-age=0, stale-while-revalidate=7", vec![], Ok((0, 7))),
+        (&plain, "max-age=5", vec![(AGE, "4")], Ok((5, 0))),
+        (&plain, "max-age=5", vec![(AGE, "5")], Err(Stale)),
+        (&plain, "max-age=5", tag_and_age("104"), Ok((5, 100))),
+        (&plain, "max-age=5", tag_and_age("105"), Err(Stale)),
+        (&plain, "max-age=0", tag_and_age("100"), Err(NoLifetime)),
+    ] {
+        let fields = with(cache_control, &fields);
+        let got = match under(latitude, 200, &fields) {
+            Storing::Store(plan) => {
+                let Lifetime { freshness, retention, .. } = plan.lifetime;
+                Ok((freshness.as_secs(), retention.as_secs()))
+            }
+            Storing::Skip(why) => Err(why),
+        };
+        assert_eq!(got, want, "section 4.2.4: {cache_control} {fields:?}");
+    }
+}
+
+#[test]
+fn what_is_always_validated_needs_a_validator_and_no_lifetime() {
+    use Basis::{Explicit, Policy};
+    use NotStored::{NoCache, NoLifetime, Status};
+    let kept = Latitude { retention: Duration::from_secs(100), ..STRICT.clone() };
+    let tag = || vec![(ETAG, "\"a\"")];
+    for (latitude, status, cache_control, fields, first, want) in [
+        (&kept, 200, "no-cache", tag(), None, Ok((0, Explicit))),
+        (&kept, 302, "no-cache", tag(), None, Ok((0, Explicit))),
+        (&kept, 200, "no-cache, max-age=9", tag(), None, Ok((9, Explicit))),
+        (&kept, 200, "no-cache", tag(), Some(90), Ok((90, Policy))),
+        (&kept, 200, "no-cache", vec![], None, Err(NoCache)),
+        (&kept, 200, "no-cache", vec![], Some(90), Err(NoCache)),
+        (&kept, 200, "no-cache", vec![(LAST_MODIFIED, "then")], None, Err(NoCache)),
+        (&kept, 503, "no-cache", tag(), None, Ok((60, Policy))),
+        (&STRICT, 200, "no-cache", tag(), None, Err(NoLifetime)),
+    ] {
+        let fields = with(cache_control, &fields);
+        let terms = Terms { latitude, ..terms(first, Some(60)) };
+        let storing = decide(&exchange(status, &fields, NOBODY), &terms);
+        if let Storing::Store(plan) = &storing {
+            assert_eq!(plan.lifetime.staleness.validation, Validation::Always, "{cache_control}");
+        }
+        let case = format!("section 5.2.2.4: {status} {cache_control} {first:?}");
+        assert_eq!(outcome(storing), want, "{case}");
+    }
+    let got = outcome(under(&kept, 503, &with("no-cache", &tag())));
+    assert_eq!(got, Err(Status), "a status code that is not shared needs a lifetime");
+}
+
+#[test]
+fn a_plan_tells_what_was_stated_and_when_and_how_old_it_was() {
+    for (cache_control, first, want) in
+        [("max-age=5", None, Some(5)), ("max-age=5", Some(90), Some(5)), ("", Some(90), None)]
+    {
+        let fields = with(cache_control, &[(AGE, "1")]);
+        let exchange = Exchange { responded: at(3), ..exchange(200, &fields, NOBODY) };
+        let Storing::Store(plan) = decide(&exchange, &terms(first, None)) else {
+            panic!("{cache_control} is stored");
+        };
+        assert_eq!(plan.stated.map(|stated| stated.as_secs()), want, "{cache_control} {first:?}");
+        assert_eq!(plan.lifetime.response, at(3));
+        assert_eq!(plan.lifetime.initial_age.as_secs(), 4, "section 4.2.3");
+    }
+}
+
+#[test]
+fn credentials_that_only_the_application_knows_count_where_no_lifetime_is_stated() {
+    let on = Latitude { heuristics: Heuristics::On, ..STRICT.clone() };
+    let modified = (LAST_MODIFIED, "Mon, 12 Jan 1970 13:45:50 GMT");
+    for (cache_control, want) in [
+        ("", Err(NotStored::Credentials)),
+        ("must-revalidate", Ok((5, Basis::Heuristic))),
+        ("public", Ok((5, Basis::Heuristic))),
+        ("max-age=7", Ok((7, Basis::Explicit))),
+    ] {
+        let fields = with(cache_control, std::slice::from_ref(&modified));
+        let terms = Terms { latitude: &on, ..NO_TERMS };
+        let got = outcome(decide(&exchange(200, &fields, CREDENTIALS), &terms));
+        assert_eq!(got, want, "{cache_control}");
+    }
+}
