@@ -212,6 +212,21 @@ impl Walk {
         }
     }
 
+    /// Whether a stored answer may stand in for a handler's with this status. Not one that was
+    /// purged since it was looked up.
+    fn may_rescue(
+        &self,
+        stored: &StoredResponse,
+        candidate: &Candidate,
+        status: StatusCode,
+    ) -> bool {
+        let now = self.shared.settings.clock.now();
+        has_failed(status)
+            && rescues(stored, self.shared.checked.windows(), now)
+            && !candidate.fill.is_overtaken()
+            && self.shared.store.commons().is_valid(stored)
+    }
+
     /// The stored answer in place of a handler's failure, where that is allowed; not where the
     /// failure is itself meant to be stored.
     fn rescued<B: MessageBody>(
@@ -222,7 +237,7 @@ impl Walk {
         reason: Forward,
     ) -> Option<actix_web::HttpResponse<CacheBody<B>>> {
         let now = self.shared.settings.clock.now();
-        if !rescues(stored, self.shared.checked.windows(), now)
+        if !self.may_rescue(stored, candidate, failed.status())
             || candidate.plan(failed, now).is_ok()
         {
             return None;
@@ -240,13 +255,9 @@ impl Walk {
         reason: Forward,
         error: Error,
     ) -> Answer<B> {
-        let now = self.shared.settings.clock.now();
-        let windows = self.shared.checked.windows();
-        let (Some(stored), Some(mirror)) =
-            (selected.filter(|stored| rescues(stored, windows, now)), mirror)
-        else {
-            return Err(error);
-        };
+        let status = error.as_response_error().status_code();
+        let rescuer = selected.filter(|stored| self.may_rescue(stored, candidate, status));
+        let (Some(stored), Some(mirror)) = (rescuer, mirror) else { return Err(error) };
         log::debug!("stale instead of an error ({})", reason.token());
         log::trace!("{error}");
         let response = self.stale(&stored, &candidate.request);

@@ -222,9 +222,9 @@ impl Policy {
         self
     }
 
-    /// How long a stale response answers where the handler fails (an `Err`, or status 500, 502,
-    /// 503 or 504), where it does not say so itself by `stale-if-error` (RFC 5861 section 4).
-    /// Default: not at all.
+    /// How long a stale response answers where the handler fails (status 500, 502, 503 or 504,
+    /// that of an `Err` included), where it does not say so itself by `stale-if-error` (RFC 5861
+    /// section 4). Default: not at all.
     ///
     /// `must-revalidate`, `proxy-revalidate`, `s-maxage` and `no-cache` forbid it.
     pub const fn stale_if_error(mut self, window: Duration) -> Self {

@@ -29,6 +29,7 @@ mod purging_unsafe;
 mod real_files;
 mod reverse_proxy;
 mod reverse_proxy_trouble;
+mod review;
 mod robustness;
 mod rules;
 mod seed_bugs;

@@ -1,0 +1,108 @@
+//! What lies between the rooms: failures, validation, purges and background work where they meet.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, Ordering},
+};
+
+use actix_web::{
+    App, Error, HttpMessage, HttpRequest, HttpResponse,
+    body::MessageBody,
+    dev::{ServiceRequest, ServiceResponse},
+    error::InternalError,
+    guard,
+    http::{Method, StatusCode},
+    middleware::{Compress, Next, from_fn},
+    web,
+};
+use actix_web_cache::{Cache, Policy};
+
+use crate::support::*;
+
+/// Like many handlers: compares the tag of the page it would send, without a look at whose page
+/// the client has.
+fn tagged(request: &HttpRequest, tag: &str, body: String) -> HttpResponse {
+    let has =
+        request.headers().get_all("if-none-match").any(|line| line.to_str().unwrap().contains(tag));
+    let mut response = if has { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+    response.insert_header(("etag", tag));
+    if has { response.finish() } else { response.body(body) }
+}
+
+async fn refuse(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    let status =
+        request.headers().get("refuse").map(|line| line.to_str().unwrap().parse().unwrap());
+    match status {
+        Some(status) => {
+            let status = StatusCode::from_u16(status).unwrap();
+            Err(InternalError::new("refused", status).into())
+        }
+        None => next.call(request).await,
+    }
+}
+
+#[actix_web::test]
+async fn an_error_that_refuses_is_no_failure_that_something_stale_could_answer() {
+    let (builder, clock) = builder();
+    let cache = builder.policy(Policy::new().stale_if_error(secs(3600))).build().unwrap();
+    let server = serve(1, move || {
+        App::new()
+            .wrap(from_fn(refuse))
+            .wrap(cache.clone())
+            .default_service(web::to(|| async { "page" }))
+    });
+    let client = Client::new(server.addr, Protocol::Http1);
+    assert!(client.get("/").await.is_stored());
+    clock.advance(secs(70));
+    for (refused, want) in
+        [("401", 401), ("403", 403), ("404", 404), ("410", 410), ("429", 429), ("501", 501)]
+    {
+        let answer = client.get_with("/", &[("refuse", refused)]).await;
+        assert_eq!(answer.status.as_u16(), want, "{refused}");
+    }
+    for failed in ["500", "502", "503", "504"] {
+        let answer = client.get_with("/", &[("refuse", failed)]).await;
+        assert_eq!((answer.status.as_u16(), answer.text()), (200, "page"), "{failed}");
+    }
+}
+
+#[actix_web::test]
+async fn what_is_purged_while_its_handler_fails_rescues_nobody() {
+    for keyed in [false, true] {
+        let (builder, clock) = builder();
+        let policy = Policy::new().stale_if_error(secs(3600));
+        let policy = if keyed { policy.key_header("x-tenant") } else { policy };
+        let cache = builder.policy(policy).build().unwrap();
+        let (stop, fails) = (Stop::new(), Arc::new(AtomicBool::new(false)));
+        let made = (cache.clone(), stop.clone(), Arc::clone(&fails));
+        let server = serve(1, move || {
+            let (cache, stop, fails) = made.clone();
+            App::new().wrap(cache).default_service(web::to(move || {
+                let (stop, fails) = (stop.clone(), fails.load(Ordering::SeqCst));
+                async move {
+                    if !fails {
+                        return HttpResponse::Ok().body("withdrawn");
+                    }
+                    stop.wait().await;
+                    HttpResponse::ServiceUnavailable().finish()
+                }
+            }))
+        });
+        let client = Client::new(server.addr, Protocol::Http1);
+        assert!(client.get("/").await.is_stored());
+        clock.advance(secs(70));
+        fails.store(true, Ordering::SeqCst);
+        let asked = tokio::task::spawn({
+            let client = client.clone();
+            async move { client.get("/").await }
+        });
+        stop.reached().await;
+        cache.handle().purge_url(format!("http://{}/", server.addr)).await.unwrap();
+        stop.release();
+        let answer = asked.await.unwrap();
+        assert_eq!(answer.status, 503, "by a part of the key: {keyed}");
+    }
+}
