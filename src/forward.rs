@@ -9,7 +9,7 @@ use actix_web::{
     dev::{Payload, ServiceRequest, ServiceResponse},
     http::{
         Method, StatusCode, Version,
-        header::{HeaderMap, IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE},
+        header::{CONTENT_ENCODING, HeaderMap, IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE},
     },
 };
 use futures_util::StreamExt as _;
@@ -172,18 +172,29 @@ fn has_failed(status: StatusCode) -> bool {
 
 impl Walk {
     /// The other variants whose entity tags a handler may be offered.
+    ///
+    /// A handler that gives pages which differ the same tag is one that clients never notice: each
+    /// asks by the tag of its own. So only where the policy takes origins at their word; even then
+    /// neither the pages of other people nor codings, for actix's own `Compress` leaves the tag as
+    /// it is.
     fn others(
         &self,
         asked: &Asked,
         lookup: &Lookup,
         selected: Option<&Arc<StoredResponse>>,
     ) -> Vec<Arc<StoredResponse>> {
+        let checked = &self.shared.checked;
+        if !checked.offers_all_variants() {
+            return Vec::new();
+        }
         let commons = self.shared.store.commons();
         let all = lookup.variants.iter().flat_map(|variants| variants.responses());
         all.filter(|stored| {
             selected.is_none_or(|selected| !Arc::ptr_eq(selected, stored))
                 && *stored.split == *asked.split
                 && is_for(stored, asked.requester)
+                && !stored.selecting.iter().any(|(name, _)| checked.personal.tells(name))
+                && stored.lines(&CONTENT_ENCODING).next().is_none()
                 && commons.is_valid(stored)
         })
         .cloned()

@@ -106,3 +106,61 @@ async fn what_is_purged_while_its_handler_fails_rescues_nobody() {
         assert_eq!(answer.status, 503, "by a part of the key: {keyed}");
     }
 }
+
+#[actix_web::test]
+async fn nobody_gets_somebody_elses_page_because_their_tags_are_the_same() {
+    for (field, one, other, directives, policy) in [
+        ("cookie", "sid=a", "sid=b", "max-age=60", Policy::new()),
+        ("cookie", "sid=a", "sid=b", "max-age=60", Policy::rfc9111()),
+        ("authorization", "Bearer a", "Bearer b", "public, max-age=60", Policy::new()),
+        ("authorization", "Bearer a", "Bearer b", "public, max-age=60", Policy::rfc9111()),
+        ("x-api-key", "a", "b", "max-age=60", Policy::new()),
+        ("x-api-key", "a", "b", "max-age=60", Policy::rfc9111()),
+        ("accept-language", "de", "fr", "max-age=60", Policy::new()),
+    ] {
+        let (builder, clock) = builder();
+        let cache = builder.policy(policy).build().unwrap();
+        let site = site(&cache, move |request, _| {
+            let who = request.headers().get(field).map_or("", |line| line.to_str().unwrap());
+            let mut response = tagged(request, "\"1\"", format!("for {who}"));
+            response.headers_mut().insert("vary".parse().unwrap(), field.parse().unwrap());
+            response
+                .headers_mut()
+                .insert("cache-control".parse().unwrap(), directives.parse().unwrap());
+            response
+        });
+        let get = |value: &'static str| {
+            let client = site.client.clone();
+            async move { client.get_with("/", &[(field, value)]).await }
+        };
+        assert!(get(one).await.is_stored(), "{field}");
+        assert_eq!(get(other).await.text(), format!("for {other}"), "{field}");
+        clock.advance(secs(70));
+        assert_eq!(get(other).await.text(), format!("for {other}"), "{field}, stale");
+        assert_eq!(get(one).await.text(), format!("for {one}"), "{field}, stale");
+    }
+}
+
+#[actix_web::test]
+async fn a_coding_is_for_those_who_accept_it_although_its_tag_is_that_of_the_page() {
+    for policy in [Policy::new(), Policy::rfc9111()] {
+        let (builder, _clock) = builder();
+        let cache = builder.policy(policy).build().unwrap();
+        let server = serve(1, move || {
+            let page = |request: HttpRequest| async move {
+                let mut response = tagged(&request, "\"1\"", "page ".repeat(1000));
+                response
+                    .headers_mut()
+                    .insert("cache-control".parse().unwrap(), "max-age=60".parse().unwrap());
+                response
+            };
+            App::new().wrap(Compress::default()).wrap(cache.clone()).default_service(web::to(page))
+        });
+        let client = Client::new(server.addr, Protocol::Http1);
+        let coded = client.get_with("/", &[("accept-encoding", "gzip")]).await;
+        assert_eq!(coded.field("content-encoding").as_deref(), Some("gzip"));
+        let plain = client.get("/").await;
+        assert_eq!(plain.field("content-encoding"), None);
+        assert!(plain.text().starts_with("page "));
+    }
+}
