@@ -23,7 +23,7 @@ use crate::{
     outcome::{Forward, NotStored, Outcome, Stored},
     semantics::{
         reuse::{is_for, rescues},
-        validation::{Offer, head_matches, identified, take_conditions},
+        validation::{Offer, Said, identified, said_by_head, take_conditions},
     },
     service::{Answer, Asked, Walk, is_owned_further_in},
     store::Lookup,
@@ -138,10 +138,10 @@ where
     if let (Some(candidate), Some(stored)) = (candidate, selected)
         && response.status() == StatusCode::OK
     {
-        if head_matches(response.headers(), &stored) {
-            write = freshen::by_head(candidate, &stored, &mut response);
-        } else {
-            candidate.forget().await;
+        match said_by_head(response.headers(), &stored) {
+            Said::Holds => write = freshen::by_head(candidate, &stored, &mut response),
+            Said::Outdated => candidate.forget().await,
+            Said::Nothing => {}
         }
     }
     let stored = Stored::No(NotStored::Head);

@@ -164,3 +164,30 @@ async fn a_coding_is_for_those_who_accept_it_although_its_tag_is_that_of_the_pag
         assert!(plain.text().starts_with("page "));
     }
 }
+
+#[actix_web::test]
+async fn a_head_that_names_nothing_of_what_is_stored_does_not_keep_it_alive() {
+    for (case, status, etag, policy) in [
+        ("tagged", 200, Some("\"1\""), Policy::new()),
+        ("without tag", 200, None, Policy::new().stale_if_error(secs(3600))),
+        ("not found", 404, Some("\"1\""), Policy::new().status_ttl(404, secs(60))),
+    ] {
+        let (builder, clock) = builder();
+        let cache = builder.policy(policy).build().unwrap();
+        let site = site(&cache, move |request, run| {
+            if request.method() == Method::HEAD {
+                return HttpResponse::Ok().finish();
+            }
+            let mut response = HttpResponse::build(StatusCode::from_u16(status).unwrap());
+            if let Some(etag) = etag {
+                response.insert_header(("etag", etag));
+            }
+            response.body(format!("run {run}"))
+        });
+        assert!(site.client.get("/").await.is_stored(), "{case}");
+        clock.advance(secs(70));
+        site.client.head("/").await;
+        let next = site.client.get("/").await;
+        assert_eq!((next.is_hit(), next.text()), (false, "run 3"), "{case}");
+    }
+}
