@@ -191,3 +191,21 @@ async fn a_head_that_names_nothing_of_what_is_stored_does_not_keep_it_alive() {
         assert_eq!((next.is_hit(), next.text()), (false, "run 3"), "{case}");
     }
 }
+
+#[actix_web::test]
+async fn a_store_that_does_not_forget_does_not_hold_up_a_head() {
+    let store = Watched::new();
+    let clock = actix_web_cache::ManualClock::at(START);
+    let cache = Cache::builder(store.clone()).clock(clock.clock()).build().unwrap();
+    let site = site(&cache, |request, run| {
+        let tag = if request.method() == Method::HEAD { "\"2\"" } else { "\"1\"" };
+        HttpResponse::Ok().insert_header(("etag", tag)).body(format!("run {run}"))
+    });
+    assert!(site.client.get("/").await.is_stored());
+    store.stored().await;
+    clock.advance(secs(70));
+    let stop = store.stop_at("removing");
+    let answer = tokio::time::timeout(secs(20), site.client.head("/")).await;
+    assert_eq!(answer.expect("an answer").status, 200);
+    stop.reached().await;
+}
