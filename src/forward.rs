@@ -85,21 +85,23 @@ where
             return walk.rescued_without_answer(selected, mirror, &candidate, reason, error);
         }
     };
-    if walk.note_owner(&response, &candidate.key) {
-        return Ok(fill::pass(response));
-    }
+    let owned = walk.note_owner(&response, &candidate.key);
     if asks && response.status() == StatusCode::NOT_MODIFIED {
-        match identified(response.headers(), selected.as_ref(), &others) {
+        let identified = || identified(response.headers(), selected.as_ref(), &others);
+        match (!owned).then(identified).flatten() {
             Some(stored) => {
                 let settled = freshen::by_not_modified(candidate, &stored, response);
                 let outcome = Outcome::Validated { reason, stored: settled.stored };
                 return Ok(walk.settled(settled, outcome).await);
             }
-            // Section 4.3.3: it speaks of something that is not here.
+            // Section 4.3.3: it speaks of something that is not here, and not to the client.
             None => response = again(&*inner, response).await?,
         }
     }
-    if let Some(stored) = selected.filter(|_| has_failed(response.status()))
+    if owned {
+        return Ok(fill::pass(response));
+    }
+    if let Some(stored) = selected
         && let Some(answered) = walk.rescued(&stored, &candidate, &response, reason)
     {
         let (request, failed) = response.into_parts();

@@ -209,3 +209,30 @@ async fn a_store_that_does_not_forget_does_not_hold_up_a_head() {
     assert_eq!(answer.expect("an answer").status, 200);
     stop.reached().await;
 }
+
+#[actix_web::test]
+async fn a_cache_further_in_answers_the_clients_conditions_and_no_others() {
+    let (outer, clock) = cache();
+    let inner = outer.with_policy(Policy::new());
+    let server = serve(1, move || {
+        let page = |name: &'static str| {
+            web::to(move |request: HttpRequest| async move {
+                tagged(&request, "\"1\"", name.to_owned())
+            })
+        };
+        App::new()
+            .wrap(outer.clone())
+            .service(
+                web::resource("/")
+                    .guard(guard::Header("x-inner", "1"))
+                    .wrap(inner.clone())
+                    .route(page("inner")),
+            )
+            .service(web::resource("/").route(page("outer")))
+    });
+    let client = Client::new(server.addr, Protocol::Http1);
+    assert!(client.get("/").await.is_stored());
+    clock.advance(secs(70));
+    let answer = client.get_with("/", &[("x-inner", "1")]).await;
+    assert_eq!((answer.status.as_u16(), answer.text()), (200, "inner"));
+}
