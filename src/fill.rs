@@ -51,7 +51,7 @@ const PUT_LIMIT: Duration = Duration::from_millis(250);
 const MAX_WRITES: usize = 256;
 
 /// Fields that the cache itself may change on their way to the handler.
-const CONDITIONS: [HeaderName; 4] = [IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_RANGE, RANGE];
+pub(crate) const CONDITIONS: [HeaderName; 4] = [IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_RANGE, RANGE];
 
 /// A request that goes to the handler and whose answer may be stored.
 pub(crate) struct Candidate {

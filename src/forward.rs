@@ -1,15 +1,23 @@
 //! Asking the handler: for what is not stored, or whether what is stored still holds.
 
-use std::{cell::Cell, future::poll_fn, rc::Rc, sync::Arc, task::Poll};
+use std::{
+    cell::Cell,
+    future::poll_fn,
+    panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
+    sync::Arc,
+    task::Poll,
+};
 
 use actix_service::Service;
 use actix_web::{
     Error, HttpMessage,
     body::MessageBody,
     dev::{Payload, ServiceRequest, ServiceResponse},
+    error::ErrorInternalServerError,
     http::{
         Method, StatusCode, Version,
-        header::{CONTENT_ENCODING, HeaderMap, IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE},
+        header::{CONTENT_ENCODING, HeaderMap, RANGE},
     },
 };
 use futures_util::StreamExt as _;
@@ -67,15 +75,16 @@ where
     let forwards = walk.shared.checked.forwards_conditions() || !asked.requester.anonymous();
     let mut candidate = walk.candidate(&mut request, asked, lookup);
     let offer = Offer::of(selected.as_deref(), &others);
-    let asks = !offer.is_empty();
-    if asks {
+    let mut asks = !offer.is_empty();
+    if asks || selected.is_some() || !forwards {
         candidate.conditions = Conditions::Taken;
-        offer.write(request.headers_mut());
-    } else if selected.is_some() || !forwards {
-        candidate.conditions = Conditions::Taken;
-        // Only where there are any: a request that somebody else holds cannot be changed.
-        if is_conditional(request.headers()) || request.headers().contains_key(RANGE) {
-            take_conditions(request.headers_mut());
+        let conditional =
+            is_conditional(request.headers()) || request.headers().contains_key(RANGE);
+        if asks || conditional {
+            match fields_mut(&mut request) {
+                Some(fields) => offer.write(fields),
+                None => (asks, candidate.conditions) = (false, Conditions::Left),
+            }
         }
     }
     let mirror = selected.is_some().then(|| Mirror::of(request.head()));
@@ -159,12 +168,24 @@ where
     let (request, unusable) = response.into_parts();
     drop(unusable);
     let mut request = ServiceRequest::from_parts(request, Payload::None);
+    let Some(fields) = fields_mut(&mut request) else {
+        return Err(ErrorInternalServerError(
+            "the handler holds a request that it is to see again",
+        ));
+    };
+    take_conditions(fields);
     // Routing has consumed the path.
     request.match_info_mut().reset();
-    for name in [IF_NONE_MATCH, IF_MODIFIED_SINCE] {
-        request.headers_mut().remove(name);
-    }
     inner.call(request).await
+}
+
+/// The fields of a request, to be changed. Nothing where somebody else holds the request, as
+/// middlewares around a resource may: actix, which offers no other way to know, panics then.
+pub(crate) fn fields_mut(request: &mut ServiceRequest) -> Option<&mut HeaderMap> {
+    let look = AssertUnwindSafe(|| {
+        request.headers_mut();
+    });
+    catch_unwind(look).ok().map(|()| request.headers_mut())
 }
 
 /// Status codes by which a handler says that it failed, rather than that the request did.

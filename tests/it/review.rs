@@ -210,6 +210,48 @@ async fn a_store_that_does_not_forget_does_not_hold_up_a_head() {
     stop.reached().await;
 }
 
+/// Keeps a handle on the request while those further in have it.
+async fn hold(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    let held = request.request().clone();
+    let answer = next.call(request).await;
+    drop(held);
+    answer
+}
+
+#[actix_web::test]
+async fn a_request_that_a_middleware_around_the_resource_holds_is_answered_all_the_same() {
+    for (case, policy) in [
+        ("validated", Policy::new()),
+        ("refreshed", Policy::new().stale_while_revalidate(secs(3600))),
+    ] {
+        let (builder, clock) = builder();
+        let cache = builder.policy(policy).build().unwrap();
+        let server = serve(1, move || {
+            let page =
+                |request: HttpRequest| async move { tagged(&request, "\"1\"", "page".to_owned()) };
+            let resource = web::resource("/").wrap(cache.clone()).wrap(from_fn(hold));
+            App::new().service(resource.route(web::get().to(page)))
+        });
+        let client = Client::new(server.addr, Protocol::Http1);
+        let conditional =
+            [("if-none-match", "\"2\""), ("range", "bytes=0-1"), ("authorization", "x")];
+        for (fields, stored) in
+            [(&conditional[..1], "new"), (&[][..], "stored"), (&conditional[..1], "stored")]
+        {
+            let answer = client.send_body(hyper::Method::GET, "/", fields, "").await;
+            assert_eq!(answer.expect("an answer").text(), "page", "{case}, {stored}, {fields:?}");
+        }
+        for fields in [&[][..], &conditional[..1], &conditional[2..]] {
+            clock.advance(secs(70));
+            let answer = client.send_body(hyper::Method::GET, "/", fields, "").await;
+            assert_eq!(answer.expect("an answer").text(), "page", "{case}, stale, {fields:?}");
+        }
+    }
+}
+
 #[actix_web::test]
 async fn a_cache_further_in_answers_the_clients_conditions_and_no_others() {
     let (outer, clock) = cache();
