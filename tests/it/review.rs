@@ -210,6 +210,36 @@ async fn a_store_that_does_not_forget_does_not_hold_up_a_head() {
     stop.reached().await;
 }
 
+#[actix_web::test]
+async fn of_a_body_that_nobody_reads_one_copy_at_a_time_is_made() {
+    let (cache, _clock) = cache();
+    let (feeds, mut made) = feeds();
+    let server = serve(1, move || {
+        let (cache, feeds) = (cache.clone(), feeds.clone());
+        App::new().wrap(cache).default_service(web::to(move || {
+            let mut response = feeds.response(None);
+            response.headers_mut().insert("etag".parse().unwrap(), "\"1\"".parse().unwrap());
+            async move { response }
+        }))
+    });
+    let client = Client::new(server.addr, Protocol::Http1);
+    let get = || client.get_with("/", &[("if-none-match", "\"1\"")]);
+    assert_eq!(get().await.status, 304);
+    let first = made.recv().await.unwrap();
+    assert_eq!(get().await.status, 304);
+    let second = made.recv().await.unwrap();
+    tokio::time::timeout(secs(20), second.closed()).await.expect("the second body is dropped");
+    assert!(first.send("page").await);
+    drop(first);
+    let commons_settled = async {
+        while !client.get_with("/", &[("cache-control", "only-if-cached")]).await.is_hit() {
+            // Each miss makes a body of its own.
+            drop(made.try_recv());
+        }
+    };
+    tokio::time::timeout(secs(20), commons_settled).await.expect("a hit");
+}
+
 /// Keeps a handle on the request while those further in have it.
 async fn hold(
     request: ServiceRequest,
