@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    hash::{BuildHasher as _, RandomState},
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -18,36 +19,40 @@ const CAPACITY: usize = 10_000;
 const HOLDS: Duration = Duration::from_secs(10);
 
 /// Keys that were seen to belong to a cache further in.
+///
+/// By digests, for clients make keys as long as they like. Where two are the same, a cache steps
+/// aside that need not have.
 #[derive(Debug, Default)]
 pub(super) struct Markers {
     any: AtomicBool,
-    noted: Mutex<HashMap<Box<[u8]>, Now>>,
+    digests: RandomState,
+    noted: Mutex<HashMap<u64, Now>>,
 }
 
 impl Markers {
     /// Notes that `key`, as seen from `layer` caches further in, belongs to another.
     pub(super) fn note(&self, key: &[u8], layer: u8, now: Now) {
+        let digest = self.digests.hash_one((key, layer));
         let mut noted = self.lock();
         if noted.len() >= CAPACITY {
             noted.clear();
         }
-        noted.insert(name(key, layer), now);
+        noted.insert(digest, now);
         self.any.store(true, Ordering::Release);
     }
 
     pub(super) fn holds(&self, key: &[u8], layer: u8, now: Now) -> bool {
         // Applications without nested caches never take the lock.
-        self.any.load(Ordering::Acquire)
-            && self.lock().get(&name(key, layer)).is_some_and(|&noted| now.since(noted) < HOLDS)
+        if !self.any.load(Ordering::Acquire) {
+            return false;
+        }
+        let digest = self.digests.hash_one((key, layer));
+        self.lock().get(&digest).is_some_and(|&noted| now.since(noted) < HOLDS)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Box<[u8]>, Now>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Now>> {
         self.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn name(key: &[u8], layer: u8) -> Box<[u8]> {
-    [key, &[layer]].concat().into_boxed_slice()
 }
 
 #[cfg(test)]
