@@ -52,7 +52,7 @@ const PUT_LIMIT: Duration = Duration::from_millis(250);
 const MAX_WRITES: usize = 256;
 
 /// Fields that the cache itself may change on their way to the handler.
-const CONDITIONS: [HeaderName; 4] = [IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_RANGE, RANGE];
+pub(crate) const CONDITIONS: [HeaderName; 4] = [IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_RANGE, RANGE];
 
 /// A request that goes to the handler and whose answer may be stored.
 pub(crate) struct Candidate {
@@ -241,15 +241,8 @@ impl Candidate {
             // Those who wait for the answer do not wait for its body.
             Err(body) => {
                 let declared = declared_length(size, head.headers());
-                match Recording::begin(write, declared, limit) {
-                    Some(recording) => {
-                        let body = CacheBody::recorded(body, recording);
-                        (wanted.of_stream(head, body), Stored::Yes, None)
-                    }
-                    None => {
-                        (head.set_body(CacheBody::pass(body)), Stored::No(NotStored::Busy), None)
-                    }
-                }
+                let (response, stored) = wanted.of_stream(head, body, write, declared, limit);
+                (response, stored, None)
             }
         };
         Settled { response: ServiceResponse::new(request, response), stored, write }
@@ -382,17 +375,39 @@ impl Wanted {
         }
     }
 
-    /// The same of a body that is still to come: who does not want it is not kept waiting for it.
+    /// The same of a body that is still to come, and whether it is being stored.
     fn of_stream<B: MessageBody + 'static>(
         &self,
         head: HttpResponse<()>,
-        body: CacheBody<B>,
-    ) -> HttpResponse<CacheBody<B>> {
+        body: B,
+        write: Write,
+        declared: Option<u64>,
+        limit: usize,
+    ) -> (HttpResponse<CacheBody<B>>, Stored) {
+        let commons = write.shared.store.commons().clone();
         if self.conditions == Conditions::Left || !has_it(&self.request, &head) {
-            return head.set_body(body);
+            return match Recording::begin(write, declared, limit) {
+                Some(recording) => {
+                    (head.set_body(CacheBody::recorded(body, recording)), Stored::Yes)
+                }
+                None => (head.set_body(CacheBody::pass(body)), Stored::No(NotStored::Busy)),
+            };
         }
-        spawn(body.drain());
-        not_modified_instead(&self.request, head.set_body(CacheBody::none()))
+        // Who does not want it is not kept waiting for it. It is read on for those who come, but
+        // once at a time: no client is there to slow it down.
+        let place = commons.begin_refresh(&write.key);
+        let stored = match place.zip(Recording::begin(write, declared, limit)) {
+            Some((place, recording)) => {
+                let body = CacheBody::recorded(body, recording);
+                spawn(async move {
+                    let _place = place;
+                    body.drain().await;
+                });
+                Stored::Yes
+            }
+            None => Stored::No(NotStored::Busy),
+        };
+        (not_modified_instead(&self.request, head.set_body(CacheBody::none())), stored)
     }
 }
 

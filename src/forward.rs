@@ -1,15 +1,23 @@
 //! Asking the handler: for what is not stored, or whether what is stored still holds.
 
-use std::{cell::Cell, future::poll_fn, rc::Rc, sync::Arc, task::Poll};
+use std::{
+    cell::Cell,
+    future::poll_fn,
+    panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
+    sync::Arc,
+    task::Poll,
+};
 
 use actix_service::Service;
 use actix_web::{
     Error, HttpMessage, HttpResponse,
     body::{BodySize, MessageBody},
     dev::{Payload, ServiceRequest, ServiceResponse},
+    error::ErrorInternalServerError,
     http::{
         Method, StatusCode, Version,
-        header::{HeaderMap, IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE},
+        header::{CONTENT_ENCODING, HeaderMap, RANGE},
     },
 };
 use futures_util::StreamExt as _;
@@ -24,7 +32,7 @@ use crate::{
     outcome::{Forward, NotStored, Outcome, Stored},
     semantics::{
         reuse::{is_for, rescues},
-        validation::{Offer, head_matches, identified, take_conditions},
+        validation::{Offer, Said, identified, said_by_head, take_conditions},
     },
     service::{Answer, Asked, Walk, is_owned_further_in},
     store::Lookup,
@@ -79,15 +87,16 @@ where
     let mut candidate = walk.candidate(&mut request, asked, lookup);
     candidate.leading = leading;
     let offer = Offer::of(selected.as_deref(), &others);
-    let asks = !offer.is_empty();
-    if asks {
+    let mut asks = !offer.is_empty();
+    if asks || selected.is_some() || !forwards {
         candidate.conditions = Conditions::Taken;
-        offer.write(request.headers_mut());
-    } else if selected.is_some() || !forwards {
-        candidate.conditions = Conditions::Taken;
-        // Only where there are any: a request that somebody else holds cannot be changed.
-        if is_conditional(request.headers()) || request.headers().contains_key(RANGE) {
-            take_conditions(request.headers_mut());
+        let conditional =
+            is_conditional(request.headers()) || request.headers().contains_key(RANGE);
+        if asks || conditional {
+            match fields_mut(&mut request) {
+                Some(fields) => offer.write(fields),
+                None => (asks, candidate.conditions) = (false, Conditions::Left),
+            }
         }
     }
     let mirror = (asks || selected.is_some()).then(|| Mirror::of(&request));
@@ -102,19 +111,21 @@ where
             return walk.rescued_without_answer(&Method::GET, rescue, &candidate, reason, error);
         }
     };
-    if walk.note_owner(&response, &candidate.key) {
-        return Ok(fill::pass(response));
-    }
+    let owned = walk.note_owner(&response, &candidate.key);
     if asks && response.status() == StatusCode::NOT_MODIFIED {
-        match identified(response.headers(), selected.as_ref(), &others) {
+        let identified = || identified(response.headers(), selected.as_ref(), &others);
+        match (!owned).then(identified).flatten() {
             Some(stored) => {
                 let settled = freshen::by_not_modified(candidate, &stored, response);
                 let outcome = Outcome::Validated { reason, stored: settled.stored };
                 return Ok(walk.settled(settled, outcome).await);
             }
-            // Section 4.3.3: it speaks of something that is not here.
+            // Section 4.3.3: it speaks of something that is not here, and not to the client.
             None => response = again(&*inner, mirror, response).await?,
         }
+    }
+    if owned {
+        return Ok(fill::pass(response));
     }
     if let Some(stored) = selected
         && let Some(answered) = walk.rescued(&Method::GET, &stored, &candidate, &response, reason)
@@ -166,12 +177,13 @@ where
             BodySize::Sized(length @ 1..) => length == stored.body.len() as u64,
             BodySize::Sized(0) | BodySize::Stream | BodySize::None => true,
         };
+        let said = said_by_head(response.headers(), &stored);
         if response.status() != StatusCode::OK {
             // Section 4.3.5 speaks of 200 alone.
-        } else if same_length && head_matches(response.headers(), &stored) {
-            write = freshen::by_head(candidate, &stored, &mut response);
-        } else {
+        } else if !same_length || said == Said::Outdated {
             candidate.forget().await;
+        } else if said == Said::Holds {
+            write = freshen::by_head(candidate, &stored, &mut response);
         }
     }
     let stored = Stored::No(NotStored::Head);
@@ -191,13 +203,25 @@ where
     let (request, unusable) = response.into_parts();
     drop(unusable);
     let mut request = ServiceRequest::from_parts(request, Payload::None);
+    let Some(fields) = fields_mut(&mut request) else {
+        return Err(ErrorInternalServerError(
+            "the handler holds a request that it is to see again",
+        ));
+    };
+    take_conditions(fields);
     if let Some(before) = before {
         before.unroute(&mut request);
     }
-    for name in [IF_NONE_MATCH, IF_MODIFIED_SINCE] {
-        request.headers_mut().remove(name);
-    }
     inner.call(request).await
+}
+
+/// The fields of a request, to be changed. Nothing where somebody else holds the request, as
+/// middlewares around a resource may: actix, which offers no other way to know, panics then.
+pub(crate) fn fields_mut(request: &mut ServiceRequest) -> Option<&mut HeaderMap> {
+    let look = AssertUnwindSafe(|| {
+        request.headers_mut();
+    });
+    catch_unwind(look).ok().map(|()| request.headers_mut())
 }
 
 /// Status codes by which a handler says that it failed, rather than that the request did.
@@ -207,18 +231,29 @@ fn has_failed(status: StatusCode) -> bool {
 
 impl Walk {
     /// The other variants whose entity tags a handler may be offered.
+    ///
+    /// A handler that gives pages which differ the same tag is one that clients never notice: each
+    /// asks by the tag of its own. So only where the policy takes origins at their word; even then
+    /// neither the pages of other people nor codings, for actix's own `Compress` leaves the tag as
+    /// it is.
     fn others(
         &self,
         asked: &Asked,
         lookup: &Lookup,
         selected: Option<&Arc<StoredResponse>>,
     ) -> Vec<Arc<StoredResponse>> {
+        let checked = &self.shared.checked;
+        if !checked.offers_all_variants() {
+            return Vec::new();
+        }
         let commons = self.shared.store.commons();
         let all = lookup.variants.iter().flat_map(|variants| variants.responses());
         all.filter(|stored| {
             selected.is_none_or(|selected| !Arc::ptr_eq(selected, stored))
                 && *stored.split == *asked.split
                 && is_for(stored, asked.requester)
+                && !stored.selecting.iter().any(|(name, _)| checked.personal.tells(name))
+                && stored.lines(&CONTENT_ENCODING).next().is_none()
                 && commons.is_valid(stored)
         })
         .cloned()
@@ -248,6 +283,21 @@ impl Walk {
         }
     }
 
+    /// Whether a stored answer may stand in for a handler's with this status. Not one that was
+    /// purged since it was looked up.
+    fn may_rescue(
+        &self,
+        stored: &StoredResponse,
+        candidate: &Candidate,
+        status: StatusCode,
+    ) -> bool {
+        let now = self.shared.settings.clock.now();
+        has_failed(status)
+            && rescues(stored, self.shared.checked.windows(), now)
+            && !candidate.fill.is_overtaken()
+            && self.shared.store.commons().is_valid(stored)
+    }
+
     /// The stored answer in place of a handler's failure, where that is allowed; not where the
     /// failure is itself meant to be stored.
     fn rescued<B: MessageBody>(
@@ -259,8 +309,7 @@ impl Walk {
         reason: Forward,
     ) -> Option<HttpResponse<CacheBody<B>>> {
         let now = self.shared.settings.clock.now();
-        if !has_failed(response.status())
-            || !rescues(stored, self.shared.checked.windows(), now)
+        if !self.may_rescue(stored, candidate, response.status())
             || candidate.plan(response, now).is_ok()
         {
             return None;
@@ -291,8 +340,8 @@ impl Walk {
         error: Error,
     ) -> Answer<B> {
         let now = self.shared.settings.clock.now();
-        let windows = self.shared.checked.windows();
-        let rescue = rescue.filter(|(stored, _)| rescues(stored, windows, now));
+        let status = error.as_response_error().status_code();
+        let rescue = rescue.filter(|(stored, _)| self.may_rescue(stored, candidate, status));
         let Some((stored, mirror)) = rescue else { return Err(error) };
         log::debug!("stale instead of an error ({})", reason.token());
         log::trace!("{error}");

@@ -14,6 +14,7 @@ use actix_web::{
 
 use crate::{
     fill::{Candidate, Named, Settled, Write, insert_date, warn},
+    handle::within,
     hit::{body_of, conditioned},
     outcome::Stored,
     semantics::validation::updated,
@@ -91,7 +92,7 @@ impl Candidate {
     pub(crate) async fn forget(self) {
         let store = Arc::clone(&self.shared.store);
         store.commons().overtake(&self.key);
-        if let Err(error) = store.remove(&self.key).await {
+        if let Err(error) = within(store.remove(&self.key)).await {
             warn(&self.shared, &error);
         }
     }

@@ -151,7 +151,10 @@ pub(crate) async fn purge(
     result.map(|()| purged)
 }
 
-async fn within<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+/// Waits for a store that is to forget something, for no longer than a request can wait.
+pub(crate) async fn within<T>(
+    call: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
     let mut call = pin!(call);
     // Without a timer first: a store that answers at once can be purged from any thread, whether
     // it has a runtime or not.

@@ -12,7 +12,8 @@ use actix_web::{
 };
 
 use crate::{
-    forward::{Inquiry, forward},
+    fill::CONDITIONS,
+    forward::{Inquiry, fields_mut, forward},
     mirror::Mirror,
     semantics::requester::Requester,
     service::Walk,
@@ -39,13 +40,21 @@ where
     let commons = walk.shared.store.commons();
     let place = wanted.then(|| commons.begin_refresh(&inquiry.asked.key)).flatten();
     let Some(place) = place else { return request.into_parts().0 };
-    let mirror = Mirror::of(&request).taking_extensions(&request);
-    drop(request.take_payload());
+    let mirror = Mirror::of(&request);
     let selecting = inquiry.selected.iter().flat_map(|stored| stored.selecting.iter());
-    let selecting: Vec<_> = selecting.map(|(name, _)| name.clone()).collect();
-    for name in walk.credentials().filter(|name| !selecting.contains(name)) {
-        request.headers_mut().remove(name);
+    let selecting: Vec<_> = selecting.map(|(name, _)| name).collect();
+    let credentials = walk.credentials().filter(|name| !selecting.contains(name));
+    // Nobody is there who could have the page already, or want a part of it.
+    let unwanted = credentials.chain(&CONDITIONS);
+    let unwanted: Vec<_> = unwanted.filter(|name| request.headers().contains_key(*name)).collect();
+    if !unwanted.is_empty() {
+        let Some(fields) = fields_mut(&mut request) else { return request.into_parts().0 };
+        for name in unwanted {
+            fields.remove(name);
+        }
     }
+    let mirror = mirror.taking_extensions(&request);
+    drop(request.take_payload());
     inquiry.asked.requester = Requester::of(request.headers(), &walk.shared.checked.personal);
     let (inner, walk) = (Rc::clone(inner), walk.clone());
     spawn(async move {

@@ -12,7 +12,7 @@ use actix_web::{
 use smallvec::SmallVec;
 
 use super::{
-    ClientConditions, ClientDirectives, ConfigError, Policy, Posts, Query, Rule,
+    ClientConditions, ClientDirectives, ConfigError, Offered, Policy, Posts, Query, Rule,
     TargetedDownstream, has_default,
     rule::{CheckedRule, Handling, UrlMatch},
 };
@@ -185,6 +185,11 @@ impl Checked {
     /// Whether clients' conditions go to the handler where nothing is stored.
     pub(crate) fn forwards_conditions(&self) -> bool {
         self.policy.client_conditions == ClientConditions::Forwarded
+    }
+
+    /// Whether a handler is offered the entity tags of all variants.
+    pub(crate) fn offers_all_variants(&self) -> bool {
+        self.policy.offered == Offered::AllVariants
     }
 
     /// Whether answers to POST may be stored.

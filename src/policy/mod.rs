@@ -63,6 +63,7 @@ pub struct Policy {
     targeted_downstream: TargetedDownstream,
     client_directives: ClientDirectives,
     client_conditions: ClientConditions,
+    offered: Offered,
     posts: Posts,
     max_body_size: usize,
     client_ttl: Option<Duration>,
@@ -91,6 +92,15 @@ pub(crate) enum ClientConditions {
     Taken,
     /// By the handler.
     Forwarded,
+}
+
+/// Whose entity tags a handler is offered when something is validated (RFC 9111 section 4.3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Offered {
+    /// That of the response which would answer.
+    Selected,
+    /// Those of other variants, too.
+    AllVariants,
 }
 
 /// Whether an answer to POST may answer later GETs (RFC 9110 section 9.3.3).
@@ -127,6 +137,7 @@ impl Policy {
             targeted_downstream: TargetedDownstream::Kept,
             client_directives: ClientDirectives::Ignored,
             client_conditions: ClientConditions::Taken,
+            offered: Offered::Selected,
             posts: Posts::NotStored,
             max_body_size: 2 * 1024 * 1024,
             client_ttl: None,
@@ -152,6 +163,8 @@ impl Policy {
     ///   default lifetime, nothing advertised;
     /// * `CDN-Cache-Control` goes before `Cache-Control` (RFC 9213);
     /// * clients' directives are honoured, and their conditions forwarded where nothing is stored;
+    /// * a strong `ETag` is taken for that of one page only: the origin is offered those of other
+    ///   variants, too;
     /// * what is stale answers for up to a day where the origin fails and nothing forbids it;
     /// * qualified `private` and `no-cache` are about the fields they name;
     /// * an answer to `POST` that represents its URL answers later `GET`s;
@@ -173,6 +186,7 @@ impl Policy {
             .share_despite_cookies();
         policy.latitude.any_status = AnyStatus::Final;
         policy.client_conditions = ClientConditions::Forwarded;
+        policy.offered = Offered::AllVariants;
         policy.posts = Posts::Stored;
         policy
     }
@@ -222,9 +236,9 @@ impl Policy {
         self
     }
 
-    /// How long a stale response answers where the handler fails (an `Err`, or status 500, 502,
-    /// 503 or 504), where it does not say so itself by `stale-if-error` (RFC 5861 section 4).
-    /// Default: not at all.
+    /// How long a stale response answers where the handler fails (status 500, 502, 503 or 504,
+    /// that of an `Err` included), where it does not say so itself by `stale-if-error` (RFC 5861
+    /// section 4). Default: not at all.
     ///
     /// `must-revalidate`, `proxy-revalidate`, `s-maxage` and `no-cache` forbid it.
     pub const fn stale_if_error(mut self, window: Duration) -> Self {
@@ -475,6 +489,7 @@ impl fmt::Debug for Policy {
             .field("targeted_fields", &self.targeted_fields)
             .field("client_directives", &self.client_directives)
             .field("client_conditions", &self.client_conditions)
+            .field("offered", &self.offered)
             .field("posts", &self.posts)
             .field("max_body_size", &self.max_body_size)
             .field("client_ttl", &self.client_ttl)

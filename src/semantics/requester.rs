@@ -1,6 +1,6 @@
 //! What a request carries that its answer could be personal for.
 
-use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderName};
+use actix_web::http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName};
 
 use super::cookies::CookieRules;
 
@@ -15,6 +15,13 @@ pub(crate) struct Personal {
     pub(crate) keyed: Vec<HeaderName>,
     /// Whether cookies make a request personal at all.
     pub(crate) meaning: CookieMeaning,
+}
+
+impl Personal {
+    /// Whether a field can tell whose request it is.
+    pub(crate) fn tells(&self, name: &HeaderName) -> bool {
+        [AUTHORIZATION, COOKIE].contains(name) || self.credentials.contains(name)
+    }
 }
 
 /// What a cookie in a request means.
@@ -46,7 +53,7 @@ impl Requester {
             authorised: carries(&AUTHORIZATION),
             cookies: personal.meaning == CookieMeaning::Personal
                 && personal.cookies.personal(request)
-                && !personal.keyed.contains(&actix_web::http::header::COOKIE),
+                && !personal.keyed.contains(&COOKIE),
             credentials: personal.credentials.iter().any(carries),
         }
     }
@@ -59,7 +66,7 @@ impl Requester {
 
 #[cfg(test)]
 mod tests {
-    use actix_web::http::header::{COOKIE, HeaderValue};
+    use actix_web::http::header::HeaderValue;
 
     use super::*;
 

@@ -123,7 +123,8 @@ impl Commons {
         self.0.fills.succeed(fill)
     }
 
-    /// A place for refreshing `key`; `None` if it is being refreshed, or too many are.
+    /// A place for refreshing `key`, or for reading on what no client reads; `None` if that is
+    /// being done already, or for too many keys.
     pub(crate) fn begin_refresh(&self, key: &Key) -> Option<RefreshGuard> {
         let mut open = self.0.refreshing.lock().unwrap_or_else(PoisonError::into_inner);
         let key = key.to_shared();

@@ -34,6 +34,7 @@ mod ranges;
 mod real_files;
 mod reverse_proxy;
 mod reverse_proxy_trouble;
+mod review;
 mod robustness;
 mod rules;
 mod seed_bugs;

