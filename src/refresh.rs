@@ -43,7 +43,10 @@ where
     drop(request.take_payload());
     let selecting = inquiry.selected.iter().flat_map(|stored| stored.selecting.iter());
     let selecting: Vec<_> = selecting.map(|(name, _)| name.clone()).collect();
-    for name in walk.credentials().filter(|name| !selecting.contains(name)) {
+    let carried = |name: &&HeaderName| request.headers().contains_key(*name);
+    let theirs = walk.credentials().filter(|name| !selecting.contains(name)).filter(carried);
+    // Only where there are any: a request that somebody else holds cannot be changed.
+    for name in theirs.collect::<Vec<_>>() {
         request.headers_mut().remove(name);
     }
     inquiry.asked.requester = Requester::of(request.headers(), &walk.shared.checked.personal);
