@@ -328,6 +328,7 @@ async fn a_304_that_forbids_to_store_freshens_nothing() {
         let refusal = format!("cache-control: {refusal}");
         let answer = site.client.get_with("/", &[UNCHANGED, TAG, ("answer", &refusal)]).await;
         assert_eq!(answer.text(), "run 1");
+        assert_eq!(answer.field("date"), Some(date(60)));
         assert_eq!(answer.cache_status(), format!("fwd=stale; fwd-status=304; detail={detail}"));
         assert_eq!(answer.field("cache-control").as_deref(), refusal.split(": ").nth(1));
         assert!(!site.client.get_with("/", &[TAG, MINUTE]).await.is_hit());
