@@ -133,6 +133,9 @@ async fn an_answer_to_post_that_sets_a_cookie_is_kept_as_the_policy_says() {
     let other = site.client.send(Method::POST, "/", &fields[..3]).await;
     assert_eq!(other.cache_status(), "fwd=method; stored", "in place of the one before");
     assert_eq!(site.client.get("/").await.text(), "run 2");
+    let by_type = [fields[0], MINUTE, fields[3], ("answer", "vary: content-type")];
+    let other = site.client.send(Method::POST, "/", &by_type).await;
+    assert_eq!(other.cache_status(), "fwd=method", "a GET has no content of any type");
 }
 
 /// Serves an obedient handler that waits where the request says `hold`.
@@ -140,15 +143,17 @@ fn serve_held(cache: &Cache, workers: usize, stop: &Stop) -> crate::support::Ser
     let shared = (cache.clone(), stop.clone(), Counter::default());
     serve(workers, move || {
         let (cache, stop, runs) = shared.clone();
-        App::new().wrap(cache).default_service(web::to(move |request: HttpRequest| {
-            let (stop, run) = (stop.clone(), runs.count());
-            async move {
-                if request.headers().contains_key("hold") {
-                    stop.wait().await;
+        App::new().wrap(cache).default_service(web::to(
+            move |request: HttpRequest, _: web::Bytes| {
+                let (stop, run) = (stop.clone(), runs.count());
+                async move {
+                    if request.headers().contains_key("hold") {
+                        stop.wait().await;
+                    }
+                    obey(&request, run)
                 }
-                obey(&request, run)
-            }
-        }))
+            },
+        ))
     })
 }
 
@@ -164,7 +169,7 @@ async fn an_answer_to_post_that_another_change_overtakes_is_not_stored() {
             let posting = client.clone();
             let post = tokio::spawn(async move {
                 let fields = [("hold", "1"), ("answer", "content-location: /"), MINUTE];
-                posting.send(Method::POST, "/", &fields).await
+                posting.send_body(Method::POST, "/", &fields, "x=1").await.unwrap()
             });
             stop.reached().await;
             if changes {

@@ -223,3 +223,45 @@ async fn a_refresh_is_nobodys_save_by_what_the_page_is_told_apart() {
         assert_eq!(fresh.cache_status(), "hit; ttl=60", "{case}: by what it was told apart before");
     }
 }
+
+#[actix_web::test]
+async fn a_request_that_a_middleware_holds_on_to_is_refreshed_all_the_same() {
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        let store = store();
+        let (cache, clock) = cache_over(&store, Policy::new().stale_while_revalidate(secs(30)));
+        let (stop, runs) = (Stop::new(), Counter::default());
+        let shared = (stop.clone(), runs.clone());
+        let server = serve(1, move || {
+            let shared = shared.clone();
+            let handler = move |request: HttpRequest| {
+                let (stop, run) = (shared.0.clone(), shared.1.count());
+                async move {
+                    if request.headers().contains_key("hold") {
+                        stop.wait().await;
+                    }
+                    obey(&request, run)
+                }
+            };
+            // Around a resource, past which nothing is routed, middlewares may do so.
+            let page = web::resource("/").wrap(cache.clone()).wrap_fn(|request, service| {
+                let held = request.request().clone();
+                let answer = service.call(request);
+                async move {
+                    let answer = answer.await;
+                    drop(held);
+                    answer
+                }
+            });
+            App::new().service(page.route(web::get().to(handler)))
+        });
+        let client = Client::new(server.addr, protocol);
+        assert!(client.get("/").await.is_stored(), "{protocol:?}");
+        clock.advance(secs(65));
+        let stale = client.get_with("/", &[HOLD]).await;
+        assert_eq!((stale.text(), &*stale.cache_status()), ("run 1", "hit; ttl=-5"));
+        stop.reached().await;
+        stop.release();
+        settled(store.commons()).await;
+        assert_eq!(client.get("/").await.text(), "run 2", "{protocol:?}");
+    }
+}
