@@ -153,6 +153,7 @@ fn coalesced(parts: SmallVec<[Range<u64>; 1]>) -> SmallVec<[Range<u64>; 1]> {
 }
 
 #[cfg(test)]
+#[expect(clippy::single_range_in_vec_init, reason = "a list of one range is meant")]
 mod tests {
     use std::time::{SystemTime, UNIX_EPOCH};
 
