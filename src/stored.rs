@@ -443,4 +443,96 @@ pub(crate) mod tests {
         drop((value, copy));
         assert!(big.is_unique());
     }
+
+    #[test]
+    fn only_what_stands_in_the_response_can_be_read_there() {
+        for (basis, stated) in [
+            (Basis::Explicit, true),
+            (Basis::Heuristic, true),
+            (Basis::Handler, false),
+            (Basis::Policy, false),
+        ] {
+            assert_eq!(basis.is_stated(), stated, "{basis:?}");
+        }
+    }
+
+    fn fields(lines: &[(&HeaderName, &'static str)]) -> Box<[(HeaderName, HeaderValue)]> {
+        let line = |(name, value): &(&HeaderName, &'static str)| {
+            ((*name).clone(), HeaderValue::from_static(value))
+        };
+        lines.iter().map(line).collect()
+    }
+
+    #[test]
+    fn fields_that_were_completed_are_known_as_the_handler_sent_them() {
+        let other = HeaderName::from_static("x-a");
+        let mut response = stored(0, &[]);
+        response.fields =
+            fields(&[(&CACHE_CONTROL, "max-age=5"), (&other, "1"), (&EXPIRES, "0"), (&other, "2")]);
+        let sent = |response: &StoredResponse| {
+            let line = |(name, value): &(HeaderName, HeaderValue)| {
+                format!("{name}: {}", value.to_str().unwrap())
+            };
+            response.as_handler_sent().map(line).collect::<Vec<_>>()
+        };
+        let all = ["cache-control: max-age=5", "x-a: 1", "expires: 0", "x-a: 2"];
+        assert_eq!(sent(&response), all, "nothing was completed");
+        response.undressed = Some(fields(&[(&CACHE_CONTROL, "public")]));
+        assert_eq!(sent(&response), ["x-a: 1", "x-a: 2", "cache-control: public"]);
+        let lines: Vec<_> = response.lines(&other).collect();
+        assert_eq!(lines, ["1", "2"], "lines keep their order");
+        assert_eq!(response.lines(&DATE).count(), 0);
+    }
+
+    #[test]
+    fn all_of_a_response_weighs() {
+        let plain = stored(0, &[]);
+        let line = || fields(&[(&DATE, "123")]);
+        let pair = size_of::<(HeaderName, HeaderValue)>() + "date".len() + 3;
+        assert_eq!(plain.weight(), size_of::<StoredResponse>() + 4);
+        for (case, response, more) in [
+            ("body", StoredResponse { body: Bytes::from_static(b"123456"), ..plain.clone() }, 2),
+            ("field", StoredResponse { fields: line(), ..plain.clone() }, pair),
+            ("completed", StoredResponse { undressed: Some(line()), ..plain.clone() }, pair),
+            ("split", StoredResponse { split: Box::from(&b"xyz"[..]), ..plain.clone() }, 3),
+            ("selecting", stored(0, &[(DATE, Some("123"))]), pair),
+            ("absent", stored(0, &[(DATE, None)]), pair - 3),
+        ] {
+            assert_eq!(response.weight(), plain.weight() + more, "{case}");
+        }
+        let variants = add(None, 1, &[(ACCEPT, None)]).unwrap();
+        let response: usize = variants.responses().iter().map(|response| response.weight()).sum();
+        assert_eq!(variants.weight(), size_of::<Variants>() + response + size_of::<HeaderName>());
+    }
+
+    #[test]
+    fn variants_fill_what_they_may_weigh_to_the_byte() {
+        let one = add(None, 1, &[(ACCEPT, Some("a"))]).unwrap();
+        let next = || Arc::new(stored(2, &[(ACCEPT, Some("b"))]));
+        let both = next().weight() * 2;
+        assert_eq!(seconds(&Variants::add(Some(&one), next(), both).unwrap()), [2, 1]);
+        assert_eq!(seconds(&Variants::add(Some(&one), next(), both - 1).unwrap()), [2]);
+        assert_eq!(seconds(&Variants::add(None, next(), 0).unwrap()), [2], "the newest stays");
+    }
+
+    #[test]
+    fn readers_that_differ_in_what_splits_have_variants_of_their_own() {
+        let one = add(None, 1, &[]).unwrap();
+        let mut other = stored(2, &[]);
+        other.split = Box::from(&b"x"[..]);
+        let two = Variants::add(Some(&one), Arc::new(other), usize::MAX).unwrap();
+        assert_eq!(seconds(&two), [2, 1]);
+        assert_eq!(seconds(&add(Some(&two), 3, &[]).unwrap()), [3, 2]);
+    }
+
+    #[test]
+    fn variants_are_of_use_as_long_as_one_of_them_is() {
+        assert_eq!(Variants::default().useful_for(at(0)), Duration::ZERO);
+        let one = add(None, 0, &[(ACCEPT, None)]).unwrap();
+        let two = add(Some(&one), 20, &[(ACCEPT, Some("a"))]).unwrap();
+        assert_eq!(two.names(), [ACCEPT]);
+        for (second, left) in [(20, 60), (70, 10), (80, 0)] {
+            assert_eq!(two.useful_for(at(second)).as_secs(), left, "at {second}");
+        }
+    }
 }

@@ -415,4 +415,160 @@ mod tests {
             assert!(error.to_string().contains(say), "{error}");
         }
     }
+
+    /// The rules for a path, which does not pass.
+    fn admitted(checked: &Checked, path: &str) -> Matched {
+        checked.admit(&TestRequest::with_uri(path).to_srv_request()).unwrap()
+    }
+
+    #[test]
+    fn a_handlers_word_goes_before_all_but_a_rule_that_overrides() {
+        let cache = checked(Policy::new(), vec![Rule::path("/long").override_ttl(secs(90))]);
+        for (path, own, want) in [
+            ("/", None, None),
+            ("/", Some(7), Some((7, Basis::Handler))),
+            ("/long", None, Some((90, Basis::Policy))),
+            ("/long", Some(7), Some((90, Basis::Policy))),
+        ] {
+            let matched = admitted(&cache, path);
+            let terms = cache.terms(&matched, StatusCode::OK, own.map(secs)).unwrap();
+            let first = terms.first.map(|(ttl, basis)| (ttl.as_secs(), basis));
+            assert_eq!(first, want, "{path} {own:?}");
+        }
+    }
+
+    #[test]
+    fn a_guess_or_a_rare_status_is_granted_only_by_policies_that_follow_them() {
+        let (plain, rfc9111) = (checked(Policy::new(), vec![]), checked(Policy::rfc9111(), vec![]));
+        for (cache, status, basis, stated, want) in [
+            (&plain, 404, Basis::Heuristic, None, None),
+            (&plain, 200, Basis::Heuristic, None, Some(60)),
+            (&rfc9111, 404, Basis::Heuristic, None, Some(50)),
+            (&rfc9111, 404, Basis::Heuristic, Some(5), Some(5)),
+            (&rfc9111, 200, Basis::Policy, None, None),
+            (&rfc9111, 200, Basis::Explicit, None, None),
+            (&rfc9111, 200, Basis::Handler, None, Some(50)),
+            (&plain, 503, Basis::Explicit, Some(5), None),
+            (&rfc9111, 503, Basis::Explicit, Some(5), Some(5)),
+        ] {
+            let mut response = stored(0, &[]);
+            response.status = StatusCode::from_u16(status).unwrap();
+            response.lifetime.basis = basis;
+            response.lifetime.freshness = secs(50);
+            response.stated = stated.map(secs);
+            let got = cache.granted(&admitted(cache, "/"), &response);
+            assert_eq!(got, want.map(secs), "{status} {basis:?} {stated:?}");
+        }
+    }
+
+    #[test]
+    fn the_rule_that_decides_says_how_long_clients_keep_it_or_else_the_policy() {
+        let rules = || {
+            vec![
+                Rule::path("/a").status([404]).client_ttl(secs(1)),
+                Rule::path("/a").client_ttl(secs(2)),
+                Rule::path("/b").ttl(secs(9)),
+            ]
+        };
+        let with = checked(Policy::new().client_ttl(secs(3)), rules());
+        let without = checked(Policy::new(), rules());
+        for (path, status, of_rule) in
+            [("/a", 404, Some(1)), ("/a", 200, Some(2)), ("/b", 200, None), ("/c", 200, None)]
+        {
+            let status = StatusCode::from_u16(status).unwrap();
+            let of = |cache: &Checked| {
+                cache.client_ttl(&admitted(cache, path), status).map(|ttl| ttl.as_secs())
+            };
+            assert_eq!(of(&with), of_rule.or(Some(3)), "{path} {status}");
+            assert_eq!(of(&without), of_rule, "{path} {status}");
+        }
+    }
+
+    #[test]
+    fn a_status_has_a_lifetime_of_its_own_if_it_is_given_one() {
+        let cache = checked(Policy::new().status_ttl(404, secs(7)), vec![]);
+        for (status, want) in [
+            (200, true),
+            (203, true),
+            (301, true),
+            (308, true),
+            (404, true),
+            (302, false),
+            (500, false),
+        ] {
+            let status = StatusCode::from_u16(status).unwrap();
+            assert_eq!(cache.gives_lifetimes_to(status), want, "{status}");
+        }
+    }
+
+    #[test]
+    fn what_the_key_is_made_of_can_be_named() {
+        let of = |policy: Policy| {
+            let cache = checked(policy, vec![]);
+            cache.keyed_fields().map(HeaderName::to_string).collect::<Vec<_>>()
+        };
+        assert!(of(Policy::new()).is_empty());
+        assert_eq!(of(Policy::new().key_header("X-Tenant")), ["x-tenant"]);
+        assert_eq!(of(Policy::new().vary_cookie("lang")), ["cookie"]);
+        assert_eq!(
+            of(Policy::new().vary_cookie("a").vary_cookie("b").key_header("x-t")),
+            ["x-t", "cookie"]
+        );
+    }
+
+    #[test]
+    fn targeted_fields_reach_clients_unless_they_are_to_be_removed() {
+        let kept = checked(Policy::new().targeted_fields(["x-cc"]), vec![]);
+        assert!(kept.removed_downstream().is_empty());
+        let policy = Policy::new().targeted_fields(["x-cc"]).remove_targeted_fields();
+        assert_eq!(checked(policy, vec![]).removed_downstream(), ["x-cc"]);
+    }
+
+    #[test]
+    fn a_policy_is_asked_what_it_was_told() {
+        let plain = checked(Policy::new().max_body_size(7), vec![]);
+        assert!(!plain.honours_clients() && !plain.forwards_conditions() && !plain.stores_posts());
+        assert_eq!((plain.max_body_size(), plain.windows()), (7, Windows::default()));
+        assert_eq!(plain.vary_cookie, VaryCookie::Said);
+        let proxy = checked(Policy::rfc9111(), vec![]);
+        assert!(proxy.honours_clients() && proxy.forwards_conditions() && proxy.stores_posts());
+        assert_eq!(proxy.windows().if_error, secs(24 * 60 * 60));
+        assert_eq!(proxy.vary_cookie, VaryCookie::NeverDue);
+        let ignoring = checked(Policy::new().ignore_cookies(["*"]), vec![]);
+        assert_eq!(ignoring.vary_cookie, VaryCookie::NeverDue);
+        let some = checked(Policy::new().ignore_cookies(["_*"]), vec![]);
+        assert_eq!(some.vary_cookie, VaryCookie::Said);
+    }
+
+    #[test]
+    fn a_url_may_have_met_the_queries_of_all_rules_up_to_the_first_that_is_certain() {
+        let only = |name: &str| Query::only([name]);
+        let cache = checked(
+            Policy::new().query(only("policy")),
+            vec![
+                Rule::path("/a").status([404]).ttl(secs(1)),
+                Rule::prefix("/a").when(|_| false).query(only("perhaps")),
+                Rule::path("/a").query(only("sure")),
+                Rule::path("/b").when(|_| true),
+                Rule::prefix("/a").query(only("later")),
+            ],
+        );
+        for (path, want) in [
+            ("/a", vec!["perhaps", "sure"]),
+            ("/a/b", vec!["perhaps", "later"]),
+            ("/b", vec!["policy", "policy"]),
+            ("/c", vec!["policy"]),
+        ] {
+            let want: Vec<_> = want.into_iter().map(|name| Some(only(name))).collect();
+            let got: Vec<_> =
+                cache.queries_of(path).into_iter().map(Option::<&Query>::cloned).collect();
+            assert_eq!(got, want, "{path}");
+        }
+        for (path, want) in [("/a", "sure"), ("/a/b", "later"), ("/b", "policy"), ("/c", "policy")]
+        {
+            let matched = admitted(&cache, path);
+            assert_eq!(cache.query(&matched), Some(&only(want)), "{path}");
+        }
+        assert!(checked(Policy::new(), vec![]).queries_of("/") == [None]);
+    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix_web::http::header::{CACHE_CONTROL, HeaderMap, HeaderName};
 use smallvec::SmallVec;
 
-use super::fields::{delta_seconds, lines, list, never_closes, split, trim};
+use super::fields::{delta_seconds, field_name, lines, list, never_closes, split, trim};
 
 /// Response directives (section 5.2.2) that rule a shared cache.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -61,8 +61,7 @@ impl Extent {
 
     /// The field names of a qualified form. What cannot be read as such means the whole.
     fn named(argument: Option<&[u8]>) -> Option<SmallVec<[HeaderName; 2]>> {
-        let names = list(unquoted(argument?)).map(HeaderName::from_bytes);
-        let names = names.collect::<Result<SmallVec<_>, _>>().ok()?;
+        let names = list(unquoted(argument?)).map(field_name).collect::<Option<SmallVec<_>>>()?;
         (!names.is_empty()).then_some(names)
     }
 
@@ -85,8 +84,11 @@ impl ResponseDirectives {
                 found.take(name, argument);
                 found.refuse_carelessly(member);
             }
-            // What a string that never closes hides may be a refusal.
-            found.no_store |= never_closes(line);
+        }
+        // What a string that never closes hides may be a refusal, and one that nothing outweighs.
+        if lines(fields, &CACHE_CONTROL).any(never_closes) {
+            found.no_store = true;
+            found.must_understand = false;
         }
         found
     }
@@ -349,6 +351,22 @@ mod tests {
             ),
             (&["stale-while-revalidate, stale-if-error=x"], NONE),
             (
+                &["stale-while-revalidate=x, stale-while-revalidate=3"],
+                ResponseDirectives { stale_while_revalidate: secs(3), ..NONE },
+            ),
+            (
+                &["private=\"x-a"],
+                ResponseDirectives { private: Extent::Whole, no_store: true, ..NONE },
+            ),
+            (&["private, private=\"x-a\""], ResponseDirectives { private: Extent::Whole, ..NONE }),
+            (
+                &["ext=\"a, no-store", "must-understand"],
+                ResponseDirectives { no_store: true, ..NONE },
+            ),
+            (&["private=x\"a\""], ResponseDirectives { private: Extent::Whole, ..NONE }),
+            (&["x; no-cache"], ResponseDirectives { no_cache: Extent::Whole, ..NONE }),
+            (&["public; s-maxage=5"], NONE),
+            (
                 &["public", "private"],
                 ResponseDirectives { public: true, private: Extent::Whole, ..NONE },
             ),
@@ -400,6 +418,15 @@ mod tests {
                 RequestDirectives { max_age: secs(3), min_fresh: secs(4), ..none },
             ),
             ("max-age=x", none),
+            ("max-age", none),
+            ("min-fresh", none),
+            ("max-age=x, max-age=3, max-age=9", RequestDirectives { max_age: secs(3), ..none }),
+            ("min-fresh=3, min-fresh=9", RequestDirectives { min_fresh: secs(3), ..none }),
+            ("max-stale=3, max-stale", RequestDirectives { max_stale: secs(3), ..none }),
+            (
+                "No-Store, Max-Age=\"3\", ext=\"no-cache\"",
+                RequestDirectives { no_store: true, max_age: secs(3), ..none },
+            ),
             ("max-stale", RequestDirectives { max_stale: Some(Duration::MAX), ..none }),
             ("max-stale=5", RequestDirectives { max_stale: secs(5), ..none }),
             ("max-stale=x", none),

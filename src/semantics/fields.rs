@@ -99,6 +99,13 @@ pub(crate) fn delta_seconds(text: &[u8]) -> Option<Duration> {
     Some(Duration::from_secs(seconds))
 }
 
+/// A name of a field: a token (RFC 9110 section 5.6.2). The type for names takes more than that,
+/// quotes among them.
+pub(crate) fn field_name(text: &[u8]) -> Option<HeaderName> {
+    let is_token = |&byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    text.iter().all(is_token).then(|| HeaderName::from_bytes(text).ok())?
+}
+
 /// A date in any of the three formats of RFC 9110 section 5.6.7.
 pub(crate) fn http_date(text: &[u8]) -> Option<SystemTime> {
     httpdate::parse_http_date(std::str::from_utf8(trim(text)).ok()?).ok()
@@ -201,6 +208,24 @@ mod tests {
         ] {
             let got = delta_seconds(text.as_bytes()).map(|delta| delta.as_secs());
             assert_eq!(got, want, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn names_of_fields_are_tokens() {
+        for (text, valid) in [
+            ("a", true),
+            ("X-A", true),
+            ("!#$%&'*+-.^_`|~1", true),
+            ("", false),
+            ("a b", false),
+            ("\"a", false),
+            ("a\"", false),
+            ("a/b", false),
+            ("a{}", false),
+            ("\u{fc}", false),
+        ] {
+            assert_eq!(field_name(text.as_bytes()).is_some(), valid, "{text}");
         }
     }
 

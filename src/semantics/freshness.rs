@@ -146,7 +146,7 @@ mod tests {
             (LAST_MODIFIED, "Sun, 06 Nov 1994 08:49:37 GMT".to_owned()),
             (DATE, "Sun, 06 Nov 2016 08:49:37 GMT".to_owned()),
         ]);
-        assert_eq!(heuristic(&old, at(100)), Some(MAX_HEURISTIC));
+        assert_eq!(heuristic(&old, at(100)), Some(Duration::from_secs(86_400)), "a day at most");
     }
 
     #[test]

@@ -165,6 +165,46 @@ mod tests {
     }
 
     #[test]
+    fn a_port_that_is_the_default_is_none_and_no_other_is() {
+        let at = |host: &str, path: &str| Target { host: host.to_owned(), ..target(path, None) };
+        for (host, location, same) in [
+            ("example.com", "http://example.com/c", true),
+            ("example.com", "https://example.com/c", true),
+            ("example.com", "http://example.com:80/c", true),
+            ("example.com", "https://example.com:443/c", true),
+            ("example.com", "https://example.com:80/c", true),
+            ("example.com", "http://example.com:443/c", false),
+            ("example.com", "http://example.com:8080/c", false),
+            ("example.com:80", "https://example.com/c", true),
+            ("example.com:8443", "https://example.com:8443/c", true),
+            ("example.com:8443", "https://example.com/c", false),
+        ] {
+            let fields = answer(&[(LOCATION, location)]);
+            let got = invalidated(&[at(host, "/a")], StatusCode::CREATED, &fields);
+            let want =
+                if same { vec![at(host, "/a"), at(host, "/c")] } else { vec![at(host, "/a")] };
+            assert_eq!(got, want, "section 4.4: {location} of {host}");
+        }
+    }
+
+    #[test]
+    fn a_request_that_names_two_hosts_changes_what_both_have() {
+        let at = |host: &str, path: &str| Target { host: host.to_owned(), ..target(path, None) };
+        let both = [at("a", "/x"), at("b", "/x")];
+        let fields = answer(&[(LOCATION, "/c"), (CONTENT_LOCATION, "http://b/d")]);
+        let got = invalidated(&both, StatusCode::OK, &fields);
+        assert_eq!(
+            got,
+            [at("a", "/x"), at("b", "/x"), at("a", "/c"), at("b", "/c"), at("b", "/d")]
+        );
+        let own = answer(&[(CONTENT_LOCATION, "/x")]);
+        assert!(!represents_target(&both, &own), "whose it is nobody can tell");
+        let mut odd = HeaderMap::new();
+        odd.insert(LOCATION, HeaderValue::from_bytes(&[0xff]).unwrap());
+        assert_eq!(invalidated(&both, StatusCode::OK, &odd), both, "no text");
+    }
+
+    #[test]
     fn an_answer_represents_its_target_only_if_it_says_so() {
         let own = target("/a", Some("q"));
         for (locations, want) in [

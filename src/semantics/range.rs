@@ -223,6 +223,8 @@ mod tests {
             ("bytes=0-99,50-150", parts(&[0..151])),
             ("bytes=600-700,0-99,50-150", parts(&[0..151, 600..701])),
             ("bytes=0-1,2-3", parts(&[0..2, 2..4])),
+            ("bytes=0-2,2-3", parts(&[0..4])),
+            ("bytes=0-99,10-20", parts(&[0..100])),
             ("bytes=0-1,9999-", parts(&[0..2])),
         ] {
             assert_eq!(of(range, 2000), want, "{range}");
@@ -234,6 +236,11 @@ mod tests {
         assert_eq!(of("bytes=0-400,500-999", 1000), Slice::Whole);
         assert_eq!(of(&format!("bytes={}", "0-,".repeat(1000)), 1000), Slice::Whole);
         assert_eq!(of(&format!("bytes={}0-0", "0-0,".repeat(31)), 1000), parts(&[0..1]));
+        assert_eq!(of(&format!("bytes={}0-0", "0-0,".repeat(32)), 1000), Slice::Whole);
+        // With what the head of each part takes, 10 and 20 bytes are 286.
+        assert_eq!(of("bytes=0-9,20-39", 286), Slice::Whole);
+        assert_eq!(of("bytes=0-9,20-39", 287), parts(&[0..10, 20..40]));
+        assert_eq!(of("bytes=0-9", 11), parts(&[0..10]), "one part has no head of its own");
         let apart: Vec<_> = (0..31).map(|n| format!("{}-{}", n * 2, n * 2)).collect();
         assert_eq!(of(&format!("bytes={}", apart.join(",")), 1000), Slice::Whole);
     }
@@ -268,6 +275,8 @@ mod tests {
             ("a later date", date(1001), dated(1000, Some(2000)), false),
             ("an earlier date", date(999), dated(1000, Some(2000)), false),
             ("sent in the same second", date(1000), dated(1000, Some(1000)), false),
+            ("sent a second later", date(1000), dated(1000, Some(1001)), true),
+            ("sent before it changed", date(1000), dated(1000, Some(900)), false),
             ("sent nobody knows when", date(1000), dated(1000, None), false),
             ("a date, but it has none", date(1000), TAGGED, false),
             ("neither", "a".to_owned(), TAGGED, false),
@@ -276,6 +285,8 @@ mod tests {
             let got = slice(&Method::GET, &fields, validators, 10);
             assert_eq!(got == parts(&[0..2]), want, "{case}: {got:?}");
         }
+        let twice = request(&[(RANGE, "bytes=0-1"), (IF_RANGE, "\"a\""), (IF_RANGE, "\"a\"")]);
+        assert_eq!(slice(&Method::GET, &twice, TAGGED, 10), Slice::Whole, "two conditions");
     }
 
     proptest! {

@@ -93,6 +93,17 @@ mod tests {
             assert_eq!(got, want, "{case}");
             assert_eq!(got.anonymous(), want == nobody, "{case}");
         }
+        let mut everything = HeaderMap::new();
+        for name in [&AUTHORIZATION, &COOKIE, &api_key] {
+            everything.insert(name.clone(), HeaderValue::from_static("x=1"));
+        }
+        let all = Requester { authorised: true, cookies: true, credentials: true };
+        assert_eq!(Requester::of(&everything, &personal(&[])), all);
+        assert_eq!(Requester::of(&HeaderMap::new(), &personal(&[])), nobody);
+        let mut ignoring = personal(&[]);
+        ignoring.cookies.ignored.push("x".to_owned());
+        let got = Requester::of(&everything, &ignoring);
+        assert_eq!(got, Requester { cookies: false, ..all }, "cookies count by name");
         let ordinary = Personal { meaning: CookieMeaning::Ordinary, ..Personal::default() };
         let mut request = HeaderMap::new();
         request.insert(COOKIE, HeaderValue::from_static("sid=1"));

@@ -253,6 +253,43 @@ mod tests {
     }
 
     #[test]
+    fn what_was_invalidated_leaves_the_place_to_what_was_not() {
+        let by_fr = request(Some("fr"));
+        let variants = of(vec![stored(0, DE), stored(10, FR)]);
+        let older = |stored: &StoredResponse| stored.lifetime.response == at(0);
+        let got = choose(Some(&variants), older, hour, &reader(&by_fr), at(20));
+        assert_eq!(word(&got), "other variant", "section 4.1: the French one is gone");
+        let by_de = request(Some("de"));
+        let got = choose(Some(&variants), older, hour, &reader(&by_de), at(20));
+        assert_eq!(word(&got), "0: age 20 ttl 40");
+    }
+
+    #[test]
+    fn only_a_lifetime_that_the_response_states_is_for_everybody() {
+        let nobody = Requester::default();
+        let cookies = Requester { cookies: true, ..nobody };
+        let authorised = Requester { authorised: true, ..nobody };
+        let credentials = Requester { credentials: true, ..nobody };
+        for (basis, everybody) in [
+            (Basis::Explicit, true),
+            (Basis::Heuristic, false),
+            (Basis::Handler, false),
+            (Basis::Policy, false),
+        ] {
+            for by_cookie in [false, true] {
+                let mut response = if by_cookie { stored_by_cookie() } else { stored(0, DE) };
+                response.lifetime.basis = basis;
+                assert!(is_for(&response, nobody), "{basis:?}");
+                assert_eq!(is_for(&response, authorised), everybody, "{basis:?}");
+                assert_eq!(is_for(&response, credentials), everybody, "{basis:?}");
+                assert_eq!(is_for(&response, cookies), everybody || by_cookie, "{basis:?}");
+                let both = Requester { cookies: true, ..authorised };
+                assert_eq!(is_for(&response, both), everybody, "{basis:?}");
+            }
+        }
+    }
+
+    #[test]
     fn readers_that_differ_in_what_splits_do_not_share() {
         let request = request(None);
         let mut other = stored(0, &[]);

@@ -127,7 +127,16 @@ mod tests {
             ("a string", vec![(cc.clone(), "max-age=1"), (cdn.clone(), "max-age=\"2\"")], Some(1)),
             ("a token", vec![(cc.clone(), "max-age=1"), (cdn.clone(), "max-age=abc")], Some(1)),
             ("a decimal", vec![(cc.clone(), "max-age=1"), (cdn.clone(), "max-age=2.0")], Some(1)),
-            ("a flag with a number", vec![(cc.clone(), "max-age=1"), (cdn, "no-store=1")], Some(1)),
+            (
+                "a flag with a number",
+                vec![(cc.clone(), "max-age=1"), (cdn.clone(), "no-store=1, max-age=2")],
+                Some(1),
+            ),
+            (
+                "a list for seconds",
+                vec![(cc.clone(), "max-age=1"), (cdn, "max-age=2, s-maxage=(1 2)")],
+                Some(1),
+            ),
             (
                 "another's field",
                 vec![
@@ -141,6 +150,47 @@ mod tests {
             let seconds = got.directives.max_age.map(|age| age.as_secs());
             assert_eq!(seconds, want, "{case}");
         }
+    }
+
+    #[test]
+    fn each_directive_has_arguments_of_its_type_or_nobody_can_tell_what_was_meant() {
+        for (field, valid) in [
+            ("max-age=1", true),
+            ("s-maxage=1", true),
+            ("stale-while-revalidate=1", true),
+            ("stale-if-error=1", true),
+            ("s-maxage", false),
+            ("stale-while-revalidate=?1", false),
+            ("stale-if-error=\"1\"", false),
+            ("no-cache", true),
+            ("private", true),
+            ("no-cache=\"x-a\"", true),
+            ("private=\"x-a\"", true),
+            ("no-cache=?0", false),
+            ("private=x-a", false),
+            ("private=1", false),
+            ("private=(\"x-a\")", false),
+            ("no-cache=()", false),
+            ("no-store", true),
+            ("public", true),
+            ("must-revalidate", true),
+            ("proxy-revalidate", true),
+            ("must-understand", true),
+            ("no-store=?0", false),
+            ("public=\"x\"", false),
+            ("must-revalidate=x", false),
+            ("proxy-revalidate=1", false),
+            ("must-understand=1.5", false),
+            ("no-store=(a)", false),
+            ("unknown=?0", true),
+            ("unknown=(a b)", true),
+        ] {
+            let source = governing(&[(CDN, field)], &[CDN]).source;
+            assert_eq!(source == Source::Targeted, valid, "RFC 9213 section 2.1: {field}");
+        }
+        let got = governing(&[(CDN, "private=\"x-a\", stale-while-revalidate=7")], &[CDN]);
+        assert_eq!(got.directives.private.fields(), ["x-a"]);
+        assert_eq!(got.directives.stale_while_revalidate, Some(Duration::from_secs(7)));
     }
 
     #[test]

@@ -310,6 +310,13 @@ mod tests {
             ("no date stored", ims(LATE), &plain, false),
             ("only Date stored", ims(LATE), &sent, true),
             (
+                "two dates",
+                request(&[(IF_MODIFIED_SINCE, LATE), (IF_MODIFIED_SINCE, LATE)]),
+                &tagged,
+                false,
+            ),
+            ("a tag with white space", inm("\"a\" "), &with(&[(ETAG, " \"a\"")]), true),
+            (
                 "another tag outweighs the date",
                 request(&[(IF_NONE_MATCH, "\"b\""), (IF_MODIFIED_SINCE, LATE)]),
                 &tagged,
@@ -336,6 +343,27 @@ mod tests {
         for status in [204, 301, 404] {
             let status = StatusCode::from_u16(status).unwrap();
             assert!(!not_modified(&request, status, validators), "{status}");
+        }
+    }
+
+    #[test]
+    fn a_304_carries_what_rfc_9110_section_15_4_5_asks_for_and_no_metadata_of_a_body() {
+        for (name, want) in [
+            ("cache-control", true),
+            ("content-location", true),
+            ("date", true),
+            ("etag", true),
+            ("expires", true),
+            ("vary", true),
+            ("last-modified", true),
+            ("set-cookie", true),
+            ("content-encoding", false),
+            ("content-language", false),
+            ("content-length", false),
+            ("content-range", false),
+            ("content-type", false),
+        ] {
+            assert_eq!(belongs_in_not_modified(&HeaderName::from_static(name)), want, "{name}");
         }
     }
 
@@ -476,6 +504,10 @@ mod tests {
         ] {
             assert_eq!(text(&field), want, "{field}");
         }
+        assert!(!fields.contains_key(AGE));
+        let aged = updated(&with(&[(AGE, "9")]), &request(&[(DATE, LATE)]));
+        assert!(!aged.contains_key(AGE), "how old the answer is, only the answer says");
+        assert_eq!(aged.get(DATE).unwrap(), LATE);
         let untagged = updated(&with(&[]), &answer);
         assert_eq!(untagged.get(ETAG).unwrap(), "W/\"a\"", "a validator may be learnt");
     }

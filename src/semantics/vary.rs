@@ -9,7 +9,7 @@ use actix_web::http::header::{
 
 use super::{
     cookies::CookieRules,
-    fields::{lines, list, split, trim},
+    fields::{field_name, lines, list, split, trim},
 };
 
 /// More nominated fields than any application means; a response that names more is not stored.
@@ -30,10 +30,10 @@ impl Vary {
         let mut names = Vec::new();
         for member in lines(response, &VARY).flat_map(list) {
             // `*` among others counts alone; what is not a field name cannot be compared.
-            if member == b"*" || !member.iter().all(|&byte| is_token_byte(byte)) {
+            if member == b"*" {
                 return Self::Anything;
             }
-            let Ok(name) = HeaderName::from_bytes(member) else { return Self::Anything };
+            let Some(name) = field_name(member) else { return Self::Anything };
             if !names.contains(&name) {
                 names.push(name);
             }
@@ -43,11 +43,6 @@ impl Vary {
         }
         Self::Fields(names)
     }
-}
-
-/// RFC 9110 section 5.6.2. The type for names takes more than that, quotes among them.
-fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// How the fields that select among variants are compared.
@@ -183,7 +178,6 @@ fn accepted_codings(value: &[u8], offered: &[String]) -> String {
     accepted.join(", ")
 }
 
-/// Members of a list separated by exactly a comma and a space.
 /// Members of a list separated by exactly a comma and a space. Empty ones stay: to who does not
 /// read the field as a list, `a,` is not `a`.
 fn normalised(line: &[u8]) -> Cow<'_, [u8]> {
@@ -212,7 +206,10 @@ mod tests {
     #[test]
     fn vary_names_fields_or_anything() {
         let fields = |names: &[HeaderName]| Vary::Fields(names.to_vec());
-        let many = (0..17).map(|n| format!("x-{n}")).collect::<Vec<_>>().join(",");
+        let count = |n: usize| (0..n).map(|n| format!("x-{n}")).collect::<Vec<_>>();
+        let most: Vec<_> =
+            count(16).iter().map(|name| HeaderName::from_bytes(name.as_bytes()).unwrap()).collect();
+        let (at_most, many) = (count(16).join(","), count(17).join(","));
         for (lines, want) in [
             (&[][..], fields(&[])),
             (&[""], fields(&[])),
@@ -226,6 +223,9 @@ mod tests {
             (&["not a name"], Vary::Anything),
             (&["\"accept\""], Vary::Anything),
             (&["accept;q=1"], Vary::Anything),
+            (&["accept/"], Vary::Anything),
+            (&[at_most.as_str()], fields(&most)),
+            (&[at_most.as_str(), "X-0"], fields(&most)),
             (&[many.as_str()], Vary::Anything),
         ] {
             assert_eq!(Vary::of(&response(lines)), want, "{lines:?}");
@@ -246,6 +246,9 @@ mod tests {
             (&["a, b"], &["a,b"], false),
             (&["a, b"], &["a", "b"], false),
             (&["a"], &["a", ""], false),
+            (&["a"], &["a "], false),
+            (&["a", "b", "c"], &["a", "b", "c"], true),
+            (&["a", "b", "c"], &["a", "b", "d"], false),
         ] {
             assert_eq!(value(one) == value(other), same, "{one:?} {other:?}");
         }
@@ -303,6 +306,13 @@ mod tests {
             ("fr, *;q=0.1", "en"),
             ("fr, de;q=0", ""),
             ("de;q=x", "de"),
+            ("en;q=0.001, de;Q=0.002", "de"),
+            ("en;q=0.999, de;q=1.5", "de"),
+            ("en;q=-1, de;q=nan", "en"),
+            ("en;q=0.5, de;x=0;q=0.4", "en"),
+            ("en;q=0.5, de;x=0;q=0.6", "de"),
+            ("en;qs, de", "en"),
+            ("fr-, de", "de"),
             ("", ""),
         ] {
             assert_eq!(compared(&ACCEPT_LANGUAGE, value, &best), want, "{value}");
@@ -327,6 +337,9 @@ mod tests {
             ("", ""),
             ("identity;q=0, gzip", "gzip, identity;q=0"),
             ("*;q=0, gzip", "gzip, identity;q=0"),
+            ("*;q=0, identity, gzip", "gzip"),
+            ("identity;q=0.001, gzip", "gzip"),
+            ("x-br, X-GZIP;q=0.5", "gzip"),
         ] {
             assert_eq!(compared(&ACCEPT_ENCODING, value, &comparison), want, "{value}");
         }
