@@ -54,6 +54,8 @@ mod clock;
 mod fill;
 mod forward;
 mod freshen;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod handle;
 mod headers_only;
 mod hit;
