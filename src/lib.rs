@@ -69,6 +69,8 @@ mod collapse;
 mod fill;
 mod forward;
 mod freshen;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod handle;
 mod headers_only;
 mod hit;

@@ -295,6 +295,7 @@ mod tests {
         assert_eq!(compared(&ACCEPT_LANGUAGE, "de-AT,EN", &folded), "de-at, en");
         assert_eq!(compared(&ACCEPT, "A/B", &folded), "A/B", "other fields have case");
         let best = of(Languages::Best(owned(&["en", "de", "pt-BR"])));
+        assert_eq!(compared(&ACCEPT, "de-AT", &best), "de-AT", "other fields are no languages");
         for (value, want) in [
             ("de", "de"),
             ("de-AT", "de"),
@@ -343,6 +344,7 @@ mod tests {
         ] {
             assert_eq!(compared(&ACCEPT_ENCODING, value, &comparison), want, "{value}");
         }
+        assert_eq!(compared(&ACCEPT, "gzip,x", &comparison), "gzip, x", "no codings");
         assert_eq!(compared(&ACCEPT_ENCODING, "gzip,x", &Comparison::default()), "gzip, x");
     }
 }

@@ -42,6 +42,7 @@ const ROOMS: &[(&str, Wing)] = &[
     ("shared", Hall),
     ("middleware", FrontDoor),
     ("headers_only", FrontDoor),
+    ("fuzzing", FrontDoor),
 ];
 
 impl Wing {
