@@ -47,7 +47,7 @@ impl House {
         &self,
         workers: usize,
         cache: impl Fn() -> Cache + Clone + Send + 'static,
-        handler: impl AsyncFn(&House, HttpRequest) -> HttpResponse + Clone + Send + 'static,
+        handler: impl AsyncFn(&Self, HttpRequest) -> HttpResponse + Clone + Send + 'static,
     ) -> Server {
         let house = self.clone();
         serve(workers, move || {
