@@ -264,7 +264,7 @@ impl fmt::Display for Outcome {
                 }
             }
             // Nothing was forwarded, so no `fwd`: the detail alone says why.
-            Self::Unsatisfiable => {}
+            Self::Unsatisfiable => return f.write_str("detail=only-if-cached"),
         }
         if self.is_stored() {
             f.write_str("; stored")?;
@@ -319,7 +319,7 @@ mod tests {
                 Outcome::Rescued { reason: Forward::Stale, status: None },
                 "fwd=stale; detail=stale-if-error",
             ),
-            (Outcome::Unsatisfiable, "; detail=only-if-cached"),
+            (Outcome::Unsatisfiable, "detail=only-if-cached"),
         ] {
             assert_eq!(outcome.to_string(), want);
         }

@@ -1,12 +1,12 @@
 //! What lies between the rooms: failures, validation, purges and background work where they meet.
 
 use std::sync::{
-    Arc, Mutex,
+    Arc,
     atomic::{AtomicBool, Ordering},
 };
 
 use actix_web::{
-    App, Error, HttpMessage, HttpRequest, HttpResponse,
+    App, Error, HttpRequest, HttpResponse,
     body::MessageBody,
     dev::{ServiceRequest, ServiceResponse},
     error::InternalError,
@@ -15,7 +15,7 @@ use actix_web::{
     middleware::{Compress, Next, from_fn},
     web,
 };
-use actix_web_cache::{Cache, Policy};
+use actix_web_cache::{Cache, Policy, Store as _};
 
 use crate::support::*;
 
@@ -212,7 +212,8 @@ async fn a_store_that_does_not_forget_does_not_hold_up_a_head() {
 
 #[actix_web::test]
 async fn of_a_body_that_nobody_reads_one_copy_at_a_time_is_made() {
-    let (cache, _clock) = cache();
+    let store = store();
+    let (cache, commons) = (Cache::new(store.clone()), store.commons().clone());
     let (feeds, mut made) = feeds();
     let server = serve(1, move || {
         let (cache, feeds) = (cache.clone(), feeds.clone());
@@ -231,13 +232,8 @@ async fn of_a_body_that_nobody_reads_one_copy_at_a_time_is_made() {
     tokio::time::timeout(secs(20), second.closed()).await.expect("the second body is dropped");
     assert!(first.send("page").await);
     drop(first);
-    let commons_settled = async {
-        while !client.get_with("/", &[("cache-control", "only-if-cached")]).await.is_hit() {
-            // Each miss makes a body of its own.
-            drop(made.try_recv());
-        }
-    };
-    tokio::time::timeout(secs(20), commons_settled).await.expect("a hit");
+    settled(&commons).await;
+    assert!(client.get("/").await.is_hit());
 }
 
 /// Keeps a handle on the request while those further in have it.
@@ -307,4 +303,37 @@ async fn a_cache_further_in_answers_the_clients_conditions_and_no_others() {
     clock.advance(secs(70));
     let answer = client.get_with("/", &[("x-inner", "1")]).await;
     assert_eq!((answer.status.as_u16(), answer.text()), (200, "inner"));
+}
+
+#[actix_web::test]
+async fn cache_status_is_a_list_of_structured_fields_even_where_nobody_was_asked() {
+    let (builder, _clock) = builder();
+    let cache = builder.policy(Policy::new().honor_request_directives()).build().unwrap();
+    let site = site(&cache, |_, _| HttpResponse::Ok().body("page"));
+    let answer = site.client.get_with("/", &[("cache-control", "only-if-cached")]).await;
+    assert_eq!(answer.status, 504);
+    let status = answer.field("cache-status");
+    assert_eq!(status.as_deref(), Some("actix-web-cache; detail=only-if-cached"));
+}
+
+#[actix_web::test]
+async fn a_304_that_is_old_itself_says_so_to_clients() {
+    let (cache, clock) = cache();
+    let site = site(&cache, |request, _| {
+        let mut response = tagged(request, "\"1\"", "page".to_owned());
+        response
+            .headers_mut()
+            .insert("cache-control".parse().unwrap(), "max-age=60".parse().unwrap());
+        if response.status() == StatusCode::NOT_MODIFIED {
+            response.headers_mut().insert("age".parse().unwrap(), "50".parse().unwrap());
+        }
+        response
+    });
+    site.client.get("/").await;
+    clock.advance(secs(70));
+    for (status, age) in [("fwd=stale; fwd-status=304; stored", "50"), ("hit; ttl=10", "50")] {
+        let answer = site.client.get("/").await;
+        assert_eq!(answer.cache_status(), status);
+        assert_eq!(answer.field("age").as_deref(), Some(age), "{status}");
+    }
 }
