@@ -87,7 +87,10 @@ where
             }
         }
     }
-    let mirror = selected.is_some().then(|| Mirror::of(request.head()));
+    let windows = walk.shared.checked.windows();
+    // What rescues nobody now will not later.
+    let rescuer = selected.as_ref().filter(|stored| rescues(stored, windows, candidate.requested));
+    let mirror = rescuer.map(|_| Mirror::of(request.head()));
     let mut response = match inner.call(request).await {
         Ok(response) => response,
         Err(error) => {
