@@ -66,7 +66,7 @@ pub enum Forward {
     VaryMiss,
     /// What is stored is no longer fresh.
     Stale,
-    /// Something fresh is stored, but this request may not have it.
+    /// Something is stored, but this request may not have it, or wants it checked.
     Request,
 }
 
@@ -87,8 +87,6 @@ pub enum Bypass {
     Host,
     /// The store failed or took too long.
     StoreError,
-    /// A cache further in is responsible.
-    Inner,
 }
 
 /// Whether an answer is being stored.
@@ -119,7 +117,7 @@ pub enum NotStored {
     NoStore,
     /// `Cache-Control: private`.
     Private,
-    /// `Cache-Control: no-cache`.
+    /// `Cache-Control: no-cache` without a validator to ask by, or `Pragma: no-cache`.
     NoCache,
     /// `Set-Cookie`.
     SetCookie,
@@ -177,7 +175,6 @@ impl Bypass {
             Self::Condition => "condition",
             Self::Host => "host",
             Self::StoreError => "store-error",
-            Self::Inner => "inner",
         }
     }
 }
