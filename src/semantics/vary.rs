@@ -183,7 +183,6 @@ fn accepted_codings(value: &[u8], offered: &[String]) -> String {
     accepted.join(", ")
 }
 
-/// Members of a list separated by exactly a comma and a space.
 /// Members of a list separated by exactly a comma and a space. Empty ones stay: to who does not
 /// read the field as a list, `a,` is not `a`.
 fn normalised(line: &[u8]) -> Cow<'_, [u8]> {
