@@ -10,8 +10,8 @@ use actix_web::{
         Method, StatusCode,
         header::{
             AGE, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, COOKIE, DATE, EXPIRES, HeaderMap,
-            HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE,
-            PROXY_AUTHENTICATE, RANGE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VARY,
+            HeaderName, HeaderValue, PROXY_AUTHENTICATE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+            VARY,
         },
     },
     rt::spawn,
@@ -36,6 +36,7 @@ use crate::{
         requester::Requester,
         storing::{self, Exchange, Plan, Storing},
         targeted::Governing,
+        validation::CONDITIONS,
         vary::selecting_value,
     },
     shared::Shared,
@@ -50,9 +51,6 @@ const PUT_LIMIT: Duration = Duration::from_millis(250);
 
 /// Writes that may outlive their requests at once; what is beyond is not stored.
 const MAX_WRITES: usize = 256;
-
-/// Fields that the cache itself may change on their way to the handler.
-pub(crate) const CONDITIONS: [HeaderName; 4] = [IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_RANGE, RANGE];
 
 /// A request that goes to the handler and whose answer may be stored.
 pub(crate) struct Candidate {

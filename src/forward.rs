@@ -99,7 +99,10 @@ where
             }
         }
     }
-    let mirror = (asks || selected.is_some()).then(|| Mirror::of(&request));
+    let windows = walk.shared.checked.windows();
+    // What rescues nobody now will not later.
+    let rescuer = selected.as_ref().filter(|stored| rescues(stored, windows, candidate.requested));
+    let mirror = (asks || rescuer.is_some()).then(|| Mirror::of(&request));
     let answer = inner.call(request).await;
     if let Some(leading) = &mut candidate.leading {
         leading.answered();
@@ -182,7 +185,9 @@ where
             // Section 4.3.5 speaks of 200 alone.
         } else if !same_length || said == Said::Outdated {
             candidate.forget().await;
-        } else if said == Said::Holds {
+        } else if said == Said::Holds
+            || (said == Said::Nothing && walk.shared.checked.takes_at_word())
+        {
             write = freshen::by_head(candidate, &stored, &mut response);
         }
     }
@@ -243,7 +248,7 @@ impl Walk {
         selected: Option<&Arc<StoredResponse>>,
     ) -> Vec<Arc<StoredResponse>> {
         let checked = &self.shared.checked;
-        if !checked.offers_all_variants() {
+        if !checked.takes_at_word() {
             return Vec::new();
         }
         let commons = self.shared.store.commons();

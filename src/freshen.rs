@@ -48,8 +48,8 @@ pub(crate) fn by_not_modified<B>(
     let mut response = HttpResponse::with_body(stored.status, body_of(stored.status, &stored.body));
     let named = Named::of(&fields);
     for (name, value) in &fields {
-        // Section 5.1: what the handler just confirmed has no age here.
-        if named.may_be_stored(name) && *name != AGE {
+        // An age is that of the 304: none is stored.
+        if named.may_be_stored(name) || *name == AGE {
             response.headers_mut().append(name.clone(), value.clone());
         }
     }

@@ -74,7 +74,7 @@ pub enum Forward {
     VaryMiss,
     /// What is stored is no longer fresh.
     Stale,
-    /// Something fresh is stored, but this request may not have it.
+    /// Something is stored, but this request may not have it, or wants it checked.
     Request,
 }
 
@@ -95,8 +95,6 @@ pub enum Bypass {
     Host,
     /// The store failed or took too long.
     StoreError,
-    /// A cache further in is responsible.
-    Inner,
 }
 
 /// Whether an answer is being stored.
@@ -127,7 +125,7 @@ pub enum NotStored {
     NoStore,
     /// `Cache-Control: private`.
     Private,
-    /// `Cache-Control: no-cache`.
+    /// `Cache-Control: no-cache` without a validator to ask by, or `Pragma: no-cache`.
     NoCache,
     /// `Set-Cookie`.
     SetCookie,
@@ -185,7 +183,6 @@ impl Bypass {
             Self::Condition => "condition",
             Self::Host => "host",
             Self::StoreError => "store-error",
-            Self::Inner => "inner",
         }
     }
 }

@@ -12,10 +12,9 @@ use actix_web::{
 };
 
 use crate::{
-    fill::CONDITIONS,
     forward::{Inquiry, fields_mut, forward},
     mirror::Mirror,
-    semantics::requester::Requester,
+    semantics::{requester::Requester, validation::CONDITIONS},
     service::Walk,
 };
 

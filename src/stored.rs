@@ -41,6 +41,7 @@ impl Basis {
 
 /// How long a response may be reused, decided once when it is stored (RFC 9111 section 4.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Lifetime {
     /// When the response's head was known.
     pub response: Now,
@@ -59,6 +60,7 @@ pub struct Lifetime {
 
 /// What a response says of its reuse without validation (RFC 9111 sections 4.2.4 and 5.2.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Staleness {
     /// When validation must come first.
     pub validation: Validation,

@@ -187,8 +187,9 @@ impl Checked {
         self.policy.client_conditions == ClientConditions::Forwarded
     }
 
-    /// Whether a handler is offered the entity tags of all variants.
-    pub(crate) fn offers_all_variants(&self) -> bool {
+    /// Whether origins are taken at their word: offered the entity tags of all variants, and believed
+    /// a HEAD that names none.
+    pub(crate) fn takes_at_word(&self) -> bool {
         self.policy.offered == Offered::AllVariants
     }
 

@@ -45,7 +45,9 @@ pub use self::{
 /// | what | default | why |
 /// |---|---|---|
 /// | lifetime of what states none | 60 s for 200, 203, 301, 308 | long enough to take load off, short enough that a forgotten purge heals; errors are never kept unasked |
-/// | `no-store`, `private`, `no-cache`, `Set-Cookie`, `Vary: *`, 1xx, 206, 304 | never stored | they are meant for one requester or one moment |
+/// | `no-store`, `private`, `Set-Cookie`, `Vary: *`, 1xx, 206, 304 | never stored | they are meant for one requester or one moment |
+/// | `no-cache` | stored with `ETag` or `Last-Modified` only, and its handler asked each time | RFC 9111 section 5.2.2.4 |
+/// | stale responses | kept for an hour if they have `ETag` or `Last-Modified`, and used once their handler said 304; otherwise only as they say themselves | RFC 9111 section 4.2.4, RFC 5861 |
 /// | `Pragma: no-cache` | not stored, unless a lifetime is stated | who sends it wants no caching |
 /// | request with `Authorization` | stored only with `public`, `s-maxage` or `must-revalidate` | RFC 9111 section 3.5 |
 /// | request with cookies | stored only with `public` or `s-maxage`; not answered from the store with what states no lifetime | handlers that read a session seldom say so |
@@ -212,8 +214,9 @@ impl Policy {
         self
     }
 
-    /// Honours `no-cache`, `max-age`, `max-stale`, `min-fresh` and `only-if-cached` in requests. Default: not,
-    /// for any client could force every request to the handler (RFC 9111 section 5.2.1).
+    /// Honours `no-cache`, `max-age`, `max-stale`, `min-fresh` and `only-if-cached` in requests.
+    /// Default: not, for any client could force every request to the handler (RFC 9111 section
+    /// 5.2.1).
     pub const fn honor_request_directives(mut self) -> Self {
         self.client_directives = ClientDirectives::Honoured;
         self
@@ -229,6 +232,11 @@ impl Policy {
 
     /// How long a stale response answers while it is being refreshed, where it does not say so
     /// itself by `stale-while-revalidate` (RFC 5861 section 3). Default: not at all.
+    ///
+    /// A refresh is a request to the handler without cookies, credentials and conditions, unless
+    /// they are part of the key or selected the response, and **without the extensions** that
+    /// middlewares further out have put into the request: these stay with the client's answer. A
+    /// handler whose page depends on them must not answer without.
     ///
     /// `must-revalidate`, `proxy-revalidate`, `s-maxage` and `no-cache` forbid it.
     pub const fn stale_while_revalidate(mut self, window: Duration) -> Self {

@@ -107,7 +107,7 @@ impl Rule {
         self
     }
 
-    /// Not cached: neither looked up nor stored, and no header touched. With
+    /// Not cached: neither looked up nor stored, and no field touched but `Cache-Status`. With
     /// [`status`](Self::status), only not stored.
     #[must_use]
     pub const fn bypass(mut self) -> Self {
@@ -127,8 +127,8 @@ impl Rule {
 
     /// The lifetime, whatever the response and the handler say of it. Zero: not cached.
     ///
-    /// It does not outweigh refusals: `no-store`, `private`, `no-cache`, `Set-Cookie` and the
-    /// like are never stored.
+    /// It does not outweigh refusals: `no-store`, `private`, `Set-Cookie` and the like are never
+    /// stored, and what says `no-cache` is not used without asking its handler.
     #[must_use]
     pub const fn override_ttl(mut self, ttl: Duration) -> Self {
         self.override_ttl = Some(ttl);

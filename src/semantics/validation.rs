@@ -18,6 +18,9 @@ use crate::stored::StoredResponse;
 /// Entity tags offered to the handler at most, the selected response's included.
 const MAX_OFFERED: usize = 8;
 
+/// The conditions of clients that a cache judges in the handler's place, and what hangs on them.
+pub(crate) const CONDITIONS: [HeaderName; 4] = [IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_RANGE, RANGE];
+
 /// What tells a representation from others of its resource.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Validators<'a> {
@@ -106,7 +109,7 @@ pub(crate) fn belongs_in_not_modified(name: &HeaderName) -> bool {
 /// Takes the client's conditions out of a request whose answer is to be complete; they are applied
 /// to that answer.
 pub(crate) fn take_conditions(request: &mut HeaderMap) {
-    for name in [IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_RANGE, RANGE] {
+    for name in CONDITIONS {
         request.remove(name);
     }
 }

@@ -304,3 +304,36 @@ async fn a_cache_further_in_answers_the_clients_conditions_and_no_others() {
     let answer = client.get_with("/", &[("x-inner", "1")]).await;
     assert_eq!((answer.status.as_u16(), answer.text()), (200, "inner"));
 }
+
+#[actix_web::test]
+async fn cache_status_is_a_list_of_structured_fields_even_where_nobody_was_asked() {
+    let (builder, _clock) = builder();
+    let cache = builder.policy(Policy::new().honor_request_directives()).build().unwrap();
+    let site = site(&cache, |_, _| HttpResponse::Ok().body("page"));
+    let answer = site.client.get_with("/", &[("cache-control", "only-if-cached")]).await;
+    assert_eq!(answer.status, 504);
+    let status = answer.field("cache-status");
+    assert_eq!(status.as_deref(), Some("actix-web-cache; detail=only-if-cached"));
+}
+
+#[actix_web::test]
+async fn a_304_that_is_old_itself_says_so_to_clients() {
+    let (cache, clock) = cache();
+    let site = site(&cache, |request, _| {
+        let mut response = tagged(request, "\"1\"", "page".to_owned());
+        response
+            .headers_mut()
+            .insert("cache-control".parse().unwrap(), "max-age=60".parse().unwrap());
+        if response.status() == StatusCode::NOT_MODIFIED {
+            response.headers_mut().insert("age".parse().unwrap(), "50".parse().unwrap());
+        }
+        response
+    });
+    site.client.get("/").await;
+    clock.advance(secs(70));
+    for (status, age) in [("fwd=stale; fwd-status=304; stored", "50"), ("hit; ttl=10", "50")] {
+        let answer = site.client.get("/").await;
+        assert_eq!(answer.cache_status(), status);
+        assert_eq!(answer.field("age").as_deref(), Some(age), "{status}");
+    }
+}
