@@ -1,6 +1,7 @@
 //! Answers from complete responses: whole, in part, or as 304.
 
 use std::{
+    fmt,
     hash::{BuildHasher as _, RandomState},
     ops::Range,
     time::Duration,
@@ -18,6 +19,7 @@ use actix_web::{
 };
 use bytes::{Bytes, BytesMut};
 use httpdate::fmt_http_date;
+use smallvec::SmallVec;
 
 use crate::{
     body::CacheBody,
@@ -55,7 +57,9 @@ pub(crate) fn answer<B>(
         shorten(fields, age, left.min(limit), now);
     }
     // Section 5.1: whole seconds.
-    fields.insert(AGE, HeaderValue::from(age.as_secs()));
+    if let Some(age) = short(format_args!("{}", age.as_secs())) {
+        fields.insert(AGE, age);
+    }
     conditioned(method, request, response, &stored.body)
 }
 
@@ -184,6 +188,22 @@ fn content_range(part: &Range<u64>, length: usize) -> String {
     format!("bytes {}-{}/{length}", part.start, part.end.saturating_sub(1))
 }
 
+/// A value in one allocation that is as long as it is: hits make two of them.
+fn short(text: fmt::Arguments<'_>) -> Option<HeaderValue> {
+    let mut line = Line(SmallVec::new());
+    fmt::write(&mut line, text).ok()?;
+    HeaderValue::from_bytes(&line.0).ok()
+}
+
+struct Line(SmallVec<[u8; 96]>);
+
+impl fmt::Write for Line {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
+}
+
 fn set(fields: &mut HeaderMap, name: HeaderName, value: String) {
     if let Ok(value) = HeaderValue::try_from(value) {
         fields.insert(name, value);
@@ -217,7 +237,7 @@ pub(crate) fn report(fields: &mut HeaderMap, outcome: &Outcome, shared: &Shared)
     }
     if settings.cache_status == Field::Written {
         // RFC 9211 section 2: after those of caches closer to the origin.
-        if let Ok(value) = HeaderValue::try_from(format!("actix-web-cache; {outcome}")) {
+        if let Some(value) = short(format_args!("actix-web-cache; {outcome}")) {
             fields.append(CACHE_STATUS, value);
         }
     }
