@@ -1,7 +1,7 @@
 //! Requests that stand in for others: where the real one is with the handler, or was lost with it.
 
 use actix_web::{
-    HttpMessage, HttpRequest,
+    HttpRequest,
     dev::{Path, ServiceRequest, Url},
     http::{Method, Uri, Version, header::HeaderMap},
     test::TestRequest,
@@ -51,12 +51,5 @@ impl Mirror {
         head.headers = self.headers;
         head.peer_addr = self.peer;
         made.into_parts().0
-    }
-
-    /// The same, with the extensions of a request that goes on without them.
-    pub(crate) fn taking_extensions(self, from: &ServiceRequest) -> HttpRequest {
-        let made = self.into_request();
-        std::mem::swap(&mut *made.extensions_mut(), &mut *from.extensions_mut());
-        made
     }
 }

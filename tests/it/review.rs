@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use actix_web::{
-    App, Error, HttpRequest, HttpResponse,
+    App, Error, HttpMessage, HttpRequest, HttpResponse,
     body::MessageBody,
     dev::{ServiceRequest, ServiceResponse},
     error::InternalError,
@@ -336,4 +336,53 @@ async fn a_304_that_is_old_itself_says_so_to_clients() {
         assert_eq!(answer.cache_status(), status);
         assert_eq!(answer.field("age").as_deref(), Some(age), "{status}");
     }
+}
+
+struct Language(String);
+
+#[actix_web::test]
+async fn what_middlewares_further_out_found_of_a_request_counts_for_its_refresh() {
+    let (builder, clock) = builder();
+    let policy = Policy::new().stale_while_revalidate(secs(3600));
+    let cache = builder.policy(policy).build().unwrap();
+    let runs = Counter::default();
+    let counter = runs.clone();
+    let server = serve(1, move || {
+        let counter = counter.clone();
+        let page = move |request: HttpRequest| {
+            let run = counter.count();
+            let body = match request.extensions().get::<Language>() {
+                Some(Language(language)) => format!("{language} {run}"),
+                None => format!("en {run}"),
+            };
+            let response = HttpResponse::Ok().insert_header(("vary", "accept-language")).body(body);
+            async move { response }
+        };
+        App::new()
+            .wrap(cache.clone())
+            .wrap_fn(|request, service| {
+                if let Some(line) = request.headers().get("accept-language") {
+                    let language = line.to_str().unwrap().to_owned();
+                    request.extensions_mut().insert(Language(language));
+                }
+                actix_web::dev::Service::call(service, request)
+            })
+            .default_service(web::to(page))
+    });
+    let client = Client::new(server.addr, Protocol::Http1);
+    let get = || client.get_with("/", &[("accept-language", "de")]);
+    assert_eq!(get().await.text(), "de 1");
+    clock.advance(secs(70));
+    assert_eq!(get().await.text(), "de 1");
+    eventually("the handler ran", || runs.get() == 2).await;
+    let wait = async {
+        loop {
+            let answer = get().await;
+            if answer.text() != "de 1" {
+                return answer;
+            }
+        }
+    };
+    let answer = tokio::time::timeout(secs(20), wait).await.expect("a refresh");
+    assert!(answer.text().starts_with("de "), "{}", answer.text());
 }
