@@ -88,6 +88,10 @@ where
     candidate.leading = leading;
     let offer = Offer::of(selected.as_deref(), &others);
     let mut asks = !offer.is_empty();
+    let windows = walk.shared.checked.windows();
+    // What rescues nobody now will not later.
+    let rescuer = selected.as_ref().filter(|stored| rescues(stored, windows, candidate.requested));
+    let mirror = (asks || rescuer.is_some()).then(|| Mirror::of(&request));
     if asks || selected.is_some() || !forwards {
         candidate.conditions = Conditions::Taken;
         let conditional =
@@ -99,10 +103,6 @@ where
             }
         }
     }
-    let windows = walk.shared.checked.windows();
-    // What rescues nobody now will not later.
-    let rescuer = selected.as_ref().filter(|stored| rescues(stored, windows, candidate.requested));
-    let mirror = (asks || rescuer.is_some()).then(|| Mirror::of(&request));
     let answer = inner.call(request).await;
     if let Some(leading) = &mut candidate.leading {
         leading.answered();
