@@ -41,7 +41,7 @@ const RATIOS: [(&str, &str, f64); 5] = [
     ("hit-13", "limit-13", 1.3),
     ("keys", "limit", 1.5),
     ("pass", "bare", 1.1),
-    ("miss", "bare", 3.0),
+    ("miss", "bare", 4.0),
 ];
 
 fn main() -> io::Result<ExitCode> {
