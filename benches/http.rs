@@ -15,7 +15,7 @@ mod support;
 use std::{io, net::SocketAddr, process::ExitCode, time::Duration};
 
 use actix_web::{
-    App, HttpResponse,
+    App, HttpResponse, Route,
     http::header::{CACHE_CONTROL, ETAG, EXPIRES},
     web,
 };
@@ -107,37 +107,12 @@ fn path_of(server: &str) -> impl Fn(u64) -> String + Clone + Send + 'static {
 fn serve(name: &str) -> io::Result<()> {
     let body = if name.ends_with("-13") { vec![b'x'; 13] } else { vec![b'x'; 2048] };
     let body = web::Bytes::from(body);
-    let page = move |body: web::Bytes| {
-        let body = body.clone();
-        web::get().to(move || {
-            let body = body.clone();
-            async move {
-                HttpResponse::Ok()
-                    .content_type("text/html; charset=utf-8")
-                    .insert_header((ETAG, "\"0123456789abcdef\""))
-                    .body(body)
-            }
-        })
-    };
-    let dressed = move |body: web::Bytes| {
-        web::get().to(move || {
-            let body = body.clone();
-            async move {
-                HttpResponse::Ok()
-                    .content_type("text/html; charset=utf-8")
-                    .insert_header((ETAG, "\"0123456789abcdef\""))
-                    .insert_header((CACHE_CONTROL, "max-age=60"))
-                    .insert_header((EXPIRES, "Sun, 06 Nov 1994 08:49:37 GMT"))
-                    .insert_header(("age", "7"))
-                    .insert_header(("cache-status", "actix-web-cache; hit; ttl=53"))
-                    .body(body)
-            }
-        })
-    };
     match name {
-        "bare" => support::serve(1, move || App::new().route("/page/{n}", page(body.clone()))),
+        "bare" => {
+            support::serve(1, move || App::new().route("/page/{n}", page(&body, Fields::Own)))
+        }
         "limit" | "limit-13" => {
-            support::serve(1, move || App::new().route("/page/{n}", dressed(body.clone())))
+            support::serve(1, move || App::new().route("/page/{n}", page(&body, Fields::Cache)))
         }
         _ => {
             let builder = Cache::builder(MemoryStore::new(64 * 1024 * 1024));
@@ -150,8 +125,37 @@ fn serve(name: &str) -> io::Result<()> {
             };
             let cache = builder.build().expect("a cache");
             support::serve(1, move || {
-                App::new().wrap(cache.clone()).route("/page/{n}", page(body.clone()))
+                App::new().wrap(cache.clone()).route("/page/{n}", page(&body, Fields::Own))
             })
         }
     }
+}
+
+/// Which fields a handler sends.
+#[derive(Clone, Copy, PartialEq)]
+enum Fields {
+    Own,
+    /// Those that a cache would add, too.
+    Cache,
+}
+
+fn page(body: &web::Bytes, fields: Fields) -> Route {
+    let body = body.clone();
+    web::get().to(move || {
+        let body = body.clone();
+        async move {
+            let mut response = HttpResponse::Ok();
+            response
+                .content_type("text/html; charset=utf-8")
+                .insert_header((ETAG, "\"0123456789abcdef\""));
+            if fields == Fields::Cache {
+                response
+                    .insert_header((CACHE_CONTROL, "max-age=60"))
+                    .insert_header((EXPIRES, "Sun, 06 Nov 1994 08:49:37 GMT"))
+                    .insert_header(("age", "7"))
+                    .insert_header(("cache-status", "actix-web-cache; hit; ttl=53"));
+            }
+            response.body(body)
+        }
+    })
 }

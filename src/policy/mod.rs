@@ -233,10 +233,11 @@ impl Policy {
     /// How long a stale response answers while it is being refreshed, where it does not say so
     /// itself by `stale-while-revalidate` (RFC 5861 section 3). Default: not at all.
     ///
-    /// A refresh is a request to the handler without cookies, credentials and conditions, unless
-    /// they are part of the key or selected the response, and **without the extensions** that
-    /// middlewares further out have put into the request: these stay with the client's answer. A
-    /// handler whose page depends on them must not answer without.
+    /// A refresh is the client's request without its conditions, sent to the handler in the
+    /// background with the extensions that middlewares further out have put into it; on the
+    /// client's side a request with the same head, and without extensions, stands in for it. Only
+    /// requests without cookies and credentials refresh (ignored ones and those in the key aside):
+    /// others are answered, and start nothing.
     ///
     /// `must-revalidate`, `proxy-revalidate`, `s-maxage` and `no-cache` forbid it.
     pub const fn stale_while_revalidate(mut self, window: Duration) -> Self {
