@@ -1,11 +1,12 @@
-//! The body of what leaves the cache: the handler's, a stored one, or the handler's on its way
+//! The body of what leaves the cache: the handler's, a stored one, or one that is still on its way
 //! into the store.
 
 use std::{
+    error::Error,
+    fmt,
     future::poll_fn,
-    pin::{Pin, pin},
+    pin::Pin,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use actix_web::{
@@ -15,14 +16,16 @@ use actix_web::{
 use bytes::Bytes;
 use pin_project_lite::pin_project;
 
-use crate::fill::Recording;
-
-/// How long a body that no client reads may take.
-const DRAIN_LIMIT: Duration = Duration::from_secs(30);
+use crate::{
+    pump::{DRAIN_LIMIT, Remainder, Rest},
+    store::{Reader, Step},
+};
 
 pin_project! {
     /// The body of a response that went through a [`Cache`](crate::Cache).
-    #[derive(Debug)]
+    ///
+    /// Its error is the handler's body's, or says that a body which another request's handler made
+    /// broke off.
     pub struct CacheBody<B> {
         #[pin]
         kind: Kind<B>,
@@ -31,7 +34,6 @@ pin_project! {
 
 pin_project! {
     #[project = KindProjection]
-    #[derive(Debug)]
     enum Kind<B> {
         /// The handler's, untouched.
         Pass { #[pin] body: B },
@@ -39,8 +41,14 @@ pin_project! {
         Whole { bytes: Bytes },
         /// None at all, as 204 and 304 want it.
         None,
-        /// The handler's, copied as it passes.
-        Recorded { #[pin] tee: Tee<B> },
+        /// The handler's, which we read.
+        Led { reader: Reader, rest: Rest<B>, size: BodySize },
+        /// What we did not read of it.
+        Rest { body: Pin<Box<B>>, size: BodySize },
+        /// Another request's handler's, which we read.
+        Followed { reader: Reader, length: u64 },
+        /// Read to its end: nothing is to be polled after that, however often we are.
+        Ended { size: BodySize },
     }
 }
 
@@ -57,47 +65,48 @@ impl<B> CacheBody<B> {
         Self { kind: Kind::None }
     }
 
-    pub(crate) fn recorded(body: B, recording: Recording) -> Self {
-        // Boxed: most bodies are none of these, and all are moved about.
-        let recording = Some(Box::new(recording));
-        let tee = Tee { body, recording, ahead: Ahead::Unknown };
-        Self { kind: Kind::Recorded { tee } }
+    pub(crate) const fn led(reader: Reader, rest: Rest<B>, size: BodySize) -> Self {
+        Self { kind: Kind::Led { reader, rest, size } }
+    }
+
+    pub(crate) const fn followed(reader: Reader, length: u64) -> Self {
+        Self { kind: Kind::Followed { reader, length } }
     }
 }
 
-impl<B: MessageBody> CacheBody<B> {
-    /// Reads on for the sake of what is recorded alone, for as long as something is and no longer
-    /// than [`DRAIN_LIMIT`].
-    pub(crate) async fn drain(self) {
-        let mut body = pin!(self);
-        let work = poll_fn(|cx| {
-            while body.is_recording() {
-                match ready!(body.as_mut().poll_next(cx)) {
-                    Some(Ok(_)) => {}
-                    Some(Err(_)) | None => break,
+impl<B> CacheBody<B> {
+    /// Reads on in a client's place, for the sake of what is being stored alone.
+    pub(crate) async fn drain(self) -> Result<(), Unfinished> {
+        let (Kind::Led { mut reader, .. } | Kind::Followed { mut reader, .. }) = self.kind else {
+            return Ok(());
+        };
+        let end = poll_fn(|cx| {
+            loop {
+                match ready!(reader.poll_next(cx)) {
+                    Step::Chunk(_) => {}
+                    Step::Whole => return Poll::Ready(Ok(())),
+                    Step::Broken => return Poll::Ready(Err(Unfinished)),
                 }
             }
-            Poll::Ready(())
         });
-        if timeout(DRAIN_LIMIT, work).await.is_err() {
-            log::debug!("not stored: the body took too long");
-        }
-    }
-
-    const fn is_recording(&self) -> bool {
-        matches!(&self.kind, Kind::Recorded { tee } if tee.recording.is_some())
+        timeout(DRAIN_LIMIT, end).await.unwrap_or(Err(Unfinished))
     }
 }
 
+/// The body did not come to its end.
+#[derive(Debug)]
+pub(crate) struct Unfinished;
+
 impl<B: MessageBody> MessageBody for CacheBody<B> {
-    type Error = B::Error;
+    type Error = Box<dyn Error>;
 
     fn size(&self) -> BodySize {
         match &self.kind {
             Kind::Pass { body } => body.size(),
             Kind::Whole { bytes } => BodySize::Sized(bytes.len() as u64),
             Kind::None => BodySize::None,
-            Kind::Recorded { tee } => tee.body.size(),
+            Kind::Led { size, .. } | Kind::Rest { size, .. } | Kind::Ended { size } => *size,
+            Kind::Followed { length, .. } => BodySize::Sized(*length),
         }
     }
 
@@ -105,14 +114,39 @@ impl<B: MessageBody> MessageBody for CacheBody<B> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        match self.project().kind.project() {
-            KindProjection::Pass { body } => body.poll_next(cx),
-            KindProjection::Whole { bytes } => {
-                let bytes = std::mem::take(bytes);
-                Poll::Ready((!bytes.is_empty()).then_some(Ok(bytes)))
-            }
-            KindProjection::None => Poll::Ready(None),
-            KindProjection::Recorded { tee } => tee.poll_next(cx),
+        let mut kind = self.project().kind;
+        loop {
+            let (step, rest, size) = match kind.as_mut().project() {
+                KindProjection::Pass { body } => return body.poll_next(cx).map_err(Into::into),
+                KindProjection::Whole { bytes } => {
+                    let bytes = std::mem::take(bytes);
+                    return Poll::Ready((!bytes.is_empty()).then_some(Ok(bytes)));
+                }
+                KindProjection::None | KindProjection::Ended { .. } => return Poll::Ready(None),
+                KindProjection::Rest { body, .. } => {
+                    return body.as_mut().poll_next(cx).map_err(Into::into);
+                }
+                KindProjection::Led { reader, rest, size } => {
+                    let step = ready!(reader.poll_next(cx));
+                    let rest = if step == Step::Broken { rest.take() } else { None };
+                    (step, rest, *size)
+                }
+                KindProjection::Followed { reader, length } => {
+                    (ready!(reader.poll_next(cx)), None, BodySize::Sized(*length))
+                }
+            };
+            let next = match (step, rest) {
+                (Step::Chunk(chunk), _) => return Poll::Ready(Some(Ok(chunk))),
+                (Step::Broken, Some(Remainder::Body(body))) => {
+                    kind.set(Kind::Rest { body, size });
+                    continue;
+                }
+                (Step::Broken, Some(Remainder::Error(error))) => Some(Err(error)),
+                (Step::Broken, None) => Some(Err(BrokenOff.into())),
+                (Step::Whole, _) | (Step::Broken, Some(Remainder::Nothing)) => None,
+            };
+            kind.set(Kind::Ended { size });
+            return Poll::Ready(next);
         }
     }
 
@@ -121,85 +155,35 @@ impl<B: MessageBody> MessageBody for CacheBody<B> {
             Kind::Pass { body } => body.try_into_bytes().map_err(Self::pass),
             Kind::Whole { bytes } => Ok(bytes),
             Kind::None => Ok(Bytes::new()),
-            kind @ Kind::Recorded { .. } => Err(Self { kind }),
+            kind @ (Kind::Led { .. }
+            | Kind::Rest { .. }
+            | Kind::Followed { .. }
+            | Kind::Ended { .. }) => Err(Self { kind }),
         }
     }
 }
 
-pin_project! {
-    /// Hands on each chunk as it comes, and a copy of it to the recording. It asks for no chunk
-    /// that the client did not ask for, save one at the declared end.
-    #[derive(Debug)]
-    struct Tee<B> {
-        #[pin]
-        body: B,
-        recording: Option<Box<Recording>>,
-        ahead: Ahead,
+impl<B> fmt::Debug for CacheBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.kind {
+            Kind::Pass { .. } => "CacheBody::Pass",
+            Kind::Whole { .. } => "CacheBody::Whole",
+            Kind::None => "CacheBody::None",
+            Kind::Led { .. } | Kind::Rest { .. } => "CacheBody::Led",
+            Kind::Followed { .. } => "CacheBody::Followed",
+            Kind::Ended { .. } => "CacheBody::Ended",
+        })
     }
 }
 
-/// What the look beyond the declared end found.
+/// A body that another request's handler made will not come to its end.
 #[derive(Debug)]
-enum Ahead {
-    Unknown,
-    Chunk(Bytes),
-    End,
-}
+struct BrokenOff;
 
-impl<B: MessageBody> Tee<B> {
-    fn poll_next(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, B::Error>>> {
-        let mut this = self.project();
-        match std::mem::replace(this.ahead, Ahead::Unknown) {
-            Ahead::Unknown => {}
-            Ahead::Chunk(chunk) => return Poll::Ready(Some(Ok(chunk))),
-            Ahead::End => {
-                // A body is not to be polled after its end, however often we are.
-                *this.ahead = Ahead::End;
-                return Poll::Ready(None);
-            }
-        }
-        let chunk = match ready!(this.body.as_mut().poll_next(cx)) {
-            Some(Ok(chunk)) => chunk,
-            Some(Err(error)) => {
-                *this.recording = None;
-                return Poll::Ready(Some(Err(error)));
-            }
-            None => {
-                *this.ahead = Ahead::End;
-                if let Some(recording) = this.recording.take() {
-                    recording.finish(cx);
-                }
-                return Poll::Ready(None);
-            }
-        };
-        if this.recording.as_mut().is_some_and(|recording| !recording.takes(&chunk)) {
-            *this.recording = None;
-        }
-        if this.recording.as_ref().is_some_and(|recording| recording.is_at_declared_end()) {
-            // The server stops at the declared length; and what is stored before the last chunk
-            // leaves is there when the client asks again.
-            match this.body.as_mut().poll_next(cx) {
-                Poll::Ready(None) => {
-                    *this.ahead = Ahead::End;
-                    if let Some(recording) = this.recording.take() {
-                        recording.finish(cx);
-                    }
-                }
-                // It goes on beyond what it declared, or breaks: the client would learn the same.
-                Poll::Ready(Some(Ok(more))) => {
-                    *this.recording = None;
-                    *this.ahead = Ahead::Chunk(more);
-                }
-                Poll::Ready(Some(Err(_))) => {
-                    *this.recording = None;
-                    *this.ahead = Ahead::End;
-                }
-                Poll::Pending => {}
-            }
-        }
-        Poll::Ready(Some(Ok(chunk)))
+impl fmt::Display for BrokenOff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the response broke off while it was being made")
     }
 }
+
+impl Error for BrokenOff {}

@@ -13,6 +13,7 @@ use actix_web::{
 
 use crate::{
     fill::{self, Candidate},
+    forward::Reply,
     handle::purge,
     key::{Key, Target},
     outcome::{Forward, NotStored, Outcome, Stored},
@@ -21,6 +22,7 @@ use crate::{
     service::{Answer, Walk, is_owned_further_in},
     shared::Shared,
     stored::Basis,
+    write::warn,
 };
 
 /// Runs a handler that may change its resource, and forgets what that makes invalid.
@@ -64,7 +66,7 @@ where
     if let Some(candidate) = stored {
         let settled = fill::settle(candidate, response);
         let outcome = Outcome::Forward { reason: Forward::Method, stored: settled.stored };
-        return Ok(walk.settled(settled, outcome).await);
+        return Ok(walk.reply(Reply::settled(settled, outcome)).await);
     }
     let outcome =
         Outcome::Forward { reason: Forward::Method, stored: Stored::No(NotStored::Forwarded) };
@@ -81,7 +83,7 @@ async fn forget(shared: &Arc<Shared>, targets: Vec<Target>, spared: Option<Key>)
     let mut work = Box::pin(async move {
         for target in &targets {
             if let Err(error) = purge(&shared, target, spared.as_ref()).await {
-                fill::warn(&shared, &error);
+                warn(&shared, &error);
             }
         }
     });

@@ -1,33 +1,42 @@
 //! Many requests for what is not stored, one question to the handler (RFC 9211 section 2.6 calls
 //! it collapsing).
 //!
-//! The first to come asks; the others wait until its answer is stored, and are then answered from
-//! the store, each judged for itself as on any look-up: nobody is handed an answer that is not in
-//! the store. Where the answer cannot be stored, all ask at once, and for a while nobody waits for
-//! that again. Nobody waits for a body that is still on its way either: it may take its client's
-//! time, or never end.
+//! The first to come asks; the others wait for its answer, and each judges that for itself, as if it
+//! had been found in the store: nobody is handed what the store would not give it.
+//!
+//! ```text
+//! the first      asks --- head --------- body ------------- stored
+//!                          |               |                   |
+//! length known             +-> they read the body as it comes  |
+//! whole, or not known                          they are answered from the store
+//! cannot be stored         +-> they all ask, and for ten seconds nobody waits for that again
+//! gone, no answer          +-> another asks, and the rest wait for it, once
+//! takes too long           +-> they ask for themselves; who comes then begins anew
+//! ```
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use actix_web::{
     HttpResponse,
     dev::ServiceRequest,
-    http::{Method, StatusCode, header::RANGE},
+    http::{
+        Method, StatusCode,
+        header::{HeaderName, RANGE},
+    },
     rt::time::timeout,
 };
 
 use crate::{
     body::CacheBody,
-    forward::Inquiry,
+    forward::{Inquiry, Purpose},
+    hit::{answer, answer_with},
     outcome::{Forward, NotStored, Outcome},
-    semantics::vary::selecting_value,
+    rescue::stale,
+    semantics::{reuse::rescues, vary::selecting_value},
     service::{Judgement, Walk},
-    store::{End, Join, Lead},
+    store::{Coming, End, Follow, Join, Lead, Lookup, News},
+    stored::Variants,
 };
-
-/// How long a request waits for another's answer before it asks itself. Long enough for most
-/// handlers; a client that waited for it in vain waits once.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Whose turn it is.
 pub(crate) enum Turn<B> {
@@ -46,9 +55,21 @@ pub(crate) struct Leading {
 }
 
 impl Leading {
-    /// The handler has answered.
-    pub(crate) const fn answered(&mut self) {
-        self.lead.answered();
+    /// Unless the answer comes to be stored, this is how it ends for those who wait.
+    pub(crate) const fn otherwise(&mut self, end: End) {
+        self.lead.otherwise(end);
+    }
+
+    pub(crate) fn comes(&self, coming: Coming) {
+        self.lead.comes(coming);
+    }
+
+    pub(crate) fn retire(&self) {
+        self.lead.retire();
+    }
+
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.lead.is_awaited()
     }
 
     pub(crate) fn stored(self) {
@@ -60,6 +81,13 @@ impl Leading {
     }
 }
 
+/// How waiting for another's answer ended.
+enum Waited<B> {
+    Ended(Turn<B>),
+    /// It may be worth it to wait once more.
+    Again(Box<Inquiry>),
+}
+
 impl Walk {
     /// Waits for who asks already, or takes the turn.
     pub(crate) async fn turn<B>(
@@ -67,64 +95,163 @@ impl Walk {
         request: &ServiceRequest,
         mut inquiry: Box<Inquiry>,
     ) -> Turn<B> {
+        // Fields that others' answers turned out to be selected by.
+        let mut learnt = Vec::new();
         // Once more after a leader that left without an answer, or whose answer was another variant.
-        for last in [false, true] {
-            let Some(rest) = self.sameness(request, &inquiry) else { break };
-            let (key, reason) = (inquiry.asked.key.clone(), inquiry.reason);
+        for _ in 0..2 {
+            let Some(rest) = self.sameness(request, &inquiry, &learnt) else { break };
             let commons = self.shared.store.commons();
-            if commons.is_unstorable(&key, &rest, inquiry.asked.now) {
+            if commons.is_unstorable(&inquiry.asked.key, &rest, inquiry.asked.now) {
                 break;
             }
-            let end = match commons.join(&key, &rest) {
-                Join::Lead(lead) => {
-                    let leading = Leading { lead, rest };
-                    // Since the look-up another may have asked and gone.
-                    let unchanged = commons.flights_stored() == inquiry.asked.stored;
-                    let found = if unchanged { None } else { self.shared.store.lookup_now(&key) };
-                    let Some(found) = found else {
-                        return Turn::Ask(inquiry, Some(leading));
-                    };
-                    return match self.judge(request, inquiry.asked, found) {
-                        Judgement::Answer(response, outcome)
-                        | Judgement::Refresh(response, outcome, _) => {
-                            leading.stored();
-                            Turn::Answer(response, outcome.collapsed(reason))
-                        }
-                        Judgement::Ask(inquiry) => Turn::Ask(inquiry, Some(leading)),
-                        Judgement::Pass(reason) => Turn::Pass(reason),
-                    };
-                }
-                Join::Follow(follow) => timeout(PATIENCE, follow.end()).await,
+            let waited = match commons.join(&inquiry.asked.key, &rest) {
+                Join::Lead(lead) => return self.lead(request, inquiry, Leading { lead, rest }),
+                Join::Follow(follow) => self.follow(request, inquiry, follow, &mut learnt).await,
             };
-            match end {
-                Ok(End::Stored) => {
-                    let found = self.look_up(&key).await;
-                    match self.judge(request, inquiry.asked, found) {
-                        Judgement::Answer(response, outcome)
-                        | Judgement::Refresh(response, outcome, _) => {
-                            return Turn::Answer(response, outcome.collapsed(reason));
-                        }
-                        Judgement::Ask(next) => inquiry = next,
-                        Judgement::Pass(reason) => return Turn::Pass(reason),
-                    }
-                }
-                Ok(End::Abandoned) => {}
-                Ok(End::NotStored) => break,
-                Err(_) => {
-                    log::debug!("waited too long for another's answer");
-                    break;
-                }
-            }
-            if last {
-                break;
+            match waited {
+                Waited::Ended(turn) => return turn,
+                Waited::Again(next) => inquiry = next,
             }
         }
         Turn::Ask(inquiry, None)
     }
 
+    fn lead<B>(
+        &self,
+        request: &ServiceRequest,
+        inquiry: Box<Inquiry>,
+        leading: Leading,
+    ) -> Turn<B> {
+        // Since the look-up another may have asked and gone.
+        let unchanged = self.shared.store.commons().flights_stored() == inquiry.asked.stored;
+        let found = if unchanged { None } else { self.shared.store.lookup_now(&inquiry.asked.key) };
+        let Some(found) = found else { return Turn::Ask(inquiry, Some(leading)) };
+        let Inquiry { asked, reason, purpose, .. } = *inquiry;
+        match self.judge(request, asked, found) {
+            Judgement::Refresh(_, _, inquiry) if purpose == Purpose::Refresh => {
+                Turn::Ask(inquiry, Some(leading))
+            }
+            Judgement::Answer(response, outcome) | Judgement::Refresh(response, outcome, _) => {
+                leading.stored();
+                Turn::Answer(response, outcome.collapsed(reason))
+            }
+            Judgement::Ask(inquiry) => Turn::Ask(inquiry, Some(leading)),
+            Judgement::Pass(reason) => Turn::Pass(reason),
+        }
+    }
+
+    async fn follow<B>(
+        &self,
+        request: &ServiceRequest,
+        inquiry: Box<Inquiry>,
+        mut follow: Follow,
+        learnt: &mut Vec<HeaderName>,
+    ) -> Waited<B> {
+        let limit = self.shared.checked.wait_limit();
+        let end = if request.headers().contains_key(RANGE) {
+            timeout(limit, follow.end()).await
+        } else {
+            match timeout(limit, follow.news()).await {
+                Ok(News::Ended(end)) => Ok(end),
+                Ok(News::Coming(coming)) => {
+                    return match self.read_along(request, inquiry, &coming) {
+                        Ok(turn) => Waited::Ended(turn),
+                        Err(inquiry) => {
+                            let selecting = coming.response.selecting.iter();
+                            learnt.extend(selecting.map(|(name, _)| name.clone()));
+                            Waited::Again(inquiry)
+                        }
+                    };
+                }
+                Err(elapsed) => Err(elapsed),
+            }
+        };
+        match end {
+            Ok(End::Stored) => self.look_again(request, *inquiry, Waited::Again).await,
+            Ok(End::Abandoned) => Waited::Again(inquiry),
+            Ok(End::NotStored | End::Failed) => Waited::Ended(Turn::Ask(inquiry, None)),
+            Ok(End::Overdue) | Err(_) => {
+                log::debug!("waited too long for another's answer");
+                self.look_again(request, *inquiry, |inquiry| self.instead(request, inquiry)).await
+            }
+        }
+    }
+
+    async fn look_again<B>(
+        &self,
+        request: &ServiceRequest,
+        inquiry: Inquiry,
+        otherwise: impl FnOnce(Box<Inquiry>) -> Waited<B>,
+    ) -> Waited<B> {
+        let Inquiry { asked, reason, .. } = inquiry;
+        let found = self.look_up(&asked.key).await;
+        match self.judge(request, asked, found) {
+            Judgement::Answer(response, outcome) | Judgement::Refresh(response, outcome, _) => {
+                Waited::Ended(Turn::Answer(response, outcome.collapsed(reason)))
+            }
+            Judgement::Ask(next) => otherwise(next),
+            Judgement::Pass(reason) => Waited::Ended(Turn::Pass(reason)),
+        }
+    }
+
+    /// Something stale in place of an answer that does not come, where that is allowed (RFC 5861
+    /// section 4).
+    fn instead<B>(&self, request: &ServiceRequest, inquiry: Box<Inquiry>) -> Waited<B> {
+        let now = self.shared.settings.clock.now();
+        let windows = self.shared.checked.windows();
+        let rescuer = inquiry.selected.as_deref().filter(|stored| rescues(stored, windows, now));
+        let Some(stored) = rescuer else { return Waited::Ended(Turn::Ask(inquiry, None)) };
+        let response = stale(request.method(), request.headers(), stored, now);
+        let outcome = Outcome::Rescued { reason: inquiry.reason, status: None };
+        Waited::Ended(Turn::Answer(response, outcome))
+    }
+}
+
+impl Walk {
+    /// Another's answer whose body is still on its way, where it is this one's, too.
+    fn read_along<B>(
+        &self,
+        request: &ServiceRequest,
+        inquiry: Box<Inquiry>,
+        coming: &Coming,
+    ) -> Result<Turn<B>, Box<Inquiry>> {
+        let known = inquiry.lookup.variants.as_deref();
+        let variants = Variants::add(known, Arc::clone(&coming.response), usize::MAX);
+        let (Some(variants), Some(reader)) = (variants, coming.body.reader()) else {
+            return Err(inquiry);
+        };
+        let Inquiry { asked, lookup, reason, selected, purpose } = *inquiry;
+        let found = Ok(Lookup { variants: Some(Arc::new(variants)), stamp: lookup.stamp });
+        let fields = request.headers();
+        let judged = self.judge_with(request, asked, found, |stored, age, left, now| {
+            if Arc::ptr_eq(stored, &coming.response) {
+                let body = CacheBody::followed(reader, coming.length);
+                answer_with(body, fields, stored, age, left, now)
+            } else {
+                answer(request.method(), fields, stored, age, left, now)
+            }
+        });
+        match judged {
+            Judgement::Answer(response, outcome) | Judgement::Refresh(response, outcome, _) => {
+                Ok(Turn::Answer(response, outcome.collapsed(reason)))
+            }
+            // What is not in the store is nothing to ask the handler about.
+            Judgement::Ask(next) => {
+                let asked = next.asked;
+                Err(Box::new(Inquiry { asked, lookup, reason, selected, purpose }))
+            }
+            Judgement::Pass(reason) => Ok(Turn::Pass(reason)),
+        }
+    }
+
     /// What requests for one key must have in common to share an answer; nothing if this one shares
     /// none.
-    fn sameness(&self, request: &ServiceRequest, inquiry: &Inquiry) -> Option<Box<[u8]>> {
+    fn sameness(
+        &self,
+        request: &ServiceRequest,
+        inquiry: &Inquiry,
+        learnt: &[HeaderName],
+    ) -> Option<Box<[u8]>> {
         let Inquiry { asked, lookup, selected, .. } = inquiry;
         let shares = *request.method() == Method::GET
             && !asked.directives.no_store
@@ -138,7 +265,7 @@ impl Walk {
         text.push(u8::from(who.credentials));
         part(&mut text, Some(&asked.split));
         let names = lookup.variants.as_deref().map_or(&[][..], |variants| variants.names());
-        for name in names {
+        for name in names.iter().chain(learnt.iter().filter(|name| !names.contains(name))) {
             let value = selecting_value(request.headers(), name, &self.shared.checked.comparison);
             part(&mut text, value.as_deref());
         }

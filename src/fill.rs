@@ -1,6 +1,6 @@
 //! What becomes of a handler's answer: stored, or passed on as it is.
 
-use std::{fmt, sync::Arc, task::Context, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use actix_web::{
     HttpMessage, HttpResponse,
@@ -19,7 +19,6 @@ use actix_web::{
 use bytes::Bytes;
 use httpdate::fmt_http_date;
 use smallvec::SmallVec;
-use tokio::time::timeout;
 
 use crate::{
     body::CacheBody,
@@ -29,6 +28,7 @@ use crate::{
     options::said,
     outcome::{NotStored, Stored},
     policy::{Matched, VaryCookie},
+    pump,
     semantics::{
         directive_list::DirectiveList,
         fields::{lines, list},
@@ -40,17 +40,12 @@ use crate::{
         vary::selecting_value,
     },
     shared::Shared,
-    store::{Fill, Put, Reservation},
+    store::Fill,
     stored::{DRESSED, StoredResponse, copy_fields},
     tag::TagId,
     time::Now,
+    write::Write,
 };
-
-/// How long a response may take to be written once its body is complete.
-const PUT_LIMIT: Duration = Duration::from_millis(250);
-
-/// Writes that may outlive their requests at once; what is beyond is not stored.
-const MAX_WRITES: usize = 256;
 
 /// A request that goes to the handler and whose answer may be stored.
 pub(crate) struct Candidate {
@@ -215,7 +210,7 @@ impl Candidate {
         let draft = self.prepare(&plan, status, response.headers_mut(), now);
         let wanted = Wanted { conditions: self.conditions, request: self.request };
         let Self { shared, key, fill, leading, .. } = self;
-        let write = Write { shared, key, fill, leading: None, draft };
+        let write = Write { shared, key, fill, leading, draft };
         let limit = write.shared.checked.max_body_size();
         let size = response.response().body().size();
         let (request, response) = response.into_parts();
@@ -227,19 +222,18 @@ impl Candidate {
             }
             Ok(bytes) => {
                 // A copy: the handler's may be a slice of something much larger.
-                let write = Write { leading, ..write.of(Bytes::copy_from_slice(&bytes)) };
+                let write = write.of(Bytes::copy_from_slice(&bytes));
                 let whole = head.set_body(body_of(status, &bytes));
                 (wanted.of(whole, &bytes), Stored::Yes, Some(write))
             }
             // Servers do not ask a body for the nothing it declares.
             Err(body) if size == BodySize::Sized(0) => {
                 let response = wanted.of(head.set_body(CacheBody::pass(body)), &Bytes::new());
-                (response, Stored::Yes, Some(Write { leading, ..write.of(Bytes::new()) }))
+                (response, Stored::Yes, Some(write.of(Bytes::new())))
             }
-            // Those who wait for the answer do not wait for its body.
             Err(body) => {
                 let declared = declared_length(size, head.headers());
-                let (response, stored) = wanted.of_stream(head, body, write, declared, limit);
+                let (response, stored) = wanted.of_stream(head, body, write, declared);
                 (response, stored, None)
             }
         };
@@ -380,31 +374,27 @@ impl Wanted {
         body: B,
         write: Write,
         declared: Option<u64>,
-        limit: usize,
     ) -> (HttpResponse<CacheBody<B>>, Stored) {
-        let commons = write.shared.store.commons().clone();
         if self.conditions == Conditions::Left || !has_it(&self.request, &head) {
-            return match Recording::begin(write, declared, limit) {
-                Some(recording) => {
-                    (head.set_body(CacheBody::recorded(body, recording)), Stored::Yes)
-                }
-                None => (head.set_body(CacheBody::pass(body)), Stored::No(NotStored::Busy)),
+            return match pump::begin(body, write, declared) {
+                Ok(body) => (head.set_body(body), Stored::Yes),
+                Err(body) => (head.set_body(CacheBody::pass(body)), Stored::No(NotStored::Busy)),
             };
         }
         // Who does not want it is not kept waiting for it. It is read on for those who come, but
         // once at a time: no client is there to slow it down.
-        let place = commons.begin_refresh(&write.key);
-        let stored = match place.zip(Recording::begin(write, declared, limit)) {
-            Some((place, recording)) => {
-                let body = CacheBody::recorded(body, recording);
-                spawn(async move {
-                    let _place = place;
-                    body.drain().await;
-                });
-                Stored::Yes
-            }
-            None => Stored::No(NotStored::Busy),
-        };
+        let place = write.shared.store.commons().claim(&write.key);
+        let reading = place.and_then(|place| {
+            let body = pump::begin(body, write, declared).ok()?;
+            spawn(async move {
+                let _place = place;
+                if body.drain().await.is_err() {
+                    log::debug!("not stored: the body did not end well");
+                }
+            });
+            Some(())
+        });
+        let stored = reading.map_or(Stored::No(NotStored::Busy), |()| Stored::Yes);
         (not_modified_instead(&self.request, head.set_body(CacheBody::none())), stored)
     }
 }
@@ -473,126 +463,5 @@ impl Named {
             "proxy-authorization",
         ];
         !never.contains(name) && !never_named.contains(&name.as_str()) && !self.0.contains(name)
-    }
-}
-
-/// A response on its way into the store.
-pub(crate) struct Write {
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) key: Key,
-    pub(crate) fill: Fill,
-    pub(crate) leading: Option<Leading>,
-    pub(crate) draft: StoredResponse,
-}
-
-impl Write {
-    /// With its body.
-    pub(crate) fn of(self, body: Bytes) -> Self {
-        Self { draft: StoredResponse { body, ..self.draft }, ..self }
-    }
-
-    /// Stores: at once if the store does not wait, else while the client is served already.
-    pub(crate) fn start(self, cx: &mut Context<'_>) {
-        let Some(place) = self.shared.store.commons().begin_write(MAX_WRITES) else {
-            log::trace!("not stored: too many writes at once");
-            return;
-        };
-        let mut work = Box::pin(async move {
-            let _place = place;
-            self.put().await;
-        });
-        if work.as_mut().poll(cx).is_pending() {
-            // Not actix's spawn, which wants a local set: tests have none.
-            tokio::spawn(timeout(PUT_LIMIT, work));
-        }
-    }
-
-    async fn put(self) {
-        let ttl = self.draft.lifetime.left(self.draft.lifetime.response).unwrap_or_default();
-        let store = &self.shared.store;
-        match store.put(&self.key, Arc::new(self.draft), &self.fill).await {
-            Ok(Put::Stored) => {
-                log::debug!("store ttl={}", ttl.as_secs());
-                if let Some(leading) = self.leading {
-                    leading.stored();
-                }
-            }
-            Ok(Put::TooLarge) => log::debug!("not stored: larger than the store keeps"),
-            Ok(Put::Overtaken) => log::debug!("not stored: overtaken by an invalidation"),
-            Err(error) => warn(&self.shared, &error),
-        }
-    }
-}
-
-/// Store trouble, at most once an interval.
-pub(crate) fn warn(shared: &Shared, error: &crate::store::StoreError) {
-    if shared.store.commons().may_warn_of_store(shared.settings.clock.now()) {
-        log::warn!("{error}; requests go to their handlers");
-    } else {
-        log::trace!("{error}");
-    }
-}
-
-/// A body being copied as it passes to the client.
-pub(crate) struct Recording {
-    write: Write,
-    copy: Vec<u8>,
-    reservation: Reservation,
-    declared: Option<u64>,
-    limit: usize,
-}
-
-impl Recording {
-    /// `None` if too much is being copied already.
-    fn begin(write: Write, declared: Option<u64>, limit: usize) -> Option<Self> {
-        // What is known to come is set aside before it does.
-        let expected = declared.and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
-        let reservation = write.shared.store.commons().reserve(expected)?;
-        Some(Self { write, copy: Vec::with_capacity(expected), reservation, declared, limit })
-    }
-
-    /// Copies a chunk; `false` where the body grows beyond what is stored.
-    pub(crate) fn takes(&mut self, chunk: &[u8]) -> bool {
-        let length = self.copy.len() + chunk.len();
-        let most =
-            self.declared.and_then(|length| usize::try_from(length).ok()).unwrap_or(self.limit);
-        if length > most {
-            log::trace!("not stored: the body is too large");
-            return false;
-        }
-        if length > self.copy.capacity() {
-            // Doubling, as vectors do, but counted.
-            let capacity = length.max(self.copy.capacity() * 2).min(most);
-            if !self.reservation.grow(capacity - self.copy.capacity()) {
-                log::trace!("not stored: too many bodies are being copied");
-                return false;
-            }
-            self.copy.reserve_exact(capacity - self.copy.len());
-        }
-        self.copy.extend_from_slice(chunk);
-        true
-    }
-
-    pub(crate) fn is_at_declared_end(&self) -> bool {
-        self.declared == Some(self.copy.len() as u64)
-    }
-
-    /// The body ended well; it is stored if that is where it should have ended.
-    pub(crate) fn finish(self, cx: &mut Context<'_>) {
-        if self.declared.is_some_and(|declared| declared != self.copy.len() as u64) {
-            log::trace!("not stored: the body ended early");
-            return;
-        }
-        // Exactly as large as it is: a vector that doubled may be half empty.
-        self.write.of(Bytes::from(self.copy.into_boxed_slice())).start(cx);
-    }
-}
-
-impl fmt::Debug for Recording {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Recording")
-            .field("copied", &self.copy.len())
-            .field("declared", &self.declared)
-            .finish_non_exhaustive()
     }
 }

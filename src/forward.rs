@@ -2,8 +2,9 @@
 
 use std::{
     cell::Cell,
-    future::poll_fn,
+    future::{Future, poll_fn},
     panic::{AssertUnwindSafe, catch_unwind},
+    pin::{Pin, pin},
     rc::Rc,
     sync::Arc,
     task::Poll,
@@ -11,7 +12,7 @@ use std::{
 
 use actix_service::Service;
 use actix_web::{
-    Error, HttpMessage, HttpResponse,
+    Error, HttpMessage, HttpRequest, HttpResponse,
     body::{BodySize, MessageBody},
     dev::{Payload, ServiceRequest, ServiceResponse},
     error::ErrorInternalServerError,
@@ -19,6 +20,7 @@ use actix_web::{
         Method, StatusCode, Version,
         header::{CONTENT_ENCODING, HeaderMap, RANGE},
     },
+    rt::{spawn, time::timeout},
 };
 use futures_util::StreamExt as _;
 
@@ -27,17 +29,18 @@ use crate::{
     collapse::Turn,
     fill::{self, Candidate, Conditions, Settled},
     freshen,
-    hit::{answer, is_conditional},
+    hit::is_conditional,
     mirror::Mirror,
     outcome::{Forward, NotStored, Outcome, Stored},
+    refresh::unattended,
     semantics::{
         reuse::{is_for, rescues},
         validation::{Offer, Said, identified, said_by_head, take_conditions},
     },
     service::{Answer, Asked, Walk, is_owned_further_in},
-    store::Lookup,
+    store::{End, Lookup},
     stored::StoredResponse,
-    time::Now,
+    write::Write,
 };
 
 /// A request for the handler, and what is known of it.
@@ -47,30 +50,90 @@ pub(crate) struct Inquiry {
     pub(crate) reason: Forward,
     /// What is stored and would answer if it still holds.
     pub(crate) selected: Option<Arc<StoredResponse>>,
+    pub(crate) purpose: Purpose,
+}
+
+/// What a handler is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// A client waits.
+    Client,
+    /// What is stored is to be renewed, while it answers.
+    Refresh,
+}
+
+/// What is sent, what is told of it, and what is to be stored when that is done.
+pub(crate) struct Reply<B> {
+    response: ServiceResponse<CacheBody<B>>,
+    /// None where a cache further in tells.
+    pub(crate) outcome: Option<Outcome>,
+    write: Option<Write>,
+}
+
+impl<B> Reply<B> {
+    pub(crate) fn new(
+        request: HttpRequest,
+        response: HttpResponse<CacheBody<B>>,
+        outcome: Outcome,
+    ) -> Self {
+        let response = ServiceResponse::new(request, response);
+        Self { response, outcome: Some(outcome), write: None }
+    }
+
+    pub(crate) fn settled(settled: Settled<B>, outcome: Outcome) -> Self {
+        let Settled { response, write, .. } = settled;
+        Self { response, outcome: Some(outcome), write }
+    }
+
+    fn passed(response: ServiceResponse<B>, reason: Forward, why: NotStored) -> Self {
+        let outcome = Some(Outcome::Forward { reason, stored: Stored::No(why) });
+        Self { response: fill::pass(response), outcome, write: None }
+    }
+
+    fn owned_further_in(response: ServiceResponse<B>) -> Self {
+        Self { response: fill::pass(response), outcome: None, write: None }
+    }
 }
 
 /// Asks the handler, and stores or freshens by what it answers.
 pub(crate) async fn forward<S, B>(
     inner: Rc<S>,
     walk: Walk,
-    mut request: ServiceRequest,
+    request: ServiceRequest,
     inquiry: Box<Inquiry>,
 ) -> Answer<B>
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
     B: MessageBody + 'static,
 {
+    let reply = ask(inner, walk.clone(), request, inquiry).await?;
+    Ok(walk.reply(reply).await)
+}
+
+/// The same, up to what is told of it.
+pub(crate) async fn ask<S, B>(
+    inner: Rc<S>,
+    walk: Walk,
+    mut request: ServiceRequest,
+    inquiry: Box<Inquiry>,
+) -> Result<Reply<B>, Error>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
+    B: MessageBody + 'static,
+{
     let (inquiry, leading) = match walk.turn(&request, inquiry).await {
         Turn::Ask(inquiry, leading) => (inquiry, leading),
-        Turn::Answer(response, outcome) => return Ok(walk.answered(request, response, outcome)),
+        Turn::Answer(response, outcome) => {
+            return Ok(Reply::new(request.into_parts().0, response, outcome));
+        }
         Turn::Pass(reason) => {
             walk.enter(&request);
-            let outcome = Outcome::Forward { reason, stored: Stored::No(NotStored::Forwarded) };
-            return Ok(walk.passed(inner.call(request).await?, Some(&outcome)));
+            let response = inner.call(request).await?;
+            return Ok(Reply::passed(response, reason, NotStored::Forwarded));
         }
     };
     walk.enter(&request);
-    let Inquiry { asked, lookup, reason, selected } = *inquiry;
+    let Inquiry { asked, lookup, reason, selected, .. } = *inquiry;
     if *request.method() == Method::HEAD {
         return head(inner, walk, request, asked, lookup, reason, selected).await;
     }
@@ -78,8 +141,7 @@ where
     if selected.is_none() && request.headers().contains_key(RANGE) {
         let response = inner.call(request).await?;
         walk.note_owner(&response, &asked.key);
-        let outcome = Outcome::Forward { reason, stored: Stored::No(NotStored::Range) };
-        return Ok(walk.passed(response, Some(&outcome)));
+        return Ok(Reply::passed(response, reason, NotStored::Range));
     }
     let others = walk.others(&asked, &lookup, selected.as_ref());
     // Somebody's own page may have the tag of everybody's: their handler knows.
@@ -90,7 +152,7 @@ where
     let mut asks = !offer.is_empty();
     let windows = walk.shared.checked.windows();
     // What rescues nobody now will not later.
-    let rescuer = selected.as_ref().filter(|stored| rescues(stored, windows, candidate.requested));
+    let rescuer = selected.clone().filter(|stored| rescues(stored, windows, candidate.requested));
     let mirror = (asks || rescuer.is_some()).then(|| Mirror::of(&request));
     if asks || selected.is_some() || !forwards {
         candidate.conditions = Conditions::Taken;
@@ -103,41 +165,114 @@ where
             }
         }
     }
-    let answer = inner.call(request).await;
-    if let Some(leading) = &mut candidate.leading {
-        leading.answered();
+    let call = inner.call(request);
+    let question = Question { inner, walk, candidate, selected, others, mirror, reason, asks };
+    if let Some(rescuer) = rescuer {
+        return question.or_stale(Box::pin(call), &rescuer).await;
     }
-    let mut response = match answer {
-        Ok(response) => response,
-        Err(error) => {
-            let rescue = selected.zip(mirror);
-            return walk.rescued_without_answer(&Method::GET, rescue, &candidate, reason, error);
-        }
+    let mut call = pin!(call);
+    let answer = match question.within_limit(call.as_mut()).await {
+        Some(answer) => answer,
+        None => call.await,
     };
-    let owned = walk.note_owner(&response, &candidate.key);
-    if asks && response.status() == StatusCode::NOT_MODIFIED {
-        let identified = || identified(response.headers(), selected.as_ref(), &others);
-        match (!owned).then(identified).flatten() {
-            Some(stored) => {
-                let settled = freshen::by_not_modified(candidate, &stored, response);
-                let outcome = Outcome::Validated { reason, stored: settled.stored };
-                return Ok(walk.settled(settled, outcome).await);
-            }
-            // Section 4.3.3: it speaks of something that is not here, and not to the client.
-            None => response = again(&*inner, mirror, response).await?,
+    question.concluded(answer).await
+}
+
+/// A question that the handler was asked, until its answer is here.
+struct Question<S> {
+    inner: Rc<S>,
+    walk: Walk,
+    candidate: Candidate,
+    selected: Option<Arc<StoredResponse>>,
+    others: Vec<Arc<StoredResponse>>,
+    mirror: Option<Mirror>,
+    reason: Forward,
+    /// Whether it is by conditions of ours.
+    asks: bool,
+}
+
+impl<S, B> Question<S>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
+    B: MessageBody + 'static,
+{
+    /// The answer, if it comes before those who wait for it have waited for too long.
+    async fn within_limit<T>(&self, call: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+        let answer = timeout(self.walk.shared.checked.wait_limit(), call).await.ok();
+        if answer.is_none()
+            && let Some(leading) = &self.candidate.leading
+        {
+            leading.retire();
         }
+        answer
     }
-    if owned {
-        return Ok(fill::pass(response));
+
+    /// The answer, or something stale if it takes too long; it is then waited for in the background.
+    async fn or_stale(
+        self,
+        mut call: Pin<Box<impl Future<Output = Result<ServiceResponse<B>, Error>> + 'static>>,
+        stored: &StoredResponse,
+    ) -> Result<Reply<B>, Error> {
+        if let Some(answer) = self.within_limit(call.as_mut()).await {
+            return self.concluded(answer).await;
+        }
+        let late = self.walk.rescued_late(&Method::GET, &self.candidate, stored);
+        let Some((response, mirror)) = late.zip(self.mirror.clone()) else {
+            let answer = call.await;
+            return self.concluded(answer).await;
+        };
+        let (walk, reason) = (self.walk.clone(), self.reason);
+        if let Some(place) = walk.shared.store.commons().claim(&self.candidate.key) {
+            spawn(async move {
+                let _place = place;
+                unattended(&walk, async { self.concluded(call.await).await }).await;
+            });
+        }
+        let outcome = Outcome::Rescued { reason, status: None };
+        Ok(Reply::new(mirror.into_request(), response, outcome))
     }
-    if let Some(stored) = selected
-        && let Some(answered) = walk.rescued(&Method::GET, &stored, &candidate, &response, reason)
-    {
-        return Ok(walk.in_place_of(response, answered, reason));
+
+    async fn concluded(
+        mut self,
+        answer: Result<ServiceResponse<B>, Error>,
+    ) -> Result<Reply<B>, Error> {
+        if let Some(leading) = &mut self.candidate.leading {
+            leading.otherwise(if answer.is_ok() { End::NotStored } else { End::Failed });
+        }
+        let Self { inner, walk, candidate, selected, others, mirror, reason, asks } = self;
+        let mut response = match answer {
+            Ok(response) => response,
+            Err(error) => {
+                let rescue = selected.zip(mirror);
+                return walk.instead_of_error(&Method::GET, rescue, &candidate, reason, error);
+            }
+        };
+        let owned = walk.note_owner(&response, &candidate.key);
+        if asks && response.status() == StatusCode::NOT_MODIFIED {
+            let identified = || identified(response.headers(), selected.as_ref(), &others);
+            match (!owned).then(identified).flatten() {
+                Some(stored) => {
+                    let settled = freshen::by_not_modified(candidate, &stored, response);
+                    let outcome = Outcome::Validated { reason, stored: settled.stored };
+                    return Ok(Reply::settled(settled, outcome));
+                }
+                // Section 4.3.3: it speaks of something that is not here, and not to the client.
+                None => response = again(&*inner, mirror, response).await?,
+            }
+        }
+        if owned {
+            return Ok(Reply::owned_further_in(response));
+        }
+        if let Some(stored) = selected
+            && let Some(stale) = walk.instead_of(&Method::GET, &stored, &candidate, &response)
+        {
+            let outcome = Outcome::Rescued { reason, status: Some(response.status()) };
+            return Ok(Reply::new(response.into_parts().0, stale, outcome));
+        }
+        let settled = fill::settle(candidate, response);
+        let outcome = Outcome::Forward { reason, stored: settled.stored };
+        Ok(Reply::settled(settled, outcome))
     }
-    let settled = fill::settle(candidate, response);
-    let outcome = Outcome::Forward { reason, stored: settled.stored };
-    Ok(walk.settled(settled, outcome).await)
 }
 
 /// Asks by HEAD, whose answer has no body to store, but may speak of what is stored (section
@@ -150,50 +285,61 @@ async fn head<S, B>(
     lookup: Lookup,
     reason: Forward,
     selected: Option<Arc<StoredResponse>>,
-) -> Answer<B>
+) -> Result<Reply<B>, Error>
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
     B: MessageBody + 'static,
 {
-    let key = asked.key.clone();
-    let candidate = selected.is_some().then(|| walk.candidate(&mut request, asked, lookup));
-    let mirror = candidate.is_some().then(|| Mirror::of(&request));
-    let mut response = match inner.call(request).await {
+    let Some(stored) = selected else {
+        let response = inner.call(request).await?;
+        if walk.note_owner(&response, &asked.key) {
+            return Ok(Reply::owned_further_in(response));
+        }
+        return Ok(Reply::passed(response, reason, NotStored::Head));
+    };
+    let candidate = walk.candidate(&mut request, asked, lookup);
+    let mirror = Mirror::of(&request);
+    let mut call = pin!(inner.call(request));
+    let answer = match timeout(walk.shared.checked.wait_limit(), call.as_mut()).await {
+        Ok(answer) => answer,
+        Err(_) => match walk.rescued_late(&Method::HEAD, &candidate, &stored) {
+            Some(response) => {
+                let outcome = Outcome::Rescued { reason, status: None };
+                return Ok(Reply::new(mirror.into_request(), response, outcome));
+            }
+            None => call.await,
+        },
+    };
+    let mut response = match answer {
         Ok(response) => response,
         Err(error) => {
-            let Some(candidate) = candidate else { return Err(error) };
-            let rescue = selected.zip(mirror);
-            return walk.rescued_without_answer(&Method::HEAD, rescue, &candidate, reason, error);
+            let rescue = Some((stored, mirror));
+            return walk.instead_of_error(&Method::HEAD, rescue, &candidate, reason, error);
         }
     };
-    if walk.note_owner(&response, &key) {
-        return Ok(fill::pass(response));
+    if walk.note_owner(&response, &candidate.key) {
+        return Ok(Reply::owned_further_in(response));
     }
+    if let Some(stale) = walk.instead_of(&Method::HEAD, &stored, &candidate, &response) {
+        let outcome = Outcome::Rescued { reason, status: Some(response.status()) };
+        return Ok(Reply::new(response.into_parts().0, stale, outcome));
+    }
+    // The server states the length of what the handler made, whatever the fields say.
+    let same_length = match response.response().body().size() {
+        BodySize::Sized(length @ 1..) => length == stored.body.len() as u64,
+        BodySize::Sized(0) | BodySize::Stream | BodySize::None => true,
+    };
+    let said = said_by_head(response.headers(), &stored);
     let mut write = None;
-    if let (Some(candidate), Some(stored)) = (candidate, selected) {
-        if let Some(answered) = walk.rescued(&Method::HEAD, &stored, &candidate, &response, reason)
-        {
-            return Ok(walk.in_place_of(response, answered, reason));
-        }
-        // The server states the length of what the handler made, whatever the fields say.
-        let same_length = match response.response().body().size() {
-            BodySize::Sized(length @ 1..) => length == stored.body.len() as u64,
-            BodySize::Sized(0) | BodySize::Stream | BodySize::None => true,
-        };
-        let said = said_by_head(response.headers(), &stored);
-        if response.status() != StatusCode::OK {
-            // Section 4.3.5 speaks of 200 alone.
-        } else if !same_length || said == Said::Outdated {
-            candidate.forget().await;
-        } else if said == Said::Holds
-            || (said == Said::Nothing && walk.shared.checked.takes_at_word())
-        {
-            write = freshen::by_head(candidate, &stored, &mut response);
-        }
+    if response.status() != StatusCode::OK {
+        // Section 4.3.5 speaks of 200 alone.
+    } else if !same_length || said == Said::Outdated {
+        candidate.forget().await;
+    } else if said == Said::Holds || (said == Said::Nothing && walk.shared.checked.takes_at_word())
+    {
+        write = freshen::by_head(candidate, &stored, &mut response);
     }
-    let stored = Stored::No(NotStored::Head);
-    let settled = Settled { response: fill::pass(response), stored, write };
-    Ok(walk.settled(settled, Outcome::Forward { reason, stored }).await)
+    Ok(Reply { write, ..Reply::passed(response, reason, NotStored::Head) })
 }
 
 /// Asks once more, without conditions.
@@ -227,11 +373,6 @@ pub(crate) fn fields_mut(request: &mut ServiceRequest) -> Option<&mut HeaderMap>
         request.headers_mut();
     });
     catch_unwind(look).ok().map(|()| request.headers_mut())
-}
-
-/// Status codes by which a handler says that it failed, rather than that the request did.
-fn has_failed(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 500 | 502 | 503 | 504)
 }
 
 impl Walk {
@@ -288,82 +429,12 @@ impl Walk {
         }
     }
 
-    /// Whether a stored answer may stand in for a handler's with this status. Not one that was
-    /// purged since it was looked up.
-    fn may_rescue(
-        &self,
-        stored: &StoredResponse,
-        candidate: &Candidate,
-        status: StatusCode,
-    ) -> bool {
-        let now = self.shared.settings.clock.now();
-        has_failed(status)
-            && rescues(stored, self.shared.checked.windows(), now)
-            && !candidate.fill.is_overtaken()
-            && self.shared.store.commons().is_valid(stored)
-    }
-
-    /// The stored answer in place of a handler's failure, where that is allowed; not where the
-    /// failure is itself meant to be stored.
-    fn rescued<B: MessageBody>(
-        &self,
-        method: &Method,
-        stored: &StoredResponse,
-        candidate: &Candidate,
-        response: &ServiceResponse<B>,
-        reason: Forward,
-    ) -> Option<HttpResponse<CacheBody<B>>> {
-        let now = self.shared.settings.clock.now();
-        if !self.may_rescue(stored, candidate, response.status())
-            || candidate.plan(response, now).is_ok()
-        {
-            return None;
-        }
-        log::debug!("stale instead of {} ({})", response.status(), reason.token());
-        Some(stale(method, &candidate.request, stored, now))
-    }
-
-    fn in_place_of<B>(
-        &self,
-        failed: ServiceResponse<B>,
-        answered: HttpResponse<CacheBody<B>>,
-        reason: Forward,
-    ) -> ServiceResponse<CacheBody<B>> {
-        let status = Some(failed.status());
-        let mut response = ServiceResponse::new(failed.into_parts().0, answered);
-        self.finish(&mut response, &Outcome::Rescued { reason, status });
-        response
-    }
-
-    /// The same where the handler returned an error, and the request with it is lost.
-    fn rescued_without_answer<B>(
-        &self,
-        method: &Method,
-        rescue: Option<(Arc<StoredResponse>, Mirror)>,
-        candidate: &Candidate,
-        reason: Forward,
-        error: Error,
-    ) -> Answer<B> {
-        let now = self.shared.settings.clock.now();
-        let status = error.as_response_error().status_code();
-        let rescue = rescue.filter(|(stored, _)| self.may_rescue(stored, candidate, status));
-        let Some((stored, mirror)) = rescue else { return Err(error) };
-        log::debug!("stale instead of an error ({})", reason.token());
-        log::trace!("{error}");
-        let answered = stale(method, &candidate.request, &stored, now);
-        let mut response = ServiceResponse::new(mirror.into_request(), answered);
-        self.finish(&mut response, &Outcome::Rescued { reason, status: None });
-        Ok(response)
-    }
-
     /// Reports what became of a request, and starts to store what is to be stored.
-    pub(crate) async fn settled<B>(
-        &self,
-        settled: Settled<B>,
-        outcome: Outcome,
-    ) -> ServiceResponse<CacheBody<B>> {
-        let Settled { mut response, mut write, .. } = settled;
-        self.finish(&mut response, &outcome);
+    pub(crate) async fn reply<B>(&self, reply: Reply<B>) -> ServiceResponse<CacheBody<B>> {
+        let Reply { mut response, outcome, mut write } = reply;
+        if let Some(outcome) = outcome {
+            self.finish(&mut response, &outcome);
+        }
         // For the context alone: a store that answers at once is not waited for, and neither is
         // any other.
         poll_fn(|cx| {
@@ -389,17 +460,6 @@ impl Walk {
         }
         owned
     }
-}
-
-fn stale<B>(
-    method: &Method,
-    request: &HeaderMap,
-    stored: &StoredResponse,
-    now: Now,
-) -> HttpResponse<CacheBody<B>> {
-    let lifetime = stored.lifetime();
-    let left = lifetime.left(now).unwrap_or_default();
-    answer(method, request, stored, lifetime.age(now), left, now)
 }
 
 /// HTTP/2 need not announce a body: whether the handler is given one is seen when it is.

@@ -13,12 +13,13 @@ use actix_web::{
 };
 
 use crate::{
-    fill::{Candidate, Named, Settled, Write, insert_date, warn},
+    fill::{Candidate, Named, Settled, insert_date},
     handle::within,
     hit::{body_of, conditioned},
     outcome::Stored,
     semantics::validation::updated,
     stored::StoredResponse,
+    write::{Write, warn},
 };
 
 /// Answers with what is stored, freshened by a 304 that speaks of it (section 4.3.4).

@@ -47,7 +47,30 @@ pub(crate) fn answer<B>(
     left: Duration,
     now: Now,
 ) -> HttpResponse<CacheBody<B>> {
-    let mut response = HttpResponse::with_body(stored.status, body_of(stored.status, &stored.body));
+    let whole = body_of(stored.status, &stored.body);
+    conditioned(method, request, with_fields(stored, whole, age, left, now), &stored.body)
+}
+
+/// The same where the stored response's body is still on its way. Ranges are not for it.
+pub(crate) fn answer_with<B>(
+    body: CacheBody<B>,
+    request: &HeaderMap,
+    stored: &StoredResponse,
+    age: Duration,
+    left: Duration,
+    now: Now,
+) -> HttpResponse<CacheBody<B>> {
+    not_modified_instead(request, with_fields(stored, body, age, left, now))
+}
+
+fn with_fields<B>(
+    stored: &StoredResponse,
+    body: CacheBody<B>,
+    age: Duration,
+    left: Duration,
+    now: Now,
+) -> HttpResponse<CacheBody<B>> {
+    let mut response = HttpResponse::with_body(stored.status, body);
     let fields = response.headers_mut();
     fields.reserve(stored.fields.len() + 3);
     for (name, value) in &stored.fields {
@@ -60,7 +83,7 @@ pub(crate) fn answer<B>(
     if let Some(age) = short(format_args!("{}", age.as_secs())) {
         fields.insert(AGE, age);
     }
-    conditioned(method, request, response, &stored.body)
+    response
 }
 
 /// The body of a complete response.

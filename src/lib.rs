@@ -80,7 +80,9 @@ mod mirror;
 mod options;
 mod outcome;
 mod policy;
+mod pump;
 mod refresh;
+mod rescue;
 mod semantics;
 mod service;
 mod shared;
@@ -89,6 +91,7 @@ mod store;
 mod stored;
 mod tag;
 mod time;
+mod write;
 
 pub use crate::{
     body::CacheBody,

@@ -243,6 +243,11 @@ impl Outcome {
         )
     }
 
+    /// Whether something fresh is stored after it.
+    pub(crate) const fn renews(&self) -> bool {
+        self.is_stored() || matches!(self, Self::Hit { .. } | Self::Collapsed { .. })
+    }
+
     /// A token that says more than RFC 9211's parameters do.
     #[must_use]
     pub const fn detail(&self) -> Option<&'static str> {

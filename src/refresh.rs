@@ -1,6 +1,10 @@
 //! Refreshing what is stale while it answers (RFC 5861 section 3).
 
-use std::{future::poll_fn, rc::Rc, time::Duration};
+use std::{
+    future::{Future, poll_fn},
+    rc::Rc,
+    time::Duration,
+};
 
 use actix_service::Service;
 use actix_web::{
@@ -11,13 +15,14 @@ use actix_web::{
 };
 
 use crate::{
-    forward::{Inquiry, fields_mut, forward},
+    forward::{Inquiry, Reply, ask, fields_mut},
     mirror::Mirror,
+    outcome::Outcome,
     semantics::validation::CONDITIONS,
     service::Walk,
 };
 
-/// How long the handler may take to answer a refresh.
+/// How long the handler may take for a refresh, its body included.
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// Sends a request to the handler in the background; returns one that stands in for it on the
@@ -41,8 +46,9 @@ where
     // What the client forbids to store would be fetched in vain.
     let wanted = inquiry.asked.requester.anonymous() && !inquiry.asked.directives.no_store;
     let commons = walk.shared.store.commons();
-    let place = wanted.then(|| commons.begin_refresh(&inquiry.asked.key)).flatten();
-    let Some(place) = place else { return request.into_parts().0 };
+    let (key, now) = (&inquiry.asked.key, inquiry.asked.now);
+    let begun = if wanted { commons.begin_refresh(key, now) } else { None };
+    let Some(begun) = begun else { return request.into_parts().0 };
     let mirror = Mirror::of(&request);
     // Nobody is there who could have the page already, or want a part of it.
     if CONDITIONS.iter().any(|name| request.headers().contains_key(name)) {
@@ -54,16 +60,43 @@ where
     drop(request.take_payload());
     let (inner, walk) = (Rc::clone(inner), walk.clone());
     spawn(async move {
-        let _place = place;
         let work = async {
             poll_fn(|cx| inner.poll_ready(cx)).await?;
-            forward(Rc::clone(&inner), walk, request, inquiry).await
+            ask(Rc::clone(&inner), walk.clone(), request, inquiry).await
         };
-        match timeout(LIMIT, work).await {
-            Ok(Ok(answer)) => answer.into_body().drain().await,
-            Ok(Err(error)) => log::debug!("a refresh failed: {error}"),
-            Err(_) => log::debug!("a refresh took too long"),
+        match unattended(&walk, work).await {
+            Fate::Renewed => begun.succeeded(),
+            Fate::Failed => begun.failed(walk.shared.settings.clock.now()),
         }
     });
     mirror.into_request()
+}
+
+/// What came of an answer that no client waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It is stored, or something else is that is as good.
+    Renewed,
+    Failed,
+}
+
+/// Sees an answer that no client waits for to its end.
+pub(crate) async fn unattended<B: MessageBody>(
+    walk: &Walk,
+    work: impl Future<Output = Result<Reply<B>, Error>>,
+) -> Fate {
+    let work = async {
+        let reply = work.await?;
+        let renews = reply.outcome.as_ref().is_none_or(Outcome::renews);
+        let body = walk.reply(reply).await.into_body();
+        let whole = body.drain().await.is_ok();
+        Ok::<_, Error>(renews && whole)
+    };
+    match timeout(LIMIT, work).await {
+        Ok(Ok(true)) => return Fate::Renewed,
+        Ok(Ok(false)) => log::debug!("a refresh renewed nothing"),
+        Ok(Err(error)) => log::debug!("a refresh failed: {error}"),
+        Err(_) => log::debug!("a refresh took too long"),
+    }
+    Fate::Failed
 }

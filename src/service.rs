@@ -31,7 +31,7 @@ use crate::{
     body::CacheBody,
     change::change,
     fill,
-    forward::{Inquiry, forward},
+    forward::{Inquiry, Purpose, forward},
     hit::{answer, report},
     key::Key,
     outcome::{Bypass, Forward, NotStored, Outcome, Stored},
@@ -49,6 +49,7 @@ use crate::{
     store::{Lookup, StoreError},
     stored::StoredResponse,
     time::Now,
+    write::warn,
 };
 
 /// How long a look-up may take before the handler is asked instead.
@@ -309,10 +310,23 @@ impl Walk {
         asked: Asked,
         found: Result<Lookup, StoreError>,
     ) -> Judgement<B> {
+        self.judge_with(request, asked, found, |stored, age, left, now| {
+            answer(request.method(), request.headers(), stored, age, left, now)
+        })
+    }
+
+    /// The same with another way to make an answer of what is stored.
+    pub(crate) fn judge_with<B>(
+        &self,
+        request: &ServiceRequest,
+        asked: Asked,
+        found: Result<Lookup, StoreError>,
+        answer: impl FnOnce(&Arc<StoredResponse>, Duration, Duration, Now) -> HttpResponse<CacheBody<B>>,
+    ) -> Judgement<B> {
         let lookup = match found {
             Ok(lookup) => lookup,
             Err(error) => {
-                fill::warn(&self.shared, &error);
+                warn(&self.shared, &error);
                 return Judgement::Pass(Forward::Bypass(Bypass::StoreError));
             }
         };
@@ -334,23 +348,23 @@ impl Walk {
             &reader,
             asked.now,
         );
-        let answer = |stored: &StoredResponse, age, left| {
-            answer(request.method(), request.headers(), stored, age, left, asked.now)
-        };
         let (reason, selected) = match reuse {
             Reuse::Fresh { stored, age, ttl } => {
-                let response = answer(&stored, age, ttl);
-                return Judgement::Answer(response, Outcome::Hit { age, ttl });
+                let response = answer(&stored, age, ttl, asked.now);
+                let outcome = Outcome::Hit { age, ttl };
+                let ahead = checked.refreshes(age.saturating_add(ttl), ttl);
+                if !ahead || *request.method() == Method::HEAD {
+                    return Judgement::Answer(response, outcome);
+                }
+                return Judgement::Refresh(response, outcome, renew(asked, lookup, stored));
             }
             Reuse::Stale { stored, age, over, refresh } => {
-                let response = answer(&stored, age, Duration::ZERO);
+                let response = answer(&stored, age, Duration::ZERO, asked.now);
                 let outcome = Outcome::StaleHit { age, over };
                 if refresh == Refresh::NotDue || *request.method() == Method::HEAD {
                     return Judgement::Answer(response, outcome);
                 }
-                let (reason, selected) = (Forward::Stale, Some(stored));
-                let inquiry = Box::new(Inquiry { asked, lookup, reason, selected });
-                return Judgement::Refresh(response, outcome, inquiry);
+                return Judgement::Refresh(response, outcome, renew(asked, lookup, stored));
             }
             Reuse::Validate { stored, because: Because::Stale } => (Forward::Stale, Some(stored)),
             Reuse::Validate { stored, because: Because::Client } => {
@@ -370,7 +384,8 @@ impl Walk {
                 Outcome::Unsatisfiable,
             );
         }
-        Judgement::Ask(Box::new(Inquiry { asked, lookup, reason, selected }))
+        let purpose = Purpose::Client;
+        Judgement::Ask(Box::new(Inquiry { asked, lookup, reason, selected, purpose }))
     }
 
     /// Leaves word for caches and handlers further in.
@@ -455,6 +470,12 @@ impl Walk {
             observer(request, outcome);
         }
     }
+}
+
+/// What the handler is asked in the background, for the sake of something that answers meanwhile.
+fn renew(asked: Asked, lookup: Lookup, stored: Arc<StoredResponse>) -> Box<Inquiry> {
+    let (reason, selected, purpose) = (Forward::Stale, Some(stored), Purpose::Refresh);
+    Box::new(Inquiry { asked, lookup, reason, selected, purpose })
 }
 
 /// Asks a store that has to be waited for.

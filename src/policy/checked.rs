@@ -173,6 +173,16 @@ impl Checked {
         self.policy.max_body_size
     }
 
+    pub(crate) const fn wait_limit(&self) -> Duration {
+        self.policy.wait_limit
+    }
+
+    /// Whether something fresh that has so much left of its lifetime is to be refreshed.
+    pub(crate) fn refreshes(&self, freshness: Duration, left: Duration) -> bool {
+        let percent = self.policy.refresh_ahead;
+        percent.is_some_and(|percent| left <= freshness.mul_f64(f64::from(percent) / 100.0))
+    }
+
     pub(crate) fn honours_clients(&self) -> bool {
         self.policy.client_directives == ClientDirectives::Honoured
     }
@@ -405,6 +415,9 @@ mod tests {
         for (policy, namespace, say) in [
             (Policy::new(), "", "namespace is empty"),
             (Policy::new().max_body_size(0), "t", "max_body_size is 0"),
+            (Policy::new().wait_limit(Duration::ZERO), "t", "wait_limit is 0"),
+            (Policy::new().refresh_ahead(0), "t", "refresh_ahead is 0 percent"),
+            (Policy::new().refresh_ahead(100), "t", "refresh_ahead is 100 percent"),
             (Policy::new().key_header("not a name"), "t", "\"not a name\" is no field name"),
             (Policy::new().credentials(["x y"]), "t", "no field name"),
             (Policy::new().targeted_fields(["x y"]), "t", "no field name"),

@@ -10,6 +10,10 @@ pub enum ConfigError {
     EmptyNamespace,
     /// The limit for bodies is zero.
     ZeroBodySize,
+    /// Nobody would wait for anybody.
+    ZeroWaitLimit,
+    /// The share of a lifetime in which it is refreshed is none.
+    RefreshAhead(u8),
     /// A name is not one of a field (RFC 9110 section 5.1).
     FieldName(String),
     /// A cookie's or a key part's name is empty.
@@ -48,6 +52,14 @@ impl fmt::Display for ConfigError {
             Self::ZeroBodySize => f.write_str(
                 "max_body_size is 0, so that nothing could be stored: give the largest body in \
                  bytes, or turn the cache off with Mode::Off",
+            ),
+            Self::ZeroWaitLimit => f.write_str(
+                "wait_limit is 0, so that many requests at once would each ask the handler: give \
+                 a time, like the default of five seconds",
+            ),
+            Self::RefreshAhead(percent) => write!(
+                f,
+                "refresh_ahead is {percent} percent of a lifetime: use 1 to 99, or leave it out"
             ),
             Self::FieldName(name) => {
                 write!(f, "{name:?} is no field name: use one like \"accept\"")

@@ -68,6 +68,8 @@ pub struct Policy {
     offered: Offered,
     posts: Posts,
     max_body_size: usize,
+    wait_limit: Duration,
+    refresh_ahead: Option<u8>,
     client_ttl: Option<Duration>,
     query: Option<Query>,
     cookies: CookieRules,
@@ -142,6 +144,8 @@ impl Policy {
             offered: Offered::Selected,
             posts: Posts::NotStored,
             max_body_size: 2 * 1024 * 1024,
+            wait_limit: Duration::from_secs(5),
+            refresh_ahead: None,
             client_ttl: None,
             query: None,
             cookies: CookieRules::default(),
@@ -246,12 +250,32 @@ impl Policy {
     }
 
     /// How long a stale response answers where the handler fails (status 500, 502, 503 or 504,
-    /// that of an `Err` included), where it does not say so itself by `stale-if-error` (RFC 5861
-    /// section 4). Default: not at all.
+    /// that of an `Err` included) or has not answered within [`wait_limit`](Self::wait_limit), where
+    /// it does not say so itself by `stale-if-error` (RFC 5861 section 4). Default: not at all.
+    ///
+    /// A handler that takes too long goes on in the background, and its answer is stored if it can
+    /// be.
     ///
     /// `must-revalidate`, `proxy-revalidate`, `s-maxage` and `no-cache` forbid it.
     pub const fn stale_if_error(mut self, window: Duration) -> Self {
         self.latitude.windows.if_error = window;
+        self
+    }
+
+    /// Refreshes what is asked for in the last `percent` of its lifetime, in the background as for
+    /// [`stale_while_revalidate`](Self::stale_while_revalidate), so that pages in demand are never
+    /// stale. Default: nothing is refreshed before its time. From 1 to 99.
+    pub const fn refresh_ahead(mut self, percent: u8) -> Self {
+        self.refresh_ahead = Some(percent);
+        self
+    }
+
+    /// How long a request waits for the handler's answer to another one before it asks itself, and
+    /// how long for its own before something stale answers, where
+    /// [`stale_if_error`](Self::stale_if_error) allows. Default five seconds: most handlers are
+    /// done by then, and few clients wait for longer.
+    pub const fn wait_limit(mut self, limit: Duration) -> Self {
+        self.wait_limit = limit;
         self
     }
 
@@ -436,6 +460,12 @@ impl Policy {
         if self.max_body_size == 0 {
             return Err(ConfigError::ZeroBodySize);
         }
+        if self.wait_limit.is_zero() {
+            return Err(ConfigError::ZeroWaitLimit);
+        }
+        if let Some(percent) = self.refresh_ahead.filter(|percent| !(1..100).contains(percent)) {
+            return Err(ConfigError::RefreshAhead(percent));
+        }
         if let Some(&(status, _)) = self.status_ttls.iter().find(|(code, _)| !rule::storable(*code))
         {
             return Err(ConfigError::Status(status));
@@ -501,6 +531,8 @@ impl fmt::Debug for Policy {
             .field("offered", &self.offered)
             .field("posts", &self.posts)
             .field("max_body_size", &self.max_body_size)
+            .field("wait_limit", &self.wait_limit)
+            .field("refresh_ahead", &self.refresh_ahead)
             .field("client_ttl", &self.client_ttl)
             .field("query", &self.query)
             .field("cookies", &self.cookies)

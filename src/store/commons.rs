@@ -1,7 +1,7 @@
 //! What all users of one store share within a process.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak,
@@ -15,6 +15,7 @@ use super::{
     fills::{Fill, Table},
     flights::{Flights, Join},
     markers::Markers,
+    refreshes::{Place, Refresh, Refreshes},
 };
 use crate::{
     key::{Key, NamesUrls},
@@ -29,9 +30,6 @@ const FILL_BUDGET: usize = 64 * 1024 * 1024;
 
 /// Tags that can be invalid at once; beyond, everything stored so far is.
 const MAX_MARKS: usize = 65_536;
-
-/// Refreshes in the background at once; beyond, stale answers wait for theirs.
-const MAX_REFRESHES: usize = 64;
 
 /// How far apart warnings about a failing store are.
 const WARNING_INTERVAL: Duration = Duration::from_secs(30);
@@ -56,7 +54,7 @@ struct Inner {
     unstorable: Markers,
     copied: AtomicUsize,
     writes: AtomicUsize,
-    refreshing: Mutex<HashSet<Arc<[u8]>>>,
+    refreshes: Arc<Refreshes>,
     further_in: Markers,
     caches: Mutex<Vec<Weak<dyn NamesUrls>>>,
     warned_store: Mutex<Option<Now>>,
@@ -123,13 +121,16 @@ impl Commons {
         self.0.fills.succeed(fill)
     }
 
-    /// A place for refreshing `key`, or for reading on what no client reads; `None` if that is
-    /// being done already, or for too many keys.
-    pub(crate) fn begin_refresh(&self, key: &Key) -> Option<RefreshGuard> {
-        let mut open = self.0.refreshing.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = key.to_shared();
-        let begun = open.len() < MAX_REFRESHES && open.insert(Arc::clone(&key));
-        begun.then(|| RefreshGuard { commons: self.clone(), key })
+    /// A place for refreshing `key` in the background; `None` if that is being done already, failed
+    /// a short while ago, or is being done for too many keys.
+    pub(crate) fn begin_refresh(&self, key: &Key, now: Now) -> Option<Refresh> {
+        self.0.refreshes.begin(key, now)
+    }
+
+    /// A place for reading on what no client reads; `None` if that is being done already, or for
+    /// too many keys.
+    pub(crate) fn claim(&self, key: &Key) -> Option<Place> {
+        self.0.refreshes.claim(key)
     }
 
     /// Overtakes the fills of `key` that are in progress. Comes before [`Store::remove`]: a fill
@@ -167,6 +168,12 @@ impl Commons {
     #[must_use]
     pub fn open_flights(&self) -> usize {
         self.0.flights.len()
+    }
+
+    /// Keys that are worked for in the background now, for observation.
+    #[must_use]
+    pub fn open_refreshes(&self) -> usize {
+        self.0.refreshes.len()
     }
 
     /// Keys being filled now, for observation.
@@ -243,6 +250,7 @@ impl fmt::Debug for Commons {
             .field("stamp", &self.stamp())
             .field("open_fills", &self.open_fills())
             .field("open_flights", &self.open_flights())
+            .field("open_refreshes", &self.open_refreshes())
             .field("bytes_in_fills", &self.bytes_in_fills())
             .finish_non_exhaustive()
     }
@@ -282,20 +290,6 @@ pub(crate) struct WriteGuard(Commons);
 impl Drop for WriteGuard {
     fn drop(&mut self) {
         self.0.0.writes.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// One key being refreshed.
-#[derive(Debug)]
-pub(crate) struct RefreshGuard {
-    commons: Commons,
-    key: Arc<[u8]>,
-}
-
-impl Drop for RefreshGuard {
-    fn drop(&mut self) {
-        let refreshing = &self.commons.0.refreshing;
-        refreshing.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
     }
 }
 
@@ -361,18 +355,6 @@ mod tests {
         assert!(one.is_some() && commons.begin_write(1).is_none());
         drop(one);
         assert!(commons.begin_write(1).is_some());
-    }
-
-    #[test]
-    fn a_key_is_refreshed_once_at_a_time_and_not_too_many_are() {
-        let commons = Commons::new();
-        let key = |n: usize| Key::new("t", "http", "h", &format!("/{n}"), None);
-        let one = commons.begin_refresh(&key(0));
-        assert!(one.is_some() && commons.begin_refresh(&key(0)).is_none());
-        drop(one);
-        let all: Vec<_> = (0..MAX_REFRESHES).map(|n| commons.begin_refresh(&key(n))).collect();
-        assert!(all.iter().all(Option::is_some));
-        assert!(commons.begin_refresh(&key(MAX_REFRESHES)).is_none());
     }
 
     #[test]

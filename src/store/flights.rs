@@ -10,7 +10,8 @@ use std::{
 
 use tokio::sync::watch;
 
-use crate::key::Key;
+use super::transfer::Transfer;
+use crate::{key::Key, stored::StoredResponse};
 
 /// How asking ended, for those who waited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,8 +20,30 @@ pub(crate) enum End {
     Stored,
     /// There is an answer, and it is not: each has to ask for itself.
     NotStored,
+    /// There is none, for the handler failed or its body broke off.
+    Failed,
     /// Nobody asks any more, and there is no answer.
     Abandoned,
+    /// It takes too long to wait for it.
+    Overdue,
+}
+
+/// What those who wait learn.
+#[derive(Debug, Clone)]
+pub(crate) enum News {
+    /// The answer's head is here, and its body on its way.
+    Coming(Arc<Coming>),
+    Ended(End),
+}
+
+/// An answer that is going to be stored when its body has come.
+#[derive(Debug)]
+pub(crate) struct Coming {
+    /// Still without its body.
+    pub(crate) response: Arc<StoredResponse>,
+    /// How long that is to become.
+    pub(crate) length: u64,
+    pub(crate) body: Arc<Transfer>,
 }
 
 /// One's part in asking for something.
@@ -32,7 +55,7 @@ pub(crate) enum Join {
     Follow(Follow),
 }
 
-type Signal = watch::Receiver<Option<End>>;
+type Signal = watch::Sender<Option<News>>;
 
 /// All that is asked for now, over all worker threads. Bounded by the requests in flight.
 #[derive(Debug, Default)]
@@ -46,7 +69,7 @@ pub(super) struct Flights {
 struct Flight {
     /// What tells requests for one key apart.
     rest: Box<[u8]>,
-    end: Signal,
+    signal: Arc<Signal>,
 }
 
 impl Flights {
@@ -58,10 +81,10 @@ impl Flights {
         };
         let flights = open.entry(Arc::clone(&key)).or_default();
         if let Some(flight) = flights.iter().find(|flight| *flight.rest == *rest) {
-            return Join::Follow(Follow(flight.end.clone()));
+            return Join::Follow(Follow(flight.signal.subscribe()));
         }
-        let (signal, end) = watch::channel(None);
-        flights.push(Flight { rest: Box::from(rest), end });
+        let signal = Arc::new(watch::Sender::new(None));
+        flights.push(Flight { rest: Box::from(rest), signal: Arc::clone(&signal) });
         drop(open);
         Join::Lead(Lead { key, signal, otherwise: End::Abandoned, flights: Arc::clone(self) })
     }
@@ -81,6 +104,17 @@ impl Flights {
         self.lock().values().map(Vec::len).sum()
     }
 
+    /// Frees a place, unless another has it already.
+    fn leave(&self, key: &Arc<[u8]>, signal: &Arc<Signal>) {
+        let mut open = self.lock();
+        if let Some(flights) = open.get_mut(key) {
+            flights.retain(|flight| !Arc::ptr_eq(&flight.signal, signal));
+            if flights.is_empty() {
+                open.remove(key);
+            }
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<Arc<[u8]>, Vec<Flight>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -90,16 +124,32 @@ impl Flights {
 #[derive(Debug)]
 pub(crate) struct Lead {
     key: Arc<[u8]>,
-    signal: watch::Sender<Option<End>>,
+    signal: Arc<Signal>,
     /// What dropping it means.
     otherwise: End,
     flights: Arc<Flights>,
 }
 
 impl Lead {
-    /// There is an answer; unless it comes to be stored, it is not.
-    pub(crate) const fn answered(&mut self) {
-        self.otherwise = End::NotStored;
+    /// Unless the answer comes to be stored, this is how it ends.
+    pub(crate) const fn otherwise(&mut self, end: End) {
+        self.otherwise = end;
+    }
+
+    /// The answer's head is here: who waits, or comes now, can have it.
+    pub(crate) fn comes(&self, coming: Coming) {
+        self.signal.send_replace(Some(News::Coming(Arc::new(coming))));
+    }
+
+    /// Nobody waits for this any longer, and who comes now asks anew.
+    pub(crate) fn retire(&self) {
+        self.flights.leave(&self.key, &self.signal);
+        self.signal.send_replace(Some(News::Ended(End::Overdue)));
+    }
+
+    /// Whether anybody waits for how it ends.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.signal.receiver_count() > 0
     }
 
     /// The answer is stored.
@@ -113,33 +163,36 @@ impl Drop for Lead {
         if self.otherwise == End::Stored {
             self.flights.stored.fetch_add(1, Ordering::AcqRel);
         }
-        let mut open = self.flights.lock();
-        if let Some(flights) = open.get_mut(&self.key) {
-            flights.retain(|flight| !flight.end.same_channel(&self.signal.subscribe()));
-            if flights.is_empty() {
-                open.remove(&self.key);
-            }
-        }
-        drop(open);
+        self.flights.leave(&self.key, &self.signal);
         // After that: who is told and comes again finds the place free.
-        self.signal.send_replace(Some(self.otherwise));
+        self.signal.send_replace(Some(News::Ended(self.otherwise)));
     }
 }
 
 /// One who waits.
 #[derive(Debug)]
-pub(crate) struct Follow(Signal);
+pub(crate) struct Follow(watch::Receiver<Option<News>>);
 
 impl Follow {
-    pub(crate) async fn end(mut self) -> End {
-        let end = self.0.wait_for(Option::is_some).await;
-        end.ok().and_then(|end| *end).unwrap_or(End::Abandoned)
+    /// The first there is to know.
+    pub(crate) async fn news(&mut self) -> News {
+        let news = self.0.wait_for(Option::is_some).await;
+        news.ok().and_then(|news| news.clone()).unwrap_or(News::Ended(End::Abandoned))
+    }
+
+    pub(crate) async fn end(&mut self) -> End {
+        let end = self.0.wait_for(|news| matches!(news, Some(News::Ended(_)))).await;
+        match end.as_deref() {
+            Ok(Some(News::Ended(end))) => *end,
+            Ok(Some(News::Coming(_)) | None) | Err(_) => End::Abandoned,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{store::Commons, stored::tests::stored};
 
     fn key(path: &str) -> Key {
         Key::new("t", "http", "h", path, None)
@@ -162,22 +215,19 @@ mod tests {
     #[tokio::test]
     async fn one_leads_and_the_others_learn_how_it_ended() {
         let flights = Arc::new(Flights::default());
-        let ends: [(fn(Lead), End); 3] = [
+        let ends: [(fn(Lead), End); 5] = [
             (Lead::stored, End::Stored),
-            (
-                |mut lead| {
-                    lead.answered();
-                },
-                End::NotStored,
-            ),
+            (|mut lead| lead.otherwise(End::NotStored), End::NotStored),
+            (|mut lead| lead.otherwise(End::Failed), End::Failed),
             (drop, End::Abandoned),
+            (|lead| lead.retire(), End::Abandoned),
         ];
         for (finish, want) in ends {
             let leader = lead(flights.join(&key("/a"), b""));
             let followers: Vec<_> = (0..3).map(|_| follow(flights.join(&key("/a"), b""))).collect();
             assert_eq!(flights.len(), 1);
             finish(leader);
-            for follower in followers {
+            for mut follower in followers {
                 assert_eq!(follower.end().await, want);
             }
             assert_eq!(flights.len(), 0, "{want:?} leaves nothing behind");
@@ -193,7 +243,7 @@ mod tests {
             lead(flights.join(&key("/a"), b"de")),
             lead(flights.join(&key("/b"), b"")),
         ];
-        let follower = follow(flights.join(&key("/a"), b"de"));
+        let mut follower = follow(flights.join(&key("/a"), b"de"));
         assert_eq!(flights.len(), 3);
         let [plain, german, other] = leads;
         plain.stored();
@@ -208,14 +258,52 @@ mod tests {
     async fn who_comes_after_a_purge_does_not_wait_for_what_began_before_it() {
         let flights = Arc::new(Flights::default());
         let before = lead(flights.join(&key("/a"), b""));
-        let waits = follow(flights.join(&key("/a"), b""));
+        let mut waits = follow(flights.join(&key("/a"), b""));
         flights.overtake(&key("/a"));
         let after = lead(flights.join(&key("/a"), b""));
-        let joins = follow(flights.join(&key("/a"), b""));
+        let mut joins = follow(flights.join(&key("/a"), b""));
         drop(before);
         assert_eq!(waits.end().await, End::Abandoned);
         assert_eq!(flights.len(), 1, "the end of the one before does not end the one after");
         after.stored();
         assert_eq!(joins.end().await, End::Stored);
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_the_head_has_it_first_and_who_comes_later_too() {
+        let flights = Arc::new(Flights::default());
+        let leader = lead(flights.join(&key("/a"), b""));
+        assert!(!leader.is_awaited());
+        let mut early = follow(flights.join(&key("/a"), b""));
+        assert!(leader.is_awaited());
+        let reservation = Commons::new().reserve(0).unwrap();
+        let writer = Transfer::begin(reservation);
+        leader.comes(Coming {
+            response: Arc::new(stored(0, &[])),
+            length: 3,
+            body: Arc::clone(writer.transfer()),
+        });
+        let mut late = follow(flights.join(&key("/a"), b""));
+        for follower in [&mut early, &mut late] {
+            let News::Coming(coming) = follower.news().await else { panic!("the head is here") };
+            assert_eq!(coming.length, 3);
+        }
+        leader.stored();
+        assert!(matches!(early.news().await, News::Ended(End::Stored)));
+        assert_eq!(late.end().await, End::Stored);
+    }
+
+    #[tokio::test]
+    async fn what_takes_too_long_is_asked_for_anew() {
+        let flights = Arc::new(Flights::default());
+        let slow = lead(flights.join(&key("/a"), b""));
+        let mut waits = follow(flights.join(&key("/a"), b""));
+        slow.retire();
+        assert_eq!(waits.end().await, End::Overdue);
+        let anew = lead(flights.join(&key("/a"), b""));
+        slow.stored();
+        assert_eq!(flights.len(), 1, "the end of the slow one does not end the next");
+        drop(anew);
+        assert_eq!(flights.len(), 0);
     }
 }

@@ -21,6 +21,8 @@ mod fills;
 mod flights;
 mod markers;
 mod memory;
+mod refreshes;
+mod transfer;
 
 pub use self::{
     commons::Commons,
@@ -28,9 +30,9 @@ pub use self::{
     memory::{MemoryStore, MemoryStoreBuilder, MemoryStoreError},
 };
 pub(crate) use self::{
-    commons::Reservation,
     erased::Erased,
-    flights::{End, Join, Lead},
+    flights::{Coming, End, Follow, Join, Lead, News},
+    transfer::{Reader, Step, Transfer, Writer},
 };
 
 /// Where responses are kept.

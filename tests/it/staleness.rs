@@ -1,5 +1,7 @@
 //! What is no longer fresh and answers all the same: while the next is made, or where none can be.
 
+use std::time::Duration;
+
 use actix_web::{
     App, HttpRequest,
     dev::{Service as _, ServiceRequest},
@@ -10,8 +12,8 @@ use actix_web_cache::{Cache, ManualClock, MemoryStore, Policy, Store as _};
 use hyper::Method;
 
 use crate::support::{
-    Answer, Client, Counter, Notes, Protocol, SETUPS, START, Server, Stop, conditions, feeds, obey,
-    secs, serve, settled, store,
+    Answer, Client, Counter, Notes, Protocol, SETUPS, START, Server, Stop, conditions, eventually,
+    feeds, obey, secs, serve, settled, store,
 };
 
 type Fields<'a> = &'a [(&'a str, &'a str)];
@@ -156,27 +158,31 @@ async fn a_stale_answer_suits_conditions_and_ranges_and_a_whole_page_is_fetched(
 }
 
 #[actix_web::test]
-async fn a_refresh_that_fails_keeps_the_stale_page_and_the_next_tries_again() {
+async fn a_refresh_that_fails_keeps_the_stale_page_and_the_next_waits_for_a_while() {
     for failure in [("answer-status", "500"), ("break", "1"), ("panic", "1")] {
         for protocol in [Protocol::Http1, Protocol::Http2] {
             let stage = stage(1, protocol, Policy::new());
             stage.store_and_wait(&[WINDOW], 65).await;
-            for attempt in 2..4 {
-                // Until the one before has made an end, none is begun.
-                while stage.runs.get() < attempt {
-                    let answer = stage.get(&[failure, HOLD]).await;
-                    assert_eq!(answer.cache_status(), "hit; ttl=-5", "{failure:?}");
-                    assert_eq!((answer.status.as_u16(), answer.text()), (200, "run 1"));
-                }
+            let commons = stage.store.commons();
+            for (attempt, pause) in [(2, 1), (3, 2)] {
+                let over = stage.get(&[failure, HOLD]).await.cache_status();
                 stage.stop.reached().await;
+                for _ in 0..10 {
+                    let answer = stage.get(&[failure, HOLD]).await;
+                    assert_eq!((answer.status.as_u16(), answer.text()), (200, "run 1"));
+                    assert_eq!(answer.cache_status(), over);
+                }
                 stage.stop.release();
-                stage.settled().await;
+                eventually("the end of the refresh", || commons.open_refreshes() == 0).await;
+                stage.clock.advance(secs(pause) - Duration::from_millis(1));
+                for _ in 0..10 {
+                    assert_eq!(stage.get(&[failure, HOLD]).await.text(), "run 1");
+                }
+                assert_eq!(stage.runs.get(), attempt, "{failure:?}: it waits for its time");
+                stage.clock.advance(Duration::from_millis(1));
             }
-            while stage.runs.get() < 4 {
-                let answer = stage.get(&[WINDOW]).await;
-                assert!(["run 1", "run 4"].contains(&answer.text()), "{failure:?}");
-            }
-            stage.settled().await;
+            assert_eq!(stage.get(&[WINDOW]).await.text(), "run 1");
+            eventually("the end of the refresh", || commons.open_refreshes() == 0).await;
             assert_eq!(stage.get(&[]).await.text(), "run 4", "{failure:?}");
         }
     }

@@ -156,23 +156,25 @@ async fn whoever_has_the_last_chunk_finds_the_body_stored() {
 #[actix_web::test]
 async fn a_declared_body_is_stored_before_its_last_chunk_leaves() {
     let (cache, _) = cache();
-    let app = App::new().wrap(cache).default_service(web::to(|| {
-        let pieces = ["one ", "two"].map(|piece| Ok::<_, io::Error>(Bytes::from(piece)));
-        ready(HttpResponse::Ok().body(SizedStream::new(7, stream::iter(pieces))))
-    }));
+    let (handlers, mut feeds) = feeds();
+    let app =
+        App::new().wrap(cache).default_service(web::to(move || ready(handlers.response(Some(7)))));
     let app = init_service(app).await;
     let request = || TestRequest::get().insert_header(("host", "t")).to_request();
-    for (chunks, stored) in [(&["one "][..], false), (&["one ", "two"], true)] {
-        let miss = call_service(&app, request()).await;
-        let mut body = pin!(miss.into_body());
-        for chunk in chunks {
-            let next = poll_fn(|cx| body.as_mut().poll_next(cx)).await.unwrap().unwrap();
-            assert_eq!(next, chunk);
-        }
+    let miss = call_service(&app, request()).await;
+    let feed = feeds.recv().await.unwrap();
+    let mut body = pin!(miss.into_body());
+    let status = async || {
         let next = call_service(&app, request()).await;
-        let status = next.headers().get("cache-status").unwrap().to_str().unwrap();
-        assert_eq!(status.contains("hit"), stored, "after {chunks:?}: {status}");
-    }
+        next.headers().get("cache-status").unwrap().to_str().unwrap().to_owned()
+    };
+    assert!(feed.send("one ").await);
+    assert_eq!(poll_fn(|cx| body.as_mut().poll_next(cx)).await.unwrap().unwrap(), "one ");
+    assert_eq!(status().await, "actix-web-cache; fwd=uri-miss; collapsed");
+    assert!(feed.send("two").await);
+    drop(feed);
+    assert_eq!(poll_fn(|cx| body.as_mut().poll_next(cx)).await.unwrap().unwrap(), "two");
+    assert_eq!(status().await, "actix-web-cache; hit; ttl=60");
 }
 
 #[actix_web::test]
