@@ -62,9 +62,8 @@ struct Quotes {
 }
 
 impl Quotes {
-    /// Takes the next byte; tells whether it belongs to a quoted string.
+    /// Takes the next byte; tells whether a quoted string is open behind it.
     fn inside(&mut self, byte: u8) -> bool {
-        let was_open = self.open;
         if self.escaped {
             self.escaped = false;
         } else if byte == b'\\' {
@@ -72,7 +71,7 @@ impl Quotes {
         } else if byte == b'"' {
             self.open = !self.open;
         }
-        was_open || self.open
+        self.open
     }
 }
 

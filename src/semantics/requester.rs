@@ -66,7 +66,7 @@ impl Requester {
 
 #[cfg(test)]
 mod tests {
-    use actix_web::http::header::HeaderValue;
+    use actix_web::http::header::{ACCEPT, HeaderValue};
 
     use super::*;
 
@@ -108,5 +108,16 @@ mod tests {
         let mut request = HeaderMap::new();
         request.insert(COOKIE, HeaderValue::from_static("sid=1"));
         assert_eq!(Requester::of(&request, &ordinary), nobody);
+    }
+
+    #[test]
+    fn fields_that_tell_whose_request_it_is_are_known() {
+        let api_key = HeaderName::from_static("x-api-key");
+        let personal = Personal { credentials: vec![api_key.clone()], ..Personal::default() };
+        for (name, want) in
+            [(AUTHORIZATION, true), (COOKIE, true), (api_key, true), (ACCEPT, false)]
+        {
+            assert_eq!(personal.tells(&name), want, "{name}");
+        }
     }
 }

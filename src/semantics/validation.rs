@@ -528,6 +528,8 @@ mod tests {
     #[test]
     fn a_200_to_head_speaks_of_what_has_its_validators_and_length() {
         let tagged = with(&[(ETAG, "\"a\""), (LAST_MODIFIED, EARLY)]);
+        let one = with(&[(ETAG, "\"a\"")]);
+        let other = with(&[(LAST_MODIFIED, EARLY)]);
         let plain = with(&[]);
         let missing = StoredResponse { status: StatusCode::NOT_FOUND, ..tagged.clone() };
         let lifetime = (CACHE_CONTROL, "max-age=1");
@@ -538,6 +540,8 @@ mod tests {
             ("weaker tag", vec![(ETAG, "W/\"a\"")], &tagged, Said::Outdated),
             ("another date", vec![(ETAG, "\"a\""), (LAST_MODIFIED, LATE)], &tagged, Said::Outdated),
             ("no validators", vec![lifetime.clone()], &tagged, Said::Nothing),
+            ("no validators of one", vec![lifetime.clone()], &one, Said::Nothing),
+            ("no validators of another", vec![lifetime.clone()], &other, Said::Nothing),
             ("the length alone", vec![(CONTENT_LENGTH, "4")], &tagged, Said::Nothing),
             ("another length", vec![(CONTENT_LENGTH, "5")], &tagged, Said::Outdated),
             ("none to send", vec![], &plain, Said::Nothing),
