@@ -97,7 +97,8 @@ impl Walk {
     /// A POST whose answer could be stored for later GETs of its URL (RFC 9110 section 9.3.3).
     async fn storable_post(&self, request: &mut ServiceRequest) -> Option<Candidate> {
         let checked = &self.shared.checked;
-        if *request.method() != Method::POST || !checked.stores_posts() {
+        let draining = self.shared.store.commons().is_draining();
+        if *request.method() != Method::POST || !checked.stores_posts() || draining {
             return None;
         }
         let matched = checked.admit(request)?;

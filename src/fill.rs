@@ -9,9 +9,9 @@ use actix_web::{
     http::{
         Method, StatusCode,
         header::{
-            AGE, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, COOKIE, DATE, EXPIRES, HeaderMap,
-            HeaderName, HeaderValue, PROXY_AUTHENTICATE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
-            VARY,
+            AGE, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, DATE, EXPIRES,
+            HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, TE, TRAILER, TRANSFER_ENCODING,
+            UPGRADE, VARY,
         },
     },
     rt::spawn,
@@ -31,7 +31,7 @@ use crate::{
     pump,
     semantics::{
         directive_list::DirectiveList,
-        fields::{lines, list},
+        fields::{lines, list, trim},
         freshness,
         requester::Requester,
         storing::{self, Exchange, Plan, Storing},
@@ -187,6 +187,9 @@ impl Candidate {
         }
         if declared_length(size, fields).is_some_and(|length| length > limit as u64) {
             return Err(NotStored::TooLarge);
+        }
+        if size == BodySize::Stream && never_ends(fields) {
+            return Err(NotStored::Endless);
         }
         match size {
             // RFC 9110 section 15.3.5: no content; bytes after such a head would be taken for the
@@ -397,6 +400,16 @@ impl Wanted {
         let stored = reading.map_or(Stored::No(NotStored::Busy), |()| Stored::Yes);
         (not_modified_instead(&self.request, head.set_body(CacheBody::none())), stored)
     }
+}
+
+/// Whether the media type is one of streams that are left open: server-sent events, and the moving
+/// pictures of cameras.
+fn never_ends(fields: &HeaderMap) -> bool {
+    let text = lines(fields, &CONTENT_TYPE).next().unwrap_or_default();
+    let kind = trim(text.split(|&byte| byte == b';').next().unwrap_or_default());
+    [&b"text/event-stream"[..], b"multipart/x-mixed-replace"]
+        .iter()
+        .any(|endless| kind.eq_ignore_ascii_case(endless))
 }
 
 /// How long a body is to become. One that does not know may have its length in the head, from

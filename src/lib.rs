@@ -99,7 +99,7 @@ pub use crate::{
     handle::{CacheHandle, CacheNotConfigured, PurgeError, Purged},
     headers_only::{HeadersFuture, HeadersMiddleware, NeverCache, SetCacheControl},
     key::Key,
-    middleware::{Cache, CacheBuilder},
+    middleware::{Cache, CacheBuilder, NotDrained},
     options::{CacheOptions, CachePolicy, CachePolicyMiddleware, Overrides},
     outcome::{Bypass, Forward, NotStored, Outcome, Stored},
     policy::{ConfigError, Policy, Query, Rule, TRACKING},

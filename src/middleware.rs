@@ -1,9 +1,11 @@
 //! The front door: what is wrapped around an application, a scope, a resource or a route.
 
 use std::{
+    error::Error as StdError,
     fmt, future,
     rc::Rc,
     sync::{Arc, Weak},
+    time::Duration,
 };
 
 use actix_service::{Service, Transform};
@@ -12,6 +14,7 @@ use actix_web::{
     body::MessageBody,
     dev::{RequestHead, ServiceRequest, ServiceResponse},
 };
+use tokio::time::timeout;
 
 use crate::{
     body::CacheBody,
@@ -107,6 +110,36 @@ impl Cache {
         }
     }
 
+    /// Waits until everything is stored that is on its way into the store, for no longer than
+    /// `limit`: for an application that is about to end.
+    ///
+    /// From this call on the store, in this process, takes in nothing new, whichever cache it is
+    /// under: hits are answered as ever, all other requests go to their handlers
+    /// ([`Bypass::Draining`](crate::Bypass::Draining)), and nothing is refreshed. A server that is
+    /// stopped drops what runs in the background at once, so drain first, then stop it:
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # async fn end(cache: actix_web_cache::Cache, server: actix_web::dev::ServerHandle) {
+    /// if let Err(left) = cache.drain(Duration::from_secs(5)).await {
+    ///     log::warn!("{left}");
+    /// }
+    /// server.stop(true).await;
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If something is left; it goes on, and is stored if it has the time.
+    pub async fn drain(&self, limit: Duration) -> Result<(), NotDrained> {
+        let commons = self.0.store.commons();
+        commons.begin_draining();
+        timeout(limit, commons.idle()).await.map_err(|_| NotDrained {
+            fills: commons.open_fills(),
+            refreshes: commons.open_refreshes(),
+        })
+    }
+
     /// For purging from outside of handlers: background tasks, message consumers. Handlers get
     /// theirs as an argument.
     #[must_use]
@@ -124,6 +157,29 @@ impl fmt::Debug for Cache {
             .finish_non_exhaustive()
     }
 }
+
+/// What [`Cache::drain`] did not wait for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NotDrained {
+    /// Keys whose responses are still being made or stored.
+    pub fills: usize,
+    /// Keys that are still worked for in the background.
+    pub refreshes: usize,
+}
+
+impl fmt::Display for NotDrained {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the cache was given too little time to end: {} fills and {} refreshes go on; give it \
+             the time that handlers take",
+            self.fills, self.refreshes
+        )
+    }
+}
+
+impl StdError for NotDrained {}
 
 /// Configures a [`Cache`].
 #[must_use]

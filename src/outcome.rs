@@ -95,6 +95,8 @@ pub enum Bypass {
     Host,
     /// The store failed or took too long.
     StoreError,
+    /// The cache is about to end: see [`Cache::drain`](crate::Cache::drain).
+    Draining,
 }
 
 /// Whether an answer is being stored.
@@ -147,8 +149,10 @@ pub enum NotStored {
     Credentials,
     /// The body or the head is over the size limit.
     TooLarge,
-    /// Too many bodies are being copied at once.
+    /// Too many bytes of bodies are on their way at once.
     Busy,
+    /// The body is of a kind that never ends: `text/event-stream`, `multipart/x-mixed-replace`.
+    Endless,
     /// The response has no body of a length, where its status wants one.
     NoBody,
     /// Something between cache and handler changed a request field that `Vary` names.
@@ -183,6 +187,7 @@ impl Bypass {
             Self::Condition => "condition",
             Self::Host => "host",
             Self::StoreError => "store-error",
+            Self::Draining => "draining",
         }
     }
 }
@@ -212,6 +217,7 @@ impl NotStored {
             Self::Credentials => "credentials",
             Self::TooLarge => "too-large",
             Self::Busy => "busy",
+            Self::Endless => "endless",
             Self::NoBody => "no-body",
             Self::RequestChanged => "request-changed",
             Self::Overtaken => "overtaken",

@@ -384,6 +384,9 @@ impl Walk {
                 Outcome::Unsatisfiable,
             );
         }
+        if commons.is_draining() {
+            return Judgement::Pass(Forward::Bypass(Bypass::Draining));
+        }
         let purpose = Purpose::Client;
         Judgement::Ask(Box::new(Inquiry { asked, lookup, reason, selected, purpose }))
     }

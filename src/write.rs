@@ -60,7 +60,13 @@ impl Write {
                     leading.stored();
                 }
             }
-            Ok(Put::TooLarge) => log::debug!("not stored: larger than the store keeps"),
+            Ok(Put::TooLarge) => {
+                log::debug!("not stored: larger than the store keeps");
+                if let Some(leading) = &self.leading {
+                    let now = self.shared.settings.clock.now();
+                    store.commons().note_unstorable(&self.key, leading.rest(), now);
+                }
+            }
             Ok(Put::Overtaken) => log::debug!("not stored: overtaken by an invalidation"),
             Err(error) => warn(&self.shared, &error),
         }

@@ -3,12 +3,15 @@
 use std::{
     collections::HashMap,
     fmt,
+    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
+
+use futures_util::future::select;
 
 use super::{
     Invalidation,
@@ -55,6 +58,7 @@ struct Inner {
     copied: AtomicUsize,
     writes: AtomicUsize,
     refreshes: Arc<Refreshes>,
+    draining: AtomicBool,
     further_in: Markers,
     caches: Mutex<Vec<Weak<dyn NamesUrls>>>,
     warned_store: Mutex<Option<Now>>,
@@ -124,13 +128,37 @@ impl Commons {
     /// A place for refreshing `key` in the background; `None` if that is being done already, failed
     /// a short while ago, or is being done for too many keys.
     pub(crate) fn begin_refresh(&self, key: &Key, now: Now) -> Option<Refresh> {
-        self.0.refreshes.begin(key, now)
+        if self.is_draining() { None } else { self.0.refreshes.begin(key, now) }
     }
 
     /// A place for reading on what no client reads; `None` if that is being done already, or for
     /// too many keys.
     pub(crate) fn claim(&self, key: &Key) -> Option<Place> {
-        self.0.refreshes.claim(key)
+        if self.is_draining() { None } else { self.0.refreshes.claim(key) }
+    }
+
+    /// From now on nothing is begun that would have to be waited for.
+    pub(crate) fn begin_draining(&self) {
+        self.0.draining.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.0.draining.load(Ordering::Acquire)
+    }
+
+    /// Waits until no fill is open and nothing is being refreshed.
+    pub(crate) async fn idle(&self) {
+        let Inner { fills, refreshes, .. } = &*self.0;
+        loop {
+            // First of all: what ends between the look and the wait has told already.
+            let (filled, refreshed) =
+                (pin!(fills.idle.notified()), pin!(refreshes.idle.notified()));
+            let told = select(filled, refreshed);
+            if fills.len() == 0 && refreshes.len() == 0 {
+                return;
+            }
+            told.await;
+        }
     }
 
     /// Overtakes the fills of `key` that are in progress. Comes before [`Store::remove`]: a fill

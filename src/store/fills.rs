@@ -9,6 +9,8 @@ use std::{
     },
 };
 
+use tokio::sync::Notify;
+
 use crate::{key::Key, stamp::Stamp};
 
 /// One run of a handler whose answer may be stored.
@@ -54,6 +56,9 @@ impl Drop for Fill {
         if last && current {
             open.remove(&self.key);
         }
+        if open.is_empty() {
+            self.table.idle.notify_waiters();
+        }
     }
 }
 
@@ -69,6 +74,8 @@ struct State {
 #[derive(Default)]
 pub(super) struct Table {
     open: Mutex<HashMap<Arc<[u8]>, Arc<State>>>,
+    /// Told whenever none is open any more.
+    pub(super) idle: Notify,
 }
 
 impl Table {

@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::sync::Notify;
+
 use crate::{key::Key, time::Now};
 
 /// Keys worked for at once; beyond, stale answers wait for their refresh.
@@ -26,6 +28,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 pub(super) struct Refreshes {
     state: Mutex<State>,
     digests: RandomState,
+    /// Told whenever none is open any more.
+    pub(super) idle: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -92,7 +96,11 @@ pub(crate) struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.refreshes.lock().open.remove(&self.key);
+        let mut state = self.refreshes.lock();
+        state.open.remove(&self.key);
+        if state.open.is_empty() {
+            self.refreshes.idle.notify_waiters();
+        }
     }
 }
 

@@ -2,86 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use actix_web::{
-    App, HttpRequest, HttpResponse, dev::Service as _, http::header::IF_NONE_MATCH, web,
-};
+use actix_web::{HttpResponse, http::header::IF_NONE_MATCH, web};
 use actix_web_cache::{Cache, MemoryStore, Policy, Store as _};
-use futures_util::future::join_all;
-use tokio::{
-    sync::{Barrier, Semaphore},
-    time::timeout,
-};
+use tokio::{sync::Barrier, time::timeout};
 
 use crate::support::{
-    Answer, Client, Counter, Protocol, SETUPS, Server, builder, eventually, secs, serve, store,
+    Answer, CLIENTS, Client, House, Protocol, SETUPS, builder, eventually, secs, store,
 };
-
-const CLIENTS: usize = 50;
-
-/// What the handlers of a test share with it.
-#[derive(Clone)]
-struct House {
-    /// Requests that have come to the cache.
-    arrived: Counter,
-    /// Runs of the handler that have begun.
-    runs: Counter,
-    /// One permit lets one run end.
-    gate: Arc<Semaphore>,
-}
-
-impl House {
-    fn new() -> Self {
-        let gate = Arc::new(Semaphore::new(0));
-        Self { arrived: Counter::default(), runs: Counter::default(), gate }
-    }
-
-    /// Counts a run, and waits to be let through.
-    async fn run(&self) -> usize {
-        let run = self.runs.count();
-        timeout(secs(20), self.gate.acquire()).await.unwrap().unwrap().forget();
-        run
-    }
-
-    /// A server whose caches `cache` makes, one for each worker.
-    fn open(
-        &self,
-        workers: usize,
-        cache: impl Fn() -> Cache + Clone + Send + 'static,
-        handler: impl AsyncFn(&Self, HttpRequest) -> HttpResponse + Clone + Send + 'static,
-    ) -> Server {
-        let house = self.clone();
-        serve(workers, move || {
-            let (house, handler, arrived) = (house.clone(), handler.clone(), house.arrived.clone());
-            let page = web::to(move |request: HttpRequest| {
-                let (house, handler) = (house.clone(), handler.clone());
-                async move { handler(&house, request).await }
-            });
-            App::new().default_service(page).wrap(cache()).wrap_fn(move |request, inner| {
-                arrived.count();
-                inner.call(request)
-            })
-        })
-    }
-
-    /// Asks by so many clients at once; lets one run through when all have come.
-    async fn rush(
-        &self,
-        server: &Server,
-        protocol: Protocol,
-        fields: &[&[(&str, &str)]],
-    ) -> Vec<Answer> {
-        let before = self.arrived.get();
-        let clients: Vec<_> = (0..CLIENTS)
-            .map(|n| (Client::new(server.addr, protocol), fields[n % fields.len()]))
-            .collect();
-        let answers = join_all(clients.iter().map(|(client, fields)| client.get_with("/", fields)));
-        let door = async {
-            eventually("as many as are awaited", || self.arrived.get() == before + CLIENTS).await;
-            self.gate.add_permits(1);
-        };
-        futures_util::join!(answers, door).0
-    }
-}
 
 fn shared(cache: Cache) -> impl Fn() -> Cache + Clone + Send + 'static {
     move || cache.clone()

@@ -12,6 +12,7 @@ mod directives;
 mod examples;
 mod extras;
 mod failing_store;
+mod fills;
 mod framing;
 mod headers_only;
 mod hits;

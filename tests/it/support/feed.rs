@@ -40,6 +40,11 @@ impl Feed {
         self.0.send(Ok(chunk.into())).await.is_ok()
     }
 
+    /// The body breaks off.
+    pub(crate) async fn fail(self) {
+        let _ = self.0.send(Err(io::Error::other("as it was told"))).await;
+    }
+
     /// Until the server has dropped the body.
     pub(crate) async fn closed(&self) {
         self.0.closed().await;

@@ -5,6 +5,7 @@
 mod alone;
 mod client;
 mod feed;
+mod house;
 mod logs;
 mod notes;
 mod origin;
@@ -30,7 +31,8 @@ use actix_web_cache::{Cache, CacheBuilder, Commons, ManualClock, MemoryStore};
 pub(crate) use self::{
     alone::{is_alone, peak_resident, resident},
     client::{Answer, Client, Protocol, raw},
-    feed::feeds,
+    feed::{Feed, feeds},
+    house::{CLIENTS, House},
     logs::Lines,
     notes::{Notes, conditions},
     origin::{Origin, RawMessage, ask, connect, get},
