@@ -2,8 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use actix_web::{HttpResponse, http::header::IF_NONE_MATCH, web};
+use actix_web::{HttpResponse, http::header::IF_NONE_MATCH};
 use actix_web_cache::{Cache, MemoryStore, Policy, Store as _};
+use futures_util::future::join_all;
 use tokio::{sync::Barrier, time::timeout};
 
 use crate::support::{
@@ -174,32 +175,6 @@ async fn a_stale_page_is_validated_once_for_all() {
 }
 
 #[actix_web::test]
-async fn nobody_waits_for_a_body_that_is_still_on_its_way() {
-    let (house, (builder, _)) = (House::new(), builder());
-    let server = house.open(1, shared(builder.build().unwrap()), async |house, _| {
-        let run = house.runs.count();
-        let (house, chunk) = (house.clone(), web::Bytes::from(format!("run {run}")));
-        let rest = futures_util::stream::once(async move {
-            house.run().await;
-            Ok::<_, actix_web::Error>(web::Bytes::new())
-        });
-        let first = futures_util::stream::once(async move { Ok(chunk) });
-        HttpResponse::Ok().streaming(futures_util::StreamExt::chain(first, rest))
-    });
-    let client = || Client::new(server.addr, Protocol::Http1);
-    let mut open = Vec::new();
-    for run in [1, 3] {
-        // The body of the one before has not ended.
-        let mut answer = client().start(hyper::Method::GET, "/", &[], "").await.unwrap();
-        let frame = http_body_util::BodyExt::frame(answer.body_mut()).await.unwrap().unwrap();
-        assert_eq!(frame.into_data().unwrap(), format!("run {run}"));
-        eventually("as many as are awaited", || house.runs.get() == run + 1).await;
-        open.push(answer);
-    }
-    house.gate.add_permits(2);
-}
-
-#[actix_web::test]
 async fn who_comes_after_a_purge_does_not_wait_for_what_began_before_it() {
     let house = House::new();
     let cache = Cache::builder(MemoryStore::new(1024 * 1024))
@@ -224,4 +199,62 @@ async fn who_comes_after_a_purge_does_not_wait_for_what_began_before_it() {
     let (one, two, ()) = futures_util::join!(before.get("/"), second, door);
     assert_eq!((one.text(), two.text()), ("run 1", "run 2"));
     assert_eq!(client().get("/").await.text(), "run 2", "what began before is not stored");
+}
+
+#[actix_web::test]
+async fn who_has_waited_for_too_long_asks_for_itself_and_those_after_begin_anew() {
+    let (house, (builder, _)) = (House::new(), builder());
+    let policy = Policy::new().wait_limit(Duration::from_millis(100));
+    let server =
+        house.open(2, shared(builder.policy(policy).build().unwrap()), async |house, _| {
+            HttpResponse::Ok().body(format!("run {}", house.run().await))
+        });
+    let clients: Vec<_> = (0..4).map(|_| Client::new(server.addr, Protocol::Http1)).collect();
+    let late = Client::new(server.addr, Protocol::Http1);
+    let later = Client::new(server.addr, Protocol::Http1);
+    let waiting = join_all(clients.iter().map(|client| client.get("/")));
+    let rest = async {
+        eventually("all ask", || house.runs.get() == 4).await;
+        // One of those who come now asks, and the other waits for it.
+        let answers = async { futures_util::join!(late.get("/"), later.get("/")) };
+        let door = async {
+            eventually("they have come", || house.arrived.get() == 6).await;
+            eventually("one asks", || house.runs.get() == 5).await;
+            house.gate.add_permits(5);
+        };
+        futures_util::join!(answers, door).0
+    };
+    let (answers, (one, other)) = futures_util::join!(waiting, rest);
+    let mut runs: Vec<_> = answers.iter().map(Answer::text).collect();
+    runs.sort_unstable();
+    assert_eq!(runs, ["run 1", "run 2", "run 3", "run 4"]);
+    // Whichever it waited for: one that was asked for after it came, or the store's.
+    assert!(house.runs.get() <= 6, "{} {}", one.text(), other.text());
+}
+
+#[actix_web::test]
+async fn a_reader_whose_own_policy_stores_less_is_not_given_what_is_on_its_way() {
+    let (house, store) = (House::new(), store());
+    let generous = Cache::new(store.clone());
+    let strict = generous.with_policy(Policy::new().explicit_only());
+    let handler =
+        async |house: &House, _| HttpResponse::Ok().body(format!("run {}", house.run().await));
+    let servers = [generous, strict].map(|cache| house.open(1, shared(cache), handler));
+    let clients = servers.each_ref().map(|server| Client::new(server.addr, Protocol::Http1));
+    let host = [("host", "t")];
+    let both = async {
+        let (one, other) = (&clients[0], &clients[1]);
+        futures_util::join!(one.get_with("/", &host), async {
+            eventually("one asks", || house.runs.get() == 1).await;
+            other.get_with("/", &host).await
+        })
+    };
+    let door = async {
+        eventually("both have come", || house.arrived.get() == 2).await;
+        house.gate.add_permits(2);
+    };
+    let ((one, other), ()) = futures_util::join!(both, door);
+    assert_eq!((one.text(), one.is_stored()), ("run 1", true));
+    assert_eq!(other.text(), "run 2");
+    assert!(other.cache_status().ends_with("detail=no-lifetime"), "{}", other.cache_status());
 }

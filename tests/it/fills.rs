@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use actix_web::{App, HttpResponse, dev::Service as _, web};
+use actix_web::{App, dev::Service as _, web};
 use actix_web_cache::{Cache, Commons, MemoryStore, Policy, Store as _};
 use bytes::Bytes;
 use futures_util::future::{join_all, try_join_all};
@@ -17,8 +17,8 @@ use tokio::{
 };
 
 use crate::support::{
-    Answer, Client, Counter, Feed, Protocol, SETUPS, Server, builder, eventually, feeds, secs,
-    serve, settled, store,
+    Answer, Client, Counter, Feed, Protocol, SETUPS, Server, eventually, feeds, secs, serve,
+    settled, store,
 };
 
 /// A handler that answers at once, or when it is let, with bodies that the test sends.
@@ -37,6 +37,12 @@ struct Stage {
 
 /// Notes that it was dropped before its time.
 struct Unless(Option<Counter>);
+
+impl Unless {
+    fn answered(mut self) {
+        self.0 = None;
+    }
+}
 
 impl Drop for Unless {
     fn drop(&mut self) {
@@ -60,11 +66,11 @@ fn stage_over(store: &MemoryStore, workers: usize, length: Option<u64>, policy: 
         let (handlers, arrived, runs, dropped, gate) = shared.clone();
         let handler = move |request: actix_web::HttpRequest| {
             let (handlers, gate) = (handlers.clone(), Arc::clone(&gate));
-            let mut unless = Unless(Some(dropped.clone()));
+            let unless = Unless(Some(dropped.clone()));
             runs.count();
             async move {
                 gate.acquire().await.unwrap().forget();
-                unless.0 = None;
+                unless.answered();
                 let mut response = handlers.response(length);
                 for (name, value) in request.headers() {
                     if let Some(name) = name.as_str().strip_prefix("want-") {
@@ -462,4 +468,123 @@ async fn a_stream_that_never_ends_is_never_held_and_ends_with_its_client() {
             stage.settled().await;
         }
     }
+}
+
+#[actix_web::test]
+async fn another_variant_is_not_handed_out_while_it_is_on_its_way() {
+    for (protocol, workers) in SETUPS {
+        let mut stage = stage(workers, Some(2), Policy::new());
+        let addr = stage.server.addr;
+        let ask = |language: &'static str| {
+            let client = Client::new(addr, protocol);
+            tokio::task::spawn_local(async move {
+                let fields = [("accept-language", language), ("want-vary", "accept-language")];
+                client.get_with("/", &fields).await
+            })
+        };
+        let german = ask("de");
+        stage.ran(1).await;
+        let (french, german_too) = (ask("fr"), ask("de"));
+        eventually("all have come", || stage.arrived.get() == 3).await;
+        let first = stage.feed().await;
+        assert!(first.send("d").await);
+        // What the first was selected by is known by now, although it is not whole.
+        stage.ran(2).await;
+        let french_too = ask("fr");
+        eventually("all have come", || stage.arrived.get() == 4).await;
+        let second = stage.feed().await;
+        for (feed, rest) in [(first, "e"), (second, "fr")] {
+            assert!(feed.send(rest).await);
+        }
+        for (asked, want) in
+            [(german, "de"), (german_too, "de"), (french, "fr"), (french_too, "fr")]
+        {
+            assert_eq!(
+                timeout(secs(20), asked).await.unwrap().unwrap().text(),
+                want,
+                "{protocol:?}"
+            );
+        }
+        assert_eq!(stage.runs.get(), 2, "{protocol:?}");
+        stage.settled().await;
+    }
+}
+
+#[actix_web::test]
+async fn what_is_one_persons_is_not_handed_out_while_it_is_on_its_way() {
+    for want in [
+        ("want-cache-control", "private"),
+        ("want-cache-control", "no-store"),
+        ("want-set-cookie", "a=1"),
+        ("authorization", "Basic YTpi"),
+        ("cookie", "sid=1"),
+    ] {
+        let mut stage = stage(2, Some(3), Policy::new());
+        let owner = stage.client(Protocol::Http1);
+        let owner = tokio::task::spawn_local(async move { owner.get_with("/", &[want]).await });
+        stage.ran(1).await;
+        let other = stage.followers(Protocol::Http1, 1).await.remove(0);
+        let hers = stage.feed().await;
+        assert!(hers.send("he").await);
+        stage.ran(2).await;
+        let his = stage.feed().await;
+        assert!(his.send("his").await);
+        drop(his);
+        assert_eq!(other.await.unwrap().text(), "his", "{want:?}");
+        assert!(hers.send("r").await);
+        drop(hers);
+        assert_eq!(owner.await.unwrap().text(), "her", "{want:?}");
+    }
+}
+
+#[actix_web::test]
+async fn a_purge_leaves_those_who_read_and_keeps_the_next_from_it() {
+    let store = store();
+    let handle = Cache::new(store.clone()).handle();
+    let mut stage = stage_over(&store, 2, Some(3), Policy::new());
+    let client = stage.client(Protocol::Http1);
+    stage.gate.add_permits(1);
+    let asked = client.start(Method::GET, "/", &[], "");
+    let (answer, old) = tokio::join!(asked, stage.feeds.recv());
+    let (answer, old) = (answer.unwrap(), old.unwrap());
+    assert!(old.send("ol").await);
+    handle.purge_url(format!("http://{}/", stage.server.addr)).await.unwrap();
+    let next = stage.followers(Protocol::Http1, 2).await;
+    stage.ran(2).await;
+    let new = stage.feed().await;
+    for (feed, rest) in [(old, "d"), (new, "new")] {
+        assert!(feed.send(rest).await);
+    }
+    assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "old");
+    for answer in next {
+        assert_eq!(answer.await.unwrap().text(), "new");
+    }
+    stage.settled().await;
+    assert_eq!(stage.client(Protocol::Http1).get("/").await.text(), "new");
+}
+
+#[actix_web::test]
+async fn what_does_not_fit_into_the_budget_passes() {
+    const LENGTH: u64 = 8 * 1024 * 1024;
+    let mut stage = stage(2, Some(LENGTH), Policy::new().max_body_size(LENGTH as usize));
+    let mut open = Vec::new();
+    // Eight of these are all of it.
+    for n in 0..9 {
+        let client = stage.client(Protocol::Http1);
+        let path = format!("/{n}");
+        stage.gate.add_permits(1);
+        let asked = client.start(Method::GET, &path, &[], "");
+        let (answer, feed) = tokio::join!(asked, stage.feeds.recv());
+        let answer = answer.unwrap();
+        let told = answer.headers().get("cache-status").unwrap().to_str().unwrap();
+        assert_eq!(told.ends_with("detail=busy"), n == 8, "{n}: {told}");
+        open.push((answer.into_body(), feed.unwrap()));
+    }
+    assert_eq!(stage.commons.bytes_in_fills() as u64, 8 * LENGTH);
+    let (mut body, feed) = open.pop().unwrap();
+    assert!(feed.send("piece").await);
+    assert_eq!(chunk(&mut body).await, "piece");
+    open.clear();
+    drop((body, feed));
+    stage.settled().await;
 }

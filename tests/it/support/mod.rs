@@ -31,7 +31,7 @@ use actix_web_cache::{Cache, CacheBuilder, Commons, ManualClock, MemoryStore};
 pub(crate) use self::{
     alone::{is_alone, peak_resident, resident},
     client::{Answer, Client, Protocol, raw},
-    feed::{Feed, feeds},
+    feed::{Feed, Feeds, feeds},
     house::{CLIENTS, House},
     logs::Lines,
     notes::{Notes, conditions},
