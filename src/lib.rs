@@ -31,6 +31,7 @@
 //! | a handler's or a route's own word | [`CacheOptions`], [`CachePolicy`], [`Overrides`] |
 //! | forget what is stored | [`CacheHandle`] |
 //! | see what happens | [`Outcome`], [`CacheBuilder::observer`], `Cache-Status` in responses |
+//! | end in good order | [`Cache::drain`] |
 //! | only write headers | [`SetCacheControl`], [`NeverCache`] |
 //! | keep responses elsewhere | [`Store`], and `conformance` (feature `test-util`) |
 //!
@@ -44,9 +45,10 @@
 //! one URL.
 //!
 //! Many requests at once for a page that is not stored, or no longer fresh, are one run of its
-//! handler; the others wait for up to five seconds, and are answered from the store. Where the answer
-//! cannot be stored, they all run it in parallel, and for ten seconds nobody waits for that URL.
-//! Nobody waits for a body that is streamed.
+//! handler; the others wait for it for up to [`Policy::wait_limit`], and read along where its body is
+//! streamed. The cache reads that body on its own account: a client that is slow or leaves holds up
+//! nobody. Where the answer cannot be stored, they all run the handler in parallel, and for ten seconds
+//! nobody waits for that URL. `docs/concurrent-requests.md` in the repository has the whole of it.
 //!
 //! A stored `GET` answers `HEAD`, also where no route for `HEAD` exists. A `HEAD` stores nothing; it
 //! updates what is stored if its answer says that this still holds.

@@ -5,6 +5,7 @@
 mod load;
 mod server;
 
+#[allow(unused_imports, reason = "each bench uses its part")]
 pub(crate) use self::{
     load::Load,
     server::{Server, serve, serve_if_asked},
