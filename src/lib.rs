@@ -79,8 +79,10 @@ mod middleware;
 mod mirror;
 mod options;
 mod outcome;
+mod pages;
 mod policy;
 mod pump;
+mod purge;
 mod refresh;
 mod rescue;
 mod semantics;
@@ -96,13 +98,15 @@ mod write;
 pub use crate::{
     body::CacheBody,
     clock::Clock,
-    handle::{CacheHandle, CacheNotConfigured, PurgeError, Purged},
+    handle::{CacheHandle, CacheNotConfigured},
     headers_only::{HeadersFuture, HeadersMiddleware, NeverCache, SetCacheControl},
     key::Key,
     middleware::{Cache, CacheBuilder},
     options::{CacheOptions, CachePolicy, CachePolicyMiddleware, Overrides},
     outcome::{Bypass, Forward, NotStored, Outcome, Stored},
+    pages::Pages,
     policy::{ConfigError, Policy, Query, Rule, TRACKING},
+    purge::{PurgeError, Purged},
     service::{CacheFuture, CacheMiddleware},
     shared::Mode,
     stamp::Stamp,

@@ -147,6 +147,8 @@ pub enum NotStored {
     Credentials,
     /// The body or the head is over the size limit.
     TooLarge,
+    /// It has more than 64 tags, or one longer than 256 bytes, so that purges could miss it.
+    Tags,
     /// Too many bodies are being copied at once.
     Busy,
     /// The response has no body of a length, where its status wants one.
@@ -211,6 +213,7 @@ impl NotStored {
             Self::Cookie => "cookie",
             Self::Credentials => "credentials",
             Self::TooLarge => "too-large",
+            Self::Tags => "tags",
             Self::Busy => "busy",
             Self::NoBody => "no-body",
             Self::RequestChanged => "request-changed",

@@ -26,12 +26,12 @@ use actix_web::http::{
     header::{ACCEPT, HeaderName, HeaderValue, LINK},
 };
 use bytes::Bytes;
-use smallvec::{SmallVec, smallvec};
+use smallvec::smallvec;
 
 use super::{Fill, Invalidation, Put, Store};
 use crate::{
     key::Key,
-    stamp::Stamp,
+    stamp::{Stamp, Vouched},
     stored::{Basis, Lifetime, Staleness, StoredResponse, Validation, Variants},
     tag::TagId,
     time::Now,
@@ -285,7 +285,7 @@ async fn begin<S: Store>(store: &S, key: &Key) -> Fill {
 async fn found<S: Store>(store: &S, key: &Key) -> Vec<Arc<StoredResponse>> {
     let variants = store.lookup(key).await.expect("look up").variants;
     let responses = variants.as_deref().map_or(&[][..], Variants::responses);
-    responses.iter().filter(|response| store.commons().is_valid(response)).cloned().collect()
+    responses.iter().filter(|response| store.commons().is_valid(key, response)).cloned().collect()
 }
 
 fn only(mut responses: Vec<Arc<StoredResponse>>) -> Arc<StoredResponse> {
@@ -298,12 +298,12 @@ fn only(mut responses: Vec<Arc<StoredResponse>>) -> Arc<StoredResponse> {
 struct Response {
     body: Bytes,
     accept: Option<String>,
-    tags: SmallVec<[TagId; 1]>,
+    tags: Box<[TagId]>,
 }
 
 impl Response {
     fn new(n: usize) -> Self {
-        Self { body: Bytes::from(format!("body {n}")), accept: None, tags: SmallVec::new() }
+        Self { body: Bytes::from(format!("body {n}")), accept: None, tags: Box::default() }
     }
 
     fn accept(mut self, accept: &str) -> Self {
@@ -312,7 +312,7 @@ impl Response {
     }
 
     fn tag(mut self, tag: &[u8]) -> Self {
-        self.tags.push(TagId::url(tag));
+        self.tags = Box::new([TagId::url(tag)]);
         self
     }
 
@@ -348,6 +348,7 @@ impl Response {
             stamp,
             client_ttl: Some(Duration::from_secs(5)),
             undressed: Some(Box::new([line("<a>")])),
+            vouched: Vouched::default(),
         }
     }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use moka::{
-    Entry, Expiry,
+    Expiry,
     ops::compute::{CompResult, Op},
     sync::Cache,
 };
@@ -90,7 +90,28 @@ impl MemoryStore {
     fn find(&self, key: &Key) -> Lookup {
         // Time first: what is invalidated in between is then older than the look-up says.
         let stamp = self.0.commons.stamp();
-        Lookup { variants: self.0.entries.get(key.as_bytes()), stamp }
+        let found = self.0.entries.get(key.as_bytes());
+        let first = found.as_deref().and_then(|variants| variants.responses().first());
+        if first.is_some_and(|newest| !self.0.commons.is_valid(key, newest)) {
+            return Lookup { variants: self.sweep(key), stamp };
+        }
+        Lookup { variants: found, stamp }
+    }
+
+    /// Frees what was purged of an entry that is met; returns what is left of it.
+    fn sweep(&self, key: &Key) -> Option<Arc<Variants>> {
+        let commons = &self.0.commons;
+        let swept = self.0.entries.entry(key.to_shared()).and_compute_with(|existing| {
+            let valid = |response: &StoredResponse| commons.is_valid(key, response);
+            let left = existing.and_then(|existing| existing.into_value().retain(valid));
+            left.map_or(Op::Remove, |left| Op::Put(Arc::new(left)))
+        });
+        match swept {
+            CompResult::Inserted(entry)
+            | CompResult::ReplacedWith(entry)
+            | CompResult::Unchanged(entry) => Some(entry.into_value()),
+            CompResult::Removed(_) | CompResult::StillNone(_) => None,
+        }
     }
 
     fn add(&self, key: &Key, response: Arc<StoredResponse>, fill: &Fill) -> Put {
@@ -102,11 +123,12 @@ impl MemoryStore {
         }
         let result = inner.entries.entry(key.to_shared()).and_compute_with(|existing| {
             // The engine holds the key's lock here: no removal comes between check and insert.
-            if fill.is_overtaken() || !inner.commons.is_valid(&response) {
+            if fill.is_overtaken() || !inner.commons.is_valid(key, &response) {
                 return Op::Nop;
             }
-            let existing = existing.map(Entry::into_value);
-            Variants::add(existing.as_deref(), response, inner.max_entry - fixed)
+            let valid = |response: &StoredResponse| inner.commons.is_valid(key, response);
+            let existing = existing.and_then(|existing| existing.into_value().retain(valid));
+            Variants::add(existing.as_ref(), response, inner.max_entry - fixed)
                 .map_or(Op::Nop, |variants| Op::Put(Arc::new(variants)))
         });
         if !matches!(result, CompResult::Inserted(_) | CompResult::ReplacedWith(_)) {
