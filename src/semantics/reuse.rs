@@ -453,6 +453,30 @@ mod tests {
     }
 
     #[test]
+    fn what_was_made_stale_is_so_since_then_or_since_it_was_made() {
+        for (since, now, want) in [
+            (40, 50, "stale: age 50 over 10 Due"),
+            (40, 59, "stale: age 59 over 19 Due"),
+            (40, 60, "validate: Stale"),
+            (0, 1, "stale: age 1 over 1 Due"),
+            (60, 70, "stale: age 70 over 10 Due"),
+            (69, 70, "stale: age 70 over 10 Due"),
+        ] {
+            let request = request(None);
+            let variants = stating(Validation::OnceStale, Some(20));
+            let stale = |_: &StoredResponse| Standing::StaleSince(at(since));
+            let got = choose(Some(&variants), stale, hour, &reader(&request), at(now));
+            assert_eq!(word(&got), want, "since {since} at {now}");
+        }
+        let windows = Windows { if_error: Duration::from_secs(10), ..Windows::default() };
+        for (since, now, want) in [(40, 49, true), (40, 50, false), (65, 69, true), (65, 70, false)]
+        {
+            let got = rescues(&stored(0, &[]), Some(at(since)), windows, at(now));
+            assert_eq!(got, want, "since {since} at {now}");
+        }
+    }
+
+    #[test]
     fn a_stored_response_rescues_within_its_window() {
         let windows = Windows { if_error: Duration::from_secs(10), ..Windows::default() };
         for (validation, stated, now, want) in [
