@@ -29,7 +29,8 @@
 //! | exceptions by path, status or predicate | [`Rule`] |
 //! | which parameters of a query count | [`Query`] |
 //! | a handler's or a route's own word | [`CacheOptions`], [`CachePolicy`], [`Overrides`] |
-//! | forget what is stored | [`CacheHandle`] |
+//! | forget what is stored: the kinds of purges, their costs and guarantees | [`CacheHandle`], [`Pages`] |
+//! | name what is to be forgotten together | [`Rule::tag`], [`Policy::tag`], [`CacheOptions::tag`], `Cache-Groups` |
 //! | see what happens | [`Outcome`], [`CacheBuilder::observer`], `Cache-Status` in responses |
 //! | only write headers | [`SetCacheControl`], [`NeverCache`] |
 //! | keep responses elsewhere | [`Store`], and `conformance` (feature `test-util`) |

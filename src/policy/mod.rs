@@ -134,6 +134,7 @@ struct KeyPart {
     make: MakePart,
 }
 
+/// What the application finds in a request.
 type MakePart = Arc<dyn Fn(&ServiceRequest) -> Option<String> + Send + Sync>;
 
 impl Policy {

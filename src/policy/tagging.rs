@@ -10,7 +10,7 @@ use percent_encoding::percent_decode_str;
 use smallvec::SmallVec;
 
 use super::{
-    ConfigError, Downstream, Policy,
+    ConfigError, Downstream, MakePart, Policy,
     checked::{Checked, Matched},
 };
 use crate::{
@@ -30,7 +30,7 @@ const MAX_LENGTH: usize = 256;
 #[derive(Clone)]
 pub(super) enum Tagging {
     Text(String),
-    With(Arc<dyn Fn(&ServiceRequest) -> Option<String> + Send + Sync>),
+    With(MakePart),
 }
 
 impl fmt::Debug for Tagging {
@@ -272,8 +272,7 @@ mod tests {
             map.append(name, HeaderValue::from_str(value).unwrap());
         }
         let status = StatusCode::from_u16(status).unwrap();
-        let tags = checked.tags(&requested, &matched, status, &key, &said, &map);
-        tags
+        checked.tags(&requested, &matched, status, &key, &said, &map)
     }
 
     fn named(names: &[&str]) -> Vec<TagId> {

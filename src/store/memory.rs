@@ -309,10 +309,12 @@ fn keep_house(store: &Arc<Inner>) {
 
 #[cfg(test)]
 mod tests {
+    use actix_web::http::header::ACCEPT;
     use bytes::Bytes;
+    use smallvec::smallvec;
 
     use super::*;
-    use crate::stored::tests::stored;
+    use crate::{stored::tests::stored, tag::TagId};
 
     fn key(n: usize) -> Key {
         Key::new("t", "http", "h", &format!("/{n}"), None)
@@ -346,6 +348,39 @@ mod tests {
         assert!(store.find(&key(1)).variants.is_none());
         assert_eq!(put(&store, &key(1), 100 * 1024), Put::Stored);
         assert!(store.find(&key(1)).variants.is_some());
+    }
+
+    #[test]
+    fn what_was_purged_is_freed_when_it_is_met_and_variants_that_were_not_stay() {
+        let store = MemoryStore::new(16 * 1024 * 1024);
+        let tag = TagId::tag("t", "a");
+        let tagged = |accept| StoredResponse {
+            tags: Box::new([tag]),
+            ..stored(0, &[(ACCEPT, Some(accept))])
+        };
+        let add = |key: &Key, response: StoredResponse| {
+            let stamp = store.commons().stamp();
+            let fill = store.commons().begin_fill(key, stamp);
+            store.add(key, Arc::new(StoredResponse { stamp, ..response }), &fill)
+        };
+        for n in 0..1000 {
+            assert_eq!(add(&key(n), stored(0, &[(ACCEPT, Some("fr"))])), Put::Stored);
+            assert_eq!(add(&key(n), tagged("de")), Put::Stored);
+        }
+        for n in 1000..2000 {
+            assert_eq!(add(&key(n), tagged("de")), Put::Stored);
+        }
+        store.0.entries.run_pending_tasks();
+        let (full, count) = (store.bytes(), store.len());
+        store.commons().invalidate(&Invalidation::Tags(smallvec![tag]));
+        for n in 0..2000 {
+            let found = store.find(&key(n)).variants;
+            assert_eq!(found.map(|found| found.responses().len()), (n < 1000).then_some(1), "{n}");
+        }
+        store.0.entries.run_pending_tasks();
+        assert_eq!((store.len(), count), (1000, 2000));
+        assert!(store.bytes() < full * 6 / 10, "{} of {full} bytes", store.bytes());
+        assert_eq!(add(&key(0), tagged("es")), Put::Stored);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Whatever is done in whatever order, the cache answers as a model of a few lines says.
 
 use std::{
-    fmt,
+    env, fmt,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -299,7 +299,12 @@ async fn run(parts: bool, steps: Vec<Step>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig {
+        cases: env::var("PROPTEST_CASES").map_or(48, |cases| cases.parse().unwrap()),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
     #[test]
     fn the_cache_answers_as_the_model_does(
         parts in any::<bool>(),
