@@ -12,7 +12,7 @@ use std::{
     },
 };
 
-use actix_web::{App, HttpRequest, HttpResponse, web};
+use actix_web::{App, HttpResponse, web};
 use actix_web_cache::{Cache, CacheHandle, Overrides, Pages, Policy, PurgeError, Rule, Store as _};
 use hyper::Method;
 
@@ -129,7 +129,6 @@ impl Site {
                 .wrap(cache.clone())
                 .service(pages)
                 .route("/write/{page}", web::post().to(write))
-                .default_service(web::to(|_: HttpRequest| async { HttpResponse::NotFound() }))
         })
     }
 }

@@ -47,7 +47,7 @@ impl What {
             Self::Url(purged) | Self::UrlAnywhere(purged) => page == purged,
             Self::Variant(purged, of) => page == purged && lang == of,
             Self::Tag(number) => page % 2 == number,
-            Self::Tags => page % 2 == 0,
+            Self::Tags => page.is_multiple_of(2),
             Self::Group(directory) | Self::Prefix(directory) => page / 2 == directory,
             Self::All => true,
         }

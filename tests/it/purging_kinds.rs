@@ -15,6 +15,9 @@ use hyper::Method;
 
 use crate::support::{Answer, Client, Protocol, SETUPS, Server, builder, serve};
 
+/// A path, the fields it is asked with, and the tags that its page has then.
+type Named<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [&'a str]);
+
 const SHOP: (&str, &str) = ("host", "shop.example");
 
 /// Pages everywhere, which vary by `X-Lang`; they are named as the request says: `tag` by the
@@ -85,7 +88,7 @@ async fn a_tag_reaches_what_has_it_from_wherever_and_nothing_else() {
             .unwrap();
         let server = serve_named(workers, &cache);
         let client = Client::new(server.addr, protocol);
-        let pages: [(&str, &[(&str, &str)], &[&str]); 8] = [
+        let pages: [Named<'_>; 8] = [
             ("/plain", &[], &[]),
             ("/lang", &[("x-lang", "de")], &["translated"]),
             ("/posts/1/text", &[], &["post:1"]),
