@@ -183,7 +183,9 @@ async fn a_page_that_was_being_made_during_a_purge_is_not_stored() {
 async fn no_page_of_several_that_were_being_made_is_stored() {
     for (case, policy) in policies() {
         for way in Way::ALL {
-            let cache = builder().0.policy(policy.clone()).build().unwrap();
+            // So that they do not wait for each other.
+            let policy = policy.clone().wait_limit(Duration::from_millis(1));
+            let cache = builder().0.policy(policy).build().unwrap();
             let site = Site::new(3);
             let server = site.serve(2, &cache);
             let client = Client::new(server.addr, Protocol::Http1);
