@@ -53,7 +53,7 @@ impl Store for MapStore {
     ) -> Result<Put, StoreError> {
         let mut entries = self.lock();
         // Under the same lock as the insert below: no removal comes in between.
-        if fill.is_overtaken() || !self.commons.is_valid(&response) {
+        if fill.is_overtaken() || !self.commons.is_valid(key, &response) {
             return Ok(Put::Overtaken);
         }
         let existing = entries.get(key).map(Arc::as_ref);

@@ -10,18 +10,23 @@ use actix_web::{
     dev::{ServiceRequest, ServiceResponse},
     http::{Method, header::HeaderMap},
 };
+use smallvec::SmallVec;
 
 use crate::{
     fill::{self, Candidate},
     forward::Reply,
-    handle::purge,
     key::{Key, Target},
     outcome::{Forward, NotStored, Outcome, Stored},
-    policy::targets,
-    semantics::invalidation::{invalidated, represents_target},
+    policy::{scheme, targets},
+    purge::{group_of, purge_tags, purge_url},
+    semantics::{
+        invalidation::{invalidated, represents_target},
+        tags::{CACHE_GROUP_INVALIDATION, groups},
+    },
     service::{Answer, Walk, is_owned_further_in},
     shared::Shared,
     stored::Basis,
+    tag::TagId,
     write::warn,
 };
 
@@ -31,7 +36,7 @@ where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
     B: MessageBody + 'static,
 {
-    let targets = targets(&request);
+    let (targets, scheme) = (targets(&request), scheme(&request));
     let candidate = walk.storable_post(&mut request).await;
     walk.enter(&request);
     let answer = inner.call(request).await;
@@ -41,11 +46,17 @@ where
             // What middlewares return as an error is an answer, too, once the server has made it
             // one.
             let status = error.as_response_error().status_code();
-            forget(&walk.shared, invalidated(&targets, status, &HeaderMap::new()), None).await;
+            let stale = Stale::of(invalidated(&targets, status, &HeaderMap::new()));
+            forget(&walk.shared, stale, None).await;
             return Err(error);
         }
     };
     let invalidated = invalidated(&targets, response.status(), response.headers());
+    let groups = if invalidated.is_empty() {
+        Vec::new()
+    } else {
+        groups(response.headers(), &CACHE_GROUP_INVALIDATION)
+    };
     let candidate = candidate
         .filter(|_| represents_target(&targets, response.headers()) && !invalidated.is_empty())
         // What others changed meanwhile is younger than this answer.
@@ -55,7 +66,11 @@ where
         });
     // Also where a cache further in has done so: its store may be another.
     let spared = candidate.as_ref().map(|candidate| candidate.key.clone());
-    forget(&walk.shared, invalidated, spared).await;
+    let groups = groups.iter().flat_map(|group| {
+        targets.iter().map(|target| group_of(&walk.shared, scheme, &target.host, group))
+    });
+    let stale = Stale { groups: groups.collect(), ..Stale::of(invalidated) };
+    forget(&walk.shared, stale, spared).await;
     let now = walk.shared.settings.clock.now();
     // RFC 9110 section 9.3.3: only with explicit freshness.
     let stored = candidate.filter(|candidate| {
@@ -73,18 +88,37 @@ where
     Ok(walk.passed(response, Some(&outcome)))
 }
 
-/// Forgets what is stored of some URLs; to the end, even if the client has gone and nobody waits:
-/// the change is made.
-async fn forget(shared: &Arc<Shared>, targets: Vec<Target>, spared: Option<Key>) {
+/// What a change makes invalid.
+struct Stale {
+    targets: Vec<Target>,
+    /// The groups that the answer names, which are those of its own origin (RFC 9875 section 3).
+    groups: SmallVec<[TagId; 2]>,
+}
+
+impl Stale {
+    fn of(targets: Vec<Target>) -> Self {
+        Self { targets, groups: SmallVec::new() }
+    }
+}
+
+/// Forgets what is stored of some URLs and groups; to the end, even if the client has gone and nobody
+/// waits: the change is made.
+async fn forget(shared: &Arc<Shared>, stale: Stale, spared: Option<Key>) {
+    let Stale { targets, groups } = stale;
     if targets.is_empty() {
         return;
     }
     let shared = Arc::clone(shared);
     let mut work = Box::pin(async move {
         for target in &targets {
-            if let Err(error) = purge(&shared, target, spared.as_ref()).await {
+            if let Err(error) = purge_url(&shared, target, spared.as_ref()).await {
                 warn(&shared, &error);
             }
+        }
+        if !groups.is_empty()
+            && let Err(error) = purge_tags(&shared, groups).await
+        {
+            warn(&shared, &error);
         }
     });
     if poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await.is_pending() {

@@ -35,7 +35,7 @@ use crate::{
     semantics::{reuse::rescues, vary::selecting_value},
     service::{Judgement, Walk},
     store::{Coming, End, Follow, Join, Lead, Lookup, News},
-    stored::Variants,
+    stored::{Standing, Variants},
 };
 
 /// Whose turn it is.
@@ -199,7 +199,11 @@ impl Walk {
     fn instead<B>(&self, request: &ServiceRequest, inquiry: Box<Inquiry>) -> Waited<B> {
         let now = self.shared.settings.clock.now();
         let windows = self.shared.checked.windows();
-        let rescuer = inquiry.selected.as_deref().filter(|stored| rescues(stored, windows, now));
+        let standing = |stored| self.shared.store.commons().standing(&inquiry.asked.key, stored);
+        let rescuer = inquiry.selected.as_deref().filter(|stored| {
+            let standing = standing(stored);
+            standing != Standing::Purged && rescues(stored, standing.stale_since(), windows, now)
+        });
         let Some(stored) = rescuer else { return Waited::Ended(Turn::Ask(inquiry, None)) };
         let response = stale(request.method(), request.headers(), stored, now);
         let outcome = Outcome::Rescued { reason: inquiry.reason, status: None };

@@ -27,7 +27,7 @@ use crate::{
     key::Key,
     options::said,
     outcome::{NotStored, Stored},
-    policy::{Matched, VaryCookie},
+    policy::{Matched, RequestTags, VaryCookie},
     pump,
     semantics::{
         directive_list::DirectiveList,
@@ -40,9 +40,9 @@ use crate::{
         vary::selecting_value,
     },
     shared::Shared,
+    stamp::Vouched,
     store::Fill,
     stored::{DRESSED, StoredResponse, copy_fields},
-    tag::TagId,
     time::Now,
     write::Write,
 };
@@ -51,6 +51,8 @@ use crate::{
 pub(crate) struct Candidate {
     pub(crate) shared: Arc<Shared>,
     pub(crate) matched: Matched,
+    /// The tags that the request gives its answer.
+    pub(crate) named: RequestTags,
     pub(crate) key: Key,
     pub(crate) fill: Fill,
     /// The request's fields as they reached the cache.
@@ -140,7 +142,7 @@ impl Candidate {
             |status| checked.gives_lifetimes_to(status),
             status,
         )?;
-        let terms = checked.terms(&self.matched, status, own)?;
+        let terms = checked.terms(&self.matched, status, own.ttl)?;
         let exchange = Exchange {
             request_no_store: self.request_no_store,
             requester: self.requester,
@@ -149,7 +151,7 @@ impl Candidate {
             response: fields,
             responded: now,
         };
-        let plan = match storing::decide(&exchange, &terms) {
+        let mut plan = match storing::decide(&exchange, &terms) {
             Storing::Store(plan) => plan,
             Storing::Skip(why) => return Err(why),
         };
@@ -164,6 +166,8 @@ impl Candidate {
         if self.fill.is_overtaken() {
             return Err(NotStored::Overtaken);
         }
+        let (named, matched, key) = (&self.named, &self.matched, &self.key);
+        plan.tags = checked.tags(named, matched, status, key, &own.tags, fields)?;
         Ok(plan)
     }
 
@@ -348,10 +352,11 @@ impl Candidate {
             stated: plan.stated,
             selecting: selecting.collect(),
             split: Box::from(&*self.split),
-            tags: self.key.has_parts().then(|| TagId::url(self.key.url())).into_iter().collect(),
+            tags: Box::from(&*plan.tags),
             stamp: self.fill.stamp(),
             client_ttl: None,
             undressed: None,
+            vouched: Vouched::default(),
         }
     }
 }

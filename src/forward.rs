@@ -152,7 +152,11 @@ where
     let mut asks = !offer.is_empty();
     let windows = walk.shared.checked.windows();
     // What rescues nobody now will not later.
-    let rescuer = selected.clone().filter(|stored| rescues(stored, windows, candidate.requested));
+    let rescues = |stored: &StoredResponse| {
+        let standing = walk.shared.store.commons().standing(&candidate.key, stored);
+        rescues(stored, standing.stale_since(), windows, candidate.requested)
+    };
+    let rescuer = selected.clone().filter(|stored| rescues(stored));
     let mirror = (asks || rescuer.is_some()).then(|| Mirror::of(&request));
     if asks || selected.is_some() || !forwards {
         candidate.conditions = Conditions::Taken;
@@ -400,7 +404,7 @@ impl Walk {
                 && is_for(stored, asked.requester)
                 && !stored.selecting.iter().any(|(name, _)| checked.personal.tells(name))
                 && stored.lines(&CONTENT_ENCODING).next().is_none()
-                && commons.is_valid(stored)
+                && commons.is_valid(&asked.key, stored)
         })
         .cloned()
         .collect()
@@ -415,6 +419,7 @@ impl Walk {
         Candidate {
             shared: Arc::clone(&self.shared),
             fill: self.shared.store.commons().begin_fill(&asked.key, lookup.stamp),
+            named: self.shared.checked.request_tags(request, &asked.matched),
             matched: asked.matched,
             key: asked.key,
             request: request.headers().clone(),

@@ -14,10 +14,11 @@ use actix_web::{
 
 use crate::{
     fill::{Candidate, Named, Settled, insert_date},
-    handle::within,
     hit::{body_of, conditioned},
-    outcome::Stored,
-    semantics::validation::updated,
+    outcome::{NotStored, Stored},
+    policy::unite,
+    purge::within,
+    semantics::{storing::Plan, validation::updated},
     stored::StoredResponse,
     write::{Write, warn},
 };
@@ -31,6 +32,7 @@ pub(crate) fn by_not_modified<B>(
     let now = candidate.shared.settings.clock.now();
     let mut fields = updated(stored, answer.headers());
     let verdict = candidate.decide(&answer, stored.status, &fields, now);
+    let verdict = verdict.and_then(|plan| with_tags_of(plan, stored));
     let request = candidate.request.clone();
     let (kept, write) = match verdict {
         Ok(plan) => {
@@ -67,7 +69,8 @@ pub(crate) fn by_head<B>(
 ) -> Option<Write> {
     let now = candidate.shared.settings.clock.now();
     let mut fields = updated(stored, answer.headers());
-    let plan = match candidate.decide(answer, StatusCode::OK, &fields, now) {
+    let verdict = candidate.decide(answer, StatusCode::OK, &fields, now);
+    let plan = match verdict.and_then(|plan| with_tags_of(plan, stored)) {
         Ok(plan) => plan,
         Err(why) => {
             log::trace!("not freshened by HEAD: {why:?}");
@@ -82,6 +85,12 @@ pub(crate) fn by_head<B>(
         own.append(name.clone(), value.clone());
     }
     Some(candidate.into_write(draft).of(stored.body.clone()))
+}
+
+/// A handler that does not make the page again may not say again what it is named by.
+fn with_tags_of(mut plan: Plan, stored: &StoredResponse) -> Result<Plan, NotStored> {
+    unite(&mut plan.tags, &stored.tags)?;
+    Ok(plan)
 }
 
 impl Candidate {

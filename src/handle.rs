@@ -1,31 +1,19 @@
-//! Purging: by handlers, from outside, and by unsafe requests.
+//! Purging by hand: from handlers, and from anywhere else.
 
-use std::{
-    fmt,
-    future::{self, poll_fn},
-    pin::pin,
-    sync::Arc,
-    task::Poll,
-    time::Duration,
-};
+use std::{fmt, future, sync::Arc};
 
 use actix_web::{
     FromRequest, HttpMessage, HttpRequest, ResponseError,
     dev::Payload,
-    http::{StatusCode, Uri, header::HOST, uri::Authority},
-    rt::time::timeout,
+    http::{StatusCode, header::HOST},
 };
-use smallvec::SmallVec;
 
 use crate::{
-    key::{Key, Target, default_port},
+    pages::Pages,
+    purge::{Effect, PurgeError, Purged, invalidate},
     service::Nest,
     shared::Shared,
-    store::{Invalidation, StoreError},
 };
-
-/// How long one purge may take of a request's time.
-const PURGE_LIMIT: Duration = Duration::from_millis(250);
 
 /// Forgets what is stored, before its lifetime ends.
 ///
@@ -42,20 +30,34 @@ const PURGE_LIMIT: Duration = Duration::from_millis(250);
 ///     Ok(HttpResponse::NoContent().finish())
 /// }
 /// ```
+/// What is purged (`purge_*`) is forgotten: when the call returns, nothing is served any more that was
+/// made before it began, stored or not yet. What is expired (`expire_*`) is no longer fresh from that
+/// moment on: where something stale may answer
+/// ([`Policy::stale_while_revalidate`](crate::Policy::stale_while_revalidate)), it does while it is
+/// refreshed in the background; otherwise its handler is asked whether it still holds.
+///
+/// | by | reaches | costs | leaves behind |
+/// |---|---|---|---|
+/// | URL, route | all variants, of all tenants and cookies; by [`Pages::variant`] one of them | a removal; where the application adds parts to keys, or on any host, a mark | nothing; or a mark |
+/// | tag, tags | what rules, policy, handlers and [`Policy::tag_fields`](crate::Policy::tag_fields) tagged | a mark a tag | a mark a tag |
+/// | group | what `Cache-Groups` put in it, on one host | two marks | two marks |
+/// | prefix | a path and all below it, by whole segments | one or two marks | one or two marks |
+/// | all | everything in the store | a mark | nothing |
+/// | unsafe methods | the URL, `Location` and `Content-Location` on the same host (RFC 9111 section 4.4), and the groups of `Cache-Group-Invalidation` (RFC 9875) | as above, before the client gets its answer | as above |
+///
+/// A mark costs the same whether it is about one response or a million. Memory is freed when what is
+/// marked is met or expires. Some 65 000 marks are kept; when there are more, what is older than the
+/// oldest half of them is invalid as a whole.
+///
+/// Nothing here depends on when things happen: a page that is being made during a purge is not served
+/// after it, whether its tags were known before or come with its answer, and requests that come
+/// after a purge do not wait for it. Change first, then purge. Clients and caches in between are out
+/// of reach: see [`Policy::client_ttl`](crate::Policy::client_ttl).
 #[derive(Clone)]
 pub struct CacheHandle {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     /// The host that relative URLs mean.
-    host: Option<String>,
-}
-
-/// What a purge did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct Purged {
-    /// Stored responses that were found and forgotten. Those of keys with application parts are
-    /// made invalid without being counted.
-    pub responses: usize,
+    pub(crate) host: Option<String>,
 }
 
 impl CacheHandle {
@@ -63,105 +65,128 @@ impl CacheHandle {
         Self { shared, host }
     }
 
-    /// Forgets all variants of a URL: whatever was stored, and whatever handlers that run now are
-    /// about to store. When it returns, nothing made before it was called will be served.
-    ///
-    /// The URL is `/path?query` on the host of the current request, or a full
-    /// `https://host/path?query`; the scheme makes no difference. The path is that of requests:
-    /// percent-encoded alike.
+    /// Forgets pages; see [`CacheHandle`].
     ///
     /// # Errors
     ///
-    /// If the URL cannot be read, or the store fails: then the responses may still be there.
-    pub async fn purge_url(&self, url: impl AsRef<str>) -> Result<Purged, PurgeError> {
-        let target = self.target(url.as_ref())?;
-        Ok(purge(&self.shared, &target, None).await?)
+    /// If what they are called makes no sense, or the store fails: then they may still be there.
+    pub async fn purge(&self, pages: Pages) -> Result<Purged, PurgeError> {
+        invalidate(self, &pages, Effect::Purge).await
     }
 
-    /// Forgets everything in the store, other applications' entries included.
+    /// Lets pages be no longer fresh; see [`CacheHandle`].
     ///
     /// # Errors
     ///
-    /// If the store fails: then the responses may still be there.
-    pub async fn purge_all(&self) -> Result<(), PurgeError> {
-        within(self.shared.store.invalidate(&Invalidation::All)).await?;
-        log::debug!("purge all");
-        Ok(())
-    }
-
-    fn target(&self, url: &str) -> Result<Target, PurgeError> {
-        let uri: Uri = url.parse().map_err(|_| PurgeError::Url)?;
-        let host = match (uri.scheme_str(), uri.authority()) {
-            // Without a scheme a host would be taken for all of the URL, and nothing be purged.
-            (Some(scheme @ ("http" | "https")), Some(authority)) => named_by(scheme, authority),
-            (None, None) if url.starts_with('/') => {
-                self.host.as_deref().ok_or(PurgeError::NoHost)?
-            }
-            _ => return Err(PurgeError::Url),
-        };
-        Ok(Target {
-            host: host.to_owned(),
-            path: uri.path().to_owned(),
-            query: uri.query().map(str::to_owned),
-        })
+    /// As [`purge`](Self::purge).
+    pub async fn expire(&self, pages: Pages) -> Result<Purged, PurgeError> {
+        let since = self.shared.settings.clock.now();
+        invalidate(self, &pages, Effect::Expire { since }).await
     }
 }
 
-/// The host that a URL names, as clients send it: without the user's name and without the port
-/// that its scheme implies, for a page stored under the other scheme has another.
-fn named_by<'a>(scheme: &str, authority: &'a Authority) -> &'a str {
-    let host = authority.as_str();
-    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
-    host.strip_suffix(default_port(scheme)).unwrap_or(host)
+/// One purge and one expiry for each kind of pages.
+macro_rules! shorthands {
+    ($($purge:ident $expire:ident $what:literal ($($name:ident: $type:ty),*) $pages:expr;)*) => {
+        impl CacheHandle {
+            $(
+                #[doc = concat!("Forgets ", $what, ".")]
+                ///
+                /// # Errors
+                ///
+                /// As [`purge`](Self::purge).
+                pub async fn $purge(&self, $($name: $type),*) -> Result<Purged, PurgeError> {
+                    self.purge($pages).await
+                }
+
+                #[doc = concat!("Expires ", $what, ".")]
+                ///
+                /// # Errors
+                ///
+                /// As [`purge`](Self::purge).
+                pub async fn $expire(&self, $($name: $type),*) -> Result<Purged, PurgeError> {
+                    self.expire($pages).await
+                }
+            )*
+        }
+    };
 }
 
-/// Forgets a URL in all caches that share store and namespace. Fills of `spared` go on.
-pub(crate) async fn purge(
-    shared: &Shared,
-    target: &Target,
-    spared: Option<&Key>,
-) -> Result<Purged, StoreError> {
-    let store = &*shared.store;
-    let (mut keys, mut tags) = (Vec::new(), SmallVec::new());
-    for cache in store.commons().registered() {
-        if *cache.namespace() == *shared.settings.namespace {
-            let names = cache.names_of(target);
-            keys.extend(names.keys);
-            tags.extend(names.tags);
+shorthands! {
+    purge_url expire_url "all variants of a [URL](Pages::url)"
+        (url: impl AsRef<str>) Pages::url(url.as_ref());
+    purge_tag expire_tag "what has a [tag](Pages::tag)"
+        (tag: impl Into<String>) Pages::tag(tag);
+    purge_tags expire_tags "what has one of these [tags](Pages::tags)"
+        (tags: impl IntoIterator<Item = impl Into<String>>) Pages::tags(tags);
+    purge_group expire_group "a [group](Pages::group) of the request's host"
+        (group: impl Into<String>) Pages::group(group);
+    purge_prefix expire_prefix "a path and [all below it](Pages::prefix)"
+        (path: impl AsRef<str>) Pages::prefix(path.as_ref());
+    purge_all expire_all "everything in the store, other applications' entries included"
+        () Pages::all();
+}
+
+impl CacheHandle {
+    /// Forgets all variants of a [named resource](Pages::route).
+    ///
+    /// # Errors
+    ///
+    /// As [`purge`](Self::purge), and as [`Pages::route`].
+    pub async fn purge_route<P>(
+        &self,
+        request: &HttpRequest,
+        name: &str,
+        parameters: P,
+    ) -> Result<Purged, PurgeError>
+    where
+        P: IntoIterator,
+        P::Item: AsRef<str>,
+    {
+        self.purge(self.route(request, name, parameters)?).await
+    }
+
+    /// Expires all variants of a [named resource](Pages::route).
+    ///
+    /// # Errors
+    ///
+    /// As [`purge`](Self::purge), and as [`Pages::route`].
+    pub async fn expire_route<P>(
+        &self,
+        request: &HttpRequest,
+        name: &str,
+        parameters: P,
+    ) -> Result<Purged, PurgeError>
+    where
+        P: IntoIterator,
+        P::Item: AsRef<str>,
+    {
+        self.expire(self.route(request, name, parameters)?).await
+    }
+
+    fn route<P>(
+        &self,
+        request: &HttpRequest,
+        name: &str,
+        parameters: P,
+    ) -> Result<Pages, PurgeError>
+    where
+        P: IntoIterator,
+        P::Item: AsRef<str>,
+    {
+        let pages = Pages::route(request, name, parameters)?;
+        match host_of(request).filter(|_| self.host.is_none()) {
+            Some(host) => Ok(pages.on_host(host)),
+            None => Ok(pages),
         }
     }
-    keys.sort_unstable();
-    keys.dedup();
-    // First of all: what is being made now must not be stored once we have returned.
-    let others = keys.iter().filter(|key| Some(*key) != spared);
-    others.for_each(|key| store.commons().overtake(key));
-    let mut purged = Purged::default();
-    let mut result = Ok(());
-    for key in &keys {
-        // One that fails keeps the others from nothing.
-        match within(store.remove(key)).await {
-            Ok(responses) => purged.responses += responses,
-            Err(error) => result = Err(error),
-        }
-    }
-    if !tags.is_empty() {
-        result = within(store.invalidate(&Invalidation::Tags(tags))).await.and(result);
-    }
-    log::debug!("purge url responses={}", purged.responses);
-    result.map(|()| purged)
 }
 
-/// Waits for a store that is to forget something, for no longer than a request can wait.
-pub(crate) async fn within<T>(
-    call: impl Future<Output = Result<T, StoreError>>,
-) -> Result<T, StoreError> {
-    let mut call = pin!(call);
-    // Without a timer first: a store that answers at once can be purged from any thread, whether
-    // it has a runtime or not.
-    if let Poll::Ready(result) = poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await {
-        return result;
-    }
-    timeout(PURGE_LIMIT, call).await.unwrap_or_else(|_| Err(StoreError::new("it took too long")))
+/// The host that a request says it is for, and no proxy for it.
+fn host_of(request: &HttpRequest) -> Option<String> {
+    let sent = request.headers().get(HOST).and_then(|host| host.to_str().ok());
+    let host = sent.or_else(|| request.uri().authority().map(|authority| authority.as_str()));
+    host.map(str::to_owned)
 }
 
 impl fmt::Debug for CacheHandle {
@@ -178,10 +203,8 @@ impl FromRequest for CacheHandle {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let shared = request.extensions().get::<Nest>().map(|nest| Arc::clone(&nest.shared));
-        let sent = request.headers().get(HOST).and_then(|host| host.to_str().ok());
-        let host = sent.or_else(|| request.uri().authority().map(|authority| authority.as_str()));
-        let host = host.map(str::to_owned);
-        future::ready(shared.map(|shared| Self::new(shared, host)).ok_or(CacheNotConfigured(())))
+        let handle = shared.map(|shared| Self::new(shared, host_of(request)));
+        future::ready(handle.ok_or(CacheNotConfigured(())))
     }
 }
 
@@ -203,57 +226,5 @@ impl std::error::Error for CacheNotConfigured {}
 impl ResponseError for CacheNotConfigured {
     fn status_code(&self) -> StatusCode {
         StatusCode::INTERNAL_SERVER_ERROR
-    }
-}
-
-/// Nothing is known to be purged.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum PurgeError {
-    /// The URL cannot be read.
-    Url,
-    /// The URL has no host, and neither has the handle.
-    NoHost,
-    /// The store failed.
-    Store(StoreError),
-}
-
-impl fmt::Display for PurgeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Url => f.write_str(
-                "this is no URL to purge: use \"/path?query\" or \"https://host/path?query\", \
-                 percent-encoded",
-            ),
-            Self::NoHost => f.write_str(
-                "outside of a request a URL to purge needs its host: use \
-                 \"https://host/path?query\"",
-            ),
-            Self::Store(error) => write!(f, "nothing is known to be purged: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for PurgeError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Store(error) => Some(error),
-            Self::Url | Self::NoHost => None,
-        }
-    }
-}
-
-impl From<StoreError> for PurgeError {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
-}
-
-impl ResponseError for PurgeError {
-    fn status_code(&self) -> StatusCode {
-        match self {
-            Self::Url | Self::NoHost => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
-        }
     }
 }

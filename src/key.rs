@@ -2,9 +2,10 @@
 
 use std::{fmt, sync::Arc};
 
+use actix_web::http::header::HeaderMap;
 use smallvec::SmallVec;
 
-use crate::tag::TagId;
+use crate::stored::StoredResponse;
 
 /// Version of the encoding; a change of it makes all older keys unreachable.
 const SCHEMA: u8 = b'1';
@@ -66,6 +67,17 @@ impl Key {
         self.text.get(..self.url_len).unwrap_or(&self.text)
     }
 
+    /// The parts of the URL that it was made of.
+    pub(crate) fn url_parts(&self) -> Option<UrlParts<'_>> {
+        let rest = self.url().strip_prefix(&[SCHEMA])?;
+        let (scope, rest) = read_part(rest)?;
+        let (scheme, rest) = read_part(rest)?;
+        let (host, rest) = read_part(rest)?;
+        let (path, rest) = read_part(rest)?;
+        let query = read_part(rest).map(|(query, _)| query);
+        Some(UrlParts { scope, scheme, host, path, query })
+    }
+
     /// Whether the application added parts, so that one URL has several keys.
     #[must_use]
     pub fn has_parts(&self) -> bool {
@@ -85,22 +97,53 @@ impl fmt::Debug for Key {
     }
 }
 
+/// The parts of a key's URL, as they were written: the host in lower case and without a default
+/// port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct UrlParts<'a> {
+    /// The namespace and what tells policies apart.
+    pub(crate) scope: &'a [u8],
+    pub(crate) scheme: &'a [u8],
+    pub(crate) host: &'a [u8],
+    pub(crate) path: &'a [u8],
+    pub(crate) query: Option<&'a [u8]>,
+}
+
+impl UrlParts<'_> {
+    /// The namespace alone: policies that differ still are one application's.
+    pub(crate) fn namespace(&self) -> &[u8] {
+        read_part(self.scope).map_or(self.scope, |(namespace, _)| namespace)
+    }
+}
+
+/// The hosts that keys may have for what a `Host` field says, whichever the scheme.
+pub(crate) fn hosts(host: &str) -> SmallVec<[String; 2]> {
+    let mut hosts = SmallVec::new();
+    for scheme in ["http", "https"] {
+        let host = normal_host(scheme, host).to_ascii_lowercase();
+        if !hosts.contains(&host) {
+            hosts.push(host);
+        }
+    }
+    hosts
+}
+
 /// Whoever can tell under which keys a URL may be stored: each cache over a store, for purging.
 pub(crate) trait NamesUrls: Send + Sync {
     /// The namespace its keys are in.
     fn namespace(&self) -> &str;
 
-    /// Where this cache may have stored the responses of a URL.
-    fn names_of(&self, target: &Target) -> Names;
-}
+    /// The keys that this cache may have for a URL, without parts that the application adds.
+    fn urls_of(&self, target: &Target) -> Vec<Key>;
 
-/// Where the responses of a URL may be stored.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Names {
-    /// Keys that can be told.
-    pub(crate) keys: Vec<Key>,
-    /// Tags that the keys carry which cannot.
-    pub(crate) tags: Vec<TagId>,
+    /// Whether its keys have such parts, so that one URL has more keys than can be told.
+    fn adds_parts(&self) -> bool;
+
+    /// The key for a request with these fields, if they tell all parts.
+    fn key_of(&self, url: &Key, fields: &HeaderMap) -> Option<Key>;
+
+    /// Whether a request with these fields selects a response among the variants of its key.
+    fn selects(&self, fields: &HeaderMap, response: &StoredResponse) -> bool;
 }
 
 /// A URL taken apart, as a key needs it. The scheme is missing: what is said of a URL is meant for
@@ -143,8 +186,22 @@ fn length(text: &mut SmallVec<[u8; 192]>, len: usize) {
     text.push(b':');
 }
 
+/// What `part` wrote, and what follows it.
+fn read_part(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let digits = text.iter().position(|&byte| byte == b':')?;
+    let length: usize = std::str::from_utf8(text.get(..digits)?).ok()?.parse().ok()?;
+    let rest = text.get(digits + 1..)?;
+    let (value, rest) = rest.split_at_checked(length)?;
+    Some((value, rest.strip_prefix(b",")?))
+}
+
+/// A host without the port that its scheme implies.
+pub(crate) fn normal_host<'a>(scheme: &str, host: &'a str) -> &'a str {
+    host.strip_suffix(default_port(scheme)).unwrap_or(host)
+}
+
 fn host_part(text: &mut SmallVec<[u8; 192]>, scheme: &str, host: &str) {
-    let host = host.strip_suffix(default_port(scheme)).unwrap_or(host).as_bytes();
+    let host = normal_host(scheme, host).as_bytes();
     length(text, host.len());
     text.extend(host.iter().map(u8::to_ascii_lowercase));
     text.push(b',');
@@ -187,6 +244,18 @@ mod tests {
         #[test]
         fn two_keys_are_equal_only_if_every_part_is((a, b) in (name(), name())) {
             prop_assert_eq!(key(&a) == key(&b), a == b);
+        }
+
+        #[test]
+        fn what_was_written_is_read_again(a in name()) {
+            let key = key(&a);
+            let parts = key.url_parts().unwrap();
+            let (namespace, host, path, query, _) = &a;
+            prop_assert_eq!(parts.scope, namespace.as_bytes());
+            prop_assert_eq!(parts.scheme, b"http");
+            prop_assert_eq!(parts.host, normal_host("http", host).as_bytes());
+            prop_assert_eq!(parts.path, path.as_bytes());
+            prop_assert_eq!(parts.query, query.as_deref().map(str::as_bytes));
         }
 
         #[test]

@@ -29,7 +29,8 @@
 //! | exceptions by path, status or predicate | [`Rule`] |
 //! | which parameters of a query count | [`Query`] |
 //! | a handler's or a route's own word | [`CacheOptions`], [`CachePolicy`], [`Overrides`] |
-//! | forget what is stored | [`CacheHandle`] |
+//! | forget what is stored: the kinds of purges, their costs and guarantees | [`CacheHandle`], [`Pages`] |
+//! | name what is to be forgotten together | [`Rule::tag`], [`Policy::tag`], [`CacheOptions::tag`], `Cache-Groups` |
 //! | see what happens | [`Outcome`], [`CacheBuilder::observer`], `Cache-Status` in responses |
 //! | end in good order | [`Cache::drain`] |
 //! | only write headers | [`SetCacheControl`], [`NeverCache`] |
@@ -81,8 +82,10 @@ mod middleware;
 mod mirror;
 mod options;
 mod outcome;
+mod pages;
 mod policy;
 mod pump;
+mod purge;
 mod refresh;
 mod rescue;
 mod semantics;
@@ -98,13 +101,15 @@ mod write;
 pub use crate::{
     body::CacheBody,
     clock::Clock,
-    handle::{CacheHandle, CacheNotConfigured, PurgeError, Purged},
+    handle::{CacheHandle, CacheNotConfigured},
     headers_only::{HeadersFuture, HeadersMiddleware, NeverCache, SetCacheControl},
     key::Key,
     middleware::{Cache, CacheBuilder, NotDrained},
     options::{CacheOptions, CachePolicy, CachePolicyMiddleware, Overrides},
     outcome::{Bypass, Forward, NotStored, Outcome, Stored},
+    pages::Pages,
     policy::{ConfigError, Policy, Query, Rule, TRACKING},
+    purge::{PurgeError, Purged},
     service::{CacheFuture, CacheMiddleware},
     shared::Mode,
     stamp::Stamp,

@@ -1,6 +1,6 @@
 //! What a handler says of its own response, beside the response's fields.
 
-use std::{cell::Cell, future, rc::Rc, time::Duration};
+use std::{cell::RefCell, future, mem, rc::Rc, time::Duration};
 
 use actix_service::{Service, Transform, forward_ready};
 use actix_web::{
@@ -24,17 +24,18 @@ use crate::outcome::NotStored;
 /// let mut response = HttpResponse::Ok().body("page");
 /// response.extensions_mut().insert(Overrides::new().ttl(Duration::from_secs(5)));
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[must_use]
 pub struct Overrides {
     ttl: Option<Duration>,
     no_store: Option<&'static str>,
+    tags: Vec<String>,
 }
 
 impl Overrides {
     /// Says nothing.
     pub const fn new() -> Self {
-        Self { ttl: None, no_store: None }
+        Self { ttl: None, no_store: None, tags: Vec::new() }
     }
 
     /// The response's lifetime, whatever its fields say of it. Zero: it is not stored.
@@ -49,6 +50,13 @@ impl Overrides {
     /// [`NotStored::Handler`](crate::NotStored::Handler), not in any header.
     pub const fn no_store(mut self, reason: &'static str) -> Self {
         self.no_store = Some(reason);
+        self
+    }
+
+    /// Tags the response, so that [`CacheHandle::purge_tag`](crate::CacheHandle::purge_tag) finds
+    /// it. Several add up, and to those of rules, of the policy and of fields.
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.tags.push(tag.into());
         self
     }
 }
@@ -71,17 +79,28 @@ impl Overrides {
 /// }
 /// ```
 #[derive(Debug, Clone)]
-pub struct CacheOptions(Rc<Cell<Overrides>>);
+pub struct CacheOptions(Rc<RefCell<Overrides>>);
 
 impl CacheOptions {
     /// The response's lifetime; see [`Overrides::ttl`].
     pub fn ttl(&self, ttl: Duration) {
-        self.0.set(self.0.get().ttl(ttl));
+        self.change(|said| said.ttl(ttl));
     }
 
     /// The response is not stored; see [`Overrides::no_store`].
     pub fn no_store(&self, reason: &'static str) {
-        self.0.set(self.0.get().no_store(reason));
+        self.change(|said| said.no_store(reason));
+    }
+
+    /// Tags the response; see [`Overrides::tag`].
+    pub fn tag(&self, tag: impl Into<String>) {
+        let tag = tag.into();
+        self.change(|said| said.tag(tag));
+    }
+
+    fn change(&self, change: impl FnOnce(Overrides) -> Overrides) {
+        let mut said = self.0.borrow_mut();
+        *said = change(mem::take(&mut *said));
     }
 }
 
@@ -91,11 +110,11 @@ impl FromRequest for CacheOptions {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let mut extensions = request.extensions_mut();
-        let cell = match extensions.get::<Said>() {
-            Some(Said(cell)) => Rc::clone(cell),
+        let cell = match extensions.get::<Extracted>() {
+            Some(Extracted(cell)) => Rc::clone(cell),
             None => {
                 let cell = Rc::default();
-                extensions.insert(Said(Rc::clone(&cell)));
+                extensions.insert(Extracted(Rc::clone(&cell)));
                 cell
             }
         };
@@ -104,7 +123,7 @@ impl FromRequest for CacheOptions {
 }
 
 /// What the handler said by [`CacheOptions`].
-struct Said(Rc<Cell<Overrides>>);
+struct Extracted(Rc<RefCell<Overrides>>);
 
 /// What the route said by [`CachePolicy`].
 struct Declared(Overrides);
@@ -124,7 +143,7 @@ struct Declared(Overrides);
 ///     "about"
 /// }
 /// ```
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 #[must_use]
 pub struct CachePolicy(Overrides);
 
@@ -137,6 +156,11 @@ impl CachePolicy {
     /// The route's responses are not stored; see [`Overrides::no_store`].
     pub const fn no_store(reason: &'static str) -> Self {
         Self(Overrides::new().no_store(reason))
+    }
+
+    /// The same, and tags the route's responses; see [`Overrides::tag`].
+    pub fn tag(self, tag: impl Into<String>) -> Self {
+        Self(self.0.tag(tag))
     }
 }
 
@@ -151,7 +175,7 @@ where
     type Future = future::Ready<Result<Self::Transform, ()>>;
 
     fn new_transform(&self, inner: S) -> Self::Future {
-        future::ready(Ok(CachePolicyMiddleware { inner, overrides: self.0 }))
+        future::ready(Ok(CachePolicyMiddleware { inner, overrides: self.0.clone() }))
     }
 }
 
@@ -174,27 +198,37 @@ where
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
         // The innermost speaks last, and overwrites.
-        request.extensions_mut().insert(Declared(self.overrides));
+        request.extensions_mut().insert(Declared(self.overrides.clone()));
         self.inner.call(request)
     }
 }
 
+/// What a handler says of a response in all.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Said {
+    pub(crate) ttl: Option<Duration>,
+    pub(crate) tags: Vec<String>,
+}
+
 /// The lifetime that the handler gives a response, or its refusal: the response itself goes
-/// before the extractor, that before the route.
+/// before the extractor, that before the route. The tags of all three.
 pub(crate) fn said(
     request: &Extensions,
     response: &Extensions,
     general: impl Fn(StatusCode) -> bool,
     status: StatusCode,
-) -> Result<Option<Duration>, NotStored> {
-    let attached = response.get::<Overrides>().copied().unwrap_or_default();
-    let extracted = request.get::<Said>().map(|Said(cell)| cell.get()).unwrap_or_default();
-    let declared = request.get::<Declared>().map(|declared| declared.0).unwrap_or_default();
+) -> Result<Said, NotStored> {
+    let attached = response.get::<Overrides>().cloned().unwrap_or_default();
+    let extracted = request.get::<Extracted>().map(|Extracted(cell)| cell.borrow().clone());
+    let extracted = extracted.unwrap_or_default();
+    let declared = request.get::<Declared>().map(|declared| declared.0.clone());
+    let declared = declared.unwrap_or_default();
+    let ttl = attached.ttl.or_else(|| extracted.ttl.or(declared.ttl).filter(|_| general(status)));
     let all = [attached, extracted, declared];
     if let Some(reason) = all.iter().find_map(|overrides| overrides.no_store) {
         return Err(NotStored::Handler(reason));
     }
-    Ok(attached.ttl.or_else(|| extracted.ttl.or(declared.ttl).filter(|_| general(status))))
+    Ok(Said { ttl, tags: all.into_iter().flat_map(|overrides| overrides.tags).collect() })
 }
 
 #[cfg(test)]
@@ -204,26 +238,38 @@ mod tests {
     #[test]
     fn the_response_goes_before_the_extractor_and_that_before_the_route() {
         let secs = Duration::from_secs;
-        let none = Overrides::new();
-        let ttl = |n| none.ttl(secs(n));
+        let ttl = |n| Overrides::new().ttl(secs(n));
+        let none = || Overrides::new();
         for (attached, extracted, declared, status, want) in [
-            (none, none, none, 200, Ok(None)),
+            (none(), none(), none(), 200, Ok(None)),
             (ttl(1), ttl(2), ttl(3), 200, Ok(Some(secs(1)))),
-            (none, ttl(2), ttl(3), 200, Ok(Some(secs(2)))),
-            (none, none, ttl(3), 200, Ok(Some(secs(3)))),
-            (none, ttl(2), ttl(3), 500, Ok(None)),
-            (ttl(1), none, none, 500, Ok(Some(secs(1)))),
-            (none.no_store("a"), ttl(2), none, 200, Err(NotStored::Handler("a"))),
-            (ttl(1), none.no_store("b"), none, 200, Err(NotStored::Handler("b"))),
-            (ttl(1), none, none.no_store("c"), 200, Err(NotStored::Handler("c"))),
+            (none(), ttl(2), ttl(3), 200, Ok(Some(secs(2)))),
+            (none(), none(), ttl(3), 200, Ok(Some(secs(3)))),
+            (none(), ttl(2), ttl(3), 500, Ok(None)),
+            (ttl(1), none(), none(), 500, Ok(Some(secs(1)))),
+            (none().no_store("a"), ttl(2), none(), 200, Err(NotStored::Handler("a"))),
+            (ttl(1), none().no_store("b"), none(), 200, Err(NotStored::Handler("b"))),
+            (ttl(1), none(), none().no_store("c"), 200, Err(NotStored::Handler("c"))),
         ] {
             let (mut request, mut response) = (Extensions::new(), Extensions::new());
-            response.insert(attached);
-            request.insert(Said(Rc::new(Cell::new(extracted))));
+
+            let case = format!("{attached:?} {extracted:?} {declared:?}");
+            request.insert(Extracted(Rc::new(RefCell::new(extracted))));
             request.insert(Declared(declared));
+            response.insert(attached);
             let status = StatusCode::from_u16(status).unwrap();
             let got = said(&request, &response, |status| status == StatusCode::OK, status);
-            assert_eq!(got, want, "{attached:?} {extracted:?} {declared:?}");
+            assert_eq!(got.map(|said| said.ttl), want, "{case}");
         }
+    }
+
+    #[test]
+    fn tags_of_the_response_the_extractor_and_the_route_add_up() {
+        let (mut request, mut response) = (Extensions::new(), Extensions::new());
+        response.insert(Overrides::new().tag("a").tag("b"));
+        request.insert(Extracted(Rc::new(RefCell::new(Overrides::new().tag("c")))));
+        request.insert(Declared(CachePolicy::ttl(Duration::ZERO).tag("d").0));
+        let said = said(&request, &response, |_| true, StatusCode::OK).unwrap();
+        assert_eq!(said.tags, ["a", "b", "c", "d"]);
     }
 }

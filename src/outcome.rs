@@ -149,6 +149,8 @@ pub enum NotStored {
     Credentials,
     /// The body or the head is over the size limit.
     TooLarge,
+    /// It has more than 64 tags, or one longer than 256 bytes, so that purges could miss it.
+    Tags,
     /// Too many bytes of bodies are on their way at once.
     Busy,
     /// The body is of a kind that never ends: `text/event-stream`, `multipart/x-mixed-replace`.
@@ -216,6 +218,7 @@ impl NotStored {
             Self::Cookie => "cookie",
             Self::Credentials => "credentials",
             Self::TooLarge => "too-large",
+            Self::Tags => "tags",
             Self::Busy => "busy",
             Self::Endless => "endless",
             Self::NoBody => "no-body",

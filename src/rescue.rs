@@ -18,7 +18,7 @@ use crate::{
     outcome::{Forward, Outcome},
     semantics::reuse::rescues,
     service::Walk,
-    stored::StoredResponse,
+    stored::{Standing, StoredResponse},
     time::Now,
 };
 
@@ -37,10 +37,11 @@ impl Walk {
         status: StatusCode,
     ) -> bool {
         let now = self.shared.settings.clock.now();
+        let standing = self.shared.store.commons().standing(&candidate.key, stored);
         has_failed(status)
-            && rescues(stored, self.shared.checked.windows(), now)
+            && rescues(stored, standing.stale_since(), self.shared.checked.windows(), now)
             && !candidate.fill.is_overtaken()
-            && self.shared.store.commons().is_valid(stored)
+            && standing != Standing::Purged
     }
 
     /// In place of a handler's failure; not where that is itself meant to be stored.

@@ -343,7 +343,7 @@ impl Walk {
         let commons = self.shared.store.commons();
         let reuse = choose(
             lookup.variants.as_deref(),
-            |stored| commons.is_valid(stored),
+            |stored| commons.standing(&asked.key, stored),
             |stored| checked.granted(&asked.matched, stored),
             &reader,
             asked.now,

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use actix_web::dev::RequestHead;
+use actix_web::{dev::RequestHead, http::header::HeaderMap};
 
 use crate::{
     clock::Clock,
-    key::{Names, NamesUrls, Target},
+    key::{Key, NamesUrls, Target},
     outcome::Outcome,
     policy::Checked,
+    semantics::vary::selecting_value,
     store::Erased,
+    stored::StoredResponse,
 };
 
 /// One cache: its store, its policy, its settings.
@@ -54,7 +56,22 @@ impl NamesUrls for Shared {
         &self.settings.namespace
     }
 
-    fn names_of(&self, target: &Target) -> Names {
-        self.checked.names_of(target)
+    fn urls_of(&self, target: &Target) -> Vec<Key> {
+        self.checked.urls_of(target)
+    }
+
+    fn adds_parts(&self) -> bool {
+        self.checked.adds_parts()
+    }
+
+    fn key_of(&self, url: &Key, fields: &HeaderMap) -> Option<Key> {
+        self.checked.key_of(url, fields)
+    }
+
+    fn selects(&self, fields: &HeaderMap, response: &StoredResponse) -> bool {
+        let comparison = &self.checked.comparison;
+        response.selecting.iter().all(|(name, recorded)| {
+            selecting_value(fields, name, comparison).as_deref() == recorded.as_deref()
+        })
     }
 }

@@ -1,5 +1,7 @@
 //! Logical time of a store: what orders fills and invalidations.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 /// A store's logical time.
 ///
 /// A fill carries the stamp that was current before its handler ran. An invalidation has a stamp
@@ -23,5 +25,35 @@ impl Stamp {
     #[must_use]
     pub const fn get(self) -> u64 {
         self.0
+    }
+}
+
+/// Up to which logical time a response was found to be valid: until something is invalidated after
+/// that, nobody has to look again.
+///
+/// It counts for one store only, the first to say so.
+#[derive(Debug, Default)]
+pub(crate) struct Vouched {
+    by: AtomicU64,
+    until: AtomicU64,
+}
+
+impl Vouched {
+    pub(crate) fn holds(&self, store: u64, at: Stamp) -> bool {
+        self.until.load(Ordering::Acquire) >= at.get() && self.by.load(Ordering::Relaxed) == store
+    }
+
+    pub(crate) fn extend(&self, store: u64, at: Stamp) {
+        let ours = self.by.compare_exchange(0, store, Ordering::Relaxed, Ordering::Relaxed);
+        if ours.map_or_else(|first| first == store, |_| true) {
+            self.until.fetch_max(at.get(), Ordering::Release);
+        }
+    }
+}
+
+/// A copy is another's affair.
+impl Clone for Vouched {
+    fn clone(&self) -> Self {
+        Self::default()
     }
 }

@@ -2,14 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
+use crate::{
+    stamp::{Stamp, Vouched},
+    tag::TagId,
+    time::Now,
+};
 use actix_web::http::{
     StatusCode,
     header::{CACHE_CONTROL, DATE, EXPIRES, HeaderName, HeaderValue, VARY},
 };
 use bytes::{Bytes, BytesMut};
-use smallvec::SmallVec;
-
-use crate::{stamp::Stamp, tag::TagId, time::Now};
 
 /// The fields that the cache may complete for clients.
 pub(crate) const DRESSED: [HeaderName; 4] = [CACHE_CONTROL, DATE, EXPIRES, VARY];
@@ -122,12 +124,32 @@ pub struct StoredResponse {
     pub(crate) stated: Option<Duration>,
     pub(crate) selecting: Selecting,
     pub(crate) split: Box<[u8]>,
-    pub(crate) tags: SmallVec<[TagId; 1]>,
+    pub(crate) tags: Box<[TagId]>,
     pub(crate) stamp: Stamp,
     pub(crate) client_ttl: Option<Duration>,
     /// Fields as the handler sent them, of those that the cache completed for clients: what a
     /// validation starts from. Nothing where none was.
     pub(crate) undressed: Option<Box<[(HeaderName, HeaderValue)]>>,
+    pub(crate) vouched: Vouched,
+}
+
+/// What invalidations left of a response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Valid,
+    /// Valid, and stale since then if it was not before.
+    StaleSince(Now),
+    Purged,
+}
+
+impl Standing {
+    /// When it became stale by invalidation.
+    pub(crate) const fn stale_since(self) -> Option<Now> {
+        match self {
+            Self::StaleSince(since) => Some(since),
+            Self::Valid | Self::Purged => None,
+        }
+    }
 }
 
 impl StoredResponse {
@@ -188,7 +210,8 @@ impl StoredResponse {
             .flat_map(|fields| fields.iter())
             .map(|(name, value)| pair(name, value.len()))
             .sum();
-        let parts = fields + selecting + undressed;
+        let tags = size_of_val(&*self.tags);
+        let parts = fields + selecting + undressed + tags;
         size_of::<Self>() + self.body.len() + parts + self.split.len()
     }
 
@@ -286,6 +309,13 @@ impl Variants {
         Some(Self { responses, names })
     }
 
+    /// Those of the responses that `keep` accepts; nothing if it accepts none.
+    pub(crate) fn retain(&self, keep: impl Fn(&StoredResponse) -> bool) -> Option<Self> {
+        let kept = self.responses.iter().filter(|response| keep(response));
+        let responses: Vec<_> = kept.cloned().collect();
+        (!responses.is_empty()).then(|| Self { responses, names: self.names.clone() })
+    }
+
     /// The responses, newest first.
     #[must_use]
     pub fn responses(&self) -> &[Arc<StoredResponse>] {
@@ -343,10 +373,11 @@ pub(crate) mod tests {
                 })
                 .collect(),
             split: Box::default(),
-            tags: SmallVec::new(),
+            tags: Box::default(),
             stamp: Stamp::ZERO,
             client_ttl: None,
             undressed: None,
+            vouched: Vouched::default(),
         }
     }
 

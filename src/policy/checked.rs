@@ -12,8 +12,8 @@ use actix_web::{
 use smallvec::SmallVec;
 
 use super::{
-    ClientConditions, ClientDirectives, ConfigError, Offered, Policy, Posts, Query, Rule,
-    TargetedDownstream, has_default,
+    ClientConditions, ClientDirectives, ConfigError, Downstream, Offered, Policy, Posts, Query,
+    Rule, has_default,
     rule::{CheckedRule, Handling, UrlMatch},
 };
 use crate::{
@@ -45,6 +45,9 @@ pub(crate) struct Checked {
     pub(crate) personal: Personal,
     pub(crate) comparison: Comparison,
     latitude: Latitude,
+    pub(super) tag_fields: Vec<HeaderName>,
+    removed_downstream: Vec<HeaderName>,
+    pub(super) namespace: String,
     /// Namespace and fingerprint, as they begin each key.
     pub(super) scope: String,
     pub(crate) vary_cookie: VaryCookie,
@@ -66,6 +69,12 @@ pub(crate) struct Matched {
     settled: Option<usize>,
 }
 
+impl Matched {
+    pub(super) fn indices(&self) -> impl Iterator<Item = usize> {
+        self.waiting.iter().copied().chain(self.settled)
+    }
+}
+
 impl Checked {
     pub(crate) fn new(
         policy: Policy,
@@ -84,7 +93,25 @@ impl Checked {
         let scope = format!("{}:{namespace},{}", namespace.len(), policy.fingerprint(&rules));
         let rules = rules.into_iter().map(CheckedRule::new).collect::<Result<Arc<[_]>, _>>()?;
         let (latitude, comparison) = (policy.latitude()?, policy.comparison());
-        Ok(Self { policy, rules, unmatched, personal, comparison, latitude, scope, vary_cookie })
+        let tag_fields = Policy::names(&policy.tag_fields)?;
+        let targets = policy.targeted_downstream == Downstream::Removed;
+        let tagging = policy.tags_downstream == Downstream::Removed;
+        let removed = targets.then_some(&latitude.targets).into_iter();
+        let removed_downstream =
+            removed.chain(tagging.then_some(&tag_fields)).flatten().cloned().collect();
+        Ok(Self {
+            policy,
+            rules,
+            unmatched,
+            personal,
+            comparison,
+            latitude,
+            tag_fields,
+            removed_downstream,
+            namespace: namespace.to_owned(),
+            scope,
+            vary_cookie,
+        })
     }
 
     /// The rules for a request; `None` if it passes.
@@ -210,10 +237,7 @@ impl Checked {
 
     /// The fields that clients do not get.
     pub(crate) fn removed_downstream(&self) -> &[HeaderName] {
-        match self.policy.targeted_downstream {
-            TargetedDownstream::Removed => &self.latitude.targets,
-            TargetedDownstream::Kept => &[],
-        }
+        &self.removed_downstream
     }
 
     /// The normaliser of the query of a request.
@@ -240,16 +264,19 @@ impl Checked {
 
     /// The first rule that is for a response; an error if it or the lack of one forbids storing.
     fn deciding(&self, matched: &Matched, status: StatusCode) -> Result<Option<&Rule>, NotStored> {
-        let waiting = matched.waiting.iter().filter_map(|&index| self.rule(Some(index)));
-        let rule = waiting
-            .into_iter()
-            .find(|rule| rule.statuses.contains(&status.as_u16()))
-            .or_else(|| self.rule(matched.settled));
-        match rule {
+        match self.rule(self.deciding_index(matched, status)) {
             Some(rule) if rule.handling == Handling::Bypass => Err(NotStored::Rule),
             None if self.unmatched == Unmatched::Pass => Err(NotStored::Rule),
             rule => Ok(rule),
         }
+    }
+
+    pub(super) fn deciding_index(&self, matched: &Matched, status: StatusCode) -> Option<usize> {
+        let waits_for_it = |index: &usize| {
+            let rule = self.rule(Some(*index));
+            rule.is_some_and(|rule| rule.statuses.contains(&status.as_u16()))
+        };
+        matched.waiting.iter().copied().find(waits_for_it).or(matched.settled)
     }
 
     fn fallback(&self, rule: Option<&Rule>, status: StatusCode) -> Option<Duration> {

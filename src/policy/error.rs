@@ -36,6 +36,8 @@ pub enum ConfigError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A rule's tag names a parameter that its pattern does not have.
+    TagParameter(String),
     /// A rule both refuses storing and gives a lifetime.
     BypassWithLifetime,
     /// A rule that waits for the status wants to shape the key.
@@ -83,6 +85,11 @@ impl fmt::Display for ConfigError {
             Self::Regex { pattern, reason } => {
                 write!(f, "the rule's regular expression {pattern:?} cannot be read: {reason}")
             }
+            Self::TagParameter(tag) => write!(
+                f,
+                "the rule's tag {tag:?} has a parameter in braces that the rule's path does not: \
+                 use those of Rule::pattern, or make the tag with tag_with()"
+            ),
             Self::BypassWithLifetime => f.write_str(
                 "a rule has both bypass() and a lifetime: keep one of the two, or make two rules",
             ),

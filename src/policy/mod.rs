@@ -27,10 +27,13 @@ mod error;
 mod naming;
 mod query;
 mod rule;
+mod tagging;
 
+use self::tagging::Tagging;
 pub(crate) use self::{
     checked::{Checked, Matched, Unmatched, VaryCookie},
-    naming::{split_of, targets},
+    naming::{scheme, split_of, targets},
+    tagging::{RequestTags, unite},
 };
 pub use self::{
     error::ConfigError,
@@ -62,7 +65,10 @@ pub struct Policy {
     status_ttls: Vec<(u16, Duration)>,
     latitude: Latitude,
     targeted_fields: Vec<String>,
-    targeted_downstream: TargetedDownstream,
+    targeted_downstream: Downstream,
+    tags: Vec<Tagging>,
+    tag_fields: Vec<String>,
+    tags_downstream: Downstream,
     client_directives: ClientDirectives,
     client_conditions: ClientConditions,
     offered: Offered,
@@ -114,9 +120,9 @@ pub(crate) enum Posts {
     Stored,
 }
 
-/// What becomes of targeted fields on their way to clients (RFC 9213 section 2).
+/// What becomes of fields that speak to this cache on their way to clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum TargetedDownstream {
+pub(crate) enum Downstream {
     Kept,
     Removed,
 }
@@ -128,6 +134,7 @@ struct KeyPart {
     make: MakePart,
 }
 
+/// What the application finds in a request.
 type MakePart = Arc<dyn Fn(&ServiceRequest) -> Option<String> + Send + Sync>;
 
 impl Policy {
@@ -138,7 +145,10 @@ impl Policy {
             status_ttls: Vec::new(),
             latitude: Latitude { retention: Duration::from_secs(60 * 60), ..Latitude::default() },
             targeted_fields: Vec::new(),
-            targeted_downstream: TargetedDownstream::Kept,
+            targeted_downstream: Downstream::Kept,
+            tags: Vec::new(),
+            tag_fields: Vec::new(),
+            tags_downstream: Downstream::Kept,
             client_directives: ClientDirectives::Ignored,
             client_conditions: ClientConditions::Taken,
             offered: Offered::Selected,
@@ -300,7 +310,7 @@ impl Policy {
     /// Takes the [`targeted_fields`](Self::targeted_fields) out of what clients get. Default: they
     /// stay, for the cache in front may be meant too.
     pub const fn remove_targeted_fields(mut self) -> Self {
-        self.targeted_downstream = TargetedDownstream::Removed;
+        self.targeted_downstream = Downstream::Removed;
         self
     }
 
@@ -502,6 +512,10 @@ impl Policy {
         (&self.query, queries).hash(&mut digest);
         (any_status, set_cookie, qualified, &self.targeted_fields).hash(&mut digest);
         (self.cookie_meaning, &self.languages, &self.codings, self.posts).hash(&mut digest);
+        // What one stores without a tag, another could not purge by it.
+        let named = rules.iter().flat_map(|rule| &rule.tags).chain(&self.tags);
+        let named: Vec<_> = named.map(Tagging::known).collect();
+        (named, sorted(&self.tag_fields)).hash(&mut digest);
         digest.finish()
     }
 
@@ -526,6 +540,8 @@ impl fmt::Debug for Policy {
             .field("status_ttls", &self.status_ttls)
             .field("latitude", &self.latitude)
             .field("targeted_fields", &self.targeted_fields)
+            .field("tags", &self.tags)
+            .field("tag_fields", &self.tag_fields)
             .field("client_directives", &self.client_directives)
             .field("client_conditions", &self.client_conditions)
             .field("offered", &self.offered)

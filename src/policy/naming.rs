@@ -2,18 +2,17 @@
 
 use actix_web::{
     dev::{ServiceRequest, Url},
-    http::header::{FORWARDED, HOST, X_FORWARDED_HOST, X_FORWARDED_PROTO},
+    http::header::{FORWARDED, HOST, HeaderMap, X_FORWARDED_HOST, X_FORWARDED_PROTO},
 };
 use smallvec::SmallVec;
 
 use super::checked::{Checked, Matched};
 use crate::{
-    key::{Key, Names, Target},
+    key::{Key, Target},
     semantics::{
         cookies::{CookieRules, Part},
         fields::{lines, list, split, trim},
     },
-    tag::TagId,
 };
 
 /// The request does not say unambiguously which host it means.
@@ -43,8 +42,16 @@ impl Checked {
 
     /// The parts that the application adds: fields, cookies, what it makes itself.
     fn push_parts(&self, key: &mut Key, request: &ServiceRequest) {
+        self.push_known_parts(key, request.headers());
+        for part in &self.policy.key_parts {
+            let value = (part.make)(request);
+            key.push_part(&format!("with {}", part.name), value.as_deref().map(str::as_bytes));
+        }
+    }
+
+    fn push_known_parts(&self, key: &mut Key, fields: &HeaderMap) {
         for name in &self.personal.keyed {
-            let mut lines = lines(request.headers(), name);
+            let mut lines = lines(fields, name);
             let first = lines.next();
             match lines.next() {
                 None => key.push_part(name.as_str(), first),
@@ -60,30 +67,27 @@ impl Checked {
             }
         }
         for name in &self.policy.cookies.keyed {
-            match CookieRules::part(request.headers(), name) {
+            match CookieRules::part(fields, name) {
                 None => key.push_part(&format!("cookie {name}"), None),
                 Some(Part::Value(value)) => key.push_part(&format!("cookie {name}"), Some(value)),
                 Some(Part::All(all)) => key.push_part("cookies", Some(&all)),
             }
         }
-        for part in &self.policy.key_parts {
-            let value = (part.make)(request);
-            key.push_part(&format!("with {}", part.name), value.as_deref().map(str::as_bytes));
-        }
     }
 
-    fn has_parts(&self) -> bool {
+    /// Whether one URL has several keys.
+    pub(crate) fn adds_parts(&self) -> bool {
         !(self.personal.keyed.is_empty()
             && self.policy.cookies.keyed.is_empty()
             && self.policy.key_parts.is_empty())
     }
 
-    /// Where the responses of a URL may be stored.
-    pub(crate) fn names_of(&self, target: &Target) -> Names {
+    /// The keys that a URL may have, but for parts that the application adds.
+    pub(crate) fn urls_of(&self, target: &Target) -> Vec<Key> {
         let uri = target.path.parse().unwrap_or_default();
         // Decoded as for routing, for rules are matched against that.
         let decoded = Url::new(uri);
-        let mut names = Names::default();
+        let mut keys = Vec::new();
         for scheme in ["http", "https"] {
             for query in self.queries_of(decoded.path()) {
                 let sent = target.query.as_deref();
@@ -93,20 +97,27 @@ impl Checked {
                 };
                 let key =
                     Key::new(&self.scope, scheme, &target.host, &target.path, query.as_deref());
-                // Keys with parts cannot be listed; their URL's tag reaches them all.
-                if self.has_parts() {
-                    names.tags.push(TagId::url(key.url()));
-                } else if !names.keys.contains(&key) {
-                    names.keys.push(key);
+                if !keys.contains(&key) {
+                    keys.push(key);
                 }
             }
         }
-        names
+        keys
+    }
+
+    /// With the parts that a request with these fields has, if these tell.
+    pub(crate) fn key_of(&self, url: &Key, fields: &HeaderMap) -> Option<Key> {
+        if !self.policy.key_parts.is_empty() {
+            return None;
+        }
+        let mut key = url.clone();
+        self.push_known_parts(&mut key, fields);
+        Some(key)
     }
 }
 
 /// The scheme by which the request came in. Fields that claim another are anybody's to send.
-fn scheme(request: &ServiceRequest) -> &'static str {
+pub(crate) fn scheme(request: &ServiceRequest) -> &'static str {
     if request.app_config().secure() { "https" } else { "http" }
 }
 
@@ -295,16 +306,24 @@ mod tests {
             ("/%6Fnly", Some("b=1&q=2"), "/%6Fnly?q=2&z"),
             ("/perhaps", Some("b=1&q=2"), "/perhaps?q=2"),
         ] {
-            let names = cache.names_of(&target(path, query));
-            assert!(names.keys.contains(&key(&cache, sent, &[HOST_A]).unwrap()), "{path}");
-            assert!(names.tags.is_empty());
+            let urls = cache.urls_of(&target(path, query));
+            assert!(urls.contains(&key(&cache, sent, &[HOST_A]).unwrap()), "{path}");
         }
-        assert_eq!(cache.names_of(&target("/perhaps", Some("b=1&q=2"))).keys.len(), 4);
+        assert!(!cache.adds_parts());
+        assert_eq!(cache.urls_of(&target("/perhaps", Some("b=1&q=2"))).len(), 4);
 
-        let parted = checked(Policy::new().key_header("x-tenant"), vec![]);
-        let names = parted.names_of(&target("/x", None));
-        let url = TagId::url(key(&parted, "/x", &[HOST_A, ("x-tenant", "1")]).unwrap().url());
-        assert!(names.keys.is_empty() && names.tags.contains(&url));
+        let parted = checked(Policy::new().key_header("x-tenant").vary_cookie("a"), vec![]);
+        let fields = [HOST_A, ("x-tenant", "1"), ("cookie", "a=b")];
+        let whole = key(&parted, "/x", &fields).unwrap();
+        let urls = parted.urls_of(&target("/x", None));
+        let url = urls.iter().find(|url| url.as_bytes() == whole.url()).unwrap();
+        let request = fields
+            .iter()
+            .fold(TestRequest::default(), |request, field| request.append_header(*field));
+        let known = parted.key_of(url, request.to_srv_request().headers());
+        assert!(parted.adds_parts() && known == Some(whole));
+        let hidden = checked(Policy::new().key_with("a", |_| None), vec![]);
+        assert_eq!(hidden.key_of(url, &HeaderMap::new()), None);
     }
 
     #[test]

@@ -2,9 +2,12 @@
 
 use std::{fmt, panic, sync::Arc, time::Duration};
 
-use actix_web::dev::{ResourceDef, ServiceRequest};
+use actix_web::dev::{Path, ResourceDef, ServiceRequest};
 
-use super::{ConfigError, Query};
+use super::{
+    ConfigError, Query,
+    tagging::{CheckedTagging, Tagging},
+};
 
 /// Treats some requests or responses differently from the policy.
 ///
@@ -32,6 +35,7 @@ pub struct Rule {
     pub(super) override_ttl: Option<Duration>,
     pub(super) client_ttl: Option<Duration>,
     pub(super) query: Option<Query>,
+    pub(super) tags: Vec<Tagging>,
 }
 
 /// Tells whether a rule is for a request.
@@ -150,6 +154,26 @@ impl Rule {
         self
     }
 
+    /// Tags responses, so that [`CacheHandle::purge_tag`](crate::CacheHandle::purge_tag) finds
+    /// them: `post:{id}` on `Rule::pattern("/posts/{id}")` is `post:1` for `/posts/1`. Parameters
+    /// are those of the rule's own pattern, decoded as `web::Path` decodes them. Several add up.
+    #[must_use]
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.tags.push(Tagging::Text(tag.into()));
+        self
+    }
+
+    /// Tags responses by anything in the request; `None` gives no tag. It is asked before the
+    /// handler is, and not on hits.
+    #[must_use]
+    pub fn tag_with(
+        mut self,
+        tag: impl Fn(&ServiceRequest) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        self.tags.push(Tagging::With(Arc::new(tag)));
+        self
+    }
+
     const fn new(paths: Paths) -> Self {
         Self {
             paths,
@@ -160,6 +184,7 @@ impl Rule {
             override_ttl: None,
             client_ttl: None,
             query: None,
+            tags: Vec::new(),
         }
     }
 }
@@ -181,6 +206,7 @@ impl fmt::Debug for Rule {
             .field("override_ttl", &self.override_ttl)
             .field("client_ttl", &self.client_ttl)
             .field("query", &self.query)
+            .field("tags", &self.tags)
             .finish()
     }
 }
@@ -189,6 +215,7 @@ impl fmt::Debug for Rule {
 #[derive(Debug, Clone)]
 pub(super) struct CheckedRule {
     pub(super) rule: Rule,
+    pub(super) tags: Vec<CheckedTagging>,
     matcher: Matcher,
 }
 
@@ -200,6 +227,23 @@ enum Matcher {
     Pattern(ResourceDef),
     #[cfg(feature = "regex")]
     Regex(regex::Regex),
+}
+
+impl Matcher {
+    /// The names of its parameters.
+    fn parameters(&self) -> Vec<String> {
+        match self {
+            // Brackets that a parameter's own expression has are not asked for.
+            Self::Pattern(pattern) => {
+                let text = pattern.pattern().unwrap_or_default();
+                let begun = text.split('{').skip(1);
+                begun.filter_map(|text| text.split([':', '}']).next()).map(str::to_owned).collect()
+            }
+            #[cfg(feature = "regex")]
+            Self::Regex(regex) => regex.capture_names().flatten().map(str::to_owned).collect(),
+            Self::Any | Self::Exact(_) | Self::Prefix(_) => Vec::new(),
+        }
+    }
 }
 
 /// Whether a rule is for a URL, as far as the URL alone tells.
@@ -231,7 +275,10 @@ impl CheckedRule {
             #[cfg(feature = "regex")]
             Paths::Regex(pattern) => Matcher::Regex(anchored(pattern)?),
         };
-        Ok(Self { rule, matcher })
+        let parameters = matcher.parameters();
+        let tags =
+            rule.tags.iter().map(|tag| tag.checked(&parameters)).collect::<Result<_, _>>()?;
+        Ok(Self { rule, tags, matcher })
     }
 
     /// Whether the rule is for this request; `path` is the one actix routes by.
@@ -244,6 +291,20 @@ impl CheckedRule {
             false => UrlMatch::No,
             true if self.rule.whens.is_empty() => UrlMatch::Yes,
             true => UrlMatch::Perhaps,
+        }
+    }
+
+    /// What a path has for one of its parameters, as routing left it.
+    pub(super) fn parameter(&self, path: &str, name: &str) -> Option<String> {
+        match &self.matcher {
+            Matcher::Pattern(pattern) => {
+                let mut found = Path::new(path);
+                pattern.capture_match_info(&mut found);
+                found.get(name).map(str::to_owned)
+            }
+            #[cfg(feature = "regex")]
+            Matcher::Regex(regex) => Some(regex.captures(path)?.name(name)?.as_str().to_owned()),
+            Matcher::Any | Matcher::Exact(_) | Matcher::Prefix(_) => None,
         }
     }
 

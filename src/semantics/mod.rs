@@ -14,6 +14,7 @@ pub(crate) mod requester;
 pub(crate) mod reuse;
 pub(crate) mod staleness;
 pub(crate) mod storing;
+pub(crate) mod tags;
 pub(crate) mod targeted;
 pub(crate) mod validation;
 pub(crate) mod vary;

@@ -11,7 +11,7 @@ use super::{
     vary::{Comparison, selecting_value},
 };
 use crate::{
-    stored::{Basis, StoredResponse, Validation, Variants},
+    stored::{Basis, Standing, StoredResponse, Validation, Variants},
     time::Now,
 };
 
@@ -66,11 +66,11 @@ pub(crate) enum Because {
 
 /// Chooses among the variants of a resource.
 ///
-/// `valid` tells what was not invalidated; `granted` the lifetime that a response has under the
+/// `standing` tells what invalidations left of each; `granted` the lifetime that a response has under the
 /// reader's own policy, for whoever stored it may have been more generous.
 pub(crate) fn choose(
     variants: Option<&Variants>,
-    valid: impl Fn(&StoredResponse) -> bool,
+    standing: impl Fn(&StoredResponse) -> Standing,
     granted: impl Fn(&StoredResponse) -> Option<Duration>,
     reader: &Reader<'_>,
     now: Now,
@@ -78,10 +78,14 @@ pub(crate) fn choose(
     let Some(variants) = variants else { return Reuse::Absent };
     let mut any = false;
     // Section 4.1: of several that match, the most recent, which comes first.
-    for stored in variants.responses().iter().filter(|stored| valid(stored)) {
+    for stored in variants.responses() {
+        let standing = standing(stored);
+        if standing == Standing::Purged {
+            continue;
+        }
         any = true;
         if selected(stored, reader) {
-            return judge(stored, granted, reader, now);
+            return judge(stored, standing.stale_since(), granted, reader, now);
         }
     }
     if any { Reuse::OtherVariant } else { Reuse::Absent }
@@ -108,6 +112,7 @@ pub(crate) fn is_for(stored: &StoredResponse, requester: Requester) -> bool {
 
 fn judge(
     stored: &Arc<StoredResponse>,
+    stale_since: Option<Now>,
     granted: impl Fn(&StoredResponse) -> Option<Duration>,
     reader: &Reader<'_>,
     now: Now,
@@ -118,6 +123,7 @@ fn judge(
     let lifetime = &stored.lifetime;
     let age = lifetime.age(now);
     let freshness = lifetime.freshness.min(granted(stored).unwrap_or_default());
+    let freshness = stale_since.map_or(freshness, |since| freshness.min(lifetime.age(since)));
     let validate = |because| Reuse::Validate { stored: Arc::clone(stored), because };
     // Section 5.2.2.4.
     if lifetime.staleness.validation == Validation::Always {
@@ -154,9 +160,20 @@ fn judge(
 
 /// Whether a stored response may answer because the handler failed (section 4.2.4, RFC 5861
 /// section 4).
-pub(crate) fn rescues(stored: &StoredResponse, windows: Windows, now: Now) -> bool {
+///
+/// `stale_since` is when an invalidation ended its freshness.
+pub(crate) fn rescues(
+    stored: &StoredResponse,
+    stale_since: Option<Now>,
+    windows: Windows,
+    now: Now,
+) -> bool {
     let lifetime = &stored.lifetime;
-    lifetime.over(now) < windows.if_error(&lifetime.staleness)
+    let over = stale_since.map_or_else(
+        || lifetime.over(now),
+        |since| lifetime.over(now).max(lifetime.age(now).saturating_sub(lifetime.age(since))),
+    );
+    over < windows.if_error(&lifetime.staleness)
 }
 
 #[cfg(test)]
@@ -236,7 +253,8 @@ mod tests {
             (Some("de"), 60, "validate: Stale"),
         ] {
             let request = request(accept);
-            let got = choose(Some(&variants), |_| true, hour, &reader(&request), at(now));
+            let got =
+                choose(Some(&variants), |_| Standing::Valid, hour, &reader(&request), at(now));
             assert_eq!(word(&got), want, "{accept:?} at {now}");
         }
     }
@@ -245,9 +263,12 @@ mod tests {
     fn nothing_stored_or_all_of_it_invalidated_is_absence() {
         let request = request(None);
         let variants = of(vec![stored(0, &[])]);
-        assert_eq!(word(&choose(None, |_| true, hour, &reader(&request), at(1))), "absent");
         assert_eq!(
-            word(&choose(Some(&variants), |_| false, hour, &reader(&request), at(1))),
+            word(&choose(None, |_| Standing::Valid, hour, &reader(&request), at(1))),
+            "absent"
+        );
+        assert_eq!(
+            word(&choose(Some(&variants), |_| Standing::Purged, hour, &reader(&request), at(1))),
             "absent"
         );
     }
@@ -256,7 +277,9 @@ mod tests {
     fn what_was_invalidated_leaves_the_place_to_what_was_not() {
         let by_fr = request(Some("fr"));
         let variants = of(vec![stored(0, DE), stored(10, FR)]);
-        let older = |stored: &StoredResponse| stored.lifetime.response == at(0);
+        let older = |stored: &StoredResponse| {
+            if stored.lifetime.response == at(0) { Standing::Valid } else { Standing::Purged }
+        };
         let got = choose(Some(&variants), older, hour, &reader(&by_fr), at(20));
         assert_eq!(word(&got), "other variant", "section 4.1: the French one is gone");
         let by_de = request(Some("de"));
@@ -296,11 +319,14 @@ mod tests {
         other.split = Box::from(&b"x"[..]);
         let variants = of(vec![other]);
         assert_eq!(
-            word(&choose(Some(&variants), |_| true, hour, &reader(&request), at(1))),
+            word(&choose(Some(&variants), |_| Standing::Valid, hour, &reader(&request), at(1))),
             "other variant"
         );
         let same = Reader { split: b"x", ..reader(&request) };
-        assert_eq!(word(&choose(Some(&variants), |_| true, hour, &same, at(1))), "0: age 1 ttl 59");
+        assert_eq!(
+            word(&choose(Some(&variants), |_| Standing::Valid, hour, &same, at(1))),
+            "0: age 1 ttl 59"
+        );
     }
 
     #[test]
@@ -318,11 +344,11 @@ mod tests {
         ] {
             let reader = Reader { requester: who, ..reader(&request) };
             assert_eq!(
-                word(&choose(Some(&policy), |_| true, hour, &reader, at(1))),
+                word(&choose(Some(&policy), |_| Standing::Valid, hour, &reader, at(1))),
                 "not for requester"
             );
             assert_eq!(
-                word(&choose(Some(&stated), |_| true, hour, &reader, at(1))),
+                word(&choose(Some(&stated), |_| Standing::Valid, hour, &reader, at(1))),
                 "0: age 1 ttl 59"
             );
         }
@@ -331,7 +357,7 @@ mod tests {
         with_cookie.insert(COOKIE, HeaderValue::from_static("sid=1"));
         let who = Requester { cookies: true, ..nobody };
         let reader_of = Reader { requester: who, ..reader(&with_cookie) };
-        let got = choose(Some(&by_cookie), |_| true, hour, &reader_of, at(1));
+        let got = choose(Some(&by_cookie), |_| Standing::Valid, hour, &reader_of, at(1));
         assert_eq!(word(&got), "0: age 1 ttl 59", "who sends the cookie it was selected by");
         for (granted, want) in [
             (None, "validate: Stale"),
@@ -342,7 +368,13 @@ mod tests {
         ] {
             let granted = granted.map(Duration::from_secs);
             for stored in [&policy, &stated] {
-                let got = choose(Some(stored), |_| true, |_| granted, &reader(&request), at(20));
+                let got = choose(
+                    Some(stored),
+                    |_| Standing::Valid,
+                    |_| granted,
+                    &reader(&request),
+                    at(20),
+                );
                 assert_eq!(word(&got), want, "the shorter lifetime counts: {granted:?}");
             }
         }
@@ -363,7 +395,7 @@ mod tests {
             (RequestDirectives { min_fresh: secs(41), ..none }, "validate: Client"),
         ] {
             let reader = Reader { directives: Some(directives), ..reader(&request) };
-            let got = choose(Some(&variants), |_| true, hour, &reader, at(20));
+            let got = choose(Some(&variants), |_| Standing::Valid, hour, &reader, at(20));
             assert_eq!(word(&got), want, "{directives:?}");
         }
     }
@@ -405,7 +437,7 @@ mod tests {
             let request = request(None);
             let reader = Reader { directives: Some(directives), ..reader(&request) };
             let variants = stating(validation, window);
-            let got = choose(Some(&variants), |_| true, hour, &reader, at(now));
+            let got = choose(Some(&variants), |_| Standing::Valid, hour, &reader, at(now));
             assert_eq!(word(&got), want, "{validation:?} {window:?} {directives:?} at {now}");
         }
     }
@@ -416,8 +448,32 @@ mod tests {
         let variants = of(vec![stored(0, &[])]);
         let who = Requester { cookies: true, ..Requester::default() };
         let reader = Reader { requester: who, ..reader(&request) };
-        let got = choose(Some(&variants), |_| true, hour, &reader, at(70));
+        let got = choose(Some(&variants), |_| Standing::Valid, hour, &reader, at(70));
         assert_eq!(word(&got), "not for requester");
+    }
+
+    #[test]
+    fn what_was_made_stale_is_so_since_then_or_since_it_was_made() {
+        for (since, now, want) in [
+            (40, 50, "stale: age 50 over 10 Due"),
+            (40, 59, "stale: age 59 over 19 Due"),
+            (40, 60, "validate: Stale"),
+            (0, 1, "stale: age 1 over 1 Due"),
+            (60, 70, "stale: age 70 over 10 Due"),
+            (69, 70, "stale: age 70 over 10 Due"),
+        ] {
+            let request = request(None);
+            let variants = stating(Validation::OnceStale, Some(20));
+            let stale = |_: &StoredResponse| Standing::StaleSince(at(since));
+            let got = choose(Some(&variants), stale, hour, &reader(&request), at(now));
+            assert_eq!(word(&got), want, "since {since} at {now}");
+        }
+        let windows = Windows { if_error: Duration::from_secs(10), ..Windows::default() };
+        for (since, now, want) in [(40, 49, true), (40, 50, false), (65, 69, true), (65, 70, false)]
+        {
+            let got = rescues(&stored(0, &[]), Some(at(since)), windows, at(now));
+            assert_eq!(got, want, "since {since} at {now}");
+        }
     }
 
     #[test]
@@ -439,11 +495,11 @@ mod tests {
                 ..Staleness::default()
             };
             assert_eq!(
-                rescues(&response, windows, at(now)),
+                rescues(&response, None, windows, at(now)),
                 want,
                 "{validation:?} {stated:?} {now}"
             );
-            assert!(!rescues(&response, Windows::default(), at(now)) || stated.is_some());
+            assert!(!rescues(&response, None, Windows::default(), at(now)) || stated.is_some());
         }
     }
 }

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     outcome::NotStored,
     stored::{Basis, Lifetime},
+    tag::TagId,
     time::Now,
 };
 
@@ -124,6 +125,8 @@ pub(crate) struct Plan {
     pub(crate) needs_no_cookie: bool,
     /// Fields that must not be stored with it.
     pub(crate) withheld: Vec<HeaderName>,
+    /// What it can be invalidated by, beside what its key implies.
+    pub(crate) tags: Vec<TagId>,
 }
 
 /// Decides whether and for how long a response is stored.
@@ -151,7 +154,7 @@ fn plan(exchange: &Exchange<'_>, terms: &Terms<'_>) -> Result<Plan, NotStored> {
     personal(exchange.requester, directives, &nominated, lifetime.basis)?;
     let by_cookie = nominated.contains(&COOKIE);
     let needs_no_cookie = !by_cookie && !directives.shares_with_everybody();
-    Ok(Plan { lifetime, stated, nominated, needs_no_cookie, withheld })
+    Ok(Plan { lifetime, stated, nominated, needs_no_cookie, withheld, tags: Vec::new() })
 }
 
 /// What the message itself forbids.

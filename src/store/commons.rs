@@ -1,12 +1,11 @@
 //! What all users of one store share within a process.
 
 use std::{
-    collections::HashMap,
     fmt,
     pin::pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -18,21 +17,18 @@ use super::{
     fills::{Fill, Table},
     flights::{Flights, Join},
     markers::Markers,
+    marks::Marks,
     refreshes::{Place, Refresh, Refreshes},
 };
 use crate::{
     key::{Key, NamesUrls},
     stamp::Stamp,
-    stored::StoredResponse,
-    tag::TagId,
+    stored::{Standing, StoredResponse},
     time::Now,
 };
 
 /// Bytes of bodies that may be copied at once, over all requests of the process.
 const FILL_BUDGET: usize = 64 * 1024 * 1024;
-
-/// Tags that can be invalid at once; beyond, everything stored so far is.
-const MAX_MARKS: usize = 65_536;
 
 /// How far apart warnings about a failing store are.
 const WARNING_INTERVAL: Duration = Duration::from_secs(30);
@@ -47,11 +43,7 @@ pub struct Commons(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    /// Logical time: larger after each invalidation.
-    clock: AtomicU64,
-    /// What is older than this is invalid. Raised under the lock on `marks`.
-    floor: AtomicU64,
-    marks: RwLock<HashMap<TagId, Stamp>>,
+    marks: Marks,
     fills: Arc<Table>,
     flights: Arc<Flights>,
     unstorable: Markers,
@@ -75,43 +67,29 @@ impl Commons {
     /// The logical time: what a look-up of a store of one process returns.
     #[must_use]
     pub fn stamp(&self) -> Stamp {
-        Stamp::new(self.0.clock.load(Ordering::Acquire))
+        self.0.marks.now()
     }
 
-    /// Whether nothing that `response` carries was invalidated since its fill began.
+    /// Whether nothing that `response` has by its tags, its key and its variant was purged since its
+    /// fill began. What was only made stale is valid, and will be validated.
     #[must_use]
-    pub fn is_valid(&self, response: &StoredResponse) -> bool {
-        let stamp = response.stamp();
-        // Nothing at all was invalidated since: the common case needs one load.
-        if stamp >= self.stamp() {
-            return true;
-        }
-        let above_floor = || stamp.get() >= self.0.floor.load(Ordering::Acquire);
-        if response.tags().is_empty() {
-            return above_floor();
-        }
-        let marks = self.0.marks.read().unwrap_or_else(PoisonError::into_inner);
-        // Under the lock: marks are dropped in the moment in which the floor rises above them.
-        above_floor()
-            && response.tags().iter().all(|tag| marks.get(tag).is_none_or(|&mark| stamp >= mark))
+    pub fn is_valid(&self, key: &Key, response: &StoredResponse) -> bool {
+        self.standing(key, response) != Standing::Purged
     }
 
-    /// Records an invalidation: what began before it is invalid from now on.
+    pub(crate) fn standing(&self, key: &Key, response: &StoredResponse) -> Standing {
+        self.0.marks.standing(key, response)
+    }
+
+    /// Records an invalidation: what began before it is invalid from now on, or stale.
     pub fn invalidate(&self, what: &Invalidation) {
-        let mut marks = self.0.marks.write().unwrap_or_else(PoisonError::into_inner);
-        let next = Stamp::new(self.0.clock.load(Ordering::Acquire) + 1);
-        match what {
-            Invalidation::Tags(tags) if marks.len() + tags.len() <= MAX_MARKS => {
-                marks.extend(tags.iter().map(|&tag| (tag, next)));
-            }
-            // Too many to remember one by one: invalidating all is always safe.
-            Invalidation::Tags(_) | Invalidation::All => {
-                marks.clear();
-                self.0.floor.store(next.get(), Ordering::Release);
-            }
-        }
-        // Last: whoever reads the new time finds the marks that made it.
-        self.0.clock.store(next.get(), Ordering::Release);
+        self.0.marks.invalidate(what);
+    }
+
+    /// Tags whose invalidation is remembered, for observation; their number is bounded.
+    #[must_use]
+    pub fn marks(&self) -> usize {
+        self.0.marks.len()
     }
 
     /// Begins a fill of `key`; `stamp` is what the look-up before it returned.
@@ -168,6 +146,11 @@ impl Commons {
     pub fn overtake(&self, key: &Key) {
         self.0.fills.overtake(key);
         self.0.flights.overtake(key);
+    }
+
+    /// Whether the key is being filled now.
+    pub(crate) fn is_filling(&self, key: &Key) -> bool {
+        self.0.fills.is_open(key)
     }
 
     /// Takes part in asking for a key; `rest` tells requests for it apart that cannot share an
@@ -276,6 +259,7 @@ impl fmt::Debug for Commons {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Commons")
             .field("stamp", &self.stamp())
+            .field("marks", &self.marks())
             .field("open_fills", &self.open_fills())
             .field("open_flights", &self.open_flights())
             .field("open_refreshes", &self.open_refreshes())
@@ -323,46 +307,8 @@ impl Drop for WriteGuard {
 
 #[cfg(test)]
 mod tests {
-    use smallvec::smallvec;
-
     use super::*;
-    use crate::stored::tests::{at, stored};
-
-    fn response(stamp: Stamp, tags: &[TagId]) -> StoredResponse {
-        StoredResponse { stamp, tags: tags.iter().copied().collect(), ..stored(0, &[]) }
-    }
-
-    #[test]
-    fn what_began_before_an_invalidation_of_its_tag_is_invalid() {
-        let commons = Commons::new();
-        let (a, b) = (TagId::url(b"a"), TagId::url(b"b"));
-        let before = commons.stamp();
-        commons.invalidate(&Invalidation::Tags(smallvec![a]));
-        let after = commons.stamp();
-        for (stamp, tags, want) in [
-            (before, &[a][..], false),
-            (before, &[b], true),
-            (before, &[], true),
-            (before, &[b, a], false),
-            (after, &[a], true),
-        ] {
-            assert_eq!(commons.is_valid(&response(stamp, tags)), want, "{stamp:?} {tags:?}");
-        }
-        commons.invalidate(&Invalidation::All);
-        assert!(!commons.is_valid(&response(after, &[])));
-        assert!(commons.is_valid(&response(commons.stamp(), &[a])));
-    }
-
-    #[test]
-    fn more_marks_than_fit_invalidate_everything_rather_than_nothing() {
-        let commons = Commons::new();
-        let old = response(commons.stamp(), &[]);
-        for n in 0..=MAX_MARKS {
-            commons.invalidate(&Invalidation::Tags(smallvec![TagId::url(&n.to_be_bytes())]));
-        }
-        assert!(!commons.is_valid(&old));
-        assert!(commons.0.marks.read().unwrap().len() <= MAX_MARKS);
-    }
+    use crate::stored::tests::at;
 
     #[test]
     fn the_fill_budget_is_one_for_all_and_given_back() {

@@ -31,8 +31,8 @@ use smallvec::{SmallVec, smallvec};
 use super::{Fill, Invalidation, Put, Store};
 use crate::{
     key::Key,
-    stamp::Stamp,
-    stored::{Basis, Lifetime, Staleness, StoredResponse, Validation, Variants},
+    stamp::{Stamp, Vouched},
+    stored::{Basis, Lifetime, Staleness, Standing, StoredResponse, Validation, Variants},
     tag::TagId,
     time::Now,
 };
@@ -52,6 +52,7 @@ pub async fn check<S: Store>(make: impl Fn() -> S) {
     removes_all_variants(&*fresh()).await;
     stores_nothing_overtaken(&*fresh()).await;
     serves_nothing_invalidated(&*fresh()).await;
+    keeps_what_is_stale(&*fresh()).await;
     loses_no_variant_to_another(fresh()).await;
     lets_no_fill_survive_a_removal(fresh()).await;
 }
@@ -191,9 +192,16 @@ pub async fn stores_nothing_overtaken<S: Store>(store: &S) {
 ///
 /// If it is.
 pub async fn serves_nothing_invalidated<S: Store>(store: &S) {
-    let all = [Invalidation::Tags(smallvec![TagId::url(b"t")]), Invalidation::All];
+    let keys = |n: usize| (key(&format!("/{n}/before")), key(&format!("/{n}/during")));
+    let urls = [TagId::url(keys(1).0.url()), TagId::url(keys(1).1.url())];
+    let all = [
+        Invalidation::Tags(smallvec![TagId::url(b"t")]),
+        // What nothing carries, for the key implies it.
+        Invalidation::Tags(SmallVec::from(urls)),
+        Invalidation::All,
+    ];
     for (n, what) in all.into_iter().enumerate() {
-        let (before, during) = (key(&format!("/{n}/before")), key(&format!("/{n}/during")));
+        let (before, during) = keys(n);
         let tagged = Response::new(1).tag(b"t");
         assert_eq!(tagged.put(store, &before).await, Put::Stored);
         let fill = begin(store, &during).await;
@@ -205,6 +213,28 @@ pub async fn serves_nothing_invalidated<S: Store>(store: &S) {
         }
         assert_eq!(tagged.put(store, &before).await, Put::Stored);
         assert_eq!(found(store, &before).await.len(), 1, "what began after {what:?} is not valid");
+    }
+}
+
+/// What was made stale is found all the same, and known to be stale; what began after it is not.
+///
+/// # Panics
+///
+/// If it is gone, or fresh.
+pub async fn keeps_what_is_stale<S: Store>(store: &S) {
+    let since = Now::new(Duration::from_secs(1_700_000_001), Duration::from_secs(3601));
+    let tags = smallvec![TagId::url(b"t")];
+    for what in [Invalidation::TagsStale { tags, since }, Invalidation::AllStale { since }] {
+        let tagged = Response::new(1).tag(b"t");
+        assert_eq!(tagged.put(store, &key("/a")).await, Put::Stored);
+        store.invalidate(&what).await.expect("make stale");
+        let stale = only(found(store, &key("/a")).await);
+        let standing = store.commons().standing(&key("/a"), &stale);
+        assert_eq!(standing, Standing::StaleSince(since), "after {what:?}");
+        assert_eq!(tagged.put(store, &key("/a")).await, Put::Stored);
+        let fresh = only(found(store, &key("/a")).await);
+        let standing = store.commons().standing(&key("/a"), &fresh);
+        assert_eq!(standing, Standing::Valid, "what began after {what:?} is stale");
     }
 }
 
@@ -285,7 +315,7 @@ async fn begin<S: Store>(store: &S, key: &Key) -> Fill {
 async fn found<S: Store>(store: &S, key: &Key) -> Vec<Arc<StoredResponse>> {
     let variants = store.lookup(key).await.expect("look up").variants;
     let responses = variants.as_deref().map_or(&[][..], Variants::responses);
-    responses.iter().filter(|response| store.commons().is_valid(response)).cloned().collect()
+    responses.iter().filter(|response| store.commons().is_valid(key, response)).cloned().collect()
 }
 
 fn only(mut responses: Vec<Arc<StoredResponse>>) -> Arc<StoredResponse> {
@@ -298,12 +328,12 @@ fn only(mut responses: Vec<Arc<StoredResponse>>) -> Arc<StoredResponse> {
 struct Response {
     body: Bytes,
     accept: Option<String>,
-    tags: SmallVec<[TagId; 1]>,
+    tags: Box<[TagId]>,
 }
 
 impl Response {
     fn new(n: usize) -> Self {
-        Self { body: Bytes::from(format!("body {n}")), accept: None, tags: SmallVec::new() }
+        Self { body: Bytes::from(format!("body {n}")), accept: None, tags: Box::default() }
     }
 
     fn accept(mut self, accept: &str) -> Self {
@@ -312,7 +342,7 @@ impl Response {
     }
 
     fn tag(mut self, tag: &[u8]) -> Self {
-        self.tags.push(TagId::url(tag));
+        self.tags = Box::new([TagId::url(tag)]);
         self
     }
 
@@ -348,6 +378,7 @@ impl Response {
             stamp,
             client_ttl: Some(Duration::from_secs(5)),
             undressed: Some(Box::new([line("<a>")])),
+            vouched: Vouched::default(),
         }
     }
 

@@ -115,6 +115,10 @@ impl Table {
         Some(Fill { key, stamp: fill.stamp, state, table: Arc::clone(self) })
     }
 
+    pub(super) fn is_open(&self, key: &Key) -> bool {
+        self.lock().contains_key(key.as_bytes())
+    }
+
     pub(super) fn len(&self) -> usize {
         self.lock().len()
     }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use moka::{
-    Entry, Expiry,
+    Expiry,
     ops::compute::{CompResult, Op},
     sync::Cache,
 };
@@ -90,7 +90,28 @@ impl MemoryStore {
     fn find(&self, key: &Key) -> Lookup {
         // Time first: what is invalidated in between is then older than the look-up says.
         let stamp = self.0.commons.stamp();
-        Lookup { variants: self.0.entries.get(key.as_bytes()), stamp }
+        let found = self.0.entries.get(key.as_bytes());
+        let first = found.as_deref().and_then(|variants| variants.responses().first());
+        if first.is_some_and(|newest| !self.0.commons.is_valid(key, newest)) {
+            return Lookup { variants: self.sweep(key), stamp };
+        }
+        Lookup { variants: found, stamp }
+    }
+
+    /// Frees what was purged of an entry that is met; returns what is left of it.
+    fn sweep(&self, key: &Key) -> Option<Arc<Variants>> {
+        let commons = &self.0.commons;
+        let swept = self.0.entries.entry(key.to_shared()).and_compute_with(|existing| {
+            let valid = |response: &StoredResponse| commons.is_valid(key, response);
+            let left = existing.and_then(|existing| existing.into_value().retain(valid));
+            left.map_or(Op::Remove, |left| Op::Put(Arc::new(left)))
+        });
+        match swept {
+            CompResult::Inserted(entry)
+            | CompResult::ReplacedWith(entry)
+            | CompResult::Unchanged(entry) => Some(entry.into_value()),
+            CompResult::Removed(_) | CompResult::StillNone(_) => None,
+        }
     }
 
     fn add(&self, key: &Key, response: Arc<StoredResponse>, fill: &Fill) -> Put {
@@ -102,11 +123,12 @@ impl MemoryStore {
         }
         let result = inner.entries.entry(key.to_shared()).and_compute_with(|existing| {
             // The engine holds the key's lock here: no removal comes between check and insert.
-            if fill.is_overtaken() || !inner.commons.is_valid(&response) {
+            if fill.is_overtaken() || !inner.commons.is_valid(key, &response) {
                 return Op::Nop;
             }
-            let existing = existing.map(Entry::into_value);
-            Variants::add(existing.as_deref(), response, inner.max_entry - fixed)
+            let valid = |response: &StoredResponse| inner.commons.is_valid(key, response);
+            let existing = existing.and_then(|existing| existing.into_value().retain(valid));
+            Variants::add(existing.as_ref(), response, inner.max_entry - fixed)
                 .map_or(Op::Nop, |variants| Op::Put(Arc::new(variants)))
         });
         if !matches!(result, CompResult::Inserted(_) | CompResult::ReplacedWith(_)) {
@@ -287,10 +309,12 @@ fn keep_house(store: &Arc<Inner>) {
 
 #[cfg(test)]
 mod tests {
+    use actix_web::http::header::ACCEPT;
     use bytes::Bytes;
+    use smallvec::smallvec;
 
     use super::*;
-    use crate::stored::tests::stored;
+    use crate::{stored::tests::stored, tag::TagId};
 
     fn key(n: usize) -> Key {
         Key::new("t", "http", "h", &format!("/{n}"), None)
@@ -324,6 +348,39 @@ mod tests {
         assert!(store.find(&key(1)).variants.is_none());
         assert_eq!(put(&store, &key(1), 100 * 1024), Put::Stored);
         assert!(store.find(&key(1)).variants.is_some());
+    }
+
+    #[test]
+    fn what_was_purged_is_freed_when_it_is_met_and_variants_that_were_not_stay() {
+        let store = MemoryStore::new(16 * 1024 * 1024);
+        let tag = TagId::tag("t", "a");
+        let tagged = |accept| StoredResponse {
+            tags: Box::new([tag]),
+            ..stored(0, &[(ACCEPT, Some(accept))])
+        };
+        let add = |key: &Key, response: StoredResponse| {
+            let stamp = store.commons().stamp();
+            let fill = store.commons().begin_fill(key, stamp);
+            store.add(key, Arc::new(StoredResponse { stamp, ..response }), &fill)
+        };
+        for n in 0..1000 {
+            assert_eq!(add(&key(n), stored(0, &[(ACCEPT, Some("fr"))])), Put::Stored);
+            assert_eq!(add(&key(n), tagged("de")), Put::Stored);
+        }
+        for n in 1000..2000 {
+            assert_eq!(add(&key(n), tagged("de")), Put::Stored);
+        }
+        store.0.entries.run_pending_tasks();
+        let (full, count) = (store.bytes(), store.len());
+        store.commons().invalidate(&Invalidation::Tags(smallvec![tag]));
+        for n in 0..2000 {
+            let found = store.find(&key(n)).variants;
+            assert_eq!(found.map(|found| found.responses().len()), (n < 1000).then_some(1), "{n}");
+        }
+        store.0.entries.run_pending_tasks();
+        assert_eq!((store.len(), count), (1000, 2000));
+        assert!(store.bytes() < full * 6 / 10, "{} of {full} bytes", store.bytes());
+        assert_eq!(add(&key(0), tagged("es")), Put::Stored);
     }
 
     #[test]

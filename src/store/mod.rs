@@ -9,6 +9,7 @@ use crate::{
     stamp::Stamp,
     stored::{StoredResponse, Variants},
     tag::TagId,
+    time::Now,
 };
 
 mod commons;
@@ -20,6 +21,7 @@ mod erased;
 mod fills;
 mod flights;
 mod markers;
+mod marks;
 mod memory;
 mod refreshes;
 mod transfer;
@@ -131,14 +133,28 @@ pub enum Put {
     Overtaken,
 }
 
-/// What to invalidate.
+/// What to invalidate: of what began before, everything or what has certain tags. Tags are those that
+/// a response carries, and those that its key and its variant imply; [`Commons::is_valid`] knows
+/// both.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Invalidation {
-    /// Everything.
+    /// Everything is gone.
     All,
-    /// Whatever carries one of these tags.
+    /// Whatever has one of these tags is gone.
     Tags(SmallVec<[TagId; 2]>),
+    /// Everything is stale.
+    AllStale {
+        /// From when on.
+        since: Now,
+    },
+    /// Whatever has one of these tags is stale.
+    TagsStale {
+        /// The tags.
+        tags: SmallVec<[TagId; 2]>,
+        /// From when on.
+        since: Now,
+    },
 }
 
 /// A store could not do what it was asked to.

@@ -84,7 +84,7 @@ impl Store for Faulty {
         }
         let mut entries = self.entries.lock().unwrap();
         let overtaken = fill.is_overtaken() && self.fault != Fault::IgnoresOvertaking;
-        if overtaken || !self.commons.is_valid(&response) {
+        if overtaken || !self.commons.is_valid(key, &response) {
             return Ok(Put::Overtaken);
         }
         let existing = entries.get(&self.name(key)).cloned();

@@ -156,6 +156,36 @@ async fn custom_store_shows_a_hit_after_a_miss() {
     assert_eq!(answers[1].body, answers[0].body);
 }
 
+#[actix_web::test]
+async fn invalidation_shows_what_a_write_reaches() {
+    let example = Example::start("invalidation", 4);
+    for (at, Try { path, field, words }) in example.tries.iter().enumerate() {
+        if at == 2 {
+            for path in ["/", "/feed/1", "/posts/2"] {
+                assert!(example.client.get(path).await.is_stored(), "{path}");
+            }
+            let write = example.client.send_body(Method::PUT, "/posts/1", &[], "A new title");
+            assert_eq!(write.await.unwrap().text(), "version 1\n");
+        }
+        let answer = example.client.get(path).await;
+        assert!(answer.field(field).unwrap().contains(words), "{path}: {}", answer.cache_status());
+    }
+    assert!(example.client.get("/").await.text().contains("A new title"));
+    assert!(example.client.get("/posts/2").await.is_hit(), "another post");
+}
+
+#[test]
+fn invalidation_reads_nothing_stale_while_others_write() {
+    let program = Program::start(example("invalidation").args(["--load", "3000"]));
+    program.addr();
+    let found = program.line();
+    let numbers: Vec<usize> =
+        found.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok()).collect();
+    let [reads, hits, writes, stale] = numbers[..] else { panic!("{found}") };
+    assert!(reads + writes == 3000 && hits > 0 && writes > 0, "{found}");
+    assert_eq!(stale, 0, "{found}");
+}
+
 #[test]
 fn the_table_of_examples_names_each_of_them() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");

@@ -120,9 +120,9 @@ fn pages(config: &mut web::ServiceConfig) {
     let purge = |cache: CacheHandle, request: HttpRequest| async move {
         let purged = match request.path() {
             "/purge-all" => cache.purge_all().await,
-            _ => cache.purge_url("/whole").await.map(drop),
+            _ => cache.purge_url("/whole").await,
         };
-        purged.map(|()| HttpResponse::Ok().body("purged"))
+        purged.map(|_| HttpResponse::Ok().body("purged"))
     };
     config
         .route("/whole", web::to(whole))

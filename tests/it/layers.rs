@@ -41,6 +41,8 @@ const ROOMS: &[(&str, Wing)] = &[
     ("write", Hall),
     ("body", Hall),
     ("handle", Hall),
+    ("pages", Hall),
+    ("purge", Hall),
     ("options", Hall),
     ("shared", Hall),
     ("middleware", FrontDoor),

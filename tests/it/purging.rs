@@ -49,7 +49,7 @@ fn serve_purging(workers: usize, cache: &Cache) -> (Server, Counter) {
 async fn purge(request: HttpRequest, cache: CacheHandle) -> Result<String, PurgeError> {
     match request.headers().get("x-url").map(|url| url.to_str().unwrap()) {
         Some(url) => Ok(cache.purge_url(url).await?.responses.to_string()),
-        None => cache.purge_all().await.map(|()| "all".to_owned()),
+        None => cache.purge_all().await.map(|_| "all".to_owned()),
     }
 }
 

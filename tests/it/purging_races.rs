@@ -1,18 +1,22 @@
 //! Purges while pages are being made: what began before a purge is never served after it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
-use actix_web::{App, HttpResponse, web};
-use actix_web_cache::{Cache, CacheHandle, Policy};
+use actix_web::{App, HttpRequest, HttpResponse, HttpResponseBuilder, web};
+use actix_web_cache::{Cache, CacheHandle, ManualClock, Overrides, Pages, Policy, Store as _};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use hyper::Method;
 
 use crate::support::{
-    Answer, Client, Counter, Protocol, SETUPS, Server, Stop, Watched, builder, serve,
+    Answer, Client, Counter, Protocol, SETUPS, START, Server, Stop, Watched, builder, serve,
+    settled, store,
 };
 
 /// A page that reads its state, then waits; and what changes the state.
@@ -46,12 +50,19 @@ impl Site {
         let (site, cache) = (self.clone(), cache.clone());
         serve(workers, move || {
             let (site, streaming, changing) = (site.clone(), site.clone(), site.clone());
-            let page = move || {
+            let page = move |request: HttpRequest| {
                 let site = site.clone();
                 async move {
                     let text = site.read();
                     site.wait().await;
-                    HttpResponse::Ok().insert_header(("cache-control", "max-age=60")).body(text)
+                    let tag = format!("\"{text}\"");
+                    let has_it = request.headers().get("if-none-match");
+                    if has_it.is_some_and(|known| *known == *tag) {
+                        return HttpResponse::NotModified().finish();
+                    }
+                    let mut page = HttpResponse::Ok();
+                    page.insert_header(("cache-control", "max-age=60"));
+                    named(page.insert_header(("etag", tag))).body(text)
                 }
             };
             let stream = move || {
@@ -63,7 +74,7 @@ impl Site {
                     Ok(Bytes::from_static(b"."))
                 });
                 let body = first.chain(rest);
-                async move { HttpResponse::Ok().streaming(body) }
+                async move { named(&mut HttpResponse::Ok()).streaming(body) }
             };
             let change = move || {
                 changing.state.fetch_add(1, Ordering::SeqCst);
@@ -77,6 +88,12 @@ impl Site {
     }
 }
 
+/// With names that nobody knows before it is made.
+fn named(page: &mut HttpResponseBuilder) -> &mut HttpResponseBuilder {
+    page.extensions_mut().insert(Overrides::new().tag("learnt"));
+    page.insert_header(("cache-groups", r#""pages""#))
+}
+
 /// Ways to purge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
@@ -84,10 +101,17 @@ enum Way {
     All,
     /// By a successful PUT.
     Unsafe,
+    /// By a tag that the policy gives.
+    Known,
+    /// By a tag that the answer brings.
+    Learnt,
+    Group,
+    Prefix,
 }
 
 impl Way {
-    const ALL: [Self; 3] = [Self::Url, Self::All, Self::Unsafe];
+    const ALL: [Self; 7] =
+        [Self::Url, Self::All, Self::Unsafe, Self::Known, Self::Learnt, Self::Group, Self::Prefix];
 
     /// Changes the site's state and purges the page.
     async fn purge(
@@ -98,25 +122,30 @@ impl Way {
         client: &Client,
         path: &str,
     ) {
-        match self {
-            Self::Url => {
-                site.state.fetch_add(1, Ordering::SeqCst);
-                handle.purge_url(format!("http://{}{path}", server.addr)).await.unwrap();
-            }
-            Self::All => {
-                site.state.fetch_add(1, Ordering::SeqCst);
-                handle.purge_all().await.unwrap();
-            }
+        if self != Self::Unsafe {
+            site.state.fetch_add(1, Ordering::SeqCst);
+        }
+        let host = server.addr.to_string();
+        let pages = match self {
             Self::Unsafe => {
                 assert_eq!(client.send(Method::PUT, path, &[]).await.status, 204);
+                return;
             }
-        }
+            Self::Url => Pages::url(path).on_host(host),
+            Self::All => Pages::all(),
+            Self::Known => Pages::tag("known"),
+            Self::Learnt => Pages::tag("learnt"),
+            Self::Group => Pages::group("pages").on_host(host),
+            Self::Prefix => Pages::prefix("/").on_host(host),
+        };
+        handle.purge(pages).await.unwrap();
     }
 }
 
 /// Policies under which purges work in different ways: by removal, and by the URL's tag.
 fn policies() -> [(&'static str, Policy); 2] {
-    [("a plain key", Policy::new()), ("a key with parts", Policy::new().key_header("x-tenant"))]
+    let plain = Policy::new().tag("known");
+    [("a plain key", plain.clone()), ("a key with parts", plain.key_header("x-tenant"))]
 }
 
 fn later(client: &Client, path: &'static str) -> tokio::task::JoinHandle<Answer> {
@@ -154,7 +183,9 @@ async fn a_page_that_was_being_made_during_a_purge_is_not_stored() {
 async fn no_page_of_several_that_were_being_made_is_stored() {
     for (case, policy) in policies() {
         for way in Way::ALL {
-            let cache = builder().0.policy(policy.clone()).build().unwrap();
+            // So that they do not wait for each other.
+            let policy = policy.clone().wait_limit(Duration::from_millis(1));
+            let cache = builder().0.policy(policy).build().unwrap();
             let site = Site::new(3);
             let server = site.serve(2, &cache);
             let client = Client::new(server.addr, Protocol::Http1);
@@ -179,7 +210,7 @@ async fn no_page_of_several_that_were_being_made_is_stored() {
 async fn a_purge_reaches_a_page_whose_head_is_sent_already() {
     for (protocol, workers) in SETUPS {
         for (case, policy) in policies() {
-            for way in [Way::Url, Way::All] {
+            for way in Way::ALL.into_iter().filter(|way| *way != Way::Unsafe) {
                 let cache = builder().0.policy(policy.clone()).build().unwrap();
                 let site = Site::new(1);
                 let server = site.serve(workers, &cache);
@@ -279,7 +310,7 @@ async fn after_each_of_many_purges_nobody_sees_what_was_before() {
                 })
                 .collect();
             let client = Client::new(server.addr, Protocol::Http1);
-            for n in 1..=60 {
+            for n in 1..=30 {
                 way.purge(&site, &cache.handle(), &server, &client, "/page").await;
                 done.store(n, Ordering::SeqCst);
                 // Something is there to be purged.
@@ -296,6 +327,63 @@ async fn after_each_of_many_purges_nobody_sees_what_was_before() {
                 reader.await.unwrap();
             }
             assert!(hits.get() > 0 && reads.get() > 0, "{case} {way:?}");
+        }
+    }
+}
+
+/// What is old answers while it is refreshed or asked about, but not once it was purged.
+#[actix_web::test]
+async fn a_purge_reaches_a_refresh_and_a_validation_that_began_before_it() {
+    for (case, policy) in policies() {
+        for way in Way::ALL {
+            for window in [0, 600] {
+                let case = format!("{way:?}, {case}, stale for {window} s");
+                let policy = policy.clone().stale_while_revalidate(Duration::from_secs(window));
+                let (store, clock) = (store(), ManualClock::at(START));
+                let builder = Cache::builder(store.clone()).clock(clock.clock());
+                let cache = builder.policy(policy).build().unwrap();
+                let site = Site::new(0);
+                let server = site.serve(2, &cache);
+                let client = Client::new(server.addr, Protocol::Http1);
+                assert!(client.get("/page").await.is_stored());
+                clock.advance(Duration::from_secs(61));
+                site.slow.store(1, Ordering::SeqCst);
+                let during = later(&client, "/page");
+                site.stop.reached().await;
+                way.purge(&site, &cache.handle(), &server, &client, "/page").await;
+                // What comes now does not wait for what was asked before.
+                let new = client.get("/page").await;
+                assert_eq!((new.text(), new.is_stored()), ("state 1", true), "{case}");
+                site.stop.release();
+                assert_eq!(during.await.unwrap().text(), "state 0", "it overlaps: {case}");
+                settled(store.commons()).await;
+                let hit = client.get("/page").await;
+                assert_eq!((hit.text(), hit.is_hit()), ("state 1", true), "{case}");
+            }
+        }
+    }
+}
+
+#[actix_web::test]
+async fn those_who_wait_since_after_a_purge_wait_for_a_new_answer() {
+    for (case, policy) in policies() {
+        for way in Way::ALL {
+            let case = format!("{way:?}, {case}");
+            let cache = builder().0.policy(policy.clone()).build().unwrap();
+            let site = Site::new(2);
+            let server = site.serve(2, &cache);
+            let client = Client::new(server.addr, Protocol::Http1);
+            let old = later(&client, "/page");
+            site.stop.reached().await;
+            way.purge(&site, &cache.handle(), &server, &client, "/page").await;
+            let new: Vec<_> = (0..5).map(|_| later(&client, "/page")).collect();
+            site.stop.reached().await;
+            site.stop.release();
+            site.stop.release();
+            assert_eq!(old.await.unwrap().text(), "state 0", "{case}");
+            for new in new {
+                assert_eq!(new.await.unwrap().text(), "state 1", "{case}");
+            }
         }
     }
 }

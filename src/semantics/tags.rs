@@ -1,0 +1,106 @@
+//! The names that a response's fields give it, for being invalidated by.
+
+use std::borrow::Cow;
+
+use actix_web::http::header::{HeaderMap, HeaderName};
+use sfv::{BareItem, List, ListEntry, Parser};
+
+use super::fields::{lines, trim};
+
+/// RFC 9875 section 2.
+pub(crate) const CACHE_GROUPS: HeaderName = HeaderName::from_static("cache-groups");
+
+/// RFC 9875 section 3.
+pub(crate) const CACHE_GROUP_INVALIDATION: HeaderName =
+    HeaderName::from_static("cache-group-invalidation");
+
+/// The strings that a field lists. None where it is absent, and where it is no list of strings: the
+/// whole of such a field is ignored (RFC 9651 section 4.2).
+pub(crate) fn groups(fields: &HeaderMap, name: &HeaderName) -> Vec<String> {
+    let all = lines(fields, name).collect::<Vec<_>>().join(&b", "[..]);
+    let string = |entry: &ListEntry| match entry {
+        // Parameters have no meaning here.
+        ListEntry::Item(item) => match &item.bare_item {
+            BareItem::String(text) => Some(text.as_str().to_owned()),
+            _ => None,
+        },
+        ListEntry::InnerList(_) => None,
+    };
+    let list = Parser::new(&all).parse::<List>().ok();
+    let strings = list.and_then(|list| list.iter().map(string).collect::<Option<Vec<_>>>());
+    if strings.is_none() {
+        log::debug!("{name} is no list of strings and is ignored");
+    }
+    strings.unwrap_or_default()
+}
+
+/// Names in a field that no standard describes: separated by white space in `Surrogate-Key` and
+/// `xkey`, by commas in all others.
+pub(crate) fn listed<'a>(
+    fields: &'a HeaderMap,
+    name: &HeaderName,
+) -> impl Iterator<Item = Cow<'a, str>> + use<'a> {
+    let spaced = matches!(name.as_str(), "surrogate-key" | "xkey");
+    let separates = move |byte: &u8| {
+        if spaced { matches!(byte, b' ' | b'\t') } else { *byte == b',' }
+    };
+    let members = lines(fields, name).flat_map(move |line| line.split(separates).map(trim));
+    members.filter(|member| !member.is_empty()).map(String::from_utf8_lossy)
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header::HeaderValue;
+
+    use super::*;
+
+    fn fields(name: &HeaderName, lines: &[&str]) -> HeaderMap {
+        let mut fields = HeaderMap::new();
+        for line in lines {
+            fields.append(name.clone(), HeaderValue::from_bytes(line.as_bytes()).unwrap());
+        }
+        fields
+    }
+
+    #[test]
+    fn groups_are_a_structured_list_of_strings() {
+        let many: Vec<_> = (0..32).map(|n| format!("\"{n:032}\"")).collect();
+        let wanted: Vec<_> = (0..32).map(|n| format!("{n:032}")).collect();
+        let many = many.join(", ");
+        let cases: [(&[&str], Vec<&str>); 14] = [
+            (&[], vec![]),
+            (&[""], vec![]),
+            (&["\"a\""], vec!["a"]),
+            (&["\"a\", \"b c\"", " \"A\""], vec!["a", "b c", "A"]),
+            (&["\"a\";x=1;y, \"b\""], vec!["a", "b"]),
+            (&["\"\", \"a,b\", \"a\\\"b\\\\\""], vec!["", "a,b", "a\"b\\"]),
+            (&[&many], wanted.iter().map(String::as_str).collect()),
+            (&["a"], vec![]),
+            (&["\"a\", b"], vec![]),
+            (&["\"a\", 1"], vec![]),
+            (&["(\"a\" \"b\")"], vec![]),
+            (&["\"a\","], vec![]),
+            (&["\"a"], vec![]),
+            (&["\"\u{e9}\""], vec![]),
+        ];
+        for (lines, want) in cases {
+            assert_eq!(groups(&fields(&CACHE_GROUPS, lines), &CACHE_GROUPS), want, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn other_fields_list_names_each_in_its_own_way() {
+        for (name, lines, want) in [
+            ("cache-tag", &["a, b c,,\td "][..], &["a", "b c", "d"][..]),
+            ("cache-tag", &["a", "b,a"], &["a", "b", "a"]),
+            ("surrogate-key", &["a b,c  d\te"], &["a", "b,c", "d", "e"]),
+            ("xkey", &["a b", "c"], &["a", "b", "c"]),
+            ("edge-cache-tag", &["", " , "], &[]),
+        ] {
+            let name = HeaderName::from_static(name);
+            let fields = fields(&name, lines);
+            let got: Vec<_> = listed(&fields, &name).collect();
+            assert_eq!(got, want, "{name}: {lines:?}");
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! What was invalidated, and when: the whole of it, at a cost that does not grow with what is stored.
+//!
+//! Nobody keeps a list of what has a tag. A store has a logical clock; each invalidation moves it on,
+//! and leaves the new time as a mark at what it names. A response carries the time that the clock
+//! showed **before its handler ran**, and is valid while no mark at anything it is named by is
+//! younger than that.
+//!
+//! # Why no order of events breaks it
+//!
+//! Let an application change something, and then invalidate `g`; and let `F` be a response made of
+//! what it changes, whose handler runs after the clock was read as `t`. The invalidation moves the
+//! clock to `s`. All changes of the clock and of marks are made under one lock, so that one of the
+//! two comes first:
+//!
+//! 1. The clock was moved before it was read: `t >= s`. `F` stays valid, and rightly so, for its
+//!    handler began after the change was made.
+//! 2. The clock was read before it was moved: `t < s`. When the invalidation returns, the mark is
+//!    there. Whoever asks after that finds it, and with it that `F` is invalid: whether `F` was
+//!    stored before the mark was made, is stored after it, or is stored much later over something
+//!    younger. Nothing has to be known of `F` in the moment of the invalidation, neither that it
+//!    exists nor that `g` is one of its names: these may come with the handler's answer.
+//!
+//! So what is old can cost a miss, never be served; and an answer that was not the old one can be
+//! refused, where case 2 meets a handler that read late. Requests that come after an invalidation
+//! join no flight from before it: they say the time at which they looked, and flights of another
+//! time are not theirs.
+//!
+//! 3. **Marks are forgotten**, oldest first, when there are too many. Everything that is older than
+//!    the youngest of them is then invalid at once (the floor), whatever its names are.
+//! 4. **Looking is not repeated.** A response that was found valid is noted to be so up to the time
+//!    that the clock showed under the lock. Until the clock moves, no mark is made, so that nothing
+//!    can have become invalid; when it moves, everything is looked at again.
+//! 5. **What is stale** from a moment on is the same with marks of another kind: what they reach is
+//!    not refused, but no longer fresh. What was fetched before is stored, and stale at once.
+//! 6. **One URL** whose keys can be told needs no mark: stores remove it, and check under the lock
+//!    of the key that the fill they store was not overtaken ([`Commons::overtake`]).
+//!
+//! [`Commons::overtake`]: super::Commons::overtake
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher as _, RandomState},
+    sync::{
+        PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use smallvec::SmallVec;
+
+use super::Invalidation;
+use crate::{
+    key::Key,
+    stamp::Stamp,
+    stored::{Standing, StoredResponse},
+    tag::{Kinds, TagId, implied},
+    time::Now,
+};
+
+/// Tags that are remembered at once, of each of the two kinds of marks.
+const MAX_MARKS: usize = 65_536;
+
+/// Marks at everything that are told apart, of each of the two kinds.
+const MAX_FLOORS: usize = 16;
+
+/// All invalidations of one store.
+#[derive(Debug)]
+pub(super) struct Marks {
+    /// What tells this store from others to a response.
+    id: u64,
+    /// Logical time: larger after each invalidation. Moved under the lock only.
+    clock: AtomicU64,
+    tables: RwLock<Tables>,
+}
+
+#[derive(Debug, Default)]
+struct Tables {
+    purged: Table<()>,
+    stale: Table<Now>,
+}
+
+/// Marks of one kind.
+#[derive(Debug)]
+struct Table<W> {
+    marks: HashMap<TagId, (Stamp, W)>,
+    /// Marks at everything.
+    floors: SmallVec<[(Stamp, W); 1]>,
+    /// The kinds of tags that may be marked.
+    kinds: Kinds,
+}
+
+impl Default for Marks {
+    fn default() -> Self {
+        let id = RandomState::new().hash_one(()) | 1;
+        Self { id, clock: AtomicU64::default(), tables: RwLock::default() }
+    }
+}
+
+impl Marks {
+    pub(super) fn now(&self) -> Stamp {
+        Stamp::new(self.clock.load(Ordering::Acquire))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
+        tables.purged.marks.len() + tables.stale.marks.len()
+    }
+
+    pub(super) fn standing(&self, key: &Key, response: &StoredResponse) -> Standing {
+        // Nothing was invalidated since it was made, or last looked at: the common case.
+        let now = self.now();
+        if response.stamp >= now || response.vouched.holds(self.id, now) {
+            return Standing::Valid;
+        }
+        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
+        let implied = implied(key, response, tables.purged.kinds.and(tables.stale.kinds));
+        let names = || response.tags.iter().chain(&implied);
+        if tables.purged.younger(response.stamp, names()).next().is_some() {
+            return Standing::Purged;
+        }
+        let stale = tables.stale.younger(response.stamp, names());
+        if let Some(first) = stale.min_by_key(|since| since.monotonic()) {
+            return Standing::StaleSince(first);
+        }
+        // It does not move while the lock is held.
+        response.vouched.extend(self.id, self.now());
+        Standing::Valid
+    }
+
+    pub(super) fn invalidate(&self, what: &Invalidation) {
+        let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
+        let next = Stamp::new(self.clock.load(Ordering::Acquire) + 1);
+        match what {
+            Invalidation::All => {
+                // Nothing that they say is left to be said.
+                tables.purged = Table::default();
+                tables.purged.mark_all(next, ());
+            }
+            Invalidation::Tags(tags) => tables.purged.mark(tags, next, ()),
+            Invalidation::AllStale { since } => tables.stale.mark_all(next, *since),
+            Invalidation::TagsStale { tags, since } => tables.stale.mark(tags, next, *since),
+        }
+        // Last: whoever reads the new time finds the marks that made it.
+        self.clock.store(next.get(), Ordering::Release);
+    }
+}
+
+impl<W> Default for Table<W> {
+    fn default() -> Self {
+        Self { marks: HashMap::new(), floors: SmallVec::new(), kinds: Kinds::default() }
+    }
+}
+
+impl<W: Copy> Table<W> {
+    /// The marks that are younger than `stamp`, of these names and of everything.
+    fn younger<'a>(
+        &'a self,
+        stamp: Stamp,
+        names: impl Iterator<Item = &'a TagId>,
+    ) -> impl Iterator<Item = W> {
+        let named = names.filter_map(|name| self.marks.get(name));
+        let marks = self.floors.iter().chain(named);
+        marks.filter(move |(mark, _)| *mark > stamp).map(|&(_, what)| what)
+    }
+
+    fn mark_all(&mut self, at: Stamp, what: W) {
+        self.floors.push((at, what));
+        self.floors.sort_by_key(|(stamp, _)| *stamp);
+        if self.floors.len() > MAX_FLOORS {
+            // As far as the younger one reaches, by what was said first.
+            let (_, first) = self.floors.remove(0);
+            if let Some((_, what)) = self.floors.first_mut() {
+                *what = first;
+            }
+        }
+    }
+
+    fn mark(&mut self, tags: &[TagId], at: Stamp, what: W) {
+        for tag in tags {
+            self.kinds = self.kinds.and(tag.kinds());
+            self.marks.insert(*tag, (at, what));
+        }
+        if self.marks.len() > MAX_MARKS {
+            self.forget_older_half();
+        }
+    }
+
+    /// What they were about is then marked as a whole.
+    fn forget_older_half(&mut self) {
+        let mut all: Vec<_> = self.marks.values().copied().collect();
+        all.sort_unstable_by_key(|(stamp, _)| *stamp);
+        let (Some((_, first)), Some((floor, _))) = (all.first(), all.get(all.len() / 2)) else {
+            return;
+        };
+        self.marks.retain(|_, (stamp, _)| *stamp > *floor);
+        self.mark_all(*floor, *first);
+        let kinds = self.marks.keys().map(|tag| tag.kinds());
+        self.kinds = kinds.fold(Kinds::default(), Kinds::and);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use smallvec::smallvec;
+
+    use super::*;
+    use crate::stored::tests::{at, stored};
+
+    fn key() -> Key {
+        Key::new("4:shop,", "http", "h", "/a/b", None)
+    }
+
+    fn tag(name: impl ToString) -> TagId {
+        TagId::tag("shop", &name.to_string())
+    }
+
+    fn response(stamp: Stamp, tags: &[TagId]) -> StoredResponse {
+        StoredResponse { stamp, tags: tags.iter().copied().collect(), ..stored(0, &[]) }
+    }
+
+    fn purge(marks: &Marks, tags: &[TagId]) {
+        marks.invalidate(&Invalidation::Tags(SmallVec::from_slice(tags)));
+    }
+
+    #[test]
+    fn what_began_before_an_invalidation_of_its_tag_is_invalid() {
+        let marks = Marks::default();
+        let (a, b) = (tag("a"), tag("b"));
+        let before = marks.now();
+        purge(&marks, &[a]);
+        let after = marks.now();
+        let valid = |stamp, tags: &[TagId]| {
+            marks.standing(&key(), &response(stamp, tags)) == Standing::Valid
+        };
+        for (stamp, tags, want) in [
+            (before, &[a][..], false),
+            (before, &[b], true),
+            (before, &[], true),
+            (before, &[b, a], false),
+            (after, &[a], true),
+        ] {
+            assert_eq!(valid(stamp, tags), want, "{stamp:?} {tags:?}");
+        }
+        marks.invalidate(&Invalidation::All);
+        assert!(!valid(after, &[]));
+        assert!(valid(marks.now(), &[a]));
+    }
+
+    #[test]
+    fn what_a_key_implies_is_invalidated_without_being_carried() {
+        for (name, named) in [
+            (TagId::url(key().url()), true),
+            (TagId::path(&key().url_parts().unwrap()), true),
+            (TagId::prefix("shop", Some("h"), "/a"), true),
+            (TagId::prefix("shop", None, "/"), true),
+            (TagId::variant(&key(), &stored(0, &[])), true),
+            (TagId::prefix("shop", Some("h"), "/b"), false),
+            (TagId::prefix("shop", Some("g"), "/a"), false),
+            (TagId::prefix("other", None, "/"), false),
+        ] {
+            let marks = Marks::default();
+            let old = response(marks.now(), &[]);
+            purge(&marks, &[name]);
+            let want = if named { Standing::Purged } else { Standing::Valid };
+            assert_eq!(marks.standing(&key(), &old), want, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_made_stale_is_so_since_the_first_time_and_what_was_purged_is_gone() {
+        let marks = Marks::default();
+        let (a, b) = (tag("a"), tag("b"));
+        let old = response(marks.now(), &[a, b]);
+        let stale =
+            |tag, second| Invalidation::TagsStale { tags: smallvec![tag], since: at(second) };
+        marks.invalidate(&stale(a, 5));
+        marks.invalidate(&stale(b, 7));
+        assert_eq!(marks.standing(&key(), &old), Standing::StaleSince(at(5)));
+        let newer = response(Stamp::new(1), &[a, b]);
+        assert_eq!(marks.standing(&key(), &newer), Standing::StaleSince(at(7)));
+        let newest = response(marks.now(), &[a, b]);
+        assert_eq!(marks.standing(&key(), &newest), Standing::Valid);
+        marks.invalidate(&Invalidation::AllStale { since: at(9) });
+        assert_eq!(marks.standing(&key(), &newest), Standing::StaleSince(at(9)));
+        purge(&marks, &[b]);
+        assert_eq!(marks.standing(&key(), &old), Standing::Purged);
+    }
+
+    #[test]
+    fn many_times_when_everything_became_stale_are_told_apart_and_bounded() {
+        let marks = Marks::default();
+        let old: Vec<_> = (0..40)
+            .map(|n| {
+                let response = response(marks.now(), &[]);
+                marks.invalidate(&Invalidation::AllStale { since: at(n) });
+                response
+            })
+            .collect();
+        assert_eq!(marks.tables.read().unwrap().stale.floors.len(), MAX_FLOORS);
+        for (n, old) in (0..40).zip(&old) {
+            // Of those long ago the first counts: what was stale does not become less so.
+            let first = if n < 40 - MAX_FLOORS as u64 + 1 { 0 } else { n };
+            assert_eq!(marks.standing(&key(), old), Standing::StaleSince(at(first)), "{n}");
+        }
+    }
+
+    #[test]
+    fn what_was_found_valid_is_looked_at_again_after_each_invalidation() {
+        let marks = Marks::default();
+        let old = response(marks.now(), &[tag("a")]);
+        for n in 0..3 {
+            purge(&marks, &[tag(n)]);
+            assert_eq!(marks.standing(&key(), &old), Standing::Valid);
+            assert!(old.vouched.holds(marks.id, marks.now()));
+        }
+        purge(&marks, &[tag("a")]);
+        assert_eq!(marks.standing(&key(), &old), Standing::Purged);
+        assert_eq!(marks.standing(&key(), &old.clone()), Standing::Purged);
+    }
+
+    #[test]
+    fn one_store_does_not_vouch_for_another() {
+        let (one, other) = (Marks::default(), Marks::default());
+        let old = response(Stamp::ZERO, &[tag("a")]);
+        for _ in 0..9 {
+            purge(&one, &[tag("b")]);
+        }
+        assert_eq!(one.standing(&key(), &old), Standing::Valid);
+        purge(&other, &[tag("a")]);
+        assert_eq!(other.standing(&key(), &old), Standing::Purged);
+        assert_eq!(one.standing(&key(), &old), Standing::Valid);
+    }
+
+    #[test]
+    fn the_oldest_marks_are_forgotten_and_what_is_older_is_marked_as_a_whole() {
+        for stale in [false, true] {
+            let marks = Marks::default();
+            let mark = |n: usize| {
+                marks.invalidate(&if stale {
+                    Invalidation::TagsStale { tags: smallvec![tag(n)], since: at(n as u64) }
+                } else {
+                    Invalidation::Tags(smallvec![tag(n)])
+                });
+            };
+            let first = response(marks.now(), &[tag("x")]);
+            (0..MAX_MARKS).for_each(mark);
+            let last = response(marks.now(), &[tag("x"), tag(MAX_MARKS)]);
+            assert_eq!(marks.standing(&key(), &first), Standing::Valid, "all fit");
+            mark(MAX_MARKS);
+            assert!(marks.len() <= MAX_MARKS / 2 + 1);
+            assert_ne!(marks.standing(&key(), &first), Standing::Valid, "too much is forgotten");
+            assert_ne!(marks.standing(&key(), &last), Standing::Valid, "what is young is not");
+            let other = response(last.stamp, &[tag("x")]);
+            assert_eq!(marks.standing(&key(), &other), Standing::Valid);
+            (0..MAX_MARKS * 2).for_each(mark);
+            assert!(marks.len() <= MAX_MARKS + 1);
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Expiry: what is expired is no longer fresh, and not gone.
+
+use std::time::Duration;
+
+use actix_web::{App, HttpRequest, HttpResponse, web};
+use actix_web_cache::{Cache, CacheHandle, ManualClock, Pages, Policy, Store as _};
+use hyper::Method;
+
+use crate::support::{
+    Client, Counter, Protocol, SETUPS, START, Server, Stop, eventually, secs, serve, store,
+};
+
+/// A page that says how often it was made, with what the request wants of it; `POST` expires it.
+struct Site {
+    server: Server,
+    client: Client,
+    handle: CacheHandle,
+    store: actix_web_cache::MemoryStore,
+    clock: ManualClock,
+    /// Where a run waits that is told to.
+    stop: Stop,
+}
+
+impl Site {
+    fn new(policy: Policy, protocol: Protocol, workers: usize) -> Self {
+        let (store, clock, stop) = (store(), ManualClock::at(START), Stop::new());
+        let builder = Cache::builder(store.clone()).clock(clock.clock()).policy(policy.tag("all"));
+        let cache = builder.build().unwrap();
+        let (app, runs, waits) = (cache.clone(), Counter::default(), stop.clone());
+        let server = serve(workers, move || {
+            let (runs, waits) = (runs.clone(), waits.clone());
+            let page = move |request: HttpRequest| {
+                let (run, waits) = (runs.count(), waits.clone());
+                async move {
+                    let has = |name: &str| request.headers().contains_key(name);
+                    if has("waits") {
+                        waits.wait().await;
+                    }
+                    if has("fails") {
+                        return HttpResponse::ServiceUnavailable().finish();
+                    }
+                    if has("if-none-match") {
+                        return HttpResponse::NotModified().finish();
+                    }
+                    let mut page = HttpResponse::Ok();
+                    page.insert_header(("cache-groups", "\"g\""));
+                    if has("tagged") {
+                        page.insert_header(("etag", "\"a\""));
+                    }
+                    if let Some(says) = request.headers().get("says") {
+                        page.insert_header(("cache-control", says));
+                    }
+                    page.body(format!("run {run}"))
+                }
+            };
+            let expire =
+                |cache: CacheHandle| async move { cache.expire_url("/page").await.map(|_| "") };
+            App::new()
+                .wrap(app.clone())
+                .route("/expire", web::post().to(expire))
+                .default_service(web::to(page))
+        });
+        let client = Client::new(server.addr, protocol);
+        Self { server, client, handle: cache.handle(), store, clock, stop }
+    }
+
+    fn kinds(&self) -> [Pages; 7] {
+        let host = self.server.addr.to_string();
+        [
+            Pages::url("/page").on_host(&host),
+            Pages::url("/page").on_host(&host).variant([]),
+            Pages::url("/page").on_any_host(),
+            Pages::tag("all"),
+            Pages::group("g").on_host(&host),
+            Pages::prefix("/").on_host(&host),
+            Pages::all(),
+        ]
+    }
+
+    async fn quiet(&self) {
+        let commons = self.store.commons();
+        eventually("refreshed", || commons.open_refreshes() == 0 && commons.open_fills() == 0)
+            .await;
+    }
+
+    /// How the page is answered now.
+    async fn get(&self, fields: &[(&str, &str)]) -> (String, String) {
+        let answer = self.client.get_with("/page", fields).await;
+        let status = answer.cache_status();
+        self.quiet().await;
+        (status, answer.text().to_owned())
+    }
+}
+
+fn answer(status: &str, text: &str) -> (String, String) {
+    (status.to_owned(), text.to_owned())
+}
+
+#[actix_web::test]
+async fn what_is_expired_answers_once_more_and_is_refreshed_in_the_background() {
+    for (protocol, workers) in SETUPS {
+        let site = Site::new(Policy::new().stale_while_revalidate(secs(30)), protocol, workers);
+        for (round, pages) in (1..).zip(site.kinds()) {
+            let (old, new) = (format!("run {}", 2 * round - 1), format!("run {}", 2 * round));
+            site.get(&[]).await;
+            site.clock.advance(secs(10));
+            assert_eq!(site.get(&[]).await, answer("hit; ttl=50", &old), "{pages:?}");
+            site.handle.expire(pages.clone()).await.unwrap();
+            site.clock.advance(secs(29));
+            assert_eq!(site.get(&[]).await, answer("hit; ttl=-29", &old), "{pages:?}");
+            assert_eq!(site.get(&[]).await, answer("hit; ttl=60", &new), "{pages:?}");
+            site.handle.purge_all().await.unwrap();
+        }
+        site.get(&[]).await;
+        assert_eq!(site.client.send(Method::POST, "/expire", &[]).await.status, 200);
+        assert!(site.get(&[]).await.0.starts_with("hit; ttl=-0"), "from a handler");
+    }
+}
+
+#[actix_web::test]
+async fn what_may_not_answer_when_it_is_stale_is_asked_about_or_made_anew() {
+    let strict = ("says", "max-age=60, must-revalidate");
+    let tagged = ("tagged", "1");
+    for (case, window, fields, passed, want) in [
+        ("a validator", 0, &[tagged][..], 0, "fwd=stale; fwd-status=304; stored"),
+        ("none", 0, &[], 0, "fwd=stale; stored"),
+        ("within the window", 30, &[tagged], 29, "hit; ttl=-29"),
+        ("after the window", 30, &[tagged], 30, "fwd=stale; fwd-status=304; stored"),
+        ("must-revalidate", 30, &[tagged, strict], 0, "fwd=stale; fwd-status=304; stored"),
+    ] {
+        let policy = Policy::new().stale_while_revalidate(secs(window));
+        let site = Site::new(policy, Protocol::Http1, 1);
+        for pages in site.kinds() {
+            site.get(fields).await;
+            site.handle.expire(pages.clone()).await.unwrap();
+            site.clock.advance(secs(passed));
+            assert_eq!(site.get(fields).await.0, want, "{case}: {pages:?}");
+            assert!(site.get(fields).await.0.starts_with("hit; ttl=60"), "{case}: {pages:?}");
+            site.handle.purge_all().await.unwrap();
+        }
+    }
+}
+
+#[actix_web::test]
+async fn what_was_begun_before_is_stored_and_stale_at_once() {
+    for kind in 0..7 {
+        let policy = Policy::new().stale_while_revalidate(secs(30));
+        let site = Site::new(policy, Protocol::Http1, 2);
+        let pages = site.kinds()[kind].clone();
+        let client = site.client.clone();
+        let slow = tokio::spawn(async move { client.get_with("/page", &[("waits", "1")]).await });
+        site.stop.reached().await;
+        site.handle.expire(pages.clone()).await.unwrap();
+        site.clock.advance(secs(5));
+        site.stop.release();
+        assert!(slow.await.unwrap().is_stored(), "{pages:?}");
+        site.quiet().await;
+        assert_eq!(site.get(&[]).await, answer("hit; ttl=-0", "run 1"), "{pages:?}");
+        assert_eq!(site.get(&[]).await, answer("hit; ttl=60", "run 2"), "{pages:?}");
+    }
+}
+
+#[actix_web::test]
+async fn what_is_expired_stands_in_for_a_handler_that_fails_as_long_as_what_is_stale() {
+    let policy = Policy::new().stale_if_error(Duration::from_secs(20));
+    let site = Site::new(policy, Protocol::Http1, 1);
+    let fields = [("tagged", "1")];
+    site.get(&fields).await;
+    site.clock.advance(secs(10));
+    site.handle.expire_tag("all").await.unwrap();
+    for (seconds, status) in [(0, 200), (19, 200), (1, 503)] {
+        site.clock.advance(secs(seconds));
+        let answer = site.client.get_with("/page", &[("fails", "1")]).await;
+        assert_eq!(answer.status, status, "after {seconds} more seconds");
+    }
+    site.handle.purge_all().await.unwrap();
+    site.get(&fields).await;
+    site.handle.expire_tag("all").await.unwrap();
+    site.handle.purge_tag("all").await.unwrap();
+    let answer = site.client.get_with("/page", &[("fails", "1")]).await;
+    assert_eq!(answer.status, 503, "what was purged stands in for nobody");
+}
