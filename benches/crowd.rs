@@ -3,7 +3,7 @@
 //!
 //! `cargo bench --bench crowd`
 
-#![allow(clippy::expect_used, clippy::unwrap_used, missing_docs)]
+#![allow(clippy::disallowed_methods, clippy::expect_used, clippy::unwrap_used, missing_docs)]
 
 use std::{
     io,

@@ -72,7 +72,7 @@ async fn crowd(addr: std::net::SocketAddr, seed: usize, stop: Arc<AtomicBool>, w
         n = n.wrapping_mul(6_364_136_223).wrapping_add(1_442_695_040) % 1_000_003;
         let (kind, path) =
             (KINDS[n % KINDS.len()], format!("/{}/{}", KINDS[n % KINDS.len()], n % 7));
-        if n % 11 == 0 {
+        if n.is_multiple_of(11) {
             // Gone before there can be an answer.
             if let Ok(mut wire) = TcpStream::connect(addr) {
                 let _ =
@@ -81,14 +81,17 @@ async fn crowd(addr: std::net::SocketAddr, seed: usize, stop: Arc<AtomicBool>, w
             yield_now().await;
             continue;
         }
-        let protocol = if n % 2 == 0 { Protocol::Http1 } else { Protocol::Http2 };
+        let protocol = if n.is_multiple_of(2) { Protocol::Http1 } else { Protocol::Http2 };
         let client = Client::new(addr, protocol);
-        let fields =
-            if n % 5 == 0 { &[("cookie", "sid=1"), ("host", "t")][..] } else { &[("host", "t")] };
+        let fields = if n.is_multiple_of(5) {
+            &[("cookie", "sid=1"), ("host", "t")][..]
+        } else {
+            &[("host", "t")]
+        };
         let Ok(answer) = client.start(Method::GET, &path, fields, "").await else { continue };
         let status = answer.status();
         let mut body = answer.into_body();
-        if n % 3 == 0 {
+        if n.is_multiple_of(3) {
             // Gone after a first piece.
             drop(body.frame().await);
             continue;
