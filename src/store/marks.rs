@@ -159,8 +159,8 @@ impl Default for Tables {
 }
 
 impl<W: Copy> Mark<W> {
-    const fn new() -> Self {
-        Self(SmallVec::new_const())
+    fn new() -> Self {
+        Self(SmallVec::new())
     }
 
     fn add(&mut self, at: Stamp, what: W, times: usize) {
