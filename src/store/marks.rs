@@ -60,8 +60,8 @@ use crate::{
 /// Tags that are remembered at once, of each of the two kinds of marks.
 const MAX_MARKS: usize = 65_536;
 
-/// Marks at everything that are told apart, of each of the two kinds.
-const MAX_FLOORS: usize = 16;
+/// Times at which one name was made stale that are told apart.
+const MAX_TIMES: usize = 16;
 
 /// All invalidations of one store.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ pub(super) struct Marks {
     tables: RwLock<Tables>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Tables {
     purged: Table<()>,
     stale: Table<Now>,
@@ -82,12 +82,18 @@ struct Tables {
 /// Marks of one kind.
 #[derive(Debug)]
 struct Table<W> {
-    marks: HashMap<TagId, (Stamp, W)>,
-    /// Marks at everything.
-    floors: SmallVec<[(Stamp, W); 1]>,
+    marks: HashMap<TagId, Mark<W>>,
+    /// At everything.
+    floor: Mark<W>,
     /// The kinds of tags that may be marked.
     kinds: Kinds,
+    /// Times that a mark tells apart.
+    times: usize,
 }
+
+/// When something was marked, oldest first.
+#[derive(Debug)]
+struct Mark<W>(SmallVec<[(Stamp, W); 1]>);
 
 impl Default for Marks {
     fn default() -> Self {
@@ -133,7 +139,7 @@ impl Marks {
         match what {
             Invalidation::All => {
                 // Nothing that they say is left to be said.
-                tables.purged = Table::default();
+                tables.purged = Table::new(1);
                 tables.purged.mark_all(next, ());
             }
             Invalidation::Tags(tags) => tables.purged.mark(tags, next, ()),
@@ -145,40 +151,59 @@ impl Marks {
     }
 }
 
-impl<W> Default for Table<W> {
+impl Default for Tables {
     fn default() -> Self {
-        Self { marks: HashMap::new(), floors: SmallVec::new(), kinds: Kinds::default() }
+        // That something was purged last says it all; what became stale did so when it was first said.
+        Self { purged: Table::new(1), stale: Table::new(MAX_TIMES) }
+    }
+}
+
+impl<W: Copy> Mark<W> {
+    fn new() -> Self {
+        Self(SmallVec::new())
+    }
+
+    fn add(&mut self, at: Stamp, what: W, times: usize) {
+        self.0.push((at, what));
+        self.0.sort_by_key(|(stamp, _)| *stamp);
+        if self.0.len() > times {
+            // As far as the younger one reaches, by what was said first.
+            let (_, first) = self.0.remove(0);
+            if let Some((_, what)) = self.0.first_mut() {
+                *what = first;
+            }
+        }
+    }
+
+    fn youngest(&self) -> Stamp {
+        self.0.last().map_or(Stamp::ZERO, |(stamp, _)| *stamp)
     }
 }
 
 impl<W: Copy> Table<W> {
-    /// The marks that are younger than `stamp`, of these names and of everything.
+    fn new(times: usize) -> Self {
+        Self { marks: HashMap::new(), floor: Mark::new(), kinds: Kinds::default(), times }
+    }
+
+    /// What the marks say that are younger than `stamp`, of these names and of everything.
     fn younger<'a>(
         &'a self,
         stamp: Stamp,
         names: impl Iterator<Item = &'a TagId>,
     ) -> impl Iterator<Item = W> {
         let named = names.filter_map(|name| self.marks.get(name));
-        let marks = self.floors.iter().chain(named);
-        marks.filter(move |(mark, _)| *mark > stamp).map(|&(_, what)| what)
+        let all = [&self.floor].into_iter().chain(named).flat_map(|mark| &mark.0);
+        all.filter(move |(mark, _)| *mark > stamp).map(|&(_, what)| what)
     }
 
     fn mark_all(&mut self, at: Stamp, what: W) {
-        self.floors.push((at, what));
-        self.floors.sort_by_key(|(stamp, _)| *stamp);
-        if self.floors.len() > MAX_FLOORS {
-            // As far as the younger one reaches, by what was said first.
-            let (_, first) = self.floors.remove(0);
-            if let Some((_, what)) = self.floors.first_mut() {
-                *what = first;
-            }
-        }
+        self.floor.add(at, what, self.times);
     }
 
     fn mark(&mut self, tags: &[TagId], at: Stamp, what: W) {
         for tag in tags {
             self.kinds = self.kinds.and(tag.kinds());
-            self.marks.insert(*tag, (at, what));
+            self.marks.entry(*tag).or_insert_with(Mark::new).add(at, what, self.times);
         }
         if self.marks.len() > MAX_MARKS {
             self.forget_older_half();
@@ -187,13 +212,14 @@ impl<W: Copy> Table<W> {
 
     /// What they were about is then marked as a whole.
     fn forget_older_half(&mut self) {
-        let mut all: Vec<_> = self.marks.values().copied().collect();
-        all.sort_unstable_by_key(|(stamp, _)| *stamp);
-        let (Some((_, first)), Some((floor, _))) = (all.first(), all.get(all.len() / 2)) else {
-            return;
-        };
-        self.marks.retain(|_, (stamp, _)| *stamp > *floor);
-        self.mark_all(*floor, *first);
+        let mut youngest: Vec<_> = self.marks.values().map(Mark::youngest).collect();
+        youngest.sort_unstable();
+        let Some(&floor) = youngest.get(youngest.len() / 2) else { return };
+        let forgotten = self.marks.extract_if(|_, mark| mark.youngest() <= floor);
+        let first = forgotten.flat_map(|(_, mark)| mark.0).min_by_key(|(stamp, _)| *stamp);
+        if let Some((_, first)) = first {
+            self.mark_all(floor, first);
+        }
         let kinds = self.marks.keys().map(|tag| tag.kinds());
         self.kinds = kinds.fold(Kinds::default(), Kinds::and);
     }
@@ -280,6 +306,10 @@ mod tests {
         assert_eq!(marks.standing(&key(), &newer), Standing::StaleSince(at(7)));
         let newest = response(marks.now(), &[a, b]);
         assert_eq!(marks.standing(&key(), &newest), Standing::Valid);
+        marks.invalidate(&stale(a, 8));
+        assert_eq!(marks.standing(&key(), &old), Standing::StaleSince(at(5)), "said again");
+        assert_eq!(marks.standing(&key(), &newest), Standing::StaleSince(at(8)));
+        let newest = response(marks.now(), &[a, b]);
         marks.invalidate(&Invalidation::AllStale { since: at(9) });
         assert_eq!(marks.standing(&key(), &newest), Standing::StaleSince(at(9)));
         purge(&marks, &[b]);
@@ -296,10 +326,10 @@ mod tests {
                 response
             })
             .collect();
-        assert_eq!(marks.tables.read().unwrap().stale.floors.len(), MAX_FLOORS);
+        assert_eq!(marks.tables.read().unwrap().stale.floor.0.len(), MAX_TIMES);
         for (n, old) in (0..40).zip(&old) {
             // Of those long ago the first counts: what was stale does not become less so.
-            let first = if n < 40 - MAX_FLOORS as u64 + 1 { 0 } else { n };
+            let first = if n < 40 - MAX_TIMES as u64 + 1 { 0 } else { n };
             assert_eq!(marks.standing(&key(), old), Standing::StaleSince(at(first)), "{n}");
         }
     }
