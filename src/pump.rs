@@ -151,6 +151,8 @@ impl<B: MessageBody> Pump<B> {
                     self.writer.push(chunk);
                 }
                 Event::Overdue => self.overdue(),
+                // Somebody may have come in this very moment.
+                Event::Deserted if !self.writer.give_up() => {}
                 Event::Deserted => {
                     log::trace!("not stored: nobody waits for the body's end");
                     return;

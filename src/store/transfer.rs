@@ -140,6 +140,16 @@ impl Writer {
         });
     }
 
+    /// Breaks it off, if nobody reads; from then on nobody can begin to.
+    pub(crate) fn give_up(&self) -> bool {
+        let mut state = self.0.lock();
+        let deserted = state.readers.is_empty();
+        if deserted {
+            state.progress = Progress::Broken;
+        }
+        deserted
+    }
+
     /// Ready when nobody reads.
     pub(crate) fn poll_deserted(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.0.lock();
@@ -323,6 +333,15 @@ mod tests {
         drop(second);
         assert_eq!(busy.0.load(Ordering::SeqCst), 1);
         assert!(writer.poll_deserted(&mut Context::from_waker(&waker)).is_ready());
+    }
+
+    #[test]
+    fn what_somebody_reads_is_not_given_up() {
+        let (_, writer) = begin();
+        let reader = writer.transfer().reader();
+        assert!(!writer.give_up() && writer.transfer().reader().is_some());
+        drop(reader);
+        assert!(writer.give_up() && writer.transfer().reader().is_none());
     }
 
     #[test]
