@@ -10,7 +10,7 @@ use tokio::{sync::Semaphore, time::timeout};
 use super::{Answer, Client, Counter, Protocol, Server, eventually, secs, serve};
 
 /// How many ask at once.
-pub(crate) const CLIENTS: usize = 50;
+pub(crate) const CLIENTS: usize = 200;
 
 /// What the handlers of a test share with it.
 #[derive(Clone)]
