@@ -74,7 +74,7 @@ fn main() -> ExitCode {
         closed.store(true, Ordering::Relaxed);
         let stored = large.len();
         ask_all(&many, urls).await;
-        println!("memory      {stored} URLs of {bytes} bytes, {} of {} once met", large.len(), large.bytes());
+        println!("memory      {stored} URLs of {bytes} bytes; once met {} of {} bytes are left", large.len(), large.bytes());
         if ratio <= 2.0 && large.len() < urls as u64 / 100 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     })
 }
