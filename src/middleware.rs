@@ -235,8 +235,8 @@ impl CacheBuilder {
         self
     }
 
-    /// Called once a request, when it is known what became of it, and once more for each refresh
-    /// in the background: for metrics. It runs on the request's way, so it must not block.
+    /// Called once a request, when it is known what became of it, and once more for each
+    /// run of a handler in the background: for metrics. It runs on the request's way, so it must not block.
     pub fn observer(
         mut self,
         observer: impl Fn(&RequestHead, &Outcome) + Send + Sync + 'static,

@@ -72,7 +72,8 @@ pub enum Forward {
     UriMiss,
     /// What is stored was selected by other request fields.
     VaryMiss,
-    /// What is stored is no longer fresh.
+    /// What is stored is no longer fresh, or, where
+    /// [`refresh_ahead`](crate::Policy::refresh_ahead) renews it, soon will be.
     Stale,
     /// Something is stored, but this request may not have it, or wants it checked.
     Request,

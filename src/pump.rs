@@ -104,10 +104,15 @@ struct Pump<B> {
     moved: bool,
 }
 
-enum Event {
+/// What the body does next.
+enum Next {
     Chunk(Bytes),
     End,
     Error(Box<dyn Error>),
+}
+
+enum Event {
+    Body(Next),
     /// Nobody wants the body any more.
     Deserted,
     /// Others wait too long.
@@ -132,17 +137,17 @@ impl<B: MessageBody> Pump<B> {
         let mut turn = 0;
         loop {
             match poll_fn(|cx| self.poll_event(cx)).await {
-                Event::Chunk(chunk) => {
+                Event::Body(Next::Chunk(chunk)) => {
                     turn += chunk.len() + CHUNK;
                     if self.is_last(&chunk) {
                         let beyond = poll_fn(|cx| Poll::Ready(self.poll_body(cx))).await;
-                        let Poll::Ready(event) = beyond else {
+                        let Poll::Ready(next) = beyond else {
                             self.writer.push(chunk);
                             continue;
                         };
                         // What is stored before the last chunk leaves is there when its client asks
                         // again; servers do not ask for more than was declared.
-                        return self.ended(chunk, event).await;
+                        return self.ended(chunk, next).await;
                     }
                     if !self.takes(&chunk) {
                         self.writer.push(chunk);
@@ -157,9 +162,7 @@ impl<B: MessageBody> Pump<B> {
                     log::trace!("not stored: nobody waits for the body's end");
                     return;
                 }
-                event @ (Event::End | Event::Error(_)) => {
-                    return self.ended(Bytes::new(), event).await;
-                }
+                Event::Body(next) => return self.ended(Bytes::new(), next).await,
             }
             if turn >= TURN {
                 turn = 0;
@@ -169,9 +172,8 @@ impl<B: MessageBody> Pump<B> {
     }
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
-        let event = self.poll_body(cx);
-        if event.is_ready() {
-            return event;
+        if let Poll::Ready(next) = self.poll_body(cx) {
+            return Poll::Ready(Event::Body(next));
         }
         if self.poll_deserted(cx).is_ready() {
             return Poll::Ready(Event::Deserted);
@@ -188,11 +190,11 @@ impl<B: MessageBody> Pump<B> {
         Poll::Pending
     }
 
-    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
         self.body.as_mut().poll_next(cx).map(|next| match next {
-            Some(Ok(chunk)) => Event::Chunk(chunk),
-            Some(Err(error)) => Event::Error(error.into()),
-            None => Event::End,
+            Some(Ok(chunk)) => Next::Chunk(chunk),
+            Some(Err(error)) => Next::Error(error.into()),
+            None => Next::End,
         })
     }
 
@@ -259,44 +261,42 @@ impl<B: MessageBody> Pump<B> {
 
     /// The end, behind a last chunk that nobody has yet: it is stored if that is where it should
     /// be.
-    async fn ended(mut self, last: Bytes, event: Event) {
+    async fn ended(mut self, last: Bytes, next: Next) {
         let length = self.writer.length() + last.len();
-        match event {
-            Event::End if self.expected.is_none_or(|expected| expected == length) => {
-                let whole = self.writer.whole(&last);
-                let mut write = Some(self.write.of(whole.clone()));
-                poll_fn(|cx| {
-                    if let Some(write) = write.take() {
-                        write.start(cx);
-                    }
-                    Poll::Ready(())
-                })
-                .await;
-                self.writer.finish(whole);
-                return;
-            }
-            Event::End | Event::Error(_) | Event::Chunk(_) | Event::Deserted | Event::Overdue => {
-                self.writer.push(last);
-            }
+        if matches!(next, Next::End) && self.expected.is_none_or(|expected| expected == length) {
+            return self.store(&last).await;
         }
-        match event {
-            Event::End => {
+        self.writer.push(last);
+        match next {
+            Next::End => {
                 log::trace!("not stored: the body ended early");
                 self.means(End::Failed);
                 self.rest.replace(Some(Remainder::Nothing));
             }
-            Event::Error(error) => {
+            Next::Error(error) => {
                 log::trace!("not stored: the body broke off");
                 self.means(End::Failed);
                 self.rest.replace(Some(Remainder::Error(error)));
             }
             // It goes on beyond what it declared: servers cut it there, and so might the next.
-            Event::Chunk(more) => {
+            Next::Chunk(more) => {
                 self.writer.push(more);
                 self.hand_back();
             }
-            Event::Deserted | Event::Overdue => {}
         }
+    }
+
+    async fn store(self, last: &[u8]) {
+        let whole = self.writer.whole(last);
+        let mut write = Some(self.write.of(whole.clone()));
+        poll_fn(|cx| {
+            if let Some(write) = write.take() {
+                write.start(cx);
+            }
+            Poll::Ready(())
+        })
+        .await;
+        self.writer.finish(whole);
     }
 
     fn means(&mut self, end: End) {

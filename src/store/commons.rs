@@ -167,12 +167,12 @@ impl Commons {
     /// Notes that what is answered for a key, and so told apart, cannot be stored: nobody waits for
     /// it then.
     pub(crate) fn note_unstorable(&self, key: &Key, rest: &[u8], now: Now) {
-        self.0.unstorable.note(&[key.as_bytes(), rest].concat(), 0, now);
+        self.0.unstorable.note((key.as_bytes(), rest), now);
     }
 
     /// Whether that was noted a short while ago.
     pub(crate) fn is_unstorable(&self, key: &Key, rest: &[u8], now: Now) -> bool {
-        self.0.unstorable.holds(&[key.as_bytes(), rest].concat(), 0, now)
+        self.0.unstorable.holds((key.as_bytes(), rest), now)
     }
 
     /// Requests that are being asked for now and may have others waiting, for observation.
@@ -215,12 +215,12 @@ impl Commons {
 
     /// Notes that a cache further in than `layer` answers for `key`.
     pub(crate) fn note_further_in(&self, key: &Key, layer: u8, now: Now) {
-        self.0.further_in.note(key.as_bytes(), layer, now);
+        self.0.further_in.note((key.as_bytes(), layer), now);
     }
 
     /// Whether a cache further in than `layer` was seen to answer for `key`.
     pub(crate) fn is_further_in(&self, key: &Key, layer: u8, now: Now) -> bool {
-        self.0.further_in.holds(key.as_bytes(), layer, now)
+        self.0.further_in.holds((key.as_bytes(), layer), now)
     }
 
     /// Makes a cache known to those who purge.

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasher as _, RandomState},
+    hash::{BuildHasher as _, Hash, RandomState},
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -18,7 +18,7 @@ const CAPACITY: usize = 10_000;
 /// How long a note holds.
 const HOLDS: Duration = Duration::from_secs(10);
 
-/// Keys that were seen to belong to a cache further in.
+/// What was noted: keys that belong to a cache further in, or whose answers cannot be stored.
 ///
 /// Digests of them: clients make keys as long as they like, and two that collide, which nobody can
 /// bring about from outside, cost a hint's worth.
@@ -30,9 +30,9 @@ pub(super) struct Markers {
 }
 
 impl Markers {
-    /// Notes that `key`, as seen from `layer` caches further in, belongs to another.
-    pub(super) fn note(&self, key: &[u8], layer: u8, now: Now) {
-        let name = self.name(key, layer);
+    /// Notes something by what names it.
+    pub(super) fn note(&self, name: impl Hash, now: Now) {
+        let name = self.digests.hash_one(name);
         let mut noted = self.lock();
         if noted.len() >= CAPACITY {
             noted.clear();
@@ -41,17 +41,14 @@ impl Markers {
         self.any.store(true, Ordering::Release);
     }
 
-    pub(super) fn holds(&self, key: &[u8], layer: u8, now: Now) -> bool {
-        // Applications without nested caches never take the lock.
+    /// Whether that was noted a short while ago.
+    pub(super) fn holds(&self, name: impl Hash, now: Now) -> bool {
+        // Where nothing ever is, nobody takes the lock.
         if !self.any.load(Ordering::Acquire) {
             return false;
         }
-        let name = self.name(key, layer);
+        let name = self.digests.hash_one(name);
         self.lock().get(&name).is_some_and(|&noted| now.since(noted) < HOLDS)
-    }
-
-    fn name(&self, key: &[u8], layer: u8) -> u64 {
-        self.digests.hash_one((key, layer))
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Now>> {
@@ -65,21 +62,20 @@ mod tests {
     use crate::stored::tests::at;
 
     #[test]
-    fn a_note_holds_for_its_key_and_time() {
+    fn a_note_holds_for_its_name_and_time() {
         let markers = Markers::default();
-        assert!(!markers.holds(b"a", 0, at(0)));
-        markers.note(b"a", 0, at(0));
-        assert!(markers.holds(b"a", 0, at(9)));
-        assert!(!markers.holds(b"a", 1, at(9)));
-        assert!(!markers.holds(b"b", 0, at(9)));
-        assert!(!markers.holds(b"a", 0, at(10)));
+        assert!(!markers.holds("a", at(0)));
+        markers.note("a", at(0));
+        assert!(markers.holds("a", at(9)));
+        assert!(!markers.holds("b", at(9)));
+        assert!(!markers.holds("a", at(10)));
     }
 
     #[test]
     fn the_table_stays_bounded() {
         let markers = Markers::default();
         for n in 0..CAPACITY * 3 {
-            markers.note(&n.to_be_bytes(), 0, at(0));
+            markers.note(n, at(0));
         }
         assert!(markers.lock().len() <= CAPACITY);
     }
