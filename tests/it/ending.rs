@@ -118,39 +118,45 @@ async fn where_the_server_of_who_asks_stops_another_asks() {
 }
 
 #[actix_web::test]
-async fn where_the_server_of_a_body_stops_it_breaks_off_or_another_is_made() {
-    for (path, whole) in [("/declared", false), ("/undeclared", true)] {
-        let stage = Stage::new();
-        let (handlers, mut feeds) = feeds();
-        let (one, other) = (stage.open(&handlers), stage.open(&handlers));
-        let leader = ask(&one, path);
-        stage.ran(1).await;
-        let follower = ask(&other, path);
-        stage.gate.add_permits(1);
-        let feed = feeds.recv().await.unwrap();
-        assert!(feed.send("bo").await);
-        if !whole {
-            // It has the head, and reads along.
-            eventually("it reads along", || stage.commons().open_flights() == 1).await;
-        }
-        drop(one);
-        feed.closed().await;
-        if whole {
-            stage.ran(2).await;
-            stage.gate.add_permits(1);
-            assert!(feeds.recv().await.unwrap().send("body").await);
-            assert_eq!(end(follower).await.unwrap().text(), "body");
-        } else {
-            // Either it had begun to read, or it asked anew.
-            stage.gate.add_permits(1);
-            if let Ok(Some(feed)) = timeout(Duration::from_millis(200), feeds.recv()).await {
-                assert!(feed.send("body").await);
-            }
-            assert!(end(follower).await.is_none_or(|answer| answer.text() == "body"));
-        }
-        drop(leader.await);
-        stage.clean().await;
-    }
+async fn where_the_server_of_a_body_stops_who_reads_it_learns_that_it_broke_off() {
+    let stage = Stage::new();
+    let (handlers, mut feeds) = feeds();
+    let (one, other) = (stage.open(&handlers), stage.open(&handlers));
+    let leader = ask(&one, "/declared");
+    stage.ran(1).await;
+    stage.gate.add_permits(1);
+    let feed = feeds.recv().await.unwrap();
+    let follower = Client::new(other.addr, Protocol::Http1);
+    let along = follower.start(hyper::Method::GET, "/declared", &[("host", "t")], "");
+    let along = along.await.unwrap();
+    assert!(feed.send("bo").await);
+    drop(one);
+    feed.closed().await;
+    let read = http_body_util::BodyExt::collect(along.into_body());
+    assert!(timeout(secs(20), read).await.unwrap().is_err());
+    drop(leader.await);
+    stage.clean().await;
+}
+
+#[actix_web::test]
+async fn where_the_server_of_a_body_stops_who_waits_for_its_end_has_another_made() {
+    let stage = Stage::new();
+    let (handlers, mut feeds) = feeds();
+    let (one, other) = (stage.open(&handlers), stage.open(&handlers));
+    let leader = ask(&one, "/undeclared");
+    stage.ran(1).await;
+    let follower = ask(&other, "/undeclared");
+    stage.gate.add_permits(1);
+    let feed = feeds.recv().await.unwrap();
+    assert!(feed.send("bo").await);
+    drop(one);
+    feed.closed().await;
+    stage.ran(2).await;
+    stage.gate.add_permits(1);
+    assert!(feeds.recv().await.unwrap().send("body").await);
+    assert_eq!(end(follower).await.unwrap().text(), "body");
+    drop(leader.await);
+    stage.clean().await;
 }
 
 #[actix_web::test]
