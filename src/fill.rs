@@ -9,9 +9,8 @@ use actix_web::{
     http::{
         Method, StatusCode,
         header::{
-            AGE, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, DATE, EXPIRES,
-            HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, TE, TRAILER, TRANSFER_ENCODING,
-            UPGRADE, VARY,
+            CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, DATE, EXPIRES,
+            HeaderMap, HeaderName, HeaderValue, VARY,
         },
     },
     rt::spawn,
@@ -42,7 +41,10 @@ use crate::{
     shared::Shared,
     stamp::Vouched,
     store::Fill,
-    stored::{DRESSED, StoredResponse, copy_fields},
+    stored::{
+        DRESSED, StoredResponse, copy_fields,
+        limits::{may_have_body, may_have_field},
+    },
     time::Now,
     write::Write,
 };
@@ -196,13 +198,11 @@ impl Candidate {
             return Err(NotStored::Endless);
         }
         match size {
-            // RFC 9110 section 15.3.5: no content; bytes after such a head would be taken for the
-            // next response.
-            BodySize::Sized(1..) | BodySize::Stream if status == StatusCode::NO_CONTENT => {
+            BodySize::Sized(1..) | BodySize::Stream if !may_have_body(status) => {
                 Err(NotStored::NoBody)
             }
             // A body whose length is nowhere said and which never comes.
-            BodySize::None if status != StatusCode::NO_CONTENT => Err(NotStored::NoBody),
+            BodySize::None if may_have_body(status) => Err(NotStored::NoBody),
             BodySize::Sized(_) | BodySize::Stream | BodySize::None => Ok(()),
         }
     }
@@ -460,26 +460,8 @@ impl Named {
         Self(members.filter_map(|member| HeaderName::from_bytes(member).ok()).collect())
     }
 
-    /// Section 3.1: fields of one connection or of a proxy are not stored. Neither are
-    /// `Content-Length`, which the body itself says, and `Age`, which is counted anew.
+    /// Neither one of these nor one that is never stored.
     pub(crate) fn may_be_stored(&self, name: &HeaderName) -> bool {
-        let never = [
-            CONTENT_LENGTH,
-            AGE,
-            CONNECTION,
-            TE,
-            TRAILER,
-            TRANSFER_ENCODING,
-            UPGRADE,
-            PROXY_AUTHENTICATE,
-        ];
-        let never_named = [
-            "keep-alive",
-            "proxy-connection",
-            "proxy-authentication-info",
-            "authentication-info",
-            "proxy-authorization",
-        ];
-        !never.contains(name) && !never_named.contains(&name.as_str()) && !self.0.contains(name)
+        may_have_field(name) && !self.0.contains(name)
     }
 }

@@ -31,7 +31,7 @@ use crate::{
         validation::{Validators, belongs_in_not_modified, not_modified},
     },
     shared::{Field, Shared},
-    stored::StoredResponse,
+    stored::{StoredResponse, limits::may_have_body},
     time::Now,
 };
 
@@ -89,11 +89,7 @@ fn with_fields<B>(
 /// The body of a complete response.
 pub(crate) fn body_of<B>(status: StatusCode, body: &Bytes) -> CacheBody<B> {
     // RFC 9110 section 15.3.5: not even a length.
-    if status == StatusCode::NO_CONTENT {
-        CacheBody::none()
-    } else {
-        CacheBody::whole(body.clone())
-    }
+    if may_have_body(status) { CacheBody::whole(body.clone()) } else { CacheBody::none() }
 }
 
 /// Applies a client's conditions and ranges to the complete answer to its request.

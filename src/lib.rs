@@ -34,7 +34,7 @@
 //! | see what happens | [`Outcome`], [`CacheBuilder::observer`], `Cache-Status` in responses |
 //! | end in good order | [`Cache::drain`] |
 //! | only write headers | [`SetCacheControl`], [`NeverCache`] |
-//! | keep responses elsewhere | [`Store`], and `conformance` (feature `test-util`) |
+//! | keep responses elsewhere | [`Store`], [`codec`] for stores of bytes, and `conformance` (feature `test-util`) |
 //!
 //! # What a handler must know
 //!
@@ -68,6 +68,7 @@
 mod body;
 mod change;
 mod clock;
+pub mod codec;
 mod collapse;
 mod fill;
 mod forward;

@@ -13,6 +13,8 @@ use actix_web::http::{
 };
 use bytes::{Bytes, BytesMut};
 
+pub(crate) mod limits;
+
 /// The fields that the cache may complete for clients.
 pub(crate) const DRESSED: [HeaderName; 4] = [CACHE_CONTROL, DATE, EXPIRES, VARY];
 

@@ -57,6 +57,18 @@ impl TagId {
         digest(Kind::Tag, [namespace.as_bytes(), name.as_bytes()])
     }
 
+    /// The bytes of the tag, the kind of its name first: for stores that write tags down.
+    #[must_use]
+    pub const fn to_bytes(self) -> [u8; 16] {
+        self.0.to_be_bytes()
+    }
+
+    /// The tag with these [bytes](Self::to_bytes).
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(u128::from_be_bytes(bytes))
+    }
+
     /// A group of an origin's responses (RFC 9875 section 2.1).
     pub(crate) fn group(namespace: &[u8], scheme: &[u8], host: &[u8], name: &str) -> Self {
         digest(Kind::Group, [namespace, scheme, host, name.as_bytes()])
@@ -261,6 +273,9 @@ mod tests {
         ];
         let written = tags.map(|tag| format!("{tag:?}"));
         assert_eq!(written, WRITTEN);
+        let digits = |tag: TagId| tag.to_bytes().map(|byte| format!("{byte:02x}")).concat();
+        assert_eq!(tags.map(|tag| format!("TagId({})", digits(tag))), WRITTEN);
+        assert_eq!(tags.map(|tag| TagId::from_bytes(tag.to_bytes())), tags);
     }
 
     const WRITTEN: [&str; 5] = [

@@ -8,6 +8,7 @@ use super::{
     ConfigError, Query,
     tagging::{CheckedTagging, Tagging},
 };
+use crate::stored::limits::may_have_status;
 
 /// Treats some requests or responses differently from the policy.
 ///
@@ -264,7 +265,7 @@ impl CheckedRule {
         if !rule.statuses.is_empty() && rule.query.is_some() {
             return Err(ConfigError::StatusWithQuery);
         }
-        if let Some(&status) = rule.statuses.iter().find(|status| !storable(**status)) {
+        if let Some(&status) = rule.statuses.iter().find(|status| !may_have_status(**status)) {
             return Err(ConfigError::Status(status));
         }
         let matcher = match &rule.paths {
@@ -329,11 +330,6 @@ impl CheckedRule {
 fn below(path: &str, prefix: &str) -> bool {
     path.strip_prefix(prefix)
         .is_some_and(|rest| prefix.ends_with('/') || rest.is_empty() || rest.starts_with('/'))
-}
-
-/// Final status codes whose responses can be stored at all.
-pub(super) fn storable(status: u16) -> bool {
-    (200..600).contains(&status) && status != 206 && status != 304
 }
 
 fn absolute(path: &str) -> Result<String, ConfigError> {

@@ -17,11 +17,9 @@ use crate::{
     key::Key,
     outcome::NotStored,
     semantics::tags::{CACHE_GROUPS, groups, listed},
+    stored::limits::MAX_TAGS,
     tag::TagId,
 };
-
-/// Tags that one response can have.
-const MAX_TAGS: usize = 64;
 
 /// Bytes of the longest tag.
 const MAX_LENGTH: usize = 256;

@@ -4,12 +4,10 @@ use std::time::{Duration, SystemTime};
 
 use actix_web::http::header::{HeaderMap, HeaderName};
 
-/// The largest delta-seconds that is told apart from others (section 1.2.2).
-const MAX_DELTA: u64 = 1 << 31;
+use crate::stored::limits::LONGEST;
 
-/// The longest lifetime there is, however it is stated: 68 years, so that no date after it is
-/// beyond what can be written.
-pub(crate) const LONGEST: Duration = Duration::from_secs(MAX_DELTA);
+/// The largest delta-seconds that is told apart from others (section 1.2.2).
+const MAX_DELTA: u64 = LONGEST.as_secs();
 
 /// The lines of a field, as bytes.
 pub(crate) fn lines<'a>(

@@ -9,7 +9,7 @@ use actix_web::http::{
 
 use super::{
     cache_control::{Extent, ResponseDirectives},
-    fields::{LONGEST, lines, list},
+    fields::{lines, list},
     freshness::{explicit, heuristic, initial_age},
     requester::Requester,
     staleness::{self, Windows},
@@ -19,7 +19,10 @@ use super::{
 };
 use crate::{
     outcome::NotStored,
-    stored::{Basis, Lifetime},
+    stored::{
+        Basis, Lifetime,
+        limits::{LONGEST, may_have_status},
+    },
     tag::TagId,
     time::Now,
 };
@@ -168,10 +171,8 @@ fn refused(
     if exchange.request_no_store {
         return Err(NotStored::RequestNoStore);
     }
-    // Section 3: a final status code. 206 is a part, 304 says nothing of its own.
-    if exchange.status.is_informational()
-        || matches!(exchange.status, StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED)
-    {
+    // Section 3: a final status code.
+    if !may_have_status(exchange.status.as_u16()) {
         return Err(NotStored::Status);
     }
     // Section 5.2.2.3: only what the cache understands; that it may then store, `no-store` or not.
@@ -241,6 +242,7 @@ fn lifetime(
     let staleness = staleness::stated(directives);
     let validated = can_be_validated(exchange.response).then_some(latitude.retention);
     let retention = latitude.windows.longest(&staleness).max(validated.unwrap_or_default());
+    let retention = retention.min(LONGEST);
     let lifetime = Lifetime {
         response: exchange.responded,
         initial_age,

@@ -25,6 +25,7 @@ const ROOMS: &[(&str, Wing)] = &[
     ("time", Foundation),
     ("outcome", Foundation),
     ("clock", Foundation),
+    ("codec", Foundation),
     ("semantics", Study),
     ("store", Cellar),
     ("policy", Office),

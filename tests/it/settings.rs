@@ -264,6 +264,7 @@ async fn lifetimes_beyond_all_measure_break_nothing() {
         ("client", Policy::new().default_ttl(forever).client_ttl(forever), Rule::path("/none")),
         ("rule", Policy::new(), Rule::any().ttl(forever)),
         ("override", Policy::new(), Rule::any().override_ttl(forever)),
+        ("stale", Policy::new().default_ttl(forever).stale_if_error(forever), Rule::path("/none")),
     ];
     for (case, policy, rule) in cases {
         let (builder, clock) = builder();

@@ -104,9 +104,9 @@ fn pragma_counts_only_where_nothing_else_gives_a_lifetime() {
 fn status_codes_decide_where_a_stated_lifetime_counts() {
     let fields = response("max-age=5");
     let usual = [200, 203, 204, 300, 301, 302, 307, 308, 404, 405, 410, 414, 501];
-    for status in 100..600 {
+    for status in 100..1000 {
         let stored = |terms: &Terms<'_>| outcome(decide(&exchange(status, &fields, NOBODY), terms));
-        let never = status < 200 || status == 206 || status == 304;
+        let never = status < 200 || status == 206 || status == 304 || status >= 600;
         let final_ones = Latitude { any_status: AnyStatus::Final, ..STRICT.clone() };
         let any = Terms { latitude: &final_ones, ..NO_TERMS };
         assert_eq!(stored(&NO_TERMS).is_ok(), usual.contains(&status), "{status}");
@@ -384,6 +384,7 @@ fn what_can_be_of_use_when_stale_is_kept_so_long_and_what_cannot_is_not_stored_s
     let open = Latitude { windows, ..plain.clone() };
     let wide =
         Latitude { windows: Windows { while_revalidate: secs(200), ..windows }, ..plain.clone() };
+    let endless = Latitude { retention: Duration::MAX, ..STRICT.clone() };
     let tag = || vec![(ETAG, "\"a\"")];
     let tag_and_age = |age: &'static str| vec![(ETAG, "\"a\""), (AGE, age)];
     for (latitude, cache_control, fields, want) in [
@@ -399,6 +400,7 @@ fn what_can_be_of_use_when_stale_is_kept_so_long_and_what_cannot_is_not_stored_s
         (&wide, "max-age=5", tag(), Ok((5, 200))),
         (&wide, "max-age=5, must-revalidate", tag(), Ok((5, 100))),
         (&wide, "s-maxage=5", vec![], Ok((5, 0))),
+        (&endless, "max-age=5", tag(), Ok((5, LONGEST.as_secs()))),
         (&plain, "max-age=0", tag(), Ok((0, 100))),
         (&plain, "max-age=0", vec![], Err(NoLifetime)),
         (&plain, "max-age=0, stale-while-revalidate=7", vec![], Ok((0, 7))),
