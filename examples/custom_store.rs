@@ -12,7 +12,7 @@ use std::{
 
 use actix_web::{App, HttpServer, Responder, get};
 use actix_web_cache::{
-    Cache, Commons, Fill, Key, Lookup, Put, Store, StoreError, StoredResponse, Variants,
+    Cache, Commons, Fill, Key, Lookup, Put, Selector, Store, StoreError, StoredResponse, Variants,
 };
 
 /// A cheap handle: clones share one map.
@@ -39,7 +39,7 @@ impl Store for MapStore {
         &self.commons
     }
 
-    async fn lookup(&self, key: &Key) -> Result<Lookup, StoreError> {
+    async fn lookup(&self, key: &Key, _: &Selector<'_>) -> Result<Lookup, StoreError> {
         // The time first, and then what was stored until then.
         let stamp = self.commons.stamp();
         Ok(Lookup { stamp, variants: self.lock().get(key).cloned() })

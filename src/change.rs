@@ -137,9 +137,9 @@ impl Walk {
         }
         let matched = checked.admit(request)?;
         let key = checked.key(request, &matched).ok().filter(|key| !key.has_parts())?;
-        let lookup = self.look_up(&key).await.ok()?;
         let now = self.shared.settings.clock.now();
         let asked = self.asked(request, matched, key, now);
+        let lookup = self.look_up(request.headers(), &asked).await.ok()?;
         let mut candidate = self.candidate(request, asked, lookup);
         // It has a body, of which the answer is the outcome.
         candidate.body_seen = Rc::default();

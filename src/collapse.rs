@@ -105,7 +105,9 @@ impl Walk {
                 break;
             }
             let waited = match commons.join(&inquiry.asked.key, &rest) {
-                Join::Lead(lead) => return self.lead(request, inquiry, Leading { lead, rest }),
+                Join::Lead(lead) => {
+                    return self.lead(request, inquiry, Leading { lead, rest }).await;
+                }
                 Join::Follow(follow) => self.follow(request, inquiry, follow, &mut learnt).await,
             };
             match waited {
@@ -116,16 +118,20 @@ impl Walk {
         Turn::Ask(inquiry, None)
     }
 
-    fn lead<B>(
+    async fn lead<B>(
         &self,
         request: &ServiceRequest,
         inquiry: Box<Inquiry>,
         leading: Leading,
     ) -> Turn<B> {
         // Since the look-up another may have asked and gone.
-        let unchanged = self.shared.store.commons().flights_stored() == inquiry.asked.stored;
-        let found = if unchanged { None } else { self.shared.store.lookup_now(&inquiry.asked.key) };
-        let Some(found) = found else { return Turn::Ask(inquiry, Some(leading)) };
+        if self.shared.store.commons().flights_stored() == inquiry.asked.stored {
+            return Turn::Ask(inquiry, Some(leading));
+        }
+        let found = match self.look_up_now(request.headers(), &inquiry.asked) {
+            Some(found) => found,
+            None => self.look_up(request.headers(), &inquiry.asked).await,
+        };
         let Inquiry { asked, reason, purpose, .. } = *inquiry;
         match self.judge(request, asked, found) {
             Judgement::Refresh(_, _, inquiry) if purpose == Purpose::Refresh => {
@@ -184,7 +190,7 @@ impl Walk {
         otherwise: impl FnOnce(Box<Inquiry>) -> Waited<B>,
     ) -> Waited<B> {
         let Inquiry { asked, reason, .. } = inquiry;
-        let found = self.look_up(&asked.key).await;
+        let found = self.look_up(request.headers(), &asked).await;
         match self.judge(request, asked, found) {
             Judgement::Answer(response, outcome) | Judgement::Refresh(response, outcome, _) => {
                 Waited::Ended(Turn::Answer(response, outcome.collapsed(reason)))

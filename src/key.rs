@@ -1,11 +1,9 @@
 //! The name of what is stored: an injective encoding of everything that identifies a resource.
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
-use actix_web::http::header::HeaderMap;
+use actix_web::http::header::{HeaderMap, HeaderName};
 use smallvec::SmallVec;
-
-use crate::stored::StoredResponse;
 
 /// Version of the encoding; a change of it makes all older keys unreachable.
 const SCHEMA: u8 = b'1';
@@ -142,8 +140,8 @@ pub(crate) trait NamesUrls: Send + Sync {
     /// The key for a request with these fields, if they tell all parts.
     fn key_of(&self, url: &Key, fields: &HeaderMap) -> Option<Key>;
 
-    /// Whether a request with these fields selects a response among the variants of its key.
-    fn selects(&self, fields: &HeaderMap, response: &StoredResponse) -> bool;
+    /// What a request with these fields has for one that may select among variants.
+    fn value<'a>(&self, fields: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, [u8]>>;
 }
 
 /// A URL taken apart, as a key needs it. The scheme is missing: what is said of a URL is meant for

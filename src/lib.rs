@@ -88,6 +88,7 @@ mod pump;
 mod purge;
 mod refresh;
 mod rescue;
+mod selector;
 mod semantics;
 mod service;
 mod shared;
@@ -110,6 +111,7 @@ pub use crate::{
     pages::Pages,
     policy::{ConfigError, Policy, Query, Rule, TRACKING},
     purge::{PurgeError, Purged},
+    selector::{Selector, VariantId},
     service::{CacheFuture, CacheMiddleware},
     shared::Mode,
     stamp::Stamp,

@@ -18,7 +18,8 @@ use crate::{
     handle::CacheHandle,
     key::{Key, NamesUrls, Target, default_port, hosts, normal_host},
     pages::{Host, Pages, What},
-    shared::Shared,
+    selector::Selector,
+    shared::{Compared, Shared},
     store::{Invalidation, StoreError},
     tag::TagId,
     time::Now,
@@ -241,14 +242,19 @@ async fn of_url(
     let mut purged = Purged::default();
     for cache in caches(shared) {
         for url in cache.urls_of(target) {
-            let variant = fields.and_then(|fields| Some((cache.key_of(&url, fields)?, fields)));
-            let Some((key, fields)) = variant else {
+            let named = fields.and_then(|fields| Some((cache.key_of(&url, fields)?, fields)));
+            let Some((key, fields)) = named else {
                 tags.push(TagId::url(url.url()));
                 continue;
             };
-            let found = variants(shared, &*cache, &key, fields, effect).await?;
-            purged.responses += found.as_ref().map_or(0, Tags::len);
-            tags.extend(found.unwrap_or_else(|| smallvec![TagId::url(url.url())]));
+            match variant(shared, &*cache, &key, fields, effect).await? {
+                Found::One(tag, responses) => {
+                    purged.responses += responses;
+                    tags.push(tag);
+                }
+                Found::Forgotten => {}
+                Found::Unknown => tags.push(TagId::url(url.url())),
+            }
         }
     }
     tags.sort_unstable();
@@ -260,28 +266,50 @@ async fn of_url(
     Ok(purged)
 }
 
-/// The tags of what a request with these fields would select; nothing where they cannot be told,
-/// for something is being made.
-async fn variants(
+/// What there is of one variant.
+enum Found {
+    /// What it is called, and how many responses of it there are.
+    One(TagId, usize),
+    /// Nothing, and what is being made will not be stored.
+    Forgotten,
+    /// What it is called cannot be told.
+    Unknown,
+}
+
+/// What a request with these fields would select.
+async fn variant(
     shared: &Shared,
     cache: &dyn NamesUrls,
     key: &Key,
     fields: &HeaderMap,
     effect: Effect,
-) -> Result<Option<Tags>, StoreError> {
+) -> Result<Found, StoreError> {
     let commons = shared.store.commons();
     // Before looking: which variant a fill makes is known when it is stored. One that begins from
     // now on makes a page of what is there now.
     match effect {
         Effect::Purge => commons.overtake(key),
-        Effect::Expire { .. } if commons.is_filling(key) => return Ok(None),
+        Effect::Expire { .. } if commons.is_filling(key) => return Ok(Found::Unknown),
         Effect::Expire { .. } => {}
     }
-    let found = within(shared.store.lookup(key)).await?.variants;
-    let responses = found.iter().flat_map(|variants| variants.responses());
-    let selected =
-        responses.filter(|stored| commons.is_valid(key, stored) && cache.selects(fields, stored));
-    Ok(Some(selected.map(|stored| TagId::variant(key, stored)).collect()))
+    let compared = Compared { fields, cache };
+    let selector = Selector::new(&compared, &[], shared.settings.clock.now());
+    let Some(found) = within(shared.store.lookup(key, &selector)).await?.variants else {
+        // Nothing tells what selects among what others may be making.
+        if effect == Effect::Purge {
+            within(shared.store.remove(key)).await?;
+            return Ok(Found::Forgotten);
+        }
+        return Ok(Found::Unknown);
+    };
+    let selected = found.responses().iter().filter(|stored| {
+        let mut selecting = stored.selecting.iter();
+        commons.is_valid(key, stored)
+            && selecting
+                .all(|(name, value)| cache.value(fields, name).as_deref() == value.as_deref())
+    });
+    let selecting = found.names().iter().map(|name| (name.clone(), cache.value(fields, name)));
+    Ok(Found::One(TagId::variant(key, selecting), selected.count()))
 }
 
 /// Waits for a store that is to forget something, for no longer than a request can wait.

@@ -18,7 +18,7 @@ use actix_web::{
     dev::{RequestHead, ServiceRequest, ServiceResponse},
     http::{
         Method, StatusCode,
-        header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE},
+        header::{CONNECTION, CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING, UPGRADE},
     },
     rt::time::timeout,
 };
@@ -37,6 +37,7 @@ use crate::{
     outcome::{Bypass, Forward, NotStored, Outcome, Stored},
     policy::{Matched, split_of},
     refresh::refresh,
+    selector::Selector,
     semantics::{
         cache_control::RequestDirectives,
         fields::{lines, list},
@@ -45,7 +46,7 @@ use crate::{
         reuse::{Because, Reader, Refresh, Reuse, choose},
         validation::is_for_handler,
     },
-    shared::{Mode, Shared},
+    shared::{Compared, Mode, Shared},
     store::{Lookup, StoreError},
     stored::StoredResponse,
     time::Now,
@@ -102,7 +103,7 @@ where
             Admission::Silent => self.pass(walk, request, None),
             Admission::Pass(reason) => self.pass(walk, request, Some(reason)),
             Admission::Unsafe => CacheFuture::walk(change(Rc::clone(&self.inner), walk, request)),
-            Admission::LookUp(asked) => match walk.shared.store.lookup_now(&asked.key) {
+            Admission::LookUp(asked) => match walk.look_up_now(request.headers(), &asked) {
                 Some(found) => self.judged(walk, request, asked, found),
                 None => CacheFuture::walk(look_up(Rc::clone(&self.inner), walk, request, asked)),
             },
@@ -298,9 +299,26 @@ impl Walk {
         }
     }
 
+    /// Asks the store, if it answers at once.
+    pub(crate) fn look_up_now(
+        &self,
+        fields: &HeaderMap,
+        asked: &Asked,
+    ) -> Option<Result<Lookup, StoreError>> {
+        let compared = Compared { fields, cache: &*self.shared };
+        let selector = Selector::new(&compared, &asked.split, asked.now);
+        self.shared.store.lookup_now(&asked.key, &selector)
+    }
+
     /// Asks the store, for no longer than a request can wait.
-    pub(crate) async fn look_up(&self, key: &Key) -> Result<Lookup, StoreError> {
-        let found = timeout(LOOKUP_LIMIT, self.shared.store.lookup(key)).await;
+    pub(crate) async fn look_up(
+        &self,
+        fields: &HeaderMap,
+        asked: &Asked,
+    ) -> Result<Lookup, StoreError> {
+        let compared = Compared { fields, cache: &*self.shared };
+        let selector = Selector::new(&compared, &asked.split, asked.now);
+        let found = timeout(LOOKUP_LIMIT, self.shared.store.lookup(&asked.key, &selector)).await;
         found.unwrap_or_else(|_| Err(StoreError::new("a look-up took too long")))
     }
 
@@ -487,7 +505,7 @@ where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
     B: MessageBody + 'static,
 {
-    let found = walk.look_up(&asked.key).await;
+    let found = walk.look_up(request.headers(), &asked).await;
     match walk.judge(&request, asked, found) {
         Judgement::Answer(response, outcome) => Ok(walk.answered(request, response, outcome)),
         Judgement::Refresh(response, outcome, inquiry) => {

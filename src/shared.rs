@@ -1,17 +1,20 @@
 //! What all instances of one cache share, on all threads.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
-use actix_web::{dev::RequestHead, http::header::HeaderMap};
+use actix_web::{
+    dev::RequestHead,
+    http::header::{HeaderMap, HeaderName},
+};
 
 use crate::{
     clock::Clock,
     key::{Key, NamesUrls, Target},
     outcome::Outcome,
     policy::Checked,
+    selector::Selects,
     semantics::vary::selecting_value,
     store::Erased,
-    stored::StoredResponse,
 };
 
 /// One cache: its store, its policy, its settings.
@@ -19,6 +22,18 @@ pub(crate) struct Shared {
     pub(crate) store: Arc<dyn Erased>,
     pub(crate) checked: Checked,
     pub(crate) settings: Settings,
+}
+
+/// A request's fields, as a cache compares them.
+pub(crate) struct Compared<'a> {
+    pub(crate) fields: &'a HeaderMap,
+    pub(crate) cache: &'a dyn NamesUrls,
+}
+
+impl Selects for Compared<'_> {
+    fn value(&self, name: &HeaderName) -> Option<Cow<'_, [u8]>> {
+        self.cache.value(self.fields, name)
+    }
 }
 
 /// What scopes and routes inherit from their cache.
@@ -68,10 +83,7 @@ impl NamesUrls for Shared {
         self.checked.key_of(url, fields)
     }
 
-    fn selects(&self, fields: &HeaderMap, response: &StoredResponse) -> bool {
-        let comparison = &self.checked.comparison;
-        response.selecting.iter().all(|(name, recorded)| {
-            selecting_value(fields, name, comparison).as_deref() == recorded.as_deref()
-        })
+    fn value<'a>(&self, fields: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, [u8]>> {
+        selecting_value(fields, name, &self.checked.comparison)
     }
 }

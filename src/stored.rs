@@ -309,6 +309,16 @@ impl Variants {
         Some(Self { responses, names })
     }
 
+    /// What a store found: some of a resource's responses, newest first, and the fields that select
+    /// among all of them.
+    #[must_use]
+    pub fn new(
+        names: &[HeaderName],
+        responses: impl IntoIterator<Item = Arc<StoredResponse>>,
+    ) -> Self {
+        Self { responses: responses.into_iter().collect(), names: Box::from(names) }
+    }
+
     /// Those of the responses that `keep` accepts; nothing if it accepts none.
     pub(crate) fn retain(&self, keep: impl Fn(&StoredResponse) -> bool) -> Option<Self> {
         let kept = self.responses.iter().filter(|response| keep(response));

@@ -2,6 +2,7 @@
 
 use std::{fmt, hash::Hasher as _};
 
+use actix_web::http::header::HeaderName;
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
 use smallvec::SmallVec;
 
@@ -39,6 +40,8 @@ pub(crate) enum Kind {
     AnyPrefix = 6,
     /// One variant of a key.
     Variant = 7,
+    /// One key.
+    Key = 8,
 }
 
 impl TagId {
@@ -59,6 +62,11 @@ impl TagId {
         digest(Kind::Group, [namespace, scheme, host, name.as_bytes()])
     }
 
+    /// What is stored under one key, for stores that remember removals as they do invalidations.
+    pub(crate) fn key(key: &Key) -> Self {
+        digest(Kind::Key, [key.as_bytes()])
+    }
+
     /// A path with its query, on whatever host.
     pub(crate) fn path(url: &UrlParts<'_>) -> Self {
         let known = [u8::from(url.query.is_some())];
@@ -74,12 +82,19 @@ impl TagId {
         level(namespace.as_bytes(), host.map(str::as_bytes), path.get(..end).unwrap_or_default())
     }
 
-    /// One variant of a key: a response that the same request fields select.
-    pub(crate) fn variant(key: &Key, response: &StoredResponse) -> Self {
+    /// One variant of a key: what the same values of these request fields select.
+    pub(crate) fn variant<V: AsRef<[u8]>>(
+        key: &Key,
+        selecting: impl Iterator<Item = (HeaderName, Option<V>)>,
+    ) -> Self {
+        let mut selecting: Vec<_> = selecting.collect();
+        selecting.sort_unstable_by(|(one, _), (other, _)| one.as_str().cmp(other.as_str()));
         let mut text = Vec::new();
-        for (name, value) in &response.selecting {
+        for (name, value) in &selecting {
             let known = [u8::from(value.is_some())];
-            for part in [name.as_str().as_bytes(), &known, value.as_deref().unwrap_or_default()] {
+            for part in
+                [name.as_str().as_bytes(), &known, value.as_ref().map_or(&[][..], AsRef::as_ref)]
+            {
                 text.extend_from_slice(&(part.len() as u64).to_le_bytes());
                 text.extend_from_slice(part);
             }
@@ -87,9 +102,23 @@ impl TagId {
         digest(Kind::Variant, [key.as_bytes(), &text])
     }
 
+    /// For writing it down.
+    pub(crate) const fn to_bytes(self) -> [u8; 16] {
+        self.0.to_be_bytes()
+    }
+
+    /// What was written down.
+    pub(crate) const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(u128::from_be_bytes(bytes))
+    }
+
+    pub(crate) fn is_key(self) -> bool {
+        self.kinds() == Kinds::of(Kind::Key)
+    }
+
     pub(crate) fn kinds(self) -> Kinds {
         let [kind, ..] = self.0.to_be_bytes();
-        Kinds(1_u8.checked_shl(u32::from(kind)).unwrap_or_default())
+        Kinds(1_u16.checked_shl(u32::from(kind)).unwrap_or_default())
     }
 }
 
@@ -101,7 +130,7 @@ impl fmt::Debug for TagId {
 
 /// Some kinds of tags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Kinds(u8);
+pub(crate) struct Kinds(u16);
 
 impl Kinds {
     const fn of(kind: Kind) -> Self {
@@ -125,11 +154,14 @@ pub(crate) fn implied(
     kinds: Kinds,
 ) -> SmallVec<[TagId; 2 * MAX_LEVELS]> {
     let mut tags = SmallVec::new();
+    if kinds.include(Kind::Key) {
+        tags.push(TagId::key(key));
+    }
     if kinds.include(Kind::Url) {
         tags.push(TagId::url(key.url()));
     }
     if kinds.include(Kind::Variant) {
-        tags.push(TagId::variant(key, response));
+        tags.push(TagId::variant(key, response.selecting.iter().cloned()));
     }
     let by_path = [Kind::Path, Kind::Prefix, Kind::AnyPrefix];
     if !by_path.iter().any(|&kind| kinds.include(kind)) {
@@ -243,6 +275,9 @@ mod tests {
     fn names_that_differ_in_any_part_are_different_tags() {
         let key = |host, path, query| Key::new("4:shop,", "http", host, path, query);
         let path = |key: Key| TagId::path(&key.url_parts().unwrap());
+        let variant = |key: Key, by: &[(HeaderName, Option<&'static str>)]| {
+            TagId::variant(&key, by.iter().cloned())
+        };
         let tags = [
             TagId::tag("shop", "a"),
             TagId::tag("shop", "A"),
@@ -259,14 +294,15 @@ mod tests {
             TagId::prefix("shop", None, "/a"),
             TagId::prefix("other", None, "/a"),
             TagId::url(key("h", "/a", None).url()),
+            TagId::key(&key("h", "/a", None)),
             path(key("h", "/a", None)),
             path(key("h", "/a", Some(""))),
             path(key("h", "/a", Some("b"))),
             path(key("h", "/b", None)),
-            TagId::variant(&key("h", "/a", None), &stored(0, &[])),
-            TagId::variant(&key("h", "/a", None), &stored(0, &[(ACCEPT, None)])),
-            TagId::variant(&key("h", "/a", None), &stored(0, &[(ACCEPT, Some(""))])),
-            TagId::variant(&key("h", "/b", None), &stored(0, &[(ACCEPT, Some(""))])),
+            variant(key("h", "/a", None), &[]),
+            variant(key("h", "/a", None), &[(ACCEPT, None)]),
+            variant(key("h", "/a", None), &[(ACCEPT, Some(""))]),
+            variant(key("h", "/b", None), &[(ACCEPT, Some(""))]),
         ];
         for (index, one) in tags.iter().enumerate() {
             assert!(!tags[index + 1..].contains(one), "{index}");
@@ -314,8 +350,8 @@ mod tests {
     fn only_the_kinds_that_are_asked_for_are_made() {
         let key = Key::new("4:shop,", "http", "h", "/a/b", None);
         let made = |kind| implied(&key, &stored(0, &[]), Kinds::of(kind)).len();
-        let kinds = [Kind::Tag, Kind::Group, Kind::Url, Kind::Path, Kind::Variant];
-        assert_eq!(kinds.map(made), [0, 0, 1, 1, 1]);
+        let kinds = [Kind::Tag, Kind::Group, Kind::Url, Kind::Path, Kind::Variant, Kind::Key];
+        assert_eq!(kinds.map(made), [0, 0, 1, 1, 1, 1]);
         assert_eq!([Kind::Prefix, Kind::AnyPrefix].map(made), [3, 3]);
     }
 }

@@ -86,6 +86,19 @@ impl Commons {
         self.0.marks.invalidate(what);
     }
 
+    /// Takes over what was invalidated by other processes: each with the store's logical time of it,
+    /// oldest first. `until` is the time up to which that is all there is. What was known already
+    /// may be among it.
+    ///
+    /// For stores whose logical time is made elsewhere. It has to be larger after each invalidation,
+    /// by more than one: `invalidate` counts on from the last that was learnt, which is how a process
+    /// keeps to itself what it could not tell others.
+    pub fn learn(&self, news: &[(Stamp, Invalidation)], until: Stamp) {
+        if !news.is_empty() || until > self.stamp() {
+            self.0.marks.learn(news, until);
+        }
+    }
+
     /// Tags whose invalidation is remembered, for observation; their number is bounded.
     #[must_use]
     pub fn marks(&self) -> usize {

@@ -14,6 +14,7 @@
 //! ```
 
 use std::{
+    borrow::Cow,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -28,9 +29,10 @@ use actix_web::http::{
 use bytes::Bytes;
 use smallvec::{SmallVec, smallvec};
 
-use super::{Fill, Invalidation, Put, Store};
+use super::{Fill, Invalidation, Lookup, Put, Store};
 use crate::{
     key::Key,
+    selector::{Selector, Selects},
     stamp::{Stamp, Vouched},
     stored::{Basis, Lifetime, Staleness, Standing, StoredResponse, Validation, Variants},
     tag::TagId,
@@ -63,7 +65,7 @@ pub async fn check<S: Store>(make: impl Fn() -> S) {
 ///
 /// If it does not.
 pub async fn finds_nothing_at_first<S: Store>(store: &S) {
-    let lookup = store.lookup(&key("/")).await.expect("look up in an empty store");
+    let lookup = look_up(store, &key("/"), None).await;
     assert!(lookup.variants.is_none(), "an empty store found something");
     let removed = store.remove(&key("/")).await.expect("remove from an empty store");
     assert_eq!(removed, 0, "an empty store removed something");
@@ -88,7 +90,8 @@ pub async fn finds_what_was_put<S: Store>(store: &S) {
     assert_eq!(found.tags(), want.tags(), "tags");
     assert_eq!(found.stamp(), want.stamp(), "stamp");
     assert_eq!(found.selecting, want.selecting, "selecting fields");
-    if let Some(at_once) = store.lookup_now(&key) {
+    let request = Request(None);
+    if let Some(at_once) = store.lookup_now(&key, &request.selector()) {
         let variants = at_once.expect("look up at once").variants.expect("found at once");
         assert_eq!(variants.responses().len(), 1, "lookup_now does not agree with lookup");
     }
@@ -133,9 +136,13 @@ pub async fn keeps_variants_apart<S: Store>(store: &S) {
     for (n, accept) in [(1, "de"), (2, "fr"), (3, "de")] {
         assert_eq!(Response::new(n).accept(accept).put(store, &key).await, Put::Stored);
     }
-    let bodies: Vec<_> = found(store, &key).await.iter().map(|r| r.body().clone()).collect();
-    let want = [Response::new(3).body, Response::new(2).body];
-    assert_eq!(bodies, want, "variants are not kept by Variants::add");
+    for (accept, want) in [("de", Some(3)), ("fr", Some(2)), ("es", None)] {
+        let found = found_for(store, &key, Some(accept)).await;
+        let body = found.map(|response| response.body().clone());
+        assert_eq!(body, want.map(|n| Response::new(n).body), "Accept: {accept}");
+    }
+    let names = look_up(store, &key, Some("es")).await.variants.expect("the key's variants");
+    assert_eq!(names.names(), [ACCEPT], "the fields that select");
 }
 
 /// A response that has no record of a field the resource is selected by is not stored.
@@ -147,7 +154,8 @@ pub async fn refuses_what_knows_too_little<S: Store>(store: &S) {
     let key = key("/a");
     assert_eq!(Response::new(1).accept("de").put(store, &key).await, Put::Stored);
     assert_eq!(Response::new(2).put(store, &key).await, Put::Overtaken);
-    assert_eq!(*only(found(store, &key).await).body(), Response::new(1).body);
+    let kept = found_for(store, &key, Some("de")).await.expect("what was there before");
+    assert_eq!(*kept.body(), Response::new(1).body);
 }
 
 /// A removal takes all variants and counts them, and leaves other keys alone.
@@ -161,7 +169,10 @@ pub async fn removes_all_variants<S: Store>(store: &S) {
     }
     assert_eq!(Response::new(3).put(store, &key("/b")).await, Put::Stored);
     assert_eq!(store.remove(&key("/a")).await.expect("remove"), 2, "the number of variants");
-    assert!(found(store, &key("/a")).await.is_empty(), "something is left after a removal");
+    for accept in ["de", "fr"] {
+        let left = found_for(store, &key("/a"), Some(accept)).await;
+        assert!(left.is_none(), "something is left after a removal");
+    }
     assert_eq!(found(store, &key("/b")).await.len(), 1, "another key was removed");
 }
 
@@ -230,7 +241,9 @@ pub async fn keeps_what_is_stale<S: Store>(store: &S) {
         store.invalidate(&what).await.expect("make stale");
         let stale = only(found(store, &key("/a")).await);
         let standing = store.commons().standing(&key("/a"), &stale);
-        assert_eq!(standing, Standing::StaleSince(since), "after {what:?}");
+        // The monotonic clock of the process that said it may not be ours.
+        let told = standing.stale_since().map(Now::wall);
+        assert_eq!(told, Some(since.wall()), "after {what:?}");
         assert_eq!(tagged.put(store, &key("/a")).await, Put::Stored);
         let fresh = only(found(store, &key("/a")).await);
         let standing = store.commons().standing(&key("/a"), &fresh);
@@ -255,7 +268,10 @@ pub async fn loses_no_variant_to_another<S: Store>(store: Arc<S>) {
     for task in tasks {
         assert_eq!(task.await.expect("a put"), Put::Stored);
     }
-    assert_eq!(found(&*store, &key("/a")).await.len(), 32, "puts of one key lost each other");
+    for n in 0..32 {
+        let found = found_for(&*store, &key("/a"), Some(&n.to_string())).await;
+        assert!(found.is_some(), "puts of one key lost each other");
+    }
 }
 
 /// After a removal nothing is found that a fill from before it made, however they interleave.
@@ -307,15 +323,53 @@ fn key(path: &str) -> Key {
 }
 
 async fn begin<S: Store>(store: &S, key: &Key) -> Fill {
-    let stamp = store.lookup(key).await.expect("look up").stamp;
+    let stamp = look_up(store, key, None).await.stamp;
     store.commons().begin_fill(key, stamp)
 }
 
-/// The valid responses under a key.
+async fn look_up<S: Store>(store: &S, key: &Key, accept: Option<&str>) -> Lookup {
+    store.lookup(key, &Request(accept).selector()).await.expect("look up")
+}
+
+/// The valid responses that a lookup finds under a key whose responses nothing selects.
 async fn found<S: Store>(store: &S, key: &Key) -> Vec<Arc<StoredResponse>> {
-    let variants = store.lookup(key).await.expect("look up").variants;
+    let variants = look_up(store, key, None).await.variants;
     let responses = variants.as_deref().map_or(&[][..], Variants::responses);
     responses.iter().filter(|response| store.commons().is_valid(key, response)).cloned().collect()
+}
+
+/// The valid response under a key that an `Accept` selects.
+async fn found_for<S: Store>(
+    store: &S,
+    key: &Key,
+    accept: Option<&str>,
+) -> Option<Arc<StoredResponse>> {
+    let variants = look_up(store, key, accept).await.variants?;
+    let selects = |response: &&Arc<StoredResponse>| {
+        let recorded = response.selecting.first().and_then(|(_, value)| value.as_deref());
+        recorded == accept.map(str::as_bytes) && store.commons().is_valid(key, response)
+    };
+    variants.responses().iter().find(selects).cloned()
+}
+
+/// When all responses of the suite were made, and are asked for.
+const NOW: Now = Now::new(Duration::from_secs(1_700_000_000), Duration::from_secs(3600));
+
+const SPLIT: &[u8] = b"split";
+
+/// A request with an `Accept`, or without.
+struct Request<'a>(Option<&'a str>);
+
+impl Request<'_> {
+    fn selector(&self) -> Selector<'_> {
+        Selector::new(self, SPLIT, NOW)
+    }
+}
+
+impl Selects for Request<'_> {
+    fn value(&self, name: &HeaderName) -> Option<Cow<'_, [u8]>> {
+        self.0.filter(|_| *name == ACCEPT).map(|accept| Cow::Borrowed(accept.as_bytes()))
+    }
 }
 
 fn only(mut responses: Vec<Arc<StoredResponse>>) -> Arc<StoredResponse> {
@@ -348,7 +402,6 @@ impl Response {
 
     fn made(&self, stamp: Stamp) -> StoredResponse {
         let hour = Duration::from_secs(3600);
-        let now = Now::new(Duration::from_secs(1_700_000_000), hour);
         let line = |text| (LINK, HeaderValue::from_static(text));
         let accept = self.accept.as_ref().map(|accept| Bytes::from(accept.clone()));
         StoredResponse {
@@ -360,7 +413,7 @@ impl Response {
             ]),
             body: self.body.clone(),
             lifetime: Lifetime {
-                response: now,
+                response: NOW,
                 initial_age: Duration::from_secs(1),
                 freshness: hour,
                 basis: Basis::Explicit,
@@ -373,7 +426,7 @@ impl Response {
             },
             stated: Some(hour),
             selecting: accept.map(|accept| (ACCEPT, Some(accept))).into_iter().collect(),
-            split: Box::from(&b"split"[..]),
+            split: Box::from(SPLIT),
             tags: self.tags.clone(),
             stamp,
             client_ttl: Some(Duration::from_secs(5)),

@@ -11,14 +11,14 @@ use std::{
 use futures_util::FutureExt as _;
 
 use super::{Commons, Fill, Invalidation, Lookup, Put, Store, StoreError};
-use crate::{key::Key, stored::StoredResponse};
+use crate::{key::Key, selector::Selector, stored::StoredResponse};
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
 pub(crate) trait Erased: Send + Sync {
     fn commons(&self) -> &Commons;
-    fn lookup_now(&self, key: &Key) -> Option<Result<Lookup, StoreError>>;
-    fn lookup<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Lookup>;
+    fn lookup_now(&self, key: &Key, selector: &Selector<'_>) -> Option<Result<Lookup, StoreError>>;
+    fn lookup<'a>(&'a self, key: &'a Key, selector: &'a Selector<'_>) -> BoxFuture<'a, Lookup>;
     fn put<'a>(
         &'a self,
         key: &'a Key,
@@ -34,13 +34,13 @@ impl<S: Store> Erased for S {
         Store::commons(self)
     }
 
-    fn lookup_now(&self, key: &Key) -> Option<Result<Lookup, StoreError>> {
-        let call = AssertUnwindSafe(|| Store::lookup_now(self, key));
+    fn lookup_now(&self, key: &Key, selector: &Selector<'_>) -> Option<Result<Lookup, StoreError>> {
+        let call = AssertUnwindSafe(|| Store::lookup_now(self, key, selector));
         catch_unwind(call).unwrap_or_else(|_| Some(Err(panicked())))
     }
 
-    fn lookup<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Lookup> {
-        guarded(async move { Store::lookup(self, key).await })
+    fn lookup<'a>(&'a self, key: &'a Key, selector: &'a Selector<'_>) -> BoxFuture<'a, Lookup> {
+        guarded(async move { Store::lookup(self, key, selector).await })
     }
 
     fn put<'a>(

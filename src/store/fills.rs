@@ -7,11 +7,12 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use tokio::sync::Notify;
 
-use crate::{key::Key, stamp::Stamp};
+use crate::{clock::Clock, key::Key, stamp::Stamp, time::Now};
 
 /// One run of a handler whose answer may be stored.
 ///
@@ -19,6 +20,7 @@ use crate::{key::Key, stamp::Stamp};
 pub struct Fill {
     key: Arc<[u8]>,
     stamp: Stamp,
+    began: Now,
     state: Arc<State>,
     table: Arc<Table>,
 }
@@ -28,6 +30,12 @@ impl Fill {
     #[must_use]
     pub const fn stamp(&self) -> Stamp {
         self.stamp
+    }
+
+    /// How long ago it began, by the machine's clock.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        Clock::system().now().since(self.began)
     }
 
     /// Whether the resource was removed since the handler began to run: what it answered may be
@@ -91,7 +99,7 @@ impl Table {
         };
         state.fills.fetch_add(1, Ordering::Relaxed);
         drop(open);
-        Fill { key, stamp, state, table: Arc::clone(self) }
+        Fill { key, stamp, began: Clock::system().now(), state, table: Arc::clone(self) }
     }
 
     /// Every fill of the key that is open now is overtaken; those that begin later are not.
@@ -112,7 +120,7 @@ impl Table {
         fill.state.overtaken.store(true, Ordering::Release);
         let (key, state) = (Arc::clone(&fill.key), Arc::<State>::default());
         open.insert(Arc::clone(&key), Arc::clone(&state));
-        Some(Fill { key, stamp: fill.stamp, state, table: Arc::clone(self) })
+        Some(Fill { key, stamp: fill.stamp, began: fill.began, state, table: Arc::clone(self) })
     }
 
     pub(super) fn is_open(&self, key: &Key) -> bool {

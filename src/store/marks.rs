@@ -63,6 +63,10 @@ const MAX_MARKS: usize = 65_536;
 /// Times at which one name was made stale that are told apart.
 const MAX_TIMES: usize = 16;
 
+/// How long a mark at one key counts, in the microseconds of stores of several processes: those alone
+/// make such marks, and take nothing from a fill that is older.
+pub(super) const KEY_WINDOW: u64 = 120_000_000;
+
 /// All invalidations of one store.
 #[derive(Debug)]
 pub(super) struct Marks {
@@ -125,7 +129,7 @@ impl Marks {
             return Standing::Purged;
         }
         let stale = tables.stale.younger(response.stamp, names());
-        if let Some(first) = stale.min_by_key(|since| since.monotonic()) {
+        if let Some(first) = stale.min_by_key(|since| (since.monotonic(), since.wall())) {
             return Standing::StaleSince(first);
         }
         // It does not move while the lock is held.
@@ -136,18 +140,34 @@ impl Marks {
     pub(super) fn invalidate(&self, what: &Invalidation) {
         let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
         let next = Stamp::new(self.clock.load(Ordering::Acquire) + 1);
+        tables.note(what, next);
+        // Last: whoever reads the new time finds the marks that made it.
+        self.clock.store(next.get(), Ordering::Release);
+    }
+
+    /// Takes over what was invalidated elsewhere, at times of a clock that is not ours; `until` is
+    /// the time up to which that is all there is.
+    pub(super) fn learn(&self, news: &[(Stamp, Invalidation)], until: Stamp) {
+        let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
+        for (at, what) in news {
+            tables.note(what, *at);
+        }
+        self.clock.fetch_max(until.get(), Ordering::Release);
+    }
+}
+
+impl Tables {
+    fn note(&mut self, what: &Invalidation, at: Stamp) {
         match what {
             Invalidation::All => {
                 // Nothing that they say is left to be said.
-                tables.purged = Table::new(1);
-                tables.purged.mark_all(next, ());
+                self.purged.marks.retain(|_, mark| mark.youngest() > at);
+                self.purged.mark_all(at, ());
             }
-            Invalidation::Tags(tags) => tables.purged.mark(tags, next, ()),
-            Invalidation::AllStale { since } => tables.stale.mark_all(next, *since),
-            Invalidation::TagsStale { tags, since } => tables.stale.mark(tags, next, *since),
+            Invalidation::Tags(tags) => self.purged.mark(tags, at, ()),
+            Invalidation::AllStale { since } => self.stale.mark_all(at, *since),
+            Invalidation::TagsStale { tags, since } => self.stale.mark(tags, at, *since),
         }
-        // Last: whoever reads the new time finds the marks that made it.
-        self.clock.store(next.get(), Ordering::Release);
     }
 }
 
@@ -206,8 +226,17 @@ impl<W: Copy> Table<W> {
             self.marks.entry(*tag).or_insert_with(Mark::new).add(at, what, self.times);
         }
         if self.marks.len() > MAX_MARKS {
+            self.forget_removals(at);
+        }
+        if self.marks.len() > MAX_MARKS {
             self.forget_older_half();
         }
+    }
+
+    /// Marks at single keys are of no use once every fill from before them has ended.
+    fn forget_removals(&mut self, now: Stamp) {
+        let over = Stamp::new(now.get().saturating_sub(KEY_WINDOW));
+        self.marks.retain(|tag, mark| !tag.is_key() || mark.youngest() >= over);
     }
 
     /// What they were about is then marked as a whole.
@@ -279,7 +308,7 @@ mod tests {
             (TagId::path(&key().url_parts().unwrap()), true),
             (TagId::prefix("shop", Some("h"), "/a"), true),
             (TagId::prefix("shop", None, "/"), true),
-            (TagId::variant(&key(), &stored(0, &[])), true),
+            (TagId::variant(&key(), stored(0, &[]).selecting.into_iter()), true),
             (TagId::prefix("shop", Some("h"), "/b"), false),
             (TagId::prefix("shop", Some("g"), "/a"), false),
             (TagId::prefix("other", None, "/"), false),

@@ -17,6 +17,7 @@ use moka::{
 use super::{Commons, Fill, Invalidation, Lookup, Put, Store, StoreError};
 use crate::{
     key::Key,
+    selector::Selector,
     stored::{StoredResponse, Variants},
 };
 
@@ -156,11 +157,11 @@ impl Store for MemoryStore {
         &self.0.commons
     }
 
-    async fn lookup(&self, key: &Key) -> Result<Lookup, StoreError> {
+    async fn lookup(&self, key: &Key, _: &Selector<'_>) -> Result<Lookup, StoreError> {
         Ok(self.find(key))
     }
 
-    fn lookup_now(&self, key: &Key) -> Option<Result<Lookup, StoreError>> {
+    fn lookup_now(&self, key: &Key, _: &Selector<'_>) -> Option<Result<Lookup, StoreError>> {
         Some(Ok(self.find(key)))
     }
 

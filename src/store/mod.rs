@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 
 use crate::{
     key::Key,
+    selector::Selector,
     stamp::Stamp,
     stored::{StoredResponse, Variants},
     tag::TagId,
@@ -60,18 +61,23 @@ pub trait Store: Send + Sync + 'static {
     /// What the users of this store share.
     fn commons(&self) -> &Commons;
 
-    /// Everything stored under `key`, and the store's logical time at this moment.
+    /// What is stored under `key`, and the store's logical time at this moment: all variants, or at
+    /// least the one that `selector` selects.
     ///
     /// # Errors
     ///
     /// If the store cannot be asked. The request then goes to the handler.
-    fn lookup(&self, key: &Key) -> impl Future<Output = Result<Lookup, StoreError>> + Send;
+    fn lookup(
+        &self,
+        key: &Key,
+        selector: &Selector<'_>,
+    ) -> impl Future<Output = Result<Lookup, StoreError>> + Send;
 
     /// Answers at once, if the store can without waiting; `None` if it cannot.
     ///
     /// Stores in memory should: it saves a future on every hit.
-    fn lookup_now(&self, key: &Key) -> Option<Result<Lookup, StoreError>> {
-        let _ = key;
+    fn lookup_now(&self, key: &Key, selector: &Selector<'_>) -> Option<Result<Lookup, StoreError>> {
+        let _ = (key, selector);
         None
     }
 
@@ -114,7 +120,8 @@ pub trait Store: Send + Sync + 'static {
 /// What a look-up found.
 #[derive(Debug, Clone)]
 pub struct Lookup {
-    /// All variants stored under the key; invalidated and stale ones may be among them.
+    /// What is stored under the key, and the fields that select among it; invalidated and stale
+    /// responses may be among it, and none need be.
     pub variants: Option<Arc<Variants>>,
     /// The store's logical time, read **before** the variants were:
     /// [`Commons::stamp`] for stores of one process.

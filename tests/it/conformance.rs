@@ -6,8 +6,8 @@ use std::{
 };
 
 use actix_web_cache::{
-    Commons, Fill, Invalidation, Key, Lookup, MemoryStore, Put, Store, StoreError, StoredResponse,
-    Variants, conformance,
+    Commons, Fill, Invalidation, Key, Lookup, MemoryStore, Put, Selector, Store, StoreError,
+    StoredResponse, Variants, conformance,
 };
 
 /// What a store does wrong.
@@ -66,7 +66,7 @@ impl Store for Faulty {
         &self.commons
     }
 
-    async fn lookup(&self, key: &Key) -> Result<Lookup, StoreError> {
+    async fn lookup(&self, key: &Key, selector: &Selector<'_>) -> Result<Lookup, StoreError> {
         Ok(Lookup { stamp: self.commons.stamp(), variants: self.existing(key) })
     }
 

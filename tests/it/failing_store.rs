@@ -5,7 +5,7 @@ use std::{future::pending, panic::resume_unwind, sync::Arc};
 use actix_web::{App, HttpRequest, HttpResponse, web};
 use actix_web_cache::{
     Cache, CacheHandle, Commons, Fill, Invalidation, Key, Lookup, MemoryStore, Policy, PurgeError,
-    Put, Store, StoreError, StoredResponse,
+    Put, Selector, Store, StoreError, StoredResponse,
 };
 use bytes::Bytes;
 use futures_util::stream;
@@ -65,7 +65,7 @@ impl Store for Faulty {
         self.inner.commons()
     }
 
-    fn lookup_now(&self, _: &Key) -> Option<Result<Lookup, StoreError>> {
+    fn lookup_now(&self, _: &Key, _: &Selector<'_>) -> Option<Result<Lookup, StoreError>> {
         match self.lookup_now {
             Error => Some(Err(StoreError::new("on purpose"))),
             fault => {
@@ -75,11 +75,15 @@ impl Store for Faulty {
         }
     }
 
-    fn lookup(&self, key: &Key) -> impl Future<Output = Result<Lookup, StoreError>> + Send {
+    fn lookup(
+        &self,
+        key: &Key,
+        selector: &Selector<'_>,
+    ) -> impl Future<Output = Result<Lookup, StoreError>> + Send {
         self.lookup.panics_at_once();
         async move {
             self.lookup.happen().await?;
-            self.inner.lookup(key).await
+            self.inner.lookup(key, selector).await
         }
     }
 

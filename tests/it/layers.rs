@@ -20,6 +20,7 @@ const ROOMS: &[(&str, Wing)] = &[
     ("key", Foundation),
     ("stored", Foundation),
     ("tag", Foundation),
+    ("selector", Foundation),
     ("stamp", Foundation),
     ("time", Foundation),
     ("outcome", Foundation),

@@ -11,7 +11,7 @@ use std::{
 use actix_web::{App, HttpRequest, HttpResponse, web};
 use actix_web_cache::{
     Cache, CacheHandle, Commons, Fill, Invalidation, Key, Lookup, ManualClock, Overrides, Pages,
-    Policy, Put, Store, StoreError, StoredResponse,
+    Policy, Put, Selector, Store, StoreError, StoredResponse,
 };
 use proptest::prelude::*;
 
@@ -339,8 +339,8 @@ impl Store for Forgetful {
         self.store.commons()
     }
 
-    async fn lookup(&self, key: &Key) -> Result<Lookup, StoreError> {
-        self.store.lookup(key).await
+    async fn lookup(&self, key: &Key, selector: &Selector<'_>) -> Result<Lookup, StoreError> {
+        self.store.lookup(key, selector).await
     }
 
     async fn put(

@@ -12,7 +12,7 @@ use actix_web::{
 };
 use actix_web_cache::{
     Cache, CacheHandle, Commons, Fill, Invalidation, Key, Lookup, ManualClock, MemoryStore, Mode,
-    Policy, Put, Store, StoreError, StoredResponse,
+    Policy, Put, Selector, Store, StoreError, StoredResponse,
 };
 use hyper::Method;
 
@@ -132,13 +132,13 @@ impl Store for Counting {
         self.inner.commons()
     }
 
-    fn lookup_now(&self, key: &Key) -> Option<Result<Lookup, StoreError>> {
+    fn lookup_now(&self, key: &Key, selector: &Selector<'_>) -> Option<Result<Lookup, StoreError>> {
         self.lookups.count();
-        self.inner.lookup_now(key)
+        self.inner.lookup_now(key, selector)
     }
 
-    async fn lookup(&self, key: &Key) -> Result<Lookup, StoreError> {
-        self.inner.lookup(key).await
+    async fn lookup(&self, key: &Key, selector: &Selector<'_>) -> Result<Lookup, StoreError> {
+        self.inner.lookup(key, selector).await
     }
 
     async fn put(

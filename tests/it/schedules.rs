@@ -20,8 +20,8 @@ use actix_web::{
     web,
 };
 use actix_web_cache::{
-    Cache, CacheBody, Commons, Fill, Invalidation, Key, Lookup, MemoryStore, Policy, Put, Store,
-    StoreError, StoredResponse,
+    Cache, CacheBody, Commons, Fill, Invalidation, Key, Lookup, MemoryStore, Policy, Put, Selector,
+    Store, StoreError, StoredResponse,
 };
 use bytes::Bytes;
 use futures_util::stream;
@@ -62,9 +62,9 @@ impl Store for Slow {
         self.store.commons()
     }
 
-    async fn lookup(&self, key: &Key) -> Result<Lookup, StoreError> {
+    async fn lookup(&self, key: &Key, selector: &Selector<'_>) -> Result<Lookup, StoreError> {
         self.wait().await;
-        self.store.lookup(key).await
+        self.store.lookup(key, selector).await
     }
 
     async fn put(

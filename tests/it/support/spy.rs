@@ -6,7 +6,8 @@ use std::sync::{
 };
 
 use actix_web_cache::{
-    Commons, Fill, Invalidation, Key, Lookup, MemoryStore, Put, Store, StoreError, StoredResponse,
+    Commons, Fill, Invalidation, Key, Lookup, MemoryStore, Put, Selector, Store, StoreError,
+    StoredResponse,
 };
 
 use super::{Counter, store};
@@ -44,10 +45,10 @@ impl Store for Spy {
         self.store.commons()
     }
 
-    async fn lookup(&self, key: &Key) -> Result<Lookup, StoreError> {
+    async fn lookup(&self, key: &Key, selector: &Selector<'_>) -> Result<Lookup, StoreError> {
         self.lookups.count();
         self.check()?;
-        self.store.lookup(key).await
+        self.store.lookup(key, selector).await
     }
 
     async fn put(

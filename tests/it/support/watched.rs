@@ -9,7 +9,8 @@ use std::{
 };
 
 use actix_web_cache::{
-    Commons, Fill, Invalidation, Key, Lookup, MemoryStore, Put, Store, StoreError, StoredResponse,
+    Commons, Fill, Invalidation, Key, Lookup, MemoryStore, Put, Selector, Store, StoreError,
+    StoredResponse,
 };
 use tokio::sync::Semaphore;
 
@@ -116,8 +117,8 @@ impl Store for Watched {
         self.0.store.commons()
     }
 
-    async fn lookup(&self, key: &Key) -> Result<Lookup, StoreError> {
-        let found = self.0.store.lookup(key).await;
+    async fn lookup(&self, key: &Key, selector: &Selector<'_>) -> Result<Lookup, StoreError> {
+        let found = self.0.store.lookup(key, selector).await;
         self.at("looked up").await;
         found
     }
