@@ -5,6 +5,7 @@
 mod alone;
 mod background;
 mod client;
+mod fake_redis;
 mod faulty_proxy;
 mod feed;
 mod house;
@@ -36,6 +37,7 @@ pub(crate) use self::{
     alone::{is_alone, peak_resident, resident},
     background::Background,
     client::{Answer, Client, Protocol, raw},
+    fake_redis::{FakeRedis, Say, greet, name_of},
     faulty_proxy::{End, Fault, FaultyProxy},
     feed::{Feed, Feeds, feeds},
     house::{CLIENTS, House},
@@ -44,7 +46,7 @@ pub(crate) use self::{
     origin::{Origin, RawMessage, ask, connect, get},
     ports::{free_port, nothing_listens},
     program::{Program, Proxy, example},
-    redis::{RedisReply, RedisServer, RedisWire},
+    redis::{RedisCluster, RedisReply, RedisSentinel, RedisServer, RedisWire},
     replies::{Reply, serve_replies, who},
     server::{Server, serve},
     site::{Site, noting, obey, site},

@@ -1,19 +1,26 @@
 //! Real Redis servers, each with a port and a directory of its own, gone when dropped.
 
+mod cluster;
 mod process;
+mod sentinel;
 mod wire;
 
 use std::{
     collections::BTreeMap,
     io,
     net::{Ipv4Addr, SocketAddr},
+    path::Path,
     sync::{Mutex, MutexGuard},
 };
 
 use tempfile::TempDir;
 
 use self::process::Process;
-pub(crate) use self::wire::{RedisReply, RedisWire};
+pub(crate) use self::{
+    cluster::RedisCluster,
+    sentinel::RedisSentinel,
+    wire::{RedisReply, RedisWire},
+};
 use super::{free_port, within};
 
 /// A server that keeps its data in memory only.
@@ -38,7 +45,7 @@ impl RedisServer {
     }
 
     /// By the arguments that suit a port and a directory.
-    fn launch(args: impl Fn(u16, &std::path::Path) -> Vec<String>) -> Self {
+    fn launch(args: impl Fn(u16, &Path) -> Vec<String>) -> Self {
         let mut log = String::new();
         // Another process may be faster to take the port.
         for _ in 0..5 {

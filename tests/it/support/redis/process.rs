@@ -4,7 +4,7 @@ use std::{
     env, fs,
     io::ErrorKind,
     os::unix::process::CommandExt as _,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
@@ -91,7 +91,7 @@ pub(super) fn log(dir: &Path) -> String {
     fs::read_to_string(log_of(dir)).unwrap_or_default()
 }
 
-fn log_of(dir: &Path) -> std::path::PathBuf {
+fn log_of(dir: &Path) -> PathBuf {
     dir.join("log")
 }
 
@@ -100,7 +100,7 @@ fn program() -> String {
     env::var("REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned())
 }
 
-pub(super) fn advice(program: &str, error: ErrorKind) -> String {
+fn advice(program: &str, error: ErrorKind) -> String {
     format!(
         "{program} does not start ({error}): these tests run real servers; install Redis 7.0 or \
          later (Debian: apt-get install redis-server), or name another in REDIS_SERVER"
