@@ -39,6 +39,7 @@ mod purging_races;
 mod purging_unsafe;
 mod ranges;
 mod real_files;
+mod redis_fixtures;
 mod refreshing;
 mod reverse_proxy;
 mod reverse_proxy_trouble;

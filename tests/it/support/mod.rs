@@ -3,13 +3,18 @@
 #![allow(dead_code, reason = "each helper is used by some rooms, none by all while they grow")]
 
 mod alone;
+mod background;
 mod client;
+mod fake_redis;
+mod faulty_proxy;
 mod feed;
 mod house;
 mod logs;
 mod notes;
 mod origin;
+mod ports;
 mod program;
+mod redis;
 mod replies;
 mod server;
 mod site;
@@ -30,13 +35,18 @@ use actix_web_cache::{Cache, CacheBuilder, Commons, ManualClock, MemoryStore};
 
 pub(crate) use self::{
     alone::{is_alone, peak_resident, resident},
+    background::Background,
     client::{Answer, Client, Protocol, raw},
+    fake_redis::{FakeRedis, Say, greet, name_of},
+    faulty_proxy::{End, Fault, FaultyProxy},
     feed::{Feed, Feeds, feeds},
     house::{CLIENTS, House},
     logs::Lines,
     notes::{Notes, conditions},
     origin::{Origin, RawMessage, ask, connect, get},
+    ports::{free_port, nothing_listens},
     program::{Program, Proxy, example},
+    redis::{RedisCluster, RedisReply, RedisSentinel, RedisServer, RedisWire},
     replies::{Reply, serve_replies, who},
     server::{Server, serve},
     site::{Site, noting, obey, site},
@@ -96,6 +106,15 @@ pub(crate) async fn eventually(what: &str, holds: impl Fn() -> bool) {
         }
     };
     assert!(tokio::time::timeout(secs(20), wait).await.is_ok(), "never came about: {what}");
+}
+
+/// The same, for what another process brings about; it blocks its thread.
+pub(crate) fn within(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + secs(20);
+    while !holds() {
+        assert!(tokio::time::Instant::now() < deadline, "never came about: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 /// Waits until no fill is open and no body is being copied.

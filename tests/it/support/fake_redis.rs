@@ -1,0 +1,179 @@
+//! A server that speaks RESP and says what the test wants: errors that a real one gives in rare
+//! moments only, and replies that none should give.
+
+use std::{
+    io::{self, ErrorKind},
+    net::{Ipv4Addr, SocketAddr},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use tokio::{
+    io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::{TcpListener, TcpStream},
+};
+
+use super::Background;
+
+/// What it says to a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Say {
+    /// These bytes, whatever they are.
+    Bytes(Vec<u8>),
+    /// These, and then it closes the connection.
+    Last(Vec<u8>),
+    Nothing,
+}
+
+impl Say {
+    /// An error, with its code in front.
+    pub(crate) fn error(text: &str) -> Self {
+        Self::Bytes(format!("-{text}\r\n").into_bytes())
+    }
+
+    pub(crate) fn ok() -> Self {
+        Self::Bytes(b"+OK\r\n".to_vec())
+    }
+
+    pub(crate) fn integer(number: i64) -> Self {
+        Self::Bytes(format!(":{number}\r\n").into_bytes())
+    }
+
+    pub(crate) fn bulk(bytes: impl AsRef<[u8]>) -> Self {
+        let bytes = bytes.as_ref();
+        Self::Bytes([format!("${}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat())
+    }
+
+    pub(crate) fn nil() -> Self {
+        Self::Bytes(b"$-1\r\n".to_vec())
+    }
+}
+
+/// The server, until it is dropped.
+pub(crate) struct FakeRedis {
+    addr: SocketAddr,
+    shared: Arc<Shared>,
+    _background: Background,
+}
+
+type Answer = dyn Fn(&[Vec<u8>]) -> Say + Send + Sync;
+
+struct Shared {
+    answer: Box<Answer>,
+    heard: Mutex<Vec<Vec<String>>>,
+    accepted: AtomicUsize,
+}
+
+impl FakeRedis {
+    /// Greets and pings back as a server does; all other commands are put to `answer`.
+    pub(crate) fn new(answer: impl Fn(&[Vec<u8>]) -> Say + Send + Sync + 'static) -> Self {
+        Self::from_the_start(move |command| greet(command).unwrap_or_else(|| answer(command)))
+    }
+
+    /// Every command is put to `answer`; [`greet`] is what it may fall back on.
+    pub(crate) fn from_the_start(
+        answer: impl Fn(&[Vec<u8>]) -> Say + Send + Sync + 'static,
+    ) -> Self {
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let addr = listener.local_addr().unwrap();
+        let shared = Arc::new(Shared {
+            answer: Box::new(answer),
+            heard: Mutex::default(),
+            accepted: AtomicUsize::new(0),
+        });
+        let background = Background::run(Arc::clone(&shared).accept(listener));
+        Self { addr, shared, _background: background }
+    }
+
+    pub(crate) const fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://{}/", self.addr)
+    }
+
+    /// All commands so far, greetings too, in the order in which they came.
+    pub(crate) fn heard(&self) -> Vec<Vec<String>> {
+        self.shared.heard.lock().unwrap().clone()
+    }
+
+    /// Connections accepted so far.
+    pub(crate) fn accepted(&self) -> usize {
+        self.shared.accepted.load(Ordering::SeqCst)
+    }
+}
+
+impl Shared {
+    async fn accept(self: Arc<Self>, listener: std::net::TcpListener) {
+        let listener = TcpListener::from_std(listener).unwrap();
+        while let Ok((client, _)) = listener.accept().await {
+            self.accepted.fetch_add(1, Ordering::SeqCst);
+            tokio::spawn(Arc::clone(&self).serve(client));
+        }
+    }
+
+    async fn serve(self: Arc<Self>, client: TcpStream) -> io::Result<()> {
+        client.set_nodelay(true)?;
+        let mut client = BufReader::new(client);
+        loop {
+            let command = receive(&mut client).await?;
+            let text = command.iter().map(|part| String::from_utf8_lossy(part).into_owned());
+            self.heard.lock().unwrap().push(text.collect());
+            match (self.answer)(&command) {
+                Say::Bytes(bytes) => client.write_all(&bytes).await?,
+                Say::Nothing => {}
+                Say::Last(bytes) => {
+                    client.write_all(&bytes).await?;
+                    return client.shutdown().await;
+                }
+            }
+        }
+    }
+}
+
+/// What a command is called, in capitals.
+pub(crate) fn name_of(command: &[Vec<u8>]) -> String {
+    command.first().map(|name| String::from_utf8_lossy(name).to_uppercase()).unwrap_or_default()
+}
+
+/// The reply to a command by which clients begin a connection or see whether it lives.
+pub(crate) fn greet(command: &[Vec<u8>]) -> Option<Say> {
+    match (name_of(command).as_str(), command.get(1)) {
+        ("HELLO", version) => Some(hello(version)),
+        ("AUTH" | "CLIENT" | "SELECT" | "READONLY" | "UNWATCH", _) => Some(Say::ok()),
+        ("PING", Some(text)) => Some(Say::bulk(text)),
+        ("PING", None) => Some(Say::Bytes(b"+PONG\r\n".to_vec())),
+        _ => None,
+    }
+}
+
+fn hello(version: Option<&Vec<u8>>) -> Say {
+    // RESP3 has maps; to RESP2 the same is a list.
+    let (start, version) =
+        if version.is_some_and(|version| version == b"3") { ("%4", 3) } else { ("*8", 2) };
+    let head = format!("{start}\r\n$6\r\nserver\r\n$5\r\nredis\r\n$5\r\nproto\r\n:{version}\r\n");
+    let rest = "$7\r\nversion\r\n$5\r\n7.0.0\r\n$4\r\nrole\r\n$6\r\nmaster\r\n";
+    Say::Bytes((head + rest).into_bytes())
+}
+
+async fn receive(client: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Vec<Vec<u8>>> {
+    let mut command = Vec::new();
+    for _ in 0..number(client, '*').await? {
+        let mut part = vec![0; number(client, '$').await? + 2];
+        client.read_exact(&mut part).await?;
+        part.truncate(part.len() - 2);
+        command.push(part);
+    }
+    Ok(command)
+}
+
+async fn number(client: &mut (impl AsyncBufRead + Unpin), kind: char) -> io::Result<usize> {
+    let mut line = String::new();
+    client.read_line(&mut line).await?;
+    let number = line.trim_end().strip_prefix(kind).and_then(|number| number.parse().ok());
+    number.ok_or_else(|| ErrorKind::InvalidData.into())
+}

@@ -1,0 +1,125 @@
+//! A cluster of three masters, and the moving of its slots.
+
+use super::{super::within, RedisServer};
+
+/// Where the nodes' slots begin.
+const FIRST_SLOTS: [u16; 3] = [0, 5461, 10923];
+const LAST_SLOT: u16 = 16383;
+
+/// Three masters without replicas.
+pub(crate) struct RedisCluster {
+    nodes: Vec<RedisServer>,
+}
+
+impl RedisCluster {
+    pub(crate) fn start() -> Self {
+        Self::with(&[])
+    }
+
+    /// With further arguments for each node.
+    pub(crate) fn with(more: &[&str]) -> Self {
+        let mut args = vec!["--cluster-enabled", "yes", "--cluster-node-timeout", "1000"];
+        args.extend(more);
+        let cluster =
+            Self { nodes: FIRST_SLOTS.iter().map(|_| RedisServer::with(&args)).collect() };
+        cluster.join();
+        cluster
+    }
+
+    fn join(&self) {
+        for (epoch, node) in (1..).zip(&self.nodes) {
+            let first = FIRST_SLOTS[epoch - 1];
+            let last = FIRST_SLOTS.get(epoch).map_or(LAST_SLOT, |next| next - 1);
+            let (first, last) = (first.to_string(), last.to_string());
+            node.command(&["CLUSTER", "SET-CONFIG-EPOCH", &epoch.to_string()]);
+            node.command(&["CLUSTER", "ADDSLOTSRANGE", &first, &last]);
+        }
+        for node in &self.nodes {
+            for other in &self.nodes {
+                node.command(&["CLUSTER", "MEET", "127.0.0.1", &other.port().to_string()]);
+            }
+        }
+        // Redis lets no master serve within its first two seconds.
+        within("all nodes are well and know each other", || {
+            self.nodes.iter().all(|node| {
+                let info = node.command(&["CLUSTER", "INFO"]);
+                info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:3")
+            })
+        });
+    }
+
+    /// Of all nodes.
+    pub(crate) fn urls(&self) -> Vec<String> {
+        self.nodes.iter().map(RedisServer::url).collect()
+    }
+
+    /// From 0 to 2.
+    pub(crate) fn node(&self, index: usize) -> &RedisServer {
+        &self.nodes[index]
+    }
+
+    pub(crate) fn slot_of(&self, key: &str) -> u16 {
+        self.nodes[0].command(&["CLUSTER", "KEYSLOT", key]).parse().unwrap()
+    }
+
+    /// Which node has a key's slot now, as the first one sees it.
+    pub(crate) fn node_of(&self, key: &str) -> usize {
+        let reply = self.nodes[0].ask(&["EXISTS", key]).unwrap().to_string();
+        let Some(moved) = reply.strip_prefix("MOVED ") else { return 0 };
+        let port = |node: &RedisServer| moved.ends_with(&format!(":{}", node.port()));
+        self.nodes.iter().position(port).expect("a node of this cluster")
+    }
+
+    /// A key whose slot a node has; the same one each time, while no slot moves.
+    pub(crate) fn key_on(&self, node: usize) -> String {
+        (0..).map(|n| format!("key-{n}")).find(|key| self.node_of(key) == node).unwrap()
+    }
+
+    /// Opens a slot for moving: the one node answers ASK for keys that it has not (any more), the
+    /// other takes them from whoever says ASKING.
+    pub(crate) fn begin_slot_move(&self, slot: u16, from: usize, to: usize) -> SlotMove<'_> {
+        let (from, to) = (self.node(from), self.node(to));
+        let slot = slot.to_string();
+        to.command(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &id(from)]);
+        from.command(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &id(to)]);
+        SlotMove { cluster: self, slot, from, to }
+    }
+}
+
+/// A slot that is on its way.
+#[must_use = "a slot stays open until the move is finished"]
+pub(crate) struct SlotMove<'a> {
+    cluster: &'a RedisCluster,
+    slot: String,
+    from: &'a RedisServer,
+    to: &'a RedisServer,
+}
+
+impl SlotMove<'_> {
+    /// Moves all keys that the slot has now.
+    pub(crate) fn move_keys(&self) {
+        let port = self.to.port().to_string();
+        loop {
+            let keys = self.from.command(&["CLUSTER", "GETKEYSINSLOT", &self.slot, "100"]);
+            if keys.is_empty() {
+                return;
+            }
+            let mut migrate = vec!["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"];
+            migrate.extend(keys.lines());
+            self.from.command(&migrate);
+        }
+    }
+
+    /// Gives the slot to its new node, and tells all of them.
+    pub(crate) fn finish(self) {
+        let owner = id(self.to);
+        let others = self.cluster.nodes.iter().filter(|node| node.port() != self.to.port());
+        for node in [self.to].into_iter().chain(others) {
+            node.command(&["CLUSTER", "SETSLOT", &self.slot, "NODE", &owner]);
+        }
+    }
+}
+
+fn id(node: &RedisServer) -> String {
+    node.command(&["CLUSTER", "MYID"])
+}

@@ -1,0 +1,124 @@
+//! A connection to Redis whose commands the test sends itself.
+
+use std::{
+    fmt,
+    io::{self, BufRead as _, BufReader, Error, ErrorKind, Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
+
+/// A connection by RESP2.
+pub(crate) struct RedisWire(BufReader<TcpStream>);
+
+/// What a server answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum RedisReply {
+    Nil,
+    Integer(i64),
+    /// A bulk or simple string.
+    Bytes(Vec<u8>),
+    List(Vec<Self>),
+    /// With its code in front.
+    Error(String),
+}
+
+impl RedisWire {
+    pub(crate) fn open(addr: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&addr, Duration::from_secs(5))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        Ok(Self(BufReader::new(stream)))
+    }
+
+    /// How long it waits for a reply; ten seconds unless told.
+    pub(crate) fn set_patience(&mut self, patience: Duration) {
+        self.0.get_ref().set_read_timeout(Some(patience)).unwrap();
+    }
+
+    pub(crate) fn send(&mut self, command: &[impl AsRef<[u8]>]) -> io::Result<()> {
+        self.0.get_mut().write_all(&encode(command))
+    }
+
+    pub(crate) fn receive(&mut self) -> io::Result<RedisReply> {
+        let mut line = String::new();
+        self.0.read_line(&mut line)?;
+        let Some(line) = line.strip_suffix("\r\n") else {
+            return Err(ErrorKind::UnexpectedEof.into());
+        };
+        let (kind, rest) = line.split_at_checked(1).unwrap_or_default();
+        let number = || rest.parse::<i64>().map_err(|_| unexpected(line));
+        Ok(match kind {
+            "+" => RedisReply::Bytes(rest.as_bytes().to_vec()),
+            "-" => RedisReply::Error(rest.to_owned()),
+            ":" => RedisReply::Integer(number()?),
+            "$" | "*" if rest == "-1" => RedisReply::Nil,
+            "$" => {
+                let length = usize::try_from(number()?).map_err(|_| unexpected(line))?;
+                let mut bytes = vec![0; length + 2];
+                self.0.read_exact(&mut bytes)?;
+                bytes.truncate(length);
+                RedisReply::Bytes(bytes)
+            }
+            "*" => {
+                let list = (0..number()?).map(|_| self.receive());
+                RedisReply::List(list.collect::<io::Result<_>>()?)
+            }
+            _ => return Err(unexpected(line)),
+        })
+    }
+
+    pub(crate) fn ask(&mut self, command: &[impl AsRef<[u8]>]) -> io::Result<RedisReply> {
+        self.send(command)?;
+        self.receive()
+    }
+
+    /// The text of a reply that is not an error.
+    pub(crate) fn command(&mut self, command: &[impl AsRef<[u8]>]) -> String {
+        let reply = self.ask(command).and_then(RedisReply::accepted);
+        let shown = encode(command);
+        reply.unwrap_or_else(|error| panic!("{}: {error}", shown.escape_ascii())).to_string()
+    }
+}
+
+impl RedisReply {
+    /// A server's error as an error.
+    pub(crate) fn accepted(self) -> io::Result<Self> {
+        match self {
+            Self::Error(error) => Err(Error::other(error)),
+            reply => Ok(reply),
+        }
+    }
+}
+
+/// One line for each item of a list; nothing for nil.
+impl fmt::Display for RedisReply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nil => Ok(()),
+            Self::Integer(number) => number.fmt(f),
+            Self::Bytes(bytes) => String::from_utf8_lossy(bytes).fmt(f),
+            Self::List(list) => {
+                let mut lines = list.iter();
+                lines.next().map_or(Ok(()), |first| first.fmt(f))?;
+                lines.try_for_each(|item| write!(f, "\n{item}"))
+            }
+            Self::Error(error) => error.fmt(f),
+        }
+    }
+}
+
+/// A command as it is sent.
+fn encode(command: &[impl AsRef<[u8]>]) -> Vec<u8> {
+    let mut bytes = format!("*{}\r\n", command.len()).into_bytes();
+    for part in command {
+        let part = part.as_ref();
+        bytes.extend(format!("${}\r\n", part.len()).as_bytes());
+        bytes.extend(part);
+        bytes.extend(b"\r\n");
+    }
+    bytes
+}
+
+fn unexpected(line: &str) -> Error {
+    Error::new(ErrorKind::InvalidData, format!("not RESP2: {line}"))
+}
