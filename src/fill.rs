@@ -357,6 +357,7 @@ impl Candidate {
             client_ttl: None,
             undressed: None,
             vouched: Vouched::default(),
+            taken: plan.lifetime.response.monotonic(),
         }
     }
 }

@@ -100,6 +100,12 @@ mod tag;
 mod time;
 mod write;
 
+#[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub use crate::store::{
+    RedisSource, RedisStats, RedisStore, RedisStoreBuilder, RedisStoreError, TieredStats,
+    TieredStore, TieredStoreBuilder, TieredStoreError,
+};
 pub use crate::{
     body::CacheBody,
     clock::Clock,

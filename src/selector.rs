@@ -35,6 +35,15 @@ impl<'a> Selector<'a> {
         self.now
     }
 
+    /// Whether the request selects a response, of those of its key.
+    #[must_use]
+    pub fn selects(&self, response: &StoredResponse) -> bool {
+        let mut selecting = response.selecting.iter();
+        *response.split == *self.split
+            && selecting
+                .all(|(name, recorded)| self.request.value(name).as_deref() == recorded.as_deref())
+    }
+
     /// The variant that the request selects where these fields select.
     #[must_use]
     pub fn variant(&self, names: &[HeaderName]) -> VariantId {
@@ -118,7 +127,10 @@ mod tests {
         let selects = |by: &[(HeaderName, Option<&str>)], split: &[u8]| {
             let names: Vec<_> = by.iter().map(|(name, _)| name.clone()).collect();
             let response = StoredResponse { split: Box::from(split), ..stored(0, by) };
-            Selector::new(&request, b"x", at(0)).variant(&names) == response.variant()
+            let selector = Selector::new(&request, b"x", at(0));
+            let selects = selector.variant(&names) == response.variant();
+            assert_eq!(selector.selects(&response), selects, "{by:?}");
+            selects
         };
         for (by, split, want) in [
             (&[][..], &b"x"[..], true),

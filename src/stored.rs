@@ -133,6 +133,8 @@ pub struct StoredResponse {
     /// validation starts from. Nothing where none was.
     pub(crate) undressed: Option<Box<[(HeaderName, HeaderValue)]>>,
     pub(crate) vouched: Vouched,
+    /// When this process came by it, by its monotonic clock.
+    pub(crate) taken: Duration,
 }
 
 /// What invalidations left of a response.
@@ -225,7 +227,7 @@ impl StoredResponse {
     }
 
     /// Whether a request that selected `self` would have selected `other`.
-    fn same_selection(&self, other: &Self) -> bool {
+    pub(crate) fn same_selection(&self, other: &Self) -> bool {
         let recorded = |name: &HeaderName| {
             other.selecting.iter().find(|(found, _)| found == name).map(|(_, value)| value)
         };
@@ -390,6 +392,7 @@ pub(crate) mod tests {
             client_ttl: None,
             undressed: None,
             vouched: Vouched::default(),
+            taken: at(second).monotonic(),
         }
     }
 

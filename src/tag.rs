@@ -114,16 +114,6 @@ impl TagId {
         digest(Kind::Variant, [key.as_bytes(), &text])
     }
 
-    /// For writing it down.
-    pub(crate) const fn to_bytes(self) -> [u8; 16] {
-        self.0.to_be_bytes()
-    }
-
-    /// What was written down.
-    pub(crate) const fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(u128::from_be_bytes(bytes))
-    }
-
     pub(crate) fn is_key(self) -> bool {
         self.kinds() == Kinds::of(Kind::Key)
     }

@@ -72,6 +72,7 @@ pub(super) fn decode(record: &Bytes, key: &Key, now: Now) -> Result<StoredRespon
         client_ttl,
         undressed: has(flag::UNDRESSED).then_some(sent),
         vouched: Vouched::default(),
+        taken: now.monotonic(),
     })
 }
 

@@ -26,6 +26,7 @@ pub(super) fn encode(key: &Key, response: &StoredResponse) -> Result<Vec<u8>, En
         client_ttl,
         undressed,
         vouched: _,
+        taken: _,
     } = response;
     let Lifetime { response: made, initial_age, freshness, basis, staleness, retention } = lifetime;
     let Staleness { validation, while_revalidate, if_error } = staleness;

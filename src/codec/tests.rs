@@ -86,6 +86,7 @@ fn full() -> StoredResponse {
         client_ttl: Some(Duration::from_millis(1500)),
         undressed: Some(lines(&[(CACHE_CONTROL, b"public"), (VARY, b"accept")])),
         vouched: Vouched::default(),
+        taken: Duration::ZERO,
     }
 }
 
@@ -109,6 +110,7 @@ fn written(response: &StoredResponse) -> impl PartialEq + Debug + use<> {
         client_ttl,
         undressed,
         vouched: _,
+        taken: _,
     } = response.clone();
     let Lifetime { response, initial_age, freshness, basis, staleness, retention } = lifetime;
     let lifetime = (response.wall(), initial_age, freshness, basis, staleness, retention);

@@ -24,7 +24,7 @@ use std::{
 
 use actix_web::http::{
     StatusCode,
-    header::{ACCEPT, HeaderName, HeaderValue, LINK},
+    header::{ACCEPT, HeaderName, HeaderValue, LINK, VARY},
 };
 use bytes::Bytes;
 use smallvec::{SmallVec, smallvec};
@@ -430,8 +430,9 @@ impl Response {
             tags: self.tags.clone(),
             stamp,
             client_ttl: Some(Duration::from_secs(5)),
-            undressed: Some(Box::new([line("<a>")])),
+            undressed: Some(Box::new([(VARY, HeaderValue::from_static("link"))])),
             vouched: Vouched::default(),
+            taken: NOW.monotonic(),
         }
     }
 

@@ -88,7 +88,7 @@ impl MemoryStore {
         self.0.entries.weighted_size()
     }
 
-    fn find(&self, key: &Key) -> Lookup {
+    pub(super) fn find(&self, key: &Key) -> Lookup {
         // Time first: what is invalidated in between is then older than the look-up says.
         let stamp = self.0.commons.stamp();
         let found = self.0.entries.get(key.as_bytes());
@@ -113,6 +113,12 @@ impl MemoryStore {
             | CompResult::Unchanged(entry) => Some(entry.into_value()),
             CompResult::Removed(_) | CompResult::StillNone(_) => None,
         }
+    }
+
+    /// Only to free memory: what is invalid is so without it.
+    pub(super) fn clear(&self) {
+        self.0.entries.invalidate_all();
+        self.0.entries.run_pending_tasks();
     }
 
     fn add(&self, key: &Key, response: Arc<StoredResponse>, fill: &Fill) -> Put {
@@ -142,7 +148,37 @@ impl MemoryStore {
         Put::Stored
     }
 
-    fn forget(&self, key: &Key) -> usize {
+    /// Keeps a copy of what another store has. It knows best: what there is may only stay if it is
+    /// younger.
+    #[cfg(feature = "redis")]
+    pub(super) fn keep(&self, key: &Key, copy: Arc<StoredResponse>) {
+        let inner = &self.0;
+        let fixed = key.as_bytes().len() + ENTRY_OVERHEAD;
+        if copy.weight() + fixed > inner.max_entry {
+            return;
+        }
+        inner.entries.entry(key.to_shared()).and_compute_with(|existing| {
+            if !inner.commons.is_valid(key, &copy) {
+                return Op::Nop;
+            }
+            let existing = existing.map(moka::Entry::into_value);
+            let younger = existing.iter().flat_map(|variants| variants.responses()).any(|old| {
+                old.same_selection(&copy)
+                    && old.lifetime.response.wall() > copy.lifetime.response.wall()
+            });
+            if younger {
+                return Op::Nop;
+            }
+            let room = inner.max_entry - fixed;
+            let added = Variants::add(existing.as_deref(), Arc::clone(&copy), room);
+            // Less selects than was known here: then nothing here is right.
+            added
+                .or_else(|| Variants::add(None, copy, room))
+                .map_or(Op::Nop, |all| Op::Put(Arc::new(all)))
+        });
+    }
+
+    pub(super) fn forget(&self, key: &Key) -> usize {
         // By the same lock as `add`: a plain removal could slip between its check and insert.
         let removed = self.0.entries.entry(key.to_shared()).and_compute_with(|_| Op::Remove);
         match removed {
@@ -181,9 +217,7 @@ impl Store for MemoryStore {
     async fn invalidate(&self, what: &Invalidation) -> Result<(), StoreError> {
         self.0.commons.invalidate(what);
         if *what == Invalidation::All {
-            // Only to free memory: the stamp above already makes them invalid.
-            self.0.entries.invalidate_all();
-            self.0.entries.run_pending_tasks();
+            self.clear();
         }
         Ok(())
     }
@@ -218,6 +252,11 @@ impl MemoryStoreBuilder {
     ///
     /// If it could keep nothing.
     pub fn build(self) -> Result<MemoryStore, MemoryStoreError> {
+        self.build_over(Commons::new())
+    }
+
+    /// The same for copies of what another store has, whose users share the rest.
+    pub(super) fn build_over(self, commons: Commons) -> Result<MemoryStore, MemoryStoreError> {
         let max_entry = self.max_bytes / 8;
         if max_entry <= ENTRY_OVERHEAD {
             return Err(MemoryStoreError(self.max_bytes));
@@ -232,12 +271,7 @@ impl MemoryStoreBuilder {
             .expire_after(WhenUseless)
             .build();
         let housekeeper = Once::new();
-        Ok(MemoryStore(Arc::new(Inner {
-            entries,
-            max_entry,
-            commons: Commons::new(),
-            housekeeper,
-        })))
+        Ok(MemoryStore(Arc::new(Inner { entries, max_entry, commons, housekeeper })))
     }
 }
 

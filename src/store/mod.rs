@@ -24,7 +24,13 @@ mod flights;
 mod markers;
 mod marks;
 mod memory;
+#[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+mod redis;
 mod refreshes;
+#[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+mod tiered;
 mod transfer;
 
 pub use self::{
@@ -36,6 +42,12 @@ pub(crate) use self::{
     erased::Erased,
     flights::{Coming, End, Follow, Join, Lead, News},
     transfer::{Reader, Step, Transfer, Writer},
+};
+#[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub use self::{
+    redis::{RedisSource, RedisStats, RedisStore, RedisStoreBuilder, RedisStoreError},
+    tiered::{TieredStats, TieredStore, TieredStoreBuilder, TieredStoreError},
 };
 
 /// Where responses are kept.

@@ -66,7 +66,7 @@ impl Store for Faulty {
         &self.commons
     }
 
-    async fn lookup(&self, key: &Key, selector: &Selector<'_>) -> Result<Lookup, StoreError> {
+    async fn lookup(&self, key: &Key, _: &Selector<'_>) -> Result<Lookup, StoreError> {
         Ok(Lookup { stamp: self.commons.stamp(), variants: self.existing(key) })
     }
 

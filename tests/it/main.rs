@@ -40,6 +40,7 @@ mod purging_unsafe;
 mod ranges;
 mod real_files;
 mod redis_fixtures;
+mod redis_store;
 mod refreshing;
 mod reverse_proxy;
 mod reverse_proxy_trouble;

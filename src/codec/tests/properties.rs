@@ -82,6 +82,7 @@ fn responses() -> impl Strategy<Value = StoredResponse> {
                 client_ttl: stated.1,
                 undressed: sent.map(Into::into),
                 vouched: Vouched::default(),
+                taken: Duration::ZERO,
             }
         },
     )

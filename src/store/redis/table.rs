@@ -1,0 +1,355 @@
+//! All invalidations of all processes: one table in Redis, of which each process has a copy.
+//!
+//! A member of the table is what was invalidated, its score when: the time of the one server that
+//! the table is on, in microseconds, made larger than every time before it. One member, the epoch,
+//! has the time of the last invalidation of all. A fill begins with the epoch; a response is valid
+//! unless something that it has is marked with a later time.
+//!
+//! Each look-up asks, in the same round trip, for what was marked since the epoch that this process
+//! knows: nothing but the epoch itself, mostly. So whoever looks up after an invalidation has ended
+//! knows of it, in whatever process, and whatever became of messages.
+//!
+//! The table may be lost: evicted, flushed, or set back by a failover. All of it is then, for it is
+//! one key, and that is seen, for the epoch is missing or older than what was known. A new table
+//! begins with a mark at everything, later than every time that was handed out: what was invalidated
+//! before is not back, at the cost of all that is stored.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use deadpool_redis::redis::{Cmd, Value, cmd, pipe};
+use smallvec::smallvec;
+
+use super::{connection::Wire, failure::Failure, keys::Keys};
+use crate::{
+    stamp::Stamp,
+    store::{Commons, Invalidation, marks::KEY_WINDOW},
+    tag::TagId,
+    time::Now,
+};
+
+/// How long a mark counts: longer than what it may be about is kept.
+const WINDOW: Duration = Duration::from_secs(8 * 24 * 60 * 60);
+
+/// Responses are kept for no longer than this.
+pub(super) const LONGEST: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// Fills that took longer are not stored: marks at single keys are forgotten soon after.
+pub(super) const FILL_LIMIT: Duration = Duration::from_secs(100);
+
+/// Marks in the table; beyond, the older half becomes one mark at everything that is older.
+const MOST: usize = 65_536;
+
+const INVALIDATE: &str = include_str!("invalidate.lua");
+
+/// The names of the table's members that are no tags.
+const EPOCH: &[u8] = b"e";
+const ALL: &[u8] = b"f";
+
+/// This process's copy of the table is in [`Commons`]; this is how far it reaches.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    known: AtomicU64,
+}
+
+/// What a reply says of the table.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum News {
+    /// It is known up to this time now.
+    Until(Stamp),
+    /// It is not what it was.
+    Lost,
+}
+
+/// How the table was found.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Pulled {
+    AsExpected(Stamp),
+    /// It was not there, or not what it had been: it begins anew, and all is invalid.
+    Anew(Stamp),
+}
+
+impl Table {
+    /// Whether it was ever read.
+    pub(super) fn is_known(&self) -> bool {
+        self.known.load(Ordering::Acquire) != 0
+    }
+
+    /// Asks for what is new.
+    pub(super) fn ask(&self, keys: &Keys) -> (Cmd, u64) {
+        let since = self.known.load(Ordering::Acquire);
+        let mut ask = cmd("ZRANGE");
+        ask.arg(&keys.table).arg(since).arg("+inf").arg("BYSCORE").arg("WITHSCORES");
+        (ask, since)
+    }
+
+    /// Takes over what the reply to [`ask`](Self::ask) says.
+    pub(super) fn learn(&self, since: u64, reply: &Value, commons: &Commons) -> News {
+        // Nothing but the epoch, and that is known: nearly always.
+        let members = members(reply);
+        if let [(EPOCH, at)] = *members
+            && at == since
+        {
+            return News::Until(Stamp::new(at));
+        }
+        let mut epoch = None;
+        let mut news = Vec::new();
+        for (member, at) in members {
+            if member == EPOCH {
+                epoch = Some(at);
+            } else {
+                news.push((Stamp::new(at), read(member)));
+            }
+        }
+        let Some(epoch) = epoch else { return News::Lost };
+        let until = Stamp::new(epoch);
+        commons.learn(&news, until);
+        self.known.fetch_max(epoch, Ordering::AcqRel);
+        News::Until(until)
+    }
+
+    /// Reads the table, and begins a new one if it was lost.
+    pub(super) async fn pull(
+        &self,
+        wire: &mut Wire,
+        keys: &Keys,
+        commons: &Commons,
+    ) -> Result<Pulled, Failure> {
+        let (ask, since) = self.ask(keys);
+        let reply: Value = ask.query_async(wire).await?;
+        match self.learn(since, &reply, commons) {
+            News::Until(until) => Ok(Pulled::AsExpected(until)),
+            News::Lost => self.write(wire, keys, commons, &[]).await.map(Pulled::Anew),
+        }
+    }
+
+    /// Invalidates, and knows of it.
+    pub(super) async fn invalidate(
+        &self,
+        wire: &mut Wire,
+        keys: &Keys,
+        commons: &Commons,
+        what: &Invalidation,
+    ) -> Result<Stamp, Failure> {
+        self.write(wire, keys, commons, &written(what)).await
+    }
+
+    async fn write(
+        &self,
+        wire: &mut Wire,
+        keys: &Keys,
+        commons: &Commons,
+        members: &[Vec<u8>],
+    ) -> Result<Stamp, Failure> {
+        let (ask, since) = self.ask(keys);
+        let mut script = cmd("EVAL");
+        script.arg(INVALIDATE).arg(2).arg(&keys.table).arg(&keys.recent);
+        script.arg(since).arg(WINDOW.as_micros() as u64).arg(KEY_WINDOW).arg(MOST).arg(members);
+        let mut both = pipe();
+        both.add_command(script).add_command(ask);
+        let replies: Vec<Value> = both.query_async(wire).await?;
+        let reply = replies.get(1).unwrap_or(&Value::Nil);
+        match self.learn(since, reply, commons) {
+            News::Until(until) => Ok(until),
+            // It was lost once more in between: whoever asks next sees that, too.
+            News::Lost => Err(Failure::Late),
+        }
+    }
+}
+
+/// The members of a reply with their scores: in pairs where the protocol has them, else in turns.
+fn members(reply: &Value) -> Vec<(&[u8], u64)> {
+    let Value::Array(items) = reply else { return Vec::new() };
+    let mut members = Vec::new();
+    let mut rest = items.as_slice();
+    loop {
+        let (member, score) = match rest {
+            [Value::Array(pair), tail @ ..] => {
+                rest = tail;
+                let [member, score] = pair.as_slice() else { continue };
+                (member, score)
+            }
+            [member, score, tail @ ..] => {
+                rest = tail;
+                (member, score)
+            }
+            [] | [_] => return members,
+        };
+        if let Some(found) = bytes(member).zip(number(score)) {
+            members.push(found);
+        }
+    }
+}
+
+fn bytes(value: &Value) -> Option<&[u8]> {
+    match value {
+        Value::BulkString(bytes) => Some(bytes),
+        Value::SimpleString(text) => Some(text.as_bytes()),
+        _ => None,
+    }
+}
+
+fn number(value: &Value) -> Option<u64> {
+    let float = |number: f64| (number.is_finite() && number >= 0.0).then_some(number as u64);
+    match value {
+        Value::Int(number) => u64::try_from(*number).ok(),
+        Value::Double(number) => float(*number),
+        _ => {
+            let text = str::from_utf8(bytes(value)?).ok()?;
+            text.parse().ok().or_else(|| float(text.parse().ok()?))
+        }
+    }
+}
+
+/// What a member says. What a later version may say is not known, so it may be about anything.
+fn read(member: &[u8]) -> Invalidation {
+    let known = || {
+        let (kind, rest) = member.split_first()?;
+        Some(match (kind, rest) {
+            (b'p' | b'k', tag) => {
+                Invalidation::Tags(smallvec![TagId::from_bytes(tag.try_into().ok()?)])
+            }
+            (b's', rest) => {
+                let (tag, since) = rest.split_first_chunk()?;
+                let tags = smallvec![TagId::from_bytes(*tag)];
+                Invalidation::TagsStale { tags, since: read_time(since)? }
+            }
+            (b'g', since) => Invalidation::AllStale { since: read_time(since)? },
+            _ => return None,
+        })
+    };
+    known().unwrap_or(Invalidation::All)
+}
+
+/// Known by the wall clock alone: another process's other clock says nothing here.
+fn read_time(bytes: &[u8]) -> Option<Now> {
+    let millis = u64::from_be_bytes(bytes.try_into().ok()?);
+    Some(Now::new(Duration::from_millis(millis), Duration::ZERO))
+}
+
+fn written(what: &Invalidation) -> Vec<Vec<u8>> {
+    let time = |since: &Now| {
+        let millis = u64::try_from(since.wall().as_millis()).unwrap_or(u64::MAX);
+        millis.to_be_bytes()
+    };
+    match what {
+        Invalidation::All => vec![ALL.to_vec()],
+        Invalidation::Tags(tags) => {
+            let mark = |tag: &TagId| {
+                let kind: &[u8] = if tag.is_key() { b"k" } else { b"p" };
+                [kind, &tag.to_bytes()].concat()
+            };
+            tags.iter().map(mark).collect()
+        }
+        Invalidation::AllStale { since } => vec![[&b"g"[..], &time(since)].concat()],
+        Invalidation::TagsStale { tags, since } => {
+            let mark = |tag: &TagId| [&b"s"[..], &tag.to_bytes(), &time(since)].concat();
+            tags.iter().map(mark).collect()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stored::{
+        StoredResponse,
+        tests::{at, stored},
+    };
+
+    fn tag(name: &str) -> TagId {
+        TagId::tag("t", name)
+    }
+
+    fn bulk(bytes: &[u8]) -> Value {
+        Value::BulkString(bytes.to_vec())
+    }
+
+    fn flat(members: &[(&[u8], &str)]) -> Value {
+        let items = members.iter().flat_map(|(member, at)| [bulk(member), bulk(at.as_bytes())]);
+        Value::Array(items.collect())
+    }
+
+    #[test]
+    fn what_is_written_of_an_invalidation_is_read_again() {
+        let key = TagId::key(&crate::key::Key::new("", "http", "h", "/", None));
+        let since = Now::new(Duration::from_millis(1_700_000_000_123), Duration::ZERO);
+        for what in [
+            Invalidation::All,
+            Invalidation::Tags(smallvec![tag("a")]),
+            Invalidation::Tags(smallvec![key]),
+            Invalidation::AllStale { since },
+            Invalidation::TagsStale { tags: smallvec![tag("a")], since },
+        ] {
+            let members = written(&what);
+            let [member] = members.as_slice() else { panic!("{what:?}: {members:?}") };
+            assert_eq!(read(member), what);
+            for end in 0..member.len() {
+                assert_eq!(read(&member[..end]), Invalidation::All, "{what:?} cut at {end}");
+            }
+        }
+        let tags = smallvec![tag("a"), tag("b")];
+        assert_eq!(written(&Invalidation::Tags(tags)).len(), 2);
+        assert_eq!(read(b"zwhat a later version may say"), Invalidation::All);
+    }
+
+    #[test]
+    fn replies_of_both_protocols_are_understood_and_others_are_not() {
+        let paired = Value::Array(vec![
+            Value::Array(vec![bulk(b"a"), Value::Double(7.0)]),
+            Value::Array(vec![bulk(b"only")]),
+            Value::Array(vec![bulk(b"e"), Value::Double(1_700_000_000_000_001.0)]),
+        ]);
+        let want: Vec<(&[u8], u64)> = vec![(b"a", 7), (b"e", 1_700_000_000_000_001)];
+        assert_eq!(members(&paired), want);
+        assert_eq!(members(&flat(&[(b"a", "7"), (b"e", "1.700000000000001e+15")])), want);
+        for odd in [
+            Value::Nil,
+            Value::Okay,
+            Value::Int(1),
+            Value::Array(vec![]),
+            Value::Array(vec![bulk(b"e")]),
+            flat(&[(b"e", "x")]),
+            flat(&[(b"e", "-1")]),
+            flat(&[(b"e", "nan")]),
+            flat(&[(b"e", "inf")]),
+            Value::Array(vec![Value::Int(1), Value::Int(2)]),
+        ] {
+            assert_eq!(members(&odd), vec![], "{odd:?}");
+            assert_eq!(Table::default().learn(0, &odd, &Commons::new()), News::Lost);
+        }
+    }
+
+    #[test]
+    fn what_others_invalidated_counts_here_from_the_reply_on() {
+        let (table, commons) = (Table::default(), Commons::new());
+        let key = crate::key::Key::new("", "http", "h", "/", None);
+        let response = |stamp, name| StoredResponse {
+            stamp: Stamp::new(stamp),
+            tags: Box::new([tag(name)]),
+            ..stored(0, &[])
+        };
+        let (old, new) = (response(10, "a"), response(31, "a"));
+        assert_eq!(table.learn(0, &flat(&[(b"e", "10")]), &commons), News::Until(Stamp::new(10)));
+        assert!(table.is_known() && commons.is_valid(&key, &old));
+        let mark = written(&Invalidation::Tags(smallvec![tag("a")])).remove(0);
+        let reply = flat(&[(b"e", "31"), (&mark, "30")]);
+        assert_eq!(table.learn(10, &reply, &commons), News::Until(Stamp::new(31)));
+        assert!(!commons.is_valid(&key, &old) && commons.is_valid(&key, &new));
+        assert!(commons.is_valid(&key, &response(10, "b")));
+        // Late, and of what is known.
+        assert_eq!(table.learn(10, &flat(&[(b"e", "10")]), &commons), News::Until(Stamp::new(10)));
+        assert_eq!(commons.stamp(), Stamp::new(31));
+        let stale = written(&Invalidation::AllStale { since: at(5) }).remove(0);
+        let reply = flat(&[(&stale, "40"), (b"e", "41")]);
+        assert_eq!(table.learn(31, &reply, &commons), News::Until(Stamp::new(41)));
+        assert!(
+            commons
+                .standing(&key, &new)
+                .stale_since()
+                .is_some_and(|since| since.wall() == at(5).wall())
+        );
+    }
+}
