@@ -10,7 +10,7 @@ use actix_web_cache::{
     Cache, Overrides, Pages, Policy, RedisStore, RedisStoreError, Rule, TieredStore, conformance,
 };
 
-use crate::support::{Client, RedisServer, Site, obey, secs, site};
+use crate::support::{Client, RedisCluster, RedisSentinel, RedisServer, Site, obey, secs, site};
 
 /// A store of its own on a shared server.
 pub(crate) fn store_at(url: &str) -> RedisStore {
@@ -34,6 +34,26 @@ fn the_store_passes_the_suite_by_the_newer_protocol() {
     let server = RedisServer::start();
     let url = format!("{}?protocol=resp3", server.url());
     threads().block_on(conformance::check(|| store_at(&url)));
+}
+
+#[test]
+fn the_store_passes_the_suite_on_a_cluster() {
+    let cluster = RedisCluster::start();
+    let nodes: Vec<_> = cluster.urls().iter().map(|url| host_of(url)).collect();
+    let url = format!("redis-cluster://{}", nodes.join(","));
+    threads().block_on(conformance::check(|| store_at(&url)));
+    threads().block_on(conformance::check(|| TieredStore::new(store_at(&url))));
+}
+
+#[test]
+fn the_store_passes_the_suite_by_a_sentinel() {
+    let sentinel = RedisSentinel::start();
+    let url = format!("redis-sentinel://{}/mymaster", host_of(&sentinel.sentinel_url()));
+    threads().block_on(conformance::check(|| store_at(&url)));
+}
+
+fn host_of(url: &str) -> String {
+    url.trim_start_matches("redis://").trim_end_matches('/').to_owned()
 }
 
 #[test]
