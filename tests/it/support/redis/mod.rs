@@ -146,9 +146,9 @@ impl RedisServer {
         RedisMonitor { server: self, wire }
     }
 
-    /// A line of `INFO`.
+    /// A line of `INFO`; `None` too if the server does not tell, as when it changes its role.
     pub(crate) fn info(&self, name: &str) -> Option<String> {
-        info_of(&self.command(&["INFO"]), name)
+        info_of(&self.ask(&["INFO"]).ok()?.to_string(), name)
     }
 }
 
