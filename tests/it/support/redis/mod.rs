@@ -97,6 +97,7 @@ impl RedisServer {
     }
 
     /// Starts it again, after its end or in its stead: at the same port, with nothing in it.
+    /// What a cluster's node or a Sentinel knows of the others it still knows.
     pub(crate) fn restart(&self) {
         let mut process = self.process();
         process.kill();
