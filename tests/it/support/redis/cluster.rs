@@ -39,11 +39,18 @@ impl RedisCluster {
                 node.command(&["CLUSTER", "MEET", "127.0.0.1", &other.port().to_string()]);
             }
         }
-        // Redis lets no master serve within its first two seconds.
+        self.settle();
+    }
+
+    /// Waits until all nodes are well and know each other, as after a restart of one. Redis lets no
+    /// master serve within its first two seconds.
+    pub(crate) fn settle(&self) {
         within("all nodes are well and know each other", || {
             self.nodes.iter().all(|node| {
-                let info = node.command(&["CLUSTER", "INFO"]);
-                info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:3")
+                let info = node.ask(&["CLUSTER", "INFO"]).map(|info| info.to_string());
+                info.is_ok_and(|info| {
+                    info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:3")
+                })
             })
         });
     }

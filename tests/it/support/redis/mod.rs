@@ -97,6 +97,7 @@ impl RedisServer {
     }
 
     /// Starts it again, after its end or in its stead: at the same port, with nothing in it.
+    /// What a cluster's node or a Sentinel knows of the others it still knows.
     pub(crate) fn restart(&self) {
         let mut process = self.process();
         process.kill();
@@ -146,9 +147,9 @@ impl RedisServer {
         RedisMonitor { server: self, wire }
     }
 
-    /// A line of `INFO`.
+    /// A line of `INFO`; `None` too if the server does not tell, as when it changes its role.
     pub(crate) fn info(&self, name: &str) -> Option<String> {
-        info_of(&self.command(&["INFO"]), name)
+        info_of(&self.ask(&["INFO"]).ok()?.to_string(), name)
     }
 }
 

@@ -1,6 +1,6 @@
 //! A master, its replica, and a Sentinel that watches over them.
 
-use std::fs;
+use std::{fs, io};
 
 use super::{super::within, RedisServer};
 
@@ -20,9 +20,6 @@ impl RedisSentinel {
         let replica = RedisServer::with(&SETTINGS);
         let port = master.port().to_string();
         replica.command(&["REPLICAOF", "127.0.0.1", &port]);
-        within("the replica follows", || {
-            replica.info("master_link_status").as_deref() == Some("up")
-        });
         let sentinel = RedisServer::launch(|_, dir| {
             let name = Self::MASTER;
             let settings = format!(
@@ -34,16 +31,33 @@ impl RedisSentinel {
             fs::write(&file, settings).unwrap();
             vec![file.to_string_lossy().into_owned(), "--sentinel".to_owned()]
         });
-        // Else it takes ten seconds to notice a replica, and eight to set a former master right.
-        for period in ["info-period", "publish-period", "ping-period"] {
-            sentinel.command(&["SENTINEL", "DEBUG", period, "100"]);
+        // Else it takes ten seconds to notice a replica, eight to set a former master right, and
+        // thirty to trust its clock again where a busy machine has held it up.
+        let settings =
+            [("info-period", "500"), ("publish-period", "100"), ("tilt-trigger", "20000")];
+        for (setting, millis) in settings {
+            sentinel.command(&["SENTINEL", "DEBUG", setting, millis]);
         }
         let house = Self { servers: [master, replica], sentinel };
-        within("the Sentinel knows the replica", || {
-            let replicas = house.sentinel.command(&["SENTINEL", "REPLICAS", Self::MASTER]);
-            replicas.contains("master-link-status\nok")
-        });
+        house.settle();
         house
+    }
+
+    /// Waits until the other server follows the master and the Sentinel could choose it.
+    pub(crate) fn settle(&self) {
+        within("the Sentinel sees a replica that follows", || {
+            let replicas = self.ask(&["REPLICAS", Self::MASTER]).unwrap_or_default();
+            let lines: Vec<_> = replicas.lines().collect();
+            let master = self.master().port().to_string();
+            let wanted = [
+                ("flags", "slave"),
+                ("role-reported", "slave"),
+                ("master-link-status", "ok"),
+                ("master-port", &master),
+            ];
+            wanted.iter().all(|&(name, value)| lines.chunks(2).any(|pair| pair == [name, value]))
+                && self.other().info("master_link_status").as_deref() == Some("up")
+        });
     }
 
     pub(crate) const fn sentinel(&self) -> &RedisServer {
@@ -70,13 +84,16 @@ impl RedisSentinel {
         self.servers.iter().position(|server| Some(server.port()) == port).expect("a master")
     }
 
+    fn ask(&self, command: &[&str]) -> io::Result<String> {
+        let reply = self.sentinel.ask(&[&["SENTINEL"], command].concat())?;
+        Ok(reply.accepted()?.to_string())
+    }
+
     /// Makes the other server the master, and waits until it is. The former master takes a moment
-    /// longer to become a replica.
+    /// longer to become a replica; see [`Self::settle`].
     pub(crate) fn failover(&self) {
         let former = self.master().port();
-        within("the Sentinel agrees", || {
-            self.sentinel.ask(&["SENTINEL", "FAILOVER", Self::MASTER]).unwrap().accepted().is_ok()
-        });
+        within("the Sentinel agrees", || self.ask(&["FAILOVER", Self::MASTER]).is_ok());
         self.await_master_after(former);
     }
 
