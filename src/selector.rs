@@ -4,6 +4,7 @@ use std::{borrow::Cow, fmt};
 
 use actix_web::http::header::HeaderName;
 use sha2::{Digest as _, Sha256};
+use smallvec::SmallVec;
 
 use crate::{stored::StoredResponse, time::Now};
 
@@ -74,7 +75,7 @@ impl VariantId {
         selecting: impl Iterator<Item = (&'a HeaderName, Option<V>)>,
         split: &[u8],
     ) -> Self {
-        let mut selecting: Vec<_> = selecting.collect();
+        let mut selecting: SmallVec<[_; 4]> = selecting.collect();
         // Who learnt of the fields in another order means the same variant.
         selecting.sort_unstable_by(|(one, _), (other, _)| one.as_str().cmp(other.as_str()));
         let mut digest = Sha256::new();

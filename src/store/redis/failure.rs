@@ -87,7 +87,7 @@ fn advice(code: &str) -> &'static str {
     match code {
         "NOAUTH" | "WRONGPASS" => ": check name and password in its URL",
         "NOPERM" => {
-            ": its user needs HMGET, HGET, HSET, HDEL, HLEN, HKEYS, PEXPIRE, PEXPIREAT, UNLINK, \
+            ": its user needs HGET, HSET, HDEL, HLEN, HKEYS, PEXPIRE, PEXPIREAT, UNLINK, \
              ZADD, ZRANGE, ZREM, ZSCORE, ZCARD, SET, GET, EVAL, TIME, PUBLISH and SUBSCRIBE"
         }
         "OOM" => ": give it memory, and the eviction policy volatile-lru",

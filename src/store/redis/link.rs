@@ -12,6 +12,7 @@ use std::{
 use tokio::{sync::Notify, time::timeout};
 
 use super::{
+    batch::Batches,
     breaker::Breaker,
     connection::{Connector, Wire},
     counters::{Counters, count},
@@ -41,6 +42,7 @@ pub(super) struct Link {
     pub(super) table: Table,
     pub(super) counters: Counters,
     pub(super) connector: Connector,
+    pub(super) batches: Batches,
     lanes: Lanes,
     breaker: Breaker,
     queue: Mutex<Queue>,
@@ -61,6 +63,7 @@ impl Link {
             table: Table::default(),
             counters: Counters::default(),
             connector,
+            batches: Batches::default(),
             lanes: Lanes::default(),
             breaker: Breaker::default(),
             queue: Mutex::default(),

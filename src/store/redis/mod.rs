@@ -1,9 +1,15 @@
 //! A store in Redis or Valkey, shared by all processes that use it.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use deadpool_redis::redis::{RedisError, Value, pipe};
-use futures_util::future::join;
+use bytes::Bytes;
 use moka::sync::Cache;
 use tokio::runtime::Handle;
 
@@ -15,8 +21,10 @@ use crate::{
     stamp::Stamp,
     stored::{StoredResponse, Variants},
     tag::TagId,
+    time::Now,
 };
 
+mod batch;
 mod breaker;
 mod builder;
 mod connection;
@@ -35,15 +43,15 @@ pub use self::{
     counters::RedisStats,
 };
 use self::{
-    connection::{Connector, Wire},
+    connection::Connector,
     control::Control,
     counters::count,
     failure::Failure,
-    keys::{Keys, Resource},
+    keys::Keys,
     lanes::Lane,
     link::{ASK_LIMIT, Link, STORE_LIMIT},
-    resource::{Draft, Found, Names},
-    table::{FILL_LIMIT, LONGEST, News},
+    resource::{Draft, Names},
+    table::{FILL_LIMIT, LONGEST},
 };
 
 /// Resources of which it is remembered which fields select.
@@ -95,6 +103,8 @@ struct Inner {
     link: Arc<Link>,
     control: Control,
     names: Cache<u64, Names>,
+    /// Whether anything was ever remembered: most applications' pages are selected by nothing.
+    any_names: AtomicBool,
     no_names: Names,
     max_record: usize,
     lease: Option<Duration>,
@@ -125,6 +135,7 @@ impl RedisStore {
             link: Arc::new(Link::new(Keys::new(namespace), connector)),
             control: Control::default(),
             names: Cache::new(REMEMBERED),
+            any_names: AtomicBool::new(false),
             no_names: Names::from([]),
             max_record,
             lease,
@@ -155,77 +166,56 @@ impl RedisStore {
     }
 
     async fn find(&self, key: &Key, selector: &Selector<'_>) -> Result<Lookup, Failure> {
+        let Inner { names, no_names, .. } = &*self.0;
         let link = self.link();
         let resource = link.keys.resource(key);
-        let guessed = self.0.names.get(&resource.digest);
-        let mut names = guessed.unwrap_or_else(|| Arc::clone(&self.0.no_names));
-        let asked = link.now();
-        let (found, stamp) = link
-            .call(Lane::Ask, ASK_LIMIT, |mut wire| async move {
-                count(&link.counters.lookups);
-                let (mut found, stamp) = self.ask(&mut wire, &resource, &names, selector).await?;
-                // Twice, if the names change in between.
-                for _ in 0..2 {
-                    let Found::Otherwise(others) = found else { break };
-                    self.0.names.insert(resource.digest, Arc::clone(&others));
-                    names = others;
-                    (found, _) = self.ask(&mut wire, &resource, &names, selector).await?;
-                }
-                Ok((found, stamp))
+        let any = self.0.any_names.load(Ordering::Relaxed);
+        let guessed = if any { names.get(&resource.digest) } else { None };
+        let guessed = guessed.unwrap_or_else(|| Arc::clone(no_names));
+        let ask = |names: &Names| link.ask(resource::ask(&resource, selector.variant(names)));
+        let (reply, stamp) = ask(&guessed).await?;
+        if let Some(record) = resource::read(reply)? {
+            return Ok(self.found(key, &guessed, Some(record), stamp, selector.now()));
+        }
+        // Nothing is there, or others select than was guessed.
+        let selecting = link
+            .call(Lane::Ask, ASK_LIMIT, |mut wire| {
+                let (resource, guessed) = (&resource, &guessed);
+                async move { resource::names(&mut wire, resource, guessed).await }
             })
             .await?;
-        link.is_current_since(asked);
-        let Found::Variant { names, record } = found else {
-            return Ok(Lookup { variants: None, stamp });
-        };
-        let read = record.and_then(|record| match codec::decode(record, key, selector.now()) {
-            Ok(response) => Some(Arc::new(response)),
+        let Some(selecting) = selecting else { return Ok(Lookup { variants: None, stamp }) };
+        if Arc::ptr_eq(&selecting, &guessed) {
+            return Ok(self.found(key, &guessed, None, stamp, selector.now()));
+        }
+        names.insert(resource.digest, Arc::clone(&selecting));
+        self.0.any_names.store(true, Ordering::Relaxed);
+        let (reply, stamp) = ask(&selecting).await?;
+        let record = resource::read(reply)?;
+        Ok(self.found(key, &selecting, record, stamp, selector.now()))
+    }
+
+    fn found(
+        &self,
+        key: &Key,
+        names: &Names,
+        record: Option<Bytes>,
+        stamp: Stamp,
+        now: Now,
+    ) -> Lookup {
+        let counters = &self.0.link.counters;
+        let response = record.and_then(|record| match codec::decode(record, key, now) {
+            Ok(response) => {
+                count(&counters.found);
+                Some(Arc::new(response))
+            }
             Err(error) => {
-                count(&link.counters.unreadable);
+                count(&counters.unreadable);
                 log::debug!("a record in Redis is not used: {error}");
                 None
             }
         });
-        if read.is_some() {
-            count(&link.counters.found);
-        }
-        Ok(Lookup { variants: Some(Arc::new(Variants::new(&names, read))), stamp })
-    }
-
-    /// One round trip: a variant, and what is new in the table.
-    async fn ask(
-        &self,
-        wire: &mut Wire,
-        resource: &Resource,
-        names: &Names,
-        selector: &Selector<'_>,
-    ) -> Result<(Found, Stamp), Failure> {
-        let link = &self.0.link;
-        let ask = resource::ask(resource, selector.variant(names));
-        let (news, since) = link.table.ask(&link.keys);
-        let (found, news) = if wire.is_one_server() {
-            let mut both = pipe();
-            both.add_command(ask).add_command(news).ignore_errors();
-            let mut replies: Vec<Value> = both.query_async(wire).await?;
-            let news = replies.pop().unwrap_or(Value::Nil);
-            (replies.pop().unwrap_or(Value::Nil), news)
-        } else {
-            // They may be on two servers, which are asked at the same time.
-            let mut other = wire.clone();
-            let (found, news) = join(ask.query_async(wire), news.query_async(&mut other)).await;
-            let found = found.or_else(|error: RedisError| match error.code() {
-                Some("WRONGTYPE") => Ok(Value::Nil),
-                _ => Err(error),
-            });
-            (found?, news?)
-        };
-        if let Value::ServerError(error) = news {
-            return Err(RedisError::from(error).into());
-        }
-        match link.table.learn(since, &news, &link.commons) {
-            News::Until(until) => Ok((resource::read(found, names)?, until)),
-            News::Lost => Ok((Found::Nothing, link.pull(wire).await?)),
-        }
+        Lookup { variants: Some(Arc::new(Variants::new(names, response))), stamp }
     }
 
     async fn write(

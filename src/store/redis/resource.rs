@@ -7,7 +7,8 @@
 //! | `i` | for each variant, the newest first, its 16 bytes and when it expires |
 //!
 //! All of a resource is one key, so that it is removed, expires and is evicted as one. A look-up
-//! fetches the names and one variant, guessing which by the names that were seen last.
+//! asks for one variant, guessing which by the names that were seen last, and for the names only
+//! where that is not there.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,46 +24,43 @@ const SETTLE: &str = include_str!("settle.lua");
 /// The fields that select among a resource's variants.
 pub(super) type Names = Arc<[HeaderName]>;
 
-/// What was found of a resource.
-pub(super) enum Found {
-    Nothing,
-    Variant {
-        names: Names,
-        /// The record of the variant that the request selects, if there is one.
-        record: Option<Bytes>,
-    },
-    /// Others select than was guessed.
-    Otherwise(Names),
-}
-
+/// Asks for one variant. If it is there, its names are those that select: with the first response that
+/// is selected by others, all variants of these are gone.
 pub(super) fn ask(resource: &Resource, variant: VariantId) -> Cmd {
-    let mut ask = cmd("HMGET");
-    ask.arg(&resource.name).arg(b"n").arg(variant.as_bytes());
+    let mut ask = cmd("HGET");
+    ask.arg(&resource.name).arg(variant.as_bytes());
     ask
 }
 
-/// What the reply to [`ask`] says, for which `guessed` were thought to select. What is no hash is
-/// nothing of ours: the next response replaces it.
-pub(super) fn read(reply: Value, guessed: &Names) -> Result<Found, Failure> {
-    let items = match reply {
-        Value::Array(items) => items,
-        Value::ServerError(error) if error.code() == "WRONGTYPE" => return Ok(Found::Nothing),
-        Value::ServerError(error) => return Err(RedisError::from(error).into()),
-        _ => return Ok(Found::Nothing),
-    };
-    let mut items = items.into_iter();
-    let (Some(Value::BulkString(names)), record) = (items.next(), items.next()) else {
-        return Ok(Found::Nothing);
-    };
-    let Some(names) = read_names(&names, guessed) else { return Ok(Found::Nothing) };
-    if !Arc::ptr_eq(&names, guessed) {
-        return Ok(Found::Otherwise(names));
+/// The record that the reply to [`ask`] is. What is no hash is nothing of ours: the next response
+/// replaces it.
+pub(super) fn read(reply: Value) -> Result<Option<Bytes>, Failure> {
+    match reply {
+        Value::BulkString(record) => Ok(Some(Bytes::from(record))),
+        Value::ServerError(error) => {
+            without_foreign(error.into())?;
+            Ok(None)
+        }
+        _ => Ok(None),
     }
-    let record = match record {
-        Some(Value::BulkString(record)) => Some(Bytes::from(record)),
-        _ => None,
-    };
-    Ok(Found::Variant { names, record })
+}
+
+/// Nothing where an error says that a key holds what is not ours.
+pub(super) fn without_foreign(error: RedisError) -> Result<Value, RedisError> {
+    if is_foreign(&error) { Ok(Value::Nil) } else { Err(error) }
+}
+
+/// The names that select; `guessed` itself if they are these, nothing if there is no variant at all.
+pub(super) async fn names(
+    wire: &mut Wire,
+    resource: &Resource,
+    guessed: &Names,
+) -> Result<Option<Names>, Failure> {
+    let reply = cmd("HGET").arg(&resource.name).arg(b"n").query_async(wire).await;
+    match reply.or_else(without_foreign)? {
+        Value::BulkString(names) => Ok(read_names(&names, guessed)),
+        _ => Ok(None),
+    }
 }
 
 /// The names in the order of all; `guessed` itself if they are these.

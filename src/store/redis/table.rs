@@ -5,8 +5,8 @@
 //! has the time of the last invalidation of all. A fill begins with the epoch; a response is valid
 //! unless something that it has is marked with a later time.
 //!
-//! Each look-up asks, in the same round trip, for what was marked since the epoch that this process
-//! knows: nothing but the epoch itself, mostly. So whoever looks up after an invalidation has ended
+//! Each look-up asks for the epoch in the same round trip, and where it is not the one that this process
+//! knows, for what was marked since. So whoever looks up after an invalidation has ended
 //! knows of it, in whatever process, and whatever became of messages.
 //!
 //! The table may be lost: evicted, flushed, or set back by a failover. All of it is then, for it is
@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-use deadpool_redis::redis::{Cmd, Value, cmd, pipe};
+use deadpool_redis::redis::{Cmd, RedisError, Value, cmd, pipe};
 use smallvec::smallvec;
 
 use super::{connection::Wire, failure::Failure, keys::Keys};
@@ -54,13 +54,12 @@ pub(super) struct Table {
     known: AtomicU64,
 }
 
-/// What a reply says of the table.
+/// Whether there is something that is not known yet.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum News {
-    /// It is known up to this time now.
-    Until(Stamp),
-    /// It is not what it was.
-    Lost,
+    /// Everything is known, up to this time.
+    None(Stamp),
+    Some,
 }
 
 /// How the table was found.
@@ -77,23 +76,35 @@ impl Table {
         self.known.load(Ordering::Acquire) != 0
     }
 
+    /// Asks for the epoch alone.
+    pub(super) fn ask_epoch(&self, keys: &Keys) -> Cmd {
+        let mut ask = cmd("ZSCORE");
+        ask.arg(&keys.table).arg(EPOCH);
+        ask
+    }
+
+    /// Whether the reply to [`ask_epoch`](Self::ask_epoch) is not the epoch that is known.
+    pub(super) fn is_news(&self, reply: Value) -> Result<News, Failure> {
+        if let Value::ServerError(error) = reply {
+            return Err(RedisError::from(error).into());
+        }
+        let known = self.known.load(Ordering::Acquire);
+        let same = number(&reply) == Some(known);
+        Ok(if same { News::None(Stamp::new(known)) } else { News::Some })
+    }
+
     /// Asks for what is new.
-    pub(super) fn ask(&self, keys: &Keys) -> (Cmd, u64) {
+    fn ask(&self, keys: &Keys) -> (Cmd, u64) {
         let since = self.known.load(Ordering::Acquire);
         let mut ask = cmd("ZRANGE");
         ask.arg(&keys.table).arg(since).arg("+inf").arg("BYSCORE").arg("WITHSCORES");
         (ask, since)
     }
 
-    /// Takes over what the reply to [`ask`](Self::ask) says.
-    pub(super) fn learn(&self, since: u64, reply: &Value, commons: &Commons) -> News {
-        // Nothing but the epoch, and that is known: nearly always.
+    /// Takes over what the reply to [`ask`](Self::ask) says, and tells up to which time the table is
+    /// known then; nothing if it is not what it was.
+    fn learn(&self, reply: &Value, commons: &Commons) -> Option<Stamp> {
         let members = members(reply);
-        if let [(EPOCH, at)] = *members
-            && at == since
-        {
-            return News::Until(Stamp::new(at));
-        }
         let mut epoch = None;
         let mut news = Vec::new();
         for (member, at) in members {
@@ -103,11 +114,10 @@ impl Table {
                 news.push((Stamp::new(at), read(member)));
             }
         }
-        let Some(epoch) = epoch else { return News::Lost };
-        let until = Stamp::new(epoch);
+        let until = Stamp::new(epoch?);
         commons.learn(&news, until);
-        self.known.fetch_max(epoch, Ordering::AcqRel);
-        News::Until(until)
+        self.known.fetch_max(until.get(), Ordering::AcqRel);
+        Some(until)
     }
 
     /// Reads the table, and begins a new one if it was lost.
@@ -117,11 +127,11 @@ impl Table {
         keys: &Keys,
         commons: &Commons,
     ) -> Result<Pulled, Failure> {
-        let (ask, since) = self.ask(keys);
+        let (ask, _) = self.ask(keys);
         let reply: Value = ask.query_async(wire).await?;
-        match self.learn(since, &reply, commons) {
-            News::Until(until) => Ok(Pulled::AsExpected(until)),
-            News::Lost => self.write(wire, keys, commons, &[]).await.map(Pulled::Anew),
+        match self.learn(&reply, commons) {
+            Some(until) => Ok(Pulled::AsExpected(until)),
+            None => self.write(wire, keys, commons, &[]).await.map(Pulled::Anew),
         }
     }
 
@@ -151,11 +161,8 @@ impl Table {
         both.add_command(script).add_command(ask);
         let replies: Vec<Value> = both.query_async(wire).await?;
         let reply = replies.get(1).unwrap_or(&Value::Nil);
-        match self.learn(since, reply, commons) {
-            News::Until(until) => Ok(until),
-            // It was lost once more in between: whoever asks next sees that, too.
-            News::Lost => Err(Failure::Late),
-        }
+        // Lost once more in between: whoever asks next sees that, too.
+        self.learn(reply, commons).ok_or(Failure::Late)
     }
 }
 
@@ -318,7 +325,7 @@ mod tests {
             Value::Array(vec![Value::Int(1), Value::Int(2)]),
         ] {
             assert_eq!(members(&odd), vec![], "{odd:?}");
-            assert_eq!(Table::default().learn(0, &odd, &Commons::new()), News::Lost);
+            assert_eq!(Table::default().learn(&odd, &Commons::new()), None);
         }
     }
 
@@ -332,19 +339,23 @@ mod tests {
             ..stored(0, &[])
         };
         let (old, new) = (response(10, "a"), response(31, "a"));
-        assert_eq!(table.learn(0, &flat(&[(b"e", "10")]), &commons), News::Until(Stamp::new(10)));
+        assert_eq!(table.learn(&flat(&[(b"e", "10")]), &commons), Some(Stamp::new(10)));
         assert!(table.is_known() && commons.is_valid(&key, &old));
         let mark = written(&Invalidation::Tags(smallvec![tag("a")])).remove(0);
         let reply = flat(&[(b"e", "31"), (&mark, "30")]);
-        assert_eq!(table.learn(10, &reply, &commons), News::Until(Stamp::new(31)));
+        assert_eq!(table.learn(&reply, &commons), Some(Stamp::new(31)));
         assert!(!commons.is_valid(&key, &old) && commons.is_valid(&key, &new));
         assert!(commons.is_valid(&key, &response(10, "b")));
+        assert_eq!(table.is_news(bulk(b"31")).unwrap(), News::None(Stamp::new(31)));
+        for news in [bulk(b"32"), bulk(b"30"), Value::Nil, Value::Okay] {
+            assert_eq!(table.is_news(news).unwrap(), News::Some);
+        }
         // Late, and of what is known.
-        assert_eq!(table.learn(10, &flat(&[(b"e", "10")]), &commons), News::Until(Stamp::new(10)));
+        assert_eq!(table.learn(&flat(&[(b"e", "10")]), &commons), Some(Stamp::new(10)));
         assert_eq!(commons.stamp(), Stamp::new(31));
         let stale = written(&Invalidation::AllStale { since: at(5) }).remove(0);
         let reply = flat(&[(&stale, "40"), (b"e", "41")]);
-        assert_eq!(table.learn(31, &reply, &commons), News::Until(Stamp::new(41)));
+        assert_eq!(table.learn(&reply, &commons), Some(Stamp::new(41)));
         assert!(
             commons
                 .standing(&key, &new)
