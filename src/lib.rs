@@ -123,8 +123,8 @@ pub use crate::{
     shared::Mode,
     stamp::Stamp,
     store::{
-        Commons, Fill, Invalidation, Lookup, MemoryStore, MemoryStoreBuilder, MemoryStoreError,
-        Put, Store, StoreError,
+        Commons, Fill, Invalidation, Lease, LeaseEnd, LeaseGuard, Lookup, MemoryStore,
+        MemoryStoreBuilder, MemoryStoreError, Put, Store, StoreError,
     },
     stored::{Basis, Lifetime, Staleness, StoredResponse, Validation, Variants},
     tag::TagId,

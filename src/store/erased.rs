@@ -10,7 +10,7 @@ use std::{
 
 use futures_util::FutureExt as _;
 
-use super::{Commons, Fill, Invalidation, Lookup, Put, Store, StoreError};
+use super::{Commons, Fill, Invalidation, Lease, Lookup, Put, Store, StoreError};
 use crate::{key::Key, selector::Selector, stored::StoredResponse};
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
@@ -27,6 +27,8 @@ pub(crate) trait Erased: Send + Sync {
     ) -> BoxFuture<'a, Put>;
     fn remove<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, usize>;
     fn invalidate<'a>(&'a self, what: &'a Invalidation) -> BoxFuture<'a, ()>;
+    fn leases(&self) -> bool;
+    fn lease<'a>(&'a self, key: &'a Key, rest: &'a [u8]) -> BoxFuture<'a, Lease>;
 }
 
 impl<S: Store> Erased for S {
@@ -58,6 +60,14 @@ impl<S: Store> Erased for S {
 
     fn invalidate<'a>(&'a self, what: &'a Invalidation) -> BoxFuture<'a, ()> {
         guarded(async move { Store::invalidate(self, what).await })
+    }
+
+    fn leases(&self) -> bool {
+        catch_unwind(AssertUnwindSafe(|| Store::leases(self))).unwrap_or(false)
+    }
+
+    fn lease<'a>(&'a self, key: &'a Key, rest: &'a [u8]) -> BoxFuture<'a, Lease> {
+        guarded(async move { Store::lease(self, key, rest).await })
     }
 }
 

@@ -21,6 +21,7 @@ pub mod conformance;
 mod erased;
 mod fills;
 mod flights;
+mod lease;
 mod markers;
 mod marks;
 mod memory;
@@ -36,6 +37,7 @@ mod transfer;
 pub use self::{
     commons::Commons,
     fills::Fill,
+    lease::{Lease, LeaseEnd, LeaseGuard},
     memory::{MemoryStore, MemoryStoreBuilder, MemoryStoreError},
 };
 pub(crate) use self::{
@@ -126,6 +128,31 @@ pub trait Store: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), StoreError>> + Send {
         self.commons().invalidate(what);
         async { Ok(()) }
+    }
+
+    /// Whether [`lease`](Self::lease) is to be called: by default it is not.
+    fn leases(&self) -> bool {
+        false
+    }
+
+    /// Lets one of all processes ask the handler for something that is not stored.
+    ///
+    /// `rest` tells requests for one key apart that cannot share an answer. Whoever is granted it
+    /// looks once more whether something is stored by now before it asks. Whoever finds it taken
+    /// looks, and calls this, again and again, until
+    /// [`Policy::wait_limit`](crate::Policy::wait_limit) is nearly over. Stores see to it that a lease
+    /// ends although nobody gives it up.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be reached. The process then asks as if it were alone.
+    fn lease(
+        &self,
+        key: &Key,
+        rest: &[u8],
+    ) -> impl Future<Output = Result<Lease, StoreError>> + Send {
+        let _ = (key, rest);
+        async { Ok(Lease::Unneeded) }
     }
 }
 

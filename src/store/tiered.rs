@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    Commons, Fill, Invalidation, Lookup, MemoryStore, MemoryStoreError, Put, RedisStats,
+    Commons, Fill, Invalidation, Lease, Lookup, MemoryStore, MemoryStoreError, Put, RedisStats,
     RedisStore, Store, StoreError,
 };
 use crate::{
@@ -197,6 +197,14 @@ impl Store for TieredStore {
             self.0.near.clear();
         }
         result
+    }
+
+    fn leases(&self) -> bool {
+        self.0.far.leases()
+    }
+
+    async fn lease(&self, key: &Key, rest: &[u8]) -> Result<Lease, StoreError> {
+        self.0.far.lease(key, rest).await
     }
 }
 

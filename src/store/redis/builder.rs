@@ -235,8 +235,9 @@ impl RedisStoreBuilder {
     ///
     /// `lease` is how long the one may take before another asks, too: a little more than the
     /// handlers do. One that dies with its process delays the others for no longer than that; none
-    /// waits for longer than [`Policy::wait_limit`](crate::Policy::wait_limit). It costs each miss a
-    /// round trip. Not used by default.
+    /// waits for longer than [`Policy::wait_limit`](crate::Policy::wait_limit). It costs each miss two
+    /// round trips. Not used by default. `docs/concurrent-requests.md` in the repository tells who waits
+    /// for what.
     pub const fn lease(mut self, lease: Duration) -> Self {
         self.lease = Some(lease);
         self

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use moka::sync::Cache;
 use tokio::runtime::Handle;
 
-use super::{Commons, Fill, Invalidation, Lookup, Put, Store, StoreError};
+use super::{Commons, Fill, Invalidation, Lease, Lookup, Put, Store, StoreError};
 use crate::{
     codec,
     key::Key,
@@ -33,6 +33,7 @@ mod counters;
 mod failure;
 mod keys;
 mod lanes;
+mod lease;
 mod link;
 mod queue;
 mod resource;
@@ -308,6 +309,15 @@ impl Store for RedisStore {
         let (link, what) = (Arc::clone(self.link()), what.clone());
         to_its_end(async move { link.invalidate(&what).await }).await?;
         Ok(())
+    }
+
+    fn leases(&self) -> bool {
+        self.0.lease.is_some()
+    }
+
+    async fn lease(&self, key: &Key, rest: &[u8]) -> Result<Lease, StoreError> {
+        let Some(time) = self.0.lease else { return Ok(Lease::Unneeded) };
+        Ok(lease::ask(self.link(), key, rest, time).await?)
     }
 }
 
