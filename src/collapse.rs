@@ -14,7 +14,7 @@
 //! takes too long           +-> they ask for themselves; who comes then begins anew
 //! ```
 
-use std::sync::Arc;
+use std::{pin::Pin, sync::Arc};
 
 use actix_web::{
     HttpResponse,
@@ -23,19 +23,21 @@ use actix_web::{
         Method, StatusCode,
         header::{HeaderName, RANGE},
     },
-    rt::time::timeout,
+    rt::time::{Sleep, timeout},
 };
 
 use crate::{
     body::CacheBody,
     forward::{Inquiry, Purpose},
     hit::{answer, answer_with},
+    key::Key,
     outcome::{Forward, NotStored, Outcome},
     rescue::stale,
     semantics::{reuse::rescues, vary::selecting_value},
     service::{Judgement, Walk},
-    store::{Coming, End, Follow, Join, Lead, Lookup, News},
+    store::{Coming, Commons, End, Follow, Join, Lead, LeaseEnd, LeaseGuard, Lookup, News},
     stored::{Standing, Variants},
+    time::Now,
 };
 
 /// Whose turn it is.
@@ -52,6 +54,8 @@ pub(crate) enum Turn<B> {
 pub(crate) struct Leading {
     lead: Lead,
     rest: Box<[u8]>,
+    /// Kept while other processes wait, too.
+    lease: Option<LeaseGuard>,
 }
 
 impl Leading {
@@ -73,7 +77,23 @@ impl Leading {
     }
 
     pub(crate) fn stored(self) {
+        if let Some(lease) = self.lease {
+            lease.end(LeaseEnd::Stored);
+        }
         self.lead.stored();
+    }
+
+    /// The answer cannot be stored: for a while nobody waits for the next one, in any process.
+    pub(crate) fn note_unstorable(&mut self, commons: &Commons, key: &Key, now: Now) {
+        commons.note_unstorable(key, &self.rest, now);
+        if let Some(lease) = self.lease.take() {
+            lease.end(LeaseEnd::Unstorable);
+        }
+    }
+
+    /// From now on other processes wait, too.
+    pub(crate) fn hold(&mut self, lease: LeaseGuard) {
+        self.lease = Some(lease);
     }
 
     pub(crate) fn rest(&self) -> &[u8] {
@@ -82,10 +102,17 @@ impl Leading {
 }
 
 /// How waiting for another's answer ended.
-enum Waited<B> {
+pub(crate) enum Waited<B> {
     Ended(Turn<B>),
     /// It may be worth it to wait once more.
     Again(Box<Inquiry>),
+}
+
+/// What one who is about to ask found in the store.
+pub(crate) enum Look<B> {
+    /// It need not ask.
+    Found(Turn<B>),
+    Nothing(Box<Inquiry>, Leading),
 }
 
 impl Walk {
@@ -97,6 +124,7 @@ impl Walk {
     ) -> Turn<B> {
         // Fields that others' answers turned out to be selected by.
         let mut learnt = Vec::new();
+        let mut patience = self.patience();
         // Once more after a leader that left without an answer, or whose answer was another variant.
         for _ in 0..2 {
             let Some(rest) = self.sameness(request, &inquiry, &learnt) else { break };
@@ -106,7 +134,8 @@ impl Walk {
             }
             let waited = match commons.join(&inquiry.asked.key, &rest) {
                 Join::Lead(lead) => {
-                    return self.lead(request, inquiry, Leading { lead, rest }).await;
+                    let leading = Leading { lead, rest, lease: None };
+                    self.lead(request, inquiry, leading, patience.as_mut()).await
                 }
                 Join::Follow(follow) => self.follow(request, inquiry, follow, &mut learnt).await,
             };
@@ -121,28 +150,44 @@ impl Walk {
     async fn lead<B>(
         &self,
         request: &ServiceRequest,
+        mut inquiry: Box<Inquiry>,
+        mut leading: Leading,
+        patience: Option<&mut Pin<Box<Sleep>>>,
+    ) -> Waited<B> {
+        // Since the look-up another may have asked and gone.
+        if self.shared.store.commons().flights_stored() != inquiry.asked.stored {
+            match self.look_once_more(request, inquiry, leading).await {
+                Look::Found(turn) => return Waited::Ended(turn),
+                Look::Nothing(next, still) => (inquiry, leading) = (next, still),
+            }
+        }
+        match patience {
+            // Apart, for its size: most caches have nobody to wait for.
+            Some(patience) => Box::pin(self.sail(request, inquiry, leading, patience)).await,
+            None => Waited::Ended(Turn::Ask(inquiry, Some(leading))),
+        }
+    }
+
+    /// Looks whether another's answer is stored meanwhile, before the handler is asked.
+    pub(crate) async fn look_once_more<B>(
+        &self,
+        request: &ServiceRequest,
         inquiry: Box<Inquiry>,
         leading: Leading,
-    ) -> Turn<B> {
-        // Since the look-up another may have asked and gone.
-        if self.shared.store.commons().flights_stored() == inquiry.asked.stored {
-            return Turn::Ask(inquiry, Some(leading));
-        }
-        let found = match self.look_up_now(request.headers(), &inquiry.asked) {
-            Some(found) => found,
-            None => self.look_up(request.headers(), &inquiry.asked).await,
-        };
+    ) -> Look<B> {
         let Inquiry { asked, reason, purpose, .. } = *inquiry;
+        let asked = self.later(asked);
+        let found = self.find(request.headers(), &asked).await;
         match self.judge(request, asked, found) {
             Judgement::Refresh(_, _, inquiry) if purpose == Purpose::Refresh => {
-                Turn::Ask(inquiry, Some(leading))
+                Look::Nothing(inquiry, leading)
             }
             Judgement::Answer(response, outcome) | Judgement::Refresh(response, outcome, _) => {
                 leading.stored();
-                Turn::Answer(response, outcome.collapsed(reason))
+                Look::Found(Turn::Answer(response, outcome.collapsed(reason)))
             }
-            Judgement::Ask(inquiry) => Turn::Ask(inquiry, Some(leading)),
-            Judgement::Pass(reason) => Turn::Pass(reason),
+            Judgement::Ask(inquiry) => Look::Nothing(inquiry, leading),
+            Judgement::Pass(reason) => Look::Found(Turn::Pass(reason)),
         }
     }
 
@@ -178,7 +223,11 @@ impl Walk {
             Ok(End::NotStored | End::Failed) => Waited::Ended(Turn::Ask(inquiry, None)),
             Ok(End::Overdue) | Err(_) => {
                 log::debug!("waited too long for another's answer");
-                self.look_again(request, *inquiry, |inquiry| self.instead(request, inquiry)).await
+                self.look_again(request, *inquiry, |inquiry| {
+                    let instead = self.instead(request, inquiry);
+                    Waited::Ended(instead.unwrap_or_else(|inquiry| Turn::Ask(inquiry, None)))
+                })
+                .await
             }
         }
     }
@@ -190,7 +239,8 @@ impl Walk {
         otherwise: impl FnOnce(Box<Inquiry>) -> Waited<B>,
     ) -> Waited<B> {
         let Inquiry { asked, reason, .. } = inquiry;
-        let found = self.look_up(request.headers(), &asked).await;
+        let asked = self.later(asked);
+        let found = self.find(request.headers(), &asked).await;
         match self.judge(request, asked, found) {
             Judgement::Answer(response, outcome) | Judgement::Refresh(response, outcome, _) => {
                 Waited::Ended(Turn::Answer(response, outcome.collapsed(reason)))
@@ -202,7 +252,11 @@ impl Walk {
 
     /// Something stale in place of an answer that does not come, where that is allowed (RFC 5861
     /// section 4).
-    fn instead<B>(&self, request: &ServiceRequest, inquiry: Box<Inquiry>) -> Waited<B> {
+    pub(crate) fn instead<B>(
+        &self,
+        request: &ServiceRequest,
+        inquiry: Box<Inquiry>,
+    ) -> Result<Turn<B>, Box<Inquiry>> {
         let now = self.shared.settings.clock.now();
         let windows = self.shared.checked.windows();
         let standing = |stored| self.shared.store.commons().standing(&inquiry.asked.key, stored);
@@ -210,10 +264,10 @@ impl Walk {
             let standing = standing(stored);
             standing != Standing::Purged && rescues(stored, standing.stale_since(), windows, now)
         });
-        let Some(stored) = rescuer else { return Waited::Ended(Turn::Ask(inquiry, None)) };
+        let Some(stored) = rescuer else { return Err(inquiry) };
         let response = stale(request.method(), request.headers(), stored, now);
         let outcome = Outcome::Rescued { reason: inquiry.reason, status: None };
-        Waited::Ended(Turn::Answer(response, outcome))
+        Ok(Turn::Answer(response, outcome))
     }
 }
 

@@ -91,7 +91,7 @@ pub(crate) struct Settled<B> {
 
 /// Decides about an answer, and sees to it that it is stored: at once, or as its body passes.
 pub(crate) fn settle<B: MessageBody + 'static>(
-    candidate: Candidate,
+    mut candidate: Candidate,
     response: ServiceResponse<B>,
 ) -> Settled<B> {
     let now = candidate.shared.settings.clock.now();
@@ -173,9 +173,9 @@ impl Candidate {
         Ok(plan)
     }
 
-    fn note_unstorable(&self, why: NotStored, status: StatusCode, now: Now) {
-        if let Some(leading) = self.leading.as_ref().filter(|_| is_lasting(why, status)) {
-            self.shared.store.commons().note_unstorable(&self.key, leading.rest(), now);
+    fn note_unstorable(&mut self, why: NotStored, status: StatusCode, now: Now) {
+        if let Some(leading) = self.leading.as_mut().filter(|_| is_lasting(why, status)) {
+            leading.note_unstorable(self.shared.store.commons(), &self.key, now);
         }
     }
 

@@ -71,6 +71,7 @@ mod clock;
 pub mod codec;
 mod collapse;
 mod fill;
+mod fleet;
 mod forward;
 mod freshen;
 #[cfg(fuzzing)]

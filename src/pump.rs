@@ -245,11 +245,11 @@ impl<B: MessageBody> Pump<B> {
         }
     }
 
-    fn note_unstorable(&self) {
-        if let Some(leading) = &self.write.leading {
-            let now = self.write.shared.settings.clock.now();
-            let commons = self.write.shared.store.commons();
-            commons.note_unstorable(&self.write.key, leading.rest(), now);
+    fn note_unstorable(&mut self) {
+        let Write { shared, key, leading, .. } = &mut self.write;
+        if let Some(leading) = leading {
+            let now = shared.settings.clock.now();
+            leading.note_unstorable(shared.store.commons(), key, now);
         }
     }
 

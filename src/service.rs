@@ -54,7 +54,7 @@ use crate::{
 };
 
 /// How long a look-up may take before the handler is asked instead.
-const LOOKUP_LIMIT: Duration = Duration::from_millis(50);
+pub(crate) const LOOKUP_LIMIT: Duration = Duration::from_millis(50);
 
 /// The service that [`Cache`](crate::Cache) makes.
 pub struct CacheMiddleware<S> {
@@ -320,6 +320,24 @@ impl Walk {
         let selector = Selector::new(&compared, &asked.split, asked.now);
         let found = timeout(LOOKUP_LIMIT, self.shared.store.lookup(&asked.key, &selector)).await;
         found.unwrap_or_else(|_| Err(StoreError::new("a look-up took too long")))
+    }
+
+    /// Asks the store, at once if it can.
+    pub(crate) async fn find(
+        &self,
+        fields: &HeaderMap,
+        asked: &Asked,
+    ) -> Result<Lookup, StoreError> {
+        match self.look_up_now(fields, asked) {
+            Some(found) => found,
+            None => self.look_up(fields, asked).await,
+        }
+    }
+
+    /// The same request, when it has waited for others.
+    pub(crate) fn later(&self, asked: Asked) -> Asked {
+        let stored = self.shared.store.commons().flights_stored();
+        Asked { now: self.shared.settings.clock.now(), stored, ..asked }
     }
 
     pub(crate) fn judge<B>(

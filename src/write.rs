@@ -50,7 +50,7 @@ impl Write {
         }
     }
 
-    async fn put(self) {
+    async fn put(mut self) {
         let ttl = self.draft.lifetime.left(self.draft.lifetime.response).unwrap_or_default();
         let store = &self.shared.store;
         match store.put(&self.key, Arc::new(self.draft), &self.fill).await {
@@ -62,9 +62,9 @@ impl Write {
             }
             Ok(Put::TooLarge) => {
                 log::debug!("not stored: larger than the store keeps");
-                if let Some(leading) = &self.leading {
+                if let Some(leading) = &mut self.leading {
                     let now = self.shared.settings.clock.now();
-                    store.commons().note_unstorable(&self.key, leading.rest(), now);
+                    leading.note_unstorable(store.commons(), &self.key, now);
                 }
             }
             Ok(Put::Overtaken) => log::debug!("not stored: overtaken by an invalidation"),

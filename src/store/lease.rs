@@ -101,7 +101,11 @@ mod tests {
             ("stored", &|guard| guard.end(LeaseEnd::Stored), LeaseEnd::Stored),
             ("unstorable", &|guard| guard.end(LeaseEnd::Unstorable), LeaseEnd::Unstorable),
             ("dropped", &drop, LeaseEnd::Abandoned),
-            ("elsewhere", &|guard| thread::spawn(|| drop(guard)).join().unwrap(), LeaseEnd::Abandoned),
+            (
+                "elsewhere",
+                &|guard| thread::spawn(|| drop(guard)).join().unwrap(),
+                LeaseEnd::Abandoned,
+            ),
             (
                 "by a panic",
                 &|guard| {

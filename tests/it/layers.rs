@@ -34,6 +34,7 @@ const ROOMS: &[(&str, Wing)] = &[
     ("freshen", Hall),
     ("change", Hall),
     ("collapse", Hall),
+    ("fleet", Hall),
     ("refresh", Hall),
     ("mirror", Hall),
     ("hit", Hall),

@@ -41,8 +41,8 @@ pub(super) async fn ask(
     let token: Token = rand::random();
     // Before it is asked for: whoever goes away meanwhile leaves nothing behind.
     let guard = guard(link, &name, token);
-    let asked = link
-        .call(Lane::Ask, ASK_LIMIT, |mut wire| async move {
+    let asked =
+        link.call(Lane::Ask, ASK_LIMIT, |mut wire| async move {
             take(&mut wire, &name, &token, time).await
         })
         .await;
@@ -111,12 +111,7 @@ fn guard(link: &Arc<Link>, name: &Arc<str>, token: Token) -> LeaseGuard {
     })
 }
 
-async fn release(
-    wire: &mut Wire,
-    name: &str,
-    token: &Token,
-    end: LeaseEnd,
-) -> Result<(), Failure> {
+async fn release(wire: &mut Wire, name: &str, token: &Token, end: LeaseEnd) -> Result<(), Failure> {
     let command = match end {
         // Whoever has the lease by now: what they wait for cannot be stored.
         LeaseEnd::Unstorable => {
