@@ -97,7 +97,8 @@ mod tests {
             let told = Arc::clone(&told);
             LeaseGuard::new(move |end| told.lock().unwrap().push(end))
         };
-        let ends: [(&str, &dyn Fn(LeaseGuard), LeaseEnd); 5] = [
+        type Gives = dyn Fn(LeaseGuard);
+        let ends: [(&str, &Gives, LeaseEnd); 5] = [
             ("stored", &|guard| guard.end(LeaseEnd::Stored), LeaseEnd::Stored),
             ("unstorable", &|guard| guard.end(LeaseEnd::Unstorable), LeaseEnd::Unstorable),
             ("dropped", &drop, LeaseEnd::Abandoned),
