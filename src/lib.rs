@@ -34,7 +34,9 @@
 //! | see what happens | [`Outcome`], [`CacheBuilder::observer`], `Cache-Status` in responses |
 //! | end in good order | [`Cache::drain`] |
 //! | only write headers | [`SetCacheControl`], [`NeverCache`] |
-//! | keep responses elsewhere | [`Store`], [`codec`] for stores of bytes, and `conformance` (feature `test-util`) |
+//! | share pages between processes | `RedisStore` (feature `redis`); `docs/deployment.md` in the repository |
+//! | memory in front of Redis | `TieredStore` (feature `redis`) |
+//! | keep responses elsewhere | [`Store`], [`Selector`], [`codec`] for stores of bytes, and `conformance` (feature `test-util`) |
 //!
 //! # What a handler must know
 //!
@@ -61,6 +63,10 @@
 //! # Features
 //!
 //! * `regex`: `Rule::regex`.
+//! * `redis`: `RedisStore` and `TieredStore`, for many processes on one Redis or Valkey.
+//! * `redis-cluster`, `redis-sentinel`: the same on a Cluster, or on what Sentinels watch over.
+//! * `redis-rustls`, `redis-native-tls`: `rediss://`, by rustls, whose crypto provider the application
+//!   installs, or by the system's library.
 //! * `test-util`: `ManualClock`, and `conformance`, the suite that any store must pass.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -135,7 +141,7 @@ pub use crate::{
 #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
 pub use crate::{clock::ManualClock, store::conformance};
 
-/// The README's code compiles.
-#[cfg(doctest)]
+/// The README's code compiles; some of it is about Redis.
+#[cfg(all(doctest, feature = "redis"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

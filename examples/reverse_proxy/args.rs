@@ -11,11 +11,11 @@ use std::{
 use actix_web_cache::Policy;
 use lexopt::{Arg, Parser, ValueExt as _};
 
-use crate::origin::Origin;
+use crate::{origin::Origin, store::Choice};
 
 pub(crate) const USAGE: &str = "usage: reverse_proxy --origin http://HOST:PORT \
-    [--listen ADDR:PORT] [--preset default|rfc9111] [--store memory] [--memory-bytes N] \
-    [--max-body-bytes N] [--workers N] [--origin-timeout-ms N] [--help]";
+    [--listen ADDR:PORT] [--preset default|rfc9111] [--store memory|[tiered+]URL] \
+    [--namespace NAME] [--memory-bytes N] [--max-body-bytes N] [--workers N] [--origin-timeout-ms N] [--help]";
 
 pub(crate) const HELP: &str = "\
 A streaming, caching reverse proxy.
@@ -25,10 +25,16 @@ A streaming, caching reverse proxy.
                              HTTP/1.1, and HTTP/2 by prior knowledge
   --preset default|rfc9111   default: what states no lifetime is kept for 60 s, personal things are
                              not; rfc9111: a plain shared cache as the RFC describes it
-  --store memory             the only one so far
-  --memory-bytes N           what the store may take; default 67108864
+  --store memory             the default: each proxy has its own
+  --store URL                in Redis, shared by all proxies that use it, which need the same origin:
+                             redis://HOST:PORT, redis-cluster://HOST:PORT,HOST:PORT or
+                             redis-sentinel://HOST:PORT,HOST:PORT/NAME; each is a feature to build
+                             it with (--features redis-cluster)
+  --store tiered+URL         the same with memory in front
+  --namespace NAME           what names in Redis begin with; give each origin its own
+  --memory-bytes N           what memory may take; default 67108864
   --max-body-bytes N         larger bodies pass and are not stored; default 2097152. Nor is what
-                             takes more than an eighth of the store
+                             takes more than an eighth of the memory
   --workers N                threads; default one a core
   --origin-timeout-ms N      how long the origin may be silent before its answer begins, and no
                              more of the request can be sent; default 30000
@@ -44,7 +50,7 @@ pub(crate) struct Args {
     pub(crate) listen: SocketAddr,
     pub(crate) origin: Origin,
     pub(crate) policy: Policy,
-    pub(crate) memory_bytes: usize,
+    pub(crate) store: Choice,
     pub(crate) workers: Option<NonZeroUsize>,
 }
 
@@ -55,7 +61,8 @@ impl Args {
         let mut listen = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let mut origin = None;
         let mut policy = Policy::new();
-        let mut memory_bytes = 64 * 1024 * 1024;
+        let mut store =
+            Choice { store: "memory".to_owned(), memory_bytes: 64 * 1024 * 1024, namespace: None };
         let mut max_body_bytes = None;
         let mut workers = None;
         let mut patience = Duration::from_secs(30);
@@ -71,13 +78,9 @@ impl Args {
                         other => return Err(format!("there is no preset {other:?}").into()),
                     };
                 }
-                Arg::Long("store") => {
-                    let store = parser.value()?.string()?;
-                    if store != "memory" {
-                        return Err(format!("there is no store {store:?}").into());
-                    }
-                }
-                Arg::Long("memory-bytes") => memory_bytes = parser.value()?.parse()?,
+                Arg::Long("store") => store.store = parser.value()?.string()?,
+                Arg::Long("namespace") => store.namespace = Some(parser.value()?.string()?),
+                Arg::Long("memory-bytes") => store.memory_bytes = parser.value()?.parse()?,
                 Arg::Long("max-body-bytes") => max_body_bytes = Some(parser.value()?.parse()?),
                 Arg::Long("workers") => workers = Some(parser.value()?.parse()?),
                 Arg::Long("origin-timeout-ms") => {
@@ -91,6 +94,6 @@ impl Args {
             policy = policy.max_body_size(bytes);
         }
         let origin = Origin::new(&origin.ok_or("--origin is missing")?, patience)?;
-        Ok(Some(Self { listen, origin, policy, memory_bytes, workers }))
+        Ok(Some(Self { listen, origin, policy, store, workers }))
     }
 }

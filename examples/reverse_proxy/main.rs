@@ -5,12 +5,13 @@
 //! ```
 //!
 //! `--help` tells the rest. The parts: `args` reads the command line, `hop_by_hop` keeps the fields
-//! of one connection from the next, then comes the cache, then `forward`, whose `origin` sends.
+//! of one connection from the next, then comes the cache over the `store` that was chosen, then
+//! `forward`, whose `origin` sends.
 
 use std::{error::Error, io, process::ExitCode};
 
 use actix_web::{App, HttpServer, middleware::from_fn, web};
-use actix_web_cache::{Cache, MemoryStore};
+use actix_web_cache::Cache;
 
 use self::args::Args;
 
@@ -18,6 +19,7 @@ mod args;
 mod forward;
 mod hop_by_hop;
 mod origin;
+mod store;
 
 #[actix_web::main]
 async fn main() -> ExitCode {
@@ -45,8 +47,7 @@ async fn main() -> ExitCode {
 /// What the command line asks for; `None` if that is help.
 fn prepare() -> Result<Option<(Cache, Args)>, Box<dyn Error>> {
     let Some(args) = Args::read()? else { return Ok(None) };
-    let store = MemoryStore::builder().max_bytes(args.memory_bytes).build()?;
-    let cache = Cache::builder(store).policy(args.policy.clone()).build()?;
+    let cache = store::cache_over(&args.store)?.policy(args.policy.clone()).build()?;
     Ok(Some((cache, args)))
 }
 

@@ -1,18 +1,24 @@
 //! The examples keep what they print: each is started, and what it says to try is tried.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
 use hyper::Method;
 
 use crate::support::{Answer, Client, Program, Protocol, example};
+#[cfg(feature = "redis")]
+use crate::{
+    redis_store::until_hit,
+    support::{RedisServer, secs},
+};
 
 /// Its own tests run here, the suite for stores among them: cargo runs none of examples.
 #[path = "../../examples/custom_store.rs"]
 #[allow(dead_code, unreachable_pub, reason = "it is a program of its own")]
 mod custom_store;
 
-/// A line that an example prints: `curl -i URL   # FIELD: WORDS`.
+/// A line that an example prints: `curl -i URL   # FIELD: WORDS`, or with `-H 'Host: HOST'` in it.
 struct Try {
+    host: Option<String>,
     path: String,
     field: String,
     words: String,
@@ -27,7 +33,11 @@ struct Example {
 
 impl Example {
     fn start(name: &str, tries: usize) -> Self {
-        let program = Program::start(&mut example(name));
+        Self::of(&mut example(name), tries)
+    }
+
+    fn of(command: &mut Command, tries: usize) -> Self {
+        let program = Program::start(command);
         let addr = program.addr();
         let mut found = Vec::new();
         while found.len() < tries {
@@ -52,8 +62,9 @@ impl Example {
     /// Tries all in order; each answer has the words in its field.
     async fn keeps_its_word(&self) -> Vec<Answer> {
         let mut answers = Vec::new();
-        for Try { path, field, words } in &self.tries {
-            let answer = self.client.send(Method::GET, path, &[]).await;
+        for Try { host, path, field, words } in &self.tries {
+            let host: Vec<_> = host.iter().map(|host| ("host", host.as_str())).collect();
+            let answer = self.client.send(Method::GET, path, &host).await;
             let value = answer.field(field).unwrap_or_default();
             assert!(value.contains(words), "{path}: {field}: {value}, which lacks {words:?}");
             answers.push(answer);
@@ -66,8 +77,13 @@ impl Try {
     fn read(command: &str, base: &str) -> Self {
         let (url, comment) = command.split_once('#').expect("what to look at");
         let (field, words) = comment.split_once(": ").expect("a field and what is in it");
+        let (host, url) = match url.strip_prefix("-H 'Host: ").map(|rest| rest.split_once("' ")) {
+            Some(found) => found.map(|(host, url)| (Some(host.to_owned()), url)).expect("a host"),
+            None => (None, url),
+        };
         let url = url.trim().trim_matches('\'');
         Self {
+            host,
             path: url.strip_prefix(base).expect("a URL of the example").to_owned(),
             field: field.trim().to_owned(),
             words: words.trim().to_owned(),
@@ -159,7 +175,7 @@ async fn custom_store_shows_a_hit_after_a_miss() {
 #[actix_web::test]
 async fn invalidation_shows_what_a_write_reaches() {
     let example = Example::start("invalidation", 4);
-    for (at, Try { path, field, words }) in example.tries.iter().enumerate() {
+    for (at, Try { path, field, words, .. }) in example.tries.iter().enumerate() {
         if at == 2 {
             for path in ["/", "/feed/1", "/posts/2"] {
                 assert!(example.client.get(path).await.is_stored(), "{path}");
@@ -184,6 +200,60 @@ fn invalidation_reads_nothing_stale_while_others_write() {
     let [reads, hits, writes, stale] = numbers[..] else { panic!("{found}") };
     assert!(reads + writes == 3000 && hits > 0 && writes > 0, "{found}");
     assert_eq!(stale, 0, "{found}");
+}
+
+/// Two processes of an example on one Redis; the first has kept its word.
+#[cfg(feature = "redis")]
+async fn two_on_one_redis(name: &str, redis: &RedisServer) -> [Example; 2] {
+    let both = [(); 2].map(|()| Example::of(example(name).env("REDIS_URL", redis.url()), 2));
+    // The first line only: what it stores is on its way when the second could be tried.
+    let Try { path, words, .. } = &both[0].tries[0];
+    let made = both[0].client.get_with(path, &SHOP).await;
+    assert!(made.cache_status().contains(words), "{}", made.cache_status());
+    for example in &both {
+        until_hit(&example.client, path, &SHOP).await;
+        let hit = example.client.get_with(path, &SHOP).await;
+        assert_eq!(hit.body, made.body, "made by the first, for both");
+    }
+    both
+}
+
+#[cfg(feature = "redis")]
+const SHOP: [(&str, &str); 1] = [("host", "shop")];
+
+#[cfg(feature = "redis")]
+#[actix_web::test]
+async fn redis_shows_one_processes_page_and_its_purge_at_the_other() {
+    let redis = RedisServer::start();
+    let [one, other] = two_on_one_redis("redis", &redis).await;
+    assert_eq!(other.client.send(Method::POST, "/publish", &[]).await.text(), "published\n");
+    let anew = one.client.get_with("/news", &SHOP).await;
+    assert!(!anew.is_hit(), "{}", anew.cache_status());
+    let stats = one.client.get("/stats").await;
+    assert_eq!(stats.cache_status(), "fwd=bypass; detail=rule");
+    assert!(stats.text().contains("lookups: ") && stats.text().contains("is_open: false"));
+}
+
+#[cfg(feature = "redis")]
+#[actix_web::test]
+async fn tiered_shows_hits_in_memory_and_a_purge_by_another_process_within_a_second() {
+    let redis = RedisServer::start();
+    let [one, other] = two_on_one_redis("tiered", &redis).await;
+    let near_hits = async || {
+        let stats = one.client.get("/stats").await.text().to_owned();
+        let (_, hits) = stats.split_once("near_hits: ").expect("near_hits");
+        hits.split(',').next().unwrap().parse::<u64>().unwrap()
+    };
+    let before = near_hits().await;
+    assert!(one.client.get_with("/price/tea", &SHOP).await.is_hit());
+    assert!(near_hits().await > before, "from memory");
+    assert_eq!(other.client.send(Method::PUT, "/prices", &[]).await.text(), "changed\n");
+    let gone = async {
+        while one.client.get_with("/price/tea", &SHOP).await.is_hit() {
+            tokio::task::yield_now().await;
+        }
+    };
+    assert!(tokio::time::timeout(secs(1), gone).await.is_ok(), "served for longer than a second");
 }
 
 #[test]

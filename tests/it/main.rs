@@ -43,6 +43,8 @@ mod redis_fixtures;
 mod redis_store;
 mod refreshing;
 mod reverse_proxy;
+#[cfg(feature = "redis")]
+mod reverse_proxy_stores;
 mod reverse_proxy_trouble;
 mod review;
 mod robustness;

@@ -183,6 +183,11 @@ fn bad_arguments_are_told_with_usage_and_code_2() {
         (&["--listen", "here"], "here"),
         (&["--preset", "fast"], "no preset \"fast\""),
         (&["--store", "disk"], "no store \"disk\""),
+        (&["--store", "rediss"], "this is no way to Redis"),
+        (&["--store", "tiered+redis://:secret@h:port"], "this is no way to Redis"),
+        (&["--store", "tiered+http://:secret@h"], "no store \"tiered+http\""),
+        (&["--store", "redis://h", "--namespace", "a{"], "has no braces"),
+        (&["--store", "tiered+redis://h", "--memory-bytes", "1"], "could keep nothing"),
         (&["--memory-bytes", "1"], "could keep nothing"),
         (&["--max-body-bytes", "0"], "max_body_size is 0"),
         (&["--workers", "0"], "0"),
@@ -199,6 +204,8 @@ fn bad_arguments_are_told_with_usage_and_code_2() {
         assert!(told.contains(complaint), "{args:?}: {told}");
         assert!(told.contains("\nusage: reverse_proxy --origin"), "{args:?}: {told}");
         assert!(output.stdout.is_empty(), "{args:?}");
+        let is_store = args.contains(&"--store");
+        assert!(!is_store || !told.contains("secret"), "{args:?}: {told}");
     }
     let help = run(&["--help"]);
     assert!(help.status.success());
