@@ -136,6 +136,25 @@ async fn a_hit_is_one_round_trip_also_with_vary_and_tags_and_a_hit_in_memory_non
 }
 
 #[actix_web::test]
+async fn a_hit_in_a_cluster_asks_for_the_page_and_for_what_is_new_at_the_same_time() {
+    let cluster = RedisCluster::start();
+    let nodes: Vec<_> = cluster.urls().iter().map(|url| host_of(url)).collect();
+    let store = RedisStore::new(format!("redis-cluster://{}", nodes.join(","))).unwrap();
+    let site = site(&Cache::new(store), obey);
+    let fields = [("answer", "cache-control: max-age=60"), ("answer", "vary: accept-language")];
+    until_hit(&site.client, "/a", &fields).await;
+    (0..3).for_each(|node| cluster.node(node).forget_calls());
+    for _ in 0..10 {
+        assert!(site.client.get_with("/a", &fields).await.is_hit());
+    }
+    let calls = |name: &str| -> u64 {
+        let nodes = (0..3).map(|node| cluster.node(node).calls().get(name).copied());
+        nodes.flatten().sum()
+    };
+    assert_eq!((calls("hget"), calls("zscore"), calls("zrange")), (10, 10, 0));
+}
+
+#[actix_web::test]
 async fn everything_in_redis_but_the_table_of_invalidations_expires() {
     let redis = RedisServer::start();
     let store = RedisStore::new(redis.url()).unwrap();

@@ -87,8 +87,8 @@ fn advice(code: &str) -> &'static str {
     match code {
         "NOAUTH" | "WRONGPASS" => ": check name and password in its URL",
         "NOPERM" => {
-            ": its user needs HGET, HSET, HDEL, HLEN, HKEYS, PEXPIRE, PEXPIREAT, UNLINK, \
-             ZADD, ZRANGE, ZREM, ZSCORE, ZCARD, SET, GET, EVAL, TIME, PUBLISH and SUBSCRIBE"
+            ": its user may not do what is needed: docs/deployment.md has the commands, ACL LOG tells \
+             which was refused"
         }
         "OOM" => ": give it memory, and the eviction policy volatile-lru",
         "READONLY" => ": this is a replica, the store needs the primary",
