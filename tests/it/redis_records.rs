@@ -103,6 +103,13 @@ async fn what_stands_beside_a_record_may_be_damaged_too() {
             record.write(b"damaged");
             record.set(field, odd);
             assert!(!shop.get("/a").await.is_hit);
+            let mut x = record.wire.ask(&["HGETALL", &record.name]).unwrap();
+            eprintln!("{} {} {x:?}", field.escape_ascii(), odd.escape_ascii());
+            for _ in 0..6 {
+                eprintln!("{:?} {:?}", shop.get("/a").await, shop.lines.take(log::Level::Debug));
+                x = record.wire.ask(&["HGETALL", &record.name]).unwrap();
+                eprintln!("{x:?}");
+            }
             shop.until_hit("/a").await;
         }
     }

@@ -146,7 +146,8 @@ async fn refused(url: &str, case: &str) -> String {
 
 #[actix_web::test]
 async fn whoever_redis_does_not_know_is_told_so_in_the_log_without_the_password() {
-    let redis = RedisServer::with(&["--requirepass", "secret-one"]);
+    let redis = RedisServer::start();
+    redis.command(&["CONFIG", "SET", "requirepass", "secret-one"]);
     let url = |user: &str| redis.url().replace("redis://", &format!("redis://{user}@"));
     let mut wire = redis.wire();
     wire.command(&["AUTH", "secret-one"]);
@@ -176,7 +177,8 @@ async fn whoever_redis_does_not_know_is_told_so_in_the_log_without_the_password(
 
 #[actix_web::test]
 async fn a_password_may_be_changed_while_the_store_runs() {
-    let redis = RedisServer::with(&["--requirepass", "secret-one"]);
+    let redis = RedisServer::start();
+    redis.command(&["CONFIG", "SET", "requirepass", "secret-one"]);
     let url = redis.url().replace("redis://", "redis://:secret-one@");
     let store = RedisStore::new(url).unwrap();
     let shop = Shop::over(store.clone());
