@@ -39,8 +39,15 @@ mod purging_races;
 mod purging_unsafe;
 mod ranges;
 mod real_files;
+mod redis_cancelled;
 mod redis_fixtures;
+mod redis_outage;
+mod redis_records;
+mod redis_refusals;
+mod redis_replies;
 mod redis_store;
+mod redis_tiers;
+mod redis_topology;
 mod refreshing;
 mod reverse_proxy;
 #[cfg(feature = "redis")]

@@ -17,6 +17,7 @@ mod program;
 mod redis;
 mod replies;
 mod server;
+mod shop;
 mod site;
 mod spy;
 mod watched;
@@ -49,6 +50,7 @@ pub(crate) use self::{
     redis::{RedisCluster, RedisReply, RedisSentinel, RedisServer, RedisWire},
     replies::{Reply, serve_replies, who},
     server::{Server, serve},
+    shop::{Shop, assert_all_expires, resources},
     site::{Site, noting, obey, site},
     spy::Spy,
     watched::{Stop, Watched},
