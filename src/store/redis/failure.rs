@@ -100,6 +100,13 @@ fn advice(code: &str) -> &'static str {
 
 impl From<RedisError> for Failure {
     fn from(error: RedisError) -> Self {
+        // That a transaction was given up says nothing; what one of its commands was refused for does.
+        if error.kind() == ErrorKind::Server(ServerErrorKind::ExecAbort)
+            && let Some(refused) = error.clone().into_server_errors()
+            && let Some((_, first)) = refused.first()
+        {
+            return Self::Redis(first.clone().into());
+        }
         Self::Redis(error)
     }
 }
@@ -107,7 +114,7 @@ impl From<RedisError> for Failure {
 impl From<PoolError> for Failure {
     fn from(error: PoolError) -> Self {
         match error {
-            PoolError::Backend(error) => Self::Redis(error),
+            PoolError::Backend(error) => error.into(),
             PoolError::Timeout(_) | PoolError::Closed => Self::Pool,
             PoolError::NoRuntimeSpecified => Self::NoRuntime,
             PoolError::PostCreateHook(_) => Self::Pool,

@@ -1,6 +1,9 @@
 //! A site whose store gets into trouble: what its clients notice of that, and what is logged.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use actix_web::{App, HttpRequest, HttpResponse, web};
 use actix_web_cache::{Cache, CacheHandle, Overrides, Store};
@@ -13,6 +16,9 @@ use super::{Client, Counter, Lines, Protocol, RedisServer, Server, secs, serve};
 /// What a request may wait for a store, and what a busy machine may add to a few of them.
 const BUDGET: Duration = Duration::from_millis(60);
 const MOST: Duration = Duration::from_millis(250);
+
+/// Each run of a handler has a number of its own, whichever site it is of.
+static RUNS: AtomicUsize = AtomicUsize::new(1);
 
 /// One worker, which logs into lines of its own, and pages that tell their path and their run.
 pub(crate) struct Shop {
@@ -55,7 +61,8 @@ impl Shop {
             here.capture();
             let counter = counter.clone();
             let answer = move |request: HttpRequest| {
-                let body = page(request.path(), counter.count());
+                counter.count();
+                let body = page(request.path(), RUNS.fetch_add(1, Ordering::SeqCst));
                 let mut response = HttpResponse::Ok();
                 response.extensions_mut().insert(Overrides::new().tag("page"));
                 let response = response.insert_header(("cache-control", "max-age=600")).body(body);
