@@ -134,6 +134,10 @@ pub struct StoredResponse {
     pub(crate) undressed: Option<Box<[(HeaderName, HeaderValue)]>>,
     pub(crate) vouched: Vouched,
     /// When this process came by it, by its monotonic clock.
+    #[cfg_attr(
+        not(feature = "redis"),
+        expect(dead_code, reason = "a store that keeps copies asks")
+    )]
     pub(crate) taken: Duration,
 }
 

@@ -61,7 +61,8 @@ async fn a_write_whose_reply_is_cut_off_leaves_a_whole_record_or_none() {
 /// What a server says that has nothing and stores everything.
 fn empty(name: &str) -> Say {
     match name {
-        "HMGET" => Say::Bytes(b"*2\r\n$-1\r\n$-1\r\n".to_vec()),
+        "HGET" => Say::nil(),
+        "ZSCORE" => Say::bulk("1000"),
         "ZRANGE" => Say::Bytes(b"*2\r\n$1\r\ne\r\n$4\r\n1000\r\n".to_vec()),
         "MULTI" => Say::ok(),
         "EXEC" => Say::Bytes(b"*3\r\n:1\r\n:1\r\n:1\r\n".to_vec()),
@@ -110,7 +111,7 @@ fn oddities() -> Vec<(&'static str, Say)> {
 #[actix_web::test]
 async fn no_reply_of_a_server_fails_a_request_or_is_taken_for_a_page() {
     for (what, odd) in oddities() {
-        for to in ["HMGET", "ZRANGE", "HSET", "EXEC", ""] {
+        for to in ["HGET", "ZSCORE", "ZRANGE", "HSET", "EXEC", ""] {
             let case = format!("{what:?} to {}", if to.is_empty() { "all" } else { to });
             let (odd, said) = (odd.clone(), Arc::new(to));
             let fake = FakeRedis::new(move |command| {

@@ -5,6 +5,8 @@ local variant, names, most = ARGV[1], ARGV[2], tonumber(ARGV[4])
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local known = redis.call('HGET', KEYS[1], 'n')
+-- What no names of fields are, nobody can read: it is written anew.
+if known and string.find(known, "[^%w!#$%%&'*+%-.^_`|~,]") then known = false end
 local index = redis.call('HGET', KEYS[1], 'i') or ''
 local refused = false
 if known and known ~= names then

@@ -15,7 +15,7 @@ use super::{Client, Counter, Lines, Protocol, RedisServer, Server, secs, serve};
 
 /// What a request may wait for a store, and what a busy machine may add to a few of them.
 const BUDGET: Duration = Duration::from_millis(60);
-const MOST: Duration = Duration::from_millis(250);
+const MOST: Duration = Duration::from_millis(500);
 
 /// Each run of a handler has a number of its own, whichever site it is of.
 static RUNS: AtomicUsize = AtomicUsize::new(1);
