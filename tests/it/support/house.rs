@@ -64,9 +64,23 @@ impl House {
         protocol: Protocol,
         fields: &[&[(&str, &str)]],
     ) -> Vec<Answer> {
+        self.rush_at(&[server], protocol, fields).await
+    }
+
+    /// The same, at several servers in turn.
+    pub(crate) async fn rush_at(
+        &self,
+        servers: &[&Server],
+        protocol: Protocol,
+        fields: &[&[(&str, &str)]],
+    ) -> Vec<Answer> {
         let before = self.arrived.get();
         let clients: Vec<_> = (0..CLIENTS)
-            .map(|n| (Client::new(server.addr, protocol), fields[n % fields.len()]))
+            .map(|n| {
+                let server = servers[n % servers.len()];
+                let fields = fields[n / servers.len() % fields.len()];
+                (Client::new(server.addr, protocol), fields)
+            })
             .collect();
         let answers = join_all(clients.iter().map(|(client, fields)| client.get_with("/", fields)));
         let door = async {

@@ -8,6 +8,7 @@ mod client;
 mod fake_redis;
 mod faulty_proxy;
 mod feed;
+mod fleet;
 mod house;
 mod logs;
 mod notes;
@@ -41,6 +42,7 @@ pub(crate) use self::{
     fake_redis::{FakeRedis, Say, greet, name_of},
     faulty_proxy::{End, Fault, FaultyProxy},
     feed::{Feed, Feeds, feeds},
+    fleet::{Fleet, Says},
     house::{CLIENTS, House},
     logs::Lines,
     notes::{Notes, conditions},
