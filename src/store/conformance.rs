@@ -328,7 +328,16 @@ async fn begin<S: Store>(store: &S, key: &Key) -> Fill {
 }
 
 async fn look_up<S: Store>(store: &S, key: &Key, accept: Option<&str>) -> Lookup {
-    store.lookup(key, &Request(accept).selector()).await.expect("look up")
+    // A store that others keep busy may be late now and then.
+    let patient = async {
+        loop {
+            if let Ok(found) = store.lookup(key, &Request(accept).selector()).await {
+                return found;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), patient).await.expect("look up")
 }
 
 /// The valid responses that a lookup finds under a key whose responses nothing selects.
