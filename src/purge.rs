@@ -247,14 +247,9 @@ async fn of_url(
                 tags.push(TagId::url(url.url()));
                 continue;
             };
-            match variant(shared, &*cache, &key, fields, effect).await? {
-                Found::One(tag, responses) => {
-                    purged.responses += responses;
-                    tags.push(tag);
-                }
-                Found::Forgotten => {}
-                Found::Unknown => tags.push(TagId::url(url.url())),
-            }
+            let (tag, responses) = variant(shared, &*cache, &key, fields, effect).await?;
+            purged.responses += responses;
+            tags.extend(tag);
         }
     }
     tags.sort_unstable();
@@ -266,30 +261,21 @@ async fn of_url(
     Ok(purged)
 }
 
-/// What there is of one variant.
-enum Found {
-    /// What it is called, and how many responses of it there are.
-    One(TagId, usize),
-    /// Nothing, and what is being made will not be stored.
-    Forgotten,
-    /// What it is called cannot be told.
-    Unknown,
-}
-
-/// What a request with these fields would select.
+/// What reaches all that a request with these fields would select, and how much there is of it now;
+/// nothing where all of it is forgotten already.
 async fn variant(
     shared: &Shared,
     cache: &dyn NamesUrls,
     key: &Key,
     fields: &HeaderMap,
     effect: Effect,
-) -> Result<Found, StoreError> {
+) -> Result<(Option<TagId>, usize), StoreError> {
     let commons = shared.store.commons();
     // Before looking: which variant a fill makes is known when it is stored. One that begins from
     // now on makes a page of what is there now.
     match effect {
         Effect::Purge => commons.overtake(key),
-        Effect::Expire { .. } if commons.is_filling(key) => return Ok(Found::Unknown),
+        Effect::Expire { .. } if commons.is_filling(key) => return Ok((Some(TagId::key(key)), 0)),
         Effect::Expire { .. } => {}
     }
     let compared = Compared { fields, cache };
@@ -298,9 +284,9 @@ async fn variant(
         // Nothing tells what selects among what others may be making.
         if effect == Effect::Purge {
             within(shared.store.remove(key)).await?;
-            return Ok(Found::Forgotten);
+            return Ok((None, 0));
         }
-        return Ok(Found::Unknown);
+        return Ok((Some(TagId::key(key)), 0));
     };
     let selected = found.responses().iter().filter(|stored| {
         let mut selecting = stored.selecting.iter();
@@ -309,7 +295,7 @@ async fn variant(
                 .all(|(name, value)| cache.value(fields, name).as_deref() == value.as_deref())
     });
     let selecting = found.names().iter().map(|name| (name.clone(), cache.value(fields, name)));
-    Ok(Found::One(TagId::variant(key, selecting), selected.count()))
+    Ok((Some(TagId::variant(key, selecting)), selected.count()))
 }
 
 /// Waits for a store that is to forget something, for no longer than a request can wait.

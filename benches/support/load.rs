@@ -54,6 +54,27 @@ impl Load {
         self.run(server, path, move |started, _| started.elapsed() < time)
     }
 
+    /// How long each of so many requests took, each connection's in turn.
+    pub(crate) fn times(&self, server: SocketAddr, count: usize, path: &str) -> Vec<Duration> {
+        self.runtime.block_on(async {
+            let mut clients = JoinSet::new();
+            for _ in 0..self.connections {
+                let path = path.to_owned();
+                clients.spawn(async move {
+                    let mut connection = Connection::open(server).await;
+                    let mut times = Vec::with_capacity(count);
+                    for _ in 0..count {
+                        let asked = Instant::now();
+                        connection.get(&path).await;
+                        times.push(asked.elapsed());
+                    }
+                    times
+                });
+            }
+            clients.join_all().await.concat()
+        })
+    }
+
     /// Asks `count` times.
     pub(crate) fn for_count(
         &self,

@@ -156,8 +156,14 @@ impl Store for TieredStore {
     }
 
     async fn lookup(&self, key: &Key, selector: &Selector<'_>) -> Result<Lookup, StoreError> {
-        let Ok(found) = self.0.far.lookup(key, selector).await else {
-            return Ok(self.near(key, selector, |_| true));
+        let found = match self.0.far.lookup(key, selector).await {
+            Ok(found) => found,
+            Err(error) => {
+                if self.commons().may_warn_of_store(selector.now()) {
+                    log::warn!("{error}; what is in memory goes on");
+                }
+                return Ok(self.near(key, selector, |_| true));
+            }
         };
         if let Some(variants) = &found.variants {
             for response in variants.responses() {

@@ -30,7 +30,7 @@ fn store_on(cluster: &RedisCluster) -> RedisStore {
 }
 
 #[actix_web::test]
-async fn a_cluster_is_followed_while_its_slots_move_and_its_servers_end() {
+async fn a_cluster_is_followed_while_its_slots_move() {
     let cluster = RedisCluster::start();
     let store = store_on(&cluster);
     let shop = Shop::over(store.clone());
@@ -38,6 +38,13 @@ async fn a_cluster_is_followed_while_its_slots_move_and_its_servers_end() {
         shop.until_hit(&some(n)).await;
     }
     slots_move_under_load(&cluster, &store, &shop).await;
+}
+
+#[actix_web::test]
+async fn a_cluster_is_followed_while_its_servers_end() {
+    let cluster = RedisCluster::start();
+    let store = store_on(&cluster);
+    let shop = Shop::over(store.clone());
     a_server_ends(&cluster, &store, &shop).await;
 }
 

@@ -100,8 +100,9 @@ fn advice(code: &str) -> &'static str {
 
 impl From<RedisError> for Failure {
     fn from(error: RedisError) -> Self {
-        // That a transaction was given up says nothing; what one of its commands was refused for does.
-        if error.kind() == ErrorKind::Server(ServerErrorKind::ExecAbort)
+        // That some of what was sent was refused says nothing; what the first was refused for does.
+        let vague = matches!(error.code(), None | Some("EXECABORT"));
+        if vague
             && let Some(refused) = error.clone().into_server_errors()
             && let Some((_, first)) = refused.first()
         {

@@ -116,7 +116,14 @@ impl Shop {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(secs(10), asked).await.expect("a hit within ten seconds")
+        match tokio::time::timeout(secs(10), asked).await {
+            Ok(visit) => visit,
+            Err(_) => {
+                let lines = self.lines.take(Level::Debug);
+                let last: Vec<_> = lines.iter().rev().take(12).rev().collect();
+                panic!("{path} is no hit within ten seconds: {last:#?}");
+            }
+        }
     }
 
     /// So many clients ask for so many pages together, each for one at a time.
