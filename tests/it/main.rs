@@ -15,7 +15,6 @@ mod expiring;
 mod extras;
 mod failing_store;
 mod fills;
-mod fleet;
 mod framing;
 mod headers_only;
 mod hits;

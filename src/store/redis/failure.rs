@@ -34,7 +34,10 @@ impl Failure {
                     ServerErrorKind::ReadOnly
                     | ServerErrorKind::MasterDown
                     | ServerErrorKind::BusyLoading
-                    | ServerErrorKind::ClusterDown,
+                    | ServerErrorKind::ClusterDown
+                    // Its map of the Cluster is not what it was.
+                    | ServerErrorKind::Moved
+                    | ServerErrorKind::Ask,
                 ) => true,
                 ErrorKind::Server(_) => false,
                 ErrorKind::Extension => error.code() == Some("NOAUTH"),

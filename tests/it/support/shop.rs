@@ -119,7 +119,7 @@ impl Shop {
         match tokio::time::timeout(secs(10), asked).await {
             Ok(visit) => visit,
             Err(_) => {
-                let lines = self.lines.take(Level::Debug);
+                let lines = self.lines.take(Level::Trace);
                 let last: Vec<_> = lines.iter().rev().take(12).rev().collect();
                 panic!("{path} is no hit within ten seconds: {last:#?}");
             }
