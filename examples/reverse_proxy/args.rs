@@ -15,7 +15,7 @@ use crate::{origin::Origin, store::Choice};
 
 pub(crate) const USAGE: &str = "usage: reverse_proxy --origin http://HOST:PORT \
     [--listen ADDR:PORT] [--preset default|rfc9111] [--store memory|[tiered+]URL] \
-    [--namespace NAME] [--memory-bytes N] [--max-body-bytes N] [--workers N] [--origin-timeout-ms N] [--help]";
+    [--namespace NAME] [--lease-ms N] [--memory-bytes N] [--max-body-bytes N] [--workers N] [--origin-timeout-ms N] [--help]";
 
 pub(crate) const HELP: &str = "\
 A streaming, caching reverse proxy.
@@ -32,6 +32,9 @@ A streaming, caching reverse proxy.
                              it with (--features redis-cluster)
   --store tiered+URL         the same with memory in front
   --namespace NAME           what names in Redis begin with; give each origin its own
+  --lease-ms N               of all proxies that share a store, one asks the origin for what is not
+                             stored, and the others wait for it: for as long as this, a little
+                             more than the origin takes
   --memory-bytes N           what memory may take; default 67108864
   --max-body-bytes N         larger bodies pass and are not stored; default 2097152. Nor is what
                              takes more than an eighth of the memory
@@ -61,8 +64,12 @@ impl Args {
         let mut listen = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let mut origin = None;
         let mut policy = Policy::new();
-        let mut store =
-            Choice { store: "memory".to_owned(), memory_bytes: 64 * 1024 * 1024, namespace: None };
+        let mut store = Choice {
+            store: "memory".to_owned(),
+            memory_bytes: 64 * 1024 * 1024,
+            namespace: None,
+            lease: None,
+        };
         let mut max_body_bytes = None;
         let mut workers = None;
         let mut patience = Duration::from_secs(30);
@@ -80,6 +87,9 @@ impl Args {
                 }
                 Arg::Long("store") => store.store = parser.value()?.string()?,
                 Arg::Long("namespace") => store.namespace = Some(parser.value()?.string()?),
+                Arg::Long("lease-ms") => {
+                    store.lease = Some(Duration::from_millis(parser.value()?.parse()?));
+                }
                 Arg::Long("memory-bytes") => store.memory_bytes = parser.value()?.parse()?,
                 Arg::Long("max-body-bytes") => max_body_bytes = Some(parser.value()?.parse()?),
                 Arg::Long("workers") => workers = Some(parser.value()?.parse()?),

@@ -1,7 +1,7 @@
 //! Where responses are kept, as the command line says. Each kind of store is a type of its own, and so
 //! chosen here once: a cache is the same type over any of them.
 
-use std::error::Error;
+use std::{error::Error, time::Duration};
 
 use actix_web_cache::{Cache, CacheBuilder, MemoryStore};
 
@@ -11,6 +11,7 @@ pub(crate) struct Choice {
     pub(crate) store: String,
     pub(crate) memory_bytes: usize,
     pub(crate) namespace: Option<String>,
+    pub(crate) lease: Option<Duration>,
 }
 
 /// A cache over the chosen store. Errors name no URL: there may be a password in it.
@@ -49,6 +50,9 @@ fn over_redis(kind: Kind, url: &str, choice: &Choice) -> Result<CacheBuilder, Bo
     let mut far = RedisStore::builder(url);
     if let Some(namespace) = &choice.namespace {
         far = far.namespace(namespace);
+    }
+    if let Some(lease) = choice.lease {
+        far = far.lease(lease);
     }
     let far = far.build()?;
     Ok(match kind {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::{future::join_all, join, stream};
 
 use crate::support::{
-    CLIENTS, Client, Fleet, House, Protocol, START, Says, Server, eventually, secs,
+    CLIENTS, Client, Fleet, House, Protocol, START, Says, Server, eventually, feeds, secs,
 };
 
 /// Several addresses, one host.
@@ -207,6 +207,29 @@ async fn where_the_lease_does_not_end_each_process_asks_for_itself() {
     assert_eq!(house.runs.get(), 2, "those who waited for it in its process have its answer");
     assert_eq!(fleet.held(), 1);
     hangs.abort();
+}
+
+#[actix_web::test]
+async fn a_streamed_page_is_the_others_when_it_is_stored() {
+    for length in [None, Some(11)] {
+        let (house, fleet, (feeds, mut feed)) = (House::new(), Fleet::default(), feeds());
+        let handler = async move |house: &House, _| {
+            house.runs.count();
+            feeds.response(length)
+        };
+        let [first, second] =
+            [0, 1].map(|_| open(&house, member(&fleet, Policy::new()), handler.clone()));
+        let both = [&first, &second];
+        let body = async {
+            let feed = feed.recv().await.unwrap();
+            eventually("all have come", || house.arrived.get() == CLIENTS).await;
+            eventually("the others wait", || fleet.taken() > 0).await;
+            assert!(feed.send("first, ").await && feed.send("last").await);
+        };
+        let (answers, ()) = join!(house.rush_at(&both, Protocol::Http1, &[&[SHOP]]), body);
+        assert!(answers.iter().all(|answer| answer.text() == "first, last"), "{length:?}");
+        assert_eq!((house.runs.get(), fleet.ends()), (1, vec![LeaseEnd::Stored]), "{length:?}");
+    }
 }
 
 #[actix_web::test]

@@ -15,6 +15,7 @@ mod expiring;
 mod extras;
 mod failing_store;
 mod fills;
+mod fleet;
 mod framing;
 mod headers_only;
 mod hits;

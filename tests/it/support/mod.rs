@@ -112,6 +112,16 @@ pub(crate) async fn eventually(what: &str, holds: impl Fn() -> bool) {
     assert!(tokio::time::timeout(secs(20), wait).await.is_ok(), "never came about: {what}");
 }
 
+/// The same, for what takes a while: it leaves the cores to those who bring it about.
+pub(crate) async fn patiently(what: &str, mut holds: impl FnMut() -> bool) {
+    let wait = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    assert!(tokio::time::timeout(secs(20), wait).await.is_ok(), "never came about: {what}");
+}
+
 /// The same, for what another process brings about; it blocks its thread.
 pub(crate) fn within(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + secs(20);
