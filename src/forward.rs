@@ -15,7 +15,7 @@ use actix_web::{
     Error, HttpMessage, HttpRequest, HttpResponse,
     body::{BodySize, MessageBody},
     dev::{Payload, ServiceRequest, ServiceResponse},
-    error::ErrorInternalServerError,
+    error::{ErrorInternalServerError, ErrorServiceUnavailable},
     http::{
         Method, StatusCode, Version,
         header::{CONTENT_ENCODING, HeaderMap, RANGE},
@@ -121,10 +121,14 @@ where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
     B: MessageBody + 'static,
 {
+    let purpose = inquiry.purpose;
     let (inquiry, leading) = match walk.turn(&request, inquiry).await {
         Turn::Ask(inquiry, leading) => (inquiry, leading),
         Turn::Answer(response, outcome) => {
             return Ok(Reply::new(request.into_parts().0, response, outcome));
+        }
+        Turn::Pass(_) if purpose == Purpose::Refresh => {
+            return Err(ErrorServiceUnavailable("what is renewed could not be stored"));
         }
         Turn::Pass(reason) => {
             walk.enter(&request);

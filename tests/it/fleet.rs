@@ -49,7 +49,7 @@ struct Two {
     caches: [CacheBuilder; 2],
     /// How often the store was in trouble so far.
     trouble: Box<dyn Fn() -> u64>,
-    _redis: Box<dyn Any>,
+    redis: Box<dyn Any>,
 }
 
 impl Two {
@@ -63,7 +63,7 @@ impl Two {
         let trouble = move || {
             stores.iter().map(&stats).map(|s| s.failed + s.late + s.unleased + s.unwritten).sum()
         };
-        Self { caches, trouble: Box::new(trouble), _redis: Box::new(redis) }
+        Self { caches, trouble: Box::new(trouble), redis: Box::new(redis) }
     }
 }
 
@@ -103,6 +103,7 @@ struct Stage {
     house: House,
     servers: [Server; 2],
     clock: ManualClock,
+    _redis: Box<dyn Any>,
 }
 
 impl Stage {
@@ -127,12 +128,14 @@ async fn calmly<T>(
     scene: impl AsyncFn(&Stage) -> T,
 ) -> (Stage, T) {
     for _ in 0..20 {
-        let (two, house, clock) = (kind.two(), House::new(), ManualClock::at(START));
-        let caches = two.caches.map(|cache| cache.policy(policy.clone()).clock(clock.clock()));
-        let stage = Stage { servers: open(&house, caches, handler.clone()).await, house, clock };
-        let before = (two.trouble)();
+        let (house, clock) = (House::new(), ManualClock::at(START));
+        let Two { caches, trouble, redis } = kind.two();
+        let caches = caches.map(|cache| cache.policy(policy.clone()).clock(clock.clock()));
+        let servers = open(&house, caches, handler.clone()).await;
+        let stage = Stage { house, servers, clock, _redis: redis };
+        let before = trouble();
         let watch = async {
-            while (two.trouble)() == before {
+            while trouble() == before {
                 sleep(Duration::from_millis(2)).await;
             }
         };
@@ -144,7 +147,7 @@ async fn calmly<T>(
                 scene.await
             }
         };
-        if (two.trouble)() == before {
+        if trouble() == before {
             return (stage, shown);
         }
     }
@@ -259,6 +262,10 @@ async fn what_is_stale_is_renewed_once() {
         let scene = async |stage: &Stage| {
             stage.house.gate.add_permits(1);
             let mut answers = vec![ask(&stage.servers[0]).await];
+            // It is stored beside the answer.
+            while !ask(&stage.servers[1]).await.is_hit() {
+                sleep(Duration::from_millis(1)).await;
+            }
             stage.clock.advance(secs(65));
             // No run can end meanwhile.
             for server in &stage.servers {

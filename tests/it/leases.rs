@@ -4,7 +4,7 @@
 use std::{future::pending, io, time::Duration};
 
 use actix_web::{HttpRequest, HttpResponse, body::SizedStream};
-use actix_web_cache::{Cache, CacheBuilder, LeaseEnd, ManualClock, Policy};
+use actix_web_cache::{Cache, CacheBuilder, LeaseEnd, ManualClock, Policy, Store as _};
 use bytes::Bytes;
 use futures_util::{future::join_all, join, stream};
 
@@ -255,4 +255,24 @@ async fn something_stale_stands_in_for_a_process_that_takes_too_long() {
     }
     assert_eq!(house.runs.get(), 2);
     hangs.abort();
+}
+
+#[actix_web::test]
+async fn nothing_is_renewed_that_could_not_be_stored() {
+    let (house, fleet, clock) = (House::new(), Fleet::default(), ManualClock::at(START));
+    let policy = Policy::new().stale_while_revalidate(secs(600));
+    let store = fleet.member();
+    let cache = Cache::builder(store.clone()).policy(policy).clock(clock.clock());
+    let server = open(&house, cache, async |house, _| {
+        house.runs.count();
+        HttpResponse::Ok().body("page")
+    });
+    assert!(ask(&server, "/").await.is_stored());
+    eventually("it is stored", || fleet.ended() > 0).await;
+    clock.advance(secs(65));
+    fleet.say(Says::Breaks);
+    assert_eq!(ask(&server, "/").await.cache_status(), "hit; ttl=-5");
+    eventually("it is to be renewed", || fleet.said()).await;
+    eventually("that is over", || store.commons().open_refreshes() == 0).await;
+    assert_eq!(house.runs.get(), 1);
 }

@@ -28,7 +28,10 @@ fn hit(proxy: &Proxy, path: &str) -> RawMessage {
 /// Two proxies over one store: a miss, a hit at the other, and an unsafe request that both know of.
 fn two_share(store: &str) {
     let origin = origin();
-    let [one, other] = [(); 2].map(|()| Proxy::of(origin.addr, &["--store", store]));
+    // What an earlier pair stored is not theirs.
+    let namespace = format!("at-{}", origin.addr.port());
+    let args = ["--store", store, "--namespace", &namespace];
+    let [one, other] = [(); 2].map(|()| Proxy::of(origin.addr, &args));
     // Until the store is connected, answers pass; one that is stored is a hit from then on.
     let first = hit(&one, "/page");
     let asked = origin.requests().len();

@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use moka::sync::Cache;
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, time::timeout};
 
 use super::{Commons, Fill, Invalidation, Lease, Lookup, Put, Store, StoreError};
 use crate::{
@@ -285,7 +285,9 @@ impl Store for RedisStore {
     }
 
     async fn lookup(&self, key: &Key, selector: &Selector<'_>) -> Result<Lookup, StoreError> {
-        let found = self.find(key, selector).await;
+        // It may take several calls: together no longer than one.
+        let found = timeout(ASK_LIMIT, self.find(key, selector)).await;
+        let found = found.unwrap_or(Err(Failure::Late));
         if found.is_err() {
             count(&self.0.link.counters.failed);
         }

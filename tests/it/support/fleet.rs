@@ -5,7 +5,10 @@ use std::{
     collections::{HashMap, VecDeque},
     future::pending,
     mem,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use actix_web_cache::{
@@ -28,6 +31,7 @@ struct Inner {
     says: Mutex<VecDeque<Says>>,
     asked: Counter,
     taken: Counter,
+    broken: AtomicBool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -45,6 +49,8 @@ pub(crate) enum Says {
     Fails,
     Panics,
     Hangs,
+    /// Another has it; from then on nothing can be looked up.
+    Breaks,
 }
 
 impl Fleet {
@@ -56,6 +62,11 @@ impl Fleet {
     /// The next question for a lease comes to this.
     pub(crate) fn say(&self, says: Says) {
         self.0.says.lock().unwrap().push_back(says);
+    }
+
+    /// Whether all came to that which were to.
+    pub(crate) fn said(&self) -> bool {
+        self.0.says.lock().unwrap().is_empty()
     }
 
     /// The time of all leases is over.
@@ -135,6 +146,9 @@ impl Store for Member {
     async fn lookup(&self, key: &Key, _: &Selector<'_>) -> Result<Lookup, StoreError> {
         let stamp = self.commons.stamp();
         yield_now().await;
+        if self.fleet.0.broken.load(Ordering::SeqCst) {
+            return Err(StoreError::new("out of order"));
+        }
         Ok(Lookup { stamp, variants: self.fleet.0.stored.lock().unwrap().get(key).cloned() })
     }
 
@@ -180,6 +194,10 @@ impl Store for Member {
             Some(Says::Fails) => Err(StoreError::new("out of order")),
             Some(Says::Panics) => panic!("as a store may"),
             Some(Says::Hangs) => pending().await,
+            Some(Says::Breaks) => {
+                self.fleet.0.broken.store(true, Ordering::SeqCst);
+                Ok(Lease::Taken)
+            }
         }
     }
 }
