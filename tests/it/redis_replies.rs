@@ -1,7 +1,7 @@
 //! Replies that are cut off, that are errors, or that no server should give: to clients all of them
 //! are misses.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use actix_web_cache::Store as _;
 
@@ -56,6 +56,21 @@ async fn a_write_whose_reply_is_cut_off_leaves_a_whole_record_or_none() {
     assert!(unwritten > 0, "no write was cut off");
     assert_eq!(store.stats().unreadable, 0);
     assert_all_expires(&redis);
+}
+
+#[actix_web::test]
+async fn a_look_up_of_two_calls_that_are_each_in_time_is_late_as_one() {
+    let redis = RedisServer::start();
+    let proxy = FaultyProxy::of(redis.addr());
+    let store = store_at(&proxy.url());
+    let shop = Shop::over(store.clone());
+    shop.until_hit("/a").await;
+    let before = store.stats();
+    // Nothing is there, and what selects is asked for then.
+    proxy.set(Fault::Delay(Duration::from_millis(30)));
+    assert!(!shop.get("/b").await.is_hit);
+    // The cache gives up after 50 ms, and the store knows of it before.
+    assert_eq!(store.stats().failed, before.failed + 1);
 }
 
 /// What a server says that has nothing and stores everything.
