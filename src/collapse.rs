@@ -54,6 +54,8 @@ pub(crate) enum Turn<B> {
 pub(crate) struct Leading {
     lead: Lead,
     rest: Box<[u8]>,
+    /// The request's fields that `rest` takes in.
+    names: Box<[HeaderName]>,
     /// Kept while other processes wait, too.
     lease: Option<LeaseGuard>,
 }
@@ -99,6 +101,12 @@ impl Leading {
     pub(crate) fn rest(&self) -> &[u8] {
         &self.rest
     }
+
+    /// Whether what was found meanwhile tells apart those who were one till then.
+    pub(crate) fn parts(&self, found: &Lookup) -> bool {
+        let names = found.variants.as_deref().map_or(&[][..], Variants::names);
+        !names.iter().all(|name| self.names.contains(name))
+    }
 }
 
 /// How waiting for another's answer ended.
@@ -125,16 +133,17 @@ impl Walk {
         // Fields that others' answers turned out to be selected by.
         let mut learnt = Vec::new();
         let mut patience = self.patience();
-        // Once more after a leader that left without an answer, or whose answer was another variant.
-        for _ in 0..2 {
-            let Some(rest) = self.sameness(request, &inquiry, &learnt) else { break };
+        // Again after a leader that left without an answer or whose answer was another variant, and
+        // when it turns out that there are variants.
+        for _ in 0..3 {
+            let Some((rest, names)) = self.sameness(request, &inquiry, &learnt) else { break };
             let commons = self.shared.store.commons();
             if commons.is_unstorable(&inquiry.asked.key, &rest, inquiry.asked.now) {
                 break;
             }
             let waited = match commons.join(&inquiry.asked.key, &rest) {
                 Join::Lead(lead) => {
-                    let leading = Leading { lead, rest, lease: None };
+                    let leading = Leading { lead, rest, names, lease: None };
                     self.lead(request, inquiry, leading, patience.as_mut()).await
                 }
                 Join::Follow(follow) => self.follow(request, inquiry, follow, &mut learnt).await,
@@ -159,6 +168,10 @@ impl Walk {
             match self.look_once_more(request, inquiry, leading).await {
                 Look::Found(turn) => return Waited::Ended(turn),
                 Look::Nothing(next, still) => (inquiry, leading) = (next, still),
+            }
+            if leading.parts(&inquiry.lookup) {
+                leading.stored();
+                return Waited::Again(inquiry);
             }
         }
         match patience {
@@ -309,13 +322,13 @@ impl Walk {
     }
 
     /// What requests for one key must have in common to share an answer; nothing if this one shares
-    /// none.
+    /// none. And the fields that this takes in.
     fn sameness(
         &self,
         request: &ServiceRequest,
         inquiry: &Inquiry,
         learnt: &[HeaderName],
-    ) -> Option<Box<[u8]>> {
+    ) -> Option<(Box<[u8]>, Box<[HeaderName]>)> {
         let Inquiry { asked, lookup, selected, .. } = inquiry;
         let shares = *request.method() == Method::GET
             && !asked.directives.no_store
@@ -329,11 +342,13 @@ impl Walk {
         text.push(u8::from(who.credentials));
         part(&mut text, Some(&asked.split));
         let names = lookup.variants.as_deref().map_or(&[][..], |variants| variants.names());
-        for name in names.iter().chain(learnt.iter().filter(|name| !names.contains(name))) {
+        let further = learnt.iter().filter(|name| !names.contains(name));
+        let names: Box<[_]> = names.iter().chain(further).cloned().collect();
+        for name in &names {
             let value = selecting_value(request.headers(), name, &self.shared.checked.comparison);
             part(&mut text, value.as_deref());
         }
-        Some(text.into_boxed_slice())
+        Some((text.into_boxed_slice(), names))
     }
 }
 

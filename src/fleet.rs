@@ -21,7 +21,6 @@ use std::{
 
 use actix_web::{
     dev::ServiceRequest,
-    http::header::HeaderName,
     rt::time::{Sleep, sleep, timeout},
 };
 use futures_util::future::{Either, select};
@@ -80,13 +79,11 @@ impl Walk {
                     false
                 }
             };
-            let known = names_of(&inquiry);
             match self.look_once_more(request, inquiry, leading).await {
                 Look::Found(turn) => return Waited::Ended(turn),
                 Look::Nothing(next, still) => (inquiry, leading) = (next, still),
             }
-            // Something is stored, and tells apart who was one till now.
-            if names_of(&inquiry) != known {
+            if leading.parts(&inquiry.lookup) {
                 leading.stored();
                 return Waited::Again(inquiry);
             }
@@ -129,11 +126,6 @@ impl Walk {
             }
         }
     }
-}
-
-/// The fields that select among what was found.
-fn names_of(inquiry: &Inquiry) -> Box<[HeaderName]> {
-    inquiry.lookup.variants.as_deref().map_or_else(Box::default, |found| found.names().into())
 }
 
 /// When to ask again: less often each time, and not all at the same moment.

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use tokio::{sync::Barrier, time::timeout};
 
 use crate::support::{
-    Answer, CLIENTS, Client, House, Protocol, SETUPS, builder, eventually, secs, store,
+    Answer, CLIENTS, Client, House, Protocol, SETUPS, Watched, builder, eventually, secs, store,
 };
 
 fn shared(cache: Cache) -> impl Fn() -> Cache + Clone + Send + 'static {
@@ -129,6 +129,40 @@ async fn each_variant_is_one_run() {
     for (n, answer) in answers.iter().enumerate() {
         assert_eq!(answer.text(), ["de", "fr"][n % 2]);
     }
+    assert_eq!(house.runs.get(), 2);
+}
+
+#[actix_web::test]
+async fn who_learns_of_variants_when_about_to_ask_waits_for_its_own() {
+    let (house, store) = (House::new(), Watched::new());
+    let cache = Cache::new(store.clone());
+    let server = house.open(2, shared(cache), async |house, request| {
+        let language =
+            request.headers().get("accept-language").unwrap().to_str().unwrap().to_owned();
+        house.run().await;
+        HttpResponse::Ok().insert_header(("vary", "accept-language")).body(language)
+    });
+    let clients = [(); 3].map(|()| Client::new(server.addr, Protocol::Http1));
+    let [early, german, french] = &clients;
+    let before_all = store.stop_at("looked up");
+    let early = early.get_with("/", &[("accept-language", "fr")]);
+    let rest = async {
+        before_all.reached().await;
+        house.gate.add_permits(1);
+        assert_eq!(german.get_with("/", &[("accept-language", "de")]).await.text(), "de");
+        store.stored().await;
+        let again = async {
+            eventually("as many as are awaited", || house.runs.get() == 2).await;
+            let once_more = store.stop_at("looked up");
+            before_all.release();
+            once_more.reached().await;
+            once_more.release();
+            house.gate.add_permits(2);
+        };
+        futures_util::join!(french.get_with("/", &[("accept-language", "fr")]), again).0
+    };
+    let (early, french) = futures_util::join!(early, rest);
+    assert_eq!((early.text(), french.text()), ("fr", "fr"));
     assert_eq!(house.runs.get(), 2);
 }
 
