@@ -26,6 +26,7 @@ pub(crate) fn may_have_body(status: StatusCode) -> bool {
 /// Whether the field is ever stored (RFC 9111 section 3.1): those of one connection or of a proxy
 /// are not. Neither are `Content-Length`, which the body itself says, and `Age`, which is counted
 /// anew.
+#[inline]
 pub(crate) fn may_have_field(name: &HeaderName) -> bool {
     !matches!(
         name.as_str(),
