@@ -23,13 +23,14 @@ use std::{
 
 use actix_web::http::{
     StatusCode,
-    header::{ACCEPT, HeaderName, HeaderValue, LINK},
+    header::{ACCEPT, CACHE_CONTROL, HeaderName, HeaderValue, LINK},
 };
 use bytes::Bytes;
 use smallvec::{SmallVec, smallvec};
 
 use super::{Fill, Invalidation, Put, Store};
 use crate::{
+    clock::Clock,
     key::Key,
     stamp::{Stamp, Vouched},
     stored::{Basis, Lifetime, Staleness, Standing, StoredResponse, Validation, Variants},
@@ -83,8 +84,15 @@ pub async fn finds_what_was_put<S: Store>(store: &S) {
     assert_eq!(found.status(), want.status(), "status");
     assert_eq!(found.body(), want.body(), "body");
     assert_eq!(found.fields, want.fields, "fields, their lines and order");
-    assert_eq!(found.lifetime(), want.lifetime(), "lifetime");
+    // Of when it was made, the wall clock alone can be written down.
+    let made = (found.lifetime.response.wall(), want.lifetime.response.wall());
+    assert_eq!(made.0, made.1, "when the response was made");
+    let lifetime = Lifetime { response: want.lifetime.response, ..found.lifetime };
+    assert_eq!(lifetime, want.lifetime, "lifetime");
     assert_eq!(found.stated, want.stated, "stated lifetime");
+    assert_eq!(found.client_ttl, want.client_ttl, "lifetime for clients");
+    assert_eq!(found.undressed, want.undressed, "fields as the handler sent them");
+    assert_eq!(found.split, want.split, "what tells requests apart beside their fields");
     assert_eq!(found.tags(), want.tags(), "tags");
     assert_eq!(found.stamp(), want.stamp(), "stamp");
     assert_eq!(found.selecting, want.selecting, "selecting fields");
@@ -222,7 +230,8 @@ pub async fn serves_nothing_invalidated<S: Store>(store: &S) {
 ///
 /// If it is gone, or fresh.
 pub async fn keeps_what_is_stale<S: Store>(store: &S) {
-    let since = Now::new(Duration::from_secs(1_700_000_001), Duration::from_secs(3601));
+    let (now, second) = (Clock::system().now(), Duration::from_secs(1));
+    let since = Now::new(now.wall() + second, now.monotonic() + second);
     let tags = smallvec![TagId::url(b"t")];
     for what in [Invalidation::TagsStale { tags, since }, Invalidation::AllStale { since }] {
         let tagged = Response::new(1).tag(b"t");
@@ -329,11 +338,14 @@ struct Response {
     body: Bytes,
     accept: Option<String>,
     tags: Box<[TagId]>,
+    at: Now,
 }
 
 impl Response {
     fn new(n: usize) -> Self {
-        Self { body: Bytes::from(format!("body {n}")), accept: None, tags: Box::default() }
+        // Now, for a store may let go of what is old.
+        let at = Clock::system().now();
+        Self { body: Bytes::from(format!("body {n}")), accept: None, tags: Box::default(), at }
     }
 
     fn accept(mut self, accept: &str) -> Self {
@@ -348,7 +360,6 @@ impl Response {
 
     fn made(&self, stamp: Stamp) -> StoredResponse {
         let hour = Duration::from_secs(3600);
-        let now = Now::new(Duration::from_secs(1_700_000_000), hour);
         let line = |text| (LINK, HeaderValue::from_static(text));
         let accept = self.accept.as_ref().map(|accept| Bytes::from(accept.clone()));
         StoredResponse {
@@ -360,7 +371,7 @@ impl Response {
             ]),
             body: self.body.clone(),
             lifetime: Lifetime {
-                response: now,
+                response: self.at,
                 initial_age: Duration::from_secs(1),
                 freshness: hour,
                 basis: Basis::Explicit,
@@ -377,7 +388,7 @@ impl Response {
             tags: self.tags.clone(),
             stamp,
             client_ttl: Some(Duration::from_secs(5)),
-            undressed: Some(Box::new([line("<a>")])),
+            undressed: Some(Box::new([(CACHE_CONTROL, HeaderValue::from_static("public"))])),
             vouched: Vouched::default(),
         }
     }
