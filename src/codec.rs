@@ -88,7 +88,7 @@
 //! | 24 | 4 | number of field lines as the handler sent them |
 //! | 28 | 4 | length of the split |
 //! | 32 | 2 | number of selecting fields |
-//! | 34 | 2 | status code: 200 to 599, but for 206 and 304 |
+//! | 34 | 2 | status code: 200 to 999, but for 206 and 304 |
 //! | 36 | 1 | number of tags: 64 at most |
 //! | 37 | 1 | basis: 1 explicit, 2 heuristic, 3 handler, 4 policy ([`Basis`](crate::Basis)) |
 //! | 38 | 1 | validation: 1 once stale, 2 strict, 3 always ([`Validation`](crate::Validation)) |

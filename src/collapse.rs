@@ -53,11 +53,16 @@ pub(crate) enum Turn<B> {
 /// A question that others may wait for.
 pub(crate) struct Leading {
     lead: Lead,
-    rest: Box<[u8]>,
-    /// The request's fields that `rest` takes in.
-    names: Box<[HeaderName]>,
+    sameness: Sameness,
     /// Kept while other processes wait, too.
     lease: Option<LeaseGuard>,
+}
+
+/// What requests for one key have in common if they share an answer.
+struct Sameness {
+    text: Box<[u8]>,
+    /// Their fields that it takes in.
+    names: Box<[HeaderName]>,
 }
 
 impl Leading {
@@ -87,7 +92,7 @@ impl Leading {
 
     /// The answer cannot be stored: for a while nobody waits for the next one, in any process.
     pub(crate) fn note_unstorable(&mut self, commons: &Commons, key: &Key, now: Now) {
-        commons.note_unstorable(key, &self.rest, now);
+        commons.note_unstorable(key, self.rest(), now);
         if let Some(lease) = self.lease.take() {
             lease.end(LeaseEnd::Unstorable);
         }
@@ -99,13 +104,13 @@ impl Leading {
     }
 
     pub(crate) fn rest(&self) -> &[u8] {
-        &self.rest
+        &self.sameness.text
     }
 
     /// Whether what was found meanwhile tells apart those who were one till then.
     pub(crate) fn parts(&self, found: &Lookup) -> bool {
         let names = found.variants.as_deref().map_or(&[][..], Variants::names);
-        !names.iter().all(|name| self.names.contains(name))
+        !names.iter().all(|name| self.sameness.names.contains(name))
     }
 }
 
@@ -136,14 +141,14 @@ impl Walk {
         // Again after a leader that left without an answer or whose answer was another variant, and
         // when it turns out that there are variants.
         for _ in 0..3 {
-            let Some((rest, names)) = self.sameness(request, &inquiry, &learnt) else { break };
+            let Some(sameness) = self.sameness(request, &inquiry, &learnt) else { break };
             let commons = self.shared.store.commons();
-            if commons.is_unstorable(&inquiry.asked.key, &rest, inquiry.asked.now) {
+            if commons.is_unstorable(&inquiry.asked.key, &sameness.text, inquiry.asked.now) {
                 break;
             }
-            let waited = match commons.join(&inquiry.asked.key, &rest) {
+            let waited = match commons.join(&inquiry.asked.key, &sameness.text) {
                 Join::Lead(lead) => {
-                    let leading = Leading { lead, rest, names, lease: None };
+                    let leading = Leading { lead, sameness, lease: None };
                     self.lead(request, inquiry, leading, patience.as_mut()).await
                 }
                 Join::Follow(follow) => self.follow(request, inquiry, follow, &mut learnt).await,
@@ -321,14 +326,14 @@ impl Walk {
         }
     }
 
-    /// What requests for one key must have in common to share an answer; nothing if this one shares
-    /// none. And the fields that this takes in.
+    /// What others must have in common with this request to share an answer; nothing if it shares
+    /// none.
     fn sameness(
         &self,
         request: &ServiceRequest,
         inquiry: &Inquiry,
         learnt: &[HeaderName],
-    ) -> Option<(Box<[u8]>, Box<[HeaderName]>)> {
+    ) -> Option<Sameness> {
         let Inquiry { asked, lookup, selected, .. } = inquiry;
         let shares = *request.method() == Method::GET
             && !asked.directives.no_store
@@ -348,7 +353,7 @@ impl Walk {
             let value = selecting_value(request.headers(), name, &self.shared.checked.comparison);
             part(&mut text, value.as_deref());
         }
-        Some((text.into_boxed_slice(), names))
+        Some(Sameness { text: text.into_boxed_slice(), names })
     }
 }
 

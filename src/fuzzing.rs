@@ -11,7 +11,8 @@ use actix_web::http::{
 };
 
 use crate::{
-    key::Target,
+    codec::judge,
+    key::{Key, Target},
     policy::{Checked, Matched, Policy, Unmatched},
     semantics::{
         cache_control::{RequestDirectives, ResponseDirectives},
@@ -128,6 +129,17 @@ fn read_conditions(field: &HeaderValue) {
             }
         }
     }
+}
+
+/// Reads bytes as a record: as they are, and as what stands in one that is whole.
+///
+/// # Panics
+///
+/// If what is read is nothing that is ever stored, or would not be written in the same bytes.
+pub fn read_as_record(bytes: &[u8]) {
+    let key = Key::new("n", "http", "h", "/", None);
+    let _ = judge::read(bytes, &key, NOW);
+    let _ = judge::read(&judge::forge(bytes, &key), &key, NOW);
 }
 
 /// Whether the default policy stores the response of this exchange.

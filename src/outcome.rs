@@ -122,7 +122,7 @@ pub enum NotStored {
     Range,
     /// The request says `no-store`.
     RequestNoStore,
-    /// The status code is not stored (1xx, 206, 304, above 599) or not under these terms.
+    /// The status code is not stored (1xx, 206, 304) or not under these terms.
     Status,
     /// `Cache-Control: no-store`.
     NoStore,

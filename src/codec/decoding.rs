@@ -21,7 +21,7 @@ use crate::{
 };
 
 pub(super) fn decode(record: &Bytes, key: &Key, now: Now) -> Result<StoredResponse, RecordError> {
-    let mut reader = Reader { record, at: 0 };
+    let mut reader = Reader { record, rest: record };
     reader.opening()?;
     let key_length = reader.length()?;
     let body_length = reader.length()?;
@@ -57,7 +57,7 @@ pub(super) fn decode(record: &Bytes, key: &Key, now: Now) -> Result<StoredRespon
     let sent = reader.lines(sent, |name| DRESSED.contains(name))?;
     demand(has(flag::UNDRESSED) || sent.is_empty(), "fields as sent")?;
     let body = reader.shared(body_length)?;
-    demand(reader.left() == 0, "the lengths")?;
+    demand(reader.rest.is_empty(), "the lengths")?;
     demand(body.is_empty() || may_have_body(status), "a body")?;
     Ok(StoredResponse {
         status,
@@ -116,7 +116,8 @@ fn rebased(made: Duration, now: Now) -> Result<Now, RecordError> {
 
 struct Reader<'a> {
     record: &'a Bytes,
-    at: usize,
+    /// What is not read yet.
+    rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
@@ -140,31 +141,30 @@ impl<'a> Reader<'a> {
         if crc32fast::hash(summed) == checksum { Ok(()) } else { Err(RecordError::Checksum) }
     }
 
-    fn left(&self) -> usize {
-        self.record.len().saturating_sub(self.at)
-    }
-
     /// Only if all of them are there: nothing is made room for that is not.
     fn room_for(&self, number: usize, least: usize) -> Result<(), RecordError> {
-        demand(number.checked_mul(least).is_some_and(|bytes| bytes <= self.left()), "a number")
+        demand(number.checked_mul(least).is_some_and(|bytes| bytes <= self.rest.len()), "a number")
     }
 
     fn bytes(&mut self, length: usize) -> Result<&'a [u8], RecordError> {
-        let rest = self.record.get(self.at..).unwrap_or_default();
-        let found = rest.get(..length).ok_or(RecordError::Malformed("a length"))?;
-        self.at += length;
+        let split = self.rest.split_at_checked(length);
+        let (found, rest) = split.ok_or(RecordError::Malformed("a length"))?;
+        self.rest = rest;
         Ok(found)
     }
 
-    /// The same without copying.
+    /// The same without copying. Inlined, as is `name`, for what they return is large to move.
+    #[inline(always)]
     fn shared(&mut self, length: usize) -> Result<Bytes, RecordError> {
         let found = self.bytes(length)?;
         Ok(self.record.slice_ref(found))
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], RecordError> {
-        let found = self.bytes(N)?;
-        found.try_into().map_err(|_| RecordError::Malformed("a length"))
+        let split = self.rest.split_first_chunk();
+        let (found, rest) = split.ok_or(RecordError::Malformed("a length"))?;
+        self.rest = rest;
+        Ok(*found)
     }
 
     fn u16(&mut self) -> Result<u16, RecordError> {
@@ -206,6 +206,7 @@ impl<'a> Reader<'a> {
         Ok(tags.iter().copied().map(TagId::from_bytes).collect())
     }
 
+    #[inline(always)]
     fn name(&mut self) -> Result<HeaderName, RecordError> {
         let length = self.u16()?;
         let text = self.bytes(length.into())?;

@@ -13,7 +13,7 @@ pub(crate) fn read(record: &[u8], key: &Key, now: Now) -> Result<StoredResponse,
     assert!(response.lifetime.response.wall() <= now.wall());
     assert!(response.lifetime.response.monotonic() <= now.monotonic());
     let status = response.status.as_u16();
-    assert!((200..600).contains(&status) && status != 206 && status != 304, "status {status}");
+    assert!(status >= 200 && status != 206 && status != 304, "status {status}");
     assert!(status != 204 || response.body.is_empty(), "204 with a body");
     assert!(response.lifetime.freshness.as_secs() <= 1 << 31);
     assert!(response.lifetime.retention.as_secs() <= 1 << 31);

@@ -208,10 +208,9 @@ fn a_bit_that_flipped_anywhere_is_noticed() {
         let mut flipped = record.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
         let error = read(&flipped, &key(), NOW).unwrap_err();
-        let (at, now_two) = (bit / 8, bit % 8);
-        let expected = match at {
+        let expected = match bit / 8 {
             0 | 1 => matches!(error, Malformed("its beginning")),
-            2 => error == Version(1 ^ (1 << now_two)),
+            2 => error == Version(1 ^ (1 << (bit % 8))),
             3 => error == Malformed("the reserved byte"),
             8..12 => matches!(error, Truncated | Malformed("its length")),
             _ => error == Checksum,
@@ -309,11 +308,12 @@ fn numbers_in_the_head_that_are_never_written_are_refused() {
     for (n, (change, want)) in cases.into_iter().enumerate() {
         assert_eq!(changed(change).unwrap_err(), Malformed(want), "case {n}");
     }
-    for code in (0..=u16::MAX).step_by(1) {
-        let fine = (200..600).contains(&code) && ![206, 304].contains(&code);
-        if code > 1000 && code % 251 != 0 {
-            continue;
-        }
+}
+
+#[test]
+fn only_status_codes_that_are_stored_are_read() {
+    for code in (0..1100).chain([u16::MAX]) {
+        let fine = (200..1000).contains(&code) && ![206, 304].contains(&code);
         let got = changed(|record| {
             put(record, 34, &code.to_le_bytes());
             if code == 204 {

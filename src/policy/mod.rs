@@ -15,14 +15,11 @@ use actix_web::{
     },
 };
 
-use crate::{
-    semantics::{
-        cookies::CookieRules,
-        requester::{CookieMeaning, Personal},
-        storing::{AnyStatus, Heuristics, Latitude, Qualified, SetCookie},
-        vary::{Codings, Comparison, Languages},
-    },
-    stored::limits::may_have_status,
+use crate::semantics::{
+    cookies::CookieRules,
+    requester::{CookieMeaning, Personal},
+    storing::{AnyStatus, Heuristics, Latitude, Qualified, SetCookie},
+    vary::{Codings, Comparison, Languages},
 };
 
 mod checked;
@@ -51,7 +48,7 @@ pub use self::{
 /// | what | default | why |
 /// |---|---|---|
 /// | lifetime of what states none | 60 s for 200, 203, 301, 308 | long enough to take load off, short enough that a forgotten purge heals; errors are never kept unasked |
-/// | `no-store`, `private`, `Set-Cookie`, `Vary: *`, 1xx, 206, 304, above 599 | never stored | they are meant for one requester or one moment |
+/// | `no-store`, `private`, `Set-Cookie`, `Vary: *`, 1xx, 206, 304 | never stored | they are meant for one requester or one moment |
 /// | `no-cache` | stored with `ETag` or `Last-Modified` only, and its handler asked each time | RFC 9111 section 5.2.2.4 |
 /// | stale responses | kept for an hour if they have `ETag` or `Last-Modified`, and used once their handler said 304; otherwise only as they say themselves | RFC 9111 section 4.2.4, RFC 5861 |
 /// | `Pragma: no-cache` | not stored, unless a lifetime is stated | who sends it wants no caching |
@@ -479,8 +476,7 @@ impl Policy {
         if let Some(percent) = self.refresh_ahead.filter(|percent| !(1..100).contains(percent)) {
             return Err(ConfigError::RefreshAhead(percent));
         }
-        if let Some(&(status, _)) =
-            self.status_ttls.iter().find(|(code, _)| !may_have_status(*code))
+        if let Some(&(status, _)) = self.status_ttls.iter().find(|(code, _)| !rule::storable(*code))
         {
             return Err(ConfigError::Status(status));
         }

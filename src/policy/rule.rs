@@ -265,7 +265,7 @@ impl CheckedRule {
         if !rule.statuses.is_empty() && rule.query.is_some() {
             return Err(ConfigError::StatusWithQuery);
         }
-        if let Some(&status) = rule.statuses.iter().find(|status| !may_have_status(**status)) {
+        if let Some(&status) = rule.statuses.iter().find(|status| !storable(**status)) {
             return Err(ConfigError::Status(status));
         }
         let matcher = match &rule.paths {
@@ -330,6 +330,11 @@ impl CheckedRule {
 fn below(path: &str, prefix: &str) -> bool {
     path.strip_prefix(prefix)
         .is_some_and(|rest| prefix.ends_with('/') || rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Status codes that a rule can name: those of RFC 9110 section 15 whose responses can be stored.
+pub(super) const fn storable(status: u16) -> bool {
+    status < 600 && may_have_status(status)
 }
 
 fn absolute(path: &str) -> Result<String, ConfigError> {

@@ -24,13 +24,14 @@ use std::{
 
 use actix_web::http::{
     StatusCode,
-    header::{ACCEPT, HeaderName, HeaderValue, LINK, VARY},
+    header::{ACCEPT, CACHE_CONTROL, HeaderName, HeaderValue, LINK},
 };
 use bytes::Bytes;
 use smallvec::{SmallVec, smallvec};
 
 use super::{Fill, Invalidation, Lookup, Put, Store};
 use crate::{
+    clock::Clock,
     key::Key,
     selector::{Selector, Selects},
     stamp::{Stamp, Vouched},
@@ -85,8 +86,15 @@ pub async fn finds_what_was_put<S: Store>(store: &S) {
     assert_eq!(found.status(), want.status(), "status");
     assert_eq!(found.body(), want.body(), "body");
     assert_eq!(found.fields, want.fields, "fields, their lines and order");
-    assert_eq!(found.lifetime(), want.lifetime(), "lifetime");
+    // Of when it was made, the wall clock alone can be written down.
+    let made = (found.lifetime.response.wall(), want.lifetime.response.wall());
+    assert_eq!(made.0, made.1, "when the response was made");
+    let lifetime = Lifetime { response: want.lifetime.response, ..found.lifetime };
+    assert_eq!(lifetime, want.lifetime, "lifetime");
     assert_eq!(found.stated, want.stated, "stated lifetime");
+    assert_eq!(found.client_ttl, want.client_ttl, "lifetime for clients");
+    assert_eq!(found.undressed, want.undressed, "fields as the handler sent them");
+    assert_eq!(found.split, want.split, "what tells requests apart beside their fields");
     assert_eq!(found.tags(), want.tags(), "tags");
     assert_eq!(found.stamp(), want.stamp(), "stamp");
     assert_eq!(found.selecting, want.selecting, "selecting fields");
@@ -233,7 +241,8 @@ pub async fn serves_nothing_invalidated<S: Store>(store: &S) {
 ///
 /// If it is gone, or fresh.
 pub async fn keeps_what_is_stale<S: Store>(store: &S) {
-    let since = Now::new(Duration::from_secs(1_700_000_001), Duration::from_secs(3601));
+    let (now, second) = (Clock::system().now(), Duration::from_secs(1));
+    let since = Now::new(now.wall() + second, now.monotonic() + second);
     let tags = smallvec![TagId::url(b"t")];
     for what in [Invalidation::TagsStale { tags, since }, Invalidation::AllStale { since }] {
         let tagged = Response::new(1).tag(b"t");
@@ -241,9 +250,10 @@ pub async fn keeps_what_is_stale<S: Store>(store: &S) {
         store.invalidate(&what).await.expect("make stale");
         let stale = only(found(store, &key("/a")).await);
         let standing = store.commons().standing(&key("/a"), &stale);
-        // The monotonic clock of the process that said it may not be ours.
-        let told = standing.stale_since().map(Now::wall);
-        assert_eq!(told, Some(since.wall()), "after {what:?}");
+        // The monotonic clock of the process that said it may not be ours, and what is written down
+        // may be short of a millisecond.
+        let told = standing.stale_since().map(|since| since.wall().as_millis());
+        assert_eq!(told, Some(since.wall().as_millis()), "after {what:?}");
         assert_eq!(tagged.put(store, &key("/a")).await, Put::Stored);
         let fresh = only(found(store, &key("/a")).await);
         let standing = store.commons().standing(&key("/a"), &fresh);
@@ -361,9 +371,6 @@ async fn found_for<S: Store>(
     variants.responses().iter().find(selects).cloned()
 }
 
-/// When all responses of the suite were made, and are asked for.
-const NOW: Now = Now::new(Duration::from_secs(1_700_000_000), Duration::from_secs(3600));
-
 const SPLIT: &[u8] = b"split";
 
 /// A request with an `Accept`, or without.
@@ -371,7 +378,7 @@ struct Request<'a>(Option<&'a str>);
 
 impl Request<'_> {
     fn selector(&self) -> Selector<'_> {
-        Selector::new(self, SPLIT, NOW)
+        Selector::new(self, SPLIT, Clock::system().now())
     }
 }
 
@@ -392,11 +399,14 @@ struct Response {
     body: Bytes,
     accept: Option<String>,
     tags: Box<[TagId]>,
+    at: Now,
 }
 
 impl Response {
     fn new(n: usize) -> Self {
-        Self { body: Bytes::from(format!("body {n}")), accept: None, tags: Box::default() }
+        // Now, for a store may let go of what is old.
+        let at = Clock::system().now();
+        Self { body: Bytes::from(format!("body {n}")), accept: None, tags: Box::default(), at }
     }
 
     fn accept(mut self, accept: &str) -> Self {
@@ -422,7 +432,7 @@ impl Response {
             ]),
             body: self.body.clone(),
             lifetime: Lifetime {
-                response: NOW,
+                response: self.at,
                 initial_age: Duration::from_secs(1),
                 freshness: hour,
                 basis: Basis::Explicit,
@@ -439,9 +449,9 @@ impl Response {
             tags: self.tags.clone(),
             stamp,
             client_ttl: Some(Duration::from_secs(5)),
-            undressed: Some(Box::new([(VARY, HeaderValue::from_static("link"))])),
+            undressed: Some(Box::new([(CACHE_CONTROL, HeaderValue::from_static("public"))])),
             vouched: Vouched::default(),
-            taken: NOW.monotonic(),
+            taken: self.at.monotonic(),
         }
     }
 

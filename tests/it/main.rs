@@ -5,6 +5,7 @@
 mod backpressure;
 mod beside;
 mod changes;
+mod codec;
 mod collapsing;
 mod conformance;
 mod differential;

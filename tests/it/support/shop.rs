@@ -1,6 +1,7 @@
 //! A site whose store gets into trouble: what its clients notice of that, and what is logged.
 
 use std::{
+    collections::HashSet,
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
@@ -119,9 +120,13 @@ impl Shop {
         match tokio::time::timeout(secs(10), asked).await {
             Ok(visit) => visit,
             Err(_) => {
-                let lines = self.lines.take(Level::Trace);
-                let last: Vec<_> = lines.iter().rev().take(12).rev().collect();
-                panic!("{path} is no hit within ten seconds: {last:#?}");
+                // Each only once, the last of them.
+                let mut said = self.lines.take(Level::Trace);
+                let mut before = HashSet::new();
+                said.reverse();
+                said.retain(|line| before.insert(line.clone()));
+                said.truncate(30);
+                panic!("{path} is no hit within ten seconds; the last things first: {said:#?}");
             }
         }
     }

@@ -1,0 +1,194 @@
+//! A store that keeps bytes alone: it passes the suite, and caches over it answer from what it reads.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
+
+use actix_web_cache::{
+    Cache, Clock, Commons, Fill, Key, Lookup, ManualClock, Policy, Put, Rule, Selector, Store,
+    StoreError, StoredResponse, Variants, codec, conformance,
+};
+use bytes::Bytes;
+use hyper::header::HeaderValue;
+
+use crate::support::{Answer, START, Site, obey, secs, settled, site, store};
+
+/// Records by key, the newest first.
+#[derive(Clone)]
+struct Records {
+    records: Arc<Mutex<HashMap<Vec<u8>, Vec<Bytes>>>>,
+    commons: Arc<Commons>,
+    clock: Clock,
+}
+
+impl Records {
+    fn new(clock: Clock) -> Self {
+        Self { records: Arc::default(), commons: Arc::new(Commons::new()), clock }
+    }
+
+    /// What the records hold, but for those that cannot be read.
+    fn read(&self, key: &Key, records: &[Bytes]) -> Option<Variants> {
+        let now = self.clock.now();
+        let read =
+            records.iter().rev().filter_map(|record| codec::decode(record.clone(), key, now).ok());
+        read.fold(None, |variants, response| {
+            Variants::add(variants.as_ref(), Arc::new(response), usize::MAX).or(variants)
+        })
+    }
+}
+
+impl Store for Records {
+    fn commons(&self) -> &Commons {
+        &self.commons
+    }
+
+    async fn lookup(&self, key: &Key, _: &Selector<'_>) -> Result<Lookup, StoreError> {
+        let stamp = self.commons.stamp();
+        let records = self.records.lock().unwrap().get(key.as_bytes()).cloned();
+        let variants = records.and_then(|records| self.read(key, &records)).map(Arc::new);
+        Ok(Lookup { variants, stamp })
+    }
+
+    async fn put(
+        &self,
+        key: &Key,
+        response: Arc<StoredResponse>,
+        fill: &Fill,
+    ) -> Result<Put, StoreError> {
+        let mut all = self.records.lock().unwrap();
+        if fill.is_overtaken() || !self.commons.is_valid(key, &response) {
+            return Ok(Put::Overtaken);
+        }
+        let existing = all.get(key.as_bytes()).and_then(|records| self.read(key, records));
+        let Some(variants) = Variants::add(existing.as_ref(), response, usize::MAX) else {
+            return Ok(Put::Overtaken);
+        };
+        let encoded = variants.responses().iter().map(|response| codec::encode(key, response));
+        let Ok(records) = encoded.map(|record| record.map(Bytes::from)).collect() else {
+            return Ok(Put::TooLarge);
+        };
+        all.insert(key.as_bytes().to_vec(), records);
+        Ok(Put::Stored)
+    }
+
+    async fn remove(&self, key: &Key) -> Result<usize, StoreError> {
+        let removed = self.records.lock().unwrap().remove(key.as_bytes());
+        Ok(removed.map_or(0, |records| records.len()))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_store_of_bytes_passes_the_suite() {
+    conformance::check(|| Records::new(Clock::system())).await;
+}
+
+/// A site over a store, with all that a cache adds to what it stores.
+fn site_over<S: Store>(store: S, clock: &ManualClock) -> Site {
+    let policy = Policy::new().default_ttl(secs(60)).client_ttl(secs(20)).tag("all");
+    let cache = Cache::builder(store).clock(clock.clock()).policy(policy);
+    site(&cache.rule(Rule::any().status([404]).ttl(secs(5))).build().unwrap(), obey)
+}
+
+/// How much later what is asked for with which fields, and what the cache says of it.
+type Step<'a> = (u64, &'a str, &'a [(&'a str, &'a str)], &'a str);
+
+fn seen(answer: &Answer) -> (u16, Vec<(String, HeaderValue)>, Bytes) {
+    let lines = answer.headers.iter();
+    let mut lines: Vec<_> = lines.map(|(name, value)| (name.to_string(), value.clone())).collect();
+    // Lines of one field stay in their order.
+    lines.sort_by(|(one, _), (other, _)| one.cmp(other));
+    (answer.status.as_u16(), lines, answer.body.clone())
+}
+
+#[actix_web::test]
+async fn clients_see_no_difference_between_bytes_and_memory() {
+    let (clock, memory) = (ManualClock::at(START), store());
+    let records = Records::new(clock.clock());
+    let sites = [site_over(records.clone(), &clock), site_over(memory.clone(), &clock)];
+    let tagged = [("answer", "etag: \"a\""), ("answer", "cache-control: max-age=30")];
+    let varying = |language| {
+        [
+            ("accept-language", language),
+            ("answer", "vary: accept-language"),
+            ("answer", "link: <a>"),
+        ]
+    };
+    let missing = [("answer-status", "404")];
+    let empty = [("answer-status", "204"), ("answer", "cache-control: max-age=90")];
+    let unchanged = [("answer-status", "304"), ("answer", "etag: \"a\"")];
+    let steps: [Step<'_>; 15] = [
+        (0, "/", &[("answer", "x-a: 1"), ("answer", "x-a: 2")], "stored"),
+        (1, "/", &[], "hit"),
+        (0, "/tagged", &tagged, "stored"),
+        (0, "/tagged", &[("if-none-match", "\"a\"")], "hit"),
+        (0, "/language", &varying("de"), "stored"),
+        (0, "/language", &varying("fr"), "stored"),
+        (5, "/language", &[("accept-language", "de")], "hit"),
+        (0, "/language", &[("accept-language", "fr")], "hit"),
+        (0, "/none", &missing, "stored"),
+        (0, "/none", &[], "hit"),
+        (0, "/empty", &empty, "stored"),
+        (25, "/empty", &[], "hit"),
+        (5, "/tagged", &unchanged, "stored"),
+        (1, "/tagged", &[("range", "bytes=1-2")], "hit"),
+        (60, "/", &[], "stored"),
+    ];
+    for (n, (later, path, fields, want)) in steps.into_iter().enumerate() {
+        clock.advance(secs(later));
+        let [bytes, memories] = &sites;
+        let answers = [
+            bytes.client.get_with(path, fields).await,
+            memories.client.get_with(path, fields).await,
+        ];
+        settled(records.commons()).await;
+        settled(memory.commons()).await;
+        assert!(answers[0].cache_status().contains(want), "step {n}: {:?}", answers[0]);
+        assert_eq!(seen(&answers[0]), seen(&answers[1]), "step {n}: {path}");
+    }
+}
+
+#[actix_web::test]
+async fn what_another_process_wrote_is_as_old_as_it_is() {
+    // One name for three servers, whose ports differ.
+    let host = [("host", "t")];
+    let clock = ManualClock::at(START);
+    let records = Records::new(clock.clock());
+    let first = site_over(records.clone(), &clock);
+    assert!(first.client.get_with("/", &host).await.is_stored());
+    settled(records.commons()).await;
+    // Another origin of the monotonic clock, and another logical time.
+    let clock = ManualClock::at(START + 30);
+    let later = Records { records: Arc::clone(&records.records), ..Records::new(clock.clock()) };
+    let second = site_over(later, &clock);
+    let hit = second.client.get_with("/", &host).await;
+    assert_eq!((hit.cache_status(), hit.text()), ("hit; ttl=30".to_owned(), "run 1"));
+    assert_eq!(hit.field("age").as_deref(), Some("30"));
+    // A machine whose clock is an hour slow cannot tell.
+    let clock = ManualClock::at(START - 3600);
+    let behind = Records { records: Arc::clone(&records.records), ..Records::new(clock.clock()) };
+    let third = site_over(behind, &clock);
+    assert!(third.client.get_with("/", &host).await.is_stored());
+}
+
+#[actix_web::test]
+async fn what_was_damaged_is_made_again() {
+    let clock = ManualClock::at(START);
+    let records = Records::new(clock.clock());
+    let site = site_over(records.clone(), &clock);
+    for run in 1..4 {
+        let miss = site.client.get("/").await;
+        assert!(miss.is_stored(), "{miss:?}");
+        settled(records.commons()).await;
+        let hit = site.client.get("/").await;
+        assert_eq!((hit.is_hit(), hit.text()), (true, &*format!("run {run}")));
+        let mut all = records.records.lock().unwrap();
+        let record = &mut all.values_mut().next().unwrap()[0];
+        let mut bytes = record.to_vec();
+        match run {
+            1 => bytes[200] ^= 1,
+            _ => bytes.truncate(100),
+        }
+        *record = bytes.into();
+    }
+}
