@@ -228,7 +228,10 @@ async fn a_streamed_page_is_the_others_when_it_is_stored() {
         };
         let (answers, ()) = join!(house.rush_at(&both, Protocol::Http1, &[&[SHOP]]), body);
         assert!(answers.iter().all(|answer| answer.text() == "first, last"), "{length:?}");
-        assert_eq!((house.runs.get(), fleet.ends()), (1, vec![LeaseEnd::Stored]), "{length:?}");
+        assert_eq!(house.runs.get(), 1, "{length:?}");
+        // Who is lent it after the first finds the page.
+        let ends = fleet.ends();
+        assert!(!ends.is_empty() && ends.iter().all(|end| *end == LeaseEnd::Stored), "{ends:?}");
     }
 }
 

@@ -210,8 +210,8 @@ fn a_server_ends_with_the_process_that_started_it() {
     within("the server is gone", || TcpStream::connect(addr).is_err());
 }
 
-#[test]
-fn a_cluster_says_moved_and_ask_as_its_slots_go() {
+#[actix_web::test]
+async fn a_cluster_says_moved_and_ask_as_its_slots_go() {
     let cluster = RedisCluster::start();
     let keys: Vec<_> = (0..3).map(|node| cluster.key_on(node)).collect();
     let moved = error(cluster.node(0).ask(&["GET", &keys[1]]));
@@ -229,7 +229,7 @@ fn a_cluster_says_moved_and_ask_as_its_slots_go() {
     asking.command(&["ASKING"]);
     assert_eq!(asking.command(&["GET", &keys[1]]), "here");
     assert_eq!(cluster.node_of(&keys[1]), 1);
-    moving.finish();
+    moving.finish().await;
     assert_eq!(cluster.node_of(&keys[1]), 2);
     assert_eq!(cluster.node(2).command(&["GET", &keys[1]]), "here");
     assert!(error(cluster.node(1).ask(&["GET", &keys[1]])).starts_with("MOVED "));

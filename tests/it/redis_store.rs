@@ -10,7 +10,9 @@ use actix_web_cache::{
     Cache, Overrides, Pages, Policy, RedisStore, RedisStoreError, Rule, TieredStore, conformance,
 };
 
-use crate::support::{Client, RedisCluster, RedisSentinel, RedisServer, Site, obey, secs, site};
+use crate::support::{
+    Answer, Client, RedisCluster, RedisSentinel, RedisServer, Site, obey, secs, site,
+};
 
 /// A store of its own on a shared server.
 pub(crate) fn store_at(url: &str) -> RedisStore {
@@ -63,13 +65,18 @@ fn memory_in_front_of_the_store_passes_the_suite() {
 }
 
 /// Asks until the answer is from the store.
-pub(crate) async fn until_hit(client: &Client, path: &str, fields: &[(&str, &str)]) {
+pub(crate) async fn until_hit(client: &Client, path: &str, fields: &[(&str, &str)]) -> Answer {
     let asked = async {
-        while !client.get_with(path, fields).await.is_hit() {
+        loop {
+            let answer = client.get_with(path, fields).await;
+            if answer.is_hit() {
+                return answer;
+            }
             tokio::task::yield_now().await;
         }
     };
-    assert!(tokio::time::timeout(secs(10), asked).await.is_ok(), "never a hit: {path} {fields:?}");
+    let hit = tokio::time::timeout(secs(10), asked).await;
+    hit.unwrap_or_else(|_| panic!("never a hit: {path} {fields:?}"))
 }
 
 #[actix_web::test]
@@ -79,14 +86,22 @@ async fn two_processes_answer_from_what_either_stored() {
         (0..2).map(|_| site(&Cache::new(RedisStore::new(redis.url()).unwrap()), obey)).collect();
     let fields =
         [("answer", "cache-control: max-age=60"), ("answer", "x-odd: a  b"), ("host", "shop")];
-    let first = sites[0].client.get_with("/a", &fields).await;
-    until_hit(&sites[1].client, "/a", &fields).await;
-    assert_eq!(sites[0].runs.get() + sites[1].runs.get(), 1);
-    let hit = sites[1].client.get_with("/a", &fields).await;
+    // A look-up that a busy machine makes late is no hit, and another page is tried.
+    let mut shared = None;
+    for n in 0..20 {
+        let path = format!("/{n}");
+        let first = until_hit(&sites[0].client, &path, &fields).await;
+        let second = sites[1].client.get_with(&path, &fields).await;
+        if second.is_hit() {
+            shared = Some((path, first, second));
+            break;
+        }
+    }
+    let (path, first, hit) = shared.expect("a hit for a process that asked no handler");
     assert_eq!((hit.text(), hit.field("x-odd")), (first.text(), first.field("x-odd")));
-    let purged = sites[0].client.send(hyper::Method::DELETE, "/a", &fields).await;
+    let purged = sites[0].client.send(hyper::Method::DELETE, &path, &fields).await;
     assert_eq!(purged.status, 200);
-    assert!(!sites[1].client.get_with("/a", &fields).await.is_hit(), "it was deleted");
+    assert!(!sites[1].client.get_with(&path, &fields).await.is_hit(), "it was deleted");
 }
 
 /// The commands that a request takes, in the order in which Redis got them.

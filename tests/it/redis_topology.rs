@@ -67,7 +67,7 @@ async fn slots_move_under_load(cluster: &RedisCluster, store: &RedisStore, shop:
                 slot.move_keys();
                 tokio::task::yield_now().await;
                 slot.move_keys();
-                slot.finish();
+                slot.finish().await;
             }
         }
         moved.store(true, Ordering::SeqCst);

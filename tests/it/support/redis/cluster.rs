@@ -1,6 +1,9 @@
 //! A cluster of three masters, and the moving of its slots.
 
-use super::{super::within, RedisServer};
+use super::{
+    super::{patiently, within},
+    RedisServer,
+};
 
 /// Where the nodes' slots begin.
 const FIRST_SLOTS: [u16; 3] = [0, 5461, 10923];
@@ -51,8 +54,17 @@ impl RedisCluster {
                 info.is_ok_and(|info| {
                     info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:3")
                 })
-            })
+            }) && self.agrees()
         });
+    }
+
+    /// Whether all nodes say the same of who has which slots, and since which epoch.
+    fn agrees(&self) -> bool {
+        let maps: Vec<_> = self.nodes.iter().map(map).collect();
+        let mut epochs: Vec<_> = maps[0].iter().map(|(_, epoch, _)| epoch).collect();
+        epochs.sort_unstable();
+        epochs.dedup();
+        epochs.len() == self.nodes.len() && maps.iter().all(|map| *map == maps[0])
     }
 
     /// Of all nodes.
@@ -117,14 +129,35 @@ impl SlotMove<'_> {
         }
     }
 
-    /// Gives the slot to its new node, and tells all of them.
-    pub(crate) fn finish(self) {
+    /// Gives the slot to its new node, tells all of them, and waits until that is what they all know:
+    /// who moves the next slot before may leave them of different minds for ever.
+    pub(crate) async fn finish(self) {
         let owner = id(self.to);
         let others = self.cluster.nodes.iter().filter(|node| node.port() != self.to.port());
         for node in [self.to].into_iter().chain(others) {
             node.command(&["CLUSTER", "SETSLOT", &self.slot, "NODE", &owner]);
         }
+        patiently("the nodes agree about their slots", || self.cluster.agrees()).await;
     }
+}
+
+/// Each node that a node knows, its epoch and its slots, but for those on their way.
+fn map(node: &RedisServer) -> Vec<(String, u64, Vec<String>)> {
+    let nodes = node.command(&["CLUSTER", "NODES"]);
+    let mut map: Vec<_> = nodes
+        .lines()
+        .map(|line| {
+            let fields: Vec<_> = line.split(' ').collect();
+            let slots = fields[8..].iter().filter(|slots| !slots.starts_with('['));
+            (
+                fields[0].to_owned(),
+                fields[6].parse().unwrap(),
+                slots.map(ToString::to_string).collect(),
+            )
+        })
+        .collect();
+    map.sort_unstable();
+    map
 }
 
 fn id(node: &RedisServer) -> String {
