@@ -65,8 +65,7 @@
 //! * `regex`: `Rule::regex`.
 //! * `redis`: `RedisStore` and `TieredStore`, for many processes on one Redis or Valkey.
 //! * `redis-cluster`, `redis-sentinel`: the same on a Cluster, or on what Sentinels watch over.
-//! * `redis-rustls`, `redis-native-tls`: `rediss://`, by rustls, whose crypto provider the application
-//!   installs, or by the system's library.
+//! * `redis-rustls`, `redis-native-tls`: `rediss://`, by rustls or by the system's library; one of them.
 //! * `test-util`: `ManualClock`, and `conformance`, the suite that any store must pass.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -50,6 +50,7 @@ mod redis_refusals;
 mod redis_replies;
 mod redis_store;
 mod redis_tiers;
+mod redis_tls;
 mod redis_topology;
 mod refreshing;
 mod reverse_proxy;

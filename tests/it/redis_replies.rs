@@ -157,17 +157,3 @@ async fn a_server_that_does_not_greet_is_done_without() {
         assert!(shop.warnings().len() <= 1, "{what}");
     }
 }
-
-#[actix_web::test]
-async fn what_speaks_no_tls_is_done_without_and_said_once() {
-    let redis = RedisServer::start();
-    let url = redis.url().replace("redis://", "rediss://name:secret@");
-    let Ok(store) = actix_web_cache::RedisStore::new(url) else { return };
-    let shop = Shop::over(store.clone());
-    shop.load(8, 100, |n| format!("/{}", n % 10)).await.assert_within_budget("no TLS");
-    assert!(store.stats().is_open && store.stats().connects == 0, "{:?}", store.stats());
-    let warnings = shop.warnings();
-    assert_eq!(warnings.len(), 1);
-    assert!(!warnings[0].contains("secret"), "{warnings:?}");
-    assert!(!warnings[0].contains(&redis.port().to_string()), "{warnings:?}");
-}

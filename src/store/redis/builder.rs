@@ -256,6 +256,8 @@ impl RedisStoreBuilder {
         if self.lease.is_some_and(|lease| lease < Duration::from_millis(1)) {
             return Err(RedisStoreError::Lease);
         }
+        #[cfg(feature = "redis-rustls")]
+        super::connection::choose_cryptography();
         Ok(RedisStore::make(connector, &self.namespace, self.max_record, self.lease))
     }
 }

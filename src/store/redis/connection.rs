@@ -154,3 +154,14 @@ impl fmt::Debug for Connector {
         f.debug_struct("Connector").finish_non_exhaustive()
     }
 }
+
+/// Where the application has not chosen by now. Connecting by TLS would panic without a choice.
+#[cfg(feature = "redis-rustls")]
+pub(super) fn choose_cryptography() {
+    use rustls::crypto::{CryptoProvider, ring};
+    if CryptoProvider::get_default().is_none()
+        && ring::default_provider().install_default().is_err()
+    {
+        log::debug!("the application chose its cryptography at this moment");
+    }
+}

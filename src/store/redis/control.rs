@@ -5,14 +5,15 @@
 //! ends. It begins with the first call and ends with the store.
 
 use std::{
-    future::pending,
+    future::{Future, pending},
+    panic::AssertUnwindSafe,
     sync::{Arc, OnceLock, Weak},
     thread,
     time::Duration,
 };
 
 use deadpool_redis::redis::aio::PubSubStream;
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 use rand::Rng as _;
 use tokio::{
     runtime::Builder,
@@ -80,7 +81,7 @@ impl Work {
         while let Some(link) = self.link.upgrade() {
             if link.is_open() {
                 held = Held::default();
-                match timeout(PROBE_LIMIT, probe(&link)).await.unwrap_or(Err(Failure::Late)) {
+                match guarded(PROBE_LIMIT, probe(&link)).await {
                     Ok(()) if link.close() => {
                         log::info!("Redis answers again");
                         pause = FIRST_PAUSE;
@@ -100,7 +101,7 @@ impl Work {
                 self.wake.notified().await;
                 continue;
             };
-            if let Err(failure) = keep_current(&link, &mut held).await {
+            if let Err(failure) = guarded(PROBE_LIMIT, keep_current(&link, &mut held)).await {
                 held = Held::default();
                 // Before a request finds out.
                 link.trip(&failure);
@@ -129,6 +130,17 @@ impl Work {
                 }
             }
         }
+    }
+}
+
+/// In time, and so that this thread survives: there is no other that finds out that Redis is back.
+async fn guarded<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    match AssertUnwindSafe(timeout(limit, work)).catch_unwind().await {
+        Ok(in_time) => in_time.unwrap_or(Err(Failure::Late)),
+        Err(_) => Err(Failure::Panicked),
     }
 }
 
@@ -161,4 +173,19 @@ async fn keep_current(link: &Arc<Link>, held: &mut Held) -> Result<(), Failure> 
     };
     timeout(PULL_LIMIT, link.pull(wire)).await.unwrap_or(Err(Failure::Late))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[actix_web::test]
+    async fn what_never_ends_and_what_panics_are_failures() {
+        let done = guarded(PROBE_LIMIT, async { Ok(1) }).await;
+        assert_eq!(done.ok(), Some(1));
+        let never = guarded::<()>(Duration::from_millis(1), pending()).await;
+        assert!(matches!(never, Err(Failure::Late)));
+        let panics = guarded::<()>(PROBE_LIMIT, async { panic!("as meant") }).await;
+        assert!(matches!(panics, Err(Failure::Panicked)));
+    }
 }

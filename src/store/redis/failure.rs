@@ -20,6 +20,8 @@ pub(super) enum Failure {
     Pool,
     /// Nothing can be awaited here.
     NoRuntime,
+    /// The client that speaks with it has a fault.
+    Panicked,
     Redis(RedisError),
 }
 
@@ -28,7 +30,7 @@ impl Failure {
     pub(super) fn ends_connection(&self) -> bool {
         match self {
             Self::Open | Self::NoRuntime | Self::Pool => false,
-            Self::Late => true,
+            Self::Late | Self::Panicked => true,
             Self::Redis(error) => match error.kind() {
                 ErrorKind::Server(
                     ServerErrorKind::ReadOnly
@@ -49,7 +51,7 @@ impl Failure {
     /// Whether it is about all that Redis is asked, and not only about what it was asked now.
     pub(super) fn is_outage(&self) -> bool {
         match self {
-            Self::Late | Self::Pool => true,
+            Self::Late | Self::Pool | Self::Panicked => true,
             Self::Open | Self::NoRuntime => false,
             Self::Redis(_) => self.ends_connection() && self.code() != Some("READONLY"),
         }
@@ -58,7 +60,7 @@ impl Failure {
     pub(super) fn code(&self) -> Option<&str> {
         match self {
             Self::Redis(error) => error.code(),
-            Self::Open | Self::Late | Self::Pool | Self::NoRuntime => None,
+            Self::Open | Self::Late | Self::Pool | Self::NoRuntime | Self::Panicked => None,
         }
     }
 }
@@ -74,6 +76,7 @@ impl fmt::Display for Failure {
                  worker thread",
             ),
             Self::NoRuntime => f.write_str("Redis can be asked in a tokio runtime only"),
+            Self::Panicked => f.write_str("the client of Redis panicked"),
             Self::Redis(error) => match error.code() {
                 Some(code) => write!(f, "Redis says {code}{}", advice(code)),
                 None if error.is_io_error() => write!(f, "Redis cannot be reached: {error}"),

@@ -7,7 +7,7 @@ mod wire;
 
 use std::{
     collections::BTreeMap,
-    io,
+    fs, io,
     net::{Ipv4Addr, SocketAddr},
     path::Path,
     sync::{Mutex, MutexGuard},
@@ -29,6 +29,16 @@ pub(crate) struct RedisServer {
     args: Vec<String>,
     process: Mutex<Process>,
     dir: TempDir,
+    /// Where it speaks TLS, if it does.
+    tls: Option<SocketAddr>,
+}
+
+const CERTIFICATE: &str = "certificate.pem";
+const KEY: &str = "key.pem";
+
+fn write_pair(dir: &Path, certificate: &str, key: &str) {
+    fs::write(dir.join(CERTIFICATE), certificate).unwrap();
+    fs::write(dir.join(KEY), key).unwrap();
 }
 
 impl RedisServer {
@@ -44,8 +54,41 @@ impl RedisServer {
         })
     }
 
+    /// One that speaks TLS too, with the certificate and the key of [`certify`](Self::certify).
+    pub(crate) fn with_tls(certificate: &str, key: &str) -> Self {
+        let mut tls = 0;
+        let mut server = Self::launch(|_, dir| {
+            tls = free_port();
+            write_pair(dir, certificate, key);
+            let at = |name: &str| dir.join(name).to_string_lossy().into_owned();
+            let (certificate, key) = (at(CERTIFICATE), at(KEY));
+            let own = ["--tls-cert-file", &certificate, "--tls-key-file", &key];
+            let settings = ["--save", "", "--tls-auth-clients", "no", "--tls-port"];
+            // Clients are asked for no certificate, and yet it wants to know whom it would trust.
+            let all = settings.into_iter().map(str::to_owned).chain([tls.to_string()]);
+            all.chain(own.map(str::to_owned))
+                .chain(["--tls-ca-cert-file".to_owned(), certificate.clone()])
+                .collect()
+        });
+        server.tls = Some((Ipv4Addr::LOCALHOST, tls).into());
+        server
+    }
+
+    /// From now on it shows this certificate to who connects.
+    pub(crate) fn certify(&self, certificate: &str, key: &str) {
+        write_pair(self.dir.path(), certificate, key);
+        let at = |name: &str| self.dir.path().join(name).to_string_lossy().into_owned();
+        let (certificate, key) = (at(CERTIFICATE), at(KEY));
+        let pair = ["CONFIG", "SET", "tls-cert-file", &certificate, "tls-key-file", &key];
+        assert_eq!(self.command(&pair), "OK");
+    }
+
+    pub(crate) fn tls_addr(&self) -> SocketAddr {
+        self.tls.expect("a server with TLS")
+    }
+
     /// By the arguments that suit a port and a directory.
-    fn launch(args: impl Fn(u16, &Path) -> Vec<String>) -> Self {
+    fn launch(mut args: impl FnMut(u16, &Path) -> Vec<String>) -> Self {
         let mut log = String::new();
         // Another process may be faster to take the port.
         for _ in 0..5 {
@@ -59,7 +102,7 @@ impl RedisServer {
             let addr = (Ipv4Addr::LOCALHOST, port).into();
             let mut process = Process::start(&all, dir.path());
             if is_up(addr, &mut process) {
-                return Self { addr, args: all, process: process.into(), dir };
+                return Self { addr, args: all, process: process.into(), dir, tls: None };
             }
             log = process::log(dir.path());
         }
