@@ -517,7 +517,7 @@ fn renew(asked: Asked, lookup: Lookup, stored: Arc<StoredResponse>) -> Box<Inqui
     Box::new(Inquiry { asked, lookup, reason, selected, purpose })
 }
 
-/// Asks a store that has to be waited for.
+/// Asks a store that has to be waited for. What is large and no hit needs is apart.
 async fn look_up<S, B>(inner: Rc<S>, walk: Walk, request: ServiceRequest, asked: Asked) -> Answer<B>
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
@@ -533,10 +533,10 @@ where
         Judgement::Pass(reason) => {
             walk.enter(&request);
             let outcome = Outcome::Forward { reason, stored: Stored::No(NotStored::Forwarded) };
-            let response = inner.call(request).await?;
+            let response = Box::pin(inner.call(request)).await?;
             Ok(walk.passed(response, Some(&outcome)))
         }
-        Judgement::Ask(inquiry) => forward(inner, walk, request, inquiry).await,
+        Judgement::Ask(inquiry) => Box::pin(forward(inner, walk, request, inquiry)).await,
     }
 }
 

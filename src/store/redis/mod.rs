@@ -48,7 +48,7 @@ use self::{
     control::Control,
     counters::count,
     failure::Failure,
-    keys::Keys,
+    keys::{Keys, Resource},
     lanes::Lane,
     link::{ASK_LIMIT, Link, STORE_LIMIT},
     resource::{Draft, Names},
@@ -169,19 +169,35 @@ impl RedisStore {
     async fn find(&self, key: &Key, selector: &Selector<'_>) -> Result<Lookup, Failure> {
         let Inner { names, no_names, .. } = &*self.0;
         let link = self.link();
+        let begun = link.now();
         let resource = link.keys.resource(key);
         let any = self.0.any_names.load(Ordering::Relaxed);
         let guessed = if any { names.get(&resource.digest) } else { None };
         let guessed = guessed.unwrap_or_else(|| Arc::clone(no_names));
-        let ask = |names: &Names| link.ask(resource::ask(&resource, selector.variant(names)));
-        let (reply, stamp) = ask(&guessed).await?;
+        let (reply, stamp) = link.ask(resource::ask(&resource, selector.variant(&guessed))).await?;
         if let Some(record) = resource::read(reply)? {
             return Ok(self.found(key, &guessed, Some(record), stamp, selector.now()));
         }
-        // Nothing is there, or others select than was guessed.
+        // Nothing is there, or others select than was guessed. All calls together take no longer than
+        // one may; apart, for no hit needs the room and the timer.
+        let spent = Duration::from_micros(link.now().saturating_sub(begun));
+        let again = Box::pin(self.find_otherwise(key, selector, &resource, guessed, stamp));
+        timeout(ASK_LIMIT.saturating_sub(spent), again).await.unwrap_or(Err(Failure::Late))
+    }
+
+    /// By the fields that select there, which were not guessed.
+    async fn find_otherwise(
+        &self,
+        key: &Key,
+        selector: &Selector<'_>,
+        resource: &Resource,
+        guessed: Names,
+        stamp: Stamp,
+    ) -> Result<Lookup, Failure> {
+        let link = self.link();
         let selecting = link
             .call(Lane::Ask, ASK_LIMIT, |mut wire| {
-                let (resource, guessed) = (&resource, &guessed);
+                let guessed = &guessed;
                 async move { resource::names(&mut wire, resource, guessed).await }
             })
             .await?;
@@ -189,9 +205,10 @@ impl RedisStore {
         if Arc::ptr_eq(&selecting, &guessed) {
             return Ok(self.found(key, &guessed, None, stamp, selector.now()));
         }
-        names.insert(resource.digest, Arc::clone(&selecting));
+        self.0.names.insert(resource.digest, Arc::clone(&selecting));
         self.0.any_names.store(true, Ordering::Relaxed);
-        let (reply, stamp) = ask(&selecting).await?;
+        let (reply, stamp) =
+            link.ask(resource::ask(resource, selector.variant(&selecting))).await?;
         let record = resource::read(reply)?;
         Ok(self.found(key, &selecting, record, stamp, selector.now()))
     }
@@ -285,9 +302,7 @@ impl Store for RedisStore {
     }
 
     async fn lookup(&self, key: &Key, selector: &Selector<'_>) -> Result<Lookup, StoreError> {
-        // It may take several calls: together no longer than one.
-        let found = timeout(ASK_LIMIT, self.find(key, selector)).await;
-        let found = found.unwrap_or(Err(Failure::Late));
+        let found = self.find(key, selector).await;
         if found.is_err() {
             count(&self.0.link.counters.failed);
         }
