@@ -231,7 +231,8 @@ async fn a_streamed_page_is_the_others_when_it_is_stored() {
         assert_eq!(house.runs.get(), 1, "{length:?}");
         // Who is lent it after the first finds the page.
         let ends = fleet.ends();
-        assert!(!ends.is_empty() && ends.iter().all(|end| *end == LeaseEnd::Stored), "{ends:?}");
+        assert!([1, 2].contains(&ends.len()), "once for each process at most: {ends:?}");
+        assert!(ends.iter().all(|end| *end == LeaseEnd::Stored), "{ends:?}");
     }
 }
 

@@ -245,6 +245,9 @@ impl RedisStoreBuilder {
 
     /// Makes the store. Nothing is connected before the first request.
     ///
+    /// With the feature `redis-rustls` this makes ring the process's crypto provider, unless there is one
+    /// by then: an application that wants another installs it before.
+    ///
     /// # Errors
     ///
     /// If the source cannot be understood, or the configuration makes no sense.

@@ -33,12 +33,13 @@ pub(crate) struct RedisServer {
     tls: Option<SocketAddr>,
 }
 
-const CERTIFICATE: &str = "certificate.pem";
-const KEY: &str = "key.pem";
-
-fn write_pair(dir: &Path, certificate: &str, key: &str) {
-    fs::write(dir.join(CERTIFICATE), certificate).unwrap();
-    fs::write(dir.join(KEY), key).unwrap();
+/// Writes a certificate and its key to files, and tells their names.
+fn write_pair(dir: &Path, certificate: &str, key: &str) -> [String; 2] {
+    [("certificate.pem", certificate), ("key.pem", key)].map(|(name, text)| {
+        let path = dir.join(name);
+        fs::write(&path, text).unwrap();
+        path.to_string_lossy().into_owned()
+    })
 }
 
 impl RedisServer {
@@ -54,21 +55,22 @@ impl RedisServer {
         })
     }
 
-    /// One that speaks TLS too, with the certificate and the key of [`certify`](Self::certify).
+    /// One that speaks TLS too, and shows this certificate until [`certify`](Self::certify).
     pub(crate) fn with_tls(certificate: &str, key: &str) -> Self {
         let mut tls = 0;
         let mut server = Self::launch(|_, dir| {
             tls = free_port();
-            write_pair(dir, certificate, key);
-            let at = |name: &str| dir.join(name).to_string_lossy().into_owned();
-            let (certificate, key) = (at(CERTIFICATE), at(KEY));
-            let own = ["--tls-cert-file", &certificate, "--tls-key-file", &key];
-            let settings = ["--save", "", "--tls-auth-clients", "no", "--tls-port"];
+            let [certificate, key] = write_pair(dir, certificate, key);
             // Clients are asked for no certificate, and yet it wants to know whom it would trust.
-            let all = settings.into_iter().map(str::to_owned).chain([tls.to_string()]);
-            all.chain(own.map(str::to_owned))
-                .chain(["--tls-ca-cert-file".to_owned(), certificate.clone()])
-                .collect()
+            let settings = [
+                ["--save", ""],
+                ["--tls-port", &tls.to_string()],
+                ["--tls-cert-file", &certificate],
+                ["--tls-key-file", &key],
+                ["--tls-ca-cert-file", &certificate],
+                ["--tls-auth-clients", "no"],
+            ];
+            settings.as_flattened().iter().map(|&arg| arg.to_owned()).collect()
         });
         server.tls = Some((Ipv4Addr::LOCALHOST, tls).into());
         server
@@ -76,9 +78,7 @@ impl RedisServer {
 
     /// From now on it shows this certificate to who connects.
     pub(crate) fn certify(&self, certificate: &str, key: &str) {
-        write_pair(self.dir.path(), certificate, key);
-        let at = |name: &str| self.dir.path().join(name).to_string_lossy().into_owned();
-        let (certificate, key) = (at(CERTIFICATE), at(KEY));
+        let [certificate, key] = write_pair(self.dir.path(), certificate, key);
         let pair = ["CONFIG", "SET", "tls-cert-file", &certificate, "tls-key-file", &key];
         assert_eq!(self.command(&pair), "OK");
     }
