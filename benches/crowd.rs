@@ -13,7 +13,7 @@ use std::{
 };
 
 use actix_web::{App, HttpResponse, body::SizedStream, web};
-use actix_web_cache::{Cache, MemoryStore, Store as _};
+use actix_web_cache::{Cache, MemoryStore, store::Store as _};
 use bytes::Bytes;
 use futures_util::{future::join_all, stream};
 use tokio::{
@@ -172,9 +172,9 @@ fn serve(name: &str) -> io::Result<()> {
     }
     let store = MemoryStore::new(usize::try_from(STORE).expect("it fits"));
     support::serve(4, move || {
-        let commons = store.commons().clone();
+        let coordinator = store.coordinator().clone();
         let on_their_way = move || {
-            let bytes = commons.bytes_in_fills();
+            let bytes = coordinator.bytes_in_fills();
             async move {
                 HttpResponse::Ok()
                     .insert_header(("cache-control", "no-store"))

@@ -12,53 +12,57 @@ use std::{
 
 use actix_web::{App, HttpServer, Responder, get};
 use actix_web_cache::{
-    Cache, Commons, Fill, Key, Lookup, Put, Selector, Store, StoreError, StoredResponse, Variants,
+    Cache,
+    store::{
+        CacheKey, Coordinator, Fill, Lookup, Put, Selector, Store, StoreError, StoredResponse,
+        Variants,
+    },
 };
 
 /// A cheap handle: clones share one map.
 #[derive(Clone)]
 struct MapStore {
-    entries: Arc<Mutex<HashMap<Key, Arc<Variants>>>>,
-    commons: Commons,
+    entries: Arc<Mutex<HashMap<CacheKey, Arc<Variants>>>>,
+    coordinator: Coordinator,
     max_urls: usize,
 }
 
 impl MapStore {
     fn new(max_urls: usize) -> Self {
-        Self { entries: Arc::default(), commons: Commons::new(), max_urls }
+        Self { entries: Arc::default(), coordinator: Coordinator::new(), max_urls }
     }
 
     /// Never held across an await.
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Arc<Variants>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<CacheKey, Arc<Variants>>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Store for MapStore {
-    fn commons(&self) -> &Commons {
-        &self.commons
+    fn coordinator(&self) -> &Coordinator {
+        &self.coordinator
     }
 
-    async fn lookup(&self, key: &Key, _: &Selector<'_>) -> Result<Lookup, StoreError> {
+    async fn lookup(&self, key: &CacheKey, _: &Selector<'_>) -> Result<Lookup, StoreError> {
         // The time first, and then what was stored until then.
-        let stamp = self.commons.stamp();
+        let stamp = self.coordinator.stamp();
         Ok(Lookup { stamp, variants: self.lock().get(key).cloned() })
     }
 
     async fn put(
         &self,
-        key: &Key,
+        key: &CacheKey,
         response: Arc<StoredResponse>,
         fill: &Fill,
     ) -> Result<Put, StoreError> {
         let mut entries = self.lock();
         // Under the same lock as the insert below: no removal comes in between.
-        if fill.is_overtaken() || !self.commons.is_valid(key, &response) {
-            return Ok(Put::Overtaken);
+        if fill.is_invalidated() || !self.coordinator.is_valid(key, &response) {
+            return Ok(Put::Outdated);
         }
         let existing = entries.get(key).map(Arc::as_ref);
         let Some(variants) = Variants::add(existing, response, usize::MAX) else {
-            return Ok(Put::Overtaken);
+            return Ok(Put::Outdated);
         };
         if existing.is_none() && entries.len() >= self.max_urls {
             let any = entries.keys().next().cloned();
@@ -68,7 +72,7 @@ impl Store for MapStore {
         Ok(Put::Stored)
     }
 
-    async fn remove(&self, key: &Key) -> Result<usize, StoreError> {
+    async fn remove(&self, key: &CacheKey) -> Result<usize, StoreError> {
         let removed = self.lock().remove(key);
         Ok(removed.map_or(0, |variants| variants.responses().len()))
     }
@@ -101,7 +105,7 @@ fn port() -> u16 {
 /// `cargo test --example custom_store --features test-util`
 #[cfg(test)]
 mod tests {
-    use actix_web_cache::conformance;
+    use actix_web_cache::store::conformance;
 
     use super::*;
 

@@ -4,17 +4,17 @@
 use std::{env, io, time::Duration};
 
 use actix_web::{App, HttpRequest, HttpServer, Responder, web};
-use actix_web_cache::{Cache, ConfigError, MemoryStore, Policy, Query, Rule, TRACKING};
+use actix_web_cache::{Cache, ConfigError, MemoryStore, Policy, QueryKey, Rule};
 
 fn cache(store: MemoryStore) -> Result<Cache, ConfigError> {
     let secs = Duration::from_secs;
     Cache::builder(store)
-        .policy(Policy::new().query(Query::ignoring(TRACKING)))
+        .policy(Policy::new().query(QueryKey::ignoring(QueryKey::TRACKING)))
         .rule(Rule::path("/health").bypass())
         // Waits for the status: for all others the rules below decide.
         .rule(Rule::any().status([404]).ttl(secs(30)))
         .rule(Rule::pattern("/posts/{id}").ttl(secs(600)))
-        .rule(Rule::prefix("/search").query(Query::only(["q", "page"]).then_sorted()))
+        .rule(Rule::prefix("/search").query(QueryKey::only(["q", "page"]).then_sorted()))
         .build()
 }
 

@@ -1,12 +1,10 @@
-//! The only room that reads the clock.
+//! Time: readings of the wall clock and the monotonic clock, and the only module that reads the clocks.
 
 use std::{
     fmt,
     sync::LazyLock,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
-
-use crate::time::Now;
 
 /// Where a cache takes the time from: the machine's clocks, or a clock moved by hand in tests.
 #[derive(Clone)]
@@ -28,7 +26,7 @@ impl Clock {
 
     /// Reads the time.
     #[must_use]
-    pub fn now(&self) -> Now {
+    pub fn now(&self) -> Timestamp {
         match &self.0 {
             Source::System => system_now(),
             #[cfg(feature = "test-util")]
@@ -50,10 +48,10 @@ impl fmt::Debug for Clock {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
-fn system_now() -> Now {
+fn system_now() -> Timestamp {
     static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
     let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    Now::new(wall, ORIGIN.elapsed())
+    Timestamp::new(wall, ORIGIN.elapsed())
 }
 
 /// A clock that stands still until it is moved, for tests.
@@ -62,25 +60,25 @@ fn system_now() -> Now {
 #[cfg(feature = "test-util")]
 #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
 #[derive(Debug, Clone)]
-pub struct ManualClock(std::sync::Arc<std::sync::Mutex<Now>>);
+pub struct ManualClock(std::sync::Arc<std::sync::Mutex<Timestamp>>);
 
 #[cfg(feature = "test-util")]
 impl ManualClock {
     /// A clock that stands at `wall` seconds since 1970.
     #[must_use]
     pub fn at(wall: u64) -> Self {
-        let now = Now::new(Duration::from_secs(wall), Duration::from_secs(1_000));
+        let now = Timestamp::new(Duration::from_secs(wall), Duration::from_secs(1_000));
         Self(std::sync::Arc::new(std::sync::Mutex::new(now)))
     }
 
     /// Moves both clocks forward.
     pub fn advance(&self, by: Duration) {
-        self.change(|now| Now::new(now.wall() + by, now.monotonic() + by));
+        self.change(|now| Timestamp::new(now.wall() + by, now.monotonic() + by));
     }
 
     /// Sets the wall clock alone, as an administrator or NTP would.
     pub fn set_wall(&self, wall: u64) {
-        self.change(|now| Now::new(Duration::from_secs(wall), now.monotonic()));
+        self.change(|now| Timestamp::new(Duration::from_secs(wall), now.monotonic()));
     }
 
     /// This clock, as a cache takes it.
@@ -91,12 +89,81 @@ impl ManualClock {
 
     /// The time it shows.
     #[must_use]
-    pub fn now(&self) -> Now {
+    pub fn now(&self) -> Timestamp {
         *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn change(&self, f: impl FnOnce(Now) -> Now) {
+    fn change(&self, f: impl FnOnce(Timestamp) -> Timestamp) {
         let mut now = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         *now = f(*now);
+    }
+}
+
+/// One reading of the wall clock and of the monotonic clock.
+///
+/// Wall time is what HTTP dates speak of; monotonic time is what a wall clock that is set back
+/// cannot shorten. Both are durations since an origin: 1970 for the wall clock, an arbitrary
+/// moment of this process for the monotonic one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timestamp {
+    wall: Duration,
+    monotonic: Duration,
+}
+
+impl Timestamp {
+    /// A reading: `wall` since 1970, `monotonic` since this process's origin.
+    #[must_use]
+    pub const fn new(wall: Duration, monotonic: Duration) -> Self {
+        Self { wall, monotonic }
+    }
+
+    /// Wall time since 1970-01-01T00:00:00Z.
+    #[must_use]
+    pub const fn wall(self) -> Duration {
+        self.wall
+    }
+
+    /// Time since this process's origin, by the monotonic clock.
+    #[must_use]
+    pub const fn monotonic(self) -> Duration {
+        self.monotonic
+    }
+
+    /// Wall time as the standard library's type, for formatting dates.
+    #[must_use]
+    pub fn system_time(self) -> SystemTime {
+        UNIX_EPOCH + self.wall
+    }
+
+    /// The time that passed since `earlier`: the longer of what the two clocks say, never less
+    /// than nothing. A wall clock set back, or a monotonic clock that slept with the machine,
+    /// can therefore not make something old look young.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        let wall = self.wall.saturating_sub(earlier.wall);
+        let monotonic = self.monotonic.saturating_sub(earlier.monotonic);
+        wall.max(monotonic)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn at(wall: u64, monotonic: u64) -> Timestamp {
+        Timestamp::new(Duration::from_secs(wall), Duration::from_secs(monotonic))
+    }
+
+    #[test]
+    fn elapsed_time_is_the_longer_of_both_clocks() {
+        for (case, later, earlier, want) in [
+            ("both agree", at(110, 20), at(100, 10), 10),
+            ("wall clock set back an hour", at(100, 3620), at(3700, 20), 3600),
+            ("machine slept, monotonic clock stood", at(4000, 20), at(400, 20), 3600),
+            ("wall clock set forward", at(9000, 21), at(100, 20), 8900),
+            ("both earlier", at(1, 1), at(2, 2), 0),
+        ] {
+            assert_eq!(later.since(earlier), Duration::from_secs(want), "{case}");
+        }
     }
 }

@@ -11,9 +11,10 @@ use actix_web::http::{
 };
 
 use crate::{
-    codec::judge,
-    key::{Key, Target},
-    policy::{Checked, Matched, Policy, Unmatched},
+    clock::Timestamp,
+    entry::codec::fuzzing,
+    entry::key::{CacheKey, Target},
+    policy::{CompiledPolicy, MatchedRules, Policy, Unmatched},
     semantics::{
         cache_control::{RequestDirectives, ResponseDirectives},
         cookies::CookieRules,
@@ -28,10 +29,10 @@ use crate::{
         validation::{Validators, not_modified},
         vary::{Codings, Comparison, Languages, Vary, selecting_value},
     },
-    time::Now,
 };
 
-const NOW: Now = Now::new(Duration::from_secs(1_700_000_000), Duration::from_secs(1000));
+const NOW: Timestamp =
+    Timestamp::new(Duration::from_secs(1_700_000_000), Duration::from_secs(1000));
 
 /// Reads a value as every field that is read here.
 ///
@@ -137,9 +138,9 @@ fn read_conditions(field: &HeaderValue) {
 ///
 /// If what is read is nothing that is ever stored, or would not be written in the same bytes.
 pub fn read_as_record(bytes: &[u8]) {
-    let key = Key::new("n", "http", "h", "/", None);
-    let _ = judge::read(bytes, &key, NOW);
-    let _ = judge::read(&judge::forge(bytes, &key), &key, NOW);
+    let key = CacheKey::new("n", "http", "h", "/", None);
+    let _ = fuzzing::read(bytes, &key, NOW);
+    let _ = fuzzing::read(&fuzzing::forge(bytes, &key), &key, NOW);
 }
 
 /// Whether the default policy stores the response of this exchange.
@@ -159,9 +160,9 @@ pub fn is_stored_by_default(
         fields
     };
     let (request, response) = (fields(request), fields(response));
-    let checked = Checked::new(Policy::new(), Vec::new(), Unmatched::Policy, "fuzz");
+    let checked = CompiledPolicy::new(Policy::new(), Vec::new(), Unmatched::Policy, "fuzz");
     let (Ok(checked), Ok(status)) = (checked, StatusCode::from_u16(status)) else { return false };
-    let Ok(terms) = checked.terms(&Matched::default(), status, None) else { return false };
+    let Ok(terms) = checked.terms(&MatchedRules::default(), status, None) else { return false };
     let exchange = Exchange {
         request_no_store: RequestDirectives::of(&request).no_store,
         requester: Requester::of(&request, &checked.personal),

@@ -1,6 +1,6 @@
 //! HTTP response caching for actix-web 4, as a middleware.
 //!
-//! [`Cache`] answers `GET` and `HEAD` from a [`Store`] where RFC 9111 and the application's
+//! [`Cache`] answers `GET` and `HEAD` from a [`Store`](store::Store) where RFC 9111 and the application's
 //! [`Policy`] allow, and stores what handlers answer otherwise.
 //!
 //! ```no_run
@@ -27,16 +27,16 @@
 //! | wrap an application, a scope, a route | [`Cache`], [`Cache::with_policy`] |
 //! | lifetimes, stale windows, limits, cookies, credentials, keys; the defaults and why | [`Policy`] |
 //! | exceptions by path, status or predicate | [`Rule`] |
-//! | which parameters of a query count | [`Query`] |
-//! | a handler's or a route's own word | [`CacheOptions`], [`CachePolicy`], [`Overrides`] |
-//! | forget what is stored: the kinds of purges, their costs and guarantees | [`CacheHandle`], [`Pages`] |
+//! | which parameters of a query count | [`QueryKey`] |
+//! | a handler's or a route's own word | [`CacheOptions`], [`CachePolicy`], [`ResponseOptions`] |
+//! | forget what is stored: the kinds of purges, their costs and guarantees | [`CacheHandle`], [`PurgeTarget`] |
 //! | name what is to be forgotten together | [`Rule::tag`], [`Policy::tag`], [`CacheOptions::tag`], `Cache-Groups` |
 //! | see what happens | [`Outcome`], [`CacheBuilder::observer`], `Cache-Status` in responses |
 //! | end in good order | [`Cache::drain`] |
 //! | only write headers | [`SetCacheControl`], [`NeverCache`] |
 //! | share pages between processes | `RedisStore` (feature `redis`); `docs/deployment.md` in the repository |
 //! | memory in front of Redis | `TieredStore` (feature `redis`) |
-//! | keep responses elsewhere | [`Store`], [`Selector`], [`codec`] for stores of bytes, and `conformance` (feature `test-util`) |
+//! | keep responses elsewhere | [`Store`](store::Store), [`Selector`](store::Selector), [`store::codec`] for stores of bytes, and `conformance` (feature `test-util`) |
 //!
 //! # What a handler must know
 //!
@@ -70,75 +70,65 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod body;
-mod change;
+mod cache_control;
 mod clock;
-pub mod codec;
-mod collapse;
+mod coordination;
+mod entry;
 mod fill;
-mod fleet;
-mod forward;
-mod freshen;
 #[cfg(fuzzing)]
 pub mod fuzzing;
-mod handle;
-mod headers_only;
-mod hit;
-mod key;
 mod middleware;
-mod mirror;
 mod options;
-mod outcome;
-mod pages;
+pub mod outcome;
 mod policy;
-mod pump;
 mod purge;
-mod refresh;
-mod rescue;
-mod selector;
+mod response;
 mod semantics;
 mod service;
 mod shared;
-mod stamp;
-mod store;
-mod stored;
-mod tag;
-mod time;
-mod write;
+pub mod store;
 
 #[cfg(feature = "redis")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
-pub use crate::store::{
-    RedisSource, RedisStats, RedisStore, RedisStoreBuilder, RedisStoreError, TieredStats,
-    TieredStore, TieredStoreBuilder, TieredStoreError,
-};
-pub use crate::{
-    body::CacheBody,
-    clock::Clock,
-    handle::{CacheHandle, CacheNotConfigured},
-    headers_only::{HeadersFuture, HeadersMiddleware, NeverCache, SetCacheControl},
-    key::Key,
-    middleware::{Cache, CacheBuilder, NotDrained},
-    options::{CacheOptions, CachePolicy, CachePolicyMiddleware, Overrides},
-    outcome::{Bypass, Forward, NotStored, Outcome, Stored},
-    pages::Pages,
-    policy::{ConfigError, Policy, Query, Rule, TRACKING},
-    purge::{PurgeError, Purged},
-    selector::{Selector, VariantId},
-    service::{CacheFuture, CacheMiddleware},
-    shared::Mode,
-    stamp::Stamp,
-    store::{
-        Commons, Fill, Invalidation, Lease, LeaseEnd, LeaseGuard, Lookup, MemoryStore,
-        MemoryStoreBuilder, MemoryStoreError, Put, Store, StoreError,
-    },
-    stored::{Basis, Lifetime, Staleness, StoredResponse, Validation, Variants},
-    tag::TagId,
-    time::Now,
-};
+pub mod redis {
+    //! Stores in Redis or Valkey, and memory in front of them.
+
+    pub use crate::store::{
+        redis::{RedisSource, RedisStats, RedisStore, RedisStoreBuilder, RedisStoreError},
+        tiered::{TieredStats, TieredStore, TieredStoreBuilder, TieredStoreError},
+    };
+}
+
 #[cfg(feature = "test-util")]
 #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
-pub use crate::{clock::ManualClock, store::conformance};
+pub use crate::clock::ManualClock;
+#[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub use crate::redis::{RedisStore, TieredStore};
+#[doc(inline)]
+pub use crate::{
+    cache_control::{NeverCache, SetCacheControl},
+    clock::Clock,
+    middleware::{Cache, CacheBuilder, DrainError},
+    options::{CacheOptions, CachePolicy, ResponseOptions},
+    outcome::Outcome,
+    policy::{ConfigError, Policy, QueryKey, Rule},
+    purge::{
+        execute::{PurgeError, Purged},
+        handle::{CacheHandle, CacheNotConfigured},
+        target::PurgeTarget,
+    },
+    shared::Mode,
+    store::memory::MemoryStore,
+};
+// Named by the `Transform` implementations only: nothing that an application needs to name.
+#[doc(hidden)]
+pub use crate::{
+    cache_control::{HeadersFuture, HeadersMiddleware},
+    options::CachePolicyMiddleware,
+    response::body::CacheBody,
+    service::{CacheFuture, CacheMiddleware},
+};
 
 /// The README's code compiles; some of it is about Redis.
 #[cfg(all(doctest, feature = "redis"))]

@@ -17,15 +17,15 @@ use actix_web::{
 use tokio::time::timeout;
 
 use crate::{
-    body::CacheBody,
     clock::Clock,
-    handle::CacheHandle,
-    key::NamesUrls,
+    entry::key::UrlKeys,
     outcome::Outcome,
-    policy::{Checked, ConfigError, Policy, Rule, Unmatched},
+    policy::{CompiledPolicy, ConfigError, Policy, Rule, Unmatched},
+    purge::handle::CacheHandle,
+    response::body::CacheBody,
     service::CacheMiddleware,
     shared::{Field, Mode, Settings, Shared},
-    store::{Erased, Store},
+    store::{DynStore, Store},
 };
 
 /// An HTTP response cache, as a middleware.
@@ -115,7 +115,7 @@ impl Cache {
     ///
     /// From this call on the store, in this process, takes in nothing new, whichever cache it is
     /// under: hits are answered as ever, all other requests go to their handlers
-    /// ([`Bypass::Draining`](crate::Bypass::Draining)), and nothing is refreshed. A server that is
+    /// ([`Bypass::Draining`](crate::outcome::Bypass::Draining)), and nothing is refreshed. A server that is
     /// stopped drops what runs in the background at once, so drain first, then stop it:
     ///
     /// ```no_run
@@ -131,12 +131,12 @@ impl Cache {
     /// # Errors
     ///
     /// If something is left; it goes on, and is stored if it has the time.
-    pub async fn drain(&self, limit: Duration) -> Result<(), NotDrained> {
-        let commons = self.0.store.commons();
-        commons.begin_draining();
-        timeout(limit, commons.idle()).await.map_err(|_| NotDrained {
-            fills: commons.open_fills(),
-            refreshes: commons.open_refreshes(),
+    pub async fn drain(&self, limit: Duration) -> Result<(), DrainError> {
+        let coordinator = self.0.store.coordinator();
+        coordinator.begin_draining();
+        timeout(limit, coordinator.idle()).await.map_err(|_| DrainError {
+            fills: coordinator.open_fills(),
+            refreshes: coordinator.open_refreshes(),
         })
     }
 
@@ -161,14 +161,14 @@ impl fmt::Debug for Cache {
 /// What [`Cache::drain`] did not wait for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct NotDrained {
+pub struct DrainError {
     /// Keys whose responses are still being made or stored.
     pub fills: usize,
     /// Keys that are still worked for in the background.
     pub refreshes: usize,
 }
 
-impl fmt::Display for NotDrained {
+impl fmt::Display for DrainError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -179,12 +179,12 @@ impl fmt::Display for NotDrained {
     }
 }
 
-impl StdError for NotDrained {}
+impl StdError for DrainError {}
 
 /// Configures a [`Cache`].
 #[must_use]
 pub struct CacheBuilder {
-    store: Arc<dyn Erased>,
+    store: Arc<dyn DynStore>,
     policy: Policy,
     rules: Vec<Rule>,
     unmatched: Unmatched,
@@ -266,10 +266,10 @@ impl CacheBuilder {
     /// If the configuration cannot work; the error says what to do.
     pub fn build(self) -> Result<Cache, ConfigError> {
         let checked =
-            Checked::new(self.policy, self.rules, self.unmatched, &self.settings.namespace)?;
+            CompiledPolicy::new(self.policy, self.rules, self.unmatched, &self.settings.namespace)?;
         let shared = Arc::new(Shared { store: self.store, checked, settings: self.settings });
-        let named: Weak<dyn NamesUrls> = Arc::<Shared>::downgrade(&shared);
-        shared.store.commons().register(named);
+        let named: Weak<dyn UrlKeys> = Arc::<Shared>::downgrade(&shared);
+        shared.store.coordinator().register(named);
         Ok(Cache(shared))
     }
 }

@@ -20,19 +20,19 @@ use crate::outcome::NotStored;
 /// ```
 /// # use std::time::Duration;
 /// # use actix_web::HttpResponse;
-/// # use actix_web_cache::Overrides;
+/// # use actix_web_cache::ResponseOptions;
 /// let mut response = HttpResponse::Ok().body("page");
-/// response.extensions_mut().insert(Overrides::new().ttl(Duration::from_secs(5)));
+/// response.extensions_mut().insert(ResponseOptions::new().ttl(Duration::from_secs(5)));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[must_use]
-pub struct Overrides {
+pub struct ResponseOptions {
     ttl: Option<Duration>,
     no_store: Option<&'static str>,
     tags: Vec<String>,
 }
 
-impl Overrides {
+impl ResponseOptions {
     /// Says nothing.
     pub const fn new() -> Self {
         Self { ttl: None, no_store: None, tags: Vec::new() }
@@ -47,7 +47,7 @@ impl Overrides {
     }
 
     /// The response is not stored. The reason appears in the log and in
-    /// [`NotStored::Handler`](crate::NotStored::Handler), not in any header.
+    /// [`NotStored::Handler`](crate::outcome::NotStored::Handler), not in any header.
     pub const fn no_store(mut self, reason: &'static str) -> Self {
         self.no_store = Some(reason);
         self
@@ -79,26 +79,26 @@ impl Overrides {
 /// }
 /// ```
 #[derive(Debug, Clone)]
-pub struct CacheOptions(Rc<RefCell<Overrides>>);
+pub struct CacheOptions(Rc<RefCell<ResponseOptions>>);
 
 impl CacheOptions {
-    /// The response's lifetime; see [`Overrides::ttl`].
+    /// The response's lifetime; see [`ResponseOptions::ttl`].
     pub fn ttl(&self, ttl: Duration) {
         self.change(|said| said.ttl(ttl));
     }
 
-    /// The response is not stored; see [`Overrides::no_store`].
+    /// The response is not stored; see [`ResponseOptions::no_store`].
     pub fn no_store(&self, reason: &'static str) {
         self.change(|said| said.no_store(reason));
     }
 
-    /// Tags the response; see [`Overrides::tag`].
+    /// Tags the response; see [`ResponseOptions::tag`].
     pub fn tag(&self, tag: impl Into<String>) {
         let tag = tag.into();
         self.change(|said| said.tag(tag));
     }
 
-    fn change(&self, change: impl FnOnce(Overrides) -> Overrides) {
+    fn change(&self, change: impl FnOnce(ResponseOptions) -> ResponseOptions) {
         let mut said = self.0.borrow_mut();
         *said = change(mem::take(&mut *said));
     }
@@ -123,10 +123,10 @@ impl FromRequest for CacheOptions {
 }
 
 /// What the handler said by [`CacheOptions`].
-struct Extracted(Rc<RefCell<Overrides>>);
+struct Extracted(Rc<RefCell<ResponseOptions>>);
 
 /// What the route said by [`CachePolicy`].
-struct Declared(Overrides);
+struct Declared(ResponseOptions);
 
 /// Says for a route how its responses are cached, without a store at hand: for
 /// `#[get("/", wrap = "...")]`.
@@ -145,20 +145,20 @@ struct Declared(Overrides);
 /// ```
 #[derive(Debug, Clone)]
 #[must_use]
-pub struct CachePolicy(Overrides);
+pub struct CachePolicy(ResponseOptions);
 
 impl CachePolicy {
-    /// The lifetime of the route's responses; see [`Overrides::ttl`].
+    /// The lifetime of the route's responses; see [`ResponseOptions::ttl`].
     pub const fn ttl(ttl: Duration) -> Self {
-        Self(Overrides::new().ttl(ttl))
+        Self(ResponseOptions::new().ttl(ttl))
     }
 
-    /// The route's responses are not stored; see [`Overrides::no_store`].
+    /// The route's responses are not stored; see [`ResponseOptions::no_store`].
     pub const fn no_store(reason: &'static str) -> Self {
-        Self(Overrides::new().no_store(reason))
+        Self(ResponseOptions::new().no_store(reason))
     }
 
-    /// The same, and tags the route's responses; see [`Overrides::tag`].
+    /// The same, and tags the route's responses; see [`ResponseOptions::tag`].
     pub fn tag(self, tag: impl Into<String>) -> Self {
         Self(self.0.tag(tag))
     }
@@ -183,7 +183,7 @@ where
 #[derive(Debug)]
 pub struct CachePolicyMiddleware<S> {
     inner: S,
-    overrides: Overrides,
+    overrides: ResponseOptions,
 }
 
 impl<S, B> Service<ServiceRequest> for CachePolicyMiddleware<S>
@@ -218,7 +218,7 @@ pub(crate) fn said(
     general: impl Fn(StatusCode) -> bool,
     status: StatusCode,
 ) -> Result<Said, NotStored> {
-    let attached = response.get::<Overrides>().cloned().unwrap_or_default();
+    let attached = response.get::<ResponseOptions>().cloned().unwrap_or_default();
     let extracted = request.get::<Extracted>().map(|Extracted(cell)| cell.borrow().clone());
     let extracted = extracted.unwrap_or_default();
     let declared = request.get::<Declared>().map(|declared| declared.0.clone());
@@ -238,8 +238,8 @@ mod tests {
     #[test]
     fn the_response_goes_before_the_extractor_and_that_before_the_route() {
         let secs = Duration::from_secs;
-        let ttl = |n| Overrides::new().ttl(secs(n));
-        let none = || Overrides::new();
+        let ttl = |n| ResponseOptions::new().ttl(secs(n));
+        let none = || ResponseOptions::new();
         for (attached, extracted, declared, status, want) in [
             (none(), none(), none(), 200, Ok(None)),
             (ttl(1), ttl(2), ttl(3), 200, Ok(Some(secs(1)))),
@@ -266,8 +266,8 @@ mod tests {
     #[test]
     fn tags_of_the_response_the_extractor_and_the_route_add_up() {
         let (mut request, mut response) = (Extensions::new(), Extensions::new());
-        response.insert(Overrides::new().tag("a").tag("b"));
-        request.insert(Extracted(Rc::new(RefCell::new(Overrides::new().tag("c")))));
+        response.insert(ResponseOptions::new().tag("a").tag("b"));
+        request.insert(Extracted(Rc::new(RefCell::new(ResponseOptions::new().tag("c")))));
         request.insert(Declared(CachePolicy::ttl(Duration::ZERO).tag("d").0));
         let said = said(&request, &response, |_| true, StatusCode::OK).unwrap();
         assert_eq!(said.tags, ["a", "b", "c", "d"]);

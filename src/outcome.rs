@@ -36,14 +36,14 @@ pub enum Outcome {
     },
     /// The handler said that what is stored still holds, which answered then (RFC 9111 section
     /// 4.3).
-    Validated {
+    Revalidated {
         /// Why the handler was asked.
         reason: Forward,
         /// Whether what is stored was freshened.
         stored: Stored,
     },
     /// The handler failed, and what is stored answered instead (RFC 5861 section 4).
-    Rescued {
+    StaleIfError {
         /// Why the handler was asked.
         reason: Forward,
         /// How it failed; nothing if it had no answer at all.
@@ -57,7 +57,7 @@ pub enum Outcome {
         stored: Stored,
     },
     /// Neither: the client asked for a stored response only, and there was none (504).
-    Unsatisfiable,
+    OnlyIfCached,
 }
 
 /// Why the handler was called: RFC 9211 section 2.2.
@@ -115,7 +115,7 @@ pub enum Stored {
 #[non_exhaustive]
 pub enum NotStored {
     /// Nothing was to be stored in this exchange; the forward reason says it all.
-    Forwarded,
+    NotAttempted,
     /// The request is a `HEAD`: its answer has no body to store.
     Head,
     /// The request is for a part (`Range`), and nothing complete is stored to cut it from.
@@ -161,7 +161,7 @@ pub enum NotStored {
     /// Something between cache and handler changed a request field that `Vary` names.
     RequestChanged,
     /// The resource was invalidated while the handler ran.
-    Overtaken,
+    Invalidated,
 }
 
 impl Forward {
@@ -201,7 +201,7 @@ impl NotStored {
     #[must_use]
     pub const fn token(self) -> Option<&'static str> {
         Some(match self {
-            Self::Forwarded => return None,
+            Self::NotAttempted => return None,
             Self::Head => "head",
             Self::Range => "range",
             Self::RequestNoStore => "request-no-store",
@@ -224,7 +224,7 @@ impl NotStored {
             Self::Endless => "endless",
             Self::NoBody => "no-body",
             Self::RequestChanged => "request-changed",
-            Self::Overtaken => "overtaken",
+            Self::Invalidated => "overtaken",
         })
     }
 }
@@ -249,7 +249,8 @@ impl Outcome {
     pub const fn is_stored(&self) -> bool {
         matches!(
             self,
-            Self::Forward { stored: Stored::Yes, .. } | Self::Validated { stored: Stored::Yes, .. }
+            Self::Forward { stored: Stored::Yes, .. }
+                | Self::Revalidated { stored: Stored::Yes, .. }
         )
     }
 
@@ -264,12 +265,12 @@ impl Outcome {
         match self {
             Self::Hit { .. } | Self::StaleHit { .. } | Self::Collapsed { .. } => None,
             Self::Forward { reason: Forward::Bypass(bypass), .. } => Some(bypass.token()),
-            Self::Forward { stored, .. } | Self::Validated { stored, .. } => match stored {
+            Self::Forward { stored, .. } | Self::Revalidated { stored, .. } => match stored {
                 Stored::Yes => None,
                 Stored::No(reason) => reason.token(),
             },
-            Self::Rescued { .. } => Some("stale-if-error"),
-            Self::Unsatisfiable => Some("only-if-cached"),
+            Self::StaleIfError { .. } => Some("stale-if-error"),
+            Self::OnlyIfCached => Some("only-if-cached"),
         }
     }
 }
@@ -284,17 +285,17 @@ impl fmt::Display for Outcome {
             Self::Forward { reason, .. } => write!(f, "fwd={}", reason.token())?,
             // RFC 9211 section 2.6.
             Self::Collapsed { reason, .. } => write!(f, "fwd={}; collapsed", reason.token())?,
-            Self::Validated { reason, .. } => {
+            Self::Revalidated { reason, .. } => {
                 write!(f, "fwd={}; fwd-status=304", reason.token())?;
             }
-            Self::Rescued { reason, status } => {
+            Self::StaleIfError { reason, status } => {
                 write!(f, "fwd={}", reason.token())?;
                 if let Some(status) = status {
                     write!(f, "; fwd-status={}", status.as_u16())?;
                 }
             }
             // Nothing was forwarded, so no `fwd`: the detail alone says why.
-            Self::Unsatisfiable => return f.write_str("detail=only-if-cached"),
+            Self::OnlyIfCached => return f.write_str("detail=only-if-cached"),
         }
         if self.is_stored() {
             f.write_str("; stored")?;
@@ -318,9 +319,9 @@ mod tests {
                 forward(Forward::VaryMiss, Stored::No(NotStored::SetCookie)),
                 "fwd=vary-miss; detail=set-cookie",
             ),
-            (forward(Forward::Method, Stored::No(NotStored::Forwarded)), "fwd=method"),
+            (forward(Forward::Method, Stored::No(NotStored::NotAttempted)), "fwd=method"),
             (
-                forward(Forward::Bypass(Bypass::Rule), Stored::No(NotStored::Forwarded)),
+                forward(Forward::Bypass(Bypass::Rule), Stored::No(NotStored::NotAttempted)),
                 "fwd=bypass; detail=rule",
             ),
             (
@@ -329,28 +330,28 @@ mod tests {
             ),
             (hit.collapsed(Forward::UriMiss), "fwd=uri-miss; collapsed"),
             (
-                Outcome::Validated { reason: Forward::Stale, stored: Stored::Yes },
+                Outcome::Revalidated { reason: Forward::Stale, stored: Stored::Yes },
                 "fwd=stale; fwd-status=304; stored",
             ),
             (
-                Outcome::Validated {
+                Outcome::Revalidated {
                     reason: Forward::Request,
                     stored: Stored::No(NotStored::SetCookie),
                 },
                 "fwd=request; fwd-status=304; detail=set-cookie",
             ),
             (
-                Outcome::Rescued {
+                Outcome::StaleIfError {
                     reason: Forward::Stale,
                     status: Some(StatusCode::SERVICE_UNAVAILABLE),
                 },
                 "fwd=stale; fwd-status=503; detail=stale-if-error",
             ),
             (
-                Outcome::Rescued { reason: Forward::Stale, status: None },
+                Outcome::StaleIfError { reason: Forward::Stale, status: None },
                 "fwd=stale; detail=stale-if-error",
             ),
-            (Outcome::Unsatisfiable, "detail=only-if-cached"),
+            (Outcome::OnlyIfCached, "detail=only-if-cached"),
         ] {
             assert_eq!(outcome.to_string(), want);
         }

@@ -9,28 +9,28 @@ use actix_web::{
 
 use crate::{
     clock::Clock,
-    key::{Key, NamesUrls, Target},
+    entry::key::{CacheKey, Target, UrlKeys},
+    entry::selector::Selects,
     outcome::Outcome,
-    policy::Checked,
-    selector::Selects,
+    policy::CompiledPolicy,
     semantics::vary::selecting_value,
-    store::Erased,
+    store::DynStore,
 };
 
 /// One cache: its store, its policy, its settings.
 pub(crate) struct Shared {
-    pub(crate) store: Arc<dyn Erased>,
-    pub(crate) checked: Checked,
+    pub(crate) store: Arc<dyn DynStore>,
+    pub(crate) checked: CompiledPolicy,
     pub(crate) settings: Settings,
 }
 
 /// A request's fields, as a cache compares them.
-pub(crate) struct Compared<'a> {
+pub(crate) struct ComparedFields<'a> {
     pub(crate) fields: &'a HeaderMap,
-    pub(crate) cache: &'a dyn NamesUrls,
+    pub(crate) cache: &'a dyn UrlKeys,
 }
 
-impl Selects for Compared<'_> {
+impl Selects for ComparedFields<'_> {
     fn value(&self, name: &HeaderName) -> Option<Cow<'_, [u8]>> {
         self.cache.value(self.fields, name)
     }
@@ -66,12 +66,12 @@ pub enum Mode {
     Off,
 }
 
-impl NamesUrls for Shared {
+impl UrlKeys for Shared {
     fn namespace(&self) -> &str {
         &self.settings.namespace
     }
 
-    fn urls_of(&self, target: &Target) -> Vec<Key> {
+    fn urls_of(&self, target: &Target) -> Vec<CacheKey> {
         self.checked.urls_of(target)
     }
 
@@ -79,7 +79,7 @@ impl NamesUrls for Shared {
         self.checked.adds_parts()
     }
 
-    fn key_of(&self, url: &Key, fields: &HeaderMap) -> Option<Key> {
+    fn key_of(&self, url: &CacheKey, fields: &HeaderMap) -> Option<CacheKey> {
         self.checked.key_of(url, fields)
     }
 

@@ -22,24 +22,20 @@ use crate::semantics::{
     vary::{Codings, Comparison, Languages},
 };
 
-mod checked;
+mod cache_key;
+mod compiled;
 mod error;
-mod naming;
 mod query;
 mod rule;
 mod tagging;
 
 use self::tagging::Tagging;
 pub(crate) use self::{
-    checked::{Checked, Matched, Unmatched, VaryCookie},
-    naming::{scheme, split_of, targets},
+    cache_key::{scheme, split_of, targets},
+    compiled::{CompiledPolicy, MatchedRules, Unmatched, VaryCookie},
     tagging::{RequestTags, unite},
 };
-pub use self::{
-    error::ConfigError,
-    query::{Query, TRACKING},
-    rule::Rule,
-};
+pub use self::{error::ConfigError, query::QueryKey, rule::Rule};
 
 /// What a cache does unless a rule says otherwise: lifetimes, limits, and what is personal.
 ///
@@ -77,7 +73,7 @@ pub struct Policy {
     wait_limit: Duration,
     refresh_ahead: Option<u8>,
     client_ttl: Option<Duration>,
-    query: Option<Query>,
+    query: Option<QueryKey>,
     cookies: CookieRules,
     cookie_meaning: CookieMeaning,
     languages: Languages,
@@ -384,7 +380,7 @@ impl Policy {
     }
 
     /// Which parameters of the query are part of the key. Default: every byte.
-    pub fn query(mut self, query: Query) -> Self {
+    pub fn query(mut self, query: QueryKey) -> Self {
         self.query = Some(query);
         self
     }

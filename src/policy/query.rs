@@ -4,38 +4,6 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode;
 
-/// Parameters that campaigns and mail programs add for statistics; a trailing `*` stands for any
-/// end. For [`Query::ignoring`].
-pub const TRACKING: &[&str] = &[
-    "utm_*",
-    "mtm_*",
-    "pk_*",
-    "hsa_*",
-    "gclid",
-    "gclsrc",
-    "dclid",
-    "gbraid",
-    "wbraid",
-    "fbclid",
-    "msclkid",
-    "twclid",
-    "ttclid",
-    "yclid",
-    "li_fat_id",
-    "igshid",
-    "mc_cid",
-    "mc_eid",
-    "_hsenc",
-    "_hsmi",
-    "vero_id",
-    "oly_anon_id",
-    "oly_enc_id",
-    "s_cid",
-    "_ga",
-    "_gl",
-    "srsltid",
-];
-
 /// Which parameters of a query count for the key, and in which order.
 ///
 /// Without one, every byte of the query counts: that is never wrong, only sometimes wasteful.
@@ -45,7 +13,7 @@ pub const TRACKING: &[&str] = &[
 /// Parameters are what stands between `&`; their names are compared decoded, as actix's `Query`
 /// extractor reads them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Query {
+pub struct QueryKey {
     names: Names,
     order: Order,
 }
@@ -63,14 +31,46 @@ enum Order {
     Sorted,
 }
 
-impl Query {
+impl QueryKey {
+    /// Parameters that campaigns and mail programs add for statistics; a trailing `*` stands for any
+    /// end. For [`ignoring`](Self::ignoring).
+    pub const TRACKING: &[&str] = &[
+        "utm_*",
+        "mtm_*",
+        "pk_*",
+        "hsa_*",
+        "gclid",
+        "gclsrc",
+        "dclid",
+        "gbraid",
+        "wbraid",
+        "fbclid",
+        "msclkid",
+        "twclid",
+        "ttclid",
+        "yclid",
+        "li_fat_id",
+        "igshid",
+        "mc_cid",
+        "mc_eid",
+        "_hsenc",
+        "_hsmi",
+        "vero_id",
+        "oly_anon_id",
+        "oly_enc_id",
+        "s_cid",
+        "_ga",
+        "_gl",
+        "srsltid",
+    ];
+
     /// Only these parameters count.
     #[must_use]
     pub fn only(names: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
         Self::new(Names::Only(names.into_iter().map(|name| name.as_ref().to_owned()).collect()))
     }
 
-    /// All parameters but these count; a trailing `*` stands for any end. [`TRACKING`] is a list
+    /// All parameters but these count; a trailing `*` stands for any end. [`TRACKING`](Self::TRACKING) is a list
     /// ready for use.
     #[must_use]
     pub fn ignoring(names: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
@@ -143,7 +143,7 @@ mod tests {
 
     use super::*;
 
-    fn check(query: &Query, cases: &[(Option<&str>, Option<&str>)]) {
+    fn check(query: &QueryKey, cases: &[(Option<&str>, Option<&str>)]) {
         for (sent, want) in cases {
             assert_eq!(query.normalised(*sent).as_deref(), *want, "{query:?} of {sent:?}");
         }
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn only_the_named_parameters_count() {
         check(
-            &Query::only(["q", "page"]),
+            &QueryKey::only(["q", "page"]),
             &[
                 (None, None),
                 (Some(""), None),
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn ignored_parameters_do_not_count() {
         check(
-            &Query::ignoring(TRACKING),
+            &QueryKey::ignoring(QueryKey::TRACKING),
             &[
                 (None, None),
                 (Some("utm_source=a"), None),
@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn order_counts_only_among_equal_names_when_sorted() {
         check(
-            &Query::sorted(),
+            &QueryKey::sorted(),
             &[
                 (Some("b=2&a=1"), Some("a=1&b=2")),
                 (Some("a=2&a=1"), Some("a=2&a=1")),
@@ -195,13 +195,13 @@ mod tests {
                 (Some(""), Some("")),
             ],
         );
-        check(&Query::only(["b", "a"]).then_sorted(), &[(Some("c&b=2&a=1"), Some("a=1&b=2"))]);
+        check(&QueryKey::only(["b", "a"]).then_sorted(), &[(Some("c&b=2&a=1"), Some("a=1&b=2"))]);
     }
 
     proptest! {
         #[test]
         fn normalising_twice_changes_nothing_more(text in "[ab%&=;+*]{0,12}") {
-            for query in [Query::sorted(), Query::only(["a"]), Query::ignoring(["a*"]).then_sorted()] {
+            for query in [QueryKey::sorted(), QueryKey::only(["a"]), QueryKey::ignoring(["a*"]).then_sorted()] {
                 let once = query.normalised(Some(&text));
                 let twice = query.normalised(once.as_deref());
                 prop_assert_eq!(once.as_deref(), twice.as_deref());

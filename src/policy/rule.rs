@@ -5,10 +5,10 @@ use std::{fmt, panic, sync::Arc, time::Duration};
 use actix_web::dev::{Path, ResourceDef, ServiceRequest};
 
 use super::{
-    ConfigError, Query,
-    tagging::{CheckedTagging, Tagging},
+    ConfigError, QueryKey,
+    tagging::{CompiledTagging, Tagging},
 };
-use crate::stored::limits::may_have_status;
+use crate::entry::limits::may_have_status;
 
 /// Treats some requests or responses differently from the policy.
 ///
@@ -18,11 +18,11 @@ use crate::stored::limits::may_have_status;
 ///
 /// ```
 /// # use std::time::Duration;
-/// # use actix_web_cache::{Query, Rule};
+/// # use actix_web_cache::{QueryKey, Rule};
 /// let rules = [
 ///     Rule::path("/health").bypass(),
 ///     Rule::pattern("/posts/{id}").ttl(Duration::from_secs(600)),
-///     Rule::prefix("/search").query(Query::only(["q", "page"])),
+///     Rule::prefix("/search").query(QueryKey::only(["q", "page"])),
 ///     Rule::any().status([404]).ttl(Duration::from_secs(5)),
 /// ];
 /// ```
@@ -35,7 +35,7 @@ pub struct Rule {
     pub(super) ttl: Option<Duration>,
     pub(super) override_ttl: Option<Duration>,
     pub(super) client_ttl: Option<Duration>,
-    pub(super) query: Option<Query>,
+    pub(super) query: Option<QueryKey>,
     pub(super) tags: Vec<Tagging>,
 }
 
@@ -150,7 +150,7 @@ impl Rule {
 
     /// Which parameters of the query are part of the key.
     #[must_use]
-    pub fn query(mut self, query: Query) -> Self {
+    pub fn query(mut self, query: QueryKey) -> Self {
         self.query = Some(query);
         self
     }
@@ -214,9 +214,9 @@ impl fmt::Debug for Rule {
 
 /// A rule that was found to make sense, ready for matching.
 #[derive(Debug, Clone)]
-pub(super) struct CheckedRule {
+pub(super) struct CompiledRule {
     pub(super) rule: Rule,
-    pub(super) tags: Vec<CheckedTagging>,
+    pub(super) tags: Vec<CompiledTagging>,
     matcher: Matcher,
 }
 
@@ -256,7 +256,7 @@ pub(super) enum UrlMatch {
     Perhaps,
 }
 
-impl CheckedRule {
+impl CompiledRule {
     pub(super) fn new(rule: Rule) -> Result<Self, ConfigError> {
         if rule.handling == Handling::Bypass && (rule.ttl.is_some() || rule.override_ttl.is_some())
         {
@@ -392,7 +392,7 @@ mod tests {
     fn matches(rule: Rule, path: &str) -> bool {
         let request = TestRequest::with_uri(path).to_srv_request();
         let decoded = request.match_info().as_str().to_owned();
-        CheckedRule::new(rule).unwrap().matches(&request, &decoded)
+        CompiledRule::new(rule).unwrap().matches(&request, &decoded)
     }
 
     #[test]
@@ -436,7 +436,7 @@ mod tests {
         ] {
             assert_eq!(matches(Rule::regex(pattern), path), want, "{pattern} on {path}");
         }
-        let error = CheckedRule::new(Rule::regex("/a)(")).unwrap_err();
+        let error = CompiledRule::new(Rule::regex("/a)(")).unwrap_err();
         assert!(error.to_string().contains("/a)("), "{error}");
     }
 
@@ -456,16 +456,16 @@ mod tests {
             (Rule::any().status([600]), "status 600"),
             (Rule::any().bypass().ttl(second), "both bypass() and a lifetime"),
             (Rule::any().bypass().override_ttl(second), "both bypass() and a lifetime"),
-            (Rule::any().status([200]).query(Query::sorted()), "both status() and query()"),
+            (Rule::any().status([200]).query(QueryKey::sorted()), "both status() and query()"),
         ] {
-            let error = CheckedRule::new(rule.clone()).expect_err("refused");
+            let error = CompiledRule::new(rule.clone()).expect_err("refused");
             assert!(error.to_string().contains(say), "{rule:?}: {error}");
         }
     }
 
     #[test]
     fn a_predicate_cannot_be_asked_about_a_url() {
-        let rule = |rule| CheckedRule::new(rule).unwrap();
+        let rule = |rule| CompiledRule::new(rule).unwrap();
         assert_eq!(rule(Rule::path("/a")).matches_url("/a"), UrlMatch::Yes);
         assert_eq!(rule(Rule::path("/a")).matches_url("/b"), UrlMatch::No);
         assert_eq!(rule(Rule::path("/a").when(|_| false)).matches_url("/a"), UrlMatch::Perhaps);

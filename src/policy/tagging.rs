@@ -11,14 +11,14 @@ use smallvec::SmallVec;
 
 use super::{
     ConfigError, Downstream, MakePart, Policy,
-    checked::{Checked, Matched},
+    compiled::{CompiledPolicy, MatchedRules},
 };
 use crate::{
-    key::Key,
+    entry::key::CacheKey,
+    entry::limits::MAX_TAGS,
+    entry::tag::TagId,
     outcome::NotStored,
     semantics::tags::{CACHE_GROUPS, groups, listed},
-    stored::limits::MAX_TAGS,
-    tag::TagId,
 };
 
 /// Bytes of the longest tag.
@@ -79,7 +79,7 @@ impl Policy {
 
 /// How something is named, checked.
 #[derive(Debug, Clone)]
-pub(super) enum CheckedTagging {
+pub(super) enum CompiledTagging {
     Pieces(Vec<Piece>),
     With(Tagging),
 }
@@ -92,10 +92,10 @@ pub(super) enum Piece {
 
 impl Tagging {
     /// With the parameters that it names, of those there are.
-    pub(super) fn checked(&self, parameters: &[String]) -> Result<CheckedTagging, ConfigError> {
+    pub(super) fn checked(&self, parameters: &[String]) -> Result<CompiledTagging, ConfigError> {
         match self {
-            Self::Text(text) => pieces(text, parameters).map(CheckedTagging::Pieces),
-            Self::With(_) => Ok(CheckedTagging::With(self.clone())),
+            Self::Text(text) => pieces(text, parameters).map(CompiledTagging::Pieces),
+            Self::With(_) => Ok(CompiledTagging::With(self.clone())),
         }
     }
 
@@ -115,7 +115,7 @@ impl Tagging {
     }
 }
 
-impl CheckedTagging {
+impl CompiledTagging {
     /// `parameter` tells what the path has for one.
     pub(super) fn text(
         &self,
@@ -168,9 +168,13 @@ pub(crate) struct RequestTags {
     rules: SmallVec<[(usize, SmallVec<[String; 1]>); 1]>,
 }
 
-impl Checked {
+impl CompiledPolicy {
     /// The tags that an answer to this request gets by rules and policy.
-    pub(crate) fn request_tags(&self, request: &ServiceRequest, matched: &Matched) -> RequestTags {
+    pub(crate) fn request_tags(
+        &self,
+        request: &ServiceRequest,
+        matched: &MatchedRules,
+    ) -> RequestTags {
         let mut tags = RequestTags {
             policy: self.policy.tags.iter().filter_map(|tag| tag.text(request)).collect(),
             rules: SmallVec::new(),
@@ -191,9 +195,9 @@ impl Checked {
     pub(crate) fn tags(
         &self,
         requested: &RequestTags,
-        matched: &Matched,
+        matched: &MatchedRules,
         status: StatusCode,
-        key: &Key,
+        key: &CacheKey,
         said: &[String],
         fields: &HeaderMap,
     ) -> Result<Tags, NotStored> {
@@ -245,15 +249,15 @@ mod tests {
     };
 
     use super::*;
-    use crate::policy::{Rule, checked::Unmatched};
+    use crate::policy::{Rule, compiled::Unmatched};
 
-    fn checked(policy: Policy, rules: Vec<Rule>) -> Checked {
-        Checked::new(policy, rules, Unmatched::Policy, "t").unwrap()
+    fn checked(policy: Policy, rules: Vec<Rule>) -> CompiledPolicy {
+        CompiledPolicy::new(policy, rules, Unmatched::Policy, "t").unwrap()
     }
 
     /// The tags of an answer with these fields.
     fn tags(
-        checked: &Checked,
+        checked: &CompiledPolicy,
         path: &str,
         status: u16,
         said: &[&str],
@@ -360,11 +364,13 @@ mod tests {
             (Rule::path("/a").tag("x:{id}"), false),
             (Rule::any().tag("x"), true),
         ] {
-            let built = Checked::new(Policy::new(), vec![rule.clone()], Unmatched::Policy, "t");
+            let built =
+                CompiledPolicy::new(Policy::new(), vec![rule.clone()], Unmatched::Policy, "t");
             assert_eq!(built.is_ok(), fits, "{rule:?}");
         }
         let error = Rule::path("/a").tag("x:{id}");
-        let error = Checked::new(Policy::new(), vec![error], Unmatched::Policy, "t").unwrap_err();
+        let error =
+            CompiledPolicy::new(Policy::new(), vec![error], Unmatched::Policy, "t").unwrap_err();
         assert!(error.to_string().contains("x:{id}"), "{error}");
     }
 

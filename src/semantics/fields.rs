@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use actix_web::http::header::{HeaderMap, HeaderName};
 
-use crate::stored::limits::LONGEST;
+use crate::entry::limits::LONGEST;
 
 /// The largest delta-seconds that is told apart from others (section 1.2.2).
 const MAX_DELTA: u64 = LONGEST.as_secs();

@@ -8,7 +8,7 @@ use super::{
     fields::{date_field, delta_seconds, lines, list},
     targeted::{Governing, Source},
 };
-use crate::time::Now;
+use crate::clock::Timestamp;
 
 /// The longest lifetime that is guessed: what has not changed for ten years may still change
 /// today.
@@ -19,7 +19,7 @@ const MAX_HEURISTIC: Duration = Duration::from_secs(24 * 60 * 60);
 pub(crate) fn explicit(
     governing: &Governing,
     response: &HeaderMap,
-    responded: Now,
+    responded: Timestamp,
 ) -> Option<Duration> {
     let directives = &governing.directives;
     directives.s_maxage.or(directives.max_age).or_else(|| {
@@ -39,7 +39,7 @@ pub(crate) fn explicit(
 
 /// The freshness lifetime by `Last-Modified` (section 4.2.2): a tenth of the time that passed
 /// since, in whole seconds, a day at most.
-pub(crate) fn heuristic(response: &HeaderMap, responded: Now) -> Option<Duration> {
+pub(crate) fn heuristic(response: &HeaderMap, responded: Timestamp) -> Option<Duration> {
     let modified = date_field(response, &LAST_MODIFIED)?;
     let date = date_field(response, &DATE).unwrap_or_else(|| responded.system_time());
     let unchanged = date.duration_since(modified).ok()?;
@@ -51,7 +51,11 @@ pub(crate) fn heuristic(response: &HeaderMap, responded: Now) -> Option<Duration
 /// One without `Date` and `Age` was made here: it is dated when its head is known, and no delay
 /// counts. One that carries either came from elsewhere, and the whole exchange may have been
 /// spent on its way.
-pub(crate) fn initial_age(response: &HeaderMap, requested: Now, responded: Now) -> Duration {
+pub(crate) fn initial_age(
+    response: &HeaderMap,
+    requested: Timestamp,
+    responded: Timestamp,
+) -> Duration {
     let date = date_field(response, &DATE);
     let age = age_value(response);
     if date.is_none() && age.is_none() {
@@ -76,7 +80,7 @@ mod tests {
     use httpdate::fmt_http_date;
 
     use super::*;
-    use crate::stored::tests::at;
+    use crate::entry::response::tests::at;
 
     fn response(fields: &[(HeaderName, String)]) -> HeaderMap {
         let mut map = HeaderMap::new();

@@ -7,7 +7,7 @@ use actix_web::http::{
 use url::Url;
 
 use super::fields::lines;
-use crate::key::Target;
+use crate::entry::key::Target;
 
 /// RFC 9110 section 9.2.1, and the registered methods that are safe. Of methods nobody knows the
 /// worst is assumed.

@@ -11,8 +11,8 @@ use super::{
     vary::{Comparison, selecting_value},
 };
 use crate::{
-    stored::{Basis, Standing, StoredResponse, Validation, Variants},
-    time::Now,
+    clock::Timestamp,
+    entry::response::{LifetimeSource, StoredResponse, Validation, Validity, Variants},
 };
 
 /// A request that asks for what is stored.
@@ -70,17 +70,17 @@ pub(crate) enum Because {
 /// reader's own policy, for whoever stored it may have been more generous.
 pub(crate) fn choose(
     variants: Option<&Variants>,
-    standing: impl Fn(&StoredResponse) -> Standing,
+    standing: impl Fn(&StoredResponse) -> Validity,
     granted: impl Fn(&StoredResponse) -> Option<Duration>,
     reader: &Reader<'_>,
-    now: Now,
+    now: Timestamp,
 ) -> Reuse {
     let Some(variants) = variants else { return Reuse::Absent };
     let mut any = false;
     // Section 4.1: of several that match, the most recent, which comes first.
     for stored in variants.responses() {
         let standing = standing(stored);
-        if standing == Standing::Purged {
+        if standing == Validity::Purged {
             continue;
         }
         any = true;
@@ -107,15 +107,15 @@ fn selected(stored: &StoredResponse, reader: &Reader<'_>) -> bool {
 pub(crate) fn is_for(stored: &StoredResponse, requester: Requester) -> bool {
     let by_cookie = stored.selecting.iter().any(|(name, _)| *name == COOKIE);
     let requester = Requester { cookies: requester.cookies && !by_cookie, ..requester };
-    stored.lifetime.basis == Basis::Explicit || requester.anonymous()
+    stored.lifetime.source == LifetimeSource::Explicit || requester.anonymous()
 }
 
 fn judge(
     stored: &Arc<StoredResponse>,
-    stale_since: Option<Now>,
+    stale_since: Option<Timestamp>,
     granted: impl Fn(&StoredResponse) -> Option<Duration>,
     reader: &Reader<'_>,
-    now: Now,
+    now: Timestamp,
 ) -> Reuse {
     if !is_for(stored, reader.requester) {
         return Reuse::NotForRequester;
@@ -164,9 +164,9 @@ fn judge(
 /// `stale_since` is when an invalidation ended its freshness.
 pub(crate) fn rescues(
     stored: &StoredResponse,
-    stale_since: Option<Now>,
+    stale_since: Option<Timestamp>,
     windows: Windows,
-    now: Now,
+    now: Timestamp,
 ) -> bool {
     let lifetime = &stored.lifetime;
     let over = stale_since.map_or_else(
@@ -183,7 +183,7 @@ mod tests {
     use std::sync::LazyLock;
 
     use super::*;
-    use crate::stored::{
+    use crate::entry::response::{
         Staleness,
         tests::{at, stored},
     };
@@ -254,7 +254,7 @@ mod tests {
         ] {
             let request = request(accept);
             let got =
-                choose(Some(&variants), |_| Standing::Valid, hour, &reader(&request), at(now));
+                choose(Some(&variants), |_| Validity::Valid, hour, &reader(&request), at(now));
             assert_eq!(word(&got), want, "{accept:?} at {now}");
         }
     }
@@ -264,11 +264,11 @@ mod tests {
         let request = request(None);
         let variants = of(vec![stored(0, &[])]);
         assert_eq!(
-            word(&choose(None, |_| Standing::Valid, hour, &reader(&request), at(1))),
+            word(&choose(None, |_| Validity::Valid, hour, &reader(&request), at(1))),
             "absent"
         );
         assert_eq!(
-            word(&choose(Some(&variants), |_| Standing::Purged, hour, &reader(&request), at(1))),
+            word(&choose(Some(&variants), |_| Validity::Purged, hour, &reader(&request), at(1))),
             "absent"
         );
     }
@@ -278,7 +278,7 @@ mod tests {
         let by_fr = request(Some("fr"));
         let variants = of(vec![stored(0, DE), stored(10, FR)]);
         let older = |stored: &StoredResponse| {
-            if stored.lifetime.response == at(0) { Standing::Valid } else { Standing::Purged }
+            if stored.lifetime.response == at(0) { Validity::Valid } else { Validity::Purged }
         };
         let got = choose(Some(&variants), older, hour, &reader(&by_fr), at(20));
         assert_eq!(word(&got), "other variant", "section 4.1: the French one is gone");
@@ -293,21 +293,21 @@ mod tests {
         let cookies = Requester { cookies: true, ..nobody };
         let authorised = Requester { authorised: true, ..nobody };
         let credentials = Requester { credentials: true, ..nobody };
-        for (basis, everybody) in [
-            (Basis::Explicit, true),
-            (Basis::Heuristic, false),
-            (Basis::Handler, false),
-            (Basis::Policy, false),
+        for (source, everybody) in [
+            (LifetimeSource::Explicit, true),
+            (LifetimeSource::Heuristic, false),
+            (LifetimeSource::Handler, false),
+            (LifetimeSource::Policy, false),
         ] {
             for by_cookie in [false, true] {
                 let mut response = if by_cookie { stored_by_cookie() } else { stored(0, DE) };
-                response.lifetime.basis = basis;
-                assert!(is_for(&response, nobody), "{basis:?}");
-                assert_eq!(is_for(&response, authorised), everybody, "{basis:?}");
-                assert_eq!(is_for(&response, credentials), everybody, "{basis:?}");
-                assert_eq!(is_for(&response, cookies), everybody || by_cookie, "{basis:?}");
+                response.lifetime.source = source;
+                assert!(is_for(&response, nobody), "{source:?}");
+                assert_eq!(is_for(&response, authorised), everybody, "{source:?}");
+                assert_eq!(is_for(&response, credentials), everybody, "{source:?}");
+                assert_eq!(is_for(&response, cookies), everybody || by_cookie, "{source:?}");
                 let both = Requester { cookies: true, ..authorised };
-                assert_eq!(is_for(&response, both), everybody, "{basis:?}");
+                assert_eq!(is_for(&response, both), everybody, "{source:?}");
             }
         }
     }
@@ -319,12 +319,12 @@ mod tests {
         other.split = Box::from(&b"x"[..]);
         let variants = of(vec![other]);
         assert_eq!(
-            word(&choose(Some(&variants), |_| Standing::Valid, hour, &reader(&request), at(1))),
+            word(&choose(Some(&variants), |_| Validity::Valid, hour, &reader(&request), at(1))),
             "other variant"
         );
         let same = Reader { split: b"x", ..reader(&request) };
         assert_eq!(
-            word(&choose(Some(&variants), |_| Standing::Valid, hour, &same, at(1))),
+            word(&choose(Some(&variants), |_| Validity::Valid, hour, &same, at(1))),
             "0: age 1 ttl 59"
         );
     }
@@ -334,7 +334,7 @@ mod tests {
         let request = request(None);
         let policy = of(vec![stored(0, &[])]);
         let mut stated = stored(0, &[]);
-        stated.lifetime.basis = Basis::Explicit;
+        stated.lifetime.source = LifetimeSource::Explicit;
         let stated = of(vec![stated]);
         let nobody = Requester::default();
         for who in [
@@ -344,11 +344,11 @@ mod tests {
         ] {
             let reader = Reader { requester: who, ..reader(&request) };
             assert_eq!(
-                word(&choose(Some(&policy), |_| Standing::Valid, hour, &reader, at(1))),
+                word(&choose(Some(&policy), |_| Validity::Valid, hour, &reader, at(1))),
                 "not for requester"
             );
             assert_eq!(
-                word(&choose(Some(&stated), |_| Standing::Valid, hour, &reader, at(1))),
+                word(&choose(Some(&stated), |_| Validity::Valid, hour, &reader, at(1))),
                 "0: age 1 ttl 59"
             );
         }
@@ -357,7 +357,7 @@ mod tests {
         with_cookie.insert(COOKIE, HeaderValue::from_static("sid=1"));
         let who = Requester { cookies: true, ..nobody };
         let reader_of = Reader { requester: who, ..reader(&with_cookie) };
-        let got = choose(Some(&by_cookie), |_| Standing::Valid, hour, &reader_of, at(1));
+        let got = choose(Some(&by_cookie), |_| Validity::Valid, hour, &reader_of, at(1));
         assert_eq!(word(&got), "0: age 1 ttl 59", "who sends the cookie it was selected by");
         for (granted, want) in [
             (None, "validate: Stale"),
@@ -370,7 +370,7 @@ mod tests {
             for stored in [&policy, &stated] {
                 let got = choose(
                     Some(stored),
-                    |_| Standing::Valid,
+                    |_| Validity::Valid,
                     |_| granted,
                     &reader(&request),
                     at(20),
@@ -395,14 +395,14 @@ mod tests {
             (RequestDirectives { min_fresh: secs(41), ..none }, "validate: Client"),
         ] {
             let reader = Reader { directives: Some(directives), ..reader(&request) };
-            let got = choose(Some(&variants), |_| Standing::Valid, hour, &reader, at(20));
+            let got = choose(Some(&variants), |_| Validity::Valid, hour, &reader, at(20));
             assert_eq!(word(&got), want, "{directives:?}");
         }
     }
 
     fn stating(validation: Validation, while_revalidate: Option<u64>) -> Variants {
         let mut response = stored(0, &[]);
-        response.lifetime.basis = Basis::Explicit;
+        response.lifetime.source = LifetimeSource::Explicit;
         response.lifetime.retention = Duration::from_secs(1000);
         response.lifetime.staleness = Staleness {
             validation,
@@ -437,7 +437,7 @@ mod tests {
             let request = request(None);
             let reader = Reader { directives: Some(directives), ..reader(&request) };
             let variants = stating(validation, window);
-            let got = choose(Some(&variants), |_| Standing::Valid, hour, &reader, at(now));
+            let got = choose(Some(&variants), |_| Validity::Valid, hour, &reader, at(now));
             assert_eq!(word(&got), want, "{validation:?} {window:?} {directives:?} at {now}");
         }
     }
@@ -448,7 +448,7 @@ mod tests {
         let variants = of(vec![stored(0, &[])]);
         let who = Requester { cookies: true, ..Requester::default() };
         let reader = Reader { requester: who, ..reader(&request) };
-        let got = choose(Some(&variants), |_| Standing::Valid, hour, &reader, at(70));
+        let got = choose(Some(&variants), |_| Validity::Valid, hour, &reader, at(70));
         assert_eq!(word(&got), "not for requester");
     }
 
@@ -464,7 +464,7 @@ mod tests {
         ] {
             let request = request(None);
             let variants = stating(Validation::OnceStale, Some(20));
-            let stale = |_: &StoredResponse| Standing::StaleSince(at(since));
+            let stale = |_: &StoredResponse| Validity::StaleSince(at(since));
             let got = choose(Some(&variants), stale, hour, &reader(&request), at(now));
             assert_eq!(word(&got), want, "since {since} at {now}");
         }

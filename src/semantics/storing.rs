@@ -18,13 +18,11 @@ use super::{
     vary::Vary,
 };
 use crate::{
+    clock::Timestamp,
+    entry::limits::{LONGEST, may_have_status},
+    entry::response::{Lifetime, LifetimeSource},
+    entry::tag::TagId,
     outcome::NotStored,
-    stored::{
-        Basis, Lifetime,
-        limits::{LONGEST, may_have_status},
-    },
-    tag::TagId,
-    time::Now,
 };
 
 /// A request and the head of its response.
@@ -33,17 +31,17 @@ pub(crate) struct Exchange<'a> {
     /// The request says `no-store`.
     pub(crate) request_no_store: bool,
     pub(crate) requester: Requester,
-    pub(crate) requested: Now,
+    pub(crate) requested: Timestamp,
     pub(crate) status: StatusCode,
     pub(crate) response: &'a HeaderMap,
-    pub(crate) responded: Now,
+    pub(crate) responded: Timestamp,
 }
 
 /// What the application says of storing a response.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Terms<'a> {
     /// A lifetime that goes before what the response says: the application's insistence.
-    pub(crate) first: Option<(Duration, Basis)>,
+    pub(crate) first: Option<(Duration, LifetimeSource)>,
     /// A lifetime where the response says nothing.
     pub(crate) fallback: Option<Duration>,
     /// What holds for all responses.
@@ -154,7 +152,7 @@ fn plan(exchange: &Exchange<'_>, terms: &Terms<'_>) -> Result<Plan, NotStored> {
     let Vary::Fields(nominated) = Vary::of(exchange.response) else { return Err(NotStored::Vary) };
     let stated = explicit(&governing, exchange.response, exchange.responded);
     let lifetime = lifetime(exchange, directives, stated, terms)?;
-    personal(exchange.requester, directives, &nominated, lifetime.basis)?;
+    personal(exchange.requester, directives, &nominated, lifetime.source)?;
     let by_cookie = nominated.contains(&COOKIE);
     let needs_no_cookie = !by_cookie && !directives.shares_with_everybody();
     Ok(Plan { lifetime, stated, nominated, needs_no_cookie, withheld, tags: Vec::new() })
@@ -219,13 +217,13 @@ fn lifetime(
 ) -> Result<Lifetime, NotStored> {
     let latitude = terms.latitude;
     let counts = latitude.any_status.counts(exchange.status);
-    let (freshness, basis) = if let Some(first) = terms.first {
+    let (freshness, source) = if let Some(first) = terms.first {
         first
     } else if let Some(stated) = stated.filter(|_| counts) {
-        (stated, Basis::Explicit)
+        (stated, LifetimeSource::Explicit)
     } else if directives.no_cache == Extent::Whole && usually_shared(exchange.status) {
         // It states that it is validated each time, which needs no lifetime.
-        (Duration::ZERO, Basis::Explicit)
+        (Duration::ZERO, LifetimeSource::Explicit)
     } else if let Some(given) = given(exchange, directives, terms) {
         if says_pragma_no_cache(exchange.response) {
             return Err(NotStored::NoCache);
@@ -247,7 +245,7 @@ fn lifetime(
         response: exchange.responded,
         initial_age,
         freshness,
-        basis,
+        source,
         staleness,
         retention,
     };
@@ -266,12 +264,12 @@ fn given(
     exchange: &Exchange<'_>,
     directives: &ResponseDirectives,
     terms: &Terms<'_>,
-) -> Option<(Duration, Basis)> {
+) -> Option<(Duration, LifetimeSource)> {
     let allowed = terms.latitude.heuristics == Heuristics::On
         && (directives.public || heuristically_cacheable(exchange.status));
     let guessed = heuristic(exchange.response, exchange.responded).filter(|_| allowed);
-    let guessed = guessed.map(|lifetime| (lifetime, Basis::Heuristic));
-    guessed.or_else(|| terms.fallback.map(|lifetime| (lifetime, Basis::Policy)))
+    let guessed = guessed.map(|lifetime| (lifetime, LifetimeSource::Heuristic));
+    guessed.or_else(|| terms.fallback.map(|lifetime| (lifetime, LifetimeSource::Policy)))
 }
 
 /// Section 5.4 defines no `Pragma` for responses, so it outweighs nothing that is stated. Who sends
@@ -296,12 +294,12 @@ fn personal(
     requester: Requester,
     directives: &ResponseDirectives,
     nominated: &[HeaderName],
-    basis: Basis,
+    source: LifetimeSource,
 ) -> Result<(), NotStored> {
     // Section 3.5: `Vary: Authorization` does not suffice. `must-revalidate` is about a lifetime that
     // the response states; who states none did not think of sharing.
     let shares = directives.shares_with_everybody()
-        || (directives.must_revalidate && basis == Basis::Explicit);
+        || (directives.must_revalidate && source == LifetimeSource::Explicit);
     if requester.authorised && !shares {
         return Err(NotStored::Authorization);
     }
@@ -312,7 +310,10 @@ fn personal(
         return Err(NotStored::Cookie);
     }
     // Fields only the application knows: where the response states a lifetime it thought of them.
-    if requester.credentials && basis != Basis::Explicit && !directives.shares_authorised() {
+    if requester.credentials
+        && source != LifetimeSource::Explicit
+        && !directives.shares_authorised()
+    {
         return Err(NotStored::Credentials);
     }
     Ok(())

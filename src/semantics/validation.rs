@@ -13,7 +13,7 @@ use actix_web::http::{
 };
 
 use super::fields::{EntityTag, date_field, http_date, lines, list, trim};
-use crate::stored::StoredResponse;
+use crate::entry::response::StoredResponse;
 
 /// Entity tags offered to the handler at most, the selected response's included.
 const MAX_OFFERED: usize = 8;
@@ -256,7 +256,7 @@ mod tests {
     use actix_web::http::header::HeaderValue;
 
     use super::*;
-    use crate::stored::{copy_fields, tests::stored};
+    use crate::entry::response::{copy_fields, tests::stored};
 
     const EARLY: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
     const LATE: &str = "Mon, 07 Nov 1994 08:49:37 GMT";

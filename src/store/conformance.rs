@@ -5,7 +5,7 @@
 //!
 //! ```
 //! # #[cfg(feature = "test-util")] {
-//! use actix_web_cache::{MemoryStore, conformance};
+//! use actix_web_cache::{MemoryStore, store::conformance};
 //!
 //! # tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
 //! conformance::check(|| MemoryStore::new(1024 * 1024)).await;
@@ -32,12 +32,14 @@ use smallvec::{SmallVec, smallvec};
 use super::{Fill, Invalidation, Lookup, Put, Store};
 use crate::{
     clock::Clock,
-    key::Key,
-    selector::{Selector, Selects},
-    stamp::{Stamp, Vouched},
-    stored::{Basis, Lifetime, Staleness, Standing, StoredResponse, Validation, Variants},
-    tag::TagId,
-    time::Now,
+    clock::Timestamp,
+    entry::key::CacheKey,
+    entry::response::{
+        Lifetime, LifetimeSource, Staleness, StoredResponse, Validation, Validity, Variants,
+    },
+    entry::selector::{Selector, Selects},
+    entry::stamp::{Stamp, ValidityCheck},
+    entry::tag::TagId,
 };
 
 /// Runs all checks, each on a store that `make` makes.
@@ -82,7 +84,7 @@ pub async fn finds_what_was_put<S: Store>(store: &S) {
     let put = Response::new(1).tag(b"t");
     assert_eq!(put.put(store, &key).await, Put::Stored);
     let found = only(found(store, &key).await);
-    let want = put.made(store.commons().stamp());
+    let want = put.made(store.coordinator().stamp());
     assert_eq!(found.status(), want.status(), "status");
     assert_eq!(found.body(), want.body(), "body");
     assert_eq!(found.fields, want.fields, "fields, their lines and order");
@@ -119,9 +121,9 @@ pub async fn compares_whole_keys<S: Store>(store: &S) {
         key("/a"),
         key("/b"),
         key("/a/"),
-        Key::new("other", "http", "host", "/a", None),
-        Key::new("conformance", "https", "host", "/a", None),
-        Key::new("conformance", "http", "host", "/a", Some("")),
+        CacheKey::new("other", "http", "host", "/a", None),
+        CacheKey::new("conformance", "https", "host", "/a", None),
+        CacheKey::new("conformance", "http", "host", "/a", Some("")),
         parted,
         absent,
     ];
@@ -161,7 +163,7 @@ pub async fn keeps_variants_apart<S: Store>(store: &S) {
 pub async fn refuses_what_knows_too_little<S: Store>(store: &S) {
     let key = key("/a");
     assert_eq!(Response::new(1).accept("de").put(store, &key).await, Put::Stored);
-    assert_eq!(Response::new(2).put(store, &key).await, Put::Overtaken);
+    assert_eq!(Response::new(2).put(store, &key).await, Put::Outdated);
     let kept = found_for(store, &key, Some("de")).await.expect("what was there before");
     assert_eq!(*kept.body(), Response::new(1).body);
 }
@@ -192,10 +194,10 @@ pub async fn removes_all_variants<S: Store>(store: &S) {
 pub async fn stores_nothing_overtaken<S: Store>(store: &S) {
     let key = key("/a");
     let fill = begin(store, &key).await;
-    store.commons().overtake(&key);
+    store.coordinator().invalidate_fills(&key);
     store.remove(&key).await.expect("remove");
     let put = store.put(&key, Arc::new(Response::new(1).made(fill.stamp())), &fill).await;
-    assert_eq!(put.expect("put"), Put::Overtaken);
+    assert_eq!(put.expect("put"), Put::Outdated);
     assert!(found(store, &key).await.is_empty(), "an overtaken fill was stored");
     assert_eq!(
         Response::new(2).put(store, &key).await,
@@ -214,10 +216,10 @@ pub async fn serves_nothing_invalidated<S: Store>(store: &S) {
     let keys = |n: usize| (key(&format!("/{n}/before")), key(&format!("/{n}/during")));
     let urls = [TagId::url(keys(1).0.url()), TagId::url(keys(1).1.url())];
     let all = [
-        Invalidation::Tags(smallvec![TagId::url(b"t")]),
+        Invalidation::PurgeTags(smallvec![TagId::url(b"t")]),
         // What nothing carries, for the key implies it.
-        Invalidation::Tags(SmallVec::from(urls)),
-        Invalidation::All,
+        Invalidation::PurgeTags(SmallVec::from(urls)),
+        Invalidation::PurgeAll,
     ];
     for (n, what) in all.into_iter().enumerate() {
         let (before, during) = keys(n);
@@ -242,22 +244,22 @@ pub async fn serves_nothing_invalidated<S: Store>(store: &S) {
 /// If it is gone, or fresh.
 pub async fn keeps_what_is_stale<S: Store>(store: &S) {
     let (now, second) = (Clock::system().now(), Duration::from_secs(1));
-    let since = Now::new(now.wall() + second, now.monotonic() + second);
+    let since = Timestamp::new(now.wall() + second, now.monotonic() + second);
     let tags = smallvec![TagId::url(b"t")];
-    for what in [Invalidation::TagsStale { tags, since }, Invalidation::AllStale { since }] {
+    for what in [Invalidation::ExpireTags { tags, since }, Invalidation::ExpireAll { since }] {
         let tagged = Response::new(1).tag(b"t");
         assert_eq!(tagged.put(store, &key("/a")).await, Put::Stored);
         store.invalidate(&what).await.expect("make stale");
         let stale = only(found(store, &key("/a")).await);
-        let standing = store.commons().standing(&key("/a"), &stale);
+        let standing = store.coordinator().standing(&key("/a"), &stale);
         // The monotonic clock of the process that said it may not be ours, and what is written down
         // may be short of a millisecond.
         let told = standing.stale_since().map(|since| since.wall().as_millis());
         assert_eq!(told, Some(since.wall().as_millis()), "after {what:?}");
         assert_eq!(tagged.put(store, &key("/a")).await, Put::Stored);
         let fresh = only(found(store, &key("/a")).await);
-        let standing = store.commons().standing(&key("/a"), &fresh);
-        assert_eq!(standing, Standing::Valid, "what began after {what:?} is stale");
+        let standing = store.coordinator().standing(&key("/a"), &fresh);
+        assert_eq!(standing, Validity::Valid, "what began after {what:?} is stale");
     }
 }
 
@@ -310,7 +312,7 @@ pub async fn lets_no_fill_survive_a_removal<S: Store>(store: Arc<S>) {
             let store = Arc::clone(&store);
             tokio::spawn(async move { store.put(&key("/a"), old, &fill).await })
         };
-        store.commons().overtake(&key("/a"));
+        store.coordinator().invalidate_fills(&key("/a"));
         store.remove(&key("/a")).await.expect("remove");
         let after = found(&*store, &key("/a")).await;
         let survived = |responses: &[Arc<StoredResponse>]| {
@@ -325,19 +327,19 @@ pub async fn lets_no_fill_survive_a_removal<S: Store>(store: Arc<S>) {
     for filler in fillers {
         filler.await.expect("a filler");
     }
-    assert_eq!(store.commons().open_fills(), 0, "fills that ended are still open");
+    assert_eq!(store.coordinator().open_fills(), 0, "fills that ended are still open");
 }
 
-fn key(path: &str) -> Key {
-    Key::new("conformance", "http", "host", path, None)
+fn key(path: &str) -> CacheKey {
+    CacheKey::new("conformance", "http", "host", path, None)
 }
 
-async fn begin<S: Store>(store: &S, key: &Key) -> Fill {
+async fn begin<S: Store>(store: &S, key: &CacheKey) -> Fill {
     let stamp = look_up(store, key, None).await.stamp;
-    store.commons().begin_fill(key, stamp)
+    store.coordinator().begin_fill(key, stamp)
 }
 
-async fn look_up<S: Store>(store: &S, key: &Key, accept: Option<&str>) -> Lookup {
+async fn look_up<S: Store>(store: &S, key: &CacheKey, accept: Option<&str>) -> Lookup {
     // A store that others keep busy may be late now and then.
     let patient = async {
         loop {
@@ -351,22 +353,26 @@ async fn look_up<S: Store>(store: &S, key: &Key, accept: Option<&str>) -> Lookup
 }
 
 /// The valid responses that a lookup finds under a key whose responses nothing selects.
-async fn found<S: Store>(store: &S, key: &Key) -> Vec<Arc<StoredResponse>> {
+async fn found<S: Store>(store: &S, key: &CacheKey) -> Vec<Arc<StoredResponse>> {
     let variants = look_up(store, key, None).await.variants;
     let responses = variants.as_deref().map_or(&[][..], Variants::responses);
-    responses.iter().filter(|response| store.commons().is_valid(key, response)).cloned().collect()
+    responses
+        .iter()
+        .filter(|response| store.coordinator().is_valid(key, response))
+        .cloned()
+        .collect()
 }
 
 /// The valid response under a key that an `Accept` selects.
 async fn found_for<S: Store>(
     store: &S,
-    key: &Key,
+    key: &CacheKey,
     accept: Option<&str>,
 ) -> Option<Arc<StoredResponse>> {
     let variants = look_up(store, key, accept).await.variants?;
     let selects = |response: &&Arc<StoredResponse>| {
         let recorded = response.selecting.first().and_then(|(_, value)| value.as_deref());
-        recorded == accept.map(str::as_bytes) && store.commons().is_valid(key, response)
+        recorded == accept.map(str::as_bytes) && store.coordinator().is_valid(key, response)
     };
     variants.responses().iter().find(selects).cloned()
 }
@@ -399,12 +405,12 @@ struct Response {
     body: Bytes,
     accept: Option<String>,
     tags: Box<[TagId]>,
-    at: Now,
+    at: Timestamp,
 }
 
 impl Response {
     fn new(n: usize) -> Self {
-        // Now, for a store may let go of what is old.
+        // Timestamp, for a store may let go of what is old.
         let at = Clock::system().now();
         Self { body: Bytes::from(format!("body {n}")), accept: None, tags: Box::default(), at }
     }
@@ -435,7 +441,7 @@ impl Response {
                 response: self.at,
                 initial_age: Duration::from_secs(1),
                 freshness: hour,
-                basis: Basis::Explicit,
+                source: LifetimeSource::Explicit,
                 staleness: Staleness {
                     validation: Validation::Strict,
                     while_revalidate: Some(Duration::from_secs(2)),
@@ -450,13 +456,13 @@ impl Response {
             stamp,
             client_ttl: Some(Duration::from_secs(5)),
             undressed: Some(Box::new([(CACHE_CONTROL, HeaderValue::from_static("public"))])),
-            vouched: Vouched::default(),
+            vouched: ValidityCheck::default(),
             taken: self.at.monotonic(),
         }
     }
 
     /// By a fill of its own.
-    async fn put<S: Store>(&self, store: &S, key: &Key) -> Put {
+    async fn put<S: Store>(&self, store: &S, key: &CacheKey) -> Put {
         let fill = begin(store, key).await;
         let response = Arc::new(self.made(fill.stamp()));
         store.put(key, response, &fill).await.expect("put")

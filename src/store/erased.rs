@@ -10,51 +10,64 @@ use std::{
 
 use futures_util::FutureExt as _;
 
-use super::{Commons, Fill, Invalidation, Lease, Lookup, Put, Store, StoreError};
-use crate::{key::Key, selector::Selector, stored::StoredResponse};
+use super::{Coordinator, Fill, Invalidation, Lease, Lookup, Put, Store, StoreError};
+use crate::{entry::key::CacheKey, entry::response::StoredResponse, entry::selector::Selector};
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
-pub(crate) trait Erased: Send + Sync {
-    fn commons(&self) -> &Commons;
-    fn lookup_now(&self, key: &Key, selector: &Selector<'_>) -> Option<Result<Lookup, StoreError>>;
-    fn lookup<'a>(&'a self, key: &'a Key, selector: &'a Selector<'_>) -> BoxFuture<'a, Lookup>;
+pub(crate) trait DynStore: Send + Sync {
+    fn coordinator(&self) -> &Coordinator;
+    fn lookup_now(
+        &self,
+        key: &CacheKey,
+        selector: &Selector<'_>,
+    ) -> Option<Result<Lookup, StoreError>>;
+    fn lookup<'a>(&'a self, key: &'a CacheKey, selector: &'a Selector<'_>)
+    -> BoxFuture<'a, Lookup>;
     fn put<'a>(
         &'a self,
-        key: &'a Key,
+        key: &'a CacheKey,
         response: Arc<StoredResponse>,
         fill: &'a Fill,
     ) -> BoxFuture<'a, Put>;
-    fn remove<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, usize>;
+    fn remove<'a>(&'a self, key: &'a CacheKey) -> BoxFuture<'a, usize>;
     fn invalidate<'a>(&'a self, what: &'a Invalidation) -> BoxFuture<'a, ()>;
     fn leases(&self) -> bool;
-    fn lease<'a>(&'a self, key: &'a Key, rest: &'a [u8]) -> BoxFuture<'a, Lease>;
+    fn lease<'a>(&'a self, key: &'a CacheKey, rest: &'a [u8]) -> BoxFuture<'a, Lease>;
 }
 
-impl<S: Store> Erased for S {
-    fn commons(&self) -> &Commons {
-        Store::commons(self)
+impl<S: Store> DynStore for S {
+    fn coordinator(&self) -> &Coordinator {
+        Store::coordinator(self)
     }
 
-    fn lookup_now(&self, key: &Key, selector: &Selector<'_>) -> Option<Result<Lookup, StoreError>> {
+    fn lookup_now(
+        &self,
+        key: &CacheKey,
+        selector: &Selector<'_>,
+    ) -> Option<Result<Lookup, StoreError>> {
         let call = AssertUnwindSafe(|| Store::lookup_now(self, key, selector));
         catch_unwind(call).unwrap_or_else(|_| Some(Err(panicked())))
     }
 
-    fn lookup<'a>(&'a self, key: &'a Key, selector: &'a Selector<'_>) -> BoxFuture<'a, Lookup> {
+    fn lookup<'a>(
+        &'a self,
+        key: &'a CacheKey,
+        selector: &'a Selector<'_>,
+    ) -> BoxFuture<'a, Lookup> {
         guarded(async move { Store::lookup(self, key, selector).await })
     }
 
     fn put<'a>(
         &'a self,
-        key: &'a Key,
+        key: &'a CacheKey,
         response: Arc<StoredResponse>,
         fill: &'a Fill,
     ) -> BoxFuture<'a, Put> {
         guarded(async move { Store::put(self, key, response, fill).await })
     }
 
-    fn remove<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, usize> {
+    fn remove<'a>(&'a self, key: &'a CacheKey) -> BoxFuture<'a, usize> {
         guarded(async move { Store::remove(self, key).await })
     }
 
@@ -66,7 +79,7 @@ impl<S: Store> Erased for S {
         catch_unwind(AssertUnwindSafe(|| Store::leases(self))).unwrap_or(false)
     }
 
-    fn lease<'a>(&'a self, key: &'a Key, rest: &'a [u8]) -> BoxFuture<'a, Lease> {
+    fn lease<'a>(&'a self, key: &'a CacheKey, rest: &'a [u8]) -> BoxFuture<'a, Lease> {
         guarded(async move { Store::lease(self, key, rest).await })
     }
 }

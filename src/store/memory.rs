@@ -14,11 +14,11 @@ use moka::{
     sync::Cache,
 };
 
-use super::{Commons, Fill, Invalidation, Lookup, Put, Store, StoreError};
+use super::{Coordinator, Fill, Invalidation, Lookup, Put, Store, StoreError};
 use crate::{
-    key::Key,
-    selector::Selector,
-    stored::{StoredResponse, Variants},
+    entry::key::CacheKey,
+    entry::response::{StoredResponse, Variants},
+    entry::selector::Selector,
 };
 
 /// What the engine itself takes for an entry, measured; without it a store of many small
@@ -45,7 +45,7 @@ struct Inner {
     // The engine is private so that it can change without a breaking release.
     entries: Cache<Arc<[u8]>, Arc<Variants>>,
     max_entry: usize,
-    commons: Commons,
+    coordinator: Coordinator,
     housekeeper: Once,
 }
 
@@ -88,22 +88,22 @@ impl MemoryStore {
         self.0.entries.weighted_size()
     }
 
-    pub(super) fn find(&self, key: &Key) -> Lookup {
+    pub(super) fn find(&self, key: &CacheKey) -> Lookup {
         // Time first: what is invalidated in between is then older than the look-up says.
-        let stamp = self.0.commons.stamp();
+        let stamp = self.0.coordinator.stamp();
         let found = self.0.entries.get(key.as_bytes());
         let first = found.as_deref().and_then(|variants| variants.responses().first());
-        if first.is_some_and(|newest| !self.0.commons.is_valid(key, newest)) {
+        if first.is_some_and(|newest| !self.0.coordinator.is_valid(key, newest)) {
             return Lookup { variants: self.sweep(key), stamp };
         }
         Lookup { variants: found, stamp }
     }
 
     /// Frees what was purged of an entry that is met; returns what is left of it.
-    fn sweep(&self, key: &Key) -> Option<Arc<Variants>> {
-        let commons = &self.0.commons;
+    fn sweep(&self, key: &CacheKey) -> Option<Arc<Variants>> {
+        let coordinator = &self.0.coordinator;
         let swept = self.0.entries.entry(key.to_shared()).and_compute_with(|existing| {
-            let valid = |response: &StoredResponse| commons.is_valid(key, response);
+            let valid = |response: &StoredResponse| coordinator.is_valid(key, response);
             let left = existing.and_then(|existing| existing.into_value().retain(valid));
             left.map_or(Op::Remove, |left| Op::Put(Arc::new(left)))
         });
@@ -121,7 +121,7 @@ impl MemoryStore {
         self.0.entries.run_pending_tasks();
     }
 
-    fn add(&self, key: &Key, response: Arc<StoredResponse>, fill: &Fill) -> Put {
+    fn add(&self, key: &CacheKey, response: Arc<StoredResponse>, fill: &Fill) -> Put {
         let inner = &self.0;
         let fixed = key.as_bytes().len() + ENTRY_OVERHEAD;
         let weight = response.weight() + fixed;
@@ -130,16 +130,16 @@ impl MemoryStore {
         }
         let result = inner.entries.entry(key.to_shared()).and_compute_with(|existing| {
             // The engine holds the key's lock here: no removal comes between check and insert.
-            if fill.is_overtaken() || !inner.commons.is_valid(key, &response) {
+            if fill.is_invalidated() || !inner.coordinator.is_valid(key, &response) {
                 return Op::Nop;
             }
-            let valid = |response: &StoredResponse| inner.commons.is_valid(key, response);
+            let valid = |response: &StoredResponse| inner.coordinator.is_valid(key, response);
             let existing = existing.and_then(|existing| existing.into_value().retain(valid));
             Variants::add(existing.as_ref(), response, inner.max_entry - fixed)
                 .map_or(Op::Nop, |variants| Op::Put(Arc::new(variants)))
         });
         if !matches!(result, CompResult::Inserted(_) | CompResult::ReplacedWith(_)) {
-            return Put::Overtaken;
+            return Put::Outdated;
         }
         if weight >= LARGE {
             inner.entries.run_pending_tasks();
@@ -151,14 +151,14 @@ impl MemoryStore {
     /// Keeps a copy of what another store has. It knows best: what there is may only stay if it is
     /// younger.
     #[cfg(feature = "redis")]
-    pub(super) fn keep(&self, key: &Key, copy: Arc<StoredResponse>) {
+    pub(super) fn keep(&self, key: &CacheKey, copy: Arc<StoredResponse>) {
         let inner = &self.0;
         let fixed = key.as_bytes().len() + ENTRY_OVERHEAD;
         if copy.weight() + fixed > inner.max_entry {
             return;
         }
         inner.entries.entry(key.to_shared()).and_compute_with(|existing| {
-            if !inner.commons.is_valid(key, &copy) {
+            if !inner.coordinator.is_valid(key, &copy) {
                 return Op::Nop;
             }
             let existing = existing.map(moka::Entry::into_value);
@@ -178,7 +178,7 @@ impl MemoryStore {
         });
     }
 
-    pub(super) fn forget(&self, key: &Key) -> usize {
+    pub(super) fn forget(&self, key: &CacheKey) -> usize {
         // By the same lock as `add`: a plain removal could slip between its check and insert.
         let removed = self.0.entries.entry(key.to_shared()).and_compute_with(|_| Op::Remove);
         match removed {
@@ -189,34 +189,34 @@ impl MemoryStore {
 }
 
 impl Store for MemoryStore {
-    fn commons(&self) -> &Commons {
-        &self.0.commons
+    fn coordinator(&self) -> &Coordinator {
+        &self.0.coordinator
     }
 
-    async fn lookup(&self, key: &Key, _: &Selector<'_>) -> Result<Lookup, StoreError> {
+    async fn lookup(&self, key: &CacheKey, _: &Selector<'_>) -> Result<Lookup, StoreError> {
         Ok(self.find(key))
     }
 
-    fn lookup_now(&self, key: &Key, _: &Selector<'_>) -> Option<Result<Lookup, StoreError>> {
+    fn lookup_now(&self, key: &CacheKey, _: &Selector<'_>) -> Option<Result<Lookup, StoreError>> {
         Some(Ok(self.find(key)))
     }
 
     async fn put(
         &self,
-        key: &Key,
+        key: &CacheKey,
         response: Arc<StoredResponse>,
         fill: &Fill,
     ) -> Result<Put, StoreError> {
         Ok(self.add(key, response, fill))
     }
 
-    async fn remove(&self, key: &Key) -> Result<usize, StoreError> {
+    async fn remove(&self, key: &CacheKey) -> Result<usize, StoreError> {
         Ok(self.forget(key))
     }
 
     async fn invalidate(&self, what: &Invalidation) -> Result<(), StoreError> {
-        self.0.commons.invalidate(what);
-        if *what == Invalidation::All {
+        self.0.coordinator.invalidate(what);
+        if *what == Invalidation::PurgeAll {
             self.clear();
         }
         Ok(())
@@ -252,11 +252,14 @@ impl MemoryStoreBuilder {
     ///
     /// If it could keep nothing.
     pub fn build(self) -> Result<MemoryStore, MemoryStoreError> {
-        self.build_over(Commons::new())
+        self.build_over(Coordinator::new())
     }
 
     /// The same for copies of what another store has, whose users share the rest.
-    pub(super) fn build_over(self, commons: Commons) -> Result<MemoryStore, MemoryStoreError> {
+    pub(super) fn build_over(
+        self,
+        coordinator: Coordinator,
+    ) -> Result<MemoryStore, MemoryStoreError> {
         let max_entry = self.max_bytes / 8;
         if max_entry <= ENTRY_OVERHEAD {
             return Err(MemoryStoreError(self.max_bytes));
@@ -271,7 +274,7 @@ impl MemoryStoreBuilder {
             .expire_after(WhenUseless)
             .build();
         let housekeeper = Once::new();
-        Ok(MemoryStore(Arc::new(Inner { entries, max_entry, commons, housekeeper })))
+        Ok(MemoryStore(Arc::new(Inner { entries, max_entry, coordinator, housekeeper })))
     }
 }
 
@@ -349,14 +352,14 @@ mod tests {
     use smallvec::smallvec;
 
     use super::*;
-    use crate::{stored::tests::stored, tag::TagId};
+    use crate::{entry::response::tests::stored, entry::tag::TagId};
 
-    fn key(n: usize) -> Key {
-        Key::new("t", "http", "h", &format!("/{n}"), None)
+    fn key(n: usize) -> CacheKey {
+        CacheKey::new("t", "http", "h", &format!("/{n}"), None)
     }
 
-    fn put(store: &MemoryStore, key: &Key, body: usize) -> Put {
-        let fill = store.commons().begin_fill(key, store.commons().stamp());
+    fn put(store: &MemoryStore, key: &CacheKey, body: usize) -> Put {
+        let fill = store.coordinator().begin_fill(key, store.coordinator().stamp());
         let body = Bytes::from(vec![0; body]);
         store.add(key, Arc::new(StoredResponse { body, ..stored(0, &[]) }), &fill)
     }
@@ -393,9 +396,9 @@ mod tests {
             tags: Box::new([tag]),
             ..stored(0, &[(ACCEPT, Some(accept))])
         };
-        let add = |key: &Key, response: StoredResponse| {
-            let stamp = store.commons().stamp();
-            let fill = store.commons().begin_fill(key, stamp);
+        let add = |key: &CacheKey, response: StoredResponse| {
+            let stamp = store.coordinator().stamp();
+            let fill = store.coordinator().begin_fill(key, stamp);
             store.add(key, Arc::new(StoredResponse { stamp, ..response }), &fill)
         };
         for n in 0..1000 {
@@ -407,7 +410,7 @@ mod tests {
         }
         store.0.entries.run_pending_tasks();
         let (full, count) = (store.bytes(), store.len());
-        store.commons().invalidate(&Invalidation::Tags(smallvec![tag]));
+        store.coordinator().invalidate(&Invalidation::PurgeTags(smallvec![tag]));
         for n in 0..2000 {
             let found = store.find(&key(n)).variants;
             assert_eq!(found.map(|found| found.responses().len()), (n < 1000).then_some(1), "{n}");

@@ -11,13 +11,14 @@ use std::{
 };
 
 use super::{
-    Commons, Fill, Invalidation, Lease, Lookup, MemoryStore, MemoryStoreError, Put, RedisStats,
-    RedisStore, Store, StoreError,
+    Coordinator, Fill, Invalidation, Lease, Lookup, MemoryStore, MemoryStoreError, Put, Store,
+    StoreError,
+    redis::{RedisStats, RedisStore},
 };
 use crate::{
-    key::Key,
-    selector::Selector,
-    stored::{Standing, StoredResponse},
+    entry::key::CacheKey,
+    entry::response::{StoredResponse, Validity},
+    entry::selector::Selector,
 };
 
 /// A [`MemoryStore`] in each process, in front of the [`RedisStore`] that all of them share.
@@ -114,7 +115,7 @@ impl TieredStore {
     /// What memory has, of what it may answer with; `wanted` tells the responses that count.
     fn near(
         &self,
-        key: &Key,
+        key: &CacheKey,
         selector: &Selector<'_>,
         wanted: impl Fn(&StoredResponse) -> bool,
     ) -> Lookup {
@@ -134,11 +135,15 @@ impl TieredStore {
 }
 
 impl Store for TieredStore {
-    fn commons(&self) -> &Commons {
-        self.0.far.commons()
+    fn coordinator(&self) -> &Coordinator {
+        self.0.far.coordinator()
     }
 
-    fn lookup_now(&self, key: &Key, selector: &Selector<'_>) -> Option<Result<Lookup, StoreError>> {
+    fn lookup_now(
+        &self,
+        key: &CacheKey,
+        selector: &Selector<'_>,
+    ) -> Option<Result<Lookup, StoreError>> {
         let Inner { far, max_staleness, near_hits, .. } = &*self.0;
         if !far.is_current(*max_staleness) {
             return None;
@@ -147,7 +152,7 @@ impl Store for TieredStore {
         let found = self.near(key, selector, |response| {
             selector.selects(response)
                 && response.lifetime.left(selector.now()).is_some()
-                && self.commons().standing(key, response) == Standing::Valid
+                && self.coordinator().standing(key, response) == Validity::Valid
         });
         found.variants.is_some().then(|| {
             near_hits.fetch_add(1, Ordering::Relaxed);
@@ -155,11 +160,11 @@ impl Store for TieredStore {
         })
     }
 
-    async fn lookup(&self, key: &Key, selector: &Selector<'_>) -> Result<Lookup, StoreError> {
+    async fn lookup(&self, key: &CacheKey, selector: &Selector<'_>) -> Result<Lookup, StoreError> {
         let found = match self.0.far.lookup(key, selector).await {
             Ok(found) => found,
             Err(error) => {
-                if self.commons().may_warn_of_store(selector.now()) {
+                if self.coordinator().may_warn_of_store(selector.now()) {
                     log::warn!("{error}; what is in memory goes on");
                 }
                 return Ok(self.near(key, selector, |_| true));
@@ -175,7 +180,7 @@ impl Store for TieredStore {
 
     async fn put(
         &self,
-        key: &Key,
+        key: &CacheKey,
         response: Arc<StoredResponse>,
         fill: &Fill,
     ) -> Result<Put, StoreError> {
@@ -191,7 +196,7 @@ impl Store for TieredStore {
         }
     }
 
-    async fn remove(&self, key: &Key) -> Result<usize, StoreError> {
+    async fn remove(&self, key: &CacheKey) -> Result<usize, StoreError> {
         let removed = self.0.far.remove(key).await;
         self.0.near.forget(key);
         removed
@@ -199,7 +204,7 @@ impl Store for TieredStore {
 
     async fn invalidate(&self, what: &Invalidation) -> Result<(), StoreError> {
         let result = self.0.far.invalidate(what).await;
-        if *what == Invalidation::All {
+        if *what == Invalidation::PurgeAll {
             self.0.near.clear();
         }
         result
@@ -209,7 +214,7 @@ impl Store for TieredStore {
         self.0.far.leases()
     }
 
-    async fn lease(&self, key: &Key, rest: &[u8]) -> Result<Lease, StoreError> {
+    async fn lease(&self, key: &CacheKey, rest: &[u8]) -> Result<Lease, StoreError> {
         self.0.far.lease(key, rest).await
     }
 }
@@ -265,7 +270,8 @@ impl TieredStoreBuilder {
             return Err(TieredStoreError::NearLifetime);
         }
         let near = MemoryStore::builder().max_bytes(near_bytes);
-        let near = near.build_over(far.commons().clone()).map_err(TieredStoreError::NearBytes)?;
+        let near =
+            near.build_over(far.coordinator().clone()).map_err(TieredStoreError::NearBytes)?;
         far.keep_current(max_staleness / 4);
         let near_hits = AtomicU64::new(0);
         Ok(TieredStore(Arc::new(Inner { near, far, max_staleness, near_lifetime, near_hits })))

@@ -3,7 +3,7 @@
 use std::{future::ready, io, net::SocketAddr};
 
 use actix_web::{App, HttpRequest, HttpResponse, body::SizedStream, web};
-use actix_web_cache::{Cache, Store as _};
+use actix_web_cache::{Cache, store::Store as _};
 use bytes::Bytes;
 use futures_util::stream;
 use http_body_util::BodyExt as _;
@@ -78,7 +78,7 @@ async fn a_hundred_mebibytes_pass_in_eight() {
     }
     let grown = peak_resident().saturating_sub(before);
     assert!(grown <= 8 * MIB, "{grown} bytes for a slow client");
-    settled(store.commons()).await;
+    settled(store.coordinator()).await;
 }
 
 /// Asks by a connection for which the system buffers little on the client's side.
@@ -112,7 +112,7 @@ async fn a_handler_is_not_asked_for_more_than_a_slow_client_reads() {
             assert!(ahead <= ON_THE_WAY, "{path}: {ahead} bytes ahead of {read}");
         }
         // The copy was given up at the size limit, long before the body's end.
-        settled(store.commons()).await;
+        settled(store.coordinator()).await;
         assert!(produced.get() * PIECE < LENGTH, "{path}");
         drop(slow);
     }

@@ -6,8 +6,11 @@ use std::{
 };
 
 use actix_web_cache::{
-    Cache, Clock, Commons, Fill, Key, Lookup, ManualClock, Policy, Put, Rule, Selector, Store,
-    StoreError, StoredResponse, Variants, codec, conformance,
+    Cache, Clock, ManualClock, Policy, Rule,
+    store::{
+        CacheKey, Coordinator, Fill, Lookup, Put, Selector, Store, StoreError, StoredResponse,
+        Variants, codec, conformance,
+    },
 };
 use bytes::Bytes;
 use hyper::header::HeaderValue;
@@ -18,17 +21,17 @@ use crate::support::{Answer, START, Site, obey, secs, settled, site, store};
 #[derive(Clone)]
 struct Records {
     records: Arc<Mutex<HashMap<Vec<u8>, Vec<Bytes>>>>,
-    commons: Arc<Commons>,
+    coordinator: Arc<Coordinator>,
     clock: Clock,
 }
 
 impl Records {
     fn new(clock: Clock) -> Self {
-        Self { records: Arc::default(), commons: Arc::new(Commons::new()), clock }
+        Self { records: Arc::default(), coordinator: Arc::new(Coordinator::new()), clock }
     }
 
     /// What the records hold, but for those that cannot be read.
-    fn read(&self, key: &Key, records: &[Bytes]) -> Option<Variants> {
+    fn read(&self, key: &CacheKey, records: &[Bytes]) -> Option<Variants> {
         let now = self.clock.now();
         let read =
             records.iter().rev().filter_map(|record| codec::decode(record.clone(), key, now).ok());
@@ -39,12 +42,12 @@ impl Records {
 }
 
 impl Store for Records {
-    fn commons(&self) -> &Commons {
-        &self.commons
+    fn coordinator(&self) -> &Coordinator {
+        &self.coordinator
     }
 
-    async fn lookup(&self, key: &Key, _: &Selector<'_>) -> Result<Lookup, StoreError> {
-        let stamp = self.commons.stamp();
+    async fn lookup(&self, key: &CacheKey, _: &Selector<'_>) -> Result<Lookup, StoreError> {
+        let stamp = self.coordinator.stamp();
         let records = self.records.lock().unwrap().get(key.as_bytes()).cloned();
         let variants = records.and_then(|records| self.read(key, &records)).map(Arc::new);
         Ok(Lookup { variants, stamp })
@@ -52,17 +55,17 @@ impl Store for Records {
 
     async fn put(
         &self,
-        key: &Key,
+        key: &CacheKey,
         response: Arc<StoredResponse>,
         fill: &Fill,
     ) -> Result<Put, StoreError> {
         let mut all = self.records.lock().unwrap();
-        if fill.is_overtaken() || !self.commons.is_valid(key, &response) {
-            return Ok(Put::Overtaken);
+        if fill.is_invalidated() || !self.coordinator.is_valid(key, &response) {
+            return Ok(Put::Outdated);
         }
         let existing = all.get(key.as_bytes()).and_then(|records| self.read(key, records));
         let Some(variants) = Variants::add(existing.as_ref(), response, usize::MAX) else {
-            return Ok(Put::Overtaken);
+            return Ok(Put::Outdated);
         };
         let encoded = variants.responses().iter().map(|response| codec::encode(key, response));
         let Ok(records) = encoded.map(|record| record.map(Bytes::from)).collect() else {
@@ -72,7 +75,7 @@ impl Store for Records {
         Ok(Put::Stored)
     }
 
-    async fn remove(&self, key: &Key) -> Result<usize, StoreError> {
+    async fn remove(&self, key: &CacheKey) -> Result<usize, StoreError> {
         let removed = self.records.lock().unwrap().remove(key.as_bytes());
         Ok(removed.map_or(0, |records| records.len()))
     }
@@ -141,8 +144,8 @@ async fn clients_see_no_difference_between_bytes_and_memory() {
             bytes.client.get_with(path, fields).await,
             memories.client.get_with(path, fields).await,
         ];
-        settled(records.commons()).await;
-        settled(memory.commons()).await;
+        settled(records.coordinator()).await;
+        settled(memory.coordinator()).await;
         assert!(answers[0].cache_status().contains(want), "step {n}: {:?}", answers[0]);
         assert_eq!(seen(&answers[0]), seen(&answers[1]), "step {n}: {path}");
     }
@@ -156,7 +159,7 @@ async fn what_another_process_wrote_is_as_old_as_it_is() {
     let records = Records::new(clock.clock());
     let first = site_over(records.clone(), &clock);
     assert!(first.client.get_with("/", &host).await.is_stored());
-    settled(records.commons()).await;
+    settled(records.coordinator()).await;
     // Another origin of the monotonic clock, and another logical time.
     let clock = ManualClock::at(START + 30);
     let later = Records { records: Arc::clone(&records.records), ..Records::new(clock.clock()) };
@@ -179,7 +182,7 @@ async fn what_was_damaged_is_made_again() {
     for run in 1..4 {
         let miss = site.client.get("/").await;
         assert!(miss.is_stored(), "{miss:?}");
-        settled(records.commons()).await;
+        settled(records.coordinator()).await;
         let hit = site.client.get("/").await;
         assert_eq!((hit.is_hit(), hit.text()), (true, &*format!("run {run}")));
         let mut all = records.records.lock().unwrap();

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use actix_web::{HttpResponse, http::header::IF_NONE_MATCH};
-use actix_web_cache::{Cache, MemoryStore, Policy, Store as _};
+use actix_web_cache::{Cache, MemoryStore, Policy, store::Store as _};
 use futures_util::future::join_all;
 use tokio::{sync::Barrier, time::timeout};
 
@@ -19,7 +19,7 @@ fn shared(cache: Cache) -> impl Fn() -> Cache + Clone + Send + 'static {
 async fn many_clients_of_a_cold_page_are_one_run_of_its_handler() {
     for (protocol, workers) in SETUPS {
         let (house, store) = (House::new(), store());
-        let commons = store.commons().clone();
+        let coordinator = store.coordinator().clone();
         // A cache of its own for each worker: what they share is the store.
         let cache = move || Cache::new(store.clone());
         let server = house.open(workers, cache, async |house, _| {
@@ -36,7 +36,7 @@ async fn many_clients_of_a_cold_page_are_one_run_of_its_handler() {
         };
         assert_eq!(answers.iter().filter(followed).count(), CLIENTS - 1);
         assert!(answers.iter().filter(followed).all(|answer| answer.field("age").is_some()));
-        assert_eq!((commons.open_flights(), commons.open_fills()), (0, 0));
+        assert_eq!((coordinator.open_flights(), coordinator.open_fills()), (0, 0));
     }
 }
 

@@ -6,8 +6,11 @@ use std::{
 };
 
 use actix_web_cache::{
-    Commons, Fill, Invalidation, Key, Lookup, MemoryStore, Put, Selector, Store, StoreError,
-    StoredResponse, Variants, conformance,
+    MemoryStore,
+    store::{
+        CacheKey, Coordinator, Fill, Invalidation, Lookup, Put, Selector, Store, StoreError,
+        StoredResponse, Variants, conformance,
+    },
 };
 
 /// What a store does wrong.
@@ -26,22 +29,22 @@ enum Fault {
 struct Faulty {
     fault: Fault,
     entries: Mutex<HashMap<Vec<u8>, Arc<Variants>>>,
-    commons: Commons,
+    coordinator: Coordinator,
 }
 
 impl Faulty {
     fn new(fault: Fault) -> Self {
-        Self { fault, entries: Mutex::default(), commons: Commons::new() }
+        Self { fault, entries: Mutex::default(), coordinator: Coordinator::new() }
     }
 
-    fn name(&self, key: &Key) -> Vec<u8> {
+    fn name(&self, key: &CacheKey) -> Vec<u8> {
         match self.fault {
             Fault::ComparesUrlsOnly => key.url().to_vec(),
             _ => key.as_bytes().to_vec(),
         }
     }
 
-    fn existing(&self, key: &Key) -> Option<Arc<Variants>> {
+    fn existing(&self, key: &CacheKey) -> Option<Arc<Variants>> {
         self.entries.lock().unwrap().get(&self.name(key)).cloned()
     }
 
@@ -49,12 +52,12 @@ impl Faulty {
         &self,
         entries: &mut HashMap<Vec<u8>, Arc<Variants>>,
         existing: Option<&Variants>,
-        key: &Key,
+        key: &CacheKey,
         response: Arc<StoredResponse>,
     ) -> Put {
         let existing = existing.filter(|_| self.fault != Fault::KeepsOneVariant);
         let Some(variants) = Variants::add(existing, response, usize::MAX) else {
-            return Put::Overtaken;
+            return Put::Outdated;
         };
         entries.insert(self.name(key), Arc::new(variants));
         Put::Stored
@@ -62,17 +65,17 @@ impl Faulty {
 }
 
 impl Store for Faulty {
-    fn commons(&self) -> &Commons {
-        &self.commons
+    fn coordinator(&self) -> &Coordinator {
+        &self.coordinator
     }
 
-    async fn lookup(&self, key: &Key, _: &Selector<'_>) -> Result<Lookup, StoreError> {
-        Ok(Lookup { stamp: self.commons.stamp(), variants: self.existing(key) })
+    async fn lookup(&self, key: &CacheKey, _: &Selector<'_>) -> Result<Lookup, StoreError> {
+        Ok(Lookup { stamp: self.coordinator.stamp(), variants: self.existing(key) })
     }
 
     async fn put(
         &self,
-        key: &Key,
+        key: &CacheKey,
         response: Arc<StoredResponse>,
         fill: &Fill,
     ) -> Result<Put, StoreError> {
@@ -83,15 +86,15 @@ impl Store for Faulty {
             return Ok(self.add(&mut entries, existing.as_deref(), key, response));
         }
         let mut entries = self.entries.lock().unwrap();
-        let overtaken = fill.is_overtaken() && self.fault != Fault::IgnoresOvertaking;
-        if overtaken || !self.commons.is_valid(key, &response) {
-            return Ok(Put::Overtaken);
+        let overtaken = fill.is_invalidated() && self.fault != Fault::IgnoresOvertaking;
+        if overtaken || !self.coordinator.is_valid(key, &response) {
+            return Ok(Put::Outdated);
         }
         let existing = entries.get(&self.name(key)).cloned();
         Ok(self.add(&mut entries, existing.as_deref(), key, response))
     }
 
-    async fn remove(&self, key: &Key) -> Result<usize, StoreError> {
+    async fn remove(&self, key: &CacheKey) -> Result<usize, StoreError> {
         if self.fault == Fault::RemovesNothing {
             return Ok(self.existing(key).map_or(0, |variants| variants.responses().len()));
         }
@@ -104,7 +107,7 @@ impl Store for Faulty {
 
     async fn invalidate(&self, what: &Invalidation) -> Result<(), StoreError> {
         if self.fault != Fault::IgnoresInvalidation {
-            self.commons.invalidate(what);
+            self.coordinator.invalidate(what);
         }
         Ok(())
     }

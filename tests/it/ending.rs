@@ -4,7 +4,10 @@
 use std::{sync::Arc, time::Duration};
 
 use actix_web::{App, HttpRequest, HttpResponse, web};
-use actix_web_cache::{Cache, Commons, ManualClock, MemoryStore, Policy, Store as _};
+use actix_web_cache::{
+    Cache, ManualClock, MemoryStore, Policy,
+    store::{Coordinator, Store as _},
+};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tokio::{sync::Semaphore, task::JoinHandle, time::timeout};
@@ -35,8 +38,8 @@ impl Stage {
         builder.clock(self.clock.clock()).build().unwrap()
     }
 
-    fn commons(&self) -> &Commons {
-        self.store.commons()
+    fn coordinator(&self) -> &Coordinator {
+        self.store.coordinator()
     }
 
     fn open(&self, feeds: &Feeds) -> Server {
@@ -65,10 +68,10 @@ impl Stage {
     }
 
     async fn clean(&self) {
-        settled(self.commons()).await;
+        settled(self.coordinator()).await;
         eventually("nothing is left", || {
-            let commons = self.commons();
-            commons.open_flights() == 0 && commons.open_refreshes() == 0
+            let coordinator = self.coordinator();
+            coordinator.open_flights() == 0 && coordinator.open_refreshes() == 0
         })
         .await;
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use actix_web::{App, HttpRequest, HttpResponse, web};
-use actix_web_cache::{Cache, CacheHandle, ManualClock, Pages, Policy, Store as _};
+use actix_web_cache::{Cache, CacheHandle, ManualClock, Policy, PurgeTarget, store::Store as _};
 use hyper::Method;
 
 use crate::support::{
@@ -64,23 +64,25 @@ impl Site {
         Self { server, client, handle: cache.handle(), store, clock, stop }
     }
 
-    fn kinds(&self) -> [Pages; 7] {
+    fn kinds(&self) -> [PurgeTarget; 7] {
         let host = self.server.addr.to_string();
         [
-            Pages::url("/page").on_host(&host),
-            Pages::url("/page").on_host(&host).variant([]),
-            Pages::url("/page").on_any_host(),
-            Pages::tag("all"),
-            Pages::group("g").on_host(&host),
-            Pages::prefix("/").on_host(&host),
-            Pages::all(),
+            PurgeTarget::url("/page").on_host(&host),
+            PurgeTarget::url("/page").on_host(&host).variant([]),
+            PurgeTarget::url("/page").on_any_host(),
+            PurgeTarget::tag("all"),
+            PurgeTarget::group("g").on_host(&host),
+            PurgeTarget::prefix("/").on_host(&host),
+            PurgeTarget::all(),
         ]
     }
 
     async fn quiet(&self) {
-        let commons = self.store.commons();
-        eventually("refreshed", || commons.open_refreshes() == 0 && commons.open_fills() == 0)
-            .await;
+        let coordinator = self.store.coordinator();
+        eventually("refreshed", || {
+            coordinator.open_refreshes() == 0 && coordinator.open_fills() == 0
+        })
+        .await;
     }
 
     /// How the page is answered now.

@@ -4,8 +4,11 @@ use std::{future::pending, panic::resume_unwind, sync::Arc};
 
 use actix_web::{App, HttpRequest, HttpResponse, web};
 use actix_web_cache::{
-    Cache, CacheHandle, Commons, Fill, Invalidation, Key, Lookup, MemoryStore, Policy, PurgeError,
-    Put, Selector, Store, StoreError, StoredResponse,
+    Cache, CacheHandle, MemoryStore, Policy, PurgeError,
+    store::{
+        CacheKey, Coordinator, Fill, Invalidation, Lookup, Put, Selector, Store, StoreError,
+        StoredResponse,
+    },
 };
 use bytes::Bytes;
 use futures_util::stream;
@@ -61,11 +64,11 @@ impl Faulty {
 }
 
 impl Store for Faulty {
-    fn commons(&self) -> &Commons {
-        self.inner.commons()
+    fn coordinator(&self) -> &Coordinator {
+        self.inner.coordinator()
     }
 
-    fn lookup_now(&self, _: &Key, _: &Selector<'_>) -> Option<Result<Lookup, StoreError>> {
+    fn lookup_now(&self, _: &CacheKey, _: &Selector<'_>) -> Option<Result<Lookup, StoreError>> {
         match self.lookup_now {
             Error => Some(Err(StoreError::new("on purpose"))),
             fault => {
@@ -77,7 +80,7 @@ impl Store for Faulty {
 
     fn lookup(
         &self,
-        key: &Key,
+        key: &CacheKey,
         selector: &Selector<'_>,
     ) -> impl Future<Output = Result<Lookup, StoreError>> + Send {
         self.lookup.panics_at_once();
@@ -89,7 +92,7 @@ impl Store for Faulty {
 
     fn put(
         &self,
-        key: &Key,
+        key: &CacheKey,
         response: Arc<StoredResponse>,
         fill: &Fill,
     ) -> impl Future<Output = Result<Put, StoreError>> + Send {
@@ -100,7 +103,7 @@ impl Store for Faulty {
         }
     }
 
-    fn remove(&self, key: &Key) -> impl Future<Output = Result<usize, StoreError>> + Send {
+    fn remove(&self, key: &CacheKey) -> impl Future<Output = Result<usize, StoreError>> + Send {
         self.purge.panics_at_once();
         async move {
             self.purge.happen().await?;
@@ -157,7 +160,7 @@ async fn a_store_that_cannot_be_asked_leaves_requests_to_their_handlers() {
                 assert_eq!(answer.cache_status(), "fwd=bypass; detail=store-error", "{case}");
             }
             assert_eq!(client.send(Method::POST, "/whole", &[]).await.status, 200, "{case}");
-            settled(store.commons()).await;
+            settled(store.coordinator()).await;
         }
     }
 }
@@ -178,7 +181,7 @@ async fn a_store_that_does_not_keep_anything_delays_nobody() {
                     assert_eq!(answer.cache_status(), "fwd=uri-miss; stored", "{case} {round}");
                 }
             }
-            settled(store.commons()).await;
+            settled(store.coordinator()).await;
         }
     }
 }

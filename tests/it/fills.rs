@@ -3,7 +3,10 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use actix_web::{App, dev::Service as _, web};
-use actix_web_cache::{Cache, Commons, MemoryStore, Policy, Store as _};
+use actix_web_cache::{
+    Cache, MemoryStore, Policy,
+    store::{Coordinator, Store as _},
+};
 use bytes::Bytes;
 use futures_util::future::{join_all, try_join_all};
 use http_body_util::BodyExt as _;
@@ -32,7 +35,7 @@ struct Stage {
     dropped: Counter,
     /// One permit lets one run answer.
     gate: Arc<Semaphore>,
-    commons: Commons,
+    coordinator: Coordinator,
 }
 
 /// Notes that it was dropped before its time.
@@ -88,8 +91,8 @@ fn stage_over(store: &MemoryStore, workers: usize, length: Option<u64>, policy: 
             },
         )
     });
-    let commons = store.commons().clone();
-    Stage { server, feeds, arrived, runs, dropped, gate, commons }
+    let coordinator = store.coordinator().clone();
+    Stage { server, feeds, arrived, runs, dropped, gate, coordinator }
 }
 
 impl Stage {
@@ -121,8 +124,8 @@ impl Stage {
     }
 
     async fn settled(&self) {
-        settled(&self.commons).await;
-        eventually("nobody waits", || self.commons.open_flights() == 0).await;
+        settled(&self.coordinator).await;
+        eventually("nobody waits", || self.coordinator.open_flights() == 0).await;
     }
 }
 
@@ -428,7 +431,7 @@ async fn a_body_that_outgrows_the_limit_is_its_clients_alone() {
         while read < 3 * PIECE {
             read += chunk(&mut body).await.len();
         }
-        eventually("nothing of it is kept", || stage.commons.bytes_in_fills() == 0).await;
+        eventually("nothing of it is kept", || stage.coordinator.bytes_in_fills() == 0).await;
         assert!(feed.send("end").await);
         drop(feed);
         assert_eq!(body.collect().await.unwrap().to_bytes(), "end", "{protocol:?}");
@@ -579,7 +582,7 @@ async fn what_does_not_fit_into_the_budget_passes() {
         assert_eq!(told.ends_with("detail=busy"), n == 8, "{n}: {told}");
         open.push((answer.into_body(), feed.unwrap()));
     }
-    assert_eq!(stage.commons.bytes_in_fills() as u64, 8 * LENGTH);
+    assert_eq!(stage.coordinator.bytes_in_fills() as u64, 8 * LENGTH);
     let (mut body, feed) = open.pop().unwrap();
     assert!(feed.send("piece").await);
     assert_eq!(chunk(&mut body).await, "piece");

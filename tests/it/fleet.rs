@@ -13,8 +13,9 @@ use std::{
 
 use actix_web::{App, HttpRequest, HttpResponse, rt, web};
 use actix_web_cache::{
-    Cache, CacheBuilder, Key, Lease, LeaseEnd, ManualClock, Policy, RedisStats, RedisStore, Store,
-    TieredStore,
+    Cache, CacheBuilder, ManualClock, Policy, RedisStore, TieredStore,
+    redis::RedisStats,
+    store::{CacheKey, Lease, LeaseEnd, Store},
 };
 use futures_util::{
     future::{Either, join_all, select},
@@ -339,7 +340,7 @@ async fn nothing_of_a_lease_stays_in_redis_and_nobody_elses_is_taken_away() {
     assert!(answer.is_stored());
     patiently("it is given up", || leases(&redis).is_empty()).await;
 
-    let key = Key::new("", "http", "shop", "/other", None);
+    let key = CacheKey::new("", "http", "shop", "/other", None);
     let Ok(Lease::Granted(lease)) = store.lease(&key, b"").await else { panic!("it is free") };
     assert!(matches!(store.lease(&key, b"").await, Ok(Lease::Taken)));
     assert!(matches!(store.lease(&key, b"another").await, Ok(Lease::Granted(_))));
@@ -364,7 +365,7 @@ async fn nothing_of_a_lease_stays_in_redis_and_nobody_elses_is_taken_away() {
 async fn who_goes_away_while_asking_for_a_lease_leaves_none_behind() {
     let redis = RedisServer::start();
     let store = leased(&redis.url());
-    let key = Key::new("", "http", "shop", "/", None);
+    let key = CacheKey::new("", "http", "shop", "/", None);
     let (mut polls, mut granted) = (0, false);
     while !granted {
         polls += 1;

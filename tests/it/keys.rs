@@ -10,7 +10,7 @@ use actix_web::{
     middleware::{Condition, NormalizePath, TrailingSlash},
     web,
 };
-use actix_web_cache::{Cache, Mode, Policy, Query, TRACKING};
+use actix_web_cache::{Cache, Mode, Policy, QueryKey};
 use hyper::Method;
 
 use crate::support::{
@@ -387,7 +387,7 @@ fn callback(request: &HttpRequest, _: usize) -> HttpResponse {
 
 #[actix_web::test]
 async fn parameters_that_do_not_count_hide_none_that_does() {
-    let policy = Policy::new().query(Query::ignoring(TRACKING).then_sorted());
+    let policy = Policy::new().query(QueryKey::ignoring(QueryKey::TRACKING).then_sorted());
     let cache = builder().0.policy(policy).build().unwrap();
     let cached = site(&cache, callback);
     let off = builder().0.mode(Mode::Off).build().unwrap();
@@ -430,7 +430,7 @@ async fn parameters_that_do_not_count_hide_none_that_does() {
 
 #[actix_web::test]
 async fn the_order_of_parameters_does_not_count_where_the_application_says_so() {
-    let policy = Policy::new().query(Query::sorted());
+    let policy = Policy::new().query(QueryKey::sorted());
     let cache = builder().0.policy(policy).build().unwrap();
     let site = site(&cache, obey);
     for (query, hit) in [

@@ -4,7 +4,10 @@
 use std::{future::pending, io, time::Duration};
 
 use actix_web::{HttpRequest, HttpResponse, body::SizedStream};
-use actix_web_cache::{Cache, CacheBuilder, LeaseEnd, ManualClock, Policy, Store as _};
+use actix_web_cache::{
+    Cache, CacheBuilder, ManualClock, Policy,
+    store::{LeaseEnd, Store as _},
+};
 use bytes::Bytes;
 use futures_util::{future::join_all, join, stream};
 
@@ -277,6 +280,6 @@ async fn nothing_is_renewed_that_could_not_be_stored() {
     fleet.say(Says::Breaks);
     assert_eq!(ask(&server, "/").await.cache_status(), "hit; ttl=-5");
     eventually("it is to be renewed", || fleet.said()).await;
-    eventually("that is over", || store.commons().open_refreshes() == 0).await;
+    eventually("that is over", || store.coordinator().open_refreshes() == 0).await;
     assert_eq!(house.runs.get(), 1);
 }

@@ -15,7 +15,8 @@ use std::{
 
 use actix_web::{App, HttpResponse, web};
 use actix_web_cache::{
-    Cache, CacheHandle, Overrides, Pages, Policy, PurgeError, RedisStore, Rule, Store, TieredStore,
+    Cache, CacheHandle, Policy, PurgeError, PurgeTarget, RedisStore, ResponseOptions, Rule,
+    TieredStore, store::Store,
 };
 use hyper::Method;
 use tokio::time::Instant;
@@ -86,7 +87,7 @@ impl Site {
         let version = self.versions[page].load(Ordering::SeqCst);
         self.dice.dawdle().await;
         let mut response = HttpResponse::Ok();
-        response.extensions_mut().insert(Overrides::new().tag(format!("learnt:{page}")));
+        response.extensions_mut().insert(ResponseOptions::new().tag(format!("learnt:{page}")));
         response.insert_header(("cache-groups", format!("\"group {page}\"")));
         response.body(version.to_string())
     }
@@ -108,11 +109,11 @@ impl Site {
                 answer.insert_header(("cache-group-invalidation", group));
                 None
             }
-            Kind::Url => Some(Pages::url(format!("/pages/{page}/text"))),
-            Kind::Known => Some(Pages::tag(format!("known:{page}"))),
-            Kind::Learnt => Some(Pages::tags(["other".to_owned(), format!("learnt:{page}")])),
-            Kind::Prefix => Some(Pages::prefix(format!("/pages/{page}"))),
-            Kind::All => Some(Pages::all()),
+            Kind::Url => Some(PurgeTarget::url(format!("/pages/{page}/text"))),
+            Kind::Known => Some(PurgeTarget::tag(format!("known:{page}"))),
+            Kind::Learnt => Some(PurgeTarget::tags(["other".to_owned(), format!("learnt:{page}")])),
+            Kind::Prefix => Some(PurgeTarget::prefix(format!("/pages/{page}"))),
+            Kind::All => Some(PurgeTarget::all()),
         };
         if let Some(pages) = pages {
             cache.purge(pages).await?;
@@ -224,8 +225,8 @@ impl Race {
             task.await.unwrap();
         }
         for store in &processes {
-            settled(store.commons()).await;
-            assert_eq!(store.commons().open_flights(), 0);
+            settled(store.coordinator()).await;
+            assert_eq!(store.coordinator().open_flights(), 0);
         }
         assert!(hits.get() > 0, "{kind:?}: nothing was ever answered from the store");
     }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use actix_web::{App, Error, HttpRequest, HttpResponse, body::SizedStream, web};
-use actix_web_cache::{Cache, Policy, Store as _};
+use actix_web_cache::{Cache, Policy, store::Store as _};
 use bytes::Bytes;
 use futures_util::stream;
 use http_body_util::BodyExt as _;
@@ -155,10 +155,10 @@ async fn after_all_have_gone_nothing_is_left() {
     purges.await.unwrap();
     timer.join().unwrap();
     assert!(whole.get() > 100, "{} whole answers", whole.get());
-    let commons = store.commons();
-    settled(commons).await;
+    let coordinator = store.coordinator();
+    settled(coordinator).await;
     eventually("nobody waits and nothing is refreshed", || {
-        commons.open_flights() == 0 && commons.open_refreshes() == 0
+        coordinator.open_flights() == 0 && coordinator.open_refreshes() == 0
     })
     .await;
     // Handlers whose answers nobody was there for end when actix writes to the client that left.

@@ -10,8 +10,11 @@ use std::{
 
 use actix_web::{App, HttpRequest, HttpResponse, web};
 use actix_web_cache::{
-    Cache, CacheHandle, Commons, Fill, Invalidation, Key, Lookup, ManualClock, Overrides, Pages,
-    Policy, Put, Selector, Store, StoreError, StoredResponse,
+    Cache, CacheHandle, ManualClock, Policy, PurgeTarget, ResponseOptions,
+    store::{
+        CacheKey, Coordinator, Fill, Invalidation, Lookup, Put, Selector, Store, StoreError,
+        StoredResponse,
+    },
 };
 use proptest::prelude::*;
 
@@ -53,17 +56,19 @@ impl What {
         }
     }
 
-    fn pages(self) -> Pages {
+    fn pages(self) -> PurgeTarget {
         let letter = |directory| if directory == 0 { "a" } else { "b" };
         let pages = match self {
-            Self::UrlAnywhere(page) => return Pages::url(PATHS[page]).on_any_host(),
-            Self::Url(page) => Pages::url(PATHS[page]),
-            Self::Variant(page, lang) => Pages::url(PATHS[page]).variant([("x-lang", LANGS[lang])]),
-            Self::Tag(number) => Pages::tag(format!("number {number}")),
-            Self::Tags => Pages::tags(["/a/0", "/b/0"]),
-            Self::Group(directory) => Pages::group(letter(directory)),
-            Self::Prefix(directory) => Pages::prefix(format!("/{}", letter(directory))),
-            Self::All => Pages::all(),
+            Self::UrlAnywhere(page) => return PurgeTarget::url(PATHS[page]).on_any_host(),
+            Self::Url(page) => PurgeTarget::url(PATHS[page]),
+            Self::Variant(page, lang) => {
+                PurgeTarget::url(PATHS[page]).variant([("x-lang", LANGS[lang])])
+            }
+            Self::Tag(number) => PurgeTarget::tag(format!("number {number}")),
+            Self::Tags => PurgeTarget::tags(["/a/0", "/b/0"]),
+            Self::Group(directory) => PurgeTarget::group(letter(directory)),
+            Self::Prefix(directory) => PurgeTarget::prefix(format!("/{}", letter(directory))),
+            Self::All => PurgeTarget::all(),
         };
         pages.on_host(HOST)
     }
@@ -213,8 +218,8 @@ impl Real {
     async fn get(&self, page: usize, lang: usize) -> (Way, usize) {
         let fields = [("host", HOST), ("x-lang", LANGS[lang])];
         let answer = self.client.get_with(PATHS[page], &fields).await;
-        let commons = self.store.commons().clone();
-        let quiet = || commons.open_refreshes() == 0 && commons.open_fills() == 0;
+        let coordinator = self.store.coordinator().clone();
+        let quiet = || coordinator.open_refreshes() == 0 && coordinator.open_fills() == 0;
         eventually("what is done in the background is done", quiet).await;
         let (name, version) = answer.text().rsplit_once(' ').unwrap();
         assert_eq!(name, format!("{} {}", PATHS[page], LANGS[lang]), "another page");
@@ -245,7 +250,7 @@ fn answer(request: &HttpRequest, versions: &[AtomicUsize; 4]) -> HttpResponse {
     let tag = format!("\"{version}\"");
     let known = request.headers().get("if-none-match").is_some_and(|known| *known == *tag);
     let mut response = if known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
-    let tags = Overrides::new().tag(format!("number {}", page % 2)).tag(PATHS[page]);
+    let tags = ResponseOptions::new().tag(format!("number {}", page % 2)).tag(PATHS[page]);
     response.extensions_mut().insert(tags);
     let group = if page < 2 { "\"a\"" } else { "\"b\"" };
     response.insert_header(("cache-groups", group));
@@ -318,7 +323,7 @@ proptest! {
 #[derive(Debug, Clone)]
 struct Forgetful {
     store: Spy,
-    seen: Arc<std::sync::Mutex<Vec<Key>>>,
+    seen: Arc<std::sync::Mutex<Vec<CacheKey>>>,
 }
 
 impl Forgetful {
@@ -335,17 +340,17 @@ impl Forgetful {
 }
 
 impl Store for Forgetful {
-    fn commons(&self) -> &Commons {
-        self.store.commons()
+    fn coordinator(&self) -> &Coordinator {
+        self.store.coordinator()
     }
 
-    async fn lookup(&self, key: &Key, selector: &Selector<'_>) -> Result<Lookup, StoreError> {
+    async fn lookup(&self, key: &CacheKey, selector: &Selector<'_>) -> Result<Lookup, StoreError> {
         self.store.lookup(key, selector).await
     }
 
     async fn put(
         &self,
-        key: &Key,
+        key: &CacheKey,
         response: Arc<StoredResponse>,
         fill: &Fill,
     ) -> Result<Put, StoreError> {
@@ -353,7 +358,7 @@ impl Store for Forgetful {
         self.store.put(key, response, fill).await
     }
 
-    async fn remove(&self, key: &Key) -> Result<usize, StoreError> {
+    async fn remove(&self, key: &CacheKey) -> Result<usize, StoreError> {
         self.store.remove(key).await
     }
 

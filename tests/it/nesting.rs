@@ -11,8 +11,11 @@ use actix_web::{
     web,
 };
 use actix_web_cache::{
-    Cache, CacheHandle, Commons, Fill, Invalidation, Key, Lookup, ManualClock, MemoryStore, Mode,
-    Policy, Put, Selector, Store, StoreError, StoredResponse,
+    Cache, CacheHandle, ManualClock, MemoryStore, Mode, Policy,
+    store::{
+        CacheKey, Coordinator, Fill, Invalidation, Lookup, Put, Selector, Store, StoreError,
+        StoredResponse,
+    },
 };
 use hyper::Method;
 
@@ -128,29 +131,33 @@ struct Counting {
 }
 
 impl Store for Counting {
-    fn commons(&self) -> &Commons {
-        self.inner.commons()
+    fn coordinator(&self) -> &Coordinator {
+        self.inner.coordinator()
     }
 
-    fn lookup_now(&self, key: &Key, selector: &Selector<'_>) -> Option<Result<Lookup, StoreError>> {
+    fn lookup_now(
+        &self,
+        key: &CacheKey,
+        selector: &Selector<'_>,
+    ) -> Option<Result<Lookup, StoreError>> {
         self.lookups.count();
         self.inner.lookup_now(key, selector)
     }
 
-    async fn lookup(&self, key: &Key, selector: &Selector<'_>) -> Result<Lookup, StoreError> {
+    async fn lookup(&self, key: &CacheKey, selector: &Selector<'_>) -> Result<Lookup, StoreError> {
         self.inner.lookup(key, selector).await
     }
 
     async fn put(
         &self,
-        key: &Key,
+        key: &CacheKey,
         response: Arc<StoredResponse>,
         fill: &Fill,
     ) -> Result<Put, StoreError> {
         self.inner.put(key, response, fill).await
     }
 
-    async fn remove(&self, key: &Key) -> Result<usize, StoreError> {
+    async fn remove(&self, key: &CacheKey) -> Result<usize, StoreError> {
         self.inner.remove(key).await
     }
 

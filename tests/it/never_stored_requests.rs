@@ -8,7 +8,8 @@ use std::{
 
 use actix_web::{App, HttpResponse, web};
 use actix_web_cache::{
-    CacheOptions, CachePolicy, NeverCache, NotStored, Outcome, Overrides, Stored,
+    CacheOptions, CachePolicy, NeverCache, Outcome, ResponseOptions,
+    outcome::{NotStored, Stored},
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, StreamBody};
@@ -238,7 +239,7 @@ fn serve_refusals(workers: usize) -> (Server, Arc<Mutex<Vec<&'static str>>>) {
                 "/extension",
                 web::get().to(|| async {
                     let mut response = HttpResponse::Ok().insert_header(SHARED[0]).body("page");
-                    let overrides = Overrides::new().ttl(secs(60)).no_store("personal");
+                    let overrides = ResponseOptions::new().ttl(secs(60)).no_store("personal");
                     response.extensions_mut().insert(overrides);
                     response
                 }),

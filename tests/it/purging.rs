@@ -9,8 +9,8 @@ use std::{
 
 use actix_web::{App, HttpRequest, HttpResponse, ResponseError as _, http::StatusCode, web};
 use actix_web_cache::{
-    Cache, CacheHandle, CacheNotConfigured, ManualClock, Mode, Policy, PurgeError, Purged, Query,
-    Rule,
+    Cache, CacheHandle, CacheNotConfigured, ManualClock, Mode, Policy, PurgeError, Purged,
+    QueryKey, Rule,
 };
 use hyper::Method;
 
@@ -199,14 +199,14 @@ async fn a_url_is_purged_for_all_tenants_cookies_and_languages() {
 async fn a_url_is_purged_as_queries_are_normalised() {
     let cache = builder()
         .0
-        .policy(Policy::new().query(Query::sorted()))
+        .policy(Policy::new().query(QueryKey::sorted()))
         .rule(
             Rule::path("/perhaps")
                 .when(|request| request.headers().contains_key("x-q"))
-                .query(Query::only(["q"])),
+                .query(QueryKey::only(["q"])),
         )
-        .rule(Rule::pattern("/search/{kind}").query(Query::only(["q"])))
-        .rule(Rule::prefix("/news").query(Query::ignoring(["utm_*"])))
+        .rule(Rule::pattern("/search/{kind}").query(QueryKey::only(["q"])))
+        .rule(Rule::prefix("/news").query(QueryKey::ignoring(["utm_*"])))
         .build()
         .unwrap();
     let (server, _) = serve_purging(1, &cache);
@@ -253,7 +253,7 @@ async fn a_purge_reaches_every_cache_over_the_store_in_the_namespace() {
         build("shop", Policy::new()),
         build("shop", Policy::new().ignore_cookies(["_ga"])),
         build("shop", Policy::new().key_header("x-tenant")),
-        build("shop", Policy::new().query(Query::sorted())),
+        build("shop", Policy::new().query(QueryKey::sorted())),
         build("shop", Policy::new().default_ttl(std::time::Duration::from_secs(9))),
     ];
     let child = same[0].with_policy(Policy::new().vary_cookie("theme"));

@@ -9,7 +9,8 @@ use actix_web::{
     web,
 };
 use actix_web_cache::{
-    Cache, CacheHandle, CacheOptions, CachePolicy, Overrides, Pages, Policy, PurgeError, Rule,
+    Cache, CacheHandle, CacheOptions, CachePolicy, Policy, PurgeError, PurgeTarget,
+    ResponseOptions, Rule,
 };
 use hyper::Method;
 
@@ -48,7 +49,7 @@ async fn page(request: HttpRequest, options: CacheOptions) -> HttpResponse {
         let (name, value) = line.split_once(": ").unwrap();
         response.append_header((HeaderName::from_bytes(name.as_bytes()).unwrap(), value));
     }
-    let attached = lines("attached").fold(Overrides::new(), Overrides::tag);
+    let attached = lines("attached").fold(ResponseOptions::new(), ResponseOptions::tag);
     response.extensions_mut().insert(attached);
     response.body(request.path().to_owned())
 }
@@ -181,12 +182,12 @@ async fn a_prefix_reaches_whole_segments_on_one_host_or_on_all() {
     let handle = cache.handle();
     let paths = ["/", "/blog", "/blog/", "/blog/1?a=b", "/%62log/%31/x", "/blogs", "/Blog/1", "/b"];
     let hosts = ["shop.example", "other.example", "shop.example:81"];
-    let shop = |path: &str| Pages::prefix(path).on_host("shop.example");
+    let shop = |path: &str| PurgeTarget::prefix(path).on_host("shop.example");
     for (case, pages, reached) in [
         ("a segment", shop("/blog"), &paths[1..5]),
         ("with a slash", shop("/blog/"), &paths[1..5]),
         ("encoded", shop("/blo%67"), &paths[1..5]),
-        ("deeper", Pages::prefix("https://Shop.example/blog/1"), &paths[3..5]),
+        ("deeper", PurgeTarget::prefix("https://Shop.example/blog/1"), &paths[3..5]),
         ("everything", shop("/"), &paths[..]),
         ("nothing", shop("/blo"), &[]),
     ] {
@@ -240,7 +241,7 @@ async fn a_group_is_one_hosts_and_is_invalidated_by_hand_or_by_a_change() {
         client.send(Method::POST, "/change", &[&[SHOP], answer].concat()).await;
     };
     fill().await;
-    cache.handle().purge(Pages::group("a").on_host("SHOP.example")).await.unwrap();
+    cache.handle().purge(PurgeTarget::group("a").on_host("SHOP.example")).await.unwrap();
     assert_eq!(hits().await, [false, true, true, true, true, true], "by hand");
     cache.handle().purge_all().await.unwrap();
     fill().await;
@@ -313,7 +314,8 @@ async fn one_variant_of_a_url_is_purged_and_the_others_stay() {
                     get(&client, "/page", fields).await;
                     get(&client, "/other", fields).await;
                 }
-                let pages = Pages::url("http://shop.example/page").variant(purged.iter().copied());
+                let pages =
+                    PurgeTarget::url("http://shop.example/page").variant(purged.iter().copied());
                 let done = match expire {
                     true => cache.handle().expire(pages).await.unwrap(),
                     false => cache.handle().purge(pages).await.unwrap(),
@@ -330,7 +332,7 @@ async fn one_variant_of_a_url_is_purged_and_the_others_stay() {
     let (cache, _server, client) = build(Policy::new().key_with("x", |_| Some(String::new())));
     let de = [("x-lang", "de")];
     get(&client, "/page", &de).await;
-    let pages = Pages::url("http://shop.example/page");
+    let pages = PurgeTarget::url("http://shop.example/page");
     cache.handle().purge(pages.clone().variant([("x-lang", "fr")])).await.unwrap();
     assert!(!get(&client, "/page", &de).await.is_hit(), "too much rather than too little");
     let wrong = cache.handle().purge(pages.variant([("a b", "c")])).await;
@@ -347,7 +349,7 @@ async fn a_url_is_purged_on_any_host() {
                 client.get_with(path, &[("host", host)]).await;
             }
         }
-        cache.handle().purge(Pages::url("/page?a=1").on_any_host()).await.unwrap();
+        cache.handle().purge(PurgeTarget::url("/page?a=1").on_any_host()).await.unwrap();
         for host in hosts {
             assert!(client.get_with("/page", &[("host", host)]).await.is_hit(), "{host}");
             assert!(!client.get_with("/page?a=1", &[("host", host)]).await.is_hit(), "{host}");
@@ -359,13 +361,13 @@ async fn a_url_is_purged_on_any_host() {
 async fn a_thread_without_a_runtime_purges_all_kinds() {
     let (cache, _server, client) = build(Policy::new().tag("all"));
     for pages in [
-        Pages::all(),
-        Pages::url("http://shop.example/page"),
-        Pages::url("http://shop.example/page").variant([]),
-        Pages::url("/page").on_any_host(),
-        Pages::prefix("http://shop.example/"),
-        Pages::tag("all"),
-        Pages::group("g").on_host("shop.example"),
+        PurgeTarget::all(),
+        PurgeTarget::url("http://shop.example/page"),
+        PurgeTarget::url("http://shop.example/page").variant([]),
+        PurgeTarget::url("/page").on_any_host(),
+        PurgeTarget::prefix("http://shop.example/"),
+        PurgeTarget::tag("all"),
+        PurgeTarget::group("g").on_host("shop.example"),
     ] {
         let grouped = [("answer", "cache-groups: \"g\"")];
         get(&client, "/page", &grouped).await;

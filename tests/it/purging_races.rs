@@ -9,7 +9,9 @@ use std::{
 };
 
 use actix_web::{App, HttpRequest, HttpResponse, HttpResponseBuilder, web};
-use actix_web_cache::{Cache, CacheHandle, ManualClock, Overrides, Pages, Policy, Store as _};
+use actix_web_cache::{
+    Cache, CacheHandle, ManualClock, Policy, PurgeTarget, ResponseOptions, store::Store as _,
+};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use hyper::Method;
@@ -90,7 +92,7 @@ impl Site {
 
 /// With names that nobody knows before it is made.
 fn named(page: &mut HttpResponseBuilder) -> &mut HttpResponseBuilder {
-    page.extensions_mut().insert(Overrides::new().tag("learnt"));
+    page.extensions_mut().insert(ResponseOptions::new().tag("learnt"));
     page.insert_header(("cache-groups", r#""pages""#))
 }
 
@@ -131,12 +133,12 @@ impl Way {
                 assert_eq!(client.send(Method::PUT, path, &[]).await.status, 204);
                 return;
             }
-            Self::Url => Pages::url(path).on_host(host),
-            Self::All => Pages::all(),
-            Self::Known => Pages::tag("known"),
-            Self::Learnt => Pages::tag("learnt"),
-            Self::Group => Pages::group("pages").on_host(host),
-            Self::Prefix => Pages::prefix("/").on_host(host),
+            Self::Url => PurgeTarget::url(path).on_host(host),
+            Self::All => PurgeTarget::all(),
+            Self::Known => PurgeTarget::tag("known"),
+            Self::Learnt => PurgeTarget::tag("learnt"),
+            Self::Group => PurgeTarget::group("pages").on_host(host),
+            Self::Prefix => PurgeTarget::prefix("/").on_host(host),
         };
         handle.purge(pages).await.unwrap();
     }
@@ -356,7 +358,7 @@ async fn a_purge_reaches_a_refresh_and_a_validation_that_began_before_it() {
                 assert_eq!((new.text(), new.is_stored()), ("state 1", true), "{case}");
                 site.stop.release();
                 assert_eq!(during.await.unwrap().text(), "state 0", "it overlaps: {case}");
-                settled(store.commons()).await;
+                settled(store.coordinator()).await;
                 let hit = client.get("/page").await;
                 assert_eq!((hit.text(), hit.is_hit()), ("state 1", true), "{case}");
             }

@@ -11,7 +11,7 @@ use actix_web::{
     test::{TestRequest, init_service},
     web,
 };
-use actix_web_cache::{Cache, ManualClock, Policy, Query, Rule};
+use actix_web_cache::{Cache, ManualClock, Policy, QueryKey, Rule};
 use hyper::Method;
 
 use crate::support::{
@@ -176,7 +176,7 @@ async fn the_target_is_forgotten_whatever_rules_and_policies_say_of_it() {
             "a query",
             builder()
                 .0
-                .rule(Rule::any().when(is_not_get).query(Query::only(["q"])))
+                .rule(Rule::any().when(is_not_get).query(QueryKey::only(["q"])))
                 .build()
                 .unwrap(),
         ),

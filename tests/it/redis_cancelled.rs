@@ -8,8 +8,11 @@ use std::{
 };
 
 use actix_web_cache::{
-    Commons, Fill, Invalidation, Key, Lookup, Put, RedisStore, Selector, Store, StoreError,
-    StoredResponse,
+    RedisStore,
+    store::{
+        CacheKey, Coordinator, Fill, Invalidation, Lookup, Put, Selector, Store, StoreError,
+        StoredResponse,
+    },
 };
 
 use crate::{
@@ -83,24 +86,24 @@ impl Impatient {
 }
 
 impl Store for Impatient {
-    fn commons(&self) -> &Commons {
-        self.inner.commons()
+    fn coordinator(&self) -> &Coordinator {
+        self.inner.coordinator()
     }
 
-    async fn lookup(&self, key: &Key, selector: &Selector<'_>) -> Result<Lookup, StoreError> {
+    async fn lookup(&self, key: &CacheKey, selector: &Selector<'_>) -> Result<Lookup, StoreError> {
         self.limit(Call::Lookup, self.inner.lookup(key, selector)).await
     }
 
     async fn put(
         &self,
-        key: &Key,
+        key: &CacheKey,
         response: Arc<StoredResponse>,
         fill: &Fill,
     ) -> Result<Put, StoreError> {
         self.limit(Call::Put, self.inner.put(key, response, fill)).await
     }
 
-    async fn remove(&self, key: &Key) -> Result<usize, StoreError> {
+    async fn remove(&self, key: &CacheKey) -> Result<usize, StoreError> {
         self.limit(Call::Remove, self.inner.remove(key)).await
     }
 
@@ -123,7 +126,7 @@ async fn at_every_poll(call: Call, fresh_connection: bool) {
             shop.until_hit("/warm").await;
         }
         let dropped = one(call, polls, &store, &shop).await;
-        settled(store.commons()).await;
+        settled(store.coordinator()).await;
         assert_all_expires(&redis);
         // All goes on as if nothing had been.
         shop.until_hit(&format!("/after/{polls}")).await;

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use actix_web_cache::{Cache, ManualClock, RedisStore, Store as _};
+use actix_web_cache::{Cache, ManualClock, RedisStore, store::Store as _};
 use deadpool_redis::{Config, PoolConfig, Runtime};
 use futures_util::future::join;
 
@@ -174,7 +174,7 @@ async fn a_thousand_requests_pile_nothing_up_before_a_frozen_redis() {
     let store = store_at(&redis.url());
     let shop = Shop::over(store.clone());
     shop.until_hit("/large/first").await;
-    let commons = store.commons();
+    let coordinator = store.coordinator();
     let crowd = async {
         // From misses that are being written on.
         let load = shop.load(CROWD, 1000, |n| format!("/large/{n}"));
@@ -187,8 +187,8 @@ async fn a_thousand_requests_pile_nothing_up_before_a_frozen_redis() {
     let watch = async {
         let (mut fills, mut bytes) = (0, 0);
         loop {
-            fills = fills.max(commons.open_fills());
-            bytes = bytes.max(commons.bytes_in_fills());
+            fills = fills.max(coordinator.open_fills());
+            bytes = bytes.max(coordinator.bytes_in_fills());
             assert!(fills <= 2 * CROWD, "{fills} fills are open");
             assert!(bytes <= 2 * CROWD * 128 * 1024, "{bytes} bytes are being copied");
             tokio::task::yield_now().await;
@@ -199,8 +199,8 @@ async fn a_thousand_requests_pile_nothing_up_before_a_frozen_redis() {
         () = watch => {}
     }
     assert!(store.stats().is_open);
-    settled(commons).await;
-    assert_eq!(commons.open_flights(), 0);
+    settled(coordinator).await;
+    assert_eq!(coordinator.open_flights(), 0);
     redis.thaw();
     shop.until_hit("/large/last").await;
     // One for each kind of work of the worker, one that watches, and the one that asks here.

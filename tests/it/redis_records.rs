@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use actix_web_cache::{Cache, ManualClock, RedisStore, Store as _, TieredStore};
+use actix_web_cache::{Cache, ManualClock, RedisStore, TieredStore, store::Store as _};
 
 use crate::{
     redis_store::{store_at, until_hit},
@@ -93,7 +93,7 @@ async fn a_damaged_record_is_a_miss_is_counted_and_is_replaced() {
         assert_eq!(store.stats().unreadable, before + 1, "{case}");
         shop.until_hit("/a").await;
         // Its hit may come before it is known here that it is stored; who asks then looks twice.
-        eventually("the page is stored", || store.commons().open_flights() == 0).await;
+        eventually("the page is stored", || store.coordinator().open_flights() == 0).await;
         assert_ne!(record.read(), damaged, "{case}");
     }
     assert!(shop.get("/b").await.is_hit);

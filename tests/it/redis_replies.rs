@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use actix_web_cache::Store as _;
+use actix_web_cache::store::Store as _;
 
 use crate::{
     redis_store::store_at,
@@ -48,7 +48,7 @@ async fn a_write_whose_reply_is_cut_off_leaves_a_whole_record_or_none() {
         let path = format!("/{cut}");
         proxy.set(Fault::Cut(cut, End::Close));
         shop.get(&path).await;
-        settled(store.commons()).await;
+        settled(store.coordinator()).await;
         proxy.set(Fault::None);
         unwritten = store.stats().unwritten;
         shop.until_hit(&path).await;

@@ -7,7 +7,8 @@ use std::{
 
 use actix_web::{HttpRequest, HttpResponse};
 use actix_web_cache::{
-    Cache, Overrides, Pages, Policy, RedisStore, RedisStoreError, Rule, TieredStore, conformance,
+    Cache, Policy, PurgeTarget, RedisStore, ResponseOptions, Rule, TieredStore,
+    redis::RedisStoreError, store::conformance,
 };
 
 use crate::support::{
@@ -115,7 +116,7 @@ async fn a_hit_is_one_round_trip_also_with_vary_and_tags_and_a_hit_in_memory_non
     let handler = |_: &HttpRequest, _: usize| {
         let mut response = HttpResponse::Ok();
         let tags = ["a", "b", "c", "d", "e"].into_iter();
-        let tags = tags.fold(Overrides::new(), |all, tag| all.tag(tag));
+        let tags = tags.fold(ResponseOptions::new(), |all, tag| all.tag(tag));
         response.extensions_mut().insert(tags);
         response.insert_header(("vary", "accept-language")).body("page")
     };
@@ -217,12 +218,12 @@ async fn an_application_wide_purge_by_one_process_reaches_the_others_at_once() {
     let fields = [fields[0], fields[1], ("host", host.as_str())];
     let url = format!("http://{host}/a");
     for pages in [
-        Pages::url(url.as_str()),
-        Pages::url(url.as_str()).variant([("accept", "x")]),
-        Pages::tag("known:a"),
-        Pages::group("g").on_host(host.clone()),
-        Pages::prefix("/").on_any_host(),
-        Pages::all(),
+        PurgeTarget::url(url.as_str()),
+        PurgeTarget::url(url.as_str()).variant([("accept", "x")]),
+        PurgeTarget::tag("known:a"),
+        PurgeTarget::group("g").on_host(host.clone()),
+        PurgeTarget::prefix("/").on_any_host(),
+        PurgeTarget::all(),
     ] {
         until_hit(&a.client, "/a", &fields).await;
         until_hit(&b.client, "/a", &fields).await;

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use actix_web::{App, HttpRequest, HttpResponse, web};
-use actix_web_cache::{Cache, ManualClock, MemoryStore, Policy, Store as _};
+use actix_web_cache::{Cache, ManualClock, MemoryStore, Policy, store::Store as _};
 use futures_util::future::join_all;
 use tokio::{sync::Semaphore, time::timeout};
 
@@ -67,7 +67,7 @@ impl Stage {
     }
 
     async fn refreshed(&self) {
-        eventually("no refresh goes on", || self.store.commons().open_refreshes() == 0).await;
+        eventually("no refresh goes on", || self.store.coordinator().open_refreshes() == 0).await;
     }
 }
 
@@ -104,7 +104,7 @@ async fn a_hundred_who_find_it_stale_are_answered_at_once_and_one_run_renews_it(
         }
         let renewed = stage.get(&[]).await;
         assert_eq!((renewed.text(), renewed.is_hit()), (&*runs.to_string(), true), "{protocol:?}");
-        settled(stage.store.commons()).await;
+        settled(stage.store.coordinator()).await;
     }
 }
 
@@ -115,7 +115,7 @@ async fn what_is_asked_for_near_its_end_is_renewed_before_it() {
     assert_eq!(stage.get(&[]).await.cache_status(), "hit; ttl=13");
     stage.clock.advance(secs(1));
     assert!(stage.client(Protocol::Http1).head("/").await.is_hit());
-    assert_eq!(stage.store.commons().open_refreshes(), 0, "not for HEAD");
+    assert_eq!(stage.store.coordinator().open_refreshes(), 0, "not for HEAD");
     for _ in 0..10 {
         assert_eq!(stage.get(&[]).await.cache_status(), "hit; ttl=12");
     }
@@ -151,7 +151,7 @@ async fn where_the_handler_takes_too_long_something_stale_answers_and_its_answer
         let runs = stage.runs.get();
         stage.gate.add_permits(runs);
         stage.refreshed().await;
-        settled(stage.store.commons()).await;
+        settled(stage.store.coordinator()).await;
         let hit = stage.get(&[]).await;
         assert!(hit.is_hit() && hit.text() != "1", "{}: {}", hit.cache_status(), hit.text());
     }

@@ -15,7 +15,7 @@ use actix_web::{
     middleware::{Compress, Next, from_fn},
     web,
 };
-use actix_web_cache::{Cache, Policy, Store as _};
+use actix_web_cache::{Cache, Policy, store::Store as _};
 
 use crate::support::*;
 
@@ -213,7 +213,7 @@ async fn a_store_that_does_not_forget_does_not_hold_up_a_head() {
 #[actix_web::test]
 async fn of_a_body_that_nobody_reads_one_copy_at_a_time_is_made() {
     let store = store();
-    let (commons, cache) = (store.commons().clone(), Cache::new(store));
+    let (coordinator, cache) = (store.coordinator().clone(), Cache::new(store));
     let (feeds, mut made) = feeds();
     let server = serve(1, move || {
         let (cache, feeds) = (cache.clone(), feeds.clone());
@@ -232,7 +232,7 @@ async fn of_a_body_that_nobody_reads_one_copy_at_a_time_is_made() {
     tokio::time::timeout(secs(20), second.closed()).await.expect("the second body is dropped");
     assert!(first.send("page").await);
     drop(first);
-    settled(&commons).await;
+    settled(&coordinator).await;
     assert!(client.get("/").await.is_hit());
 }
 

@@ -12,7 +12,7 @@ use actix_web::{
     App, HttpRequest, HttpResponse, dev::ServiceResponse, error::ErrorImATeapot,
     http::header::HeaderValue, middleware::from_fn, web,
 };
-use actix_web_cache::{Cache, CacheOptions, Policy, Query, Rule, Store as _};
+use actix_web_cache::{Cache, CacheOptions, Policy, QueryKey, Rule, store::Store as _};
 use hyper::Method;
 
 use crate::support::{
@@ -24,13 +24,13 @@ use crate::support::{
 fn curious() -> Cache {
     let policy = Policy::rfc9111()
         .default_ttl(Duration::from_secs(60))
-        .query(Query::sorted())
+        .query(QueryKey::sorted())
         .ignore_cookies(["_ga*"])
         .vary_cookie("lang")
         .key_header("x-tenant");
     let rules = [
         Rule::pattern("/posts/{id}").ttl(Duration::from_secs(5)),
-        Rule::prefix("/x").query(Query::only(["q"])),
+        Rule::prefix("/x").query(QueryKey::only(["q"])),
         Rule::regex("/caf.*").ttl(Duration::from_secs(5)),
     ];
     builder().0.policy(policy).rules(rules).build().unwrap()
@@ -348,7 +348,7 @@ async fn a_handler_that_panics_leaves_no_fill_open_and_the_worker_at_work() {
         });
         let unlucky = Client::new(server.addr, protocol);
         assert!(unlucky.send_body(Method::GET, "/", &[], "").await.is_err(), "{protocol:?}");
-        settled(store.commons()).await;
+        settled(store.coordinator()).await;
         let client = Client::new(server.addr, protocol);
         for hits in [false, true] {
             let answer = client.get("/").await;
@@ -381,7 +381,7 @@ async fn an_error_of_a_middleware_further_in_passes_untouched() {
             assert_eq!(answer.field("cache-control"), None);
         }
         assert_eq!(runs.get(), 3);
-        settled(store.commons()).await;
+        settled(store.coordinator()).await;
     }
 }
 
@@ -410,10 +410,10 @@ async fn a_server_that_stops_leaves_no_fill_open() {
             let other = Client::new(server.addr, protocol);
             let other =
                 tokio::spawn(async move { other.start(Method::GET, "/", &[], "").await.is_err() });
-            eventually("both are open", || store.commons().open_fills() == 2).await;
+            eventually("both are open", || store.coordinator().open_fills() == 2).await;
             drop(server);
             feed.closed().await;
-            settled(store.commons()).await;
+            settled(store.coordinator()).await;
             assert!(other.await.unwrap(), "{protocol:?}");
             drop(response);
             // The next server finds nothing of it.

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use actix_web::{App, HttpRequest, HttpResponse, get, web};
-use actix_web_cache::{CacheBuilder, CacheOptions, CachePolicy, Overrides, Policy, Query, Rule};
+use actix_web_cache::{
+    CacheBuilder, CacheOptions, CachePolicy, Policy, QueryKey, ResponseOptions, Rule,
+};
 
 use crate::support::{Client, Protocol, builder, cache, obey, secs, serve, site};
 
@@ -124,8 +126,8 @@ async fn with_rules_only_what_none_is_for_passes() {
 
 #[actix_web::test]
 async fn the_query_is_normalised_as_the_rule_or_the_policy_says() {
-    let rule = Rule::prefix("/search").query(Query::only(["q"]));
-    let policy = Policy::new().query(Query::ignoring(["utm_*"]));
+    let rule = Rule::prefix("/search").query(QueryKey::only(["q"]));
+    let policy = Policy::new().query(QueryKey::ignoring(["utm_*"]));
     let site = site(&builder().0.policy(policy).rule(rule).build().unwrap(), obey);
     for (path, hit) in [
         ("/search?q=1&page=2", false),
@@ -162,10 +164,10 @@ async fn outspoken(request: HttpRequest, options: CacheOptions) -> HttpResponse 
     }
     let mut response = response.body("page");
     if let Some(ttl) = seconds("response") {
-        response.extensions_mut().insert(Overrides::new().ttl(ttl));
+        response.extensions_mut().insert(ResponseOptions::new().ttl(ttl));
     }
     if said("no").is_some() {
-        response.extensions_mut().insert(Overrides::new().no_store("refused"));
+        response.extensions_mut().insert(ResponseOptions::new().no_store("refused"));
     }
     response
 }
@@ -234,7 +236,7 @@ async fn no_lifetime_outweighs_a_refusal() {
     let overridden = site(&overriding, obey);
     let insisting = site(&cache().0, |request, run| {
         let mut response = obey(request, run);
-        response.extensions_mut().insert(Overrides::new().ttl(secs(60)));
+        response.extensions_mut().insert(ResponseOptions::new().ttl(secs(60)));
         response
     });
     for (fields, detail) in refusals {

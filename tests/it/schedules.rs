@@ -20,8 +20,11 @@ use actix_web::{
     web,
 };
 use actix_web_cache::{
-    Cache, CacheBody, Commons, Fill, Invalidation, Key, Lookup, MemoryStore, Policy, Put, Selector,
-    Store, StoreError, StoredResponse,
+    Cache, CacheBody, MemoryStore, Policy,
+    store::{
+        CacheKey, Coordinator, Fill, Invalidation, Lookup, Put, Selector, Store, StoreError,
+        StoredResponse,
+    },
 };
 use bytes::Bytes;
 use futures_util::stream;
@@ -58,18 +61,18 @@ impl Slow {
 }
 
 impl Store for Slow {
-    fn commons(&self) -> &Commons {
-        self.store.commons()
+    fn coordinator(&self) -> &Coordinator {
+        self.store.coordinator()
     }
 
-    async fn lookup(&self, key: &Key, selector: &Selector<'_>) -> Result<Lookup, StoreError> {
+    async fn lookup(&self, key: &CacheKey, selector: &Selector<'_>) -> Result<Lookup, StoreError> {
         self.wait().await;
         self.store.lookup(key, selector).await
     }
 
     async fn put(
         &self,
-        key: &Key,
+        key: &CacheKey,
         response: Arc<StoredResponse>,
         fill: &Fill,
     ) -> Result<Put, StoreError> {
@@ -79,7 +82,7 @@ impl Store for Slow {
         put
     }
 
-    async fn remove(&self, key: &Key) -> Result<usize, StoreError> {
+    async fn remove(&self, key: &CacheKey) -> Result<usize, StoreError> {
         self.wait().await;
         self.store.remove(key).await
     }
@@ -171,9 +174,9 @@ async fn step(asked: &mut Asked) -> Poll<Bytes> {
     poll_fn(|cx| Poll::Ready(asked.as_mut().poll(cx))).await
 }
 
-async fn nothing_is_left(commons: &Commons, case: &str) {
-    settled(commons).await;
-    assert_eq!((commons.open_flights(), commons.open_refreshes()), (0, 0), "{case}");
+async fn nothing_is_left(coordinator: &Coordinator, case: &str) {
+    settled(coordinator).await;
+    assert_eq!((coordinator.open_flights(), coordinator.open_refreshes()), (0, 0), "{case}");
 }
 
 #[actix_web::test]
@@ -201,7 +204,7 @@ async fn whoever_gives_up_after_however_many_steps_the_others_have_the_whole_pag
                     }
                     yield_now().await;
                 }
-                nothing_is_left(store.commons(), &case).await;
+                nothing_is_left(store.coordinator(), &case).await;
                 if kind != "/private" {
                     assert_eq!(runs.most.get(), 1, "{case}: one at a time");
                     assert!(runs.all.get() <= 2, "{case}: {} runs", runs.all.get());
@@ -230,7 +233,7 @@ async fn whichever_call_of_the_store_hangs_everybody_is_answered() {
             for body in bodies.unwrap_or_else(|_| panic!("{case}: somebody waits for ever")) {
                 assert_eq!(body, "chunk".repeat(4), "{case}");
             }
-            nothing_is_left(store.commons(), &case).await;
+            nothing_is_left(store.coordinator(), &case).await;
         }
     }
 }
@@ -283,6 +286,6 @@ async fn in_whatever_order_things_happen_nobody_is_left_behind() {
                 _ => yield_now().await,
             }
         }
-        nothing_is_left(store.commons(), &case).await;
+        nothing_is_left(store.coordinator(), &case).await;
     }
 }

@@ -12,8 +12,9 @@ use actix_web::{
     web::{self, Bytes},
 };
 use actix_web_cache::{
-    Bypass, Cache, CacheBuilder, CacheHandle, Forward, MemoryStore, Mode, NotStored, Outcome,
-    Overrides, Policy, Query, Rule, Stored,
+    Cache, CacheBuilder, CacheHandle, MemoryStore, Mode, Outcome, Policy, QueryKey,
+    ResponseOptions, Rule,
+    outcome::{Bypass, Forward, NotStored, Stored},
 };
 use futures_util::stream;
 use hyper::Method;
@@ -154,7 +155,7 @@ async fn the_observer_is_told_once_what_became_of_each_request() {
     let client = Client::new(server.addr, Protocol::Http1);
     let forward = |reason, stored| Outcome::Forward { reason, stored };
     let stored = |reason| forward(reason, Stored::Yes);
-    let passed = |reason| forward(reason, Stored::No(NotStored::Forwarded));
+    let passed = |reason| forward(reason, Stored::No(NotStored::NotAttempted));
     let hit = |age, ttl| Outcome::Hit { age: secs(age), ttl: secs(ttl) };
     for (step, method, path, fields, want) in [
         (0, Method::GET, "/?a", &[][..], stored(Forward::UriMiss)),
@@ -241,7 +242,7 @@ fn a_configuration_that_cannot_work_is_refused_with_advice() {
         ("make two rules", refused(rule(Rule::any().bypass().ttl(secs(1))))),
         (
             "a rule without status()",
-            refused(rule(Rule::any().status([200]).query(Query::sorted()))),
+            refused(rule(Rule::any().status([200]).query(QueryKey::sorted()))),
         ),
     ] {
         assert!(error.contains(advice), "{advice:?} is not in {error:?}");
@@ -279,7 +280,7 @@ async fn lifetimes_beyond_all_measure_break_nothing() {
     let site = site(&cache, |request, run| {
         let mut response = obey(request, run);
         if request.path() == "/handler" {
-            response.extensions_mut().insert(Overrides::new().ttl(Duration::MAX));
+            response.extensions_mut().insert(ResponseOptions::new().ttl(Duration::MAX));
         }
         response
     });

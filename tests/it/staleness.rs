@@ -8,7 +8,7 @@ use actix_web::{
     error::ErrorBadGateway,
     web,
 };
-use actix_web_cache::{Cache, ManualClock, MemoryStore, Policy, Store as _};
+use actix_web_cache::{Cache, ManualClock, MemoryStore, Policy, store::Store as _};
 use hyper::Method;
 
 use crate::support::{
@@ -89,7 +89,7 @@ impl Stage {
     }
 
     async fn settled(&self) {
-        settled(self.store.commons()).await;
+        settled(self.store.coordinator()).await;
     }
 }
 
@@ -163,7 +163,7 @@ async fn a_refresh_that_fails_keeps_the_stale_page_and_the_next_waits_for_a_whil
         for protocol in [Protocol::Http1, Protocol::Http2] {
             let stage = stage(1, protocol, Policy::new());
             stage.store_and_wait(&[WINDOW], 65).await;
-            let commons = stage.store.commons();
+            let coordinator = stage.store.coordinator();
             for (attempt, pause) in [(2, 1), (3, 2)] {
                 let over = stage.get(&[failure, HOLD]).await.cache_status();
                 stage.stop.reached().await;
@@ -173,7 +173,7 @@ async fn a_refresh_that_fails_keeps_the_stale_page_and_the_next_waits_for_a_whil
                     assert_eq!(answer.cache_status(), over);
                 }
                 stage.stop.release();
-                eventually("the end of the refresh", || commons.open_refreshes() == 0).await;
+                eventually("the end of the refresh", || coordinator.open_refreshes() == 0).await;
                 stage.clock.advance(secs(pause) - Duration::from_millis(1));
                 for _ in 0..10 {
                     assert_eq!(stage.get(&[failure, HOLD]).await.text(), "run 1");
@@ -182,7 +182,7 @@ async fn a_refresh_that_fails_keeps_the_stale_page_and_the_next_waits_for_a_whil
                 stage.clock.advance(Duration::from_millis(1));
             }
             assert_eq!(stage.get(&[WINDOW]).await.text(), "run 1");
-            eventually("the end of the refresh", || commons.open_refreshes() == 0).await;
+            eventually("the end of the refresh", || coordinator.open_refreshes() == 0).await;
             assert_eq!(stage.get(&[]).await.text(), "run 4", "{failure:?}");
         }
     }
@@ -374,7 +374,7 @@ async fn a_refresh_reads_a_stream_to_its_end() {
                 assert!(feed.send(body).await, "{length:?} by {protocol:?}");
                 drop(feed);
                 assert_eq!(get.await.unwrap().text(), "first");
-                settled(store.commons()).await;
+                settled(store.coordinator()).await;
                 let hit = client.get("/").await;
                 assert_eq!((hit.text(), &*hit.cache_status()), (body, "hit; ttl=60"));
                 clock.advance(secs(65));

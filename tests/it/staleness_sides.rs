@@ -9,7 +9,7 @@ use actix_web::{
     middleware::{Condition, DefaultHeaders, Logger},
     web,
 };
-use actix_web_cache::{Cache, ManualClock, MemoryStore, Policy, Store as _};
+use actix_web_cache::{Cache, ManualClock, MemoryStore, Policy, store::Store as _};
 
 use crate::support::{
     Client, Counter, Notes, Protocol, SETUPS, START, Stop, eventually, obey, secs, serve, settled,
@@ -104,7 +104,7 @@ async fn middlewares_further_out_see_the_clients_request() {
         }
         stop.reached().await;
         stop.release();
-        settled(store.commons()).await;
+        settled(store.coordinator()).await;
     }
 }
 
@@ -168,7 +168,7 @@ async fn the_handler_finds_itself_where_it_always_is() {
             let here = "7 pen scope Some(\"/shops/{shop}/items/{name}\") /shops/8/items/ink";
             assert_eq!(notes.take(), [here; 2], "{level:?} by {protocol:?}");
             stop.release();
-            settled(store.commons()).await;
+            settled(store.coordinator()).await;
             assert_eq!(client.get(path).await.text(), "run 2", "{level:?} by {protocol:?}");
         }
     }
@@ -210,10 +210,10 @@ async fn somebodys_request_is_answered_and_refreshes_nothing() {
         assert_eq!((stale.text(), &*stale.cache_status()), ("run 1", "hit; ttl=-5"), "{case}");
         if refreshes {
             eventually(case, || runs.get() == 2).await;
-            settled(store.commons()).await;
+            settled(store.coordinator()).await;
             assert_eq!(client.get_with("/", &page).await.text(), "run 2", "{case}");
         } else {
-            assert_eq!(store.commons().open_fills(), 0, "{case}");
+            assert_eq!(store.coordinator().open_fills(), 0, "{case}");
             clock.advance(secs(25));
             let answer = client.get_with("/", &page).await;
             assert_eq!((answer.text(), runs.get()), ("run 2", 2), "{case}");
@@ -258,7 +258,7 @@ async fn a_request_that_a_middleware_holds_on_to_is_refreshed_all_the_same() {
         assert_eq!((stale.text(), &*stale.cache_status()), ("run 1", "hit; ttl=-5"));
         stop.reached().await;
         stop.release();
-        settled(store.commons()).await;
+        settled(store.coordinator()).await;
         assert_eq!(client.get("/").await.text(), "run 2", "{protocol:?}");
     }
 }

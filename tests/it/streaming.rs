@@ -12,7 +12,7 @@ use actix_web::{
     test::{TestRequest, call_service, init_service},
     web,
 };
-use actix_web_cache::{Cache, Policy, Store as _};
+use actix_web_cache::{Cache, Policy, store::Store as _};
 use bytes::Bytes;
 use futures_util::stream;
 use http_body_util::BodyExt as _;
@@ -116,7 +116,7 @@ async fn a_body_is_stored_up_to_the_limit_and_delivered_beyond_it() {
                 }
             }
         }
-        settled(store.commons()).await;
+        settled(store.coordinator()).await;
     }
 }
 

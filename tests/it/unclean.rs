@@ -13,7 +13,7 @@ use actix_web::{
     body::{BodyStream, SizedStream},
     web,
 };
-use actix_web_cache::{Cache, Store as _};
+use actix_web_cache::{Cache, store::Store as _};
 use bytes::Bytes;
 use futures_util::stream;
 use hyper::Method;
@@ -101,7 +101,7 @@ async fn a_body_that_does_not_end_where_it_should_is_never_stored() {
             };
             let client = Client::new(server.addr, protocol);
             drop(client.send_body(Method::GET, "/", close, "").await);
-            settled(store.commons()).await;
+            settled(store.coordinator()).await;
             let client = Client::new(server.addr, protocol);
             let next = client.get("/").await;
             assert_eq!((next.text(), next.is_stored()), ("whole, run 2", true), "{case}");
@@ -188,7 +188,7 @@ async fn a_body_whose_client_leaves_and_that_does_not_end_is_not_stored() {
                 assert!(feed.send(".").await, "{case}");
                 drop(feed);
             }
-            settled(store.commons()).await;
+            settled(store.coordinator()).await;
             let client = Client::new(server.addr, protocol);
             let next = client.get("/").await;
             assert_eq!((next.text(), next.is_stored()), ("whole", true), "{case}");

@@ -3,7 +3,7 @@
 use std::time::UNIX_EPOCH;
 
 use actix_web::http::header::{ETAG, HeaderValue};
-use actix_web_cache::{Cache, Policy, Store as _};
+use actix_web_cache::{Cache, Policy, store::Store as _};
 use hyper::Method;
 
 use crate::support::{
@@ -150,7 +150,7 @@ async fn a_stream_is_stored_although_the_client_has_it_and_reads_nothing() {
                 assert!(feed.send(chunk).await, "{case}: the body is read on");
             }
             drop(feed);
-            settled(store.commons()).await;
+            settled(store.coordinator()).await;
             let client = Client::new(site.server.addr, protocol);
             let hit = client.get("/").await;
             assert!(hit.is_hit() && hit.text() == "firstlast.", "{case}");

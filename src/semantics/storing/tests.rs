@@ -1,7 +1,7 @@
 use actix_web::http::header::{AGE, CACHE_CONTROL, ETAG, HeaderValue, LAST_MODIFIED, VARY};
 
 use super::*;
-use crate::stored::{Validation, tests::at};
+use crate::entry::response::{Validation, tests::at};
 
 const NOBODY: Requester = Requester { authorised: false, cookies: false, credentials: false };
 const AUTHORISED: Requester = Requester { authorised: true, ..NOBODY };
@@ -27,10 +27,10 @@ fn response(cache_control: &str) -> HeaderMap {
     fields
 }
 
-/// The freshness lifetime and its basis, or the refusal.
-fn outcome(storing: Storing) -> Result<(u64, Basis), NotStored> {
+/// The freshness lifetime and its source, or the refusal.
+fn outcome(storing: Storing) -> Result<(u64, LifetimeSource), NotStored> {
     match storing {
-        Storing::Store(plan) => Ok((plan.lifetime.freshness.as_secs(), plan.lifetime.basis)),
+        Storing::Store(plan) => Ok((plan.lifetime.freshness.as_secs(), plan.lifetime.source)),
         Storing::Skip(reason) => Err(reason),
     }
 }
@@ -50,7 +50,7 @@ const NO_TERMS: Terms<'static> = Terms { first: None, fallback: None, latitude: 
 
 fn terms(first: Option<u64>, fallback: Option<u64>) -> Terms<'static> {
     Terms {
-        first: first.map(|n| (Duration::from_secs(n), Basis::Policy)),
+        first: first.map(|n| (Duration::from_secs(n), LifetimeSource::Policy)),
         fallback: fallback.map(Duration::from_secs),
         ..NO_TERMS
     }
@@ -58,7 +58,7 @@ fn terms(first: Option<u64>, fallback: Option<u64>) -> Terms<'static> {
 
 #[test]
 fn what_the_response_says_goes_before_the_fallback_and_after_the_first() {
-    use Basis::{Explicit, Policy};
+    use LifetimeSource::{Explicit, Policy};
     for (cache_control, first, fallback, want) in [
         ("", None, None, Err(NotStored::NoLifetime)),
         ("", None, Some(60), Ok((60, Policy))),
@@ -89,8 +89,8 @@ fn what_the_response_says_goes_before_the_fallback_and_after_the_first() {
 fn pragma_counts_only_where_nothing_else_gives_a_lifetime() {
     for (cache_control, first, fallback, want) in [
         ("", None, Some(60), Err(NotStored::NoCache)),
-        ("max-age=5", None, Some(60), Ok((5, Basis::Explicit))),
-        ("", Some(90), Some(60), Ok((90, Basis::Policy))),
+        ("max-age=5", None, Some(60), Ok((5, LifetimeSource::Explicit))),
+        ("", Some(90), Some(60), Ok((90, LifetimeSource::Policy))),
         ("", None, None, Err(NotStored::NoLifetime)),
     ] {
         let mut fields = response(cache_control);
@@ -230,14 +230,14 @@ fn under(latitude: &Latitude, status: u16, fields: &HeaderMap) -> Storing {
 fn what_must_be_understood_is_stored_only_if_it_is_and_then_despite_no_store() {
     use NotStored::{NoStore, Private, Status};
     for (status, cache_control, want) in [
-        (200, "must-understand, max-age=5", Ok((5, Basis::Explicit))),
-        (200, "must-understand, no-store, max-age=5", Ok((5, Basis::Explicit))),
+        (200, "must-understand, max-age=5", Ok((5, LifetimeSource::Explicit))),
+        (200, "must-understand, no-store, max-age=5", Ok((5, LifetimeSource::Explicit))),
         (200, "no-store, max-age=5", Err(NoStore)),
         (200, "must-understand, no-store, private, max-age=5", Err(Private)),
         (599, "must-understand, max-age=5", Err(Status)),
         (599, "must-understand, no-store, max-age=5", Err(Status)),
         (599, "no-store, max-age=5", Err(NoStore)),
-        (599, "max-age=5", Ok((5, Basis::Explicit))),
+        (599, "max-age=5", Ok((5, LifetimeSource::Explicit))),
         (206, "must-understand, max-age=5", Err(Status)),
     ] {
         let got = outcome(under(&FINAL(), status, &response(cache_control)));
@@ -305,7 +305,7 @@ fn qualified_directives_are_about_the_whole_or_where_that_is_said_about_their_fi
 
 #[test]
 fn a_lifetime_is_guessed_where_that_is_allowed_and_none_is_stated() {
-    use Basis::{Explicit, Heuristic, Policy};
+    use LifetimeSource::{Explicit, Heuristic, Policy};
     use NotStored::{NoCache, NoLifetime, Status};
     let on = Latitude { heuristics: Heuristics::On, ..STRICT.clone() };
     // The test's first second is the millionth since 1970.
@@ -353,7 +353,7 @@ fn cookies_are_stored_where_the_policy_replays_them() {
     for name in ["set-cookie", "set-cookie2"] {
         let fields = with("max-age=5", &[(HeaderName::from_static(name), "a=1")]);
         let got = outcome(under(&replayed, 200, &fields));
-        assert_eq!(got, Ok((5, Basis::Explicit)), "section 7.3: {name}");
+        assert_eq!(got, Ok((5, LifetimeSource::Explicit)), "section 7.3: {name}");
     }
 }
 
@@ -362,12 +362,12 @@ fn a_targeted_field_decides_in_place_of_cache_control() {
     let cdn = HeaderName::from_static("cdn-cache-control");
     let targets = Latitude { targets: vec![cdn.clone()], ..STRICT.clone() };
     for (latitude, cache_control, targeted, want) in [
-        (&targets, "no-store", "max-age=5", Ok((5, Basis::Explicit))),
-        (&targets, "private", "max-age=5", Ok((5, Basis::Explicit))),
+        (&targets, "no-store", "max-age=5", Ok((5, LifetimeSource::Explicit))),
+        (&targets, "private", "max-age=5", Ok((5, LifetimeSource::Explicit))),
         (&targets, "max-age=5", "no-store", Err(NotStored::NoStore)),
         (&targets, "max-age=5", "private", Err(NotStored::Private)),
         (&targets, "max-age=5", "public", Err(NotStored::NoLifetime)),
-        (&STRICT, "max-age=5", "no-store", Ok((5, Basis::Explicit))),
+        (&STRICT, "max-age=5", "no-store", Ok((5, LifetimeSource::Explicit))),
     ] {
         let fields = with(cache_control, &[(cdn.clone(), targeted)]);
         let got = outcome(under(latitude, 200, &fields));
@@ -424,7 +424,7 @@ fn what_can_be_of_use_when_stale_is_kept_so_long_and_what_cannot_is_not_stored_s
 
 #[test]
 fn what_is_always_validated_needs_a_validator_and_no_lifetime() {
-    use Basis::{Explicit, Policy};
+    use LifetimeSource::{Explicit, Policy};
     use NotStored::{NoCache, NoLifetime, Status};
     let kept = Latitude { retention: Duration::from_secs(100), ..STRICT.clone() };
     let tag = || vec![(ETAG, "\"a\"")];
@@ -474,9 +474,9 @@ fn credentials_that_only_the_application_knows_count_where_no_lifetime_is_stated
     let modified = (LAST_MODIFIED, "Mon, 12 Jan 1970 13:45:50 GMT");
     for (cache_control, want) in [
         ("", Err(NotStored::Credentials)),
-        ("must-revalidate", Ok((5, Basis::Heuristic))),
-        ("public", Ok((5, Basis::Heuristic))),
-        ("max-age=7", Ok((7, Basis::Explicit))),
+        ("must-revalidate", Ok((5, LifetimeSource::Heuristic))),
+        ("public", Ok((5, LifetimeSource::Heuristic))),
+        ("max-age=7", Ok((7, LifetimeSource::Explicit))),
     ] {
         let fields = with(cache_control, std::slice::from_ref(&modified));
         let terms = Terms { latitude: &on, ..NO_TERMS };

@@ -19,7 +19,7 @@ use super::{
     resource::without_foreign,
     table::News,
 };
-use crate::stamp::Stamp;
+use crate::entry::stamp::Stamp;
 
 /// Look-ups sent as one at most: the last waits for the answers of all.
 const MOST: usize = 16;

@@ -148,7 +148,7 @@ async fn guarded<T>(
 async fn probe(link: &Arc<Link>) -> Result<(), Failure> {
     let mut wire = link.connector.connect().await?;
     while let Some(what) = link.postponed() {
-        link.table.invalidate(&mut wire, &link.keys, &link.commons, &what).await?;
+        link.table.invalidate(&mut wire, &link.keys, &link.coordinator, &what).await?;
         link.delivered(&what);
     }
     link.pull(&mut wire).await?;

@@ -2,7 +2,7 @@
 
 use sha2::{Digest as _, Sha256};
 
-use crate::key::Key;
+use crate::entry::key::CacheKey;
 
 /// Version of everything that is written: processes of another version keep to their own.
 const VERSION: u8 = 1;
@@ -37,7 +37,7 @@ impl Keys {
     }
 
     /// The hash that holds all variants of a key.
-    pub(super) fn resource(&self, key: &Key) -> Resource {
+    pub(super) fn resource(&self, key: &CacheKey) -> Resource {
         let digest = Sha256::digest(key.as_bytes());
         let (short, _) = digest.split_at(20);
         let mut name = String::with_capacity(self.prefix.len() + 42);
@@ -50,7 +50,7 @@ impl Keys {
     }
 
     /// The lease for asking a key's handler; `rest` tells requests apart that cannot share an answer.
-    pub(super) fn lease(&self, key: &Key, rest: &[u8]) -> String {
+    pub(super) fn lease(&self, key: &CacheKey, rest: &[u8]) -> String {
         let mut name = self.resource(key).name;
         name.push_str(":lease:");
         let digest = Sha256::digest(rest);
@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn names_are_the_same_in_every_process_and_show_no_url() {
         let keys = Keys::new("shop");
-        let key = Key::new("", "http", "h", "/secret", None);
+        let key = CacheKey::new("", "http", "h", "/secret", None);
         assert_eq!(keys.table, "shop:1:{invalidations}");
         assert_eq!(keys.recent, "shop:1:{invalidations}:recent");
         let name = "shop:1:{a6b32ba3b598bbb36dc49513a52624b48f369bb2}";

@@ -16,7 +16,7 @@ use super::{
     link::{ASK_LIMIT, Link, STORE_LIMIT},
 };
 use crate::{
-    key::Key,
+    entry::key::CacheKey,
     store::{Lease, LeaseEnd, LeaseGuard},
 };
 
@@ -33,7 +33,7 @@ type Token = [u8; 16];
 /// Asks for the lease.
 pub(super) async fn ask(
     link: &Arc<Link>,
-    key: &Key,
+    key: &CacheKey,
     rest: &[u8],
     time: Duration,
 ) -> Result<Lease, Failure> {
@@ -48,16 +48,16 @@ pub(super) async fn ask(
         .await;
     let counters = &link.counters;
     match asked {
-        Ok(Asked::Granted) => {
+        Ok(LeaseReply::Granted) => {
             count(&counters.leases);
             Ok(Lease::Granted(guard))
         }
-        Ok(Asked::Taken) => {
+        Ok(LeaseReply::Taken) => {
             count(&counters.taken);
             guard.forgo();
             Ok(Lease::Taken)
         }
-        Ok(Asked::Unstorable) => {
+        Ok(LeaseReply::Unstorable) => {
             guard.forgo();
             Ok(Lease::Unstorable)
         }
@@ -71,7 +71,7 @@ pub(super) async fn ask(
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Asked {
+enum LeaseReply {
     Granted,
     Taken,
     Unstorable,
@@ -83,15 +83,15 @@ async fn take(
     name: &str,
     token: &Token,
     time: Duration,
-) -> Result<Asked, Failure> {
+) -> Result<LeaseReply, Failure> {
     let mut both = pipe();
     both.cmd("SET").arg(name).arg(token).arg("NX").arg("PX").arg(millis(time));
     both.cmd("GET").arg(name);
     let (set, there): (Value, Value) = both.query_async(wire).await?;
     Ok(match (set, there) {
-        (Value::Okay, _) => Asked::Granted,
-        (_, Value::BulkString(note)) if note == UNSTORABLE => Asked::Unstorable,
-        _ => Asked::Taken,
+        (Value::Okay, _) => LeaseReply::Granted,
+        (_, Value::BulkString(note)) if note == UNSTORABLE => LeaseReply::Unstorable,
+        _ => LeaseReply::Taken,
     })
 }
 

@@ -24,8 +24,8 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    stamp::Stamp,
-    store::{Commons, Invalidation},
+    entry::stamp::Stamp,
+    store::{Coordinator, Invalidation},
 };
 
 /// What a request can wait for, the making of a connection included. Caches wait for any store for
@@ -38,7 +38,7 @@ pub(super) const STORE_LIMIT: Duration = Duration::from_millis(200);
 /// Everything between a store and its Redis, shared by all threads of the process.
 pub(super) struct Link {
     pub(super) keys: Keys,
-    pub(super) commons: Commons,
+    pub(super) coordinator: Coordinator,
     pub(super) table: Table,
     pub(super) counters: Counters,
     pub(super) connector: Connector,
@@ -59,7 +59,7 @@ impl Link {
     pub(super) fn new(keys: Keys, connector: Connector) -> Self {
         Self {
             keys,
-            commons: Commons::new(),
+            coordinator: Coordinator::new(),
             table: Table::default(),
             counters: Counters::default(),
             connector,
@@ -146,7 +146,7 @@ impl Link {
     /// Brings the copy of the table up to date.
     pub(super) async fn pull(&self, wire: &mut Wire) -> Result<Stamp, Failure> {
         let asked = self.now();
-        let until = match self.table.pull(wire, &self.keys, &self.commons).await? {
+        let until = match self.table.pull(wire, &self.keys, &self.coordinator).await? {
             Pulled::AsExpected(until) => until,
             Pulled::Anew(until) => {
                 count(&self.counters.lost);
@@ -212,7 +212,7 @@ impl Link {
 
     async fn send(self: &Arc<Self>, what: &Invalidation) -> Result<Stamp, Failure> {
         self.call(Lane::Ask, STORE_LIMIT / 2, |mut wire| async move {
-            self.table.invalidate(&mut wire, &self.keys, &self.commons, what).await
+            self.table.invalidate(&mut wire, &self.keys, &self.coordinator, what).await
         })
         .await
     }
@@ -224,7 +224,7 @@ impl Link {
         self.trip(failure);
         drop(queue);
         // For what is kept in this process.
-        self.commons.invalidate(what);
+        self.coordinator.invalidate(what);
     }
 
     /// What is first in the queue.

@@ -13,15 +13,15 @@ use bytes::Bytes;
 use moka::sync::Cache;
 use tokio::{runtime::Handle, time::timeout};
 
-use super::{Commons, Fill, Invalidation, Lease, Lookup, Put, Store, StoreError};
+use super::{Coordinator, Fill, Invalidation, Lease, Lookup, Put, Store, StoreError};
 use crate::{
-    codec,
-    key::Key,
-    selector::Selector,
-    stamp::Stamp,
-    stored::{StoredResponse, Variants},
-    tag::TagId,
-    time::Now,
+    clock::Timestamp,
+    entry::codec,
+    entry::key::CacheKey,
+    entry::response::{StoredResponse, Variants},
+    entry::selector::Selector,
+    entry::stamp::Stamp,
+    entry::tag::TagId,
 };
 
 mod batch;
@@ -166,7 +166,7 @@ impl RedisStore {
         &self.0.link
     }
 
-    async fn find(&self, key: &Key, selector: &Selector<'_>) -> Result<Lookup, Failure> {
+    async fn find(&self, key: &CacheKey, selector: &Selector<'_>) -> Result<Lookup, Failure> {
         let Inner { names, no_names, .. } = &*self.0;
         let link = self.link();
         let begun = link.now();
@@ -188,7 +188,7 @@ impl RedisStore {
     /// By the fields that select there, which were not guessed.
     async fn find_otherwise(
         &self,
-        key: &Key,
+        key: &CacheKey,
         selector: &Selector<'_>,
         resource: &Resource,
         guessed: Names,
@@ -215,11 +215,11 @@ impl RedisStore {
 
     fn found(
         &self,
-        key: &Key,
+        key: &CacheKey,
         names: &Names,
         record: Option<Bytes>,
         stamp: Stamp,
-        now: Now,
+        now: Timestamp,
     ) -> Lookup {
         let counters = &self.0.link.counters;
         let response = record.and_then(|record| match codec::decode(record, key, now) {
@@ -238,13 +238,16 @@ impl RedisStore {
 
     async fn write(
         &self,
-        key: &Key,
+        key: &CacheKey,
         response: &StoredResponse,
         fill: &Fill,
     ) -> Result<Put, Failure> {
         let link = self.link();
-        if fill.is_overtaken() || fill.age() > FILL_LIMIT || !link.commons.is_valid(key, response) {
-            return Ok(Put::Overtaken);
+        if fill.is_invalidated()
+            || fill.age() > FILL_LIMIT
+            || !link.coordinator.is_valid(key, response)
+        {
+            return Ok(Put::Outdated);
         }
         let Ok(record) = codec::encode(key, response) else { return Ok(Put::TooLarge) };
         if record.len() > self.0.max_record {
@@ -268,15 +271,15 @@ impl RedisStore {
             Ok(_) => &link.counters.writes,
             Err(_) => &link.counters.unwritten,
         });
-        Ok(if written? { Put::Stored } else { Put::Overtaken })
+        Ok(if written? { Put::Stored } else { Put::Outdated })
     }
 
     /// To its end, even if whoever asked for it goes away.
-    async fn forget(&self, key: &Key) -> Result<usize, Failure> {
+    async fn forget(&self, key: &CacheKey) -> Result<usize, Failure> {
         let (link, key) = (Arc::clone(self.link()), key.clone());
         to_its_end(async move {
             // What remembers the removal first: what a fill from before it writes is not served.
-            let mark = Invalidation::Tags([TagId::key(&key)].into_iter().collect());
+            let mark = Invalidation::PurgeTags([TagId::key(&key)].into_iter().collect());
             link.invalidate(&mark).await?;
             let resource = link.keys.resource(&key);
             // From here on only memory hangs on it.
@@ -297,11 +300,11 @@ async fn to_its_end<T: Send + 'static>(
 }
 
 impl Store for RedisStore {
-    fn commons(&self) -> &Commons {
-        &self.0.link.commons
+    fn coordinator(&self) -> &Coordinator {
+        &self.0.link.coordinator
     }
 
-    async fn lookup(&self, key: &Key, selector: &Selector<'_>) -> Result<Lookup, StoreError> {
+    async fn lookup(&self, key: &CacheKey, selector: &Selector<'_>) -> Result<Lookup, StoreError> {
         let found = self.find(key, selector).await;
         if found.is_err() {
             count(&self.0.link.counters.failed);
@@ -311,14 +314,14 @@ impl Store for RedisStore {
 
     async fn put(
         &self,
-        key: &Key,
+        key: &CacheKey,
         response: Arc<StoredResponse>,
         fill: &Fill,
     ) -> Result<Put, StoreError> {
         Ok(self.write(key, &response, fill).await?)
     }
 
-    async fn remove(&self, key: &Key) -> Result<usize, StoreError> {
+    async fn remove(&self, key: &CacheKey) -> Result<usize, StoreError> {
         Ok(self.forget(key).await?)
     }
 
@@ -332,7 +335,7 @@ impl Store for RedisStore {
         self.0.lease.is_some()
     }
 
-    async fn lease(&self, key: &Key, rest: &[u8]) -> Result<Lease, StoreError> {
+    async fn lease(&self, key: &CacheKey, rest: &[u8]) -> Result<Lease, StoreError> {
         let Some(time) = self.0.lease else { return Ok(Lease::Unneeded) };
         Ok(lease::ask(self.link(), key, rest, time).await?)
     }

@@ -19,11 +19,11 @@ impl Queue {
             return;
         }
         self.tags += size(&what);
-        if what == Invalidation::All || self.tags > MOST {
+        if what == Invalidation::PurgeAll || self.tags > MOST {
             log::debug!("too many invalidations wait for Redis: all will be invalid");
             self.waiting.clear();
             self.tags = 1;
-            self.waiting.push_back(Invalidation::All);
+            self.waiting.push_back(Invalidation::PurgeAll);
             return;
         }
         self.waiting.push_back(what);
@@ -52,8 +52,8 @@ impl Queue {
 
 fn size(what: &Invalidation) -> usize {
     match what {
-        Invalidation::Tags(tags) | Invalidation::TagsStale { tags, .. } => tags.len().max(1),
-        Invalidation::All | Invalidation::AllStale { .. } => 1,
+        Invalidation::PurgeTags(tags) | Invalidation::ExpireTags { tags, .. } => tags.len().max(1),
+        Invalidation::PurgeAll | Invalidation::ExpireAll { .. } => 1,
     }
 }
 
@@ -62,10 +62,10 @@ mod tests {
     use smallvec::smallvec;
 
     use super::*;
-    use crate::tag::TagId;
+    use crate::entry::tag::TagId;
 
     fn tag(n: usize) -> Invalidation {
-        Invalidation::Tags(smallvec![TagId::tag("t", &n.to_string())])
+        Invalidation::PurgeTags(smallvec![TagId::tag("t", &n.to_string())])
     }
 
     #[test]
@@ -86,12 +86,12 @@ mod tests {
     fn too_much_becomes_all_and_all_covers_the_rest() {
         let mut queue = Queue::default();
         (0..=MOST).for_each(|n| queue.push(tag(n)));
-        assert_eq!((queue.len(), queue.first()), (1, Some(Invalidation::All)));
+        assert_eq!((queue.len(), queue.first()), (1, Some(Invalidation::PurgeAll)));
         queue.push(tag(1));
         assert_eq!(queue.len(), 2);
-        queue.push(Invalidation::All);
+        queue.push(Invalidation::PurgeAll);
         assert_eq!(queue.len(), 2, "it waits already");
-        queue.remove(&Invalidation::All);
+        queue.remove(&Invalidation::PurgeAll);
         queue.remove(&tag(1));
         assert!(queue.is_empty() && queue.tags == 0);
     }

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use deadpool_redis::redis::{Cmd, RedisError, Value, cmd, pipe};
 
 use super::{connection::Wire, failure::Failure, keys::Resource};
-use crate::{selector::VariantId, stored::MAX_VARIANTS};
+use crate::{entry::response::MAX_VARIANTS, entry::selector::VariantId};
 
 const SETTLE: &str = include_str!("settle.lua");
 

@@ -24,10 +24,11 @@ use smallvec::smallvec;
 
 use super::{connection::Wire, failure::Failure, keys::Keys};
 use crate::{
-    stamp::Stamp,
-    store::{Commons, Invalidation, marks::KEY_WINDOW},
-    tag::TagId,
-    time::Now,
+    clock::Timestamp,
+    coordination::KEY_WINDOW,
+    entry::stamp::Stamp,
+    entry::tag::TagId,
+    store::{Coordinator, Invalidation},
 };
 
 /// How long a mark counts: longer than what it may be about is kept.
@@ -39,7 +40,7 @@ pub(super) const LONGEST: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Fills that took longer are not stored: marks at single keys are forgotten soon after.
 pub(super) const FILL_LIMIT: Duration = Duration::from_secs(100);
 
-/// Marks in the table; beyond, the older half becomes one mark at everything that is older.
+/// InvalidationLog in the table; beyond, the older half becomes one mark at everything that is older.
 const MOST: usize = 65_536;
 
 const INVALIDATE: &str = include_str!("invalidate.lua");
@@ -48,7 +49,7 @@ const INVALIDATE: &str = include_str!("invalidate.lua");
 const EPOCH: &[u8] = b"e";
 const ALL: &[u8] = b"f";
 
-/// This process's copy of the table is in [`Commons`]; this is how far it reaches.
+/// This process's copy of the table is in [`Coordinator`]; this is how far it reaches.
 #[derive(Debug, Default)]
 pub(super) struct Table {
     known: AtomicU64,
@@ -103,7 +104,7 @@ impl Table {
 
     /// Takes over what the reply to [`ask`](Self::ask) says, and tells up to which time the table is
     /// known then; nothing if it is not what it was.
-    fn learn(&self, reply: &Value, commons: &Commons) -> Option<Stamp> {
+    fn learn(&self, reply: &Value, coordinator: &Coordinator) -> Option<Stamp> {
         let members = members(reply);
         let mut epoch = None;
         let mut news = Vec::new();
@@ -115,7 +116,7 @@ impl Table {
             }
         }
         let until = Stamp::new(epoch?);
-        commons.learn(&news, until);
+        coordinator.learn(&news, until);
         self.known.fetch_max(until.get(), Ordering::AcqRel);
         Some(until)
     }
@@ -125,13 +126,13 @@ impl Table {
         &self,
         wire: &mut Wire,
         keys: &Keys,
-        commons: &Commons,
+        coordinator: &Coordinator,
     ) -> Result<Pulled, Failure> {
         let (ask, _) = self.ask(keys);
         let reply: Value = ask.query_async(wire).await?;
-        match self.learn(&reply, commons) {
+        match self.learn(&reply, coordinator) {
             Some(until) => Ok(Pulled::AsExpected(until)),
-            None => self.write(wire, keys, commons, &[]).await.map(Pulled::Anew),
+            None => self.write(wire, keys, coordinator, &[]).await.map(Pulled::Anew),
         }
     }
 
@@ -140,17 +141,17 @@ impl Table {
         &self,
         wire: &mut Wire,
         keys: &Keys,
-        commons: &Commons,
+        coordinator: &Coordinator,
         what: &Invalidation,
     ) -> Result<Stamp, Failure> {
-        self.write(wire, keys, commons, &written(what)).await
+        self.write(wire, keys, coordinator, &written(what)).await
     }
 
     async fn write(
         &self,
         wire: &mut Wire,
         keys: &Keys,
-        commons: &Commons,
+        coordinator: &Coordinator,
         members: &[Vec<u8>],
     ) -> Result<Stamp, Failure> {
         let (ask, since) = self.ask(keys);
@@ -162,7 +163,7 @@ impl Table {
         let replies: Vec<Value> = both.query_async(wire).await?;
         let reply = replies.get(1).unwrap_or(&Value::Nil);
         // Lost once more in between: whoever asks next sees that, too.
-        self.learn(reply, commons).ok_or(Failure::Late)
+        self.learn(reply, coordinator).ok_or(Failure::Late)
     }
 }
 
@@ -216,42 +217,42 @@ fn read(member: &[u8]) -> Invalidation {
         let (kind, rest) = member.split_first()?;
         Some(match (kind, rest) {
             (b'p' | b'k', tag) => {
-                Invalidation::Tags(smallvec![TagId::from_bytes(tag.try_into().ok()?)])
+                Invalidation::PurgeTags(smallvec![TagId::from_bytes(tag.try_into().ok()?)])
             }
             (b's', rest) => {
                 let (tag, since) = rest.split_first_chunk()?;
                 let tags = smallvec![TagId::from_bytes(*tag)];
-                Invalidation::TagsStale { tags, since: read_time(since)? }
+                Invalidation::ExpireTags { tags, since: read_time(since)? }
             }
-            (b'g', since) => Invalidation::AllStale { since: read_time(since)? },
+            (b'g', since) => Invalidation::ExpireAll { since: read_time(since)? },
             _ => return None,
         })
     };
-    known().unwrap_or(Invalidation::All)
+    known().unwrap_or(Invalidation::PurgeAll)
 }
 
 /// Known by the wall clock alone: another process's other clock says nothing here.
-fn read_time(bytes: &[u8]) -> Option<Now> {
+fn read_time(bytes: &[u8]) -> Option<Timestamp> {
     let millis = u64::from_be_bytes(bytes.try_into().ok()?);
-    Some(Now::new(Duration::from_millis(millis), Duration::ZERO))
+    Some(Timestamp::new(Duration::from_millis(millis), Duration::ZERO))
 }
 
 fn written(what: &Invalidation) -> Vec<Vec<u8>> {
-    let time = |since: &Now| {
+    let time = |since: &Timestamp| {
         let millis = u64::try_from(since.wall().as_millis()).unwrap_or(u64::MAX);
         millis.to_be_bytes()
     };
     match what {
-        Invalidation::All => vec![ALL.to_vec()],
-        Invalidation::Tags(tags) => {
+        Invalidation::PurgeAll => vec![ALL.to_vec()],
+        Invalidation::PurgeTags(tags) => {
             let mark = |tag: &TagId| {
                 let kind: &[u8] = if tag.is_key() { b"k" } else { b"p" };
                 [kind, &tag.to_bytes()].concat()
             };
             tags.iter().map(mark).collect()
         }
-        Invalidation::AllStale { since } => vec![[&b"g"[..], &time(since)].concat()],
-        Invalidation::TagsStale { tags, since } => {
+        Invalidation::ExpireAll { since } => vec![[&b"g"[..], &time(since)].concat()],
+        Invalidation::ExpireTags { tags, since } => {
             let mark = |tag: &TagId| [&b"s"[..], &tag.to_bytes(), &time(since)].concat();
             tags.iter().map(mark).collect()
         }
@@ -261,7 +262,7 @@ fn written(what: &Invalidation) -> Vec<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stored::{
+    use crate::entry::response::{
         StoredResponse,
         tests::{at, stored},
     };
@@ -281,25 +282,25 @@ mod tests {
 
     #[test]
     fn what_is_written_of_an_invalidation_is_read_again() {
-        let key = TagId::key(&crate::key::Key::new("", "http", "h", "/", None));
-        let since = Now::new(Duration::from_millis(1_700_000_000_123), Duration::ZERO);
+        let key = TagId::key(&crate::entry::key::CacheKey::new("", "http", "h", "/", None));
+        let since = Timestamp::new(Duration::from_millis(1_700_000_000_123), Duration::ZERO);
         for what in [
-            Invalidation::All,
-            Invalidation::Tags(smallvec![tag("a")]),
-            Invalidation::Tags(smallvec![key]),
-            Invalidation::AllStale { since },
-            Invalidation::TagsStale { tags: smallvec![tag("a")], since },
+            Invalidation::PurgeAll,
+            Invalidation::PurgeTags(smallvec![tag("a")]),
+            Invalidation::PurgeTags(smallvec![key]),
+            Invalidation::ExpireAll { since },
+            Invalidation::ExpireTags { tags: smallvec![tag("a")], since },
         ] {
             let members = written(&what);
             let [member] = members.as_slice() else { panic!("{what:?}: {members:?}") };
             assert_eq!(read(member), what);
             for end in 0..member.len() {
-                assert_eq!(read(&member[..end]), Invalidation::All, "{what:?} cut at {end}");
+                assert_eq!(read(&member[..end]), Invalidation::PurgeAll, "{what:?} cut at {end}");
             }
         }
         let tags = smallvec![tag("a"), tag("b")];
-        assert_eq!(written(&Invalidation::Tags(tags)).len(), 2);
-        assert_eq!(read(b"zwhat a later version may say"), Invalidation::All);
+        assert_eq!(written(&Invalidation::PurgeTags(tags)).len(), 2);
+        assert_eq!(read(b"zwhat a later version may say"), Invalidation::PurgeAll);
     }
 
     #[test]
@@ -325,39 +326,39 @@ mod tests {
             Value::Array(vec![Value::Int(1), Value::Int(2)]),
         ] {
             assert_eq!(members(&odd), vec![], "{odd:?}");
-            assert_eq!(Table::default().learn(&odd, &Commons::new()), None);
+            assert_eq!(Table::default().learn(&odd, &Coordinator::new()), None);
         }
     }
 
     #[test]
     fn what_others_invalidated_counts_here_from_the_reply_on() {
-        let (table, commons) = (Table::default(), Commons::new());
-        let key = crate::key::Key::new("", "http", "h", "/", None);
+        let (table, coordinator) = (Table::default(), Coordinator::new());
+        let key = crate::entry::key::CacheKey::new("", "http", "h", "/", None);
         let response = |stamp, name| StoredResponse {
             stamp: Stamp::new(stamp),
             tags: Box::new([tag(name)]),
             ..stored(0, &[])
         };
         let (old, new) = (response(10, "a"), response(31, "a"));
-        assert_eq!(table.learn(&flat(&[(b"e", "10")]), &commons), Some(Stamp::new(10)));
-        assert!(table.is_known() && commons.is_valid(&key, &old));
-        let mark = written(&Invalidation::Tags(smallvec![tag("a")])).remove(0);
+        assert_eq!(table.learn(&flat(&[(b"e", "10")]), &coordinator), Some(Stamp::new(10)));
+        assert!(table.is_known() && coordinator.is_valid(&key, &old));
+        let mark = written(&Invalidation::PurgeTags(smallvec![tag("a")])).remove(0);
         let reply = flat(&[(b"e", "31"), (&mark, "30")]);
-        assert_eq!(table.learn(&reply, &commons), Some(Stamp::new(31)));
-        assert!(!commons.is_valid(&key, &old) && commons.is_valid(&key, &new));
-        assert!(commons.is_valid(&key, &response(10, "b")));
+        assert_eq!(table.learn(&reply, &coordinator), Some(Stamp::new(31)));
+        assert!(!coordinator.is_valid(&key, &old) && coordinator.is_valid(&key, &new));
+        assert!(coordinator.is_valid(&key, &response(10, "b")));
         assert_eq!(table.is_news(bulk(b"31")).unwrap(), News::None(Stamp::new(31)));
         for news in [bulk(b"32"), bulk(b"30"), Value::Nil, Value::Okay] {
             assert_eq!(table.is_news(news).unwrap(), News::Some);
         }
         // Late, and of what is known.
-        assert_eq!(table.learn(&flat(&[(b"e", "10")]), &commons), Some(Stamp::new(10)));
-        assert_eq!(commons.stamp(), Stamp::new(31));
-        let stale = written(&Invalidation::AllStale { since: at(5) }).remove(0);
+        assert_eq!(table.learn(&flat(&[(b"e", "10")]), &coordinator), Some(Stamp::new(10)));
+        assert_eq!(coordinator.stamp(), Stamp::new(31));
+        let stale = written(&Invalidation::ExpireAll { since: at(5) }).remove(0);
         let reply = flat(&[(&stale, "40"), (b"e", "41")]);
-        assert_eq!(table.learn(&reply, &commons), Some(Stamp::new(41)));
+        assert_eq!(table.learn(&reply, &coordinator), Some(Stamp::new(41)));
         assert!(
-            commons
+            coordinator
                 .standing(&key, &new)
                 .stale_since()
                 .is_some_and(|since| since.wall() == at(5).wall())

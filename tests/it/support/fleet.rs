@@ -11,9 +11,9 @@ use std::{
     },
 };
 
-use actix_web_cache::{
-    Commons, Fill, Key, Lease, LeaseEnd, LeaseGuard, Lookup, Put, Selector, Store, StoreError,
-    StoredResponse, Variants,
+use actix_web_cache::store::{
+    CacheKey, Coordinator, Fill, Lease, LeaseEnd, LeaseGuard, Lookup, Put, Selector, Store,
+    StoreError, StoredResponse, Variants,
 };
 use tokio::task::yield_now;
 
@@ -25,8 +25,8 @@ pub(crate) struct Fleet(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    stored: Mutex<HashMap<Key, Arc<Variants>>>,
-    leases: Mutex<HashMap<(Key, Vec<u8>), Held>>,
+    stored: Mutex<HashMap<CacheKey, Arc<Variants>>>,
+    leases: Mutex<HashMap<(CacheKey, Vec<u8>), Held>>,
     ends: Mutex<Vec<LeaseEnd>>,
     says: Mutex<VecDeque<Says>>,
     asked: Counter,
@@ -56,7 +56,7 @@ pub(crate) enum Says {
 impl Fleet {
     /// The store of one more process.
     pub(crate) fn member(&self) -> Member {
-        Member { fleet: self.clone(), commons: Commons::new(), leases: true }
+        Member { fleet: self.clone(), coordinator: Coordinator::new(), leases: true }
     }
 
     /// The next question for a lease comes to this.
@@ -98,7 +98,7 @@ impl Fleet {
         self.0.taken.get()
     }
 
-    fn lend(&self, key: &Key, rest: &[u8]) -> Lease {
+    fn lend(&self, key: &CacheKey, rest: &[u8]) -> Lease {
         let name = (key.clone(), rest.to_vec());
         let ours = Held::By(self.0.asked.count());
         let mut leases = self.0.leases.lock().unwrap();
@@ -127,7 +127,7 @@ impl Fleet {
 #[derive(Clone)]
 pub(crate) struct Member {
     fleet: Fleet,
-    commons: Commons,
+    coordinator: Coordinator,
     leases: bool,
 }
 
@@ -139,12 +139,12 @@ impl Member {
 }
 
 impl Store for Member {
-    fn commons(&self) -> &Commons {
-        &self.commons
+    fn coordinator(&self) -> &Coordinator {
+        &self.coordinator
     }
 
-    async fn lookup(&self, key: &Key, _: &Selector<'_>) -> Result<Lookup, StoreError> {
-        let stamp = self.commons.stamp();
+    async fn lookup(&self, key: &CacheKey, _: &Selector<'_>) -> Result<Lookup, StoreError> {
+        let stamp = self.coordinator.stamp();
         yield_now().await;
         if self.fleet.0.broken.load(Ordering::SeqCst) {
             return Err(StoreError::new("out of order"));
@@ -154,24 +154,24 @@ impl Store for Member {
 
     async fn put(
         &self,
-        key: &Key,
+        key: &CacheKey,
         response: Arc<StoredResponse>,
         fill: &Fill,
     ) -> Result<Put, StoreError> {
         yield_now().await;
         let mut stored = self.fleet.0.stored.lock().unwrap();
-        if fill.is_overtaken() || !self.commons.is_valid(key, &response) {
-            return Ok(Put::Overtaken);
+        if fill.is_invalidated() || !self.coordinator.is_valid(key, &response) {
+            return Ok(Put::Outdated);
         }
         let before = stored.get(key).map(Arc::as_ref);
         let Some(variants) = Variants::add(before, response, usize::MAX) else {
-            return Ok(Put::Overtaken);
+            return Ok(Put::Outdated);
         };
         stored.insert(key.clone(), Arc::new(variants));
         Ok(Put::Stored)
     }
 
-    async fn remove(&self, key: &Key) -> Result<usize, StoreError> {
+    async fn remove(&self, key: &CacheKey) -> Result<usize, StoreError> {
         let removed = self.fleet.0.stored.lock().unwrap().remove(key);
         Ok(removed.map_or(0, |variants| variants.responses().len()))
     }
@@ -180,7 +180,7 @@ impl Store for Member {
         self.leases
     }
 
-    async fn lease(&self, key: &Key, rest: &[u8]) -> Result<Lease, StoreError> {
+    async fn lease(&self, key: &CacheKey, rest: &[u8]) -> Result<Lease, StoreError> {
         assert!(self.leases, "it was not to be asked");
         yield_now().await;
         let says = self.fleet.0.says.lock().unwrap().pop_front();

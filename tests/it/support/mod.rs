@@ -33,7 +33,7 @@ use std::{
 };
 
 use actix_web::App;
-use actix_web_cache::{Cache, CacheBuilder, Commons, ManualClock, MemoryStore};
+use actix_web_cache::{Cache, CacheBuilder, ManualClock, MemoryStore, store::Coordinator};
 
 pub(crate) use self::{
     alone::{is_alone, peak_resident, resident},
@@ -132,9 +132,11 @@ pub(crate) fn within(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// Waits until no fill is open and no body is being copied.
-pub(crate) async fn settled(commons: &Commons) {
-    eventually("all fills ended", || commons.open_fills() == 0 && commons.bytes_in_fills() == 0)
-        .await;
+pub(crate) async fn settled(coordinator: &Coordinator) {
+    eventually("all fills ended", || {
+        coordinator.open_fills() == 0 && coordinator.bytes_in_fills() == 0
+    })
+    .await;
 }
 
 /// What is stored for `http://t/`, as a server with nothing else shows it.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use actix_web::{App, HttpRequest, HttpResponse, web};
-use actix_web_cache::{Cache, CacheHandle, Overrides, Store};
+use actix_web_cache::{Cache, CacheHandle, ResponseOptions, store::Store};
 use futures_util::future::join_all;
 use log::Level;
 use tokio::time::Instant;
@@ -65,7 +65,7 @@ impl Shop {
                 counter.count();
                 let body = page(request.path(), RUNS.fetch_add(1, Ordering::SeqCst));
                 let mut response = HttpResponse::Ok();
-                response.extensions_mut().insert(Overrides::new().tag("page"));
+                response.extensions_mut().insert(ResponseOptions::new().tag("page"));
                 let response = response.insert_header(("cache-control", "max-age=600")).body(body);
                 async move { response }
             };

@@ -6,8 +6,11 @@ use std::sync::{
 };
 
 use actix_web_cache::{
-    Commons, Fill, Invalidation, Key, Lookup, MemoryStore, Put, Selector, Store, StoreError,
-    StoredResponse,
+    MemoryStore,
+    store::{
+        CacheKey, Coordinator, Fill, Invalidation, Lookup, Put, Selector, Store, StoreError,
+        StoredResponse,
+    },
 };
 
 use super::{Counter, store};
@@ -41,11 +44,11 @@ impl Spy {
 }
 
 impl Store for Spy {
-    fn commons(&self) -> &Commons {
-        self.store.commons()
+    fn coordinator(&self) -> &Coordinator {
+        self.store.coordinator()
     }
 
-    async fn lookup(&self, key: &Key, selector: &Selector<'_>) -> Result<Lookup, StoreError> {
+    async fn lookup(&self, key: &CacheKey, selector: &Selector<'_>) -> Result<Lookup, StoreError> {
         self.lookups.count();
         self.check()?;
         self.store.lookup(key, selector).await
@@ -53,7 +56,7 @@ impl Store for Spy {
 
     async fn put(
         &self,
-        key: &Key,
+        key: &CacheKey,
         response: Arc<StoredResponse>,
         fill: &Fill,
     ) -> Result<Put, StoreError> {
@@ -62,7 +65,7 @@ impl Store for Spy {
         self.store.put(key, response, fill).await
     }
 
-    async fn remove(&self, key: &Key) -> Result<usize, StoreError> {
+    async fn remove(&self, key: &CacheKey) -> Result<usize, StoreError> {
         self.check()?;
         self.store.remove(key).await
     }

@@ -9,8 +9,11 @@ use std::{
 };
 
 use actix_web_cache::{
-    Commons, Fill, Invalidation, Key, Lookup, MemoryStore, Put, Selector, Store, StoreError,
-    StoredResponse,
+    MemoryStore,
+    store::{
+        CacheKey, Coordinator, Fill, Invalidation, Lookup, Put, Selector, Store, StoreError,
+        StoredResponse,
+    },
 };
 use tokio::sync::Semaphore;
 
@@ -113,11 +116,11 @@ impl Watched {
 }
 
 impl Store for Watched {
-    fn commons(&self) -> &Commons {
-        self.0.store.commons()
+    fn coordinator(&self) -> &Coordinator {
+        self.0.store.coordinator()
     }
 
-    async fn lookup(&self, key: &Key, selector: &Selector<'_>) -> Result<Lookup, StoreError> {
+    async fn lookup(&self, key: &CacheKey, selector: &Selector<'_>) -> Result<Lookup, StoreError> {
         let found = self.0.store.lookup(key, selector).await;
         self.at("looked up").await;
         found
@@ -125,7 +128,7 @@ impl Store for Watched {
 
     async fn put(
         &self,
-        key: &Key,
+        key: &CacheKey,
         response: Arc<StoredResponse>,
         fill: &Fill,
     ) -> Result<Put, StoreError> {
@@ -136,7 +139,7 @@ impl Store for Watched {
         put
     }
 
-    async fn remove(&self, key: &Key) -> Result<usize, StoreError> {
+    async fn remove(&self, key: &CacheKey) -> Result<usize, StoreError> {
         self.at("removing").await;
         self.works()?;
         let removed = self.0.store.remove(key).await;

@@ -1,0 +1,487 @@
+use std::{fmt::Debug, time::Duration};
+
+use actix_web::http::{
+    StatusCode,
+    header::{
+        ACCEPT, ACCEPT_LANGUAGE, AGE, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE,
+        DATE, ETAG, EXPIRES, HeaderName, HeaderValue, LINK, TRANSFER_ENCODING, VARY,
+    },
+};
+use bytes::Bytes;
+
+use super::{
+    RecordError::{Checksum, FromTheFuture, Malformed, OtherKey, Truncated, Version},
+    fuzzing::{mend, read},
+    *,
+};
+use crate::{
+    entry::limits::{LONGEST, MAX_TAGS},
+    entry::response::{Lifetime, LifetimeSource, Selecting, Staleness, Validation, tests::stored},
+    entry::stamp::{Stamp, ValidityCheck},
+    entry::tag::TagId,
+};
+
+mod golden;
+mod properties;
+
+/// An hour after what is read was made, in a process that is ten minutes old.
+const NOW: Timestamp = Timestamp::new(Duration::new(1_700_003_600, 5), Duration::from_secs(600));
+
+fn key() -> CacheKey {
+    let mut key = CacheKey::new("shop", "https", "example.com", "/caf%C3%A9", Some("q=1"));
+    key.push_part("tenant", Some(b"\xff\0"));
+    key.push_part("theme", None);
+    key
+}
+
+fn minimal_key() -> CacheKey {
+    CacheKey::new("n", "http", "h", "/", None)
+}
+
+fn lines(lines: &[(HeaderName, &[u8])]) -> Box<[(HeaderName, HeaderValue)]> {
+    let line = |(name, value): &(HeaderName, &[u8])| {
+        (name.clone(), HeaderValue::from_bytes(value).unwrap())
+    };
+    lines.iter().map(line).collect()
+}
+
+/// All that a response can have.
+fn full() -> StoredResponse {
+    StoredResponse {
+        status: StatusCode::NON_AUTHORITATIVE_INFORMATION,
+        fields: lines(&[
+            (CACHE_CONTROL, b"max-age=60"),
+            (LINK, b"</b>"),
+            (HeaderName::from_static("x-empty"), b""),
+            (LINK, b"</a>"),
+            (CONTENT_TYPE, b"text/plain; charset=utf-8"),
+            (HeaderName::from_static("x-custom_name"), b"caf\xc3\xa9\t\xff"),
+            (DATE, b"Tue, 14 Nov 2023 22:13:20 GMT"),
+        ]),
+        body: Bytes::from_static(b"\0body\xff"),
+        lifetime: Lifetime {
+            response: Timestamp::new(
+                Duration::new(1_700_000_000, 123_456_789),
+                Duration::from_secs(7),
+            ),
+            initial_age: Duration::new(2, 1),
+            freshness: LONGEST,
+            source: LifetimeSource::Handler,
+            staleness: Staleness {
+                validation: Validation::Strict,
+                while_revalidate: Some(Duration::from_secs(30)),
+                if_error: Some(Duration::ZERO),
+            },
+            retention: Duration::new(3600, 999_999_999),
+        },
+        stated: Some(Duration::from_secs(251_702_300_000)),
+        selecting: Box::new([
+            (ACCEPT, Some(Bytes::from_static(b"text/*\n\x80"))),
+            (HeaderName::from_static("x-theme"), None),
+            (ACCEPT_LANGUAGE, Some(Bytes::new())),
+        ]),
+        split: Box::from(&b"l\x01\0"[..]),
+        tags: Box::new([TagId::tag("shop", "post:1"), TagId::url(b"x")]),
+        stamp: Stamp::new(0x0102_0304_0506_0708),
+        client_ttl: Some(Duration::from_millis(1500)),
+        undressed: Some(lines(&[(CACHE_CONTROL, b"public"), (VARY, b"accept")])),
+        vouched: ValidityCheck::default(),
+        taken: Duration::ZERO,
+    }
+}
+
+/// As little as a response can have.
+fn minimal() -> StoredResponse {
+    StoredResponse { status: StatusCode::NO_CONTENT, body: Bytes::new(), ..stored(0, &[]) }
+}
+
+/// All of a response that is written.
+fn written(response: &StoredResponse) -> impl PartialEq + Debug + use<> {
+    let StoredResponse {
+        status,
+        fields,
+        body,
+        lifetime,
+        stated,
+        selecting,
+        split,
+        tags,
+        stamp,
+        client_ttl,
+        undressed,
+        vouched: _,
+        taken: _,
+    } = response.clone();
+    let Lifetime { response, initial_age, freshness, source, staleness, retention } = lifetime;
+    let lifetime = (response.wall(), initial_age, freshness, source, staleness, retention);
+    let groups = (selecting, split, tags, stamp);
+    (status, fields, body, lifetime, stated, groups, client_ttl, undressed)
+}
+
+fn full_record() -> Vec<u8> {
+    encode(&key(), &full()).unwrap()
+}
+
+/// What is read of the full record once it was changed, its checksum too.
+fn changed(change: impl FnOnce(&mut Vec<u8>)) -> Result<StoredResponse, RecordError> {
+    let mut record = full_record();
+    change(&mut record);
+    mend(&mut record);
+    read(&record, &key(), NOW)
+}
+
+fn put(record: &mut [u8], at: usize, bytes: &[u8]) {
+    record[at..at + bytes.len()].copy_from_slice(bytes);
+}
+
+#[test]
+fn what_was_written_is_read_again() {
+    for (key, response) in [(key(), full()), (minimal_key(), minimal())] {
+        let record = encode(&key, &response).unwrap();
+        let got = read(&record, &key, NOW).unwrap();
+        assert_eq!(written(&got), written(&response));
+    }
+    let none = StoredResponse { undressed: Some(Box::default()), ..minimal() };
+    let record = encode(&key(), &none).unwrap();
+    let got = read(&record, &key(), NOW).unwrap();
+    assert!(got.undressed.is_some(), "nothing as the handler sent it is not the same as all");
+    let bases = [
+        LifetimeSource::Explicit,
+        LifetimeSource::Heuristic,
+        LifetimeSource::Handler,
+        LifetimeSource::Policy,
+    ];
+    let validations = [Validation::OnceStale, Validation::Strict, Validation::Always];
+    for (source, validation) in bases.into_iter().flat_map(|b| validations.map(|v| (b, v))) {
+        let mut response = full();
+        response.lifetime.source = source;
+        response.lifetime.staleness.validation = validation;
+        let record = encode(&key(), &response).unwrap();
+        assert_eq!(written(&read(&record, &key(), NOW).unwrap()), written(&response));
+    }
+}
+
+#[test]
+fn each_time_that_may_be_absent_is_told_apart() {
+    for present in 0..16_u8 {
+        let time = |bit: u8| (present & (1 << bit) != 0).then_some(Duration::ZERO);
+        let mut response = full();
+        response.lifetime.staleness.while_revalidate = time(0);
+        response.lifetime.staleness.if_error = time(1);
+        response.stated = time(2);
+        response.client_ttl = time(3);
+        let record = encode(&key(), &response).unwrap();
+        assert_eq!(record[39], present | 16);
+        assert_eq!(written(&read(&record, &key(), NOW).unwrap()), written(&response), "{present}");
+    }
+}
+
+#[test]
+fn neither_the_body_nor_values_are_copied() {
+    let record = Bytes::from(full_record());
+    let range = record.as_ptr_range();
+    let got = decode(record.clone(), &key(), NOW).unwrap();
+    let shares = |bytes: &[u8]| range.contains(&bytes.as_ptr());
+    assert!(shares(&got.body));
+    assert!(
+        got.fields.iter().filter(|(_, value)| !value.is_empty()).all(|(_, v)| shares(v.as_bytes()))
+    );
+    assert!(got.selecting.iter().flat_map(|(_, v)| v).filter(|v| !v.is_empty()).all(|v| shares(v)));
+}
+
+#[test]
+fn what_breaks_off_anywhere_is_not_read() {
+    for (key, record) in [(key(), full_record()), (minimal_key(), minimal_record())] {
+        for end in 0..record.len() {
+            assert_eq!(read(&record[..end], &key, NOW).unwrap_err(), Truncated, "at {end}");
+        }
+    }
+    let mut short = full_record();
+    short.truncate(HEAD - 1);
+    mend(&mut short);
+    assert_eq!(read(&short, &key(), NOW).unwrap_err(), Truncated, "shorter than any record");
+}
+
+fn minimal_record() -> Vec<u8> {
+    encode(&minimal_key(), &minimal()).unwrap()
+}
+
+#[test]
+fn a_bit_that_flipped_anywhere_is_noticed() {
+    let record = full_record();
+    for bit in 0..record.len() * 8 {
+        let mut flipped = record.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        let error = read(&flipped, &key(), NOW).unwrap_err();
+        let expected = match bit / 8 {
+            0 | 1 => matches!(error, Malformed("its beginning")),
+            2 => error == Version(1 ^ (1 << (bit % 8))),
+            3 => error == Malformed("the reserved byte"),
+            8..12 => matches!(error, Truncated | Malformed("its length")),
+            _ => error == Checksum,
+        };
+        assert!(expected, "bit {bit}: {error:?}");
+    }
+}
+
+#[test]
+fn what_no_record_of_ours_begins_with_is_told_from_another_version() {
+    for (case, record, want) in [
+        ("nothing", &b""[..], Truncated),
+        ("too little", b"\xac\x57\x01", Truncated),
+        ("text", b"<!DOCTYPE html>", Malformed("its beginning")),
+        ("half of the beginning", b"\xac\0\x01\0", Malformed("its beginning")),
+        ("version 0", b"\xac\x57\0\0", Version(0)),
+        ("version 2, shorter than ours", b"\xac\x57\x02\0", Version(2)),
+        ("version 255 with other rules", b"\xac\x57\xff\x09anything", Version(255)),
+        ("reserved", b"\xac\x57\x01\x01", Malformed("the reserved byte")),
+        ("no checksum", b"\xac\x57\x01\0\0\0\0", Truncated),
+        ("no length", b"\xac\x57\x01\0\0\0\0\0\0\0\0", Truncated),
+    ] {
+        assert_eq!(read(record, &key(), NOW).unwrap_err(), want, "{case}");
+    }
+}
+
+#[test]
+fn what_follows_a_record_is_not_overlooked() {
+    let mut record = full_record();
+    record.push(0);
+    assert_eq!(read(&record, &key(), NOW).unwrap_err(), Malformed("its length"));
+    let got = changed(|record| record.push(0));
+    assert_eq!(got.unwrap_err(), Malformed("the lengths"), "with a length that covers it");
+}
+
+#[test]
+fn a_record_of_another_key_is_not_read() {
+    let record = full_record();
+    let other = CacheKey::new("shop", "https", "example.com", "/caf%C3%A9", Some("q=1"));
+    let mut longer = key();
+    longer.push_part("x", None);
+    for other in [other, longer, minimal_key()] {
+        assert_eq!(read(&record, &other, NOW).unwrap_err(), OtherKey);
+    }
+}
+
+#[test]
+fn numbers_in_the_head_that_are_never_written_are_refused() {
+    let absent = |bit: u8, at: usize| {
+        move |record: &mut Vec<u8>| {
+            record[39] &= !bit;
+            record[at] = 1;
+        }
+    };
+    let longer = (LONGEST + Duration::from_nanos(1), LONGEST + Duration::from_secs(1));
+    let set = |at: usize, bytes: &[u8]| {
+        let bytes = bytes.to_vec();
+        move |record: &mut Vec<u8>| put(record, at, &bytes)
+    };
+    let time = |at: usize, time: Duration| {
+        let (seconds, rest) = (time.as_secs().to_le_bytes(), time.subsec_nanos().to_le_bytes());
+        set(at, &[&seconds[..], &rest[..]].concat())
+    };
+    let number = |at: usize, number: u32| set(at, &number.to_le_bytes());
+    type Change = Box<dyn FnOnce(&mut Vec<u8>)>;
+    let cases: Vec<(Change, &str)> = vec![
+        (Box::new(number(12, u32::MAX)), "a length"),
+        (Box::new(number(16, u32::MAX)), "a length"),
+        (Box::new(number(16, 5)), "the lengths"),
+        (Box::new(number(16, 7)), "a length"),
+        (Box::new(number(20, u32::MAX)), "a number"),
+        (Box::new(number(24, u32::MAX)), "a number"),
+        (Box::new(number(28, u32::MAX)), "a length"),
+        (Box::new(set(32, &[0xff; 2])), "a number"),
+        (Box::new(set(36, &[65])), "the number of tags"),
+        (Box::new(set(36, &[64])), "a length"),
+        (Box::new(set(37, &[0])), "the source"),
+        (Box::new(set(37, &[5])), "the source"),
+        (Box::new(set(38, &[0])), "the validation"),
+        (Box::new(set(38, &[4])), "the validation"),
+        (Box::new(set(39, &[0x3f])), "what is present"),
+        (Box::new(set(39, &[0x9f])), "what is present"),
+        (Box::new(set(39, &[0x0f])), "fields as sent"),
+        (Box::new(absent(1, 96)), "an absent time"),
+        (Box::new(absent(2, 108)), "an absent time"),
+        (Box::new(absent(4, 120)), "an absent time"),
+        (Box::new(absent(8, 143)), "an absent time"),
+        (Box::new(number(56, 1_000_000_000)), "a time"),
+        (Box::new(number(68, u32::MAX)), "a time"),
+        (Box::new(time(72, longer.0)), "a lifetime"),
+        (Box::new(time(72, Duration::MAX)), "a lifetime"),
+        (Box::new(time(84, longer.0)), "a lifetime"),
+        (Box::new(time(84, longer.1)), "a lifetime"),
+    ];
+    for (n, (change, want)) in cases.into_iter().enumerate() {
+        assert_eq!(changed(change).unwrap_err(), Malformed(want), "case {n}");
+    }
+}
+
+#[test]
+fn only_status_codes_that_are_stored_are_read() {
+    for code in (0..1100).chain([u16::MAX]) {
+        let fine = (200..1000).contains(&code) && ![206, 304].contains(&code);
+        let got = changed(|record| {
+            put(record, 34, &code.to_le_bytes());
+            if code == 204 {
+                record.truncate(record.len() - 6);
+                put(record, 16, &[0; 4]);
+            }
+        });
+        match got {
+            Ok(response) => assert!(fine && response.status.as_u16() == code, "{code}"),
+            Err(error) => assert!(!fine && error == Malformed("the status code"), "{code}"),
+        }
+    }
+}
+
+#[test]
+fn content_that_is_never_stored_is_refused() {
+    let fields = |name: HeaderName| StoredResponse { fields: lines(&[(name, b"1")]), ..full() };
+    let undressed =
+        |name: HeaderName| StoredResponse { undressed: Some(lines(&[(name, b"1")])), ..full() };
+    let named = HeaderName::from_static;
+    let tags = |number: usize| StoredResponse {
+        tags: vec![TagId::url(b""); number].into_boxed_slice(),
+        ..full()
+    };
+    let no_content = |body: &'static [u8]| StoredResponse {
+        status: StatusCode::NO_CONTENT,
+        body: Bytes::from_static(body),
+        ..full()
+    };
+    let never = Some("a field that is not stored");
+    for (case, response, want) in [
+        ("connection", fields(CONNECTION), never),
+        ("keep-alive", fields(named("keep-alive")), never),
+        ("proxy-connection", fields(named("proxy-connection")), never),
+        ("te", fields(named("te")), never),
+        ("trailer", fields(named("trailer")), never),
+        ("transfer-encoding", fields(TRANSFER_ENCODING), never),
+        ("upgrade", fields(named("upgrade")), never),
+        ("content-length", fields(CONTENT_LENGTH), never),
+        ("age", fields(AGE), never),
+        ("proxy-authenticate", fields(named("proxy-authenticate")), never),
+        ("proxy-authorization", fields(named("proxy-authorization")), never),
+        ("proxy-authentication-info", fields(named("proxy-authentication-info")), never),
+        ("authentication-info", fields(named("authentication-info")), never),
+        ("set-cookie, which a policy may store", fields(named("set-cookie")), None),
+        ("a field that is not completed, as sent", undressed(ETAG), never),
+        ("one of a connection, as sent", undressed(CONNECTION), never),
+        ("each that is completed", undressed(EXPIRES), None),
+        ("204 with a body", no_content(b"x"), Some("a body")),
+        ("204 without", no_content(b""), None),
+        ("as many tags as may be", tags(MAX_TAGS), None),
+        ("one more", tags(MAX_TAGS + 1), Some("the number of tags")),
+    ] {
+        let record = encode(&key(), &response).unwrap();
+        let got = read(&record, &key(), NOW).map(|_| ());
+        assert_eq!(got, want.map_or(Ok(()), |want| Err(Malformed(want))), "{case}");
+    }
+}
+
+#[test]
+fn names_and_values_that_no_message_can_have_are_refused() {
+    let selecting: Selecting = Box::new([(HeaderName::from_static("aaaa"), None)]);
+    let sent = lines(&[(HeaderName::from_static("bbbb"), b"cccc")]);
+    let response = StoredResponse { selecting, fields: sent, undressed: None, ..full() };
+    let record = encode(&key(), &response).unwrap();
+    let find = |text: &[u8]| record.windows(4).position(|window| window == text).unwrap();
+    let [selecting, name, value] = [&b"aaaa"[..], b"bbbb", b"cccc"].map(find);
+    let bad_name = Some("a field's name");
+    let bad_value = Some("a field's value");
+    for (case, at, bytes, want) in [
+        ("a selecting field's name", selecting, &b"ABaa"[..], bad_name),
+        ("a space in it", selecting, b"a aa", bad_name),
+        ("an empty one", selecting - 2, &[0, 0], bad_name),
+        ("one that is too long", selecting - 2, &[0xff, 0xff], Some("a length")),
+        ("a value that is too long", selecting + 4, &[0xfe, 0xff, 0xff, 0xff], Some("a length")),
+        ("a name", name, b"b:bb", bad_name),
+        ("in upper case", name, b"Bbbb", bad_name),
+        ("a line break in it", name, b"b\r\nb", bad_name),
+        ("another letter", name, b"bbbz", None),
+        ("a line break in a value", value, b"c\r\nc", bad_value),
+        ("a NUL", value, b"ccc\0", bad_value),
+        ("a DEL", value, b"ccc\x7f", bad_value),
+        ("any other byte", value, b"\t \xff~", None),
+        ("a value without end", value - 4, &[0xff; 4], Some("a length")),
+    ] {
+        let mut record = record.clone();
+        put(&mut record, at, bytes);
+        mend(&mut record);
+        let got = read(&record, &key(), NOW).map(|_| ());
+        assert_eq!(got, want.map_or(Ok(()), |want| Err(Malformed(want))), "{case}");
+    }
+}
+
+#[test]
+fn when_it_was_made_is_told_by_our_clocks() {
+    let at = |wall: f64, monotonic: f64| {
+        Timestamp::new(Duration::from_secs_f64(wall), Duration::from_secs_f64(monotonic))
+    };
+    let mut response = full();
+    for (case, made, now, want) in [
+        ("now", 5000.0, at(5000.0, 70.0), Ok(at(5000.0, 70.0))),
+        ("a minute ago", 5000.0, at(5060.0, 70.0), Ok(at(5000.0, 10.0))),
+        ("at our beginning", 5000.0, at(5070.0, 70.0), Ok(at(5000.0, 0.0))),
+        ("before we began", 5000.0, at(9000.0, 70.0), Ok(at(5000.0, 0.0))),
+        ("in 1970", 0.0, at(9000.0, 70.0), Ok(at(0.0, 0.0))),
+        ("in a moment", 5000.5, at(5000.0, 70.0), Ok(at(5000.0, 70.0))),
+        ("as far ahead as clocks may be", 5002.0, at(5000.0, 70.0), Ok(at(5000.0, 70.0))),
+        ("further", 5002.001, at(5000.0, 70.0), Err(FromTheFuture)),
+        ("in an hour", 8600.0, at(5000.0, 70.0), Err(FromTheFuture)),
+    ] {
+        response.lifetime.response = at(made, 12345.0);
+        let record = encode(&key(), &response).unwrap();
+        let got = read(&record, &key(), now).map(|response| response.lifetime.response);
+        assert_eq!(got, want, "{case}");
+    }
+    let end = changed(|record| put(record, 48, &[0xff; 8]));
+    assert_eq!(end.unwrap_err(), FromTheFuture);
+    let last = Timestamp::new(Duration::MAX, Duration::MAX);
+    assert!(read(&full_record(), &key(), last).is_ok(), "however late it is");
+}
+
+#[test]
+fn what_is_read_ages_by_both_clocks() {
+    let got = read(&full_record(), &key(), NOW).unwrap();
+    let made = got.lifetime.response;
+    let later = |wall: i64, monotonic: u64| {
+        let wall = NOW.wall().as_secs().saturating_add_signed(wall);
+        let monotonic = NOW.monotonic() + Duration::from_secs(monotonic);
+        Timestamp::new(Duration::from_secs(wall), monotonic).since(made).as_secs()
+    };
+    assert_eq!(later(0, 0), 3599, "what the writer's clock and ours tell");
+    assert_eq!(later(100, 100), 3699);
+    assert_eq!(later(-7200, 100), 700, "a clock that is set back makes nothing new");
+}
+
+#[test]
+fn what_no_record_can_hold_is_not_written() {
+    let megabyte = HeaderValue::from_bytes(&vec![b'x'; 1 << 20]).unwrap();
+    let fields = |number: usize| (0..number).map(|_| (LINK, megabyte.clone())).collect();
+    let selecting = |number: usize| (0..number).map(|_| (ACCEPT, None)).collect();
+    let tags = |number: usize| (0..number).map(|_| TagId::url(b"")).collect();
+    for (case, response, fits) in [
+        ("4 GiB and more", StoredResponse { fields: fields(4096), ..minimal() }, false),
+        ("fields that select", StoredResponse { selecting: selecting(65_535), ..minimal() }, true),
+        ("too many", StoredResponse { selecting: selecting(65_536), ..minimal() }, false),
+        ("tags", StoredResponse { tags: tags(256), ..minimal() }, false),
+    ] {
+        let got = encode(&minimal_key(), &response).map(|_| ());
+        assert_eq!(got, if fits { Ok(()) } else { Err(EncodeError::TooLarge) }, "{case}");
+    }
+}
+
+#[test]
+fn errors_say_what_to_do() {
+    for (error, advice) in [
+        (Truncated, "see that the store writes records whole"),
+        (Version(7), "version 7, and this build reads version 1"),
+        (Checksum, "see what damages"),
+        (OtherKey, "see that the store names records by whole keys"),
+        (Malformed("the source"), "(the source): see who else writes"),
+        (FromTheFuture, "more than 2 s ahead of this machine's clock: keep"),
+    ] {
+        assert!(error.to_string().contains(advice), "{error}");
+    }
+    assert!(EncodeError::TooLarge.to_string().contains("max_body_size"));
+}
