@@ -13,7 +13,7 @@ use actix_web::http::{
 use crate::{
     clock::Timestamp,
     entry::codec::fuzzing,
-    entry::key::{CacheKey, Target},
+    entry::key::{CacheKey, UrlTarget},
     policy::{CompiledPolicy, MatchedRules, Policy, Unmatched},
     semantics::{
         cache_control::{RequestDirectives, ResponseDirectives},
@@ -24,7 +24,7 @@ use crate::{
         invalidation::invalidated,
         range::{Slice, slice},
         requester::Requester,
-        storing::{Exchange, Storing, decide},
+        storing::{Exchange, StorageDecision, decide},
         targeted::Governing,
         validation::{Validators, not_modified},
         vary::{Codings, Comparison, Languages, Vary, selecting_value},
@@ -75,7 +75,7 @@ pub fn read_as_every_field(value: &[u8]) {
     read_cookies(&with(COOKIE));
     read_selection(&with);
     read_conditions(&field);
-    let own = Target { host: "a".to_owned(), path: "/".to_owned(), query: None };
+    let own = UrlTarget { host: "a".to_owned(), path: "/".to_owned(), query: None };
     let all = invalidated(&[own], StatusCode::CREATED, &with(LOCATION));
     assert!(all.len() <= 2);
 }
@@ -171,5 +171,5 @@ pub fn is_stored_by_default(
         response: &response,
         responded: NOW,
     };
-    matches!(decide(&exchange, &terms), Storing::Store(_))
+    matches!(decide(&exchange, &terms), StorageDecision::Store(_))
 }

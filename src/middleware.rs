@@ -269,7 +269,7 @@ impl CacheBuilder {
             CompiledPolicy::new(self.policy, self.rules, self.unmatched, &self.settings.namespace)?;
         let shared = Arc::new(Shared { store: self.store, checked, settings: self.settings });
         let named: Weak<dyn UrlKeys> = Arc::<Shared>::downgrade(&shared);
-        shared.store.coordinator().register(named);
+        shared.store.coordinator().register_cache(named);
         Ok(Cache(shared))
     }
 }

@@ -205,19 +205,19 @@ where
 
 /// What a handler says of a response in all.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Said {
+pub(crate) struct HandlerOptions {
     pub(crate) ttl: Option<Duration>,
     pub(crate) tags: Vec<String>,
 }
 
 /// The lifetime that the handler gives a response, or its refusal: the response itself goes
 /// before the extractor, that before the route. The tags of all three.
-pub(crate) fn said(
+pub(crate) fn handler_options(
     request: &Extensions,
     response: &Extensions,
     general: impl Fn(StatusCode) -> bool,
     status: StatusCode,
-) -> Result<Said, NotStored> {
+) -> Result<HandlerOptions, NotStored> {
     let attached = response.get::<ResponseOptions>().cloned().unwrap_or_default();
     let extracted = request.get::<Extracted>().map(|Extracted(cell)| cell.borrow().clone());
     let extracted = extracted.unwrap_or_default();
@@ -228,7 +228,7 @@ pub(crate) fn said(
     if let Some(reason) = all.iter().find_map(|overrides| overrides.no_store) {
         return Err(NotStored::Handler(reason));
     }
-    Ok(Said { ttl, tags: all.into_iter().flat_map(|overrides| overrides.tags).collect() })
+    Ok(HandlerOptions { ttl, tags: all.into_iter().flat_map(|overrides| overrides.tags).collect() })
 }
 
 #[cfg(test)]
@@ -258,7 +258,8 @@ mod tests {
             request.insert(Declared(declared));
             response.insert(attached);
             let status = StatusCode::from_u16(status).unwrap();
-            let got = said(&request, &response, |status| status == StatusCode::OK, status);
+            let got =
+                handler_options(&request, &response, |status| status == StatusCode::OK, status);
             assert_eq!(got.map(|said| said.ttl), want, "{case}");
         }
     }
@@ -269,7 +270,7 @@ mod tests {
         response.insert(ResponseOptions::new().tag("a").tag("b"));
         request.insert(Extracted(Rc::new(RefCell::new(ResponseOptions::new().tag("c")))));
         request.insert(Declared(CachePolicy::ttl(Duration::ZERO).tag("d").0));
-        let said = said(&request, &response, |_| true, StatusCode::OK).unwrap();
+        let said = handler_options(&request, &response, |_| true, StatusCode::OK).unwrap();
         assert_eq!(said.tags, ["a", "b", "c", "d"]);
     }
 }

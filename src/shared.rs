@@ -9,7 +9,7 @@ use actix_web::{
 
 use crate::{
     clock::Clock,
-    entry::key::{CacheKey, Target, UrlKeys},
+    entry::key::{CacheKey, UrlKeys, UrlTarget},
     entry::selector::Selects,
     outcome::Outcome,
     policy::CompiledPolicy,
@@ -71,16 +71,16 @@ impl UrlKeys for Shared {
         &self.settings.namespace
     }
 
-    fn urls_of(&self, target: &Target) -> Vec<CacheKey> {
-        self.checked.urls_of(target)
+    fn keys_for_url(&self, target: &UrlTarget) -> Vec<CacheKey> {
+        self.checked.keys_for_url(target)
     }
 
-    fn adds_parts(&self) -> bool {
-        self.checked.adds_parts()
+    fn has_key_parts(&self) -> bool {
+        self.checked.has_key_parts()
     }
 
-    fn key_of(&self, url: &CacheKey, fields: &HeaderMap) -> Option<CacheKey> {
-        self.checked.key_of(url, fields)
+    fn key_for_fields(&self, url: &CacheKey, fields: &HeaderMap) -> Option<CacheKey> {
+        self.checked.key_for_fields(url, fields)
     }
 
     fn value<'a>(&self, fields: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, [u8]>> {

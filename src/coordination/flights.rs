@@ -15,7 +15,7 @@ use crate::{entry::key::CacheKey, entry::response::StoredResponse};
 
 /// How asking ended, for those who waited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum End {
+pub(crate) enum FlightEnd {
     /// The answer is stored.
     Stored,
     /// There is an answer, and it is not: each has to ask for itself.
@@ -33,7 +33,7 @@ pub(crate) enum End {
 pub(crate) enum FlightEvent {
     /// The answer's head is here, and its body on its way.
     ResponseInProgress(Arc<ResponseInProgress>),
-    Ended(End),
+    Ended(FlightEnd),
 }
 
 /// An answer that is going to be stored when its body has come.
@@ -50,9 +50,9 @@ pub(crate) struct ResponseInProgress {
 #[derive(Debug)]
 pub(crate) enum Join {
     /// Nobody else asks: one's own turn.
-    Lead(Lead),
+    Lead(FlightLeader),
     /// Another asks already.
-    Follow(Follow),
+    Follow(FlightFollower),
 }
 
 type Signal = watch::Sender<Option<FlightEvent>>;
@@ -81,12 +81,17 @@ impl Flights {
         };
         let flights = open.entry(Arc::clone(&key)).or_default();
         if let Some(flight) = flights.iter().find(|flight| *flight.rest == *rest) {
-            return Join::Follow(Follow(flight.signal.subscribe()));
+            return Join::Follow(FlightFollower(flight.signal.subscribe()));
         }
         let signal = Arc::new(watch::Sender::new(None));
         flights.push(Flight { rest: Box::from(rest), signal: Arc::clone(&signal) });
         drop(open);
-        Join::Lead(Lead { key, signal, otherwise: End::Abandoned, flights: Arc::clone(self) })
+        Join::Lead(FlightLeader {
+            key,
+            signal,
+            otherwise: FlightEnd::Abandoned,
+            flights: Arc::clone(self),
+        })
     }
 
     /// Who comes from now on does not wait for what was asked before.
@@ -122,45 +127,45 @@ impl Flights {
 
 /// The one who asks. Dropping it tells those who wait.
 #[derive(Debug)]
-pub(crate) struct Lead {
+pub(crate) struct FlightLeader {
     key: Arc<[u8]>,
     signal: Arc<Signal>,
     /// What dropping it means.
-    otherwise: End,
+    otherwise: FlightEnd,
     flights: Arc<Flights>,
 }
 
-impl Lead {
+impl FlightLeader {
     /// Unless the answer comes to be stored, this is how it ends.
-    pub(crate) const fn otherwise(&mut self, end: End) {
+    pub(crate) const fn set_end_on_drop(&mut self, end: FlightEnd) {
         self.otherwise = end;
     }
 
     /// The answer's head is here: who waits, or comes now, can have it.
-    pub(crate) fn comes(&self, coming: ResponseInProgress) {
+    pub(crate) fn publish_head(&self, coming: ResponseInProgress) {
         self.signal.send_replace(Some(FlightEvent::ResponseInProgress(Arc::new(coming))));
     }
 
     /// Nobody waits for this any longer, and who comes now asks anew.
-    pub(crate) fn retire(&self) {
+    pub(crate) fn release_followers(&self) {
         self.flights.leave(&self.key, &self.signal);
-        self.signal.send_replace(Some(FlightEvent::Ended(End::Overdue)));
+        self.signal.send_replace(Some(FlightEvent::Ended(FlightEnd::Overdue)));
     }
 
     /// Whether anybody waits for how it ends.
-    pub(crate) fn is_awaited(&self) -> bool {
+    pub(crate) fn has_followers(&self) -> bool {
         self.signal.receiver_count() > 0
     }
 
     /// The answer is stored.
     pub(crate) fn stored(mut self) {
-        self.otherwise = End::Stored;
+        self.otherwise = FlightEnd::Stored;
     }
 }
 
-impl Drop for Lead {
+impl Drop for FlightLeader {
     fn drop(&mut self) {
-        if self.otherwise == End::Stored {
+        if self.otherwise == FlightEnd::Stored {
             self.flights.stored.fetch_add(1, Ordering::AcqRel);
         }
         self.flights.leave(&self.key, &self.signal);
@@ -171,20 +176,20 @@ impl Drop for Lead {
 
 /// One who waits.
 #[derive(Debug)]
-pub(crate) struct Follow(watch::Receiver<Option<FlightEvent>>);
+pub(crate) struct FlightFollower(watch::Receiver<Option<FlightEvent>>);
 
-impl Follow {
+impl FlightFollower {
     /// The first there is to know.
-    pub(crate) async fn news(&mut self) -> FlightEvent {
+    pub(crate) async fn next_event(&mut self) -> FlightEvent {
         let news = self.0.wait_for(Option::is_some).await;
-        news.ok().and_then(|news| news.clone()).unwrap_or(FlightEvent::Ended(End::Abandoned))
+        news.ok().and_then(|news| news.clone()).unwrap_or(FlightEvent::Ended(FlightEnd::Abandoned))
     }
 
-    pub(crate) async fn end(&mut self) -> End {
+    pub(crate) async fn end(&mut self) -> FlightEnd {
         let end = self.0.wait_for(|news| matches!(news, Some(FlightEvent::Ended(_)))).await;
         match end.as_deref() {
             Ok(Some(FlightEvent::Ended(end))) => *end,
-            Ok(Some(FlightEvent::ResponseInProgress(_)) | None) | Err(_) => End::Abandoned,
+            Ok(Some(FlightEvent::ResponseInProgress(_)) | None) | Err(_) => FlightEnd::Abandoned,
         }
     }
 }
@@ -198,14 +203,14 @@ mod tests {
         CacheKey::new("t", "http", "h", path, None)
     }
 
-    fn lead(join: Join) -> Lead {
+    fn lead(join: Join) -> FlightLeader {
         match join {
             Join::Lead(lead) => lead,
             Join::Follow(_) => panic!("somebody else leads"),
         }
     }
 
-    fn follow(join: Join) -> Follow {
+    fn follow(join: Join) -> FlightFollower {
         match join {
             Join::Follow(follow) => follow,
             Join::Lead(_) => panic!("nobody leads"),
@@ -215,12 +220,12 @@ mod tests {
     #[tokio::test]
     async fn one_leads_and_the_others_learn_how_it_ended() {
         let flights = Arc::new(Flights::default());
-        let ends: [(fn(Lead), End); 5] = [
-            (Lead::stored, End::Stored),
-            (|mut lead| lead.otherwise(End::NotStored), End::NotStored),
-            (|mut lead| lead.otherwise(End::Failed), End::Failed),
-            (drop, End::Abandoned),
-            (|lead| lead.retire(), End::Abandoned),
+        let ends: [(fn(FlightLeader), FlightEnd); 5] = [
+            (FlightLeader::stored, FlightEnd::Stored),
+            (|mut lead| lead.set_end_on_drop(FlightEnd::NotStored), FlightEnd::NotStored),
+            (|mut lead| lead.set_end_on_drop(FlightEnd::Failed), FlightEnd::Failed),
+            (drop, FlightEnd::Abandoned),
+            (|lead| lead.release_followers(), FlightEnd::Abandoned),
         ];
         for (finish, want) in ends {
             let leader = lead(flights.join(&key("/a"), b""));
@@ -249,7 +254,7 @@ mod tests {
         plain.stored();
         assert!(matches!(flights.join(&key("/a"), b"de"), Join::Follow(_)));
         german.stored();
-        assert_eq!(follower.end().await, End::Stored);
+        assert_eq!(follower.end().await, FlightEnd::Stored);
         drop(other);
         assert_eq!(flights.len(), 0);
     }
@@ -263,36 +268,36 @@ mod tests {
         let after = lead(flights.join(&key("/a"), b""));
         let mut joins = follow(flights.join(&key("/a"), b""));
         drop(before);
-        assert_eq!(waits.end().await, End::Abandoned);
+        assert_eq!(waits.end().await, FlightEnd::Abandoned);
         assert_eq!(flights.len(), 1, "the end of the one before does not end the one after");
         after.stored();
-        assert_eq!(joins.end().await, End::Stored);
+        assert_eq!(joins.end().await, FlightEnd::Stored);
     }
 
     #[tokio::test]
     async fn who_waits_for_the_head_has_it_first_and_who_comes_later_too() {
         let flights = Arc::new(Flights::default());
         let leader = lead(flights.join(&key("/a"), b""));
-        assert!(!leader.is_awaited());
+        assert!(!leader.has_followers());
         let mut early = follow(flights.join(&key("/a"), b""));
-        assert!(leader.is_awaited());
-        let reservation = Coordinator::new().reserve(0).unwrap();
+        assert!(leader.has_followers());
+        let reservation = Coordinator::new().reserve_bytes(0).unwrap();
         let writer = SharedBody::begin(reservation);
-        leader.comes(ResponseInProgress {
+        leader.publish_head(ResponseInProgress {
             response: Arc::new(stored(0, &[])),
             length: 3,
             body: Arc::clone(writer.transfer()),
         });
         let mut late = follow(flights.join(&key("/a"), b""));
         for follower in [&mut early, &mut late] {
-            let FlightEvent::ResponseInProgress(coming) = follower.news().await else {
+            let FlightEvent::ResponseInProgress(coming) = follower.next_event().await else {
                 panic!("the head is here")
             };
             assert_eq!(coming.length, 3);
         }
         leader.stored();
-        assert!(matches!(early.news().await, FlightEvent::Ended(End::Stored)));
-        assert_eq!(late.end().await, End::Stored);
+        assert!(matches!(early.next_event().await, FlightEvent::Ended(FlightEnd::Stored)));
+        assert_eq!(late.end().await, FlightEnd::Stored);
     }
 
     #[tokio::test]
@@ -300,8 +305,8 @@ mod tests {
         let flights = Arc::new(Flights::default());
         let slow = lead(flights.join(&key("/a"), b""));
         let mut waits = follow(flights.join(&key("/a"), b""));
-        slow.retire();
-        assert_eq!(waits.end().await, End::Overdue);
+        slow.release_followers();
+        assert_eq!(waits.end().await, FlightEnd::Overdue);
         let anew = lead(flights.join(&key("/a"), b""));
         slow.stored();
         assert_eq!(flights.len(), 1, "the end of the slow one does not end the next");

@@ -116,10 +116,10 @@ impl InvalidationLog {
         tables.purged.marks.len() + tables.stale.marks.len()
     }
 
-    pub(super) fn standing(&self, key: &CacheKey, response: &StoredResponse) -> Validity {
+    pub(super) fn validity(&self, key: &CacheKey, response: &StoredResponse) -> Validity {
         // Nothing was invalidated since it was made, or last looked at: the common case.
         let now = self.now();
-        if response.stamp >= now || response.vouched.holds(self.id, now) {
+        if response.stamp >= now || response.validity_check.holds(self.id, now) {
             return Validity::Valid;
         }
         let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
@@ -130,10 +130,10 @@ impl InvalidationLog {
         }
         let stale = tables.stale.younger(response.stamp, names());
         if let Some(first) = stale.min_by_key(|since| (since.monotonic(), since.wall())) {
-            return Validity::StaleSince(first);
+            return Validity::ExpiredSince(first);
         }
         // It does not move while the lock is held.
-        response.vouched.extend(self.id, self.now());
+        response.validity_check.extend(self.id, self.now());
         Validity::Valid
     }
 
@@ -285,7 +285,7 @@ mod tests {
         purge(&marks, &[a]);
         let after = marks.now();
         let valid = |stamp, tags: &[TagId]| {
-            marks.standing(&key(), &response(stamp, tags)) == Validity::Valid
+            marks.validity(&key(), &response(stamp, tags)) == Validity::Valid
         };
         for (stamp, tags, want) in [
             (before, &[a][..], false),
@@ -317,7 +317,7 @@ mod tests {
             let old = response(marks.now(), &[]);
             purge(&marks, &[name]);
             let want = if named { Validity::Purged } else { Validity::Valid };
-            assert_eq!(marks.standing(&key(), &old), want, "{name:?}");
+            assert_eq!(marks.validity(&key(), &old), want, "{name:?}");
         }
     }
 
@@ -330,19 +330,19 @@ mod tests {
             |tag, second| Invalidation::ExpireTags { tags: smallvec![tag], since: at(second) };
         marks.invalidate(&stale(a, 5));
         marks.invalidate(&stale(b, 7));
-        assert_eq!(marks.standing(&key(), &old), Validity::StaleSince(at(5)));
+        assert_eq!(marks.validity(&key(), &old), Validity::ExpiredSince(at(5)));
         let newer = response(Stamp::new(1), &[a, b]);
-        assert_eq!(marks.standing(&key(), &newer), Validity::StaleSince(at(7)));
+        assert_eq!(marks.validity(&key(), &newer), Validity::ExpiredSince(at(7)));
         let newest = response(marks.now(), &[a, b]);
-        assert_eq!(marks.standing(&key(), &newest), Validity::Valid);
+        assert_eq!(marks.validity(&key(), &newest), Validity::Valid);
         marks.invalidate(&stale(a, 8));
-        assert_eq!(marks.standing(&key(), &old), Validity::StaleSince(at(5)), "said again");
-        assert_eq!(marks.standing(&key(), &newest), Validity::StaleSince(at(8)));
+        assert_eq!(marks.validity(&key(), &old), Validity::ExpiredSince(at(5)), "said again");
+        assert_eq!(marks.validity(&key(), &newest), Validity::ExpiredSince(at(8)));
         let newest = response(marks.now(), &[a, b]);
         marks.invalidate(&Invalidation::ExpireAll { since: at(9) });
-        assert_eq!(marks.standing(&key(), &newest), Validity::StaleSince(at(9)));
+        assert_eq!(marks.validity(&key(), &newest), Validity::ExpiredSince(at(9)));
         purge(&marks, &[b]);
-        assert_eq!(marks.standing(&key(), &old), Validity::Purged);
+        assert_eq!(marks.validity(&key(), &old), Validity::Purged);
     }
 
     #[test]
@@ -359,7 +359,7 @@ mod tests {
         for (n, old) in (0..40).zip(&old) {
             // Of those long ago the first counts: what was stale does not become less so.
             let first = if n < 40 - MAX_TIMES as u64 + 1 { 0 } else { n };
-            assert_eq!(marks.standing(&key(), old), Validity::StaleSince(at(first)), "{n}");
+            assert_eq!(marks.validity(&key(), old), Validity::ExpiredSince(at(first)), "{n}");
         }
     }
 
@@ -369,12 +369,12 @@ mod tests {
         let old = response(marks.now(), &[tag("a")]);
         for n in 0..3 {
             purge(&marks, &[tag(n)]);
-            assert_eq!(marks.standing(&key(), &old), Validity::Valid);
-            assert!(old.vouched.holds(marks.id, marks.now()));
+            assert_eq!(marks.validity(&key(), &old), Validity::Valid);
+            assert!(old.validity_check.holds(marks.id, marks.now()));
         }
         purge(&marks, &[tag("a")]);
-        assert_eq!(marks.standing(&key(), &old), Validity::Purged);
-        assert_eq!(marks.standing(&key(), &old.clone()), Validity::Purged);
+        assert_eq!(marks.validity(&key(), &old), Validity::Purged);
+        assert_eq!(marks.validity(&key(), &old.clone()), Validity::Purged);
     }
 
     #[test]
@@ -384,10 +384,10 @@ mod tests {
         for _ in 0..9 {
             purge(&one, &[tag("b")]);
         }
-        assert_eq!(one.standing(&key(), &old), Validity::Valid);
+        assert_eq!(one.validity(&key(), &old), Validity::Valid);
         purge(&other, &[tag("a")]);
-        assert_eq!(other.standing(&key(), &old), Validity::Purged);
-        assert_eq!(one.standing(&key(), &old), Validity::Valid);
+        assert_eq!(other.validity(&key(), &old), Validity::Purged);
+        assert_eq!(one.validity(&key(), &old), Validity::Valid);
     }
 
     #[test]
@@ -404,13 +404,13 @@ mod tests {
             let first = response(marks.now(), &[tag("x")]);
             (0..MAX_MARKS).for_each(mark);
             let last = response(marks.now(), &[tag("x"), tag(MAX_MARKS)]);
-            assert_eq!(marks.standing(&key(), &first), Validity::Valid, "all fit");
+            assert_eq!(marks.validity(&key(), &first), Validity::Valid, "all fit");
             mark(MAX_MARKS);
             assert!(marks.len() <= MAX_MARKS / 2 + 1);
-            assert_ne!(marks.standing(&key(), &first), Validity::Valid, "too much is forgotten");
-            assert_ne!(marks.standing(&key(), &last), Validity::Valid, "what is young is not");
+            assert_ne!(marks.validity(&key(), &first), Validity::Valid, "too much is forgotten");
+            assert_ne!(marks.validity(&key(), &last), Validity::Valid, "what is young is not");
             let other = response(last.stamp, &[tag("x")]);
-            assert_eq!(marks.standing(&key(), &other), Validity::Valid);
+            assert_eq!(marks.validity(&key(), &other), Validity::Valid);
             (0..MAX_MARKS * 2).for_each(mark);
             assert!(marks.len() <= MAX_MARKS + 1);
         }

@@ -33,8 +33,8 @@ use self::{
     refreshes::{Place, Refresh, Refreshes},
 };
 pub(crate) use self::{
-    flights::{End, FlightEvent, Follow, Join, Lead, ResponseInProgress},
-    shared_body::{Reader, SharedBody, Step, Writer},
+    flights::{FlightEnd, FlightEvent, FlightFollower, FlightLeader, Join, ResponseInProgress},
+    shared_body::{BodyReader, BodyStep, BodyWriter, SharedBody},
 };
 use crate::{
     clock::Timestamp,
@@ -91,11 +91,11 @@ impl Coordinator {
     /// fill began. What was only made stale is valid, and will be validated.
     #[must_use]
     pub fn is_valid(&self, key: &CacheKey, response: &StoredResponse) -> bool {
-        self.standing(key, response) != Validity::Purged
+        self.validity(key, response) != Validity::Purged
     }
 
-    pub(crate) fn standing(&self, key: &CacheKey, response: &StoredResponse) -> Validity {
-        self.0.marks.standing(key, response)
+    pub(crate) fn validity(&self, key: &CacheKey, response: &StoredResponse) -> Validity {
+        self.0.marks.validity(key, response)
     }
 
     /// Records an invalidation: what began before it is invalid from now on, or stale.
@@ -129,19 +129,19 @@ impl Coordinator {
     }
 
     /// For a change that makes a response itself: see [`Table::succeed`].
-    pub(crate) fn succeed(&self, fill: &Fill) -> Option<Fill> {
+    pub(crate) fn supersede(&self, fill: &Fill) -> Option<Fill> {
         self.0.fills.succeed(fill)
     }
 
     /// A place for refreshing `key` in the background; `None` if that is being done already, failed
     /// a short while ago, or is being done for too many keys.
-    pub(crate) fn begin_refresh(&self, key: &CacheKey, now: Timestamp) -> Option<Refresh> {
+    pub(crate) fn try_refresh(&self, key: &CacheKey, now: Timestamp) -> Option<Refresh> {
         if self.is_draining() { None } else { self.0.refreshes.begin(key, now) }
     }
 
     /// A place for reading on what no client reads; `None` if that is being done already, or for
     /// too many keys.
-    pub(crate) fn claim(&self, key: &CacheKey) -> Option<Place> {
+    pub(crate) fn try_background(&self, key: &CacheKey) -> Option<Place> {
         if self.is_draining() { None } else { self.0.refreshes.claim(key) }
     }
 
@@ -190,18 +190,18 @@ impl Coordinator {
     }
 
     /// Changes whenever one's answer is stored that others may have waited for.
-    pub(crate) fn flights_stored(&self) -> u64 {
+    pub(crate) fn stored_count(&self) -> u64 {
         self.0.flights.stored()
     }
 
     /// Notes that what is answered for a key, and so told apart, cannot be stored: nobody waits for
     /// it then.
-    pub(crate) fn note_unstorable(&self, key: &CacheKey, rest: &[u8], now: Timestamp) {
+    pub(crate) fn mark_hit_for_miss(&self, key: &CacheKey, rest: &[u8], now: Timestamp) {
         self.0.unstorable.note((key.as_bytes(), rest), now);
     }
 
     /// Whether that was noted a short while ago.
-    pub(crate) fn is_unstorable(&self, key: &CacheKey, rest: &[u8], now: Timestamp) -> bool {
+    pub(crate) fn is_hit_for_miss(&self, key: &CacheKey, rest: &[u8], now: Timestamp) -> bool {
         self.0.unstorable.holds((key.as_bytes(), rest), now)
     }
 
@@ -230,13 +230,13 @@ impl Coordinator {
     }
 
     /// Sets bytes aside for copying a body; `None` if too many are being copied already.
-    pub(crate) fn reserve(&self, bytes: usize) -> Option<Reservation> {
+    pub(crate) fn reserve_bytes(&self, bytes: usize) -> Option<Reservation> {
         let mut reservation = Reservation { coordinator: self.clone(), bytes: 0 };
         reservation.grow(bytes).then_some(reservation)
     }
 
     /// A place among the writes that outlive their request; `None` if there are `limit`.
-    pub(crate) fn begin_write(&self, limit: usize) -> Option<WriteGuard> {
+    pub(crate) fn try_begin_write(&self, limit: usize) -> Option<WriteGuard> {
         let admitted = self.0.writes.fetch_add(1, Ordering::Relaxed) < limit;
         // Made first: dropping it takes the place back.
         let guard = WriteGuard(self.clone());
@@ -244,29 +244,29 @@ impl Coordinator {
     }
 
     /// Notes that a cache further in than `layer` answers for `key`.
-    pub(crate) fn note_further_in(&self, key: &CacheKey, layer: u8, now: Timestamp) {
+    pub(crate) fn mark_inner_cache(&self, key: &CacheKey, layer: u8, now: Timestamp) {
         self.0.further_in.note((key.as_bytes(), layer), now);
     }
 
     /// Whether a cache further in than `layer` was seen to answer for `key`.
-    pub(crate) fn is_further_in(&self, key: &CacheKey, layer: u8, now: Timestamp) -> bool {
+    pub(crate) fn has_inner_cache(&self, key: &CacheKey, layer: u8, now: Timestamp) -> bool {
         self.0.further_in.holds((key.as_bytes(), layer), now)
     }
 
     /// Makes a cache known to those who purge.
-    pub(crate) fn register(&self, cache: Weak<dyn UrlKeys>) {
+    pub(crate) fn register_cache(&self, cache: Weak<dyn UrlKeys>) {
         let mut caches = self.caches();
         caches.retain(|cache| cache.strong_count() > 0);
         caches.push(cache);
     }
 
     /// All caches over this store.
-    pub(crate) fn registered(&self) -> Vec<Arc<dyn UrlKeys>> {
+    pub(crate) fn registered_caches(&self) -> Vec<Arc<dyn UrlKeys>> {
         self.caches().iter().filter_map(Weak::upgrade).collect()
     }
 
     /// Whether a warning about the store is due; it is at most once an interval.
-    pub(crate) fn may_warn_of_store(&self, now: Timestamp) -> bool {
+    pub(crate) fn should_warn_about_store(&self, now: Timestamp) -> bool {
         let mut last = self.0.warned_store.lock().unwrap_or_else(PoisonError::into_inner);
         let due = last.is_none_or(|last| now.since(last) >= WARNING_INTERVAL);
         if due {
@@ -276,7 +276,7 @@ impl Coordinator {
     }
 
     /// Whether this is the first encoded response without `Vary`.
-    pub(crate) fn may_warn_of_encoding(&self) -> bool {
+    pub(crate) fn should_warn_about_encoding(&self) -> bool {
         !self.0.warned_encoding.swap(true, Ordering::Relaxed)
     }
 
@@ -343,9 +343,9 @@ mod tests {
     #[test]
     fn the_fill_budget_is_one_for_all_and_given_back() {
         let coordinator = Coordinator::new();
-        let mut one = coordinator.reserve(FILL_BUDGET / 2).unwrap();
-        let two = coordinator.clone().reserve(FILL_BUDGET / 2).unwrap();
-        assert!(coordinator.reserve(1).is_none() && !one.grow(1));
+        let mut one = coordinator.reserve_bytes(FILL_BUDGET / 2).unwrap();
+        let two = coordinator.clone().reserve_bytes(FILL_BUDGET / 2).unwrap();
+        assert!(coordinator.reserve_bytes(1).is_none() && !one.grow(1));
         drop(two);
         assert!(one.grow(1));
         drop(one);
@@ -355,17 +355,19 @@ mod tests {
     #[test]
     fn writes_that_outlive_requests_are_bounded() {
         let coordinator = Coordinator::new();
-        let one = coordinator.begin_write(1);
-        assert!(one.is_some() && coordinator.begin_write(1).is_none());
+        let one = coordinator.try_begin_write(1);
+        assert!(one.is_some() && coordinator.try_begin_write(1).is_none());
         drop(one);
-        assert!(coordinator.begin_write(1).is_some());
+        assert!(coordinator.try_begin_write(1).is_some());
     }
 
     #[test]
     fn trouble_is_warned_of_at_most_once_an_interval() {
         let coordinator = Coordinator::new();
-        let due = [0, 1, 29, 30, 31].map(|second| coordinator.may_warn_of_store(at(second)));
+        let due = [0, 1, 29, 30, 31].map(|second| coordinator.should_warn_about_store(at(second)));
         assert_eq!(due, [true, false, false, true, false]);
-        assert!(coordinator.may_warn_of_encoding() && !coordinator.may_warn_of_encoding());
+        assert!(
+            coordinator.should_warn_about_encoding() && !coordinator.should_warn_about_encoding()
+        );
     }
 }

@@ -44,8 +44,8 @@ enum Progress {
 
 impl SharedBody {
     /// Begins a body that takes no more bytes than are set aside for it.
-    pub(crate) fn begin(reservation: Reservation) -> Writer {
-        Writer(Arc::new(Self(Mutex::new(State {
+    pub(crate) fn begin(reservation: Reservation) -> BodyWriter {
+        BodyWriter(Arc::new(Self(Mutex::new(State {
             chunks: Vec::new(),
             length: 0,
             progress: Progress::Open,
@@ -56,14 +56,14 @@ impl SharedBody {
     }
 
     /// Reads from the beginning; nobody can of what broke off.
-    pub(crate) fn reader(self: &Arc<Self>) -> Option<Reader> {
+    pub(crate) fn reader(self: &Arc<Self>) -> Option<BodyReader> {
         let mut state = self.lock();
         if state.progress == Progress::Broken {
             return None;
         }
         let seat = state.readers.insert(None);
         drop(state);
-        Some(Reader { transfer: Arc::clone(self), seat, at: 0 })
+        Some(BodyReader { transfer: Arc::clone(self), seat, at: 0 })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -83,9 +83,9 @@ impl SharedBody {
 
 /// The one who appends. What it leaves without having finished is broken.
 #[derive(Debug)]
-pub(crate) struct Writer(Arc<SharedBody>);
+pub(crate) struct BodyWriter(Arc<SharedBody>);
 
-impl Writer {
+impl BodyWriter {
     pub(crate) const fn transfer(&self) -> &Arc<SharedBody> {
         &self.0
     }
@@ -161,7 +161,7 @@ impl Writer {
     }
 }
 
-impl Drop for Writer {
+impl Drop for BodyWriter {
     fn drop(&mut self) {
         self.0.tell(|state| {
             if state.progress == Progress::Open {
@@ -173,7 +173,7 @@ impl Drop for Writer {
 
 /// One who reads, at its own pace.
 #[derive(Debug)]
-pub(crate) struct Reader {
+pub(crate) struct BodyReader {
     transfer: Arc<SharedBody>,
     seat: usize,
     /// Bytes that were read.
@@ -182,7 +182,7 @@ pub(crate) struct Reader {
 
 /// What a reader finds.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub(crate) enum BodyStep {
     Chunk(Bytes),
     /// The body ended well.
     Whole,
@@ -190,18 +190,18 @@ pub(crate) enum Step {
     Broken,
 }
 
-impl Reader {
-    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
+impl BodyReader {
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<BodyStep> {
         let mut state = self.transfer.lock();
         let next = state.chunks.partition_point(|chunk| chunk.start + chunk.bytes.len() <= self.at);
         if let Some(chunk) = state.chunks.get(next) {
             let bytes = chunk.bytes.slice(self.at - chunk.start..);
             self.at += bytes.len();
-            return Poll::Ready(Step::Chunk(bytes));
+            return Poll::Ready(BodyStep::Chunk(bytes));
         }
         match state.progress {
-            Progress::Whole => Poll::Ready(Step::Whole),
-            Progress::Broken => Poll::Ready(Step::Broken),
+            Progress::Whole => Poll::Ready(BodyStep::Whole),
+            Progress::Broken => Poll::Ready(BodyStep::Broken),
             Progress::Open => {
                 if let Some(waker) = state.readers.get_mut(self.seat) {
                     *waker = Some(cx.waker().clone());
@@ -212,7 +212,7 @@ impl Reader {
     }
 }
 
-impl Drop for Reader {
+impl Drop for BodyReader {
     fn drop(&mut self) {
         let mut state = self.transfer.lock();
         state.readers.try_remove(self.seat);
@@ -240,18 +240,18 @@ mod tests {
     use super::*;
     use crate::store::Coordinator;
 
-    fn begin() -> (Coordinator, Writer) {
+    fn begin() -> (Coordinator, BodyWriter) {
         let coordinator = Coordinator::new();
-        let reservation = coordinator.reserve(0).unwrap();
+        let reservation = coordinator.reserve_bytes(0).unwrap();
         (coordinator, SharedBody::begin(reservation))
     }
 
-    async fn read(reader: &mut Reader) -> (Vec<u8>, Step) {
+    async fn read(reader: &mut BodyReader) -> (Vec<u8>, BodyStep) {
         let mut all = Vec::new();
         loop {
             match poll_fn(|cx| reader.poll_next(cx)).await {
-                Step::Chunk(chunk) => all.extend_from_slice(&chunk),
-                end @ (Step::Whole | Step::Broken) => return (all, end),
+                BodyStep::Chunk(chunk) => all.extend_from_slice(&chunk),
+                end @ (BodyStep::Whole | BodyStep::Broken) => return (all, end),
             }
         }
     }
@@ -290,11 +290,11 @@ mod tests {
         assert_eq!(whole, (0..1000u32).flat_map(u32::to_be_bytes).collect::<Vec<_>>());
         let mut last = transfer.reader().unwrap();
         for (read, end) in join_all([read(&mut late.unwrap()), read(&mut last)]).await {
-            assert!(read == whole && end == Step::Whole);
+            assert!(read == whole && end == BodyStep::Whole);
         }
         for thread in threads {
             let (read, end) = thread.join().unwrap();
-            assert!(read == whole && end == Step::Whole);
+            assert!(read == whole && end == BodyStep::Whole);
         }
     }
 
@@ -305,7 +305,7 @@ mod tests {
         writer.push(Bytes::from("one"));
         let transfer = Arc::clone(writer.transfer());
         drop(writer);
-        assert_eq!(read(&mut reader).await, (b"one".to_vec(), Step::Broken));
+        assert_eq!(read(&mut reader).await, (b"one".to_vec(), BodyStep::Broken));
         assert!(transfer.reader().is_none());
     }
 
@@ -356,7 +356,7 @@ mod tests {
         assert_eq!(coordinator.bytes_in_fills(), 0, "what is whole is kept elsewhere anyway");
         drop(reader);
 
-        let broken = SharedBody::begin(coordinator.reserve(10).unwrap());
+        let broken = SharedBody::begin(coordinator.reserve_bytes(10).unwrap());
         let reader = broken.transfer().reader();
         drop(broken);
         assert_eq!(coordinator.bytes_in_fills(), 10);
@@ -390,7 +390,7 @@ mod tests {
                 writer.push(chunk.into());
                 for (reader, read) in readers.iter_mut().skip(n % 3).take(reads) {
                     let mut cx = Context::from_waker(Waker::noop());
-                    if let Poll::Ready(Step::Chunk(chunk)) = reader.poll_next(&mut cx) {
+                    if let Poll::Ready(BodyStep::Chunk(chunk)) = reader.poll_next(&mut cx) {
                         read.extend_from_slice(&chunk);
                     }
                 }
@@ -401,7 +401,7 @@ mod tests {
             writer.finish(whole);
             for (mut reader, mut read) in readers {
                 let mut cx = Context::from_waker(Waker::noop());
-                while let Poll::Ready(Step::Chunk(chunk)) = reader.poll_next(&mut cx) {
+                while let Poll::Ready(BodyStep::Chunk(chunk)) = reader.poll_next(&mut cx) {
                     read.extend_from_slice(&chunk);
                 }
                 prop_assert_eq!(&read, &written);

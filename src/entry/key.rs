@@ -118,7 +118,7 @@ impl UrlParts<'_> {
 pub(crate) fn hosts(host: &str) -> SmallVec<[String; 2]> {
     let mut hosts = SmallVec::new();
     for scheme in ["http", "https"] {
-        let host = normal_host(scheme, host).to_ascii_lowercase();
+        let host = normalize_host(scheme, host).to_ascii_lowercase();
         if !hosts.contains(&host) {
             hosts.push(host);
         }
@@ -132,13 +132,13 @@ pub(crate) trait UrlKeys: Send + Sync {
     fn namespace(&self) -> &str;
 
     /// The keys that this cache may have for a URL, without parts that the application adds.
-    fn urls_of(&self, target: &Target) -> Vec<CacheKey>;
+    fn keys_for_url(&self, target: &UrlTarget) -> Vec<CacheKey>;
 
     /// Whether its keys have such parts, so that one URL has more keys than can be told.
-    fn adds_parts(&self) -> bool;
+    fn has_key_parts(&self) -> bool;
 
     /// The key for a request with these fields, if they tell all parts.
-    fn key_of(&self, url: &CacheKey, fields: &HeaderMap) -> Option<CacheKey>;
+    fn key_for_fields(&self, url: &CacheKey, fields: &HeaderMap) -> Option<CacheKey>;
 
     /// What a request with these fields has for one that may select among variants.
     fn value<'a>(&self, fields: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, [u8]>>;
@@ -147,7 +147,7 @@ pub(crate) trait UrlKeys: Send + Sync {
 /// A URL taken apart, as a key needs it. The scheme is missing: what is said of a URL is meant for
 /// both, for a TLS proxy in between may have changed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Target {
+pub(crate) struct UrlTarget {
     /// Host and port as in the `Host` field.
     pub(crate) host: String,
     /// Path, undecoded.
@@ -194,12 +194,12 @@ fn read_part(text: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// A host without the port that its scheme implies.
-pub(crate) fn normal_host<'a>(scheme: &str, host: &'a str) -> &'a str {
+pub(crate) fn normalize_host<'a>(scheme: &str, host: &'a str) -> &'a str {
     host.strip_suffix(default_port(scheme)).unwrap_or(host)
 }
 
 fn host_part(text: &mut SmallVec<[u8; 192]>, scheme: &str, host: &str) {
-    let host = normal_host(scheme, host).as_bytes();
+    let host = normalize_host(scheme, host).as_bytes();
     length(text, host.len());
     text.extend(host.iter().map(u8::to_ascii_lowercase));
     text.push(b',');
@@ -251,7 +251,7 @@ mod tests {
             let (namespace, host, path, query, _) = &a;
             prop_assert_eq!(parts.scope, namespace.as_bytes());
             prop_assert_eq!(parts.scheme, b"http");
-            prop_assert_eq!(parts.host, normal_host("http", host).as_bytes());
+            prop_assert_eq!(parts.host, normalize_host("http", host).as_bytes());
             prop_assert_eq!(parts.path, path.as_bytes());
             prop_assert_eq!(parts.query, query.as_deref().map(str::as_bytes));
         }

@@ -6,7 +6,7 @@ use actix_web::http::{StatusCode, header::HeaderName};
 
 /// The longest lifetime there is, however it is stated (RFC 9111 section 1.2.2): 68 years, so that
 /// no date after it is beyond what can be written.
-pub(crate) const LONGEST: Duration = Duration::from_secs(1 << 31);
+pub(crate) const MAX_LIFETIME: Duration = Duration::from_secs(1 << 31);
 
 /// Tags that one response can have.
 pub(crate) const MAX_TAGS: usize = 64;

@@ -14,7 +14,7 @@ use actix_web::http::{
 use bytes::{Bytes, BytesMut};
 
 /// The fields that the cache may complete for clients.
-pub(crate) const DRESSED: [HeaderName; 4] = [CACHE_CONTROL, DATE, EXPIRES, VARY];
+pub(crate) const ANNOTATED_FIELDS: [HeaderName; 4] = [CACHE_CONTROL, DATE, EXPIRES, VARY];
 
 /// Variants kept of one resource: what is beyond is oldest first forgotten.
 pub(crate) const MAX_VARIANTS: usize = 64;
@@ -123,20 +123,20 @@ pub struct StoredResponse {
     /// The freshness lifetime that the response itself states, whatever `lifetime` rests on.
     pub(crate) stated: Option<Duration>,
     pub(crate) selecting: Selecting,
-    pub(crate) split: Box<[u8]>,
+    pub(crate) discriminator: Box<[u8]>,
     pub(crate) tags: Box<[TagId]>,
     pub(crate) stamp: Stamp,
     pub(crate) client_ttl: Option<Duration>,
     /// Fields as the handler sent them, of those that the cache completed for clients: what a
     /// validation starts from. Nothing where none was.
-    pub(crate) undressed: Option<Box<[(HeaderName, HeaderValue)]>>,
-    pub(crate) vouched: ValidityCheck,
+    pub(crate) original_fields: Option<Box<[(HeaderName, HeaderValue)]>>,
+    pub(crate) validity_check: ValidityCheck,
     /// When this process came by it, by its monotonic clock.
     #[cfg_attr(
         not(feature = "redis"),
         expect(dead_code, reason = "a store that keeps copies asks")
     )]
-    pub(crate) taken: Duration,
+    pub(crate) received: Duration,
 }
 
 /// What invalidations left of a response.
@@ -144,15 +144,15 @@ pub struct StoredResponse {
 pub(crate) enum Validity {
     Valid,
     /// Valid, and stale since then if it was not before.
-    StaleSince(Timestamp),
+    ExpiredSince(Timestamp),
     Purged,
 }
 
 impl Validity {
     /// When it became stale by invalidation.
-    pub(crate) const fn stale_since(self) -> Option<Timestamp> {
+    pub(crate) const fn expired_since(self) -> Option<Timestamp> {
         match self {
-            Self::StaleSince(since) => Some(since),
+            Self::ExpiredSince(since) => Some(since),
             Self::Valid | Self::Purged => None,
         }
     }
@@ -196,9 +196,10 @@ impl StoredResponse {
 
     /// Its fields as the handler sent them: without what the cache completed for clients.
     pub(crate) fn as_handler_sent(&self) -> impl Iterator<Item = &(HeaderName, HeaderValue)> {
-        let completed = |name: &HeaderName| self.undressed.is_some() && DRESSED.contains(name);
+        let completed =
+            |name: &HeaderName| self.original_fields.is_some() && ANNOTATED_FIELDS.contains(name);
         let kept = self.fields.iter().filter(move |(name, _)| !completed(name));
-        kept.chain(self.undressed.iter().flat_map(|fields| fields.iter()))
+        kept.chain(self.original_fields.iter().flat_map(|fields| fields.iter()))
     }
 
     /// The bytes it takes, its bookkeeping included.
@@ -210,15 +211,15 @@ impl StoredResponse {
             .iter()
             .map(|(name, value)| pair(name, value.as_ref().map_or(0, Bytes::len)))
             .sum();
-        let undressed: usize = self
-            .undressed
+        let original_fields: usize = self
+            .original_fields
             .iter()
             .flat_map(|fields| fields.iter())
             .map(|(name, value)| pair(name, value.len()))
             .sum();
         let tags = size_of_val(&*self.tags);
-        let parts = fields + selecting + undressed + tags;
-        size_of::<Self>() + self.body.len() + parts + self.split.len()
+        let parts = fields + selecting + original_fields + tags;
+        size_of::<Self>() + self.body.len() + parts + self.discriminator.len()
     }
 
     /// How long it is of use from `now` on: fresh, or stale but fit for validation or need.
@@ -233,7 +234,7 @@ impl StoredResponse {
         let recorded = |name: &HeaderName| {
             other.selecting.iter().find(|(found, _)| found == name).map(|(_, value)| value)
         };
-        self.split == other.split
+        self.discriminator == other.discriminator
             && self.selecting.len() == other.selecting.len()
             && self.selecting.iter().all(|(name, value)| recorded(name) == Some(value))
     }
@@ -388,13 +389,13 @@ pub(crate) mod tests {
                     (name.clone(), value.map(|value| Bytes::copy_from_slice(value.as_bytes())))
                 })
                 .collect(),
-            split: Box::default(),
+            discriminator: Box::default(),
             tags: Box::default(),
             stamp: Stamp::ZERO,
             client_ttl: None,
-            undressed: None,
-            vouched: ValidityCheck::default(),
-            taken: at(second).monotonic(),
+            original_fields: None,
+            validity_check: ValidityCheck::default(),
+            received: at(second).monotonic(),
         }
     }
 
@@ -527,7 +528,7 @@ pub(crate) mod tests {
         };
         let all = ["cache-control: max-age=5", "x-a: 1", "expires: 0", "x-a: 2"];
         assert_eq!(sent(&response), all, "nothing was completed");
-        response.undressed = Some(fields(&[(&CACHE_CONTROL, "public")]));
+        response.original_fields = Some(fields(&[(&CACHE_CONTROL, "public")]));
         assert_eq!(sent(&response), ["x-a: 1", "x-a: 2", "cache-control: public"]);
         let lines: Vec<_> = response.lines(&other).collect();
         assert_eq!(lines, ["1", "2"], "lines keep their order");
@@ -543,8 +544,8 @@ pub(crate) mod tests {
         for (case, response, more) in [
             ("body", StoredResponse { body: Bytes::from_static(b"123456"), ..plain.clone() }, 2),
             ("field", StoredResponse { fields: line(), ..plain.clone() }, pair),
-            ("completed", StoredResponse { undressed: Some(line()), ..plain.clone() }, pair),
-            ("split", StoredResponse { split: Box::from(&b"xyz"[..]), ..plain.clone() }, 3),
+            ("completed", StoredResponse { original_fields: Some(line()), ..plain.clone() }, pair),
+            ("split", StoredResponse { discriminator: Box::from(&b"xyz"[..]), ..plain.clone() }, 3),
             ("selecting", stored(0, &[(DATE, Some("123"))]), pair),
             ("absent", stored(0, &[(DATE, None)]), pair - 3),
         ] {
@@ -569,7 +570,7 @@ pub(crate) mod tests {
     fn readers_that_differ_in_what_splits_have_variants_of_their_own() {
         let one = add(None, 1, &[]).unwrap();
         let mut other = stored(2, &[]);
-        other.split = Box::from(&b"x"[..]);
+        other.discriminator = Box::from(&b"x"[..]);
         let two = Variants::add(Some(&one), Arc::new(other), usize::MAX).unwrap();
         assert_eq!(seconds(&two), [2, 1]);
         assert_eq!(seconds(&add(Some(&two), 3, &[]).unwrap()), [3, 2]);

@@ -16,7 +16,7 @@ use crate::{clock::Timestamp, entry::response::StoredResponse};
 #[derive(Clone, Copy)]
 pub struct Selector<'a> {
     request: &'a dyn Selects,
-    split: &'a [u8],
+    discriminator: &'a [u8],
     now: Timestamp,
 }
 
@@ -26,8 +26,12 @@ pub(crate) trait Selects: Sync {
 }
 
 impl<'a> Selector<'a> {
-    pub(crate) const fn new(request: &'a dyn Selects, split: &'a [u8], now: Timestamp) -> Self {
-        Self { request, split, now }
+    pub(crate) const fn new(
+        request: &'a dyn Selects,
+        discriminator: &'a [u8],
+        now: Timestamp,
+    ) -> Self {
+        Self { request, discriminator, now }
     }
 
     /// The time by the cache's clock.
@@ -40,7 +44,7 @@ impl<'a> Selector<'a> {
     #[must_use]
     pub fn selects(&self, response: &StoredResponse) -> bool {
         let mut selecting = response.selecting.iter();
-        *response.split == *self.split
+        *response.discriminator == *self.discriminator
             && selecting
                 .all(|(name, recorded)| self.request.value(name).as_deref() == recorded.as_deref())
     }
@@ -49,7 +53,7 @@ impl<'a> Selector<'a> {
     #[must_use]
     pub fn variant(&self, names: &[HeaderName]) -> VariantId {
         let values = names.iter().map(|name| (name, self.request.value(name)));
-        VariantId::of(values, self.split)
+        VariantId::of(values, self.discriminator)
     }
 }
 
@@ -73,7 +77,7 @@ impl VariantId {
 
     fn of<'a, V: AsRef<[u8]>>(
         selecting: impl Iterator<Item = (&'a HeaderName, Option<V>)>,
-        split: &[u8],
+        discriminator: &[u8],
     ) -> Self {
         let mut selecting: SmallVec<[_; 4]> = selecting.collect();
         // Who learnt of the fields in another order means the same variant.
@@ -84,7 +88,7 @@ impl VariantId {
             digest.update(length.to_le_bytes());
             digest.update(bytes.unwrap_or_default());
         };
-        part(Some(split));
+        part(Some(discriminator));
         for (name, value) in &selecting {
             part(Some(name.as_str().as_bytes()));
             part(value.as_ref().map(AsRef::as_ref));
@@ -102,7 +106,7 @@ impl StoredResponse {
     #[must_use]
     pub fn variant(&self) -> VariantId {
         let selecting = self.selecting.iter().map(|(name, value)| (name, value.as_ref()));
-        VariantId::of(selecting, &self.split)
+        VariantId::of(selecting, &self.discriminator)
     }
 }
 
@@ -125,15 +129,16 @@ mod tests {
     #[test]
     fn a_request_selects_the_response_that_has_its_values_and_no_other() {
         let request = Fields(vec![(ACCEPT, "a"), (ACCEPT_LANGUAGE, "de")]);
-        let selects = |by: &[(HeaderName, Option<&str>)], split: &[u8]| {
+        let selects = |by: &[(HeaderName, Option<&str>)], discriminator: &[u8]| {
             let names: Vec<_> = by.iter().map(|(name, _)| name.clone()).collect();
-            let response = StoredResponse { split: Box::from(split), ..stored(0, by) };
+            let response =
+                StoredResponse { discriminator: Box::from(discriminator), ..stored(0, by) };
             let selector = Selector::new(&request, b"x", at(0));
             let selects = selector.variant(&names) == response.variant();
             assert_eq!(selector.selects(&response), selects, "{by:?}");
             selects
         };
-        for (by, split, want) in [
+        for (by, discriminator, want) in [
             (&[][..], &b"x"[..], true),
             (&[], b"", false),
             (&[(ACCEPT, Some("a"))], b"x", true),
@@ -144,7 +149,7 @@ mod tests {
             (&[(ACCEPT_LANGUAGE, Some("de")), (ACCEPT, Some("a"))], b"x", true),
             (&[(ACCEPT_LANGUAGE, Some("a")), (ACCEPT, Some("de"))], b"x", false),
         ] {
-            assert_eq!(selects(by, split), want, "{by:?}");
+            assert_eq!(selects(by, discriminator), want, "{by:?}");
         }
     }
 

@@ -26,10 +26,10 @@ use crate::{
     clock::Timestamp,
     entry::key::CacheKey,
     entry::limits::{may_have_body, may_have_field},
-    entry::response::{DRESSED, StoredResponse, copy_fields},
+    entry::response::{ANNOTATED_FIELDS, StoredResponse, copy_fields},
     entry::stamp::ValidityCheck,
     fill::write::Write,
-    options::said,
+    options::handler_options,
     outcome::{NotStored, Stored},
     policy::{MatchedRules, RequestTags, VaryCookie},
     response::body::CacheBody,
@@ -39,7 +39,7 @@ use crate::{
         fields::{lines, list, trim},
         freshness,
         requester::Requester,
-        storing::{self, Exchange, Plan, Storing},
+        storing::{self, Exchange, StorageDecision, StoragePlan},
         targeted::Governing,
         validation::CONDITIONS,
         vary::selecting_value,
@@ -61,7 +61,7 @@ pub(crate) struct Candidate {
     pub(crate) request: HeaderMap,
     pub(crate) requester: Requester,
     pub(crate) request_no_store: bool,
-    pub(crate) split: SmallVec<[u8; 32]>,
+    pub(crate) discriminator: SmallVec<[u8; 32]>,
     /// Fields that select among what is stored already.
     pub(crate) names: Box<[HeaderName]>,
     pub(crate) requested: Timestamp,
@@ -99,7 +99,7 @@ pub(crate) fn settle<B: MessageBody + 'static>(
         Ok(plan) => candidate.store(plan, response, now),
         Err(why) => {
             log::trace!("not stored: {why:?}");
-            candidate.note_unstorable(why, response.status(), now);
+            candidate.mark_hit_for_miss(why, response.status(), now);
             let mut response = pass(response);
             if candidate.conditions == Conditions::Taken {
                 let (request, passed) = response.into_parts();
@@ -121,7 +121,7 @@ impl Candidate {
         &self,
         response: &ServiceResponse<B>,
         now: Timestamp,
-    ) -> Result<Plan, NotStored> {
+    ) -> Result<StoragePlan, NotStored> {
         let head = response.response();
         let plan = self.decide(response, head.status(), head.headers(), now)?;
         self.body_can_be_stored(head.status(), head.headers(), head.body().size())?;
@@ -136,9 +136,9 @@ impl Candidate {
         status: StatusCode,
         fields: &HeaderMap,
         now: Timestamp,
-    ) -> Result<Plan, NotStored> {
+    ) -> Result<StoragePlan, NotStored> {
         let checked = &self.shared.checked;
-        let own = said(
+        let own = handler_options(
             &answer.request().extensions(),
             &answer.response().extensions(),
             |status| checked.gives_lifetimes_to(status),
@@ -154,8 +154,8 @@ impl Candidate {
             responded: now,
         };
         let mut plan = match storing::decide(&exchange, &terms) {
-            Storing::Store(plan) => plan,
-            Storing::Skip(why) => return Err(why),
+            StorageDecision::Store(plan) => plan,
+            StorageDecision::Skip(why) => return Err(why),
         };
         // What lies between cache and handler may have changed what the handler chose by.
         let seen = answer.request().headers();
@@ -173,9 +173,9 @@ impl Candidate {
         Ok(plan)
     }
 
-    fn note_unstorable(&mut self, why: NotStored, status: StatusCode, now: Timestamp) {
+    fn mark_hit_for_miss(&mut self, why: NotStored, status: StatusCode, now: Timestamp) {
         if let Some(leading) = self.leading.as_mut().filter(|_| is_lasting(why, status)) {
-            leading.note_unstorable(self.shared.store.coordinator(), &self.key, now);
+            leading.mark_hit_for_miss(self.shared.store.coordinator(), &self.key, now);
         }
     }
 
@@ -209,7 +209,7 @@ impl Candidate {
 
     fn store<B: MessageBody + 'static>(
         self,
-        plan: Plan,
+        plan: StoragePlan,
         mut response: ServiceResponse<B>,
         now: Timestamp,
     ) -> FillReply<B> {
@@ -251,15 +251,16 @@ impl Candidate {
     /// after it; returns what is stored, still without its body.
     pub(crate) fn prepare(
         &self,
-        plan: &Plan,
+        plan: &StoragePlan,
         status: StatusCode,
         fields: &mut HeaderMap,
         now: Timestamp,
     ) -> StoredResponse {
         let client_ttl = self.shared.checked.client_ttl(&self.matched, status);
         let client_ttl = client_ttl.filter(|_| !plan.lifetime.source.is_stated());
-        let undressed = self.dress(plan, fields, now);
-        let draft = StoredResponse { client_ttl, undressed, ..self.draft(plan, status, fields) };
+        let original_fields = self.dress(plan, fields, now);
+        let draft =
+            StoredResponse { client_ttl, original_fields, ..self.draft(plan, status, fields) };
         if let Some(limit) = client_ttl {
             let left = plan.lifetime.left(now).unwrap_or_default().min(limit);
             shorten(fields, plan.lifetime.age(now), left, now);
@@ -270,7 +271,7 @@ impl Candidate {
     /// Completes fields; returns those that were, as they had been.
     fn dress(
         &self,
-        plan: &Plan,
+        plan: &StoragePlan,
         fields: &mut HeaderMap,
         now: Timestamp,
     ) -> Option<Box<[(HeaderName, HeaderValue)]>> {
@@ -284,8 +285,9 @@ impl Candidate {
         if lifetime.source.is_stated() && due.is_empty() {
             return None;
         }
-        let undressed: Vec<_> = fields.iter().filter(|(name, _)| DRESSED.contains(name)).collect();
-        let undressed = copy_fields(&undressed);
+        let original_fields: Vec<_> =
+            fields.iter().filter(|(name, _)| ANNOTATED_FIELDS.contains(name)).collect();
+        let original_fields = copy_fields(&original_fields);
         if !lifetime.source.is_stated() {
             // Of two lifetimes the shorter is told, whether the handler's stands in `max-age` or, as
             // `Expires`, beside it.
@@ -304,12 +306,12 @@ impl Candidate {
         if !due.is_empty() {
             add_to_vary(fields, &due);
         }
-        Some(undressed)
+        Some(original_fields)
     }
 
     /// Whoever has cookies, or another value of what the key is made of, gets another answer: clients
     /// and caches downstream must know.
-    fn fields_to_vary_by(&self, plan: &Plan) -> SmallVec<[HeaderName; 2]> {
+    fn fields_to_vary_by(&self, plan: &StoragePlan) -> SmallVec<[HeaderName; 2]> {
         let checked = &self.shared.checked;
         let cookie = plan.needs_no_cookie && checked.vary_cookie == VaryCookie::Said;
         let mut due = SmallVec::new();
@@ -321,10 +323,13 @@ impl Candidate {
         due
     }
 
-    fn warn_of_encoding(&self, plan: &Plan, fields: &HeaderMap) {
+    fn warn_of_encoding(&self, plan: &StoragePlan, fields: &HeaderMap) {
         let coordinator = self.shared.store.coordinator();
         let varies = plan.nominated.contains(&actix_web::http::header::ACCEPT_ENCODING);
-        if fields.contains_key(CONTENT_ENCODING) && !varies && coordinator.may_warn_of_encoding() {
+        if fields.contains_key(CONTENT_ENCODING)
+            && !varies
+            && coordinator.should_warn_about_encoding()
+        {
             log::warn!(
                 "a response with Content-Encoding but without Vary: Accept-Encoding is stored: \
                  clients that cannot decode it will get it too. Wrap Compress around the cache, \
@@ -333,7 +338,7 @@ impl Candidate {
         }
     }
 
-    fn draft(&self, plan: &Plan, status: StatusCode, fields: &HeaderMap) -> StoredResponse {
+    fn draft(&self, plan: &StoragePlan, status: StatusCode, fields: &HeaderMap) -> StoredResponse {
         let comparison = &self.shared.checked.comparison;
         let learnt = plan.nominated.iter().filter(|name| !self.names.contains(name));
         let selecting = self.names.iter().chain(learnt).map(|name| {
@@ -351,13 +356,13 @@ impl Candidate {
             lifetime: plan.lifetime,
             stated: plan.stated,
             selecting: selecting.collect(),
-            split: Box::from(&*self.split),
+            discriminator: Box::from(&*self.discriminator),
             tags: Box::from(&*plan.tags),
             stamp: self.fill.stamp(),
             client_ttl: None,
-            undressed: None,
-            vouched: ValidityCheck::default(),
-            taken: plan.lifetime.response.monotonic(),
+            original_fields: None,
+            validity_check: ValidityCheck::default(),
+            received: plan.lifetime.response.monotonic(),
         }
     }
 }
@@ -392,7 +397,7 @@ impl ClientRequest {
         }
         // Who does not want it is not kept waiting for it. It is read on for those who come, but
         // once at a time: no client is there to slow it down.
-        let place = write.shared.store.coordinator().claim(&write.key);
+        let place = write.shared.store.coordinator().try_background(&write.key);
         let reading = place.and_then(|place| {
             let body = tee::begin(body, write, declared).ok()?;
             spawn(async move {

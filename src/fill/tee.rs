@@ -29,7 +29,7 @@ use bytes::Bytes;
 use tokio::task::yield_now;
 
 use crate::{
-    coordination::{End, ResponseInProgress, SharedBody, Writer},
+    coordination::{BodyWriter, FlightEnd, ResponseInProgress, SharedBody},
     fill::write::Write,
     response::body::CacheBody,
 };
@@ -44,10 +44,10 @@ const TURN: usize = 128 * 1024;
 const CHUNK: usize = 1024;
 
 /// Where the client's end finds what is left when the list ends too early.
-pub(crate) type Rest<B> = Rc<RefCell<Option<Remainder<B>>>>;
+pub(crate) type BodyRest<B> = Rc<RefCell<Option<BodyRemainder<B>>>>;
 
 /// What is left of a body that is not stored.
-pub(crate) enum Remainder<B> {
+pub(crate) enum BodyRemainder<B> {
     /// The body itself, to be read on.
     Body(Pin<Box<B>>),
     /// The handler's error.
@@ -64,11 +64,11 @@ pub(crate) fn begin<B: MessageBody + 'static>(
 ) -> Result<CacheBody<B>, B> {
     // What is known to come is set aside before it does.
     let expected = declared.and_then(|length| usize::try_from(length).ok());
-    let reservation = write.shared.store.coordinator().reserve(expected.unwrap_or(0));
+    let reservation = write.shared.store.coordinator().reserve_bytes(expected.unwrap_or(0));
     let Some(reservation) = reservation else { return Err(body) };
     let writer = SharedBody::begin(reservation);
     let Some(reader) = writer.transfer().reader() else { return Err(body) };
-    let rest = Rest::default();
+    let rest = BodyRest::default();
     let client = CacheBody::led(reader, Rc::clone(&rest), body.size());
     let patience = write.shared.checked.wait_limit();
     let overdue = write.leading.is_some().then(|| Box::pin(sleep(patience)));
@@ -90,11 +90,11 @@ pub(crate) fn begin<B: MessageBody + 'static>(
 
 struct Tee<B> {
     body: Pin<Box<B>>,
-    writer: Writer,
+    writer: BodyWriter,
     write: Write,
     /// The declared length.
     expected: Option<usize>,
-    rest: Rest<B>,
+    rest: BodyRest<B>,
     /// Ends a body that nobody reads.
     deserted: Option<Pin<Box<Sleep>>>,
     /// Ends the waiting of others.
@@ -123,9 +123,9 @@ impl<B: MessageBody> Tee<B> {
     /// Where the length is known, others can read along.
     fn announce(&mut self) {
         let Some(leading) = &mut self.write.leading else { return };
-        leading.otherwise(End::Abandoned);
+        leading.set_end_on_drop(FlightEnd::Abandoned);
         if let Some(length) = self.expected {
-            leading.comes(ResponseInProgress {
+            leading.publish_head(ResponseInProgress {
                 response: Arc::new(self.write.draft.clone()),
                 length: length as u64,
                 body: Arc::clone(self.writer.transfer()),
@@ -203,7 +203,7 @@ impl<B: MessageBody> Tee<B> {
             self.deserted = None;
             return Poll::Pending;
         }
-        let awaited = self.write.leading.as_ref().is_some_and(|leading| leading.is_awaited());
+        let awaited = self.write.leading.as_ref().is_some_and(|leading| leading.has_followers());
         if self.expected.is_none() && !awaited {
             return Poll::Ready(());
         }
@@ -225,7 +225,7 @@ impl<B: MessageBody> Tee<B> {
         }
         if length > self.write.shared.checked.max_body_size() {
             log::trace!("not stored: the body is too large");
-            self.note_unstorable();
+            self.mark_hit_for_miss();
             return false;
         }
         let room = self.writer.grow(chunk.len());
@@ -238,25 +238,25 @@ impl<B: MessageBody> Tee<B> {
     /// Who waits goes on alone; a body whose end is nowhere in sight is not waited for again.
     fn overdue(&mut self) {
         if self.expected.is_none() {
-            self.note_unstorable();
+            self.mark_hit_for_miss();
         }
         if let Some(leading) = &self.write.leading {
-            leading.retire();
+            leading.release_followers();
         }
     }
 
-    fn note_unstorable(&mut self) {
+    fn mark_hit_for_miss(&mut self) {
         let Write { shared, key, leading, .. } = &mut self.write;
         if let Some(leading) = leading {
             let now = shared.settings.clock.now();
-            leading.note_unstorable(shared.store.coordinator(), key, now);
+            leading.mark_hit_for_miss(shared.store.coordinator(), key, now);
         }
     }
 
     /// The body is its client's alone from now on.
     fn hand_back(mut self) {
-        self.means(End::NotStored);
-        self.rest.replace(Some(Remainder::Body(self.body)));
+        self.means(FlightEnd::NotStored);
+        self.rest.replace(Some(BodyRemainder::Body(self.body)));
     }
 
     /// The end, behind a last chunk that nobody has yet: it is stored if that is where it should
@@ -270,13 +270,13 @@ impl<B: MessageBody> Tee<B> {
         match next {
             Next::End => {
                 log::trace!("not stored: the body ended early");
-                self.means(End::Failed);
-                self.rest.replace(Some(Remainder::Nothing));
+                self.means(FlightEnd::Failed);
+                self.rest.replace(Some(BodyRemainder::Nothing));
             }
             Next::Error(error) => {
                 log::trace!("not stored: the body broke off");
-                self.means(End::Failed);
-                self.rest.replace(Some(Remainder::Error(error)));
+                self.means(FlightEnd::Failed);
+                self.rest.replace(Some(BodyRemainder::Error(error)));
             }
             // It goes on beyond what it declared: servers cut it there, and so might the next.
             Next::Chunk(more) => {
@@ -299,9 +299,9 @@ impl<B: MessageBody> Tee<B> {
         self.writer.finish(whole);
     }
 
-    fn means(&mut self, end: End) {
+    fn means(&mut self, end: FlightEnd) {
         if let Some(leading) = &mut self.write.leading {
-            leading.otherwise(end);
+            leading.set_end_on_drop(end);
         }
     }
 }

@@ -36,7 +36,7 @@ impl Write {
 
     /// Stores: at once if the store does not wait, else while the client is served already.
     pub(crate) fn start(self, cx: &mut Context<'_>) {
-        let Some(place) = self.shared.store.coordinator().begin_write(MAX_WRITES) else {
+        let Some(place) = self.shared.store.coordinator().try_begin_write(MAX_WRITES) else {
             log::trace!("not stored: too many writes at once");
             return;
         };
@@ -64,7 +64,7 @@ impl Write {
                 log::debug!("not stored: larger than the store keeps");
                 if let Some(leading) = &mut self.leading {
                     let now = self.shared.settings.clock.now();
-                    leading.note_unstorable(store.coordinator(), &self.key, now);
+                    leading.mark_hit_for_miss(store.coordinator(), &self.key, now);
                 }
             }
             Ok(Put::Outdated) => log::debug!("not stored: overtaken by an invalidation"),
@@ -75,7 +75,7 @@ impl Write {
 
 /// Store trouble, at most once an interval.
 pub(crate) fn warn(shared: &Shared, error: &StoreError) {
-    if shared.store.coordinator().may_warn_of_store(shared.settings.clock.now()) {
+    if shared.store.coordinator().should_warn_about_store(shared.settings.clock.now()) {
         log::warn!("{error}; requests go to their handlers");
     } else {
         log::trace!("{error}");

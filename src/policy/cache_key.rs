@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use super::compiled::{CompiledPolicy, MatchedRules};
 use crate::{
-    entry::key::{CacheKey, Target},
+    entry::key::{CacheKey, UrlTarget},
     semantics::{
         cookies::{CookieRules, Part},
         fields::{lines, list, split, trim},
@@ -32,7 +32,7 @@ impl CompiledPolicy {
         let mut key = match self.query(matched) {
             None => CacheKey::new(&self.scope, scheme, host, uri.path(), uri.query()),
             Some(rules) => {
-                let query = rules.normalised(uri.query());
+                let query = rules.normalized(uri.query());
                 CacheKey::new(&self.scope, scheme, host, uri.path(), query.as_deref())
             }
         };
@@ -76,14 +76,14 @@ impl CompiledPolicy {
     }
 
     /// Whether one URL has several keys.
-    pub(crate) fn adds_parts(&self) -> bool {
+    pub(crate) fn has_key_parts(&self) -> bool {
         !(self.personal.keyed.is_empty()
             && self.policy.cookies.keyed.is_empty()
             && self.policy.key_parts.is_empty())
     }
 
     /// The keys that a URL may have, but for parts that the application adds.
-    pub(crate) fn urls_of(&self, target: &Target) -> Vec<CacheKey> {
+    pub(crate) fn keys_for_url(&self, target: &UrlTarget) -> Vec<CacheKey> {
         let uri = target.path.parse().unwrap_or_default();
         // Decoded as for routing, for rules are matched against that.
         let decoded = Url::new(uri);
@@ -93,7 +93,7 @@ impl CompiledPolicy {
                 let sent = target.query.as_deref();
                 let query = match query {
                     None => sent.map(Into::into),
-                    Some(rules) => rules.normalised(sent),
+                    Some(rules) => rules.normalized(sent),
                 };
                 let key = CacheKey::new(
                     &self.scope,
@@ -111,7 +111,7 @@ impl CompiledPolicy {
     }
 
     /// With the parts that a request with these fields has, if these tell.
-    pub(crate) fn key_of(&self, url: &CacheKey, fields: &HeaderMap) -> Option<CacheKey> {
+    pub(crate) fn key_for_fields(&self, url: &CacheKey, fields: &HeaderMap) -> Option<CacheKey> {
         if !self.policy.key_parts.is_empty() {
             return None;
         }
@@ -142,13 +142,13 @@ fn host(request: &ServiceRequest) -> Result<&str, Unnameable> {
 }
 
 /// The URLs that a request may be about: one, unless it names several hosts.
-pub(crate) fn targets(request: &ServiceRequest) -> Vec<Target> {
+pub(crate) fn target_urls(request: &ServiceRequest) -> Vec<UrlTarget> {
     let uri = request.uri();
     let lines = request.headers().get_all(HOST).filter_map(|line| line.to_str().ok());
     let authority = uri.authority().map(|authority| authority.as_str());
     let mut hosts: Vec<_> = lines.chain(authority).collect();
     hosts.dedup_by(|one, other| one.eq_ignore_ascii_case(other));
-    let target = |host: &str| Target {
+    let target = |host: &str| UrlTarget {
         host: host.to_owned(),
         path: uri.path().to_owned(),
         query: uri.query().map(str::to_owned),
@@ -159,7 +159,7 @@ pub(crate) fn targets(request: &ServiceRequest) -> Vec<Target> {
 /// What handlers can tell requests apart by although no key says so: the cache's place among
 /// nested ones, and what actix makes links from (`url_for`, `ConnectionInfo`) beside the host and
 /// the scheme in the key. Empty for the outermost cache without a proxy in front.
-pub(crate) fn split_of(layer: u8, request: &ServiceRequest) -> SmallVec<[u8; 32]> {
+pub(crate) fn discriminator_for(layer: u8, request: &ServiceRequest) -> SmallVec<[u8; 32]> {
     let mut text = SmallVec::new();
     if layer > 0 {
         note(&mut text, b'l', &[layer]);
@@ -215,7 +215,7 @@ mod tests {
             .iter()
             .fold(TestRequest::with_uri(uri), |request, field| request.append_header(*field))
             .to_srv_request();
-        cache.key(&request, &cache.admit(&request)?).ok()
+        cache.key(&request, &cache.match_rules(&request)?).ok()
     }
 
     const HOST_A: (&str, &str) = ("host", "a");
@@ -293,7 +293,7 @@ mod tests {
 
     #[test]
     fn every_key_a_url_may_have_is_found_for_purging() {
-        let target = |path: &str, query: Option<&str>| Target {
+        let target = |path: &str, query: Option<&str>| UrlTarget {
             host: "a".to_owned(),
             path: path.to_owned(),
             query: query.map(str::to_owned),
@@ -311,24 +311,24 @@ mod tests {
             ("/%6Fnly", Some("b=1&q=2"), "/%6Fnly?q=2&z"),
             ("/perhaps", Some("b=1&q=2"), "/perhaps?q=2"),
         ] {
-            let urls = cache.urls_of(&target(path, query));
+            let urls = cache.keys_for_url(&target(path, query));
             assert!(urls.contains(&key(&cache, sent, &[HOST_A]).unwrap()), "{path}");
         }
-        assert!(!cache.adds_parts());
-        assert_eq!(cache.urls_of(&target("/perhaps", Some("b=1&q=2"))).len(), 4);
+        assert!(!cache.has_key_parts());
+        assert_eq!(cache.keys_for_url(&target("/perhaps", Some("b=1&q=2"))).len(), 4);
 
         let parted = checked(Policy::new().key_header("x-tenant").vary_cookie("a"), vec![]);
         let fields = [HOST_A, ("x-tenant", "1"), ("cookie", "a=b")];
         let whole = key(&parted, "/x", &fields).unwrap();
-        let urls = parted.urls_of(&target("/x", None));
+        let urls = parted.keys_for_url(&target("/x", None));
         let url = urls.iter().find(|url| url.as_bytes() == whole.url()).unwrap();
         let request = fields
             .iter()
             .fold(TestRequest::default(), |request, field| request.append_header(*field));
-        let known = parted.key_of(url, request.to_srv_request().headers());
-        assert!(parted.adds_parts() && known == Some(whole));
+        let known = parted.key_for_fields(url, request.to_srv_request().headers());
+        assert!(parted.has_key_parts() && known == Some(whole));
         let hidden = checked(Policy::new().key_with("a", |_| None), vec![]);
-        assert_eq!(hidden.key_of(url, &HeaderMap::new()), None);
+        assert_eq!(hidden.key_for_fields(url, &HeaderMap::new()), None);
     }
 
     #[test]
@@ -338,7 +338,7 @@ mod tests {
                 .iter()
                 .fold(TestRequest::with_uri(uri), |request, field| request.append_header(*field))
                 .to_srv_request();
-            split_of(layer, &request)
+            discriminator_for(layer, &request)
         };
         let split = |layer, fields: &[(&'static str, &str)]| at("/", layer, fields);
         assert!(

@@ -12,17 +12,17 @@ use actix_web::{
 use smallvec::SmallVec;
 
 use super::{
-    ClientConditions, ClientDirectives, ConfigError, Downstream, Offered, Policy, Posts, QueryKey,
-    Rule, has_default,
+    ClientConditions, ClientDirectives, ConfigError, DownstreamFields, Offered, Policy, Posts,
+    QueryKey, Rule, has_default,
     rule::{CompiledRule, Handling, UrlMatch},
 };
 use crate::{
     entry::response::{LifetimeSource, StoredResponse},
     outcome::NotStored,
     semantics::{
-        requester::Personal,
+        requester::IdentityRules,
         staleness::Windows,
-        storing::{Heuristics, Latitude, Terms},
+        storing::{Heuristics, PolicyChoices, StorageTerms},
         vary::Comparison,
     },
 };
@@ -42,9 +42,9 @@ pub(crate) struct CompiledPolicy {
     pub(super) policy: Policy,
     pub(super) rules: Arc<[CompiledRule]>,
     unmatched: Unmatched,
-    pub(crate) personal: Personal,
+    pub(crate) personal: IdentityRules,
     pub(crate) comparison: Comparison,
-    latitude: Latitude,
+    choices: PolicyChoices,
     pub(super) tag_fields: Vec<HeaderName>,
     removed_downstream: Vec<HeaderName>,
     pub(super) namespace: String,
@@ -92,11 +92,11 @@ impl CompiledPolicy {
         // The length keeps a namespace that looks like another's with a fingerprint apart.
         let scope = format!("{}:{namespace},{}", namespace.len(), policy.fingerprint(&rules));
         let rules = rules.into_iter().map(CompiledRule::new).collect::<Result<Arc<[_]>, _>>()?;
-        let (latitude, comparison) = (policy.latitude()?, policy.comparison());
+        let (choices, comparison) = (policy.choices()?, policy.comparison());
         let tag_fields = Policy::names(&policy.tag_fields)?;
-        let targets = policy.targeted_downstream == Downstream::Removed;
-        let tagging = policy.tags_downstream == Downstream::Removed;
-        let removed = targets.then_some(&latitude.targets).into_iter();
+        let targets = policy.targeted_downstream == DownstreamFields::Removed;
+        let tagging = policy.tags_downstream == DownstreamFields::Removed;
+        let removed = targets.then_some(&choices.targets).into_iter();
         let removed_downstream =
             removed.chain(tagging.then_some(&tag_fields)).flatten().cloned().collect();
         Ok(Self {
@@ -105,7 +105,7 @@ impl CompiledPolicy {
             unmatched,
             personal,
             comparison,
-            latitude,
+            choices,
             tag_fields,
             removed_downstream,
             namespace: namespace.to_owned(),
@@ -115,7 +115,7 @@ impl CompiledPolicy {
     }
 
     /// The rules for a request; `None` if it passes.
-    pub(crate) fn admit(&self, request: &ServiceRequest) -> Option<MatchedRules> {
+    pub(crate) fn match_rules(&self, request: &ServiceRequest) -> Option<MatchedRules> {
         let mut matched = MatchedRules::default();
         if !self.rules.is_empty() {
             let path = request.match_info().as_str();
@@ -152,18 +152,18 @@ impl CompiledPolicy {
         matched: &MatchedRules,
         status: StatusCode,
         own: Option<Duration>,
-    ) -> Result<Terms<'_>, NotStored> {
+    ) -> Result<StorageTerms<'_>, NotStored> {
         let rule = self.deciding(matched, status)?;
         let first = rule
             .and_then(|rule| rule.override_ttl)
             .map(|ttl| (ttl, LifetimeSource::Policy))
             .or_else(|| own.map(|ttl| (ttl, LifetimeSource::Handler)));
         let fallback = self.fallback(rule, status);
-        Ok(Terms { first, fallback, latitude: &self.latitude })
+        Ok(StorageTerms { first, fallback, choices: &self.choices })
     }
 
     /// The lifetime this policy would have given what another may have stored.
-    pub(crate) fn granted(
+    pub(crate) fn lifetime_under_policy(
         &self,
         matched: &MatchedRules,
         stored: &StoredResponse,
@@ -173,8 +173,8 @@ impl CompiledPolicy {
         let lifetime = &stored.lifetime;
         let handlers =
             || (lifetime.source == LifetimeSource::Handler).then_some(lifetime.freshness);
-        let stated = || stored.stated.filter(|_| self.latitude.any_status.counts(status));
-        let guesses = self.latitude.heuristics == Heuristics::On;
+        let stated = || stored.stated.filter(|_| self.choices.any_status.counts(status));
+        let guesses = self.choices.heuristics == Heuristics::On;
         let guessed = || {
             (guesses && lifetime.source == LifetimeSource::Heuristic).then_some(lifetime.freshness)
         };
@@ -220,13 +220,13 @@ impl CompiledPolicy {
         percent.is_some_and(|percent| left <= freshness.mul_f64(f64::from(percent) / 100.0))
     }
 
-    pub(crate) fn honours_clients(&self) -> bool {
-        self.policy.client_directives == ClientDirectives::Honoured
+    pub(crate) fn honors_request_directives(&self) -> bool {
+        self.policy.client_directives == ClientDirectives::Honored
     }
 
     /// What is allowed of stale responses that say nothing of it.
     pub(crate) const fn windows(&self) -> Windows {
-        self.latitude.windows
+        self.choices.windows
     }
 
     /// Whether clients' conditions go to the handler where nothing is stored.
@@ -236,7 +236,7 @@ impl CompiledPolicy {
 
     /// Whether origins are taken at their word: offered the entity tags of all variants, and believed
     /// a HEAD that names none.
-    pub(crate) fn takes_at_word(&self) -> bool {
+    pub(crate) fn trusts_origin_validators(&self) -> bool {
         self.policy.offered == Offered::AllVariants
     }
 

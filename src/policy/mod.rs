@@ -17,8 +17,8 @@ use actix_web::{
 
 use crate::semantics::{
     cookies::CookieRules,
-    requester::{CookieMeaning, Personal},
-    storing::{AnyStatus, Heuristics, Latitude, Qualified, SetCookie},
+    requester::{CookieMeaning, IdentityRules},
+    storing::{AnyStatus, Heuristics, PolicyChoices, Qualified, SetCookie},
     vary::{Codings, Comparison, Languages},
 };
 
@@ -31,9 +31,9 @@ mod tagging;
 
 use self::tagging::Tagging;
 pub(crate) use self::{
-    cache_key::{scheme, split_of, targets},
+    cache_key::{discriminator_for, scheme, target_urls},
     compiled::{CompiledPolicy, MatchedRules, Unmatched, VaryCookie},
-    tagging::{RequestTags, unite},
+    tagging::{RequestTags, merge_tags},
 };
 pub use self::{error::ConfigError, query::QueryKey, rule::Rule};
 
@@ -59,12 +59,12 @@ pub use self::{error::ConfigError, query::QueryKey, rule::Rule};
 pub struct Policy {
     default_ttl: Option<Duration>,
     status_ttls: Vec<(u16, Duration)>,
-    latitude: Latitude,
+    choices: PolicyChoices,
     targeted_fields: Vec<String>,
-    targeted_downstream: Downstream,
+    targeted_downstream: DownstreamFields,
     tags: Vec<Tagging>,
     tag_fields: Vec<String>,
-    tags_downstream: Downstream,
+    tags_downstream: DownstreamFields,
     client_directives: ClientDirectives,
     client_conditions: ClientConditions,
     offered: Offered,
@@ -87,7 +87,7 @@ pub struct Policy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ClientDirectives {
     Ignored,
-    Honoured,
+    Honored,
 }
 
 /// Where conditions of requests (`If-None-Match`, `If-Modified-Since`) are judged when nothing is
@@ -118,7 +118,7 @@ pub(crate) enum Posts {
 
 /// What becomes of fields that speak to this cache on their way to clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Downstream {
+pub(crate) enum DownstreamFields {
     Kept,
     Removed,
 }
@@ -139,12 +139,15 @@ impl Policy {
         Self {
             default_ttl: Some(Duration::from_secs(60)),
             status_ttls: Vec::new(),
-            latitude: Latitude { retention: Duration::from_secs(60 * 60), ..Latitude::default() },
+            choices: PolicyChoices {
+                retention: Duration::from_secs(60 * 60),
+                ..PolicyChoices::default()
+            },
             targeted_fields: Vec::new(),
-            targeted_downstream: Downstream::Kept,
+            targeted_downstream: DownstreamFields::Kept,
             tags: Vec::new(),
             tag_fields: Vec::new(),
-            tags_downstream: Downstream::Kept,
+            tags_downstream: DownstreamFields::Kept,
             client_directives: ClientDirectives::Ignored,
             client_conditions: ClientConditions::Taken,
             offered: Offered::Selected,
@@ -155,7 +158,7 @@ impl Policy {
             client_ttl: None,
             query: None,
             cookies: CookieRules::default(),
-            cookie_meaning: CookieMeaning::Personal,
+            cookie_meaning: CookieMeaning::IdentityRules,
             languages: Languages::AsSent,
             codings: Codings::AsSent,
             credentials: ["x-api-key", "api-key", "x-auth-token", "x-access-token"]
@@ -196,7 +199,7 @@ impl Policy {
             .fold_language_case()
             .replay_set_cookie()
             .share_despite_cookies();
-        policy.latitude.any_status = AnyStatus::Final;
+        policy.choices.any_status = AnyStatus::Final;
         policy.client_conditions = ClientConditions::Forwarded;
         policy.offered = Offered::AllVariants;
         policy.posts = Posts::Stored;
@@ -228,7 +231,7 @@ impl Policy {
     /// Default: not, for any client could force every request to the handler (RFC 9111 section
     /// 5.2.1).
     pub const fn honor_request_directives(mut self) -> Self {
-        self.client_directives = ClientDirectives::Honoured;
+        self.client_directives = ClientDirectives::Honored;
         self
     }
 
@@ -236,7 +239,7 @@ impl Policy {
     /// has not changed, a day at most (RFC 9111 section 4.2.2). Default: not, for handlers seldom
     /// mean it.
     pub const fn heuristic_freshness(mut self) -> Self {
-        self.latitude.heuristics = Heuristics::On;
+        self.choices.heuristics = Heuristics::On;
         self
     }
 
@@ -251,7 +254,7 @@ impl Policy {
     ///
     /// `must-revalidate`, `proxy-revalidate`, `s-maxage` and `no-cache` forbid it.
     pub const fn stale_while_revalidate(mut self, window: Duration) -> Self {
-        self.latitude.windows.while_revalidate = window;
+        self.choices.windows.while_revalidate = window;
         self
     }
 
@@ -264,7 +267,7 @@ impl Policy {
     ///
     /// `must-revalidate`, `proxy-revalidate`, `s-maxage` and `no-cache` forbid it.
     pub const fn stale_if_error(mut self, window: Duration) -> Self {
-        self.latitude.windows.if_error = window;
+        self.choices.windows.if_error = window;
         self
     }
 
@@ -288,7 +291,7 @@ impl Policy {
     /// How long a response with `ETag` or `Last-Modified` is kept after its lifetime, so that its
     /// handler can say by 304 that it still holds. Default one hour.
     pub const fn keep_stale(mut self, time: Duration) -> Self {
-        self.latitude.retention = time;
+        self.choices.retention = time;
         self
     }
 
@@ -306,7 +309,7 @@ impl Policy {
     /// Takes the [`targeted_fields`](Self::targeted_fields) out of what clients get. Default: they
     /// stay, for the cache in front may be meant too.
     pub const fn remove_targeted_fields(mut self) -> Self {
-        self.targeted_downstream = Downstream::Removed;
+        self.targeted_downstream = DownstreamFields::Removed;
         self
     }
 
@@ -314,14 +317,14 @@ impl Policy {
     /// and 5.2.2.7): the response is stored without the fields they name. Default: they count as
     /// `private` and `no-cache`.
     pub const fn honor_qualified_directives(mut self) -> Self {
-        self.latitude.qualified = Qualified::ByField;
+        self.choices.qualified = Qualified::ByField;
         self
     }
 
     /// Stores responses that set cookies, **and sets these cookies for everybody who is answered
     /// from the store**. Default: they are never stored.
     pub const fn replay_set_cookie(mut self) -> Self {
-        self.latitude.set_cookie = SetCookie::Stored;
+        self.choices.set_cookie = SetCookie::Stored;
         self
     }
 
@@ -441,8 +444,8 @@ impl Policy {
     }
 
     /// What is personal in a request.
-    fn personal(&self) -> Result<Personal, ConfigError> {
-        Ok(Personal {
+    fn personal(&self) -> Result<IdentityRules, ConfigError> {
+        Ok(IdentityRules {
             cookies: self.cookies.clone(),
             credentials: Self::names(&self.credentials)?,
             keyed: Self::names(&self.key_headers)?,
@@ -450,8 +453,8 @@ impl Policy {
         })
     }
 
-    fn latitude(&self) -> Result<Latitude, ConfigError> {
-        Ok(Latitude { targets: Self::names(&self.targeted_fields)?, ..self.latitude.clone() })
+    fn choices(&self) -> Result<PolicyChoices, ConfigError> {
+        Ok(PolicyChoices { targets: Self::names(&self.targeted_fields)?, ..self.choices.clone() })
     }
 
     fn comparison(&self) -> Comparison {
@@ -502,7 +505,7 @@ impl Policy {
             names
         };
         let queries: Vec<_> = rules.iter().filter_map(|rule| rule.query.as_ref()).collect();
-        let Latitude { any_status, set_cookie, qualified, .. } = &self.latitude;
+        let PolicyChoices { any_status, set_cookie, qualified, .. } = &self.choices;
         let mut digest = DefaultHasher::new();
         (sorted(&self.cookies.ignored), sorted(&self.credentials)).hash(&mut digest);
         (&self.query, queries).hash(&mut digest);
@@ -534,7 +537,7 @@ impl fmt::Debug for Policy {
         f.debug_struct("Policy")
             .field("default_ttl", &self.default_ttl)
             .field("status_ttls", &self.status_ttls)
-            .field("latitude", &self.latitude)
+            .field("choices", &self.choices)
             .field("targeted_fields", &self.targeted_fields)
             .field("tags", &self.tags)
             .field("tag_fields", &self.tag_fields)

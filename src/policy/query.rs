@@ -96,7 +96,7 @@ impl QueryKey {
     }
 
     /// The query as it stands in the key.
-    pub(crate) fn normalised<'a>(&self, query: Option<&'a str>) -> Option<Cow<'a, str>> {
+    pub(crate) fn normalized<'a>(&self, query: Option<&'a str>) -> Option<Cow<'a, str>> {
         let query = query?;
         let total = query.split('&').count();
         let mut kept: Vec<_> =
@@ -145,7 +145,7 @@ mod tests {
 
     fn check(query: &QueryKey, cases: &[(Option<&str>, Option<&str>)]) {
         for (sent, want) in cases {
-            assert_eq!(query.normalised(*sent).as_deref(), *want, "{query:?} of {sent:?}");
+            assert_eq!(query.normalized(*sent).as_deref(), *want, "{query:?} of {sent:?}");
         }
     }
 
@@ -202,8 +202,8 @@ mod tests {
         #[test]
         fn normalising_twice_changes_nothing_more(text in "[ab%&=;+*]{0,12}") {
             for query in [QueryKey::sorted(), QueryKey::only(["a"]), QueryKey::ignoring(["a*"]).then_sorted()] {
-                let once = query.normalised(Some(&text));
-                let twice = query.normalised(once.as_deref());
+                let once = query.normalized(Some(&text));
+                let twice = query.normalized(once.as_deref());
                 prop_assert_eq!(once.as_deref(), twice.as_deref());
             }
         }

@@ -10,7 +10,7 @@ use percent_encoding::percent_decode_str;
 use smallvec::SmallVec;
 
 use super::{
-    ConfigError, Downstream, MakePart, Policy,
+    ConfigError, DownstreamFields, MakePart, Policy,
     compiled::{CompiledPolicy, MatchedRules},
 };
 use crate::{
@@ -72,7 +72,7 @@ impl Policy {
     /// Takes the [`tag_fields`](Self::tag_fields) out of what clients get. Default: they stay, for
     /// the cache in front may be meant too.
     pub const fn remove_tag_fields(mut self) -> Self {
-        self.tags_downstream = Downstream::Removed;
+        self.tags_downstream = DownstreamFields::Removed;
         self
     }
 }
@@ -228,11 +228,11 @@ fn add(tags: &mut Tags, tag: TagId, name: &str) -> Result<(), NotStored> {
     if name.len() > MAX_LENGTH {
         return Err(NotStored::Tags);
     }
-    unite(tags, &[tag])
+    merge_tags(tags, &[tag])
 }
 
 /// Adds tags that are not there yet.
-pub(crate) fn unite(tags: &mut Tags, more: &[TagId]) -> Result<(), NotStored> {
+pub(crate) fn merge_tags(tags: &mut Tags, more: &[TagId]) -> Result<(), NotStored> {
     for tag in more {
         if !tags.contains(tag) {
             tags.push(*tag);
@@ -264,7 +264,7 @@ mod tests {
         fields: &[(&str, &str)],
     ) -> Result<Vec<TagId>, NotStored> {
         let request = TestRequest::with_uri(path).insert_header(("host", "h")).to_srv_request();
-        let matched = checked.admit(&request).unwrap();
+        let matched = checked.match_rules(&request).unwrap();
         let key = checked.key(&request, &matched).unwrap();
         let requested = checked.request_tags(&request, &matched);
         let said: Vec<_> = said.iter().map(ToString::to_string).collect();

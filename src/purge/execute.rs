@@ -16,7 +16,7 @@ use smallvec::{SmallVec, smallvec};
 
 use crate::{
     clock::Timestamp,
-    entry::key::{CacheKey, Target, UrlKeys, default_port, hosts, normal_host},
+    entry::key::{CacheKey, UrlKeys, UrlTarget, default_port, hosts, normalize_host},
     entry::selector::Selector,
     entry::tag::TagId,
     purge::handle::CacheHandle,
@@ -90,7 +90,8 @@ pub(crate) async fn invalidate(
                 let purged = of_url(shared, &target, fields.as_ref(), effect).await?;
                 return Ok(purged);
             }
-            let urls = caches(shared).flat_map(|cache| cache.urls_of(&target)).collect::<Vec<_>>();
+            let urls =
+                caches(shared).flat_map(|cache| cache.keys_for_url(&target)).collect::<Vec<_>>();
             let paths = urls.iter().filter_map(CacheKey::url_parts);
             ("url on any host", paths.map(|url| TagId::path(&url)).collect())
         }
@@ -130,7 +131,7 @@ pub(crate) async fn invalidate(
 
 /// The tag of a group of one origin.
 pub(crate) fn group_of(shared: &Shared, scheme: &str, host: &str, group: &str) -> TagId {
-    let host = normal_host(scheme, host).to_ascii_lowercase();
+    let host = normalize_host(scheme, host).to_ascii_lowercase();
     let namespace = shared.settings.namespace.as_bytes();
     TagId::group(namespace, scheme.as_bytes(), host.as_bytes(), group)
 }
@@ -145,7 +146,7 @@ fn located(
     handle: &CacheHandle,
     pages: &PurgeTarget,
     url: &str,
-) -> Result<(Target, Option<String>), PurgeError> {
+) -> Result<(UrlTarget, Option<String>), PurgeError> {
     let uri: Uri = url.parse().map_err(|_| PurgeError::Url)?;
     let own = match (uri.scheme_str(), uri.authority()) {
         // Without a scheme a host would be taken for all of the URL, and nothing be purged.
@@ -158,7 +159,7 @@ fn located(
         Host::Named(host) => Some(own.unwrap_or(host)),
         Host::Own => Some(own.or(handle.host.as_deref()).ok_or(PurgeError::NoHost)?),
     };
-    let target = Target {
+    let target = UrlTarget {
         host: host.unwrap_or_default().to_owned(),
         path: uri.path().to_owned(),
         query: uri.query().map(str::to_owned),
@@ -185,22 +186,22 @@ fn read(fields: &[(String, String)]) -> Result<HeaderMap, PurgeError> {
 
 /// All caches that share store and namespace.
 fn caches(shared: &Shared) -> impl Iterator<Item = Arc<dyn UrlKeys>> {
-    let all = shared.store.coordinator().registered().into_iter();
+    let all = shared.store.coordinator().registered_caches().into_iter();
     all.filter(|cache| *cache.namespace() == *shared.settings.namespace)
 }
 
 /// Forgets a URL in all caches that share store and namespace. Fills of `spared` go on.
 pub(crate) async fn purge_url(
     shared: &Shared,
-    target: &Target,
+    target: &UrlTarget,
     spared: Option<&CacheKey>,
 ) -> Result<Purged, StoreError> {
     let store = &*shared.store;
     let (mut keys, mut tags) = (Vec::new(), Tags::new());
     for cache in caches(shared) {
-        let urls = cache.urls_of(target);
+        let urls = cache.keys_for_url(target);
         // Keys with parts cannot be listed; their URL's tag reaches them all.
-        if cache.adds_parts() {
+        if cache.has_key_parts() {
             tags.extend(urls.iter().map(|url| TagId::url(url.url())));
         } else {
             keys.extend(urls);
@@ -231,7 +232,7 @@ pub(crate) async fn purge_url(
 
 async fn of_url(
     shared: &Shared,
-    target: &Target,
+    target: &UrlTarget,
     fields: Option<&HeaderMap>,
     effect: Effect,
 ) -> Result<Purged, StoreError> {
@@ -241,8 +242,9 @@ async fn of_url(
     let mut tags = Tags::new();
     let mut purged = Purged::default();
     for cache in caches(shared) {
-        for url in cache.urls_of(target) {
-            let named = fields.and_then(|fields| Some((cache.key_of(&url, fields)?, fields)));
+        for url in cache.keys_for_url(target) {
+            let named =
+                fields.and_then(|fields| Some((cache.key_for_fields(&url, fields)?, fields)));
             let Some((key, fields)) = named else {
                 tags.push(TagId::url(url.url()));
                 continue;

@@ -17,8 +17,8 @@ use bytes::Bytes;
 use pin_project_lite::pin_project;
 
 use crate::{
-    coordination::{Reader, Step},
-    fill::tee::{DRAIN_LIMIT, Remainder, Rest},
+    coordination::{BodyReader, BodyStep},
+    fill::tee::{BodyRemainder, BodyRest, DRAIN_LIMIT},
 };
 
 pin_project! {
@@ -42,11 +42,11 @@ pin_project! {
         /// None at all, as 204 and 304 want it.
         None,
         /// The handler's, which we read.
-        Led { reader: Reader, rest: Rest<B>, size: BodySize },
+        Led { reader: BodyReader, rest: BodyRest<B>, size: BodySize },
         /// What we did not read of it.
-        Rest { body: Pin<Box<B>>, size: BodySize },
+        BodyRest { body: Pin<Box<B>>, size: BodySize },
         /// Another request's handler's, which we read.
-        Followed { reader: Reader, length: u64 },
+        Followed { reader: BodyReader, length: u64 },
         /// Read to its end: nothing is to be polled after that, however often we are.
         Ended { size: BodySize },
     }
@@ -65,11 +65,11 @@ impl<B> CacheBody<B> {
         Self { kind: Kind::None }
     }
 
-    pub(crate) const fn led(reader: Reader, rest: Rest<B>, size: BodySize) -> Self {
+    pub(crate) const fn led(reader: BodyReader, rest: BodyRest<B>, size: BodySize) -> Self {
         Self { kind: Kind::Led { reader, rest, size } }
     }
 
-    pub(crate) const fn followed(reader: Reader, length: u64) -> Self {
+    pub(crate) const fn followed(reader: BodyReader, length: u64) -> Self {
         Self { kind: Kind::Followed { reader, length } }
     }
 }
@@ -83,9 +83,9 @@ impl<B> CacheBody<B> {
         let end = poll_fn(|cx| {
             loop {
                 match ready!(reader.poll_next(cx)) {
-                    Step::Chunk(_) => {}
-                    Step::Whole => return Poll::Ready(Ok(())),
-                    Step::Broken => return Poll::Ready(Err(DrainIncomplete)),
+                    BodyStep::Chunk(_) => {}
+                    BodyStep::Whole => return Poll::Ready(Ok(())),
+                    BodyStep::Broken => return Poll::Ready(Err(DrainIncomplete)),
                 }
             }
         });
@@ -105,7 +105,7 @@ impl<B: MessageBody> MessageBody for CacheBody<B> {
             Kind::Pass { body } => body.size(),
             Kind::Whole { bytes } => BodySize::Sized(bytes.len() as u64),
             Kind::None => BodySize::None,
-            Kind::Led { size, .. } | Kind::Rest { size, .. } | Kind::Ended { size } => *size,
+            Kind::Led { size, .. } | Kind::BodyRest { size, .. } | Kind::Ended { size } => *size,
             Kind::Followed { length, .. } => BodySize::Sized(*length),
         }
     }
@@ -123,12 +123,12 @@ impl<B: MessageBody> MessageBody for CacheBody<B> {
                     return Poll::Ready((!bytes.is_empty()).then_some(Ok(bytes)));
                 }
                 KindProjection::None | KindProjection::Ended { .. } => return Poll::Ready(None),
-                KindProjection::Rest { body, .. } => {
+                KindProjection::BodyRest { body, .. } => {
                     return body.as_mut().poll_next(cx).map_err(Into::into);
                 }
                 KindProjection::Led { reader, rest, size } => {
                     let step = ready!(reader.poll_next(cx));
-                    let rest = if step == Step::Broken { rest.take() } else { None };
+                    let rest = if step == BodyStep::Broken { rest.take() } else { None };
                     (step, rest, *size)
                 }
                 KindProjection::Followed { reader, length } => {
@@ -136,14 +136,14 @@ impl<B: MessageBody> MessageBody for CacheBody<B> {
                 }
             };
             let next = match (step, rest) {
-                (Step::Chunk(chunk), _) => return Poll::Ready(Some(Ok(chunk))),
-                (Step::Broken, Some(Remainder::Body(body))) => {
-                    kind.set(Kind::Rest { body, size });
+                (BodyStep::Chunk(chunk), _) => return Poll::Ready(Some(Ok(chunk))),
+                (BodyStep::Broken, Some(BodyRemainder::Body(body))) => {
+                    kind.set(Kind::BodyRest { body, size });
                     continue;
                 }
-                (Step::Broken, Some(Remainder::Error(error))) => Some(Err(error)),
-                (Step::Broken, None) => Some(Err(IncompleteBody.into())),
-                (Step::Whole, _) | (Step::Broken, Some(Remainder::Nothing)) => None,
+                (BodyStep::Broken, Some(BodyRemainder::Error(error))) => Some(Err(error)),
+                (BodyStep::Broken, None) => Some(Err(IncompleteBody.into())),
+                (BodyStep::Whole, _) | (BodyStep::Broken, Some(BodyRemainder::Nothing)) => None,
             };
             kind.set(Kind::Ended { size });
             return Poll::Ready(next);
@@ -156,7 +156,7 @@ impl<B: MessageBody> MessageBody for CacheBody<B> {
             Kind::Whole { bytes } => Ok(bytes),
             Kind::None => Ok(Bytes::new()),
             kind @ (Kind::Led { .. }
-            | Kind::Rest { .. }
+            | Kind::BodyRest { .. }
             | Kind::Followed { .. }
             | Kind::Ended { .. }) => Err(Self { kind }),
         }
@@ -169,7 +169,7 @@ impl<B> fmt::Debug for CacheBody<B> {
             Kind::Pass { .. } => "CacheBody::Pass",
             Kind::Whole { .. } => "CacheBody::Whole",
             Kind::None => "CacheBody::None",
-            Kind::Led { .. } | Kind::Rest { .. } => "CacheBody::Led",
+            Kind::Led { .. } | Kind::BodyRest { .. } => "CacheBody::Led",
             Kind::Followed { .. } => "CacheBody::Followed",
             Kind::Ended { .. } => "CacheBody::Ended",
         })

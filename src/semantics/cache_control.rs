@@ -143,8 +143,8 @@ impl ResponseDirectives {
         }
     }
 
-    /// Section 3.5: the directives by which a response to an authorised request may be shared.
-    pub(crate) fn shares_authorised(&self) -> bool {
+    /// Section 3.5: the directives by which a response to an has_authorization request may be shared.
+    pub(crate) fn shares_authorized(&self) -> bool {
         self.shares_with_everybody() || self.must_revalidate
     }
 
@@ -391,7 +391,7 @@ mod tests {
 
     #[test]
     fn only_a_lifetime_in_shared_caches_says_that_they_may_share() {
-        for (line, authorised, everybody) in [
+        for (line, has_authorization, everybody) in [
             ("max-age=5", false, false),
             ("public", true, true),
             ("must-revalidate", true, false),
@@ -400,7 +400,7 @@ mod tests {
             ("s-maxage=soon", false, false),
         ] {
             let directives = response(&[line]);
-            assert_eq!(directives.shares_authorised(), authorised, "{line}");
+            assert_eq!(directives.shares_authorized(), has_authorization, "{line}");
             assert_eq!(directives.shares_with_everybody(), everybody, "{line}");
         }
     }

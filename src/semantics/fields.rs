@@ -4,10 +4,10 @@ use std::time::{Duration, SystemTime};
 
 use actix_web::http::header::{HeaderMap, HeaderName};
 
-use crate::entry::limits::LONGEST;
+use crate::entry::limits::MAX_LIFETIME;
 
 /// The largest delta-seconds that is told apart from others (section 1.2.2).
-const MAX_DELTA: u64 = LONGEST.as_secs();
+const MAX_DELTA: u64 = MAX_LIFETIME.as_secs();
 
 /// The lines of a field, as bytes.
 pub(crate) fn lines<'a>(

@@ -7,7 +7,7 @@ use actix_web::http::{
 use url::Url;
 
 use super::fields::lines;
-use crate::entry::key::Target;
+use crate::entry::key::UrlTarget;
 
 /// RFC 9110 section 9.2.1, and the registered methods that are safe. Of methods nobody knows the
 /// worst is assumed.
@@ -32,10 +32,10 @@ pub(crate) fn is_safe(method: &Method) -> bool {
 /// Only an answer that is no error changes anything. `Location` and `Content-Location` count where
 /// they stay on the same host: others could be named to harm.
 pub(crate) fn invalidated(
-    targets: &[Target],
+    targets: &[UrlTarget],
     status: StatusCode,
     answer: &HeaderMap,
-) -> Vec<Target> {
+) -> Vec<UrlTarget> {
     if !(status.is_success() || status.is_redirection()) {
         return Vec::new();
     }
@@ -52,7 +52,7 @@ pub(crate) fn invalidated(
 
 /// Whether the answer to a request represents its own target: `Content-Location` is the same URL
 /// (RFC 9110 section 9.3.3).
-pub(crate) fn represents_target(targets: &[Target], answer: &HeaderMap) -> bool {
+pub(crate) fn represents_target(targets: &[UrlTarget], answer: &HeaderMap) -> bool {
     let [target] = targets else { return false };
     let mut locations = lines(answer, &CONTENT_LOCATION);
     let (Some(location), None) = (locations.next(), locations.next()) else { return false };
@@ -60,7 +60,7 @@ pub(crate) fn represents_target(targets: &[Target], answer: &HeaderMap) -> bool 
 }
 
 /// A URL named in a field, if it is on the target's host.
-fn named(target: &Target, reference: &[u8]) -> Option<Target> {
+fn named(target: &UrlTarget, reference: &[u8]) -> Option<UrlTarget> {
     // Which of the two schemes it is makes no difference here: a TLS proxy may stand in between.
     let mut base = format!("http://{}{}", target.host, target.path);
     if let Some(query) = &target.query {
@@ -72,7 +72,7 @@ fn named(target: &Target, reference: &[u8]) -> Option<Target> {
         && url.host() == base.host()
         && (url.port() == base.port()
             || url.port_or_known_default() == base.port_or_known_default());
-    same_host.then(|| Target {
+    same_host.then(|| UrlTarget {
         host: target.host.clone(),
         path: url.path().to_owned(),
         query: url.query().map(str::to_owned),
@@ -85,8 +85,8 @@ mod tests {
 
     use super::*;
 
-    fn target(path: &str, query: Option<&str>) -> Target {
-        Target {
+    fn target(path: &str, query: Option<&str>) -> UrlTarget {
+        UrlTarget {
             host: "Example.com:8080".to_owned(),
             path: path.to_owned(),
             query: query.map(str::to_owned),
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_port_that_is_the_default_is_none_and_no_other_is() {
-        let at = |host: &str, path: &str| Target { host: host.to_owned(), ..target(path, None) };
+        let at = |host: &str, path: &str| UrlTarget { host: host.to_owned(), ..target(path, None) };
         for (host, location, same) in [
             ("example.com", "http://example.com/c", true),
             ("example.com", "https://example.com/c", true),
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_request_that_names_two_hosts_changes_what_both_have() {
-        let at = |host: &str, path: &str| Target { host: host.to_owned(), ..target(path, None) };
+        let at = |host: &str, path: &str| UrlTarget { host: host.to_owned(), ..target(path, None) };
         let both = [at("a", "/x"), at("b", "/x")];
         let fields = answer(&[(LOCATION, "/c"), (CONTENT_LOCATION, "http://b/d")]);
         let got = invalidated(&both, StatusCode::OK, &fields);

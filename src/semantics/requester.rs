@@ -6,7 +6,7 @@ use super::cookies::CookieRules;
 
 /// What a cache takes for personal in a request; what is part of the key does not count.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Personal {
+pub(crate) struct IdentityRules {
     /// Cookies by name.
     pub(crate) cookies: CookieRules,
     /// Fields beside `Authorization` and `Cookie` that carry credentials.
@@ -17,7 +17,7 @@ pub(crate) struct Personal {
     pub(crate) meaning: CookieMeaning,
 }
 
-impl Personal {
+impl IdentityRules {
     /// Whether a field can tell whose request it is.
     pub(crate) fn tells(&self, name: &HeaderName) -> bool {
         [AUTHORIZATION, COOKIE].contains(name) || self.credentials.contains(name)
@@ -29,7 +29,7 @@ impl Personal {
 pub(crate) enum CookieMeaning {
     /// Somebody, unless it is ignored or part of the key.
     #[default]
-    Personal,
+    IdentityRules,
     /// Nothing that a response does not say itself (section 7.3).
     Ordinary,
 }
@@ -38,7 +38,7 @@ pub(crate) enum CookieMeaning {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Requester {
     /// It carries `Authorization` (section 3.5).
-    pub(crate) authorised: bool,
+    pub(crate) has_authorization: bool,
     /// It carries cookies that could mean somebody.
     pub(crate) cookies: bool,
     /// It carries other credentials.
@@ -46,12 +46,12 @@ pub(crate) struct Requester {
 }
 
 impl Requester {
-    pub(crate) fn of(request: &HeaderMap, personal: &Personal) -> Self {
+    pub(crate) fn of(request: &HeaderMap, personal: &IdentityRules) -> Self {
         let carries =
             |name: &HeaderName| request.contains_key(name) && !personal.keyed.contains(name);
         Self {
-            authorised: carries(&AUTHORIZATION),
-            cookies: personal.meaning == CookieMeaning::Personal
+            has_authorization: carries(&AUTHORIZATION),
+            cookies: personal.meaning == CookieMeaning::IdentityRules
                 && personal.cookies.personal(request)
                 && !personal.keyed.contains(&COOKIE),
             credentials: personal.credentials.iter().any(carries),
@@ -59,8 +59,8 @@ impl Requester {
     }
 
     /// Nobody in particular.
-    pub(crate) const fn anonymous(self) -> bool {
-        !self.authorised && !self.cookies && !self.credentials
+    pub(crate) const fn is_anonymous(self) -> bool {
+        !self.has_authorization && !self.cookies && !self.credentials
     }
 }
 
@@ -73,14 +73,19 @@ mod tests {
     #[test]
     fn credentials_count_unless_they_are_part_of_the_key() {
         let api_key = HeaderName::from_static("x-api-key");
-        let personal = |keyed: &[HeaderName]| Personal {
+        let personal = |keyed: &[HeaderName]| IdentityRules {
             credentials: vec![api_key.clone()],
             keyed: keyed.to_vec(),
-            ..Personal::default()
+            ..IdentityRules::default()
         };
         let nobody = Requester::default();
         for (case, name, keyed, want) in [
-            ("authorised", &AUTHORIZATION, vec![], Requester { authorised: true, ..nobody }),
+            (
+                "has_authorization",
+                &AUTHORIZATION,
+                vec![],
+                Requester { has_authorization: true, ..nobody },
+            ),
             ("keyed by it", &AUTHORIZATION, vec![AUTHORIZATION], nobody),
             ("cookies", &COOKIE, vec![], Requester { cookies: true, ..nobody }),
             ("keyed by the whole field", &COOKIE, vec![COOKIE], nobody),
@@ -91,20 +96,21 @@ mod tests {
             request.insert(name.clone(), HeaderValue::from_static("x=1"));
             let got = Requester::of(&request, &personal(&keyed));
             assert_eq!(got, want, "{case}");
-            assert_eq!(got.anonymous(), want == nobody, "{case}");
+            assert_eq!(got.is_anonymous(), want == nobody, "{case}");
         }
         let mut everything = HeaderMap::new();
         for name in [&AUTHORIZATION, &COOKIE, &api_key] {
             everything.insert(name.clone(), HeaderValue::from_static("x=1"));
         }
-        let all = Requester { authorised: true, cookies: true, credentials: true };
+        let all = Requester { has_authorization: true, cookies: true, credentials: true };
         assert_eq!(Requester::of(&everything, &personal(&[])), all);
         assert_eq!(Requester::of(&HeaderMap::new(), &personal(&[])), nobody);
         let mut ignoring = personal(&[]);
         ignoring.cookies.ignored.push("x".to_owned());
         let got = Requester::of(&everything, &ignoring);
         assert_eq!(got, Requester { cookies: false, ..all }, "cookies count by name");
-        let ordinary = Personal { meaning: CookieMeaning::Ordinary, ..Personal::default() };
+        let ordinary =
+            IdentityRules { meaning: CookieMeaning::Ordinary, ..IdentityRules::default() };
         let mut request = HeaderMap::new();
         request.insert(COOKIE, HeaderValue::from_static("sid=1"));
         assert_eq!(Requester::of(&request, &ordinary), nobody);
@@ -113,7 +119,8 @@ mod tests {
     #[test]
     fn fields_that_tell_whose_request_it_is_are_known() {
         let api_key = HeaderName::from_static("x-api-key");
-        let personal = Personal { credentials: vec![api_key.clone()], ..Personal::default() };
+        let personal =
+            IdentityRules { credentials: vec![api_key.clone()], ..IdentityRules::default() };
         for (name, want) in
             [(AUTHORIZATION, true), (COOKIE, true), (api_key, true), (ACCEPT, false)]
         {

@@ -17,12 +17,12 @@ use crate::{
 
 /// A request that asks for what is stored.
 #[derive(Debug)]
-pub(crate) struct Reader<'a> {
+pub(crate) struct ReuseRequest<'a> {
     pub(crate) request: &'a HeaderMap,
     pub(crate) requester: Requester,
     pub(crate) comparison: &'a Comparison,
     /// What distinguishes readers beside the key and `Vary`.
-    pub(crate) split: &'a [u8],
+    pub(crate) discriminator: &'a [u8],
     /// The client's directives, where they are honoured.
     pub(crate) directives: Option<RequestDirectives>,
     /// What the reader's policy allows where a response says nothing.
@@ -37,7 +37,7 @@ pub(crate) enum Reuse {
     /// No longer fresh, but it may answer all the same.
     Stale { stored: Arc<StoredResponse>, age: Duration, over: Duration, refresh: Refresh },
     /// It may answer once the handler said that it still holds.
-    Validate { stored: Arc<StoredResponse>, because: Because },
+    Validate { stored: Arc<StoredResponse>, because: ValidationReason },
     /// Nothing is stored.
     Absent,
     /// What is stored was selected by other request fields.
@@ -57,7 +57,7 @@ pub(crate) enum Refresh {
 
 /// Why a stored response must be validated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Because {
+pub(crate) enum ValidationReason {
     /// It is no longer fresh, or says that it always must be.
     Stale,
     /// The client wants it younger, or checked.
@@ -70,30 +70,30 @@ pub(crate) enum Because {
 /// reader's own policy, for whoever stored it may have been more generous.
 pub(crate) fn choose(
     variants: Option<&Variants>,
-    standing: impl Fn(&StoredResponse) -> Validity,
-    granted: impl Fn(&StoredResponse) -> Option<Duration>,
-    reader: &Reader<'_>,
+    validity: impl Fn(&StoredResponse) -> Validity,
+    lifetime_under_policy: impl Fn(&StoredResponse) -> Option<Duration>,
+    reader: &ReuseRequest<'_>,
     now: Timestamp,
 ) -> Reuse {
     let Some(variants) = variants else { return Reuse::Absent };
     let mut any = false;
     // Section 4.1: of several that match, the most recent, which comes first.
     for stored in variants.responses() {
-        let standing = standing(stored);
-        if standing == Validity::Purged {
+        let validity = validity(stored);
+        if validity == Validity::Purged {
             continue;
         }
         any = true;
         if selected(stored, reader) {
-            return judge(stored, standing.stale_since(), granted, reader, now);
+            return judge(stored, validity.expired_since(), lifetime_under_policy, reader, now);
         }
     }
     if any { Reuse::OtherVariant } else { Reuse::Absent }
 }
 
 /// Section 4.1: all nominated fields match those of the request it was stored for.
-fn selected(stored: &StoredResponse, reader: &Reader<'_>) -> bool {
-    *stored.split == *reader.split
+fn selected(stored: &StoredResponse, reader: &ReuseRequest<'_>) -> bool {
+    *stored.discriminator == *reader.discriminator
         && stored.selecting.iter().all(|(name, recorded)| {
             selecting_value(reader.request, name, reader.comparison).as_deref()
                 == recorded.as_deref()
@@ -104,40 +104,40 @@ fn selected(stored: &StoredResponse, reader: &Reader<'_>) -> bool {
 ///
 /// What did not state its lifetime was not thought of as shared either: only requesters without
 /// anything personal may have it, beside what it was selected by.
-pub(crate) fn is_for(stored: &StoredResponse, requester: Requester) -> bool {
+pub(crate) fn is_allowed_for(stored: &StoredResponse, requester: Requester) -> bool {
     let by_cookie = stored.selecting.iter().any(|(name, _)| *name == COOKIE);
     let requester = Requester { cookies: requester.cookies && !by_cookie, ..requester };
-    stored.lifetime.source == LifetimeSource::Explicit || requester.anonymous()
+    stored.lifetime.source == LifetimeSource::Explicit || requester.is_anonymous()
 }
 
 fn judge(
     stored: &Arc<StoredResponse>,
-    stale_since: Option<Timestamp>,
-    granted: impl Fn(&StoredResponse) -> Option<Duration>,
-    reader: &Reader<'_>,
+    expired_since: Option<Timestamp>,
+    lifetime_under_policy: impl Fn(&StoredResponse) -> Option<Duration>,
+    reader: &ReuseRequest<'_>,
     now: Timestamp,
 ) -> Reuse {
-    if !is_for(stored, reader.requester) {
+    if !is_allowed_for(stored, reader.requester) {
         return Reuse::NotForRequester;
     }
     let lifetime = &stored.lifetime;
     let age = lifetime.age(now);
-    let freshness = lifetime.freshness.min(granted(stored).unwrap_or_default());
-    let freshness = stale_since.map_or(freshness, |since| freshness.min(lifetime.age(since)));
+    let freshness = lifetime.freshness.min(lifetime_under_policy(stored).unwrap_or_default());
+    let freshness = expired_since.map_or(freshness, |since| freshness.min(lifetime.age(since)));
     let validate = |because| Reuse::Validate { stored: Arc::clone(stored), because };
     // Section 5.2.2.4.
     if lifetime.staleness.validation == Validation::Always {
-        return validate(Because::Stale);
+        return validate(ValidationReason::Stale);
     }
     let directives = reader.directives.unwrap_or_default();
     // Sections 5.2.1.1 and 5.2.1.4.
     if directives.no_cache || directives.max_age.is_some_and(|limit| age > limit) {
-        return validate(Because::Client);
+        return validate(ValidationReason::Client);
     }
     match freshness.checked_sub(age).filter(|left| !left.is_zero()) {
         // Section 5.2.1.3.
         Some(ttl) if directives.min_fresh.is_some_and(|least| ttl < least) => {
-            validate(Because::Client)
+            validate(ValidationReason::Client)
         }
         Some(ttl) => Reuse::Fresh { stored: Arc::clone(stored), age, ttl },
         None => {
@@ -152,7 +152,7 @@ fn judge(
             if (refresh == Refresh::Due || suits) && !unwanted {
                 Reuse::Stale { stored: Arc::clone(stored), age, over, refresh }
             } else {
-                validate(Because::Stale)
+                validate(ValidationReason::Stale)
             }
         }
     }
@@ -161,15 +161,15 @@ fn judge(
 /// Whether a stored response may answer because the handler failed (section 4.2.4, RFC 5861
 /// section 4).
 ///
-/// `stale_since` is when an invalidation ended its freshness.
-pub(crate) fn rescues(
+/// `expired_since` is when an invalidation ended its freshness.
+pub(crate) fn may_serve_stale_on_error(
     stored: &StoredResponse,
-    stale_since: Option<Timestamp>,
+    expired_since: Option<Timestamp>,
     windows: Windows,
     now: Timestamp,
 ) -> bool {
     let lifetime = &stored.lifetime;
-    let over = stale_since.map_or_else(
+    let over = expired_since.map_or_else(
         || lifetime.over(now),
         |since| lifetime.over(now).max(lifetime.age(now).saturating_sub(lifetime.age(since))),
     );
@@ -196,13 +196,13 @@ mod tests {
         fields
     }
 
-    fn reader(request: &HeaderMap) -> Reader<'_> {
+    fn reader(request: &HeaderMap) -> ReuseRequest<'_> {
         static PLAIN: LazyLock<Comparison> = LazyLock::new(Comparison::default);
-        Reader {
+        ReuseRequest {
             request,
             requester: Requester::default(),
             comparison: &PLAIN,
-            split: &[],
+            discriminator: &[],
             directives: None,
             windows: Windows::default(),
         }
@@ -291,7 +291,7 @@ mod tests {
     fn only_a_lifetime_that_the_response_states_is_for_everybody() {
         let nobody = Requester::default();
         let cookies = Requester { cookies: true, ..nobody };
-        let authorised = Requester { authorised: true, ..nobody };
+        let has_authorization = Requester { has_authorization: true, ..nobody };
         let credentials = Requester { credentials: true, ..nobody };
         for (source, everybody) in [
             (LifetimeSource::Explicit, true),
@@ -302,12 +302,16 @@ mod tests {
             for by_cookie in [false, true] {
                 let mut response = if by_cookie { stored_by_cookie() } else { stored(0, DE) };
                 response.lifetime.source = source;
-                assert!(is_for(&response, nobody), "{source:?}");
-                assert_eq!(is_for(&response, authorised), everybody, "{source:?}");
-                assert_eq!(is_for(&response, credentials), everybody, "{source:?}");
-                assert_eq!(is_for(&response, cookies), everybody || by_cookie, "{source:?}");
-                let both = Requester { cookies: true, ..authorised };
-                assert_eq!(is_for(&response, both), everybody, "{source:?}");
+                assert!(is_allowed_for(&response, nobody), "{source:?}");
+                assert_eq!(is_allowed_for(&response, has_authorization), everybody, "{source:?}");
+                assert_eq!(is_allowed_for(&response, credentials), everybody, "{source:?}");
+                assert_eq!(
+                    is_allowed_for(&response, cookies),
+                    everybody || by_cookie,
+                    "{source:?}"
+                );
+                let both = Requester { cookies: true, ..has_authorization };
+                assert_eq!(is_allowed_for(&response, both), everybody, "{source:?}");
             }
         }
     }
@@ -316,13 +320,13 @@ mod tests {
     fn readers_that_differ_in_what_splits_do_not_share() {
         let request = request(None);
         let mut other = stored(0, &[]);
-        other.split = Box::from(&b"x"[..]);
+        other.discriminator = Box::from(&b"x"[..]);
         let variants = of(vec![other]);
         assert_eq!(
             word(&choose(Some(&variants), |_| Validity::Valid, hour, &reader(&request), at(1))),
             "other variant"
         );
-        let same = Reader { split: b"x", ..reader(&request) };
+        let same = ReuseRequest { discriminator: b"x", ..reader(&request) };
         assert_eq!(
             word(&choose(Some(&variants), |_| Validity::Valid, hour, &same, at(1))),
             "0: age 1 ttl 59"
@@ -338,11 +342,11 @@ mod tests {
         let stated = of(vec![stated]);
         let nobody = Requester::default();
         for who in [
-            Requester { authorised: true, ..nobody },
+            Requester { has_authorization: true, ..nobody },
             Requester { cookies: true, ..nobody },
             Requester { credentials: true, ..nobody },
         ] {
-            let reader = Reader { requester: who, ..reader(&request) };
+            let reader = ReuseRequest { requester: who, ..reader(&request) };
             assert_eq!(
                 word(&choose(Some(&policy), |_| Validity::Valid, hour, &reader, at(1))),
                 "not for requester"
@@ -356,26 +360,30 @@ mod tests {
         let mut with_cookie = HeaderMap::new();
         with_cookie.insert(COOKIE, HeaderValue::from_static("sid=1"));
         let who = Requester { cookies: true, ..nobody };
-        let reader_of = Reader { requester: who, ..reader(&with_cookie) };
+        let reader_of = ReuseRequest { requester: who, ..reader(&with_cookie) };
         let got = choose(Some(&by_cookie), |_| Validity::Valid, hour, &reader_of, at(1));
         assert_eq!(word(&got), "0: age 1 ttl 59", "who sends the cookie it was selected by");
-        for (granted, want) in [
+        for (lifetime_under_policy, want) in [
             (None, "validate: Stale"),
             (Some(0), "validate: Stale"),
             (Some(20), "validate: Stale"),
             (Some(30), "0: age 20 ttl 10"),
             (Some(90), "0: age 20 ttl 40"),
         ] {
-            let granted = granted.map(Duration::from_secs);
+            let lifetime_under_policy = lifetime_under_policy.map(Duration::from_secs);
             for stored in [&policy, &stated] {
                 let got = choose(
                     Some(stored),
                     |_| Validity::Valid,
-                    |_| granted,
+                    |_| lifetime_under_policy,
                     &reader(&request),
                     at(20),
                 );
-                assert_eq!(word(&got), want, "the shorter lifetime counts: {granted:?}");
+                assert_eq!(
+                    word(&got),
+                    want,
+                    "the shorter lifetime counts: {lifetime_under_policy:?}"
+                );
             }
         }
     }
@@ -394,7 +402,7 @@ mod tests {
             (RequestDirectives { min_fresh: secs(40), ..none }, "0: age 20 ttl 40"),
             (RequestDirectives { min_fresh: secs(41), ..none }, "validate: Client"),
         ] {
-            let reader = Reader { directives: Some(directives), ..reader(&request) };
+            let reader = ReuseRequest { directives: Some(directives), ..reader(&request) };
             let got = choose(Some(&variants), |_| Validity::Valid, hour, &reader, at(20));
             assert_eq!(word(&got), want, "{directives:?}");
         }
@@ -435,7 +443,7 @@ mod tests {
             (Always, Some(20), stale(500), 70, "validate: Stale"),
         ] {
             let request = request(None);
-            let reader = Reader { directives: Some(directives), ..reader(&request) };
+            let reader = ReuseRequest { directives: Some(directives), ..reader(&request) };
             let variants = stating(validation, window);
             let got = choose(Some(&variants), |_| Validity::Valid, hour, &reader, at(now));
             assert_eq!(word(&got), want, "{validation:?} {window:?} {directives:?} at {now}");
@@ -447,7 +455,7 @@ mod tests {
         let request = request(None);
         let variants = of(vec![stored(0, &[])]);
         let who = Requester { cookies: true, ..Requester::default() };
-        let reader = Reader { requester: who, ..reader(&request) };
+        let reader = ReuseRequest { requester: who, ..reader(&request) };
         let got = choose(Some(&variants), |_| Validity::Valid, hour, &reader, at(70));
         assert_eq!(word(&got), "not for requester");
     }
@@ -464,14 +472,14 @@ mod tests {
         ] {
             let request = request(None);
             let variants = stating(Validation::OnceStale, Some(20));
-            let stale = |_: &StoredResponse| Validity::StaleSince(at(since));
+            let stale = |_: &StoredResponse| Validity::ExpiredSince(at(since));
             let got = choose(Some(&variants), stale, hour, &reader(&request), at(now));
             assert_eq!(word(&got), want, "since {since} at {now}");
         }
         let windows = Windows { if_error: Duration::from_secs(10), ..Windows::default() };
         for (since, now, want) in [(40, 49, true), (40, 50, false), (65, 69, true), (65, 70, false)]
         {
-            let got = rescues(&stored(0, &[]), Some(at(since)), windows, at(now));
+            let got = may_serve_stale_on_error(&stored(0, &[]), Some(at(since)), windows, at(now));
             assert_eq!(got, want, "since {since} at {now}");
         }
     }
@@ -495,11 +503,14 @@ mod tests {
                 ..Staleness::default()
             };
             assert_eq!(
-                rescues(&response, None, windows, at(now)),
+                may_serve_stale_on_error(&response, None, windows, at(now)),
                 want,
                 "{validation:?} {stated:?} {now}"
             );
-            assert!(!rescues(&response, None, Windows::default(), at(now)) || stated.is_some());
+            assert!(
+                !may_serve_stale_on_error(&response, None, Windows::default(), at(now))
+                    || stated.is_some()
+            );
         }
     }
 }

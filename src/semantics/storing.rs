@@ -14,12 +14,12 @@ use super::{
     requester::Requester,
     staleness::{self, Windows},
     targeted::Governing,
-    validation::can_be_validated,
+    validation::has_validator,
     vary::Vary,
 };
 use crate::{
     clock::Timestamp,
-    entry::limits::{LONGEST, may_have_status},
+    entry::limits::{MAX_LIFETIME, may_have_status},
     entry::response::{Lifetime, LifetimeSource},
     entry::tag::TagId,
     outcome::NotStored,
@@ -39,18 +39,18 @@ pub(crate) struct Exchange<'a> {
 
 /// What the application says of storing a response.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Terms<'a> {
+pub(crate) struct StorageTerms<'a> {
     /// A lifetime that goes before what the response says: the application's insistence.
     pub(crate) first: Option<(Duration, LifetimeSource)>,
     /// A lifetime where the response says nothing.
     pub(crate) fallback: Option<Duration>,
     /// What holds for all responses.
-    pub(crate) latitude: &'a Latitude,
+    pub(crate) choices: &'a PolicyChoices,
 }
 
 /// What a policy makes of the choices that the standard leaves to a cache.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Latitude {
+pub(crate) struct PolicyChoices {
     pub(crate) any_status: AnyStatus,
     pub(crate) heuristics: Heuristics,
     pub(crate) set_cookie: SetCookie,
@@ -109,14 +109,14 @@ impl AnyStatus {
 
 /// The decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Storing {
-    Store(Plan),
+pub(crate) enum StorageDecision {
+    Store(StoragePlan),
     Skip(NotStored),
 }
 
 /// How a response is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Plan {
+pub(crate) struct StoragePlan {
     pub(crate) lifetime: Lifetime,
     /// The freshness lifetime that the response states, whether it was followed or not.
     pub(crate) stated: Option<Duration>,
@@ -131,14 +131,14 @@ pub(crate) struct Plan {
 }
 
 /// Decides whether and for how long a response is stored.
-pub(crate) fn decide(exchange: &Exchange<'_>, terms: &Terms<'_>) -> Storing {
-    plan(exchange, terms).map_or_else(Storing::Skip, Storing::Store)
+pub(crate) fn decide(exchange: &Exchange<'_>, terms: &StorageTerms<'_>) -> StorageDecision {
+    plan(exchange, terms).map_or_else(StorageDecision::Skip, StorageDecision::Store)
 }
 
-fn plan(exchange: &Exchange<'_>, terms: &Terms<'_>) -> Result<Plan, NotStored> {
-    let latitude = terms.latitude;
-    let mut governing = Governing::of(exchange.response, &latitude.targets);
-    if latitude.qualified == Qualified::AsWhole {
+fn plan(exchange: &Exchange<'_>, terms: &StorageTerms<'_>) -> Result<StoragePlan, NotStored> {
+    let choices = terms.choices;
+    let mut governing = Governing::of(exchange.response, &choices.targets);
+    if choices.qualified == Qualified::AsWhole {
         for extent in [&mut governing.directives.private, &mut governing.directives.no_cache] {
             if *extent != Extent::Absent {
                 *extent = Extent::Whole;
@@ -148,21 +148,21 @@ fn plan(exchange: &Exchange<'_>, terms: &Terms<'_>) -> Result<Plan, NotStored> {
     let directives = &governing.directives;
     let withheld: Vec<_> =
         directives.private.fields().iter().chain(directives.no_cache.fields()).cloned().collect();
-    refused(exchange, directives, latitude, &withheld)?;
+    refused(exchange, directives, choices, &withheld)?;
     let Vary::Fields(nominated) = Vary::of(exchange.response) else { return Err(NotStored::Vary) };
     let stated = explicit(&governing, exchange.response, exchange.responded);
     let lifetime = lifetime(exchange, directives, stated, terms)?;
     personal(exchange.requester, directives, &nominated, lifetime.source)?;
     let by_cookie = nominated.contains(&COOKIE);
     let needs_no_cookie = !by_cookie && !directives.shares_with_everybody();
-    Ok(Plan { lifetime, stated, nominated, needs_no_cookie, withheld, tags: Vec::new() })
+    Ok(StoragePlan { lifetime, stated, nominated, needs_no_cookie, withheld, tags: Vec::new() })
 }
 
 /// What the message itself forbids.
 fn refused(
     exchange: &Exchange<'_>,
     directives: &ResponseDirectives,
-    latitude: &Latitude,
+    choices: &PolicyChoices,
     withheld: &[HeaderName],
 ) -> Result<(), NotStored> {
     // Section 5.2.1.5.
@@ -188,14 +188,14 @@ fn refused(
     }
     // Section 5.2.2.4: not reused without validation, so where that is impossible storing would be
     // in vain.
-    if directives.no_cache == Extent::Whole && !can_be_validated(exchange.response) {
+    if directives.no_cache == Extent::Whole && !has_validator(exchange.response) {
         return Err(NotStored::NoCache);
     }
     // Section 7.3 leaves it to the cache; a cookie is somebody's.
     let sets_cookie = ["set-cookie", "set-cookie2"].into_iter().any(|name| {
         exchange.response.contains_key(name) && !withheld.iter().any(|field| field == name)
     });
-    if sets_cookie && latitude.set_cookie == SetCookie::Refused {
+    if sets_cookie && choices.set_cookie == SetCookie::Refused {
         return Err(NotStored::SetCookie);
     }
     Ok(())
@@ -213,10 +213,10 @@ fn lifetime(
     exchange: &Exchange<'_>,
     directives: &ResponseDirectives,
     stated: Option<Duration>,
-    terms: &Terms<'_>,
+    terms: &StorageTerms<'_>,
 ) -> Result<Lifetime, NotStored> {
-    let latitude = terms.latitude;
-    let counts = latitude.any_status.counts(exchange.status);
+    let choices = terms.choices;
+    let counts = choices.any_status.counts(exchange.status);
     let (freshness, source) = if let Some(first) = terms.first {
         first
     } else if let Some(stated) = stated.filter(|_| counts) {
@@ -235,12 +235,12 @@ fn lifetime(
         return Err(NotStored::Status);
     };
     // Section 1.2.2 takes this for forever; added to a date it still makes a date.
-    let freshness = freshness.min(LONGEST);
+    let freshness = freshness.min(MAX_LIFETIME);
     let initial_age = initial_age(exchange.response, exchange.requested, exchange.responded);
     let staleness = staleness::stated(directives);
-    let validated = can_be_validated(exchange.response).then_some(latitude.retention);
-    let retention = latitude.windows.longest(&staleness).max(validated.unwrap_or_default());
-    let retention = retention.min(LONGEST);
+    let validated = has_validator(exchange.response).then_some(choices.retention);
+    let retention = choices.windows.longest(&staleness).max(validated.unwrap_or_default());
+    let retention = retention.min(MAX_LIFETIME);
     let lifetime = Lifetime {
         response: exchange.responded,
         initial_age,
@@ -263,9 +263,9 @@ fn lifetime(
 fn given(
     exchange: &Exchange<'_>,
     directives: &ResponseDirectives,
-    terms: &Terms<'_>,
+    terms: &StorageTerms<'_>,
 ) -> Option<(Duration, LifetimeSource)> {
-    let allowed = terms.latitude.heuristics == Heuristics::On
+    let allowed = terms.choices.heuristics == Heuristics::On
         && (directives.public || heuristically_cacheable(exchange.status));
     let guessed = heuristic(exchange.response, exchange.responded).filter(|_| allowed);
     let guessed = guessed.map(|lifetime| (lifetime, LifetimeSource::Heuristic));
@@ -300,7 +300,7 @@ fn personal(
     // the response states; who states none did not think of sharing.
     let shares = directives.shares_with_everybody()
         || (directives.must_revalidate && source == LifetimeSource::Explicit);
-    if requester.authorised && !shares {
+    if requester.has_authorization && !shares {
         return Err(NotStored::Authorization);
     }
     // Stricter than the RFC, which leaves cookies to the handler: handlers forget. One that says
@@ -312,7 +312,7 @@ fn personal(
     // Fields only the application knows: where the response states a lifetime it thought of them.
     if requester.credentials
         && source != LifetimeSource::Explicit
-        && !directives.shares_authorised()
+        && !directives.shares_authorized()
     {
         return Err(NotStored::Credentials);
     }

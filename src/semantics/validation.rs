@@ -54,13 +54,13 @@ impl<'a> Validators<'a> {
 }
 
 /// Whether the handler could be asked if a response still holds (section 4.3.1).
-pub(crate) fn can_be_validated(response: &HeaderMap) -> bool {
+pub(crate) fn has_validator(response: &HeaderMap) -> bool {
     response.contains_key(ETAG) || date_field(response, &LAST_MODIFIED).is_some()
 }
 
 /// Whether only the handler can judge a request's conditions: section 4.3.2 calls `If-Match` and
 /// `If-Unmodified-Since` not applicable to a cache.
-pub(crate) fn is_for_handler(request: &HeaderMap) -> bool {
+pub(crate) fn has_handler_only_condition(request: &HeaderMap) -> bool {
     request.contains_key(IF_MATCH) || request.contains_key(IF_UNMODIFIED_SINCE)
 }
 
@@ -108,7 +108,7 @@ pub(crate) fn belongs_in_not_modified(name: &HeaderName) -> bool {
 
 /// Takes the client's conditions out of a request whose answer is to be complete; they are applied
 /// to that answer.
-pub(crate) fn take_conditions(request: &mut HeaderMap) {
+pub(crate) fn remove_conditions(request: &mut HeaderMap) {
     for name in CONDITIONS {
         request.remove(name);
     }
@@ -116,12 +116,12 @@ pub(crate) fn take_conditions(request: &mut HeaderMap) {
 
 /// The conditions that ask whether what is stored still holds (section 4.3.1).
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Offer {
+pub(crate) struct ValidationConditions {
     tags: Option<HeaderValue>,
     modified: Option<HeaderValue>,
 }
 
-impl Offer {
+impl ValidationConditions {
     /// The validators of the response that a request selects, and the strong entity tags of the
     /// resource's other variants.
     pub(crate) fn of(selected: Option<&StoredResponse>, others: &[Arc<StoredResponse>]) -> Self {
@@ -149,7 +149,7 @@ impl Offer {
 
     /// Makes a request conditional, in place of whatever conditions it has.
     pub(crate) fn write(self, request: &mut HeaderMap) {
-        take_conditions(request);
+        remove_conditions(request);
         if let Some(tags) = self.tags {
             request.insert(IF_NONE_MATCH, tags);
         }
@@ -160,7 +160,7 @@ impl Offer {
 }
 
 /// Which stored response a 304 speaks of (section 4.3.4).
-pub(crate) fn identified(
+pub(crate) fn find_validated(
     not_modified: &HeaderMap,
     selected: Option<&Arc<StoredResponse>>,
     others: &[Arc<StoredResponse>],
@@ -217,7 +217,7 @@ pub(crate) fn updated(stored: &StoredResponse, answer: &HeaderMap) -> HeaderMap 
 
 /// What a 200 to HEAD says of a stored response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Said {
+pub(crate) enum HeadVerdict {
     /// That it still holds.
     Holds,
     /// That it does not.
@@ -232,7 +232,7 @@ pub(crate) enum Said {
 /// One that has none of the stored validators says nothing, whatever the section makes of it:
 /// handlers for HEAD alone often send an empty head. Where there are none to send, it has to state
 /// a lifetime.
-pub(crate) fn said_by_head(answer: &HeaderMap, stored: &StoredResponse) -> Said {
+pub(crate) fn compare_head(answer: &HeaderMap, stored: &StoredResponse) -> HeadVerdict {
     let (new, old) = (Validators::of(answer), Validators::of_stored(stored));
     let length = lines(answer, &CONTENT_LENGTH).next();
     let same = stored.status == StatusCode::OK
@@ -245,9 +245,9 @@ pub(crate) fn said_by_head(answer: &HeaderMap, stored: &StoredResponse) -> Said 
         answer.contains_key(CACHE_CONTROL) || answer.contains_key(EXPIRES)
     };
     match (same, identifies) {
-        (false, _) => Said::Outdated,
-        (true, true) => Said::Holds,
-        (true, false) => Said::Nothing,
+        (false, _) => HeadVerdict::Outdated,
+        (true, true) => HeadVerdict::Holds,
+        (true, false) => HeadVerdict::Nothing,
     }
 }
 
@@ -379,9 +379,12 @@ mod tests {
 
     #[test]
     fn only_the_handler_judges_what_protects_its_state() {
-        assert!(is_for_handler(&request(&[(IF_MATCH, "*")])));
-        assert!(is_for_handler(&request(&[(IF_UNMODIFIED_SINCE, LATE)])));
-        assert!(!is_for_handler(&request(&[(IF_NONE_MATCH, "*"), (IF_MODIFIED_SINCE, LATE)])));
+        assert!(has_handler_only_condition(&request(&[(IF_MATCH, "*")])));
+        assert!(has_handler_only_condition(&request(&[(IF_UNMODIFIED_SINCE, LATE)])));
+        assert!(!has_handler_only_condition(&request(&[
+            (IF_NONE_MATCH, "*"),
+            (IF_MODIFIED_SINCE, LATE)
+        ])));
     }
 
     #[test]
@@ -393,7 +396,7 @@ mod tests {
             (vec![(LAST_MODIFIED, EARLY)], true),
             (vec![(LAST_MODIFIED, "then")], false),
         ] {
-            assert_eq!(can_be_validated(&request(&fields)), want, "{fields:?}");
+            assert_eq!(has_validator(&request(&fields)), want, "{fields:?}");
         }
     }
 
@@ -417,7 +420,7 @@ mod tests {
                 (RANGE, "bytes=0-1"),
                 (IF_RANGE, "\"client\""),
             ]);
-            let offer = Offer::of(selected.map(|stored| &**stored), others);
+            let offer = ValidationConditions::of(selected.map(|stored| &**stored), others);
             let empty = offer.is_empty();
             offer.write(&mut fields);
             assert_eq!(fields.is_empty(), empty, "nothing of the client's is left");
@@ -460,7 +463,7 @@ mod tests {
             ("nothing, two asked about", vec![], Some(&a), b_too, None),
             ("nothing, one other asked about", vec![], None, b_too, Some(&b)),
         ] {
-            let got = identified(&request(&answer), selected, others);
+            let got = find_validated(&request(&answer), selected, others);
             let same = match (&got, want) {
                 (Some(got), Some(want)) => Arc::ptr_eq(got, want),
                 (None, None) => true,
@@ -519,7 +522,7 @@ mod tests {
     fn an_update_starts_from_what_the_handler_sent() {
         let mut stored = with(&[(CACHE_CONTROL, "max-age=60"), (EXPIRES, LATE), (ETAG, "\"a\"")]);
         let sent = HeaderValue::from_static("public");
-        stored.undressed = Some(copy_fields(&[(&CACHE_CONTROL, &sent)]));
+        stored.original_fields = Some(copy_fields(&[(&CACHE_CONTROL, &sent)]));
         let fields = updated(&stored, &request(&[]));
         assert_eq!(fields.get(CACHE_CONTROL).unwrap(), "public");
         assert!(!fields.contains_key(EXPIRES) && fields.contains_key(ETAG));
@@ -534,22 +537,32 @@ mod tests {
         let missing = StoredResponse { status: StatusCode::NOT_FOUND, ..tagged.clone() };
         let lifetime = (CACHE_CONTROL, "max-age=1");
         for (case, answer, stored, want) in [
-            ("the same", vec![(ETAG, "\"a\""), (LAST_MODIFIED, EARLY)], &tagged, Said::Holds),
-            ("one of two", vec![(ETAG, "\"a\"")], &tagged, Said::Holds),
-            ("another tag", vec![(ETAG, "\"b\"")], &tagged, Said::Outdated),
-            ("weaker tag", vec![(ETAG, "W/\"a\"")], &tagged, Said::Outdated),
-            ("another date", vec![(ETAG, "\"a\""), (LAST_MODIFIED, LATE)], &tagged, Said::Outdated),
-            ("no validators", vec![lifetime.clone()], &tagged, Said::Nothing),
-            ("no validators of one", vec![lifetime.clone()], &one, Said::Nothing),
-            ("no validators of another", vec![lifetime.clone()], &other, Said::Nothing),
-            ("the length alone", vec![(CONTENT_LENGTH, "4")], &tagged, Said::Nothing),
-            ("another length", vec![(CONTENT_LENGTH, "5")], &tagged, Said::Outdated),
-            ("none to send", vec![], &plain, Said::Nothing),
-            ("none to send, a lifetime", vec![lifetime], &plain, Said::Holds),
-            ("a tag, none stored", vec![(ETAG, "\"a\"")], &plain, Said::Outdated),
-            ("no longer missing", vec![(ETAG, "\"a\"")], &missing, Said::Outdated),
+            (
+                "the same",
+                vec![(ETAG, "\"a\""), (LAST_MODIFIED, EARLY)],
+                &tagged,
+                HeadVerdict::Holds,
+            ),
+            ("one of two", vec![(ETAG, "\"a\"")], &tagged, HeadVerdict::Holds),
+            ("another tag", vec![(ETAG, "\"b\"")], &tagged, HeadVerdict::Outdated),
+            ("weaker tag", vec![(ETAG, "W/\"a\"")], &tagged, HeadVerdict::Outdated),
+            (
+                "another date",
+                vec![(ETAG, "\"a\""), (LAST_MODIFIED, LATE)],
+                &tagged,
+                HeadVerdict::Outdated,
+            ),
+            ("no validators", vec![lifetime.clone()], &tagged, HeadVerdict::Nothing),
+            ("no validators of one", vec![lifetime.clone()], &one, HeadVerdict::Nothing),
+            ("no validators of another", vec![lifetime.clone()], &other, HeadVerdict::Nothing),
+            ("the length alone", vec![(CONTENT_LENGTH, "4")], &tagged, HeadVerdict::Nothing),
+            ("another length", vec![(CONTENT_LENGTH, "5")], &tagged, HeadVerdict::Outdated),
+            ("none to send", vec![], &plain, HeadVerdict::Nothing),
+            ("none to send, a lifetime", vec![lifetime], &plain, HeadVerdict::Holds),
+            ("a tag, none stored", vec![(ETAG, "\"a\"")], &plain, HeadVerdict::Outdated),
+            ("no longer missing", vec![(ETAG, "\"a\"")], &missing, HeadVerdict::Outdated),
         ] {
-            assert_eq!(said_by_head(&request(&answer), stored), want, "{case}");
+            assert_eq!(compare_head(&request(&answer), stored), want, "{case}");
         }
     }
 }

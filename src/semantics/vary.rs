@@ -103,7 +103,7 @@ pub(crate) fn selecting_value<'a>(
 fn joined<'a>(request: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, [u8]>> {
     // Credentials are no lists: every byte of them counts.
     let exact = *name == AUTHORIZATION || *name == PROXY_AUTHORIZATION;
-    let normal = |line| if exact { Cow::Borrowed(line) } else { normalised(line) };
+    let normal = |line| if exact { Cow::Borrowed(line) } else { normalized(line) };
     let mut lines = lines(request, name);
     let first = lines.next()?;
     let Some(second) = lines.next() else {
@@ -180,7 +180,7 @@ fn accepted_codings(value: &[u8], offered: &[String]) -> String {
 
 /// Members of a list separated by exactly a comma and a space. Empty ones stay: to who does not
 /// read the field as a list, `a,` is not `a`.
-fn normalised(line: &[u8]) -> Cow<'_, [u8]> {
+fn normalized(line: &[u8]) -> Cow<'_, [u8]> {
     let line = trim(line);
     if !line.contains(&b',') {
         return Cow::Borrowed(line);

@@ -29,14 +29,15 @@ use actix_web::{
 use crate::{
     clock::Timestamp,
     coordination::{
-        Coordinator, End, FlightEvent, Follow, Join, Lead, LeaseEnd, LeaseGuard, ResponseInProgress,
+        Coordinator, FlightEnd, FlightEvent, FlightFollower, FlightLeader, Join, LeaseEnd,
+        LeaseGuard, ResponseInProgress,
     },
     entry::key::CacheKey,
     entry::response::{Validity, Variants},
     outcome::{Forward, NotStored, Outcome},
     response::body::CacheBody,
     response::cached::{answer, answer_with},
-    semantics::{reuse::rescues, vary::selecting_value},
+    semantics::{reuse::may_serve_stale_on_error, vary::selecting_value},
     service::origin::{OriginRequest, Purpose},
     service::stale_if_error::stale,
     service::{Decision, RequestContext},
@@ -55,7 +56,7 @@ pub(crate) enum CollapseResult<B> {
 
 /// A question that others may wait for.
 pub(crate) struct Leader {
-    lead: Lead,
+    lead: FlightLeader,
     sameness: CollapseKey,
     /// Kept while other processes wait, too.
     lease: Option<LeaseGuard>,
@@ -70,20 +71,20 @@ struct CollapseKey {
 
 impl Leader {
     /// Unless the answer comes to be stored, this is how it ends for those who wait.
-    pub(crate) const fn otherwise(&mut self, end: End) {
-        self.lead.otherwise(end);
+    pub(crate) const fn set_end_on_drop(&mut self, end: FlightEnd) {
+        self.lead.set_end_on_drop(end);
     }
 
-    pub(crate) fn comes(&self, coming: ResponseInProgress) {
-        self.lead.comes(coming);
+    pub(crate) fn publish_head(&self, coming: ResponseInProgress) {
+        self.lead.publish_head(coming);
     }
 
-    pub(crate) fn retire(&self) {
-        self.lead.retire();
+    pub(crate) fn release_followers(&self) {
+        self.lead.release_followers();
     }
 
-    pub(crate) fn is_awaited(&self) -> bool {
-        self.lead.is_awaited()
+    pub(crate) fn has_followers(&self) -> bool {
+        self.lead.has_followers()
     }
 
     pub(crate) fn stored(self) {
@@ -94,13 +95,13 @@ impl Leader {
     }
 
     /// The answer cannot be stored: for a while nobody waits for the next one, in any process.
-    pub(crate) fn note_unstorable(
+    pub(crate) fn mark_hit_for_miss(
         &mut self,
         coordinator: &Coordinator,
         key: &CacheKey,
         now: Timestamp,
     ) {
-        coordinator.note_unstorable(key, self.rest(), now);
+        coordinator.mark_hit_for_miss(key, self.rest(), now);
         if let Some(lease) = self.lease.take() {
             lease.end(LeaseEnd::Unstorable);
         }
@@ -151,7 +152,7 @@ impl RequestContext {
         for _ in 0..3 {
             let Some(sameness) = self.sameness(request, &inquiry, &learnt) else { break };
             let coordinator = self.shared.store.coordinator();
-            if coordinator.is_unstorable(&inquiry.asked.key, &sameness.text, inquiry.asked.now) {
+            if coordinator.is_hit_for_miss(&inquiry.asked.key, &sameness.text, inquiry.asked.now) {
                 break;
             }
             let waited = match coordinator.join(&inquiry.asked.key, &sameness.text) {
@@ -177,7 +178,7 @@ impl RequestContext {
         patience: Option<&mut Pin<Box<Sleep>>>,
     ) -> Waited<B> {
         // Since the look-up another may have asked and gone.
-        if self.shared.store.coordinator().flights_stored() != inquiry.asked.stored {
+        if self.shared.store.coordinator().stored_count() != inquiry.asked.stored {
             match self.look_once_more(request, inquiry, leading).await {
                 Look::Found(turn) => return Waited::Ended(turn),
                 Look::Nothing(next, still) => (inquiry, leading) = (next, still),
@@ -221,14 +222,14 @@ impl RequestContext {
         &self,
         request: &ServiceRequest,
         inquiry: Box<OriginRequest>,
-        mut follow: Follow,
+        mut follow: FlightFollower,
         learnt: &mut Vec<HeaderName>,
     ) -> Waited<B> {
         let limit = self.shared.checked.wait_limit();
         let end = if request.headers().contains_key(RANGE) {
             timeout(limit, follow.end()).await
         } else {
-            match timeout(limit, follow.news()).await {
+            match timeout(limit, follow.next_event()).await {
                 Ok(FlightEvent::Ended(end)) => Ok(end),
                 Ok(FlightEvent::ResponseInProgress(coming)) => {
                     return match self.read_along(request, inquiry, &coming) {
@@ -244,10 +245,12 @@ impl RequestContext {
             }
         };
         match end {
-            Ok(End::Stored) => self.look_again(request, *inquiry, Waited::Again).await,
-            Ok(End::Abandoned) => Waited::Again(inquiry),
-            Ok(End::NotStored | End::Failed) => Waited::Ended(CollapseResult::Ask(inquiry, None)),
-            Ok(End::Overdue) | Err(_) => {
+            Ok(FlightEnd::Stored) => self.look_again(request, *inquiry, Waited::Again).await,
+            Ok(FlightEnd::Abandoned) => Waited::Again(inquiry),
+            Ok(FlightEnd::NotStored | FlightEnd::Failed) => {
+                Waited::Ended(CollapseResult::Ask(inquiry, None))
+            }
+            Ok(FlightEnd::Overdue) | Err(_) => {
                 log::debug!("waited too long for another's answer");
                 self.look_again(request, *inquiry, |inquiry| {
                     let instead = self.instead(request, inquiry);
@@ -287,11 +290,12 @@ impl RequestContext {
     ) -> Result<CollapseResult<B>, Box<OriginRequest>> {
         let now = self.shared.settings.clock.now();
         let windows = self.shared.checked.windows();
-        let standing =
-            |stored| self.shared.store.coordinator().standing(&inquiry.asked.key, stored);
+        let validity =
+            |stored| self.shared.store.coordinator().validity(&inquiry.asked.key, stored);
         let rescuer = inquiry.selected.as_deref().filter(|stored| {
-            let standing = standing(stored);
-            standing != Validity::Purged && rescues(stored, standing.stale_since(), windows, now)
+            let validity = validity(stored);
+            validity != Validity::Purged
+                && may_serve_stale_on_error(stored, validity.expired_since(), windows, now)
         });
         let Some(stored) = rescuer else { return Err(inquiry) };
         let response = stale(request.method(), request.headers(), stored, now);
@@ -354,9 +358,9 @@ impl RequestContext {
         }
         let who = asked.requester;
         let mut text = lookup.stamp.get().to_be_bytes().to_vec();
-        text.push(u8::from(who.authorised) | u8::from(who.cookies) << 1);
+        text.push(u8::from(who.has_authorization) | u8::from(who.cookies) << 1);
         text.push(u8::from(who.credentials));
-        part(&mut text, Some(&asked.split));
+        part(&mut text, Some(&asked.discriminator));
         let names = lookup.variants.as_deref().map_or(&[][..], |variants| variants.names());
         let further = learnt.iter().filter(|name| !names.contains(name));
         let names: Box<[_]> = names.iter().chain(further).cloned().collect();

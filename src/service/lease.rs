@@ -26,7 +26,7 @@ use actix_web::{
 use futures_util::future::{Either, select};
 
 use crate::{
-    coordination::{End, Lease},
+    coordination::{FlightEnd, Lease},
     entry::key::CacheKey,
     fill::write::warn,
     service::collapse::{CollapseResult, Leader, Look, Waited},
@@ -65,8 +65,8 @@ impl RequestContext {
                 }
                 Lease::Unstorable => {
                     let coordinator = self.shared.store.coordinator();
-                    leading.note_unstorable(coordinator, &inquiry.asked.key, inquiry.asked.now);
-                    leading.otherwise(End::NotStored);
+                    leading.mark_hit_for_miss(coordinator, &inquiry.asked.key, inquiry.asked.now);
+                    leading.set_end_on_drop(FlightEnd::NotStored);
                     return Waited::Ended(CollapseResult::Ask(inquiry, None));
                 }
                 Lease::Granted(lease) => {
@@ -108,7 +108,7 @@ impl RequestContext {
         }
         Waited::Ended(match self.instead(request, inquiry) {
             Ok(turn) => {
-                leading.otherwise(End::Overdue);
+                leading.set_end_on_drop(FlightEnd::Overdue);
                 turn
             }
             Err(inquiry) => CollapseResult::Ask(inquiry, Some(leading)),

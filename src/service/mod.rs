@@ -44,7 +44,7 @@ use crate::{
     fill,
     fill::write::warn,
     outcome::{Bypass, Forward, NotStored, Outcome, Stored},
-    policy::{MatchedRules, split_of},
+    policy::{MatchedRules, discriminator_for},
     response::body::CacheBody,
     response::cached::{answer, report},
     semantics::{
@@ -52,8 +52,8 @@ use crate::{
         fields::{lines, list},
         invalidation::is_safe,
         requester::Requester,
-        reuse::{Because, Reader, Refresh, Reuse, choose},
-        validation::is_for_handler,
+        reuse::{Refresh, Reuse, ReuseRequest, ValidationReason, choose},
+        validation::has_handler_only_condition,
     },
     service::origin::{OriginRequest, Purpose, forward},
     service::revalidate::refresh,
@@ -90,7 +90,7 @@ pub(crate) struct EnclosingCache {
 }
 
 /// In a response's extensions: a cache further in is responsible for it.
-struct OwnedFurtherIn;
+struct OwnedByInnerCache;
 
 pub(crate) type Answer<B> = Result<ServiceResponse<CacheBody<B>>, Error>;
 
@@ -240,7 +240,7 @@ enum Admission {
 pub(crate) struct LookupRequest {
     pub(crate) matched: MatchedRules,
     pub(crate) key: CacheKey,
-    pub(crate) split: SmallVec<[u8; 32]>,
+    pub(crate) discriminator: SmallVec<[u8; 32]>,
     pub(crate) requester: Requester,
     pub(crate) directives: RequestDirectives,
     pub(crate) now: Timestamp,
@@ -276,14 +276,14 @@ impl RequestContext {
         if let Some(bypass) = not_plain(head) {
             return Admission::Pass(Forward::Bypass(bypass));
         }
-        let Some(matched) = shared.checked.admit(request) else {
+        let Some(matched) = shared.checked.match_rules(request) else {
             return Admission::Pass(Forward::Bypass(Bypass::Rule));
         };
         let Ok(key) = shared.checked.key(request, &matched) else {
             return Admission::Pass(Forward::Bypass(Bypass::Host));
         };
         let now = shared.settings.clock.now();
-        if shared.store.coordinator().is_further_in(&key, self.layer, now) {
+        if shared.store.coordinator().has_inner_cache(&key, self.layer, now) {
             return Admission::Silent;
         }
         Admission::LookUp(self.asked(request, matched, key, now))
@@ -300,11 +300,11 @@ impl RequestContext {
         LookupRequest {
             matched,
             key,
-            split: split_of(self.layer, request),
+            discriminator: discriminator_for(self.layer, request),
             requester: Requester::of(fields, &self.shared.checked.personal),
             directives: RequestDirectives::of(fields),
             now,
-            stored: self.shared.store.coordinator().flights_stored(),
+            stored: self.shared.store.coordinator().stored_count(),
         }
     }
 
@@ -315,7 +315,7 @@ impl RequestContext {
         asked: &LookupRequest,
     ) -> Option<Result<Lookup, StoreError>> {
         let compared = ComparedFields { fields, cache: &*self.shared };
-        let selector = Selector::new(&compared, &asked.split, asked.now);
+        let selector = Selector::new(&compared, &asked.discriminator, asked.now);
         self.shared.store.lookup_now(&asked.key, &selector)
     }
 
@@ -326,7 +326,7 @@ impl RequestContext {
         asked: &LookupRequest,
     ) -> Result<Lookup, StoreError> {
         let compared = ComparedFields { fields, cache: &*self.shared };
-        let selector = Selector::new(&compared, &asked.split, asked.now);
+        let selector = Selector::new(&compared, &asked.discriminator, asked.now);
         let found = timeout(LOOKUP_LIMIT, self.shared.store.lookup(&asked.key, &selector)).await;
         found.unwrap_or_else(|_| Err(StoreError::new("a look-up took too long")))
     }
@@ -345,7 +345,7 @@ impl RequestContext {
 
     /// The same request, when it has waited for others.
     pub(crate) fn later(&self, asked: LookupRequest) -> LookupRequest {
-        let stored = self.shared.store.coordinator().flights_stored();
+        let stored = self.shared.store.coordinator().stored_count();
         LookupRequest { now: self.shared.settings.clock.now(), stored, ..asked }
     }
 
@@ -381,20 +381,20 @@ impl RequestContext {
             }
         };
         let checked = &self.shared.checked;
-        let honoured = checked.honours_clients().then_some(asked.directives);
-        let reader = Reader {
+        let honored = checked.honors_request_directives().then_some(asked.directives);
+        let reader = ReuseRequest {
             request: request.headers(),
             requester: asked.requester,
             comparison: &checked.comparison,
-            split: &asked.split,
-            directives: honoured,
+            discriminator: &asked.discriminator,
+            directives: honored,
             windows: checked.windows(),
         };
         let coordinator = self.shared.store.coordinator();
         let reuse = choose(
             lookup.variants.as_deref(),
-            |stored| coordinator.standing(&asked.key, stored),
-            |stored| checked.granted(&asked.matched, stored),
+            |stored| coordinator.validity(&asked.key, stored),
+            |stored| checked.lifetime_under_policy(&asked.matched, stored),
             &reader,
             asked.now,
         );
@@ -416,8 +416,10 @@ impl RequestContext {
                 }
                 return Decision::Refresh(response, outcome, renew(asked, lookup, stored));
             }
-            Reuse::Validate { stored, because: Because::Stale } => (Forward::Stale, Some(stored)),
-            Reuse::Validate { stored, because: Because::Client } => {
+            Reuse::Validate { stored, because: ValidationReason::Stale } => {
+                (Forward::Stale, Some(stored))
+            }
+            Reuse::Validate { stored, because: ValidationReason::Client } => {
                 (Forward::Request, Some(stored))
             }
             Reuse::Absent => (Forward::UriMiss, None),
@@ -425,7 +427,7 @@ impl RequestContext {
             Reuse::NotForRequester => (Forward::Request, None),
         };
         // Section 5.2.1.7.
-        if honoured.is_some_and(|directives| directives.only_if_cached) {
+        if honored.is_some_and(|directives| directives.only_if_cached) {
             return Decision::Answer(
                 HttpResponse::with_body(
                     StatusCode::GATEWAY_TIMEOUT,
@@ -486,7 +488,7 @@ impl RequestContext {
 
     /// Reports what became of a request the handler answered; not if a cache further in has.
     pub(crate) fn finish<B>(&self, response: &mut ServiceResponse<B>, outcome: &Outcome) {
-        if !is_owned_further_in(response) {
+        if !is_owned_by_inner_cache(response) {
             self.complete(response, outcome);
         }
     }
@@ -500,7 +502,7 @@ impl RequestContext {
     /// Tells caches further out that this response is not theirs.
     fn claim<B>(&self, response: &mut HttpResponse<B>) {
         if self.layer > 0 {
-            response.extensions_mut().insert(OwnedFurtherIn);
+            response.extensions_mut().insert(OwnedByInnerCache);
         }
     }
 
@@ -562,8 +564,8 @@ where
     }
 }
 
-pub(crate) fn is_owned_further_in<B>(response: &ServiceResponse<B>) -> bool {
-    response.response().extensions().contains::<OwnedFurtherIn>()
+pub(crate) fn is_owned_by_inner_cache<B>(response: &ServiceResponse<B>) -> bool {
+    response.response().extensions().contains::<OwnedByInnerCache>()
 }
 
 /// What makes a GET or HEAD more than a question for a page.
@@ -580,5 +582,5 @@ fn not_plain(head: &RequestHead) -> Option<Bypass> {
     if announced || fields.contains_key(TRANSFER_ENCODING) {
         return Some(Bypass::RequestBody);
     }
-    is_for_handler(fields).then_some(Bypass::Condition)
+    has_handler_only_condition(fields).then_some(Bypass::Condition)
 }

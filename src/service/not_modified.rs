@@ -17,10 +17,10 @@ use crate::{
     fill::write::{Write, warn},
     fill::{Candidate, FillReply, Named, insert_date},
     outcome::{NotStored, Stored},
-    policy::unite,
+    policy::merge_tags,
     purge::execute::within,
     response::cached::{body_of, conditioned},
-    semantics::{storing::Plan, validation::updated},
+    semantics::{storing::StoragePlan, validation::updated},
 };
 
 /// Answers with what is stored, freshened by a 304 that speaks of it (section 4.3.4).
@@ -88,8 +88,8 @@ pub(crate) fn by_head<B>(
 }
 
 /// A handler that does not make the page again may not say again what it is named by.
-fn with_tags_of(mut plan: Plan, stored: &StoredResponse) -> Result<Plan, NotStored> {
-    unite(&mut plan.tags, &stored.tags)?;
+fn with_tags_of(mut plan: StoragePlan, stored: &StoredResponse) -> Result<StoragePlan, NotStored> {
+    merge_tags(&mut plan.tags, &stored.tags)?;
     Ok(plan)
 }
 

@@ -25,7 +25,7 @@ use actix_web::{
 use futures_util::StreamExt as _;
 
 use crate::{
-    coordination::End,
+    coordination::FlightEnd,
     entry::response::StoredResponse,
     fill::write::Write,
     fill::{self, Candidate, Conditions, FillReply},
@@ -33,14 +33,16 @@ use crate::{
     response::body::CacheBody,
     response::cached::is_conditional,
     semantics::{
-        reuse::{is_for, rescues},
-        validation::{Offer, Said, identified, said_by_head, take_conditions},
+        reuse::{is_allowed_for, may_serve_stale_on_error},
+        validation::{
+            HeadVerdict, ValidationConditions, compare_head, find_validated, remove_conditions,
+        },
     },
     service::collapse::CollapseResult,
     service::not_modified,
     service::revalidate::unattended,
     service::stand_in::StandIn,
-    service::{Answer, LookupRequest, RequestContext, is_owned_further_in},
+    service::{Answer, LookupRequest, RequestContext, is_owned_by_inner_cache},
     store::Lookup,
 };
 
@@ -145,23 +147,23 @@ where
     // A part of what is not stored is none of ours: it may be a second of a film.
     if selected.is_none() && request.headers().contains_key(RANGE) {
         let response = inner.call(request).await?;
-        walk.note_owner(&response, &asked.key);
+        walk.note_inner_cache(&response, &asked.key);
         return Ok(Reply::passed(response, reason, NotStored::Range));
     }
     let others = walk.others(&asked, &lookup, selected.as_ref());
     // Somebody's own page may have the tag of everybody's: their handler knows.
-    let forwards = walk.shared.checked.forwards_conditions() || !asked.requester.anonymous();
+    let forwards = walk.shared.checked.forwards_conditions() || !asked.requester.is_anonymous();
     let mut candidate = walk.candidate(&mut request, asked, lookup);
     candidate.leading = leading;
-    let offer = Offer::of(selected.as_deref(), &others);
+    let offer = ValidationConditions::of(selected.as_deref(), &others);
     let mut asks = !offer.is_empty();
     let windows = walk.shared.checked.windows();
-    // What rescues nobody now will not later.
-    let rescues = |stored: &StoredResponse| {
-        let standing = walk.shared.store.coordinator().standing(&candidate.key, stored);
-        rescues(stored, standing.stale_since(), windows, candidate.requested)
+    // What may_serve_stale_on_error nobody now will not later.
+    let may_serve_stale_on_error = |stored: &StoredResponse| {
+        let validity = walk.shared.store.coordinator().validity(&candidate.key, stored);
+        may_serve_stale_on_error(stored, validity.expired_since(), windows, candidate.requested)
     };
-    let rescuer = selected.clone().filter(|stored| rescues(stored));
+    let rescuer = selected.clone().filter(|stored| may_serve_stale_on_error(stored));
     let mirror = (asks || rescuer.is_some()).then(|| StandIn::of(&request));
     if asks || selected.is_some() || !forwards {
         candidate.conditions = Conditions::Taken;
@@ -211,7 +213,7 @@ where
         if answer.is_none()
             && let Some(leading) = &self.candidate.leading
         {
-            leading.retire();
+            leading.release_followers();
         }
         answer
     }
@@ -231,7 +233,7 @@ where
             return self.concluded(answer).await;
         };
         let (walk, reason) = (self.walk.clone(), self.reason);
-        if let Some(place) = walk.shared.store.coordinator().claim(&self.candidate.key) {
+        if let Some(place) = walk.shared.store.coordinator().try_background(&self.candidate.key) {
             spawn(async move {
                 let _place = place;
                 unattended(&walk, async { self.concluded(call.await).await }).await;
@@ -246,7 +248,11 @@ where
         answer: Result<ServiceResponse<B>, Error>,
     ) -> Result<Reply<B>, Error> {
         if let Some(leading) = &mut self.candidate.leading {
-            leading.otherwise(if answer.is_ok() { End::NotStored } else { End::Failed });
+            leading.set_end_on_drop(if answer.is_ok() {
+                FlightEnd::NotStored
+            } else {
+                FlightEnd::Failed
+            });
         }
         let Self { inner, walk, candidate, selected, others, mirror, reason, asks } = self;
         let mut response = match answer {
@@ -256,10 +262,10 @@ where
                 return walk.instead_of_error(&Method::GET, rescue, &candidate, reason, error);
             }
         };
-        let owned = walk.note_owner(&response, &candidate.key);
+        let owned = walk.note_inner_cache(&response, &candidate.key);
         if asks && response.status() == StatusCode::NOT_MODIFIED {
-            let identified = || identified(response.headers(), selected.as_ref(), &others);
-            match (!owned).then(identified).flatten() {
+            let find_validated = || find_validated(response.headers(), selected.as_ref(), &others);
+            match (!owned).then(find_validated).flatten() {
                 Some(stored) => {
                     let settled = not_modified::by_not_modified(candidate, &stored, response);
                     let outcome = Outcome::Revalidated { reason, stored: settled.stored };
@@ -301,7 +307,7 @@ where
 {
     let Some(stored) = selected else {
         let response = inner.call(request).await?;
-        if walk.note_owner(&response, &asked.key) {
+        if walk.note_inner_cache(&response, &asked.key) {
             return Ok(Reply::owned_further_in(response));
         }
         return Ok(Reply::passed(response, reason, NotStored::Head));
@@ -326,7 +332,7 @@ where
             return walk.instead_of_error(&Method::HEAD, rescue, &candidate, reason, error);
         }
     };
-    if walk.note_owner(&response, &candidate.key) {
+    if walk.note_inner_cache(&response, &candidate.key) {
         return Ok(Reply::owned_further_in(response));
     }
     if let Some(stale) = walk.instead_of(&Method::HEAD, &stored, &candidate, &response) {
@@ -338,13 +344,14 @@ where
         BodySize::Sized(length @ 1..) => length == stored.body.len() as u64,
         BodySize::Sized(0) | BodySize::Stream | BodySize::None => true,
     };
-    let said = said_by_head(response.headers(), &stored);
+    let said = compare_head(response.headers(), &stored);
     let mut write = None;
     if response.status() != StatusCode::OK {
         // Section 4.3.5 speaks of 200 alone.
-    } else if !same_length || said == Said::Outdated {
+    } else if !same_length || said == HeadVerdict::Outdated {
         candidate.forget().await;
-    } else if said == Said::Holds || (said == Said::Nothing && walk.shared.checked.takes_at_word())
+    } else if said == HeadVerdict::Holds
+        || (said == HeadVerdict::Nothing && walk.shared.checked.trusts_origin_validators())
     {
         write = not_modified::by_head(candidate, &stored, &mut response);
     }
@@ -368,7 +375,7 @@ where
             "the handler holds a request that it is to see again",
         ));
     };
-    take_conditions(fields);
+    remove_conditions(fields);
     if let Some(before) = before {
         before.unroute(&mut request);
     }
@@ -398,15 +405,15 @@ impl RequestContext {
         selected: Option<&Arc<StoredResponse>>,
     ) -> Vec<Arc<StoredResponse>> {
         let checked = &self.shared.checked;
-        if !checked.takes_at_word() {
+        if !checked.trusts_origin_validators() {
             return Vec::new();
         }
         let coordinator = self.shared.store.coordinator();
         let all = lookup.variants.iter().flat_map(|variants| variants.responses());
         all.filter(|stored| {
             selected.is_none_or(|selected| !Arc::ptr_eq(selected, stored))
-                && *stored.split == *asked.split
-                && is_for(stored, asked.requester)
+                && *stored.discriminator == *asked.discriminator
+                && is_allowed_for(stored, asked.requester)
                 && !stored.selecting.iter().any(|(name, _)| checked.personal.tells(name))
                 && stored.lines(&CONTENT_ENCODING).next().is_none()
                 && coordinator.is_valid(&asked.key, stored)
@@ -430,7 +437,7 @@ impl RequestContext {
             request: request.headers().clone(),
             requester: asked.requester,
             request_no_store: asked.directives.no_store,
-            split: asked.split,
+            discriminator: asked.discriminator,
             names: lookup.variants.map(|variants| Box::from(variants.names())).unwrap_or_default(),
             requested: asked.now,
             conditions: Conditions::Left,
@@ -458,15 +465,15 @@ impl RequestContext {
     }
 
     /// Remembers that a cache further in answers for a key, if it did.
-    pub(crate) fn note_owner<B>(
+    pub(crate) fn note_inner_cache<B>(
         &self,
         response: &ServiceResponse<B>,
         key: &crate::entry::key::CacheKey,
     ) -> bool {
-        let owned = is_owned_further_in(response);
+        let owned = is_owned_by_inner_cache(response);
         if owned {
             let now = self.shared.settings.clock.now();
-            self.shared.store.coordinator().note_further_in(key, self.layer, now);
+            self.shared.store.coordinator().mark_inner_cache(key, self.layer, now);
         }
         owned
     }

@@ -44,10 +44,10 @@ where
     B: MessageBody + 'static,
 {
     // What the client forbids to store would be fetched in vain.
-    let wanted = inquiry.asked.requester.anonymous() && !inquiry.asked.directives.no_store;
+    let wanted = inquiry.asked.requester.is_anonymous() && !inquiry.asked.directives.no_store;
     let coordinator = walk.shared.store.coordinator();
     let (key, now) = (&inquiry.asked.key, inquiry.asked.now);
-    let begun = if wanted { coordinator.begin_refresh(key, now) } else { None };
+    let begun = if wanted { coordinator.try_refresh(key, now) } else { None };
     let Some(begun) = begun else { return request.into_parts().0 };
     let mirror = StandIn::of(&request);
     // Nobody is there who could have the page already, or want a part of it.

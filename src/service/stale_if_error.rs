@@ -16,7 +16,7 @@ use crate::{
     outcome::{Forward, Outcome},
     response::body::CacheBody,
     response::cached::answer,
-    semantics::reuse::rescues,
+    semantics::reuse::may_serve_stale_on_error,
     service::RequestContext,
     service::origin::Reply,
     service::stand_in::StandIn,
@@ -37,11 +37,16 @@ impl RequestContext {
         status: StatusCode,
     ) -> bool {
         let now = self.shared.settings.clock.now();
-        let standing = self.shared.store.coordinator().standing(&candidate.key, stored);
+        let validity = self.shared.store.coordinator().validity(&candidate.key, stored);
         has_failed(status)
-            && rescues(stored, standing.stale_since(), self.shared.checked.windows(), now)
+            && may_serve_stale_on_error(
+                stored,
+                validity.expired_since(),
+                self.shared.checked.windows(),
+                now,
+            )
             && !candidate.fill.is_invalidated()
-            && standing != Validity::Purged
+            && validity != Validity::Purged
     }
 
     /// In place of a handler's failure; not where that is itself meant to be stored.

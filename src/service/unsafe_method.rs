@@ -13,20 +13,20 @@ use actix_web::{
 use smallvec::SmallVec;
 
 use crate::{
-    entry::key::{CacheKey, Target},
+    entry::key::{CacheKey, UrlTarget},
     entry::response::LifetimeSource,
     entry::tag::TagId,
     fill::write::warn,
     fill::{self, Candidate},
     outcome::{Forward, NotStored, Outcome, Stored},
-    policy::{scheme, targets},
+    policy::{scheme, target_urls},
     purge::execute::{group_of, purge_tags, purge_url},
     semantics::{
         invalidation::{invalidated, represents_target},
         tags::{CACHE_GROUP_INVALIDATION, groups},
     },
     service::origin::Reply,
-    service::{Answer, RequestContext, is_owned_further_in},
+    service::{Answer, RequestContext, is_owned_by_inner_cache},
     shared::Shared,
 };
 
@@ -40,7 +40,7 @@ where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
     B: MessageBody + 'static,
 {
-    let (targets, scheme) = (targets(&request), scheme(&request));
+    let (targets, scheme) = (target_urls(&request), scheme(&request));
     let candidate = walk.storable_post(&mut request).await;
     walk.enter(&request);
     let answer = inner.call(request).await;
@@ -65,7 +65,7 @@ where
         .filter(|_| represents_target(&targets, response.headers()) && !invalidated.is_empty())
         // What others changed meanwhile is younger than this answer.
         .and_then(|mut candidate| {
-            candidate.fill = walk.shared.store.coordinator().succeed(&candidate.fill)?;
+            candidate.fill = walk.shared.store.coordinator().supersede(&candidate.fill)?;
             Some(candidate)
         });
     // Also where a cache further in has done so: its store may be another.
@@ -80,7 +80,7 @@ where
     let stored = candidate.filter(|candidate| {
         let plan = candidate.plan(&response, now);
         plan.is_ok_and(|plan| plan.lifetime.source == LifetimeSource::Explicit)
-            && !is_owned_further_in(&response)
+            && !is_owned_by_inner_cache(&response)
     });
     if let Some(candidate) = stored {
         let settled = fill::settle(candidate, response);
@@ -94,13 +94,13 @@ where
 
 /// What a change makes invalid.
 struct Stale {
-    targets: Vec<Target>,
+    targets: Vec<UrlTarget>,
     /// The groups that the answer names, which are those of its own origin (RFC 9875 section 3).
     groups: SmallVec<[TagId; 2]>,
 }
 
 impl Stale {
-    fn of(targets: Vec<Target>) -> Self {
+    fn of(targets: Vec<UrlTarget>) -> Self {
         Self { targets, groups: SmallVec::new() }
     }
 }
@@ -139,7 +139,7 @@ impl RequestContext {
         if *request.method() != Method::POST || !checked.stores_posts() || draining {
             return None;
         }
-        let matched = checked.admit(request)?;
+        let matched = checked.match_rules(request)?;
         let key = checked.key(request, &matched).ok().filter(|key| !key.has_parts())?;
         let now = self.shared.settings.clock.now();
         let asked = self.asked(request, matched, key, now);

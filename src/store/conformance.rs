@@ -95,8 +95,11 @@ pub async fn finds_what_was_put<S: Store>(store: &S) {
     assert_eq!(lifetime, want.lifetime, "lifetime");
     assert_eq!(found.stated, want.stated, "stated lifetime");
     assert_eq!(found.client_ttl, want.client_ttl, "lifetime for clients");
-    assert_eq!(found.undressed, want.undressed, "fields as the handler sent them");
-    assert_eq!(found.split, want.split, "what tells requests apart beside their fields");
+    assert_eq!(found.original_fields, want.original_fields, "fields as the handler sent them");
+    assert_eq!(
+        found.discriminator, want.discriminator,
+        "what tells requests apart beside their fields"
+    );
     assert_eq!(found.tags(), want.tags(), "tags");
     assert_eq!(found.stamp(), want.stamp(), "stamp");
     assert_eq!(found.selecting, want.selecting, "selecting fields");
@@ -251,15 +254,15 @@ pub async fn keeps_what_is_stale<S: Store>(store: &S) {
         assert_eq!(tagged.put(store, &key("/a")).await, Put::Stored);
         store.invalidate(&what).await.expect("make stale");
         let stale = only(found(store, &key("/a")).await);
-        let standing = store.coordinator().standing(&key("/a"), &stale);
+        let validity = store.coordinator().validity(&key("/a"), &stale);
         // The monotonic clock of the process that said it may not be ours, and what is written down
         // may be short of a millisecond.
-        let told = standing.stale_since().map(|since| since.wall().as_millis());
+        let told = validity.expired_since().map(|since| since.wall().as_millis());
         assert_eq!(told, Some(since.wall().as_millis()), "after {what:?}");
         assert_eq!(tagged.put(store, &key("/a")).await, Put::Stored);
         let fresh = only(found(store, &key("/a")).await);
-        let standing = store.coordinator().standing(&key("/a"), &fresh);
-        assert_eq!(standing, Validity::Valid, "what began after {what:?} is stale");
+        let validity = store.coordinator().validity(&key("/a"), &fresh);
+        assert_eq!(validity, Validity::Valid, "what began after {what:?} is stale");
     }
 }
 
@@ -451,13 +454,13 @@ impl Response {
             },
             stated: Some(hour),
             selecting: accept.map(|accept| (ACCEPT, Some(accept))).into_iter().collect(),
-            split: Box::from(SPLIT),
+            discriminator: Box::from(SPLIT),
             tags: self.tags.clone(),
             stamp,
             client_ttl: Some(Duration::from_secs(5)),
-            undressed: Some(Box::new([(CACHE_CONTROL, HeaderValue::from_static("public"))])),
-            vouched: ValidityCheck::default(),
-            taken: self.at.monotonic(),
+            original_fields: Some(Box::new([(CACHE_CONTROL, HeaderValue::from_static("public"))])),
+            validity_check: ValidityCheck::default(),
+            received: self.at.monotonic(),
         }
     }
 

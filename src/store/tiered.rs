@@ -123,7 +123,7 @@ impl TieredStore {
         let mut found = near.find(key);
         let now = selector.now().monotonic();
         let counts = |response: &StoredResponse| {
-            now.saturating_sub(response.taken) < *near_lifetime && wanted(response)
+            now.saturating_sub(response.received) < *near_lifetime && wanted(response)
         };
         if let Some(variants) = &found.variants
             && !variants.responses().iter().all(|response| counts(response))
@@ -152,7 +152,7 @@ impl Store for TieredStore {
         let found = self.near(key, selector, |response| {
             selector.selects(response)
                 && response.lifetime.left(selector.now()).is_some()
-                && self.coordinator().standing(key, response) == Validity::Valid
+                && self.coordinator().validity(key, response) == Validity::Valid
         });
         found.variants.is_some().then(|| {
             near_hits.fetch_add(1, Ordering::Relaxed);
@@ -164,7 +164,7 @@ impl Store for TieredStore {
         let found = match self.0.far.lookup(key, selector).await {
             Ok(found) => found,
             Err(error) => {
-                if self.coordinator().may_warn_of_store(selector.now()) {
+                if self.coordinator().should_warn_about_store(selector.now()) {
                     log::warn!("{error}; what is in memory goes on");
                 }
                 return Ok(self.near(key, selector, |_| true));

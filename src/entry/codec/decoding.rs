@@ -12,9 +12,10 @@ use super::{ABSENT, HEAD, LEAST_FIELD, MAGIC, MAX_SKEW, RecordError, SUMMED, VER
 use crate::{
     clock::Timestamp,
     entry::key::CacheKey,
-    entry::limits::{LONGEST, MAX_TAGS, may_have_body, may_have_field, may_have_status},
+    entry::limits::{MAX_LIFETIME, MAX_TAGS, may_have_body, may_have_field, may_have_status},
     entry::response::{
-        DRESSED, Lifetime, LifetimeSource, Selecting, Staleness, StoredResponse, Validation,
+        ANNOTATED_FIELDS, Lifetime, LifetimeSource, Selecting, Staleness, StoredResponse,
+        Validation,
     },
     entry::stamp::{Stamp, ValidityCheck},
     entry::tag::TagId,
@@ -31,7 +32,7 @@ pub(super) fn decode(
     let body_length = reader.length()?;
     let fields = reader.length()?;
     let sent = reader.length()?;
-    let split = reader.length()?;
+    let discriminator = reader.length()?;
     let selecting = reader.u16()?;
     let status = status(reader.u16()?)?;
     let [tags, source, validation, present] = reader.array()?;
@@ -55,10 +56,10 @@ pub(super) fn decode(
     let response = rebased(made, now)?;
 
     let tags = reader.tags(tags.into())?;
-    let split = Box::from(reader.bytes(split)?);
+    let discriminator = Box::from(reader.bytes(discriminator)?);
     let selecting = reader.selecting(selecting.into())?;
     let fields = reader.lines(fields, may_have_field)?;
-    let sent = reader.lines(sent, |name| DRESSED.contains(name))?;
+    let sent = reader.lines(sent, |name| ANNOTATED_FIELDS.contains(name))?;
     demand(has(flag::UNDRESSED) || sent.is_empty(), "fields as sent")?;
     let body = reader.shared(body_length)?;
     demand(reader.rest.is_empty(), "the lengths")?;
@@ -70,13 +71,13 @@ pub(super) fn decode(
         lifetime: Lifetime { response, initial_age, freshness, source, staleness, retention },
         stated,
         selecting,
-        split,
+        discriminator,
         tags,
         stamp,
         client_ttl,
-        undressed: has(flag::UNDRESSED).then_some(sent),
-        vouched: ValidityCheck::default(),
-        taken: now.monotonic(),
+        original_fields: has(flag::UNDRESSED).then_some(sent),
+        validity_check: ValidityCheck::default(),
+        received: now.monotonic(),
     })
 }
 
@@ -151,8 +152,8 @@ impl<'a> Reader<'a> {
     }
 
     fn bytes(&mut self, length: usize) -> Result<&'a [u8], RecordError> {
-        let split = self.rest.split_at_checked(length);
-        let (found, rest) = split.ok_or(RecordError::Malformed("a length"))?;
+        let discriminator = self.rest.split_at_checked(length);
+        let (found, rest) = discriminator.ok_or(RecordError::Malformed("a length"))?;
         self.rest = rest;
         Ok(found)
     }
@@ -165,8 +166,8 @@ impl<'a> Reader<'a> {
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], RecordError> {
-        let split = self.rest.split_first_chunk();
-        let (found, rest) = split.ok_or(RecordError::Malformed("a length"))?;
+        let discriminator = self.rest.split_first_chunk();
+        let (found, rest) = discriminator.ok_or(RecordError::Malformed("a length"))?;
         self.rest = rest;
         Ok(*found)
     }
@@ -193,7 +194,7 @@ impl<'a> Reader<'a> {
     /// Added to a date it still makes a date.
     fn lifetime(&mut self) -> Result<Duration, RecordError> {
         let time = self.time()?;
-        demand(time <= LONGEST, "a lifetime")?;
+        demand(time <= MAX_LIFETIME, "a lifetime")?;
         Ok(time)
     }
 

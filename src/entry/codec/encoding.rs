@@ -20,19 +20,19 @@ pub(super) fn encode(key: &CacheKey, response: &StoredResponse) -> Result<Vec<u8
         lifetime,
         stated,
         selecting,
-        split,
+        discriminator,
         tags,
         stamp,
         client_ttl,
-        undressed,
-        vouched: _,
-        taken: _,
+        original_fields,
+        validity_check: _,
+        received: _,
     } = response;
     let Lifetime { response: made, initial_age, freshness, source, staleness, retention } =
         lifetime;
     let Staleness { validation, while_revalidate, if_error } = staleness;
     let size = u32::try_from(size(key, response)).map_err(|_| EncodeError::TooLarge)?;
-    let sent = undressed.as_deref().unwrap_or_default();
+    let sent = original_fields.as_deref().unwrap_or_default();
 
     let mut writer = Writer(Vec::with_capacity(fitting(size)?));
     writer.bytes(&MAGIC);
@@ -43,7 +43,7 @@ pub(super) fn encode(key: &CacheKey, response: &StoredResponse) -> Result<Vec<u8
     writer.u32(fitting(body.len())?);
     writer.u32(fitting(fields.len())?);
     writer.u32(fitting(sent.len())?);
-    writer.u32(fitting(split.len())?);
+    writer.u32(fitting(discriminator.len())?);
     writer.u16(fitting(selecting.len())?);
     writer.u16(status.as_u16());
     writer.bytes(&[fitting(tags.len())?, basis_code(*source), validation_code(*validation)]);
@@ -59,7 +59,7 @@ pub(super) fn encode(key: &CacheKey, response: &StoredResponse) -> Result<Vec<u8
     for tag in tags {
         writer.bytes(&tag.to_bytes());
     }
-    writer.bytes(split);
+    writer.bytes(discriminator);
     for (name, value) in selecting {
         writer.name(name)?;
         writer.value(value.as_deref())?;
@@ -79,12 +79,13 @@ pub(super) fn encode(key: &CacheKey, response: &StoredResponse) -> Result<Vec<u8
 fn size(key: &CacheKey, response: &StoredResponse) -> u64 {
     let field = |name: &HeaderName, value: usize| 2 + 4 + (name.as_str().len() + value) as u64;
     let line = |(name, value): &(HeaderName, HeaderValue)| field(name, value.len());
-    let undressed = response.undressed.iter().flat_map(|fields| fields.iter());
-    let lines: u64 = response.fields.iter().chain(undressed).map(line).sum();
+    let original_fields = response.original_fields.iter().flat_map(|fields| fields.iter());
+    let lines: u64 = response.fields.iter().chain(original_fields).map(line).sum();
     let selecting = response.selecting.iter();
     let selecting: u64 =
         selecting.map(|(name, value)| field(name, value.as_ref().map_or(0, Bytes::len))).sum();
-    let rest = [HEAD, key.as_bytes().len(), size_of_val(&*response.tags), response.split.len()];
+    let rest =
+        [HEAD, key.as_bytes().len(), size_of_val(&*response.tags), response.discriminator.len()];
     let rest: u64 = rest.into_iter().chain([response.body.len()]).map(|part| part as u64).sum();
     lines + selecting + rest
 }
@@ -105,7 +106,7 @@ fn present(response: &StoredResponse) -> u8 {
         (flag::IF_ERROR, staleness.if_error.is_some()),
         (flag::STATED, response.stated.is_some()),
         (flag::CLIENT_TTL, response.client_ttl.is_some()),
-        (flag::UNDRESSED, response.undressed.is_some()),
+        (flag::UNDRESSED, response.original_fields.is_some()),
     ]
     .into_iter()
     .filter_map(|(flag, present)| present.then_some(flag))

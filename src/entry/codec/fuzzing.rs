@@ -31,7 +31,7 @@ pub(crate) fn read(
         assert!(!["age", "content-length", "authentication-info"].contains(&name), "{name}");
         assert!(!value.as_bytes().iter().any(|byte| b"\r\n\0".contains(byte)), "{name}");
     }
-    for (name, _) in response.undressed.iter().flat_map(|fields| fields.iter()) {
+    for (name, _) in response.original_fields.iter().flat_map(|fields| fields.iter()) {
         assert!(["cache-control", "date", "expires", "vary"].contains(&name.as_str()), "{name}");
     }
     // What counts as made now is written as such.

@@ -104,7 +104,7 @@
 //! | 132 | 12 | for how long clients may keep it |
 //! | 144 | | the key ([`CacheKey::as_bytes`]) |
 //! | | 16 each | the tags ([`TagId::to_bytes`](crate::store::TagId::to_bytes)) |
-//! | | | the split: what tells requests apart beside key and selecting fields |
+//! | | | the discriminator: what tells requests apart beside key and selecting fields |
 //! | | | the selecting fields, each a name and a value, or the length 2³²−1 where the request had none |
 //! | | | the field lines, each a name and a value |
 //! | | | the field lines as the handler sent them, each a name and a value: `Cache-Control`, `Date`, `Expires` and `Vary` alone |

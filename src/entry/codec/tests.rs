@@ -15,7 +15,7 @@ use super::{
     *,
 };
 use crate::{
-    entry::limits::{LONGEST, MAX_TAGS},
+    entry::limits::{MAX_LIFETIME, MAX_TAGS},
     entry::response::{Lifetime, LifetimeSource, Selecting, Staleness, Validation, tests::stored},
     entry::stamp::{Stamp, ValidityCheck},
     entry::tag::TagId,
@@ -65,7 +65,7 @@ fn full() -> StoredResponse {
                 Duration::from_secs(7),
             ),
             initial_age: Duration::new(2, 1),
-            freshness: LONGEST,
+            freshness: MAX_LIFETIME,
             source: LifetimeSource::Handler,
             staleness: Staleness {
                 validation: Validation::Strict,
@@ -80,13 +80,13 @@ fn full() -> StoredResponse {
             (HeaderName::from_static("x-theme"), None),
             (ACCEPT_LANGUAGE, Some(Bytes::new())),
         ]),
-        split: Box::from(&b"l\x01\0"[..]),
+        discriminator: Box::from(&b"l\x01\0"[..]),
         tags: Box::new([TagId::tag("shop", "post:1"), TagId::url(b"x")]),
         stamp: Stamp::new(0x0102_0304_0506_0708),
         client_ttl: Some(Duration::from_millis(1500)),
-        undressed: Some(lines(&[(CACHE_CONTROL, b"public"), (VARY, b"accept")])),
-        vouched: ValidityCheck::default(),
-        taken: Duration::ZERO,
+        original_fields: Some(lines(&[(CACHE_CONTROL, b"public"), (VARY, b"accept")])),
+        validity_check: ValidityCheck::default(),
+        received: Duration::ZERO,
     }
 }
 
@@ -104,18 +104,18 @@ fn written(response: &StoredResponse) -> impl PartialEq + Debug + use<> {
         lifetime,
         stated,
         selecting,
-        split,
+        discriminator,
         tags,
         stamp,
         client_ttl,
-        undressed,
-        vouched: _,
-        taken: _,
+        original_fields,
+        validity_check: _,
+        received: _,
     } = response.clone();
     let Lifetime { response, initial_age, freshness, source, staleness, retention } = lifetime;
     let lifetime = (response.wall(), initial_age, freshness, source, staleness, retention);
-    let groups = (selecting, split, tags, stamp);
-    (status, fields, body, lifetime, stated, groups, client_ttl, undressed)
+    let groups = (selecting, discriminator, tags, stamp);
+    (status, fields, body, lifetime, stated, groups, client_ttl, original_fields)
 }
 
 fn full_record() -> Vec<u8> {
@@ -141,10 +141,10 @@ fn what_was_written_is_read_again() {
         let got = read(&record, &key, NOW).unwrap();
         assert_eq!(written(&got), written(&response));
     }
-    let none = StoredResponse { undressed: Some(Box::default()), ..minimal() };
+    let none = StoredResponse { original_fields: Some(Box::default()), ..minimal() };
     let record = encode(&key(), &none).unwrap();
     let got = read(&record, &key(), NOW).unwrap();
-    assert!(got.undressed.is_some(), "nothing as the handler sent it is not the same as all");
+    assert!(got.original_fields.is_some(), "nothing as the handler sent it is not the same as all");
     let bases = [
         LifetimeSource::Explicit,
         LifetimeSource::Heuristic,
@@ -270,7 +270,7 @@ fn numbers_in_the_head_that_are_never_written_are_refused() {
             record[at] = 1;
         }
     };
-    let longer = (LONGEST + Duration::from_nanos(1), LONGEST + Duration::from_secs(1));
+    let longer = (MAX_LIFETIME + Duration::from_nanos(1), MAX_LIFETIME + Duration::from_secs(1));
     let set = |at: usize, bytes: &[u8]| {
         let bytes = bytes.to_vec();
         move |record: &mut Vec<u8>| put(record, at, &bytes)
@@ -336,8 +336,10 @@ fn only_status_codes_that_are_stored_are_read() {
 #[test]
 fn content_that_is_never_stored_is_refused() {
     let fields = |name: HeaderName| StoredResponse { fields: lines(&[(name, b"1")]), ..full() };
-    let undressed =
-        |name: HeaderName| StoredResponse { undressed: Some(lines(&[(name, b"1")])), ..full() };
+    let original_fields = |name: HeaderName| StoredResponse {
+        original_fields: Some(lines(&[(name, b"1")])),
+        ..full()
+    };
     let named = HeaderName::from_static;
     let tags = |number: usize| StoredResponse {
         tags: vec![TagId::url(b""); number].into_boxed_slice(),
@@ -364,9 +366,9 @@ fn content_that_is_never_stored_is_refused() {
         ("proxy-authentication-info", fields(named("proxy-authentication-info")), never),
         ("authentication-info", fields(named("authentication-info")), never),
         ("set-cookie, which a policy may store", fields(named("set-cookie")), None),
-        ("a field that is not completed, as sent", undressed(ETAG), never),
-        ("one of a connection, as sent", undressed(CONNECTION), never),
-        ("each that is completed", undressed(EXPIRES), None),
+        ("a field that is not completed, as sent", original_fields(ETAG), never),
+        ("one of a connection, as sent", original_fields(CONNECTION), never),
+        ("each that is completed", original_fields(EXPIRES), None),
         ("204 with a body", no_content(b"x"), Some("a body")),
         ("204 without", no_content(b""), None),
         ("as many tags as may be", tags(MAX_TAGS), None),
@@ -382,7 +384,7 @@ fn content_that_is_never_stored_is_refused() {
 fn names_and_values_that_no_message_can_have_are_refused() {
     let selecting: Selecting = Box::new([(HeaderName::from_static("aaaa"), None)]);
     let sent = lines(&[(HeaderName::from_static("bbbb"), b"cccc")]);
-    let response = StoredResponse { selecting, fields: sent, undressed: None, ..full() };
+    let response = StoredResponse { selecting, fields: sent, original_fields: None, ..full() };
     let record = encode(&key(), &response).unwrap();
     let find = |text: &[u8]| record.windows(4).position(|window| window == text).unwrap();
     let [selecting, name, value] = [&b"aaaa"[..], b"bbbb", b"cccc"].map(find);

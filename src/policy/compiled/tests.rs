@@ -17,7 +17,7 @@ fn lifetimes(
     path: &str,
     status: u16,
 ) -> Option<(Option<u64>, Option<u64>)> {
-    let matched = checked.admit(&TestRequest::with_uri(path).to_srv_request())?;
+    let matched = checked.match_rules(&TestRequest::with_uri(path).to_srv_request())?;
     let terms = checked.terms(&matched, StatusCode::from_u16(status).unwrap(), None).ok()?;
     let first = terms.first.map(|(ttl, _)| ttl.as_secs());
     Some((terms.fallback.map(|ttl| ttl.as_secs()), first))
@@ -85,8 +85,10 @@ fn what_another_stored_is_granted_the_lifetime_that_it_would_have_here() {
         response.status = StatusCode::from_u16(status).unwrap();
         response.lifetime.source = source;
         response.stated = stated.map(secs);
-        let matched = cache.admit(&TestRequest::with_uri(path).to_srv_request()).unwrap();
-        let got = cache.granted(&matched, &response).map(|granted| granted.as_secs());
+        let matched = cache.match_rules(&TestRequest::with_uri(path).to_srv_request()).unwrap();
+        let got = cache
+            .lifetime_under_policy(&matched, &response)
+            .map(|lifetime_under_policy| lifetime_under_policy.as_secs());
         assert_eq!(got, want, "{path} {status} {source:?} {stated:?}");
     }
 }
@@ -160,7 +162,7 @@ fn a_configuration_that_cannot_work_is_refused_with_advice() {
 
 /// The rules for a path, which does not pass.
 fn admitted(checked: &CompiledPolicy, path: &str) -> MatchedRules {
-    checked.admit(&TestRequest::with_uri(path).to_srv_request()).unwrap()
+    checked.match_rules(&TestRequest::with_uri(path).to_srv_request()).unwrap()
 }
 
 #[test]
@@ -198,7 +200,7 @@ fn a_guess_or_a_rare_status_is_granted_only_by_policies_that_follow_them() {
         response.lifetime.source = source;
         response.lifetime.freshness = secs(50);
         response.stated = stated.map(secs);
-        let got = cache.granted(&admitted(cache, "/"), &response);
+        let got = cache.lifetime_under_policy(&admitted(cache, "/"), &response);
         assert_eq!(got, want.map(secs), "{status} {source:?} {stated:?}");
     }
 }
@@ -269,14 +271,18 @@ fn targeted_fields_reach_clients_unless_they_are_to_be_removed() {
 #[test]
 fn a_policy_is_asked_what_it_was_told() {
     let plain = checked(Policy::new().max_body_size(7), vec![]);
-    assert!(!plain.honours_clients() && !plain.forwards_conditions() && !plain.stores_posts());
+    assert!(
+        !plain.honors_request_directives() && !plain.forwards_conditions() && !plain.stores_posts()
+    );
     assert_eq!((plain.max_body_size(), plain.windows()), (7, Windows::default()));
     assert_eq!(plain.wait_limit(), secs(5));
-    assert!(!plain.takes_at_word());
+    assert!(!plain.trusts_origin_validators());
     assert_eq!(plain.vary_cookie, VaryCookie::Said);
     let proxy = checked(Policy::rfc9111(), vec![]);
-    assert!(proxy.honours_clients() && proxy.forwards_conditions() && proxy.stores_posts());
-    assert!(proxy.takes_at_word());
+    assert!(
+        proxy.honors_request_directives() && proxy.forwards_conditions() && proxy.stores_posts()
+    );
+    assert!(proxy.trusts_origin_validators());
     assert_eq!(proxy.windows().if_error, secs(24 * 60 * 60));
     assert_eq!(proxy.vary_cookie, VaryCookie::NeverDue);
     let ignoring = checked(Policy::new().ignore_cookies(["*"]), vec![]);

@@ -3,8 +3,9 @@ use actix_web::http::header::{AGE, CACHE_CONTROL, ETAG, HeaderValue, LAST_MODIFI
 use super::*;
 use crate::entry::response::{Validation, tests::at};
 
-const NOBODY: Requester = Requester { authorised: false, cookies: false, credentials: false };
-const AUTHORISED: Requester = Requester { authorised: true, ..NOBODY };
+const NOBODY: Requester =
+    Requester { has_authorization: false, cookies: false, credentials: false };
+const AUTHORISED: Requester = Requester { has_authorization: true, ..NOBODY };
 const COOKIES: Requester = Requester { cookies: true, ..NOBODY };
 const CREDENTIALS: Requester = Requester { credentials: true, ..NOBODY };
 
@@ -28,15 +29,17 @@ fn response(cache_control: &str) -> HeaderMap {
 }
 
 /// The freshness lifetime and its source, or the refusal.
-fn outcome(storing: Storing) -> Result<(u64, LifetimeSource), NotStored> {
+fn outcome(storing: StorageDecision) -> Result<(u64, LifetimeSource), NotStored> {
     match storing {
-        Storing::Store(plan) => Ok((plan.lifetime.freshness.as_secs(), plan.lifetime.source)),
-        Storing::Skip(reason) => Err(reason),
+        StorageDecision::Store(plan) => {
+            Ok((plan.lifetime.freshness.as_secs(), plan.lifetime.source))
+        }
+        StorageDecision::Skip(reason) => Err(reason),
     }
 }
 
 /// The defaults, but for what is kept for validation.
-static STRICT: Latitude = Latitude {
+static STRICT: PolicyChoices = PolicyChoices {
     any_status: AnyStatus::Usual,
     heuristics: Heuristics::Off,
     set_cookie: SetCookie::Refused,
@@ -46,10 +49,11 @@ static STRICT: Latitude = Latitude {
     windows: Windows { while_revalidate: Duration::ZERO, if_error: Duration::ZERO },
 };
 
-const NO_TERMS: Terms<'static> = Terms { first: None, fallback: None, latitude: &STRICT };
+const NO_TERMS: StorageTerms<'static> =
+    StorageTerms { first: None, fallback: None, choices: &STRICT };
 
-fn terms(first: Option<u64>, fallback: Option<u64>) -> Terms<'static> {
-    Terms {
+fn terms(first: Option<u64>, fallback: Option<u64>) -> StorageTerms<'static> {
+    StorageTerms {
         first: first.map(|n| (Duration::from_secs(n), LifetimeSource::Policy)),
         fallback: fallback.map(Duration::from_secs),
         ..NO_TERMS
@@ -69,8 +73,8 @@ fn what_the_response_says_goes_before_the_fallback_and_after_the_first() {
         ("max-age=abc", None, Some(60), Err(NotStored::NoLifetime)),
         ("max-age=5", Some(90), Some(60), Ok((90, Policy))),
         ("max-age=0", Some(90), None, Ok((90, Policy))),
-        ("", Some(u64::MAX), None, Ok((LONGEST.as_secs(), Policy))),
-        ("", None, Some(u64::MAX), Ok((LONGEST.as_secs(), Policy))),
+        ("", Some(u64::MAX), None, Ok((MAX_LIFETIME.as_secs(), Policy))),
+        ("", None, Some(u64::MAX), Ok((MAX_LIFETIME.as_secs(), Policy))),
         ("max-age=5", Some(0), Some(60), Err(NotStored::NoLifetime)),
         ("no-store", Some(90), None, Err(NotStored::NoStore)),
         ("private", Some(90), None, Err(NotStored::Private)),
@@ -105,10 +109,11 @@ fn status_codes_decide_where_a_stated_lifetime_counts() {
     let fields = response("max-age=5");
     let usual = [200, 203, 204, 300, 301, 302, 307, 308, 404, 405, 410, 414, 501];
     for status in 100..1000 {
-        let stored = |terms: &Terms<'_>| outcome(decide(&exchange(status, &fields, NOBODY), terms));
+        let stored =
+            |terms: &StorageTerms<'_>| outcome(decide(&exchange(status, &fields, NOBODY), terms));
         let never = status < 200 || status == 206 || status == 304;
-        let final_ones = Latitude { any_status: AnyStatus::Final, ..STRICT.clone() };
-        let any = Terms { latitude: &final_ones, ..NO_TERMS };
+        let final_ones = PolicyChoices { any_status: AnyStatus::Final, ..STRICT.clone() };
+        let any = StorageTerms { choices: &final_ones, ..NO_TERMS };
         assert_eq!(stored(&NO_TERMS).is_ok(), usual.contains(&status), "{status}");
         assert_eq!(stored(&any).is_ok(), !never, "{status} in any-status mode");
         assert_eq!(
@@ -179,7 +184,7 @@ fn what_is_selected_by_cookies_may_be_stored_for_those_who_send_the_same() {
     fields.insert(VARY, HeaderValue::from_static("Cookie, Authorization"));
     for (who, want) in [(COOKIES, None), (AUTHORISED, Some(NotStored::Authorization))] {
         let storing = decide(&exchange(200, &fields, who), &NO_TERMS);
-        if let Storing::Store(plan) = &storing {
+        if let StorageDecision::Store(plan) = &storing {
             assert!(!plan.needs_no_cookie);
         }
         assert_eq!(outcome(storing).err(), want, "{who:?}");
@@ -192,7 +197,8 @@ fn what_hung_on_the_absence_of_cookies_is_said() {
         [("max-age=5", true), ("public, max-age=5", false), ("s-maxage=5", false)]
     {
         let fields = response(cache_control);
-        let Storing::Store(plan) = decide(&exchange(200, &fields, NOBODY), &NO_TERMS) else {
+        let StorageDecision::Store(plan) = decide(&exchange(200, &fields, NOBODY), &NO_TERMS)
+        else {
             panic!("{cache_control} is stored");
         };
         assert_eq!(plan.needs_no_cookie, want, "{cache_control}");
@@ -203,7 +209,7 @@ fn what_hung_on_the_absence_of_cookies_is_said() {
 fn what_arrives_stale_is_not_stored_and_vary_is_kept() {
     let mut fields = response("max-age=5");
     fields.insert(VARY, HeaderValue::from_static("accept"));
-    let Storing::Store(plan) = decide(&exchange(200, &fields, NOBODY), &NO_TERMS) else {
+    let StorageDecision::Store(plan) = decide(&exchange(200, &fields, NOBODY), &NO_TERMS) else {
         panic!("stored");
     };
     assert_eq!(plan.nominated, [actix_web::http::header::ACCEPT]);
@@ -212,7 +218,8 @@ fn what_arrives_stale_is_not_stored_and_vary_is_kept() {
     assert_eq!(got, Err(NotStored::Stale));
 }
 
-const FINAL: fn() -> Latitude = || Latitude { any_status: AnyStatus::Final, ..STRICT.clone() };
+const FINAL: fn() -> PolicyChoices =
+    || PolicyChoices { any_status: AnyStatus::Final, ..STRICT.clone() };
 
 fn with(cache_control: &str, fields: &[(HeaderName, &str)]) -> HeaderMap {
     let mut response = response(cache_control);
@@ -222,8 +229,8 @@ fn with(cache_control: &str, fields: &[(HeaderName, &str)]) -> HeaderMap {
     response
 }
 
-fn under(latitude: &Latitude, status: u16, fields: &HeaderMap) -> Storing {
-    decide(&exchange(status, fields, NOBODY), &Terms { latitude, ..NO_TERMS })
+fn under(choices: &PolicyChoices, status: u16, fields: &HeaderMap) -> StorageDecision {
+    decide(&exchange(status, fields, NOBODY), &StorageTerms { choices, ..NO_TERMS })
 }
 
 #[test]
@@ -262,12 +269,12 @@ fn the_status_codes_of_rfc_9110_section_15_are_understood_and_no_others() {
 
 #[test]
 fn qualified_directives_are_about_the_whole_or_where_that_is_said_about_their_fields() {
-    let by_field = Latitude { qualified: Qualified::ByField, ..STRICT.clone() };
-    let kept = Latitude { retention: Duration::from_secs(9), ..STRICT.clone() };
+    let by_field = PolicyChoices { qualified: Qualified::ByField, ..STRICT.clone() };
+    let kept = PolicyChoices { retention: Duration::from_secs(9), ..STRICT.clone() };
     let tag = || vec![(ETAG, "\"a\"")];
     let cookie = || vec![(HeaderName::from_static("set-cookie"), "a=1")];
     let cookie2 = || vec![(HeaderName::from_static("set-cookie2"), "a=1")];
-    for (latitude, cache_control, fields, want) in [
+    for (choices, cache_control, fields, want) in [
         (&by_field, "private=\"x-a, x-b\", max-age=5", vec![], Ok(vec!["x-a", "x-b"])),
         (&by_field, "no-cache=\"x-a\", max-age=5", vec![], Ok(vec!["x-a"])),
         (&by_field, "no-cache=x-a, private=x-b, max-age=5", vec![], Ok(vec!["x-b", "x-a"])),
@@ -283,11 +290,10 @@ fn qualified_directives_are_about_the_whole_or_where_that_is_said_about_their_fi
         (&STRICT, "max-age=5", vec![], Ok(vec![])),
         (&kept, "no-cache=\"x-a\", max-age=5", tag(), Ok(vec![])),
     ] {
-        let case =
-            format!("sections 5.2.2.4 and 5.2.2.7: {cache_control} {:?}", latitude.qualified);
+        let case = format!("sections 5.2.2.4 and 5.2.2.7: {cache_control} {:?}", choices.qualified);
         let fields = with(cache_control, &fields);
-        match under(latitude, 200, &fields) {
-            Storing::Store(plan) => {
+        match under(choices, 200, &fields) {
+            StorageDecision::Store(plan) => {
                 assert_eq!(
                     Ok(plan.withheld),
                     want.map(|names| {
@@ -296,9 +302,9 @@ fn qualified_directives_are_about_the_whole_or_where_that_is_said_about_their_fi
                     "{case}"
                 );
                 let always = plan.lifetime.staleness.validation == Validation::Always;
-                assert_eq!(always, *latitude == kept, "{case}");
+                assert_eq!(always, *choices == kept, "{case}");
             }
-            Storing::Skip(why) => assert_eq!(Err(why), want, "{case}"),
+            StorageDecision::Skip(why) => assert_eq!(Err(why), want, "{case}"),
         }
     }
 }
@@ -307,12 +313,12 @@ fn qualified_directives_are_about_the_whole_or_where_that_is_said_about_their_fi
 fn a_lifetime_is_guessed_where_that_is_allowed_and_none_is_stated() {
     use LifetimeSource::{Explicit, Heuristic, Policy};
     use NotStored::{NoCache, NoLifetime, Status};
-    let on = Latitude { heuristics: Heuristics::On, ..STRICT.clone() };
+    let on = PolicyChoices { heuristics: Heuristics::On, ..STRICT.clone() };
     // The test's first second is the millionth since 1970.
     let long_ago = || vec![(LAST_MODIFIED, "Mon, 12 Jan 1970 13:45:50 GMT")];
     let pragma = || [long_ago(), vec![(PRAGMA, "no-cache")]].concat();
     let just_now = || vec![(LAST_MODIFIED, "Mon, 12 Jan 1970 13:46:35 GMT")];
-    for (latitude, status, cache_control, fields, fallback, want) in [
+    for (choices, status, cache_control, fields, fallback, want) in [
         (&on, 200, "", long_ago(), None, Ok((5, Heuristic))),
         (&on, 200, "", long_ago(), Some(60), Ok((5, Heuristic))),
         (&on, 200, "max-age=9", long_ago(), None, Ok((9, Explicit))),
@@ -332,12 +338,12 @@ fn a_lifetime_is_guessed_where_that_is_allowed_and_none_is_stated() {
     ] {
         let fields = with(cache_control, &fields);
         let fallback = fallback.map(Duration::from_secs);
-        let terms = Terms { fallback, latitude, ..NO_TERMS };
+        let terms = StorageTerms { fallback, choices, ..NO_TERMS };
         let got = outcome(decide(&exchange(status, &fields, NOBODY), &terms));
         assert_eq!(
             got, want,
             "section 4.2.2: {status} {cache_control:?} {:?} {fallback:?}",
-            latitude.heuristics
+            choices.heuristics
         );
     }
     let cacheable = [200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501];
@@ -349,7 +355,7 @@ fn a_lifetime_is_guessed_where_that_is_allowed_and_none_is_stated() {
 
 #[test]
 fn cookies_are_stored_where_the_policy_replays_them() {
-    let replayed = Latitude { set_cookie: SetCookie::Stored, ..STRICT.clone() };
+    let replayed = PolicyChoices { set_cookie: SetCookie::Stored, ..STRICT.clone() };
     for name in ["set-cookie", "set-cookie2"] {
         let fields = with("max-age=5", &[(HeaderName::from_static(name), "a=1")]);
         let got = outcome(under(&replayed, 200, &fields));
@@ -360,8 +366,8 @@ fn cookies_are_stored_where_the_policy_replays_them() {
 #[test]
 fn a_targeted_field_decides_in_place_of_cache_control() {
     let cdn = HeaderName::from_static("cdn-cache-control");
-    let targets = Latitude { targets: vec![cdn.clone()], ..STRICT.clone() };
-    for (latitude, cache_control, targeted, want) in [
+    let targets = PolicyChoices { targets: vec![cdn.clone()], ..STRICT.clone() };
+    for (choices, cache_control, targeted, want) in [
         (&targets, "no-store", "max-age=5", Ok((5, LifetimeSource::Explicit))),
         (&targets, "private", "max-age=5", Ok((5, LifetimeSource::Explicit))),
         (&targets, "max-age=5", "no-store", Err(NotStored::NoStore)),
@@ -370,7 +376,7 @@ fn a_targeted_field_decides_in_place_of_cache_control() {
         (&STRICT, "max-age=5", "no-store", Ok((5, LifetimeSource::Explicit))),
     ] {
         let fields = with(cache_control, &[(cdn.clone(), targeted)]);
-        let got = outcome(under(latitude, 200, &fields));
+        let got = outcome(under(choices, 200, &fields));
         assert_eq!(got, want, "RFC 9213 section 2.2: {cache_control} {targeted}");
     }
 }
@@ -379,15 +385,17 @@ fn a_targeted_field_decides_in_place_of_cache_control() {
 fn what_can_be_of_use_when_stale_is_kept_so_long_and_what_cannot_is_not_stored_stale() {
     use NotStored::{NoLifetime, Stale};
     let secs = Duration::from_secs;
-    let plain = Latitude { retention: secs(100), ..STRICT.clone() };
+    let plain = PolicyChoices { retention: secs(100), ..STRICT.clone() };
     let windows = Windows { while_revalidate: secs(20), if_error: secs(30) };
-    let open = Latitude { windows, ..plain.clone() };
-    let wide =
-        Latitude { windows: Windows { while_revalidate: secs(200), ..windows }, ..plain.clone() };
-    let endless = Latitude { retention: Duration::MAX, ..STRICT.clone() };
+    let open = PolicyChoices { windows, ..plain.clone() };
+    let wide = PolicyChoices {
+        windows: Windows { while_revalidate: secs(200), ..windows },
+        ..plain.clone()
+    };
+    let endless = PolicyChoices { retention: Duration::MAX, ..STRICT.clone() };
     let tag = || vec![(ETAG, "\"a\"")];
     let tag_and_age = |age: &'static str| vec![(ETAG, "\"a\""), (AGE, age)];
-    for (latitude, cache_control, fields, want) in [
+    for (choices, cache_control, fields, want) in [
         (&plain, "max-age=5", vec![], Ok((5, 0))),
         (&plain, "max-age=5", tag(), Ok((5, 100))),
         (&plain, "max-age=5", vec![(LAST_MODIFIED, "Mon, 12 Jan 1970 13:45:50 GMT")], Ok((5, 100))),
@@ -400,7 +408,7 @@ fn what_can_be_of_use_when_stale_is_kept_so_long_and_what_cannot_is_not_stored_s
         (&wide, "max-age=5", tag(), Ok((5, 200))),
         (&wide, "max-age=5, must-revalidate", tag(), Ok((5, 100))),
         (&wide, "s-maxage=5", vec![], Ok((5, 0))),
-        (&endless, "max-age=5", tag(), Ok((5, LONGEST.as_secs()))),
+        (&endless, "max-age=5", tag(), Ok((5, MAX_LIFETIME.as_secs()))),
         (&plain, "max-age=0", tag(), Ok((0, 100))),
         (&plain, "max-age=0", vec![], Err(NoLifetime)),
         (&plain, "max-age=0, stale-while-revalidate=7", vec![], Ok((0, 7))),
@@ -411,12 +419,12 @@ fn what_can_be_of_use_when_stale_is_kept_so_long_and_what_cannot_is_not_stored_s
         (&plain, "max-age=0", tag_and_age("100"), Err(NoLifetime)),
     ] {
         let fields = with(cache_control, &fields);
-        let got = match under(latitude, 200, &fields) {
-            Storing::Store(plan) => {
+        let got = match under(choices, 200, &fields) {
+            StorageDecision::Store(plan) => {
                 let Lifetime { freshness, retention, .. } = plan.lifetime;
                 Ok((freshness.as_secs(), retention.as_secs()))
             }
-            Storing::Skip(why) => Err(why),
+            StorageDecision::Skip(why) => Err(why),
         };
         assert_eq!(got, want, "section 4.2.4: {cache_control} {fields:?}");
     }
@@ -426,9 +434,9 @@ fn what_can_be_of_use_when_stale_is_kept_so_long_and_what_cannot_is_not_stored_s
 fn what_is_always_validated_needs_a_validator_and_no_lifetime() {
     use LifetimeSource::{Explicit, Policy};
     use NotStored::{NoCache, NoLifetime, Status};
-    let kept = Latitude { retention: Duration::from_secs(100), ..STRICT.clone() };
+    let kept = PolicyChoices { retention: Duration::from_secs(100), ..STRICT.clone() };
     let tag = || vec![(ETAG, "\"a\"")];
-    for (latitude, status, cache_control, fields, first, want) in [
+    for (choices, status, cache_control, fields, first, want) in [
         (&kept, 200, "no-cache", tag(), None, Ok((0, Explicit))),
         (&kept, 302, "no-cache", tag(), None, Ok((0, Explicit))),
         (&kept, 200, "no-cache, max-age=9", tag(), None, Ok((9, Explicit))),
@@ -440,9 +448,9 @@ fn what_is_always_validated_needs_a_validator_and_no_lifetime() {
         (&STRICT, 200, "no-cache", tag(), None, Err(NoLifetime)),
     ] {
         let fields = with(cache_control, &fields);
-        let terms = Terms { latitude, ..terms(first, Some(60)) };
+        let terms = StorageTerms { choices, ..terms(first, Some(60)) };
         let storing = decide(&exchange(status, &fields, NOBODY), &terms);
-        if let Storing::Store(plan) = &storing {
+        if let StorageDecision::Store(plan) = &storing {
             assert_eq!(plan.lifetime.staleness.validation, Validation::Always, "{cache_control}");
         }
         let case = format!("section 5.2.2.4: {status} {cache_control} {first:?}");
@@ -459,7 +467,7 @@ fn a_plan_tells_what_was_stated_and_when_and_how_old_it_was() {
     {
         let fields = with(cache_control, &[(AGE, "1")]);
         let exchange = Exchange { responded: at(3), ..exchange(200, &fields, NOBODY) };
-        let Storing::Store(plan) = decide(&exchange, &terms(first, None)) else {
+        let StorageDecision::Store(plan) = decide(&exchange, &terms(first, None)) else {
             panic!("{cache_control} is stored");
         };
         assert_eq!(plan.stated.map(|stated| stated.as_secs()), want, "{cache_control} {first:?}");
@@ -470,7 +478,7 @@ fn a_plan_tells_what_was_stated_and_when_and_how_old_it_was() {
 
 #[test]
 fn credentials_that_only_the_application_knows_count_where_no_lifetime_is_stated() {
-    let on = Latitude { heuristics: Heuristics::On, ..STRICT.clone() };
+    let on = PolicyChoices { heuristics: Heuristics::On, ..STRICT.clone() };
     let modified = (LAST_MODIFIED, "Mon, 12 Jan 1970 13:45:50 GMT");
     for (cache_control, want) in [
         ("", Err(NotStored::Credentials)),
@@ -479,7 +487,7 @@ fn credentials_that_only_the_application_knows_count_where_no_lifetime_is_stated
         ("max-age=7", Ok((7, LifetimeSource::Explicit))),
     ] {
         let fields = with(cache_control, std::slice::from_ref(&modified));
-        let terms = Terms { latitude: &on, ..NO_TERMS };
+        let terms = StorageTerms { choices: &on, ..NO_TERMS };
         let got = outcome(decide(&exchange(200, &fields, CREDENTIALS), &terms));
         assert_eq!(got, want, "{cache_control}");
     }

@@ -359,8 +359,8 @@ mod tests {
         assert_eq!(table.learn(&reply, &coordinator), Some(Stamp::new(41)));
         assert!(
             coordinator
-                .standing(&key, &new)
-                .stale_since()
+                .validity(&key, &new)
+                .expired_since()
                 .is_some_and(|since| since.wall() == at(5).wall())
         );
     }

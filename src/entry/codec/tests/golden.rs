@@ -64,13 +64,13 @@ fn the_full_record_is_read() {
         ("accept-language", Some(&b""[..])),
     ];
     assert_eq!(selecting, want);
-    assert_eq!(&got.split[..], b"l\x01\0");
+    assert_eq!(&got.discriminator[..], b"l\x01\0");
     let tags: Vec<_> = got.tags.iter().map(|tag| format!("{tag:?}")).collect();
     assert_eq!(tags[0], "TagId(017a16ca9b2ce756b640d9d4b6116094)");
     assert_eq!((tags.len(), got.tags[1]), (2, TagId::url(b"x")));
     assert_eq!(got.stamp.get(), 0x0102_0304_0506_0708);
     assert_eq!(got.client_ttl, Some(Duration::from_millis(1500)));
-    assert_eq!(fields(&got.undressed.unwrap()), ["cache-control: public", "vary: accept"]);
+    assert_eq!(fields(&got.original_fields.unwrap()), ["cache-control: public", "vary: accept"]);
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn the_minimal_record_is_read() {
     let got = decode(Bytes::from_static(MINIMAL), &minimal_key(), NOW).unwrap();
     assert_eq!(got.status, 204);
     assert!(got.fields.is_empty() && got.body.is_empty() && got.selecting.is_empty());
-    assert!(got.split.is_empty() && got.tags.is_empty() && got.undressed.is_none());
+    assert!(got.discriminator.is_empty() && got.tags.is_empty() && got.original_fields.is_none());
     assert_eq!((got.stated, got.client_ttl, got.stamp), (None, None, Stamp::ZERO));
     assert_eq!(got.lifetime.response.wall(), Duration::from_secs(1_000_000));
     assert_eq!(got.lifetime.initial_age, Duration::ZERO);

@@ -3,7 +3,7 @@
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
 use super::{super::fuzzing::forge, *};
-use crate::entry::{limits::may_have_field, response::DRESSED};
+use crate::entry::{limits::may_have_field, response::ANNOTATED_FIELDS};
 
 fn keys() -> impl Strategy<Value = CacheKey> {
     let part = ("[a-z]{0,4}", option::of(vec(any::<u8>(), 0..6)));
@@ -49,7 +49,7 @@ fn lifetimes() -> impl Strategy<Value = Lifetime> {
                 while_revalidate,
                 if_error,
             });
-    let longest = LONGEST.as_secs() - 1;
+    let longest = MAX_LIFETIME.as_secs() - 1;
     let made = times(NOW.wall().as_secs() - 1);
     (made, any::<Duration>(), times(longest), select(bases), staleness, times(longest)).prop_map(
         |(made, initial_age, freshness, source, staleness, retention)| Lifetime {
@@ -66,7 +66,7 @@ fn lifetimes() -> impl Strategy<Value = Lifetime> {
 fn responses() -> impl Strategy<Value = StoredResponse> {
     let status = (200..1000_u16).prop_filter("never stored", |code| ![206, 304].contains(code));
     let fields = vec((names(), values()), 0..8);
-    let sent = option::of(vec((select(DRESSED.to_vec()), values()), 0..4));
+    let sent = option::of(vec((select(ANNOTATED_FIELDS.to_vec()), values()), 0..4));
     let value = option::of(vec(any::<u8>(), 0..12).prop_map(Bytes::from));
     let selecting = vec((names(), value), 0..4);
     let tags = vec(any::<[u8; 16]>().prop_map(TagId::from_bytes), 0..=MAX_TAGS);
@@ -81,13 +81,13 @@ fn responses() -> impl Strategy<Value = StoredResponse> {
                 lifetime,
                 stated: stated.0,
                 selecting: selecting.into(),
-                split: split.into(),
+                discriminator: split.into(),
                 tags: tags.into(),
                 stamp: Stamp::new(stamp),
                 client_ttl: stated.1,
-                undressed: sent.map(Into::into),
-                vouched: ValidityCheck::default(),
-                taken: Duration::ZERO,
+                original_fields: sent.map(Into::into),
+                validity_check: ValidityCheck::default(),
+                received: Duration::ZERO,
             }
         },
     )
