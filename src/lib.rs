@@ -70,6 +70,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod backoff;
 mod cache_control;
 mod clock;
 mod coordination;
@@ -81,6 +82,7 @@ mod middleware;
 mod options;
 pub mod outcome;
 mod policy;
+mod poll_once;
 mod purge;
 mod response;
 mod semantics;

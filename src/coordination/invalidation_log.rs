@@ -256,7 +256,6 @@ impl<W: Copy> Table<W> {
 
 #[cfg(test)]
 mod tests {
-    use smallvec::smallvec;
 
     use super::*;
     use crate::entry::response::tests::{at, stored};
@@ -274,7 +273,7 @@ mod tests {
     }
 
     fn purge(marks: &InvalidationLog, tags: &[TagId]) {
-        marks.invalidate(&Invalidation::PurgeTags(SmallVec::from_slice(tags)));
+        marks.invalidate(&Invalidation::PurgeTags(tags.to_vec()));
     }
 
     #[test]
@@ -326,8 +325,7 @@ mod tests {
         let marks = InvalidationLog::default();
         let (a, b) = (tag("a"), tag("b"));
         let old = response(marks.now(), &[a, b]);
-        let stale =
-            |tag, second| Invalidation::ExpireTags { tags: smallvec![tag], since: at(second) };
+        let stale = |tag, second| Invalidation::ExpireTags { tags: vec![tag], since: at(second) };
         marks.invalidate(&stale(a, 5));
         marks.invalidate(&stale(b, 7));
         assert_eq!(marks.validity(&key(), &old), Validity::ExpiredSince(at(5)));
@@ -396,9 +394,9 @@ mod tests {
             let marks = InvalidationLog::default();
             let mark = |n: usize| {
                 marks.invalidate(&if stale {
-                    Invalidation::ExpireTags { tags: smallvec![tag(n)], since: at(n as u64) }
+                    Invalidation::ExpireTags { tags: vec![tag(n)], since: at(n as u64) }
                 } else {
-                    Invalidation::PurgeTags(smallvec![tag(n)])
+                    Invalidation::PurgeTags(vec![tag(n)])
                 });
             };
             let first = response(marks.now(), &[tag("x")]);

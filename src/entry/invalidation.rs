@@ -1,7 +1,5 @@
 //! What an invalidation reaches, and whether it purges or expires.
 
-use smallvec::SmallVec;
-
 use crate::{clock::Timestamp, entry::tag::TagId};
 
 /// What to invalidate: of what began before, everything or what has certain tags. Tags are those that
@@ -13,7 +11,7 @@ pub enum Invalidation {
     /// Everything is gone.
     PurgeAll,
     /// Whatever has one of these tags is gone.
-    PurgeTags(SmallVec<[TagId; 2]>),
+    PurgeTags(Vec<TagId>),
     /// Everything is stale.
     ExpireAll {
         /// From when on.
@@ -22,7 +20,7 @@ pub enum Invalidation {
     /// Whatever has one of these tags is stale.
     ExpireTags {
         /// The tags.
-        tags: SmallVec<[TagId; 2]>,
+        tags: Vec<TagId>,
         /// From when on.
         since: Timestamp,
     },

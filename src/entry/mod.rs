@@ -3,6 +3,7 @@
 pub mod codec;
 pub(crate) mod invalidation;
 pub(crate) mod key;
+pub(crate) mod length_prefixed;
 pub(crate) mod limits;
 pub(crate) mod response;
 pub(crate) mod selector;

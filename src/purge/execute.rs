@@ -12,7 +12,6 @@ use actix_web::{
     },
     rt::time::timeout,
 };
-use smallvec::{SmallVec, smallvec};
 
 use crate::{
     clock::Timestamp,
@@ -28,7 +27,7 @@ use crate::{
 /// How long one purge may take of a request's time.
 const PURGE_LIMIT: Duration = Duration::from_millis(250);
 
-type Tags = SmallVec<[TagId; 2]>;
+type Tags = Vec<TagId>;
 
 /// What a purge did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -103,7 +102,7 @@ pub(crate) async fn invalidate(
             let tag = |host: Option<&str>| TagId::prefix(namespace, host, &target.path);
             let tags: Tags = match host {
                 Some(host) => hosts(&host).iter().map(|host| tag(Some(host))).collect(),
-                None => smallvec![tag(None)],
+                None => vec![tag(None)],
             };
             ("prefix", tags)
         }

@@ -10,7 +10,6 @@ use actix_web::{
     dev::{ServiceRequest, ServiceResponse},
     http::{Method, header::HeaderMap},
 };
-use smallvec::SmallVec;
 
 use crate::{
     entry::key::{CacheKey, UrlTarget},
@@ -96,12 +95,12 @@ where
 struct Stale {
     targets: Vec<UrlTarget>,
     /// The groups that the answer names, which are those of its own origin (RFC 9875 section 3).
-    groups: SmallVec<[TagId; 2]>,
+    groups: Vec<TagId>,
 }
 
 impl Stale {
     fn of(targets: Vec<UrlTarget>) -> Self {
-        Self { targets, groups: SmallVec::new() }
+        Self { targets, groups: Vec::new() }
     }
 }
 

@@ -27,7 +27,6 @@ use actix_web::http::{
     header::{ACCEPT, CACHE_CONTROL, HeaderName, HeaderValue, LINK},
 };
 use bytes::Bytes;
-use smallvec::{SmallVec, smallvec};
 
 use super::{Fill, Invalidation, Lookup, Put, Store};
 use crate::{
@@ -219,9 +218,9 @@ pub async fn serves_nothing_invalidated<S: Store>(store: &S) {
     let keys = |n: usize| (key(&format!("/{n}/before")), key(&format!("/{n}/during")));
     let urls = [TagId::url(keys(1).0.url()), TagId::url(keys(1).1.url())];
     let all = [
-        Invalidation::PurgeTags(smallvec![TagId::url(b"t")]),
+        Invalidation::PurgeTags(vec![TagId::url(b"t")]),
         // What nothing carries, for the key implies it.
-        Invalidation::PurgeTags(SmallVec::from(urls)),
+        Invalidation::PurgeTags(Vec::from(urls)),
         Invalidation::PurgeAll,
     ];
     for (n, what) in all.into_iter().enumerate() {
@@ -248,7 +247,7 @@ pub async fn serves_nothing_invalidated<S: Store>(store: &S) {
 pub async fn keeps_what_is_stale<S: Store>(store: &S) {
     let (now, second) = (Clock::system().now(), Duration::from_secs(1));
     let since = Timestamp::new(now.wall() + second, now.monotonic() + second);
-    let tags = smallvec![TagId::url(b"t")];
+    let tags = vec![TagId::url(b"t")];
     for what in [Invalidation::ExpireTags { tags, since }, Invalidation::ExpireAll { since }] {
         let tagged = Response::new(1).tag(b"t");
         assert_eq!(tagged.put(store, &key("/a")).await, Put::Stored);

@@ -349,7 +349,6 @@ fn keep_house(store: &Arc<Inner>) {
 mod tests {
     use actix_web::http::header::ACCEPT;
     use bytes::Bytes;
-    use smallvec::smallvec;
 
     use super::*;
     use crate::{entry::response::tests::stored, entry::tag::TagId};
@@ -410,7 +409,7 @@ mod tests {
         }
         store.0.entries.run_pending_tasks();
         let (full, count) = (store.bytes(), store.len());
-        store.coordinator().invalidate(&Invalidation::PurgeTags(smallvec![tag]));
+        store.coordinator().invalidate(&Invalidation::PurgeTags(vec![tag]));
         for n in 0..2000 {
             let found = store.find(&key(n)).variants;
             assert_eq!(found.map(|found| found.responses().len()), (n < 1000).then_some(1), "{n}");

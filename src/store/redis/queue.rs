@@ -59,13 +59,12 @@ fn size(what: &Invalidation) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use smallvec::smallvec;
 
     use super::*;
     use crate::entry::tag::TagId;
 
     fn tag(n: usize) -> Invalidation {
-        Invalidation::PurgeTags(smallvec![TagId::tag("t", &n.to_string())])
+        Invalidation::PurgeTags(vec![TagId::tag("t", &n.to_string())])
     }
 
     #[test]

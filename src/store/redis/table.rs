@@ -20,7 +20,6 @@ use std::{
 };
 
 use deadpool_redis::redis::{Cmd, RedisError, Value, cmd, pipe};
-use smallvec::smallvec;
 
 use super::{connection::Wire, failure::Failure, keys::Keys};
 use crate::{
@@ -217,11 +216,11 @@ fn read(member: &[u8]) -> Invalidation {
         let (kind, rest) = member.split_first()?;
         Some(match (kind, rest) {
             (b'p' | b'k', tag) => {
-                Invalidation::PurgeTags(smallvec![TagId::from_bytes(tag.try_into().ok()?)])
+                Invalidation::PurgeTags(vec![TagId::from_bytes(tag.try_into().ok()?)])
             }
             (b's', rest) => {
                 let (tag, since) = rest.split_first_chunk()?;
-                let tags = smallvec![TagId::from_bytes(*tag)];
+                let tags = vec![TagId::from_bytes(*tag)];
                 Invalidation::ExpireTags { tags, since: read_time(since)? }
             }
             (b'g', since) => Invalidation::ExpireAll { since: read_time(since)? },
@@ -286,10 +285,10 @@ mod tests {
         let since = Timestamp::new(Duration::from_millis(1_700_000_000_123), Duration::ZERO);
         for what in [
             Invalidation::PurgeAll,
-            Invalidation::PurgeTags(smallvec![tag("a")]),
-            Invalidation::PurgeTags(smallvec![key]),
+            Invalidation::PurgeTags(vec![tag("a")]),
+            Invalidation::PurgeTags(vec![key]),
             Invalidation::ExpireAll { since },
-            Invalidation::ExpireTags { tags: smallvec![tag("a")], since },
+            Invalidation::ExpireTags { tags: vec![tag("a")], since },
         ] {
             let members = written(&what);
             let [member] = members.as_slice() else { panic!("{what:?}: {members:?}") };
@@ -298,7 +297,7 @@ mod tests {
                 assert_eq!(read(&member[..end]), Invalidation::PurgeAll, "{what:?} cut at {end}");
             }
         }
-        let tags = smallvec![tag("a"), tag("b")];
+        let tags = vec![tag("a"), tag("b")];
         assert_eq!(written(&Invalidation::PurgeTags(tags)).len(), 2);
         assert_eq!(read(b"zwhat a later version may say"), Invalidation::PurgeAll);
     }
@@ -342,7 +341,7 @@ mod tests {
         let (old, new) = (response(10, "a"), response(31, "a"));
         assert_eq!(table.learn(&flat(&[(b"e", "10")]), &coordinator), Some(Stamp::new(10)));
         assert!(table.is_known() && coordinator.is_valid(&key, &old));
-        let mark = written(&Invalidation::PurgeTags(smallvec![tag("a")])).remove(0);
+        let mark = written(&Invalidation::PurgeTags(vec![tag("a")])).remove(0);
         let reply = flat(&[(b"e", "31"), (&mark, "30")]);
         assert_eq!(table.learn(&reply, &coordinator), Some(Stamp::new(31)));
         assert!(!coordinator.is_valid(&key, &old) && coordinator.is_valid(&key, &new));

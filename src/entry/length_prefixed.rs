@@ -1,0 +1,149 @@
+//! The one encoding of lists of byte strings: each has its length before it.
+//!
+//! Cache keys, variants, collapse keys and tags are made of several parts that clients choose. With
+//! the length before each part, no two lists of parts are encoded alike, whatever bytes they hold.
+//! A length is 4 bytes, little-endian; an absent part has the length 2³²−1 and no bytes, so that it
+//! differs from an empty one. The encoding is shared between processes and never depends on the
+//! build.
+
+use std::hash::Hasher;
+
+use sha2::{Digest, Sha256};
+use siphasher::sip128::SipHasher13;
+use smallvec::{Array, SmallVec};
+
+/// The length of a part that is absent.
+const ABSENT: u32 = u32::MAX;
+
+/// Bytes of a length.
+const LENGTH: usize = size_of::<u32>();
+
+/// A destination of encoded bytes: a buffer or a hash function.
+pub(crate) trait ByteSink {
+    /// Appends bytes.
+    fn append(&mut self, bytes: &[u8]);
+}
+
+impl ByteSink for Vec<u8> {
+    fn append(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+}
+
+impl<A: Array<Item = u8>> ByteSink for SmallVec<A> {
+    fn append(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+}
+
+impl ByteSink for Sha256 {
+    fn append(&mut self, bytes: &[u8]) {
+        self.update(bytes);
+    }
+}
+
+impl ByteSink for SipHasher13 {
+    fn append(&mut self, bytes: &[u8]) {
+        self.write(bytes);
+    }
+}
+
+/// Appends a part with its length before it.
+pub(crate) fn append_part(sink: &mut impl ByteSink, part: &[u8]) {
+    append_length(sink, part.len());
+    sink.append(part);
+}
+
+/// Appends a part that may be absent.
+pub(crate) fn append_optional(sink: &mut impl ByteSink, part: Option<&[u8]>) {
+    match part {
+        Some(part) => append_part(sink, part),
+        None => sink.append(&ABSENT.to_le_bytes()),
+    }
+}
+
+/// Appends the length of a part whose bytes follow.
+pub(crate) fn append_length(sink: &mut impl ByteSink, length: usize) {
+    // Parts come from request heads and configuration, which are never that long.
+    let length = u32::try_from(length).unwrap_or(ABSENT - 1);
+    sink.append(&length.to_le_bytes());
+}
+
+/// The first part of an encoded list, and the rest of the list. `None` if the bytes are no such list.
+pub(crate) fn read_optional(list: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
+    let (length, rest) = list.split_first_chunk::<LENGTH>()?;
+    let length = u32::from_le_bytes(*length);
+    if length == ABSENT {
+        return Some((None, rest));
+    }
+    let (part, rest) = rest.split_at_checked(usize::try_from(length).ok()?)?;
+    Some((Some(part), rest))
+}
+
+/// The first part of an encoded list, where it must be present.
+pub(crate) fn read_part(list: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (part, rest) = read_optional(list)?;
+    Some((part?, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Parts = Vec<Option<Vec<u8>>>;
+
+    fn encode(parts: &Parts) -> Vec<u8> {
+        let mut list = Vec::new();
+        for part in parts {
+            append_optional(&mut list, part.as_deref());
+        }
+        list
+    }
+
+    fn parts() -> impl Strategy<Value = Parts> {
+        // Bytes that look like lengths are the likeliest to collide.
+        let byte = prop_oneof![Just(0), Just(1), Just(4), Just(255)];
+        let part = proptest::collection::vec(byte, 0..10);
+        proptest::collection::vec(proptest::option::of(part), 0..4)
+    }
+
+    proptest! {
+        #[test]
+        fn lists_that_differ_are_encoded_differently((one, other) in (parts(), parts())) {
+            prop_assert_eq!(encode(&one) == encode(&other), one == other);
+        }
+
+        #[test]
+        fn encoded_list_is_read_back(parts in parts()) {
+            let list = encode(&parts);
+            let mut rest = &list[..];
+            for part in &parts {
+                let (read, after) = read_optional(rest).unwrap();
+                prop_assert_eq!(read, part.as_deref());
+                rest = after;
+            }
+            prop_assert!(rest.is_empty());
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..20)) {
+            let mut rest = &bytes[..];
+            while let Some((_, after)) = read_optional(rest) {
+                rest = after;
+            }
+        }
+    }
+
+    #[test]
+    fn part_that_is_absent_or_cut_short_is_not_read() {
+        let mut absent = Vec::new();
+        append_optional(&mut absent, None);
+        assert_eq!(read_part(&absent), None);
+        assert_eq!(read_optional(&absent), Some((None, &[][..])));
+        for cut in [&[][..], &[1, 0, 0], &[2, 0, 0, 0, b'a']] {
+            assert_eq!(read_optional(cut), None, "{cut:?}");
+        }
+    }
+}
