@@ -19,10 +19,10 @@ use crate::{
         cache_control::{RequestDirectives, ResponseDirectives},
         cookies::CookieRules,
         directive_list::DirectiveList,
-        fields::{EntityTag, delta_seconds, http_date, list, split, trim},
+        fields::{EntityTag, delta_seconds, http_date, list_members, split, trim},
         freshness,
         invalidation::invalidated,
-        range::{Slice, slice},
+        range::{RangeSelection, requested_ranges},
         requester::Requester,
         storing::{Exchange, StorageDecision, decide},
         targeted::Governing,
@@ -44,7 +44,7 @@ pub fn read_as_every_field(value: &[u8]) {
         let pieces: usize = split(value, separator).map(|piece| piece.len() + 1).sum();
         assert!(pieces <= value.len() + 1);
     }
-    for member in list(value) {
+    for member in list_members(value) {
         assert!(!member.is_empty() && member == trim(member));
     }
     let _ = (delta_seconds(value), http_date(value), EntityTag::parse(value));
@@ -124,7 +124,9 @@ fn read_conditions(field: &HeaderValue) {
             request.insert(IF_RANGE, condition.clone());
         }
         for length in [0, 1, 1000, u64::MAX] {
-            if let Slice::Parts(parts) = slice(&Method::GET, &request, validators, length) {
+            if let RangeSelection::Parts(parts) =
+                requested_ranges(&Method::GET, &request, validators, length)
+            {
                 assert!(!parts.is_empty() && parts.len() <= 32);
                 assert!(parts.iter().all(|part| part.start < part.end && part.end <= length));
             }

@@ -3,7 +3,7 @@
 pub(crate) mod tee;
 pub(crate) mod write;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use actix_web::{
     HttpMessage, HttpResponse,
@@ -11,21 +11,16 @@ use actix_web::{
     dev::ServiceResponse,
     http::{
         Method, StatusCode,
-        header::{
-            CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, DATE, EXPIRES,
-            HeaderMap, HeaderName, HeaderValue, VARY,
-        },
+        header::{CONTENT_ENCODING, COOKIE, DATE, HeaderMap, HeaderName, HeaderValue},
     },
     rt::spawn,
 };
 use bytes::Bytes;
-use httpdate::fmt_http_date;
 use smallvec::SmallVec;
 
 use crate::{
     clock::Timestamp,
     entry::key::CacheKey,
-    entry::limits::{may_have_body, may_have_field},
     entry::response::{ANNOTATED_FIELDS, StoredResponse, copy_fields},
     entry::stamp::ValidityCheck,
     fill::write::Write,
@@ -33,18 +28,18 @@ use crate::{
     outcome::{NotStored, Stored},
     policy::{MatchedRules, RequestTags, VaryCookie},
     response::body::CacheBody,
-    response::cached::{body_of, conditioned, has_it, not_modified_instead, shorten},
+    response::cached::{body_of, conditioned, has_it, not_modified_instead},
     semantics::{
-        directive_list::DirectiveList,
-        fields::{lines, list, trim},
-        freshness,
+        body::{check_body, declared_length},
+        client_lifetime::{limit_lifetime, state_lifetime},
+        connection::ConnectionFields,
+        fields::{field_lines, set_date},
         requester::Requester,
-        storing::{self, Exchange, StorageDecision, StoragePlan},
-        targeted::Governing,
+        storing::{self, Exchange, StorageDecision, StoragePlan, is_lasting_refusal},
         validation::CONDITIONS,
-        vary::selecting_value,
+        vary::{add_to_vary, selecting_value},
     },
-    service::collapse::{Leader, is_lasting},
+    service::collapse::Leader,
     shared::Shared,
     store::Fill,
 };
@@ -124,7 +119,8 @@ impl Candidate {
     ) -> Result<StoragePlan, NotStored> {
         let head = response.response();
         let plan = self.decide(response, head.status(), head.headers(), now)?;
-        self.body_can_be_stored(head.status(), head.headers(), head.body().size())?;
+        let limit = self.shared.checked.max_body_size();
+        check_body(head.status(), head.headers(), head.body().size(), limit)?;
         Ok(plan)
     }
 
@@ -160,7 +156,8 @@ impl Candidate {
         // What lies between cache and handler may have changed what the handler chose by.
         let seen = answer.request().headers();
         let changed = |name: &HeaderName| {
-            !CONDITIONS.contains(name) && !lines(seen, name).eq(lines(&self.request, name))
+            !CONDITIONS.contains(name)
+                && !field_lines(seen, name).eq(field_lines(&self.request, name))
         };
         if self.body_seen.get() || plan.nominated.iter().any(changed) {
             return Err(NotStored::RequestChanged);
@@ -174,36 +171,8 @@ impl Candidate {
     }
 
     fn mark_hit_for_miss(&mut self, why: NotStored, status: StatusCode, now: Timestamp) {
-        if let Some(leading) = self.leading.as_mut().filter(|_| is_lasting(why, status)) {
+        if let Some(leading) = self.leading.as_mut().filter(|_| is_lasting_refusal(why, status)) {
             leading.mark_hit_for_miss(self.shared.store.coordinator(), &self.key, now);
-        }
-    }
-
-    fn body_can_be_stored(
-        &self,
-        status: StatusCode,
-        fields: &HeaderMap,
-        size: BodySize,
-    ) -> Result<(), NotStored> {
-        let limit = self.shared.checked.max_body_size();
-        let head: usize =
-            fields.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-        if head > limit {
-            return Err(NotStored::TooLarge);
-        }
-        if declared_length(size, fields).is_some_and(|length| length > limit as u64) {
-            return Err(NotStored::TooLarge);
-        }
-        if size == BodySize::Stream && never_ends(fields) {
-            return Err(NotStored::Endless);
-        }
-        match size {
-            BodySize::Sized(1..) | BodySize::Stream if !may_have_body(status) => {
-                Err(NotStored::NoBody)
-            }
-            // A body whose length is nowhere said and which never comes.
-            BodySize::None if may_have_body(status) => Err(NotStored::NoBody),
-            BodySize::Sized(_) | BodySize::Stream | BodySize::None => Ok(()),
         }
     }
 
@@ -263,7 +232,7 @@ impl Candidate {
             StoredResponse { client_ttl, original_fields, ..self.draft(plan, status, fields) };
         if let Some(limit) = client_ttl {
             let left = plan.lifetime.left(now).unwrap_or_default().min(limit);
-            shorten(fields, plan.lifetime.age(now), left, now);
+            limit_lifetime(fields, plan.lifetime.age(now), left, now);
         }
         draft
     }
@@ -277,7 +246,7 @@ impl Candidate {
     ) -> Option<Box<[(HeaderName, HeaderValue)]>> {
         // RFC 9110 section 6.6.1: what has no Date is dated when it is received.
         if !fields.contains_key(DATE) {
-            insert_date(fields, DATE, now, Duration::ZERO);
+            set_date(fields, DATE, now.system_time());
         }
         let lifetime = &plan.lifetime;
         let due = self.fields_to_vary_by(plan);
@@ -288,21 +257,7 @@ impl Candidate {
         let original_fields: Vec<_> =
             fields.iter().filter(|(name, _)| ANNOTATED_FIELDS.contains(name)).collect();
         let original_fields = copy_fields(&original_fields);
-        if !lifetime.source.is_stated() {
-            // Of two lifetimes the shorter is told, whether the handler's stands in `max-age` or, as
-            // `Expires`, beside it.
-            let mut stated = Governing::of(fields, &[]);
-            stated.directives.s_maxage = None;
-            let stated = freshness::explicit(&stated, fields, now);
-            let told = lifetime.freshness.min(stated.unwrap_or(lifetime.freshness));
-            let mut directives = DirectiveList::of(fields);
-            directives.limit("max-age", told);
-            directives.write(fields);
-            if !fields.contains_key(EXPIRES) {
-                let left = told.saturating_sub(lifetime.age(now));
-                insert_date(fields, EXPIRES, now, left);
-            }
-        }
+        state_lifetime(fields, lifetime, now);
         if !due.is_empty() {
             add_to_vary(fields, &due);
         }
@@ -345,7 +300,7 @@ impl Candidate {
             let value = selecting_value(&self.request, name, comparison);
             (name.clone(), value.map(|value| Bytes::copy_from_slice(&value)))
         });
-        let named = Named::of(fields);
+        let named = ConnectionFields::of(fields);
         let may_be_stored =
             |name: &HeaderName| named.may_be_stored(name) && !plan.withheld.contains(name);
         let kept: Vec<_> = fields.iter().filter(|(name, _)| may_be_stored(name)).collect();
@@ -410,69 +365,5 @@ impl ClientRequest {
         });
         let stored = reading.map_or(Stored::No(NotStored::Busy), |()| Stored::Yes);
         (not_modified_instead(&self.request, head.set_body(CacheBody::none())), stored)
-    }
-}
-
-/// Whether the media type is one of streams that are left open: server-sent events, and the moving
-/// pictures of cameras.
-fn never_ends(fields: &HeaderMap) -> bool {
-    let text = lines(fields, &CONTENT_TYPE).next().unwrap_or_default();
-    let kind = trim(text.split(|&byte| byte == b';').next().unwrap_or_default());
-    [&b"text/event-stream"[..], b"multipart/x-mixed-replace"]
-        .iter()
-        .any(|endless| kind.eq_ignore_ascii_case(endless))
-}
-
-/// How long a body is to become. One that does not know may have its length in the head, from
-/// another server that it comes from: less than that is not the whole.
-fn declared_length(size: BodySize, fields: &HeaderMap) -> Option<u64> {
-    match size {
-        BodySize::Sized(length) => Some(length),
-        BodySize::None => None,
-        BodySize::Stream => {
-            let said = lines(fields, &CONTENT_LENGTH).next();
-            said.and_then(|text| std::str::from_utf8(text).ok()?.parse().ok())
-        }
-    }
-}
-
-/// In one line with what is there already: middlewares further out may read only the first, as
-/// actix-cors does, which then drops the others.
-fn add_to_vary(fields: &mut HeaderMap, names: &[HeaderName]) {
-    let said = lines(fields, &VARY).flat_map(list);
-    let members: Vec<_> = said.chain(names.iter().map(usual)).collect();
-    if let Ok(line) = HeaderValue::from_bytes(&members.join(&b", "[..])) {
-        fields.insert(VARY, line);
-    }
-}
-
-/// As it is usually written, for whoever reads along.
-fn usual(name: &HeaderName) -> &[u8] {
-    if *name == COOKIE { b"Cookie" } else { name.as_str().as_bytes() }
-}
-
-pub(crate) fn insert_date(
-    fields: &mut HeaderMap,
-    name: HeaderName,
-    now: Timestamp,
-    later: Duration,
-) {
-    if let Ok(date) = HeaderValue::try_from(fmt_http_date(now.system_time() + later)) {
-        fields.insert(name, date);
-    }
-}
-
-/// The fields that `Connection` names: they concern one connection (RFC 9110 section 7.6.1).
-pub(crate) struct Named(SmallVec<[HeaderName; 2]>);
-
-impl Named {
-    pub(crate) fn of(fields: &HeaderMap) -> Self {
-        let members = lines(fields, &CONNECTION).flat_map(list);
-        Self(members.filter_map(|member| HeaderName::from_bytes(member).ok()).collect())
-    }
-
-    /// Neither one of these nor one that is never stored.
-    pub(crate) fn may_be_stored(&self, name: &HeaderName) -> bool {
-        may_have_field(name) && !self.0.contains(name)
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     entry::key::{CacheKey, UrlTarget},
     semantics::{
         cookies::{CookieRules, Part},
-        fields::{lines, list, split, trim},
+        fields::{field_lines, list_members, split, trim},
     },
 };
 
@@ -51,7 +51,7 @@ impl CompiledPolicy {
 
     fn push_known_parts(&self, key: &mut CacheKey, fields: &HeaderMap) {
         for name in &self.personal.keyed {
-            let mut lines = lines(fields, name);
+            let mut lines = field_lines(fields, name);
             let first = lines.next();
             match lines.next() {
                 None => key.push_part(name.as_str(), first),
@@ -169,16 +169,16 @@ pub(crate) fn discriminator_for(layer: u8, request: &ServiceRequest) -> SmallVec
     {
         note(&mut text, b's', claimed.as_bytes());
     }
-    for line in lines(request.headers(), &X_FORWARDED_HOST) {
+    for line in field_lines(request.headers(), &X_FORWARDED_HOST) {
         note(&mut text, b'h', line);
     }
-    for line in lines(request.headers(), &X_FORWARDED_PROTO) {
+    for line in field_lines(request.headers(), &X_FORWARDED_PROTO) {
         note(&mut text, b'p', line);
     }
-    for line in lines(request.headers(), &FORWARDED) {
+    for line in field_lines(request.headers(), &FORWARDED) {
         // RFC 7239 section 4 has quoted strings, in which actix sees separators all the same:
         // what either way of reading finds is told apart.
-        let by_the_rfc = list(line).flat_map(|element| split(element, b';'));
+        let by_the_rfc = list_members(line).flat_map(|element| split(element, b';'));
         let by_actix = line.split(|byte| matches!(byte, b',' | b';')).map(trim);
         for pair in by_the_rfc.chain(by_actix).filter(|pair| makes_links(pair)) {
             note(&mut text, b'f', pair);

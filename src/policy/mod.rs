@@ -158,7 +158,7 @@ impl Policy {
             client_ttl: None,
             query: None,
             cookies: CookieRules::default(),
-            cookie_meaning: CookieMeaning::IdentityRules,
+            cookie_meaning: CookieMeaning::Identity,
             languages: Languages::AsSent,
             codings: Codings::AsSent,
             credentials: ["x-api-key", "api-key", "x-auth-token", "x-access-token"]

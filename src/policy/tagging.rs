@@ -18,7 +18,7 @@ use crate::{
     entry::limits::MAX_TAGS,
     entry::tag::TagId,
     outcome::NotStored,
-    semantics::tags::{CACHE_GROUPS, groups, listed},
+    semantics::tags::{CACHE_GROUPS, groups, listed_tags},
 };
 
 /// Bytes of the longest tag.
@@ -203,7 +203,7 @@ impl CompiledPolicy {
     ) -> Result<Tags, NotStored> {
         let decides = self.deciding_index(matched, status);
         let by_rule = requested.rules.iter().filter(|(index, _)| Some(*index) == decides);
-        let listed = self.tag_fields.iter().flat_map(|name| listed(fields, name));
+        let listed = self.tag_fields.iter().flat_map(|name| listed_tags(fields, name));
         let mut tags = Tags::new();
         let given = requested.policy.iter().chain(by_rule.flat_map(|(_, tags)| tags)).chain(said);
         for name in given {

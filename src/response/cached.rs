@@ -12,13 +12,12 @@ use actix_web::{
     http::{
         Method, StatusCode,
         header::{
-            AGE, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, EXPIRES, HeaderMap, HeaderName,
-            HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE,
+            AGE, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+            RANGE,
         },
     },
 };
 use bytes::{Bytes, BytesMut};
-use httpdate::fmt_http_date;
 use smallvec::SmallVec;
 
 use crate::{
@@ -28,9 +27,9 @@ use crate::{
     outcome::Outcome,
     response::body::CacheBody,
     semantics::{
-        directive_list::DirectiveList,
-        fields::date_field,
-        range::{Slice, slice},
+        client_lifetime::limit_lifetime,
+        range::{RangeSelection, requested_ranges},
+        request::is_conditional,
         validation::{Validators, belongs_in_not_modified, not_modified},
     },
     shared::{Field, Shared},
@@ -78,7 +77,7 @@ fn with_fields<B>(
         fields.append(name.clone(), value.clone());
     }
     if let Some(limit) = stored.client_ttl {
-        shorten(fields, age, left.min(limit), now);
+        limit_lifetime(fields, age, left.min(limit), now);
     }
     // Section 5.1: whole seconds.
     if let Some(age) = short(format_args!("{}", age.as_secs())) {
@@ -108,10 +107,10 @@ pub(crate) fn conditioned<B>(
     if not_modified(request, StatusCode::OK, validators) {
         return condensed(response);
     }
-    match slice(method, request, validators, body.len() as u64) {
-        Slice::Whole => response,
-        Slice::Unsatisfiable => unsatisfiable(body.len()),
-        Slice::Parts(parts) => match parts.as_slice() {
+    match requested_ranges(method, request, validators, body.len() as u64) {
+        RangeSelection::Full => response,
+        RangeSelection::Unsatisfiable => unsatisfiable(body.len()),
+        RangeSelection::Parts(parts) => match parts.as_slice() {
             [part] => one_part(response, body, part),
             parts => many_parts(response, body, parts),
         },
@@ -130,10 +129,6 @@ pub(crate) fn not_modified_instead<B>(
 pub(crate) fn has_it<B>(request: &HeaderMap, response: &HttpResponse<B>) -> bool {
     let validators = || Validators::of(response.headers());
     is_conditional(request) && not_modified(request, response.status(), validators())
-}
-
-pub(crate) fn is_conditional(request: &HeaderMap) -> bool {
-    request.contains_key(IF_NONE_MATCH) || request.contains_key(IF_MODIFIED_SINCE)
 }
 
 fn condensed<B>(mut response: HttpResponse<CacheBody<B>>) -> HttpResponse<CacheBody<B>> {
@@ -227,18 +222,6 @@ impl fmt::Write for Line {
 fn set(fields: &mut HeaderMap, name: HeaderName, value: String) {
     if let Ok(value) = HeaderValue::try_from(value) {
         fields.insert(name, value);
-    }
-}
-
-/// Tells clients to keep a response for no longer than `left` from now on.
-pub(crate) fn shorten(fields: &mut HeaderMap, age: Duration, left: Duration, now: Timestamp) {
-    let mut directives = DirectiveList::of(fields);
-    directives.limit("max-age", age.saturating_add(left));
-    directives.write(fields);
-    let end = now.system_time() + left;
-    let earlier = date_field(fields, &EXPIRES).is_some_and(|expires| expires <= end);
-    if !earlier && let Ok(expires) = HeaderValue::try_from(fmt_http_date(end)) {
-        fields.insert(EXPIRES, expires);
     }
 }
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 use actix_web::http::header::{CACHE_CONTROL, HeaderMap, HeaderName};
 use smallvec::SmallVec;
 
-use super::fields::{delta_seconds, field_name, lines, list, never_closes, split, trim};
+use super::fields::{
+    delta_seconds, field_lines, field_name, list_members, never_closes, split, trim,
+};
 
 /// Response directives (section 5.2.2) that rule a shared cache.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -13,9 +15,9 @@ pub(crate) struct ResponseDirectives {
     /// `no-store`.
     pub(crate) no_store: bool,
     /// `private`.
-    pub(crate) private: Extent,
+    pub(crate) private: DirectiveScope,
     /// `no-cache`.
-    pub(crate) no_cache: Extent,
+    pub(crate) no_cache: DirectiveScope,
     /// `public`.
     pub(crate) public: bool,
     /// `must-revalidate`.
@@ -36,21 +38,21 @@ pub(crate) struct ResponseDirectives {
 
 /// How much of a response a directive is about.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) enum Extent {
+pub(crate) enum DirectiveScope {
     /// The directive is not there.
     #[default]
     Absent,
     /// The qualified form: these fields.
     Fields(SmallVec<[HeaderName; 2]>),
     /// All of it.
-    Whole,
+    Response,
 }
 
-impl Extent {
+impl DirectiveScope {
     /// With what another occurrence of the directive says.
     fn and(self, argument: Option<&[u8]>) -> Self {
         match (self, Self::named(argument)) {
-            (Self::Whole, _) | (_, None) => Self::Whole,
+            (Self::Response, _) | (_, None) => Self::Response,
             (Self::Absent, Some(names)) => Self::Fields(names),
             (Self::Fields(mut known), Some(names)) => {
                 known.extend(names);
@@ -61,7 +63,8 @@ impl Extent {
 
     /// The field names of a qualified form. What cannot be read as such means the whole.
     fn named(argument: Option<&[u8]>) -> Option<SmallVec<[HeaderName; 2]>> {
-        let names = list(unquoted(argument?)).map(field_name).collect::<Option<SmallVec<_>>>()?;
+        let names =
+            list_members(unquoted(argument?)).map(field_name).collect::<Option<SmallVec<_>>>()?;
         (!names.is_empty()).then_some(names)
     }
 
@@ -69,7 +72,7 @@ impl Extent {
     pub(crate) fn fields(&self) -> &[HeaderName] {
         match self {
             Self::Fields(names) => names,
-            Self::Absent | Self::Whole => &[],
+            Self::Absent | Self::Response => &[],
         }
     }
 }
@@ -78,15 +81,15 @@ impl ResponseDirectives {
     /// Reads all lines of the field.
     pub(crate) fn of(fields: &HeaderMap) -> Self {
         let mut found = Self::default();
-        for line in lines(fields, &CACHE_CONTROL) {
-            for member in list(line) {
+        for line in field_lines(fields, &CACHE_CONTROL) {
+            for member in list_members(line) {
                 let Directive { name, argument } = Directive::parse(member);
                 found.take(name, argument);
                 found.refuse_carelessly(member);
             }
         }
         // What a string that never closes hides may be a refusal, and one that nothing outweighs.
-        if lines(fields, &CACHE_CONTROL).any(never_closes) {
+        if field_lines(fields, &CACHE_CONTROL).any(never_closes) {
             found.no_store = true;
             found.must_understand = false;
         }
@@ -136,9 +139,9 @@ impl ResponseDirectives {
         for word in words(member).map(Directive::parse) {
             self.no_store |= word.is("no-store");
             if word.is("private") {
-                self.private = Extent::Whole;
+                self.private = DirectiveScope::Response;
             } else if word.is("no-cache") {
-                self.no_cache = Extent::Whole;
+                self.no_cache = DirectiveScope::Response;
             }
         }
     }
@@ -224,7 +227,7 @@ impl<'a> Directive<'a> {
 }
 
 fn directives(fields: &HeaderMap) -> impl Iterator<Item = Directive<'_>> {
-    lines(fields, &CACHE_CONTROL).flat_map(list).map(Directive::parse)
+    field_lines(fields, &CACHE_CONTROL).flat_map(list_members).map(Directive::parse)
 }
 
 /// The words of a member: `private; max-age=60`, written by somebody who took the semicolon for
@@ -264,8 +267,8 @@ mod tests {
 
     const NONE: ResponseDirectives = ResponseDirectives {
         no_store: false,
-        private: Extent::Absent,
-        no_cache: Extent::Absent,
+        private: DirectiveScope::Absent,
+        no_cache: DirectiveScope::Absent,
         public: false,
         must_revalidate: false,
         proxy_revalidate: false,
@@ -283,19 +286,19 @@ mod tests {
     #[test]
     fn response_directives_are_read_whatever_their_case_and_lines() {
         let of = |names: &[&'static str]| {
-            Extent::Fields(names.iter().map(|name| HeaderName::from_static(name)).collect())
+            DirectiveScope::Fields(names.iter().map(|name| HeaderName::from_static(name)).collect())
         };
         let cases: &[(&[&str], ResponseDirectives)] = &[
             (&[], NONE),
             (&[""], NONE),
             (&["no-store"], ResponseDirectives { no_store: true, ..NONE }),
             (&["No-Store"], ResponseDirectives { no_store: true, ..NONE }),
-            (&["private"], ResponseDirectives { private: Extent::Whole, ..NONE }),
+            (&["private"], ResponseDirectives { private: DirectiveScope::Response, ..NONE }),
             (
                 &["private=\"x-a, x-b\""],
                 ResponseDirectives { private: of(&["x-a", "x-b"]), ..NONE },
             ),
-            (&["no-cache"], ResponseDirectives { no_cache: Extent::Whole, ..NONE }),
+            (&["no-cache"], ResponseDirectives { no_cache: DirectiveScope::Response, ..NONE }),
             (
                 &["no-cache=\"Set-Cookie\""],
                 ResponseDirectives { no_cache: of(&["set-cookie"]), ..NONE },
@@ -304,9 +307,15 @@ mod tests {
                 &["no-cache=a", "no-cache=\"b\""],
                 ResponseDirectives { no_cache: of(&["a", "b"]), ..NONE },
             ),
-            (&["no-cache=\"a\", no-cache"], ResponseDirectives { no_cache: Extent::Whole, ..NONE }),
-            (&["no-cache=\"\""], ResponseDirectives { no_cache: Extent::Whole, ..NONE }),
-            (&["no-cache=\"a b\""], ResponseDirectives { no_cache: Extent::Whole, ..NONE }),
+            (
+                &["no-cache=\"a\", no-cache"],
+                ResponseDirectives { no_cache: DirectiveScope::Response, ..NONE },
+            ),
+            (&["no-cache=\"\""], ResponseDirectives { no_cache: DirectiveScope::Response, ..NONE }),
+            (
+                &["no-cache=\"a b\""],
+                ResponseDirectives { no_cache: DirectiveScope::Response, ..NONE },
+            ),
             (&["ext=\"no-store\""], NONE),
             (&["ext=\"a, no-store, b\""], NONE),
             (&["xno-store, no-storex"], NONE),
@@ -318,7 +327,10 @@ mod tests {
             (&["Max-Age=5"], ResponseDirectives { max_age: secs(5), ..NONE }),
             (&["max-age =5"], ResponseDirectives { max_age: secs(0), ..NONE }),
             (&["max-age= 5"], ResponseDirectives { max_age: secs(0), ..NONE }),
-            (&["private = \"a\""], ResponseDirectives { private: Extent::Whole, ..NONE }),
+            (
+                &["private = \"a\""],
+                ResponseDirectives { private: DirectiveScope::Response, ..NONE },
+            ),
             (&["max-age=\"5\""], ResponseDirectives { max_age: secs(5), ..NONE }),
             (&["max-age=5, max-age=9"], ResponseDirectives { max_age: secs(5), ..NONE }),
             (&["max-age=9", "max-age=5"], ResponseDirectives { max_age: secs(5), ..NONE }),
@@ -356,25 +368,31 @@ mod tests {
             ),
             (
                 &["private=\"x-a"],
-                ResponseDirectives { private: Extent::Whole, no_store: true, ..NONE },
+                ResponseDirectives { private: DirectiveScope::Response, no_store: true, ..NONE },
             ),
-            (&["private, private=\"x-a\""], ResponseDirectives { private: Extent::Whole, ..NONE }),
+            (
+                &["private, private=\"x-a\""],
+                ResponseDirectives { private: DirectiveScope::Response, ..NONE },
+            ),
             (
                 &["ext=\"a, no-store", "must-understand"],
                 ResponseDirectives { no_store: true, ..NONE },
             ),
-            (&["private=x\"a\""], ResponseDirectives { private: Extent::Whole, ..NONE }),
-            (&["x; no-cache"], ResponseDirectives { no_cache: Extent::Whole, ..NONE }),
+            (&["private=x\"a\""], ResponseDirectives { private: DirectiveScope::Response, ..NONE }),
+            (&["x; no-cache"], ResponseDirectives { no_cache: DirectiveScope::Response, ..NONE }),
             (&["public; s-maxage=5"], NONE),
             (
                 &["public", "private"],
-                ResponseDirectives { public: true, private: Extent::Whole, ..NONE },
+                ResponseDirectives { public: true, private: DirectiveScope::Response, ..NONE },
             ),
-            (&["private; max-age=5"], ResponseDirectives { private: Extent::Whole, ..NONE }),
+            (
+                &["private; max-age=5"],
+                ResponseDirectives { private: DirectiveScope::Response, ..NONE },
+            ),
             (
                 &["no-cache no-store,\tpublic"],
                 ResponseDirectives {
-                    no_cache: Extent::Whole,
+                    no_cache: DirectiveScope::Response,
                     no_store: true,
                     public: true,
                     ..NONE

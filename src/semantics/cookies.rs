@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use actix_web::http::header::{COOKIE, HeaderMap};
 use percent_encoding::percent_decode;
 
-use super::fields::{lines, trim};
+use super::fields::{field_lines, trim};
 
 /// Cookies by name: what the application says about them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -88,7 +88,7 @@ struct Cookie<'a> {
 /// The cookies of a request (RFC 6265 section 5.4). What has no equals sign is a name: it may
 /// mean something to the handler, so it counts.
 fn cookies(request: &HeaderMap) -> impl Iterator<Item = Cookie<'_>> {
-    lines(request, &COOKIE)
+    field_lines(request, &COOKIE)
         .flat_map(|line| line.split(|&byte| byte == b';'))
         .map(trim)
         .filter(|pair| !pair.is_empty())
@@ -104,13 +104,13 @@ fn cookies(request: &HeaderMap) -> impl Iterator<Item = Cookie<'_>> {
 /// Whether parsers differ about the field: over what is not ASCII, or no pair, some drop the pair
 /// and some all cookies, so that the handler may see none of those we do.
 fn puzzling(request: &HeaderMap) -> bool {
-    lines(request, &COOKIE).any(|line| !line.is_ascii())
+    field_lines(request, &COOKIE).any(|line| !line.is_ascii())
         || cookies(request).any(|cookie| cookie.name.is_empty() || !cookie.pair.contains(&b'='))
 }
 
 /// The whole field; HTTP/2 may have cut it into lines (RFC 9113 section 8.2.3).
 fn all(request: &HeaderMap) -> Option<Cow<'_, [u8]>> {
-    let mut lines = lines(request, &COOKIE);
+    let mut lines = field_lines(request, &COOKIE);
     let first = lines.next()?;
     let Some(second) = lines.next() else { return Some(Cow::Borrowed(first)) };
     let all: Vec<_> = [first, second].into_iter().chain(lines).collect();

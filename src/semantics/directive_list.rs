@@ -6,7 +6,7 @@ use actix_web::http::header::{CACHE_CONTROL, HeaderMap, HeaderValue};
 
 use super::{
     cache_control::{Directive, seconds},
-    fields::{lines, list},
+    fields::{field_lines, list_members},
 };
 
 /// The directives of a message, in their order.
@@ -15,7 +15,12 @@ pub(crate) struct DirectiveList(Vec<Vec<u8>>);
 
 impl DirectiveList {
     pub(crate) fn of(fields: &HeaderMap) -> Self {
-        Self(lines(fields, &CACHE_CONTROL).flat_map(list).map(<[u8]>::to_vec).collect())
+        Self(
+            field_lines(fields, &CACHE_CONTROL)
+                .flat_map(list_members)
+                .map(<[u8]>::to_vec)
+                .collect(),
+        )
     }
 
     /// Sets a directive: in its old place, or at the end.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use actix_web::http::header::{HeaderMap, HeaderName};
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::entry::limits::MAX_LIFETIME;
 
@@ -10,7 +10,7 @@ use crate::entry::limits::MAX_LIFETIME;
 const MAX_DELTA: u64 = MAX_LIFETIME.as_secs();
 
 /// The lines of a field, as bytes.
-pub(crate) fn lines<'a>(
+pub(crate) fn field_lines<'a>(
     fields: &'a HeaderMap,
     name: &HeaderName,
 ) -> impl Iterator<Item = &'a [u8]> + use<'a> {
@@ -19,7 +19,7 @@ pub(crate) fn lines<'a>(
 
 /// The members of a list-based field (RFC 9110 section 5.6.1): commas inside quoted strings do
 /// not separate, white space around members is dropped, and so are empty members.
-pub(crate) fn list(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn list_members(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     split(line, b',').filter(|member| !member.is_empty())
 }
 
@@ -110,12 +110,22 @@ pub(crate) fn http_date(text: &[u8]) -> Option<SystemTime> {
 
 /// A field that may hold one date; several lines or an unreadable one are no date.
 pub(crate) fn date_field(fields: &HeaderMap, name: &HeaderName) -> Option<SystemTime> {
-    let mut lines = lines(fields, name);
+    let mut lines = field_lines(fields, name);
     let first = lines.next()?;
     if lines.next().is_some() {
         return None;
     }
     http_date(first)
+}
+
+/// Sets a field such as `Date` or `Expires` to a time, in the preferred format of RFC 9110 section
+/// 5.6.7.
+///
+/// `time` must be before the year 10000: lifetimes are limited to [`MAX_LIFETIME`] for that reason.
+pub(crate) fn set_date(fields: &mut HeaderMap, name: HeaderName, time: SystemTime) {
+    if let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(time)) {
+        fields.insert(name, date);
+    }
 }
 
 /// An entity tag (RFC 9110 section 8.8.3).
@@ -166,7 +176,7 @@ mod tests {
             (r#"a="never closed, b"#, vec![r#"a="never closed, b"#]),
             (r"a\,b", vec![r"a\", "b"]),
         ] {
-            let got: Vec<_> = list(line.as_bytes()).map(String::from_utf8_lossy).collect();
+            let got: Vec<_> = list_members(line.as_bytes()).map(String::from_utf8_lossy).collect();
             assert_eq!(got, want, "{line:?}");
         }
     }
@@ -183,6 +193,22 @@ mod tests {
             ("\"a\" \"", true),
         ] {
             assert_eq!(never_closes(line.as_bytes()), want, "{line}");
+        }
+    }
+
+    #[test]
+    fn date_is_written_in_the_preferred_format_and_replaces_others() {
+        use actix_web::http::header::EXPIRES;
+        let mut fields = HeaderMap::new();
+        fields.append(EXPIRES, HeaderValue::from_static("0"));
+        fields.append(EXPIRES, HeaderValue::from_static("1"));
+        for (second, want) in [
+            (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"),
+            (4_000_000_000 + (1 << 31), "Sun, 21 Oct 2164 10:20:48 GMT"),
+        ] {
+            set_date(&mut fields, EXPIRES, UNIX_EPOCH + Duration::from_secs(second));
+            let got: Vec<_> = fields.get_all(EXPIRES).collect();
+            assert_eq!(got, [want], "{second}");
         }
     }
 
@@ -268,7 +294,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_make_the_parsers_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
-            for member in list(&bytes) {
+            for member in list_members(&bytes) {
                 prop_assert!(!member.is_empty());
                 prop_assert_eq!(member, trim(member));
             }

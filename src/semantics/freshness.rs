@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix_web::http::header::{AGE, DATE, EXPIRES, HeaderMap, LAST_MODIFIED};
 
 use super::{
-    fields::{date_field, delta_seconds, lines, list},
+    fields::{date_field, delta_seconds, field_lines, list_members},
     targeted::{Governing, Source},
 };
 use crate::clock::Timestamp;
@@ -27,7 +27,7 @@ pub(crate) fn explicit(
         if governing.source == Source::Targeted {
             return None;
         }
-        let mut expires = lines(response, &EXPIRES);
+        let mut expires = field_lines(response, &EXPIRES);
         expires.next()?;
         // Section 5.3: what is no date, "0" above all, lies in the past. Of several lines none
         // can be told to be the right one.
@@ -71,7 +71,7 @@ pub(crate) fn initial_age(
 
 /// Section 5.1: of several members the first counts; what is no number is ignored.
 fn age_value(response: &HeaderMap) -> Option<Duration> {
-    lines(response, &AGE).flat_map(list).next().and_then(delta_seconds)
+    field_lines(response, &AGE).flat_map(list_members).next().and_then(delta_seconds)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use actix_web::http::{
 };
 use url::Url;
 
-use super::fields::lines;
+use super::fields::field_lines;
 use crate::entry::key::UrlTarget;
 
 /// RFC 9110 section 9.2.1, and the registered methods that are safe. Of methods nobody knows the
@@ -40,7 +40,7 @@ pub(crate) fn invalidated(
         return Vec::new();
     }
     let mut all = targets.to_vec();
-    for line in lines(answer, &LOCATION).chain(lines(answer, &CONTENT_LOCATION)) {
+    for line in field_lines(answer, &LOCATION).chain(field_lines(answer, &CONTENT_LOCATION)) {
         for named in targets.iter().filter_map(|target| named(target, line)) {
             if !all.contains(&named) {
                 all.push(named);
@@ -54,7 +54,7 @@ pub(crate) fn invalidated(
 /// (RFC 9110 section 9.3.3).
 pub(crate) fn represents_target(targets: &[UrlTarget], answer: &HeaderMap) -> bool {
     let [target] = targets else { return false };
-    let mut locations = lines(answer, &CONTENT_LOCATION);
+    let mut locations = field_lines(answer, &CONTENT_LOCATION);
     let (Some(location), None) = (locations.next(), locations.next()) else { return false };
     named(target, location).is_some_and(|named| named == *target)
 }

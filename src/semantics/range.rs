@@ -9,7 +9,7 @@ use actix_web::http::{
 use smallvec::SmallVec;
 
 use super::{
-    fields::{EntityTag, http_date, lines, trim},
+    fields::{EntityTag, field_lines, http_date, trim},
     validation::Validators,
 };
 
@@ -21,9 +21,9 @@ const PART_OVERHEAD: u64 = 128;
 
 /// What of a representation is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Slice {
+pub(crate) enum RangeSelection {
     /// All of it: no range was asked for, or none that has to be honoured.
-    Whole,
+    Full,
     /// These parts, each of at least one byte; none reaches beyond the end.
     Parts(SmallVec<[Range<u64>; 1]>),
     /// None of the ranges asked for has a byte in it (416).
@@ -31,34 +31,38 @@ pub(crate) enum Slice {
 }
 
 /// What a request wants of a complete representation of `length` bytes.
-pub(crate) fn slice(
+pub(crate) fn requested_ranges(
     method: &Method,
     request: &HeaderMap,
     validators: Validators<'_>,
     length: u64,
-) -> Slice {
+) -> RangeSelection {
     // RFC 9110 section 14.2: defined for GET alone.
-    let mut values = lines(request, &RANGE);
-    let (Some(value), None) = (values.next(), values.next()) else { return Slice::Whole };
+    let mut values = field_lines(request, &RANGE);
+    let (Some(value), None) = (values.next(), values.next()) else { return RangeSelection::Full };
     if *method != Method::GET || !holds(request, validators) {
-        return Slice::Whole;
+        return RangeSelection::Full;
     }
     // What cannot be read is ignored, and so is any other unit.
-    let Some(asked) = parse(value) else { return Slice::Whole };
+    let Some(asked) = parse(value) else { return RangeSelection::Full };
     let satisfiable: SmallVec<_> = asked.iter().filter_map(|spec| spec.within(length)).collect();
     if satisfiable.is_empty() {
-        return Slice::Unsatisfiable;
+        return RangeSelection::Unsatisfiable;
     }
     let parts = coalesced(satisfiable);
     let sent: u64 = parts.iter().map(|part| part.end - part.start + PART_OVERHEAD).sum();
     // Section 14.2: many small or overlapping ranges are a way to attack; the whole costs less.
-    if parts.len() > 1 && sent >= length { Slice::Whole } else { Slice::Parts(parts) }
+    if parts.len() > 1 && sent >= length {
+        RangeSelection::Full
+    } else {
+        RangeSelection::Parts(parts)
+    }
 }
 
 /// RFC 9110 section 13.1.5: whether `If-Range` still names what is stored; by strong comparison,
 /// or by exactly the date, where that date can be relied on.
 fn holds(request: &HeaderMap, validators: Validators<'_>) -> bool {
-    let mut values = lines(request, &IF_RANGE);
+    let mut values = field_lines(request, &IF_RANGE);
     let Some(value) = values.next() else { return true };
     if values.next().is_some() {
         return false;
@@ -173,17 +177,17 @@ mod tests {
         map
     }
 
-    fn of(range: &str, length: u64) -> Slice {
-        slice(&Method::GET, &request(&[(RANGE, range)]), TAGGED, length)
+    fn of(range: &str, length: u64) -> RangeSelection {
+        requested_ranges(&Method::GET, &request(&[(RANGE, range)]), TAGGED, length)
     }
 
-    fn parts(ranges: &[Range<u64>]) -> Slice {
-        Slice::Parts(ranges.iter().cloned().collect())
+    fn parts(ranges: &[Range<u64>]) -> RangeSelection {
+        RangeSelection::Parts(ranges.iter().cloned().collect())
     }
 
     #[test]
     fn ranges_are_read_as_rfc_9110_section_14_1_2_defines_them() {
-        let whole = || Slice::Whole;
+        let whole = || RangeSelection::Full;
         for (range, length, want) in [
             ("bytes=0-1", 10, parts(&[0..2])),
             ("bytes=2-", 10, parts(&[2..10])),
@@ -194,12 +198,12 @@ mod tests {
             ("BYTES=0-1", 10, parts(&[0..2])),
             ("bytes=0-1 , ", 10, parts(&[0..2])),
             ("bytes=0-18446744073709551616", 10, parts(&[0..10])),
-            ("bytes=10-", 10, Slice::Unsatisfiable),
-            ("bytes=18446744073709551615-", 10, Slice::Unsatisfiable),
-            ("bytes=99999999999999999999999-", 10, Slice::Unsatisfiable),
-            ("bytes=-0", 10, Slice::Unsatisfiable),
-            ("bytes=0-", 0, Slice::Unsatisfiable),
-            ("bytes=-5", 0, Slice::Unsatisfiable),
+            ("bytes=10-", 10, RangeSelection::Unsatisfiable),
+            ("bytes=18446744073709551615-", 10, RangeSelection::Unsatisfiable),
+            ("bytes=99999999999999999999999-", 10, RangeSelection::Unsatisfiable),
+            ("bytes=-0", 10, RangeSelection::Unsatisfiable),
+            ("bytes=0-", 0, RangeSelection::Unsatisfiable),
+            ("bytes=-5", 0, RangeSelection::Unsatisfiable),
             ("bytes=5-4", 10, whole()),
             ("bytes=--1", 10, whole()),
             ("bytes=-", 10, whole()),
@@ -233,25 +237,25 @@ mod tests {
 
     #[test]
     fn what_costs_more_than_the_whole_is_the_whole() {
-        assert_eq!(of("bytes=0-400,500-999", 1000), Slice::Whole);
-        assert_eq!(of(&format!("bytes={}", "0-,".repeat(1000)), 1000), Slice::Whole);
+        assert_eq!(of("bytes=0-400,500-999", 1000), RangeSelection::Full);
+        assert_eq!(of(&format!("bytes={}", "0-,".repeat(1000)), 1000), RangeSelection::Full);
         assert_eq!(of(&format!("bytes={}0-0", "0-0,".repeat(31)), 1000), parts(&[0..1]));
-        assert_eq!(of(&format!("bytes={}0-0", "0-0,".repeat(32)), 1000), Slice::Whole);
+        assert_eq!(of(&format!("bytes={}0-0", "0-0,".repeat(32)), 1000), RangeSelection::Full);
         // With what the head of each part takes, 10 and 20 bytes are 286.
-        assert_eq!(of("bytes=0-9,20-39", 286), Slice::Whole);
+        assert_eq!(of("bytes=0-9,20-39", 286), RangeSelection::Full);
         assert_eq!(of("bytes=0-9,20-39", 287), parts(&[0..10, 20..40]));
         assert_eq!(of("bytes=0-9", 11), parts(&[0..10]), "one part has no head of its own");
         let apart: Vec<_> = (0..31).map(|n| format!("{}-{}", n * 2, n * 2)).collect();
-        assert_eq!(of(&format!("bytes={}", apart.join(",")), 1000), Slice::Whole);
+        assert_eq!(of(&format!("bytes={}", apart.join(",")), 1000), RangeSelection::Full);
     }
 
     #[test]
     fn ranges_are_for_get_and_for_one_field() {
         let range = request(&[(RANGE, "bytes=0-1")]);
-        assert_eq!(slice(&Method::HEAD, &range, TAGGED, 10), Slice::Whole);
+        assert_eq!(requested_ranges(&Method::HEAD, &range, TAGGED, 10), RangeSelection::Full);
         let twice = request(&[(RANGE, "bytes=0-1"), (RANGE, "bytes=0-1")]);
-        assert_eq!(slice(&Method::GET, &twice, TAGGED, 10), Slice::Whole);
-        assert_eq!(slice(&Method::GET, &request(&[]), TAGGED, 10), Slice::Whole);
+        assert_eq!(requested_ranges(&Method::GET, &twice, TAGGED, 10), RangeSelection::Full);
+        assert_eq!(requested_ranges(&Method::GET, &request(&[]), TAGGED, 10), RangeSelection::Full);
     }
 
     #[test]
@@ -282,11 +286,15 @@ mod tests {
             ("neither", "a".to_owned(), TAGGED, false),
         ] {
             let fields = request(&[(RANGE, "bytes=0-1"), (IF_RANGE, &condition)]);
-            let got = slice(&Method::GET, &fields, validators, 10);
+            let got = requested_ranges(&Method::GET, &fields, validators, 10);
             assert_eq!(got == parts(&[0..2]), want, "{case}: {got:?}");
         }
         let twice = request(&[(RANGE, "bytes=0-1"), (IF_RANGE, "\"a\""), (IF_RANGE, "\"a\"")]);
-        assert_eq!(slice(&Method::GET, &twice, TAGGED, 10), Slice::Whole, "two conditions");
+        assert_eq!(
+            requested_ranges(&Method::GET, &twice, TAGGED, 10),
+            RangeSelection::Full,
+            "two conditions"
+        );
     }
 
     proptest! {
@@ -295,7 +303,7 @@ mod tests {
             specs in proptest::collection::vec("[0-9]{0,3}-[0-9]{0,3}", 0..6),
             length in 0_u64..2000,
         ) {
-            if let Slice::Parts(parts) = of(&format!("bytes={}", specs.join(",")), length) {
+            if let RangeSelection::Parts(parts) = of(&format!("bytes={}", specs.join(",")), length) {
                 prop_assert!(!parts.is_empty());
                 for part in &parts {
                     prop_assert!(part.start < part.end && part.end <= length);
@@ -309,9 +317,9 @@ mod tests {
         fn a_range_selects_what_a_naive_reading_selects(first in 0_u64..50, last in 0_u64..50, length in 1_u64..40) {
             let want: Vec<u64> = (0..length).filter(|at| (first..=last).contains(at)).collect();
             let got = match of(&format!("bytes={first}-{last}"), length) {
-                Slice::Whole => { prop_assert!(first > last); return Ok(()); }
-                Slice::Unsatisfiable => vec![],
-                Slice::Parts(parts) => parts.into_iter().flatten().collect(),
+                RangeSelection::Full => { prop_assert!(first > last); return Ok(()); }
+                RangeSelection::Unsatisfiable => vec![],
+                RangeSelection::Parts(parts) => parts.into_iter().flatten().collect(),
             };
             prop_assert_eq!(got, want);
         }

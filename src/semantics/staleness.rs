@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::cache_control::{Extent, ResponseDirectives};
+use super::cache_control::{DirectiveScope, ResponseDirectives};
 use crate::entry::response::{Staleness, Validation};
 
 /// What a policy allows where a response says nothing of it.
@@ -15,8 +15,8 @@ pub(crate) struct Windows {
 }
 
 /// What a response says of its use when stale.
-pub(crate) fn stated(directives: &ResponseDirectives) -> Staleness {
-    let always = directives.no_cache == Extent::Whole;
+pub(crate) fn stated_staleness(directives: &ResponseDirectives) -> Staleness {
+    let always = directives.no_cache == DirectiveScope::Response;
     // Sections 5.2.2.2 and 5.2.2.8: a MUST, which no window opens.
     let must = always || directives.must_revalidate || directives.proxy_revalidate;
     let validation = if always {
@@ -60,7 +60,7 @@ fn window(validation: Validation, stated: Option<Duration>, allowed: Duration) -
 }
 
 /// Whether a client that takes stale responses (`max-stale`, section 5.2.1.2) may have this one.
-pub(crate) fn suits_client(
+pub(crate) fn max_stale_allows(
     staleness: &Staleness,
     over: Duration,
     max_stale: Option<Duration>,
@@ -80,7 +80,7 @@ mod tests {
     fn of(cache_control: &str) -> Staleness {
         let mut fields = HeaderMap::new();
         fields.insert(CACHE_CONTROL, HeaderValue::from_str(cache_control).unwrap());
-        stated(&ResponseDirectives::of(&fields))
+        stated_staleness(&ResponseDirectives::of(&fields))
     }
 
     #[test]
@@ -128,10 +128,10 @@ mod tests {
             let over = Duration::from_secs(5);
             for (most, suits) in [(None, false), (Some(4), false), (Some(5), true)] {
                 let most = most.map(Duration::from_secs);
-                let got = suits_client(&staleness, over, most);
+                let got = max_stale_allows(&staleness, over, most);
                 assert_eq!(got, suits && for_clients, "{cache_control} {most:?}");
             }
-            assert_eq!(suits_client(&staleness, over, Some(Duration::MAX)), for_clients);
+            assert_eq!(max_stale_allows(&staleness, over, Some(Duration::MAX)), for_clients);
         }
     }
 }

@@ -8,8 +8,8 @@ use actix_web::http::{
 };
 
 use super::{
-    cache_control::{Extent, ResponseDirectives},
-    fields::{lines, list},
+    cache_control::{DirectiveScope, ResponseDirectives},
+    fields::{field_lines, list_members},
     freshness::{explicit, heuristic, initial_age},
     requester::Requester,
     staleness::{self, Windows},
@@ -140,8 +140,8 @@ fn plan(exchange: &Exchange<'_>, terms: &StorageTerms<'_>) -> Result<StoragePlan
     let mut governing = Governing::of(exchange.response, &choices.targets);
     if choices.qualified == Qualified::AsWhole {
         for extent in [&mut governing.directives.private, &mut governing.directives.no_cache] {
-            if *extent != Extent::Absent {
-                *extent = Extent::Whole;
+            if *extent != DirectiveScope::Absent {
+                *extent = DirectiveScope::Response;
             }
         }
     }
@@ -183,12 +183,12 @@ fn refused(
         return Err(NotStored::NoStore);
     }
     // Section 5.2.2.7.
-    if directives.private == Extent::Whole {
+    if directives.private == DirectiveScope::Response {
         return Err(NotStored::Private);
     }
     // Section 5.2.2.4: not reused without validation, so where that is impossible storing would be
     // in vain.
-    if directives.no_cache == Extent::Whole && !has_validator(exchange.response) {
+    if directives.no_cache == DirectiveScope::Response && !has_validator(exchange.response) {
         return Err(NotStored::NoCache);
     }
     // Section 7.3 leaves it to the cache; a cookie is somebody's.
@@ -221,7 +221,7 @@ fn lifetime(
         first
     } else if let Some(stated) = stated.filter(|_| counts) {
         (stated, LifetimeSource::Explicit)
-    } else if directives.no_cache == Extent::Whole && usually_shared(exchange.status) {
+    } else if directives.no_cache == DirectiveScope::Response && usually_shared(exchange.status) {
         // It states that it is validated each time, which needs no lifetime.
         (Duration::ZERO, LifetimeSource::Explicit)
     } else if let Some(given) = given(exchange, directives, terms) {
@@ -237,7 +237,7 @@ fn lifetime(
     // Section 1.2.2 takes this for forever; added to a date it still makes a date.
     let freshness = freshness.min(MAX_LIFETIME);
     let initial_age = initial_age(exchange.response, exchange.requested, exchange.responded);
-    let staleness = staleness::stated(directives);
+    let staleness = staleness::stated_staleness(directives);
     let validated = has_validator(exchange.response).then_some(choices.retention);
     let retention = choices.windows.longest(&staleness).max(validated.unwrap_or_default());
     let retention = retention.min(MAX_LIFETIME);
@@ -275,7 +275,9 @@ fn given(
 /// Section 5.4 defines no `Pragma` for responses, so it outweighs nothing that is stated. Who sends
 /// it wants no caching all the same, and has stated no lifetime.
 fn says_pragma_no_cache(response: &HeaderMap) -> bool {
-    lines(response, &PRAGMA).flat_map(list).any(|member| member.eq_ignore_ascii_case(b"no-cache"))
+    field_lines(response, &PRAGMA)
+        .flat_map(list_members)
+        .any(|member| member.eq_ignore_ascii_case(b"no-cache"))
 }
 
 /// RFC 9110 section 15.1, save 206.
@@ -306,17 +308,27 @@ fn personal(
     // Stricter than the RFC, which leaves cookies to the handler: handlers forget. One that says
     // `Vary: Cookie` did not.
     let by_cookie = nominated.contains(&COOKIE);
-    if requester.cookies && !by_cookie && !directives.shares_with_everybody() {
+    if requester.has_cookies && !by_cookie && !directives.shares_with_everybody() {
         return Err(NotStored::Cookie);
     }
     // Fields only the application knows: where the response states a lifetime it thought of them.
-    if requester.credentials
+    if requester.has_credentials
         && source != LifetimeSource::Explicit
         && !directives.shares_authorized()
     {
         return Err(NotStored::Credentials);
     }
     Ok(())
+}
+
+/// Returns whether a refusal to store a response predicts that later responses to the same request
+/// will not be stored either.
+///
+/// Requests then do not wait for each other's response (hit-for-miss). A handler that failed may
+/// soon succeed while many requests arrive, so the refusal of a 5xx response is not lasting.
+pub(crate) fn is_lasting_refusal(reason: NotStored, status: StatusCode) -> bool {
+    !status.is_server_error()
+        && !matches!(reason, NotStored::Invalidated | NotStored::Busy | NotStored::RequestChanged)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use actix_web::http::header::{HeaderMap, HeaderName};
 use sfv::{BareItem, List, ListEntry, Parser};
 
-use super::fields::{lines, trim};
+use super::fields::{field_lines, trim};
 
 /// RFC 9875 section 2.
 pub(crate) const CACHE_GROUPS: HeaderName = HeaderName::from_static("cache-groups");
@@ -17,7 +17,7 @@ pub(crate) const CACHE_GROUP_INVALIDATION: HeaderName =
 /// The strings that a field lists. None where it is absent, and where it is no list of strings: the
 /// whole of such a field is ignored (RFC 9651 section 4.2).
 pub(crate) fn groups(fields: &HeaderMap, name: &HeaderName) -> Vec<String> {
-    let all = lines(fields, name).collect::<Vec<_>>().join(&b", "[..]);
+    let all = field_lines(fields, name).collect::<Vec<_>>().join(&b", "[..]);
     let string = |entry: &ListEntry| match entry {
         // Parameters have no meaning here.
         ListEntry::Item(item) => match &item.bare_item {
@@ -36,7 +36,7 @@ pub(crate) fn groups(fields: &HeaderMap, name: &HeaderName) -> Vec<String> {
 
 /// Names in a field that no standard describes: separated by white space in `Surrogate-Key` and
 /// `xkey`, by commas in all others.
-pub(crate) fn listed<'a>(
+pub(crate) fn listed_tags<'a>(
     fields: &'a HeaderMap,
     name: &HeaderName,
 ) -> impl Iterator<Item = Cow<'a, str>> + use<'a> {
@@ -44,7 +44,7 @@ pub(crate) fn listed<'a>(
     let separates = move |byte: &u8| {
         if spaced { matches!(byte, b' ' | b'\t') } else { *byte == b',' }
     };
-    let members = lines(fields, name).flat_map(move |line| line.split(separates).map(trim));
+    let members = field_lines(fields, name).flat_map(move |line| line.split(separates).map(trim));
     members.filter(|member| !member.is_empty()).map(String::from_utf8_lossy)
 }
 
@@ -99,7 +99,7 @@ mod tests {
         ] {
             let name = HeaderName::from_static(name);
             let fields = fields(&name, lines);
-            let got: Vec<_> = listed(&fields, &name).collect();
+            let got: Vec<_> = listed_tags(&fields, &name).collect();
             assert_eq!(got, want, "{name}: {lines:?}");
         }
     }

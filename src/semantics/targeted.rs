@@ -3,7 +3,7 @@
 use actix_web::http::header::{HeaderMap, HeaderName};
 use sfv::{BareItem, Dictionary, ListEntry, Parser};
 
-use super::{cache_control::ResponseDirectives, fields::lines};
+use super::{cache_control::ResponseDirectives, fields::field_lines};
 
 /// The directives that count for a response, and where they stand.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +35,7 @@ impl Governing {
 /// A targeted field as a dictionary of structured fields (RFC 9213 section 2.1). Nothing if it is
 /// absent, empty or invalid.
 fn targeted(response: &HeaderMap, name: &HeaderName) -> Option<ResponseDirectives> {
-    let all = lines(response, name).collect::<Vec<_>>().join(&b", "[..]);
+    let all = field_lines(response, name).collect::<Vec<_>>().join(&b", "[..]);
     let members: Dictionary = Parser::new(&all).parse().ok()?;
     if members.is_empty() {
         return None;

@@ -12,7 +12,7 @@ use actix_web::http::{
     },
 };
 
-use super::fields::{EntityTag, date_field, http_date, lines, list, trim};
+use super::fields::{EntityTag, date_field, field_lines, http_date, list_members, trim};
 use crate::entry::response::StoredResponse;
 
 /// Entity tags offered to the handler at most, the selected response's included.
@@ -33,7 +33,7 @@ pub(crate) struct Validators<'a> {
 impl<'a> Validators<'a> {
     pub(crate) fn of(fields: &'a HeaderMap) -> Self {
         Self {
-            tag: lines(fields, &ETAG).next().map(trim),
+            tag: field_lines(fields, &ETAG).next().map(trim),
             modified: date_field(fields, &LAST_MODIFIED),
             date: date_field(fields, &DATE),
         }
@@ -85,7 +85,7 @@ pub(crate) fn not_modified(
 /// letter are the same although their form is not valid.
 fn none_match_fails(request: &HeaderMap, tag: Option<&[u8]>) -> bool {
     let parsed = tag.and_then(EntityTag::parse);
-    lines(request, &IF_NONE_MATCH).flat_map(list).any(|member| {
+    field_lines(request, &IF_NONE_MATCH).flat_map(list_members).any(|member| {
         let weakly = |tag| EntityTag::parse(member).is_some_and(|other| other.weak_eq(tag));
         member == b"*" || Some(member) == tag || parsed.is_some_and(weakly)
     })
@@ -195,7 +195,7 @@ fn same_tag(one: &[u8], other: &[u8]) -> bool {
 /// The fields of a stored response after an answer without content said that it still holds
 /// (section 3.2): those of the answer replace the stored ones, but for what the stored bytes
 /// depend on. `Age` and `Date` are only the answer's.
-pub(crate) fn updated(stored: &StoredResponse, answer: &HeaderMap) -> HeaderMap {
+pub(crate) fn updated_fields(stored: &StoredResponse, answer: &HeaderMap) -> HeaderMap {
     // A tag that is only weaker or stronger than the stored one does not replace it.
     let has_tag = stored.lines(&ETAG).next().is_some();
     let depended = |name: &HeaderName| {
@@ -234,7 +234,7 @@ pub(crate) enum HeadVerdict {
 /// a lifetime.
 pub(crate) fn compare_head(answer: &HeaderMap, stored: &StoredResponse) -> HeadVerdict {
     let (new, old) = (Validators::of(answer), Validators::of_stored(stored));
-    let length = lines(answer, &CONTENT_LENGTH).next();
+    let length = field_lines(answer, &CONTENT_LENGTH).next();
     let same = stored.status == StatusCode::OK
         && new.tag.is_none_or(|tag| old.tag == Some(tag))
         && new.modified.is_none_or(|modified| old.modified == Some(modified))
@@ -493,7 +493,7 @@ mod tests {
             (name("x-lines"), "3"),
             (name("x-new"), "4"),
         ]);
-        let fields = updated(&stored, &answer);
+        let fields = updated_fields(&stored, &answer);
         let text = |name: &HeaderName| {
             let all: Vec<_> = fields.get_all(name).map(|value| value.to_str().unwrap()).collect();
             all.join("|")
@@ -511,10 +511,10 @@ mod tests {
             assert_eq!(text(&field), want, "{field}");
         }
         assert!(!fields.contains_key(AGE));
-        let aged = updated(&with(&[(AGE, "9")]), &request(&[(DATE, LATE)]));
+        let aged = updated_fields(&with(&[(AGE, "9")]), &request(&[(DATE, LATE)]));
         assert!(!aged.contains_key(AGE), "how old the answer is, only the answer says");
         assert_eq!(aged.get(DATE).unwrap(), LATE);
-        let untagged = updated(&with(&[]), &answer);
+        let untagged = updated_fields(&with(&[]), &answer);
         assert_eq!(untagged.get(ETAG).unwrap(), "W/\"a\"", "a validator may be learnt");
     }
 
@@ -523,7 +523,7 @@ mod tests {
         let mut stored = with(&[(CACHE_CONTROL, "max-age=60"), (EXPIRES, LATE), (ETAG, "\"a\"")]);
         let sent = HeaderValue::from_static("public");
         stored.original_fields = Some(copy_fields(&[(&CACHE_CONTROL, &sent)]));
-        let fields = updated(&stored, &request(&[]));
+        let fields = updated_fields(&stored, &request(&[]));
         assert_eq!(fields.get(CACHE_CONTROL).unwrap(), "public");
         assert!(!fields.contains_key(EXPIRES) && fields.contains_key(ETAG));
     }

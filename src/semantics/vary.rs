@@ -3,13 +3,13 @@
 use std::borrow::Cow;
 
 use actix_web::http::header::{
-    ACCEPT_ENCODING, ACCEPT_LANGUAGE, AUTHORIZATION, COOKIE, HeaderMap, HeaderName,
+    ACCEPT_ENCODING, ACCEPT_LANGUAGE, AUTHORIZATION, COOKIE, HeaderMap, HeaderName, HeaderValue,
     PROXY_AUTHORIZATION, VARY,
 };
 
 use super::{
     cookies::CookieRules,
-    fields::{field_name, lines, list, split, trim},
+    fields::{field_lines, field_name, list_members, split, trim},
 };
 
 /// More nominated fields than any application means; a response that names more is not stored.
@@ -28,7 +28,7 @@ impl Vary {
     /// Reads all lines of the field.
     pub(crate) fn of(response: &HeaderMap) -> Self {
         let mut names = Vec::new();
-        for member in lines(response, &VARY).flat_map(list) {
+        for member in field_lines(response, &VARY).flat_map(list_members) {
             // `*` among others counts alone; what is not a field name cannot be compared.
             if member == b"*" {
                 return Self::Anything;
@@ -43,6 +43,23 @@ impl Vary {
         }
         Self::Fields(names)
     }
+}
+
+/// Adds field names to `Vary`, which then has one line.
+///
+/// One line is safer than several: middleware outside of the cache may read only the first line
+/// and drop the others, as actix-cors does.
+pub(crate) fn add_to_vary(fields: &mut HeaderMap, names: &[HeaderName]) {
+    let present = field_lines(fields, &VARY).flat_map(list_members);
+    let members: Vec<_> = present.chain(names.iter().map(usual_spelling)).collect();
+    if let Ok(line) = HeaderValue::from_bytes(&members.join(&b", "[..])) {
+        fields.insert(VARY, line);
+    }
+}
+
+/// Returns a field name as it is usually written, for people who read the header.
+fn usual_spelling(name: &HeaderName) -> &[u8] {
+    if *name == COOKIE { b"Cookie" } else { name.as_str().as_bytes() }
 }
 
 /// How the fields that select among variants are compared.
@@ -104,7 +121,7 @@ fn joined<'a>(request: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, [u8]>
     // Credentials are no lists: every byte of them counts.
     let exact = *name == AUTHORIZATION || *name == PROXY_AUTHORIZATION;
     let normal = |line| if exact { Cow::Borrowed(line) } else { normalized(line) };
-    let mut lines = lines(request, name);
+    let mut lines = field_lines(request, name);
     let first = lines.next()?;
     let Some(second) = lines.next() else {
         return Some(normal(first));
@@ -118,7 +135,7 @@ fn joined<'a>(request: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, [u8]>
 /// The members of an `Accept-*` field with their weights in thousandths (RFC 9110 section 12.4.2).
 /// A weight that cannot be read is 1.
 fn weighted(value: &[u8]) -> impl Iterator<Item = (&str, u16)> {
-    list(value).filter_map(|member| {
+    list_members(value).filter_map(|member| {
         let mut parts = split(member, b';');
         let name = std::str::from_utf8(parts.next()?).ok()?;
         let weight = parts.find_map(|part| {
@@ -201,6 +218,24 @@ mod tests {
             fields.append(VARY, HeaderValue::from_str(line).unwrap());
         }
         fields
+    }
+
+    #[test]
+    fn names_are_added_to_vary_in_one_line() {
+        for (lines, names, want) in [
+            (&[][..], &[COOKIE][..], "Cookie"),
+            (&["Accept"], &[COOKIE], "Accept, Cookie"),
+            (&["Accept", "x-a,, x-b"], &[HeaderName::from_static("x-c")], "Accept, x-a, x-b, x-c"),
+            (&[], &[ACCEPT_LANGUAGE, COOKIE], "accept-language, Cookie"),
+        ] {
+            let mut fields = HeaderMap::new();
+            for line in lines {
+                fields.append(VARY, HeaderValue::from_static(line));
+            }
+            add_to_vary(&mut fields, names);
+            let got: Vec<_> = fields.get_all(VARY).collect();
+            assert_eq!(got, [want], "{lines:?}");
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ use actix_web::{
     HttpResponse,
     dev::ServiceRequest,
     http::{
-        Method, StatusCode,
+        Method,
         header::{HeaderName, RANGE},
     },
     rt::time::{Sleep, timeout},
@@ -33,8 +33,8 @@ use crate::{
         LeaseGuard, ResponseInProgress,
     },
     entry::key::CacheKey,
-    entry::response::{Validity, Variants},
-    outcome::{Forward, NotStored, Outcome},
+    entry::response::Variants,
+    outcome::{Forward, Outcome},
     response::body::CacheBody,
     response::cached::{answer, answer_with},
     semantics::{reuse::may_serve_stale_on_error, vary::selecting_value},
@@ -292,11 +292,10 @@ impl RequestContext {
         let windows = self.shared.checked.windows();
         let validity =
             |stored| self.shared.store.coordinator().validity(&inquiry.asked.key, stored);
-        let rescuer = inquiry.selected.as_deref().filter(|stored| {
-            let validity = validity(stored);
-            validity != Validity::Purged
-                && may_serve_stale_on_error(stored, validity.expired_since(), windows, now)
-        });
+        let rescuer = inquiry
+            .selected
+            .as_deref()
+            .filter(|stored| may_serve_stale_on_error(stored, validity(stored), windows, now));
         let Some(stored) = rescuer else { return Err(inquiry) };
         let response = stale(request.method(), request.headers(), stored, now);
         let outcome = Outcome::StaleIfError { reason: inquiry.reason, status: None };
@@ -358,8 +357,8 @@ impl RequestContext {
         }
         let who = asked.requester;
         let mut text = lookup.stamp.get().to_be_bytes().to_vec();
-        text.push(u8::from(who.has_authorization) | u8::from(who.cookies) << 1);
-        text.push(u8::from(who.credentials));
+        text.push(u8::from(who.has_authorization) | u8::from(who.has_cookies) << 1);
+        text.push(u8::from(who.has_credentials));
         part(&mut text, Some(&asked.discriminator));
         let names = lookup.variants.as_deref().map_or(&[][..], |variants| variants.names());
         let further = learnt.iter().filter(|name| !names.contains(name));
@@ -377,11 +376,4 @@ fn part(text: &mut Vec<u8>, value: Option<&[u8]>) {
     let length = value.map_or(u64::MAX, |value| value.len() as u64);
     text.extend_from_slice(&length.to_be_bytes());
     text.extend_from_slice(value.unwrap_or_default());
-}
-
-/// Whether an answer that is not stored for this reason would not be stored the next time either.
-pub(crate) fn is_lasting(why: NotStored, status: StatusCode) -> bool {
-    // A handler that fails may succeed soon, and many ask for it meanwhile.
-    !status.is_server_error()
-        && !matches!(why, NotStored::Invalidated | NotStored::Busy | NotStored::RequestChanged)
 }

@@ -25,10 +25,7 @@ use actix_web::{
     Error, HttpMessage, HttpRequest, HttpResponse,
     body::MessageBody,
     dev::{RequestHead, ServiceRequest, ServiceResponse},
-    http::{
-        Method, StatusCode,
-        header::{CONNECTION, CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING, UPGRADE},
-    },
+    http::{Method, StatusCode, header::HeaderMap},
     rt::time::timeout,
 };
 use bytes::Bytes;
@@ -49,11 +46,10 @@ use crate::{
     response::cached::{answer, report},
     semantics::{
         cache_control::RequestDirectives,
-        fields::{lines, list},
         invalidation::is_safe,
+        request::bypass_reason,
         requester::Requester,
-        reuse::{Refresh, Reuse, ReuseRequest, ValidationReason, choose},
-        validation::has_handler_only_condition,
+        reuse::{BackgroundRefresh, Reuse, ReuseRequest, ValidationReason, select_response},
     },
     service::origin::{OriginRequest, Purpose, forward},
     service::revalidate::refresh,
@@ -273,7 +269,7 @@ impl RequestContext {
                 Admission::Unsafe
             };
         }
-        if let Some(bypass) = not_plain(head) {
+        if let Some(bypass) = bypass_reason(&head.headers) {
             return Admission::Pass(Forward::Bypass(bypass));
         }
         let Some(matched) = shared.checked.match_rules(request) else {
@@ -383,16 +379,16 @@ impl RequestContext {
         let checked = &self.shared.checked;
         let honored = checked.honors_request_directives().then_some(asked.directives);
         let reader = ReuseRequest {
-            request: request.headers(),
             requester: asked.requester,
-            comparison: &checked.comparison,
-            discriminator: &asked.discriminator,
             directives: honored,
             windows: checked.windows(),
         };
         let coordinator = self.shared.store.coordinator();
-        let reuse = choose(
+        let compared = ComparedFields { fields: request.headers(), cache: &*self.shared };
+        let selector = Selector::new(&compared, &asked.discriminator, asked.now);
+        let reuse = select_response(
             lookup.variants.as_deref(),
+            &selector,
             |stored| coordinator.validity(&asked.key, stored),
             |stored| checked.lifetime_under_policy(&asked.matched, stored),
             &reader,
@@ -411,7 +407,7 @@ impl RequestContext {
             Reuse::Stale { stored, age, over, refresh } => {
                 let response = answer(&stored, age, Duration::ZERO, asked.now);
                 let outcome = Outcome::StaleHit { age, over };
-                if refresh == Refresh::NotDue || *request.method() == Method::HEAD {
+                if refresh == BackgroundRefresh::NotDue || *request.method() == Method::HEAD {
                     return Decision::Answer(response, outcome);
                 }
                 return Decision::Refresh(response, outcome, renew(asked, lookup, stored));
@@ -566,21 +562,4 @@ where
 
 pub(crate) fn is_owned_by_inner_cache<B>(response: &ServiceResponse<B>) -> bool {
     response.response().extensions().contains::<OwnedByInnerCache>()
-}
-
-/// What makes a GET or HEAD more than a question for a page.
-fn not_plain(head: &RequestHead) -> Option<Bypass> {
-    let fields = &head.headers;
-    let upgrades = fields.contains_key(UPGRADE)
-        || lines(fields, &CONNECTION)
-            .flat_map(list)
-            .any(|member| member.eq_ignore_ascii_case(b"upgrade"));
-    if upgrades {
-        return Some(Bypass::Upgrade);
-    }
-    let announced = lines(fields, &CONTENT_LENGTH).any(|length| length != b"0");
-    if announced || fields.contains_key(TRANSFER_ENCODING) {
-        return Some(Bypass::RequestBody);
-    }
-    has_handler_only_condition(fields).then_some(Bypass::Condition)
 }

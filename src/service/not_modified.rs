@@ -1,7 +1,7 @@
 //! What the handler says of a stored response without sending it again: by a 304, or by a 200 to
 //! HEAD.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use actix_web::{
     HttpResponse,
@@ -15,12 +15,15 @@ use actix_web::{
 use crate::{
     entry::response::StoredResponse,
     fill::write::{Write, warn},
-    fill::{Candidate, FillReply, Named, insert_date},
+    fill::{Candidate, FillReply},
     outcome::{NotStored, Stored},
     policy::merge_tags,
     purge::execute::within,
     response::cached::{body_of, conditioned},
-    semantics::{storing::StoragePlan, validation::updated},
+    semantics::{
+        connection::ConnectionFields, fields::set_date, storing::StoragePlan,
+        validation::updated_fields,
+    },
 };
 
 /// Answers with what is stored, freshened by a 304 that speaks of it (section 4.3.4).
@@ -30,7 +33,7 @@ pub(crate) fn by_not_modified<B>(
     answer: ServiceResponse<B>,
 ) -> FillReply<B> {
     let now = candidate.shared.settings.clock.now();
-    let mut fields = updated(stored, answer.headers());
+    let mut fields = updated_fields(stored, answer.headers());
     let verdict = candidate.decide(&answer, stored.status, &fields, now);
     let verdict = verdict.and_then(|plan| with_tags_of(plan, stored));
     let request = candidate.request.clone();
@@ -45,11 +48,11 @@ pub(crate) fn by_not_modified<B>(
         }
     };
     if !fields.contains_key(DATE) {
-        insert_date(&mut fields, DATE, now, Duration::ZERO);
+        set_date(&mut fields, DATE, now.system_time());
     }
     let (http_request, _) = answer.into_parts();
     let mut response = HttpResponse::with_body(stored.status, body_of(stored.status, &stored.body));
-    let named = Named::of(&fields);
+    let named = ConnectionFields::of(&fields);
     for (name, value) in &fields {
         // An age is that of the 304: none is stored.
         if named.may_be_stored(name) || *name == AGE {
@@ -68,7 +71,7 @@ pub(crate) fn by_head<B>(
     answer: &mut ServiceResponse<B>,
 ) -> Option<Write> {
     let now = candidate.shared.settings.clock.now();
-    let mut fields = updated(stored, answer.headers());
+    let mut fields = updated_fields(stored, answer.headers());
     let verdict = candidate.decide(answer, StatusCode::OK, &fields, now);
     let plan = match verdict.and_then(|plan| with_tags_of(plan, stored)) {
         Ok(plan) => plan,

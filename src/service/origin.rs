@@ -31,8 +31,8 @@ use crate::{
     fill::{self, Candidate, Conditions, FillReply},
     outcome::{Forward, NotStored, Outcome, Stored},
     response::body::CacheBody,
-    response::cached::is_conditional,
     semantics::{
+        request::is_conditional,
         reuse::{is_allowed_for, may_serve_stale_on_error},
         validation::{
             HeadVerdict, ValidationConditions, compare_head, find_validated, remove_conditions,
@@ -161,7 +161,7 @@ where
     // What may_serve_stale_on_error nobody now will not later.
     let may_serve_stale_on_error = |stored: &StoredResponse| {
         let validity = walk.shared.store.coordinator().validity(&candidate.key, stored);
-        may_serve_stale_on_error(stored, validity.expired_since(), windows, candidate.requested)
+        may_serve_stale_on_error(stored, validity, windows, candidate.requested)
     };
     let rescuer = selected.clone().filter(|stored| may_serve_stale_on_error(stored));
     let mirror = (asks || rescuer.is_some()).then(|| StandIn::of(&request));

@@ -11,21 +11,16 @@ use actix_web::{
 
 use crate::{
     clock::Timestamp,
-    entry::response::{StoredResponse, Validity},
+    entry::response::StoredResponse,
     fill::Candidate,
     outcome::{Forward, Outcome},
     response::body::CacheBody,
     response::cached::answer,
-    semantics::reuse::may_serve_stale_on_error,
+    semantics::reuse::{is_server_failure, may_serve_stale_on_error},
     service::RequestContext,
     service::origin::Reply,
     service::stand_in::StandIn,
 };
-
-/// Status codes by which a handler says that it failed, rather than that the request did.
-fn has_failed(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 500 | 502 | 503 | 504)
-}
 
 impl RequestContext {
     /// Whether a stored answer may stand in for a handler's with this status. Not one that was
@@ -38,15 +33,9 @@ impl RequestContext {
     ) -> bool {
         let now = self.shared.settings.clock.now();
         let validity = self.shared.store.coordinator().validity(&candidate.key, stored);
-        has_failed(status)
-            && may_serve_stale_on_error(
-                stored,
-                validity.expired_since(),
-                self.shared.checked.windows(),
-                now,
-            )
+        is_server_failure(status)
+            && may_serve_stale_on_error(stored, validity, self.shared.checked.windows(), now)
             && !candidate.fill.is_invalidated()
-            && validity != Validity::Purged
     }
 
     /// In place of a handler's failure; not where that is itself meant to be stored.

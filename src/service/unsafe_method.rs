@@ -22,6 +22,7 @@ use crate::{
     purge::execute::{group_of, purge_tags, purge_url},
     semantics::{
         invalidation::{invalidated, represents_target},
+        request::without_content_fields,
         tags::{CACHE_GROUP_INVALIDATION, groups},
     },
     service::origin::Reply,
@@ -146,14 +147,7 @@ impl RequestContext {
         let mut candidate = self.candidate(request, asked, lookup);
         // It has a body, of which the answer is the outcome.
         candidate.body_seen = Rc::default();
-        candidate.request = without_content(&candidate.request);
+        candidate.request = without_content_fields(&candidate.request);
         Some(candidate)
     }
-}
-
-/// The fields that a GET of the same URL would have.
-fn without_content(fields: &HeaderMap) -> HeaderMap {
-    let mut fields = fields.clone();
-    fields.retain(|name, _| !name.as_str().starts_with("content-") && name != "transfer-encoding");
-    fields
 }

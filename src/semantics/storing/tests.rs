@@ -4,10 +4,10 @@ use super::*;
 use crate::entry::response::{Validation, tests::at};
 
 const NOBODY: Requester =
-    Requester { has_authorization: false, cookies: false, credentials: false };
+    Requester { has_authorization: false, has_cookies: false, has_credentials: false };
 const AUTHORISED: Requester = Requester { has_authorization: true, ..NOBODY };
-const COOKIES: Requester = Requester { cookies: true, ..NOBODY };
-const CREDENTIALS: Requester = Requester { credentials: true, ..NOBODY };
+const COOKIES: Requester = Requester { has_cookies: true, ..NOBODY };
+const CREDENTIALS: Requester = Requester { has_credentials: true, ..NOBODY };
 
 fn exchange(status: u16, response: &HeaderMap, requester: Requester) -> Exchange<'_> {
     Exchange {
@@ -490,5 +490,22 @@ fn credentials_that_only_the_application_knows_count_where_no_lifetime_is_stated
         let terms = StorageTerms { choices: &on, ..NO_TERMS };
         let got = outcome(decide(&exchange(200, &fields, CREDENTIALS), &terms));
         assert_eq!(got, want, "{cache_control}");
+    }
+}
+
+#[test]
+fn refusal_is_lasting_unless_its_cause_may_pass() {
+    for (reason, status, want) in [
+        (NotStored::NoStore, 200, true),
+        (NotStored::SetCookie, 404, true),
+        (NotStored::TooLarge, 200, true),
+        (NotStored::NoStore, 500, false),
+        (NotStored::Status, 503, false),
+        (NotStored::Invalidated, 200, false),
+        (NotStored::Busy, 200, false),
+        (NotStored::RequestChanged, 200, false),
+    ] {
+        let status = StatusCode::from_u16(status).unwrap();
+        assert_eq!(is_lasting_refusal(reason, status), want, "{reason:?} {status}");
     }
 }
