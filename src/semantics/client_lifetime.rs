@@ -44,7 +44,7 @@ pub(crate) fn state_lifetime(fields: &mut HeaderMap, lifetime: &Lifetime, now: T
     // `s-maxage` does not count for clients (RFC 9111 section 5.2.2.10).
     let mut governing = Governing::of(fields, &[]);
     governing.directives.s_maxage = None;
-    let stated = freshness::explicit(&governing, fields, now);
+    let stated = freshness::explicit_lifetime(&governing, fields, now);
     let max_age = lifetime.freshness.min(stated.unwrap_or(lifetime.freshness));
     let mut directives = DirectiveList::of(fields);
     directives.limit("max-age", max_age);

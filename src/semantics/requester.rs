@@ -57,7 +57,7 @@ impl Requester {
         Self {
             has_authorization: identifies(&AUTHORIZATION),
             has_cookies: rules.meaning == CookieMeaning::Identity
-                && rules.cookies.personal(request)
+                && rules.cookies.has_identifying_cookie(request)
                 && !rules.keyed.contains(&COOKIE),
             has_credentials: rules.credentials.iter().any(identifies),
         }
