@@ -18,14 +18,15 @@ use tokio::time::timeout;
 
 use crate::{
     clock::Clock,
-    entry::key::UrlKeys,
+    entry::url_keys::UrlKeys,
     outcome::Outcome,
     policy::{CompiledPolicy, ConfigError, Policy, Rule, Unmatched},
     purge::handle::CacheHandle,
     response::body::CacheBody,
     service::CacheMiddleware,
     shared::{Field, Mode, Settings, Shared},
-    store::{DynStore, Store},
+    store::Store,
+    store::erased::DynStore,
 };
 
 /// An HTTP response cache, as a middleware.

@@ -8,13 +8,9 @@ use actix_web::{
 };
 
 use crate::{
-    clock::Clock,
-    entry::key::{CacheKey, UrlKeys, UrlTarget},
-    entry::selector::Selects,
-    outcome::Outcome,
-    policy::CompiledPolicy,
-    semantics::vary::selecting_value,
-    store::DynStore,
+    clock::Clock, entry::key::CacheKey, entry::selector::Selects, entry::url::UrlTarget,
+    entry::url_keys::UrlKeys, outcome::Outcome, policy::CompiledPolicy,
+    semantics::vary::selecting_value, store::erased::DynStore,
 };
 
 /// One cache: its store, its policy, its settings.

@@ -29,7 +29,8 @@ use bytes::Bytes;
 use tokio::task::yield_now;
 
 use crate::{
-    coordination::{BodyWriter, FlightEnd, ResponseInProgress, SharedBody},
+    coordination::flights::{FlightEnd, ResponseInProgress},
+    coordination::shared_body::{BodyWriter, SharedBody},
     fill::write::Write,
     response::body::CacheBody,
 };
@@ -67,7 +68,7 @@ pub(crate) fn begin<B: MessageBody + 'static>(
     let reservation = write.shared.store.coordinator().reserve_bytes(expected.unwrap_or(0));
     let Some(reservation) = reservation else { return Err(body) };
     let writer = SharedBody::begin(reservation);
-    let Some(reader) = writer.transfer().reader() else { return Err(body) };
+    let Some(reader) = writer.body().reader() else { return Err(body) };
     let rest = BodyRest::default();
     let client = CacheBody::led(reader, Rc::clone(&rest), body.size());
     let patience = write.shared.checked.wait_limit();
@@ -128,7 +129,7 @@ impl<B: MessageBody> Tee<B> {
             leading.publish_head(ResponseInProgress {
                 response: Arc::new(self.write.draft.clone()),
                 length: length as u64,
-                body: Arc::clone(self.writer.transfer()),
+                body: Arc::clone(self.writer.body()),
             });
         }
     }
@@ -157,7 +158,7 @@ impl<B: MessageBody> Tee<B> {
                 }
                 Event::Overdue => self.overdue(),
                 // Somebody may have come in this very moment.
-                Event::Deserted if !self.writer.give_up() => {}
+                Event::Deserted if !self.writer.abort_if_unread() => {}
                 Event::Deserted => {
                     log::trace!("not stored: nobody waits for the body's end");
                     return;
@@ -199,7 +200,7 @@ impl<B: MessageBody> Tee<B> {
     }
 
     fn poll_deserted(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.writer.poll_deserted(cx).is_pending() {
+        if self.writer.poll_unread(cx).is_pending() {
             self.deserted = None;
             return Poll::Pending;
         }
@@ -228,7 +229,7 @@ impl<B: MessageBody> Tee<B> {
             self.mark_hit_for_miss();
             return false;
         }
-        let room = self.writer.grow(chunk.len());
+        let room = self.writer.reserve(chunk.len());
         if !room {
             log::trace!("not stored: too many bodies are on their way");
         }
@@ -287,7 +288,7 @@ impl<B: MessageBody> Tee<B> {
     }
 
     async fn store(self, last: &[u8]) {
-        let whole = self.writer.whole(last);
+        let whole = self.writer.concat(last);
         let mut write = Some(self.write.of(whole.clone()));
         poll_fn(|cx| {
             if let Some(write) = write.take() {

@@ -76,8 +76,8 @@ impl Write {
 /// Store trouble, at most once an interval.
 pub(crate) fn warn(shared: &Shared, error: &StoreError) {
     if shared.store.coordinator().should_warn_about_store(shared.settings.clock.now()) {
-        log::warn!("{error}; requests go to their handlers");
+        log::warn!("{}; requests go to their handlers", error.with_cause());
     } else {
-        log::trace!("{error}");
+        log::trace!("{}", error.with_cause());
     }
 }

@@ -8,11 +8,10 @@ use smallvec::SmallVec;
 
 use super::compiled::{CompiledPolicy, MatchedRules};
 use crate::{
-    entry::key::{CacheKey, UrlTarget},
-    semantics::{
-        cookies::{CookieRules, Part},
-        fields::{lines, list, split, trim},
-    },
+    entry::key::CacheKey,
+    entry::url::UrlTarget,
+    semantics::cookies::{CookieRules, Part},
+    semantics::fields::{lines, list, split, trim},
 };
 
 /// The request does not say unambiguously which host it means.
@@ -30,10 +29,10 @@ impl CompiledPolicy {
         let scheme = scheme(request);
         let uri = request.uri();
         let mut key = match self.query(matched) {
-            None => CacheKey::new(&self.scope, scheme, host, uri.path(), uri.query()),
+            None => CacheKey::in_scope(&self.scope, scheme, host, uri.path(), uri.query()),
             Some(rules) => {
                 let query = rules.normalized(uri.query());
-                CacheKey::new(&self.scope, scheme, host, uri.path(), query.as_deref())
+                CacheKey::in_scope(&self.scope, scheme, host, uri.path(), query.as_deref())
             }
         };
         self.push_parts(&mut key, request);
@@ -95,7 +94,7 @@ impl CompiledPolicy {
                     None => sent.map(Into::into),
                     Some(rules) => rules.normalized(sent),
                 };
-                let key = CacheKey::new(
+                let key = CacheKey::in_scope(
                     &self.scope,
                     scheme,
                     &target.host,

@@ -15,9 +15,11 @@ use actix_web::{
 
 use crate::{
     clock::Timestamp,
-    entry::key::{CacheKey, UrlKeys, UrlTarget, default_port, hosts, normalize_host},
+    entry::key::CacheKey,
     entry::selector::Selector,
     entry::tag::TagId,
+    entry::url::{UrlTarget, default_port, normalize_host, normalized_hosts},
+    entry::url_keys::UrlKeys,
     purge::handle::CacheHandle,
     purge::target::{Host, PurgeTarget, What},
     shared::{ComparedFields, Shared},
@@ -101,7 +103,7 @@ pub(crate) async fn invalidate(
             }
             let tag = |host: Option<&str>| TagId::prefix(namespace, host, &target.path);
             let tags: Tags = match host {
-                Some(host) => hosts(&host).iter().map(|host| tag(Some(host))).collect(),
+                Some(host) => normalized_hosts(&host).iter().map(|host| tag(Some(host))).collect(),
                 None => vec![tag(None)],
             };
             ("prefix", tags)
@@ -297,7 +299,8 @@ async fn variant(
             && selecting
                 .all(|(name, value)| cache.value(fields, name).as_deref() == value.as_deref())
     });
-    let selecting = found.names().iter().map(|name| (name.clone(), cache.value(fields, name)));
+    let selecting =
+        found.selecting_fields().iter().map(|name| (name.clone(), cache.value(fields, name)));
     Ok((Some(TagId::variant(key, selecting)), selected.count()))
 }
 

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use pin_project_lite::pin_project;
 
 use crate::{
-    coordination::{BodyReader, BodyStep},
+    coordination::shared_body::{BodyReader, BodyStep},
     fill::tee::{BodyRemainder, BodyRest, DRAIN_LIMIT},
 };
 
@@ -84,8 +84,8 @@ impl<B> CacheBody<B> {
             loop {
                 match ready!(reader.poll_next(cx)) {
                     BodyStep::Chunk(_) => {}
-                    BodyStep::Whole => return Poll::Ready(Ok(())),
-                    BodyStep::Broken => return Poll::Ready(Err(DrainIncomplete)),
+                    BodyStep::Complete => return Poll::Ready(Ok(())),
+                    BodyStep::Aborted => return Poll::Ready(Err(DrainIncomplete)),
                 }
             }
         });
@@ -128,7 +128,7 @@ impl<B: MessageBody> MessageBody for CacheBody<B> {
                 }
                 KindProjection::Led { reader, rest, size } => {
                     let step = ready!(reader.poll_next(cx));
-                    let rest = if step == BodyStep::Broken { rest.take() } else { None };
+                    let rest = if step == BodyStep::Aborted { rest.take() } else { None };
                     (step, rest, *size)
                 }
                 KindProjection::Followed { reader, length } => {
@@ -137,13 +137,13 @@ impl<B: MessageBody> MessageBody for CacheBody<B> {
             };
             let next = match (step, rest) {
                 (BodyStep::Chunk(chunk), _) => return Poll::Ready(Some(Ok(chunk))),
-                (BodyStep::Broken, Some(BodyRemainder::Body(body))) => {
+                (BodyStep::Aborted, Some(BodyRemainder::Body(body))) => {
                     kind.set(Kind::BodyRest { body, size });
                     continue;
                 }
-                (BodyStep::Broken, Some(BodyRemainder::Error(error))) => Some(Err(error)),
-                (BodyStep::Broken, None) => Some(Err(IncompleteBody.into())),
-                (BodyStep::Whole, _) | (BodyStep::Broken, Some(BodyRemainder::Nothing)) => None,
+                (BodyStep::Aborted, Some(BodyRemainder::Error(error))) => Some(Err(error)),
+                (BodyStep::Aborted, None) => Some(Err(IncompleteBody.into())),
+                (BodyStep::Complete, _) | (BodyStep::Aborted, Some(BodyRemainder::Nothing)) => None,
             };
             kind.set(Kind::Ended { size });
             return Poll::Ready(next);

@@ -7,7 +7,7 @@ use actix_web::http::{
 use url::Url;
 
 use super::fields::lines;
-use crate::entry::key::UrlTarget;
+use crate::entry::url::UrlTarget;
 
 /// RFC 9110 section 9.2.1, and the registered methods that are safe. Of methods nobody knows the
 /// worst is assumed.

@@ -12,7 +12,10 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    entry::response::{LifetimeSource, StoredResponse, Validation, Validity, Variants},
+    entry::lifetime::{LifetimeSource, Validation},
+    entry::response::StoredResponse,
+    entry::validity::Validity,
+    entry::variants::Variants,
 };
 
 /// A request that asks for what is stored.
@@ -183,9 +186,9 @@ mod tests {
     use std::sync::LazyLock;
 
     use super::*;
-    use crate::entry::response::{
-        Staleness,
-        tests::{at, stored},
+    use crate::{
+        entry::fixtures::{at, stored},
+        entry::lifetime::Staleness,
     };
 
     fn request(accept: Option<&'static str>) -> HeaderMap {

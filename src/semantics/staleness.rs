@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::cache_control::{Extent, ResponseDirectives};
-use crate::entry::response::{Staleness, Validation};
+use crate::entry::lifetime::{Staleness, Validation};
 
 /// What a policy allows where a response says nothing of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -19,8 +19,8 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
+    entry::lifetime::{Lifetime, LifetimeSource},
     entry::limits::{MAX_LIFETIME, may_have_status},
-    entry::response::{Lifetime, LifetimeSource},
     entry::tag::TagId,
     outcome::NotStored,
 };

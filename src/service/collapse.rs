@@ -28,16 +28,19 @@ use actix_web::{
 
 use crate::{
     clock::Timestamp,
-    coordination::{
-        Coordinator, FlightEnd, FlightEvent, FlightFollower, FlightLeader, Join, LeaseEnd,
-        LeaseGuard, ResponseInProgress,
+    coordination::coordinator::Coordinator,
+    coordination::flights::{
+        FlightEnd, FlightEvent, FlightFollower, FlightLeader, FlightRole, ResponseInProgress,
     },
+    coordination::lease::{LeaseEnd, LeaseGuard},
     entry::key::CacheKey,
-    entry::response::{Validity, Variants},
+    entry::validity::Validity,
+    entry::variants::Variants,
     outcome::{Forward, NotStored, Outcome},
     response::body::CacheBody,
     response::cached::{answer, answer_with},
-    semantics::{reuse::may_serve_stale_on_error, vary::selecting_value},
+    semantics::reuse::may_serve_stale_on_error,
+    semantics::vary::selecting_value,
     service::origin::{OriginRequest, Purpose},
     service::stale_if_error::stale,
     service::{Decision, RequestContext},
@@ -118,7 +121,7 @@ impl Leader {
 
     /// Whether what was found meanwhile tells apart those who were one till then.
     pub(crate) fn parts(&self, found: &Lookup) -> bool {
-        let names = found.variants.as_deref().map_or(&[][..], Variants::names);
+        let names = found.variants.as_deref().map_or(&[][..], Variants::selecting_fields);
         !names.iter().all(|name| self.sameness.names.contains(name))
     }
 }
@@ -156,11 +159,13 @@ impl RequestContext {
                 break;
             }
             let waited = match coordinator.join(&inquiry.asked.key, &sameness.text) {
-                Join::Lead(lead) => {
+                FlightRole::Leader(lead) => {
                     let leading = Leader { lead, sameness, lease: None };
                     self.lead(request, inquiry, leading, patience.as_mut()).await
                 }
-                Join::Follow(follow) => self.follow(request, inquiry, follow, &mut learnt).await,
+                FlightRole::Follower(follow) => {
+                    self.follow(request, inquiry, follow, &mut learnt).await
+                }
             };
             match waited {
                 Waited::Ended(turn) => return turn,
@@ -318,7 +323,7 @@ impl RequestContext {
             return Err(inquiry);
         };
         let OriginRequest { asked, lookup, reason, selected, purpose } = *inquiry;
-        let found = Ok(Lookup { variants: Some(Arc::new(variants)), stamp: lookup.stamp });
+        let found = Ok(Lookup::new(Some(Arc::new(variants)), lookup.stamp));
         let fields = request.headers();
         let judged = self.judge_with(request, asked, found, |stored, age, left, now| {
             if Arc::ptr_eq(stored, &coming.response) {
@@ -361,7 +366,8 @@ impl RequestContext {
         text.push(u8::from(who.has_authorization) | u8::from(who.cookies) << 1);
         text.push(u8::from(who.credentials));
         part(&mut text, Some(&asked.discriminator));
-        let names = lookup.variants.as_deref().map_or(&[][..], |variants| variants.names());
+        let names =
+            lookup.variants.as_deref().map_or(&[][..], |variants| variants.selecting_fields());
         let further = learnt.iter().filter(|name| !names.contains(name));
         let names: Box<[_]> = names.iter().chain(further).cloned().collect();
         for name in &names {

@@ -26,7 +26,8 @@ use actix_web::{
 use futures_util::future::{Either, select};
 
 use crate::{
-    coordination::{FlightEnd, Lease},
+    coordination::flights::FlightEnd,
+    coordination::lease::Lease,
     entry::key::CacheKey,
     fill::write::warn,
     service::collapse::{CollapseResult, Leader, Look, Waited},
@@ -46,7 +47,7 @@ impl RequestContext {
     /// A quarter less than for its own: who waits for it may then still have its answer in time.
     pub(crate) fn patience(&self) -> Option<Pin<Box<Sleep>>> {
         let limit = || self.shared.checked.wait_limit().mul_f64(0.75);
-        self.shared.store.leases().then(|| Box::pin(sleep(limit())))
+        self.shared.store.supports_leases().then(|| Box::pin(sleep(limit())))
     }
 
     /// Takes the turn of all processes, or waits for the one whose turn it is.

@@ -25,24 +25,21 @@ use actix_web::{
 use futures_util::StreamExt as _;
 
 use crate::{
-    coordination::FlightEnd,
+    coordination::flights::FlightEnd,
     entry::response::StoredResponse,
     fill::write::Write,
     fill::{self, Candidate, Conditions, FillReply},
     outcome::{Forward, NotStored, Outcome, Stored},
     response::body::CacheBody,
     response::cached::is_conditional,
-    semantics::{
-        reuse::{is_allowed_for, may_serve_stale_on_error},
-        validation::{
-            HeadVerdict, ValidationConditions, compare_head, find_validated, remove_conditions,
-        },
+    semantics::reuse::{is_allowed_for, may_serve_stale_on_error},
+    semantics::validation::{
+        HeadVerdict, ValidationConditions, compare_head, find_validated, remove_conditions,
     },
     service::collapse::CollapseResult,
-    service::not_modified,
     service::revalidate::unattended,
     service::stand_in::StandIn,
-    service::{Answer, LookupRequest, RequestContext, is_owned_by_inner_cache},
+    service::{Answer, LookupRequest, RequestContext, is_owned_by_inner_cache, not_modified},
     store::Lookup,
 };
 
@@ -438,7 +435,10 @@ impl RequestContext {
             requester: asked.requester,
             request_no_store: asked.directives.no_store,
             discriminator: asked.discriminator,
-            names: lookup.variants.map(|variants| Box::from(variants.names())).unwrap_or_default(),
+            names: lookup
+                .variants
+                .map(|variants| Box::from(variants.selecting_fields()))
+                .unwrap_or_default(),
             requested: asked.now,
             conditions: Conditions::Left,
             leading: None,

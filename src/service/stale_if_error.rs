@@ -11,7 +11,8 @@ use actix_web::{
 
 use crate::{
     clock::Timestamp,
-    entry::response::{StoredResponse, Validity},
+    entry::response::StoredResponse,
+    entry::validity::Validity,
     fill::Candidate,
     outcome::{Forward, Outcome},
     response::body::CacheBody,

@@ -12,18 +12,17 @@ use actix_web::{
 };
 
 use crate::{
-    entry::key::{CacheKey, UrlTarget},
-    entry::response::LifetimeSource,
+    entry::key::CacheKey,
+    entry::lifetime::LifetimeSource,
     entry::tag::TagId,
+    entry::url::UrlTarget,
     fill::write::warn,
     fill::{self, Candidate},
     outcome::{Forward, NotStored, Outcome, Stored},
     policy::{scheme, target_urls},
     purge::execute::{group_of, purge_tags, purge_url},
-    semantics::{
-        invalidation::{invalidated, represents_target},
-        tags::{CACHE_GROUP_INVALIDATION, groups},
-    },
+    semantics::invalidation::{invalidated, represents_target},
+    semantics::tags::{CACHE_GROUP_INVALIDATION, groups},
     service::origin::Reply,
     service::{Answer, RequestContext, is_owned_by_inner_cache},
     shared::Shared,

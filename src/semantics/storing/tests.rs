@@ -1,7 +1,7 @@
 use actix_web::http::header::{AGE, CACHE_CONTROL, ETAG, HeaderValue, LAST_MODIFIED, VARY};
 
 use super::*;
-use crate::entry::response::{Validation, tests::at};
+use crate::{entry::fixtures::at, entry::lifetime::Validation};
 
 const NOBODY: Requester =
     Requester { has_authorization: false, cookies: false, credentials: false };

@@ -54,11 +54,11 @@ pub(super) async fn ask(
         }
         Ok(LeaseReply::Taken) => {
             count(&counters.taken);
-            guard.forgo();
+            guard.disarm();
             Ok(Lease::Taken)
         }
         Ok(LeaseReply::Unstorable) => {
-            guard.forgo();
+            guard.disarm();
             Ok(Lease::Unstorable)
         }
         Err(failure) => {
