@@ -46,7 +46,7 @@ impl Store for MapStore {
     async fn lookup(&self, key: &CacheKey, _: &Selector<'_>) -> Result<Lookup, StoreError> {
         // The time first, and then what was stored until then.
         let stamp = self.coordinator.stamp();
-        Ok(Lookup { stamp, variants: self.lock().get(key).cloned() })
+        Ok(Lookup::new(self.lock().get(key).cloned(), stamp))
     }
 
     async fn put(

@@ -12,9 +12,11 @@ use actix_web::http::{
 
 use crate::{
     clock::Timestamp,
-    entry::codec::fuzzing,
-    entry::key::{CacheKey, UrlTarget},
-    policy::{CompiledPolicy, MatchedRules, Policy, Unmatched},
+    entry::{codec::fuzzing, key::CacheKey, url::UrlTarget},
+    policy::{
+        Policy,
+        compiled::{CompiledPolicy, MatchedRules, Unmatched},
+    },
     semantics::{
         cache_control::{RequestDirectives, ResponseDirectives},
         cookies::CookieRules,

@@ -116,8 +116,9 @@ pub use crate::{
     outcome::Outcome,
     policy::{ConfigError, Policy, QueryKey, Rule},
     purge::{
-        execute::{PurgeError, Purged},
+        error::PurgeError,
         handle::{CacheHandle, CacheNotConfigured},
+        purged::Purged,
         target::PurgeTarget,
     },
     shared::Mode,
@@ -129,7 +130,7 @@ pub use crate::{
     cache_control::{HeadersFuture, HeadersMiddleware},
     options::CachePolicyMiddleware,
     response::body::CacheBody,
-    service::{CacheFuture, CacheMiddleware},
+    service::middleware::{CacheFuture, CacheMiddleware},
 };
 
 /// The README's code compiles; some of it is about Redis.

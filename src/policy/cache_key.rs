@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use super::compiled::{CompiledPolicy, MatchedRules};
 use crate::{
-    entry::key::{CacheKey, UrlTarget},
+    entry::{key::CacheKey, url::UrlTarget},
     semantics::{
         cookies::{CookieRules, Part},
         fields::{field_lines, list_members, split, trim},
@@ -30,10 +30,10 @@ impl CompiledPolicy {
         let scheme = scheme(request);
         let uri = request.uri();
         let mut key = match self.query(matched) {
-            None => CacheKey::new(&self.scope, scheme, host, uri.path(), uri.query()),
+            None => CacheKey::in_scope(&self.scope, scheme, host, uri.path(), uri.query()),
             Some(rules) => {
                 let query = rules.normalized(uri.query());
-                CacheKey::new(&self.scope, scheme, host, uri.path(), query.as_deref())
+                CacheKey::in_scope(&self.scope, scheme, host, uri.path(), query.as_deref())
             }
         };
         self.push_parts(&mut key, request);
@@ -95,7 +95,7 @@ impl CompiledPolicy {
                     None => sent.map(Into::into),
                     Some(rules) => rules.normalized(sent),
                 };
-                let key = CacheKey::new(
+                let key = CacheKey::in_scope(
                     &self.scope,
                     scheme,
                     &target.host,
@@ -204,7 +204,7 @@ mod tests {
     use actix_web::test::TestRequest;
 
     use super::*;
-    use crate::policy::{Policy, QueryKey, Rule, compiled::Unmatched};
+    use crate::policy::{Policy, compiled::Unmatched, query::QueryKey, rule::Rule};
 
     fn checked(policy: Policy, rules: Vec<Rule>) -> CompiledPolicy {
         CompiledPolicy::new(policy, rules, Unmatched::Policy, "t").unwrap()

@@ -17,7 +17,7 @@ use super::{
     rule::{CompiledRule, Handling, UrlMatch},
 };
 use crate::{
-    entry::response::{LifetimeSource, StoredResponse},
+    entry::{key::KeyScope, lifetime::LifetimeSource, response::StoredResponse},
     outcome::NotStored,
     semantics::{
         requester::IdentityRules,
@@ -49,7 +49,7 @@ pub(crate) struct CompiledPolicy {
     removed_downstream: Vec<HeaderName>,
     pub(super) namespace: String,
     /// Namespace and fingerprint, as they begin each key.
-    pub(super) scope: String,
+    pub(super) scope: KeyScope,
     pub(crate) vary_cookie: VaryCookie,
 }
 
@@ -89,8 +89,7 @@ impl CompiledPolicy {
         let personal = policy.personal()?;
         let vary_cookie =
             if policy.cookies_never_decide() { VaryCookie::NeverDue } else { VaryCookie::Said };
-        // The length keeps a namespace that looks like another's with a fingerprint apart.
-        let scope = format!("{}:{namespace},{}", namespace.len(), policy.fingerprint(&rules));
+        let scope = KeyScope::new(namespace, &policy.fingerprint(&rules));
         let rules = rules.into_iter().map(CompiledRule::new).collect::<Result<Arc<[_]>, _>>()?;
         let (choices, comparison) = (policy.choices()?, policy.comparison());
         let tag_fields = Policy::names(&policy.tag_fields)?;
@@ -208,6 +207,14 @@ impl CompiledPolicy {
 
     pub(crate) const fn max_body_size(&self) -> usize {
         self.policy.max_body_size
+    }
+
+    pub(crate) const fn drain_limit(&self) -> Duration {
+        Duration::from_secs(30)
+    }
+
+    pub(crate) const fn background_limit(&self) -> Duration {
+        Duration::from_secs(30)
     }
 
     pub(crate) const fn wait_limit(&self) -> Duration {

@@ -22,12 +22,12 @@ use crate::semantics::{
     vary::{Codings, Comparison, Languages},
 };
 
-mod cache_key;
-mod compiled;
-mod error;
-mod query;
-mod rule;
-mod tagging;
+pub(crate) mod cache_key;
+pub(crate) mod compiled;
+pub(crate) mod error;
+pub(crate) mod query;
+pub(crate) mod rule;
+pub(crate) mod tagging;
 
 use self::tagging::Tagging;
 pub(crate) use self::{

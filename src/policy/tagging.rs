@@ -14,9 +14,7 @@ use super::{
     compiled::{CompiledPolicy, MatchedRules},
 };
 use crate::{
-    entry::key::CacheKey,
-    entry::limits::MAX_TAGS,
-    entry::tag::TagId,
+    entry::{key::CacheKey, limits::MAX_TAGS, tag::TagId},
     outcome::NotStored,
     semantics::tags::{CACHE_GROUPS, groups, listed_tags},
 };
@@ -249,7 +247,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::policy::{Rule, compiled::Unmatched};
+    use crate::policy::{compiled::Unmatched, rule::Rule};
 
     fn checked(policy: Policy, rules: Vec<Rule>) -> CompiledPolicy {
         CompiledPolicy::new(policy, rules, Unmatched::Policy, "t").unwrap()

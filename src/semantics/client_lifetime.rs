@@ -10,7 +10,7 @@ use super::{
     freshness,
     targeted::Governing,
 };
-use crate::{clock::Timestamp, entry::response::Lifetime};
+use crate::{clock::Timestamp, entry::lifetime::Lifetime};
 
 /// Limits the lifetime that a response states, so that it ends `left` after `now` at the latest.
 ///
@@ -61,9 +61,9 @@ mod tests {
     use httpdate::fmt_http_date;
 
     use super::*;
-    use crate::entry::response::{
-        LifetimeSource,
-        tests::{at, stored},
+    use crate::entry::{
+        fixtures::{at, stored},
+        lifetime::LifetimeSource,
     };
 
     fn response(fields: &[(HeaderName, String)]) -> HeaderMap {

@@ -84,7 +84,7 @@ mod tests {
     use httpdate::fmt_http_date;
 
     use super::*;
-    use crate::entry::response::tests::at;
+    use crate::entry::fixtures::at;
 
     fn response(fields: &[(HeaderName, String)]) -> HeaderMap {
         let mut map = HeaderMap::new();

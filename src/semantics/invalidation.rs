@@ -7,7 +7,7 @@ use actix_web::http::{
 use url::Url;
 
 use super::fields::field_lines;
-use crate::entry::key::UrlTarget;
+use crate::entry::url::UrlTarget;
 
 /// Returns whether a method is safe (RFC 9110 section 9.2.1 and the IANA method registry). Unknown
 /// methods are assumed to be unsafe.

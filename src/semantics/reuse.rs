@@ -12,8 +12,11 @@ use super::{
 use crate::{
     clock::Timestamp,
     entry::{
-        response::{LifetimeSource, StoredResponse, Validation, Validity, Variants},
+        lifetime::{LifetimeSource, Validation},
+        response::StoredResponse,
         selector::Selector,
+        validity::Validity,
+        variants::Variants,
     },
 };
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::cache_control::{DirectiveScope, ResponseDirectives};
-use crate::entry::response::{Staleness, Validation};
+use crate::entry::lifetime::{Staleness, Validation};
 
 /// How long stale responses may be served by a policy, if the responses do not say so themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

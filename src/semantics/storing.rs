@@ -19,9 +19,11 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    entry::limits::{MAX_LIFETIME, may_have_status},
-    entry::response::{Lifetime, LifetimeSource},
-    entry::tag::TagId,
+    entry::{
+        lifetime::{Lifetime, LifetimeSource},
+        limits::{MAX_LIFETIME, may_have_status},
+        tag::TagId,
+    },
     outcome::NotStored,
 };
 

@@ -28,17 +28,21 @@ use actix_web::http::{
 };
 use bytes::Bytes;
 
-use super::{Fill, Invalidation, Lookup, Put, Store};
+use super::interface::{Lookup, Put, Store};
 use crate::{
-    clock::Clock,
-    clock::Timestamp,
-    entry::key::CacheKey,
-    entry::response::{
-        Lifetime, LifetimeSource, Staleness, StoredResponse, Validation, Validity, Variants,
+    clock::{Clock, Timestamp},
+    coordination::fills::Fill,
+    entry::{
+        invalidation::Invalidation,
+        key::CacheKey,
+        lifetime::{Lifetime, LifetimeSource, Staleness, Validation},
+        response::StoredResponse,
+        selector::{Selector, Selects},
+        stamp::Stamp,
+        tag::TagId,
+        validity::{Validity, ValidityCheck},
+        variants::Variants,
     },
-    entry::selector::{Selector, Selects},
-    entry::stamp::{Stamp, ValidityCheck},
-    entry::tag::TagId,
 };
 
 /// Runs all checks, each on a store that `make` makes.
@@ -153,8 +157,8 @@ pub async fn keeps_variants_apart<S: Store>(store: &S) {
         let body = found.map(|response| response.body().clone());
         assert_eq!(body, want.map(|n| Response::new(n).body), "Accept: {accept}");
     }
-    let names = look_up(store, &key, Some("es")).await.variants.expect("the key's variants");
-    assert_eq!(names.names(), [ACCEPT], "the fields that select");
+    let variants = look_up(store, &key, Some("es")).await.variants.expect("the key's variants");
+    assert_eq!(variants.selecting_fields(), [ACCEPT], "the fields that select");
 }
 
 /// A response that has no record of a field the resource is selected by is not stored.

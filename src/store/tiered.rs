@@ -15,10 +15,8 @@ use super::{
     StoreError,
     redis::{RedisStats, RedisStore},
 };
-use crate::{
-    entry::key::CacheKey,
-    entry::response::{StoredResponse, Validity},
-    entry::selector::Selector,
+use crate::entry::{
+    key::CacheKey, response::StoredResponse, selector::Selector, validity::Validity,
 };
 
 /// A [`MemoryStore`] in each process, in front of the [`RedisStore`] that all of them share.
@@ -165,7 +163,7 @@ impl Store for TieredStore {
             Ok(found) => found,
             Err(error) => {
                 if self.coordinator().should_warn_about_store(selector.now()) {
-                    log::warn!("{error}; what is in memory goes on");
+                    log::warn!("{}; what is in memory goes on", error.with_cause());
                 }
                 return Ok(self.near(key, selector, |_| true));
             }
@@ -210,8 +208,8 @@ impl Store for TieredStore {
         result
     }
 
-    fn leases(&self) -> bool {
-        self.0.far.leases()
+    fn supports_leases(&self) -> bool {
+        self.0.far.supports_leases()
     }
 
     async fn lease(&self, key: &CacheKey, rest: &[u8]) -> Result<Lease, StoreError> {

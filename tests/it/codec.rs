@@ -50,7 +50,7 @@ impl Store for Records {
         let stamp = self.coordinator.stamp();
         let records = self.records.lock().unwrap().get(key.as_bytes()).cloned();
         let variants = records.and_then(|records| self.read(key, &records)).map(Arc::new);
-        Ok(Lookup { variants, stamp })
+        Ok(Lookup::new(variants, stamp))
     }
 
     async fn put(

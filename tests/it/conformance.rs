@@ -70,7 +70,7 @@ impl Store for Faulty {
     }
 
     async fn lookup(&self, key: &CacheKey, _: &Selector<'_>) -> Result<Lookup, StoreError> {
-        Ok(Lookup { stamp: self.coordinator.stamp(), variants: self.existing(key) })
+        Ok(Lookup::new(self.existing(key), self.coordinator.stamp()))
     }
 
     async fn put(

@@ -10,15 +10,26 @@ use actix_web::http::{
 use bytes::Bytes;
 
 use super::{
-    RecordError::{Checksum, FromTheFuture, Malformed, OtherKey, Truncated, Version},
-    fuzzing::{mend, read},
-    *,
+    decoding::{
+        RecordError::{self, Checksum, FromTheFuture, Malformed, OtherKey, Truncated, Version},
+        decode,
+    },
+    encoding::{EncodeError, encode},
+    fuzzing::{read, repair},
+    layout::HEAD,
 };
 use crate::{
-    entry::limits::{MAX_LIFETIME, MAX_TAGS},
-    entry::response::{Lifetime, LifetimeSource, Selecting, Staleness, Validation, tests::stored},
-    entry::stamp::{Stamp, ValidityCheck},
-    entry::tag::TagId,
+    clock::Timestamp,
+    entry::{
+        fixtures::stored,
+        key::CacheKey,
+        lifetime::{Lifetime, LifetimeSource, Staleness, Validation},
+        limits::{MAX_LIFETIME, MAX_TAGS},
+        response::{Selecting, StoredResponse},
+        stamp::Stamp,
+        tag::TagId,
+        validity::ValidityCheck,
+    },
 };
 
 mod golden;
@@ -126,7 +137,7 @@ fn full_record() -> Vec<u8> {
 fn changed(change: impl FnOnce(&mut Vec<u8>)) -> Result<StoredResponse, RecordError> {
     let mut record = full_record();
     change(&mut record);
-    mend(&mut record);
+    repair(&mut record);
     read(&record, &key(), NOW)
 }
 
@@ -198,7 +209,7 @@ fn what_breaks_off_anywhere_is_not_read() {
     }
     let mut short = full_record();
     short.truncate(HEAD - 1);
-    mend(&mut short);
+    repair(&mut short);
     assert_eq!(read(&short, &key(), NOW).unwrap_err(), Truncated, "shorter than any record");
 }
 
@@ -214,10 +225,10 @@ fn a_bit_that_flipped_anywhere_is_noticed() {
         flipped[bit / 8] ^= 1 << (bit % 8);
         let error = read(&flipped, &key(), NOW).unwrap_err();
         let expected = match bit / 8 {
-            0 | 1 => matches!(error, Malformed("its beginning")),
+            0 | 1 => matches!(error, Malformed("magic bytes")),
             2 => error == Version(1 ^ (1 << (bit % 8))),
-            3 => error == Malformed("the reserved byte"),
-            8..12 => matches!(error, Truncated | Malformed("its length")),
+            3 => error == Malformed("reserved byte"),
+            8..12 => matches!(error, Truncated | Malformed("record length")),
             _ => error == Checksum,
         };
         assert!(expected, "bit {bit}: {error:?}");
@@ -229,12 +240,12 @@ fn what_no_record_of_ours_begins_with_is_told_from_another_version() {
     for (case, record, want) in [
         ("nothing", &b""[..], Truncated),
         ("too little", b"\xac\x57\x01", Truncated),
-        ("text", b"<!DOCTYPE html>", Malformed("its beginning")),
-        ("half of the beginning", b"\xac\0\x01\0", Malformed("its beginning")),
+        ("text", b"<!DOCTYPE html>", Malformed("magic bytes")),
+        ("half of the beginning", b"\xac\0\x01\0", Malformed("magic bytes")),
         ("version 0", b"\xac\x57\0\0", Version(0)),
         ("version 2, shorter than ours", b"\xac\x57\x02\0", Version(2)),
         ("version 255 with other rules", b"\xac\x57\xff\x09anything", Version(255)),
-        ("reserved", b"\xac\x57\x01\x01", Malformed("the reserved byte")),
+        ("reserved", b"\xac\x57\x01\x01", Malformed("reserved byte")),
         ("no checksum", b"\xac\x57\x01\0\0\0\0", Truncated),
         ("no length", b"\xac\x57\x01\0\0\0\0\0\0\0\0", Truncated),
     ] {
@@ -246,9 +257,9 @@ fn what_no_record_of_ours_begins_with_is_told_from_another_version() {
 fn what_follows_a_record_is_not_overlooked() {
     let mut record = full_record();
     record.push(0);
-    assert_eq!(read(&record, &key(), NOW).unwrap_err(), Malformed("its length"));
+    assert_eq!(read(&record, &key(), NOW).unwrap_err(), Malformed("record length"));
     let got = changed(|record| record.push(0));
-    assert_eq!(got.unwrap_err(), Malformed("the lengths"), "with a length that covers it");
+    assert_eq!(got.unwrap_err(), Malformed("total length"), "with a length that covers it");
 }
 
 #[test]
@@ -282,33 +293,33 @@ fn numbers_in_the_head_that_are_never_written_are_refused() {
     let number = |at: usize, number: u32| set(at, &number.to_le_bytes());
     type Change = Box<dyn FnOnce(&mut Vec<u8>)>;
     let cases: Vec<(Change, &str)> = vec![
-        (Box::new(number(12, u32::MAX)), "a length"),
-        (Box::new(number(16, u32::MAX)), "a length"),
-        (Box::new(number(16, 5)), "the lengths"),
-        (Box::new(number(16, 7)), "a length"),
-        (Box::new(number(20, u32::MAX)), "a number"),
-        (Box::new(number(24, u32::MAX)), "a number"),
-        (Box::new(number(28, u32::MAX)), "a length"),
-        (Box::new(set(32, &[0xff; 2])), "a number"),
-        (Box::new(set(36, &[65])), "the number of tags"),
-        (Box::new(set(36, &[64])), "a length"),
-        (Box::new(set(37, &[0])), "the source"),
-        (Box::new(set(37, &[5])), "the source"),
-        (Box::new(set(38, &[0])), "the validation"),
-        (Box::new(set(38, &[4])), "the validation"),
-        (Box::new(set(39, &[0x3f])), "what is present"),
-        (Box::new(set(39, &[0x9f])), "what is present"),
-        (Box::new(set(39, &[0x0f])), "fields as sent"),
-        (Box::new(absent(1, 96)), "an absent time"),
-        (Box::new(absent(2, 108)), "an absent time"),
-        (Box::new(absent(4, 120)), "an absent time"),
-        (Box::new(absent(8, 143)), "an absent time"),
-        (Box::new(number(56, 1_000_000_000)), "a time"),
-        (Box::new(number(68, u32::MAX)), "a time"),
-        (Box::new(time(72, longer.0)), "a lifetime"),
-        (Box::new(time(72, Duration::MAX)), "a lifetime"),
-        (Box::new(time(84, longer.0)), "a lifetime"),
-        (Box::new(time(84, longer.1)), "a lifetime"),
+        (Box::new(number(12, u32::MAX)), "length"),
+        (Box::new(number(16, u32::MAX)), "length"),
+        (Box::new(number(16, 5)), "total length"),
+        (Box::new(number(16, 7)), "length"),
+        (Box::new(number(20, u32::MAX)), "number of items"),
+        (Box::new(number(24, u32::MAX)), "number of items"),
+        (Box::new(number(28, u32::MAX)), "length"),
+        (Box::new(set(32, &[0xff; 2])), "number of items"),
+        (Box::new(set(36, &[65])), "number of tags"),
+        (Box::new(set(36, &[64])), "length"),
+        (Box::new(set(37, &[0])), "lifetime source"),
+        (Box::new(set(37, &[5])), "lifetime source"),
+        (Box::new(set(38, &[0])), "validation"),
+        (Box::new(set(38, &[4])), "validation"),
+        (Box::new(set(39, &[0x3f])), "flags"),
+        (Box::new(set(39, &[0x9f])), "flags"),
+        (Box::new(set(39, &[0x0f])), "original fields"),
+        (Box::new(absent(1, 96)), "absent time"),
+        (Box::new(absent(2, 108)), "absent time"),
+        (Box::new(absent(4, 120)), "absent time"),
+        (Box::new(absent(8, 143)), "absent time"),
+        (Box::new(number(56, 1_000_000_000)), "time"),
+        (Box::new(number(68, u32::MAX)), "time"),
+        (Box::new(time(72, longer.0)), "lifetime"),
+        (Box::new(time(72, Duration::MAX)), "lifetime"),
+        (Box::new(time(84, longer.0)), "lifetime"),
+        (Box::new(time(84, longer.1)), "lifetime"),
     ];
     for (n, (change, want)) in cases.into_iter().enumerate() {
         assert_eq!(changed(change).unwrap_err(), Malformed(want), "case {n}");
@@ -328,7 +339,7 @@ fn only_status_codes_that_are_stored_are_read() {
         });
         match got {
             Ok(response) => assert!(fine && response.status.as_u16() == code, "{code}"),
-            Err(error) => assert!(!fine && error == Malformed("the status code"), "{code}"),
+            Err(error) => assert!(!fine && error == Malformed("status code"), "{code}"),
         }
     }
 }
@@ -350,7 +361,7 @@ fn content_that_is_never_stored_is_refused() {
         body: Bytes::from_static(body),
         ..full()
     };
-    let never = Some("a field that is not stored");
+    let never = Some("field that is never stored");
     for (case, response, want) in [
         ("connection", fields(CONNECTION), never),
         ("keep-alive", fields(named("keep-alive")), never),
@@ -369,10 +380,10 @@ fn content_that_is_never_stored_is_refused() {
         ("a field that is not completed, as sent", original_fields(ETAG), never),
         ("one of a connection, as sent", original_fields(CONNECTION), never),
         ("each that is completed", original_fields(EXPIRES), None),
-        ("204 with a body", no_content(b"x"), Some("a body")),
+        ("204 with a body", no_content(b"x"), Some("body of a 204")),
         ("204 without", no_content(b""), None),
         ("as many tags as may be", tags(MAX_TAGS), None),
-        ("one more", tags(MAX_TAGS + 1), Some("the number of tags")),
+        ("one more", tags(MAX_TAGS + 1), Some("number of tags")),
     ] {
         let record = encode(&key(), &response).unwrap();
         let got = read(&record, &key(), NOW).map(|_| ());
@@ -388,14 +399,14 @@ fn names_and_values_that_no_message_can_have_are_refused() {
     let record = encode(&key(), &response).unwrap();
     let find = |text: &[u8]| record.windows(4).position(|window| window == text).unwrap();
     let [selecting, name, value] = [&b"aaaa"[..], b"bbbb", b"cccc"].map(find);
-    let bad_name = Some("a field's name");
-    let bad_value = Some("a field's value");
+    let bad_name = Some("field name");
+    let bad_value = Some("field value");
     for (case, at, bytes, want) in [
         ("a selecting field's name", selecting, &b"ABaa"[..], bad_name),
         ("a space in it", selecting, b"a aa", bad_name),
         ("an empty one", selecting - 2, &[0, 0], bad_name),
-        ("one that is too long", selecting - 2, &[0xff, 0xff], Some("a length")),
-        ("a value that is too long", selecting + 4, &[0xfe, 0xff, 0xff, 0xff], Some("a length")),
+        ("one that is too long", selecting - 2, &[0xff, 0xff], Some("length")),
+        ("a value that is too long", selecting + 4, &[0xfe, 0xff, 0xff, 0xff], Some("length")),
         ("a name", name, b"b:bb", bad_name),
         ("in upper case", name, b"Bbbb", bad_name),
         ("a line break in it", name, b"b\r\nb", bad_name),
@@ -404,11 +415,11 @@ fn names_and_values_that_no_message_can_have_are_refused() {
         ("a NUL", value, b"ccc\0", bad_value),
         ("a DEL", value, b"ccc\x7f", bad_value),
         ("any other byte", value, b"\t \xff~", None),
-        ("a value without end", value - 4, &[0xff; 4], Some("a length")),
+        ("a value without end", value - 4, &[0xff; 4], Some("length")),
     ] {
         let mut record = record.clone();
         put(&mut record, at, bytes);
-        mend(&mut record);
+        repair(&mut record);
         let got = read(&record, &key(), NOW).map(|_| ());
         assert_eq!(got, want.map_or(Ok(()), |want| Err(Malformed(want))), "{case}");
     }
@@ -480,7 +491,7 @@ fn errors_say_what_to_do() {
         (Version(7), "version 7, and this build reads version 1"),
         (Checksum, "see what damages"),
         (OtherKey, "see that the store names records by whole keys"),
-        (Malformed("the source"), "(the source): see who else writes"),
+        (Malformed("lifetime source"), "(the source): see who else writes"),
         (FromTheFuture, "more than 2 s ahead of this machine's clock: keep"),
     ] {
         assert!(error.to_string().contains(advice), "{error}");

@@ -1,7 +1,7 @@
 use actix_web::test::TestRequest;
 
 use super::*;
-use crate::entry::response::tests::stored;
+use crate::entry::fixtures::stored;
 
 const fn secs(n: u64) -> Duration {
     Duration::from_secs(n)

@@ -4,10 +4,8 @@ use actix_web::http::header::{ACCEPT, HeaderName};
 
 use super::*;
 use crate::entry::{
-    response::{
-        Staleness,
-        tests::{at, stored},
-    },
+    fixtures::{at, stored},
+    lifetime::Staleness,
     selector::Selects,
 };
 

@@ -1,7 +1,7 @@
 use actix_web::http::header::{AGE, CACHE_CONTROL, ETAG, HeaderValue, LAST_MODIFIED, VARY};
 
 use super::*;
-use crate::entry::response::{Validation, tests::at};
+use crate::entry::{fixtures::at, lifetime::Validation};
 
 const ANONYMOUS: Requester =
     Requester { has_authorization: false, has_cookies: false, has_credentials: false };

@@ -16,8 +16,8 @@ use super::{
     link::{ASK_LIMIT, Link, STORE_LIMIT},
 };
 use crate::{
+    coordination::lease::{Lease, LeaseEnd, LeaseGuard},
     entry::key::CacheKey,
-    store::{Lease, LeaseEnd, LeaseGuard},
 };
 
 const RELEASE: &str = include_str!("release.lua");
@@ -54,11 +54,11 @@ pub(super) async fn ask(
         }
         Ok(LeaseReply::Taken) => {
             count(&counters.taken);
-            guard.forgo();
+            guard.disarm();
             Ok(Lease::Taken)
         }
         Ok(LeaseReply::Unstorable) => {
-            guard.forgo();
+            guard.disarm();
             Ok(Lease::Unstorable)
         }
         Err(failure) => {

@@ -24,8 +24,8 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    entry::stamp::Stamp,
-    store::{Coordinator, Invalidation},
+    coordination::coordinator::Coordinator,
+    entry::{invalidation::Invalidation, stamp::Stamp},
 };
 
 /// What a request can wait for, the making of a connection included. Caches wait for any store for

@@ -16,12 +16,10 @@ use tokio::{runtime::Handle, time::timeout};
 use super::{Coordinator, Fill, Invalidation, Lease, Lookup, Put, Store, StoreError};
 use crate::{
     clock::Timestamp,
-    entry::codec,
-    entry::key::CacheKey,
-    entry::response::{StoredResponse, Variants},
-    entry::selector::Selector,
-    entry::stamp::Stamp,
-    entry::tag::TagId,
+    entry::{
+        codec, key::CacheKey, response::StoredResponse, selector::Selector, stamp::Stamp,
+        tag::TagId, variants::Variants,
+    },
 };
 
 mod batch;
@@ -201,7 +199,7 @@ impl RedisStore {
                 async move { resource::names(&mut wire, resource, guessed).await }
             })
             .await?;
-        let Some(selecting) = selecting else { return Ok(Lookup { variants: None, stamp }) };
+        let Some(selecting) = selecting else { return Ok(Lookup::new(None, stamp)) };
         if Arc::ptr_eq(&selecting, &guessed) {
             return Ok(self.found(key, &guessed, None, stamp, selector.now()));
         }
@@ -233,7 +231,7 @@ impl RedisStore {
                 None
             }
         });
-        Lookup { variants: Some(Arc::new(Variants::new(names, response))), stamp }
+        Lookup::new(Some(Arc::new(Variants::new(names, response))), stamp)
     }
 
     async fn write(
@@ -331,7 +329,7 @@ impl Store for RedisStore {
         Ok(())
     }
 
-    fn leases(&self) -> bool {
+    fn supports_leases(&self) -> bool {
         self.0.lease.is_some()
     }
 

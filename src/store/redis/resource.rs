@@ -17,7 +17,7 @@ use bytes::Bytes;
 use deadpool_redis::redis::{Cmd, RedisError, Value, cmd, pipe};
 
 use super::{connection::Wire, failure::Failure, keys::Resource};
-use crate::{entry::response::MAX_VARIANTS, entry::selector::VariantId};
+use crate::entry::{selector::VariantId, variants::MAX_VARIANTS};
 
 const SETTLE: &str = include_str!("settle.lua");
 

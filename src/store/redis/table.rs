@@ -24,10 +24,8 @@ use deadpool_redis::redis::{Cmd, RedisError, Value, cmd, pipe};
 use super::{connection::Wire, failure::Failure, keys::Keys};
 use crate::{
     clock::Timestamp,
-    coordination::KEY_WINDOW,
-    entry::stamp::Stamp,
-    entry::tag::TagId,
-    store::{Coordinator, Invalidation},
+    coordination::{coordinator::Coordinator, invalidation_log::KEY_RECORD_LIFETIME},
+    entry::{invalidation::Invalidation, stamp::Stamp, tag::TagId},
 };
 
 /// How long a mark counts: longer than what it may be about is kept.
@@ -115,7 +113,7 @@ impl Table {
             }
         }
         let until = Stamp::new(epoch?);
-        coordinator.learn(&news, until);
+        coordinator.record_remote(&news, until);
         self.known.fetch_max(until.get(), Ordering::AcqRel);
         Some(until)
     }
@@ -156,7 +154,12 @@ impl Table {
         let (ask, since) = self.ask(keys);
         let mut script = cmd("EVAL");
         script.arg(INVALIDATE).arg(2).arg(&keys.table).arg(&keys.recent);
-        script.arg(since).arg(WINDOW.as_micros() as u64).arg(KEY_WINDOW).arg(MOST).arg(members);
+        script
+            .arg(since)
+            .arg(WINDOW.as_micros() as u64)
+            .arg(KEY_RECORD_LIFETIME)
+            .arg(MOST)
+            .arg(members);
         let mut both = pipe();
         both.add_command(script).add_command(ask);
         let replies: Vec<Value> = both.query_async(wire).await?;
@@ -261,9 +264,9 @@ fn written(what: &Invalidation) -> Vec<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entry::response::{
-        StoredResponse,
-        tests::{at, stored},
+    use crate::entry::{
+        fixtures::{at, stored},
+        response::StoredResponse,
     };
 
     fn tag(name: &str) -> TagId {

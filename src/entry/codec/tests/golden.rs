@@ -2,7 +2,7 @@
 
 use std::{fs::File, io::Write as _, path::Path};
 
-use super::*;
+use super::{super::layout::VERSION, *};
 
 const FULL: &[u8] = include_bytes!("../../../../tests/golden/record-v1-full.bin");
 const MINIMAL: &[u8] = include_bytes!("../../../../tests/golden/record-v1-minimal.bin");
