@@ -258,7 +258,7 @@ async fn tiered_shows_hits_in_memory_and_a_purge_by_another_process_within_a_sec
 
 #[test]
 fn the_table_of_examples_names_each_of_them() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
     let table = fs::read_to_string(directory.join("README.md")).unwrap();
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();

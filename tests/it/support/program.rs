@@ -24,7 +24,10 @@ pub(crate) fn example(name: &str) -> Command {
     let tests = env::current_exe().unwrap();
     let target = tests.ancestors().nth(2).unwrap();
     let path: PathBuf = target.join("examples").join(format!("{name}{}", env::consts::EXE_SUFFIX));
-    assert!(path.exists(), "{path:?} is missing: cargo build --all-features --examples");
+    assert!(
+        path.exists(),
+        "{path:?} is missing: cargo build --workspace --all-features --examples"
+    );
     let mut command = Command::new(path);
     command.env("PORT", "0").env("RUST_LOG", "off");
     command

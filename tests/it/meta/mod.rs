@@ -1,0 +1,53 @@
+//! Checks of the sources themselves: imports, names, file sizes.
+
+mod file_size;
+mod import_cycles;
+mod import_graph;
+mod import_order;
+mod module_tree;
+mod naming;
+mod purity;
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+/// Texts of source files by path, `/` between the names.
+type Sources = BTreeMap<String, String>;
+
+/// The root of the repository.
+///
+/// Cargo sets the variable when it runs a test. Set it by hand to check another checkout with the
+/// test binary of this one.
+fn repository() -> PathBuf {
+    let tests = env::var_os("CARGO_MANIFEST_DIR").unwrap_or(env!("CARGO_MANIFEST_DIR").into());
+    Path::new(&tests).join("..")
+}
+
+/// Reads all Rust files below a folder of the repository. Paths are relative to that folder.
+fn read_sources(folder: &str) -> Sources {
+    let root = repository().join(folder);
+    let mut sources = Sources::new();
+    let mut folders = vec![root.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap();
+            if path.is_dir() && name != "target" && name != "node_modules" {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let relative = path.strip_prefix(&root).unwrap().to_str().unwrap();
+                sources.insert(relative.replace('\\', "/"), fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+    assert!(!sources.is_empty(), "no source file in {}", root.display());
+    sources
+}
+
+/// Made-up sources for the tests of the checks.
+fn sources(files: &[(&str, &str)]) -> Sources {
+    files.iter().map(|&(path, text)| (path.to_owned(), text.to_owned())).collect()
+}
