@@ -129,10 +129,10 @@ async fn log_lines_never_contain_data_of_clients_or_handlers() {
         client.send(Method::POST, "/purge?token=secret-query", &fields).await;
     }
     let logged = lines.take(Level::Trace);
-    for word in ["miss ", "hit ", "store ", "bypass ", "purge ", "the cache's store failed"] {
+    for beginning in ["miss ", "hit ", "store ", "bypass ", "purge ", "the cache's store failed"] {
         assert!(
-            logged.iter().any(|line| line.starts_with(word)),
-            "no line begins with {word:?}: {logged:#?}"
+            logged.iter().any(|line| line.starts_with(beginning)),
+            "no line begins with {beginning:?}: {logged:#?}"
         );
     }
     let leaked: Vec<_> = logged.iter().filter(|line| line.contains("secret")).collect();

@@ -1,5 +1,5 @@
-//! Nested caches: the innermost cache around a handler handles the request, and the outer caches pass it
-//! through.
+//! Nested caches: the innermost cache around a handler handles the request, and the outer caches
+//! pass it through.
 
 use std::sync::Arc;
 
@@ -333,7 +333,8 @@ async fn purge_reaches_the_entries_of_caches_at_all_depths() {
                     }
                 }
                 path => {
-                    // The number of entries under a key with key fields is unknown, so they are not counted.
+                    // The number of entries under a key with key fields is unknown, so they are not
+                    // counted.
                     let purged = client.send(Method::POST, path, &[]).await;
                     assert_eq!(purged.text(), "2", "{purge_by} by {protocol:?}");
                 }

@@ -25,11 +25,11 @@ async fn observer_receives_the_outcome_of_each_request_once() {
         .build()
         .unwrap();
     let server = serve(1, move || {
-        let page = || web::to(async |request: HttpRequest| obey(&request, 1));
+        let handler = || web::to(async |request: HttpRequest| obey(&request, 1));
         let inner = cache.with_policy(Policy::new().default_ttl(secs(5)));
         App::new()
-            .service(web::scope("/inner").wrap(inner).default_service(page()))
-            .default_service(page())
+            .service(web::scope("/inner").wrap(inner).default_service(handler()))
+            .default_service(handler())
             .wrap(cache.clone())
     });
     let client = Client::new(server.addr, Protocol::Http1);
@@ -81,10 +81,10 @@ async fn cache_status_and_x_cache_can_be_turned_on_and_off() {
         (builder().without_cache_status().x_cache(), false, true),
     ] {
         let site = site(&builder.build().unwrap(), obey);
-        for word in ["miss", "hit"] {
+        for result in ["miss", "hit"] {
             let answer = site.client.get("/").await;
-            assert_eq!(answer.field("cache-status").is_some(), status, "{word}");
-            assert_eq!(answer.field("x-cache").as_deref(), x_cache.then_some(word));
+            assert_eq!(answer.field("cache-status").is_some(), status, "{result}");
+            assert_eq!(answer.field("x-cache").as_deref(), x_cache.then_some(result));
         }
     }
 }

@@ -174,7 +174,7 @@ async fn handler_with_options(request: HttpRequest, options: CacheOptions) -> Ht
 }
 
 #[actix_web::test]
-async fn lifetimes_of_response_handler_route_rule_and_policy_have_the_documented_precedence() {
+async fn freshness_lifetimes_have_the_documented_precedence() {
     let (builder, _) = builder();
     let cache = builder
         .policy(Policy::new().default_ttl(secs(60)))

@@ -14,7 +14,8 @@ fn obeying() -> Route {
     web::to(|request: HttpRequest| async move { obey(&request, 1) })
 }
 
-/// A case name, the middleware, the handler's `Cache-Control` lines, and the field that clients get.
+/// A case name, the middleware, the handler's `Cache-Control` lines, and the field that clients
+/// get.
 type Case = (&'static str, SetCacheControl, &'static [&'static str], Option<&'static str>);
 
 fn cases() -> Vec<Case> {

@@ -217,11 +217,11 @@ async fn caches_of_all_workers_share_one_store() {
     let server = serve(4, move || {
         built.count();
         let runs = counter.clone();
-        let page = move || {
+        let handler = move || {
             let run = runs.count();
             async move { run.to_string() }
         };
-        App::new().wrap(Cache::new(store.clone())).default_service(web::to(page))
+        App::new().wrap(Cache::new(store.clone())).default_service(web::to(handler))
     });
     let first = Client::new(server.addr, Protocol::Http1).get("/").await;
     assert!(first.is_stored());

@@ -86,6 +86,7 @@ async fn unsafe_request_without_a_matching_rule_invalidates_its_url() {
     assert!(!site.client.get("/").await.is_hit());
 }
 
+/// The invalidation covers every variant, and a new variant revives no older one.
 #[actix_web::test]
 async fn invalidated_variant_is_not_restored_by_the_next_request() {
     let (cache, _) = cache();
@@ -119,7 +120,7 @@ async fn purge(request: HttpRequest, cache: CacheHandle) -> Result<String, Purge
 }
 
 #[actix_web::test]
-async fn handler_purges_urls_by_path_or_in_full_without_errors_for_absent_ones() {
+async fn handler_purges_urls_by_path_or_in_full_and_absent_ones_without_error() {
     let (cache, _) = cache();
     let server = serve(1, move || {
         let answer = |request: HttpRequest| async move { obey(&request, 1) };

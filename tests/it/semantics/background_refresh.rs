@@ -72,7 +72,7 @@ impl Fixture {
 }
 
 #[actix_web::test]
-async fn stale_entry_is_served_at_once_to_all_clients_and_refreshed_by_one_run() {
+async fn stale_entry_is_served_to_all_clients_while_one_run_refreshes_it() {
     let policy = Policy::new().stale_while_revalidate(secs(600));
     for (protocol, workers) in SETUPS {
         let fixture = fixture(workers, policy.clone());
@@ -136,7 +136,7 @@ async fn entry_is_refreshed_ahead_when_requested_near_its_expiry() {
 }
 
 #[actix_web::test]
-async fn stale_response_is_served_when_the_handler_is_too_slow_and_the_late_response_is_stored() {
+async fn stale_response_replaces_a_slow_handler_whose_late_response_is_stored() {
     let policy = Policy::new().stale_if_error(secs(600)).wait_limit(Duration::from_millis(50));
     for (protocol, workers) in SETUPS {
         let fixture = fixture(workers, policy.clone());

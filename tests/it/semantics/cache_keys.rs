@@ -1,5 +1,5 @@
-//! Which requests share a stored response: by path, by host and by selecting fields (RFC 9111 section
-//! 4.1).
+//! Cache keys and variants: a stored response is shared by requests of one host, one path and equal
+//! selecting fields (RFC 9111 section 4.1).
 
 use actix_web::HttpResponse;
 

@@ -1,5 +1,5 @@
-//! Conditional requests: the cache evaluates the client's conditions against the stored response (RFC
-//! 9110 section 13, RFC 9111 section 4.3.2).
+//! Conditional requests: the cache evaluates the client's conditions against the stored response
+//! (RFC 9110 section 13, RFC 9111 section 4.3.2).
 
 use std::time::UNIX_EPOCH;
 
@@ -91,6 +91,7 @@ async fn matching_condition_gets_304_from_the_stored_response() {
     assert_eq!(notes.take(), [""; 0], "the handler did not run");
 }
 
+/// A 304 replaces a 200 only (RFC 9110 section 13.2.1).
 #[actix_web::test]
 async fn condition_is_ignored_unless_the_response_would_be_200() {
     let (cache, _) = cache();
@@ -107,6 +108,8 @@ async fn condition_is_ignored_unless_the_response_would_be_200() {
     }
 }
 
+/// A 304 from the handler could not be stored, so the cache removes the condition and evaluates it
+/// itself.
 #[actix_web::test]
 async fn conditional_miss_fetches_and_stores_the_full_response() {
     let (cache, _) = cache();
@@ -189,6 +192,7 @@ async fn rfc9111_policy_forwards_client_conditions_on_a_miss() {
     );
 }
 
+/// Its response is not stored, so the handler evaluates the conditions.
 #[actix_web::test]
 async fn personal_request_keeps_its_conditions() {
     let (cache, _) = cache();
@@ -213,6 +217,8 @@ async fn personal_request_keeps_its_conditions() {
     }
 }
 
+/// `If-Match` and `If-Unmodified-Since` are for the origin server, not for a cache (RFC 9111
+/// section 4.3.2).
 #[actix_web::test]
 async fn precondition_on_the_handlers_state_bypasses_the_cache() {
     let (cache, _) = cache();

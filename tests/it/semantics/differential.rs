@@ -1,9 +1,9 @@
 //! A comparison with the crate http-cache-semantics, over random exchanges.
 //!
 //! Every response that this cache serves from its store must be usable in http-cache-semantics too,
-//! and for at least as long. [`DIFFERENCES`] lists the cases in which http-cache-semantics is stricter
-//! than the RFC demands. Each difference rewrites the exchange into one on which both agree; all other
-//! disagreements fail the test.
+//! and for at least as long. [`DIFFERENCES`] lists the cases in which http-cache-semantics is
+//! stricter than the RFC demands. Each difference rewrites the exchange into one on which both
+//! agree; all other disagreements fail the test.
 
 mod cases;
 
@@ -61,8 +61,8 @@ const DIFFERENCES: &[Difference] = &[
         },
     },
     Difference {
-        why: "the first of several equal directives counts, the shortest of several lifetimes (RFC \
-              9111 section 4.2.1)",
+        why: "the first of several equal directives counts, the shortest of several lifetimes \
+              (RFC 9111 section 4.2.1)",
         rewrite: |case| case.response.remove_repeated_directives(),
     },
     Difference {
@@ -83,7 +83,8 @@ const DIFFERENCES: &[Difference] = &[
         },
     },
     Difference {
-        why: "must-understand overrides no-store for a known status code (RFC 9111 section 5.2.2.3)",
+        why: "must-understand overrides no-store for a known status code (RFC 9111 section \
+              5.2.2.3)",
         rewrite: |case| {
             if case.response.has_directive("must-understand") && case.status != 599 {
                 case.response.directives.retain(|directive| directive != "no-store");
@@ -91,8 +92,8 @@ const DIFFERENCES: &[Difference] = &[
         },
     },
     Difference {
-        why: "a response with any final status code may be stored if it has an explicit lifetime or \
-              is public (RFC 9111 section 3)",
+        why: "a response with any final status code may be stored if it has an explicit lifetime \
+              or is public (RFC 9111 section 3)",
         rewrite: |case| {
             let explicit = ["max-age", "s-maxage", "public"]
                 .iter()
@@ -106,8 +107,8 @@ const DIFFERENCES: &[Difference] = &[
         },
     },
     Difference {
-        why: "a response with Set-Cookie may be stored if the application allows it (RFC 9111 section \
-              7.3)",
+        why: "a response with Set-Cookie may be stored if the application allows it (RFC 9111 \
+              section 7.3)",
         rewrite: |case| {
             if case.preset == Preset::Rfc9111 {
                 case.response.remove("set-cookie");
@@ -126,7 +127,8 @@ const DIFFERENCES: &[Difference] = &[
         },
     },
     Difference {
-        why: "Pragma is not defined for responses, and Expires takes precedence (RFC 9111 section 5.4)",
+        why: "Pragma is not defined for responses, and Expires takes precedence (RFC 9111 section \
+              5.4)",
         rewrite: |case| {
             if case.response.fields.iter().any(|(name, _)| *name == "expires") {
                 case.response.remove("pragma");
@@ -138,8 +140,8 @@ const DIFFERENCES: &[Difference] = &[
         rewrite: |case| case.second.remove("pragma"),
     },
     Difference {
-        why: "request directives are advice, which is ignored unless the application honors them (RFC \
-              9111 section 5.2.1)",
+        why: "request directives are advice, which is ignored unless the application honors them \
+              (RFC 9111 section 5.2.1)",
         rewrite: |case| {
             if case.preset == Preset::Explicit {
                 case.second.directives.clear();
@@ -189,7 +191,8 @@ const DIFFERENCES: &[Difference] = &[
         },
     },
     Difference {
-        why: "stale-while-revalidate permits a stale response without max-stale (RFC 5861 section 3)",
+        why: "stale-while-revalidate permits a stale response without max-stale (RFC 5861 section \
+              3)",
         rewrite: |case| {
             let min_fresh = case.second.seconds("min-fresh").is_some();
             let forbidden = case.response.has_directive("must-revalidate") || min_fresh;
@@ -217,8 +220,8 @@ struct Times {
     requested_again: SystemTime,
 }
 
-/// The remaining freshness lifetime in http-cache-semantics, or `None` if it would not serve the stored
-/// response to the second request.
+/// The remaining freshness lifetime in http-cache-semantics, or `None` if it would not serve the
+/// stored response to the second request.
 fn reference_lifetime(case: &Case, times: Times) -> Option<Duration> {
     let request = |message: &Message, method| {
         let mut request = http::Request::builder().method(method).uri("/");
@@ -257,8 +260,8 @@ fn reference_lifetime_with_rewrites(
     reference_lifetime(&rewritten, times)
 }
 
-/// An application that answers path `/n` with the response of case `n`, and the outcomes that its cache
-/// reported.
+/// An application that answers path `/n` with the response of case `n`, and the outcomes that its
+/// cache reported.
 struct Site {
     clock: ManualClock,
     cases: RefCell<Vec<Case>>,

@@ -10,15 +10,15 @@ use crate::support::{
     Client, Counter, Protocol, SETUPS, START, Server, Stop, eventually, secs, serve, store,
 };
 
-/// An application whose body counts the runs of its handler. Request fields choose the response, and
-/// `POST /expire` expires it.
+/// An application whose body counts the runs of its handler. Request fields choose the response,
+/// and `POST /expire` expires it.
 struct Site {
     server: Server,
     client: Client,
     handle: CacheHandle,
     store: actix_web_cache::MemoryStore,
     clock: ManualClock,
-    /// Where a run waits when its request has the field `waits`.
+    /// Handler runs whose request has the field `waits` wait here.
     stop: Stop,
 }
 
@@ -30,7 +30,7 @@ impl Site {
         let (app, runs, waits) = (cache.clone(), Counter::default(), stop.clone());
         let server = serve(workers, move || {
             let (runs, waits) = (runs.clone(), waits.clone());
-            let page = move |request: HttpRequest| {
+            let handler = move |request: HttpRequest| {
                 let (run, waits) = (runs.count(), waits.clone());
                 async move {
                     let has = |name: &str| request.headers().contains_key(name);
@@ -43,15 +43,15 @@ impl Site {
                     if has("if-none-match") {
                         return HttpResponse::NotModified().finish();
                     }
-                    let mut page = HttpResponse::Ok();
-                    page.insert_header(("cache-groups", "\"g\""));
+                    let mut response = HttpResponse::Ok();
+                    response.insert_header(("cache-groups", "\"g\""));
                     if has("tagged") {
-                        page.insert_header(("etag", "\"a\""));
+                        response.insert_header(("etag", "\"a\""));
                     }
                     if let Some(value) = request.headers().get("set-cache-control") {
-                        page.insert_header(("cache-control", value));
+                        response.insert_header(("cache-control", value));
                     }
-                    page.body(format!("run {run}"))
+                    response.body(format!("run {run}"))
                 }
             };
             let expire =
@@ -59,7 +59,7 @@ impl Site {
             App::new()
                 .wrap(app.clone())
                 .route("/expire", web::post().to(expire))
-                .default_service(web::to(page))
+                .default_service(web::to(handler))
         });
         let client = Client::new(server.addr, protocol);
         Self { server, client, handle: cache.handle(), store, clock, stop }
@@ -123,7 +123,7 @@ async fn expired_entry_is_served_once_and_refreshed_in_the_background() {
 }
 
 #[actix_web::test]
-async fn expired_entry_is_revalidated_or_replaced_when_it_may_not_be_served_stale() {
+async fn expired_entry_is_not_served_when_stale_responses_are_forbidden() {
     let strict = ("set-cache-control", "max-age=60, must-revalidate");
     let tagged = ("tagged", "1");
     for (case, window, fields, elapsed, want) in [

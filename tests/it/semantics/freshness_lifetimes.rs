@@ -1,4 +1,4 @@
-//! How long a response is fresh in this cache, and how long clients are told that it is.
+//! Freshness lifetimes: the one that this cache applies, and the one that it advertises to clients.
 
 use std::time::UNIX_EPOCH;
 
@@ -14,6 +14,7 @@ fn date(second: u64) -> String {
     fmt_http_date(UNIX_EPOCH + secs(START + second))
 }
 
+/// Otherwise each cache on the way to the client would add a lifetime of its own.
 #[actix_web::test]
 async fn advertised_lifetime_shrinks_by_the_age_of_the_entry() {
     for (line, client_ttl) in [("", None), ("cache-control: max-age=60", None), ("", Some(40))] {
@@ -43,7 +44,7 @@ async fn advertised_lifetime_shrinks_by_the_age_of_the_entry() {
 }
 
 #[actix_web::test]
-async fn lifetime_of_the_response_or_an_inner_middleware_decides_when_an_entry_is_stale() {
+async fn lifetime_of_a_response_or_an_inner_middleware_limits_freshness() {
     let (cache, clock) = cache();
     let server = serve(1, move || {
         let handler = || web::to(|request: HttpRequest| async move { obey(&request, 1) });
@@ -75,7 +76,7 @@ async fn lifetime_of_the_response_or_an_inner_middleware_decides_when_an_entry_i
 }
 
 #[actix_web::test]
-async fn policy_lifetime_is_advertised_and_an_explicit_lifetime_is_forwarded_unchanged() {
+async fn policy_lifetime_is_advertised_and_an_explicit_one_is_forwarded_unchanged() {
     let (builder, _) = builder();
     let policy = Policy::new().default_ttl(secs(120));
     let site = site(&builder.policy(policy).build().unwrap(), obey);

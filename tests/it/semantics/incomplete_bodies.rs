@@ -49,7 +49,7 @@ const INCOMPLETE: [Incomplete; 15] = [
     ("empty", ByBody(10), &[]),
     ("long in one chunk", ByBody(5), &[Chunk("hello world")]),
     ("long in two chunks", ByBody(5), &[Chunk("hello"), Chunk(" world")]),
-    ("long, and ends by an error", ByBody(5), &[Chunk("hello"), Chunk(" "), Error]),
+    ("long, with an error at the end", ByBody(5), &[Chunk("hello"), Chunk(" "), Error]),
     ("an error", Undeclared, &[Chunk("hello"), Error]),
     ("an error at once", Undeclared, &[Error]),
     ("an error within the declared length", ByBody(10), &[Chunk("hello"), Error]),
@@ -57,9 +57,9 @@ const INCOMPLETE: [Incomplete; 15] = [
     ("a panic", Undeclared, &[Chunk("hello"), Panic]),
     ("a panic within the declared length", ByBody(10), &[Chunk("hello"), Panic]),
     ("a panic at the declared end", ByBody(5), &[Chunk("hello"), Panic]),
-    ("short of what the head says", ByHead(10), &[Chunk("hello")]),
-    ("longer than the head says", ByHead(5), &[Chunk("hello"), Chunk(" world")]),
-    ("longer by one chunk than the head says", ByHead(5), &[Chunk("hello world")]),
+    ("shorter than Content-Length", ByHead(10), &[Chunk("hello")]),
+    ("longer than Content-Length in two chunks", ByHead(5), &[Chunk("hello"), Chunk(" world")]),
+    ("longer than Content-Length in one chunk", ByHead(5), &[Chunk("hello world")]),
 ];
 
 fn respond(&(_, length, pieces): &Incomplete) -> HttpResponse {
@@ -77,6 +77,7 @@ fn respond(&(_, length, pieces): &Incomplete) -> HttpResponse {
     }
 }
 
+/// A cache must not serve an incomplete response as complete (RFC 9111 section 3.3).
 #[actix_web::test]
 async fn incomplete_or_failed_body_is_never_stored() {
     for (protocol, workers) in SETUPS {
@@ -94,7 +95,8 @@ async fn incomplete_or_failed_body_is_never_stored() {
                 }))
             });
             let case = format!("{} by {protocol:?} with {workers} workers", incomplete.0);
-            // The first client's result does not matter. `close` keeps it from waiting for missing bytes.
+            // The first client's result does not matter. `close` keeps it from waiting for missing
+            // bytes.
             let close: &[_] = match protocol {
                 Protocol::Http1 => &[("connection", "close")],
                 Protocol::Http2 => &[],
@@ -149,7 +151,7 @@ async fn disconnect(
 }
 
 #[actix_web::test]
-async fn body_is_not_stored_when_its_client_disconnects_and_it_stays_incomplete() {
+async fn body_left_incomplete_after_a_disconnect_is_not_stored() {
     let disconnects = [
         (Protocol::Http1, Disconnect::Closes),
         (Protocol::Http1, Disconnect::Resets),

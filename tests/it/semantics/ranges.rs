@@ -180,6 +180,8 @@ async fn several_ranges_are_served_as_exact_multipart_byteranges() {
     }
 }
 
+/// Such ranges are a denial-of-service risk (RFC 9110 section 17.15), so the cache coalesces or
+/// ignores them (section 14.2).
 #[actix_web::test]
 async fn many_or_overlapping_ranges_never_exceed_the_full_body() {
     let (cache, _) = cache();
@@ -204,6 +206,7 @@ async fn many_or_overlapping_ranges_never_exceed_the_full_body() {
     }
 }
 
+/// Section 15.5.17 rules unsatisfiable ranges. Section 14.2 permits ignoring an invalid `Range`.
 #[actix_web::test]
 async fn unsatisfiable_range_gets_416_and_invalid_range_the_full_response() {
     let (cache, _) = cache();
@@ -248,6 +251,8 @@ async fn unsatisfiable_range_gets_416_and_invalid_range_the_full_response() {
     assert_eq!(site.client.get_with("/page", &two).await.status, 200);
 }
 
+/// A range of another version of the resource would corrupt the client's copy (RFC 9110 section
+/// 13.1.5).
 #[actix_web::test]
 async fn if_range_serves_a_range_only_for_a_matching_strong_validator() {
     let (cache, _) = cache();
@@ -281,6 +286,7 @@ async fn if_range_serves_a_range_only_for_a_matching_strong_validator() {
     assert_eq!((without_range.status.as_u16(), without_range.body.len()), (200, LENGTH));
 }
 
+/// `Range` is defined for `GET` only (RFC 9110 section 14.2).
 #[actix_web::test]
 async fn head_ignores_ranges_and_accept_ranges_is_the_handlers() {
     let (cache, _) = cache();
@@ -333,6 +339,8 @@ async fn responses_of_all_kinds_are_framed_correctly_on_one_connection() {
     }
 }
 
+/// The handler gets the stored validators without the client's `Range` and `If-Range`, because the
+/// cache needs the full response.
 #[actix_web::test]
 async fn stale_entry_is_revalidated_or_replaced_before_a_range_is_served() {
     let (cache, clock) = cache();
@@ -364,6 +372,7 @@ async fn stale_entry_is_revalidated_or_replaced_before_a_range_is_served() {
     assert_eq!(got, (Some("bytes 0-4/9995".to_owned()), full_body().slice(5..10), &b"\"b\""[..]));
 }
 
+/// Fetching the full response for a range could be very expensive.
 #[actix_web::test]
 async fn range_request_on_a_miss_is_passed_through_and_not_stored() {
     for policy in [Policy::new(), Policy::rfc9111()] {
@@ -396,7 +405,7 @@ async fn range_request_on_a_miss_is_passed_through_and_not_stored() {
 }
 
 #[actix_web::test]
-async fn ranges_refer_to_the_stored_identity_body_when_compression_is_outside_the_cache() {
+async fn range_is_of_the_stored_body_when_compression_is_outside_the_cache() {
     let (cache, _) = cache();
     let server = serve(1, move || {
         let handler = |request: HttpRequest| async move { respond(&request) };

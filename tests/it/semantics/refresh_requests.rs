@@ -1,5 +1,5 @@
-//! The requests of a background refresh: outer middlewares see the client's request, the handler sees
-//! an equivalent one.
+//! The requests of a background refresh: outer middlewares see the client's request, the handler
+//! sees an equivalent one.
 
 use actix_session::{SessionExt as _, SessionMiddleware, storage::CookieSessionStore};
 use actix_web::{
@@ -200,11 +200,11 @@ async fn personal_request_gets_a_stale_response_and_starts_no_refresh() {
         let counter = runs.clone();
         let server = serve(1, move || {
             let counter = counter.clone();
-            let page = web::to(move |request: HttpRequest| {
+            let handler = web::to(move |request: HttpRequest| {
                 let answer = obey(&request, counter.count());
                 async move { answer }
             });
-            App::new().wrap(cache.clone()).default_service(page)
+            App::new().wrap(cache.clone()).default_service(handler)
         });
         let client = Client::new(server.addr, Protocol::Http1);
         let shared = ("answer", "cache-control: public, max-age=60, stale-while-revalidate=30");
@@ -245,7 +245,7 @@ async fn refresh_starts_when_a_middleware_keeps_a_clone_of_the_request() {
                 }
             };
             // actix allows the clone around a resource, because routing is complete there.
-            let page = web::resource("/").wrap(cache.clone()).wrap_fn(|request, service| {
+            let resource = web::resource("/").wrap(cache.clone()).wrap_fn(|request, service| {
                 let cloned = request.request().clone();
                 let answer = service.call(request);
                 async move {
@@ -254,7 +254,7 @@ async fn refresh_starts_when_a_middleware_keeps_a_clone_of_the_request() {
                     answer
                 }
             });
-            App::new().service(page.route(web::get().to(handler)))
+            App::new().service(resource.route(web::get().to(handler)))
         });
         let client = Client::new(server.addr, protocol);
         assert!(client.get("/").await.is_stored(), "{protocol:?}");

@@ -11,6 +11,7 @@ fn site_with(policy: Policy) -> (Site, actix_web_cache::ManualClock) {
     (noting(&builder.policy(policy).build().unwrap()).0, clock)
 }
 
+/// RFC 9111 section 4.2.2. The lifetime is at most a day.
 #[actix_web::test]
 async fn heuristic_lifetime_is_a_tenth_of_the_age_of_last_modified() {
     let modified = |ago: u64| httpdate::fmt_http_date(UNIX_EPOCH + secs(START) - secs(ago));
@@ -55,6 +56,8 @@ async fn heuristic_lifetime_is_a_tenth_of_the_age_of_last_modified() {
     }
 }
 
+/// RFC 9111 sections 5.2.2.4 and 5.2.2.7 define the qualified forms. Without the policy's consent
+/// they count as unqualified ones.
 #[actix_web::test]
 async fn qualified_private_and_no_cache_withhold_fields_or_the_whole_response() {
     let by_field = || Policy::new().honor_qualified_directives();
@@ -93,6 +96,7 @@ async fn qualified_private_and_no_cache_withhold_fields_or_the_whole_response() 
     assert_eq!((hit.is_hit(), hit.field("set-cookie")), (true, None));
 }
 
+/// RFC 9111 section 5.2.2.3 and RFC 8246 section 2.
 #[actix_web::test]
 async fn must_understand_and_immutable_follow_their_definitions() {
     for (status, directives, want) in [

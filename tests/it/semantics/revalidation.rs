@@ -1,5 +1,5 @@
-//! Revalidation of stored responses with the handler: by 304, by a new response, and by HEAD (RFC 9111
-//! sections 4.3 and 4.3.5).
+//! Revalidation of stored responses with the handler: by a 304, by a new response, and by HEAD (RFC
+//! 9111 section 4.3).
 
 use std::{fs, time::UNIX_EPOCH};
 
@@ -98,6 +98,7 @@ async fn conditional_request_gets_304_after_a_revalidation() {
     }
 }
 
+/// RFC 9111 section 5.2.2.4.
 #[actix_web::test]
 async fn no_cache_response_is_revalidated_on_every_request() {
     for policy in [Policy::new(), Policy::rfc9111()] {
@@ -116,6 +117,7 @@ async fn no_cache_response_is_revalidated_on_every_request() {
     }
 }
 
+/// The handler may select any stored variant by its ETag (RFC 9111 section 4.3.1).
 #[actix_web::test]
 async fn strong_etags_of_other_variants_are_sent_to_the_handler() {
     let (builder, clock) = builder();
@@ -146,11 +148,12 @@ async fn strong_etags_of_other_variants_are_sent_to_the_handler() {
     assert_eq!((answer.text(), &*answer.cache_status()), ("run 2", VALIDATED));
 }
 
+/// RFC 9111 section 3.2.
 #[actix_web::test]
-async fn not_modified_updates_all_fields_except_those_that_describe_the_stored_body() {
+async fn not_modified_updates_all_fields_except_those_of_the_stored_body() {
     let (cache, clock) = cache();
     let (site, _) = noting(&cache);
-    let page = [
+    let stored = [
         TAG,
         ("answer", "cache-control: max-age=60"),
         ("answer", "content-encoding: x-own"),
@@ -161,7 +164,7 @@ async fn not_modified_updates_all_fields_except_those_that_describe_the_stored_b
         ("answer", "x-kept: kept"),
         ("answer", "x-kept: twice"),
     ];
-    assert!(site.client.get_with("/", &page).await.is_stored());
+    assert!(site.client.get_with("/", &stored).await.is_stored());
     clock.advance(secs(60));
     let unchanged = [
         UNCHANGED,
@@ -202,6 +205,7 @@ async fn not_modified_updates_all_fields_except_those_that_describe_the_stored_b
     }
 }
 
+/// The age is computed from the 304 (RFC 9111 section 4.2.3).
 #[actix_web::test]
 async fn not_modified_resets_the_age_of_the_entry() {
     let (cache, clock) = cache();
@@ -238,8 +242,8 @@ async fn revalidation_ignores_fields_that_the_cache_itself_added() {
             assert_eq!(answer.field("expires"), Some(date(60 * (round + 1))), "round {round}");
             assert_eq!(answer.field("vary").as_deref(), Some("Cookie"), "round {round}");
         }
-        // The cache added both the lifetime and `Vary: Cookie`. A response without explicit freshness is
-        // only served to anonymous requests.
+        // The cache added both the lifetime and `Vary: Cookie`. A response without explicit
+        // freshness is only served to anonymous requests.
         let with_cookie = site.client.get_with("/", &[("cookie", "sid=1"), TAG]).await;
         assert_eq!(with_cookie.cache_status(), "fwd=request; detail=cookie", "round {round}");
         clock.advance(secs(60));
@@ -296,8 +300,9 @@ fn serve_items(cache: &Cache, level: Level, notes: &Notes) -> Server {
     })
 }
 
+/// Such a 304 selects no stored response (RFC 9111 section 4.3.4).
 #[actix_web::test]
-async fn not_modified_with_another_etag_is_discarded_and_the_request_is_repeated() {
+async fn not_modified_with_another_etag_is_discarded_and_the_handler_runs_again() {
     for level in [Level::App, Level::Scope, Level::Resource, Level::Route] {
         for target in ["/shops/7/items/pen", "/shops/7//items/pen/"] {
             let (cache, clock) = cache();
@@ -317,6 +322,7 @@ async fn not_modified_with_another_etag_is_discarded_and_the_request_is_repeated
     }
 }
 
+/// A cookie that became part of the entry would reach other clients (RFC 9111 section 7.3).
 #[actix_web::test]
 async fn set_cookie_of_a_not_modified_reaches_only_the_requesting_client() {
     let (cache, clock) = cache();
@@ -446,6 +452,7 @@ async fn stored_file_is_revalidated_by_the_file_service() {
     }
 }
 
+/// RFC 9111 section 4.3.5.
 #[actix_web::test]
 async fn head_response_with_matching_validators_freshens_the_entry() {
     let (cache, clock) = cache();
@@ -463,6 +470,7 @@ async fn head_response_with_matching_validators_freshens_the_entry() {
     assert_eq!(hit.field("x-kept").as_deref(), Some("kept"));
 }
 
+/// The stored response is no longer current (RFC 9111 section 4.3.5).
 #[actix_web::test]
 async fn head_response_with_other_validators_removes_the_entry() {
     let later = ("answer", "last-modified: Mon, 07 Nov 1994 08:49:37 GMT");

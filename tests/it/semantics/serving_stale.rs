@@ -30,7 +30,7 @@ struct Fixture {
     client: Client,
     clock: ManualClock,
     store: MemoryStore,
-    /// Where handler runs with the request field `hold` wait.
+    /// Handler runs whose request has the field `hold` wait here.
     stop: Stop,
     runs: Counter,
     notes: Notes,
@@ -94,6 +94,7 @@ impl Fixture {
     }
 }
 
+/// RFC 5861 section 3.
 #[actix_web::test]
 async fn stale_response_is_served_while_one_refresh_runs() {
     let windowed = || Policy::new().stale_while_revalidate(secs(30));
@@ -141,7 +142,7 @@ async fn refresh_sends_the_stored_validators_and_a_304_freshens_the_entry() {
 }
 
 #[actix_web::test]
-async fn stale_response_honors_conditions_and_ranges_and_the_refresh_fetches_the_full_response() {
+async fn stale_hit_honors_conditions_and_its_refresh_fetches_the_full_response() {
     let fixture = http1_fixture(Policy::new());
     let condition = ("if-none-match", "\"a\"");
     for (field, status) in [(condition, 304), (("range", "bytes=0-1"), 206)] {
@@ -215,8 +216,10 @@ async fn request_that_may_store_nothing_starts_no_refresh() {
     fixture.stop.release();
 }
 
+/// `must-revalidate`, `proxy-revalidate` and `no-cache` forbid stale responses (RFC 9111 section
+/// 4.2.4). `s-maxage` does so too, unless the response has a window of its own.
 #[actix_web::test]
-async fn stale_while_revalidate_window_comes_from_the_response_or_the_policy_unless_forbidden() {
+async fn stale_while_revalidate_window_is_the_responses_or_the_policys() {
     let windowed = "max-age=60, stale-while-revalidate=30";
     for (cache_control, of_policy, second, want) in [
         (windowed, 0, 60, "hit; ttl=-0"),
@@ -247,6 +250,7 @@ async fn stale_while_revalidate_window_comes_from_the_response_or_the_policy_unl
     }
 }
 
+/// RFC 5861 section 4 defines the status codes that count as errors.
 #[actix_web::test]
 async fn stale_response_replaces_an_error_within_the_stale_if_error_window() {
     let windowed = "max-age=60, stale-if-error=30";

@@ -1,5 +1,4 @@
-//! Which status codes are stored, with and without an explicit freshness lifetime (RFC 9111 section
-//! 3).
+//! Storing by status code, with and without an explicit freshness lifetime (RFC 9111 section 3).
 
 use actix_web::{App, HttpResponse, http::StatusCode, test, web};
 use actix_web_cache::{Policy, Rule};
@@ -46,6 +45,7 @@ async fn explicit_lifetime_is_honored_for_shareable_status_codes() {
     }
 }
 
+/// This cache does not combine partial responses (RFC 9111 section 3.3).
 #[actix_web::test]
 async fn partial_content_and_not_modified_are_never_stored_under_any_policy() {
     let overriding = Rule::any().override_ttl(secs(60));
@@ -87,8 +87,8 @@ async fn interim_responses_are_never_stored() {
     }
 }
 
-/// Whether a response with a status code is stored: without a lifetime, with an explicit lifetime, and
-/// with an explicit lifetime under `Policy::rfc9111`.
+/// Whether a response with a status code is stored: without a lifetime, with an explicit lifetime,
+/// and with an explicit lifetime under `Policy::rfc9111`.
 const STATUSES: &[(u16, bool, bool, bool)] = &[
     (200, true, true, true),
     (201, false, false, true),

@@ -30,6 +30,7 @@ async fn lifetime(policy: Policy, fields: Fields<'_>) -> Option<u64> {
     ttl
 }
 
+/// RFC 9213 section 2.2. The policy lists the fields in order of precedence.
 #[actix_web::test]
 async fn first_valid_targeted_field_overrides_cache_control_and_expires() {
     let expires = httpdate::fmt_http_date(UNIX_EPOCH + secs(START + 40));
@@ -49,7 +50,8 @@ async fn first_valid_targeted_field_overrides_cache_control_and_expires() {
         (&[(cdn_cc, "max-age=20"), (ours, "")], Some(20)),
         (&[(cdn_cc, "max-age=20"), (ours, "max-age=\"30\"")], Some(20)),
         (&[("expires", &expires), (cdn_cc, "max-age=20")], Some(20)),
-        // The targeted field has no lifetime, and the other fields are ignored: the default applies.
+        // The targeted field has no lifetime, and the other fields are ignored: the default
+        // applies.
         (&[(cc, "max-age=10"), ("expires", &expires), (cdn_cc, "public")], Some(60)),
         (&[(cc, "max-age=10"), (cdn_cc, "max-age=20"), (cdn_cc, "max-age=25")], Some(25)),
         (&[(cc, "max-age=10"), (cdn_cc, "public"), (cdn_cc, "max-age=25")], Some(25)),

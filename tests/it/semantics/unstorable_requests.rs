@@ -1,4 +1,5 @@
-//! Requests whose responses are never stored, and responses that a handler or a route refuses to store.
+//! Requests whose responses are never stored, and responses that a handler or a route forbids to
+//! store.
 
 use std::{
     convert::Infallible,
@@ -65,6 +66,8 @@ fn serve_echo(workers: usize) -> (Server, Counter) {
     (server, runs)
 }
 
+/// Content of a `GET` has no defined meaning (RFC 9110 section 9.3.1) and is not in the cache key,
+/// so a handler that reads it would poison the cache.
 #[actix_web::test]
 async fn get_with_a_body_bypasses_the_cache() {
     for (protocol, workers) in SETUPS {
@@ -173,6 +176,7 @@ async fn methods_other_than_get_and_head_always_reach_the_handler() {
     }
 }
 
+/// RFC 9110 section 9.3.2.
 #[actix_web::test]
 async fn head_stores_nothing_and_is_answered_by_a_stored_get() {
     for (protocol, workers) in SETUPS {
@@ -191,6 +195,7 @@ async fn head_stores_nothing_and_is_answered_by_a_stored_get() {
     }
 }
 
+/// The cache cannot know in advance that the handler ignores the range.
 #[actix_web::test]
 async fn full_response_to_a_range_request_is_not_stored() {
     let (cache, _) = cache();

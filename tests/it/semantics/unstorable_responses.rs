@@ -1,5 +1,5 @@
-//! Responses that are never stored (RFC 9111 section 3). Each refused response stands beside a similar
-//! one that is stored.
+//! Responses that are never stored (RFC 9111 section 3). Each refused response stands beside a
+//! similar one that is stored.
 
 use actix_web_cache::Rule;
 use httpdate::fmt_http_date;
@@ -50,6 +50,7 @@ async fn check_cache_control(cases: &[(&[&str], Option<&str>)]) {
     check(&cases).await;
 }
 
+/// RFC 9111 section 5.2.2.5.
 #[actix_web::test]
 async fn no_store_response_is_never_stored() {
     let refused = Some("no-store");
@@ -70,6 +71,7 @@ async fn no_store_response_is_never_stored() {
     .await;
 }
 
+/// RFC 9111 section 5.2.2.7.
 #[actix_web::test]
 async fn private_response_is_never_stored_even_when_qualified() {
     let refused = Some("private");
@@ -104,6 +106,7 @@ async fn no_cache_response_without_a_validator_is_never_stored() {
     .await;
 }
 
+/// The author of `private; max-age=60` does not want a shared copy.
 #[actix_web::test]
 async fn refusal_with_wrong_syntax_is_still_a_refusal() {
     check_cache_control(&[
@@ -133,6 +136,7 @@ async fn pragma_no_cache_response_is_not_stored_without_a_lifetime() {
     .await;
 }
 
+/// A stored cookie would reach other clients (RFC 9111 section 7.3).
 #[actix_web::test]
 async fn response_with_set_cookie_is_never_stored() {
     let refused = Some("set-cookie");
@@ -157,6 +161,7 @@ async fn response_with_set_cookie_is_never_stored() {
     .await;
 }
 
+/// `Vary: *` matches no later request (RFC 9111 section 4.1).
 #[actix_web::test]
 async fn response_with_vary_star_or_an_invalid_vary_is_never_stored() {
     let refused = Some("vary");
@@ -205,6 +210,7 @@ async fn authentication_challenge_or_client_specific_error_is_not_stored() {
     .await;
 }
 
+/// An invalid lifetime counts as 0 (RFC 9111 section 4.2.1).
 #[actix_web::test]
 async fn response_with_a_zero_or_invalid_lifetime_is_not_stored() {
     let refused = Some("no-lifetime");
