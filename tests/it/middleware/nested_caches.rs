@@ -59,7 +59,8 @@ async fn innermost_cache_handles_the_request() {
                 )
                 .wrap(cache.clone())
         });
-        // The repeated requests follow after the outer caches have recorded the inner one.
+        // The first request of a path records in the outer caches that an inner cache handles it. The
+        // following requests use that record.
         let client = Client::new(server.addr, protocol);
         for (path, seconds) in
             [("/app", 60), ("/scope/x", 1), ("/resource", 2), ("/route", 3), ("/all/x", 6)]
@@ -197,7 +198,7 @@ async fn outer_caches_skip_their_lookup_after_the_first_request() {
                 client.get("/s/x").await;
                 assert_eq!(new_lookups(), 1, "{case}");
             }
-            // The record is per URL, and it expires.
+            // The outer caches record the inner cache per URL, and the record expires.
             client.get("/s/x?other").await;
             assert_eq!(new_lookups(), 3, "{case}");
             clock.advance(secs(60));
@@ -272,7 +273,8 @@ async fn entry_of_an_inner_cache_never_bypasses_a_middleware_in_front_of_it() {
         for round in 0..3 {
             let allowed = client.get_with("/s/x", &[("x-pass", "1")]).await;
             assert_eq!((allowed.text(), allowed.is_hit()), ("page", round > 0), "{protocol:?}");
-            // Once while the outer cache still passes the URL through, and once after that.
+            // The first request arrives while the outer cache passes the URL through, the second one
+            // after that.
             for _ in 0..2 {
                 let refused = client.get("/s/x").await;
                 assert_eq!((refused.status.as_u16(), refused.text()), (403, "no pass"));
@@ -317,7 +319,7 @@ async fn purge_reaches_the_entries_of_caches_at_all_depths() {
         let paths = ["/app", "/scope/x", "/scope/keyed/x"];
         for purge_by in ["/purge", "/scope/purge", "/scope/keyed/purge", "handle", "unsafe"] {
             for path in paths {
-                let case = format!("{path} purged by {purge_by} by {protocol:?}");
+                let case = format!("{path}, purged by {purge_by}, over {protocol:?}");
                 assert!(client.get(path).await.is_stored(), "{case}");
                 assert!(client.get(path).await.is_hit(), "{case}");
             }

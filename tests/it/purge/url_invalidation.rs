@@ -161,15 +161,15 @@ async fn response_in_progress_is_not_stored_when_purged_meanwhile() {
     let (cache, _) = cache();
     let (started_sender, mut started) = mpsc::unbounded_channel();
     let release = Arc::new(Notify::new());
-    let (go, purging) = (Arc::clone(&release), cache.clone());
+    let (handler_release, app_cache) = (Arc::clone(&release), cache.clone());
     let server = serve(1, move || {
-        let (started_sender, go) = (started_sender.clone(), Arc::clone(&go));
+        let (started_sender, release) = (started_sender.clone(), Arc::clone(&handler_release));
         let slow = move |request: HttpRequest| {
-            let (started_sender, go) = (started_sender.clone(), Arc::clone(&go));
+            let (started_sender, release) = (started_sender.clone(), Arc::clone(&release));
             async move {
                 if request.headers().contains_key("x-slow") {
                     started_sender.send(()).unwrap();
-                    go.notified().await;
+                    release.notified().await;
                     return HttpResponse::Ok().body("old");
                 }
                 HttpResponse::Ok().body("new")
@@ -179,7 +179,7 @@ async fn response_in_progress_is_not_stored_when_purged_meanwhile() {
         App::new()
             .route("/page", web::to(slow))
             .route("/purge", web::post().to(purge))
-            .wrap(purging.clone())
+            .wrap(app_cache.clone())
     });
     let client = Client::new(server.addr, Protocol::Http1);
     for (method, path) in [(Method::POST, "/purge"), (Method::PUT, "/page"), (Method::GET, "")] {

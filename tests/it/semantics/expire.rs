@@ -10,8 +10,8 @@ use crate::support::{
     Client, Counter, Protocol, SETUPS, START, Server, Stop, eventually, secs, serve, store,
 };
 
-/// An application whose body counts the runs of its handler. Request fields choose the response,
-/// and `POST /expire` expires it.
+/// An application that responds with the number of its handler run. Request fields choose the
+/// status and fields of the response, and `POST /expire` expires `/page`.
 struct Site {
     server: Server,
     client: Client,
@@ -27,15 +27,15 @@ impl Site {
         let (store, clock, stop) = (store(), ManualClock::at(START), Stop::new());
         let builder = Cache::builder(store.clone()).clock(clock.clock()).policy(policy.tag("all"));
         let cache = builder.build().unwrap();
-        let (app, runs, waits) = (cache.clone(), Counter::default(), stop.clone());
+        let (app, runs, handler_stop) = (cache.clone(), Counter::default(), stop.clone());
         let server = serve(workers, move || {
-            let (runs, waits) = (runs.clone(), waits.clone());
+            let (runs, stop) = (runs.clone(), handler_stop.clone());
             let handler = move |request: HttpRequest| {
-                let (run, waits) = (runs.count(), waits.clone());
+                let (run, stop) = (runs.count(), stop.clone());
                 async move {
                     let has = |name: &str| request.headers().contains_key(name);
                     if has("waits") {
-                        waits.wait().await;
+                        stop.wait().await;
                     }
                     if has("fails") {
                         return HttpResponse::ServiceUnavailable().finish();
@@ -88,7 +88,7 @@ impl Site {
         .await;
     }
 
-    /// Requests the page, and returns its `Cache-Status` and its body.
+    /// Requests `/page`, and returns its `Cache-Status` and its body.
     async fn get(&self, fields: &[(&str, &str)]) -> (String, String) {
         let answer = self.client.get_with("/page", fields).await;
         let status = answer.cache_status();
@@ -97,6 +97,7 @@ impl Site {
     }
 }
 
+/// The result of [`Site::get`].
 fn answer(status: &str, text: &str) -> (String, String) {
     (status.to_owned(), text.to_owned())
 }

@@ -54,7 +54,7 @@ async fn request_directives_decide_the_response_only_when_honored() {
     }
 }
 
-/// RFC 9111 section 5.2.1.7.
+/// See RFC 9111 section 5.2.1.7.
 #[actix_web::test]
 async fn only_if_cached_request_gets_504_when_honored() {
     for (policy, honored) in [

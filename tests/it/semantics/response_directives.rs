@@ -11,12 +11,12 @@ fn site_with(policy: Policy) -> (Site, actix_web_cache::ManualClock) {
     (noting(&builder.policy(policy).build().unwrap()).0, clock)
 }
 
-/// RFC 9111 section 4.2.2. The lifetime is at most a day.
+/// See RFC 9111 section 4.2.2. The lifetime is at most a day.
 #[actix_web::test]
 async fn heuristic_lifetime_is_a_tenth_of_the_age_of_last_modified() {
     let modified = |ago: u64| httpdate::fmt_http_date(UNIX_EPOCH + secs(START) - secs(ago));
     let heuristic = || Policy::new().explicit_only().heuristic_freshness();
-    for (policy, status, ago, more, want) in [
+    for (policy, status, ago, directive, want) in [
         (heuristic(), 200, 1000, None, Some(100)),
         (heuristic(), 200, 0, None, None),
         (heuristic(), 200, 20_000_000, None, Some(86_400)),
@@ -45,14 +45,14 @@ async fn heuristic_lifetime_is_a_tenth_of_the_age_of_last_modified() {
         let (site, _) = site_with(policy);
         let status = status.to_string();
         let modified = format!("last-modified: {}", modified(ago));
-        let more = more.map(|directive| format!("cache-control: {directive}"));
+        let line = directive.map(|directive| format!("cache-control: {directive}"));
         let mut fields = vec![("answer-status", &*status), ("answer", &*modified)];
-        fields.extend(more.iter().map(|line| ("answer", line.as_str())));
+        fields.extend(line.iter().map(|line| ("answer", line.as_str())));
         site.client.get_with("/", &fields).await;
         // This request asks for no response fields, so only the stored ones count.
         let hit = site.client.get_with("/", &[("answer-status", &*status)]).await;
         let ttl = hit.cache_status().strip_prefix("hit; ttl=").map(|ttl| ttl.parse().unwrap());
-        assert_eq!(ttl, want, "{status}, {ago} s ago, {more:?}");
+        assert_eq!(ttl, want, "{status}, {ago} s ago, {directive:?}");
     }
 }
 
@@ -96,7 +96,7 @@ async fn qualified_private_and_no_cache_withhold_fields_or_the_whole_response() 
     assert_eq!((hit.is_hit(), hit.field("set-cookie")), (true, None));
 }
 
-/// RFC 9111 section 5.2.2.3 and RFC 8246 section 2.
+/// See RFC 9111 section 5.2.2.3 and RFC 8246 section 2.
 #[actix_web::test]
 async fn must_understand_and_immutable_follow_their_definitions() {
     for (status, directives, want) in [

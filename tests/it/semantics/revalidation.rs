@@ -98,7 +98,7 @@ async fn conditional_request_gets_304_after_a_revalidation() {
     }
 }
 
-/// RFC 9111 section 5.2.2.4.
+/// See RFC 9111 section 5.2.2.4.
 #[actix_web::test]
 async fn no_cache_response_is_revalidated_on_every_request() {
     for policy in [Policy::new(), Policy::rfc9111()] {
@@ -148,7 +148,7 @@ async fn strong_etags_of_other_variants_are_sent_to_the_handler() {
     assert_eq!((answer.text(), &*answer.cache_status()), ("run 2", VALIDATED));
 }
 
-/// RFC 9111 section 3.2.
+/// See RFC 9111 section 3.2.
 #[actix_web::test]
 async fn not_modified_updates_all_fields_except_those_of_the_stored_body() {
     let (cache, clock) = cache();
@@ -452,7 +452,7 @@ async fn stored_file_is_revalidated_by_the_file_service() {
     }
 }
 
-/// RFC 9111 section 4.3.5.
+/// See RFC 9111 section 4.3.5.
 #[actix_web::test]
 async fn head_response_with_matching_validators_freshens_the_entry() {
     let (cache, clock) = cache();

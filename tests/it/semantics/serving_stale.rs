@@ -94,7 +94,7 @@ impl Fixture {
     }
 }
 
-/// RFC 5861 section 3.
+/// See RFC 5861 section 3.
 #[actix_web::test]
 async fn stale_response_is_served_while_one_refresh_runs() {
     let windowed = || Policy::new().stale_while_revalidate(secs(30));

@@ -30,7 +30,7 @@ async fn lifetime(policy: Policy, fields: Fields<'_>) -> Option<u64> {
     ttl
 }
 
-/// RFC 9213 section 2.2. The policy lists the fields in order of precedence.
+/// See RFC 9213 section 2.2. The policy lists the fields in order of precedence.
 #[actix_web::test]
 async fn first_valid_targeted_field_overrides_cache_control_and_expires() {
     let expires = httpdate::fmt_http_date(UNIX_EPOCH + secs(START + 40));

@@ -176,7 +176,7 @@ async fn methods_other_than_get_and_head_always_reach_the_handler() {
     }
 }
 
-/// RFC 9110 section 9.3.2.
+/// See RFC 9110 section 9.3.2.
 #[actix_web::test]
 async fn head_stores_nothing_and_is_answered_by_a_stored_get() {
     for (protocol, workers) in SETUPS {

@@ -50,7 +50,7 @@ async fn check_cache_control(cases: &[(&[&str], Option<&str>)]) {
     check(&cases).await;
 }
 
-/// RFC 9111 section 5.2.2.5.
+/// See RFC 9111 section 5.2.2.5.
 #[actix_web::test]
 async fn no_store_response_is_never_stored() {
     let refused = Some("no-store");
@@ -71,7 +71,7 @@ async fn no_store_response_is_never_stored() {
     .await;
 }
 
-/// RFC 9111 section 5.2.2.7.
+/// See RFC 9111 section 5.2.2.7.
 #[actix_web::test]
 async fn private_response_is_never_stored_even_when_qualified() {
     let refused = Some("private");
