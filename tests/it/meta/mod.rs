@@ -1,4 +1,4 @@
-//! Checks of the sources themselves: imports, names, file sizes.
+//! The sources, the examples and the documentation themselves.
 
 mod file_size;
 mod import_cycles;

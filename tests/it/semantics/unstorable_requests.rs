@@ -1,5 +1,5 @@
-//! What requests say, or are, that keeps their answers from being stored; and what handlers say
-//! of answers beside the fields.
+//! Requests whose responses are never stored, and responses that a handler or a route forbids to
+//! store.
 
 use std::{
     convert::Infallible,
@@ -16,15 +16,16 @@ use http_body_util::{BodyExt as _, StreamBody};
 use hyper::{Method, Request, body::Frame};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
+use super::fields::cache_fields;
 use crate::support::{
-    Client, Counter, Protocol, Reply, SETUPS, Server, builder, cache, raw, secs, serve,
-    serve_replies,
+    Client, Counter, Protocol, Reply, SETUPS, Server, builder, cache, obey, raw, secs, serve,
+    serve_replies, site,
 };
 
 const SHARED: &[(&str, &str)] = &[("cache-control", "public, max-age=60")];
 
 #[actix_web::test]
-async fn the_answer_to_a_request_that_says_no_store_is_not_stored() {
+async fn response_to_a_no_store_request_is_not_stored() {
     for (protocol, workers) in SETUPS {
         let (cache, _) = cache();
         let replies = vec![Reply::new(200, SHARED); 6];
@@ -43,14 +44,14 @@ async fn the_answer_to_a_request_that_says_no_store_is_not_stored() {
             let first = client.get_with(&path, fields).await;
             assert_eq!(first.is_stored(), *stored, "{fields:?} by {protocol:?}");
             assert_eq!(client.get(&path).await.is_hit(), *stored, "{fields:?} by {protocol:?}");
-            let asked_again = client.get_with(&path, fields).await;
-            assert!(asked_again.is_hit(), "what is stored may answer: {fields:?}");
+            let repeated = client.get_with(&path, fields).await;
+            assert!(repeated.is_hit(), "no-store does not forbid a hit: {fields:?}");
         }
     }
 }
 
-/// A page that depends on the request's body, as no page should.
-fn serve_fat(workers: usize) -> (Server, Counter) {
+/// Serves a `GET` handler that repeats the request body in its response.
+fn serve_echo(workers: usize) -> (Server, Counter) {
     let (cache, _) = cache();
     let runs = Counter::default();
     let counter = runs.clone();
@@ -65,34 +66,39 @@ fn serve_fat(workers: usize) -> (Server, Counter) {
     (server, runs)
 }
 
+/// Content of a `GET` has no defined meaning (RFC 9110 section 9.3.1) and is not in the cache key,
+/// so a handler that reads it would poison the cache.
 #[actix_web::test]
-async fn a_get_with_a_body_is_neither_stored_nor_answered_from_the_store() {
+async fn get_with_a_body_bypasses_the_cache() {
     for (protocol, workers) in SETUPS {
-        let (server, _) = serve_fat(workers);
+        let (server, _) = serve_echo(workers);
         let client = Client::new(server.addr, protocol);
-        let fat = || client.send_body(Method::GET, "/read", &[], "lang=evil");
-        let answer = fat().await.unwrap();
+        let get_with_body = || client.send_body(Method::GET, "/read", &[], "lang=evil");
+        let answer = get_with_body().await.unwrap();
         assert_eq!(answer.cache_status(), "fwd=bypass; detail=request-body", "{protocol:?}");
         assert_eq!(answer.text(), "1: lang=evil");
-        let plain = client.get("/read").await;
-        assert_eq!((plain.cache_status().as_str(), plain.text()), ("fwd=uri-miss; stored", "2: "));
-        assert_eq!(fat().await.unwrap().text(), "3: lang=evil", "{protocol:?}");
+        let bodiless = client.get("/read").await;
+        assert_eq!(
+            (bodiless.cache_status().as_str(), bodiless.text()),
+            ("fwd=uri-miss; stored", "2: ")
+        );
+        assert_eq!(get_with_body().await.unwrap().text(), "3: lang=evil", "{protocol:?}");
         let hit = client.get("/read").await;
         assert!(hit.is_hit() && hit.text() == "2: ", "{protocol:?}");
     }
 }
 
 #[actix_web::test]
-async fn a_get_with_a_chunked_body_is_neither_stored_nor_answered_from_the_store() {
-    let (server, _) = serve_fat(1);
-    let fat =
+async fn get_with_a_chunked_body_bypasses_the_cache() {
+    let (server, _) = serve_echo(1);
+    let chunked =
         b"GET /read HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n\
         4\r\nevil\r\n0\r\n\r\n";
     let empty = b"GET /read HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
     for (request, body, status) in [
-        (&fat[..], "1: evil", "fwd=bypass; detail=request-body"),
+        (&chunked[..], "1: evil", "fwd=bypass; detail=request-body"),
         (empty, "2: ", "fwd=uri-miss; stored"),
-        (fat, "3: evil", "fwd=bypass; detail=request-body"),
+        (chunked, "3: evil", "fwd=bypass; detail=request-body"),
         (empty, "2: ", "hit; ttl=60"),
     ] {
         let answer = String::from_utf8(raw(server.addr, request)).unwrap();
@@ -104,8 +110,8 @@ async fn a_get_with_a_chunked_body_is_neither_stored_nor_answered_from_the_store
     }
 }
 
-/// A GET with a body whose length is not announced.
-async fn unannounced(server: &Server, chunk: &'static str) -> String {
+/// Sends a `GET` with a body but without `Content-Length`, which HTTP/2 permits.
+async fn get_with_undeclared_body(server: &Server, chunk: &'static str) -> String {
     let stream = tokio::net::TcpStream::connect(server.addr).await.unwrap();
     let (mut sender, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
@@ -122,16 +128,19 @@ async fn unannounced(server: &Server, chunk: &'static str) -> String {
 }
 
 #[actix_web::test]
-async fn what_a_handler_made_of_a_body_nobody_announced_is_not_stored() {
-    let (server, runs) = serve_fat(2);
-    assert_eq!(unannounced(&server, "evil").await, "1: evil");
-    let plain = Client::new(server.addr, Protocol::Http2).get("/read").await;
-    assert_eq!((plain.cache_status().as_str(), plain.text()), ("fwd=uri-miss; stored", "2: "));
+async fn response_to_a_get_with_an_undeclared_body_is_not_stored() {
+    let (server, runs) = serve_echo(2);
+    assert_eq!(get_with_undeclared_body(&server, "evil").await, "1: evil");
+    let bodiless = Client::new(server.addr, Protocol::Http2).get("/read").await;
+    assert_eq!(
+        (bodiless.cache_status().as_str(), bodiless.text()),
+        ("fwd=uri-miss; stored", "2: ")
+    );
     assert_eq!(runs.get(), 2);
 }
 
 #[actix_web::test]
-async fn no_method_but_get_is_stored_or_answered_from_the_store() {
+async fn methods_other_than_get_and_head_always_reach_the_handler() {
     let methods = [
         ("OPTIONS", true),
         ("TRACE", true),
@@ -167,8 +176,9 @@ async fn no_method_but_get_is_stored_or_answered_from_the_store() {
     }
 }
 
+/// See RFC 9110 section 9.3.2.
 #[actix_web::test]
-async fn a_head_stores_nothing_and_a_stored_get_answers_it() {
+async fn head_stores_nothing_and_is_answered_by_a_stored_get() {
     for (protocol, workers) in SETUPS {
         let (cache, _) = cache();
         let (server, runs) = serve_replies(workers, &cache, &[Reply::new(200, SHARED)]);
@@ -185,25 +195,26 @@ async fn a_head_stores_nothing_and_a_stored_get_answers_it() {
     }
 }
 
+/// The cache cannot know in advance that the handler ignores the range.
 #[actix_web::test]
-async fn the_answer_to_a_request_for_a_part_is_not_stored() {
+async fn full_response_to_a_range_request_is_not_stored() {
     let (cache, _) = cache();
     let (server, _) = serve_replies(1, &cache, &[Reply::new(200, SHARED)]);
     let client = Client::new(server.addr, Protocol::Http1);
-    let part = client.get_with("/0", &[("range", "bytes=0-1")]).await;
-    assert_eq!(part.cache_status(), "fwd=uri-miss; detail=range");
+    let answer = client.get_with("/0", &[("range", "bytes=0-1")]).await;
+    assert_eq!(answer.cache_status(), "fwd=uri-miss; detail=range");
     assert!(client.get("/0").await.is_stored());
 }
 
-/// Paths whose handlers refuse in different ways, and some that do not; and the reasons that the
-/// application's observer is told.
+/// Serves paths whose handlers or routes refuse to store in different ways, and some that do not.
+/// Returns the reasons that the observer receives.
 fn serve_refusals(workers: usize) -> (Server, Arc<Mutex<Vec<&'static str>>>) {
     let reasons = Arc::<Mutex<Vec<&'static str>>>::default();
-    let told = Arc::clone(&reasons);
+    let observed = Arc::clone(&reasons);
     let (builder, _) = builder();
     let cache = builder.observer(move |_, outcome| {
         if let Outcome::Forward { stored: Stored::No(NotStored::Handler(reason)), .. } = outcome {
-            told.lock().unwrap().push(reason);
+            observed.lock().unwrap().push(reason);
         }
     });
     let cache = cache.build().unwrap();
@@ -221,7 +232,7 @@ fn serve_refusals(workers: usize) -> (Server, Arc<Mutex<Vec<&'static str>>>) {
                 }),
             )
             .route(
-                "/argument-taken-back",
+                "/argument-then-ttl",
                 web::get().to(|cache: CacheOptions, other: CacheOptions| async move {
                     cache.no_store("personal");
                     other.ttl(secs(60));
@@ -260,13 +271,13 @@ fn serve_refusals(workers: usize) -> (Server, Arc<Mutex<Vec<&'static str>>>) {
 }
 
 #[actix_web::test]
-async fn what_a_handler_or_a_route_refuses_is_not_stored() {
+async fn response_refused_by_a_handler_or_a_route_is_not_stored() {
     for (protocol, workers) in SETUPS {
         let (server, reasons) = serve_refusals(workers);
         let client = Client::new(server.addr, protocol);
         for (path, want) in [
             ("/argument", "fwd=uri-miss; detail=handler"),
-            ("/argument-taken-back", "fwd=uri-miss; detail=handler"),
+            ("/argument-then-ttl", "fwd=uri-miss; detail=handler"),
             ("/zero", "fwd=uri-miss; detail=no-lifetime"),
             ("/extension", "fwd=uri-miss; detail=handler"),
             ("/route", "fwd=uri-miss; detail=handler"),
@@ -277,15 +288,54 @@ async fn what_a_handler_or_a_route_refuses_is_not_stored() {
                 assert_eq!(answer.cache_status(), want, "{path} by {protocol:?}");
                 assert!(
                     !format!("{:?}", answer.headers).contains("personal"),
-                    "the reason is not the client's: {path}"
+                    "the reason is not sent to the client: {path}"
                 );
             }
         }
         assert_eq!(*reasons.lock().unwrap(), ["personal"; 8], "{protocol:?}");
-        // On the same connection: what was said of one response does not stick to the next.
+        // On the same connection, because options of one response must not apply to the next.
         for path in ["/plain", "/lifetime"] {
             assert!(client.get(path).await.is_stored(), "{path} by {protocol:?}");
             assert!(client.get(path).await.is_hit(), "{path} by {protocol:?}");
         }
     }
+}
+
+fn method_of(name: &str) -> Method {
+    Method::from_bytes(name.as_bytes()).unwrap()
+}
+
+#[actix_web::test]
+async fn other_methods_add_no_fields_and_store_nothing() {
+    let (cache, _) = cache();
+    let site = site(&cache, obey);
+    assert!(site.client.get("/").await.is_stored());
+    assert!(site.client.head("/").await.is_hit());
+    let safe = ["OPTIONS", "TRACE", "QUERY", "PROPFIND", "REPORT", "SEARCH"];
+    let not_safe = ["POST", "PUT", "PATCH", "DELETE", "LINK", "BREW"];
+    for name in safe.into_iter().chain(not_safe) {
+        // An error, so that an unsafe method invalidates nothing.
+        let before = site.runs.get();
+        let answer = site.client.send(method_of(name), "/", &[("answer-status", "400")]).await;
+        assert_eq!(answer.cache_status(), "fwd=method", "{name}");
+        assert_eq!(site.runs.get(), before + 1, "{name}");
+        assert_eq!(cache_fields(&answer), [""; 0], "{name}");
+        assert!(site.client.get("/").await.is_hit(), "{name} stored nothing of its own");
+    }
+}
+
+#[actix_web::test]
+async fn upgrade_request_bypasses_the_cache_and_stores_nothing() {
+    let (cache, _) = cache();
+    let site = site(&cache, obey);
+    for fields in
+        [&[("upgrade", "websocket")][..], &[("upgrade", "websocket"), ("connection", "upgrade")]]
+    {
+        for run in [1, 2] {
+            let answer = site.client.get_with("/", fields).await;
+            assert_eq!(answer.cache_status(), "fwd=bypass; detail=upgrade", "{fields:?} {run}");
+            assert_eq!(cache_fields(&answer), [""; 0]);
+        }
+    }
+    assert_eq!(site.runs.get(), 4);
 }

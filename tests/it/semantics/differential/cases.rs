@@ -1,4 +1,4 @@
-//! Exchanges, made at random of what origins and clients send.
+//! Random exchanges, made of fields and directives that origins and clients send.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -21,16 +21,17 @@ pub(super) struct Case {
     pub(super) first: Message,
     pub(super) status: u16,
     pub(super) response: Message,
-    /// What the handler takes.
+    /// The seconds that the handler takes.
     pub(super) delay: u64,
-    /// From the response to the second request.
+    /// The seconds from the response to the second request.
     pub(super) elapsed: u64,
     pub(super) second: Message,
-    /// The second request is a HEAD.
+    /// Whether the second request is a HEAD request.
     pub(super) head: bool,
 }
 
 impl Case {
+    /// Applies a change to every directive of every message.
     pub(super) fn each_directive(&mut self, mut change: impl FnMut(&mut String)) {
         for message in [&mut self.first, &mut self.response, &mut self.second] {
             message.directives.iter_mut().for_each(&mut change);
@@ -38,17 +39,17 @@ impl Case {
     }
 }
 
-/// Fields of a message; its directives stand in Cache-Control.
+/// The fields of a message. Its directives are sent in Cache-Control.
 #[derive(Debug, Clone)]
 pub(super) struct Message {
     pub(super) directives: Vec<String>,
-    /// Between directives; where there is none, each has a line of its own.
+    /// The text between directives. Without it, each directive has a line of its own.
     separator: Option<&'static str>,
     pub(super) fields: Vec<(&'static str, Text)>,
 }
 
 impl Message {
-    /// The lines as they are sent; dates count from `start`.
+    /// The field lines that are sent. Dates are relative to `start`.
     pub(super) fn lines(&self, start: u64) -> Vec<(&'static str, String)> {
         let control = match self.separator {
             Some(_) if self.directives.is_empty() => vec![],
@@ -59,44 +60,44 @@ impl Message {
         control.chain(self.fields.iter().map(|(name, text)| (*name, text.at(start)))).collect()
     }
 
-    /// Whether a directive is there, with or without argument.
-    pub(super) fn says(&self, name: &str) -> bool {
+    /// Whether the message has a directive, with or without argument.
+    pub(super) fn has_directive(&self, name: &str) -> bool {
         self.directives.iter().any(|directive| directive.split('=').next() == Some(name))
     }
 
-    /// The argument of a directive.
+    /// The argument of a directive, in seconds.
     pub(super) fn seconds(&self, name: &str) -> Option<u64> {
         let of = |directive: &String| directive.strip_prefix(name)?.strip_prefix('=')?.parse().ok();
         self.directives.iter().find_map(of)
     }
 
-    /// Leaves one directive of each name.
-    pub(super) fn say_once(&mut self) {
-        let mut once: Vec<String> = Vec::new();
+    /// Keeps one directive of each name: the shortest lifetime, otherwise the first directive.
+    pub(super) fn remove_repeated_directives(&mut self) {
+        let mut kept: Vec<String> = Vec::new();
         for directive in std::mem::take(&mut self.directives) {
             let name = |text: &str| text.split('=').next().map(|name| name.trim().to_owned());
             let lifetime = |text: &str| {
                 let argument = text.split_once('=').map_or("", |(_, argument)| argument);
                 argument.trim_matches('"').parse().unwrap_or(0_u64)
             };
-            match once.iter_mut().find(|known| name(known) == name(&directive)) {
+            match kept.iter_mut().find(|known| name(known) == name(&directive)) {
                 Some(known) if directive.contains("max") => {
                     if lifetime(&directive) < lifetime(known) {
                         *known = directive;
                     }
                 }
                 Some(_) => {}
-                None => once.push(directive),
+                None => kept.push(directive),
             }
         }
-        self.directives = once;
+        self.directives = kept;
     }
 
     pub(super) fn remove(&mut self, name: &str) {
         self.fields.retain(|(found, _)| *found != name);
     }
 
-    /// Makes one line of all lines of a field, with `between` its members.
+    /// Joins all lines of a field into one line, with `between` between its members.
     pub(super) fn join(
         &mut self,
         name: &'static str,
@@ -120,7 +121,7 @@ impl Message {
 #[derive(Debug, Clone)]
 pub(super) enum Text {
     Plain(String),
-    /// So many seconds after the first request.
+    /// A date this many seconds after the first request.
     Date(i64, Format),
 }
 
@@ -157,7 +158,7 @@ impl Text {
     }
 }
 
-/// Seconds around those that pass.
+/// Numbers of seconds, both lifetimes and elapsed times.
 fn seconds() -> impl Strategy<Value = u64> {
     prop_oneof![select(vec![0, 1, 5, 10, 60, 61, 100]), 0..200_u64]
 }
@@ -231,7 +232,7 @@ fn at_most_one<T: Clone + std::fmt::Debug>(
     prop_oneof![10 - often => Just(vec![]), often => of.prop_map(|one| vec![one])]
 }
 
-/// Fields of which a response has one, or none.
+/// The fields that a response has at most once.
 fn single_fields() -> impl Strategy<Value = Vec<(&'static str, Text)>> {
     let age = prop_oneof![
         seconds().prop_map(|age| ("age", Text::Plain(age.to_string()))),
@@ -293,7 +294,7 @@ fn status() -> impl Strategy<Value = u16> {
     ]
 }
 
-/// The second request's fields: the first's, the first's written otherwise, or others.
+/// Both requests. The second one has the fields of the first, equivalent fields, or unrelated ones.
 fn requests() -> impl Strategy<Value = (Message, Message)> {
     let likeness = prop_oneof![4 => Just(0), 3 => Just(1), 3 => Just(2)];
     (request(0), request(2), likeness).prop_map(|(first, mut second, likeness)| {

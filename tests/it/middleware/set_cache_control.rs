@@ -1,4 +1,4 @@
-//! The middlewares that only write headers.
+//! `SetCacheControl` and `NeverCache`, the middlewares that only write fields.
 
 use std::time::Duration;
 
@@ -10,21 +10,22 @@ use crate::support::{Client, Counter, Protocol, SETUPS, Spy, obey, secs, serve};
 
 const NEVER: &str = "max-age=0, no-cache, no-store, must-revalidate, private";
 
-fn obedient() -> Route {
+fn obeying() -> Route {
     web::to(|request: HttpRequest| async move { obey(&request, 1) })
 }
 
-/// What is set, what the handler sends, and what the client gets.
-type Row = (&'static str, SetCacheControl, &'static [&'static str], Option<&'static str>);
+/// A case name, the middleware, the handler's `Cache-Control` lines, and the field that clients
+/// get.
+type Case = (&'static str, SetCacheControl, &'static [&'static str], Option<&'static str>);
 
-fn rows() -> Vec<Row> {
+fn cases() -> Vec<Case> {
     let set = SetCacheControl::new;
     vec![
-        ("nothing of nothing", set(), &[], None),
-        ("nothing, and the handler's stays", set(), &["max-age=60, x"], Some("max-age=60, x")),
-        ("added to nothing", set().s_maxage(secs(30)), &[], Some("s-maxage=30")),
+        ("no directives", set(), &[], None),
+        ("only the handler's directives", set(), &["max-age=60, x"], Some("max-age=60, x")),
+        ("added without a field", set().s_maxage(secs(30)), &[], Some("s-maxage=30")),
         (
-            "added behind what is there",
+            "appended to the handler's directives",
             set().must_revalidate(),
             &["max-stale=60"],
             Some("max-stale=60, must-revalidate"),
@@ -35,9 +36,14 @@ fn rows() -> Vec<Row> {
             &["stale-if-error=30, public"],
             Some("stale-if-error=60, public"),
         ),
-        ("removed to nothing", set().remove("must-revalidate"), &["must-revalidate"], None),
-        ("removed though absent", set().remove("must-revalidate"), &[], None),
-        ("a value made a flag", set().no_cache(), &["no-cache=\"x-a\""], Some("no-cache")),
+        (
+            "removed as the only directive",
+            set().remove("must-revalidate"),
+            &["must-revalidate"],
+            None,
+        ),
+        ("removed although absent", set().remove("must-revalidate"), &[], None),
+        ("an argument removed", set().no_cache(), &["no-cache=\"x-a\""], Some("no-cache")),
         (
             "several, each in its place",
             set().remove("max-stale").no_transform().stale_if_error(secs(60)),
@@ -45,41 +51,46 @@ fn rows() -> Vec<Row> {
             Some("must-revalidate, only-if-cached, stale-if-error=60, no-transform"),
         ),
         (
-            "the smaller max-age, theirs",
+            "the handler's smaller max-age",
             set().max_age(secs(60)),
             &["max-age=30"],
             Some("max-age=30"),
         ),
-        ("the smaller max-age, ours", set().max_age(secs(60)), &["max-age=90"], Some("max-age=60")),
         (
-            "an unreadable max-age is none",
+            "the middleware's smaller max-age",
+            set().max_age(secs(60)),
+            &["max-age=90"],
+            Some("max-age=60"),
+        ),
+        (
+            "an invalid max-age counts as 0",
             set().max_age(secs(60)),
             &["max-age=x"],
             Some("max-age=0"),
         ),
-        ("whatever its case", set().max_age(secs(60)), &["Max-Age=90"], Some("max-age=60")),
+        ("case-insensitive names", set().max_age(secs(60)), &["Max-Age=90"], Some("max-age=60")),
         (
-            "of one name the first place stays",
+            "a repeated name keeps its first place",
             set().s_maxage(secs(9)),
             &["s-maxage=1, a, S-MaxAge=2"],
             Some("s-maxage=9, a"),
         ),
         (
-            "quoted text is no directive",
+            "text in quotes is no directive",
             set().remove("b"),
             &["a=\"b, b=1\", b"],
             Some("a=\"b, b=1\""),
         ),
         (
-            "public goes when private comes",
+            "private removes public",
             set().private(),
             &["public, max-age=9"],
             Some("max-age=9, private"),
         ),
-        ("private goes when public comes", set().public(), &["private=\"x-a\""], Some("public")),
-        ("of both the last", set().private().public(), &[], Some("public")),
+        ("public removes private", set().public(), &["private=\"x-a\""], Some("public")),
+        ("the last of public and private", set().private().public(), &[], Some("public")),
         (
-            "any directive",
+            "extension directives",
             set()
                 .directive("ext", Some("\"a, b\""))
                 .directive("flag", None)
@@ -88,7 +99,7 @@ fn rows() -> Vec<Row> {
             Some("flag, ext=\"a, b\", n=1"),
         ),
         (
-            "all of them",
+            "all directives",
             set()
                 .no_cache()
                 .no_store()
@@ -112,15 +123,15 @@ fn rows() -> Vec<Row> {
 }
 
 #[actix_web::test]
-async fn directives_are_merged_into_what_handlers_send() {
+async fn directives_are_merged_into_the_handlers_cache_control() {
     let server = serve(1, || {
-        rows().into_iter().enumerate().fold(App::new(), |app, (index, row)| {
+        cases().into_iter().enumerate().fold(App::new(), |app, (index, case)| {
             let scope = web::scope(&format!("/{index}"));
-            app.service(scope.wrap(row.1).default_service(obedient()))
+            app.service(scope.wrap(case.1).default_service(obeying()))
         })
     });
     let client = Client::new(server.addr, Protocol::Http1);
-    for (index, (case, _, sent, want)) in rows().into_iter().enumerate() {
+    for (index, (case, _, sent, want)) in cases().into_iter().enumerate() {
         let lines: Vec<_> = sent.iter().map(|line| format!("cache-control: {line}")).collect();
         let fields: Vec<_> = lines.iter().map(|line| ("answer", line.as_str())).collect();
         let answer = client.get_with(&format!("/{index}/"), &fields).await;
@@ -130,7 +141,7 @@ async fn directives_are_merged_into_what_handlers_send() {
 }
 
 #[actix_web::test]
-async fn they_write_on_every_response_and_store_none() {
+async fn fields_are_written_on_every_response_and_nothing_is_stored() {
     for (protocol, workers) in SETUPS {
         let runs = Counter::default();
         let counter = runs.clone();
@@ -156,8 +167,9 @@ async fn they_write_on_every_response_and_store_none() {
                 assert_eq!(plain.field("cache-control").as_deref(), Some("public, max-age=300"));
                 assert_eq!(plain.field("cache-status"), None);
                 let never = client.send(method.clone(), "/never/", &fields).await;
-                let told = never.field("cache-control").unwrap();
-                assert!(told.contains("no-store") && told.contains("max-age=0"), "{told}");
+                let cache_control = never.field("cache-control").unwrap();
+                assert!(cache_control.contains("no-store"), "{cache_control}");
+                assert!(cache_control.contains("max-age=0"), "{cache_control}");
                 sent += 2;
                 assert_eq!(runs.get(), sent, "{method} {status} by {protocol:?}");
             }
@@ -166,22 +178,22 @@ async fn they_write_on_every_response_and_store_none() {
 }
 
 #[actix_web::test]
-async fn what_is_never_to_be_cached_says_so_and_has_expired() {
-    let server = serve(1, || App::new().wrap(NeverCache).default_service(obedient()));
+async fn never_cache_replaces_cache_control_and_sets_a_past_expires() {
+    let server = serve(1, || App::new().wrap(NeverCache).default_service(obeying()));
     let client = Client::new(server.addr, Protocol::Http1);
     for sent in
         ["x-a: b", "cache-control: public, max-age=60", "expires: Fri, 31 Dec 2100 00:00:00 GMT"]
     {
         let answer = client.get_with("/", &[("answer", sent)]).await;
         assert_eq!(answer.field("cache-control").as_deref(), Some(NEVER), "{sent}");
-        // Both are now: the server renews its date from time to time.
+        // Both are the current time. The server updates its cached Date only now and then.
         let seconds = |name| httpdate::parse_http_date(&answer.field(name).unwrap()).unwrap();
         assert!(seconds("expires") < seconds("date") + secs(3600), "{sent}");
     }
 }
 
 #[actix_web::test]
-async fn a_cache_around_what_is_never_cached_obeys_whatever_its_rules_say() {
+async fn outer_cache_never_stores_responses_of_never_cache_or_private() {
     let spy = Spy::new();
     let cache = Cache::builder(spy.clone())
         .policy(Policy::new().default_ttl(secs(60)))
@@ -190,11 +202,11 @@ async fn a_cache_around_what_is_never_cached_obeys_whatever_its_rules_say() {
         .unwrap();
     let server = serve(1, move || {
         App::new()
-            .service(web::scope("/never").wrap(NeverCache).default_service(obedient()))
+            .service(web::scope("/never").wrap(NeverCache).default_service(obeying()))
             .service(
                 web::scope("/private")
                     .wrap(SetCacheControl::new().private())
-                    .default_service(obedient()),
+                    .default_service(obeying()),
             )
             .wrap(cache.clone())
     });
@@ -202,9 +214,9 @@ async fn a_cache_around_what_is_never_cached_obeys_whatever_its_rules_say() {
     for (path, want, detail) in
         [("/never/", NEVER, "no-store"), ("/private/", "private", "private")]
     {
-        for said in ["x-a: b", "cache-control: public"] {
-            let answer = client.get_with(path, &[("answer", said)]).await;
-            assert_eq!(answer.field("cache-control").as_deref(), Some(want), "{path} {said}");
+        for line in ["x-a: b", "cache-control: public"] {
+            let answer = client.get_with(path, &[("answer", line)]).await;
+            assert_eq!(answer.field("cache-control").as_deref(), Some(want), "{path} {line}");
             assert_eq!(answer.cache_status(), format!("fwd=uri-miss; detail={detail}"), "{path}");
         }
     }
@@ -212,7 +224,7 @@ async fn a_cache_around_what_is_never_cached_obeys_whatever_its_rules_say() {
 }
 
 #[test]
-fn a_directive_that_cannot_stand_in_a_field_is_refused_at_start_up() {
+fn invalid_directive_panics_with_advice() {
     for (name, value) in [
         ("max age", None),
         ("", None),
@@ -225,8 +237,8 @@ fn a_directive_that_cannot_stand_in_a_field_is_refused_at_start_up() {
         ("ext", Some("\"a\\\"")),
         ("ext", Some("\"a\nb\"")),
     ] {
-        let refused = std::panic::catch_unwind(|| SetCacheControl::new().directive(name, value));
-        let advice = *refused.expect_err("refused").downcast::<String>().unwrap();
+        let result = std::panic::catch_unwind(|| SetCacheControl::new().directive(name, value));
+        let advice = *result.expect_err("the directive is invalid").downcast::<String>().unwrap();
         assert!(advice.contains("quote values with commas or spaces"), "{name:?} {value:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! Parts of what is stored (RFC 9110 section 14).
+//! Range requests on stored responses (RFC 9110 section 14).
 
 use std::{fs, io};
 
@@ -21,18 +21,18 @@ use crate::support::{
 const LENGTH: usize = 10_000;
 const EARLY: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 
-/// No part of it is like another of its length.
-fn page() -> Bytes {
+/// A body in which no two ranges of one length are equal.
+fn full_body() -> Bytes {
     let numbers = (0..LENGTH / 5).map(|n| format!("{n:04}\n"));
     numbers.collect::<String>().into()
 }
 
-fn answer(request: &HttpRequest) -> HttpResponse {
-    let mut answer = HttpResponse::Ok();
-    answer.insert_header((LAST_MODIFIED, EARLY)).insert_header((CONTENT_TYPE, "text/x-own"));
-    answer.insert_header((ETAG, if request.path() == "/weak" { "W/\"a\"" } else { "\"a\"" }));
+fn respond(request: &HttpRequest) -> HttpResponse {
+    let mut response = HttpResponse::Ok();
+    response.insert_header((LAST_MODIFIED, EARLY)).insert_header((CONTENT_TYPE, "text/x-own"));
+    response.insert_header((ETAG, if request.path() == "/weak" { "W/\"a\"" } else { "\"a\"" }));
     if request.headers().contains_key(IF_NONE_MATCH) && !request.path().starts_with("/new") {
-        return answer.status(actix_web::http::StatusCode::NOT_MODIFIED).finish();
+        return response.status(actix_web::http::StatusCode::NOT_MODIFIED).finish();
     }
     match request.path() {
         "/204" => HttpResponse::NoContent()
@@ -42,25 +42,26 @@ fn answer(request: &HttpRequest) -> HttpResponse {
         "/404" => HttpResponse::NotFound()
             .insert_header(("cache-control", "max-age=60"))
             .insert_header((ETAG, "\"a\""))
-            .body(page()),
-        "/empty" => answer.body(""),
-        "/accepting" => answer.insert_header((ACCEPT_RANGES, "bytes")).body(page()),
-        "/refusing" => answer.insert_header((ACCEPT_RANGES, "none")).body(page()),
+            .body(full_body()),
+        "/empty" => response.body(""),
+        "/accepting" => response.insert_header((ACCEPT_RANGES, "bytes")).body(full_body()),
+        "/refusing" => response.insert_header((ACCEPT_RANGES, "none")).body(full_body()),
         "/stream" => {
-            let pieces: Vec<_> = page().chunks(999).map(Bytes::copy_from_slice).map(Ok).collect();
-            answer.streaming(stream::iter(pieces.into_iter().map(|piece: io::Result<_>| piece)))
+            let pieces: Vec<_> =
+                full_body().chunks(999).map(Bytes::copy_from_slice).map(Ok).collect();
+            response.streaming(stream::iter(pieces.into_iter().map(|piece: io::Result<_>| piece)))
         }
-        "/own" if request.headers().contains_key(RANGE) => own_part(),
-        "/part" => own_part(),
+        "/own" if request.headers().contains_key(RANGE) => handler_range(),
+        "/part" => handler_range(),
         "/new" if request.headers().contains_key(IF_NONE_MATCH) => {
-            answer.insert_header((ETAG, "\"b\"")).body(page().slice(5..))
+            response.insert_header((ETAG, "\"b\"")).body(full_body().slice(5..))
         }
-        _ => answer.body(page()),
+        _ => response.body(full_body()),
     }
 }
 
-/// The handler's own answer to a range, whatever was asked for.
-fn own_part() -> HttpResponse {
+/// The handler's own `206`, independent of the requested range.
+fn handler_range() -> HttpResponse {
     HttpResponse::PartialContent()
         .insert_header(("content-range", "bytes 0-4/10000"))
         .insert_header(("cache-control", "public, max-age=600, s-maxage=600"))
@@ -68,21 +69,21 @@ fn own_part() -> HttpResponse {
         .body("0000\n")
 }
 
-fn pages(cache: &Cache) -> (Site, Notes) {
+fn ranges_site(cache: &Cache) -> (Site, Notes) {
     let notes = Notes::default();
     let handlers = notes.clone();
     let site = site(cache, move |request, _| {
         handlers.add(conditions(request));
-        answer(request)
+        respond(request)
     });
     (site, notes)
 }
 
-async fn part(client: &Client, path: &str, range: &str) -> Answer {
+async fn get_range(client: &Client, path: &str, range: &str) -> Answer {
     client.get_with(path, &[("range", range)]).await
 }
 
-/// The parts of a multipart answer, to the byte: type, range and content of each.
+/// The parts of a `multipart/byteranges` body: content type, range and content of each.
 fn parts(kind: &str, body: &[u8]) -> Vec<(String, String, Vec<u8>)> {
     let boundary = kind.strip_prefix("multipart/byteranges; boundary=").expect("a boundary");
     let end = format!("\r\n--{boundary}--\r\n");
@@ -103,9 +104,9 @@ fn parts(kind: &str, body: &[u8]) -> Vec<(String, String, Vec<u8>)> {
 }
 
 #[actix_web::test]
-async fn one_range_is_cut_out_of_what_is_stored() {
+async fn single_range_is_served_from_the_stored_response() {
     let (cache, clock) = cache();
-    let (site, notes) = pages(&cache);
+    let (site, notes) = ranges_site(&cache);
     for path in ["/page", "/stream", "/weak"] {
         assert!(site.client.get(path).await.is_stored(), "{path}");
     }
@@ -128,12 +129,12 @@ async fn one_range_is_cut_out_of_what_is_stored() {
         for path in ["/page", "/stream", "/weak"] {
             for protocol in [Protocol::Http1, Protocol::Http2] {
                 let client = Client::new(site.server.addr, protocol);
-                let answer = part(&client, path, range).await;
+                let answer = get_range(&client, path, range).await;
                 let case = format!("{range} of {path} by {protocol:?}");
                 assert_eq!(answer.status, 206, "{case}");
-                let told = format!("bytes {first}-{last}/{LENGTH}");
-                assert_eq!(answer.field("content-range"), Some(told), "{case}");
-                assert_eq!(answer.body, page()[first..=last], "{case}");
+                let content_range = format!("bytes {first}-{last}/{LENGTH}");
+                assert_eq!(answer.field("content-range"), Some(content_range), "{case}");
+                assert_eq!(answer.body, full_body()[first..=last], "{case}");
                 let length = (last + 1 - first).to_string();
                 assert_eq!(answer.field("content-length"), Some(length), "{case}");
                 assert_eq!(answer.field("content-type").as_deref(), Some("text/x-own"), "{case}");
@@ -149,9 +150,9 @@ async fn one_range_is_cut_out_of_what_is_stored() {
 }
 
 #[actix_web::test]
-async fn several_ranges_are_sent_as_parts_that_are_right_to_the_byte() {
+async fn several_ranges_are_served_as_exact_multipart_byteranges() {
     let (cache, _) = cache();
-    let (site, _) = pages(&cache);
+    let (site, _) = ranges_site(&cache);
     site.client.get("/page").await;
     let many: Vec<_> = (0..32).map(|n| (n * 300, n * 300 + 1)).collect();
     for ranges in [
@@ -160,53 +161,56 @@ async fn several_ranges_are_sent_as_parts_that_are_right_to_the_byte() {
         &[(0, 4), (5, 9)],
         &many,
     ] {
-        let asked: Vec<_> = ranges.iter().map(|(first, last)| format!("{first}-{last}")).collect();
-        let asked = format!("bytes={}", asked.join(", "));
+        let specs: Vec<_> = ranges.iter().map(|(first, last)| format!("{first}-{last}")).collect();
+        let range_field = format!("bytes={}", specs.join(", "));
         for protocol in [Protocol::Http1, Protocol::Http2] {
             let client = Client::new(site.server.addr, protocol);
-            let answer = part(&client, "/page", &asked).await;
-            let case = format!("{asked} by {protocol:?}");
+            let answer = get_range(&client, "/page", &range_field).await;
+            let case = format!("{range_field} by {protocol:?}");
             assert_eq!((answer.status.as_u16(), answer.is_hit()), (206, true), "{case}");
             assert_eq!(answer.field("content-range"), None, "{case}");
             assert_eq!(answer.field("content-length"), Some(answer.body.len().to_string()));
             let kind = answer.field("content-type").unwrap();
             let want = ranges.iter().map(|&(first, last)| {
-                let told = format!("{first}-{last}/{LENGTH}");
-                ("text/x-own".to_owned(), told, page()[first..=last].to_vec())
+                let range = format!("{first}-{last}/{LENGTH}");
+                ("text/x-own".to_owned(), range, full_body()[first..=last].to_vec())
             });
             assert_eq!(parts(&kind, &answer.body), want.collect::<Vec<_>>(), "{case}");
         }
     }
 }
 
+/// Such ranges are a denial-of-service risk (RFC 9110 section 17.15), so the cache coalesces or
+/// ignores them (section 14.2).
 #[actix_web::test]
-async fn ranges_that_are_many_or_overlap_cost_no_more_than_the_whole() {
+async fn many_or_overlapping_ranges_never_exceed_the_full_body() {
     let (cache, _) = cache();
-    let (site, _) = pages(&cache);
+    let (site, _) = ranges_site(&cache);
     site.client.get("/page").await;
-    let (everything, tiny) = (vec!["0-"; 5000].join(","), vec!["0-0"; 20_000].join(","));
-    let apart: Vec<_> = (0..33).map(|n| format!("{0}-{0}", n * 200)).collect();
+    let (full, tiny) = (vec!["0-"; 5000].join(","), vec!["0-0"; 20_000].join(","));
+    let separate: Vec<_> = (0..33).map(|n| format!("{0}-{0}", n * 200)).collect();
     let all = vec!["0-"; 32].join(",");
     for (case, ranges, want) in [
-        ("5000 times everything", &*everything, None),
+        ("5000 times the full body", &*full, None),
         ("20000 times one byte", &tiny, None),
-        ("33 of one byte", &apart.join(","), None),
+        ("33 ranges of one byte", &separate.join(","), None),
         ("two halves", "0-4999,5000-9999", None),
-        ("two that overlap", "0-9,5-14", Some("bytes 0-14/10000")),
-        ("one within another", "5-6,0-99", Some("bytes 0-99/10000")),
-        ("32 times everything", &all, Some("bytes 0-9999/10000")),
+        ("two overlapping ranges", "0-9,5-14", Some("bytes 0-14/10000")),
+        ("one range within another", "5-6,0-99", Some("bytes 0-99/10000")),
+        ("32 times the full body", &all, Some("bytes 0-9999/10000")),
     ] {
-        let answer = part(&site.client, "/page", &format!("bytes={ranges}")).await;
+        let answer = get_range(&site.client, "/page", &format!("bytes={ranges}")).await;
         assert_eq!(answer.field("content-range").as_deref(), want, "{case}");
         assert_eq!(answer.status == 200, want.is_none(), "{case}");
         assert!(answer.body.len() <= LENGTH && answer.is_hit(), "{case}");
     }
 }
 
+/// Section 15.5.17 rules unsatisfiable ranges. Section 14.2 permits ignoring an invalid `Range`.
 #[actix_web::test]
-async fn what_asks_for_no_part_gets_the_whole_or_416() {
+async fn unsatisfiable_range_gets_416_and_invalid_range_the_full_response() {
     let (cache, _) = cache();
-    let (site, _) = pages(&cache);
+    let (site, _) = ranges_site(&cache);
     for path in ["/page", "/empty", "/404", "/204"] {
         assert!(site.client.get(path).await.is_stored(), "{path}");
     }
@@ -229,14 +233,14 @@ async fn what_asks_for_no_part_gets_the_whole_or_416() {
     ] {
         for protocol in [Protocol::Http1, Protocol::Http2] {
             let client = Client::new(site.server.addr, protocol);
-            let answer = part(&client, path, range).await;
+            let answer = get_range(&client, path, range).await;
             let case = format!("{range} of {path} by {protocol:?}");
             assert_eq!((answer.status.as_u16(), answer.is_hit()), (status, true), "{case}");
             let length = if path == "/empty" { 0 } else { LENGTH };
-            let told = (status == 416).then(|| format!("bytes */{length}"));
-            assert_eq!(answer.field("content-range"), told, "{case}");
-            let whole = matches!(status, 200 | 404);
-            assert_eq!(answer.body, if whole { page() } else { Bytes::new() }, "{case}");
+            let content_range = (status == 416).then(|| format!("bytes */{length}"));
+            assert_eq!(answer.field("content-range"), content_range, "{case}");
+            let has_body = matches!(status, 200 | 404);
+            assert_eq!(answer.body, if has_body { full_body() } else { Bytes::new() }, "{case}");
             if status == 416 {
                 assert_eq!(answer.field("content-length").as_deref(), Some("0"), "{case}");
                 assert_eq!(answer.field("content-type"), None, "{case}");
@@ -247,10 +251,12 @@ async fn what_asks_for_no_part_gets_the_whole_or_416() {
     assert_eq!(site.client.get_with("/page", &two).await.status, 200);
 }
 
+/// A range of another version of the resource would corrupt the client's copy (RFC 9110 section
+/// 13.1.5).
 #[actix_web::test]
-async fn a_range_counts_only_if_the_client_has_the_rest_of_the_same_page() {
+async fn if_range_serves_a_range_only_for_a_matching_strong_validator() {
     let (cache, _) = cache();
-    let (site, _) = pages(&cache);
+    let (site, _) = ranges_site(&cache);
     for path in ["/page", "/weak"] {
         site.client.get(path).await;
     }
@@ -276,14 +282,15 @@ async fn a_range_counts_only_if_the_client_has_the_rest_of_the_same_page() {
         let length = [(200, LENGTH), (206, 5), (304, 0)].into_iter().find(|(s, _)| *s == status);
         assert_eq!(answer.body.len(), length.unwrap().1, "{case}");
     }
-    let alone = site.client.get_with("/page", &[("if-range", "\"a\"")]).await;
-    assert_eq!((alone.status.as_u16(), alone.body.len()), (200, LENGTH));
+    let without_range = site.client.get_with("/page", &[("if-range", "\"a\"")]).await;
+    assert_eq!((without_range.status.as_u16(), without_range.body.len()), (200, LENGTH));
 }
 
+/// `Range` is defined for `GET` only (RFC 9110 section 14.2).
 #[actix_web::test]
-async fn head_knows_no_ranges_and_accept_ranges_is_the_handlers_word() {
+async fn head_ignores_ranges_and_accept_ranges_is_the_handlers() {
     let (cache, _) = cache();
-    let (site, _) = pages(&cache);
+    let (site, _) = ranges_site(&cache);
     for (path, want) in
         [("/page", None), ("/accepting", Some("bytes")), ("/refusing", Some("none"))]
     {
@@ -293,9 +300,9 @@ async fn head_knows_no_ranges_and_accept_ranges_is_the_handlers_word() {
                 let answer = site.client.send(method.clone(), path, fields).await;
                 let case = format!("{method} {path} {fields:?}");
                 assert_eq!(answer.field("accept-ranges").as_deref(), want, "{case}");
-                let is_part = method == Method::GET && !fields.is_empty();
-                assert_eq!(answer.status, if is_part { 206 } else { 200 }, "{case}");
-                let length = if is_part { 5 } else { LENGTH }.to_string();
+                let is_range = method == Method::GET && !fields.is_empty();
+                assert_eq!(answer.status, if is_range { 206 } else { 200 }, "{case}");
+                let length = if is_range { 5 } else { LENGTH }.to_string();
                 assert_eq!(answer.field("content-length"), Some(length), "{case}");
             }
         }
@@ -303,11 +310,11 @@ async fn head_knows_no_ranges_and_accept_ranges_is_the_handlers_word() {
 }
 
 #[actix_web::test]
-async fn answers_of_all_kinds_follow_each_other_on_one_connection() {
+async fn responses_of_all_kinds_are_framed_correctly_on_one_connection() {
     let (cache, _) = cache();
-    let (site, _) = pages(&cache);
+    let (site, _) = ranges_site(&cache);
     let mut wire = Wire::open(site.server.addr);
-    assert_eq!(wire.get("/page", "").body, page());
+    assert_eq!(wire.get("/page", "").body, full_body());
     for _ in 0..3 {
         for (fields, status, length) in [
             ("Range: bytes=0-4\r\n", 206, Some(5)),
@@ -332,64 +339,76 @@ async fn answers_of_all_kinds_follow_each_other_on_one_connection() {
     }
 }
 
+/// The handler gets the stored validators without the client's `Range` and `If-Range`, because the
+/// cache needs the full response.
 #[actix_web::test]
-async fn what_is_stale_is_validated_or_replaced_before_it_is_cut() {
+async fn stale_entry_is_revalidated_or_replaced_before_a_range_is_served() {
     let (cache, clock) = cache();
-    let (site, notes) = pages(&cache);
+    let (site, notes) = ranges_site(&cache);
     for path in ["/page", "/new"] {
         site.client.get(path).await;
     }
     notes.take();
-    let asked = format!("if-none-match: \"a\"; if-modified-since: {EARLY}");
+    let forwarded = format!("if-none-match: \"a\"; if-modified-since: {EARLY}");
     let (range, old) = (("range", "bytes=0-4"), ("if-range", "\"a\""));
-    for (path, fields, status, body, said) in [
-        ("/page", &[range][..], 206, page().slice(..5), "fwd=stale; fwd-status=304; stored"),
-        ("/page", &[range, old], 206, page().slice(..5), "fwd=stale; fwd-status=304; stored"),
-        ("/new", &[range, old], 200, page().slice(5..), "fwd=stale; stored"),
+    for (path, fields, status, body, cache_status) in [
+        ("/page", &[range][..], 206, full_body().slice(..5), "fwd=stale; fwd-status=304; stored"),
+        ("/page", &[range, old], 206, full_body().slice(..5), "fwd=stale; fwd-status=304; stored"),
+        ("/new", &[range, old], 200, full_body().slice(5..), "fwd=stale; stored"),
     ] {
         clock.advance(secs(60));
         let answer = site.client.get_with(path, fields).await;
         assert_eq!((answer.status.as_u16(), &answer.body), (status, &body), "{path}");
-        assert_eq!(answer.cache_status(), said, "{path}");
-        assert_eq!(notes.take(), [&*asked], "{path}: no range, and no condition of the client");
-        assert!(site.client.get(path).await.is_hit(), "{path}: the whole is stored");
+        assert_eq!(answer.cache_status(), cache_status, "{path}");
+        assert_eq!(
+            notes.take(),
+            [&*forwarded],
+            "{path}: the client's range and condition are not forwarded"
+        );
+        assert!(site.client.get(path).await.is_hit(), "{path}: the full response is stored");
     }
-    let answer = part(&site.client, "/new", "bytes=0-4").await;
+    let answer = get_range(&site.client, "/new", "bytes=0-4").await;
     let got = (answer.field("content-range"), answer.body, answer.headers["etag"].as_bytes());
-    assert_eq!(got, (Some("bytes 0-4/9995".to_owned()), page().slice(5..10), &b"\"b\""[..]));
+    assert_eq!(got, (Some("bytes 0-4/9995".to_owned()), full_body().slice(5..10), &b"\"b\""[..]));
 }
 
+/// Fetching the full response for a range could be very expensive.
 #[actix_web::test]
-async fn a_part_of_what_is_not_stored_is_the_handlers_and_is_not_stored() {
+async fn range_request_on_a_miss_is_passed_through_and_not_stored() {
     for policy in [Policy::new(), Policy::rfc9111()] {
         let (builder, _) = builder();
-        let (site, notes) = pages(&builder.policy(policy.heuristic_freshness()).build().unwrap());
-        let asked = [("range", "bytes=0-4"), ("if-range", "\"a\"")];
+        let (site, notes) =
+            ranges_site(&builder.policy(policy.heuristic_freshness()).build().unwrap());
+        let fields = [("range", "bytes=0-4"), ("if-range", "\"a\"")];
         for (path, status, length) in [("/own", 206, 5), ("/page", 200, LENGTH)] {
             for _ in 0..2 {
-                let answer = site.client.get_with(path, &asked).await;
+                let answer = site.client.get_with(path, &fields).await;
                 assert_eq!((answer.status.as_u16(), answer.body.len()), (status, length));
                 assert_eq!(answer.cache_status(), "fwd=uri-miss; detail=range", "{path}");
             }
             assert_eq!(notes.take(), ["if-range: \"a\"; range: bytes=0-4"; 2], "{path}");
-            let whole = site.client.get(path).await;
-            assert_eq!((whole.body.len(), whole.is_stored()), (LENGTH, true), "{path}");
-            assert!(site.client.get_with(path, &asked).await.is_hit(), "{path}");
+            let full = site.client.get(path).await;
+            assert_eq!((full.body.len(), full.is_stored()), (LENGTH, true), "{path}");
+            assert!(site.client.get_with(path, &fields).await.is_hit(), "{path}");
             notes.take();
         }
         for _ in 0..2 {
             let answer = site.client.get("/part").await;
-            assert_eq!(answer.cache_status(), "fwd=uri-miss; detail=status", "unasked");
+            assert_eq!(
+                answer.cache_status(),
+                "fwd=uri-miss; detail=status",
+                "206 to a request without Range"
+            );
             assert_eq!((answer.status.as_u16(), answer.body.len()), (206, 5));
         }
     }
 }
 
 #[actix_web::test]
-async fn with_compression_outside_parts_are_of_what_is_stored() {
+async fn range_is_of_the_stored_body_when_compression_is_outside_the_cache() {
     let (cache, _) = cache();
     let server = serve(1, move || {
-        let handler = |request: HttpRequest| async move { answer(&request) };
+        let handler = |request: HttpRequest| async move { respond(&request) };
         let cache = cache.clone();
         App::new()
             .wrap(cache)
@@ -401,7 +420,7 @@ async fn with_compression_outside_parts_are_of_what_is_stored() {
     let miss = client.get_with("/page", &[gzip]).await;
     assert_eq!(miss.field("content-encoding").as_deref(), Some("gzip"));
     let answer = client.get_with("/page", &[gzip, ("range", "bytes=5-9")]).await;
-    assert_eq!((answer.status.as_u16(), answer.body), (206, page().slice(5..10)));
+    assert_eq!((answer.status.as_u16(), answer.body), (206, full_body().slice(5..10)));
     assert_eq!(answer.headers.get("content-encoding"), None);
     let several = client.get_with("/page", &[gzip, ("range", "bytes=5-9,20-24")]).await;
     assert_eq!(several.headers.get("content-encoding"), None);
@@ -409,10 +428,10 @@ async fn with_compression_outside_parts_are_of_what_is_stored() {
 }
 
 #[actix_web::test]
-async fn parts_of_files_are_those_that_the_file_service_would_have_sent() {
+async fn range_of_a_stored_file_equals_that_of_the_file_service() {
     for (protocol, workers) in SETUPS {
         let directory = tempfile::tempdir().unwrap();
-        fs::write(directory.path().join("page.txt"), page()).unwrap();
+        fs::write(directory.path().join("page.txt"), full_body()).unwrap();
         let (cache, _) = cache();
         let root = directory.path().to_owned();
         let start = |cached: bool| {
@@ -425,22 +444,50 @@ async fn parts_of_files_are_those_that_the_file_service_would_have_sent() {
         let (without, with) = (start(false), start(true));
         let (plain, client) =
             (Client::new(without.addr, protocol), Client::new(with.addr, protocol));
-        let cold = part(&client, "/page.txt", "bytes=5-9").await;
+        let cold = get_range(&client, "/page.txt", "bytes=5-9").await;
         assert_eq!((cold.status.as_u16(), cold.is_stored()), (206, false), "{protocol:?}");
         assert!(client.get("/page.txt").await.is_stored(), "{protocol:?}");
         for range in ["bytes=0-0", "bytes=5-9", "bytes=-7", "bytes=9990-", "bytes=10000-"] {
-            let (theirs, ours) =
-                (part(&plain, "/page.txt", range).await, part(&client, "/page.txt", range).await);
-            assert!(ours.is_hit(), "{range}");
-            assert_eq!((theirs.status, theirs.body), (ours.status, ours.body), "{range}");
+            let (direct, cached) = (
+                get_range(&plain, "/page.txt", range).await,
+                get_range(&client, "/page.txt", range).await,
+            );
+            assert!(cached.is_hit(), "{range}");
+            assert_eq!((direct.status, direct.body), (cached.status, cached.body), "{range}");
             let mut fields = vec!["content-range", "content-length"];
-            if ours.status == 206 {
+            if cached.status == 206 {
                 fields.extend(["content-type", "etag", "last-modified", "accept-ranges"]);
             }
             for field in fields {
                 let of = |headers: &hyper::HeaderMap| headers.get(field).cloned();
-                assert_eq!(of(&theirs.headers), of(&ours.headers), "{field} of {range}");
+                assert_eq!(of(&direct.headers), of(&cached.headers), "{field} of {range}");
             }
         }
     }
+}
+
+#[actix_web::test]
+async fn partial_response_never_answers_a_request_for_the_full_response() {
+    let (cache, _) = cache();
+    let site = site(&cache, |request, _| {
+        if request.headers().contains_key("range") {
+            HttpResponse::PartialContent()
+                .append_header(("content-range", "bytes 0-1/4"))
+                .append_header(("cache-control", "max-age=60"))
+                .body("pa")
+        } else {
+            HttpResponse::Ok().body("page")
+        }
+    });
+    for _ in 0..2 {
+        let partial = site.client.get_with("/", &[("range", "bytes=0-1")]).await;
+        assert_eq!(
+            (partial.status.as_u16(), partial.text(), partial.is_stored()),
+            (206, "pa", false)
+        );
+    }
+    let full = site.client.get("/").await;
+    assert_eq!((full.status.as_u16(), full.text(), full.is_hit()), (200, "page", false));
+    let hit = site.client.get("/").await;
+    assert_eq!((hit.status.as_u16(), hit.text(), hit.is_hit()), (200, "page", true));
 }

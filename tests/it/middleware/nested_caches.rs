@@ -1,4 +1,5 @@
-//! Caches within caches: the innermost around a handler is responsible, the others step aside.
+//! Nested caches: the innermost cache around a handler handles the request, and the outer caches
+//! pass it through.
 
 use std::sync::Arc;
 
@@ -19,9 +20,9 @@ use actix_web_cache::{
 };
 use hyper::Method;
 
-use crate::support::{Answer, Client, Counter, SETUPS, START, cache, secs, serve, store};
+use crate::support::{Answer, Client, Counter, Protocol, SETUPS, START, cache, secs, serve, store};
 
-/// What a cache said, if it was one, and said it once.
+/// The `Cache-Status` of a response, if present. At most one cache may have written it.
 fn only_status(answer: &Answer) -> Option<String> {
     let lines = answer.headers.get_all("cache-status").iter().count();
     let field = answer.field("cache-status");
@@ -39,7 +40,7 @@ async fn page() -> impl Responder {
 }
 
 #[actix_web::test]
-async fn the_innermost_cache_owns_what_its_handlers_answer() {
+async fn innermost_cache_handles_the_request() {
     for (protocol, workers) in SETUPS {
         let (cache, _) = cache();
         let server = serve(workers, move || {
@@ -58,7 +59,8 @@ async fn the_innermost_cache_owns_what_its_handlers_answer() {
                 )
                 .wrap(cache.clone())
         });
-        // With and without having learnt it before.
+        // The first request of a path records in the outer caches that an inner cache handles it. The
+        // following requests use that record.
         let client = Client::new(server.addr, protocol);
         for (path, seconds) in
             [("/app", 60), ("/scope/x", 1), ("/resource", 2), ("/route", 3), ("/all/x", 6)]
@@ -79,11 +81,11 @@ async fn the_innermost_cache_owns_what_its_handlers_answer() {
 }
 
 #[actix_web::test]
-async fn a_cache_that_is_not_responsible_touches_no_field_of_any_answer() {
+async fn outer_cache_changes_no_fields_of_responses_of_an_inner_cache() {
     for (protocol, workers) in SETUPS {
         let store = store();
-        let loud = Cache::builder(store.clone()).x_cache().policy(ttl(60).client_ttl(secs(5)));
-        let outer = loud.build().unwrap();
+        let reporting = Cache::builder(store.clone()).x_cache().policy(ttl(60).client_ttl(secs(5)));
+        let outer = reporting.build().unwrap();
         let silent = Cache::builder(store).policy(Policy::rfc9111()).without_cache_status();
         let inner = silent.build().unwrap();
         let server = serve(workers, move || {
@@ -100,18 +102,18 @@ async fn a_cache_that_is_not_responsible_touches_no_field_of_any_answer() {
                 .wrap(outer.clone())
         });
         let client = Client::new(server.addr, protocol);
-        let none: &[(&str, &str)] = &[];
+        let no_fields: &[(&str, &str)] = &[];
         for round in 0..2 {
             for (method, path, fields) in [
-                (Method::HEAD, "/x", none),
-                (Method::GET, "/x", none),
-                (Method::GET, "/x", none),
+                (Method::HEAD, "/x", no_fields),
+                (Method::GET, "/x", no_fields),
+                (Method::GET, "/x", no_fields),
                 (Method::GET, "/x?other", &[("range", "bytes=0-1")]),
                 (Method::GET, "/x?other", &[("cache-control", "no-store")]),
                 (Method::GET, "/x?other", &[("cookie", "sid=1")]),
                 (Method::GET, "/x?none", &[("cache-control", "only-if-cached")]),
-                (Method::OPTIONS, "/x", none),
-                (Method::POST, "/x", none),
+                (Method::OPTIONS, "/x", no_fields),
+                (Method::POST, "/x", no_fields),
             ] {
                 let answer = client.send(method.clone(), path, fields).await;
                 let case = format!("{method} {path} {fields:?}, round {round}, by {protocol:?}");
@@ -123,14 +125,14 @@ async fn a_cache_that_is_not_responsible_touches_no_field_of_any_answer() {
     }
 }
 
-/// A memory store that counts how often it is asked.
+/// A memory store that counts its lookups.
 #[derive(Clone)]
-struct Counting {
+struct CountingStore {
     inner: MemoryStore,
     lookups: Counter,
 }
 
-impl Store for Counting {
+impl Store for CountingStore {
     fn coordinator(&self) -> &Coordinator {
         self.inner.coordinator()
     }
@@ -161,17 +163,17 @@ impl Store for Counting {
         self.inner.remove(key).await
     }
 
-    async fn invalidate(&self, what: &Invalidation) -> Result<(), StoreError> {
-        self.inner.invalidate(what).await
+    async fn invalidate(&self, invalidation: &Invalidation) -> Result<(), StoreError> {
+        self.inner.invalidate(invalidation).await
     }
 }
 
 #[actix_web::test]
-async fn the_outer_caches_learn_to_step_aside_before_they_look_up() {
+async fn outer_caches_skip_their_lookup_after_the_first_request() {
     for (protocol, workers) in SETUPS {
         for (first, method) in [("get", Method::GET), ("head", Method::HEAD)] {
             let (lookups, clock) = (Counter::default(), ManualClock::at(START));
-            let store = Counting { inner: store(), lookups: lookups.clone() };
+            let store = CountingStore { inner: store(), lookups: lookups.clone() };
             let cache = Cache::builder(store).clock(clock.clock()).build().unwrap();
             let server = serve(workers, move || {
                 App::new()
@@ -189,29 +191,29 @@ async fn the_outer_caches_learn_to_step_aside_before_they_look_up() {
             let client = Client::new(server.addr, protocol);
             let case = format!("{first} first, by {protocol:?}");
             let mut before = 0;
-            let mut asked = || lookups.get() - std::mem::replace(&mut before, lookups.get());
+            let mut new_lookups = || lookups.get() - std::mem::replace(&mut before, lookups.get());
             client.send(method, "/s/x", &[]).await;
-            assert_eq!(asked(), 3, "{case}");
+            assert_eq!(new_lookups(), 3, "{case}");
             for _ in 0..3 {
                 client.get("/s/x").await;
-                assert_eq!(asked(), 1, "{case}");
+                assert_eq!(new_lookups(), 1, "{case}");
             }
-            // Another URL is another matter, and what was learnt is asked again some day.
+            // The outer caches record the inner cache per URL, and the record expires.
             client.get("/s/x?other").await;
-            assert_eq!(asked(), 3, "{case}");
+            assert_eq!(new_lookups(), 3, "{case}");
             clock.advance(secs(60));
             assert!(client.get("/s/x").await.is_hit(), "{case}");
-            assert_eq!(asked(), 3, "{case}");
+            assert_eq!(new_lookups(), 3, "{case}");
         }
     }
 }
 
 #[actix_web::test]
-async fn what_caches_at_different_depths_store_for_one_url_does_not_mix() {
+async fn caches_at_different_depths_keep_separate_entries_for_one_url() {
     for (protocol, workers) in SETUPS {
         let (cache, clock) = cache();
         let server = serve(workers, move || {
-            let say = |text: &'static str| {
+            let respond = |text: &'static str| {
                 web::get().to(move || async move {
                     HttpResponse::Ok().insert_header(("vary", "x-deep")).body(text)
                 })
@@ -220,35 +222,35 @@ async fn what_caches_at_different_depths_store_for_one_url_does_not_mix() {
             App::new()
                 .service(
                     web::resource("/x")
-                        .route(say("deep").guard(deep).wrap(cache.with_policy(ttl(600))))
-                        .route(say("shallow")),
+                        .route(respond("deep").guard(deep).wrap(cache.with_policy(ttl(600))))
+                        .route(respond("shallow")),
                 )
                 .wrap(cache.with_policy(ttl(600)))
         });
         let client = Client::new(server.addr, protocol);
-        let ask = async |deep: bool| {
+        let status_for = async |deep: bool| {
             let fields: &[_] = if deep { &[("x-deep", "1")] } else { &[] };
             let answer = client.get_with("/x", fields).await;
             assert_eq!(answer.text(), if deep { "deep" } else { "shallow" }, "{protocol:?}");
             only_status(&answer)
         };
-        assert_eq!(ask(true).await.as_deref(), Some("fwd=uri-miss; stored"));
-        assert_eq!(ask(true).await.as_deref(), Some("hit; ttl=600"));
-        // The outer one takes the URL for the inner one's, for a little while.
-        assert_eq!(ask(false).await, None);
+        assert_eq!(status_for(true).await.as_deref(), Some("fwd=uri-miss; stored"));
+        assert_eq!(status_for(true).await.as_deref(), Some("hit; ttl=600"));
+        // For a few seconds the outer cache assumes that the inner cache handles this URL.
+        assert_eq!(status_for(false).await, None);
         clock.advance(secs(10));
-        assert_eq!(ask(false).await.as_deref(), Some("fwd=vary-miss; stored"));
+        assert_eq!(status_for(false).await.as_deref(), Some("fwd=vary-miss; stored"));
         for _ in 0..2 {
-            assert_eq!(ask(true).await.as_deref(), Some("hit; ttl=590"));
+            assert_eq!(status_for(true).await.as_deref(), Some("hit; ttl=590"));
         }
         clock.advance(secs(10));
-        assert_eq!(ask(false).await.as_deref(), Some("hit; ttl=590"));
-        assert_eq!(ask(true).await.as_deref(), Some("hit; ttl=580"));
+        assert_eq!(status_for(false).await.as_deref(), Some("hit; ttl=590"));
+        assert_eq!(status_for(true).await.as_deref(), Some("hit; ttl=580"));
     }
 }
 
 #[actix_web::test]
-async fn what_an_inner_cache_stored_does_not_get_round_what_stands_in_front_of_it() {
+async fn entry_of_an_inner_cache_never_bypasses_a_middleware_in_front_of_it() {
     for (protocol, workers) in SETUPS {
         let (cache, clock) = cache();
         let server = serve(workers, move || {
@@ -269,9 +271,10 @@ async fn what_an_inner_cache_stored_does_not_get_round_what_stands_in_front_of_i
         });
         let client = Client::new(server.addr, protocol);
         for round in 0..3 {
-            let passed = client.get_with("/s/x", &[("x-pass", "1")]).await;
-            assert_eq!((passed.text(), passed.is_hit()), ("page", round > 0), "{protocol:?}");
-            // Once while the outer one knows that the page is none of its own, once after.
+            let allowed = client.get_with("/s/x", &[("x-pass", "1")]).await;
+            assert_eq!((allowed.text(), allowed.is_hit()), ("page", round > 0), "{protocol:?}");
+            // The first request arrives while the outer cache passes the URL through, the second one
+            // after that.
             for _ in 0..2 {
                 let refused = client.get("/s/x").await;
                 assert_eq!((refused.status.as_u16(), refused.text()), (403, "no pass"));
@@ -282,19 +285,19 @@ async fn what_an_inner_cache_stored_does_not_get_round_what_stands_in_front_of_i
 }
 
 #[actix_web::test]
-async fn whoever_purges_reaches_what_the_caches_at_all_depths_stored() {
+async fn purge_reaches_the_entries_of_caches_at_all_depths() {
     for (protocol, workers) in SETUPS {
         let (cache, _) = cache();
         let handle = cache.handle();
         let server = serve(workers, move || {
             let purge = |cache: CacheHandle| async move {
                 let mut responses = 0;
-                for path in ["/app", "/scope/x", "/scope/parted/x"] {
+                for path in ["/app", "/scope/x", "/scope/keyed/x"] {
                     responses += cache.purge_url(path).await.unwrap().responses;
                 }
                 responses.to_string()
             };
-            let parted = ttl(60).key_header("x-tenant");
+            let keyed = ttl(60).key_header("x-tenant");
             App::new()
                 .route("/app", web::to(page))
                 .route("/purge", web::post().to(purge))
@@ -303,24 +306,24 @@ async fn whoever_purges_reaches_what_the_caches_at_all_depths_stored() {
                         .route("/x", web::to(page))
                         .route("/purge", web::post().to(purge))
                         .service(
-                            web::scope("/parted")
+                            web::scope("/keyed")
                                 .route("/x", web::to(page))
                                 .route("/purge", web::post().to(purge))
-                                .wrap(cache.with_policy(parted)),
+                                .wrap(cache.with_policy(keyed)),
                         )
                         .wrap(cache.with_policy(ttl(30))),
                 )
                 .wrap(cache.clone())
         });
         let client = Client::new(server.addr, protocol);
-        let paths = ["/app", "/scope/x", "/scope/parted/x"];
-        for way in ["/purge", "/scope/purge", "/scope/parted/purge", "handle", "unsafe"] {
+        let paths = ["/app", "/scope/x", "/scope/keyed/x"];
+        for purge_by in ["/purge", "/scope/purge", "/scope/keyed/purge", "handle", "unsafe"] {
             for path in paths {
-                let case = format!("{path} after {way} by {protocol:?}");
+                let case = format!("{path}, purged by {purge_by}, over {protocol:?}");
                 assert!(client.get(path).await.is_stored(), "{case}");
                 assert!(client.get(path).await.is_hit(), "{case}");
             }
-            match way {
+            match purge_by {
                 "handle" => {
                     for path in paths {
                         handle.purge_url(format!("http://{}{path}", server.addr)).await.unwrap();
@@ -332,9 +335,10 @@ async fn whoever_purges_reaches_what_the_caches_at_all_depths_stored() {
                     }
                 }
                 path => {
-                    // What has parts is made invalid without being counted.
+                    // The number of entries under a key with key fields is unknown, so they are not
+                    // counted.
                     let purged = client.send(Method::POST, path, &[]).await;
-                    assert_eq!(purged.text(), "2", "{way} by {protocol:?}");
+                    assert_eq!(purged.text(), "2", "{purge_by} by {protocol:?}");
                 }
             }
         }
@@ -345,7 +349,7 @@ async fn whoever_purges_reaches_what_the_caches_at_all_depths_stored() {
 }
 
 #[actix_web::test]
-async fn a_cache_that_is_off_is_as_if_it_were_not_there() {
+async fn disabled_cache_does_not_count_as_a_nested_cache() {
     for (protocol, workers) in SETUPS {
         for (outer, inner, owner) in [
             (Mode::On, Mode::Off, Some(60)),
@@ -383,10 +387,26 @@ async fn a_cache_that_is_off_is_as_if_it_were_not_there() {
                 let hit = client.get("/s/x").await;
                 assert_eq!(hit.is_hit(), owner.is_some(), "{case}");
                 assert_eq!((hit.text(), only_status(&hit).is_some()), ("page", owner.is_some()));
-                // Handlers that purge work in development as well.
+                // A handler can purge in every mode.
                 let purged = client.send(Method::POST, "/s/purge", &[]).await;
                 assert_eq!(purged.text(), "purged", "{case}");
             }
         }
+    }
+}
+
+#[actix_web::test]
+async fn nested_cache_of_a_resource_uses_its_own_policy() {
+    let (cache, _) = cache();
+    let server = serve(1, move || {
+        let inner = cache.with_policy(Policy::new().default_ttl(secs(7)));
+        App::new()
+            .service(web::resource("/").wrap(inner).to(|| async { "page" }))
+            .wrap(cache.clone())
+    });
+    let client = Client::new(server.addr, Protocol::Http1);
+    for want in ["fwd=uri-miss; stored", "hit; ttl=7", "hit; ttl=7"] {
+        let answer = client.get("/").await;
+        assert_eq!((answer.status.as_u16(), answer.cache_status().as_str()), (200, want));
     }
 }

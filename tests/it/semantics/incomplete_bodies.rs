@@ -1,5 +1,5 @@
-//! Bodies that do not end well: whoever was served one had bad luck, but nobody is served one
-//! after that.
+//! Incomplete bodies are never stored: bodies of the wrong length, with errors or panics, and those
+//! whose client disconnects.
 
 use std::{
     future::ready,
@@ -20,7 +20,7 @@ use hyper::Method;
 
 use crate::support::{Client, Counter, Protocol, SETUPS, feeds, serve, settled, store};
 
-/// One piece of a body, or what comes instead of it.
+/// One chunk of a body, or a failure in its place.
 #[derive(Debug, Clone, Copy)]
 enum Piece {
     Chunk(&'static str),
@@ -30,57 +30,58 @@ enum Piece {
 
 use Piece::{Chunk, Error, Panic};
 
-/// Where the length of a body is declared.
+/// How the length of a body is declared.
 #[derive(Debug, Clone, Copy)]
 enum Length {
-    Nowhere,
+    Undeclared,
     ByBody(u64),
-    /// As handlers do that pass on what another server sends.
+    /// By the `Content-Length` field, as proxying handlers do.
     ByHead(u64),
 }
 
-use Length::{ByBody, ByHead, Nowhere};
+use Length::{ByBody, ByHead, Undeclared};
 
-/// Name, declared length, and what comes.
-type Unclean = (&'static str, Length, &'static [Piece]);
+/// Case name, declared length, and chunks.
+type Incomplete = (&'static str, Length, &'static [Piece]);
 
-const ENDS: [Unclean; 15] = [
+const INCOMPLETE: [Incomplete; 15] = [
     ("short", ByBody(10), &[Chunk("hello")]),
-    ("nothing", ByBody(10), &[]),
+    ("empty", ByBody(10), &[]),
     ("long in one chunk", ByBody(5), &[Chunk("hello world")]),
     ("long in two chunks", ByBody(5), &[Chunk("hello"), Chunk(" world")]),
-    ("long, and ends by an error", ByBody(5), &[Chunk("hello"), Chunk(" "), Error]),
-    ("an error", Nowhere, &[Chunk("hello"), Error]),
-    ("an error at once", Nowhere, &[Error]),
+    ("long, with an error at the end", ByBody(5), &[Chunk("hello"), Chunk(" "), Error]),
+    ("an error", Undeclared, &[Chunk("hello"), Error]),
+    ("an error at once", Undeclared, &[Error]),
     ("an error within the declared length", ByBody(10), &[Chunk("hello"), Error]),
     ("an error at the declared end", ByBody(5), &[Chunk("hello"), Error]),
-    ("a panic", Nowhere, &[Chunk("hello"), Panic]),
+    ("a panic", Undeclared, &[Chunk("hello"), Panic]),
     ("a panic within the declared length", ByBody(10), &[Chunk("hello"), Panic]),
     ("a panic at the declared end", ByBody(5), &[Chunk("hello"), Panic]),
-    ("short of what the head says", ByHead(10), &[Chunk("hello")]),
-    ("longer than the head says", ByHead(5), &[Chunk("hello"), Chunk(" world")]),
-    ("longer by one chunk than the head says", ByHead(5), &[Chunk("hello world")]),
+    ("shorter than Content-Length", ByHead(10), &[Chunk("hello")]),
+    ("longer than Content-Length in two chunks", ByHead(5), &[Chunk("hello"), Chunk(" world")]),
+    ("longer than Content-Length in one chunk", ByHead(5), &[Chunk("hello world")]),
 ];
 
-fn unclean(&(_, length, pieces): &Unclean) -> HttpResponse {
+fn respond(&(_, length, pieces): &Incomplete) -> HttpResponse {
     let pieces = pieces.iter().map(|piece| match piece {
         Chunk(text) => Ok(Bytes::from_static(text.as_bytes())),
         Error => Err(io::Error::other("on purpose")),
-        // As a panic, but silent.
+        // A panic without a message on stderr.
         Panic => resume_unwind(Box::new("on purpose")),
     });
     let pieces = stream::iter(pieces);
     match length {
         ByBody(length) => HttpResponse::Ok().body(SizedStream::new(length, pieces)),
         ByHead(length) => HttpResponse::Ok().no_chunking(length).body(BodyStream::new(pieces)),
-        Nowhere => HttpResponse::Ok().streaming(pieces),
+        Undeclared => HttpResponse::Ok().streaming(pieces),
     }
 }
 
+/// A cache must not serve an incomplete response as complete (RFC 9111 section 3.3).
 #[actix_web::test]
-async fn a_body_that_does_not_end_where_it_should_is_never_stored() {
+async fn incomplete_or_failed_body_is_never_stored() {
     for (protocol, workers) in SETUPS {
-        for (index, end) in ENDS.iter().enumerate() {
+        for (index, incomplete) in INCOMPLETE.iter().enumerate() {
             let store = store();
             let cache = Cache::new(store.clone());
             let runs = Counter::default();
@@ -88,13 +89,14 @@ async fn a_body_that_does_not_end_where_it_should_is_never_stored() {
                 let runs = runs.clone();
                 App::new().wrap(cache.clone()).default_service(web::to(move || {
                     ready(match runs.count() {
-                        1 => unclean(&ENDS[index]),
-                        run => HttpResponse::Ok().body(format!("whole, run {run}")),
+                        1 => respond(&INCOMPLETE[index]),
+                        run => HttpResponse::Ok().body(format!("complete, run {run}")),
                     })
                 }))
             });
-            let case = format!("{} by {protocol:?} with {workers} workers", end.0);
-            // Whatever this client makes of it; it would wait for what is missing.
+            let case = format!("{} by {protocol:?} with {workers} workers", incomplete.0);
+            // The first client's result does not matter. `close` keeps it from waiting for missing
+            // bytes.
             let close: &[_] = match protocol {
                 Protocol::Http1 => &[("connection", "close")],
                 Protocol::Http2 => &[],
@@ -104,32 +106,37 @@ async fn a_body_that_does_not_end_where_it_should_is_never_stored() {
             settled(store.coordinator()).await;
             let client = Client::new(server.addr, protocol);
             let next = client.get("/").await;
-            assert_eq!((next.text(), next.is_stored()), ("whole, run 2", true), "{case}");
+            assert_eq!((next.text(), next.is_stored()), ("complete, run 2", true), "{case}");
             let hit = client.get("/").await;
-            assert_eq!((hit.text(), hit.is_hit()), ("whole, run 2", true), "{case}");
+            assert_eq!((hit.text(), hit.is_hit()), ("complete, run 2", true), "{case}");
         }
     }
 }
 
-/// How a client leaves while its body is on the way.
+/// How a client disconnects while the body is being sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Leaves {
-    /// It closes its connection, having read what there was.
+enum Disconnect {
+    /// It reads all received bytes and closes its connection.
     Closes,
-    /// It closes with something unread, which resets the connection.
+    /// It closes its connection with unread bytes, which resets the connection.
     Resets,
-    /// It wants no more of this body, and keeps the connection.
+    /// It cancels the stream and keeps the connection.
     Cancels,
 }
 
-/// Asks for `/`, sees the first chunk sent and leaves.
-async fn leave(addr: SocketAddr, protocol: Protocol, how: Leaves, first_chunk: impl Future) {
-    if how == Leaves::Resets {
+/// Requests `/`, waits until the first chunk is sent, and disconnects.
+async fn disconnect(
+    addr: SocketAddr,
+    protocol: Protocol,
+    how: Disconnect,
+    first_chunk: impl Future,
+) {
+    if how == Disconnect::Resets {
         let mut stream = TcpStream::connect(addr).unwrap();
         let host = addr.to_string();
         stream.write_all(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes()).unwrap();
         first_chunk.await;
-        // Readable, but not read.
+        // Peeking waits for the bytes without reading them.
         stream.peek(&mut [0]).unwrap();
         return;
     }
@@ -138,20 +145,20 @@ async fn leave(addr: SocketAddr, protocol: Protocol, how: Leaves, first_chunk: i
     let mut body = response.unwrap().into_body();
     http_body_util::BodyExt::frame(&mut body).await.unwrap().unwrap();
     drop(body);
-    if how == Leaves::Cancels {
-        assert_eq!(client.get("/other").await.text(), "whole");
+    if how == Disconnect::Cancels {
+        assert_eq!(client.get("/other").await.text(), "complete");
     }
 }
 
 #[actix_web::test]
-async fn a_body_whose_client_leaves_and_that_does_not_end_is_not_stored() {
-    let ways = [
-        (Protocol::Http1, Leaves::Closes),
-        (Protocol::Http1, Leaves::Resets),
-        (Protocol::Http2, Leaves::Closes),
-        (Protocol::Http2, Leaves::Cancels),
+async fn body_left_incomplete_after_a_disconnect_is_not_stored() {
+    let disconnects = [
+        (Protocol::Http1, Disconnect::Closes),
+        (Protocol::Http1, Disconnect::Resets),
+        (Protocol::Http2, Disconnect::Closes),
+        (Protocol::Http2, Disconnect::Cancels),
     ];
-    for (protocol, how) in ways {
+    for (protocol, how) in disconnects {
         for (workers, length) in [(1, None), (1, Some(1 << 20)), (4, None), (4, Some(1 << 20))] {
             let case = format!("{protocol:?} {how:?}, {length:?} bytes, {workers} workers");
             let store = store();
@@ -162,11 +169,11 @@ async fn a_body_whose_client_leaves_and_that_does_not_end_is_not_stored() {
                 let (feeds, runs) = (handlers.clone(), runs.clone());
                 App::new().wrap(cache.clone()).default_service(web::to(
                     move |request: HttpRequest| {
-                        let fed = request.path() == "/" && runs.count() == 1;
-                        ready(if fed {
+                        let from_feed = request.path() == "/" && runs.count() == 1;
+                        ready(if from_feed {
                             feeds.response(length)
                         } else {
-                            HttpResponse::Ok().body("whole")
+                            HttpResponse::Ok().body("complete")
                         })
                     },
                 ))
@@ -177,21 +184,21 @@ async fn a_body_whose_client_leaves_and_that_does_not_end_is_not_stored() {
                 assert!(opened.send("some").await, "{case}");
                 feed = Some(opened);
             };
-            leave(server.addr, protocol, how, first_chunk).await;
+            disconnect(server.addr, protocol, how, first_chunk).await;
             let feed = feed.unwrap();
             if length.is_none() {
-                // The server notices at once, or by one of the next writes.
+                // The server notices the disconnect at once, or with one of the next writes.
                 while feed.send(".").await {}
                 feed.closed().await;
             } else {
-                // It is read on, and ends before its time.
+                // The cache reads on, and the body ends before its declared length.
                 assert!(feed.send(".").await, "{case}");
                 drop(feed);
             }
             settled(store.coordinator()).await;
             let client = Client::new(server.addr, protocol);
             let next = client.get("/").await;
-            assert_eq!((next.text(), next.is_stored()), ("whole", true), "{case}");
+            assert_eq!((next.text(), next.is_stored()), ("complete", true), "{case}");
             assert!(client.get("/").await.is_hit(), "{case}");
         }
     }

@@ -1,4 +1,4 @@
-//! What the crate logs: one line a decision, and nobody's secrets.
+//! Log messages: one line for each decision, and no data of clients or handlers.
 
 use actix_web::{
     App, HttpRequest, HttpResponse,
@@ -11,12 +11,12 @@ use log::Level;
 
 use crate::support::{Client, Lines, Protocol, Server, Spy, builder, obey, serve};
 
-/// An obedient site whose only worker logs into the lines returned.
-fn site(cache: Cache) -> (Server, Client, Lines) {
+/// An application whose only worker logs to the returned lines.
+fn logging_site(cache: Cache) -> (Server, Client, Lines) {
     let lines = Lines::default();
-    let here = lines.clone();
+    let captured = lines.clone();
     let server = serve(1, move || {
-        here.capture();
+        captured.capture();
         let streamed = || async {
             let chunks = ["a", "b"].map(|chunk| Ok::<_, actix_web::Error>(Bytes::from(chunk)));
             HttpResponse::Ok().streaming(stream::iter(chunks))
@@ -35,25 +35,26 @@ fn site(cache: Cache) -> (Server, Client, Lines) {
 }
 
 #[actix_web::test]
-async fn a_miss_and_a_hit_are_three_lines_at_debug() {
-    let (_server, client, lines) = site(builder().0.build().unwrap());
+async fn miss_and_hit_log_three_debug_lines() {
+    let (_server, client, lines) = logging_site(builder().0.build().unwrap());
     assert!(!client.get("/").await.is_hit());
     assert!(client.get("/").await.is_hit());
     assert_eq!(lines.take(Level::Debug), ["miss uri-miss", "store ttl=60", "hit ttl=60"]);
 }
 
 #[actix_web::test]
-async fn a_streamed_page_is_logged_as_stored_once_it_is() {
-    let (_server, client, lines) = site(builder().0.build().unwrap());
+async fn streamed_response_is_logged_as_stored_when_its_body_ends() {
+    let (_server, client, lines) = logging_site(builder().0.build().unwrap());
     assert!(!client.get("/streamed").await.is_hit());
     assert!(client.get("/streamed").await.is_hit());
     assert_eq!(lines.take(Level::Debug), ["miss uri-miss", "store ttl=60", "hit ttl=60"]);
 }
 
 #[actix_web::test]
-async fn each_decision_is_a_line_with_its_reason() {
+async fn each_decision_is_logged_with_its_reason() {
     let (builder, clock) = builder();
-    let (_server, client, lines) = site(builder.rule(Rule::path("/no").bypass()).build().unwrap());
+    let (_server, client, lines) =
+        logging_site(builder.rule(Rule::path("/no").bypass()).build().unwrap());
     let get = Method::GET;
     for (method, path, fields, want) in [
         (&get, "/no", &[][..], &["bypass rule"][..]),
@@ -90,12 +91,12 @@ async fn each_decision_is_a_line_with_its_reason() {
 }
 
 #[actix_web::test]
-async fn no_line_of_any_level_tells_what_clients_and_handlers_said() {
+async fn log_lines_never_contain_data_of_clients_or_handlers() {
     let spy = Spy::new();
     let policy =
         Policy::new().key_header("x-tenant").vary_cookie("lang").honor_request_directives();
     let cache = Cache::builder(spy.clone()).policy(policy).build().unwrap();
-    let (_server, client, lines) = site(cache);
+    let (_server, client, lines) = logging_site(cache);
     let fields = [
         ("x-tenant", "secret-tenant"),
         ("cookie", "lang=secret-language; sid=secret-session"),
@@ -127,11 +128,17 @@ async fn no_line_of_any_level_tells_what_clients_and_handlers_said() {
         }
         client.send(Method::POST, "/purge?token=secret-query", &fields).await;
     }
-    let all = lines.take(Level::Trace);
-    for word in ["miss ", "hit ", "store ", "bypass ", "purge ", "the cache store failed"] {
-        assert!(all.iter().any(|line| line.starts_with(word)), "{word} is in none of {all:#?}");
+    let logged = lines.take(Level::Trace);
+    for beginning in ["miss ", "hit ", "store ", "bypass ", "purge ", "the cache store failed"] {
+        assert!(
+            logged.iter().any(|line| line.starts_with(beginning)),
+            "no line begins with {beginning:?}: {logged:#?}"
+        );
     }
-    let told: Vec<_> = all.iter().filter(|line| line.contains("secret")).collect();
-    assert!(told.is_empty(), "{told:#?}");
-    assert!(all.iter().any(|line| line == "GET /path"), "the path alone, at trace");
+    let leaked: Vec<_> = logged.iter().filter(|line| line.contains("secret")).collect();
+    assert!(leaked.is_empty(), "{leaked:#?}");
+    assert!(
+        logged.iter().any(|line| line == "GET /path"),
+        "only the path is logged, at trace level"
+    );
 }

@@ -1,4 +1,5 @@
-//! What is stored is validated with its handler: by 304, by another page, by HEAD.
+//! Revalidation of stored responses with the handler: by a 304, by a new response, and by HEAD (RFC
+//! 9111 section 4.3).
 
 use std::{fs, time::UNIX_EPOCH};
 
@@ -24,18 +25,22 @@ fn date(second: u64) -> String {
 }
 
 #[actix_web::test]
-async fn what_is_stale_is_validated_by_exactly_its_validators() {
-    let own = format!("if-none-match: \"a\"; if-modified-since: {EARLY}");
+async fn stale_entry_is_revalidated_with_exactly_its_own_validators() {
+    let both = format!("if-none-match: \"a\"; if-modified-since: {EARLY}");
     let since = format!("if-modified-since: {EARLY}");
     for (case, validators, want) in [
-        ("tag", &[TAG][..], "if-none-match: \"a\""),
-        ("weak tag", &[("answer", "etag: W/\"a\"")], "if-none-match: W/\"a\""),
-        ("no valid tag", &[("answer", "etag: a")], "if-none-match: a"),
-        ("date", &[MODIFIED], &since),
-        ("both", &[TAG, MODIFIED], &own),
-        ("unreadable date", &[TAG, ("answer", "last-modified: then")], "if-none-match: \"a\""),
+        ("ETag", &[TAG][..], "if-none-match: \"a\""),
+        ("weak ETag", &[("answer", "etag: W/\"a\"")], "if-none-match: W/\"a\""),
+        ("invalid ETag", &[("answer", "etag: a")], "if-none-match: a"),
+        ("Last-Modified", &[MODIFIED], &since),
+        ("both", &[TAG, MODIFIED], &both),
+        (
+            "unreadable Last-Modified",
+            &[TAG, ("answer", "last-modified: then")],
+            "if-none-match: \"a\"",
+        ),
     ] {
-        for of_client in [
+        for client_fields in [
             &[][..],
             &[("if-none-match", "\"client\"")],
             &[("if-modified-since", "Sat, 05 Nov 1994 08:49:37 GMT")],
@@ -43,16 +48,18 @@ async fn what_is_stale_is_validated_by_exactly_its_validators() {
         ] {
             let (cache, clock) = cache();
             let (site, notes) = noting(&cache);
-            let page = [validators, &[MINUTE]].concat();
-            assert!(site.client.get_with("/", &page).await.is_stored(), "{case}");
+            let response = [validators, &[MINUTE]].concat();
+            assert!(site.client.get_with("/", &response).await.is_stored(), "{case}");
             clock.advance(secs(60));
             notes.take();
-            let answer =
-                site.client.get_with("/", &[of_client, &[UNCHANGED], validators].concat()).await;
-            assert_eq!(notes.take(), [want], "{case} {of_client:?}");
+            let answer = site
+                .client
+                .get_with("/", &[client_fields, &[UNCHANGED], validators].concat())
+                .await;
+            assert_eq!(notes.take(), [want], "{case} {client_fields:?}");
             assert_eq!((answer.status.as_u16(), answer.text()), (200, "run 1"), "{case}");
             assert_eq!(answer.cache_status(), VALIDATED, "{case}");
-            assert_eq!(answer.field("age"), None, "{case}: it was just confirmed");
+            assert_eq!(answer.field("age"), None, "{case}: just revalidated");
             assert_eq!(answer.field("date"), Some(date(60)), "{case}");
             clock.advance(secs(59));
             let hit = site.client.get("/").await;
@@ -63,22 +70,23 @@ async fn what_is_stale_is_validated_by_exactly_its_validators() {
 }
 
 #[actix_web::test]
-async fn without_validators_the_handler_is_asked_for_the_whole_page() {
+async fn stale_entry_without_validators_is_fetched_unconditionally() {
     for policy in [Policy::new().stale_if_error(secs(600)), Policy::rfc9111()] {
         let (builder, clock) = builder();
         let (site, notes) = noting(&builder.policy(policy).build().unwrap());
         assert!(site.client.get_with("/", &[MINUTE]).await.is_stored());
         clock.advance(secs(60));
         notes.take();
-        let asked = [("if-none-match", "\"client\""), MINUTE];
-        let answer = site.client.get_with("/", &asked).await;
+        let fields = [("if-none-match", "\"client\""), MINUTE];
+        let answer = site.client.get_with("/", &fields).await;
         assert_eq!((answer.text(), &*answer.cache_status()), ("run 2", "fwd=stale; stored"));
-        assert_eq!(notes.take(), [""], "what is stored may have been what the client has");
+        // A 304 to the client's condition would leave the cache without a response to store.
+        assert_eq!(notes.take(), [""], "the client's condition is not forwarded");
     }
 }
 
 #[actix_web::test]
-async fn the_client_that_has_what_was_validated_gets_304() {
+async fn conditional_request_gets_304_after_a_revalidation() {
     let (cache, clock) = cache();
     let (site, _) = noting(&cache);
     site.client.get_with("/", &[TAG, MINUTE]).await;
@@ -90,8 +98,9 @@ async fn the_client_that_has_what_was_validated_gets_304() {
     }
 }
 
+/// See RFC 9111 section 5.2.2.4.
 #[actix_web::test]
-async fn what_says_no_cache_is_validated_each_time() {
+async fn no_cache_response_is_revalidated_on_every_request() {
     for policy in [Policy::new(), Policy::rfc9111()] {
         let (builder, _) = builder();
         let (site, notes) = noting(&builder.policy(policy).build().unwrap());
@@ -108,14 +117,15 @@ async fn what_says_no_cache_is_validated_each_time() {
     }
 }
 
+/// The handler may select any stored variant by its ETag (RFC 9111 section 4.3.1).
 #[actix_web::test]
-async fn the_strong_tags_of_other_variants_are_offered() {
+async fn strong_etags_of_other_variants_are_sent_to_the_handler() {
     let (builder, clock) = builder();
     let (site, notes) = noting(&builder.policy(Policy::rfc9111()).build().unwrap());
-    let by = ("answer", "vary: accept-language");
+    let vary = ("answer", "vary: accept-language");
     for (language, tag) in [("en", "\"en\""), ("fr", "W/\"fr\""), ("de", "\"de\"")] {
         let tag = format!("etag: {tag}");
-        let fields = [("accept-language", language), ("answer", &*tag), by, MINUTE];
+        let fields = [("accept-language", language), ("answer", &*tag), vary, MINUTE];
         assert!(site.client.get_with("/", &fields).await.is_stored(), "{language}");
     }
     notes.take();
@@ -123,22 +133,27 @@ async fn the_strong_tags_of_other_variants_are_offered() {
     let english = ("answer", "etag: \"en\"");
     let answer = site.client.get_with("/", &[spanish, UNCHANGED, english]).await;
     assert_eq!(notes.take(), ["if-none-match: \"de\", \"en\""]);
-    assert_eq!(answer.text(), "run 1", "a Spaniard reads English");
+    assert_eq!(answer.text(), "run 1", "the handler selected the English variant");
     assert_eq!(answer.cache_status(), "fwd=vary-miss; fwd-status=304; stored");
     assert!(site.client.get_with("/", &[spanish]).await.is_hit());
     clock.advance(secs(60));
     let french = ("accept-language", "fr");
     let answer =
         site.client.get_with("/", &[french, UNCHANGED, ("answer", "etag: W/\"fr\"")]).await;
-    assert_eq!(notes.take(), ["if-none-match: W/\"fr\", \"en\", \"de\""], "its own first");
+    assert_eq!(
+        notes.take(),
+        ["if-none-match: W/\"fr\", \"en\", \"de\""],
+        "the validator of the selected variant comes first"
+    );
     assert_eq!((answer.text(), &*answer.cache_status()), ("run 2", VALIDATED));
 }
 
+/// See RFC 9111 section 3.2.
 #[actix_web::test]
-async fn a_304_updates_all_fields_but_what_the_stored_bytes_depend_on() {
+async fn not_modified_updates_all_fields_except_those_of_the_stored_body() {
     let (cache, clock) = cache();
     let (site, _) = noting(&cache);
-    let page = [
+    let stored = [
         TAG,
         ("answer", "cache-control: max-age=60"),
         ("answer", "content-encoding: x-own"),
@@ -149,7 +164,7 @@ async fn a_304_updates_all_fields_but_what_the_stored_bytes_depend_on() {
         ("answer", "x-kept: kept"),
         ("answer", "x-kept: twice"),
     ];
-    assert!(site.client.get_with("/", &page).await.is_stored());
+    assert!(site.client.get_with("/", &stored).await.is_stored());
     clock.advance(secs(60));
     let unchanged = [
         UNCHANGED,
@@ -190,18 +205,19 @@ async fn a_304_updates_all_fields_but_what_the_stored_bytes_depend_on() {
     }
 }
 
+/// The age is computed from the 304 (RFC 9111 section 4.2.3).
 #[actix_web::test]
-async fn the_age_of_a_304_is_the_pages_from_then_on() {
+async fn not_modified_resets_the_age_of_the_entry() {
     let (cache, clock) = cache();
     let (site, _) = noting(&cache);
     site.client.get_with("/", &[TAG, MINUTE, ("answer", "age: 20")]).await;
     clock.advance(secs(40));
     let old = format!("date: {}", date(37));
-    for (line, told, age) in [("age: 5", Some("5"), 5), (&*old, None, 68)] {
-        let asked = [TAG, UNCHANGED, ("answer", line), ("answer", "cache-control: max-age=70")];
-        let answer = site.client.get_with("/", &asked).await;
+    for (line, age_field, age) in [("age: 5", Some("5"), 5), (&*old, None, 68)] {
+        let fields = [TAG, UNCHANGED, ("answer", line), ("answer", "cache-control: max-age=70")];
+        let answer = site.client.get_with("/", &fields).await;
         assert_eq!(answer.cache_status(), VALIDATED, "{line}");
-        assert_eq!(answer.field("age").as_deref(), told, "{line}");
+        assert_eq!(answer.field("age").as_deref(), age_field, "{line}");
         let hit = site.client.get("/").await;
         assert_eq!(hit.field("age"), Some(age.to_string()), "{line}");
         clock.advance(secs(65));
@@ -209,47 +225,48 @@ async fn the_age_of_a_304_is_the_pages_from_then_on() {
 }
 
 #[actix_web::test]
-async fn what_the_cache_advertised_is_not_taken_for_the_handlers_word() {
+async fn revalidation_ignores_fields_that_the_cache_itself_added() {
     let (cache, clock) = cache();
     let (site, _) = noting(&cache);
-    let page = [TAG, ("answer", "cache-control: max-stale-own=1")];
+    let response = [TAG, ("answer", "cache-control: max-stale-own=1")];
     for round in 0..3 {
-        let fields = if round == 0 { &page[..] } else { &[UNCHANGED, TAG] };
+        let fields = if round == 0 { &response[..] } else { &[UNCHANGED, TAG] };
         let answer = site.client.get_with("/", fields).await;
         let want = if round == 0 { "fwd=uri-miss; stored" } else { VALIDATED };
         assert_eq!(answer.cache_status(), want, "round {round}");
         let hit = site.client.get("/").await;
         for answer in [answer, hit] {
             assert_eq!(answer.text(), "run 1", "round {round}");
-            let told = answer.field("cache-control").unwrap();
-            assert_eq!(told, "max-stale-own=1, max-age=60", "round {round}");
+            let cache_control = answer.field("cache-control").unwrap();
+            assert_eq!(cache_control, "max-stale-own=1, max-age=60", "round {round}");
             assert_eq!(answer.field("expires"), Some(date(60 * (round + 1))), "round {round}");
             assert_eq!(answer.field("vary").as_deref(), Some("Cookie"), "round {round}");
         }
-        // Neither its lifetime nor its Vary is the handler's: who has cookies may not have it.
-        let somebody = site.client.get_with("/", &[("cookie", "sid=1"), TAG]).await;
-        assert_eq!(somebody.cache_status(), "fwd=request; detail=cookie", "round {round}");
+        // The cache added both the lifetime and `Vary: Cookie`. A response without explicit
+        // freshness is only served to anonymous requests.
+        let with_cookie = site.client.get_with("/", &[("cookie", "sid=1"), TAG]).await;
+        assert_eq!(with_cookie.cache_status(), "fwd=request; detail=cookie", "round {round}");
         clock.advance(secs(60));
     }
 }
 
-/// The state an application shares at each level, and where a handler found itself.
-struct Here(&'static str);
+/// Application data that names the level at which it was registered.
+struct DataLevel(&'static str);
 
 async fn item(
     request: HttpRequest,
     path: web::Path<(u32, String)>,
-    here: web::Data<Here>,
+    level: web::Data<DataLevel>,
     notes: web::Data<Notes>,
 ) -> HttpResponse {
-    let asked = conditions(&request);
+    let conditions = conditions(&request);
     let (shop, name) = path.into_inner();
-    notes.add(format!("{shop} {name} {} {:?} {asked}", here.0, request.match_pattern()));
+    notes.add(format!("{shop} {name} {} {:?} {conditions}", level.0, request.match_pattern()));
     let mut answer =
-        if asked.is_empty() { HttpResponse::Ok() } else { HttpResponse::NotModified() };
-    // Not the tag that anybody was asked about.
-    answer.insert_header(("etag", if asked.is_empty() { "\"a\"" } else { "\"b\"" }));
-    if asked.is_empty() { answer.body(format!("{shop} {name}")) } else { answer.finish() }
+        if conditions.is_empty() { HttpResponse::Ok() } else { HttpResponse::NotModified() };
+    // The 304 has another ETag than the condition.
+    answer.insert_header(("etag", if conditions.is_empty() { "\"a\"" } else { "\"b\"" }));
+    if conditions.is_empty() { answer.body(format!("{shop} {name}")) } else { answer.finish() }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -264,27 +281,28 @@ fn serve_items(cache: &Cache, level: Level, notes: &Notes) -> Server {
     use actix_web::middleware::{Condition, NormalizePath};
     let (cache, notes) = (cache.clone(), notes.clone());
     serve(1, move || {
-        let around = |here| Condition::new(level == here, cache.clone());
-        let route = web::get().to(item).wrap(around(Level::Route));
+        let cache_at = |place| Condition::new(level == place, cache.clone());
+        let route = web::get().to(item).wrap(cache_at(Level::Route));
         let item = web::resource("/items/{name}")
-            .app_data(web::Data::new(Here("resource")))
-            .wrap(around(Level::Resource))
+            .app_data(web::Data::new(DataLevel("resource")))
+            .wrap(cache_at(Level::Resource))
             .route(route);
         let shop = web::scope("/shops/{shop}")
-            .app_data(web::Data::new(Here("scope")))
-            .wrap(around(Level::Scope))
+            .app_data(web::Data::new(DataLevel("scope")))
+            .wrap(cache_at(Level::Scope))
             .service(item);
         App::new()
-            .app_data(web::Data::new(Here("app")))
+            .app_data(web::Data::new(DataLevel("app")))
             .app_data(web::Data::new(notes.clone()))
             .wrap(NormalizePath::trim())
-            .wrap(around(Level::App))
+            .wrap(cache_at(Level::App))
             .service(shop)
     })
 }
 
+/// Such a 304 selects no stored response (RFC 9111 section 4.3.4).
 #[actix_web::test]
-async fn a_304_for_another_page_updates_nothing_and_the_handler_is_asked_again() {
+async fn not_modified_with_another_etag_is_discarded_and_the_handler_runs_again() {
     for level in [Level::App, Level::Scope, Level::Resource, Level::Route] {
         for target in ["/shops/7/items/pen", "/shops/7//items/pen/"] {
             let (cache, clock) = cache();
@@ -304,8 +322,9 @@ async fn a_304_for_another_page_updates_nothing_and_the_handler_is_asked_again()
     }
 }
 
+/// A cookie that became part of the entry would reach other clients (RFC 9111 section 7.3).
 #[actix_web::test]
-async fn a_cookie_that_a_304_sets_is_this_clients_and_nobody_elses() {
+async fn set_cookie_of_a_not_modified_reaches_only_the_requesting_client() {
     let (cache, clock) = cache();
     let (site, _) = noting(&cache);
     site.client.get_with("/", &[TAG, MINUTE]).await;
@@ -321,7 +340,7 @@ async fn a_cookie_that_a_304_sets_is_this_clients_and_nobody_elses() {
 }
 
 #[actix_web::test]
-async fn a_304_that_forbids_to_store_freshens_nothing() {
+async fn not_modified_with_no_store_or_private_freshens_nothing() {
     for (refusal, detail) in [("no-store", "no-store"), ("private", "private")] {
         let (cache, clock) = cache();
         let (site, _) = noting(&cache);
@@ -338,25 +357,27 @@ async fn a_304_that_forbids_to_store_freshens_nothing() {
 }
 
 #[actix_web::test]
-async fn another_page_replaces_what_was_validated() {
+async fn new_response_to_a_revalidation_replaces_the_entry() {
     let (cache, clock) = cache();
     let (site, _) = noting(&cache);
-    let second = [("answer", "etag: \"b\""), MINUTE];
-    for (known, status) in [("\"a\"", 200), ("\"b\"", 304)] {
+    let replacement = [("answer", "etag: \"b\""), MINUTE];
+    for (etag, status) in [("\"a\"", 200), ("\"b\"", 304)] {
         site.client.get_with("/", &[TAG, MINUTE]).await;
         clock.advance(secs(60));
-        let answer =
-            site.client.get_with("/", &[&second[..], &[("if-none-match", known)]].concat()).await;
-        assert_eq!((answer.status.as_u16(), answer.is_stored()), (status, true), "{known}");
+        let answer = site
+            .client
+            .get_with("/", &[&replacement[..], &[("if-none-match", etag)]].concat())
+            .await;
+        assert_eq!((answer.status.as_u16(), answer.is_stored()), (status, true), "{etag}");
         let hit = site.client.get("/").await;
-        assert_eq!((hit.is_hit(), hit.field("etag").as_deref()), (true, Some("\"b\"")), "{known}");
+        assert_eq!((hit.is_hit(), hit.field("etag").as_deref()), (true, Some("\"b\"")), "{etag}");
         clock.advance(secs(60));
     }
     assert_eq!(site.runs.get(), 4);
 }
 
 #[actix_web::test]
-async fn a_validation_that_a_purge_overtakes_stores_nothing() {
+async fn revalidation_stores_nothing_when_purged_meanwhile() {
     for (protocol, workers) in SETUPS {
         let (cache, clock) = cache();
         let stop = Stop::new();
@@ -366,8 +387,7 @@ async fn a_validation_that_a_purge_overtakes_stores_nothing() {
             App::new().wrap(cache).default_service(web::to(move |request: HttpRequest| {
                 let stop = stop.clone();
                 async move {
-                    let asked = conditions(&request);
-                    if asked.is_empty() {
+                    if conditions(&request).is_empty() {
                         return HttpResponse::Ok().insert_header(("etag", "\"a\"")).body("page");
                     }
                     stop.wait().await;
@@ -378,8 +398,8 @@ async fn a_validation_that_a_purge_overtakes_stores_nothing() {
         let client = Client::new(server.addr, protocol);
         assert!(client.get("/").await.is_stored(), "{protocol:?}");
         clock.advance(secs(60));
-        let asking = client.clone();
-        let validation = tokio::spawn(async move { asking.get("/").await });
+        let revalidating = client.clone();
+        let validation = tokio::spawn(async move { revalidating.get("/").await });
         stop.reached().await;
         let url = format!("http://{}/", server.addr);
         cache.handle().purge_url(url).await.unwrap();
@@ -392,7 +412,7 @@ async fn a_validation_that_a_purge_overtakes_stores_nothing() {
 }
 
 #[actix_web::test]
-async fn files_are_validated_by_their_own_304() {
+async fn stored_file_is_revalidated_by_the_file_service() {
     for (protocol, workers) in SETUPS {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("page.txt");
@@ -432,12 +452,13 @@ async fn files_are_validated_by_their_own_304() {
     }
 }
 
+/// See RFC 9111 section 4.3.5.
 #[actix_web::test]
-async fn a_200_to_head_that_speaks_of_what_is_stored_freshens_it() {
+async fn head_response_with_matching_validators_freshens_the_entry() {
     let (cache, clock) = cache();
     let (site, _) = noting(&cache);
-    let page = [TAG, MODIFIED, MINUTE, ("answer", "x-own: old"), ("answer", "x-kept: kept")];
-    site.client.get_with("/", &page).await;
+    let response = [TAG, MODIFIED, MINUTE, ("answer", "x-own: old"), ("answer", "x-kept: kept")];
+    site.client.get_with("/", &response).await;
     clock.advance(secs(60));
     let fields = [TAG, MODIFIED, ("answer", "cache-control: max-age=90"), ("answer", "x-own: new")];
     let head = site.client.send(Method::HEAD, "/", &fields).await;
@@ -449,15 +470,16 @@ async fn a_200_to_head_that_speaks_of_what_is_stored_freshens_it() {
     assert_eq!(hit.field("x-kept").as_deref(), Some("kept"));
 }
 
+/// The stored response is no longer current (RFC 9111 section 4.3.5).
 #[actix_web::test]
-async fn a_200_to_head_that_speaks_of_another_page_makes_an_end_of_it() {
+async fn head_response_with_other_validators_removes_the_entry() {
     let later = ("answer", "last-modified: Mon, 07 Nov 1994 08:49:37 GMT");
     let tag = ("answer", "etag: \"b\"");
     for (case, fields, kept) in [
-        ("the same", &[TAG, MODIFIED, MINUTE][..], true),
-        ("another tag", &[tag, MODIFIED, MINUTE], false),
-        ("another date", &[TAG, later, MINUTE], false),
-        ("nothing but the length", &[MINUTE], true),
+        ("equal validators", &[TAG, MODIFIED, MINUTE][..], true),
+        ("another ETag", &[tag, MODIFIED, MINUTE], false),
+        ("another Last-Modified", &[TAG, later, MINUTE], false),
+        ("no validators", &[MINUTE], true),
         ("another status", &[tag, MINUTE, ("answer-status", "410")], true),
         ("an error", &[tag, MINUTE, ("answer-status", "500")], true),
     ] {
@@ -471,19 +493,23 @@ async fn a_200_to_head_that_speaks_of_another_page_makes_an_end_of_it() {
         clock.advance(secs(60));
         let next = site.client.get_with("/", &[TAG, MODIFIED, UNCHANGED]).await;
         assert_eq!(next.status == 200, kept, "{case}");
-        assert_eq!(!notes.take().concat().is_empty(), kept, "{case}: there is a tag to ask by");
+        assert_eq!(
+            !notes.take().concat().is_empty(),
+            kept,
+            "{case}: the handler gets the stored validator"
+        );
     }
 }
 
 #[actix_web::test]
-async fn a_head_of_another_length_makes_an_end_of_what_is_stored() {
+async fn head_response_of_another_length_removes_the_entry() {
     for declared in [false, true] {
         let (cache, clock) = cache();
         let runs = Counter::default();
         let server = serve(1, move || {
             let runs = runs.clone();
             App::new().wrap(cache.clone()).default_service(web::to(move |request: HttpRequest| {
-                // As pages of one second do: the date is the same, the length is not.
+                // Last-Modified stays the same when a body changes twice within one second.
                 let body = "x".repeat(runs.count());
                 let mut answer = HttpResponse::Ok();
                 answer.insert_header(("last-modified", EARLY));

@@ -1,5 +1,5 @@
-//! The two sides of a refresh: what middlewares further out see of the client's request, and what
-//! the handler sees of it in the background.
+//! The requests of a background refresh: outer middlewares see the client's request, the handler
+//! sees an equivalent one.
 
 use actix_session::{SessionExt as _, SessionMiddleware, storage::CookieSessionStore};
 use actix_web::{
@@ -25,11 +25,11 @@ fn cache_over(store: &MemoryStore, policy: Policy) -> (Cache, ManualClock) {
     (cache, clock)
 }
 
-/// What a middleware further out leaves in the request.
+/// A request extension that an outer middleware sets.
 struct Claims(&'static str);
 
-/// All that a middleware can ask of the request of a response.
-fn described(request: &HttpRequest) -> String {
+/// Everything that a middleware can read from the request of a response.
+fn describe(request: &HttpRequest) -> String {
     let cookies: Vec<_> = request.cookies().unwrap().iter().map(ToString::to_string).collect();
     let claims = request.extensions().get::<Claims>().map(|claims| claims.0);
     let path = request.match_info().as_str().to_owned();
@@ -46,7 +46,7 @@ fn described(request: &HttpRequest) -> String {
 }
 
 #[actix_web::test]
-async fn middlewares_further_out_see_the_clients_request() {
+async fn outer_middleware_sees_the_clients_request_on_hits() {
     for (protocol, workers) in SETUPS {
         let store = store();
         let (cache, clock) = cache_over(&store, Policy::new().ignore_cookies(["*"]));
@@ -73,7 +73,7 @@ async fn middlewares_further_out_see_the_clients_request() {
                     let answer = service.call(request);
                     async move {
                         let answer = answer.await?;
-                        notes.add(described(answer.request()));
+                        notes.add(describe(answer.request()));
                         Ok(answer)
                     }
                 })
@@ -83,24 +83,28 @@ async fn middlewares_further_out_see_the_clients_request() {
                 .default_service(web::to(handler))
         });
         let client = Client::new(server.addr, protocol);
-        let asked = [WINDOW, HOLD, ("cookie", "a=1"), ("x-own", "1")];
+        let fields = [WINDOW, HOLD, ("cookie", "a=1"), ("x-own", "1")];
         let path = "/p%20q/?x=y%2Fz";
-        let miss = client.get_with(path, &[WINDOW, asked[2], asked[3]]).await;
+        let miss = client.get_with(path, &[WINDOW, fields[2], fields[3]]).await;
         assert!(miss.is_stored(), "{protocol:?}");
-        let fresh = client.get_with(path, &asked).await;
+        let fresh = client.get_with(path, &fields).await;
         clock.advance(secs(65));
-        let stale = client.get_with(path, &asked).await;
+        let stale = client.get_with(path, &fields).await;
         assert_eq!(
             (fresh.cache_status(), stale.cache_status()),
             ("hit; ttl=60".into(), "hit; ttl=-5".into())
         );
-        let seen = notes.take();
-        // All but what they left in it themselves, which has gone with it to the handler.
-        assert_eq!(seen[1].replace("Some(\"alice\")", "None"), seen[2], "{protocol:?}");
-        for (case, answer, renewed) in [("fresh", fresh, true), ("stale", stale, false)] {
+        let described = notes.take();
+        // The extensions move to the handler's request when a refresh starts; all else is equal.
+        assert_eq!(described[1].replace("Some(\"alice\")", "None"), described[2], "{protocol:?}");
+        for (case, answer, has_session) in [("fresh", fresh, true), ("stale", stale, false)] {
             assert_eq!(answer.field("x-default").as_deref(), Some("1"), "{case}");
             let cookie = answer.field("set-cookie");
-            assert_eq!(cookie.is_some_and(|cookie| cookie.starts_with("id=")), renewed, "{case}");
+            assert_eq!(
+                cookie.is_some_and(|cookie| cookie.starts_with("id=")),
+                has_session,
+                "{case}"
+            );
         }
         stop.reached().await;
         stop.release();
@@ -108,7 +112,8 @@ async fn middlewares_further_out_see_the_clients_request() {
     }
 }
 
-struct Here(&'static str);
+/// Application data that names the level at which it was registered.
+struct DataLevel(&'static str);
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Level {
@@ -121,12 +126,12 @@ enum Level {
 async fn item(
     request: HttpRequest,
     path: web::Path<(u32, String)>,
-    here: web::Data<Here>,
+    level: web::Data<DataLevel>,
     shared: web::Data<(Stop, Notes, Counter)>,
 ) -> HttpResponse {
     let (shop, name) = path.into_inner();
     let url = request.url_for("item", ["8", "ink"]).unwrap();
-    shared.1.add(format!("{shop} {name} {} {:?} {}", here.0, request.match_pattern(), url.path()));
+    shared.1.add(format!("{shop} {name} {} {:?} {}", level.0, request.match_pattern(), url.path()));
     if request.headers().contains_key("hold") {
         shared.0.wait().await;
     }
@@ -134,7 +139,7 @@ async fn item(
 }
 
 #[actix_web::test]
-async fn the_handler_finds_itself_where_it_always_is() {
+async fn handler_of_a_refresh_has_its_usual_route_data_and_path_parameters() {
     for level in [Level::App, Level::Scope, Level::Resource, Level::Route] {
         for protocol in [Protocol::Http1, Protocol::Http2] {
             let store = store();
@@ -142,19 +147,19 @@ async fn the_handler_finds_itself_where_it_always_is() {
             let shared = (Stop::new(), Notes::default(), Counter::default());
             let data = web::Data::new(shared.clone());
             let server = serve(1, move || {
-                let around = |here| Condition::new(level == here, cache.clone());
+                let cache_at = |place| Condition::new(level == place, cache.clone());
                 let item = web::resource("/items/{name}")
                     .name("item")
-                    .wrap(around(Level::Resource))
-                    .route(web::get().to(item).wrap(around(Level::Route)));
+                    .wrap(cache_at(Level::Resource))
+                    .route(web::get().to(item).wrap(cache_at(Level::Route)));
                 let shop = web::scope("/shops/{shop}")
-                    .app_data(web::Data::new(Here("scope")))
-                    .wrap(around(Level::Scope))
+                    .app_data(web::Data::new(DataLevel("scope")))
+                    .wrap(cache_at(Level::Scope))
                     .service(item);
                 App::new()
-                    .app_data(web::Data::new(Here("app")))
+                    .app_data(web::Data::new(DataLevel("app")))
                     .app_data(data.clone())
-                    .wrap(around(Level::App))
+                    .wrap(cache_at(Level::App))
                     .service(shop)
             });
             let client = Client::new(server.addr, protocol);
@@ -165,8 +170,8 @@ async fn the_handler_finds_itself_where_it_always_is() {
             let stale = client.get_with(path, &[WINDOW, HOLD]).await;
             assert_eq!((stale.text(), &*stale.cache_status()), ("run 1", "hit; ttl=-5"));
             stop.reached().await;
-            let here = "7 pen scope Some(\"/shops/{shop}/items/{name}\") /shops/8/items/ink";
-            assert_eq!(notes.take(), [here; 2], "{level:?} by {protocol:?}");
+            let context = "7 pen scope Some(\"/shops/{shop}/items/{name}\") /shops/8/items/ink";
+            assert_eq!(notes.take(), [context; 2], "{level:?} by {protocol:?}");
             stop.release();
             settled(store.coordinator()).await;
             assert_eq!(client.get(path).await.text(), "run 2", "{level:?} by {protocol:?}");
@@ -175,14 +180,14 @@ async fn the_handler_finds_itself_where_it_always_is() {
 }
 
 #[actix_web::test]
-async fn somebodys_request_is_answered_and_refreshes_nothing() {
-    let (cookie, authorised) = (("cookie", "sid=1"), ("authorization", "Bearer 1"));
+async fn personal_request_gets_a_stale_response_and_starts_no_refresh() {
+    let (cookie, authorization) = (("cookie", "sid=1"), ("authorization", "Bearer 1"));
     let (key, by_cookie) = (("x-api-key", "1"), ("answer", "vary: cookie"));
     let keyed = || Policy::new().key_header("x-api-key");
-    for (case, policy, who, vary, refreshes) in [
-        ("nobody", Policy::new(), None, None, true),
+    for (case, policy, credentials, vary, refreshes) in [
+        ("anonymous", Policy::new(), None, None, true),
         ("a cookie", Policy::new(), Some(cookie), None, false),
-        ("a token", Policy::new(), Some(authorised), None, false),
+        ("a token", Policy::new(), Some(authorization), None, false),
         ("another credential", Policy::new(), Some(key), None, false),
         ("a credential in the key", keyed(), Some(key), None, true),
         ("a cookie in the key", Policy::new().vary_cookie("sid"), Some(cookie), None, true),
@@ -195,34 +200,34 @@ async fn somebodys_request_is_answered_and_refreshes_nothing() {
         let counter = runs.clone();
         let server = serve(1, move || {
             let counter = counter.clone();
-            let page = web::to(move |request: HttpRequest| {
+            let handler = web::to(move |request: HttpRequest| {
                 let answer = obey(&request, counter.count());
                 async move { answer }
             });
-            App::new().wrap(cache.clone()).default_service(page)
+            App::new().wrap(cache.clone()).default_service(handler)
         });
         let client = Client::new(server.addr, Protocol::Http1);
         let shared = ("answer", "cache-control: public, max-age=60, stale-while-revalidate=30");
-        let page: Vec<_> = [shared].into_iter().chain(vary).chain(who).collect();
-        assert!(client.get_with("/", &page).await.is_stored(), "{case}");
+        let fields: Vec<_> = [shared].into_iter().chain(vary).chain(credentials).collect();
+        assert!(client.get_with("/", &fields).await.is_stored(), "{case}");
         clock.advance(secs(65));
-        let stale = client.get_with("/", &page).await;
+        let stale = client.get_with("/", &fields).await;
         assert_eq!((stale.text(), &*stale.cache_status()), ("run 1", "hit; ttl=-5"), "{case}");
         if refreshes {
             eventually(case, || runs.get() == 2).await;
             settled(store.coordinator()).await;
-            assert_eq!(client.get_with("/", &page).await.text(), "run 2", "{case}");
+            assert_eq!(client.get_with("/", &fields).await.text(), "run 2", "{case}");
         } else {
             assert_eq!(store.coordinator().open_fills(), 0, "{case}");
             clock.advance(secs(25));
-            let answer = client.get_with("/", &page).await;
+            let answer = client.get_with("/", &fields).await;
             assert_eq!((answer.text(), runs.get()), ("run 2", 2), "{case}");
         }
     }
 }
 
 #[actix_web::test]
-async fn a_request_that_a_middleware_holds_on_to_is_refreshed_all_the_same() {
+async fn refresh_starts_when_a_middleware_keeps_a_clone_of_the_request() {
     for protocol in [Protocol::Http1, Protocol::Http2] {
         let store = store();
         let (cache, clock) = cache_over(&store, Policy::new().stale_while_revalidate(secs(30)));
@@ -239,17 +244,17 @@ async fn a_request_that_a_middleware_holds_on_to_is_refreshed_all_the_same() {
                     obey(&request, run)
                 }
             };
-            // Around a resource, past which nothing is routed, middlewares may do so.
-            let page = web::resource("/").wrap(cache.clone()).wrap_fn(|request, service| {
-                let held = request.request().clone();
+            // actix allows the clone around a resource, because routing is complete there.
+            let resource = web::resource("/").wrap(cache.clone()).wrap_fn(|request, service| {
+                let cloned = request.request().clone();
                 let answer = service.call(request);
                 async move {
                     let answer = answer.await;
-                    drop(held);
+                    drop(cloned);
                     answer
                 }
             });
-            App::new().service(page.route(web::get().to(handler)))
+            App::new().service(resource.route(web::get().to(handler)))
         });
         let client = Client::new(server.addr, protocol);
         assert!(client.get("/").await.is_stored(), "{protocol:?}");

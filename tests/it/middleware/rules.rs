@@ -1,4 +1,4 @@
-//! Policy, rules, and what handlers say: what decides, and what goes before what.
+//! Policies, rules, and options of handlers and routes: which one decides, and in which order.
 
 use std::time::Duration;
 
@@ -7,14 +7,15 @@ use actix_web_cache::{
     CacheBuilder, CacheOptions, CachePolicy, Policy, QueryKey, ResponseOptions, Rule,
 };
 
+use crate::semantics::fields::cache_fields;
 use crate::support::{Client, Protocol, builder, cache, obey, secs, serve, site};
 
-/// A path, the fields of the request to it, and what `Cache-Status` then says.
+/// A path, the request fields, and the expected `Cache-Status` of the second response.
 type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
 
-/// What a second request finds, under some rules.
-async fn second(configured: CacheBuilder, requests: &[Case<'_>]) {
-    let site = site(&configured.build().unwrap(), obey);
+/// Sends each request twice, and checks the second response.
+async fn check_second(builder: CacheBuilder, requests: &[Case<'_>]) {
+    let site = site(&builder.build().unwrap(), obey);
     for (path, fields, want) in requests {
         site.client.get_with(path, fields).await;
         let answer = site.client.get_with(path, fields).await;
@@ -23,11 +24,11 @@ async fn second(configured: CacheBuilder, requests: &[Case<'_>]) {
 }
 
 #[actix_web::test]
-async fn what_states_no_lifetime_has_that_of_the_policy_for_its_status() {
+async fn default_lifetime_comes_from_the_policy_by_status_code() {
     let statuses = |status| [("answer-status", status)];
     let policy =
         Policy::new().default_ttl(secs(30)).status_ttl(404, secs(5)).status_ttl(200, secs(40));
-    second(
+    check_second(
         builder().0.policy(policy),
         &[
             ("/200", &[], "hit; ttl=40"),
@@ -41,7 +42,7 @@ async fn what_states_no_lifetime_has_that_of_the_policy_for_its_status() {
     )
     .await;
     for policy in [Policy::new().explicit_only(), Policy::new().default_ttl(Duration::ZERO)] {
-        second(
+        check_second(
             builder().0.policy(policy),
             &[
                 ("/", &[], "fwd=uri-miss; detail=no-lifetime"),
@@ -53,7 +54,7 @@ async fn what_states_no_lifetime_has_that_of_the_policy_for_its_status() {
 }
 
 #[actix_web::test]
-async fn the_first_rule_that_matches_decides() {
+async fn first_matching_rule_decides() {
     let rules = [
         Rule::path("/posts/new").bypass(),
         Rule::path("/posts/1").ttl(secs(1)),
@@ -73,7 +74,7 @@ async fn the_first_rule_that_matches_decides() {
     let gone = [("answer-status", "410")];
     let missing = [("answer-status", "404")];
     let forbidden = [("answer-status", "403"), ("answer", "cache-control: max-age=60")];
-    second(
+    check_second(
         builder().0.rules(rules),
         &[
             ("/posts/new", &[], "fwd=bypass; detail=rule"),
@@ -102,8 +103,8 @@ async fn the_first_rule_that_matches_decides() {
 }
 
 #[actix_web::test]
-async fn with_rules_only_what_none_is_for_passes() {
-    second(
+async fn unmatched_request_bypasses_the_cache_with_rules_only() {
+    check_second(
         builder()
             .0
             .rule(Rule::prefix("/a"))
@@ -117,7 +118,7 @@ async fn with_rules_only_what_none_is_for_passes() {
         ],
     )
     .await;
-    second(
+    check_second(
         builder().0.rule(Rule::prefix("/a")).rules_only(),
         &[("/a", &[], "hit; ttl=60"), ("/b", &[], "fwd=bypass; detail=rule")],
     )
@@ -125,7 +126,7 @@ async fn with_rules_only_what_none_is_for_passes() {
 }
 
 #[actix_web::test]
-async fn the_query_is_normalised_as_the_rule_or_the_policy_says() {
+async fn query_is_normalized_by_the_rule_or_the_policy() {
     let rule = Rule::prefix("/search").query(QueryKey::only(["q"]));
     let policy = Policy::new().query(QueryKey::ignoring(["utm_*"]));
     let site = site(&builder().0.policy(policy).rule(rule).build().unwrap(), obey);
@@ -141,39 +142,39 @@ async fn the_query_is_normalised_as_the_rule_or_the_policy_says() {
     }
 }
 
-/// A handler that says what the query names: `cc` in `Cache-Control`, `options` by the extractor,
-/// `response` in the response's extensions.
-async fn outspoken(request: HttpRequest, options: CacheOptions) -> HttpResponse {
-    let said = |name: &str| {
+/// A handler whose options come from the query: `cc` sets `Cache-Control`, `options` uses the
+/// extractor, and `response` sets the response's extensions.
+async fn handler_with_options(request: HttpRequest, options: CacheOptions) -> HttpResponse {
+    let parameter = |name: &str| {
         let pairs = request.query_string().split('&').filter_map(|pair| pair.split_once('='));
         pairs.into_iter().find(|(found, _)| *found == name).map(|(_, value)| value.to_owned())
     };
-    let seconds = |name| said(name).map(|value| secs(value.parse().unwrap()));
+    let seconds = |name| parameter(name).map(|value| secs(value.parse().unwrap()));
     let mut response = HttpResponse::Ok();
-    if let Some(status) = said("status") {
+    if let Some(status) = parameter("status") {
         response.status(status.parse::<u16>().unwrap().try_into().unwrap());
     }
-    if let Some(max_age) = said("cc") {
+    if let Some(max_age) = parameter("cc") {
         response.insert_header(("cache-control", format!("max-age={max_age}")));
     }
     if let Some(ttl) = seconds("options") {
         options.ttl(ttl);
     }
-    if said("refuse").is_some() {
+    if parameter("refuse").is_some() {
         options.no_store("refused");
     }
     let mut response = response.body("page");
     if let Some(ttl) = seconds("response") {
         response.extensions_mut().insert(ResponseOptions::new().ttl(ttl));
     }
-    if said("no").is_some() {
+    if parameter("no").is_some() {
         response.extensions_mut().insert(ResponseOptions::new().no_store("refused"));
     }
     response
 }
 
 #[actix_web::test]
-async fn of_several_lifetimes_the_documented_one_counts() {
+async fn freshness_lifetimes_have_the_documented_precedence() {
     let (builder, _) = builder();
     let cache = builder
         .policy(Policy::new().default_ttl(secs(60)))
@@ -184,8 +185,8 @@ async fn of_several_lifetimes_the_documented_one_counts() {
     let server = serve(1, move || {
         let declared = CachePolicy::ttl(secs(35));
         App::new()
-            .service(web::resource("/{rule}/declared").wrap(declared).to(outspoken))
-            .default_service(web::to(outspoken))
+            .service(web::resource("/{rule}/declared").wrap(declared).to(handler_with_options))
+            .default_service(web::to(handler_with_options))
             .wrap(cache.clone())
     });
     let client = Client::new(server.addr, Protocol::Http1);
@@ -207,7 +208,7 @@ async fn of_several_lifetimes_the_documented_one_counts() {
         ("/rule/?no=1&options=40", "fwd=uri-miss; detail=handler"),
         ("/rule/declared?no=1", "fwd=uri-miss; detail=handler"),
         ("/override/?refuse=1", "fwd=uri-miss; detail=handler"),
-        // What is said before the handler is through does not hold for its failure.
+        // Options set before the handler returns do not apply to an error response.
         ("/rule/?status=500&options=30", "fwd=uri-miss; detail=status"),
         ("/rule/declared?status=404", "fwd=uri-miss; detail=no-lifetime"),
         ("/rule/?status=500&response=20", "hit; ttl=20"),
@@ -219,7 +220,7 @@ async fn of_several_lifetimes_the_documented_one_counts() {
 }
 
 #[actix_web::test]
-async fn no_lifetime_outweighs_a_refusal() {
+async fn explicit_lifetime_of_the_application_never_overrides_a_refusal() {
     let refusals: &[(&[(&str, &str)], &str)] = &[
         (&[("answer", "cache-control: no-store")], "no-store"),
         (&[("answer", "cache-control: private")], "private"),
@@ -232,15 +233,15 @@ async fn no_lifetime_outweighs_a_refusal() {
         (&[("x-api-key", "a")], "credentials"),
         (&[("cache-control", "no-store")], "request-no-store"),
     ];
-    let overriding = builder().0.rule(Rule::any().override_ttl(secs(60))).build().unwrap();
-    let overridden = site(&overriding, obey);
-    let insisting = site(&cache().0, |request, run| {
+    let cache_with_override = builder().0.rule(Rule::any().override_ttl(secs(60))).build().unwrap();
+    let by_rule = site(&cache_with_override, obey);
+    let by_response = site(&cache().0, |request, run| {
         let mut response = obey(request, run);
         response.extensions_mut().insert(ResponseOptions::new().ttl(secs(60)));
         response
     });
     for (fields, detail) in refusals {
-        for site in [&overridden, &insisting] {
+        for site in [&by_rule, &by_response] {
             let want = format!("fwd=uri-miss; detail={detail}");
             assert_eq!(site.client.get_with("/", fields).await.cache_status(), want, "{fields:?}");
         }
@@ -263,7 +264,7 @@ async fn inner() -> &'static str {
 }
 
 #[actix_web::test]
-async fn a_route_says_where_it_is_declared_how_it_is_cached() {
+async fn route_attribute_declares_how_its_responses_are_cached() {
     let (cache, _) = cache();
     let server = serve(1, move || {
         App::new()
@@ -281,8 +282,8 @@ async fn a_route_says_where_it_is_declared_how_it_is_cached() {
         client.get(path).await;
         assert_eq!(client.get(path).await.cache_status(), want, "{path}");
     }
-    let bare = serve(1, || App::new().service((quick, live)));
-    let client = Client::new(bare.addr, Protocol::Http1);
+    let uncached = serve(1, || App::new().service((quick, live)));
+    let client = Client::new(uncached.addr, Protocol::Http1);
     for path in ["/quick", "/live"] {
         let answer = client.get(path).await;
         assert_eq!(
@@ -294,24 +295,79 @@ async fn a_route_says_where_it_is_declared_how_it_is_cached() {
 }
 
 #[actix_web::test]
-async fn clients_may_be_told_less_than_the_store() {
+async fn client_ttl_advertises_a_shorter_lifetime_than_the_stored_one() {
     let policy = Policy::new().client_ttl(secs(10));
     let (builder, clock) = builder();
     let rule = Rule::path("/rule").client_ttl(secs(3)).ttl(secs(30));
     let site = site(&builder.policy(policy).rule(rule).build().unwrap(), obey);
-    for (path, said, miss, hit) in [
+    for (path, line, miss, hit) in [
         ("/", "x-a: b", "max-age=10", "max-age=30"),
         ("/rule", "x-a: b", "max-age=3", "max-age=23"),
         ("/explicit", "cache-control: max-age=50", "max-age=50", "max-age=50"),
         ("/public", "cache-control: public", "public, max-age=10", "public, max-age=30"),
     ] {
-        let fields = [("answer", said)];
+        let fields = [("answer", line)];
         let first = site.client.get_with(path, &fields).await;
         assert_eq!(first.field("cache-control").as_deref(), Some(miss), "{path}");
         clock.advance(secs(20));
         let second = site.client.get_with(path, &fields).await;
-        // Less the age of 20 s.
+        // Clients subtract the Age of 20 s.
         assert_eq!(second.field("cache-control").as_deref(), Some(hit), "{path}");
         assert!(second.is_hit());
+    }
+}
+
+#[actix_web::test]
+async fn rule_for_redirects_stores_them() {
+    let rule = Rule::path("/old").status([302, 303]).ttl(secs(30));
+    let site = site(&builder().0.rule(rule).build().unwrap(), obey);
+    for status in ["302", "303"] {
+        let fields = [("answer-status", status), ("answer", "location: /new")];
+        let path = format!("/old?{status}");
+        site.client.get_with(&path, &fields).await;
+        let hit = site.client.get_with(&path, &fields).await;
+        assert_eq!(hit.cache_status(), "hit; ttl=30", "{status}");
+        assert_eq!(hit.field("location").as_deref(), Some("/new"));
+    }
+}
+
+#[actix_web::test]
+async fn unmatched_request_gets_no_cache_fields_with_rules_only() {
+    let (builder, _) = builder();
+    let cache = builder.rules([Rule::path("/a")]).rules_only().x_cache().build().unwrap();
+    let site = site(&cache, obey);
+    assert!(site.client.get("/a").await.is_stored());
+    assert!(site.client.get("/a").await.is_hit());
+    for _ in 0..2 {
+        let answer = site.client.get("/b").await;
+        assert_eq!(answer.cache_status(), "fwd=bypass; detail=rule");
+        assert_eq!(cache_fields(&answer), [""; 0]);
+    }
+    assert_eq!(site.runs.get(), 3);
+}
+
+#[actix_web::test]
+async fn empty_rule_list_caches_nothing_with_rules_only() {
+    let without_rules = builder().0.build().unwrap();
+    let empty_rules = builder().0.rules([]).rules_only().build().unwrap();
+    for (cache, want) in [(without_rules, true), (empty_rules, false)] {
+        let site = site(&cache, obey);
+        for path in ["/", "/a/b", "/c?d=e"] {
+            site.client.get(path).await;
+            assert_eq!(site.client.get(path).await.is_hit(), want, "{path}");
+        }
+    }
+}
+
+#[actix_web::test]
+async fn zero_ttl_of_a_rule_stores_nothing_and_adds_no_fields() {
+    let (builder, _) = builder();
+    let rule = Rule::path("/zero").ttl(Duration::ZERO);
+    let cache = builder.rule(rule).x_cache().build().unwrap();
+    let site = site(&cache, obey);
+    for _ in 0..2 {
+        let answer = site.client.get("/zero").await;
+        assert_eq!(answer.cache_status(), "fwd=uri-miss; detail=no-lifetime");
+        assert_eq!(cache_fields(&answer), [""; 0]);
     }
 }

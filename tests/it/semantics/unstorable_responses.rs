@@ -1,16 +1,15 @@
-//! What responses say, or are, that keeps them from being stored; and beside each refusal its
-//! harmless twin, which is stored.
+//! Responses that are never stored (RFC 9111 section 3). Each refused response stands beside a
+//! similar one that is stored.
 
-use actix_web::{App, HttpResponse, http::StatusCode, test, web};
-use actix_web_cache::{Policy, Rule};
+use actix_web_cache::Rule;
 use httpdate::fmt_http_date;
 
 use crate::support::{Client, Protocol, Reply, START, builder, cache, secs, serve_replies};
 
-/// A case: its name, the status and fields of the response, and why it is not stored, if so.
+/// A case: its name, the status and fields of the response, and the reason if it is not stored.
 type Case<'a> = (&'a str, u16, &'a [(&'a str, &'a str)], Option<&'a str>);
 
-/// Asks twice for each: what is stored answers the second time, what is not is made anew.
+/// Requests each case twice. The second response is a hit exactly if the first was stored.
 async fn check(cases: &[Case<'_>]) {
     for (protocol, workers) in [(Protocol::Http1, 1), (Protocol::Http2, 2)] {
         let (cache, _) = cache();
@@ -31,13 +30,13 @@ async fn check(cases: &[Case<'_>]) {
             let second = client.get(&path).await;
             assert_eq!(second.is_hit(), refusal.is_none(), "{case}: {}", second.cache_status());
             assert_eq!(second.status, first.status, "{case}");
-            let ran = if refusal.is_none() { 1 } else { 2 };
-            assert_eq!(runs.get() - before, ran, "{case}");
+            let handler_runs = if refusal.is_none() { 1 } else { 2 };
+            assert_eq!(runs.get() - before, handler_runs, "{case}");
         }
     }
 }
 
-/// Cases that differ in `Cache-Control` alone; several lines are written one after the other.
+/// Checks cases that differ in `Cache-Control` only. A case may have several field lines.
 async fn check_cache_control(cases: &[(&[&str], Option<&str>)]) {
     let fields: Vec<Vec<_>> = cases
         .iter()
@@ -51,8 +50,9 @@ async fn check_cache_control(cases: &[(&[&str], Option<&str>)]) {
     check(&cases).await;
 }
 
+/// See RFC 9111 section 5.2.2.5.
 #[actix_web::test]
-async fn a_response_that_says_no_store_is_never_stored() {
+async fn no_store_response_is_never_stored() {
     let refused = Some("no-store");
     check_cache_control(&[
         (&["no-store"], refused),
@@ -71,8 +71,9 @@ async fn a_response_that_says_no_store_is_never_stored() {
     .await;
 }
 
+/// See RFC 9111 section 5.2.2.7.
 #[actix_web::test]
-async fn a_response_that_says_private_is_never_stored_whole_or_in_part() {
+async fn private_response_is_never_stored_even_when_qualified() {
     let refused = Some("private");
     check_cache_control(&[
         (&["private"], refused),
@@ -91,7 +92,7 @@ async fn a_response_that_says_private_is_never_stored_whole_or_in_part() {
 }
 
 #[actix_web::test]
-async fn a_response_that_says_no_cache_is_never_stored_whole_or_in_part() {
+async fn no_cache_response_without_a_validator_is_never_stored() {
     let refused = Some("no-cache");
     check_cache_control(&[
         (&["no-cache"], refused),
@@ -105,8 +106,9 @@ async fn a_response_that_says_no_cache_is_never_stored_whole_or_in_part() {
     .await;
 }
 
+/// The author of `private; max-age=60` does not want a shared copy.
 #[actix_web::test]
-async fn a_refusal_that_is_spelt_carelessly_is_still_one() {
+async fn refusal_with_wrong_syntax_is_still_a_refusal() {
     check_cache_control(&[
         (&["private; max-age=60"], Some("private")),
         (&["max-age=60; private"], Some("private")),
@@ -124,7 +126,7 @@ async fn a_refusal_that_is_spelt_carelessly_is_still_one() {
 }
 
 #[actix_web::test]
-async fn pragma_no_cache_keeps_what_states_no_lifetime_from_being_stored() {
+async fn pragma_no_cache_response_is_not_stored_without_a_lifetime() {
     check(&[
         ("alone", 200, &[("pragma", "no-cache")], Some("no-cache")),
         ("in any case", 200, &[("pragma", "x, No-Cache")], Some("no-cache")),
@@ -134,47 +136,49 @@ async fn pragma_no_cache_keeps_what_states_no_lifetime_from_being_stored() {
     .await;
 }
 
+/// A stored cookie would reach other clients (RFC 9111 section 7.3).
 #[actix_web::test]
-async fn a_response_that_sets_a_cookie_is_never_stored() {
+async fn response_with_set_cookie_is_never_stored() {
     let refused = Some("set-cookie");
     let public = ("cache-control", "public, max-age=60");
     check(&[
-        ("one", 200, &[("set-cookie", "sid=1"), public], refused),
+        ("one cookie", 200, &[("set-cookie", "sid=1"), public], refused),
         ("under the default lifetime", 200, &[("set-cookie", "sid=1")], refused),
-        ("several", 200, &[("set-cookie", "a=1"), ("set-cookie", "b=2"), public], refused),
-        ("upper case", 200, &[("SET-COOKIE", "sid=1"), public], refused),
-        ("an empty one", 200, &[("Set-Cookie", ""), public], refused),
-        ("a cookie that ends", 200, &[("set-cookie", "sid=; Max-Age=0"), public], refused),
-        ("of the older kind", 200, &[("Set-Cookie2", "sid=1"), public], refused),
+        ("several cookies", 200, &[("set-cookie", "a=1"), ("set-cookie", "b=2"), public], refused),
+        ("upper-case name", 200, &[("SET-COOKIE", "sid=1"), public], refused),
+        ("an empty value", 200, &[("Set-Cookie", ""), public], refused),
+        ("a removed cookie", 200, &[("set-cookie", "sid=; Max-Age=0"), public], refused),
+        ("the obsolete Set-Cookie2", 200, &[("Set-Cookie2", "sid=1"), public], refused),
         ("on a redirect", 301, &[("set-cookie", "sid=1"), ("location", "/"), public], refused),
-        ("on a permanent one", 308, &[("set-cookie", "sid=1"), ("location", "/")], refused),
+        ("on a permanent redirect", 308, &[("set-cookie", "sid=1"), ("location", "/")], refused),
         ("on a 404", 404, &[("set-cookie", "sid=1"), public], refused),
         ("on a 204", 204, &[("set-cookie", "sid=1"), public], refused),
         ("no cookie", 200, &[("x-set-cookie", "sid=1"), public], None),
-        ("a redirect without", 301, &[("location", "/"), public], None),
-        ("a 404 without", 404, &[public], None),
-        ("a 204 without", 204, &[public], None),
+        ("a redirect without a cookie", 301, &[("location", "/"), public], None),
+        ("a 404 without a cookie", 404, &[public], None),
+        ("a 204 without a cookie", 204, &[public], None),
     ])
     .await;
 }
 
+/// `Vary: *` matches no later request (RFC 9111 section 4.1).
 #[actix_web::test]
-async fn a_response_selected_by_anything_is_never_stored() {
+async fn response_with_vary_star_or_an_invalid_vary_is_never_stored() {
     let refused = Some("vary");
     let public = ("cache-control", "public, max-age=60");
     let many: Vec<_> = (0..17).map(|n| format!("x-{n}")).collect();
-    let (most, more) = (many[..16].join(","), many.join(","));
+    let (at_limit, over_limit) = (many[..16].join(","), many.join(","));
     check(&[
         ("a star", 200, &[("vary", "*"), public], refused),
         ("under the default lifetime", 200, &[("vary", "*")], refused),
-        ("among others", 200, &[("vary", "accept, *"), public], refused),
-        ("before others", 200, &[("vary", " * ,accept"), public], refused),
-        ("in a second line", 200, &[("vary", "accept"), ("vary", "*"), public], refused),
-        ("on a 404", 404, &[("vary", "*"), public], refused),
-        ("what is no name", 200, &[("vary", "accept encoding"), public], refused),
-        ("quoted", 200, &[("vary", "\"accept\""), public], refused),
-        ("more names than anybody means", 200, &[("vary", &more), public], refused),
-        ("many names", 200, &[("vary", &most), public], None),
+        ("a star after a name", 200, &[("vary", "accept, *"), public], refused),
+        ("a star before a name", 200, &[("vary", " * ,accept"), public], refused),
+        ("a star in a second line", 200, &[("vary", "accept"), ("vary", "*"), public], refused),
+        ("a star on a 404", 404, &[("vary", "*"), public], refused),
+        ("an invalid field name", 200, &[("vary", "accept encoding"), public], refused),
+        ("a quoted field name", 200, &[("vary", "\"accept\""), public], refused),
+        ("more names than the limit", 200, &[("vary", &over_limit), public], refused),
+        ("as many names as the limit", 200, &[("vary", &at_limit), public], None),
         ("a name", 200, &[("vary", "accept"), public], None),
         ("no name", 200, &[("vary", ""), public], None),
     ])
@@ -182,86 +186,7 @@ async fn a_response_selected_by_anything_is_never_stored() {
 }
 
 #[actix_web::test]
-async fn only_four_statuses_have_a_lifetime_without_stating_one() {
-    for (protocol, workers) in [(Protocol::Http1, 1), (Protocol::Http2, 2)] {
-        let (cache, _) = cache();
-        let replies: Vec<_> = (200..600).map(|status| Reply::new(status, &[])).collect();
-        let (server, _) = serve_replies(workers, &cache, &replies);
-        let client = Client::new(server.addr, protocol);
-        for status in 200..600 {
-            let path = format!("/{}", status - 200);
-            let first = client.get(&path).await;
-            assert_eq!(first.status.as_u16(), status);
-            let stored = [200, 203, 301, 308].contains(&status);
-            assert_eq!(first.is_stored(), stored, "{status} by {protocol:?}");
-            assert_eq!(client.get(&path).await.is_hit(), stored, "{status} by {protocol:?}");
-        }
-    }
-}
-
-#[actix_web::test]
-async fn a_stated_lifetime_counts_for_statuses_that_are_meant_for_more_than_one_request() {
-    let usual = [200, 203, 204, 300, 301, 302, 307, 308, 404, 405, 410, 414, 501];
-    let stated = [("cache-control", "max-age=60")];
-    for (protocol, workers) in [(Protocol::Http1, 1), (Protocol::Http2, 2)] {
-        let (cache, _) = cache();
-        let replies: Vec<_> = (200..600).map(|status| Reply::new(status, &stated)).collect();
-        let (server, _) = serve_replies(workers, &cache, &replies);
-        let client = Client::new(server.addr, protocol);
-        for status in 200..600 {
-            let path = format!("/{}", status - 200);
-            let first = client.get(&path).await;
-            let stored = usual.contains(&status);
-            assert_eq!(first.is_stored(), stored, "{status} by {protocol:?}");
-            let second = client.get(&path).await;
-            assert_eq!(second.is_hit(), stored, "{status} by {protocol:?}");
-            assert_eq!(second.status.as_u16(), status);
-        }
-    }
-}
-
-#[actix_web::test]
-async fn parts_and_validations_are_never_stored_whatever_the_policy_says() {
-    let insistent = Rule::any().override_ttl(secs(60));
-    let policy = Policy::rfc9111().status_ttl(500, secs(60)).default_ttl(secs(60));
-    let cache = builder().0.policy(policy).rule(insistent).build().unwrap();
-    let fields = [("cache-control", "public, max-age=60"), ("etag", "\"a\"")];
-    let statuses = [200, 206, 304, 401, 429, 500, 503];
-    let replies = statuses.map(|status| Reply::new(status, &fields));
-    let (server, _) = serve_replies(1, &cache, &replies);
-    let client = Client::new(server.addr, Protocol::Http1);
-    for (index, status) in statuses.into_iter().enumerate() {
-        let path = format!("/{index}");
-        let never = status == 206 || status == 304;
-        assert_eq!(client.get(&path).await.is_stored(), !never, "{status}");
-        let again = client.get(&path).await;
-        assert_eq!(again.is_hit(), !never, "{status}");
-        assert_eq!(again.status.as_u16(), status);
-    }
-}
-
-/// By the service, for a client that gets such a status as an answer waits for another.
-#[actix_web::test]
-async fn interim_statuses_are_never_stored() {
-    for status in [100, 101, 103, 199] {
-        let insistent = Rule::any().override_ttl(secs(60));
-        let cache = builder().0.policy(Policy::rfc9111()).rule(insistent).build().unwrap();
-        let code = StatusCode::from_u16(status).unwrap();
-        let handler = web::get().to(move || async move {
-            HttpResponse::build(code).append_header(("cache-control", "max-age=60")).finish()
-        });
-        let app = test::init_service(App::new().wrap(cache).route("/", handler)).await;
-        for _ in 0..2 {
-            let request = test::TestRequest::get().insert_header(("host", "a")).to_request();
-            let response = test::call_service(&app, request).await;
-            let said = response.headers().get("cache-status").unwrap().to_str().unwrap();
-            assert_eq!(said, "actix-web-cache; fwd=uri-miss; detail=status", "{status}");
-        }
-    }
-}
-
-#[actix_web::test]
-async fn a_challenge_is_not_stored() {
+async fn authentication_challenge_or_client_specific_error_is_not_stored() {
     let challenge = ("www-authenticate", "Basic realm=\"a\"");
     check(&[
         ("401", 401, &[challenge], Some("status")),
@@ -285,8 +210,9 @@ async fn a_challenge_is_not_stored() {
     .await;
 }
 
+/// An invalid lifetime counts as 0 (RFC 9111 section 4.2.1).
 #[actix_web::test]
-async fn a_lifetime_of_nothing_or_one_that_cannot_be_read_is_none() {
+async fn response_with_a_zero_or_invalid_lifetime_is_not_stored() {
     let refused = Some("no-lifetime");
     check_cache_control(&[
         (&["max-age=0"], refused),
@@ -318,37 +244,42 @@ async fn a_lifetime_of_nothing_or_one_that_cannot_be_read_is_none() {
 }
 
 #[actix_web::test]
-async fn a_response_that_expired_is_not_stored() {
+async fn expired_response_is_not_stored() {
     let date = |second| fmt_http_date(std::time::UNIX_EPOCH + secs(second));
     let (past, now, later) = (date(START - 1), date(START), date(START + 60));
     let (date_past, far) = (("date", past.as_str()), date(START + 400_000_000));
     let refused = Some("no-lifetime");
     check(&[
-        ("in the past", 200, &[("expires", &past)], refused),
+        ("a second ago", 200, &[("expires", &past)], refused),
         ("now", 200, &[("expires", &now)], refused),
         ("zero", 200, &[("expires", "0")], refused),
         ("minus one", 200, &[("expires", "-1")], refused),
         ("empty", 200, &[("expires", "")], refused),
-        ("no date", 200, &[("expires", "tomorrow")], refused),
+        ("not a date", 200, &[("expires", "tomorrow")], refused),
         ("another zone", 200, &[("expires", &later.replace("GMT", "CET"))], refused),
-        ("two lines", 200, &[("expires", &later), ("expires", &far)], refused),
+        ("two field lines", 200, &[("expires", &later), ("expires", &far)], refused),
         ("before its Date", 200, &[("expires", &past), ("date", &now)], refused),
-        ("as its Date", 200, &[("expires", &past), date_past], refused),
+        ("equal to its Date", 200, &[("expires", &past), date_past], refused),
         (
-            "max-age goes first",
+            "overridden by max-age=0",
             200,
             &[("expires", &later), ("cache-control", "max-age=0")],
             refused,
         ),
-        ("later", 200, &[("expires", &later)], None),
-        ("far away", 200, &[("expires", &far)], None),
-        ("max-age is longer", 200, &[("expires", "0"), ("cache-control", "max-age=9")], None),
+        ("a minute later", 200, &[("expires", &later)], None),
+        ("years later", 200, &[("expires", &far)], None),
+        (
+            "overridden by a longer max-age",
+            200,
+            &[("expires", "0"), ("cache-control", "max-age=9")],
+            None,
+        ),
     ])
     .await;
 }
 
 #[actix_web::test]
-async fn a_response_that_arrives_stale_is_not_stored() {
+async fn response_that_arrives_stale_is_not_stored() {
     let date = |second| fmt_http_date(std::time::UNIX_EPOCH + secs(second));
     let (old, young) = (date(START - 60), date(START - 59));
     let (later, minute) = (date(START + 1), ("cache-control", "max-age=60"));
@@ -367,9 +298,9 @@ async fn a_response_that_arrives_stale_is_not_stored() {
 }
 
 #[actix_web::test]
-async fn no_lifetime_that_the_application_gives_outweighs_a_refusal() {
-    let insistent = Rule::any().override_ttl(secs(60));
-    let cache = builder().0.rule(insistent).build().unwrap();
+async fn override_ttl_of_a_rule_never_overrides_a_refusal() {
+    let overriding = Rule::any().override_ttl(secs(60));
+    let cache = builder().0.rule(overriding).build().unwrap();
     let cases: &[(&[(&str, &str)], bool)] = &[
         (&[("cache-control", "no-store")], false),
         (&[("cache-control", "private")], false),

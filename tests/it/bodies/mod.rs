@@ -1,0 +1,3 @@
+//! Response bodies: stored, streamed and served from the store.
+
+mod hit_fidelity;

@@ -1,0 +1,3 @@
+//! Purges, expiry and invalidation by unsafe requests.
+
+mod url_invalidation;

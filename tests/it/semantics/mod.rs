@@ -1,0 +1,22 @@
+//! The rules of HTTP caching (RFC 9110, RFC 9111 and RFC 5861), over real connections.
+
+mod background_refresh;
+mod cache_keys;
+mod client_conditions;
+mod differential;
+mod expire;
+pub(crate) mod fields;
+mod freshness_lifetimes;
+mod head_requests;
+mod incomplete_bodies;
+mod interleavings;
+mod ranges;
+mod refresh_requests;
+mod request_directives;
+mod response_directives;
+mod revalidation;
+mod serving_stale;
+mod status_codes;
+mod targeted_fields;
+mod unstorable_requests;
+mod unstorable_responses;
