@@ -1,0 +1,15 @@
+//! No requester gets a response that was made for another requester, host or URL.
+
+mod cache_deception;
+mod credentials;
+mod echo_app;
+mod entity_tags;
+mod key_hosts;
+mod key_parts;
+mod key_urls;
+mod outer_middleware;
+mod poisoning;
+mod requester_pairs;
+mod shared_store;
+mod stored_fields;
+mod vary;

@@ -1,0 +1,12 @@
+//! Purges by `CacheHandle` and by unsafe methods.
+
+mod app;
+mod client_fields;
+mod errors;
+mod handle;
+mod model;
+mod post_responses;
+mod races;
+mod targets;
+mod unsafe_methods;
+mod urls;
