@@ -43,8 +43,8 @@ async fn handler_panic_closes_fill_and_worker_serves_on() {
 #[actix_web::test]
 async fn server_shutdown_closes_open_fills() {
     for (protocol, workers) in SETUPS {
-        // Both servers need one cache key. The HTTP/1.1 client can set the host; with HTTP/2 the key
-        // differs.
+        // Both servers need one cache key. The HTTP/1.1 client can set the host; with HTTP/2 the
+        // key differs.
         let host: &[_] = if protocol == Protocol::Http1 { &[("host", "t")] } else { &[] };
         for length in [None, Some(1000)] {
             let store = store();

@@ -1,5 +1,5 @@
-//! Concurrent requests for a response that is not stored: the leader runs the handler and followers use
-//! its response, where they may share it.
+//! Concurrent requests for a response that is not stored: the leader runs the handler and followers
+//! use its response, where they may share it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -133,6 +133,8 @@ async fn each_variant_is_collapsed_separately() {
     assert_eq!(app.runs.get(), 2);
 }
 
+/// The first lookup finds nothing. Before the handler runs, a second lookup finds that the language
+/// selects the response, and another request for French leads already.
 #[actix_web::test]
 async fn request_that_discovers_variants_follows_its_own_variant() {
     let (app, store) = (House::new(), Watched::new());
@@ -145,19 +147,19 @@ async fn request_that_discovers_variants_follows_its_own_variant() {
     });
     let clients = [(); 3].map(|()| Client::new(server.addr, Protocol::Http1));
     let [early, german, french] = &clients;
-    let before_all = store.stop_at("looked up");
+    let first_lookup = store.stop_at("looked up");
     let early = early.get_with("/", &[("accept-language", "fr")]);
     let rest = async {
-        before_all.reached().await;
+        first_lookup.reached().await;
         app.gate.add_permits(1);
         assert_eq!(german.get_with("/", &[("accept-language", "de")]).await.text(), "de");
         store.stored().await;
         let again = async {
             eventually("the handler runs began", || app.runs.get() == 2).await;
-            let once_more = store.stop_at("looked up");
-            before_all.release();
-            once_more.reached().await;
-            once_more.release();
+            let second_lookup = store.stop_at("looked up");
+            first_lookup.release();
+            second_lookup.reached().await;
+            second_lookup.release();
             app.gate.add_permits(2);
         };
         futures_util::join!(french.get_with("/", &[("accept-language", "fr")]), again).0
@@ -167,6 +169,7 @@ async fn request_that_discovers_variants_follows_its_own_variant() {
     assert_eq!(app.runs.get(), 2);
 }
 
+/// A request with a cookie may not use the response of the leader, so waiting would only delay it.
 #[actix_web::test]
 async fn personal_request_does_not_wait_for_leader() {
     let (app, (builder, _)) = (House::new(), builder());
@@ -273,6 +276,8 @@ async fn follower_runs_handler_after_wait_limit() {
     assert!(app.runs.get() <= 6, "{} {}", one.text(), other.text());
 }
 
+/// The second cache stores only responses with explicit freshness, which the open fill does not
+/// have.
 #[actix_web::test]
 async fn follower_with_stricter_policy_does_not_use_open_fill() {
     let (app, store) = (House::new(), store());

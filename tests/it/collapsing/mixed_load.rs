@@ -1,4 +1,5 @@
-//! All kinds of responses and clients for some seconds, with purges: afterwards nothing is left open.
+//! All kinds of responses and clients for some seconds, with purges: afterwards nothing is left
+//! open.
 //!
 //! `MIXED_LOAD_SECONDS` sets the duration, 10 seconds by default.
 
@@ -56,7 +57,7 @@ async fn handler(request: HttpRequest, alive: web::Data<Arc<AtomicI64>>) -> Http
     let chunks = Box::pin(chunks);
     let length = (CHUNK * CHUNKS) as u64;
     match &*kind {
-        "whole" => HttpResponse::Ok().body(vec![b'x'; CHUNK * CHUNKS]),
+        "buffered" => HttpResponse::Ok().body(vec![b'x'; CHUNK * CHUNKS]),
         "declared" | "failing_body" => HttpResponse::Ok().body(SizedStream::new(length, chunks)),
         "private" => {
             HttpResponse::Ok().insert_header(("cache-control", "private")).streaming(chunks)
@@ -74,7 +75,7 @@ async fn send_requests(
     complete: Counter,
 ) {
     const KINDS: [&str; 6] =
-        ["whole", "declared", "undeclared", "private", "error", "failing_body"];
+        ["buffered", "declared", "undeclared", "private", "error", "failing_body"];
     let mut n = seed;
     while !stop.load(Ordering::SeqCst) {
         // A linear congruential generator: the clients must not be in step.

@@ -71,8 +71,8 @@ async fn cache_outside_compress_stores_one_variant_per_coding() {
             assert_eq!(answer.cache_status(), status, "{round} by {protocol:?}");
             assert!(is_page(&answer, fields == GZIP), "{round} by {protocol:?}");
         }
-        // An uncompressed response has no Vary, so it answers all requests until a compressed one is
-        // stored.
+        // An uncompressed response has no Vary, so it answers all requests until a compressed one
+        // is stored.
         clock.advance(secs(61));
         assert!(is_page(&client.get_with("/", PLAIN).await, false));
         let either = client.get_with("/", GZIP).await;

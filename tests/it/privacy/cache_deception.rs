@@ -1,5 +1,5 @@
-//! Web cache deception: neither the end of a path nor an invented path makes a response storable, and a
-//! response without explicit freshness gets no heuristic lifetime (RFC 9111 section 4.2.2).
+//! Web cache deception: neither the end of a path nor an invented path makes a response storable,
+//! and a response without explicit freshness gets no heuristic lifetime (RFC 9111 section 4.2.2).
 
 use actix_web::{App, web};
 use actix_web_cache::Policy;

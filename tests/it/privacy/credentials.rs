@@ -309,8 +309,8 @@ async fn policy_adds_credential_fields() {
         assert_eq!(client.get_with("/0", &fields).await.is_stored(), !is_credential);
         assert_eq!(client.get("/0").await.is_stored(), is_credential);
         assert_eq!(client.get_with("/0", &fields).await.is_hit(), !is_credential);
-        let known = client.get_with("/0", &[("x-api-key", "alice")]).await;
-        assert_eq!(known.cache_status(), "fwd=request; detail=credentials");
+        let built_in = client.get_with("/0", &[("x-api-key", "alice")]).await;
+        assert_eq!(built_in.cache_status(), "fwd=request; detail=credentials");
     }
 }
 

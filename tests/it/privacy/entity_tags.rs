@@ -1,5 +1,5 @@
-//! Entity tags are compared only with the entry that may answer the requester (RFC 9110 section 8.8.3):
-//! a tag that another requester's response shares must not select that response.
+//! Entity tags are compared only with the entry that may answer the requester (RFC 9110 section
+//! 8.8.3): a tag that another requester's response shares must not select that response.
 
 use actix_web_cache::Policy;
 

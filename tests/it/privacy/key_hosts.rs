@@ -1,7 +1,7 @@
 //! The cache key separates hosts, and a forged host or scheme never reaches another request.
 //!
-//! The scheme is part of the key as well. Without TLS every request here has `http`, so the unit tests
-//! of the key cover it.
+//! The scheme is part of the key as well. Without TLS every request here has `http`, so the unit
+//! tests of the key cover it.
 
 use actix_web_cache::Mode;
 

@@ -1,5 +1,5 @@
-//! Parts of the cache key beside the URL: header fields, cookies, custom parts, namespaces, and the
-//! selecting fields of `Vary`.
+//! Parts of the cache key besides the URL: header fields, cookies, custom parts, namespaces, and
+//! the selecting fields of `Vary`.
 
 use actix_web::{HttpRequest, HttpResponse};
 use actix_web_cache::{Cache, Policy};

@@ -1,5 +1,5 @@
-//! The cache key separates paths and queries, and treats as equal only the URLs that the policy or an
-//! outer middleware normalizes.
+//! The cache key separates paths and queries, and treats as equal only the URLs that the policy or
+//! an outer middleware normalizes.
 
 use actix_web::{
     App, HttpRequest, HttpResponse,

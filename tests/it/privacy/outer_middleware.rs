@@ -137,8 +137,8 @@ async fn session_inside_cache_prevents_storing() {
         let server = serve(workers, move || {
             let visits = visits.clone();
             let handler = move |session: Session| {
-                let known = session.get::<usize>("visitor").unwrap();
-                let visitor = known.unwrap_or_else(|| visits.count());
+                let stored = session.get::<usize>("visitor").unwrap();
+                let visitor = stored.unwrap_or_else(|| visits.count());
                 session.insert("visitor", visitor).unwrap();
                 async move { format!("visitor {visitor}") }
             };

@@ -53,7 +53,7 @@ async fn forwarded_fields_do_not_poison_links() {
         "Forwarded: for=1.2.3.4; Host = \"evil\"",
         "Forwarded: for=1.2.3.4\r\nForwarded: proto=evil",
         "Forwarded: proto=evil;host=evil",
-        // actix-web splits inside of quoted strings and finds a host there.
+        // actix-web splits inside of quoted strings and finds a host.
         "Forwarded: for=\"1.2.3.4;host=evil\"",
         "Forwarded: for=\"1.2.3.4,host=evil\"",
         "Forwarded: for=\"1.2.3.4, proto=evil",

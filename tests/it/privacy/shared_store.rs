@@ -1,5 +1,5 @@
-//! Caches with different policies over one store: each applies its own policy to the entries that the
-//! other stored.
+//! Caches with different policies over one store: each applies its own policy to the entries that
+//! the other stored.
 
 use actix_web_cache::{Cache, ManualClock, Policy, Rule};
 

@@ -1,5 +1,5 @@
-//! `Vary`: cookies and credentials are compared exactly, and downstream caches learn the fields that
-//! selected the response (RFC 9111 section 4.1).
+//! `Vary`: cookies and credentials are compared exactly, and downstream caches learn the fields
+//! that selected the response (RFC 9111 section 4.1).
 
 use std::time::UNIX_EPOCH;
 

@@ -57,7 +57,8 @@ pub(super) fn serve_site(workers: usize, cache: &Cache) -> (Server, Client) {
     (server, client)
 }
 
-/// A site that answers as the request says, behind a cache with this policy.
+/// Serves a handler that builds the response that the request describes, behind a cache with this
+/// policy.
 pub(super) fn serve_noting(policy: Policy) -> Site {
     let (builder, _) = builder();
     noting(&builder.policy(policy).build().unwrap()).0

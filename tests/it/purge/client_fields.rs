@@ -93,7 +93,8 @@ async fn request_field_or_method_does_not_change_entry() {
                 assert_eq!(answer.field("age").as_deref(), Some("0"), "{name}: {value}");
             }
         }
-        // The route rejects these methods, so they must not invalidate the entry (RFC 9111 section 4.4).
+        // The route rejects these methods, so they must not invalidate the entry (RFC 9111 section
+        // 4.4).
         for method in ["PURGE", "BAN", "REFRESH", "POST", "DELETE", "OPTIONS", "TRACE"] {
             let method: Method = method.parse().unwrap();
             let answer = client.send(method.clone(), "/", &[("x-purge", "1")]).await;

@@ -63,7 +63,8 @@ async fn handle_purges_from_many_threads_at_once() {
             scope.spawn(move || {
                 for n in 0..64 {
                     let url = format!("http://{addr}/{n}");
-                    // There is no runtime on this thread: a memory store completes at the first poll.
+                    // There is no runtime on this thread: a memory store completes at the first
+                    // poll.
                     let done = poll_once(handle.purge_url(url)).unwrap();
                     *purged.lock().unwrap() += done.responses;
                 }

@@ -1,5 +1,5 @@
-//! Property test: after any sequence of requests, changes, purges, failures and evictions, the cache
-//! answers like a small model.
+//! Property test: after any sequence of requests, changes, purges, failures and evictions, the
+//! cache answers like a small model.
 
 use std::{
     env, fmt,

@@ -1,5 +1,6 @@
-//! Responses to POST: with explicit freshness and a `Content-Location` of the target they may answer
-//! later GETs (RFC 9110 section 9.3.3). The default policy does not store them, `Policy::rfc9111` does.
+//! Responses to POST: with explicit freshness and a `Content-Location` of the target they may
+//! answer later GETs (RFC 9110 section 9.3.3). The default policy does not store them,
+//! `Policy::rfc9111` does.
 
 use actix_web::{App, HttpRequest, web};
 use actix_web_cache::{Cache, Policy};
@@ -81,7 +82,8 @@ async fn post_response_with_set_cookie_is_stored_when_policy_allows() {
     assert_eq!(other.cache_status(), "fwd=method", "a GET has no Content-Type to select by");
 }
 
-/// Serves a handler that answers as the request says, and waits if the request has `hold`.
+/// Serves a handler that builds the response that the request describes. It waits first if the
+/// request has the field `hold`.
 fn serve_held(cache: &Cache, workers: usize, stop: &Stop) -> crate::support::Server {
     let shared = (cache.clone(), stop.clone(), Counter::default());
     serve(workers, move || {

@@ -1,4 +1,5 @@
-//! Purges while responses are produced: a response that began before a purge is never served after it.
+//! Purges while responses are produced: a response that began before a purge is never served after
+//! it.
 
 use std::{
     sync::{
@@ -177,7 +178,8 @@ async fn response_started_before_purge_is_not_stored() {
                 let old = spawn_get(&client, "/page");
                 site.stop.reached().await;
                 kind.purge(&site, &cache.handle(), &server, &client, "/page").await;
-                // A response that began after the purge is stored, although the older one is still open.
+                // A response that began after the purge is stored, although the older one is still
+                // open.
                 let new = client.get("/page").await;
                 assert_eq!((new.text(), new.is_stored()), ("state 1", true), "{case}");
                 site.stop.release();

@@ -1,5 +1,5 @@
-//! Each kind of `PurgeTarget`: tags from every source, prefixes, cache groups, named routes, variants
-//! and URLs on any host.
+//! Each kind of `PurgeTarget`: tags from every source, prefixes, cache groups, named routes,
+//! variants and URLs on any host.
 
 use std::{thread, time::Duration};
 

@@ -1,5 +1,5 @@
-//! `Age` and `Cache-Status` of responses that no handler made alone: a 304 with an age of its own, and
-//! a 504 for `only-if-cached`.
+//! `Age` and `Cache-Status` of responses that no handler made alone: a 304 with an age of its own,
+//! and a 504 for `only-if-cached`.
 
 use actix_web::{HttpResponse, http::StatusCode};
 use actix_web_cache::Policy;

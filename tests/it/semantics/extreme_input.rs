@@ -1,5 +1,5 @@
-//! Malformed and extreme requests, responses and settings: the cache answers as the application alone
-//! would, and the worker continues.
+//! Malformed and extreme requests, responses and settings: the cache answers as the application
+//! alone would, and the worker continues.
 
 use std::{future::ready, net::SocketAddr, time::Duration};
 
@@ -92,7 +92,7 @@ async fn malformed_target_is_answered_as_without_cache() {
                 ));
                 continue;
             }
-            let want = ask(uncached.addr, &request);
+            let want = send(uncached.addr, &request);
             assert!(want.is_some(), "{case}: the server without a cache does not answer");
             assert_eq!(send(server.addr, &request), want, "{method} {case}");
         }
