@@ -40,6 +40,7 @@ async fn handler_panic_closes_fill_and_worker_serves_on() {
     }
 }
 
+/// An open fill without its server would make later requests wait.
 #[actix_web::test]
 async fn server_shutdown_closes_open_fills() {
     for (protocol, workers) in SETUPS {

@@ -41,6 +41,8 @@ async fn concurrent_misses_run_the_handler_once() {
     }
 }
 
+/// In the first burst the followers learn that the response is not storable. In the second burst
+/// the hit-for-miss hint keeps them from waiting.
 #[actix_web::test]
 async fn requests_for_unstorable_response_run_in_parallel() {
     let (app, (builder, _)) = (House::new(), builder());
@@ -89,6 +91,7 @@ async fn follower_becomes_leader_when_leader_fails() {
     assert_eq!(app.runs.get(), 2);
 }
 
+/// A failure may concern one request only, so each follower runs the handler itself.
 #[actix_web::test]
 async fn error_response_is_not_collapsed_and_next_success_is() {
     let (app, (builder, _)) = (House::new(), builder());

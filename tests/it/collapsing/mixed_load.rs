@@ -41,7 +41,6 @@ impl Drop for Alive {
 }
 
 const CHUNK: usize = 10_000;
-
 const CHUNKS: usize = 5;
 
 async fn handler(request: HttpRequest, alive: web::Data<Arc<AtomicI64>>) -> HttpResponse {

@@ -15,10 +15,9 @@ async fn page() -> HttpResponse {
 }
 
 const GZIP: &[(&str, &str)] = &[("accept-encoding", "gzip")];
-
 const PLAIN: &[(&str, &str)] = &[];
 
-/// Whether the response is complete, and compressed exactly if `gzip` is set.
+/// Returns whether the response is complete, and compressed exactly if `gzip` is set.
 fn is_page(answer: &Answer, gzip: bool) -> bool {
     let length = 7 * 200_u32;
     match answer.field("content-encoding").as_deref() {
@@ -81,6 +80,7 @@ async fn cache_outside_compress_stores_one_variant_per_coding() {
     }
 }
 
+/// The compressed and the plain variant share the entity tag of the handler.
 #[actix_web::test]
 async fn compressed_variant_with_equal_etag_needs_accept_encoding() {
     for policy in [Policy::new(), Policy::rfc9111()] {

@@ -24,6 +24,8 @@ async fn hold(
     answer
 }
 
+/// actix-web cannot modify a request while a clone of it exists. The client must get a complete
+/// response all the same.
 #[actix_web::test]
 async fn request_held_by_outer_middleware_is_answered() {
     for (case, policy) in [
@@ -63,6 +65,8 @@ async fn request_held_by_outer_middleware_is_answered() {
     }
 }
 
+/// The outer cache adds `If-None-Match` for its own entry. The inner cache must not answer it with
+/// a 304 for another response.
 #[actix_web::test]
 async fn inner_cache_does_not_see_conditions_of_outer_cache() {
     let (outer, clock) = cache();
@@ -93,6 +97,8 @@ async fn inner_cache_does_not_see_conditions_of_outer_cache() {
 /// The language of a request, as outer middleware found it.
 struct Language(String);
 
+/// A refresh does not run the outer middleware again, so it needs the extensions of the client's
+/// request.
 #[actix_web::test]
 async fn refresh_keeps_request_extensions_of_outer_middleware() {
     let (builder, clock) = builder();

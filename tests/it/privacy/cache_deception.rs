@@ -42,6 +42,7 @@ async fn last_modified_gives_no_lifetime() {
     }
 }
 
+/// Storing every 404 would let requests for invented paths fill the store.
 #[actix_web::test]
 async fn not_found_response_is_stored_only_with_status_ttl() {
     let storing_404 = builder().0.policy(Policy::new().status_ttl(404, secs(5))).build().unwrap();

@@ -13,18 +13,17 @@ use crate::support::{
 type Fields<'a> = &'a [(&'a str, &'a str)];
 
 const ALICE_TOKEN: (&str, &str) = ("authorization", "Bearer alice");
-
 const BOB_TOKEN: (&str, &str) = ("authorization", "Bearer bob");
-
 const ALICE_COOKIE: (&str, &str) = ("cookie", "sid=alice");
-
 const BOB_COOKIE: (&str, &str) = ("cookie", "sid=bob");
 
-/// Whether `serve_replies` made the response for `requester`.
+/// Returns whether `serve_replies` made the response for `requester`.
 fn is_for(answer: &Answer, requester: &str) -> bool {
     answer.text().ends_with(&format!(" for {requester}"))
 }
 
+/// RFC 9111 section 3.5 covers `Authorization` only. For cookies and API keys the cache has rules
+/// of its own.
 #[actix_web::test]
 async fn response_to_credentials_is_stored_only_when_marked_shared() {
     let cc = |value| ("cache-control", value);
@@ -167,6 +166,8 @@ async fn entry_with_handler_lifetime_does_not_answer_credentials() {
     assert!(client.get("/").await.is_hit());
 }
 
+/// RFC 9111 lets a shared cache answer any request with an entry that was stored for a request
+/// without `Authorization`. The cache does so when the response states its lifetime.
 #[actix_web::test]
 async fn anonymous_entry_with_explicit_lifetime_answers_every_requester() {
     for (protocol, workers) in SETUPS {
@@ -183,6 +184,7 @@ async fn anonymous_entry_with_explicit_lifetime_answers_every_requester() {
     }
 }
 
+/// `override_ttl` sets the lifetime only. The permission to share must come from the response.
 #[actix_web::test]
 async fn override_ttl_does_not_make_personal_response_storable() {
     let cache = builder().0.rule(Rule::any().override_ttl(secs(60))).build().unwrap();

@@ -63,6 +63,7 @@ async fn key_cookies_and_custom_parts_separate_entries() {
     assert_eq!((equal.text(), equal.is_hit()), ("- acme 5", true), "the custom part ignores case");
 }
 
+/// actix-web decodes cookie names, so an encoded name reaches the handler as the key cookie.
 #[actix_web::test]
 async fn key_cookie_is_found_under_percent_encoded_name() {
     let policy = Policy::new().ignore_cookies(["*"]).vary_cookie("lang");

@@ -174,6 +174,8 @@ fn serve_languages(policy: Policy) -> Server {
     })
 }
 
+/// A cookie that the cache and the handler read differently would poison the entry of another
+/// value.
 #[actix_web::test]
 async fn key_cookie_is_parsed_as_handler_parses_it() {
     let attacks: [&[u8]; 9] = [

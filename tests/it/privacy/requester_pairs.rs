@@ -87,7 +87,7 @@ impl Requester {
         self.sent.contains(&n)
     }
 
-    /// Whether the requester sends a cookie that the setting neither ignores nor keys by.
+    /// Returns whether the requester sends a cookie that the setting neither ignores nor keys by.
     fn has_cookies(&self, setting: Setting) -> bool {
         self.sends(1)
             || (self.sends(2) && setting != Setting::IgnoringAnalytics)
@@ -103,8 +103,8 @@ impl Requester {
     }
 }
 
-/// Whether `other` may get the response that was made for `owner`: a second, plain statement of the
-/// rules.
+/// Returns whether `other` may get the response that was made for `owner`: a second, plain
+/// statement of the rules.
 fn may_share(owner: &Requester, other: &Requester, sent: &[usize], setting: Setting) -> bool {
     let has = |n: usize| sent.contains(&n);
     let unstorable = [4, 5, 7, 11, 12].into_iter().any(has);

@@ -37,7 +37,7 @@ impl Pair {
         Self { writer, reader, clock, _servers: [first, second] }
     }
 
-    /// Whether the reader answers, some seconds later, with the entry of the writer.
+    /// Returns whether the reader answers, some seconds later, with the entry of the writer.
     async fn shares(&self, filling: Fields<'_>, seconds: u64, reading: Fields<'_>) -> bool {
         let first = self.writer.0.get_with("/0", &[&[HOST], filling].concat()).await;
         assert!(first.is_stored(), "{}", first.cache_status());

@@ -13,7 +13,7 @@ use crate::support::{
 
 type Fields<'a> = &'a [(&'a str, &'a str)];
 
-/// Whether a response with `Vary: name` for one request also answers the other.
+/// Returns whether a response with `Vary: name` for one request also answers the other.
 async fn is_shared(
     policy: Policy,
     protocol: Protocol,
@@ -34,6 +34,8 @@ async fn is_shared(
     second.is_hit()
 }
 
+/// Cookies and tokens are compared byte for byte. In other fields only whitespace around commas and
+/// the split into lines are normalized (RFC 9111 section 4.1).
 #[actix_web::test]
 async fn vary_compares_selecting_field_values() {
     for (name, one, other, want) in [
@@ -133,6 +135,7 @@ fn vary(answer: &Answer) -> Vec<String> {
     names
 }
 
+/// A downstream cache that does not know these fields would reuse the response for other values.
 #[actix_web::test]
 async fn stored_response_lists_cookie_and_key_fields_in_vary() {
     let cc = |value| ("cache-control", value);
@@ -220,7 +223,7 @@ async fn unstored_response_gets_no_lifetime_or_vary() {
     }
 }
 
-/// Whether a private cache that stored `answer` reuses it for a request with other fields.
+/// Returns whether a private cache that stored `answer` reuses it for a request with other fields.
 fn browser_reuses(answer: &Answer, fields: Fields<'_>) -> bool {
     let request = |fields: Fields<'_>| {
         let request = Request::builder().method(Method::GET).uri("http://a/0");
@@ -237,6 +240,7 @@ fn browser_reuses(answer: &Answer, fields: Fields<'_>) -> bool {
     stored.before_request(&again, now + secs(1)).satisfies_without_revalidation()
 }
 
+/// The cache of a browser must not show the anonymous response to a user who logged in.
 #[actix_web::test]
 async fn browser_does_not_reuse_anonymous_response_after_login() {
     for (protocol, workers) in SETUPS {

@@ -22,9 +22,7 @@ use proptest::prelude::*;
 use crate::support::{Client, Protocol, START, Server, Spy, eventually, secs, serve};
 
 const PATHS: [&str; 4] = ["/a/0", "/a/1", "/b/0", "/b/1"];
-
 const LANGS: [&str; 2] = ["de", "fr"];
-
 const HOST: &str = "shop.example";
 
 /// The freshness lifetime, in seconds.

@@ -21,7 +21,7 @@ use crate::support::{
 
 type Fields<'a> = &'a [(&'a str, &'a str)];
 
-/// Whether a stored entry remains when `method` is answered with `status`.
+/// Returns whether a stored entry remains when `method` is answered with `status`.
 async fn survives(client: &Client, method: &str, status: u16, fields: Fields<'_>) -> bool {
     client.get("/page").await;
     assert!(client.get("/page").await.is_hit());
@@ -223,6 +223,7 @@ async fn unsafe_method_purges_target_before_response_is_sent() {
     );
 }
 
+/// The change took effect, so the entry is outdated even if the client never reads the response.
 #[actix_web::test]
 async fn started_purge_completes_after_client_disconnects() {
     let store = Watched::new();
@@ -253,6 +254,7 @@ async fn started_purge_completes_after_client_disconnects() {
     panic!("the purge was abandoned");
 }
 
+/// The change took effect, so the client must learn of it.
 #[actix_web::test]
 async fn unsafe_method_is_answered_when_purge_fails() {
     let store = Watched::new();
@@ -304,6 +306,7 @@ async fn error_purges_target_only_when_status_is_successful() {
     }
 }
 
+/// The application may act on either host, so the entries of both may be outdated.
 #[actix_web::test]
 async fn target_with_two_hosts_is_purged_on_both() {
     let (cache, _) = cache();

@@ -6,6 +6,8 @@ use actix_web_cache::Policy;
 
 use crate::support::{builder, cache, secs, site, tagged};
 
+/// The request was neither a hit nor forwarded, so the member has neither `hit` nor `fwd` (RFC 9211
+/// section 2).
 #[actix_web::test]
 async fn cache_status_of_only_if_cached_miss_is_valid_list() {
     let (builder, _clock) = builder();
@@ -17,6 +19,8 @@ async fn cache_status_of_only_if_cached_miss_is_valid_list() {
     assert_eq!(status.as_deref(), Some("actix-web-cache; detail=only-if-cached"));
 }
 
+/// A 304 from another cache has an age of its own, which counts for the freshened response (RFC
+/// 9111 section 4.2.3).
 #[actix_web::test]
 async fn age_of_304_is_added_to_freshened_response() {
     let (cache, clock) = cache();

@@ -9,7 +9,7 @@ const MINUTE: (&str, &str) = ("answer", "cache-control: max-age=60");
 
 type Fields<'a> = &'a [(&'a str, &'a str)];
 
-/// Whether a response with `Vary: name` for one value also answers the other.
+/// Returns whether a response with `Vary: name` for one value also answers the other.
 async fn is_shared(policy: &Policy, name: &str, one: &str, other: &str) -> bool {
     let (site, _) = noting(&builder().0.policy(policy.clone()).build().unwrap());
     let vary = format!("vary: {name}");
