@@ -1,12 +1,15 @@
 //! The rules of HTTP caching (RFC 9110, RFC 9111 and RFC 5861), over real connections.
 
+mod age_and_cache_status;
 mod background_refresh;
 mod cache_keys;
 mod client_conditions;
 mod differential;
 mod expire;
+mod extreme_input;
 pub(crate) mod fields;
 mod freshness_lifetimes;
+mod head_invalidation;
 mod head_requests;
 mod incomplete_bodies;
 mod interleavings;
@@ -20,3 +23,4 @@ mod status_codes;
 mod targeted_fields;
 mod unstorable_requests;
 mod unstorable_responses;
+mod variant_selection;

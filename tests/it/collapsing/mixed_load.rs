@@ -1,4 +1,7 @@
-//! All kinds of pages and clients at once, for a while: nothing is left when they have gone.
+//! All kinds of responses and clients for some seconds, with purges: afterwards nothing is left
+//! open.
+//!
+//! `MIXED_LOAD_SECONDS` sets the duration, 10 seconds by default.
 
 use std::{
     io::Write as _,
@@ -21,7 +24,7 @@ use tokio::task::yield_now;
 
 use crate::support::{Client, Counter, Protocol, eventually, secs, serve, settled, store};
 
-/// Counts what is alive: handlers that run, and bodies.
+/// Counts running handlers and open bodies.
 struct Alive(Arc<AtomicI64>);
 
 impl Alive {
@@ -44,36 +47,42 @@ async fn handler(request: HttpRequest, alive: web::Data<Arc<AtomicI64>>) -> Http
     let running = Alive::new(&alive);
     yield_now().await;
     let kind = request.path().split('/').nth(1).unwrap_or_default().to_owned();
-    let breaks = kind == "breaks";
+    let failing_body = kind == "failing_body";
     let chunks = stream::unfold((0, running), move |(n, running)| async move {
         yield_now().await;
-        assert!(n < 2 || !breaks, "as it was told");
+        assert!(n < 2 || !failing_body, "the body fails on purpose");
         (n < CHUNKS).then(|| (Ok::<_, Error>(Bytes::from(vec![b'x'; CHUNK])), (n + 1, running)))
     });
     let chunks = Box::pin(chunks);
     let length = (CHUNK * CHUNKS) as u64;
     match &*kind {
-        "whole" => HttpResponse::Ok().body(vec![b'x'; CHUNK * CHUNKS]),
-        "declared" | "breaks" => HttpResponse::Ok().body(SizedStream::new(length, chunks)),
+        "buffered" => HttpResponse::Ok().body(vec![b'x'; CHUNK * CHUNKS]),
+        "declared" | "failing_body" => HttpResponse::Ok().body(SizedStream::new(length, chunks)),
         "private" => {
             HttpResponse::Ok().insert_header(("cache-control", "private")).streaming(chunks)
         }
-        "fails" => HttpResponse::ServiceUnavailable().body("out of order"),
+        "error" => HttpResponse::ServiceUnavailable().body("out of order"),
         _ => HttpResponse::Ok().streaming(chunks),
     }
 }
 
-/// One client after another, each asking for something and reading as much of it as it likes.
-async fn crowd(addr: std::net::SocketAddr, seed: usize, stop: Arc<AtomicBool>, whole: Counter) {
-    const KINDS: [&str; 6] = ["whole", "declared", "undeclared", "private", "fails", "breaks"];
+/// Sends requests of all kinds, one after another, and abandons some of them.
+async fn send_requests(
+    addr: std::net::SocketAddr,
+    seed: usize,
+    stop: Arc<AtomicBool>,
+    complete: Counter,
+) {
+    const KINDS: [&str; 6] =
+        ["buffered", "declared", "undeclared", "private", "error", "failing_body"];
     let mut n = seed;
     while !stop.load(Ordering::SeqCst) {
-        // Any that are not in step with each other.
+        // A linear congruential generator: the clients must not be in step.
         n = n.wrapping_mul(6_364_136_223).wrapping_add(1_442_695_040) % 1_000_003;
         let (kind, path) =
             (KINDS[n % KINDS.len()], format!("/{}/{}", KINDS[n % KINDS.len()], n % 7));
         if n.is_multiple_of(11) {
-            // Gone before there can be an answer.
+            // The client disconnects before the response.
             if let Ok(mut wire) = TcpStream::connect(addr) {
                 let _ =
                     wire.write_all(format!("GET {path} HTTP/1.1\r\nHost: t\r\n\r\n").as_bytes());
@@ -92,24 +101,24 @@ async fn crowd(addr: std::net::SocketAddr, seed: usize, stop: Arc<AtomicBool>, w
         let status = answer.status();
         let mut body = answer.into_body();
         if n.is_multiple_of(3) {
-            // Gone after a first piece.
+            // The client disconnects after the first chunk.
             drop(body.frame().await);
             continue;
         }
         match body.collect().await {
             Ok(body) if status == 200 => {
                 assert_eq!(body.to_bytes().len(), CHUNK * CHUNKS, "{path}");
-                assert_ne!(kind, "breaks", "nobody takes it for whole");
-                whole.count();
+                assert_ne!(kind, "failing_body", "an incomplete body must not look complete");
+                complete.count();
             }
             Ok(_) => assert_eq!(status, 503, "{path}"),
-            Err(_) => assert_eq!(kind, "breaks", "{path}"),
+            Err(_) => assert_eq!(kind, "failing_body", "{path}"),
         }
     }
 }
 
 #[actix_web::test]
-async fn after_all_have_gone_nothing_is_left() {
+async fn mixed_load_leaves_no_fill_flight_or_handler() {
     let seconds = std::env::var("MIXED_LOAD_SECONDS").ok();
     let seconds = seconds.map_or(10, |seconds| seconds.parse().unwrap());
     let (store, alive) = (store(), Arc::new(AtomicI64::new(0)));
@@ -123,10 +132,15 @@ async fn after_all_have_gone_nothing_is_left() {
         let app = App::new().app_data(data.clone()).wrap(cache.clone());
         app.default_service(web::to(handler))
     });
-    let (stop, whole) = (Arc::new(AtomicBool::new(false)), Counter::default());
-    let crowds: Vec<_> = (0..32)
+    let (stop, complete) = (Arc::new(AtomicBool::new(false)), Counter::default());
+    let clients: Vec<_> = (0..32)
         .map(|seed| {
-            tokio::task::spawn_local(crowd(server.addr, seed, Arc::clone(&stop), whole.clone()))
+            tokio::task::spawn_local(send_requests(
+                server.addr,
+                seed,
+                Arc::clone(&stop),
+                complete.clone(),
+            ))
         })
         .collect();
     let purges = {
@@ -141,7 +155,7 @@ async fn after_all_have_gone_nothing_is_left() {
             }
         })
     };
-    // What is tested is a while.
+    // The load runs for a fixed time.
     let timer = thread::spawn({
         let stop = Arc::clone(&stop);
         move || {
@@ -149,18 +163,18 @@ async fn after_all_have_gone_nothing_is_left() {
             stop.store(true, Ordering::SeqCst);
         }
     });
-    for crowd in crowds {
-        crowd.await.unwrap();
+    for client in clients {
+        client.await.unwrap();
     }
     purges.await.unwrap();
     timer.join().unwrap();
-    assert!(whole.get() > 100, "{} whole answers", whole.get());
+    assert!(complete.get() > 100, "{} complete responses", complete.get());
     let coordinator = store.coordinator();
     settled(coordinator).await;
-    eventually("nobody waits and nothing is refreshed", || {
+    eventually("no flight and no refresh is open", || {
         coordinator.open_flights() == 0 && coordinator.open_refreshes() == 0
     })
     .await;
-    // Handlers whose answers nobody was there for end when actix writes to the client that left.
-    eventually("no handler and no body is left", || alive.load(Ordering::SeqCst) == 0).await;
+    // A handler whose client left ends when actix-web writes to the closed connection.
+    eventually("no handler and no body is alive", || alive.load(Ordering::SeqCst) == 0).await;
 }

@@ -1,5 +1,5 @@
-//! What each kind of purge reaches, and what it leaves: tags from everywhere, groups, prefixes, named
-//! routes, single variants.
+//! Each kind of `PurgeTarget`: tags from every source, prefixes, cache groups, named routes,
+//! variants and URLs on any host.
 
 use std::{thread, time::Duration};
 
@@ -14,16 +14,15 @@ use actix_web_cache::{
 };
 use hyper::Method;
 
+use super::app::SHOP;
 use crate::support::{Answer, Client, Protocol, SETUPS, Server, builder, serve};
 
-/// A path, the fields it is asked with, and the tags that its page has then.
-type Named<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [&'a str]);
+/// A path, the request fields, and the tags of the response.
+type Tagged<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [&'a str]);
 
-const SHOP: (&str, &str) = ("host", "shop.example");
-
-/// Pages everywhere, which vary by `X-Lang`; they are named as the request says: `tag` by the
-/// extractor, `attached` by the response, `answer: name: value` by fields.
-fn serve_named(workers: usize, cache: &Cache) -> Server {
+/// Answers every path with `Vary: X-Lang`. The request chooses the tags: `tag` sets one through the
+/// extractor, `attached` one through the response options, `answer: name: value` a response field.
+fn serve_tagged(workers: usize, cache: &Cache) -> Server {
     let cache = cache.clone();
     serve(workers, move || {
         App::new()
@@ -65,7 +64,7 @@ async fn purge_route(
 
 fn build(policy: Policy) -> (Cache, Server, Client) {
     let cache = builder().0.policy(policy).build().unwrap();
-    let server = serve_named(1, &cache);
+    let server = serve_tagged(1, &cache);
     let client = Client::new(server.addr, Protocol::Http1);
     (cache, server, client)
 }
@@ -75,7 +74,7 @@ async fn get(client: &Client, path: &str, fields: &[(&str, &str)]) -> Answer {
 }
 
 #[actix_web::test]
-async fn a_tag_reaches_what_has_it_from_wherever_and_nothing_else() {
+async fn tag_purge_reaches_tags_from_every_source_and_nothing_else() {
     for (protocol, workers) in SETUPS {
         let policy = Policy::new()
             .tag("all")
@@ -87,9 +86,9 @@ async fn a_tag_reaches_what_has_it_from_wherever_and_nothing_else() {
             .rule(Rule::pattern("/posts/{id}/{part}").tag("post:{id}"))
             .build()
             .unwrap();
-        let server = serve_named(workers, &cache);
+        let server = serve_tagged(workers, &cache);
         let client = Client::new(server.addr, protocol);
-        let pages: [Named<'_>; 8] = [
+        let requests: [Tagged<'_>; 8] = [
             ("/plain", &[], &[]),
             ("/lang", &[("x-lang", "de")], &["translated"]),
             ("/posts/1/text", &[], &["post:1"]),
@@ -117,16 +116,16 @@ async fn a_tag_reaches_what_has_it_from_wherever_and_nothing_else() {
             &["A", "post:", "post:*", "d", ""],
         ];
         for purged in tags {
-            for (path, fields, _) in pages {
+            for (path, fields, _) in requests {
                 client.get_with(path, fields).await;
                 assert!(client.get_with(path, fields).await.is_hit(), "{path} {protocol:?}");
             }
             match purged {
-                [one] => cache.handle().purge_tag(*one).await.unwrap(),
-                all => cache.handle().purge_tags(all.iter().copied()).await.unwrap(),
+                [tag] => cache.handle().purge_tag(*tag).await.unwrap(),
+                tags => cache.handle().purge_tags(tags.iter().copied()).await.unwrap(),
             };
-            for (path, fields, has) in pages {
-                let reached = purged.iter().any(|tag| *tag == "all" || has.contains(tag));
+            for (path, fields, own_tags) in requests {
+                let reached = purged.iter().any(|tag| *tag == "all" || own_tags.contains(tag));
                 let hit = client.get_with(path, fields).await.is_hit();
                 assert_eq!(hit, !reached, "{path} by {purged:?} {protocol:?}");
             }
@@ -135,18 +134,18 @@ async fn a_tag_reaches_what_has_it_from_wherever_and_nothing_else() {
 }
 
 #[actix_web::test]
-async fn what_has_too_many_or_too_long_tags_is_served_and_not_stored() {
+async fn response_with_too_many_or_too_long_tags_is_not_stored() {
     let (_, _server, client) = build(Policy::new());
     let long = "x".repeat(257);
     let groups = format!("cache-groups: {}", vec!["\"a\""; 65].join(", "));
     let many: Vec<_> = (0..65).map(|n| format!("cache-groups: \"{n}\"")).collect();
     let many: Vec<_> = many.iter().map(|line| ("answer", line.as_str())).collect();
     for (case, fields, stored) in [
-        ("the same one often", &[("answer", groups.as_str())][..], true),
-        ("too many", &many, false),
-        ("one less", &many[1..], true),
-        ("too long", &[("tag", long.as_str())], false),
-        ("just fits", &[("tag", &long[1..])], true),
+        ("one tag repeated", &[("answer", groups.as_str())][..], true),
+        ("too many tags", &many, false),
+        ("maximum number of tags", &many[1..], true),
+        ("tag too long", &[("tag", long.as_str())], false),
+        ("maximum length", &[("tag", &long[1..])], true),
     ] {
         let path = format!("/{}", case.replace(' ', "-"));
         let answer = client.get_with(&path, fields).await;
@@ -159,8 +158,8 @@ async fn what_has_too_many_or_too_long_tags_is_served_and_not_stored() {
 }
 
 #[actix_web::test]
-async fn fields_that_list_tags_reach_clients_unless_they_are_taken_out() {
-    for (policy, kept) in [
+async fn tag_fields_reach_clients_unless_removed() {
+    for (policy, is_kept) in [
         (Policy::new(), true),
         (Policy::new().tag_fields(["cache-tag"]), true),
         (Policy::new().tag_fields(["cache-tag"]).remove_tag_fields(), false),
@@ -170,33 +169,36 @@ async fn fields_that_list_tags_reach_clients_unless_they_are_taken_out() {
         for hit in [false, true] {
             let answer = client.get_with("/", &fields).await;
             assert_eq!(answer.is_hit(), hit);
-            assert_eq!(answer.field("cache-tag").is_some(), kept);
-            assert!(answer.field("cache-groups").is_some(), "caches in between may read it");
+            assert_eq!(answer.field("cache-tag").is_some(), is_kept);
+            assert!(
+                answer.field("cache-groups").is_some(),
+                "caches downstream may use it (RFC 9875)"
+            );
         }
     }
 }
 
 #[actix_web::test]
-async fn a_prefix_reaches_whole_segments_on_one_host_or_on_all() {
+async fn prefix_purge_matches_whole_segments_on_one_or_all_hosts() {
     let (cache, _server, client) = build(Policy::new());
     let handle = cache.handle();
     let paths = ["/", "/blog", "/blog/", "/blog/1?a=b", "/%62log/%31/x", "/blogs", "/Blog/1", "/b"];
     let hosts = ["shop.example", "other.example", "shop.example:81"];
     let shop = |path: &str| PurgeTarget::prefix(path).on_host("shop.example");
-    for (case, pages, reached) in [
-        ("a segment", shop("/blog"), &paths[1..5]),
-        ("with a slash", shop("/blog/"), &paths[1..5]),
-        ("encoded", shop("/blo%67"), &paths[1..5]),
-        ("deeper", PurgeTarget::prefix("https://Shop.example/blog/1"), &paths[3..5]),
-        ("everything", shop("/"), &paths[..]),
-        ("nothing", shop("/blo"), &[]),
+    for (case, target, reached) in [
+        ("one segment", shop("/blog"), &paths[1..5]),
+        ("trailing slash", shop("/blog/"), &paths[1..5]),
+        ("percent-encoded", shop("/blo%67"), &paths[1..5]),
+        ("two segments", PurgeTarget::prefix("https://Shop.example/blog/1"), &paths[3..5]),
+        ("root", shop("/"), &paths[..]),
+        ("part of a segment", shop("/blo"), &[]),
     ] {
         for host in hosts {
             for path in paths {
                 client.get_with(path, &[("host", host)]).await;
             }
         }
-        handle.purge(pages.clone()).await.unwrap();
+        handle.purge(target.clone()).await.unwrap();
         for host in hosts {
             for path in paths {
                 let hit = client.get_with(path, &[("host", host)]).await.is_hit();
@@ -204,7 +206,7 @@ async fn a_prefix_reaches_whole_segments_on_one_host_or_on_all() {
                 assert_eq!(hit, !reached, "{case}: {path} of {host}");
             }
         }
-        handle.purge(pages.on_any_host()).await.unwrap();
+        handle.purge(target.on_any_host()).await.unwrap();
         for host in hosts {
             for path in paths {
                 let hit = client.get_with(path, &[("host", host)]).await.is_hit();
@@ -218,7 +220,7 @@ async fn a_prefix_reaches_whole_segments_on_one_host_or_on_all() {
 }
 
 #[actix_web::test]
-async fn a_group_is_one_hosts_and_is_invalidated_by_hand_or_by_a_change() {
+async fn cache_group_is_invalidated_by_handle_or_unsafe_method() {
     let (cache, _server, client) = build(Policy::new());
     let group = |groups: &'static str| [("answer", groups)];
     let (ab, b) = (group("cache-groups: \"a\", \"b\";x"), group("cache-groups: \"b\""));
@@ -237,12 +239,12 @@ async fn a_group_is_one_hosts_and_is_invalidated_by_hand_or_by_a_change() {
         }
         hits
     };
-    let changed = async |answer: &[(&str, &str)]| {
+    let change = async |answer: &[(&str, &str)]| {
         client.send(Method::POST, "/change", &[&[SHOP], answer].concat()).await;
     };
     fill().await;
     cache.handle().purge(PurgeTarget::group("a").on_host("SHOP.example")).await.unwrap();
-    assert_eq!(hits().await, [false, true, true, true, true, true], "by hand");
+    assert_eq!(hits().await, [false, true, true, true, true, true], "purged by the handle");
     cache.handle().purge_all().await.unwrap();
     fill().await;
     for harmless in [
@@ -252,13 +254,13 @@ async fn a_group_is_one_hosts_and_is_invalidated_by_hand_or_by_a_change() {
         &[("answer", "cache-group-invalidation: \"a\""), ("answer-status", "500")],
         &[("answer", "cache-groups: \"a\"")],
     ] {
-        changed(harmless).await;
+        change(harmless).await;
         assert_eq!(hits().await, [true; 6], "{harmless:?}");
     }
     get(&client, "/safe", &[("answer", "cache-group-invalidation: \"a\", \"b\"")]).await;
-    assert_eq!(hits().await, [true; 6], "a GET changes nothing");
-    changed(&[("answer", "cache-group-invalidation: \"a\""), ("answer-status", "303")]).await;
-    assert_eq!(hits().await, [false, true, true, true, true, true], "a redirection");
+    assert_eq!(hits().await, [true; 6], "a GET invalidates nothing");
+    change(&[("answer", "cache-group-invalidation: \"a\""), ("answer-status", "303")]).await;
+    assert_eq!(hits().await, [false, true, true, true, true, true], "invalidated by a redirect");
     fill().await;
     cache.handle().purge_all().await.unwrap();
     fill().await;
@@ -266,38 +268,42 @@ async fn a_group_is_one_hosts_and_is_invalidated_by_hand_or_by_a_change() {
         ("answer", "cache-group-invalidation: \"x\""),
         ("answer", "cache-group-invalidation: \"b\""),
     ];
-    changed(lines).await;
-    assert_eq!(hits().await, [false, true, false, true, true, true], "both of b, here only");
-    let nobody = cache.handle().purge_group("a").await;
-    assert!(matches!(nobody, Err(PurgeError::NoHost)), "{nobody:?}");
+    change(lines).await;
+    assert_eq!(
+        hits().await,
+        [false, true, false, true, true, true],
+        "both entries of group b on this host only"
+    );
+    let without_host = cache.handle().purge_group("a").await;
+    assert!(matches!(without_host, Err(PurgeError::NoHost)), "{without_host:?}");
 }
 
 #[actix_web::test]
-async fn a_named_route_is_purged_on_the_requests_own_host_whatever_a_proxy_says() {
+async fn route_purge_uses_request_host_despite_forwarded_fields() {
     let (_, _server, client) = build(Policy::new());
     let path = "/posts/1/a%20b";
-    let claims: [&[(&str, &str)]; 3] =
+    let forwarded: [&[(&str, &str)]; 3] =
         [&[], &[("x-forwarded-host", "other.example")], &[("forwarded", "host=other.example")]];
-    for claim in claims {
+    for fields in forwarded {
         for host in ["shop.example", "other.example"] {
             client.get_with(path, &[("host", host)]).await;
         }
-        let fields = [&[SHOP], claim].concat();
-        let purged = client.send(Method::POST, "/purge/post", &fields).await;
-        assert_eq!(purged.text(), "1", "{claim:?}");
+        let with_host = [&[SHOP], fields].concat();
+        let purged = client.send(Method::POST, "/purge/post", &with_host).await;
+        assert_eq!(purged.text(), "1", "{fields:?}");
         assert!(client.get_with(path, &[("host", "other.example")]).await.is_hit());
-        assert!(client.get_with(path, &[SHOP]).await.is_stored(), "{claim:?}");
+        assert!(client.get_with(path, &[SHOP]).await.is_stored(), "{fields:?}");
     }
-    let none = client.send(Method::POST, "/purge/nobody", &[SHOP]).await;
-    assert_eq!(none.status, 500);
-    assert!(none.text().contains("no route to purge"), "{}", none.text());
+    let unknown = client.send(Method::POST, "/purge/unknown", &[SHOP]).await;
+    assert_eq!(unknown.status, 500);
+    assert!(unknown.text().contains("no route to purge"), "{}", unknown.text());
 }
 
 #[actix_web::test]
-async fn one_variant_of_a_url_is_purged_and_the_others_stay() {
+async fn variant_purge_keeps_other_variants() {
     let policy = Policy::new().key_header("x-tenant").vary_cookie("theme");
     for (case, policy, tenant) in
-        [("plain keys", Policy::new(), false), ("keys with parts", policy, true)]
+        [("plain key", Policy::new(), false), ("key with parts", policy, true)]
     {
         let (cache, _server, client) = build(policy);
         let variants: [&[(&str, &str)]; 5] = [
@@ -314,13 +320,13 @@ async fn one_variant_of_a_url_is_purged_and_the_others_stay() {
                     get(&client, "/page", fields).await;
                     get(&client, "/other", fields).await;
                 }
-                let pages =
+                let target =
                     PurgeTarget::url("http://shop.example/page").variant(purged.iter().copied());
-                let done = match expire {
-                    true => cache.handle().expire(pages).await.unwrap(),
-                    false => cache.handle().purge(pages).await.unwrap(),
+                let purged_count = match expire {
+                    true => cache.handle().expire(target).await.unwrap(),
+                    false => cache.handle().purge(target).await.unwrap(),
                 };
-                assert_eq!(done.responses, 1, "{case} {purged:?}");
+                assert_eq!(purged_count.responses, 1, "{case} {purged:?}");
                 for fields in variants {
                     let hit = get(&client, "/page", fields).await.is_hit();
                     assert_eq!(hit, fields != purged, "{case}: {fields:?} after {purged:?}");
@@ -332,15 +338,18 @@ async fn one_variant_of_a_url_is_purged_and_the_others_stay() {
     let (cache, _server, client) = build(Policy::new().key_with("x", |_| Some(String::new())));
     let de = [("x-lang", "de")];
     get(&client, "/page", &de).await;
-    let pages = PurgeTarget::url("http://shop.example/page");
-    cache.handle().purge(pages.clone().variant([("x-lang", "fr")])).await.unwrap();
-    assert!(!get(&client, "/page", &de).await.is_hit(), "too much rather than too little");
-    let wrong = cache.handle().purge(pages.variant([("a b", "c")])).await;
-    assert!(matches!(wrong, Err(PurgeError::Field)), "{wrong:?}");
+    let target = PurgeTarget::url("http://shop.example/page");
+    cache.handle().purge(target.clone().variant([("x-lang", "fr")])).await.unwrap();
+    assert!(
+        !get(&client, "/page", &de).await.is_hit(),
+        "a custom key part cannot be derived, so all variants are purged"
+    );
+    let invalid = cache.handle().purge(target.variant([("a b", "c")])).await;
+    assert!(matches!(invalid, Err(PurgeError::Field)), "{invalid:?}");
 }
 
 #[actix_web::test]
-async fn a_url_is_purged_on_any_host() {
+async fn url_purge_on_any_host_reaches_all_hosts() {
     for policy in [Policy::new(), Policy::new().key_header("x-tenant")] {
         let (cache, _server, client) = build(policy);
         let hosts = ["shop.example", "other.example:81"];
@@ -358,9 +367,9 @@ async fn a_url_is_purged_on_any_host() {
 }
 
 #[actix_web::test]
-async fn a_thread_without_a_runtime_purges_all_kinds() {
+async fn purge_of_each_target_completes_without_runtime() {
     let (cache, _server, client) = build(Policy::new().tag("all"));
-    for pages in [
+    for target in [
         PurgeTarget::all(),
         PurgeTarget::url("http://shop.example/page"),
         PurgeTarget::url("http://shop.example/page").variant([]),
@@ -371,16 +380,20 @@ async fn a_thread_without_a_runtime_purges_all_kinds() {
     ] {
         let grouped = [("answer", "cache-groups: \"g\"")];
         get(&client, "/page", &grouped).await;
-        let (handle, moved) = (cache.handle(), pages.clone());
+        let (handle, moved) = (cache.handle(), target.clone());
         let purge = move || futures_util::FutureExt::now_or_never(handle.purge(moved));
-        thread::spawn(purge).join().unwrap().expect("at once").unwrap();
-        assert!(!get(&client, "/page", &grouped).await.is_hit(), "{pages:?}");
+        thread::spawn(purge)
+            .join()
+            .unwrap()
+            .expect("a memory store completes at the first poll")
+            .unwrap();
+        assert!(!get(&client, "/page", &grouped).await.is_hit(), "{target:?}");
     }
 }
 
-/// A handler that says 304 does not say what the page is called.
+/// The handler adds no tags to a 304, so the stored ones must stay.
 #[actix_web::test]
-async fn what_is_found_to_hold_keeps_its_tags() {
+async fn revalidated_entry_keeps_its_tags() {
     let (builder, clock) = builder();
     let cache = builder.build().unwrap();
     let app = cache.clone();

@@ -1,4 +1,5 @@
-//! Whatever is done in whatever order, the cache answers as a model of a few lines says.
+//! Property test: after any sequence of requests, changes, purges, failures and evictions, the
+//! cache answers like a small model.
 
 use std::{
     env, fmt,
@@ -24,27 +25,29 @@ const PATHS: [&str; 4] = ["/a/0", "/a/1", "/b/0", "/b/1"];
 const LANGS: [&str; 2] = ["de", "fr"];
 const HOST: &str = "shop.example";
 
-/// Lifetime, and how long what is stale answers while it is refreshed.
+/// The freshness lifetime, in seconds.
 const TTL: u64 = 60;
+
+/// The `stale-while-revalidate` window, in seconds.
 const WINDOW: u64 = 30;
 
-/// Which pages, by which way of naming them.
+/// A purge target, by the indices of paths and languages.
 #[derive(Debug, Clone, Copy)]
-enum What {
+enum Target {
     Url(usize),
     UrlAnywhere(usize),
     Variant(usize, usize),
-    /// All pages that end in this number.
+    /// The tag of all paths that end in this number.
     Tag(usize),
-    /// The first pages of both directories, together.
+    /// The tags of the first paths of both directories.
     Tags,
-    /// All pages that begin by this letter.
+    /// The cache group of a directory.
     Group(usize),
     Prefix(usize),
     All,
 }
 
-impl What {
+impl Target {
     fn reaches(self, page: usize, lang: usize) -> bool {
         match self {
             Self::Url(purged) | Self::UrlAnywhere(purged) => page == purged,
@@ -56,9 +59,9 @@ impl What {
         }
     }
 
-    fn pages(self) -> PurgeTarget {
-        let letter = |directory| if directory == 0 { "a" } else { "b" };
-        let pages = match self {
+    fn to_purge_target(self) -> PurgeTarget {
+        let name = |directory| if directory == 0 { "a" } else { "b" };
+        let target = match self {
             Self::UrlAnywhere(page) => return PurgeTarget::url(PATHS[page]).on_any_host(),
             Self::Url(page) => PurgeTarget::url(PATHS[page]),
             Self::Variant(page, lang) => {
@@ -66,11 +69,11 @@ impl What {
             }
             Self::Tag(number) => PurgeTarget::tag(format!("number {number}")),
             Self::Tags => PurgeTarget::tags(["/a/0", "/b/0"]),
-            Self::Group(directory) => PurgeTarget::group(letter(directory)),
-            Self::Prefix(directory) => PurgeTarget::prefix(format!("/{}", letter(directory))),
+            Self::Group(directory) => PurgeTarget::group(name(directory)),
+            Self::Prefix(directory) => PurgeTarget::prefix(format!("/{}", name(directory))),
             Self::All => PurgeTarget::all(),
         };
-        pages.on_host(HOST)
+        target.on_host(HOST)
     }
 }
 
@@ -78,23 +81,23 @@ impl What {
 enum Step {
     Get(usize, usize),
     Change(usize),
-    Purge(What),
-    Expire(What),
-    Pass(u64),
+    Purge(Target),
+    Expire(Target),
+    Advance(u64),
     Break(bool),
     Evict,
 }
 
-fn what() -> impl Strategy<Value = What> {
+fn target() -> impl Strategy<Value = Target> {
     prop_oneof![
-        (0..4usize).prop_map(What::Url),
-        (0..4usize).prop_map(What::UrlAnywhere),
-        (0..4usize, 0..2usize).prop_map(|(page, lang)| What::Variant(page, lang)),
-        (0..2usize).prop_map(What::Tag),
-        Just(What::Tags),
-        (0..2usize).prop_map(What::Group),
-        (0..2usize).prop_map(What::Prefix),
-        Just(What::All),
+        (0..4usize).prop_map(Target::Url),
+        (0..4usize).prop_map(Target::UrlAnywhere),
+        (0..4usize, 0..2usize).prop_map(|(page, lang)| Target::Variant(page, lang)),
+        (0..2usize).prop_map(Target::Tag),
+        Just(Target::Tags),
+        (0..2usize).prop_map(Target::Group),
+        (0..2usize).prop_map(Target::Prefix),
+        Just(Target::All),
     ]
 }
 
@@ -102,9 +105,9 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         12 => (0..4usize, 0..2usize).prop_map(|(page, lang)| Step::Get(page, lang)),
         3 => (0..4usize).prop_map(Step::Change),
-        4 => what().prop_map(Step::Purge),
-        3 => what().prop_map(Step::Expire),
-        3 => (1..50u64).prop_map(Step::Pass),
+        4 => target().prop_map(Step::Purge),
+        3 => target().prop_map(Step::Expire),
+        3 => (1..50u64).prop_map(Step::Advance),
         1 => any::<bool>().prop_map(Step::Break),
         1 => Just(Step::Evict),
     ]
@@ -112,22 +115,22 @@ fn step() -> impl Strategy<Value = Step> {
 
 /// How a request was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum Outcome {
     Hit,
     Stale,
     Validated,
     Handler,
 }
 
-/// What may be stored of a page in one language.
+/// The entry of one path and language.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     version: usize,
-    made: u64,
+    stored_at: u64,
     expired: Option<u64>,
 }
 
-/// The whole of what a cache is to do.
+/// The expected behavior of the cache.
 #[derive(Debug, Default)]
 struct Model {
     now: u64,
@@ -137,68 +140,68 @@ struct Model {
 }
 
 impl Model {
-    /// What is answered, and how.
-    fn get(&mut self, page: usize, lang: usize) -> (Way, usize) {
+    /// Returns the outcome and the version of the response.
+    fn get(&mut self, page: usize, lang: usize) -> (Outcome, usize) {
         let current = self.versions[page];
         if self.broken {
-            return (Way::Handler, current);
+            return (Outcome::Handler, current);
         }
-        let anew = Some(Entry { version: current, made: self.now, expired: None });
+        let new_entry = Some(Entry { version: current, stored_at: self.now, expired: None });
         let Some(entry) = self.entries[page][lang] else {
-            self.entries[page][lang] = anew;
-            return (Way::Handler, current);
+            self.entries[page][lang] = new_entry;
+            return (Outcome::Handler, current);
         };
-        let fresh = entry.expired.map_or(TTL, |expired| TTL.min(expired - entry.made));
-        let age = self.now - entry.made;
+        let fresh = entry.expired.map_or(TTL, |expired| TTL.min(expired - entry.stored_at));
+        let age = self.now - entry.stored_at;
         if age < fresh {
-            return (Way::Hit, entry.version);
+            return (Outcome::Hit, entry.version);
         }
-        self.entries[page][lang] = anew;
+        self.entries[page][lang] = new_entry;
         if age - fresh < WINDOW {
-            (Way::Stale, entry.version)
+            (Outcome::Stale, entry.version)
         } else if entry.version == current {
-            (Way::Validated, current)
+            (Outcome::Validated, current)
         } else {
-            (Way::Handler, current)
+            (Outcome::Handler, current)
         }
     }
 
-    fn reached(&mut self, what: What) -> impl Iterator<Item = &mut Option<Entry>> {
+    fn reached_entries(&mut self, target: Target) -> impl Iterator<Item = &mut Option<Entry>> {
         let all = self.entries.iter_mut().enumerate();
         all.flat_map(|(page, langs)| {
             langs.iter_mut().enumerate().map(move |(lang, entry)| (page, lang, entry))
         })
-        .filter(move |(page, lang, _)| what.reaches(*page, *lang))
+        .filter(move |(page, lang, _)| target.reaches(*page, *lang))
         .map(|(_, _, entry)| entry)
     }
 
-    fn purge(&mut self, what: What) {
-        self.reached(what).for_each(|entry| *entry = None);
+    fn purge(&mut self, target: Target) {
+        self.reached_entries(target).for_each(|entry| *entry = None);
     }
 
-    fn expire(&mut self, what: What) {
+    fn expire(&mut self, target: Target) {
         let now = self.now;
-        for entry in self.reached(what).flatten() {
+        for entry in self.reached_entries(target).flatten() {
             entry.expired = entry.expired.or(Some(now));
         }
     }
 }
 
-/// The real thing.
-struct Real {
+/// The server, the cache and the store under test.
+struct Subject {
     server: Server,
     client: Client,
     handle: CacheHandle,
     clock: ManualClock,
-    store: Forgetful,
+    store: EvictingStore,
     versions: Arc<[AtomicUsize; 4]>,
 }
 
-impl Real {
-    fn new(parts: bool) -> Self {
-        let (store, clock) = (Forgetful::new(), ManualClock::at(START));
+impl Subject {
+    fn new(key_with_parts: bool) -> Self {
+        let (store, clock) = (EvictingStore::new(), ManualClock::at(START));
         let policy = Policy::new().stale_while_revalidate(secs(WINDOW));
-        let policy = if parts { policy.key_header("x-lang") } else { policy };
+        let policy = if key_with_parts { policy.key_header("x-lang") } else { policy };
         let builder = Cache::builder(store.clone()).clock(clock.clock()).policy(policy);
         let cache = builder.build().unwrap();
         let versions: Arc<[AtomicUsize; 4]> = Arc::default();
@@ -215,31 +218,35 @@ impl Real {
         Self { server, client, handle: cache.handle(), clock, store, versions }
     }
 
-    async fn get(&self, page: usize, lang: usize) -> (Way, usize) {
+    async fn get(&self, page: usize, lang: usize) -> (Outcome, usize) {
         let fields = [("host", HOST), ("x-lang", LANGS[lang])];
         let answer = self.client.get_with(PATHS[page], &fields).await;
         let coordinator = self.store.coordinator().clone();
-        let quiet = || coordinator.open_refreshes() == 0 && coordinator.open_fills() == 0;
-        eventually("what is done in the background is done", quiet).await;
+        let idle = || coordinator.open_refreshes() == 0 && coordinator.open_fills() == 0;
+        eventually("background work ends", idle).await;
         let (name, version) = answer.text().rsplit_once(' ').unwrap();
-        assert_eq!(name, format!("{} {}", PATHS[page], LANGS[lang]), "another page");
+        assert_eq!(
+            name,
+            format!("{} {}", PATHS[page], LANGS[lang]),
+            "response of another path or language"
+        );
         let status = answer.cache_status();
-        let way = if status.starts_with("hit; ttl=-") || status == "hit; ttl=0; stale" {
-            Way::Stale
+        let outcome = if status.starts_with("hit; ttl=-") || status == "hit; ttl=0; stale" {
+            Outcome::Stale
         } else if status.starts_with("hit") {
-            Way::Hit
+            Outcome::Hit
         } else if status.contains("fwd-status=304") {
-            Way::Validated
+            Outcome::Validated
         } else {
-            Way::Handler
+            Outcome::Handler
         };
-        (way, version.parse().unwrap())
+        (outcome, version.parse().unwrap())
     }
 }
 
-impl fmt::Debug for Real {
+impl fmt::Debug for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Real({})", self.server.addr)
+        write!(f, "Subject({})", self.server.addr)
     }
 }
 
@@ -248,54 +255,55 @@ fn answer(request: &HttpRequest, versions: &[AtomicUsize; 4]) -> HttpResponse {
     let lang = request.headers().get("x-lang").unwrap().to_str().unwrap();
     let version = versions[page].load(Ordering::SeqCst);
     let tag = format!("\"{version}\"");
-    let known = request.headers().get("if-none-match").is_some_and(|known| *known == *tag);
-    let mut response = if known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+    let condition = request.headers().get("if-none-match");
+    let matches = condition.is_some_and(|condition| *condition == *tag);
+    let mut response = if matches { HttpResponse::NotModified() } else { HttpResponse::Ok() };
     let tags = ResponseOptions::new().tag(format!("number {}", page % 2)).tag(PATHS[page]);
     response.extensions_mut().insert(tags);
     let group = if page < 2 { "\"a\"" } else { "\"b\"" };
     response.insert_header(("cache-groups", group));
     response.insert_header(("vary", "x-lang")).insert_header(("etag", tag));
-    response.body(if known { String::new() } else { format!("{} {lang} {version}", PATHS[page]) })
+    response.body(if matches { String::new() } else { format!("{} {lang} {version}", PATHS[page]) })
 }
 
-async fn run(parts: bool, steps: Vec<Step>) {
-    let (real, mut model) = (Real::new(parts), Model::default());
+async fn run(key_with_parts: bool, steps: Vec<Step>) {
+    let (subject, mut model) = (Subject::new(key_with_parts), Model::default());
     for (number, step) in steps.iter().enumerate() {
         match *step {
             Step::Get(page, lang) => {
-                let got = real.get(page, lang).await;
+                let got = subject.get(page, lang).await;
                 let want = model.get(page, lang);
                 assert_eq!(got, want, "step {number} of {steps:?}");
             }
             Step::Change(page) => {
-                real.versions[page].fetch_add(1, Ordering::SeqCst);
+                subject.versions[page].fetch_add(1, Ordering::SeqCst);
                 model.versions[page] += 1;
             }
-            Step::Purge(what) => {
-                let purged = real.handle.purge(what.pages()).await;
+            Step::Purge(target) => {
+                let purged = subject.handle.purge(target.to_purge_target()).await;
                 assert_eq!(purged.is_err(), model.broken, "step {number} of {steps:?}");
-                // Of what failed nothing is known; this store does nothing then.
+                // A failed purge may have any effect in general; this store does nothing.
                 if !model.broken {
-                    model.purge(what);
+                    model.purge(target);
                 }
             }
-            Step::Expire(what) => {
-                let expired = real.handle.expire(what.pages()).await;
+            Step::Expire(target) => {
+                let expired = subject.handle.expire(target.to_purge_target()).await;
                 assert_eq!(expired.is_err(), model.broken, "step {number} of {steps:?}");
                 if !model.broken {
-                    model.expire(what);
+                    model.expire(target);
                 }
             }
-            Step::Pass(seconds) => {
-                real.clock.advance(secs(seconds));
+            Step::Advance(seconds) => {
+                subject.clock.advance(secs(seconds));
                 model.now += seconds;
             }
             Step::Break(broken) => {
-                real.store.store.set_broken(broken);
+                subject.store.store.set_broken(broken);
                 model.broken = broken;
             }
             Step::Evict if !model.broken => {
-                real.store.evict().await;
+                subject.store.evict().await;
                 model.entries = Default::default();
             }
             Step::Evict => {}
@@ -311,35 +319,35 @@ proptest! {
     })]
 
     #[test]
-    fn the_cache_answers_as_the_model_does(
-        parts in any::<bool>(),
+    fn cache_answers_like_the_model(
+        key_with_parts in any::<bool>(),
         steps in proptest::collection::vec(step(), 1..60),
     ) {
-        actix_web::rt::System::new().block_on(run(parts, steps));
+        actix_web::rt::System::new().block_on(run(key_with_parts, steps));
     }
 }
 
-/// A store that fails when it is told to, and forgets all it has.
+/// A store that fails on demand and can evict all entries.
 #[derive(Debug, Clone)]
-struct Forgetful {
+struct EvictingStore {
     store: Spy,
-    seen: Arc<std::sync::Mutex<Vec<CacheKey>>>,
+    stored_keys: Arc<std::sync::Mutex<Vec<CacheKey>>>,
 }
 
-impl Forgetful {
+impl EvictingStore {
     fn new() -> Self {
-        Self { store: Spy::new(), seen: Arc::default() }
+        Self { store: Spy::new(), stored_keys: Arc::default() }
     }
 
     async fn evict(&self) {
-        let seen = std::mem::take(&mut *self.seen.lock().unwrap());
-        for key in seen {
+        let keys = std::mem::take(&mut *self.stored_keys.lock().unwrap());
+        for key in keys {
             self.store.remove(&key).await.unwrap();
         }
     }
 }
 
-impl Store for Forgetful {
+impl Store for EvictingStore {
     fn coordinator(&self) -> &Coordinator {
         self.store.coordinator()
     }
@@ -354,7 +362,7 @@ impl Store for Forgetful {
         response: Arc<StoredResponse>,
         fill: &Fill,
     ) -> Result<Put, StoreError> {
-        self.seen.lock().unwrap().push(key.clone());
+        self.stored_keys.lock().unwrap().push(key.clone());
         self.store.put(key, response, fill).await
     }
 
@@ -362,7 +370,7 @@ impl Store for Forgetful {
         self.store.remove(key).await
     }
 
-    async fn invalidate(&self, what: &Invalidation) -> Result<(), StoreError> {
-        self.store.invalidate(what).await
+    async fn invalidate(&self, target: &Invalidation) -> Result<(), StoreError> {
+        self.store.invalidate(target).await
     }
 }

@@ -1,5 +1,5 @@
-//! Fields of a request that change the page although no key says so: whoever sends them never
-//! changes the page of those who do not.
+//! Cache poisoning: request fields that change the response but are not in the cache key must not
+//! affect requests without those fields.
 
 use actix_web::{App, HttpRequest, HttpResponse, cookie::Cookie, web};
 use actix_web_cache::Policy;
@@ -8,9 +8,9 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 
 use crate::support::{Client, Protocol, Server, builder, cache, raw, serve};
 
-const CLEAN: &str = "http://good.example/target good.example http";
+const PLAIN_BODY: &str = "http://good.example/target good.example http";
 
-/// A page with a link and what else it could take from where actix looks first.
+/// Returns all that a response could take from forwarded fields: a link, the host and the scheme.
 async fn links(request: HttpRequest) -> String {
     let link = request.url_for_static("target").map(String::from).unwrap_or_default();
     let info = request.connection_info();
@@ -27,20 +27,20 @@ fn serve_links() -> Server {
     })
 }
 
-/// Body and Cache-Status of an answer on the wire.
-fn ask(server: &Server, head: &str) -> (String, String) {
+/// Sends a request head and returns the body and the `Cache-Status` of the response.
+fn send(server: &Server, head: &str) -> (String, String) {
     let request = format!("{head}\r\nConnection: close\r\n\r\n");
-    let answer = String::from_utf8(raw(server.addr, request.as_bytes())).unwrap();
-    let (fields, body) = answer.split_once("\r\n\r\n").unwrap();
+    let response = String::from_utf8(raw(server.addr, request.as_bytes())).unwrap();
+    let (fields, body) = response.split_once("\r\n\r\n").unwrap();
     let prefix = "cache-status: actix-web-cache; ";
     let status = fields.lines().find_map(|line| line.strip_prefix(prefix)).unwrap_or_default();
     (body.to_owned(), status.to_owned())
 }
 
-const GOOD: &str = "GET /links HTTP/1.1\r\nHost: good.example";
+const PLAIN: &str = "GET /links HTTP/1.1\r\nHost: good.example";
 
 #[actix_web::test]
-async fn fields_that_links_are_made_from_never_reach_a_reader_without_them() {
+async fn forwarded_fields_do_not_poison_links() {
     for fields in [
         "X-Forwarded-Host: evil",
         "x-forwarded-host: good.example, evil",
@@ -53,7 +53,7 @@ async fn fields_that_links_are_made_from_never_reach_a_reader_without_them() {
         "Forwarded: for=1.2.3.4; Host = \"evil\"",
         "Forwarded: for=1.2.3.4\r\nForwarded: proto=evil",
         "Forwarded: proto=evil;host=evil",
-        // actix splits where it should not, and finds a host within a quoted string.
+        // actix-web splits inside of quoted strings and finds a host.
         "Forwarded: for=\"1.2.3.4;host=evil\"",
         "Forwarded: for=\"1.2.3.4,host=evil\"",
         "Forwarded: for=\"1.2.3.4, proto=evil",
@@ -62,18 +62,22 @@ async fn fields_that_links_are_made_from_never_reach_a_reader_without_them() {
         "Forwarded: \u{fc}\r\nForwarded: host=evil",
     ] {
         let server = serve_links();
-        let (poison, _) = ask(&server, &format!("{GOOD}\r\n{fields}"));
-        let (body, status) = ask(&server, GOOD);
-        assert_eq!(body, CLEAN, "after {fields}, which got {poison}");
+        let (poisoned, _) = send(&server, &format!("{PLAIN}\r\n{fields}"));
+        let (body, status) = send(&server, PLAIN);
+        assert_eq!(body, PLAIN_BODY, "after {fields}, which got {poisoned}");
         assert_eq!(status, "fwd=vary-miss; stored", "{fields}");
-        // Nor the other way round: who asks by another name gets links of that name.
-        assert_eq!(ask(&server, &format!("{GOOD}\r\n{fields}")).0, poison, "{fields}");
-        assert_eq!(ask(&server, GOOD), (CLEAN.to_owned(), "hit; ttl=60".to_owned()), "{fields}");
+        // The reverse holds too: the plain response does not replace the poisoned one.
+        assert_eq!(send(&server, &format!("{PLAIN}\r\n{fields}")).0, poisoned, "{fields}");
+        assert_eq!(
+            send(&server, PLAIN),
+            (PLAIN_BODY.to_owned(), "hit; ttl=60".to_owned()),
+            "{fields}"
+        );
     }
 }
 
 #[actix_web::test]
-async fn a_target_in_absolute_form_never_reaches_a_reader_with_a_plain_one() {
+async fn absolute_form_target_does_not_poison_origin_form() {
     for head in [
         "GET evil://good.example/links HTTP/1.1\r\nHost: good.example",
         "GET https://good.example/links HTTP/1.1\r\nHost: good.example",
@@ -84,23 +88,27 @@ async fn a_target_in_absolute_form_never_reaches_a_reader_with_a_plain_one() {
         "GET /links HTTP/1.1\r\nHost: good.example.",
     ] {
         let server = serve_links();
-        let (poison, _) = ask(&server, head);
-        assert_eq!(ask(&server, GOOD).0, CLEAN, "after {head}, which got {poison}");
-        assert_eq!(ask(&server, head).0, poison, "{head}");
-        assert_eq!(ask(&server, GOOD), (CLEAN.to_owned(), "hit; ttl=60".to_owned()), "{head}");
+        let (poisoned, _) = send(&server, head);
+        assert_eq!(send(&server, PLAIN).0, PLAIN_BODY, "after {head}, which got {poisoned}");
+        assert_eq!(send(&server, head).0, poisoned, "{head}");
+        assert_eq!(
+            send(&server, PLAIN),
+            (PLAIN_BODY.to_owned(), "hit; ttl=60".to_owned()),
+            "{head}"
+        );
     }
 }
 
 #[actix_web::test]
-async fn a_target_in_absolute_form_that_says_the_same_shares() {
+async fn equivalent_absolute_form_target_shares_entry() {
     let server = serve_links();
     let absolute = "GET http://good.example/links HTTP/1.1\r\nHost: good.example";
-    assert_eq!(ask(&server, absolute).0, CLEAN);
-    assert_eq!(ask(&server, GOOD).1, "hit; ttl=60");
+    assert_eq!(send(&server, absolute).0, PLAIN_BODY);
+    assert_eq!(send(&server, PLAIN).1, "hit; ttl=60");
 }
 
-/// A GET whose `:scheme` is chosen freely.
-async fn by_http2(server: &Server, uri: &str, fields: &[(&str, &str)]) -> String {
+/// Sends a GET over HTTP/2 whose `:scheme` may be any.
+async fn get_over_http2(server: &Server, uri: &str, fields: &[(&str, &str)]) -> String {
     use http_body_util::{BodyExt as _, Empty};
     let stream = tokio::net::TcpStream::connect(server.addr).await.unwrap();
     let (mut sender, connection) =
@@ -119,34 +127,43 @@ async fn by_http2(server: &Server, uri: &str, fields: &[(&str, &str)]) -> String
 }
 
 #[actix_web::test]
-async fn neither_scheme_nor_host_of_an_http_2_request_reach_others() {
+async fn http2_scheme_and_host_do_not_poison_other_requests() {
     for (uri, fields) in [
         ("https://good.example/links", &[][..]),
         ("http://good.example/links", &[("host", "evil")]),
         ("http://evil/links", &[("host", "good.example")]),
     ] {
         let server = serve_links();
-        let poison = by_http2(&server, uri, fields).await;
-        assert_eq!(by_http2(&server, "http://good.example/links", &[]).await, CLEAN, "{uri}");
-        assert_eq!(by_http2(&server, uri, fields).await, poison, "{uri}");
-        assert_eq!(ask(&server, GOOD), (CLEAN.to_owned(), "hit; ttl=60".to_owned()), "{uri}");
+        let poisoned = get_over_http2(&server, uri, fields).await;
+        assert_eq!(
+            get_over_http2(&server, "http://good.example/links", &[]).await,
+            PLAIN_BODY,
+            "{uri}"
+        );
+        assert_eq!(get_over_http2(&server, uri, fields).await, poisoned, "{uri}");
+        assert_eq!(
+            send(&server, PLAIN),
+            (PLAIN_BODY.to_owned(), "hit; ttl=60".to_owned()),
+            "{uri}"
+        );
     }
 }
 
-/// Pages that speak the language of a cookie, which is in the key; each reads it in its own way.
+/// Serves responses that depend on a cookie in the key. Each path reads the cookie with another
+/// actix-web function.
 fn serve_languages(policy: Policy) -> Server {
     let cache = builder().0.policy(policy).build().unwrap();
     let page = |language: Option<Cookie<'static>>| {
         let text = language.map_or_else(|| "en".to_owned(), |cookie| cookie.value().to_owned());
         HttpResponse::Ok().insert_header(("cache-control", "public")).body(text)
     };
-    let is_it = |cookie: &&Cookie<'static>| cookie.name() == "lang";
+    let is_language = |cookie: &&Cookie<'static>| cookie.name() == "lang";
     let decoded = move |request: HttpRequest| async move { page(request.cookie("lang")) };
     let raw = move |request: HttpRequest| async move {
-        page(request.cookies_raw().ok().and_then(|all| all.iter().find(is_it).cloned()))
+        page(request.cookies_raw().ok().and_then(|all| all.iter().find(is_language).cloned()))
     };
     let last = move |request: HttpRequest| async move {
-        page(request.cookies_raw().ok().and_then(|all| all.iter().rfind(is_it).cloned()))
+        page(request.cookies_raw().ok().and_then(|all| all.iter().rfind(is_language).cloned()))
     };
     serve(1, move || {
         App::new()
@@ -157,8 +174,10 @@ fn serve_languages(policy: Policy) -> Server {
     })
 }
 
+/// A cookie that the cache and the handler read differently would poison the entry of another
+/// value.
 #[actix_web::test]
-async fn a_cookie_in_the_key_means_to_the_cache_what_it_means_to_the_handler() {
+async fn key_cookie_is_parsed_as_handler_parses_it() {
     let attacks: [&[u8]; 9] = [
         b"%6Cang=fr",
         b"%6cang=fr; lang=de",

@@ -1,5 +1,5 @@
-//! Requests that could mean somebody: when their answers are stored, and when they are answered
-//! from the store.
+//! Requests with cookies, `Authorization` or API keys: when their responses are stored, and when a
+//! stored response answers them (RFC 9111 section 3.5).
 
 use actix_web::{App, HttpRequest, web};
 use actix_web_cache::{CacheOptions, Policy, Rule};
@@ -12,49 +12,51 @@ use crate::support::{
 
 type Fields<'a> = &'a [(&'a str, &'a str)];
 
-const ALICE: (&str, &str) = ("authorization", "Bearer alice");
-const BOB: (&str, &str) = ("authorization", "Bearer bob");
-const ALICES: (&str, &str) = ("cookie", "sid=alice");
-const BOBS: (&str, &str) = ("cookie", "sid=bob");
+const ALICE_TOKEN: (&str, &str) = ("authorization", "Bearer alice");
+const BOB_TOKEN: (&str, &str) = ("authorization", "Bearer bob");
+const ALICE_COOKIE: (&str, &str) = ("cookie", "sid=alice");
+const BOB_COOKIE: (&str, &str) = ("cookie", "sid=bob");
 
-/// What `serve_replies` says of who asked.
-fn is_for(answer: &Answer, who: &str) -> bool {
-    answer.text().ends_with(&format!(" for {who}"))
+/// Returns whether `serve_replies` made the response for `requester`.
+fn is_for(answer: &Answer, requester: &str) -> bool {
+    answer.text().ends_with(&format!(" for {requester}"))
 }
 
+/// RFC 9111 section 3.5 covers `Authorization` only. For cookies and API keys the cache has rules
+/// of its own.
 #[actix_web::test]
-async fn what_was_made_for_somebody_is_stored_only_if_it_says_that_others_may_have_it() {
+async fn response_to_credentials_is_stored_only_when_marked_shared() {
     let cc = |value| ("cache-control", value);
-    let (auth, cookie, key) = ("authorization", "cookie", "credentials");
+    let (auth, cookie, credentials) = ("authorization", "cookie", "credentials");
     let cases: &[(Fields<'_>, Fields<'_>, Option<&str>)] = &[
-        (&[ALICE], &[], Some(auth)),
-        (&[ALICE], &[cc("max-age=60")], Some(auth)),
-        (&[ALICE], &[cc("max-age=60, proxy-revalidate")], Some(auth)),
-        (&[ALICE], &[cc("max-age=60, ext=\"public\"")], Some(auth)),
-        (&[ALICE], &[cc("max-age=60"), ("vary", "authorization")], Some(auth)),
+        (&[ALICE_TOKEN], &[], Some(auth)),
+        (&[ALICE_TOKEN], &[cc("max-age=60")], Some(auth)),
+        (&[ALICE_TOKEN], &[cc("max-age=60, proxy-revalidate")], Some(auth)),
+        (&[ALICE_TOKEN], &[cc("max-age=60, ext=\"public\"")], Some(auth)),
+        (&[ALICE_TOKEN], &[cc("max-age=60"), ("vary", "authorization")], Some(auth)),
         (&[("authorization", "")], &[cc("max-age=60")], Some(auth)),
-        (&[ALICE], &[cc("public")], None),
-        (&[ALICE], &[cc("max-age=60"), cc("Public")], None),
-        (&[ALICE], &[cc("s-maxage=60")], None),
-        (&[ALICE], &[cc("max-age=60, must-revalidate")], None),
-        (&[ALICE], &[cc("public, private")], Some("private")),
-        (&[ALICE], &[cc("public"), ("set-cookie", "sid=alice")], Some("set-cookie")),
-        (&[ALICES], &[], Some(cookie)),
-        (&[ALICES], &[cc("max-age=60")], Some(cookie)),
-        (&[ALICES], &[cc("max-age=60, must-revalidate")], Some(cookie)),
+        (&[ALICE_TOKEN], &[cc("public")], None),
+        (&[ALICE_TOKEN], &[cc("max-age=60"), cc("Public")], None),
+        (&[ALICE_TOKEN], &[cc("s-maxage=60")], None),
+        (&[ALICE_TOKEN], &[cc("max-age=60, must-revalidate")], None),
+        (&[ALICE_TOKEN], &[cc("public, private")], Some("private")),
+        (&[ALICE_TOKEN], &[cc("public"), ("set-cookie", "sid=alice")], Some("set-cookie")),
+        (&[ALICE_COOKIE], &[], Some(cookie)),
+        (&[ALICE_COOKIE], &[cc("max-age=60")], Some(cookie)),
+        (&[ALICE_COOKIE], &[cc("max-age=60, must-revalidate")], Some(cookie)),
         (&[("cookie", "sid")], &[cc("max-age=60")], Some(cookie)),
-        (&[("cookie", ""), ALICES], &[cc("max-age=60")], Some(cookie)),
-        (&[ALICES], &[cc("public")], None),
-        (&[ALICES], &[cc("s-maxage=60")], None),
+        (&[("cookie", ""), ALICE_COOKIE], &[cc("max-age=60")], Some(cookie)),
+        (&[ALICE_COOKIE], &[cc("public")], None),
+        (&[ALICE_COOKIE], &[cc("s-maxage=60")], None),
         (&[("cookie", " ; ")], &[cc("max-age=60")], None),
-        (&[ALICES, ALICE], &[cc("max-age=60, must-revalidate")], Some(cookie)),
-        (&[ALICES, ALICE], &[cc("max-age=60"), ("vary", "cookie")], Some(auth)),
-        (&[ALICES, ALICE], &[cc("s-maxage=60")], None),
-        (&[("x-api-key", "alice")], &[], Some(key)),
-        (&[("api-key", "alice")], &[], Some(key)),
-        (&[("x-auth-token", "alice")], &[], Some(key)),
-        (&[("X-Access-Token", "alice")], &[], Some(key)),
-        (&[("proxy-authorization", "Basic alice")], &[], Some(key)),
+        (&[ALICE_COOKIE, ALICE_TOKEN], &[cc("max-age=60, must-revalidate")], Some(cookie)),
+        (&[ALICE_COOKIE, ALICE_TOKEN], &[cc("max-age=60"), ("vary", "cookie")], Some(auth)),
+        (&[ALICE_COOKIE, ALICE_TOKEN], &[cc("s-maxage=60")], None),
+        (&[("x-api-key", "alice")], &[], Some(credentials)),
+        (&[("api-key", "alice")], &[], Some(credentials)),
+        (&[("x-auth-token", "alice")], &[], Some(credentials)),
+        (&[("X-Access-Token", "alice")], &[], Some(credentials)),
+        (&[("proxy-authorization", "Basic alice")], &[], Some(credentials)),
         (&[("x-api-key", "alice")], &[cc("public")], None),
         (&[("x-api-key", "alice")], &[cc("max-age=60")], None),
         (&[("x-session", "alice")], &[], None),
@@ -86,17 +88,17 @@ async fn what_was_made_for_somebody_is_stored_only_if_it_says_that_others_may_ha
 }
 
 #[actix_web::test]
-async fn nobody_gets_what_was_made_for_another_under_the_default_lifetime() {
+async fn response_with_default_lifetime_is_not_shared_between_requesters() {
     for (protocol, workers) in SETUPS {
         let (cache, _) = cache();
         let (server, runs) = serve_replies(workers, &cache, &[Reply::new(200, &[])]);
         let client = Client::new(server.addr, protocol);
         for (n, (fields, name)) in [
-            (&[ALICES][..], "sid=alice///"),
-            (&[BOBS], "sid=bob///"),
-            (&[ALICE], "/Bearer alice//"),
-            (&[BOB], "/Bearer bob//"),
-            (&[ALICES, BOB], "sid=alice/Bearer bob//"),
+            (&[ALICE_COOKIE][..], "sid=alice///"),
+            (&[BOB_COOKIE], "sid=bob///"),
+            (&[ALICE_TOKEN], "/Bearer alice//"),
+            (&[BOB_TOKEN], "/Bearer bob//"),
+            (&[ALICE_COOKIE, BOB_TOKEN], "sid=alice/Bearer bob//"),
             (&[("x-api-key", "alice")], "//alice/"),
             (&[], "///"),
         ]
@@ -110,15 +112,16 @@ async fn nobody_gets_what_was_made_for_another_under_the_default_lifetime() {
     }
 }
 
-/// Lifetimes that the response does not state, however the application gives them.
+/// A lifetime from the policy or a rule is not explicit, so the entry answers no request with
+/// credentials.
 #[actix_web::test]
-async fn what_states_no_lifetime_answers_nobody_in_particular_from_the_store() {
+async fn entry_without_explicit_lifetime_does_not_answer_credentials() {
     let policies = [
-        ("the default", builder().0),
-        ("a policy", builder().0.policy(Policy::new().default_ttl(secs(600)))),
-        ("a status", builder().0.policy(Policy::new().explicit_only().status_ttl(200, secs(60)))),
-        ("a rule", builder().0.rule(Rule::any().ttl(secs(60)))),
-        ("an overriding rule", builder().0.rule(Rule::any().override_ttl(secs(60)))),
+        ("default policy", builder().0),
+        ("default_ttl", builder().0.policy(Policy::new().default_ttl(secs(600)))),
+        ("status_ttl", builder().0.policy(Policy::new().explicit_only().status_ttl(200, secs(60)))),
+        ("ttl of a rule", builder().0.rule(Rule::any().ttl(secs(60)))),
+        ("override_ttl of a rule", builder().0.rule(Rule::any().override_ttl(secs(60)))),
     ];
     for (case, builder) in policies {
         let cache = builder.build().unwrap();
@@ -126,8 +129,8 @@ async fn what_states_no_lifetime_answers_nobody_in_particular_from_the_store() {
         let client = Client::new(server.addr, Protocol::Http1);
         assert!(client.get("/0").await.is_stored(), "{case}");
         for (n, (fields, name)) in [
-            (&[ALICES][..], "sid=alice///"),
-            (&[ALICE], "/Bearer alice//"),
+            (&[ALICE_COOKIE][..], "sid=alice///"),
+            (&[ALICE_TOKEN], "/Bearer alice//"),
             (&[("x-api-key", "alice")], "//alice/"),
         ]
         .into_iter()
@@ -140,13 +143,13 @@ async fn what_states_no_lifetime_answers_nobody_in_particular_from_the_store() {
                 assert!(method == Method::HEAD || is_for(&answer, name), "{case} {fields:?}");
             }
             assert_eq!(runs.get(), 1 + 2 * (n + 1), "{case}");
-            assert!(client.get("/0").await.is_hit(), "what anonymous readers have stays: {case}");
+            assert!(client.get("/0").await.is_hit(), "the anonymous entry is kept: {case}");
         }
     }
 }
 
 #[actix_web::test]
-async fn a_lifetime_from_a_handler_answers_nobody_in_particular_either() {
+async fn entry_with_handler_lifetime_does_not_answer_credentials() {
     let (cache, _) = cache();
     let server = serve(1, move || {
         let page = |request: HttpRequest, cache: CacheOptions| async move {
@@ -157,21 +160,23 @@ async fn a_lifetime_from_a_handler_answers_nobody_in_particular_either() {
     });
     let client = Client::new(server.addr, Protocol::Http1);
     assert!(client.get("/").await.is_stored());
-    for (fields, text) in [([ALICES], "sid=alice///"), ([ALICE], "/Bearer alice//")] {
+    for (fields, text) in [([ALICE_COOKIE], "sid=alice///"), ([ALICE_TOKEN], "/Bearer alice//")] {
         assert_eq!(client.get_with("/", &fields).await.text(), text);
     }
     assert!(client.get("/").await.is_hit());
 }
 
+/// RFC 9111 lets a shared cache answer any request with an entry that was stored for a request
+/// without `Authorization`. The cache does so when the response states its lifetime.
 #[actix_web::test]
-async fn what_states_its_lifetime_and_was_made_for_nobody_answers_everybody() {
+async fn anonymous_entry_with_explicit_lifetime_answers_every_requester() {
     for (protocol, workers) in SETUPS {
         let (cache, _) = cache();
         let stated = Reply::new(200, &[("cache-control", "max-age=60")]);
         let (server, runs) = serve_replies(workers, &cache, &[stated]);
         let client = Client::new(server.addr, protocol);
         assert!(client.get("/0").await.is_stored());
-        for fields in [&[ALICES][..], &[ALICE], &[("x-api-key", "alice")], &[]] {
+        for fields in [&[ALICE_COOKIE][..], &[ALICE_TOKEN], &[("x-api-key", "alice")], &[]] {
             assert!(client.get_with("/0", fields).await.is_hit(), "{fields:?} by {protocol:?}");
             assert!(client.send(Method::HEAD, "/0", fields).await.is_hit(), "{fields:?}");
         }
@@ -179,8 +184,9 @@ async fn what_states_its_lifetime_and_was_made_for_nobody_answers_everybody() {
     }
 }
 
+/// `override_ttl` sets the lifetime only. The permission to share must come from the response.
 #[actix_web::test]
-async fn an_overriding_lifetime_does_not_make_a_personal_answer_everybodys() {
+async fn override_ttl_does_not_make_personal_response_storable() {
     let cache = builder().0.rule(Rule::any().override_ttl(secs(60))).build().unwrap();
     let cases = [
         ("", false),
@@ -196,7 +202,7 @@ async fn an_overriding_lifetime_does_not_make_a_personal_answer_everybodys() {
     let client = Client::new(server.addr, Protocol::Http1);
     for (index, (cc, stored)) in cases.into_iter().enumerate() {
         let path = format!("/{index}");
-        for fields in [[ALICE], [ALICES]] {
+        for fields in [[ALICE_TOKEN], [ALICE_COOKIE]] {
             assert_eq!(
                 client.get_with(&path, &fields).await.is_stored(),
                 stored,
@@ -208,7 +214,7 @@ async fn an_overriding_lifetime_does_not_make_a_personal_answer_everybodys() {
 }
 
 #[actix_web::test]
-async fn cookies_that_mean_nothing_do_not_keep_requests_from_the_store() {
+async fn ignored_cookies_do_not_prevent_caching() {
     let cases: &[(&[&str], &str, bool)] = &[
         (&["_ga"], "_ga=1", true),
         (&["_ga"], "_ga=1; _ga=2", true),
@@ -238,7 +244,7 @@ async fn cookies_that_mean_nothing_do_not_keep_requests_from_the_store() {
 }
 
 #[actix_web::test]
-async fn a_cookie_in_the_key_has_pages_of_its_own_for_each_value() {
+async fn key_cookie_separates_entries_by_value() {
     for (protocol, workers) in SETUPS {
         let policy = Policy::new().vary_cookie("theme").ignore_cookies(["_ga"]);
         let cache = builder().0.policy(policy).build().unwrap();
@@ -258,15 +264,15 @@ async fn a_cookie_in_the_key_has_pages_of_its_own_for_each_value() {
             let hit = client.get_with("/0", fields).await;
             assert!(hit.is_hit() && hit.text().starts_with(&format!("run {} ", n + 1)), "{n}");
         }
-        // Another cookie beside it is somebody's still.
-        let mine = client.get_with("/0", &[("cookie", "theme=dark; sid=alice")]).await;
-        assert_eq!(mine.cache_status(), "fwd=request; detail=cookie");
+        // A cookie outside of the key still makes the request personal.
+        let personal = client.get_with("/0", &[("cookie", "theme=dark; sid=alice")]).await;
+        assert_eq!(personal.cache_status(), "fwd=request; detail=cookie");
         assert!(client.get_with("/0", requests[0]).await.text().starts_with("run 1 "));
     }
 }
 
 #[actix_web::test]
-async fn a_credential_in_the_key_has_pages_of_its_own_for_each_value() {
+async fn key_credential_separates_entries_by_value() {
     for name in ["authorization", "cookie", "x-api-key"] {
         let cache = builder().0.policy(Policy::new().key_header(name)).build().unwrap();
         let (server, runs) = serve_replies(2, &cache, &[Reply::new(200, &[])]);
@@ -287,31 +293,31 @@ async fn a_credential_in_the_key_has_pages_of_its_own_for_each_value() {
             assert!(hit.text().starts_with(&format!("run {} ", n + 1)), "{fields:?}");
         }
         assert_eq!(runs.get(), 5, "{name}");
-        // Keyed by one credential is not keyed by another.
-        let other = if name == "cookie" { ALICE } else { ALICES };
-        let mine = client.get_with("/0", &[(name, "a=alice"), other]).await;
-        assert!(mine.cache_status().starts_with("fwd=request; detail="), "{name}");
+        // A credential outside of the key still makes the request personal.
+        let other = if name == "cookie" { ALICE_TOKEN } else { ALICE_COOKIE };
+        let personal = client.get_with("/0", &[(name, "a=alice"), other]).await;
+        assert!(personal.cache_status().starts_with("fwd=request; detail="), "{name}");
     }
 }
 
 #[actix_web::test]
-async fn the_list_of_credentials_can_be_extended() {
+async fn policy_adds_credential_fields() {
     let plain = cache().0;
     let extended = builder().0.policy(Policy::new().credentials(["X-Session"])).build().unwrap();
-    for (cache, personal) in [(plain, false), (extended, true)] {
+    for (cache, is_credential) in [(plain, false), (extended, true)] {
         let (server, _) = serve_replies(1, &cache, &[Reply::new(200, &[])]);
         let client = Client::new(server.addr, Protocol::Http1);
         let fields = [("x-session", "alice")];
-        assert_eq!(client.get_with("/0", &fields).await.is_stored(), !personal);
-        assert_eq!(client.get("/0").await.is_stored(), personal);
-        assert_eq!(client.get_with("/0", &fields).await.is_hit(), !personal);
-        let known = client.get_with("/0", &[("x-api-key", "alice")]).await;
-        assert_eq!(known.cache_status(), "fwd=request; detail=credentials");
+        assert_eq!(client.get_with("/0", &fields).await.is_stored(), !is_credential);
+        assert_eq!(client.get("/0").await.is_stored(), is_credential);
+        assert_eq!(client.get_with("/0", &fields).await.is_hit(), !is_credential);
+        let built_in = client.get_with("/0", &[("x-api-key", "alice")]).await;
+        assert_eq!(built_in.cache_status(), "fwd=request; detail=credentials");
     }
 }
 
 #[actix_web::test]
-async fn a_handler_that_counts_is_asked_for_each_of_many_readers_at_once() {
+async fn concurrent_requests_with_cookies_each_run_the_handler() {
     for (protocol, workers) in SETUPS {
         let (cache, _) = cache();
         let runs = Counter::default();
@@ -325,7 +331,7 @@ async fn a_handler_that_counts_is_asked_for_each_of_many_readers_at_once() {
             App::new().wrap(cache.clone()).route("/", web::get().to(page))
         });
         let client = Client::new(server.addr, protocol);
-        let readers = (0..40).map(|n| {
+        let requests = (0..40).map(|n| {
             let client = client.clone();
             tokio::spawn(async move {
                 let cookie = format!("sid={n}");
@@ -333,8 +339,8 @@ async fn a_handler_that_counts_is_asked_for_each_of_many_readers_at_once() {
                 assert_eq!(answer.text(), format!("{cookie}///"));
             })
         });
-        for reader in readers.collect::<Vec<_>>() {
-            reader.await.unwrap();
+        for request in requests.collect::<Vec<_>>() {
+            request.await.unwrap();
         }
         assert_eq!(runs.get(), 40, "{protocol:?}");
     }

@@ -1,5 +1,5 @@
-//! `Vary`: what is selected by cookies and credentials is compared exactly, and whoever else keeps
-//! a copy is told what it hung on.
+//! `Vary`: cookies and credentials are compared exactly, and downstream caches learn the fields
+//! that selected the response (RFC 9111 section 4.1).
 
 use std::time::UNIX_EPOCH;
 
@@ -13,8 +13,8 @@ use crate::support::{
 
 type Fields<'a> = &'a [(&'a str, &'a str)];
 
-/// Whether two requests are the same to a response that says it was selected by `name`.
-async fn same(
+/// Returns whether a response with `Vary: name` for one request also answers the other.
+async fn is_shared(
     policy: Policy,
     protocol: Protocol,
     name: &str,
@@ -34,8 +34,10 @@ async fn same(
     second.is_hit()
 }
 
+/// Cookies and tokens are compared byte for byte. In other fields only whitespace around commas and
+/// the split into lines are normalized (RFC 9111 section 4.1).
 #[actix_web::test]
-async fn what_is_selected_by_a_field_is_for_those_who_send_the_same() {
+async fn vary_compares_selecting_field_values() {
     for (name, one, other, want) in [
         ("cookie", &["sid=a"][..], &["sid=a"][..], true),
         ("cookie", &[], &[], true),
@@ -71,16 +73,16 @@ async fn what_is_selected_by_a_field_is_for_those_who_send_the_same() {
         let fields = |lines: &[&'static str]| lines.iter().map(|l| (field, *l)).collect::<Vec<_>>();
         let (one, other) = (fields(one), fields(other));
         for protocol in [Protocol::Http1, Protocol::Http2] {
-            let got = same(Policy::new(), protocol, name, &one, &other).await;
+            let got = is_shared(Policy::new(), protocol, name, &one, &other).await;
             assert_eq!(got, want, "{one:?} and {other:?} by {protocol:?}");
-            let back = same(Policy::new(), protocol, name, &other, &one).await;
-            assert_eq!(back, want, "{other:?} and {one:?} by {protocol:?}");
+            let reverse = is_shared(Policy::new(), protocol, name, &other, &one).await;
+            assert_eq!(reverse, want, "{other:?} and {one:?} by {protocol:?}");
         }
     }
 }
 
 #[actix_web::test]
-async fn ignored_cookies_do_not_count_for_what_is_selected_by_cookies() {
+async fn vary_on_cookie_excludes_ignored_cookies() {
     for (one, other, want) in [
         (&["_ga=1; sid=a"][..], &["sid=a"][..], true),
         (&["_ga=1; sid=a"], &["sid=a; _ga=2"], true),
@@ -89,7 +91,7 @@ async fn ignored_cookies_do_not_count_for_what_is_selected_by_cookies() {
         (&["_ga=1; sid=a"], &["_ga=1; sid=b"], false),
         (&["_ga=1; sid=a"], &["_ga=1"], false),
         (&["_ga=1; sid=a,b"], &["sid=a, b"], false),
-        // Parsers may stumble over these, and then find no cookie at all.
+        // Cookie parsers of handlers may fail on these and then find no cookie at all.
         (&["_ga; sid=a"], &["sid=a"], false),
         (&["_ga=\u{fc}; sid=a"], &["sid=a"], false),
     ] {
@@ -98,14 +100,14 @@ async fn ignored_cookies_do_not_count_for_what_is_selected_by_cookies() {
         let (one, other) = (fields(one), fields(other));
         let policy = || Policy::new().ignore_cookies(["_ga"]);
         for protocol in [Protocol::Http1, Protocol::Http2] {
-            let got = same(policy(), protocol, "cookie", &one, &other).await;
+            let got = is_shared(policy(), protocol, "cookie", &one, &other).await;
             assert_eq!(got, want, "{one:?} and {other:?} by {protocol:?}");
         }
     }
 }
 
 #[actix_web::test]
-async fn a_page_selected_by_cookies_is_stored_for_those_who_send_the_same() {
+async fn vary_on_cookie_stores_one_variant_per_value() {
     for lifetime in ["", "max-age=60"] {
         let (cache, _) = cache();
         let reply = Reply::new(200, &[("vary", "cookie"), ("cache-control", lifetime)]);
@@ -124,7 +126,7 @@ async fn a_page_selected_by_cookies_is_stored_for_those_who_send_the_same() {
     }
 }
 
-/// The members of a `Vary` field, in lower case and order.
+/// Returns the members of the `Vary` field, in lower case and sorted.
 fn vary(answer: &Answer) -> Vec<String> {
     let field = answer.field("vary").unwrap_or_default().to_lowercase();
     let mut names: Vec<_> =
@@ -133,42 +135,55 @@ fn vary(answer: &Answer) -> Vec<String> {
     names
 }
 
+/// A downstream cache that does not know these fields would reuse the response for other values.
 #[actix_web::test]
-async fn what_hung_on_the_absence_of_cookies_says_so_to_everybody() {
+async fn stored_response_lists_cookie_and_key_fields_in_vary() {
     let cc = |value| ("cache-control", value);
     let plain = Policy::new;
     let cases: [(&str, Policy, u16, Fields<'_>, &[&str]); 17] = [
-        ("the default lifetime", plain(), 200, &[], &["cookie"]),
-        ("a stated lifetime", plain(), 200, &[cc("max-age=60")], &["cookie"]),
-        ("a redirect", plain(), 301, &[("location", "/")], &["cookie"]),
-        ("a 404", plain(), 404, &[cc("max-age=60")], &["cookie"]),
+        ("default lifetime", plain(), 200, &[], &["cookie"]),
+        ("explicit lifetime", plain(), 200, &[cc("max-age=60")], &["cookie"]),
+        ("redirect", plain(), 301, &[("location", "/")], &["cookie"]),
+        ("404", plain(), 404, &[cc("max-age=60")], &["cookie"]),
         ("must-revalidate", plain(), 200, &[cc("max-age=60, must-revalidate")], &["cookie"]),
-        ("beside another", plain(), 200, &[("vary", "accept")], &["accept", "cookie"]),
-        ("said already", plain(), 200, &[("vary", "COOKIE, accept")], &["accept", "cookie"]),
-        ("some ignored", plain().ignore_cookies(["_ga*"]), 200, &[], &["cookie"]),
-        ("some in the key", plain().vary_cookie("lang"), 200, &[], &["cookie"]),
-        ("public", plain(), 200, &[cc("public")], &[]),
-        ("a shared lifetime", plain(), 200, &[cc("s-maxage=60")], &[]),
-        ("all ignored", plain().ignore_cookies(["*"]), 200, &[cc("max-age=60")], &[]),
-        // What the key is made of is what the page is made of.
-        ("all in the key", plain().key_header("cookie"), 200, &[], &["cookie"]),
-        ("all in the key, public", plain().key_header("cookie"), 200, &[cc("public")], &["cookie"]),
+        ("other selecting field", plain(), 200, &[("vary", "accept")], &["accept", "cookie"]),
         (
-            "some in the key, public, others ignored",
+            "cookie named already",
+            plain(),
+            200,
+            &[("vary", "COOKIE, accept")],
+            &["accept", "cookie"],
+        ),
+        ("some cookies ignored", plain().ignore_cookies(["_ga*"]), 200, &[], &["cookie"]),
+        ("a cookie in the key", plain().vary_cookie("lang"), 200, &[], &["cookie"]),
+        ("public", plain(), 200, &[cc("public")], &[]),
+        ("s-maxage", plain(), 200, &[cc("s-maxage=60")], &[]),
+        ("all cookies ignored", plain().ignore_cookies(["*"]), 200, &[cc("max-age=60")], &[]),
+        // Fields in the cache key select the response as well.
+        ("all cookies in the key", plain().key_header("cookie"), 200, &[], &["cookie"]),
+        (
+            "all cookies in the key, public",
+            plain().key_header("cookie"),
+            200,
+            &[cc("public")],
+            &["cookie"],
+        ),
+        (
+            "a cookie in the key, public, others ignored",
             plain().vary_cookie("lang").ignore_cookies(["*"]),
             200,
             &[cc("public")],
             &["cookie"],
         ),
         (
-            "a field in the key",
+            "fields in the key",
             plain().key_header("Authorization").key_header("x-tenant"),
             200,
             &[],
             &["authorization", "cookie", "x-tenant"],
         ),
         (
-            "a field in the key, said already",
+            "field in the key, named already",
             plain().key_header("x-tenant"),
             200,
             &[("vary", "X-Tenant"), cc("public")],
@@ -186,14 +201,14 @@ async fn what_hung_on_the_absence_of_cookies_says_so_to_everybody() {
         let hit = client.get("/0").await;
         assert!(hit.is_hit() && hit.field("vary") == miss.field("vary"), "{case}");
         assert_eq!(vary(&client.head("/0").await), want, "{case}");
-        let known = client.get_with("/0", &[("if-none-match", "\"a\"")]).await;
-        assert!(known.is_hit() && (known.status == 304) == (status == 200), "{case}");
-        assert_eq!(vary(&known), want, "{case}: told with 304 too");
+        let not_modified = client.get_with("/0", &[("if-none-match", "\"a\"")]).await;
+        assert!(not_modified.is_hit() && (not_modified.status == 304) == (status == 200), "{case}");
+        assert_eq!(vary(&not_modified), want, "{case}: on 304 as well");
     }
 }
 
 #[actix_web::test]
-async fn what_is_not_stored_is_left_as_it_is() {
+async fn unstored_response_gets_no_lifetime_or_vary() {
     let (cache, _) = cache();
     let replies = ["", "private", "no-store", "max-age=0"]
         .map(|cc| Reply::new(200, &[("cache-control", cc)]));
@@ -202,14 +217,14 @@ async fn what_is_not_stored_is_left_as_it_is() {
     for (index, reply) in replies.iter().enumerate() {
         let path = format!("/{index}");
         let answer = client.get_with(&path, &[("cookie", "sid=alice")]).await;
-        let kept = answer.field("cache-control").unwrap_or_default();
-        assert_eq!(kept, reply.fields[0].1, "no lifetime is added");
-        assert_eq!((answer.field("vary"), answer.field("expires")), (None, None), "{kept}");
+        let directives = answer.field("cache-control").unwrap_or_default();
+        assert_eq!(directives, reply.fields[0].1, "no lifetime is added");
+        assert_eq!((answer.field("vary"), answer.field("expires")), (None, None), "{directives}");
     }
 }
 
-/// What a browser that got `answer` does when it is to ask again, with other fields.
-fn browser_reuses(answer: &Answer, then: Fields<'_>) -> bool {
+/// Returns whether a private cache that stored `answer` reuses it for a request with other fields.
+fn browser_reuses(answer: &Answer, fields: Fields<'_>) -> bool {
     let request = |fields: Fields<'_>| {
         let request = Request::builder().method(Method::GET).uri("http://a/0");
         fields.iter().fold(request, |request, (name, value)| request.header(*name, *value))
@@ -220,13 +235,14 @@ fn browser_reuses(answer: &Answer, then: Fields<'_>) -> bool {
     let options = CacheOptions { shared: false, ..CacheOptions::default() };
     let now = UNIX_EPOCH + secs(START);
     let first = request(&[]).body(()).unwrap();
-    let kept = CachePolicy::new_options(&first, &response, now, options);
-    let again = request(then).body(()).unwrap();
-    kept.before_request(&again, now + secs(1)).satisfies_without_revalidation()
+    let stored = CachePolicy::new_options(&first, &response, now, options);
+    let again = request(fields).body(()).unwrap();
+    stored.before_request(&again, now + secs(1)).satisfies_without_revalidation()
 }
 
+/// The cache of a browser must not show the anonymous response to a user who logged in.
 #[actix_web::test]
-async fn a_browser_that_logs_in_asks_anew() {
+async fn browser_does_not_reuse_anonymous_response_after_login() {
     for (protocol, workers) in SETUPS {
         let keyed = Policy::new().key_header("authorization");
         let caches = [cache().0, builder().0.policy(keyed).build().unwrap()];
@@ -234,10 +250,10 @@ async fn a_browser_that_logs_in_asks_anew() {
             let (server, _) = serve_replies(workers, cache, &[Reply::new(200, &[])]);
             let client = Client::new(server.addr, protocol);
             for answer in [client.get("/0").await, client.get("/0").await] {
-                assert!(browser_reuses(&answer, &[]), "the same reader keeps what it has");
+                assert!(browser_reuses(&answer, &[]), "an unchanged request reuses the response");
                 assert!(!browser_reuses(&answer, &[("cookie", "sid=alice")]), "{protocol:?}");
-                let authorised = browser_reuses(&answer, &[("authorization", "Bearer alice")]);
-                assert!(n == 0 || !authorised, "keyed by it: {protocol:?}");
+                let authorized = browser_reuses(&answer, &[("authorization", "Bearer alice")]);
+                assert!(n == 0 || !authorized, "Authorization is in the key: {protocol:?}");
             }
         }
     }

@@ -1,10 +1,10 @@
-//! Unsafe methods: what succeeds forgets its target before anybody learns of the success; and
-//! nothing else that a client sends forgets anything.
+//! Unsafe methods: a successful response purges the target before the client gets it (RFC 9111
+//! section 4.4).
 
 use std::{future::poll_fn, pin::pin, time::Duration};
 
 use actix_web::{
-    App, HttpRequest, HttpResponse,
+    App, HttpResponse,
     dev::Service as _,
     error::{ErrorBadRequest, InternalError},
     http::StatusCode,
@@ -14,33 +14,14 @@ use actix_web::{
 use actix_web_cache::{Cache, ManualClock, Policy, QueryKey, Rule};
 use hyper::Method;
 
+use super::app::{SHOP, serve_noting, serve_site};
 use crate::support::{
-    Client, Counter, Protocol, SETUPS, START, Server, Watched, builder, cache, raw, serve, store,
+    Client, Counter, Protocol, SETUPS, START, Watched, builder, cache, raw, serve, store,
 };
 
 type Fields<'a> = &'a [(&'a str, &'a str)];
 
-const SHOP: (&str, &str) = ("host", "shop.example");
-
-/// Pages everywhere; other methods are answered with the status in `X-Status`, or 200.
-async fn answer(request: HttpRequest) -> HttpResponse {
-    if *request.method() == actix_web::http::Method::GET {
-        return HttpResponse::Ok().insert_header(("vary", "x-lang")).body("page");
-    }
-    let status = request.headers().get("x-status").map(|status| status.to_str().unwrap());
-    let status = status.map_or(StatusCode::OK, |status| status.parse().unwrap());
-    HttpResponse::build(status).finish()
-}
-
-fn serve_site(workers: usize, cache: &Cache) -> (Server, Client) {
-    let cache = cache.clone();
-    let server =
-        serve(workers, move || App::new().wrap(cache.clone()).default_service(web::to(answer)));
-    let client = Client::new(server.addr, Protocol::Http1);
-    (server, client)
-}
-
-/// Whether a page that is stored stays so when `method` is answered with `status`.
+/// Returns whether a stored entry remains when `method` is answered with `status`.
 async fn survives(client: &Client, method: &str, status: u16, fields: Fields<'_>) -> bool {
     client.get("/page").await;
     assert!(client.get("/page").await.is_hit());
@@ -53,7 +34,7 @@ async fn survives(client: &Client, method: &str, status: u16, fields: Fields<'_>
 }
 
 #[actix_web::test]
-async fn what_succeeds_forgets_its_target_and_what_fails_does_not() {
+async fn unsafe_method_purges_target_only_when_successful() {
     for (protocol, workers) in SETUPS {
         let (cache, _) = cache();
         let (server, _) = serve_site(workers, &cache);
@@ -87,7 +68,7 @@ async fn what_succeeds_forgets_its_target_and_what_fails_does_not() {
 }
 
 #[actix_web::test]
-async fn safe_methods_forget_nothing() {
+async fn safe_method_purges_nothing() {
     for (protocol, workers) in SETUPS {
         let (cache, _) = cache();
         let (server, _) = serve_site(workers, &cache);
@@ -101,79 +82,30 @@ async fn safe_methods_forget_nothing() {
 }
 
 #[actix_web::test]
-async fn no_field_of_a_client_purges_or_passes_by_the_store() {
-    let (cache, _) = cache();
-    let (_server, client) = serve_site(2, &cache);
-    for field in [
-        ("x-purge", "1"),
-        ("x-invalidate-cache", "/page"),
-        ("x-cache-bypass", "1"),
-        ("x-apicache-bypass", "true"),
-        ("x-apicache-force-fetch", "true"),
-        ("x-http-method-override", "PURGE"),
-        ("x-http-method", "DELETE"),
-        ("cache-tag", "page"),
-        ("surrogate-key", "page"),
-        ("surrogate-control", "no-store"),
-        ("cache-control", "no-cache"),
-        ("cache-control", "max-age=0"),
-        ("cache-control", "no-store"),
-        ("pragma", "no-cache"),
-        ("x-original-url", "/other"),
-        ("x-rewrite-url", "/other"),
-        ("x-requested-with", "XMLHttpRequest"),
-    ] {
-        client.get("/page").await;
-        assert!(client.get_with("/page", &[field]).await.is_hit(), "{field:?}");
-        assert!(client.send(Method::HEAD, "/page", &[field]).await.is_hit(), "{field:?}");
-        client.send(Method::OPTIONS, "/page", &[field]).await;
-        assert!(client.get("/page").await.is_hit(), "{field:?}");
-        let elsewhere = client.send(Method::POST, "/other", &[field]).await;
-        assert_eq!(elsewhere.status, 200);
-        assert!(client.get("/page").await.is_hit(), "{field:?} with POST to another page");
-    }
-}
-
-#[actix_web::test]
-async fn the_method_purge_is_nothing_special() {
-    let (cache, _) = cache();
-    let server = serve(1, move || {
-        App::new().wrap(cache.clone()).service(web::resource("/page").get(|| async { "page" }))
-    });
-    let client = Client::new(server.addr, Protocol::Http1);
-    assert!(client.get("/page").await.is_stored());
-    for method in ["PURGE", "BAN", "DELETE"] {
-        let method = Method::from_bytes(method.as_bytes()).unwrap();
-        for path in ["/page", "/*", "/.*", "/"] {
-            let answer = client.send(method.clone(), path, &[]).await;
-            assert!(answer.status == 405 || answer.status == 404, "{method} {path}");
-        }
-        assert!(client.get("/page").await.is_hit(), "{method}");
-    }
-}
-
-#[actix_web::test]
-async fn the_target_is_forgotten_whatever_rules_and_policies_say_of_it() {
+async fn unsafe_method_purges_target_regardless_of_rules_and_policies() {
     let caches: [(&str, Cache); 6] = [
         (
-            "no rule",
+            "no rule matches",
             builder().0.rules_only().rule(Rule::path("/page").when(is_get)).build().unwrap(),
         ),
         (
-            "a rule that refuses",
+            "a rule bypasses",
             builder().0.rule(Rule::any().when(is_not_get).bypass()).build().unwrap(),
         ),
         (
-            "a lifetime of nothing",
+            "a rule sets lifetime zero",
             builder()
                 .0
                 .rule(Rule::any().when(is_not_get).override_ttl(Duration::ZERO))
                 .build()
                 .unwrap(),
         ),
-        ("a status", builder().0.rule(Rule::any().status([204]).bypass()).build().unwrap()),
         (
-            "a query",
+            "a rule bypasses the status",
+            builder().0.rule(Rule::any().status([204]).bypass()).build().unwrap(),
+        ),
+        (
+            "a rule selects parameters",
             builder()
                 .0
                 .rule(Rule::any().when(is_not_get).query(QueryKey::only(["q"])))
@@ -181,7 +113,7 @@ async fn the_target_is_forgotten_whatever_rules_and_policies_say_of_it() {
                 .unwrap(),
         ),
         (
-            "clients are heard",
+            "request directives are honored",
             builder().0.policy(Policy::new().honor_request_directives()).build().unwrap(),
         ),
     ];
@@ -208,13 +140,13 @@ fn is_not_get(request: &actix_web::dev::ServiceRequest) -> bool {
 }
 
 #[actix_web::test]
-async fn all_that_is_stored_of_the_target_is_forgotten_and_nothing_else() {
+async fn unsafe_method_purges_all_variants_and_nothing_else() {
     let plain = builder().0.build().unwrap();
     let keyed = Policy::new().key_header("x-tenant").vary_cookie("theme");
     let keyed = builder().0.policy(keyed).build().unwrap();
-    for (case, cache) in [("a plain key", plain), ("a key with parts", keyed)] {
+    for (case, cache) in [("plain key", plain), ("key with parts", keyed)] {
         let (_server, client) = serve_site(2, &cache);
-        let same: [(&str, Fields<'_>); 4] = [
+        let variants: [(&str, Fields<'_>); 4] = [
             ("/page?a=1", &[]),
             ("/page?a=1", &[("x-lang", "de")]),
             ("/page?a=1", &[("x-tenant", "acme"), ("x-lang", "de")]),
@@ -228,7 +160,7 @@ async fn all_that_is_stored_of_the_target_is_forgotten_and_nothing_else() {
             ("/p%61ge?a=1", &[]),
             ("/page?a=1", &[("host", "other.example")]),
         ];
-        for (path, fields) in same.into_iter().chain(others) {
+        for (path, fields) in variants.into_iter().chain(others) {
             client.get_with(path, fields).await;
             assert!(client.get_with(path, fields).await.is_hit(), "{case} {path} {fields:?}");
         }
@@ -236,12 +168,12 @@ async fn all_that_is_stored_of_the_target_is_forgotten_and_nothing_else() {
         for (path, fields) in others {
             assert!(client.get_with(path, fields).await.is_hit(), "{case} {path} {fields:?}");
         }
-        for (path, fields) in same {
+        for (path, fields) in variants {
             let answer = client.get_with(path, fields).await;
-            let again = path == "/page?a=1" && case == "a plain key" && answer.is_hit();
-            // Without a tenant in the key the same variant was made anew a moment ago.
+            let refilled = path == "/page?a=1" && case == "plain key" && answer.is_hit();
+            // Without a tenant in the key, the request before this one stored the variant again.
             assert!(
-                !answer.is_hit() || (again && fields.contains(&("x-tenant", "acme"))),
+                !answer.is_hit() || (refilled && fields.contains(&("x-tenant", "acme"))),
                 "{case} {fields:?}"
             );
         }
@@ -249,12 +181,12 @@ async fn all_that_is_stored_of_the_target_is_forgotten_and_nothing_else() {
 }
 
 #[actix_web::test]
-async fn the_target_is_forgotten_before_the_client_learns_of_the_success() {
+async fn unsafe_method_purges_target_before_response_is_sent() {
     let store = Watched::new();
-    let noted = store.clone();
+    let handler_store = store.clone();
     let cache = Cache::builder(store.clone()).build().unwrap();
     let server = serve(1, move || {
-        let store = noted.clone();
+        let store = handler_store.clone();
         let change = move || {
             store.note("changed");
             async { HttpResponse::NoContent().finish() }
@@ -280,15 +212,20 @@ async fn the_target_is_forgotten_before_the_client_learns_of_the_success() {
     removing.release();
     assert_eq!(change.await.unwrap().status, 204);
     let events = store.events();
-    let place = |event| events.iter().position(|found| *found == event).unwrap();
-    assert!(place("changed") < place("removing"), "{events:?}");
-    assert!(place("removed") < place("answered"), "{events:?}");
-    let removals = |event| events.iter().filter(|found| **found == event).count();
-    assert_eq!(removals("removed"), removals("removing"), "all is done by then: {events:?}");
+    let position = |event| events.iter().position(|logged| *logged == event).unwrap();
+    assert!(position("changed") < position("removing"), "{events:?}");
+    assert!(position("removed") < position("answered"), "{events:?}");
+    let removals = |event| events.iter().filter(|logged| **logged == event).count();
+    assert_eq!(
+        removals("removed"),
+        removals("removing"),
+        "every started removal is complete: {events:?}"
+    );
 }
 
+/// The change took effect, so the entry is outdated even if the client never reads the response.
 #[actix_web::test]
-async fn a_purge_that_began_is_done_though_nobody_waits_for_the_answer() {
+async fn started_purge_completes_after_client_disconnects() {
     let store = Watched::new();
     let cache = Cache::builder(store.clone()).build().unwrap();
     let page = web::resource("/page").get(|| async { "page" }).put(|| async { "changed" });
@@ -299,7 +236,7 @@ async fn a_purge_that_began_is_done_though_nobody_waits_for_the_answer() {
     let removing = store.stop_at("removing");
     {
         let mut change = pin!(app.call(request(actix_web::http::Method::PUT)));
-        // Until the purge waits for the store; then the client goes away.
+        // Polls until the purge waits for the store. Dropping the request then is a disconnect.
         let mut arrived = pin!(removing.reached());
         poll_fn(|cx| {
             assert!(change.as_mut().poll(cx).is_pending());
@@ -314,11 +251,12 @@ async fn a_purge_that_began_is_done_though_nobody_waits_for_the_answer() {
         }
         tokio::task::yield_now().await;
     }
-    panic!("the purge was given up");
+    panic!("the purge was abandoned");
 }
 
+/// The change took effect, so the client must learn of it.
 #[actix_web::test]
-async fn a_store_that_fails_to_forget_keeps_no_answer_back() {
+async fn unsafe_method_is_answered_when_purge_fails() {
     let store = Watched::new();
     let cache = Cache::builder(store.clone()).build().unwrap();
     let (_server, client) = serve_site(1, &cache);
@@ -327,14 +265,13 @@ async fn a_store_that_fails_to_forget_keeps_no_answer_back() {
     assert_eq!((answer.status.as_u16(), answer.cache_status().as_str()), (204, "fwd=method"));
 }
 
-/// Errors of handlers and middlewares are answers too.
+/// Errors of handlers and middleware become responses, so their status counts.
 #[actix_web::test]
-async fn an_error_forgets_the_target_if_its_answer_is_a_success() {
+async fn error_purges_target_only_when_status_is_successful() {
     let (cache, _) = cache();
     let server = serve(1, move || {
         let fail = || async { Err::<&str, _>(ErrorBadRequest("no")) };
-        let moved =
-            || async { Err::<&str, _>(InternalError::new("over there", StatusCode::SEE_OTHER)) };
+        let moved = || async { Err::<&str, _>(InternalError::new("moved", StatusCode::SEE_OTHER)) };
         App::new()
             .wrap_fn(|request, service| {
                 let by_middleware = request.headers().get("x-fail").map(|status| {
@@ -353,7 +290,7 @@ async fn an_error_forgets_the_target_if_its_answer_is_a_success() {
             .service(web::resource("/fine").get(|| async { "page" }).put(|| async { "done" }))
     });
     let client = Client::new(server.addr, Protocol::Http1);
-    for (path, fields, status, kept) in [
+    for (path, fields, status, is_kept) in [
         ("/fail", &[][..], 400, true),
         ("/moved", &[], 303, false),
         ("/fine", &[], 200, false),
@@ -365,12 +302,13 @@ async fn an_error_forgets_the_target_if_its_answer_is_a_success() {
         assert!(client.get(path).await.is_hit(), "{path} {fields:?}");
         let answer = client.send(Method::PUT, path, fields).await;
         assert_eq!(answer.status, status, "{path} {fields:?}");
-        assert_eq!(client.get(path).await.is_hit(), kept, "{path} {fields:?}");
+        assert_eq!(client.get(path).await.is_hit(), is_kept, "{path} {fields:?}");
     }
 }
 
+/// The application may act on either host, so the entries of both may be outdated.
 #[actix_web::test]
-async fn a_target_that_names_two_hosts_is_forgotten_on_both() {
+async fn target_with_two_hosts_is_purged_on_both() {
     let (cache, _) = cache();
     let (server, client) = serve_site(1, &cache);
     for host in ["shop.example", "other.example", "third.example"] {
@@ -386,11 +324,11 @@ async fn a_target_that_names_two_hosts_is_forgotten_on_both() {
 }
 
 #[actix_web::test]
-async fn nested_caches_forget_the_target_whichever_stores_they_have() {
-    for same in [true, false] {
+async fn nested_caches_both_purge_the_target() {
+    for one_store in [true, false] {
         let clock = ManualClock::at(START);
         let first = store();
-        let second = if same { first.clone() } else { store() };
+        let second = if one_store { first.clone() } else { store() };
         let build = |store| Cache::builder(store).clock(clock.clock()).build().unwrap();
         let (outer, inner) = (build(first), build(second));
         let runs = Counter::default();
@@ -401,15 +339,15 @@ async fn nested_caches_forget_the_target_whichever_stores_they_have() {
                 runs.count();
                 async { "page" }
             };
-            // Reading goes by the outer cache alone, writing through both.
-            let inside = |context: &actix_web::guard::GuardContext<'_>| {
+            // GET passes the outer cache only, other methods pass both.
+            let is_unsafe = |context: &actix_web::guard::GuardContext<'_>| {
                 context.head().method != actix_web::http::Method::GET
             };
             App::new()
                 .wrap(outer.clone())
                 .service(
                     web::resource("/page")
-                        .guard(actix_web::guard::fn_guard(inside))
+                        .guard(actix_web::guard::fn_guard(is_unsafe))
                         .wrap(inner.clone())
                         .put(|| async { "changed" }),
                 )
@@ -419,13 +357,13 @@ async fn nested_caches_forget_the_target_whichever_stores_they_have() {
         assert!(client.get_with("/page", &[SHOP]).await.is_stored());
         assert!(client.get_with("/page", &[SHOP]).await.is_hit());
         assert_eq!(client.send(Method::PUT, "/page", &[SHOP]).await.text(), "changed");
-        assert!(!client.get_with("/page", &[SHOP]).await.is_hit(), "one store: {same}");
+        assert!(!client.get_with("/page", &[SHOP]).await.is_hit(), "one store: {one_store}");
         assert_eq!(runs.get(), 2);
     }
 }
 
 #[actix_web::test]
-async fn another_namespace_keeps_what_it_has() {
+async fn unsafe_method_keeps_entries_of_other_namespace() {
     let (store, clock) = (store(), ManualClock::at(START));
     let build = |namespace: &str| {
         let cache = Cache::builder(store.clone()).clock(clock.clock()).namespace(namespace);
@@ -438,4 +376,60 @@ async fn another_namespace_keeps_what_it_has() {
     one.send(Method::PUT, "/page", &[SHOP]).await;
     assert!(!one.get_with("/page", &[SHOP]).await.is_hit());
     assert!(other.get_with("/page", &[SHOP]).await.is_hit());
+}
+
+const MINUTE: (&str, &str) = ("answer", "cache-control: max-age=60");
+
+#[actix_web::test]
+async fn unsafe_method_purges_location_urls_on_same_host() {
+    let methods = ["POST", "PUT", "DELETE", "PATCH", "M-SEARCH", "UNKNOWN"];
+    for policy in [Policy::new(), Policy::rfc9111()] {
+        let site = serve_noting(policy);
+        let port = site.server.addr.port();
+        let (http, https) =
+            (format!("http://127.0.0.1:{port}"), format!("https://127.0.0.1:{port}"));
+        for (reference, is_purged) in [
+            ("/dir/page?x=1", true),
+            ("page?x=1", true),
+            ("./page?x=1", true),
+            ("../dir/sub/../page?x=1", true),
+            ("?x=1", false),
+            (&format!("{http}/dir/page?x=1#part"), true),
+            (&format!("{https}/dir/page?x=1"), true),
+            (&format!("//127.0.0.1:{port}/dir/page?x=1"), true),
+            ("/dir/page", false),
+            ("/dir/page?x=2", false),
+            ("http://127.0.0.1/dir/page?x=1", false),
+            (&format!("http://127.0.0.1:{}/dir/page?x=1", port ^ 1), false),
+            (&format!("http://example.com:{port}/dir/page?x=1"), false),
+            (&format!("ftp://127.0.0.1:{port}/dir/page?x=1"), false),
+            ("http://[", false),
+        ] {
+            for field in ["location", "content-location"] {
+                for (method, status) in methods.map(|method| (method, "201")).into_iter().chain([
+                    ("PUT", "303"),
+                    ("PUT", "404"),
+                    ("PUT", "500"),
+                ]) {
+                    let languages = ["de", "fr"].map(|language| ("accept-language", language));
+                    let vary = ("answer", "vary: accept-language");
+                    for language in languages {
+                        site.client.get_with("/dir/page?x=1", &[language, vary, MINUTE]).await;
+                    }
+                    let line = format!("{field}: {reference}");
+                    let method: Method = method.parse().unwrap();
+                    let fields = [("answer-status", status), ("answer", &*line)];
+                    let changed = site.client.send(method.clone(), "/dir/items", &fields).await;
+                    let case = format!("{method} {status} {line}");
+                    assert_eq!(changed.cache_status(), "fwd=method", "{case}");
+                    let expected = is_purged && status < "400";
+                    for language in languages {
+                        let next = site.client.get_with("/dir/page?x=1", &[language, vary]).await;
+                        assert_eq!(!next.is_hit(), expected, "{case}");
+                    }
+                    site.client.send(Method::DELETE, "/dir/page?x=1", &[]).await;
+                }
+            }
+        }
+    }
 }

@@ -1,5 +1,5 @@
-//! Any two requesters, any response, several policies: nobody sees another's page unless somebody
-//! who may said so.
+//! Property test: for any two requesters, any response and several policies, a requester never gets
+//! the other's response unless the response or the policy allows it.
 
 use std::cell::Cell;
 
@@ -20,7 +20,7 @@ use proptest::{
 
 use crate::support::{builder, secs, who};
 
-/// What one of them sends, beside the URL.
+/// Request fields that a requester may send. The name of the requester ends each value.
 const FIELDS: [(&str, &str); 6] = [
     ("authorization", "Bearer "),
     ("cookie", "sid="),
@@ -30,8 +30,9 @@ const FIELDS: [(&str, &str); 6] = [
     ("cookie", "theme="),
 ];
 
-/// What the response says.
-const SAYINGS: [(&str, &str); 14] = [
+/// Response fields that the handler may send. The final entry stands for a lifetime that the
+/// handler sets.
+const RESPONSE_FIELDS: [(&str, &str); 14] = [
     ("cache-control", "max-age=60"),
     ("cache-control", "public"),
     ("cache-control", "s-maxage=60"),
@@ -45,7 +46,7 @@ const SAYINGS: [(&str, &str); 14] = [
     ("vary", "authorization"),
     ("vary", "accept, *"),
     ("set-cookie", "sid=new"),
-    ("x-lifetime", "by the handler"),
+    ("x-lifetime", "set by the handler"),
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,14 +71,14 @@ impl Setting {
     }
 }
 
-/// A requester: which of `FIELDS` are sent, and with what at their ends.
+/// A requester sends some of the `FIELDS`, with its name at the end of each value.
 #[derive(Debug, Clone)]
-struct Person {
+struct Requester {
     sent: Vec<usize>,
     name: &'static str,
 }
 
-impl Person {
+impl Requester {
     fn fields(&self) -> impl Iterator<Item = (&'static str, String)> {
         self.sent.iter().map(|&n| (FIELDS[n].0, format!("{}{}", FIELDS[n].1, self.name)))
     }
@@ -86,14 +87,14 @@ impl Person {
         self.sent.contains(&n)
     }
 
-    /// A cookie that the setting neither ignores nor has in the key.
+    /// Returns whether the requester sends a cookie that the setting neither ignores nor keys by.
     fn has_cookies(&self, setting: Setting) -> bool {
         self.sends(1)
             || (self.sends(2) && setting != Setting::IgnoringAnalytics)
             || (self.sends(5) && setting != Setting::KeyedByTheme)
     }
 
-    fn is_authorised(&self, setting: Setting) -> bool {
+    fn is_authorized(&self, setting: Setting) -> bool {
         self.sends(0) && setting != Setting::KeyedByAuthorization
     }
 
@@ -102,40 +103,42 @@ impl Person {
     }
 }
 
-/// Whether `other` may see what was made for `owner`, said as plainly as possible.
-fn may_see(owner: &Person, other: &Person, said: &[usize], setting: Setting) -> bool {
-    let says = |n: usize| said.contains(&n);
-    let never = [4, 5, 7, 11, 12].into_iter().any(says);
-    let everybody = says(1) || says(2);
-    let stated = (says(0) || says(2)) && setting != Setting::Overriding && !says(13);
-    let nobody_stated = !says(0) && !says(2) && !says(6);
-    // Pragma outweighs a lifetime that is only the default.
-    let never = never || (says(8) && nobody_stated && setting != Setting::Overriding && !says(13));
-    let by_cookie = says(9);
-    let stored = (!owner.is_authorised(setting) || everybody || says(3))
-        && (!owner.has_cookies(setting) || everybody || by_cookie)
-        && (!owner.has_credentials(setting) || everybody || says(3) || stated);
-    let cookies = |person: &Person| {
+/// Returns whether `other` may get the response that was made for `owner`: a second, plain
+/// statement of the rules.
+fn may_share(owner: &Requester, other: &Requester, sent: &[usize], setting: Setting) -> bool {
+    let has = |n: usize| sent.contains(&n);
+    let unstorable = [4, 5, 7, 11, 12].into_iter().any(has);
+    let marked_shared = has(1) || has(2);
+    let explicit = (has(0) || has(2)) && setting != Setting::Overriding && !has(13);
+    let no_lifetime_directive = !has(0) && !has(2) && !has(6);
+    // `Pragma: no-cache` applies only to the default lifetime.
+    let unstorable = unstorable
+        || (has(8) && no_lifetime_directive && setting != Setting::Overriding && !has(13));
+    let by_cookie = has(9);
+    let stored = (!owner.is_authorized(setting) || marked_shared || has(3))
+        && (!owner.has_cookies(setting) || marked_shared || by_cookie)
+        && (!owner.has_credentials(setting) || marked_shared || has(3) || explicit);
+    let cookies = |requester: &Requester| {
         let counts =
             |n: &usize| *n == 1 || *n == 5 || (*n == 2 && setting != Setting::IgnoringAnalytics);
-        let sent = person.sent.iter().copied().filter(counts).collect::<Vec<_>>();
-        (!sent.is_empty()).then_some((sent, person.name))
+        let sent = requester.sent.iter().copied().filter(counts).collect::<Vec<_>>();
+        (!sent.is_empty()).then_some((sent, requester.name))
     };
     let same_cookies = !by_cookie || cookies(owner) == cookies(other);
-    let token = |person: &Person| person.sends(0).then_some(person.name);
-    let keyed_by_token = says(10) || setting == Setting::KeyedByAuthorization;
+    let token = |requester: &Requester| requester.sends(0).then_some(requester.name);
+    let keyed_by_token = has(10) || setting == Setting::KeyedByAuthorization;
     let same_token = !keyed_by_token || token(owner) == token(other);
-    let theme = |person: &Person| person.sends(5).then_some(person.name);
+    let theme = |requester: &Requester| requester.sends(5).then_some(requester.name);
     let same_theme = setting != Setting::KeyedByTheme || theme(owner) == theme(other);
-    let answered = stated
-        || !(other.is_authorised(setting)
+    let answered = explicit
+        || !(other.is_authorized(setting)
             || (other.has_cookies(setting) && !by_cookie)
             || other.has_credentials(setting));
-    !never && stored && same_cookies && same_token && same_theme && answered
+    !unstorable && stored && same_cookies && same_token && same_theme && answered
 }
 
-/// What somebody sees of a page.
-async fn visit<S>(app: &S, path: &str, person: &Person) -> String
+/// Returns the body that the requester gets.
+async fn get<S>(app: &S, path: &str, requester: &Requester) -> String
 where
     S: Service<
             actix_http::Request,
@@ -144,19 +147,19 @@ where
         >,
 {
     let request = TestRequest::with_uri(path).insert_header(("host", "a"));
-    let request = person.fields().fold(request, |request, field| request.append_header(field));
+    let request = requester.fields().fold(request, |request, field| request.append_header(field));
     let response = test::call_service(app, request.to_request()).await;
     let body = to_bytes(response.into_body()).await.unwrap_or_default();
     String::from_utf8(body.to_vec()).unwrap()
 }
 
-fn person(name: &'static str) -> impl Strategy<Value = Person> {
+fn requester(name: &'static str) -> impl Strategy<Value = Requester> {
     subsequence((0..FIELDS.len()).collect::<Vec<_>>(), 0..=2)
-        .prop_map(move |sent| Person { sent, name })
+        .prop_map(move |sent| Requester { sent, name })
 }
 
 #[test]
-fn two_requesters_see_each_others_pages_only_if_somebody_who_may_says_so() {
+fn requesters_share_responses_only_when_allowed() {
     let settings = vec![
         Setting::Default,
         Setting::Overriding,
@@ -165,24 +168,24 @@ fn two_requesters_see_each_others_pages_only_if_somebody_who_may_says_so() {
         Setting::KeyedByAuthorization,
         Setting::MoreCredentials,
     ];
-    let said = subsequence((0..SAYINGS.len()).collect::<Vec<_>>(), 0..=3);
-    let cases = (select(settings), person("alice"), person("bob"), said);
+    let response_fields = subsequence((0..RESPONSE_FIELDS.len()).collect::<Vec<_>>(), 0..=3);
+    let cases = (select(settings), requester("alice"), requester("bob"), response_fields);
     let (shared, refused) = (Cell::new(0), Cell::new(0));
     let system = System::new();
     let mut runner = TestRunner::new(Config { cases: 3000, ..Config::default() });
-    let result = runner.run(&cases, |(setting, alice, bob, said)| {
-        let (one, two) = system.block_on(async {
+    let result = runner.run(&cases, |(setting, alice, bob, sent)| {
+        let (first, second) = system.block_on(async {
             let mut cache = builder().0.policy(setting.policy());
             if setting == Setting::Overriding {
                 cache = cache.rule(Rule::any().override_ttl(secs(60)));
             }
-            let sayings = said.clone();
+            let fields = sent.clone();
             let page = move |request: HttpRequest, cache: CacheOptions| {
                 let mut response = HttpResponse::Ok();
-                for &n in &sayings {
-                    response.append_header(SAYINGS[n]);
+                for &n in &fields {
+                    response.append_header(RESPONSE_FIELDS[n]);
                 }
-                if sayings.contains(&13) {
+                if fields.contains(&13) {
                     cache.ttl(secs(60));
                 }
                 async move { response.body(who(&request)) }
@@ -190,19 +193,22 @@ fn two_requesters_see_each_others_pages_only_if_somebody_who_may_says_so() {
             let cache = cache.build().unwrap();
             let app = App::new().wrap(cache).route("/", web::get().to(page));
             let app = test::init_service(app).await;
-            (visit(&app, "/", &alice).await, visit(&app, "/", &bob).await)
+            (get(&app, "/", &alice).await, get(&app, "/", &bob).await)
         });
-        prop_assert!(one.contains("alice") || alice.sent.is_empty());
-        let leaked = two == one && !(alice.sent.is_empty() && bob.sent.is_empty());
-        let allowed = may_see(&alice, &bob, &said, setting);
-        let said: Vec<_> = said.iter().map(|&n| SAYINGS[n]).collect();
-        prop_assert!(!leaked || allowed, "{setting:?}: {bob:?} saw what {alice:?} got: {said:?}");
-        prop_assert!(leaked || two.contains("bob") || bob.sent.is_empty());
-        let count = if leaked { &shared } else { &refused };
+        prop_assert!(first.contains("alice") || alice.sent.is_empty());
+        let is_shared = second == first && !(alice.sent.is_empty() && bob.sent.is_empty());
+        let allowed = may_share(&alice, &bob, &sent, setting);
+        let sent: Vec<_> = sent.iter().map(|&n| RESPONSE_FIELDS[n]).collect();
+        prop_assert!(
+            !is_shared || allowed,
+            "{setting:?}: {bob:?} got the response of {alice:?}: {sent:?}"
+        );
+        prop_assert!(is_shared || second.contains("bob") || bob.sent.is_empty());
+        let count = if is_shared { &shared } else { &refused };
         count.set(count.get() + 1);
         Ok(())
     });
     result.unwrap();
-    // Otherwise nothing was tried.
+    // The generated cases must reach both outcomes.
     assert!(shared.get() > 100 && refused.get() > 100, "{shared:?} {refused:?}");
 }

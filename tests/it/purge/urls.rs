@@ -1,60 +1,15 @@
-//! `CacheHandle`: what is purged by which URL, and what is said where that cannot be.
+//! `CacheHandle::purge_url` and `purge_all`: the entries that they reach and those that they keep.
 
-use std::{
-    pin::pin,
-    sync::{Arc, Mutex},
-    task::{Context, Poll, Waker},
-    thread,
-};
-
-use actix_web::{App, HttpRequest, HttpResponse, ResponseError as _, http::StatusCode, web};
-use actix_web_cache::{
-    Cache, CacheHandle, CacheNotConfigured, ManualClock, Mode, Policy, PurgeError, Purged,
-    QueryKey, Rule,
-};
+use actix_web_cache::{Cache, ManualClock, Policy, QueryKey, Rule};
 use hyper::Method;
 
-use crate::support::{
-    Client, Counter, Protocol, SETUPS, START, Server, Watched, builder, cache, serve, store, who,
-};
+use super::app::{SHOP, serve_purging};
+use crate::support::{Client, Protocol, SETUPS, START, Server, builder, cache, store};
 
 type Fields<'a> = &'a [(&'a str, &'a str)];
 
-/// One name for a server, whatever its port.
-const SHOP: (&str, &str) = ("host", "shop.example");
-
-/// Pages everywhere, selected by `X-Lang`; `POST /purge` purges the URL in `X-Url`, or all.
-fn serve_purging(workers: usize, cache: &Cache) -> (Server, Counter) {
-    let (cache, runs) = (cache.clone(), Counter::default());
-    let counter = runs.clone();
-    let server = serve(workers, move || {
-        let runs = counter.clone();
-        let page = move |request: HttpRequest| {
-            let run = runs.count();
-            async move {
-                HttpResponse::Ok()
-                    .insert_header(("vary", "x-lang"))
-                    .body(format!("run {run} for {}", who(&request)))
-            }
-        };
-        App::new()
-            .wrap(cache.clone())
-            .route("/purge", web::post().to(purge))
-            .default_service(web::get().to(page))
-    });
-    (server, runs)
-}
-
-/// How many responses were forgotten.
-async fn purge(request: HttpRequest, cache: CacheHandle) -> Result<String, PurgeError> {
-    match request.headers().get("x-url").map(|url| url.to_str().unwrap()) {
-        Some(url) => Ok(cache.purge_url(url).await?.responses.to_string()),
-        None => cache.purge_all().await.map(|_| "all".to_owned()),
-    }
-}
-
 #[actix_web::test]
-async fn a_purge_forgets_all_variants_of_a_url_and_nothing_else() {
+async fn url_purge_removes_all_variants_and_nothing_else() {
     for (protocol, workers) in SETUPS {
         let (cache, _) = cache();
         let (server, runs) = serve_purging(workers, &cache);
@@ -84,7 +39,7 @@ async fn a_purge_forgets_all_variants_of_a_url_and_nothing_else() {
 }
 
 #[actix_web::test]
-async fn a_relative_url_means_the_host_of_the_request() {
+async fn relative_url_purges_host_of_the_request() {
     let (cache, _) = cache();
     let (server, _) = serve_purging(2, &cache);
     let client = Client::new(server.addr, Protocol::Http1);
@@ -97,7 +52,7 @@ async fn a_relative_url_means_the_host_of_the_request() {
     for (host, hit) in hosts.into_iter().zip([false, true, true]) {
         assert_eq!(client.get_with("/page", &[("host", host)]).await.is_hit(), hit, "{host}");
     }
-    // A proxy's word for the host does not choose whose pages are purged.
+    // Forwarded fields do not choose the host: a client could purge other hosts with them.
     for field in [("x-forwarded-host", "other.example"), ("forwarded", "host=other.example")] {
         assert_eq!(client.send(Method::POST, "/purge", &[SHOP, url, field]).await.text(), "1");
         assert!(client.get_with("/page", &[("host", "other.example")]).await.is_hit());
@@ -106,7 +61,7 @@ async fn a_relative_url_means_the_host_of_the_request() {
 }
 
 #[actix_web::test]
-async fn a_full_url_means_its_host_by_http_and_https_alike() {
+async fn full_url_purges_http_and_https() {
     let (cache, _) = cache();
     let (server, _) = serve_purging(1, &cache);
     let client = Client::new(server.addr, Protocol::Http1);
@@ -136,7 +91,7 @@ async fn a_full_url_means_its_host_by_http_and_https_alike() {
         assert_eq!(handle.purge_url(url).await.unwrap().responses, usize::from(purged), "{url}");
         assert_eq!(!client.get_with(page, &[SHOP]).await.is_hit(), purged, "{url}");
     }
-    // Whichever default port the pages were asked with.
+    // A default port of the other scheme is part of the host in the request and in the purge.
     let port = ("host", "shop.example:443");
     assert!(client.get_with(page, &[port]).await.is_stored());
     assert_eq!(handle.purge_url("http://shop.example:443/page?a=1").await.unwrap().responses, 1);
@@ -144,7 +99,7 @@ async fn a_full_url_means_its_host_by_http_and_https_alike() {
 }
 
 #[actix_web::test]
-async fn a_handler_purges_pages_of_another_host_by_their_full_url() {
+async fn handler_purges_other_host_by_full_url() {
     let (cache, _) = cache();
     let (server, _) = serve_purging(1, &cache);
     for protocol in [Protocol::Http1, Protocol::Http2] {
@@ -164,7 +119,7 @@ async fn a_handler_purges_pages_of_another_host_by_their_full_url() {
 }
 
 #[actix_web::test]
-async fn a_url_is_purged_for_all_tenants_cookies_and_languages() {
+async fn url_purge_removes_entries_with_all_key_parts() {
     for (protocol, workers) in SETUPS {
         let policy = Policy::new()
             .key_header("x-tenant")
@@ -173,7 +128,7 @@ async fn a_url_is_purged_for_all_tenants_cookies_and_languages() {
         let cache = builder().0.policy(policy).build().unwrap();
         let (server, _) = serve_purging(workers, &cache);
         let client = Client::new(server.addr, protocol);
-        let readers: [Fields<'_>; 6] = [
+        let requests: [Fields<'_>; 6] = [
             &[],
             &[("x-tenant", "acme")],
             &[("x-tenant", "acme"), ("cookie", "theme=dark")],
@@ -181,22 +136,22 @@ async fn a_url_is_purged_for_all_tenants_cookies_and_languages() {
             &[("x-beta", "1"), ("x-lang", "de")],
             &[("x-tenant", "acme"), ("x-tenant", "b")],
         ];
-        // A cookie sent twice is nobody's in particular, yet no plain value either.
-        for fields in readers {
+        // A request with the key cookie twice is stored as well, under a key of its own.
+        for fields in requests {
             assert!(client.get_with("/page", fields).await.is_stored(), "{fields:?} {protocol:?}");
             assert!(client.get_with("/other", fields).await.is_stored());
         }
         client.send(Method::POST, "/purge", &[("x-url", "/page")]).await;
-        for fields in readers {
+        for fields in requests {
             assert!(client.get_with("/other", fields).await.is_hit(), "{fields:?} {protocol:?}");
             assert!(client.get_with("/page", fields).await.is_stored(), "{fields:?} {protocol:?}");
-            assert!(client.get_with("/page", fields).await.is_hit(), "made anew: {protocol:?}");
+            assert!(client.get_with("/page", fields).await.is_hit(), "stored again: {protocol:?}");
         }
     }
 }
 
 #[actix_web::test]
-async fn a_url_is_purged_as_queries_are_normalised() {
+async fn url_purge_normalizes_query_like_the_policy() {
     let cache = builder()
         .0
         .policy(Policy::new().query(QueryKey::sorted()))
@@ -211,7 +166,7 @@ async fn a_url_is_purged_as_queries_are_normalised() {
         .unwrap();
     let (server, _) = serve_purging(1, &cache);
     let client = Client::new(server.addr, Protocol::Http1);
-    for (asked, fields, purged) in [
+    for (requested, fields, purged) in [
         ("/page?b=1&a=2", &[][..], "/page?a=2&b=1"),
         ("/page", &[], "/page"),
         ("/search/all?q=x&page=2", &[], "/search/all?q=x"),
@@ -221,10 +176,10 @@ async fn a_url_is_purged_as_queries_are_normalised() {
         ("/perhaps?q=1&b=2&a=3", &[], "/perhaps?a=3&q=1&b=2"),
         ("/perhaps?q=1&b=2&a=3", &[("x-q", "1")], "/perhaps?q=1"),
     ] {
-        assert!(client.get_with(asked, fields).await.is_stored(), "{asked}");
+        assert!(client.get_with(requested, fields).await.is_stored(), "{requested}");
         let answer = client.send(Method::POST, "/purge", &[("x-url", purged)]).await;
-        assert_eq!(answer.text(), "1", "{asked} by {purged}");
-        assert!(client.get_with(asked, fields).await.is_stored(), "{asked} by {purged}");
+        assert_eq!(answer.text(), "1", "{requested} by {purged}");
+        assert!(client.get_with(requested, fields).await.is_stored(), "{requested} by {purged}");
     }
     assert_eq!(
         client.send(Method::POST, "/purge", &[("x-url", "/page?a=2&b=2")]).await.text(),
@@ -232,35 +187,35 @@ async fn a_url_is_purged_as_queries_are_normalised() {
     );
 }
 
-/// Several applications over one store, by the name of their host.
-fn serve_over_one_store(caches: &[Cache]) -> Vec<(Server, Client)> {
-    let serve = |cache: &Cache| {
+/// Serves one application for each cache.
+fn serve_each(caches: &[Cache]) -> Vec<(Server, Client)> {
+    let serve_one = |cache: &Cache| {
         let (server, _) = serve_purging(1, cache);
         let client = Client::new(server.addr, Protocol::Http1);
         (server, client)
     };
-    caches.iter().map(serve).collect()
+    caches.iter().map(serve_one).collect()
 }
 
 #[actix_web::test]
-async fn a_purge_reaches_every_cache_over_the_store_in_the_namespace() {
+async fn purge_reaches_all_caches_of_the_namespace() {
     let (store, clock) = (store(), ManualClock::at(START));
     let build = |namespace: &str, policy| {
         let cache = Cache::builder(store.clone()).clock(clock.clock());
         cache.namespace(namespace).policy(policy).build().unwrap()
     };
-    let same = [
+    let purged_caches = [
         build("shop", Policy::new()),
         build("shop", Policy::new().ignore_cookies(["_ga"])),
         build("shop", Policy::new().key_header("x-tenant")),
         build("shop", Policy::new().query(QueryKey::sorted())),
         build("shop", Policy::new().default_ttl(std::time::Duration::from_secs(9))),
     ];
-    let child = same[0].with_policy(Policy::new().vary_cookie("theme"));
+    let child = purged_caches[0].with_policy(Policy::new().vary_cookie("theme"));
     let others = [build("shop2", Policy::new()), build("shop:", Policy::new().vary_cookie("a"))];
-    let all: Vec<_> = same.iter().chain([&child]).chain(&others).cloned().collect();
-    let apps = serve_over_one_store(&all);
-    for purger in 0..same.len() + 1 {
+    let all: Vec<_> = purged_caches.iter().chain([&child]).chain(&others).cloned().collect();
+    let apps = serve_each(&all);
+    for purger in 0..purged_caches.len() + 1 {
         for (_, client) in &apps {
             client.get_with("/page?b=1&a=2", &[SHOP]).await;
             assert!(client.get_with("/page?b=1&a=2", &[SHOP]).await.is_hit());
@@ -269,13 +224,13 @@ async fn a_purge_reaches_every_cache_over_the_store_in_the_namespace() {
         let purged = apps[purger].1.send(Method::POST, "/purge", &[SHOP, url]).await;
         assert_eq!(purged.status, 200);
         for (index, (_, client)) in apps.iter().enumerate() {
-            let other = index > same.len();
-            // The first and the last of the same share their pages, so one fills for both.
+            let other = index > purged_caches.len();
+            // Caches 0 and 4 have equal keys: a request to cache 0 fills cache 4 as well.
             let hit = client.get_with("/page?b=1&a=2", &[SHOP]).await.is_hit();
             assert!(if other { hit } else { !hit || index == 4 }, "{index} after {purger}");
         }
     }
-    // Everything is everything, whosever.
+    // `purge_all` reaches every namespace.
     apps[0].1.send(Method::POST, "/purge", &[SHOP]).await;
     for (index, (_, client)) in apps.iter().enumerate() {
         let hit = client.get_with("/page?b=1&a=2", &[SHOP]).await.is_hit();
@@ -284,7 +239,7 @@ async fn a_purge_reaches_every_cache_over_the_store_in_the_namespace() {
 }
 
 #[actix_web::test]
-async fn a_purge_of_everything_leaves_nothing_and_lets_all_be_stored_anew() {
+async fn purge_all_removes_everything_and_allows_new_entries() {
     for (protocol, workers) in SETUPS {
         let caches =
             [cache().0, builder().0.policy(Policy::new().key_header("x-tenant")).build().unwrap()];
@@ -305,167 +260,5 @@ async fn a_purge_of_everything_leaves_nothing_and_lets_all_be_stored_anew() {
                 }
             }
         }
-    }
-}
-
-#[actix_web::test]
-async fn what_cannot_be_purged_is_told_by_its_kind_and_with_advice() {
-    let (cache, _) = cache();
-    let (server, _) = serve_purging(1, &cache);
-    let client = Client::new(server.addr, Protocol::Http1);
-    let handle = cache.handle();
-    for url in [
-        "",
-        "page",
-        "?a=1",
-        "/a b",
-        "/\u{fc}",
-        "http://",
-        "http:///page",
-        "http://a b/page",
-        "shop.example",
-        "shop.example:80",
-        "shop.example/page",
-        "ftp://shop.example/page",
-        "mailto:a@shop.example",
-        "*",
-    ] {
-        let error = handle.purge_url(url).await.unwrap_err();
-        assert!(matches!(error, PurgeError::Url), "{url}: {error}");
-        assert!(error.to_string().contains("https://host/path"), "{error}");
-        assert_eq!(error.status_code(), StatusCode::INTERNAL_SERVER_ERROR);
-        if url.is_ascii() {
-            let answer = client.send(Method::POST, "/purge", &[("x-url", url)]).await;
-            assert_eq!(answer.status, 500, "{url}");
-        }
-    }
-    let error = handle.purge_url("/page").await.unwrap_err();
-    assert!(matches!(error, PurgeError::NoHost), "{error}");
-    assert!(error.to_string().contains("https://host/path"), "{error}");
-    let longest = format!("/{}", "a".repeat(70_000));
-    assert!(handle.purge_url(longest).await.is_err());
-}
-
-#[actix_web::test]
-async fn a_store_that_fails_is_told_and_purges_again_once_it_works() {
-    let plain = Policy::new;
-    for (case, policy) in [("keys", plain()), ("tags", plain().key_header("x-tenant"))] {
-        let store = Watched::new();
-        let cache = Cache::builder(store.clone()).policy(policy).build().unwrap();
-        let (server, _) = serve_purging(1, &cache);
-        let client = Client::new(server.addr, Protocol::Http1);
-        assert!(client.get("/page").await.is_stored());
-        store.stored().await;
-        let url = format!("http://{}/page", server.addr);
-        store.fail(true);
-        for error in [
-            cache.handle().purge_url(&url).await.unwrap_err(),
-            cache.handle().purge_all().await.unwrap_err(),
-        ] {
-            assert!(matches!(error, PurgeError::Store(_)), "{case}: {error}");
-            assert!(error.to_string().contains("out of order"), "{case}: {error}");
-            assert!(std::error::Error::source(&error).is_some());
-            assert_eq!(error.status_code(), StatusCode::SERVICE_UNAVAILABLE);
-        }
-        let answer = client.send(Method::POST, "/purge", &[("x-url", "/page")]).await;
-        assert_eq!(answer.status, 503, "{case}");
-        assert!(
-            client.get("/page").await.is_hit(),
-            "{case}: nothing was purged, and that was told"
-        );
-        store.fail(false);
-        cache.handle().purge_url(&url).await.unwrap();
-        assert!(!client.get("/page").await.is_hit(), "{case}");
-    }
-}
-
-#[actix_web::test]
-async fn a_handler_without_a_cache_around_it_is_told_what_to_do() {
-    let server = serve(1, || {
-        let optional = |cache: Option<CacheHandle>| async move { cache.is_some().to_string() };
-        let typed = |cache: Result<CacheHandle, CacheNotConfigured>| async move {
-            cache.err().map_or_else(String::new, |error| error.to_string())
-        };
-        App::new()
-            .route("/purge", web::post().to(purge))
-            .route("/optional", web::get().to(optional))
-            .route("/typed", web::get().to(typed))
-    });
-    let client = Client::new(server.addr, Protocol::Http1);
-    let answer = client.send(Method::POST, "/purge", &[]).await;
-    assert_eq!(answer.status, 500);
-    assert!(answer.text().contains("Cache::new(store)"), "{}", answer.text());
-    assert_eq!(client.get("/optional").await.text(), "false");
-    assert!(client.get("/typed").await.text().contains("no cache is around this handler"));
-}
-
-#[actix_web::test]
-async fn a_handle_is_there_wherever_a_cache_is_on_off_or_not_meant_for_the_request() {
-    let has = |cache: Option<CacheHandle>| async move { cache.is_some().to_string() };
-    let policies: [(&str, Cache); 4] = [
-        ("on", cache().0),
-        ("off", builder().0.mode(Mode::Off).build().unwrap()),
-        ("bypassed", builder().0.rule(Rule::any().bypass()).build().unwrap()),
-        ("no rule", builder().0.rules_only().build().unwrap()),
-    ];
-    for (case, cache) in policies {
-        let server = serve(1, move || App::new().wrap(cache.clone()).default_service(web::to(has)));
-        let client = Client::new(server.addr, Protocol::Http1);
-        for method in [Method::GET, Method::POST, Method::OPTIONS] {
-            assert_eq!(client.send(method, "/", &[]).await.text(), "true", "{case}");
-        }
-    }
-}
-
-#[actix_web::test]
-async fn a_page_that_purges_itself_is_not_stored() {
-    let (cache, _) = cache();
-    let server = serve(1, move || {
-        let page = |cache: CacheHandle| async move {
-            cache.purge_url("/").await.unwrap();
-            "page"
-        };
-        App::new().wrap(cache.clone()).route("/", web::get().to(page))
-    });
-    let client = Client::new(server.addr, Protocol::Http2);
-    for _ in 0..2 {
-        assert_eq!(client.get("/").await.cache_status(), "fwd=uri-miss; detail=overtaken");
-    }
-}
-
-#[actix_web::test]
-async fn a_handle_purges_from_many_threads_at_once() {
-    let (cache, _) = cache();
-    let (server, _) = serve_purging(2, &cache);
-    let client = Client::new(server.addr, Protocol::Http1);
-    for n in 0..64 {
-        assert!(client.get(&format!("/{n}")).await.is_stored());
-    }
-    let purged = Arc::new(Mutex::new(0));
-    thread::scope(|scope| {
-        for _ in 0..4 {
-            let (handle, purged, addr) = (cache.handle(), Arc::clone(&purged), server.addr);
-            scope.spawn(move || {
-                for n in 0..64 {
-                    let url = format!("http://{addr}/{n}");
-                    // Without any runtime: a store in memory need not be waited for.
-                    let done = at_once(handle.purge_url(url)).unwrap();
-                    *purged.lock().unwrap() += done.responses;
-                }
-                at_once(handle.purge_all()).unwrap();
-            });
-        }
-    });
-    assert_eq!(*purged.lock().unwrap(), 64, "each is forgotten once");
-    for n in 0..64 {
-        assert!(!client.get(&format!("/{n}")).await.is_hit());
-    }
-    assert_eq!(Purged::default().responses, 0);
-}
-
-fn at_once<T>(future: impl Future<Output = T>) -> T {
-    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(done) => done,
-        Poll::Pending => panic!("it waits"),
     }
 }
