@@ -25,8 +25,8 @@ use crate::{
     response::body::CacheBody,
     service::CacheMiddleware,
     shared::{Field, Mode, Settings, Shared},
-    store::Store,
     store::erased::DynStore,
+    store::interface::Store,
 };
 
 /// An HTTP response cache, as a middleware.

@@ -24,6 +24,7 @@ use smallvec::SmallVec;
 
 use crate::{
     clock::Timestamp,
+    coordination::fills::Fill,
     entry::key::CacheKey,
     entry::limits::{may_have_body, may_have_field},
     entry::response::{ANNOTATED_FIELDS, StoredResponse, copy_fields},
@@ -44,7 +45,6 @@ use crate::{
     semantics::vary::selecting_value,
     service::collapse::{Leader, is_lasting},
     shared::Shared,
-    store::Fill,
 };
 
 /// A request that goes to the handler and whose answer may be stored.
@@ -260,7 +260,7 @@ impl Candidate {
         let draft =
             StoredResponse { client_ttl, original_fields, ..self.draft(plan, status, fields) };
         if let Some(limit) = client_ttl {
-            let left = plan.lifetime.left(now).unwrap_or_default().min(limit);
+            let left = plan.lifetime.remaining(now).unwrap_or_default().min(limit);
             shorten(fields, plan.lifetime.age(now), left, now);
         }
         draft
@@ -360,7 +360,7 @@ impl Candidate {
             client_ttl: None,
             original_fields: None,
             validity_check: ValidityCheck::default(),
-            received: plan.lifetime.response.monotonic(),
+            received: plan.lifetime.response_time.monotonic(),
         }
     }
 }

@@ -6,11 +6,12 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use crate::{
+    coordination::fills::Fill,
     entry::key::CacheKey,
     entry::response::StoredResponse,
     service::collapse::Leader,
     shared::Shared,
-    store::{Fill, Put, StoreError},
+    store::interface::{Put, StoreError},
 };
 
 /// How long a response may take to be written once its body is complete.
@@ -51,7 +52,8 @@ impl Write {
     }
 
     async fn put(mut self) {
-        let ttl = self.draft.lifetime.left(self.draft.lifetime.response).unwrap_or_default();
+        let ttl =
+            self.draft.lifetime.remaining(self.draft.lifetime.response_time).unwrap_or_default();
         let store = &self.shared.store;
         match store.put(&self.key, Arc::new(self.draft), &self.fill).await {
             Ok(Put::Stored) => {

@@ -15,6 +15,7 @@ use actix_web::{
 
 use crate::{
     clock::Timestamp,
+    entry::invalidation::Invalidation,
     entry::key::CacheKey,
     entry::selector::Selector,
     entry::tag::TagId,
@@ -23,7 +24,7 @@ use crate::{
     purge::handle::CacheHandle,
     purge::target::{Host, PurgeTarget, What},
     shared::{ComparedFields, Shared},
-    store::{Invalidation, StoreError},
+    store::interface::StoreError,
 };
 
 /// How long one purge may take of a request's time.

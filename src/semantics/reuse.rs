@@ -173,8 +173,8 @@ pub(crate) fn may_serve_stale_on_error(
 ) -> bool {
     let lifetime = &stored.lifetime;
     let over = expired_since.map_or_else(
-        || lifetime.over(now),
-        |since| lifetime.over(now).max(lifetime.age(now).saturating_sub(lifetime.age(since))),
+        || lifetime.stale_for(now),
+        |since| lifetime.stale_for(now).max(lifetime.age(now).saturating_sub(lifetime.age(since))),
     );
     over < windows.if_error(&lifetime.staleness)
 }
@@ -229,7 +229,7 @@ mod tests {
     fn word(reuse: &Reuse) -> String {
         match reuse {
             Reuse::Fresh { stored, age, ttl } => {
-                let second = stored.lifetime.response.monotonic().as_secs();
+                let second = stored.lifetime.response_time.monotonic().as_secs();
                 format!("{second}: age {} ttl {}", age.as_secs(), ttl.as_secs())
             }
             Reuse::Stale { age, over, refresh, .. } => {
@@ -281,7 +281,7 @@ mod tests {
         let by_fr = request(Some("fr"));
         let variants = of(vec![stored(0, DE), stored(10, FR)]);
         let older = |stored: &StoredResponse| {
-            if stored.lifetime.response == at(0) { Validity::Valid } else { Validity::Purged }
+            if stored.lifetime.response_time == at(0) { Validity::Valid } else { Validity::Purged }
         };
         let got = choose(Some(&variants), older, hour, &reader(&by_fr), at(20));
         assert_eq!(word(&got), "other variant", "section 4.1: the French one is gone");

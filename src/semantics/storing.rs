@@ -242,7 +242,7 @@ fn lifetime(
     let retention = choices.windows.longest(&staleness).max(validated.unwrap_or_default());
     let retention = retention.min(MAX_LIFETIME);
     let lifetime = Lifetime {
-        response: exchange.responded,
+        response_time: exchange.responded,
         initial_age,
         freshness,
         source,

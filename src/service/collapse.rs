@@ -44,7 +44,7 @@ use crate::{
     service::origin::{OriginRequest, Purpose},
     service::stale_if_error::stale,
     service::{Decision, RequestContext},
-    store::Lookup,
+    store::interface::Lookup,
 };
 
 /// Whose turn it is.

@@ -47,19 +47,17 @@ use crate::{
     policy::{MatchedRules, discriminator_for},
     response::body::CacheBody,
     response::cached::{answer, report},
-    semantics::{
-        cache_control::RequestDirectives,
-        fields::{lines, list},
-        invalidation::is_safe,
-        requester::Requester,
-        reuse::{Refresh, Reuse, ReuseRequest, ValidationReason, choose},
-        validation::has_handler_only_condition,
-    },
+    semantics::cache_control::RequestDirectives,
+    semantics::fields::{lines, list},
+    semantics::invalidation::is_safe,
+    semantics::requester::Requester,
+    semantics::reuse::{Refresh, Reuse, ReuseRequest, ValidationReason, choose},
+    semantics::validation::has_handler_only_condition,
     service::origin::{OriginRequest, Purpose, forward},
     service::revalidate::refresh,
     service::unsafe_method::change,
     shared::{ComparedFields, Mode, Shared},
-    store::{Lookup, StoreError},
+    store::interface::{Lookup, StoreError},
 };
 
 /// How long a look-up may take before the handler is asked instead.

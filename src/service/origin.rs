@@ -40,7 +40,7 @@ use crate::{
     service::revalidate::unattended,
     service::stand_in::StandIn,
     service::{Answer, LookupRequest, RequestContext, is_owned_by_inner_cache, not_modified},
-    store::Lookup,
+    store::interface::Lookup,
 };
 
 /// A request for the handler, and what is known of it.

@@ -111,6 +111,6 @@ pub(crate) fn stale<B>(
     now: Timestamp,
 ) -> HttpResponse<CacheBody<B>> {
     let lifetime = stored.lifetime();
-    let left = lifetime.left(now).unwrap_or_default();
+    let left = lifetime.remaining(now).unwrap_or_default();
     answer(method, request, stored, lifetime.age(now), left, now)
 }

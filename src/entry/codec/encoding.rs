@@ -55,7 +55,7 @@ pub fn encode(key: &CacheKey, response: &StoredResponse) -> Result<Vec<u8>, Enco
         validity_check: _,
         received: _,
     } = response;
-    let Lifetime { response: time, initial_age, freshness, source, staleness, retention } =
+    let Lifetime { response_time: time, initial_age, freshness, source, staleness, retention } =
         lifetime;
     let Staleness { validation, while_revalidate, if_error } = staleness;
     let size = u32::try_from(size(key, response)).map_err(|_| EncodeError::TooLarge)?;

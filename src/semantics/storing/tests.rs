@@ -471,7 +471,7 @@ fn a_plan_tells_what_was_stated_and_when_and_how_old_it_was() {
             panic!("{cache_control} is stored");
         };
         assert_eq!(plan.stated.map(|stated| stated.as_secs()), want, "{cache_control} {first:?}");
-        assert_eq!(plan.lifetime.response, at(3));
+        assert_eq!(plan.lifetime.response_time, at(3));
         assert_eq!(plan.lifetime.initial_age.as_secs(), 4, "section 4.2.3");
     }
 }

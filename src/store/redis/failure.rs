@@ -7,7 +7,7 @@ use deadpool_redis::{
     redis::{ErrorKind, RedisError, ServerErrorKind},
 };
 
-use crate::store::StoreError;
+use crate::store::interface::StoreError;
 
 /// Why Redis did not do what it was asked to.
 #[derive(Debug, Clone)]

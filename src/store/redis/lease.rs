@@ -16,8 +16,8 @@ use super::{
     link::{ASK_LIMIT, Link, STORE_LIMIT},
 };
 use crate::{
+    coordination::lease::{Lease, LeaseEnd, LeaseGuard},
     entry::key::CacheKey,
-    store::{Lease, LeaseEnd, LeaseGuard},
 };
 
 const RELEASE: &str = include_str!("release.lua");

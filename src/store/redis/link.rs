@@ -23,9 +23,8 @@ use super::{
     table::{Pulled, Table},
 };
 use crate::{
-    clock::Clock,
+    clock::Clock, coordination::coordinator::Coordinator, entry::invalidation::Invalidation,
     entry::stamp::Stamp,
-    store::{Coordinator, Invalidation},
 };
 
 /// What a request can wait for, the making of a connection included. Caches wait for any store for

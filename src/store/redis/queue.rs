@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::store::Invalidation;
+use crate::entry::invalidation::Invalidation;
 
 /// Tags that wait at most; beyond, everything is invalidated instead.
 const MOST: usize = 4096;

@@ -23,11 +23,9 @@ use deadpool_redis::redis::{Cmd, RedisError, Value, cmd, pipe};
 
 use super::{connection::Wire, failure::Failure, keys::Keys};
 use crate::{
-    clock::Timestamp,
-    coordination::invalidation_log::KEY_RECORD_LIFETIME,
-    entry::stamp::Stamp,
-    entry::tag::TagId,
-    store::{Coordinator, Invalidation},
+    clock::Timestamp, coordination::coordinator::Coordinator,
+    coordination::invalidation_log::KEY_RECORD_LIFETIME, entry::invalidation::Invalidation,
+    entry::stamp::Stamp, entry::tag::TagId,
 };
 
 /// How long a mark counts: longer than what it may be about is kept.
