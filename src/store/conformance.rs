@@ -460,7 +460,7 @@ impl Response {
             ]),
             body: self.body.clone(),
             lifetime: Lifetime {
-                response: self.at,
+                response_time: self.at,
                 initial_age: Duration::from_secs(1),
                 freshness: hour,
                 source: LifetimeSource::Explicit,

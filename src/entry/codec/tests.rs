@@ -69,7 +69,7 @@ fn full() -> StoredResponse {
         ]),
         body: Bytes::from_static(b"\0body\xff"),
         lifetime: Lifetime {
-            response: Timestamp::new(
+            response_time: Timestamp::new(
                 Duration::new(1_700_000_000, 123_456_789),
                 Duration::from_secs(7),
             ),
@@ -122,7 +122,7 @@ fn written(response: &StoredResponse) -> impl PartialEq + Debug + use<> {
         received: _,
     } = response.clone();
     let Lifetime { response_time, initial_age, freshness, source, staleness, retention } = lifetime;
-    let lifetime = (response.wall(), initial_age, freshness, source, staleness, retention);
+    let lifetime = (response_time.wall(), initial_age, freshness, source, staleness, retention);
     let groups = (selecting, discriminator, tags, stamp);
     (status, fields, body, lifetime, stated, groups, client_ttl, original_fields)
 }

@@ -53,7 +53,7 @@ fn lifetimes() -> impl Strategy<Value = Lifetime> {
     let time = times(NOW.wall().as_secs() - 1);
     (time, any::<Duration>(), times(longest), select(sources), staleness, times(longest)).prop_map(
         |(time, initial_age, freshness, source, staleness, retention)| Lifetime {
-            response: Timestamp::new(time, Duration::from_secs(1)),
+            response_time: Timestamp::new(time, Duration::from_secs(1)),
             initial_age,
             freshness,
             source,
