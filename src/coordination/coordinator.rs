@@ -65,7 +65,7 @@ struct SharedState {
     warned_about_encoding: AtomicBool,
 }
 
-/// What stores and applications use.
+/// Methods for stores, metrics and tests.
 impl Coordinator {
     /// Makes the coordinator of a new store.
     #[must_use]

@@ -31,7 +31,7 @@ pub(crate) fn stored(second: u64, selecting: &[(HeaderName, Option<&str>)]) -> S
         fields: Box::default(),
         body: Bytes::from_static(b"body"),
         lifetime: Lifetime {
-            response: at(second),
+            response_time: at(second),
             initial_age: Duration::ZERO,
             freshness: Duration::from_secs(60),
             source: LifetimeSource::Policy,

@@ -143,7 +143,7 @@ fn append_url(encoded: &mut Encoded, scheme: &str, host: &str, path: &str, query
 ///
 /// Two policies over one store may read a URL differently. Their fingerprints keep their keys apart,
 /// while a purge by namespace still applies to both.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct KeyScope(Box<[u8]>);
 
 impl KeyScope {

@@ -30,8 +30,9 @@ impl LifetimeSource {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Lifetime {
-    /// The time at which the response's head was received from the handler.
-    pub response: Timestamp,
+    /// `response_time` of RFC 9111 section 4.2.3: when the head of the response was received from the
+    /// handler.
+    pub response_time: Timestamp,
     /// `corrected_initial_age` of RFC 9111 section 4.2.3.
     pub initial_age: Duration,
     /// `freshness_lifetime` of RFC 9111 section 4.2.1, at most 2^31 seconds (68 years).
@@ -76,19 +77,19 @@ impl Lifetime {
     /// The response's `current_age` (RFC 9111 section 4.2.3).
     #[must_use]
     pub fn age(&self, now: Timestamp) -> Duration {
-        self.initial_age.saturating_add(now.since(self.response))
+        self.initial_age.saturating_add(now.since(self.response_time))
     }
 
     /// The rest of the freshness lifetime; `None` once the response is stale. A response is fresh
     /// while its freshness lifetime is greater than its age (RFC 9111 section 4.2).
     #[must_use]
-    pub fn left(&self, now: Timestamp) -> Option<Duration> {
-        self.freshness.checked_sub(self.age(now)).filter(|left| !left.is_zero())
+    pub fn remaining(&self, now: Timestamp) -> Option<Duration> {
+        self.freshness.checked_sub(self.age(now)).filter(|rest| !rest.is_zero())
     }
 
     /// How long the response has been stale; zero while it is fresh.
     #[must_use]
-    pub fn over(&self, now: Timestamp) -> Duration {
+    pub fn stale_for(&self, now: Timestamp) -> Duration {
         self.age(now).saturating_sub(self.freshness)
     }
 }
@@ -101,14 +102,14 @@ mod tests {
     #[test]
     fn response_is_fresh_while_its_lifetime_exceeds_its_age() {
         let lifetime = Lifetime {
-            response: at(0),
+            response_time: at(0),
             initial_age: Duration::from_secs(20),
             freshness: Duration::from_secs(60),
             source: LifetimeSource::Explicit,
             staleness: Staleness::default(),
             retention: Duration::ZERO,
         };
-        for (second, age, left, over) in [
+        for (second, age, remaining, stale_for) in [
             (0, 20, Some(40), 0),
             (39, 59, Some(1), 0),
             (40, 60, None, 0),
@@ -117,8 +118,8 @@ mod tests {
         ] {
             let now = at(second);
             assert_eq!(lifetime.age(now).as_secs(), age);
-            assert_eq!(lifetime.left(now).map(|left| left.as_secs()), left);
-            assert_eq!(lifetime.over(now).as_secs(), over);
+            assert_eq!(lifetime.remaining(now).map(|rest| rest.as_secs()), remaining);
+            assert_eq!(lifetime.stale_for(now).as_secs(), stale_for);
         }
     }
 

@@ -245,11 +245,11 @@ mod tests {
     }
 
     const WRITTEN: [&str; 5] = [
-        "TagId(017a16ca9b2ce756b640d9d4b6116094)",
-        "TagId(022ff53b71b938ff12aa9204ff64781b)",
-        "TagId(038a69800bb046435b0ea7cff6450822)",
-        "TagId(05dee366082bcdc2f27d76149261aaff)",
-        "TagId(06ec1f382e957d8ec02a806357a1a51e)",
+        "TagId(017481b48ca7b7136cd46db6447e5302)",
+        "TagId(0283c20d85f94e83c8999e2de68cb6ef)",
+        "TagId(03fc90ddc94299c7d53f8d43c29ba66a)",
+        "TagId(0577cf1b2b3395d7f461d65a6cac8ad4)",
+        "TagId(06eefde7b99c0eb81a0bc67a1ac91170)",
     ];
 
     #[test]

@@ -35,7 +35,7 @@ impl Variants {
         response: Arc<StoredResponse>,
         max_weight: usize,
     ) -> Option<Self> {
-        let now = response.lifetime.response;
+        let now = response.lifetime.response_time;
         let selecting_fields: Box<[HeaderName]> =
             response.selecting.iter().map(|(name, _)| name.clone()).collect();
         let known = existing.map_or(&[][..], |variants| &variants.selecting_fields);
@@ -59,8 +59,8 @@ impl Variants {
         Some(Self { responses, selecting_fields })
     }
 
-    /// Makes variants of what a store found: some or all responses of a resource, newest first, and
-    /// the fields that select among all responses of the resource.
+    /// Makes variants from a store's result: some or all responses of a resource, newest first, and the
+    /// fields that select among all responses of the resource.
     #[must_use]
     pub fn new(
         selecting_fields: &[HeaderName],
@@ -123,7 +123,7 @@ mod tests {
 
     /// The seconds at which the responses were received.
     fn seconds(variants: &Variants) -> Vec<u64> {
-        let second = |r: &Arc<StoredResponse>| r.lifetime.response.monotonic().as_secs();
+        let second = |r: &Arc<StoredResponse>| r.lifetime.response_time.monotonic().as_secs();
         variants.responses().iter().map(second).collect()
     }
 

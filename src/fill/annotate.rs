@@ -44,7 +44,7 @@ impl Candidate {
         let draft =
             StoredResponse { client_ttl, original_fields, ..self.draft(plan, status, fields) };
         if let Some(limit) = client_ttl {
-            let left = plan.lifetime.left(now).unwrap_or_default().min(limit);
+            let left = plan.lifetime.remaining(now).unwrap_or_default().min(limit);
             limit_lifetime(fields, plan.lifetime.age(now), left, now);
         }
         draft
@@ -135,7 +135,7 @@ impl Candidate {
             client_ttl: None::<Duration>,
             original_fields: None,
             validity_check: ValidityCheck::default(),
-            received: plan.lifetime.response.monotonic(),
+            received: plan.lifetime.response_time.monotonic(),
         }
     }
 }

@@ -49,7 +49,8 @@ impl Write {
     }
 
     async fn put(mut self) {
-        let ttl = self.draft.lifetime.left(self.draft.lifetime.response).unwrap_or_default();
+        let ttl =
+            self.draft.lifetime.remaining(self.draft.lifetime.response_time).unwrap_or_default();
         let store = &self.shared.store;
         match store.put(&self.key, Arc::new(self.draft), &self.fill).await {
             Ok(Put::Stored) => {

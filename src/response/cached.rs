@@ -37,7 +37,7 @@ impl CachedResponse {
     /// A stored response by its own lifetime, fresh or stale.
     pub(crate) fn at(stored: Arc<StoredResponse>, now: Timestamp) -> Self {
         let age = stored.lifetime.age(now);
-        let left = stored.lifetime.left(now).unwrap_or_default();
+        let left = stored.lifetime.remaining(now).unwrap_or_default();
         Self { stored, age, left, now }
     }
 

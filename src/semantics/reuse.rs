@@ -188,9 +188,9 @@ pub(crate) fn may_serve_stale_on_error(
     let lifetime = &stored.lifetime;
     let over = match validity {
         Validity::Purged => return false,
-        Validity::Valid => lifetime.over(now),
+        Validity::Valid => lifetime.stale_for(now),
         Validity::ExpiredSince(since) => {
-            lifetime.over(now).max(lifetime.age(now).saturating_sub(lifetime.age(since)))
+            lifetime.stale_for(now).max(lifetime.age(now).saturating_sub(lifetime.age(since)))
         }
     };
     over < windows.if_error(&lifetime.staleness)

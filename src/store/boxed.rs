@@ -106,8 +106,8 @@ mod tests {
     fn boxed_store_shares_the_coordinator_of_its_store() {
         let store = MemoryStore::new(1024 * 1024);
         let boxed = BoxedStore::new(store.clone());
-        store.coordinator().invalidate(&Invalidation::PurgeAll);
-        assert_eq!(Store::coordinator(&boxed).stamp(), store.coordinator().stamp());
+        Store::coordinator(&store).invalidate(&Invalidation::PurgeAll);
+        assert_eq!(Store::coordinator(&boxed).stamp(), Store::coordinator(&store).stamp());
         assert!(!Store::supports_leases(&boxed));
     }
 }

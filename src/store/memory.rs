@@ -175,7 +175,7 @@ impl MemoryStore {
             let existing = existing.map(moka::Entry::into_value);
             let has_newer = existing.iter().flat_map(|variants| variants.responses()).any(|old| {
                 old.same_selection(&copy)
-                    && old.lifetime.response.wall() > copy.lifetime.response.wall()
+                    && old.lifetime.response_time.wall() > copy.lifetime.response_time.wall()
             });
             if has_newer {
                 return Op::Nop;
@@ -314,7 +314,7 @@ struct ExpireUseless;
 
 impl ExpireUseless {
     fn lifetime(variants: &Variants) -> Duration {
-        let newest = variants.responses().first().map(|newest| newest.lifetime().response);
+        let newest = variants.responses().first().map(|newest| newest.lifetime().response_time);
         // One second more, because moka's clock is not the cache's.
         newest.map_or(Duration::ZERO, |at| variants.useful_for(at)) + Duration::from_secs(1)
     }

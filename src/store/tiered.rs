@@ -149,7 +149,7 @@ impl Store for TieredStore {
         // What is no longer fresh here may have been renewed by another process.
         let found = self.near(key, selector, |response| {
             selector.selects(response)
-                && response.lifetime.left(selector.now()).is_some()
+                && response.lifetime.remaining(selector.now()).is_some()
                 && self.coordinator().validity(key, response) == Validity::Valid
         });
         found.variants.is_some().then(|| {

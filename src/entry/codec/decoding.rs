@@ -94,7 +94,7 @@ pub fn decode(
         return Err(RecordError::OtherKey);
     }
     let lifetime = Lifetime {
-        response: rebased(head.time, now)?,
+        response_time: rebased(head.time, now)?,
         initial_age: head.initial_age,
         freshness: head.freshness,
         source: head.source,

@@ -55,8 +55,7 @@ pub fn encode(key: &CacheKey, response: &StoredResponse) -> Result<Vec<u8>, Enco
         validity_check: _,
         received: _,
     } = response;
-    let Lifetime { response: time, initial_age, freshness, source, staleness, retention } =
-        lifetime;
+    let Lifetime { response_time, initial_age, freshness, source, staleness, retention } = lifetime;
     let Staleness { validation, while_revalidate, if_error } = staleness;
     let size = u32::try_from(size(key, response)).map_err(|_| EncodeError::TooLarge)?;
     let original = original_fields.as_deref().unwrap_or_default();
@@ -76,7 +75,7 @@ pub fn encode(key: &CacheKey, response: &StoredResponse) -> Result<Vec<u8>, Enco
     writer.bytes(&[fitting(tags.len())?, source_code(*source), validation_code(*validation)]);
     writer.bytes(&[flags(response)]);
     writer.bytes(&stamp.get().to_le_bytes());
-    for duration in [time.wall(), *initial_age, *freshness, *retention] {
+    for duration in [response_time.wall(), *initial_age, *freshness, *retention] {
         writer.time(duration);
     }
     for time in [while_revalidate, if_error, stated, client_ttl] {

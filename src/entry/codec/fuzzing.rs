@@ -21,8 +21,8 @@ pub(crate) fn read(
     now: Timestamp,
 ) -> Result<StoredResponse, RecordError> {
     let response = decode(bytes::Bytes::copy_from_slice(record), key, now)?;
-    assert!(response.lifetime.response.wall() <= now.wall());
-    assert!(response.lifetime.response.monotonic() <= now.monotonic());
+    assert!(response.lifetime.response_time.wall() <= now.wall());
+    assert!(response.lifetime.response_time.monotonic() <= now.monotonic());
     let status = response.status.as_u16();
     assert!(status >= 200 && status != 206 && status != 304, "status {status}");
     assert!(status != 204 || response.body.is_empty(), "204 with a body");

@@ -135,7 +135,7 @@ fn policies_that_loosen_what_is_personal_or_the_same_do_not_share() {
         CompiledPolicy::new(Policy::new(), vec![], Unmatched::Policy, "other").unwrap().scope,
     ];
     for (index, one) in all.iter().enumerate() {
-        assert!(!all[index + 1..].contains(one), "{one} twice in {all:?}");
+        assert!(!all[index + 1..].contains(one), "{one:?} twice in {all:?}");
     }
 }
 

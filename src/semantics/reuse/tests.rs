@@ -70,7 +70,7 @@ fn select_by(
 fn describe(reuse: &Reuse) -> String {
     match reuse {
         Reuse::Fresh { stored, age, ttl } => {
-            let second = stored.lifetime.response.monotonic().as_secs();
+            let second = stored.lifetime.response_time.monotonic().as_secs();
             format!("{second}: age {} ttl {}", age.as_secs(), ttl.as_secs())
         }
         Reuse::Stale { age, over, refresh, .. } => {
@@ -117,7 +117,7 @@ fn resource_without_valid_responses_is_absent() {
 fn purged_variant_is_not_selected_and_others_are() {
     let variants = variants(vec![stored(0, DE), stored(10, FR)]);
     let purged_fr = |stored: &StoredResponse| {
-        if stored.lifetime.response == at(0) { Validity::Valid } else { Validity::Purged }
+        if stored.lifetime.response_time == at(0) { Validity::Valid } else { Validity::Purged }
     };
     let select = |accept| select_by(&[(ACCEPT, accept)], &variants, purged_fr, hour, &plain(), 20);
     assert_eq!(select("fr"), "other variant");

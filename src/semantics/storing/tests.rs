@@ -483,7 +483,7 @@ fn plan_contains_stated_lifetime_and_initial_age() {
             panic!("{cache_control} is not stored");
         };
         assert_eq!(plan.stated.map(|stated| stated.as_secs()), want, "{cache_control} {first:?}");
-        assert_eq!(plan.lifetime.response, at(3));
+        assert_eq!(plan.lifetime.response_time, at(3));
         assert_eq!(plan.lifetime.initial_age.as_secs(), 4, "section 4.2.3");
     }
 }

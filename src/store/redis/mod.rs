@@ -252,7 +252,7 @@ impl RedisStore {
             return Ok(Put::TooLarge);
         }
         let resource = link.keys.resource(key);
-        let kept = response.useful_for(response.lifetime.response).min(LONGEST);
+        let kept = response.useful_for(response.lifetime.response_time).min(LONGEST);
         let draft = Draft {
             resource: &resource,
             variant: response.variant(),
