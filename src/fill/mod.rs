@@ -313,7 +313,7 @@ impl Candidate {
     /// and caches downstream must know.
     fn fields_to_vary_by(&self, plan: &StoragePlan) -> SmallVec<[HeaderName; 2]> {
         let checked = &self.shared.checked;
-        let cookie = plan.needs_no_cookie && checked.vary_cookie == VaryCookie::Said;
+        let cookie = plan.needs_no_cookie && checked.vary_cookie == VaryCookie::Added;
         let mut due = SmallVec::new();
         for name in checked.keyed_fields().chain(cookie.then_some(&COOKIE)) {
             if !plan.nominated.contains(name) && !due.contains(name) {
