@@ -14,8 +14,9 @@ use crate::{
     clock::Timestamp,
     entry::{codec::fuzzing, key::CacheKey, url::UrlTarget},
     policy::{
-        Policy,
-        compiled::{CompiledPolicy, MatchedRules, Unmatched},
+        compiled::{CompiledPolicy, Unmatched},
+        matched::MatchedRules,
+        settings::Policy,
     },
     semantics::{
         cache_control::{RequestDirectives, ResponseDirectives},

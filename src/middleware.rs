@@ -21,10 +21,10 @@ use crate::{
     entry::url_keys::UrlKeys,
     outcome::Outcome,
     policy::{
-        Policy,
         compiled::{CompiledPolicy, Unmatched},
         error::ConfigError,
         rule::Rule,
+        settings::Policy,
     },
     purge::handle::CacheHandle,
     response::body::CacheBody,
@@ -293,14 +293,13 @@ impl CacheBuilder {
     /// If the configuration is not valid. The error says what to change.
     pub fn build(self) -> Result<Cache, ConfigError> {
         let Self { store, policy, rules, unmatched, settings } = self;
-        for (name, limit) in
-            [("lookup_timeout", settings.lookup_timeout), ("store_timeout", settings.store_timeout)]
-        {
+        let defaults = Settings::new();
+        for (setting, limit, default) in [
+            ("lookup_timeout", settings.lookup_timeout, defaults.lookup_timeout),
+            ("store_timeout", settings.store_timeout, defaults.store_timeout),
+        ] {
             if limit.is_zero() {
-                return Err({
-                    let _ = name;
-                    ConfigError::ZeroWaitLimit
-                });
+                return Err(ConfigError::ZeroLimit { setting, default });
             }
         }
         let policy = CompiledPolicy::new(policy, rules, unmatched, &settings.namespace)?;

@@ -85,7 +85,7 @@ impl Candidate {
     /// caches downstream must know that.
     fn missing_vary_members(&self, plan: &StoragePlan) -> SmallVec<[HeaderName; 2]> {
         let policy = &self.shared.policy;
-        let cookie = plan.needs_no_cookie && policy.vary_cookie == VaryCookie::Said;
+        let cookie = plan.needs_no_cookie && policy.vary_cookie == VaryCookie::Added;
         let mut missing = SmallVec::new();
         for name in policy.keyed_fields().chain(cookie.then_some(&COOKIE)) {
             if !plan.nominated.contains(name) && !missing.contains(name) {

@@ -10,7 +10,7 @@ use crate::{
     clock::Timestamp,
     coordination::{fills::Fill, leader::Leader},
     entry::{key::CacheKey, response::StoredResponse},
-    policy::{compiled::MatchedRules, tagging::RequestTags},
+    policy::{matched::MatchedRules, response_tags::RequestTags},
     semantics::requester::Requester,
     shared::Shared,
 };

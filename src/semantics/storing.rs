@@ -244,8 +244,8 @@ fn lifetime(
     let retention = choices.windows.longest(&staleness).max(for_validation.unwrap_or_default());
     let retention = retention.min(MAX_LIFETIME);
     if initial_age < freshness.saturating_add(retention) {
-        let response = exchange.responded;
-        Ok(Lifetime { response, initial_age, freshness, source, staleness, retention })
+        let response_time = exchange.responded;
+        Ok(Lifetime { response_time, initial_age, freshness, source, staleness, retention })
     } else if freshness.is_zero() {
         Err(NotStored::NoLifetime)
     } else {

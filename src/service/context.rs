@@ -14,7 +14,7 @@ use crate::{
     entry::{key::CacheKey, response::StoredResponse},
     fill::candidate::{Candidate, ClientConditions},
     outcome::Forward,
-    policy::{cache_key::discriminator_for, compiled::MatchedRules},
+    policy::{discriminator::discriminator_for, matched::MatchedRules},
     semantics::{cache_control::RequestDirectives, requester::Requester},
     shared::{EnclosingCache, Shared},
     store::interface::Lookup,

@@ -16,7 +16,7 @@ use crate::{
     entry::response::StoredResponse,
     fill::{candidate::Candidate, store::FillReply, write::Write},
     outcome::{NotStored, Stored},
-    policy::tagging::merge_tags,
+    policy::response_tags::merge_tags,
     response::{cached::body_for, conditional::apply_request_conditions},
     semantics::{
         connection::ConnectionFields, fields::set_date, storing::StoragePlan,

@@ -19,7 +19,7 @@ use crate::{
     entry::{key::CacheKey, lifetime::LifetimeSource, tag::TagId, url::UrlTarget},
     fill::{candidate::Candidate, store::fill},
     outcome::{Forward, NotStored, Outcome, Stored},
-    policy::cache_key::{scheme, target_urls},
+    policy::request_url::{scheme, target_urls},
     poll_once::to_completion,
     purge::execute::{group_tag, purge_tags, purge_url},
     response::body::CacheBody,

@@ -231,7 +231,11 @@ async fn ignored_cookies_do_not_prevent_caching() {
         (&["_ga"], "_ga =1", true),
     ];
     for (ignored, cookies, shared) in cases {
-        let cache = builder().0.policy(Policy::new().ignore_cookies(*ignored)).build().unwrap();
+        let cache = builder()
+            .0
+            .policy(Policy::new().ignore_cookies(ignored.iter().copied()))
+            .build()
+            .unwrap();
         let (server, runs) = serve_replies(1, &cache, &[Reply::new(200, &[])]);
         let client = Client::new(server.addr, Protocol::Http1);
         let fields = [("cookie", *cookies)];
