@@ -150,7 +150,6 @@ impl MemoryStore {
 
     /// Keeps a copy of what another store has. It knows best: what there is may only stay if it is
     /// younger.
-    #[cfg(feature = "redis")]
     pub(super) fn keep(&self, key: &CacheKey, copy: Arc<StoredResponse>) {
         let inner = &self.0;
         let fixed = key.as_bytes().len() + ENTRY_OVERHEAD;

@@ -5,7 +5,7 @@ pub(crate) mod interface;
 pub(crate) mod memory;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
-#[cfg(feature = "redis")]
+pub mod remote;
 pub(crate) mod tiered;
 
 #[cfg(feature = "test-util")]
@@ -17,6 +17,7 @@ pub(crate) use self::erased::DynStore;
 pub use self::{
     interface::{Lookup, Put, Store, StoreError},
     memory::{MemoryStore, MemoryStoreBuilder, MemoryStoreError},
+    tiered::{FarStore, TieredStats, TieredStore, TieredStoreBuilder, TieredStoreError},
 };
 pub use crate::{
     clock::Timestamp,
