@@ -132,7 +132,7 @@ fn serve(name: &str) -> io::Result<()> {
             App::new().app_data(web::Data::new(held)).route("/page/{n}", web::get().to(get))
         });
     }
-    let redis = RedisStore::builder(url).namespace(name).build().expect("a store");
+    let redis = RedisStore::builder(url, name).build().expect("a store");
     let builder = match name {
         "near" => Cache::builder(TieredStore::new(redis)),
         _ => Cache::builder(redis),

@@ -43,25 +43,10 @@ impl Shared {
     /// Warns about a failure of the store, at most once in an interval.
     pub(crate) fn warn_about_store(&self, error: &StoreError) {
         if self.store.coordinator().should_warn_about_store(self.now()) {
-            log::warn!("{}; requests go to their handlers", WithSource(error));
+            log::warn!("{}; requests go to their handlers", error.with_cause());
         } else {
-            log::trace!("{}", WithSource(error));
+            log::trace!("{}", error.with_cause());
         }
-    }
-}
-
-/// An error with its sources, on one line.
-struct WithSource<'a>(&'a StoreError);
-
-impl std::fmt::Display for WithSource<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut source = std::error::Error::source(self.0);
-        while let Some(error) = source {
-            write!(f, ": {error}")?;
-            source = error.source();
-        }
-        Ok(())
     }
 }
 

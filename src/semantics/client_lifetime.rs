@@ -135,7 +135,8 @@ mod tests {
             ("shorter than the age", vec![cache_control("max-age=5")], ("max-age=5", date(100))),
         ] {
             for source in [LifetimeSource::Policy, LifetimeSource::Handler] {
-                let lifetime = Lifetime { response: at(90), source, ..stored(0, &[]).lifetime };
+                let lifetime =
+                    Lifetime { response_time: at(90), source, ..stored(0, &[]).lifetime };
                 assert_eq!(lifetime.freshness.as_secs(), 60);
                 let mut fields = response(&fields);
                 state_lifetime(&mut fields, &lifetime, at(100));

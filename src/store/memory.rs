@@ -161,7 +161,6 @@ impl MemoryStore {
 
     /// Adds a copy of a response from another store, unless a newer one is here. The other store
     /// decides which fields select.
-    #[cfg(feature = "redis")]
     pub(super) fn keep(&self, key: &CacheKey, copy: Arc<StoredResponse>) {
         let state = &self.0;
         let fixed = key.as_bytes().len() + ENTRY_OVERHEAD;

@@ -10,7 +10,7 @@ pub(crate) mod interface;
 pub(crate) mod memory;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
-#[cfg(feature = "redis")]
+pub mod remote;
 pub(crate) mod tiered;
 
 #[cfg(feature = "test-util")]
@@ -22,6 +22,7 @@ pub use self::{
     boxed::BoxedStore,
     interface::{Lookup, Put, Store, StoreError},
     memory::{MemoryStore, MemoryStoreBuilder, MemoryStoreError},
+    tiered::{FarStore, TieredStats, TieredStore, TieredStoreBuilder, TieredStoreError},
 };
 pub use crate::{
     clock::Timestamp,
