@@ -238,9 +238,48 @@ impl NotStored {
     }
 }
 
+/// One constructor for each variant with fields, for tests and tools that make outcomes.
+impl Outcome {
+    /// An [`Outcome::Hit`].
+    #[must_use]
+    pub const fn hit(age: Duration, ttl: Duration) -> Self {
+        Self::Hit { age, ttl }
+    }
+
+    /// An [`Outcome::StaleHit`].
+    #[must_use]
+    pub const fn stale_hit(age: Duration, over: Duration) -> Self {
+        Self::StaleHit { age, over }
+    }
+
+    /// An [`Outcome::Collapsed`].
+    #[must_use]
+    pub const fn collapsed(reason: Forward, age: Duration) -> Self {
+        Self::Collapsed { reason, age }
+    }
+
+    /// An [`Outcome::Revalidated`].
+    #[must_use]
+    pub const fn revalidated(reason: Forward, stored: Stored) -> Self {
+        Self::Revalidated { reason, stored }
+    }
+
+    /// An [`Outcome::StaleIfError`].
+    #[must_use]
+    pub const fn stale_if_error(reason: Forward, status: Option<StatusCode>) -> Self {
+        Self::StaleIfError { reason, status }
+    }
+
+    /// An [`Outcome::Forward`].
+    #[must_use]
+    pub const fn forward(reason: Forward, stored: Stored) -> Self {
+        Self::Forward { reason, stored }
+    }
+}
+
 impl Outcome {
     /// The outcome of a request that had waited for another one.
-    pub(crate) const fn collapsed(self, reason: Forward) -> Self {
+    pub(crate) const fn after_waiting(self, reason: Forward) -> Self {
         match self {
             Self::Hit { age, .. } | Self::StaleHit { age, .. } => Self::Collapsed { reason, age },
             other => other,
@@ -337,7 +376,7 @@ mod tests {
                 Outcome::StaleHit { age: Duration::ZERO, over: Duration::from_millis(7_900) },
                 "hit; ttl=-7",
             ),
-            (hit.collapsed(Forward::UriMiss), "fwd=uri-miss; collapsed"),
+            (hit.after_waiting(Forward::UriMiss), "fwd=uri-miss; collapsed"),
             (
                 Outcome::Revalidated { reason: Forward::Stale, stored: Stored::Yes },
                 "fwd=stale; fwd-status=304; stored",

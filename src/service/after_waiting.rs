@@ -80,7 +80,7 @@ pub(super) fn collapsed<B>(
     match decision {
         Decision::Respond(response, outcome)
         | Decision::RespondAndRefresh(response, outcome, _) => {
-            Next::Respond(respond(response), outcome.collapsed(reason))
+            Next::Respond(respond(response), outcome.after_waiting(reason))
         }
         Decision::OnlyIfCached => Next::Respond(gateway_timeout(), Outcome::OnlyIfCached),
         Decision::Fetch(origin) => Next::Fetch(origin, None),

@@ -152,7 +152,7 @@ impl RequestContext {
             {
                 let body = CacheBody::followed(reader, in_progress.length);
                 let response = response.respond_with(body, request.headers());
-                Next::Respond(response, outcome.collapsed(reason))
+                Next::Respond(response, outcome.after_waiting(reason))
             }
             // The handler is not asked about a response that is not stored yet.
             Decision::Fetch(next) => {

@@ -33,10 +33,10 @@ async fn observer_receives_the_outcome_of_each_request_once() {
             .wrap(cache.clone())
     });
     let client = Client::new(server.addr, Protocol::Http1);
-    let forward = |reason, stored| Outcome::Forward { reason, stored };
+    let forward = |reason, stored| Outcome::forward(reason, stored);
     let stored = |reason| forward(reason, Stored::Yes);
     let not_attempted = |reason| forward(reason, Stored::No(NotStored::NotAttempted));
-    let hit = |age, ttl| Outcome::Hit { age: secs(age), ttl: secs(ttl) };
+    let hit = |age, ttl| Outcome::hit(secs(age), secs(ttl));
     for (step, method, path, fields, want) in [
         (0, Method::GET, "/?a", &[][..], stored(Forward::UriMiss)),
         (7, Method::GET, "/?a", &[], hit(7, 53)),

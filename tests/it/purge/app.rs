@@ -31,10 +31,10 @@ pub(super) fn serve_purging(workers: usize, cache: &Cache) -> (Server, Counter) 
     (server, runs)
 }
 
-/// Returns the number of purged responses.
+/// Purges the URL in `X-Url`, or everything, and responds with the result.
 pub(super) async fn purge(request: HttpRequest, cache: CacheHandle) -> Result<String, PurgeError> {
     match request.headers().get("x-url").map(|url| url.to_str().unwrap()) {
-        Some(url) => Ok(cache.purge_url(url).await?.responses.to_string()),
+        Some(url) => Ok(cache.purge_url(url).await?.to_string()),
         None => cache.purge_all().await.map(|_| "all".to_owned()),
     }
 }

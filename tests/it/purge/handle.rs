@@ -8,7 +8,7 @@ use std::{
 };
 
 use actix_web::{App, web};
-use actix_web_cache::{Cache, CacheHandle, Mode, Purged, Rule};
+use actix_web_cache::{Cache, CacheHandle, Mode, Rule};
 use hyper::Method;
 
 use super::app::serve_purging;
@@ -66,7 +66,7 @@ async fn handle_purges_from_many_threads_at_once() {
                     // There is no runtime on this thread: a memory store completes at the first
                     // poll.
                     let done = poll_once(handle.purge_url(url)).unwrap();
-                    *purged.lock().unwrap() += done.responses;
+                    *purged.lock().unwrap() += done.responses.unwrap();
                 }
                 poll_once(handle.purge_all()).unwrap();
             });
@@ -76,7 +76,6 @@ async fn handle_purges_from_many_threads_at_once() {
     for n in 0..64 {
         assert!(!client.get(&format!("/{n}")).await.is_hit());
     }
-    assert_eq!(Purged::default().responses, 0);
 }
 
 /// Polls a future once and returns its result.

@@ -113,10 +113,10 @@ async fn invalidated_variant_is_not_restored_by_the_next_request() {
     }
 }
 
-/// Purges the URL in the request field `url`, and responds with the number of purged responses.
+/// Purges the URL in the request field `url`, and responds with the result.
 async fn purge(request: HttpRequest, cache: CacheHandle) -> Result<String, PurgeError> {
     let url = request.headers().get("url").unwrap().to_str().unwrap();
-    Ok(cache.purge_url(url).await?.responses.to_string())
+    Ok(cache.purge_url(url).await?.to_string())
 }
 
 #[actix_web::test]
