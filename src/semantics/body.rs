@@ -17,9 +17,8 @@ const ENDLESS_TYPES: [&[u8]; 2] = [b"text/event-stream", b"multipart/x-mixed-rep
 
 /// Checks whether a response's body can be stored, as far as its head tells.
 ///
-/// `size` is the size that the body itself reports. `max_body_size` limits both the body and, so
-/// that a response cannot take more memory by other means, the names and values of the header
-/// fields together.
+/// `size` is the size that the body itself reports. A response is too large if its body has more
+/// than `max_body_size` bytes, or if the names and values of its header fields have.
 pub(crate) fn check_body(
     status: StatusCode,
     response: &HeaderMap,

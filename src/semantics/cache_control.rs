@@ -292,66 +292,39 @@ mod tests {
         Some(Duration::from_secs(n))
     }
 
+    fn check(cases: &[(&[&str], ResponseDirectives)]) {
+        for (lines, want) in cases {
+            assert_eq!(response(lines), *want, "{lines:?}");
+        }
+    }
+
+    fn private(scope: DirectiveScope) -> ResponseDirectives {
+        ResponseDirectives { private: scope, ..NONE }
+    }
+
+    fn no_cache(scope: DirectiveScope) -> ResponseDirectives {
+        ResponseDirectives { no_cache: scope, ..NONE }
+    }
+
+    const fn max_age(seconds: u64) -> ResponseDirectives {
+        ResponseDirectives { max_age: secs(seconds), ..NONE }
+    }
+
+    const NO_STORE: ResponseDirectives = ResponseDirectives { no_store: true, ..NONE };
+
     #[test]
     fn response_directives_are_read_from_all_lines_in_any_case() {
-        let of = |names: &[&'static str]| {
-            DirectiveScope::Fields(names.iter().map(|name| HeaderName::from_static(name)).collect())
-        };
-        let cases: &[(&[&str], ResponseDirectives)] = &[
+        check(&[
             (&[], NONE),
             (&[""], NONE),
-            (&["no-store"], ResponseDirectives { no_store: true, ..NONE }),
-            (&["No-Store"], ResponseDirectives { no_store: true, ..NONE }),
-            (&["private"], ResponseDirectives { private: DirectiveScope::Response, ..NONE }),
-            (
-                &["private=\"x-a, x-b\""],
-                ResponseDirectives { private: of(&["x-a", "x-b"]), ..NONE },
-            ),
-            (&["no-cache"], ResponseDirectives { no_cache: DirectiveScope::Response, ..NONE }),
-            (
-                &["no-cache=\"Set-Cookie\""],
-                ResponseDirectives { no_cache: of(&["set-cookie"]), ..NONE },
-            ),
-            (
-                &["no-cache=a", "no-cache=\"b\""],
-                ResponseDirectives { no_cache: of(&["a", "b"]), ..NONE },
-            ),
-            (
-                &["no-cache=\"a\", no-cache"],
-                ResponseDirectives { no_cache: DirectiveScope::Response, ..NONE },
-            ),
-            (&["no-cache=\"\""], ResponseDirectives { no_cache: DirectiveScope::Response, ..NONE }),
-            (
-                &["no-cache=\"a b\""],
-                ResponseDirectives { no_cache: DirectiveScope::Response, ..NONE },
-            ),
+            (&["no-store"], NO_STORE),
+            (&["No-Store"], NO_STORE),
             (&["ext=\"no-store\""], NONE),
             (&["ext=\"a, no-store, b\""], NONE),
             (&["xno-store, no-storex"], NONE),
             (
                 &["public, must-revalidate"],
                 ResponseDirectives { public: true, must_revalidate: true, ..NONE },
-            ),
-            (&["max-age=5"], ResponseDirectives { max_age: secs(5), ..NONE }),
-            (&["Max-Age=5"], ResponseDirectives { max_age: secs(5), ..NONE }),
-            (&["max-age =5"], ResponseDirectives { max_age: secs(0), ..NONE }),
-            (&["max-age= 5"], ResponseDirectives { max_age: secs(0), ..NONE }),
-            (
-                &["private = \"a\""],
-                ResponseDirectives { private: DirectiveScope::Response, ..NONE },
-            ),
-            (&["max-age=\"5\""], ResponseDirectives { max_age: secs(5), ..NONE }),
-            (&["max-age=5, max-age=9"], ResponseDirectives { max_age: secs(5), ..NONE }),
-            (&["max-age=9", "max-age=5"], ResponseDirectives { max_age: secs(5), ..NONE }),
-            (&["s-maxage=9, s-maxage=x"], ResponseDirectives { s_maxage: secs(0), ..NONE }),
-            (&["max-age=abc"], ResponseDirectives { max_age: secs(0), ..NONE }),
-            (&["max-age=abc, max-age=9"], ResponseDirectives { max_age: secs(0), ..NONE }),
-            (&["max-age"], ResponseDirectives { max_age: secs(0), ..NONE }),
-            (&["max-age=-1"], ResponseDirectives { max_age: secs(0), ..NONE }),
-            (&["max-age=1.5"], ResponseDirectives { max_age: secs(0), ..NONE }),
-            (
-                &["s-maxage=7", "max-age=5"],
-                ResponseDirectives { s_maxage: secs(7), max_age: secs(5), ..NONE },
             ),
             (
                 &["must-revalidate, proxy-revalidate, must-understand"],
@@ -362,6 +335,51 @@ mod tests {
                     ..NONE
                 },
             ),
+            (&["s-maxage=7", "max-age=5"], ResponseDirectives { s_maxage: secs(7), ..max_age(5) }),
+            (
+                &["public", "private"],
+                ResponseDirectives { public: true, ..private(DirectiveScope::Response) },
+            ),
+        ]);
+    }
+
+    #[test]
+    fn private_and_no_cache_apply_to_named_fields_or_to_the_response() {
+        use DirectiveScope::Response;
+        let fields = |names: &[&'static str]| {
+            DirectiveScope::Fields(names.iter().map(|name| HeaderName::from_static(name)).collect())
+        };
+        check(&[
+            (&["private"], private(Response)),
+            (&["private=\"x-a, x-b\""], private(fields(&["x-a", "x-b"]))),
+            (&["private, private=\"x-a\""], private(Response)),
+            (&["private = \"a\""], private(Response)),
+            (&["private=x\"a\""], private(Response)),
+            (&["no-cache"], no_cache(Response)),
+            (&["no-cache=\"Set-Cookie\""], no_cache(fields(&["set-cookie"]))),
+            (&["no-cache=a", "no-cache=\"b\""], no_cache(fields(&["a", "b"]))),
+            (&["no-cache=\"a\", no-cache"], no_cache(Response)),
+            (&["no-cache=\"\""], no_cache(Response)),
+            (&["no-cache=\"a b\""], no_cache(Response)),
+        ]);
+    }
+
+    #[test]
+    fn shortest_lifetime_and_first_window_count() {
+        check(&[
+            (&["max-age=5"], max_age(5)),
+            (&["Max-Age=5"], max_age(5)),
+            (&["max-age =5"], max_age(0)),
+            (&["max-age= 5"], max_age(0)),
+            (&["max-age=\"5\""], max_age(5)),
+            (&["max-age=5, max-age=9"], max_age(5)),
+            (&["max-age=9", "max-age=5"], max_age(5)),
+            (&["max-age=abc"], max_age(0)),
+            (&["max-age=abc, max-age=9"], max_age(0)),
+            (&["max-age"], max_age(0)),
+            (&["max-age=-1"], max_age(0)),
+            (&["max-age=1.5"], max_age(0)),
+            (&["s-maxage=9, s-maxage=x"], ResponseDirectives { s_maxage: secs(0), ..NONE }),
             (
                 &["stale-while-revalidate=3, stale-if-error=4, stale-if-error=9"],
                 ResponseDirectives {
@@ -375,45 +393,35 @@ mod tests {
                 &["stale-while-revalidate=x, stale-while-revalidate=3"],
                 ResponseDirectives { stale_while_revalidate: secs(3), ..NONE },
             ),
+        ]);
+    }
+
+    #[test]
+    fn missing_closing_quote_implies_no_store() {
+        check(&[
             (
                 &["private=\"x-a"],
-                ResponseDirectives { private: DirectiveScope::Response, no_store: true, ..NONE },
+                ResponseDirectives { no_store: true, ..private(DirectiveScope::Response) },
             ),
-            (
-                &["private, private=\"x-a\""],
-                ResponseDirectives { private: DirectiveScope::Response, ..NONE },
-            ),
-            (
-                &["ext=\"a, no-store", "must-understand"],
-                ResponseDirectives { no_store: true, ..NONE },
-            ),
-            (&["private=x\"a\""], ResponseDirectives { private: DirectiveScope::Response, ..NONE }),
-            (&["x; no-cache"], ResponseDirectives { no_cache: DirectiveScope::Response, ..NONE }),
-            (&["public; s-maxage=5"], NONE),
-            (
-                &["public", "private"],
-                ResponseDirectives { public: true, private: DirectiveScope::Response, ..NONE },
-            ),
-            (
-                &["private; max-age=5"],
-                ResponseDirectives { private: DirectiveScope::Response, ..NONE },
-            ),
+            (&["ext=\"a, no-store", "must-understand"], NO_STORE),
+            (&["ext=\"no closing quote, public"], NO_STORE),
+            (&["ext=\"closed\"", "ext=\"a\\\""], NO_STORE),
+        ]);
+    }
+
+    #[test]
+    fn refusals_among_several_words_of_one_member_count() {
+        use DirectiveScope::Response;
+        check(&[
+            (&["x; no-cache"], no_cache(Response)),
+            (&["private; max-age=5"], private(Response)),
             (
                 &["no-cache no-store,\tpublic"],
-                ResponseDirectives {
-                    no_cache: DirectiveScope::Response,
-                    no_store: true,
-                    public: true,
-                    ..NONE
-                },
+                ResponseDirectives { no_store: true, public: true, ..no_cache(Response) },
             ),
+            (&["public; s-maxage=5"], NONE),
             (&["ext=private, ext=\"a; private\""], NONE),
-            (&["ext=\"no closing quote, public"], ResponseDirectives { no_store: true, ..NONE }),
-            (&["ext=\"closed\"", "ext=\"a\\\""], ResponseDirectives { no_store: true, ..NONE }),
-        ];
-        for (lines, want) in cases {
-            assert_eq!(response(lines), *want, "{lines:?}");
-        }
+        ]);
     }
 
     #[test]

@@ -104,60 +104,46 @@ mod tests {
         Governing::of(&map, targets)
     }
 
+    fn max_age(fields: &[(HeaderName, &str)]) -> Option<u64> {
+        let directives = governing(fields, &[OTHER, CDN]).directives;
+        directives.max_age.map(|age| age.as_secs())
+    }
+
     #[test]
-    fn valid_targeted_field_replaces_cache_control() {
+    fn first_field_of_the_target_list_replaces_cache_control() {
         let (cc, cdn, other) = (CACHE_CONTROL, CDN, OTHER);
+        let unlisted = HeaderName::from_static("third-cache-control");
         for (case, fields, want) in [
-            ("only Cache-Control", vec![(cc.clone(), "max-age=1")], Some(1)),
-            ("both fields", vec![(cc.clone(), "max-age=1"), (cdn.clone(), "max-age=2")], Some(2)),
-            (
-                "first field of the list",
-                vec![(cdn.clone(), "max-age=2"), (other, "max-age=3")],
-                Some(3),
-            ),
-            ("two lines", vec![(cdn.clone(), "public"), (cdn.clone(), "max-age=2")], Some(2)),
-            ("last of two values", vec![(cdn.clone(), "max-age=1, max-age=2")], Some(2)),
-            ("no lifetime", vec![(cc.clone(), "max-age=1"), (cdn.clone(), "public")], None),
-            ("unknown members", vec![(cdn.clone(), "x=1.5, y=tok, z=(a b), max-age=2")], Some(2)),
-            ("parameters", vec![(cdn.clone(), "max-age=2;x=1")], Some(2)),
-            (
-                "negative number",
-                vec![(cc.clone(), "max-age=1"), (cdn.clone(), "max-age=-2")],
-                Some(0),
-            ),
-            ("empty field", vec![(cc.clone(), "max-age=1"), (cdn.clone(), "")], Some(1)),
-            (
-                "not a dictionary",
-                vec![(cc.clone(), "max-age=1"), (cdn.clone(), "max-age=2, &")],
-                Some(1),
-            ),
-            ("white space", vec![(cc.clone(), "max-age=1"), (cdn.clone(), "max-age =2")], Some(1)),
-            ("upper case", vec![(cc.clone(), "max-age=1"), (cdn.clone(), "Max-Age=2")], Some(1)),
-            ("string", vec![(cc.clone(), "max-age=1"), (cdn.clone(), "max-age=\"2\"")], Some(1)),
-            ("token", vec![(cc.clone(), "max-age=1"), (cdn.clone(), "max-age=abc")], Some(1)),
-            ("decimal", vec![(cc.clone(), "max-age=1"), (cdn.clone(), "max-age=2.0")], Some(1)),
-            (
-                "flag with a number",
-                vec![(cc.clone(), "max-age=1"), (cdn.clone(), "no-store=1, max-age=2")],
-                Some(1),
-            ),
-            (
-                "list in place of seconds",
-                vec![(cc.clone(), "max-age=1"), (cdn, "max-age=2, s-maxage=(1 2)")],
-                Some(1),
-            ),
-            (
-                "field for other caches",
-                vec![
-                    (cc, "max-age=1"),
-                    (HeaderName::from_static("third-cache-control"), "max-age=2"),
-                ],
-                Some(1),
-            ),
+            ("no targeted field", vec![(cc.clone(), "max-age=1")], Some(1)),
+            ("one", vec![(cc.clone(), "max-age=1"), (cdn.clone(), "max-age=2")], Some(2)),
+            ("two", vec![(cdn.clone(), "max-age=2"), (other, "max-age=3")], Some(3)),
+            ("two lines", vec![(cdn.clone(), "public"), (cdn, "max-age=2")], Some(2)),
+            ("not listed", vec![(cc, "max-age=1"), (unlisted, "max-age=2")], Some(1)),
         ] {
-            let got = governing(&fields, &[OTHER, CDN]);
-            let seconds = got.directives.max_age.map(|age| age.as_secs());
-            assert_eq!(seconds, want, "{case}");
+            assert_eq!(max_age(&fields), want, "{case}");
+        }
+    }
+
+    #[test]
+    fn targeted_field_counts_unless_it_is_empty_or_invalid() {
+        for (case, targeted, want) in [
+            ("last of two values", "max-age=1, max-age=2", Some(2)),
+            ("no lifetime", "public", None),
+            ("unknown members", "x=1.5, y=tok, z=(a b), max-age=2", Some(2)),
+            ("parameters", "max-age=2;x=1", Some(2)),
+            ("negative number", "max-age=-2", Some(0)),
+            ("empty field", "", Some(1)),
+            ("not a dictionary", "max-age=2, &", Some(1)),
+            ("white space", "max-age =2", Some(1)),
+            ("upper case", "Max-Age=2", Some(1)),
+            ("string", "max-age=\"2\"", Some(1)),
+            ("token", "max-age=abc", Some(1)),
+            ("decimal", "max-age=2.0", Some(1)),
+            ("flag with a number", "no-store=1, max-age=2", Some(1)),
+            ("list in place of seconds", "max-age=2, s-maxage=(1 2)", Some(1)),
+        ] {
+            let fields = [(CACHE_CONTROL, "max-age=1"), (CDN, targeted)];
+            assert_eq!(max_age(&fields), want, "{case}: {targeted}");
         }
     }
 

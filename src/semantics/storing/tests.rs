@@ -224,7 +224,7 @@ fn plan_contains_the_fields_of_vary() {
 
 #[test]
 fn response_that_is_received_stale_is_not_stored() {
-    let fields = with("max-age=5", &[(AGE, "5")]);
+    let fields = response_with("max-age=5", &[(AGE, "5")]);
     let got = outcome(decide(&exchange(200, &fields, ANONYMOUS), &NO_LIFETIMES));
     assert_eq!(got, Err(NotStored::Stale));
 }
@@ -233,7 +233,7 @@ fn any_status() -> PolicyChoices {
     PolicyChoices { any_status: AnyStatus::Final, ..DEFAULTS.clone() }
 }
 
-fn with(cache_control: &str, fields: &[(HeaderName, &str)]) -> HeaderMap {
+fn response_with(cache_control: &str, fields: &[(HeaderName, &str)]) -> HeaderMap {
     let mut response = response(cache_control);
     for (name, value) in fields {
         response.append(name.clone(), HeaderValue::from_str(value).unwrap());
@@ -303,7 +303,7 @@ fn qualified_directives_apply_to_the_response_or_to_their_fields() {
         (&kept, "no-cache=\"x-a\", max-age=5", tag(), Ok(vec![])),
     ] {
         let case = format!("sections 5.2.2.4 and 5.2.2.7: {cache_control} {:?}", choices.qualified);
-        let fields = with(cache_control, &fields);
+        let fields = response_with(cache_control, &fields);
         match decide_with(choices, 200, &fields) {
             StorageDecision::Store(plan) => {
                 assert_eq!(
@@ -348,7 +348,7 @@ fn heuristic_lifetime_is_used_if_allowed_and_no_explicit_one_exists() {
         (&on, 503, "public", long_ago(), None, Ok((5, Heuristic))),
         (&on, 503, "", long_ago(), Some(60), Ok((60, Policy))),
     ] {
-        let fields = with(cache_control, &fields);
+        let fields = response_with(cache_control, &fields);
         let fallback = fallback.map(Duration::from_secs);
         let terms = StorageTerms { fallback, choices, ..NO_LIFETIMES };
         let got = outcome(decide(&exchange(status, &fields, ANONYMOUS), &terms));
@@ -360,7 +360,7 @@ fn heuristic_lifetime_is_used_if_allowed_and_no_explicit_one_exists() {
     }
     let cacheable = [200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501];
     for status in 200..600 {
-        let got = outcome(decide_with(&on, status, &with("", &long_ago()))).is_ok();
+        let got = outcome(decide_with(&on, status, &response_with("", &long_ago()))).is_ok();
         assert_eq!(got, cacheable.contains(&status), "RFC 9110 section 15.1: {status}");
     }
 }
@@ -369,7 +369,7 @@ fn heuristic_lifetime_is_used_if_allowed_and_no_explicit_one_exists() {
 fn responses_with_set_cookie_are_stored_if_the_policy_permits() {
     let permitted = PolicyChoices { set_cookie: SetCookie::Stored, ..DEFAULTS.clone() };
     for name in ["set-cookie", "set-cookie2"] {
-        let fields = with("max-age=5", &[(HeaderName::from_static(name), "a=1")]);
+        let fields = response_with("max-age=5", &[(HeaderName::from_static(name), "a=1")]);
         let got = outcome(decide_with(&permitted, 200, &fields));
         assert_eq!(got, Ok((5, LifetimeSource::Explicit)), "section 7.3: {name}");
     }
@@ -387,7 +387,7 @@ fn targeted_field_decides_in_place_of_cache_control() {
         (&targets, "max-age=5", "public", Err(NotStored::NoLifetime)),
         (&DEFAULTS, "max-age=5", "no-store", Ok((5, LifetimeSource::Explicit))),
     ] {
-        let fields = with(cache_control, &[(cdn.clone(), targeted)]);
+        let fields = response_with(cache_control, &[(cdn.clone(), targeted)]);
         let got = outcome(decide_with(choices, 200, &fields));
         assert_eq!(got, want, "RFC 9213 section 2.2: {cache_control} {targeted}");
     }
@@ -430,7 +430,7 @@ fn response_is_kept_as_long_as_it_can_be_validated_or_served_stale() {
         (&plain, "max-age=5", tag_and_age("105"), Err(Stale)),
         (&plain, "max-age=0", tag_and_age("100"), Err(NoLifetime)),
     ] {
-        let fields = with(cache_control, &fields);
+        let fields = response_with(cache_control, &fields);
         let got = match decide_with(choices, 200, &fields) {
             StorageDecision::Store(plan) => {
                 let Lifetime { freshness, retention, .. } = plan.lifetime;
@@ -459,7 +459,7 @@ fn response_with_no_cache_needs_a_validator_and_no_lifetime() {
         (&kept, 503, "no-cache", tag(), None, Ok((60, Policy))),
         (&DEFAULTS, 200, "no-cache", tag(), None, Err(NoLifetime)),
     ] {
-        let fields = with(cache_control, &fields);
+        let fields = response_with(cache_control, &fields);
         let terms = StorageTerms { choices, ..terms(first, Some(60)) };
         let decision = decide(&exchange(status, &fields, ANONYMOUS), &terms);
         if let StorageDecision::Store(plan) = &decision {
@@ -468,7 +468,7 @@ fn response_with_no_cache_needs_a_validator_and_no_lifetime() {
         let case = format!("section 5.2.2.4: {status} {cache_control} {first:?}");
         assert_eq!(outcome(decision), want, "{case}");
     }
-    let got = outcome(decide_with(&kept, 503, &with("no-cache", &tag())));
+    let got = outcome(decide_with(&kept, 503, &response_with("no-cache", &tag())));
     assert_eq!(got, Err(Status), "not a usual status code");
 }
 
@@ -477,7 +477,7 @@ fn plan_contains_stated_lifetime_and_initial_age() {
     for (cache_control, first, want) in
         [("max-age=5", None, Some(5)), ("max-age=5", Some(90), Some(5)), ("", Some(90), None)]
     {
-        let fields = with(cache_control, &[(AGE, "1")]);
+        let fields = response_with(cache_control, &[(AGE, "1")]);
         let exchange = Exchange { responded: at(3), ..exchange(200, &fields, ANONYMOUS) };
         let StorageDecision::Store(plan) = decide(&exchange, &terms(first, None)) else {
             panic!("{cache_control} is not stored");
@@ -498,7 +498,7 @@ fn response_to_request_with_other_credentials_needs_explicit_lifetime() {
         ("public", Ok((5, LifetimeSource::Heuristic))),
         ("max-age=7", Ok((7, LifetimeSource::Explicit))),
     ] {
-        let fields = with(cache_control, std::slice::from_ref(&modified));
+        let fields = response_with(cache_control, std::slice::from_ref(&modified));
         let terms = StorageTerms { choices: &on, ..NO_LIFETIMES };
         let got = outcome(decide(&exchange(200, &fields, CREDENTIALS), &terms));
         assert_eq!(got, want, "{cache_control}");

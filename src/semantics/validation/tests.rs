@@ -6,7 +6,7 @@ use crate::entry::{fixtures::stored, response::copy_fields};
 const EARLY: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 const LATE: &str = "Mon, 07 Nov 1994 08:49:37 GMT";
 
-fn with(fields: &[(HeaderName, &str)]) -> StoredResponse {
+fn stored_with(fields: &[(HeaderName, &str)]) -> StoredResponse {
     let fields: Vec<_> = fields
         .iter()
         .map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap()))
@@ -16,7 +16,7 @@ fn with(fields: &[(HeaderName, &str)]) -> StoredResponse {
     StoredResponse { fields, ..stored(0, &[]) }
 }
 
-fn request(fields: &[(HeaderName, &str)]) -> HeaderMap {
+fn header_map(fields: &[(HeaderName, &str)]) -> HeaderMap {
     let mut map = HeaderMap::new();
     for (name, value) in fields {
         map.append(name.clone(), HeaderValue::from_str(value).unwrap());
@@ -26,47 +26,47 @@ fn request(fields: &[(HeaderName, &str)]) -> HeaderMap {
 
 #[test]
 fn client_with_the_stored_response_gets_a_304() {
-    let tagged = with(&[(ETAG, "\"a\""), (LAST_MODIFIED, EARLY)]);
-    let weak = with(&[(ETAG, "W/\"a\"")]);
-    let dated = with(&[(LAST_MODIFIED, LATE)]);
-    let plain = with(&[]);
-    let sent = with(&[(DATE, EARLY)]);
-    let inm = |value| request(&[(IF_NONE_MATCH, value)]);
-    let ims = |value| request(&[(IF_MODIFIED_SINCE, value)]);
+    let tagged = stored_with(&[(ETAG, "\"a\""), (LAST_MODIFIED, EARLY)]);
+    let weak = stored_with(&[(ETAG, "W/\"a\"")]);
+    let dated = stored_with(&[(LAST_MODIFIED, LATE)]);
+    let plain = stored_with(&[]);
+    let sent = stored_with(&[(DATE, EARLY)]);
+    let none_match = |value| header_map(&[(IF_NONE_MATCH, value)]);
+    let modified_since = |value| header_map(&[(IF_MODIFIED_SINCE, value)]);
     for (case, request, stored, want) in [
-        ("no condition", request(&[]), &tagged, false),
-        ("same tag", inm("\"a\""), &tagged, true),
-        ("weak form of the tag", inm("W/\"a\""), &tagged, true),
-        ("strong form of a weak tag", inm("\"a\""), &weak, true),
-        ("other tag", inm("\"b\""), &tagged, false),
-        ("list of tags", inm("\"x,y\", \"b\" , \"a\""), &tagged, true),
+        ("no condition", header_map(&[]), &tagged, false),
+        ("same tag", none_match("\"a\""), &tagged, true),
+        ("weak form of the tag", none_match("W/\"a\""), &tagged, true),
+        ("strong form of a weak tag", none_match("\"a\""), &weak, true),
+        ("other tag", none_match("\"b\""), &tagged, false),
+        ("list of tags", none_match("\"x,y\", \"b\" , \"a\""), &tagged, true),
         (
             "two lines of tags",
-            request(&[(IF_NONE_MATCH, "\"b\""), (IF_NONE_MATCH, "\"a\"")]),
+            header_map(&[(IF_NONE_MATCH, "\"b\""), (IF_NONE_MATCH, "\"a\"")]),
             &tagged,
             true,
         ),
-        ("any tag", inm("*"), &tagged, true),
-        ("any tag, no tag stored", inm("*"), &plain, true),
-        ("tag, no tag stored", inm("\"a\""), &plain, false),
-        ("tag without quotes", inm("a"), &tagged, false),
-        ("equal invalid tags", inm("w\\\"a\""), &with(&[(ETAG, "w\\\"a\"")]), true),
-        ("same date", ims(LATE), &dated, true),
-        ("earlier date", ims(EARLY), &dated, false),
-        ("later date", ims(LATE), &tagged, true),
-        ("invalid date", ims("yesterday"), &tagged, false),
-        ("no Last-Modified stored", ims(LATE), &plain, false),
-        ("only Date stored", ims(LATE), &sent, true),
+        ("any tag", none_match("*"), &tagged, true),
+        ("any tag, no tag stored", none_match("*"), &plain, true),
+        ("tag, no tag stored", none_match("\"a\""), &plain, false),
+        ("tag without quotes", none_match("a"), &tagged, false),
+        ("equal invalid tags", none_match("w\\\"a\""), &stored_with(&[(ETAG, "w\\\"a\"")]), true),
+        ("same date", modified_since(LATE), &dated, true),
+        ("earlier date", modified_since(EARLY), &dated, false),
+        ("later date", modified_since(LATE), &tagged, true),
+        ("invalid date", modified_since("yesterday"), &tagged, false),
+        ("no Last-Modified stored", modified_since(LATE), &plain, false),
+        ("only Date stored", modified_since(LATE), &sent, true),
         (
             "two dates",
-            request(&[(IF_MODIFIED_SINCE, LATE), (IF_MODIFIED_SINCE, LATE)]),
+            header_map(&[(IF_MODIFIED_SINCE, LATE), (IF_MODIFIED_SINCE, LATE)]),
             &tagged,
             false,
         ),
-        ("tag with white space", inm("\"a\" "), &with(&[(ETAG, " \"a\"")]), true),
+        ("tag with white space", none_match("\"a\" "), &stored_with(&[(ETAG, " \"a\"")]), true),
         (
             "other tag, same date",
-            request(&[(IF_NONE_MATCH, "\"b\""), (IF_MODIFIED_SINCE, LATE)]),
+            header_map(&[(IF_NONE_MATCH, "\"b\""), (IF_MODIFIED_SINCE, LATE)]),
             &tagged,
             false,
         ),
@@ -85,8 +85,8 @@ fn client_with_the_stored_response_gets_a_304() {
 
 #[test]
 fn conditions_are_ignored_unless_the_status_is_200() {
-    let stored = with(&[(ETAG, "\"a\"")]);
-    let request = request(&[(IF_NONE_MATCH, "\"a\"")]);
+    let stored = stored_with(&[(ETAG, "\"a\"")]);
+    let request = header_map(&[(IF_NONE_MATCH, "\"a\"")]);
     let validators = Validators::of_stored(&stored);
     for status in [204, 301, 404] {
         let status = StatusCode::from_u16(status).unwrap();
@@ -117,16 +117,16 @@ fn not_modified_response_has_no_fields_about_the_content() {
 
 #[test]
 fn ten_thousand_tags_are_read() {
-    let many = request(&[(IF_NONE_MATCH, &"\"x\",".repeat(10_000))]);
-    let stored = with(&[(ETAG, "\"a\"")]);
+    let many = header_map(&[(IF_NONE_MATCH, &"\"x\",".repeat(10_000))]);
+    let stored = stored_with(&[(ETAG, "\"a\"")]);
     assert!(!not_modified(&many, StatusCode::OK, Validators::of_stored(&stored)));
 }
 
 #[test]
 fn if_match_and_if_unmodified_since_are_left_to_the_handler() {
-    assert!(has_handler_only_condition(&request(&[(IF_MATCH, "*")])));
-    assert!(has_handler_only_condition(&request(&[(IF_UNMODIFIED_SINCE, LATE)])));
-    assert!(!has_handler_only_condition(&request(&[
+    assert!(has_handler_only_condition(&header_map(&[(IF_MATCH, "*")])));
+    assert!(has_handler_only_condition(&header_map(&[(IF_UNMODIFIED_SINCE, LATE)])));
+    assert!(!has_handler_only_condition(&header_map(&[
         (IF_NONE_MATCH, "*"),
         (IF_MODIFIED_SINCE, LATE)
     ])));
@@ -141,25 +141,25 @@ fn response_with_a_valid_validator_can_be_validated() {
         (vec![(LAST_MODIFIED, EARLY)], true),
         (vec![(LAST_MODIFIED, "then")], false),
     ] {
-        assert_eq!(has_validator(&request(&fields)), want, "{fields:?}");
+        assert_eq!(has_validator(&header_map(&fields)), want, "{fields:?}");
     }
 }
 
-fn shared(fields: &[(HeaderName, &str)]) -> Arc<StoredResponse> {
-    Arc::new(with(fields))
+fn shared_with(fields: &[(HeaderName, &str)]) -> Arc<StoredResponse> {
+    Arc::new(stored_with(fields))
 }
 
 #[test]
 fn validation_request_has_stored_validators_and_none_of_the_client() {
-    let selected = shared(&[(ETAG, "W/\"a\""), (LAST_MODIFIED, EARLY)]);
+    let selected = shared_with(&[(ETAG, "W/\"a\""), (LAST_MODIFIED, EARLY)]);
     let others = [
-        shared(&[(ETAG, "\"b\"")]),
-        shared(&[(ETAG, "W/\"c\"")]),
-        shared(&[]),
-        shared(&[(ETAG, "\"b\"")]),
+        shared_with(&[(ETAG, "\"b\"")]),
+        shared_with(&[(ETAG, "W/\"c\"")]),
+        shared_with(&[]),
+        shared_with(&[(ETAG, "\"b\"")]),
     ];
     let validation = |selected: Option<&Arc<StoredResponse>>, others: &[Arc<StoredResponse>]| {
-        let mut fields = request(&[
+        let mut fields = header_map(&[
             (IF_NONE_MATCH, "\"client\""),
             (IF_MODIFIED_SINCE, LATE),
             (RANGE, "bytes=0-1"),
@@ -180,27 +180,27 @@ fn validation_request_has_stored_validators_and_none_of_the_client() {
         (some("\"b\""), None),
         "weak tags of other variants are not sent"
     );
-    assert_eq!(validation(Some(&shared(&[])), &[]), (None, None));
-    assert_eq!(validation(Some(&shared(&[(LAST_MODIFIED, "odd")])), &[]), (None, None));
-    let many: Vec<_> = (0..20).map(|n| shared(&[(ETAG, &format!("\"{n}\""))])).collect();
+    assert_eq!(validation(Some(&shared_with(&[])), &[]), (None, None));
+    assert_eq!(validation(Some(&shared_with(&[(LAST_MODIFIED, "odd")])), &[]), (None, None));
+    let many: Vec<_> = (0..20).map(|n| shared_with(&[(ETAG, &format!("\"{n}\""))])).collect();
     let (tags, _) = validation(None, &many);
     assert_eq!(tags.unwrap().matches(',').count() + 1, MAX_OFFERED);
 }
 
 #[test]
 fn not_modified_response_validates_the_response_with_its_validator() {
-    let a = shared(&[(ETAG, "\"a\""), (LAST_MODIFIED, EARLY)]);
-    let weak = shared(&[(ETAG, "W/\"w\"")]);
-    let b = shared(&[(ETAG, "\"b\"")]);
-    let dated = shared(&[(LAST_MODIFIED, EARLY)]);
-    let odd = shared(&[(ETAG, "odd")]);
+    let a = shared_with(&[(ETAG, "\"a\""), (LAST_MODIFIED, EARLY)]);
+    let weak = shared_with(&[(ETAG, "W/\"w\"")]);
+    let b = shared_with(&[(ETAG, "\"b\"")]);
+    let dated = shared_with(&[(LAST_MODIFIED, EARLY)]);
+    let odd = shared_with(&[(ETAG, "odd")]);
     let none: &[Arc<StoredResponse>] = &[];
-    let b_too = std::slice::from_ref(&b);
+    let with_b = std::slice::from_ref(&b);
     for (case, response, selected, others, want) in [
         ("tag of the selected response", vec![(ETAG, "\"a\"")], Some(&a), none, Some(&a)),
         ("unknown strong tag", vec![(ETAG, "\"x\"")], Some(&a), none, None),
-        ("tag of another variant", vec![(ETAG, "\"b\"")], Some(&a), b_too, Some(&b)),
-        ("tag of another variant, none selected", vec![(ETAG, "\"b\"")], None, b_too, Some(&b)),
+        ("tag of another variant", vec![(ETAG, "\"b\"")], Some(&a), with_b, Some(&b)),
+        ("tag of another variant, none selected", vec![(ETAG, "\"b\"")], None, with_b, Some(&b)),
         ("weak tag", vec![(ETAG, "W/\"w\"")], Some(&weak), none, Some(&weak)),
         ("weak form of a strong tag", vec![(ETAG, "W/\"a\"")], Some(&a), none, Some(&a)),
         ("strong form of a weak tag", vec![(ETAG, "\"w\"")], Some(&weak), none, None),
@@ -209,10 +209,10 @@ fn not_modified_response_validates_the_response_with_its_validator() {
         ("same date", vec![(LAST_MODIFIED, EARLY)], Some(&dated), none, Some(&dated)),
         ("other date", vec![(LAST_MODIFIED, LATE)], Some(&dated), none, None),
         ("no validator, one candidate", vec![], Some(&a), none, Some(&a)),
-        ("no validator, two candidates", vec![], Some(&a), b_too, None),
-        ("no validator, one candidate, none selected", vec![], None, b_too, Some(&b)),
+        ("no validator, two candidates", vec![], Some(&a), with_b, None),
+        ("no validator, one candidate, none selected", vec![], None, with_b, Some(&b)),
     ] {
-        let got = find_validated(&request(&response), selected, others);
+        let got = find_validated(&header_map(&response), selected, others);
         let same = match (&got, want) {
             (Some(got), Some(want)) => Arc::ptr_eq(got, want),
             (None, None) => true,
@@ -225,7 +225,7 @@ fn not_modified_response_validates_the_response_with_its_validator() {
 #[test]
 fn update_keeps_the_fields_that_describe_the_content() {
     let name = HeaderName::from_static;
-    let stored = with(&[
+    let stored = stored_with(&[
         (ETAG, "\"a\""),
         (CONTENT_TYPE, "text/plain"),
         (CONTENT_ENCODING, "gzip"),
@@ -234,7 +234,7 @@ fn update_keeps_the_fields_that_describe_the_content() {
         (name("x-lines"), "1"),
         (name("x-lines"), "2"),
     ]);
-    let response = request(&[
+    let response = header_map(&[
         (ETAG, "W/\"a\""),
         (CONTENT_TYPE, "text/html"),
         (CONTENT_ENCODING, "br"),
@@ -260,29 +260,30 @@ fn update_keeps_the_fields_that_describe_the_content() {
         assert_eq!(text(&field), want, "{field}");
     }
     assert!(!fields.contains_key(AGE));
-    let aged = updated_fields(&with(&[(AGE, "9")]), &request(&[(DATE, LATE)]));
+    let aged = updated_fields(&stored_with(&[(AGE, "9")]), &header_map(&[(DATE, LATE)]));
     assert!(!aged.contains_key(AGE), "only the new response has an age");
     assert_eq!(aged.get(DATE).unwrap(), LATE);
-    let untagged = updated_fields(&with(&[]), &response);
+    let untagged = updated_fields(&stored_with(&[]), &response);
     assert_eq!(untagged.get(ETAG).unwrap(), "W/\"a\"", "the new response adds a validator");
 }
 
 #[test]
 fn update_starts_from_the_fields_that_the_handler_sent() {
-    let mut stored = with(&[(CACHE_CONTROL, "max-age=60"), (EXPIRES, LATE), (ETAG, "\"a\"")]);
+    let mut stored =
+        stored_with(&[(CACHE_CONTROL, "max-age=60"), (EXPIRES, LATE), (ETAG, "\"a\"")]);
     let sent = HeaderValue::from_static("public");
     stored.original_fields = Some(copy_fields(&[(&CACHE_CONTROL, &sent)]));
-    let fields = updated_fields(&stored, &request(&[]));
+    let fields = updated_fields(&stored, &header_map(&[]));
     assert_eq!(fields.get(CACHE_CONTROL).unwrap(), "public");
     assert!(!fields.contains_key(EXPIRES) && fields.contains_key(ETAG));
 }
 
 #[test]
 fn head_response_validates_the_response_with_its_validators_and_length() {
-    let tagged = with(&[(ETAG, "\"a\""), (LAST_MODIFIED, EARLY)]);
-    let one = with(&[(ETAG, "\"a\"")]);
-    let other = with(&[(LAST_MODIFIED, EARLY)]);
-    let plain = with(&[]);
+    let tagged = stored_with(&[(ETAG, "\"a\""), (LAST_MODIFIED, EARLY)]);
+    let one = stored_with(&[(ETAG, "\"a\"")]);
+    let other = stored_with(&[(LAST_MODIFIED, EARLY)]);
+    let plain = stored_with(&[]);
     let missing = StoredResponse { status: StatusCode::NOT_FOUND, ..tagged.clone() };
     let lifetime = (CACHE_CONTROL, "max-age=1");
     for (case, response, stored, want) in [
@@ -311,6 +312,6 @@ fn head_response_validates_the_response_with_its_validators_and_length() {
         ("tag, none stored", vec![(ETAG, "\"a\"")], &plain, HeadVerdict::Outdated),
         ("404 stored", vec![(ETAG, "\"a\"")], &missing, HeadVerdict::Outdated),
     ] {
-        assert_eq!(compare_head(&request(&response), stored), want, "{case}");
+        assert_eq!(compare_head(&header_map(&response), stored), want, "{case}");
     }
 }
