@@ -32,7 +32,7 @@ use crate::{
     },
 };
 
-/// How requests that match no rule are treated.
+/// The treatment of requests that match no rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unmatched {
     /// As the policy says.
@@ -41,8 +41,8 @@ pub(crate) enum Unmatched {
     Pass,
 }
 
-/// Whether a response gets `Vary: Cookie` if it was stored only because its request had no
-/// cookies.
+/// The treatment of a response that is stored only because its request had no cookies: it gets
+/// `Vary: Cookie` if cookies matter at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum VaryCookie {
     Added,

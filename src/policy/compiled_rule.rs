@@ -30,7 +30,7 @@ enum PathMatcher {
     Regex(regex::Regex),
 }
 
-/// Whether a rule applies to the requests for a URL, as far as the URL tells.
+/// The result of matching a rule with a URL, without a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum UrlMatch {
     No,

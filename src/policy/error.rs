@@ -36,14 +36,14 @@ pub enum ConfigError {
     Pattern {
         /// The pattern.
         pattern: String,
-        /// What is wrong with it.
+        /// The reason why it is not valid.
         reason: String,
     },
     /// The regular expression of a rule is not valid.
     Regex {
         /// The expression.
         pattern: String,
-        /// What is wrong with it.
+        /// The reason why it is not valid.
         reason: String,
     },
     /// A tag of a rule names a parameter that the path of the rule does not have.

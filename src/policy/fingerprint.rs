@@ -103,7 +103,7 @@ fn encode(policy: &Policy, rules: &[Rule]) -> Vec<u8> {
     encoder.0
 }
 
-/// Whether two names that differ only in ASCII case are the same.
+/// The comparison of names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Case {
     Sensitive,

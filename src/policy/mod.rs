@@ -1,4 +1,4 @@
-//! What the application configures: the policy, its rules, and their compiled form.
+//! The configuration of a cache: the policy, its rules, and their compiled form.
 //!
 //! An application builds a [`Policy`] (`settings`) and [`Rule`]s. A cache checks both at start-up
 //! and compiles them into a [`CompiledPolicy`], which the service asks for each request and

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode;
 
-/// Which parameters of a query are part of the cache key, and whether their order is.
+/// Selects the parameters of a query that are part of the cache key.
 ///
 /// Without a `QueryKey`, every byte of the query is part of the key. That is always correct, but
 /// stores one response several times if parameters have no effect on it.
@@ -29,7 +29,7 @@ pub(super) enum ParameterNames {
     Ignoring(Vec<String>),
 }
 
-/// Whether the order of parameters is part of the cache key.
+/// The order of parameters in the cache key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ParameterOrder {
     AsSent,

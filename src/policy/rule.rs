@@ -45,7 +45,7 @@ pub struct Rule {
 /// A function of the application that decides whether a rule applies to a request.
 pub(super) type Predicate = Arc<dyn Fn(&ServiceRequest) -> bool + Send + Sync>;
 
-/// Whether requests of a rule are cached.
+/// The treatment of a rule's requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Handling {
     Cache,

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use actix_web::dev::ServiceRequest;
 
-/// Whether `Cache-Control` in requests affects lookups (RFC 9111 section 5.2.1).
+/// The effect of `Cache-Control` in requests on lookups (RFC 9111 section 5.2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ClientDirectives {
     /// Only `no-store` has an effect.
@@ -13,7 +13,7 @@ pub(super) enum ClientDirectives {
     Honored,
 }
 
-/// How conditions of a request (`If-None-Match`, `If-Modified-Since`) are treated on a miss.
+/// The treatment of a request's conditions (`If-None-Match`, `If-Modified-Since`) on a miss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ClientConditions {
     /// The cache removes them, stores the handler's complete response and evaluates them itself.
@@ -31,7 +31,8 @@ pub(super) enum OfferedTags {
     AllVariants,
 }
 
-/// Whether a response to `POST` can be stored for later `GET` requests (RFC 9110 section 9.3.3).
+/// The treatment of responses to `POST`, which later `GET` requests can use (RFC 9110 section
+/// 9.3.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PostResponses {
     /// It is never stored.
@@ -40,7 +41,7 @@ pub(super) enum PostResponses {
     Stored,
 }
 
-/// Whether clients receive response fields that are addressed to this cache.
+/// The treatment of response fields that are addressed to this cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DownstreamFields {
     /// Clients receive them.
@@ -51,7 +52,9 @@ pub(super) enum DownstreamFields {
 
 /// A function of the application that derives a text from a request.
 #[derive(Clone)]
-pub(super) struct RequestText(Arc<dyn Fn(&ServiceRequest) -> Option<String> + Send + Sync>);
+pub(super) struct RequestText(Arc<RequestFunction>);
+
+type RequestFunction = dyn Fn(&ServiceRequest) -> Option<String> + Send + Sync;
 
 impl RequestText {
     pub(super) fn new(
