@@ -171,7 +171,7 @@ impl Store for TieredStore {
         };
         if let Some(variants) = &found.variants {
             for response in variants.responses() {
-                self.0.near.keep(key, Arc::clone(response));
+                self.0.near.add_copy(key, Arc::clone(response));
             }
         }
         Ok(found)
@@ -187,7 +187,7 @@ impl Store for TieredStore {
         // There first: it knows what selects among all that was ever stored.
         match far.put(key, Arc::clone(&response), fill).await {
             Ok(Put::Stored) => {
-                near.keep(key, response);
+                near.add_copy(key, response);
                 Ok(Put::Stored)
             }
             Ok(other) => Ok(other),
@@ -197,7 +197,7 @@ impl Store for TieredStore {
 
     async fn remove(&self, key: &CacheKey) -> Result<usize, StoreError> {
         let removed = self.0.far.remove(key).await;
-        self.0.near.forget(key);
+        self.0.near.remove_entry(key);
         removed
     }
 
@@ -269,8 +269,9 @@ impl TieredStoreBuilder {
             return Err(TieredStoreError::NearLifetime);
         }
         let near = MemoryStore::builder().max_bytes(near_bytes);
-        let near =
-            near.build_over(far.coordinator().clone()).map_err(TieredStoreError::NearBytes)?;
+        let near = near
+            .build_with_coordinator(far.coordinator().clone())
+            .map_err(TieredStoreError::NearBytes)?;
         far.keep_current(max_staleness / 4);
         let near_hits = AtomicU64::new(0);
         Ok(TieredStore(Arc::new(Inner { near, far, max_staleness, near_lifetime, near_hits })))
