@@ -101,6 +101,15 @@ impl Coordinator {
     /// This is for stores whose logical time is made outside of this process. That time must grow by
     /// more than one with each invalidation: [`invalidate`](Self::invalidate) counts on from the
     /// last recorded time, for invalidations that this process cannot report to the others.
+    ///
+    /// ```
+    /// use actix_web_cache::store::{Coordinator, Invalidation, Stamp};
+    ///
+    /// let coordinator = Coordinator::new();
+    /// // Another process purged everything at the time 20. The list is complete up to 25.
+    /// coordinator.record_remote(&[(Stamp::new(20), Invalidation::PurgeAll)], Stamp::new(25));
+    /// assert_eq!(coordinator.stamp(), Stamp::new(25));
+    /// ```
     pub fn record_remote(&self, invalidations: &[(Stamp, Invalidation)], until: Stamp) {
         if !invalidations.is_empty() || until > self.stamp() {
             self.0.log.record_remote(invalidations, until);

@@ -18,7 +18,27 @@ use crate::{
 ///
 /// A store that returns all variants of a key can ignore the selector. A store that keeps each
 /// variant on its own calls [`variant`](Self::variant) with the key's selecting fields, and returns
-/// the variant with that id.
+/// the variant with that id:
+///
+/// ```
+/// use std::{collections::HashMap, sync::Arc};
+///
+/// use actix_web::http::header::HeaderName;
+/// use actix_web_cache::store::{Selector, StoredResponse, VariantId, Variants};
+///
+/// /// The stored responses of one key.
+/// struct Entry {
+///     selecting_fields: Vec<HeaderName>,
+///     variants: HashMap<VariantId, Arc<StoredResponse>>,
+/// }
+///
+/// impl Entry {
+///     fn find(&self, selector: &Selector<'_>) -> Variants {
+///         let id = selector.variant(&self.selecting_fields);
+///         Variants::new(&self.selecting_fields, self.variants.get(&id).cloned())
+///     }
+/// }
+/// ```
 #[derive(Clone, Copy)]
 pub struct Selector<'a> {
     request: &'a dyn Selects,

@@ -38,3 +38,20 @@ pub(crate) fn normalized_hosts(host: &str) -> SmallVec<[String; 2]> {
     }
     hosts
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_normalized_for_both_schemes() {
+        for (host, want) in [
+            ("Example.com", &["example.com"][..]),
+            ("example.com:8080", &["example.com:8080"]),
+            ("example.com:80", &["example.com", "example.com:80"]),
+            ("example.com:443", &["example.com:443", "example.com"]),
+        ] {
+            assert_eq!(&normalized_hosts(host)[..], want, "{host}");
+        }
+    }
+}

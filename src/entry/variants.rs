@@ -76,8 +76,8 @@ impl Variants {
     pub(crate) fn retain(&self, keep: impl Fn(&StoredResponse) -> bool) -> Option<Self> {
         let kept = self.responses.iter().filter(|response| keep(response));
         let responses: Vec<_> = kept.cloned().collect();
-        let selecting_fields = self.selecting_fields.clone();
-        (!responses.is_empty()).then_some(Self { responses, selecting_fields })
+        (!responses.is_empty())
+            .then(|| Self { responses, selecting_fields: self.selecting_fields.clone() })
     }
 
     /// The responses, newest first.

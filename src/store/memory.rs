@@ -161,7 +161,7 @@ impl MemoryStore {
 
     /// Adds a copy of a response from another store, unless a newer one is here. The other store
     /// decides which fields select.
-    pub(super) fn keep(&self, key: &CacheKey, copy: Arc<StoredResponse>) {
+    pub(super) fn add_copy(&self, key: &CacheKey, copy: Arc<StoredResponse>) {
         let state = &self.0;
         let fixed = key.as_bytes().len() + ENTRY_OVERHEAD;
         if copy.weight() + fixed > state.max_entry {
@@ -188,7 +188,7 @@ impl MemoryStore {
         });
     }
 
-    pub(super) fn forget(&self, key: &CacheKey) -> usize {
+    pub(super) fn remove_entry(&self, key: &CacheKey) -> usize {
         // This takes the lock of the key, as `add` does. A plain removal could come between the check
         // and the insert of `add`.
         let removed = self.0.entries.entry(key.to_shared()).and_compute_with(|_| Op::Remove);
@@ -222,7 +222,7 @@ impl Store for MemoryStore {
     }
 
     async fn remove(&self, key: &CacheKey) -> Result<usize, StoreError> {
-        Ok(self.forget(key))
+        Ok(self.remove_entry(key))
     }
 
     async fn invalidate(&self, invalidation: &Invalidation) -> Result<(), StoreError> {
@@ -263,11 +263,11 @@ impl MemoryStoreBuilder {
     ///
     /// If the limit is too small for any entry (less than 4104 bytes).
     pub fn build(self) -> Result<MemoryStore, MemoryStoreError> {
-        self.build_over(Coordinator::new())
+        self.build_with_coordinator(Coordinator::new())
     }
 
     /// Makes a store for copies of another store's responses, with that store's coordinator.
-    pub(super) fn build_over(
+    pub(super) fn build_with_coordinator(
         self,
         coordinator: Coordinator,
     ) -> Result<MemoryStore, MemoryStoreError> {

@@ -39,62 +39,10 @@ impl Error for EncodeError {}
 ///
 /// If the record would be larger than 4 GiB.
 pub fn encode(key: &CacheKey, response: &StoredResponse) -> Result<Vec<u8>, EncodeError> {
-    // Fields are listed without `..`, so that a new field cannot be forgotten here.
-    let StoredResponse {
-        status,
-        fields,
-        body,
-        lifetime,
-        stated,
-        selecting,
-        discriminator,
-        tags,
-        stamp,
-        client_ttl,
-        original_fields,
-        validity_check: _,
-        received: _,
-    } = response;
-    let Lifetime { response_time, initial_age, freshness, source, staleness, retention } = lifetime;
-    let Staleness { validation, while_revalidate, if_error } = staleness;
     let size = u32::try_from(size(key, response)).map_err(|_| EncodeError::TooLarge)?;
-    let original = original_fields.as_deref().unwrap_or_default();
-
     let mut writer = Writer(Vec::with_capacity(fitting(size)?));
-    writer.bytes(&MAGIC);
-    writer.bytes(&[VERSION, 0]);
-    writer.u32(0);
-    writer.u32(size);
-    writer.u32(fitting(key.as_bytes().len())?);
-    writer.u32(fitting(body.len())?);
-    writer.u32(fitting(fields.len())?);
-    writer.u32(fitting(original.len())?);
-    writer.u32(fitting(discriminator.len())?);
-    writer.u16(fitting(selecting.len())?);
-    writer.u16(status.as_u16());
-    writer.bytes(&[fitting(tags.len())?, source_code(*source), validation_code(*validation)]);
-    writer.bytes(&[flags(response)]);
-    writer.bytes(&stamp.get().to_le_bytes());
-    for duration in [response_time.wall(), *initial_age, *freshness, *retention] {
-        writer.time(duration);
-    }
-    for time in [while_revalidate, if_error, stated, client_ttl] {
-        writer.time(time.unwrap_or_default());
-    }
-    writer.bytes(key.as_bytes());
-    for tag in tags {
-        writer.bytes(&tag.to_bytes());
-    }
-    writer.bytes(discriminator);
-    for (name, value) in selecting {
-        writer.name(name)?;
-        writer.value(value.as_deref())?;
-    }
-    for (name, value) in fields.iter().chain(original) {
-        writer.name(name)?;
-        writer.value(Some(value.as_bytes()))?;
-    }
-    writer.bytes(body);
+    writer.head(key, response, size)?;
+    writer.content(key, response)?;
     let Writer(mut record) = writer;
     debug_assert_eq!(record.len() as u64, u64::from(size), "the size was computed wrongly");
     seal(&mut record);
@@ -164,6 +112,75 @@ fn fitting<N, M: TryFrom<N>>(number: N) -> Result<M, EncodeError> {
 struct Writer(Vec<u8>);
 
 impl Writer {
+    /// Writes the fixed part of the record, with a checksum of zero.
+    fn head(
+        &mut self,
+        key: &CacheKey,
+        response: &StoredResponse,
+        size: u32,
+    ) -> Result<(), EncodeError> {
+        // Fields are listed without `..`, so that a new field cannot be forgotten here.
+        let StoredResponse {
+            status,
+            fields,
+            body,
+            lifetime,
+            stated,
+            selecting,
+            discriminator,
+            tags,
+            stamp,
+            client_ttl,
+            original_fields,
+            validity_check: _,
+            received: _,
+        } = response;
+        let Lifetime { response_time, initial_age, freshness, source, staleness, retention } =
+            lifetime;
+        let Staleness { validation, while_revalidate, if_error } = staleness;
+        self.bytes(&MAGIC);
+        self.bytes(&[VERSION, 0]);
+        self.u32(0);
+        self.u32(size);
+        self.u32(fitting(key.as_bytes().len())?);
+        self.u32(fitting(body.len())?);
+        self.u32(fitting(fields.len())?);
+        self.u32(fitting(original_fields.as_ref().map_or(0, |fields| fields.len()))?);
+        self.u32(fitting(discriminator.len())?);
+        self.u16(fitting(selecting.len())?);
+        self.u16(status.as_u16());
+        self.bytes(&[fitting(tags.len())?, source_code(*source), validation_code(*validation)]);
+        self.bytes(&[flags(response)]);
+        self.bytes(&stamp.get().to_le_bytes());
+        for time in [response_time.wall(), *initial_age, *freshness, *retention] {
+            self.time(time);
+        }
+        for time in [while_revalidate, if_error, stated, client_ttl] {
+            self.time(time.unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    /// Writes the parts of variable length.
+    fn content(&mut self, key: &CacheKey, response: &StoredResponse) -> Result<(), EncodeError> {
+        self.bytes(key.as_bytes());
+        for tag in &response.tags {
+            self.bytes(&tag.to_bytes());
+        }
+        self.bytes(&response.discriminator);
+        for (name, value) in &response.selecting {
+            self.name(name)?;
+            self.value(value.as_deref())?;
+        }
+        let original = response.original_fields.iter().flat_map(|fields| fields.iter());
+        for (name, value) in response.fields.iter().chain(original) {
+            self.name(name)?;
+            self.value(Some(value.as_bytes()))?;
+        }
+        self.bytes(&response.body);
+        Ok(())
+    }
+
     fn bytes(&mut self, bytes: &[u8]) {
         self.0.extend_from_slice(bytes);
     }

@@ -78,7 +78,7 @@ impl<F: FarStore> TieredStoreBuilder<F> {
         }
         let near = MemoryStore::builder()
             .max_bytes(near_bytes)
-            .build_over(far.coordinator().clone())
+            .build_with_coordinator(far.coordinator().clone())
             .map_err(TieredStoreError::NearBytes)?;
         far.keep_current(max_staleness / 4);
         Ok(TieredStore::from_parts(near, far, near_lifetime, max_staleness))

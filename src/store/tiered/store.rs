@@ -174,7 +174,7 @@ impl<F: FarStore> Store for TieredStore<F> {
         };
         if let Some(variants) = &found.variants {
             for response in variants.responses() {
-                self.0.near.keep(key, Arc::clone(response));
+                self.0.near.add_copy(key, Arc::clone(response));
             }
         }
         Ok(found)
@@ -190,7 +190,7 @@ impl<F: FarStore> Store for TieredStore<F> {
         // The far store comes first: it knows the selecting fields of all variants.
         match far.put(key, Arc::clone(&response), fill).await {
             Ok(Put::Stored) => {
-                near.keep(key, response);
+                near.add_copy(key, response);
                 Ok(Put::Stored)
             }
             Ok(other) => Ok(other),
@@ -200,7 +200,7 @@ impl<F: FarStore> Store for TieredStore<F> {
 
     async fn remove(&self, key: &CacheKey) -> Result<usize, StoreError> {
         let removed = self.0.far.remove(key).await;
-        self.0.near.forget(key);
+        self.0.near.remove_entry(key);
         removed
     }
 
