@@ -28,7 +28,7 @@ async fn stats(store: web::Data<RedisStore>) -> String {
 #[actix_web::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let redis = env::var("REDIS_URL").unwrap_or_else(|_| "redis://127.0.0.1:6379".to_owned());
-    let store = RedisStore::new(redis)?;
+    let store = RedisStore::new(redis, "example")?;
     let cache = Cache::builder(store.clone()).rule(Rule::path("/stats").bypass()).build()?;
     let store = web::Data::new(store);
     let server = HttpServer::new(move || {

@@ -24,14 +24,15 @@ async fn change(cache: CacheHandle) -> Result<HttpResponse, PurgeError> {
 
 /// `near_hits` are those from memory, `far` tells what Redis was asked.
 #[get("/stats")]
-async fn stats(store: web::Data<TieredStore>) -> String {
+async fn stats(store: web::Data<TieredStore<RedisStore>>) -> String {
     format!("{:#?}\n", store.stats())
 }
 
 #[actix_web::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let redis = env::var("REDIS_URL").unwrap_or_else(|_| "redis://127.0.0.1:6379".to_owned());
-    let store = TieredStore::builder(RedisStore::new(redis)?).near_bytes(16 << 20).build()?;
+    let store =
+        TieredStore::builder(RedisStore::new(redis, "example")?).near_bytes(16 << 20).build()?;
     let cache = Cache::builder(store.clone()).rule(Rule::path("/stats").bypass()).build()?;
     let store = web::Data::new(store);
     let server = HttpServer::new(move || {

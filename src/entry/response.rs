@@ -132,10 +132,6 @@ pub struct StoredResponse {
     pub(crate) original_fields: Option<Box<[(HeaderName, HeaderValue)]>>,
     pub(crate) validity_check: ValidityCheck,
     /// When this process came by it, by its monotonic clock.
-    #[cfg_attr(
-        not(feature = "redis"),
-        expect(dead_code, reason = "a store that keeps copies asks")
-    )]
     pub(crate) received: Duration,
 }
 
