@@ -44,10 +44,6 @@ pub struct StoredResponse {
     pub(crate) original_fields: Option<Box<[(HeaderName, HeaderValue)]>>,
     pub(crate) validity_check: ValidityCheck,
     /// The time at which this process received or read the response, by its monotonic clock.
-    #[cfg_attr(
-        not(feature = "redis"),
-        expect(dead_code, reason = "only a tiered store limits the age of its copies")
-    )]
     pub(crate) received: Duration,
 }
 

@@ -203,7 +203,13 @@ mod tests {
             let source: RedisSource = url.parse().unwrap();
             RedisStore::new(source.root_certificates(roots), "shop").unwrap_err()
         };
-        for (url, roots) in [(URL, "any"), ("rediss://h", "-----BEGIN CERTIFICATE-----\n!")] {
+        let broken = "-----BEGIN CERTIFICATE-----\n!";
+        for (url, roots) in [
+            (URL, broken),
+            ("rediss://h", ""),
+            ("rediss://h", broken),
+            ("rediss://h", "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n"),
+        ] {
             let error = build(url, roots);
             assert!(matches!(error, RedisStoreError::InvalidCertificate(_)), "{url}: {error}");
         }

@@ -14,6 +14,7 @@ use redis::{
 #[cfg(any(feature = "redis-cluster", feature = "redis-sentinel"))]
 use super::source::tcp_settings;
 use super::{
+    certificates::Certificates,
     connection::Connection,
     error::RedisStoreError,
     failure::Failure,
@@ -22,41 +23,43 @@ use super::{
 
 /// Makes connections, each driven by the runtime in which it was made.
 pub(super) enum Connector {
-    Single(Client),
+    Single(Box<Client>),
     #[cfg(feature = "redis-cluster")]
-    Cluster {
-        cluster: ClusterClient,
-        /// The nodes of the source. Each node of a Cluster sends announcements of invalidations.
-        nodes: Vec<Client>,
-    },
+    Cluster(Box<ClusterServers>),
     #[cfg(feature = "redis-sentinel")]
     Sentinels(Box<SentinelSettings>),
 }
 
-/// The client library's type of certificates, or none in builds without rustls.
-#[cfg(feature = "redis-rustls")]
-type Certificates = Option<redis::TlsCertificates>;
-#[cfg(not(feature = "redis-rustls"))]
-type Certificates = ();
+/// The servers of a Cluster.
+#[cfg(feature = "redis-cluster")]
+pub(super) struct ClusterServers {
+    client: ClusterClient,
+    /// The nodes of the source. Each node of a Cluster sends announcements of invalidations.
+    nodes: Vec<Client>,
+}
 
 impl Connector {
     /// Prepares connections to `source`; connects to nothing yet.
     pub(super) fn new(source: &RedisSource) -> Result<Self, RedisStoreError> {
-        let certificates = certificates(source)?;
+        let certificates = Certificates::new(source)?;
         let data_server = |server: &ConnectionInfo| {
             let settings = source.data_settings(server.redis_settings().clone());
             server.clone().set_redis_settings(settings)
         };
         match &source.servers {
             Servers::Single(server) => {
-                Ok(Self::Single(client(data_server(server), &certificates)?))
+                Ok(Self::Single(Box::new(certificates.client(data_server(server))?)))
             }
             #[cfg(feature = "redis-cluster")]
             Servers::Cluster(nodes) => {
                 let nodes: Vec<_> = nodes.iter().map(data_server).collect();
-                let cluster = cluster_client(nodes.clone(), &certificates)?;
-                let nodes = nodes.into_iter().map(|node| client(node, &certificates));
-                Ok(Self::Cluster { cluster, nodes: nodes.collect::<Result<_, _>>()? })
+                // Asks primaries only, as a replica may not have the latest invalidations.
+                let builder = ClusterClientBuilder::new(nodes.clone()).tcp_settings(tcp_settings());
+                let client = certificates.set_for_cluster(builder).build();
+                let client = client.map_err(|_| RedisStoreError::InvalidUrl)?;
+                let nodes = nodes.into_iter().map(|node| certificates.client(node));
+                let nodes = nodes.collect::<Result<_, _>>()?;
+                Ok(Self::Cluster(Box::new(ClusterServers { client, nodes })))
             }
             #[cfg(feature = "redis-sentinel")]
             Servers::Sentinels { sentinels, primary } => {
@@ -78,8 +81,8 @@ impl Connector {
         let connection = match self {
             Self::Single(client) => client.get_multiplexed_async_connection().await?,
             #[cfg(feature = "redis-cluster")]
-            Self::Cluster { cluster, .. } => {
-                return Ok(Connection::Cluster(cluster.get_async_connection().await?));
+            Self::Cluster(servers) => {
+                return Ok(Connection::Cluster(servers.client.get_async_connection().await?));
             }
             #[cfg(feature = "redis-sentinel")]
             Self::Sentinels(settings) => settings.client()?.get_async_connection().await?,
@@ -92,7 +95,7 @@ impl Connector {
         let mut subscription = match self {
             Self::Single(client) => client.get_async_pubsub().await?,
             #[cfg(feature = "redis-cluster")]
-            Self::Cluster { nodes, .. } => any_node(nodes).await?,
+            Self::Cluster(servers) => any_node(&servers.nodes).await?,
             #[cfg(feature = "redis-sentinel")]
             Self::Sentinels(settings) => {
                 settings.client()?.async_get_client().await?.get_async_pubsub().await?
@@ -107,62 +110,6 @@ impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connector").finish_non_exhaustive()
     }
-}
-
-/// Returns the certificates of a source that connects by TLS, and prepares the process for rustls.
-#[cfg(feature = "redis-rustls")]
-fn certificates(source: &RedisSource) -> Result<Certificates, RedisStoreError> {
-    if source.uses_tls() {
-        super::tls::install_crypto_provider();
-        return source.certificates.clone().into_certificates().map(Some);
-    }
-    if source.certificates.is_empty() {
-        return Ok(None);
-    }
-    Err(RedisStoreError::InvalidCertificate(
-        "the URL does not use TLS: use the scheme rediss, rediss-cluster or rediss-sentinel"
-            .to_owned(),
-    ))
-}
-
-#[cfg(not(feature = "redis-rustls"))]
-const fn certificates(_: &RedisSource) -> Result<Certificates, RedisStoreError> {
-    Ok(())
-}
-
-#[cfg(feature = "redis-rustls")]
-fn client(server: ConnectionInfo, certificates: &Certificates) -> Result<Client, RedisStoreError> {
-    match certificates {
-        Some(certificates) => {
-            Client::build_with_tls(server, certificates.clone()).map_err(|error| {
-                RedisStoreError::InvalidCertificate(
-                    error.detail().unwrap_or("they cannot be read").to_owned(),
-                )
-            })
-        }
-        None => Client::open(server).map_err(|_| RedisStoreError::InvalidUrl),
-    }
-}
-
-#[cfg(not(feature = "redis-rustls"))]
-fn client(server: ConnectionInfo, (): &Certificates) -> Result<Client, RedisStoreError> {
-    Client::open(server).map_err(|_| RedisStoreError::InvalidUrl)
-}
-
-/// A client that asks primaries only, as a replica may not have the latest invalidations.
-#[cfg(feature = "redis-cluster")]
-#[cfg_attr(not(feature = "redis-rustls"), expect(unused_variables, reason = "there are none"))]
-fn cluster_client(
-    nodes: Vec<ConnectionInfo>,
-    certificates: &Certificates,
-) -> Result<ClusterClient, RedisStoreError> {
-    let builder = ClusterClientBuilder::new(nodes).tcp_settings(tcp_settings());
-    #[cfg(feature = "redis-rustls")]
-    let builder = match certificates {
-        Some(certificates) => builder.certs(certificates.clone()),
-        None => builder,
-    };
-    builder.build().map_err(|_| RedisStoreError::InvalidUrl)
 }
 
 /// Connects to the first node that answers.
@@ -185,7 +132,6 @@ pub(super) struct SentinelSettings {
     sentinels: Vec<ConnectionInfo>,
     primary: String,
     data: redis::RedisConnectionInfo,
-    #[cfg_attr(not(feature = "redis-rustls"), expect(dead_code, reason = "there are none"))]
     certificates: Certificates,
 }
 
@@ -220,12 +166,6 @@ impl SentinelSettings {
         if uses_tls {
             builder = builder.set_client_to_redis_tls_mode(TlsMode::Secure);
         }
-        #[cfg(feature = "redis-rustls")]
-        if let Some(certificates) = &self.certificates {
-            builder = builder
-                .set_client_to_redis_certificates(certificates.clone())
-                .set_client_to_sentinel_certificates(certificates.clone());
-        }
-        builder.build()
+        self.certificates.set_for_sentinels(builder).build()
     }
 }

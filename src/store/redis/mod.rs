@@ -2,7 +2,7 @@
 //!
 //! | file | concern |
 //! |---|---|
-//! | `source`, `tls`, `builder`, `error` | settings: the server's address, certificates, time-outs |
+//! | `source`, `certificates`, `tls`, `builder`, `error` | settings: the server's address, certificates, time-outs |
 //! | `store` | [`RedisStore`], its look-ups and writes |
 //! | `client`, `batch`, `worker_connections`, `connector`, `connection` | calls to the server |
 //! | `maintenance` | the background thread: probes, queued invalidations, announcements |
@@ -12,6 +12,7 @@
 
 mod batch;
 mod builder;
+mod certificates;
 mod client;
 mod connection;
 mod connector;

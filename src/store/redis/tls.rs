@@ -1,7 +1,11 @@
 //! TLS by rustls: the certificates and the crypto provider of a source that connects by TLS.
 
 use redis::{ClientTlsConfig, TlsCertificates};
-use rustls::crypto::{CryptoProvider, ring};
+use rustls::{
+    RootCertStore,
+    crypto::{CryptoProvider, ring},
+    pki_types::{CertificateDer, pem::PemObject as _},
+};
 
 use super::error::RedisStoreError;
 
@@ -27,7 +31,12 @@ impl TlsCertificateSettings {
     /// system's roots are read here, whatever features are enabled.
     pub(super) fn into_certificates(self) -> Result<TlsCertificates, RedisStoreError> {
         let roots = match self.roots {
-            Some(roots) => roots,
+            Some(roots) if CertificateDer::pem_slice_iter(&roots).next().is_some() => roots,
+            Some(_) => {
+                return Err(RedisStoreError::InvalidCertificate(
+                    "the root certificates contain no certificate in PEM format".to_owned(),
+                ));
+            }
             None => system_roots()?,
         };
         let client_tls = self
@@ -44,8 +53,8 @@ fn system_roots() -> Result<Vec<u8>, RedisStoreError> {
         log::warn!("root certificate for Redis not used: {error}");
     }
     // rustls refuses a list of roots as a whole if it cannot read one of them.
-    let is_usable = |certificate: &&rustls::pki_types::CertificateDer<'_>| {
-        rustls::RootCertStore::empty().add((*certificate).clone()).is_ok()
+    let is_usable = |certificate: &&CertificateDer<'_>| {
+        RootCertStore::empty().add((*certificate).clone()).is_ok()
     };
     let roots: Vec<u8> =
         found.certs.iter().filter(is_usable).flat_map(|certificate| pem(certificate)).collect();
@@ -94,8 +103,6 @@ pub(super) fn install_crypto_provider() {
 
 #[cfg(test)]
 mod tests {
-    use rustls::pki_types::{CertificateDer, pem::PemObject as _};
-
     use super::*;
 
     #[test]
@@ -109,12 +116,13 @@ mod tests {
 
     #[test]
     fn certificates_of_an_application_replace_those_of_the_system() {
+        let roots = pem(b"root");
         let settings = TlsCertificateSettings {
-            roots: Some(b"roots".to_vec()),
+            roots: Some(roots.clone()),
             client: Some((b"chain".to_vec(), b"key".to_vec())),
         };
         let certificates = settings.into_certificates().unwrap();
-        assert_eq!(certificates.root_cert.as_deref(), Some(&b"roots"[..]));
+        assert_eq!(certificates.root_cert, Some(roots));
         let client = certificates.client_tls.unwrap();
         assert_eq!((&client.client_cert[..], &client.client_key[..]), (&b"chain"[..], &b"key"[..]));
     }
