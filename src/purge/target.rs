@@ -126,11 +126,8 @@ impl PurgeTarget {
     /// Where the cache keys of a URL are unknown, because of
     /// [`Policy::key_with`](crate::Policy::key_with) or [any host](Self::on_any_host), all variants
     /// are reached.
-    pub fn variant(
-        mut self,
-        fields: impl IntoIterator<Item = (impl Into<String>, impl Into<String>)>,
-    ) -> Self {
-        let owned = fields.into_iter().map(|(name, value)| (name.into(), value.into()));
+    pub fn variant<'a>(mut self, fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let owned = fields.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
         self.fields = Some(owned.collect());
         self
     }

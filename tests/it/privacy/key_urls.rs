@@ -36,7 +36,8 @@ fn callback(request: &HttpRequest, _: usize) -> HttpResponse {
 
 #[actix_web::test]
 async fn ignored_parameters_do_not_hide_other_parameters() {
-    let policy = Policy::new().query(QueryKey::ignoring(QueryKey::TRACKING).then_sorted());
+    let policy =
+        Policy::new().query(QueryKey::ignoring(QueryKey::tracking_parameters()).then_sorted());
     let cache = builder().0.policy(policy).build().unwrap();
     let cached = site(&cache, callback);
     let off = builder().0.mode(Mode::Off).build().unwrap();

@@ -1,6 +1,6 @@
 //! Bodies whose chunks the test sends, one by one.
 
-use std::io;
+use std::{io, task::Poll};
 
 use actix_web::{HttpResponse, body::SizedStream};
 use bytes::Bytes;
@@ -9,7 +9,15 @@ use tokio::sync::mpsc;
 
 /// The test's end of a body: it ends well when this is dropped, and is closed when the server
 /// drops the body.
-pub(crate) struct Feed(mpsc::Sender<Result<Bytes, io::Error>>);
+pub(crate) struct Feed(mpsc::Sender<Part>);
+
+/// A part of a body.
+enum Part {
+    Chunk(Bytes),
+    /// A chunk behind which the body ends at once.
+    Last(Bytes),
+    Error(io::Error),
+}
 
 /// How handlers hand feeds to the test.
 #[derive(Clone)]
@@ -26,7 +34,22 @@ impl Feeds {
     pub(crate) fn response(&self, length: Option<u64>) -> HttpResponse {
         let (send, mut receive) = mpsc::channel(1);
         self.0.send(Feed(send)).unwrap();
-        let chunks = stream::poll_fn(move |cx| receive.poll_recv(cx));
+        let mut has_ended = false;
+        let chunks = stream::poll_fn(move |cx| {
+            if has_ended {
+                return Poll::Ready(None);
+            }
+            receive.poll_recv(cx).map(|part| {
+                Some(match part? {
+                    Part::Chunk(chunk) => Ok(chunk),
+                    Part::Last(chunk) => {
+                        has_ended = true;
+                        Ok(chunk)
+                    }
+                    Part::Error(error) => Err(error),
+                })
+            })
+        });
         match length {
             Some(length) => HttpResponse::Ok().body(SizedStream::new(length, chunks)),
             None => HttpResponse::Ok().streaming(chunks),
@@ -37,12 +60,19 @@ impl Feeds {
 impl Feed {
     /// False if the server dropped the body.
     pub(crate) async fn send(&self, chunk: impl Into<Bytes>) -> bool {
-        self.0.send(Ok(chunk.into())).await.is_ok()
+        self.0.send(Part::Chunk(chunk.into())).await.is_ok()
+    }
+
+    /// Sends the last chunk, and ends the body with it: a server that has the chunk and polls again finds
+    /// the end. After [`send`](Self::send), the end comes only when the test's thread drops this.
+    /// False if the server dropped the body.
+    pub(crate) async fn finish(self, chunk: impl Into<Bytes>) -> bool {
+        self.0.send(Part::Last(chunk.into())).await.is_ok()
     }
 
     /// The body breaks off.
     pub(crate) async fn fail(self) {
-        let _ = self.0.send(Err(io::Error::other("as it was told"))).await;
+        let _ = self.0.send(Part::Error(io::Error::other("as it was told"))).await;
     }
 
     /// Until the server has dropped the body.
