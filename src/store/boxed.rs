@@ -22,7 +22,7 @@ use crate::{
 /// use actix_web_cache::{Cache, MemoryStore, store::BoxedStore};
 ///
 /// fn store() -> Result<BoxedStore, Box<dyn std::error::Error>> {
-///     #[cfg(feature = "redis")] // of your own application
+///     # #[cfg(feature = "redis")]
 ///     if let Ok(url) = std::env::var("REDIS_URL") {
 ///         return Ok(BoxedStore::new(actix_web_cache::RedisStore::new(&url)?));
 ///     }
