@@ -68,7 +68,8 @@ async fn lookup_of_two_round_trips_shares_one_time_limit() {
     // No plain record exists, so the lookup asks for the selecting fields in a second round trip.
     proxy.set(Fault::Delay(Duration::from_millis(30)));
     assert!(!site.get("/b").await.is_hit);
-    // The cache gives up after 50 ms, and the store knows of it before.
+    // The cache waits 50 ms for a lookup; the limit of the store is below that, so the store counts
+    // it.
     assert_eq!(store.stats().failed, before.failed + 1);
 }
 

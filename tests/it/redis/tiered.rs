@@ -130,7 +130,8 @@ async fn purge_by_another_process_applies_within_max_staleness() {
     let limit = secs(1);
     let tiered = |redis| tiered_builder(redis).max_staleness(limit).build().unwrap();
     let by_url = tiered(store_in(redis.url(), NAMESPACE));
-    // A store over a pool does not know the server's address, so it cannot subscribe to announcements.
+    // A store over a pool does not know the server's address, so it cannot subscribe to
+    // announcements.
     let pool = Config::from_url(redis.url()).create_pool(Some(Runtime::Tokio1)).unwrap();
     let by_pool = tiered(store_in(pool, NAMESPACE));
     let plain = Shop::over(store_in(redis.url(), NAMESPACE));
