@@ -21,7 +21,8 @@ const MIB: usize = 1024 * 1024;
 const PIECE: usize = 64 * 1024;
 const LENGTH: usize = 100 * MIB;
 
-/// Serves 100 MiB at `/declared` and `/undeclared`, 8 MiB at their `/warm`, and a small body elsewhere.
+/// Serves 100 MiB at `/declared` and `/undeclared`, 8 MiB at their `/warm`, and a small body
+/// elsewhere.
 fn serve_large(cache: Cache, produced: Counter) -> Server {
     serve(1, move || {
         let produced = produced.clone();
@@ -93,8 +94,8 @@ async fn request(addr: SocketAddr, path: &str) -> TcpStream {
 
 #[actix_web::test]
 async fn handler_is_polled_no_faster_than_a_slow_client_reads() {
-    // More than the operating system buffers: the server's send buffer, which is limited to 4 MiB on
-    // most machines, and the client's receive buffer.
+    // More than the operating system buffers: the server's send buffer, which is limited to 4 MiB
+    // on most machines, and the client's receive buffer.
     const SOCKET_BUFFERS: usize = 12 * MIB;
     for path in ["/declared", "/undeclared"] {
         let (store, produced) = (store(), Counter::default());

@@ -57,8 +57,8 @@ pub(super) fn fill_server(workers: usize, length: Option<u64>, policy: Policy) -
     fill_server_over(&store(), workers, length, policy)
 }
 
-/// A server like [`fill_server`] over `store`. A request field `want-NAME` becomes the field `NAME` of
-/// the response.
+/// A server like [`fill_server`] over `store`. A request field `want-NAME` becomes the field `NAME`
+/// of the response.
 pub(super) fn fill_server_over(
     store: &MemoryStore,
     workers: usize,

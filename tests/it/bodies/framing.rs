@@ -1,5 +1,5 @@
-//! Messages on the wire: `Content-Length`, responses without a body, fields of one connection, request
-//! bodies, and upgrades.
+//! Messages on the wire: `Content-Length`, responses without a body, fields of one connection,
+//! request bodies, and upgrades.
 
 use std::{convert::Infallible, io};
 
@@ -87,7 +87,8 @@ async fn response_without_body_ends_with_its_head() {
         });
         let mut wire = Wire::open(server.addr);
         assert!(!wire.get("/page", "").is_hit());
-        // RFC 9112, section 6.3: the response to HEAD and a 304 have no body, whatever their fields say.
+        // RFC 9112, section 6.3: the response to HEAD and a 304 have no body, whatever their fields
+        // say.
         for (case, status, length) in [("head", 200, Some("5")), ("none-match", 304, None)] {
             for round in 0..2 {
                 let message = match case {

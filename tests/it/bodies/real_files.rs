@@ -1,5 +1,5 @@
-//! Real files: the documentation on this machine, served by Python's HTTP server through the reverse
-//! proxy example.
+//! Real files: the documentation on this machine, served by Python's HTTP server through the
+//! reverse proxy example.
 
 use std::{
     fmt::Write as _,
@@ -57,7 +57,8 @@ fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// The page of a file. All characters but letters, digits and `/-._~` are percent-encoded in its path.
+/// The page of a file. All characters but letters, digits and `/-._~` are percent-encoded in its
+/// path.
 fn page(root: &Path, file: PathBuf) -> Page {
     let mut path = "/".to_owned();
     for &byte in file.strip_prefix(root).unwrap().as_os_str().as_bytes() {

@@ -1,5 +1,5 @@
-//! A body that several clients read while it is produced: each client gets every chunk at its own speed,
-//! and no client depends on another.
+//! A body that several clients read while it is produced: each client gets every chunk at its own
+//! speed, and no client depends on another.
 
 use std::net::SocketAddr;
 
@@ -54,8 +54,8 @@ async fn each_chunk_reaches_all_clients_before_the_next_is_produced() {
                 previous.extend_from_slice(&next_chunk(&mut late).await);
             }
             bodies.push(late);
-            // The end comes with the last chunk. Then the body is stored before the chunk leaves, so that
-            // the next request is a hit.
+            // The end comes with the last chunk. Then the body is stored before the chunk leaves,
+            // so that the next request is a hit.
             assert!(feed.finish(part.clone()).await);
             for body in bodies {
                 assert_eq!(body.collect().await.unwrap().to_bytes(), part, "{protocol:?}");

@@ -1,5 +1,5 @@
-//! A body that is not or no longer shared while it is produced: over the size limit, endless, of another
-//! variant, private, purged, or over the memory budget of all fills.
+//! A body that is not or no longer shared while it is produced: over the size limit, endless, of
+//! another variant, private, purged, or over the memory budget of all fills.
 
 use std::time::Duration;
 
@@ -28,7 +28,8 @@ async fn streamed_body_over_the_size_limit_goes_to_its_leader_only() {
         for _ in 0..3 {
             assert!(feed.send(vec![b'x'; PIECE]).await, "{protocol:?}");
         }
-        // The followers run the handler at once, and because of hit-for-miss the next request does, too.
+        // The followers run the handler at once, and because of hit-for-miss the next request does,
+        // too.
         server.ran(4).await;
         let next = server.followers(protocol, 1).await;
         server.ran(5).await;

@@ -16,8 +16,8 @@ use crate::support::{
     settled, store,
 };
 
-/// The store, the clock and the counters that several servers share, so that one server can stop while
-/// another goes on.
+/// The store, the clock and the counters that several servers share, so that one server can stop
+/// while another goes on.
 struct Shared {
     store: MemoryStore,
     runs: Counter,

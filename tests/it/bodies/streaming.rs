@@ -149,8 +149,8 @@ async fn body_is_stored_when_its_client_has_the_last_chunk() {
     }
 }
 
-/// Servers stop polling a body at its declared length, so it must be stored by then. A client cannot
-/// see when the server polls; this test polls in place of the server.
+/// Servers stop polling a body at its declared length, so it must be stored by then. A client
+/// cannot see when the server polls; this test polls in place of the server.
 #[actix_web::test]
 async fn body_with_declared_length_is_stored_before_its_last_chunk_is_returned() {
     let (cache, _) = cache();

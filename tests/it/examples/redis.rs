@@ -55,7 +55,8 @@ async fn tiered_shows_memory_hits_and_purge_of_other_process_within_a_second() {
     assert!(one.client.get_with("/price/tea", &HOST).await.is_hit());
     assert!(near_hits().await > before, "the hit did not come from memory");
     assert_eq!(other.client.send(Method::PUT, "/prices", &[]).await.text(), "changed\n");
-    // The time at which the last request with a hit was sent: responses may take long on a busy machine.
+    // The time at which the last request with a hit was sent: responses may take long on a busy
+    // machine.
     let purged = Instant::now();
     let last_hit = async {
         let mut last = Duration::ZERO;

@@ -163,7 +163,8 @@ async fn drop_one(call: Call, polls: usize, store: &CancelingStore, site: &Shop)
             if purged.is_ok() {
                 assert!(site.get(&path).await.run > before, "{call:?} at poll {polls}");
             } else if polls > 0 {
-                // A purge that was polled once is completed by the store, even if its caller is gone.
+                // A purge that was polled once is completed by the store, even if its caller is
+                // gone.
                 let purge_seen = async { while site.get(&path).await.run == before {} };
                 let purge_seen = tokio::time::timeout(secs(10), purge_seen).await;
                 assert!(purge_seen.is_ok(), "{call:?} at poll {polls} was not completed");

@@ -164,8 +164,8 @@ async fn without_store_failures<T>(
     panic!("the machine is too busy for Redis: no attempt without a store failure");
 }
 
-/// Opens a server for each cache, and waits until its store is connected, so that connecting plays no
-/// part in a test.
+/// Opens a server for each cache, and waits until its store is connected, so that connecting plays
+/// no part in a test.
 async fn open<const N: usize>(
     handlers: &House,
     caches: [CacheBuilder; N],
@@ -211,6 +211,12 @@ fn leases(redis: &RedisServer) -> Vec<String> {
     names.lines().map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
+/// A policy under which requests wait for the one run longer than a busy machine takes for all
+/// requests to arrive.
+fn waiting_policy() -> Policy {
+    Policy::new().wait_limit(secs(60))
+}
+
 /// A page with the number of its run.
 async fn run_page(handlers: &House, _: HttpRequest) -> HttpResponse {
     HttpResponse::Ok().body(format!("run {}", handlers.run().await))
@@ -221,7 +227,7 @@ async fn two_hundred_requests_to_two_processes_run_the_handler_once() {
     for kind in [Kind::TestDouble, Kind::Redis, Kind::Tiered, Kind::Cluster] {
         let scenario = async |processes: &Processes| processes.rush(&[&[HOST]]).await;
         let (processes, answers) =
-            without_store_failures(kind, &Policy::new(), run_page, scenario).await;
+            without_store_failures(kind, &waiting_policy(), run_page, scenario).await;
         assert_eq!(processes.handlers.runs.get(), 1, "{kind:?}");
         assert!(answers.iter().all(|answer| answer.text() == "run 1"), "{kind:?}");
         let leaders = answers.iter().filter(|answer| answer.is_stored()).count();
@@ -261,7 +267,7 @@ async fn each_variant_runs_the_handler_once_across_processes() {
             join!(processes.rush(&fields), second).0
         };
         let (processes, answers) =
-            without_store_failures(kind, &Policy::new(), handler, scenario).await;
+            without_store_failures(kind, &waiting_policy(), handler, scenario).await;
         for (n, answer) in answers.iter().enumerate() {
             assert_eq!(answer.text(), ["de", "fr"][n / 2 % 2], "{kind:?}");
         }
@@ -271,7 +277,7 @@ async fn each_variant_runs_the_handler_once_across_processes() {
 
 #[actix_web::test]
 async fn stale_response_is_refreshed_once_across_processes() {
-    let policy = Policy::new().stale_while_revalidate(secs(600));
+    let policy = waiting_policy().stale_while_revalidate(secs(600));
     for kind in [Kind::TestDouble, Kind::Redis, Kind::Tiered] {
         let scenario = async |processes: &Processes| {
             processes.handlers.gate.add_permits(1);

@@ -105,7 +105,8 @@ async fn damaged_fields_beside_a_record_cause_a_miss() {
         [b"", b"accept", b"accept,accept", b"\xff\x00", b"a b", b",", &[b'x'; 99]];
     for field in [&b"n"[..], b"i"] {
         for damaged in damaged {
-            // The records are damaged as well, so that a new one is written beside the damaged field.
+            // The records are damaged as well, so that a new one is written beside the damaged
+            // field.
             record.damage_all();
             record.set(field, damaged);
             assert!(!site.get("/a").await.is_hit, "{}", damaged.escape_ascii());

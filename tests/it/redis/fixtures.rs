@@ -85,7 +85,8 @@ fn unused_address_refuses_connections() {
     );
 }
 
-/// A server that answers each read with `reply` and keeps the connection until the client closes it.
+/// A server that answers each read with `reply` and keeps the connection until the client closes
+/// it.
 fn constant_server(reply: &'static [u8]) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();

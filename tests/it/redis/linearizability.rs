@@ -1,5 +1,5 @@
-//! Purges are linearizable: a request that begins after a write was acknowledged never gets a version
-//! from before that write, with many concurrent readers and writers.
+//! Purges are linearizable: a request that begins after a write was acknowledged never gets a
+//! version from before that write, with many concurrent readers and writers.
 //!
 //! The environment variable `INVALIDATION_OPERATIONS` sets the number of reads and writes for each
 //! kind of purge, `INVALIDATION_SEED` the seed of the pauses between them.
@@ -170,8 +170,8 @@ impl Acknowledged {
         self.log.lock().unwrap().push((Instant::now(), version));
     }
 
-    /// The oldest version that a request to `process` may get now, if writes of other processes apply
-    /// within `bound`.
+    /// The oldest version that a request to `process` may get now, if writes of other processes
+    /// apply within `bound`.
     fn least(&self, process: usize, bound: Duration) -> usize {
         let applied = Instant::now() - bound;
         let log = self.log.lock().unwrap();

@@ -87,8 +87,8 @@ async fn purged_page_stays_purged_when_redis_loses_its_invalidations() {
     let fields: Vec<_> = fields.into_iter().map(bulk).collect();
     site.handle().purge_url(&site.url("/purged")).await.unwrap();
 
-    // The restarted server has only the purged record, like one restored from a backup that is older
-    // than the purge.
+    // The restarted server has only the purged record, like one restored from a backup that is
+    // older than the purge.
     redis.restart();
     let mut restore = vec![b"HSET".to_vec(), name.into_bytes()];
     restore.extend(fields);

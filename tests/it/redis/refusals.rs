@@ -69,8 +69,8 @@ async fn purged_page_stays_purged_when_redis_evicts_the_invalidations() {
             if wire.command(&["EXISTS", &table]) == "0" {
                 break;
             }
-            // The store uses the table most, and Redis evicts the least recently used keys: keep the
-            // records in use, so that the table is evicted.
+            // The store uses the table most, and Redis evicts the least recently used keys: keep
+            // the records in use, so that the table is evicted.
             for name in &names {
                 wire.command(&["TOUCH", name]);
             }

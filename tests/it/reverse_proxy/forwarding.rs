@@ -1,5 +1,5 @@
-//! The reverse proxy forwards requests and responses unchanged, chunk by chunk, without the fields of
-//! one connection (RFC 9110, section 7.6.1).
+//! The reverse proxy forwards requests and responses unchanged, chunk by chunk, without the fields
+//! of one connection (RFC 9110, section 7.6.1).
 
 use std::{
     convert::Infallible,

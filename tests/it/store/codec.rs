@@ -1,5 +1,5 @@
-//! A store that keeps encoded records passes the conformance suite, and clients cannot tell it from a
-//! store that keeps responses in memory.
+//! A store that keeps encoded records passes the conformance suite, and clients cannot tell it from
+//! a store that keeps responses in memory.
 
 use std::{
     collections::HashMap,
@@ -87,7 +87,8 @@ async fn encoded_store_passes_conformance_suite() {
     conformance::check(|| EncodedStore::new(Clock::system())).await;
 }
 
-/// A site whose cache has settings for freshness lifetimes and tags, which are stored with responses.
+/// A site whose cache has settings for freshness lifetimes and tags, which are stored with
+/// responses.
 fn site_over<S: Store>(store: S, clock: &ManualClock) -> Site {
     let policy = Policy::new().default_ttl(secs(60)).client_ttl(secs(20)).tag("all");
     let cache = Cache::builder(store).clock(clock.clock()).policy(policy);

@@ -1,4 +1,5 @@
-//! Stores that fail, hang or panic: handlers answer, and a purge that fails is reported to its caller.
+//! Stores that fail, hang or panic: handlers answer, and a purge that fails is reported to its
+//! caller.
 
 use std::{future::pending, panic::resume_unwind, sync::Arc};
 
@@ -203,7 +204,8 @@ async fn failed_purge_is_reported_to_its_caller() {
         let error = handle.purge_url(&url).await.unwrap_err();
         assert!(matches!(error, PurgeError::Store(_)), "{purge:?}: {error}");
         assert!(matches!(handle.purge_all().await, Err(PurgeError::Store(_))), "{purge:?}");
-        // An unsafe request also purges (RFC 9111, section 4.4); its response does not report a failure.
+        // An unsafe request also purges (RFC 9111, section 4.4); its response does not report a
+        // failure.
         let post = client.send(Method::POST, "/sized", &[]).await;
         assert_eq!((post.status.as_u16(), post.text()), (200, "sized"), "{purge:?}");
     }

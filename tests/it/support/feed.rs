@@ -63,9 +63,9 @@ impl Feed {
         self.0.send(Part::Chunk(chunk.into())).await.is_ok()
     }
 
-    /// Sends the last chunk, and ends the body with it: a server that has the chunk and polls again finds
-    /// the end. After [`send`](Self::send), the end comes only when the test's thread drops this.
-    /// False if the server dropped the body.
+    /// Sends the last chunk, and ends the body with it: a server that has the chunk and polls again
+    /// finds the end. After [`send`](Self::send), the end comes only when the test's thread drops
+    /// this. False if the server dropped the body.
     pub(crate) async fn finish(self, chunk: impl Into<Bytes>) -> bool {
         self.0.send(Part::Last(chunk.into())).await.is_ok()
     }
