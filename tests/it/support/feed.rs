@@ -1,4 +1,4 @@
-//! Bodies whose chunks the test sends, one by one.
+//! Response bodies whose chunks the test sends one by one.
 
 use std::io;
 
@@ -7,22 +7,21 @@ use bytes::Bytes;
 use futures_util::stream;
 use tokio::sync::mpsc;
 
-/// The test's end of a body: it ends well when this is dropped, and is closed when the server
-/// drops the body.
+/// The sender of a response body. Dropping it completes the body.
 pub(crate) struct Feed(mpsc::Sender<Result<Bytes, io::Error>>);
 
-/// How handlers hand feeds to the test.
+/// Sends the feed of each response from the handler to the test.
 #[derive(Clone)]
 pub(crate) struct Feeds(mpsc::UnboundedSender<Feed>);
 
-/// For handlers, and for the test.
+/// Returns the sender for the handler and the receiver for the test.
 pub(crate) fn feeds() -> (Feeds, mpsc::UnboundedReceiver<Feed>) {
     let (send, receive) = mpsc::unbounded_channel();
     (Feeds(send), receive)
 }
 
 impl Feeds {
-    /// A response whose body the test sends, of a declared or an unknown length.
+    /// A response whose body the test sends. It declares the length, or none.
     pub(crate) fn response(&self, length: Option<u64>) -> HttpResponse {
         let (send, mut receive) = mpsc::channel(1);
         self.0.send(Feed(send)).unwrap();
@@ -35,17 +34,17 @@ impl Feeds {
 }
 
 impl Feed {
-    /// False if the server dropped the body.
+    /// Sends a chunk. Returns false if the server dropped the body.
     pub(crate) async fn send(&self, chunk: impl Into<Bytes>) -> bool {
         self.0.send(Ok(chunk.into())).await.is_ok()
     }
 
-    /// The body breaks off.
+    /// Ends the body with an error.
     pub(crate) async fn fail(self) {
-        let _ = self.0.send(Err(io::Error::other("as it was told"))).await;
+        let _ = self.0.send(Err(io::Error::other("the test ends the body"))).await;
     }
 
-    /// Until the server has dropped the body.
+    /// Waits until the server has dropped the body.
     pub(crate) async fn closed(&self) {
         self.0.closed().await;
     }
