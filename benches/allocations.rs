@@ -1,7 +1,7 @@
-//! What a hit allocates, beside a handler that sends the same fields: counted, not timed.
+//! Counts the allocations of a hit, and of a handler that sends the same header fields.
 //!
 //! ```sh
-//! cargo bench --bench allocations
+//! cargo bench -p actix-web-cache-benches --bench allocations
 //! ```
 
 #![allow(missing_docs, clippy::expect_used)]
@@ -27,16 +27,17 @@ const ROUNDS: usize = 10_000;
 
 fn main() {
     actix_web::rt::System::new().block_on(async {
-        let limit = init_service(App::new().route("/page", web::get().to(dressed))).await;
+        let fields =
+            init_service(App::new().route("/page", web::get().to(page_with_cache_fields))).await;
         let cache = Cache::new(MemoryStore::new(64 * 1024 * 1024));
         let cached = init_service(App::new().wrap(cache).route("/page", web::get().to(page))).await;
-        let (limit, hit) = (count(&limit).await, count(&cached).await);
-        println!("limit  {:6.2} allocations {:8.0} bytes a request", limit.0, limit.1);
-        println!("hit    {:6.2} allocations {:8.0} bytes a request", hit.0, hit.1);
+        let (fields, hit) = (count(&fields).await, count(&cached).await);
+        println!("fields {:6.2} allocations {:8.0} bytes per request", fields.0, fields.1);
+        println!("hit    {:6.2} allocations {:8.0} bytes per request", hit.0, hit.1);
     });
 }
 
-/// Allocations and bytes of one request, its answer read to the end.
+/// The mean number of allocations and allocated bytes of one request, with its complete response.
 async fn count<B: MessageBody>(
     app: &impl Service<actix_http::Request, Response = ServiceResponse<B>, Error = Error>,
 ) -> (f64, f64) {
@@ -48,30 +49,33 @@ async fn count<B: MessageBody>(
             .insert_header(("accept-encoding", "gzip, deflate, br"))
             .to_request()
     };
-    // Of requests being made, which is none of the service's doing.
+    // The allocations of making requests are subtracted: the service does not make them.
     let region = Region::new(ALLOCATOR);
     for _ in 0..ROUNDS {
         drop(request());
     }
-    let made = region.change();
+    let requests = region.change();
     for _ in 0..100 {
         drop(app.call(request()).await);
     }
     let region = Region::new(ALLOCATOR);
     for _ in 0..ROUNDS {
-        let answer = app.call(request()).await.expect("an answer");
-        assert_eq!(to_bytes(answer.into_body()).await.ok().map(|body| body.len()), Some(2048));
+        let response = app.call(request()).await.expect("a response");
+        assert_eq!(to_bytes(response.into_body()).await.ok().map(|body| body.len()), Some(2048));
     }
     let all = region.change();
-    let each = |all: usize, made: usize| (all as f64 - made as f64) / ROUNDS as f64;
-    (each(all.allocations, made.allocations), each(all.bytes_allocated, made.bytes_allocated))
+    let mean = |all: usize, requests: usize| (all as f64 - requests as f64) / ROUNDS as f64;
+    (
+        mean(all.allocations, requests.allocations),
+        mean(all.bytes_allocated, requests.bytes_allocated),
+    )
 }
 
 async fn page() -> HttpResponse {
     HttpResponse::Ok().insert_header((ETAG, "\"0123456789abcdef\"")).body(&[b'x'; 2048][..])
 }
 
-async fn dressed() -> HttpResponse {
+async fn page_with_cache_fields() -> HttpResponse {
     HttpResponse::Ok()
         .insert_header((ETAG, "\"0123456789abcdef\""))
         .insert_header((CACHE_CONTROL, "max-age=60"))

@@ -1,7 +1,9 @@
-//! A thousand clients of one cold page, beside the same clients of a handler without a cache; and
-//! ten thousand cold pages of 2 MiB, whose bodies on their way must stay within their budget.
+//! Measures collapsing: a thousand clients request one page that is not stored, with a cache and without;
+//! and 200 clients request ten thousand pages of 2 MiB, whose fills must stay within their memory budget.
 //!
-//! `cargo bench --bench crowd`
+//! ```sh
+//! cargo bench -p actix-web-cache-benches --bench crowd
+//! ```
 
 #![allow(clippy::disallowed_methods, clippy::expect_used, clippy::unwrap_used, missing_docs)]
 
@@ -24,127 +26,137 @@ use tokio::{
 
 mod support;
 
-use support::{Server, median, serve_if_asked};
+use support::{Server, median, requested_server};
 
 const CLIENTS: usize = 1000;
 const LAPS: u64 = 5;
 const SLOW: Duration = Duration::from_millis(100);
-/// The last byte, compared with that of clients of the handler alone.
-const MOST: f64 = 1.3;
+/// The highest ratio of the time until the last response is complete, with a cache and without.
+const MAX_RATIO: f64 = 1.3;
 
 const PAGES: u64 = 10_000;
-const PAGE: u64 = 2 * 1024 * 1024;
-/// Clients that ask for these pages at once.
+const PAGE_BYTES: u64 = 2 * 1024 * 1024;
+/// The number of clients that request these pages concurrently.
 const READERS: u64 = 200;
 const BUDGET: u64 = 64 * 1024 * 1024;
 const STORE: u64 = 64 * 1024 * 1024;
 
 fn main() -> io::Result<ExitCode> {
-    if let Some(name) = serve_if_asked() {
+    if let Some(name) = requested_server() {
         return serve(&name).map(|()| ExitCode::SUCCESS);
     }
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let crowded = runtime.block_on(cold_page());
-    let full = runtime.block_on(cold_pages());
-    Ok(if crowded && full { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let collapsed = runtime.block_on(uncached_page());
+    let bounded = runtime.block_on(uncached_pages());
+    Ok(if collapsed && bounded { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn cold_page() -> bool {
-    let servers = ["bare", "cache"].map(Server::start);
+async fn uncached_page() -> bool {
+    let servers = ["handler", "cache"].map(Server::start);
     let mut times: [Vec<f64>; 2] = Default::default();
     let mut one_run = true;
     for lap in 0..=LAPS {
         for (server, times) in servers.iter().zip(&mut times) {
-            let wires = join_all((0..CLIENTS).map(|_| TcpStream::connect(server.addr))).await;
-            let wires: Vec<_> = wires.into_iter().map(|wire| wire.expect("a connection")).collect();
-            let begun = Instant::now();
+            let connections = join_all((0..CLIENTS).map(|_| TcpStream::connect(server.addr))).await;
+            let connections: Vec<_> = connections
+                .into_iter()
+                .map(|connection| connection.expect("a connection"))
+                .collect();
+            let started = Instant::now();
             let path = format!("/slow/{lap}");
-            let answers = join_all(wires.into_iter().map(|wire| get(wire, &path))).await;
-            let time = begun.elapsed().as_secs_f64();
+            let answers =
+                join_all(connections.into_iter().map(|connection| get(connection, &path))).await;
+            let time = started.elapsed().as_secs_f64();
             let mut runs: Vec<_> = answers.iter().map(|answer| body_of(answer)).collect();
             runs.sort_unstable();
             runs.dedup();
-            one_run &= server.name == "bare" || runs.len() == 1;
+            one_run &= server.name == "handler" || runs.len() == 1;
             // The first lap warms up.
             if lap > 0 {
                 times.push(time);
             }
         }
     }
-    let ratios = times[1].iter().zip(&times[0]).map(|(cache, bare)| cache / bare);
+    let ratios = times[1].iter().zip(&times[0]).map(|(cache, handler)| cache / handler);
     let ratio = median(ratios.collect());
-    let [bare, cache] = times.map(median);
-    println!("{CLIENTS} clients of one cold page, {} ms of handler:", SLOW.as_millis());
+    let [handler, cache] = times.map(median);
     println!(
-        "without a cache {:.0} ms, with one {:.0} ms: {ratio:.2} (wanted: at most {MOST})",
-        bare * 1e3,
+        "{CLIENTS} clients of one uncached page, whose handler takes {} ms:",
+        SLOW.as_millis()
+    );
+    println!(
+        "without a cache {:.0} ms, with one {:.0} ms: {ratio:.2} (wanted: at most {MAX_RATIO})",
+        handler * 1e3,
         cache * 1e3
     );
-    println!("one run of the handler for all: {one_run}");
-    one_run && ratio <= MOST
+    println!("one handler call for all clients: {one_run}");
+    one_run && ratio <= MAX_RATIO
 }
 
-async fn cold_pages() -> bool {
+async fn uncached_pages() -> bool {
     let server = Server::start("large");
     let idle = server.resident();
     let readers = (0..READERS).map(|reader| {
         let addr = server.addr;
         async move {
             for n in (reader..PAGES).step_by(usize::try_from(READERS).expect("it fits")) {
-                let wire = TcpStream::connect(addr).await.expect("a connection");
-                assert!(count(wire, &format!("/large/{n}")).await > PAGE, "all of a page");
+                let connection = TcpStream::connect(addr).await.expect("a connection");
+                assert!(
+                    count(connection, &format!("/large/{n}")).await > PAGE_BYTES,
+                    "a complete page"
+                );
             }
         }
     });
     let watch = async {
         let mut most = 0;
         loop {
-            let wire = TcpStream::connect(server.addr).await.expect("a connection");
-            let answer = get(wire, "/on-their-way").await;
+            let connection = TcpStream::connect(server.addr).await.expect("a connection");
+            let answer = get(connection, "/bytes-in-fills").await;
             most = most.max(body_of(&answer).parse::<u64>().expect("a number"));
             tokio::task::yield_now().await;
             if most > BUDGET {
                 return most;
             }
-            MOST_SEEN.store(most, Ordering::Relaxed);
+            MOST_IN_FILLS.store(most, Ordering::Relaxed);
         }
     };
     tokio::select! {
         _ = join_all(readers) => {}
-        most = watch => println!("{most} bytes on their way"),
+        most = watch => println!("{most} bytes in fills"),
     }
-    let most = MOST_SEEN.load(Ordering::Relaxed);
+    let most = MOST_IN_FILLS.load(Ordering::Relaxed);
     let grown = server.peak().saturating_sub(idle);
     let mib = |bytes: u64| bytes / (1024 * 1024);
-    println!("{PAGES} cold pages of {} MiB, {READERS} at a time:", mib(PAGE));
-    println!("{} MiB on their way at most (wanted: at most {})", mib(most), mib(BUDGET));
-    println!("grown by {} MiB, of which {} are the store's", mib(grown), mib(STORE));
+    println!("{PAGES} uncached pages of {} MiB, {READERS} at a time:", mib(PAGE_BYTES));
+    println!("at most {} MiB in fills (wanted: at most {})", mib(most), mib(BUDGET));
+    println!("memory grew by {} MiB, of which the store may use {}", mib(grown), mib(STORE));
     most <= BUDGET
 }
 
-static MOST_SEEN: AtomicU64 = AtomicU64::new(0);
+static MOST_IN_FILLS: AtomicU64 = AtomicU64::new(0);
 
-async fn get(mut wire: TcpStream, path: &str) -> Vec<u8> {
-    ask(&mut wire, path).await;
+async fn get(mut connection: TcpStream, path: &str) -> Vec<u8> {
+    ask(&mut connection, path).await;
     let mut all = Vec::new();
-    wire.read_to_end(&mut all).await.expect("an answer");
+    connection.read_to_end(&mut all).await.expect("an answer");
     all
 }
 
-async fn count(mut wire: TcpStream, path: &str) -> u64 {
-    ask(&mut wire, path).await;
+async fn count(mut connection: TcpStream, path: &str) -> u64 {
+    ask(&mut connection, path).await;
     let (mut all, mut piece) = (0, vec![0; 64 * 1024]);
     loop {
-        match wire.read(&mut piece).await.expect("an answer") {
+        match connection.read(&mut piece).await.expect("an answer") {
             0 => return all,
             read => all += read as u64,
         }
     }
 }
 
-async fn ask(wire: &mut TcpStream, path: &str) {
+async fn ask(connection: &mut TcpStream, path: &str) {
     let request = format!("GET {path} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n");
-    wire.write_all(request.as_bytes()).await.expect("a request");
+    connection.write_all(request.as_bytes()).await.expect("a request");
 }
 
 fn body_of(answer: &[u8]) -> String {
@@ -161,19 +173,19 @@ async fn slow() -> HttpResponse {
 
 async fn large() -> HttpResponse {
     static PIECE: [u8; 64 * 1024] = [b'x'; 64 * 1024];
-    let pieces =
-        (0..PAGE / PIECE.len() as u64).map(|_| Ok::<_, io::Error>(Bytes::from_static(&PIECE)));
-    HttpResponse::Ok().body(SizedStream::new(PAGE, stream::iter(pieces)))
+    let pieces = (0..PAGE_BYTES / PIECE.len() as u64)
+        .map(|_| Ok::<_, io::Error>(Bytes::from_static(&PIECE)));
+    HttpResponse::Ok().body(SizedStream::new(PAGE_BYTES, stream::iter(pieces)))
 }
 
 fn serve(name: &str) -> io::Result<()> {
-    if name == "bare" {
+    if name == "handler" {
         return support::serve(4, || App::new().route("/slow/{n}", web::get().to(slow)));
     }
     let store = MemoryStore::new(usize::try_from(STORE).expect("it fits"));
     support::serve(4, move || {
         let coordinator = store.coordinator().clone();
-        let on_their_way = move || {
+        let bytes_in_fills = move || {
             let bytes = coordinator.bytes_in_fills();
             async move {
                 HttpResponse::Ok()
@@ -185,6 +197,6 @@ fn serve(name: &str) -> io::Result<()> {
             .wrap(Cache::new(store.clone()))
             .route("/slow/{n}", web::get().to(slow))
             .route("/large/{n}", web::get().to(large))
-            .route("/on-their-way", web::get().to(on_their_way))
+            .route("/bytes-in-fills", web::get().to(bytes_in_fills))
     })
 }

@@ -1,12 +1,11 @@
-//! What a cache costs and saves, end to end: CPU of the server a request, beside handlers without
-//! a cache in the same run.
+//! Measures the CPU time of a request end to end, with a cache and without.
 //!
 //! ```sh
-//! cargo bench --features test-util --bench http -- [--laps 9] [--millis 1000] [--connections 64]
+//! cargo bench -p actix-web-cache-benches --bench http -- [--laps 9] [--millis 1000] [--connections 64]
 //! ```
 //!
-//! Each server is a process of one worker. Laps of all servers are interleaved, and what is
-//! printed is the median of the ratios within a lap: the machine's mood cancels out.
+//! Each server is a process with one worker. The laps of all servers are interleaved, and the bench prints
+//! the median of the ratios within a lap, so that a changing load of the machine has little effect.
 
 #![allow(missing_docs, clippy::expect_used, clippy::indexing_slicing)]
 
@@ -21,31 +20,31 @@ use actix_web::{
 };
 use actix_web_cache::{Cache, MemoryStore, Rule};
 
-use crate::support::{Load, Server, argument, median, serve_if_asked};
+use crate::support::{Load, Server, argument, median, requested_server};
 
-/// What is served: name, and what it is.
+/// The names and descriptions of the servers.
 const SERVERS: [(&str, &str); 8] = [
-    ("bare", "a handler, 2 KiB"),
-    ("limit", "a handler that sends a cache's fields, 2 KiB"),
+    ("handler", "a handler, 2 KiB"),
+    ("fields", "a handler that sends the header fields of a cache, 2 KiB"),
     ("hit", "a hit, 2 KiB"),
-    ("pass", "a bypassed request, 2 KiB"),
+    ("bypass", "a bypassed request, 2 KiB"),
     ("miss", "a miss that is stored, 2 KiB"),
     ("keys", "hits on 10,000 URLs, 2 KiB"),
-    ("limit-13", "a handler that sends a cache's fields, 13 bytes"),
+    ("fields-13", "a handler that sends the header fields of a cache, 13 bytes"),
     ("hit-13", "a hit, 13 bytes"),
 ];
 
-/// Who is compared with whom, and what is wanted at most.
+/// Compared servers, and the highest wanted ratio of their CPU times.
 const RATIOS: [(&str, &str, f64); 5] = [
-    ("hit", "limit", 1.3),
-    ("hit-13", "limit-13", 1.3),
-    ("keys", "limit", 1.5),
-    ("pass", "bare", 1.1),
-    ("miss", "bare", 4.0),
+    ("hit", "fields", 1.3),
+    ("hit-13", "fields-13", 1.3),
+    ("keys", "fields", 1.5),
+    ("bypass", "handler", 1.1),
+    ("miss", "handler", 4.0),
 ];
 
 fn main() -> io::Result<ExitCode> {
-    if let Some(name) = serve_if_asked() {
+    if let Some(name) = requested_server() {
         serve(&name)?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -81,7 +80,7 @@ fn main() -> io::Result<ExitCode> {
     for (name, base, most) in RATIOS {
         let pairs = costs[of(name)].iter().zip(&costs[of(base)]);
         let ratio = median(pairs.map(|(cost, base)| cost / base).collect());
-        let verdict = if ratio <= most { "" } else { "   TOO MUCH" };
+        let verdict = if ratio <= most { "" } else { "   TOO HIGH" };
         println!("{name:9} / {base:9} {ratio:.3} CPU (wanted: at most {most}){verdict}");
         if ratio > most {
             code = ExitCode::FAILURE;
@@ -90,7 +89,7 @@ fn main() -> io::Result<ExitCode> {
     Ok(code)
 }
 
-/// A server that is there already, to be asked some times over one connection.
+/// The address after `--drive`: a running server that gets some requests over one connection.
 fn drive() -> Option<SocketAddr> {
     std::env::args().skip_while(|argument| argument != "--drive").nth(1)?.parse().ok()
 }
@@ -108,18 +107,18 @@ fn serve(name: &str) -> io::Result<()> {
     let body = if name.ends_with("-13") { vec![b'x'; 13] } else { vec![b'x'; 2048] };
     let body = web::Bytes::from(body);
     match name {
-        "bare" => {
+        "handler" => {
             support::serve(1, move || App::new().route("/page/{n}", page(&body, Fields::Own)))
         }
-        "limit" | "limit-13" => {
+        "fields" | "fields-13" => {
             support::serve(1, move || App::new().route("/page/{n}", page(&body, Fields::Cache)))
         }
         _ => {
             let builder = Cache::builder(MemoryStore::new(64 * 1024 * 1024));
             let builder = match name {
-                "pass" => builder.rule(Rule::any().bypass()),
+                "bypass" => builder.rule(Rule::any().bypass()),
                 _ => builder.policy(
-                    // Longer than any run, so that hits stay hits.
+                    // Longer than the bench runs, so that all requests are hits.
                     actix_web_cache::Policy::new().default_ttl(Duration::from_secs(86_400)),
                 ),
             };
@@ -131,11 +130,11 @@ fn serve(name: &str) -> io::Result<()> {
     }
 }
 
-/// Which fields a handler sends.
+/// The header fields that a handler sends.
 #[derive(Clone, Copy, PartialEq)]
 enum Fields {
     Own,
-    /// Those that a cache would add, too.
+    /// Its own fields and those that a cache would add.
     Cache,
 }
 

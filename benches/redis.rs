@@ -1,12 +1,12 @@
-//! What a hit in Redis costs, beside a handler that gets the same bytes from Redis itself, over a
-//! connection that it holds: requests a second, in one run.
+//! Measures the throughput of hits in Redis, and of a handler that reads the same bytes from Redis.
 //!
 //! ```sh
-//! cargo bench --features redis,test-util --bench redis -- [--laps 7] [--millis 1000] [--connections 64]
+//! cargo bench -p actix-web-cache-benches --features redis --bench redis -- \
+//!     [--laps 7] [--millis 1000] [--connections 64]
 //! ```
 //!
-//! Each server is a process of one worker; redis-server is one more, on a free port. Laps of all
-//! servers are interleaved, and what is printed is the median of the ratios within a lap.
+//! Each server is a process with one worker, and redis-server runs on a free port. The laps of all servers
+//! are interleaved, and the bench prints the median of the ratios within a lap.
 
 #![allow(missing_docs, clippy::expect_used, clippy::indexing_slicing)]
 
@@ -29,9 +29,9 @@ use actix_web_cache::{Cache, CacheBuilder, Policy, RedisStore, TieredStore};
 use redis::{AsyncCommands as _, Client, aio::MultiplexedConnection};
 use tokio::sync::OnceCell;
 
-use crate::support::{Load, Server, argument, median, serve_if_asked};
+use crate::support::{Load, Server, argument, median, requested_server};
 
-/// Where the servers find Redis.
+/// The environment variable with the Redis URL of a server.
 const URL: &str = "BENCH_REDIS_URL";
 
 const SERVERS: [(&str, &str); 6] = [
@@ -43,7 +43,7 @@ const SERVERS: [(&str, &str); 6] = [
     ("hit-32k", "a hit in Redis, 32 KiB"),
 ];
 
-/// Who is compared with whom, and the throughput that is wanted at least.
+/// Compared servers, and the lowest wanted ratio of their throughput.
 const RATIOS: [(&str, &str, f64); 4] =
     [("hit", "get", 0.85), ("vary", "get", 0.8), ("near", "get", 1.1), ("hit-32k", "get-32k", 0.7)];
 
@@ -79,7 +79,7 @@ impl Drop for Redis {
 }
 
 fn main() -> io::Result<ExitCode> {
-    if let Some(name) = serve_if_asked() {
+    if let Some(name) = requested_server() {
         serve(&name)?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -114,7 +114,7 @@ fn main() -> io::Result<ExitCode> {
     for (name, base, least) in RATIOS {
         let pairs = rates[of(name)].iter().zip(&rates[of(base)]);
         let ratio = median(pairs.map(|(rate, base)| rate / base).collect());
-        let verdict = if ratio >= least { "" } else { "   TOO LITTLE" };
+        let verdict = if ratio >= least { "" } else { "   TOO LOW" };
         println!("{name:8} / {base:8} {ratio:.3} throughput (wanted: at least {least}){verdict}");
         if ratio < least {
             code = ExitCode::FAILURE;
@@ -128,8 +128,8 @@ fn serve(name: &str) -> io::Result<()> {
     let length = if name.ends_with("-32k") { 32 * 1024 } else { 2048 };
     if name.starts_with("get") {
         return support::serve(1, move || {
-            let held = Held { wire: OnceCell::new(), url: url.clone(), length };
-            App::new().app_data(web::Data::new(held)).route("/page/{n}", web::get().to(get))
+            let connection = WorkerConnection { redis: OnceCell::new(), url: url.clone(), length };
+            App::new().app_data(web::Data::new(connection)).route("/page/{n}", web::get().to(get))
         });
     }
     let redis = RedisStore::new(url, name).expect("a store");
@@ -137,7 +137,7 @@ fn serve(name: &str) -> io::Result<()> {
         "near" => Cache::builder(TieredStore::new(redis)),
         _ => Cache::builder(redis),
     };
-    let cache = lasting(builder).build().expect("a cache");
+    let cache = with_long_lifetime(builder).build().expect("a cache");
     let varies = name == "vary";
     support::serve(1, move || {
         let page = move || async move {
@@ -153,31 +153,31 @@ fn serve(name: &str) -> io::Result<()> {
     })
 }
 
-/// Longer than any run, so that hits stay hits.
-fn lasting(builder: CacheBuilder) -> CacheBuilder {
+/// Sets a lifetime longer than the bench runs, so that all requests are hits.
+fn with_long_lifetime(builder: CacheBuilder) -> CacheBuilder {
     builder.policy(Policy::new().default_ttl(Duration::from_secs(86_400)))
 }
 
-/// A worker's connection, made by its first request.
-struct Held {
-    wire: OnceCell<MultiplexedConnection>,
+/// The connection of a worker. Its first request opens it.
+struct WorkerConnection {
+    redis: OnceCell<MultiplexedConnection>,
     url: String,
     length: usize,
 }
 
-impl Held {
+impl WorkerConnection {
     async fn connect(&self) -> MultiplexedConnection {
         let client = Client::open(self.url.as_str()).expect("a URL");
-        let mut wire = client.get_multiplexed_async_connection().await.expect("Redis");
-        let () = wire.set(self.length, vec![b'x'; self.length]).await.expect("SET");
-        wire
+        let mut redis = client.get_multiplexed_async_connection().await.expect("Redis");
+        let () = redis.set(self.length, vec![b'x'; self.length]).await.expect("SET");
+        redis
     }
 }
 
-/// The bytes by one GET, and the fields that a cache sends, too.
-async fn get(held: web::Data<Held>) -> HttpResponse {
-    let mut wire = held.wire.get_or_init(|| held.connect()).await.clone();
-    let body: web::Bytes = wire.get(held.length).await.expect("GET");
+/// Reads the body by one GET and sends the header fields that a cache would add.
+async fn get(worker: web::Data<WorkerConnection>) -> HttpResponse {
+    let mut redis = worker.redis.get_or_init(|| worker.connect()).await.clone();
+    let body: web::Bytes = redis.get(worker.length).await.expect("GET");
     HttpResponse::Ok()
         .content_type("text/html; charset=utf-8")
         .insert_header((ETAG, "\"0123456789abcdef\""))

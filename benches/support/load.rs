@@ -1,4 +1,4 @@
-//! Clients with kept connections, each of which asks again as soon as it was answered.
+//! Clients with persistent connections. Each client sends its next request after the response.
 
 use std::{
     net::SocketAddr,
@@ -17,7 +17,7 @@ use tokio::{
     time::Instant,
 };
 
-/// What a browser sends.
+/// The header fields of a browser.
 const BROWSER: &str = "Host: localhost\r\n\
     User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0\r\n\
     Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n\
@@ -29,7 +29,7 @@ const BROWSER: &str = "Host: localhost\r\n\
     Sec-Fetch-Site: none\r\n\
     Priority: u=0, i\r\n\r\n";
 
-/// Connections that load one server.
+/// A load generator with a number of connections.
 pub(crate) struct Load {
     runtime: Runtime,
     pub(crate) connections: usize,
@@ -44,7 +44,8 @@ impl Load {
         Self { runtime, connections }
     }
 
-    /// Asks for `path(n)` with a new `n` each time, for `time`; returns how many were answered.
+    /// Sends requests for `path(n)`, with a new `n` each, until `time` is over. Returns the number of
+    /// responses.
     pub(crate) fn for_time(
         &self,
         server: SocketAddr,
@@ -54,7 +55,7 @@ impl Load {
         self.run(server, path, move |started, _| started.elapsed() < time)
     }
 
-    /// How long each of so many requests took, each connection's in turn.
+    /// Sends `count` requests on each connection and returns all response times.
     pub(crate) fn times(&self, server: SocketAddr, count: usize, path: &str) -> Vec<Duration> {
         self.runtime.block_on(async {
             let mut clients = JoinSet::new();
@@ -64,9 +65,9 @@ impl Load {
                     let mut connection = Connection::open(server).await;
                     let mut times = Vec::with_capacity(count);
                     for _ in 0..count {
-                        let asked = Instant::now();
+                        let started = Instant::now();
                         connection.get(&path).await;
-                        times.push(asked.elapsed());
+                        times.push(started.elapsed());
                     }
                     times
                 });
@@ -75,7 +76,7 @@ impl Load {
         })
     }
 
-    /// Asks `count` times.
+    /// Sends `count` requests in total.
     pub(crate) fn for_count(
         &self,
         server: SocketAddr,
@@ -89,9 +90,9 @@ impl Load {
         &self,
         server: SocketAddr,
         path: impl Fn(u64) -> String + Clone + Send + 'static,
-        goes_on: impl Fn(Instant, u64) -> bool + Clone + Send + 'static,
+        continues: impl Fn(Instant, u64) -> bool + Clone + Send + 'static,
     ) -> u64 {
-        // Never the same number twice, so that misses are misses in every lap.
+        // No number repeats, so that requests that should miss also miss in later laps.
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let first = NEXT.load(Ordering::Relaxed);
         self.runtime.block_on(async {
@@ -99,13 +100,13 @@ impl Load {
             let answered = Arc::new(AtomicU64::new(0));
             let mut clients = JoinSet::new();
             for _ in 0..self.connections {
-                let (path, goes_on) = (path.clone(), goes_on.clone());
+                let (path, continues) = (path.clone(), continues.clone());
                 let answered = Arc::clone(&answered);
                 clients.spawn(async move {
                     let mut connection = Connection::open(server).await;
                     loop {
                         let n = NEXT.fetch_add(1, Ordering::Relaxed);
-                        if !goes_on(started, n - first) {
+                        if !continues(started, n - first) {
                             return;
                         }
                         connection.get(&path(n)).await;
@@ -121,7 +122,7 @@ impl Load {
     }
 }
 
-/// One kept connection.
+/// A persistent connection.
 pub(crate) struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
@@ -134,7 +135,7 @@ impl Connection {
         Self { stream, buffer: Vec::with_capacity(64 * 1024) }
     }
 
-    /// Asks, and reads the whole answer; returns its head.
+    /// Sends a request, reads the complete response and returns its head.
     pub(crate) async fn get(&mut self, path: &str) -> &[u8] {
         let request = format!("GET {path} HTTP/1.1\r\n{BROWSER}");
         self.stream.write_all(request.as_bytes()).await.expect("send");
@@ -151,10 +152,10 @@ impl Connection {
     }
 }
 
-/// Where the head of an answer ends, and where its body does.
-fn lengths(answer: &[u8]) -> Option<(usize, usize)> {
-    let head = answer.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
-    let text = std::str::from_utf8(answer.get(..head)?).expect("a head of text");
+/// The length of the head of a response, and of head and body.
+fn lengths(response: &[u8]) -> Option<(usize, usize)> {
+    let head = response.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
+    let text = std::str::from_utf8(response.get(..head)?).expect("a head of text");
     assert!(text.starts_with("HTTP/1.1 200"), "{text}");
     let body = text
         .lines()

@@ -1,17 +1,17 @@
-//! Servers in processes of their own, and clients that load them: what the benches share.
+//! Servers in child processes, and load generators.
 
-#![allow(dead_code, reason = "each bench uses its part")]
+#![allow(dead_code, reason = "each bench uses some of the helpers")]
 
 mod load;
 mod server;
 
-#[allow(unused_imports, reason = "each bench uses its part")]
+#[allow(unused_imports, reason = "each bench uses some of the helpers")]
 pub(crate) use self::{
     load::Load,
-    server::{Server, serve, serve_if_asked},
+    server::{Server, requested_server, serve},
 };
 
-/// The middle one of the values.
+/// The median of the values.
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)

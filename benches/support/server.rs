@@ -1,4 +1,4 @@
-//! The bench's own program, started once more as a server.
+//! Servers that run in child processes of the same executable.
 
 use std::{
     env, fmt, fs,
@@ -15,9 +15,10 @@ use actix_web::{
     dev::{AppConfig, Service},
 };
 
-const ASKED: &str = "BENCH_SERVES";
+/// The environment variable with the name of the server that a child process runs.
+const SERVER: &str = "BENCH_SERVER";
 
-/// A server in a process of its own, ended when it is dropped.
+/// A server in a child process. Dropping it ends the process.
 pub(crate) struct Server {
     pub(crate) name: &'static str,
     pub(crate) addr: SocketAddr,
@@ -26,16 +27,16 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts this program again, to serve what [`serve_if_asked`] finds under `name`.
+    /// Starts this executable again as the server `name`; see [`requested_server`].
     pub(crate) fn start(name: &'static str) -> Self {
         Self::start_with(name, &[])
     }
 
-    /// The same with variables in its environment.
+    /// Starts a server with further environment variables.
     pub(crate) fn start_with(name: &'static str, variables: &[(&str, String)]) -> Self {
         let program = env::current_exe().expect("this program");
         let mut child = Command::new(program)
-            .env(ASKED, name)
+            .env(SERVER, name)
             .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::piped())
             .spawn()
@@ -47,7 +48,7 @@ impl Server {
         Self { name, addr, child, _stdout: stdout }
     }
 
-    /// The time its threads have run so far.
+    /// The CPU time of its threads so far.
     pub(crate) fn cpu(&self) -> Duration {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("its threads");
         let nanos = tasks.filter_map(|task| {
@@ -57,12 +58,12 @@ impl Server {
         Duration::from_nanos(nanos.sum())
     }
 
-    /// Its resident memory now, in bytes.
+    /// Its resident memory in bytes.
     pub(crate) fn resident(&self) -> u64 {
         self.status("VmRSS:")
     }
 
-    /// The most resident memory it ever had, in bytes.
+    /// The peak of its resident memory in bytes.
     pub(crate) fn peak(&self) -> u64 {
         self.status("VmHWM:")
     }
@@ -82,12 +83,12 @@ impl Drop for Server {
     }
 }
 
-/// The name under which this process was started by [`Server::start`].
-pub(crate) fn serve_if_asked() -> Option<String> {
-    env::var(ASKED).ok()
+/// The name of the server that this process must run, if [`Server::start`] started it.
+pub(crate) fn requested_server() -> Option<String> {
+    env::var(SERVER).ok()
 }
 
-/// Serves an application until the process is ended, on one worker unless told otherwise.
+/// Serves an application until the process ends.
 pub(crate) fn serve<F, I, S, B>(workers: usize, factory: F) -> io::Result<()>
 where
     F: Fn() -> I + Send + Clone + 'static,

@@ -1,4 +1,4 @@
-//! The handler: requests to the origin, and its answers back, as they are and as they come.
+//! The handler: forwards requests to the origin and its responses to the client, unchanged and streamed.
 
 use std::{cell::Cell, error::Error, rc::Rc};
 
@@ -25,12 +25,12 @@ use tokio::time::Instant;
 
 use crate::origin::{Failure, Origin};
 
-/// When a request's body last moved on.
-type Moved = Rc<Cell<Instant>>;
+/// The time at which the last chunk of a request body was sent.
+type LastSent = Rc<Cell<Instant>>;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// What comes of a request's body.
+/// The chunks of a request body.
 type Chunks = LocalBoxStream<'static, Result<Bytes, PayloadError>>;
 
 pub(crate) async fn forward(
@@ -39,31 +39,31 @@ pub(crate) async fn forward(
     origin: Data<Origin>,
 ) -> HttpResponse {
     if request.method() == Method::CONNECT {
-        return refuse(StatusCode::NOT_IMPLEMENTED, "this proxy makes no tunnels\n");
+        return refuse(StatusCode::NOT_IMPLEMENTED, "CONNECT is not supported\n");
     }
-    let moved = Moved::new(Cell::new(Instant::now()));
-    let Ok(outgoing) = outgoing(&request, payload, &origin, Rc::clone(&moved)) else {
-        return refuse(StatusCode::BAD_REQUEST, "this request cannot be passed on\n");
+    let last_sent = LastSent::new(Cell::new(Instant::now()));
+    let Ok(outgoing) = outgoing(&request, payload, &origin, Rc::clone(&last_sent)) else {
+        return refuse(StatusCode::BAD_REQUEST, "the request cannot be forwarded\n");
     };
-    let answer = match origin.send(outgoing, &moved).await {
-        Ok(response) => answer(&request, response),
+    let forwarded = match origin.send(outgoing, &last_sent).await {
+        Ok(response) => client_response(&request, response),
         Err(failure) => Err(failure),
     };
-    answer.unwrap_or_else(|failure| failure.answer())
+    forwarded.unwrap_or_else(|failure| failure.response())
 }
 
 fn refuse(status: StatusCode, text: &'static str) -> HttpResponse {
     HttpResponse::build(status).content_type("text/plain; charset=utf-8").body(text)
 }
 
-/// The request as the origin gets it.
+/// Builds the request to the origin.
 fn outgoing(
     request: &HttpRequest,
     payload: Payload,
     origin: &Origin,
-    moved: Moved,
+    last_sent: LastSent,
 ) -> Result<Request<impl Body<Data = Bytes, Error = BoxError> + use<>>, hyper::http::Error> {
-    // Both as they came: a URL parser would tidy the target up.
+    // Path and query unchanged: a URL parser would normalize them.
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
     let mut outgoing = Request::builder()
         .method(request.method().as_str())
@@ -71,11 +71,11 @@ fn outgoing(
         .header("connection", "close");
     let fields = request.headers();
     if !fields.contains_key(HOST) {
-        // HTTP/2 names it elsewhere, HTTP/1.0 need not.
+        // HTTP/2 has the host in `:authority`, HTTP/1.0 may have none.
         let named = request.uri().authority().map(|authority| authority.as_str());
         outgoing = outgoing.header("host", named.unwrap_or(&origin.authority));
     }
-    // RFC 9113 section 8.2.3: what HTTP/2 may send in pieces is one line in HTTP/1.1.
+    // RFC 9113 section 8.2.3: HTTP/2 may split Cookie into several lines, HTTP/1.1 must not.
     let cookies: Vec<_> = fields.get_all(COOKIE).map(HeaderValue::as_bytes).collect();
     if !cookies.is_empty() {
         outgoing = outgoing.header("cookie", cookies.join(&b"; "[..]));
@@ -83,22 +83,27 @@ fn outgoing(
     for (name, value) in fields.iter().filter(|(name, _)| *name != COOKIE) {
         outgoing = outgoing.header(name.as_str(), value.as_bytes());
     }
-    let announced = fields.contains_key(CONTENT_LENGTH) || fields.contains_key(TRANSFER_ENCODING);
-    let body = if announced { Some(payload.boxed_local()) } else { unannounced(request, payload) };
-    if body.is_some() && !announced {
+    let has_framing_field =
+        fields.contains_key(CONTENT_LENGTH) || fields.contains_key(TRANSFER_ENCODING);
+    let body = if has_framing_field {
+        Some(payload.boxed_local())
+    } else {
+        body_without_length(request, payload)
+    };
+    if body.is_some() && !has_framing_field {
         outgoing = outgoing.header("transfer-encoding", "chunked");
     }
     outgoing.body(match body {
         None => Either::Left(Empty::new()),
         Some(chunks) => Either::Right(StreamBody::new(chunks.map_ok(move |chunk| {
-            moved.set(Instant::now());
+            last_sent.set(Instant::now());
             Frame::data(chunk)
         }))),
     })
 }
 
-/// A body whose length or coding the request does not tell: in HTTP/2 there may be one.
-fn unannounced(request: &HttpRequest, mut payload: Payload) -> Option<Chunks> {
+/// The body of a request without `Content-Length` and `Transfer-Encoding`. HTTP/2 allows such bodies.
+fn body_without_length(request: &HttpRequest, mut payload: Payload) -> Option<Chunks> {
     if request.version() != Version::HTTP_2 {
         return None;
     }
@@ -109,38 +114,41 @@ fn unannounced(request: &HttpRequest, mut payload: Payload) -> Option<Chunks> {
     }
 }
 
-/// The answer as the client gets it.
-fn answer(request: &HttpRequest, response: Response<Incoming>) -> Result<HttpResponse, Failure> {
+/// Builds the response to the client.
+fn client_response(
+    request: &HttpRequest,
+    response: Response<Incoming>,
+) -> Result<HttpResponse, Failure> {
     let (head, body) = response.into_parts();
     let status = StatusCode::from_u16(head.status.as_u16())?;
     if status == StatusCode::SWITCHING_PROTOCOLS {
-        return Err(Failure::Broken("it changes the protocol unasked".into()));
+        return Err(Failure::Broken("unexpected 101 Switching Protocols".into()));
     }
-    let mut answer = HttpResponse::new(status);
+    let mut forwarded = HttpResponse::new(status);
     for (name, value) in &head.headers {
-        // How the body is framed here is the server's business.
+        // actix-http frames the body itself.
         if name != hyper::header::TRANSFER_ENCODING {
             let name = HeaderName::from_bytes(name.as_str().as_bytes())?;
-            answer.headers_mut().append(name, HeaderValue::from_bytes(value.as_bytes())?);
+            forwarded.headers_mut().append(name, HeaderValue::from_bytes(value.as_bytes())?);
         }
     }
-    let told = head.headers.get(hyper::header::CONTENT_LENGTH);
-    let told = told.and_then(|length| length.to_str().ok()?.parse().ok());
-    let length = if request.method() == Method::HEAD { told } else { body.size_hint().exact() };
+    let declared = head.headers.get(hyper::header::CONTENT_LENGTH);
+    let declared = declared.and_then(|length| length.to_str().ok()?.parse().ok());
+    let length = if request.method() == Method::HEAD { declared } else { body.size_hint().exact() };
     let body = match (status, length) {
-        // These end with their heads; a `Content-Length` among their fields stays.
+        // These have no body. Their `Content-Length` field stays.
         (StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED, _) => BoxBody::new(body::None::new()),
         (_, None) if request.method() == Method::HEAD => BoxBody::new(body::None::new()),
         (_, Some(length)) => BoxBody::new(SizedStream::new(length, BodyDataStream::new(body))),
         (_, None) => {
-            answer.headers_mut().remove(CONTENT_LENGTH);
+            forwarded.headers_mut().remove(CONTENT_LENGTH);
             if request.version() < Version::HTTP_11 {
-                // Knows no chunks: such a body ends with its connection.
-                answer.head_mut().no_chunking(true);
-                answer.head_mut().set_connection_type(ConnectionType::Close);
+                // HTTP/1.0 has no chunked coding: the end of the connection ends the body.
+                forwarded.head_mut().no_chunking(true);
+                forwarded.head_mut().set_connection_type(ConnectionType::Close);
             }
             BoxBody::new(BodyStream::new(BodyDataStream::new(body)))
         }
     };
-    Ok(answer.set_body(body))
+    Ok(forwarded.set_body(body))
 }

@@ -1,9 +1,11 @@
-//! Fields of one connection end with it (RFC 9110 section 7.6.1).
+//! Removes the header fields that belong to one connection (RFC 9110 section 7.6.1).
 //!
-//! Requests lose theirs before the cache sees them: a client that sends `Accept: x` along with
-//! `Connection: accept` would otherwise have the origin's answer to no `Accept` at all stored for
-//! everybody who sends `x`. Responses lose theirs after the cache saw them, so that it judges what
-//! the origin said, and whether or not they were stored.
+//! They are removed from requests before the cache reads them. Otherwise a client that sends
+//! `Accept: x` together with `Connection: accept` would poison the cache: the origin's response to a
+//! request without `Accept` would be stored for all clients that send `Accept: x`.
+//!
+//! They are removed from responses after the cache has read them, because the cache must decide by the
+//! fields that the origin sent.
 
 use actix_web::{
     Error,
@@ -31,7 +33,7 @@ fn strip_fields(fields: &mut HeaderMap) {
         .get_all(CONNECTION)
         .flat_map(|line| line.as_bytes().split(|&byte| byte == b','))
         .filter_map(|member| HeaderName::from_bytes(member.trim_ascii()).ok())
-        // Whom a message is for and where it ends is never a matter of naming it.
+        // `Connection` must not remove the host or the framing of a message.
         .filter(|name| ![HOST, CONTENT_LENGTH, TRANSFER_ENCODING].contains(name))
         .collect();
     for name in named.into_iter().chain([CONNECTION, TE, TRAILER, UPGRADE]) {

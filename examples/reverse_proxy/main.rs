@@ -4,9 +4,9 @@
 //! cargo run --release --example reverse_proxy -- --listen 127.0.0.1:8080 --origin http://127.0.0.1:8000
 //! ```
 //!
-//! `--help` tells the rest. The parts: `args` reads the command line, `hop_by_hop` keeps the fields
-//! of one connection from the next, then comes the cache over the `store` that was chosen, then
-//! `forward`, whose `origin` sends.
+//! `--help` lists the options. The modules: `args` parses the command line, `store` makes the chosen
+//! store, `hop_by_hop` removes the header fields of single connections, `forward` is the handler, and
+//! `origin` is its HTTP client.
 
 use std::{error::Error, io, process::ExitCode};
 
@@ -23,7 +23,7 @@ mod store;
 
 #[actix_web::main]
 async fn main() -> ExitCode {
-    // Errors, on stderr; with RUST_LOG=actix_web_cache=debug each decision too.
+    // Logs errors to stderr. RUST_LOG=actix_web_cache=debug logs each decision of the cache.
     env_logger::init();
     match prepare() {
         Ok(Some((cache, args))) => match serve(cache, args).await {
@@ -44,7 +44,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// What the command line asks for; `None` if that is help.
+/// Builds the cache from the command line. Returns `None` if the command line asks for help.
 fn prepare() -> Result<Option<(Cache, Args)>, Box<dyn Error>> {
     let Some(args) = Args::read()? else { return Ok(None) };
     let cache = store::cache_over(&args.store)?.policy(args.policy.clone()).build()?;
@@ -57,7 +57,7 @@ async fn serve(cache: Cache, args: Args) -> io::Result<()> {
         App::new()
             .app_data(origin.clone())
             .wrap(cache.clone())
-            // Outside of the cache, which so sees each request as the origin will.
+            // Outside of the cache, so that the cache reads each request as the origin gets it.
             .wrap(from_fn(hop_by_hop::strip))
             .default_service(web::to(forward::forward))
     });

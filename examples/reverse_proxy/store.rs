@@ -1,11 +1,12 @@
-//! Where responses are kept, as the command line says. Each kind of store is a type of its own, and so
-//! chosen here once: a cache is the same type over any of them.
+//! Makes the store that the command line names.
+//!
+//! Each kind of store has its own type, but a `CacheBuilder` has the same type with any store.
 
 use std::{error::Error, time::Duration};
 
 use actix_web_cache::{Cache, CacheBuilder, MemoryStore};
 
-/// What the command line says of the store.
+/// The options of the command line that concern the store.
 pub(crate) struct Choice {
     /// `memory`, a URL, or `tiered+` and a URL.
     pub(crate) store: String,
@@ -14,7 +15,7 @@ pub(crate) struct Choice {
     pub(crate) lease: Option<Duration>,
 }
 
-/// A cache over the chosen store. Errors name no URL: there may be a password in it.
+/// Makes a cache with the chosen store. Errors do not contain the URL: it may have a password.
 pub(crate) fn cache_over(choice: &Choice) -> Result<CacheBuilder, Box<dyn Error>> {
     let scheme = choice.store.split(':').next().unwrap_or_default();
     if scheme == "memory" {
@@ -23,11 +24,11 @@ pub(crate) fn cache_over(choice: &Choice) -> Result<CacheBuilder, Box<dyn Error>
     }
     let (kind, url) = match choice.store.strip_prefix("tiered+") {
         Some(url) => (Kind::Tiered, url),
-        None => (Kind::Far, choice.store.as_str()),
+        None => (Kind::Redis, choice.store.as_str()),
     };
     if !url.starts_with("redis") {
         return Err(format!(
-            "there is no store {scheme:?}: use memory, redis://HOST:PORT or \
+            "unknown store {scheme:?}: expected memory, redis://HOST:PORT or \
              tiered+redis://HOST:PORT"
         )
         .into());
@@ -35,11 +36,11 @@ pub(crate) fn cache_over(choice: &Choice) -> Result<CacheBuilder, Box<dyn Error>
     over_redis(kind, url, choice)
 }
 
-/// What is in Redis.
+/// The kinds of stores that use Redis.
 enum Kind {
-    /// All.
-    Far,
-    /// All, behind memory.
+    /// Redis alone.
+    Redis,
+    /// Memory in front of Redis.
     Tiered,
 }
 
@@ -48,21 +49,20 @@ fn over_redis(kind: Kind, url: &str, choice: &Choice) -> Result<CacheBuilder, Bo
     use actix_web_cache::{RedisStore, TieredStore};
 
     let namespace = choice.namespace.as_deref().unwrap_or("reverse-proxy");
-    let mut far = RedisStore::builder(url, namespace);
+    let mut redis = RedisStore::builder(url, namespace);
     if let Some(lease) = choice.lease {
-        far = far.lease(lease);
+        redis = redis.lease(lease);
     }
-    let far = far.build()?;
+    let redis = redis.build()?;
     Ok(match kind {
-        Kind::Far => Cache::builder(far),
+        Kind::Redis => Cache::builder(redis),
         Kind::Tiered => {
-            Cache::builder(TieredStore::builder(far).near_bytes(choice.memory_bytes).build()?)
+            Cache::builder(TieredStore::builder(redis).near_bytes(choice.memory_bytes).build()?)
         }
     })
 }
 
 #[cfg(not(feature = "redis"))]
 fn over_redis(_: Kind, _: &str, _: &Choice) -> Result<CacheBuilder, Box<dyn Error>> {
-    Err("this store needs the feature redis: cargo run --features redis --example reverse_proxy"
-        .into())
+    Err("this store needs a feature: cargo run --features redis --example reverse_proxy".into())
 }

@@ -1,12 +1,13 @@
-//! Measuring what belongs to a whole process: its memory, its log.
+//! Tests that need a process of their own, for example to measure memory.
 
 use std::{env, fs, process::Command};
 
-/// Set in the process that runs one test only.
+/// The environment variable that marks a process which runs a single test.
 const ALONE: &str = "ACTIX_WEB_CACHE_TEST_ALONE";
 
-/// Runs the named test (`room::name`) once more in a process of its own, where no other test is in
-/// the way. True there; false in the process that waited for it, where nothing is left to do.
+/// Runs the named test (`module::name`) again in a new process without other tests.
+///
+/// Returns true in the new process. Returns false in the process that started it, once it has ended.
 pub(crate) fn is_alone(test: &str) -> bool {
     if env::var_os(ALONE).is_some() {
         return true;
@@ -18,18 +19,18 @@ pub(crate) fn is_alone(test: &str) -> bool {
         .unwrap();
     let (stdout, stderr) =
         (String::from_utf8_lossy(&child.stdout), String::from_utf8_lossy(&child.stderr));
-    // A name that is nobody's would run nothing, and succeed.
+    // With a wrong name the process would run no test and succeed.
     let ran = child.status.success() && stdout.contains("1 passed");
     assert!(ran, "{test}, in a process of its own:\n{stdout}\n{stderr}");
     false
 }
 
-/// Bytes of memory this process has now; always 0 where the system is not Linux.
+/// The resident memory of this process in bytes; 0 on systems other than Linux.
 pub(crate) fn resident() -> usize {
     of_status("VmRSS:")
 }
 
-/// Bytes of memory this process had at most; always 0 where the system is not Linux.
+/// The peak of the resident memory of this process in bytes; 0 on systems other than Linux.
 pub(crate) fn peak_resident() -> usize {
     of_status("VmHWM:")
 }

@@ -1,10 +1,10 @@
-//! What goes on beside a test whatever the test's own threads do.
+//! Tasks that make progress while the threads of the test are blocked.
 
 use std::future::Future;
 
 use tokio::runtime::{Builder, Runtime};
 
-/// A runtime in a thread of its own, until it is dropped.
+/// A runtime with a thread of its own. Dropping it ends the tasks.
 pub(crate) struct Background(Option<Runtime>);
 
 impl Background {
@@ -17,7 +17,7 @@ impl Background {
 
 impl Drop for Background {
     fn drop(&mut self) {
-        // Also where a test is asynchronous and may not wait.
+        // An asynchronous test must not block on the end of a runtime.
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
         }

@@ -1,4 +1,4 @@
-//! Clients: hyper for what applications see, plain TCP for what is on the wire.
+//! HTTP clients.
 
 use std::{
     io::{Read, Write},
@@ -17,7 +17,7 @@ pub(crate) enum Protocol {
     Http2,
 }
 
-/// A client of one server, with connections of its own.
+/// A client of one server. It shares no connections with other clients.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     addr: SocketAddr,
@@ -56,7 +56,7 @@ impl Client {
         self.send_body(method, path, fields, "").await.expect("a complete answer")
     }
 
-    /// An error if the connection or the body breaks.
+    /// Returns an error if the connection or the body breaks off.
     pub(crate) async fn send_body(
         &self,
         method: Method,
@@ -70,7 +70,7 @@ impl Client {
         Ok(Answer { status: head.status, headers: head.headers, body })
     }
 
-    /// Only as far as the head; the body comes when it is read.
+    /// Sends a request and waits for the response head. The caller reads the body.
     pub(crate) async fn start(
         &self,
         method: Method,
@@ -89,7 +89,7 @@ impl Client {
 }
 
 impl Answer {
-    /// All lines of a field, joined.
+    /// The values of all lines of a field, joined by commas.
     pub(crate) fn field(&self, name: &str) -> Option<String> {
         let name: HeaderName = name.parse().unwrap();
         let lines: Vec<_> =
@@ -97,7 +97,7 @@ impl Answer {
         (!lines.is_empty()).then(|| lines.join(", "))
     }
 
-    /// This cache's own words in Cache-Status.
+    /// The parameters that this cache wrote into `Cache-Status`.
     pub(crate) fn cache_status(&self) -> String {
         let field = self.field("cache-status").unwrap_or_default();
         field.strip_prefix("actix-web-cache; ").unwrap_or(&field).to_owned()
@@ -116,14 +116,14 @@ impl Answer {
     }
 }
 
-/// Sends bytes on a connection of its own, and returns all that comes until the server closes it;
-/// so let them contain `Connection: close`.
+/// Sends bytes on a new connection and returns all bytes until the server closes it. The request should
+/// have `Connection: close`.
 pub(crate) fn raw(addr: SocketAddr, request: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(addr).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     stream.write_all(request).unwrap();
     let mut response = Vec::new();
-    // A reset after the answer is an end too.
+    // The server may reset the connection after the response.
     let _ = stream.read_to_end(&mut response);
     response
 }

@@ -1,5 +1,5 @@
-//! A server that speaks RESP and says what the test wants: errors that a real one gives in rare
-//! moments only, and replies that none should give.
+//! A RESP server whose replies the test chooses: errors that are rare in real servers, and invalid
+//! replies.
 
 use std::{
     io::{self, ErrorKind},
@@ -17,18 +17,18 @@ use tokio::{
 
 use super::Background;
 
-/// What it says to a command.
+/// The reply to a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Say {
-    /// These bytes, whatever they are.
+    /// Sends these bytes.
     Bytes(Vec<u8>),
-    /// These, and then it closes the connection.
+    /// Sends these bytes and closes the connection.
     Last(Vec<u8>),
     Nothing,
 }
 
 impl Say {
-    /// An error, with its code in front.
+    /// An error. The text begins with the error code.
     pub(crate) fn error(text: &str) -> Self {
         Self::Bytes(format!("-{text}\r\n").into_bytes())
     }
@@ -51,7 +51,7 @@ impl Say {
     }
 }
 
-/// The server, until it is dropped.
+/// A running server. Dropping it ends it.
 pub(crate) struct FakeRedis {
     addr: SocketAddr,
     shared: Arc<Shared>,
@@ -67,12 +67,12 @@ struct Shared {
 }
 
 impl FakeRedis {
-    /// Greets and pings back as a server does; all other commands are put to `answer`.
+    /// Answers the handshake and `PING` like Redis, and all other commands by `answer`.
     pub(crate) fn new(answer: impl Fn(&[Vec<u8>]) -> Say + Send + Sync + 'static) -> Self {
         Self::from_the_start(move |command| greet(command).unwrap_or_else(|| answer(command)))
     }
 
-    /// Every command is put to `answer`; [`greet`] is what it may fall back on.
+    /// Answers all commands by `answer`, which may call [`greet`] for the handshake.
     pub(crate) fn from_the_start(
         answer: impl Fn(&[Vec<u8>]) -> Say + Send + Sync + 'static,
     ) -> Self {
@@ -96,7 +96,7 @@ impl FakeRedis {
         format!("redis://{}/", self.addr)
     }
 
-    /// All commands so far, greetings too, in the order in which they came.
+    /// All commands so far, with those of the handshake, in order.
     pub(crate) fn heard(&self) -> Vec<Vec<String>> {
         self.shared.heard.lock().unwrap().clone()
     }
@@ -135,12 +135,12 @@ impl Shared {
     }
 }
 
-/// What a command is called, in capitals.
+/// The name of a command in upper case.
 pub(crate) fn name_of(command: &[Vec<u8>]) -> String {
     command.first().map(|name| String::from_utf8_lossy(name).to_uppercase()).unwrap_or_default()
 }
 
-/// The reply to a command by which clients begin a connection or see whether it lives.
+/// The reply of Redis to the commands of the handshake and to `PING`.
 pub(crate) fn greet(command: &[Vec<u8>]) -> Option<Say> {
     match (name_of(command).as_str(), command.get(1)) {
         ("HELLO", version) => Some(hello(version)),
@@ -152,7 +152,7 @@ pub(crate) fn greet(command: &[Vec<u8>]) -> Option<Say> {
 }
 
 fn hello(version: Option<&Vec<u8>>) -> Say {
-    // RESP3 has maps; to RESP2 the same is a list.
+    // RESP3 has a map type. RESP2 sends its names and values as a list.
     let (start, version) =
         if version.is_some_and(|version| version == b"3") { ("%4", 3) } else { ("*8", 2) };
     let head = format!("{start}\r\n$6\r\nserver\r\n$5\r\nredis\r\n$5\r\nproto\r\n:{version}\r\n");

@@ -1,5 +1,5 @@
-//! A TCP proxy that goes wrong when told, in a thread of its own: no worker that stands still
-//! stops it.
+//! A TCP proxy with faults that the test sets. It has a thread of its own, so that it also works while the
+//! threads of the test are blocked.
 
 use std::{
     collections::VecDeque,
@@ -21,37 +21,37 @@ use tokio::{
 
 use super::Background;
 
-/// What goes wrong. It holds for open connections and new ones.
+/// A fault of the proxy. It applies to open and to new connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// Nothing.
+    /// No fault.
     None,
-    /// Connections are accepted, and nothing passes, either way. What is held comes when the fault
-    /// is over, as TCP repeats what was lost.
+    /// Accepts connections and forwards nothing in either direction. Held bytes are forwarded when the
+    /// fault ends, as TCP retransmits lost segments.
     BlackHole,
-    /// Requests pass, replies do not: the server does what it is asked, and nobody learns of it.
+    /// Forwards requests but no replies: the server executes commands, and clients do not learn of it.
     Mute,
-    /// New connections are closed at once. Open ones stay; see [`FaultyProxy::drop_connections`].
+    /// Closes new connections at once. Open ones stay; see [`FaultyProxy::drop_connections`].
     Refuse,
-    /// Each connection passes so many bytes of replies from now on, and ends. With 0 it ends as
-    /// soon as the server replies.
+    /// Ends each connection after so many further bytes of replies. With 0 it ends as soon as the server
+    /// replies.
     Cut(usize, End),
-    /// Replies come byte by byte, each so long after the one before.
+    /// Forwards replies byte by byte, with this time between them.
     Drip(Duration),
-    /// Replies come so much later, in their order, and no later for being many.
+    /// Delays each reply by this time. The delays of several replies do not add up.
     Delay(Duration),
 }
 
 /// How a connection ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
-    /// Properly, as if the server had said all that it has to say.
+    /// By an orderly shutdown, as if the server had closed the connection.
     Close,
     /// By a reset. A client that does not keep up with reading may lose some of the last bytes.
     Reset,
 }
 
-/// The proxy, and the handle to it.
+/// A running proxy. Dropping it ends it.
 pub(crate) struct FaultyProxy {
     addr: SocketAddr,
     shared: Arc<Shared>,
@@ -69,7 +69,7 @@ struct Shared {
 }
 
 impl FaultyProxy {
-    /// In front of a server; nothing is wrong with it yet.
+    /// Starts a proxy in front of a server, without a fault.
     pub(crate) fn of(server: SocketAddr) -> Self {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -91,37 +91,37 @@ impl FaultyProxy {
         self.addr
     }
 
-    /// As a Redis server's.
+    /// The Redis URL of the proxy.
     pub(crate) fn url(&self) -> String {
         format!("redis://{}/", self.addr)
     }
 
-    /// Goes wrong in this way, and in no other, for all bytes that arrive from now on.
+    /// Replaces the fault, for all bytes that arrive from now on.
     pub(crate) fn set(&self, fault: Fault) {
         self.shared.fault.send_replace(fault);
     }
 
-    /// Closes all connections that are open now, a moment later.
+    /// Makes the proxy close all open connections. It does not wait until they are closed.
     pub(crate) fn drop_connections(&self) {
         self.shared.drops.send_replace(());
     }
 
-    /// Connections accepted so far, those refused too.
+    /// The number of accepted connections, including those closed by [`Fault::Refuse`].
     pub(crate) fn accepted(&self) -> usize {
         self.shared.accepted.load(Ordering::SeqCst)
     }
 
-    /// Connections that clients have not closed yet, cut ones among them.
+    /// The number of connections that clients have not closed yet, including those that were cut.
     pub(crate) fn open(&self) -> usize {
         self.shared.open.load(Ordering::SeqCst)
     }
 
-    /// Bytes passed on to the server.
+    /// The number of bytes forwarded to the server.
     pub(crate) fn requested(&self) -> u64 {
         self.shared.requested.load(Ordering::SeqCst)
     }
 
-    /// Bytes passed on to clients.
+    /// The number of bytes forwarded to clients.
     pub(crate) fn replied(&self) -> u64 {
         self.shared.replied.load(Ordering::SeqCst)
     }
@@ -165,7 +165,7 @@ impl Shared {
             End::Reset => client.set_zero_linger(),
             End::Close => {
                 client.shutdown().await?;
-                // Closing with something unread would be a reset.
+                // Closing a socket with unread bytes would send a reset.
                 tokio::io::copy(&mut client, &mut tokio::io::sink()).await.map(drop)
             }
         }
@@ -180,7 +180,7 @@ impl Shared {
         let mut held = Vec::new();
         loop {
             if *fault.borrow_and_update() != Fault::BlackHole && !held.is_empty() {
-                // Counted first: whoever sees the bytes sees their number.
+                // Counted first, so that the count includes all bytes that the server has received.
                 self.requested.fetch_add(held.len() as u64, Ordering::SeqCst);
                 server.write_all(&held).await?;
                 held.clear();
@@ -234,14 +234,14 @@ impl Shared {
     }
 }
 
-/// What the server of one connection has said and its client has not got yet.
+/// The replies of one connection that are not forwarded yet.
 struct Replies<'a, W> {
-    /// With the moments at which it came.
+    /// Pieces of replies with the time of their arrival.
     queue: VecDeque<(Instant, Vec<u8>)>,
     fault: Fault,
     /// Bytes until the cut.
     left: usize,
-    /// When the client got something.
+    /// The time at which the last piece was forwarded.
     last: Instant,
     count: &'a AtomicU64,
     client: W,
@@ -255,7 +255,7 @@ impl<W: AsyncWrite + Unpin> Replies<'_, W> {
         }
     }
 
-    /// When the next piece goes on, if one does.
+    /// The time at which the next piece is to be forwarded.
     fn due(&self) -> Option<Instant> {
         let &(came, _) = self.queue.front()?;
         match self.fault {
@@ -266,7 +266,7 @@ impl<W: AsyncWrite + Unpin> Replies<'_, W> {
         }
     }
 
-    /// Passes one piece on; tells how the connection ends, if it does.
+    /// Forwards one piece. Returns how the connection must end, if it must.
     async fn pass(&mut self) -> io::Result<Option<End>> {
         let Some((came, mut piece)) = self.queue.pop_front() else { return Ok(None) };
         let most = match self.fault {

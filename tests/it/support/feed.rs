@@ -1,4 +1,4 @@
-//! Bodies whose chunks the test sends, one by one.
+//! Response bodies whose chunks the test sends one by one.
 
 use std::{io, task::Poll};
 
@@ -7,30 +7,29 @@ use bytes::Bytes;
 use futures_util::stream;
 use tokio::sync::mpsc;
 
-/// The test's end of a body: it ends well when this is dropped, and is closed when the server
-/// drops the body.
+/// The sender of a response body. Dropping it completes the body.
 pub(crate) struct Feed(mpsc::Sender<Part>);
 
 /// A part of a body.
 enum Part {
     Chunk(Bytes),
-    /// A chunk behind which the body ends at once.
+    /// The last chunk; the body ends behind it at once.
     Last(Bytes),
     Error(io::Error),
 }
 
-/// How handlers hand feeds to the test.
+/// Sends the feed of each response from the handler to the test.
 #[derive(Clone)]
 pub(crate) struct Feeds(mpsc::UnboundedSender<Feed>);
 
-/// For handlers, and for the test.
+/// Returns the sender for the handler and the receiver for the test.
 pub(crate) fn feeds() -> (Feeds, mpsc::UnboundedReceiver<Feed>) {
     let (send, receive) = mpsc::unbounded_channel();
     (Feeds(send), receive)
 }
 
 impl Feeds {
-    /// A response whose body the test sends, of a declared or an unknown length.
+    /// A response whose body the test sends. It declares the length, or none.
     pub(crate) fn response(&self, length: Option<u64>) -> HttpResponse {
         let (send, mut receive) = mpsc::channel(1);
         self.0.send(Feed(send)).unwrap();
@@ -58,24 +57,24 @@ impl Feeds {
 }
 
 impl Feed {
-    /// False if the server dropped the body.
+    /// Sends a chunk. Returns false if the server dropped the body.
     pub(crate) async fn send(&self, chunk: impl Into<Bytes>) -> bool {
         self.0.send(Part::Chunk(chunk.into())).await.is_ok()
     }
 
-    /// Sends the last chunk, and ends the body with it: a server that has the chunk and polls again
-    /// finds the end. After [`send`](Self::send), the end comes only when the test's thread drops
-    /// this. False if the server dropped the body.
+    /// Sends the last chunk, and completes the body with it: a server that has the chunk finds the end
+    /// at its next poll. After [`send`](Self::send) the end arrives only when the test drops the feed.
+    /// Returns false if the server dropped the body.
     pub(crate) async fn finish(self, chunk: impl Into<Bytes>) -> bool {
         self.0.send(Part::Last(chunk.into())).await.is_ok()
     }
 
-    /// The body breaks off.
+    /// Ends the body with an error.
     pub(crate) async fn fail(self) {
         let _ = self.0.send(Part::Error(io::Error::other("as it was told"))).await;
     }
 
-    /// Until the server has dropped the body.
+    /// Waits until the server has dropped the body.
     pub(crate) async fn closed(&self) {
         self.0.closed().await;
     }

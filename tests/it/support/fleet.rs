@@ -1,5 +1,5 @@
-//! The stores of several processes in one: what is stored and who has a lease is one for all, what
-//! each process knows is its own. Leases end when they are given up, or when the test says so.
+//! Stores of several simulated processes. They share entries and leases, and each has a coordinator of its
+//! own. Leases do not time out; the test ends them.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -19,7 +19,7 @@ use tokio::task::yield_now;
 
 use super::Counter;
 
-/// What all members share, and the test's handle on it.
+/// The entries and leases that all members share, and the test's handle to them.
 #[derive(Clone, Default)]
 pub(crate) struct Fleet(Arc<Inner>);
 
@@ -36,12 +36,12 @@ struct Inner {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Held {
-    /// By the one that asked as the n-th.
+    /// Held by the request with this number.
     By(usize),
     Unstorable,
 }
 
-/// What becomes of one question for a lease that is not as usual.
+/// An unusual result of one request for a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Says {
     Unneeded,
@@ -49,37 +49,37 @@ pub(crate) enum Says {
     Fails,
     Panics,
     Hangs,
-    /// Another has it; from then on nothing can be looked up.
+    /// Another process holds the lease. All later lookups fail.
     Breaks,
 }
 
 impl Fleet {
-    /// The store of one more process.
+    /// The store of another process.
     pub(crate) fn member(&self) -> Member {
         Member { fleet: self.clone(), coordinator: Coordinator::new(), leases: true }
     }
 
-    /// The next question for a lease comes to this.
+    /// Sets the result of the next request for a lease. Further calls add to a queue.
     pub(crate) fn say(&self, says: Says) {
         self.0.says.lock().unwrap().push_back(says);
     }
 
-    /// Whether all came to that which were to.
+    /// Whether all results of the queue were used.
     pub(crate) fn said(&self) -> bool {
         self.0.says.lock().unwrap().is_empty()
     }
 
-    /// The time of all leases is over.
+    /// Ends all leases, as if their time was over.
     pub(crate) fn expire(&self) {
         self.0.leases.lock().unwrap().clear();
     }
 
-    /// How leases were given up since this was asked.
+    /// Takes the ends of the leases that were given up since the last call.
     pub(crate) fn ends(&self) -> Vec<LeaseEnd> {
         mem::take(&mut *self.0.ends.lock().unwrap())
     }
 
-    /// How many leases were given up since then.
+    /// The number of leases that were given up since the last call of [`Self::ends`].
     pub(crate) fn ended(&self) -> usize {
         self.0.ends.lock().unwrap().len()
     }
@@ -88,12 +88,12 @@ impl Fleet {
         self.0.leases.lock().unwrap().values().filter(|held| **held != Held::Unstorable).count()
     }
 
-    /// Questions for leases so far.
+    /// The number of requests for a lease.
     pub(crate) fn asked(&self) -> usize {
         self.0.asked.get()
     }
 
-    /// Those of them to which the answer was that another has it.
+    /// The number of requests for a lease that another process held.
     pub(crate) fn taken(&self) -> usize {
         self.0.taken.get()
     }
@@ -132,7 +132,7 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    /// The same without leases.
+    /// Returns the store without support for leases.
     pub(crate) fn alone(self) -> Self {
         Self { leases: false, ..self }
     }
@@ -181,7 +181,7 @@ impl Store for Member {
     }
 
     async fn lease(&self, key: &CacheKey, rest: &[u8]) -> Result<Lease, StoreError> {
-        assert!(self.leases, "it was not to be asked");
+        assert!(self.leases, "a store without leases was asked for one");
         yield_now().await;
         let says = self.fleet.0.says.lock().unwrap().pop_front();
         match says {
@@ -192,7 +192,7 @@ impl Store for Member {
                 Ok(Lease::Taken)
             }
             Some(Says::Fails) => Err(StoreError::new("out of order")),
-            Some(Says::Panics) => panic!("as a store may"),
+            Some(Says::Panics) => panic!("the test makes the store panic"),
             Some(Says::Hangs) => pending().await,
             Some(Says::Breaks) => {
                 self.fleet.0.broken.store(true, Ordering::SeqCst);

@@ -1,4 +1,4 @@
-//! A handler that many ask at once, and a gate in it.
+//! A server with many concurrent clients, whose handler waits until the test lets it continue.
 
 use std::sync::Arc;
 
@@ -9,17 +9,17 @@ use tokio::{sync::Semaphore, time::timeout};
 
 use super::{Answer, Client, Counter, Protocol, Server, eventually, secs, serve};
 
-/// How many ask at once.
+/// The number of concurrent clients.
 pub(crate) const CLIENTS: usize = 200;
 
-/// What the handlers of a test share with it.
+/// The state that a handler shares with its test.
 #[derive(Clone)]
 pub(crate) struct House {
-    /// Requests that have come to the cache.
+    /// The number of requests that have reached the cache.
     pub(crate) arrived: Counter,
-    /// Runs of the handler that have begun.
+    /// The number of handler calls that have begun.
     pub(crate) runs: Counter,
-    /// One permit lets one run end.
+    /// Each permit lets one handler call end.
     pub(crate) gate: Arc<Semaphore>,
 }
 
@@ -29,14 +29,14 @@ impl House {
         Self { arrived: Counter::default(), runs: Counter::default(), gate }
     }
 
-    /// Counts a run, and waits to be let through.
+    /// Counts a handler call, waits for a permit, and returns the number of the call.
     pub(crate) async fn run(&self) -> usize {
         let run = self.runs.count();
         timeout(secs(20), self.gate.acquire()).await.unwrap().unwrap().forget();
         run
     }
 
-    /// A server whose caches `cache` makes, one for each worker.
+    /// Starts a server. Each worker calls `cache` for its cache.
     pub(crate) fn open(
         &self,
         workers: usize,
@@ -57,7 +57,8 @@ impl House {
         })
     }
 
-    /// Asks by so many clients at once; lets one run through when all have come.
+    /// Sends a request from each of [`CLIENTS`] clients at once. Lets one handler call end once all
+    /// requests have reached the cache.
     pub(crate) async fn rush(
         &self,
         server: &Server,
@@ -67,7 +68,7 @@ impl House {
         self.rush_at(&[server], protocol, fields).await
     }
 
-    /// The same, at several servers in turn.
+    /// Like [`rush`](Self::rush), with the clients spread over several servers.
     pub(crate) async fn rush_at(
         &self,
         servers: &[&Server],
@@ -83,10 +84,13 @@ impl House {
             })
             .collect();
         let answers = join_all(clients.iter().map(|(client, fields)| client.get_with("/", fields)));
-        let door = async {
-            eventually("as many as are awaited", || self.arrived.get() == before + CLIENTS).await;
+        let release = async {
+            eventually("all requests have reached the cache", || {
+                self.arrived.get() == before + CLIENTS
+            })
+            .await;
             self.gate.add_permits(1);
         };
-        futures_util::join!(answers, door).0
+        futures_util::join!(answers, release).0
     }
 }

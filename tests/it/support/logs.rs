@@ -1,4 +1,4 @@
-//! What the crate logs, told apart by the thread that logs it.
+//! Log messages of the crate, by the thread that logs them.
 
 use std::{
     cell::RefCell,
@@ -11,15 +11,15 @@ thread_local! {
     static HERE: RefCell<Option<Lines>> = const { RefCell::new(None) };
 }
 
-/// The lines of the threads that were told to write them here.
+/// The log messages of the threads that called [`capture`](Self::capture).
 ///
-/// A process has one logger and the tests run side by side, so a test lets the worker of its own
-/// server, which is a thread, call [`capture`](Self::capture): the application's factory does.
+/// A process has one logger, and its tests run in parallel. Therefore a test calls `capture` in the
+/// application factory of its server, which runs in the worker thread.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Lines(Arc<Mutex<Vec<(Level, String)>>>);
 
 impl Lines {
-    /// From now on what this thread logs, and no other's, comes here.
+    /// Captures the messages that this thread logs from now on.
     pub(crate) fn capture(&self) {
         static INSTALLED: Once = Once::new();
         INSTALLED.call_once(|| {
@@ -29,7 +29,7 @@ impl Lines {
         HERE.set(Some(self.clone()));
     }
 
-    /// What came since the last call, up to a level.
+    /// Takes the messages since the last call, up to a level.
     pub(crate) fn take(&self, up_to: Level) -> Vec<String> {
         let lines = std::mem::take(&mut *self.0.lock().unwrap());
         lines.into_iter().filter(|(level, _)| *level <= up_to).map(|(_, line)| line).collect()

@@ -1,6 +1,6 @@
-//! What the tests share: servers, clients, clocks, caches.
+//! Servers, clients, clocks and caches for the tests.
 
-#![allow(dead_code, reason = "each helper is used by some rooms, none by all while they grow")]
+#![allow(dead_code, reason = "each test module uses some of the helpers")]
 
 mod alone;
 mod background;
@@ -61,7 +61,7 @@ pub(crate) use self::{
     wire::{Message, Wire},
 };
 
-/// A moment long after 1970 and long before now.
+/// The initial time of manual clocks, in seconds since 1970.
 pub(crate) const START: u64 = 1_700_000_000;
 
 pub(crate) const fn secs(n: u64) -> Duration {
@@ -73,24 +73,24 @@ pub(crate) fn store() -> MemoryStore {
     MemoryStore::new(64 * 1024 * 1024)
 }
 
-/// A builder over a store of its own, and the clock it goes by.
+/// A builder with a new store, and the clock that it uses.
 pub(crate) fn builder() -> (CacheBuilder, ManualClock) {
     let clock = ManualClock::at(START);
     (Cache::builder(store()).clock(clock.clock()), clock)
 }
 
-/// A default cache, and the clock it goes by.
+/// A cache with default settings, and the clock that it uses.
 pub(crate) fn cache() -> (Cache, ManualClock) {
     let (builder, clock) = builder();
     (builder.build().unwrap(), clock)
 }
 
-/// Counts runs of a handler, on all threads.
+/// A counter that threads share, for example of handler calls.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Counter(Arc<AtomicUsize>);
 
 impl Counter {
-    /// Counts one, and tells which one it was, from 1.
+    /// Increments the counter and returns the new value.
     pub(crate) fn count(&self) -> usize {
         self.0.fetch_add(1, Ordering::SeqCst) + 1
     }
@@ -100,40 +100,41 @@ impl Counter {
     }
 }
 
-/// Every protocol and number of workers that servers are tested with.
+/// The combinations of protocol and number of workers that servers are tested with.
 pub(crate) const SETUPS: [(Protocol, usize); 4] =
     [(Protocol::Http1, 1), (Protocol::Http1, 4), (Protocol::Http2, 1), (Protocol::Http2, 4)];
 
-/// Waits until another thread has brought something about.
+/// Waits until a condition holds that another thread brings about. It yields between the checks.
 pub(crate) async fn eventually(what: &str, holds: impl Fn() -> bool) {
     let wait = async {
         while !holds() {
             tokio::task::yield_now().await;
         }
     };
-    assert!(tokio::time::timeout(secs(20), wait).await.is_ok(), "never came about: {what}");
+    assert!(tokio::time::timeout(secs(20), wait).await.is_ok(), "did not happen in time: {what}");
 }
 
-/// The same, for what takes a while: it leaves the cores to those who bring it about.
+/// Waits for a condition like [`eventually`], but sleeps between the checks: for conditions that take
+/// longer, so that other threads get the cores.
 pub(crate) async fn patiently(what: &str, mut holds: impl FnMut() -> bool) {
     let wait = async {
         while !holds() {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    assert!(tokio::time::timeout(secs(20), wait).await.is_ok(), "never came about: {what}");
+    assert!(tokio::time::timeout(secs(20), wait).await.is_ok(), "did not happen in time: {what}");
 }
 
-/// The same, for what another process brings about; it blocks its thread.
+/// Waits for a condition that another process brings about. It blocks the thread.
 pub(crate) fn within(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + secs(20);
     while !holds() {
-        assert!(tokio::time::Instant::now() < deadline, "never came about: {what}");
+        assert!(tokio::time::Instant::now() < deadline, "did not happen in time: {what}");
         std::thread::sleep(Duration::from_millis(2));
     }
 }
 
-/// Waits until no fill is open and no body is being copied.
+/// Waits until no fill is open and no body bytes are in fills.
 pub(crate) async fn settled(coordinator: &Coordinator) {
     eventually("all fills ended", || {
         coordinator.open_fills() == 0 && coordinator.bytes_in_fills() == 0
@@ -141,7 +142,7 @@ pub(crate) async fn settled(coordinator: &Coordinator) {
     .await;
 }
 
-/// What is stored for `http://t/`, as a server with nothing else shows it.
+/// The stored response for `http://t/`, served by an application that has no handler.
 pub(crate) fn stored_alone(store: MemoryStore) -> Message {
     let cache = Cache::new(store);
     let server = serve(1, move || App::new().wrap(cache.clone()));

@@ -1,10 +1,10 @@
-//! What handlers write down for the test.
+//! Notes that handlers make for the test.
 
 use std::sync::{Arc, Mutex};
 
 use actix_web::HttpRequest;
 
-/// Lines, on all threads.
+/// A list of lines that threads share.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Notes(Arc<Mutex<Vec<String>>>);
 
@@ -13,13 +13,13 @@ impl Notes {
         self.0.lock().unwrap().push(line.into());
     }
 
-    /// What was written since this was asked.
+    /// Takes the lines since the last call.
     pub(crate) fn take(&self) -> Vec<String> {
         std::mem::take(&mut *self.0.lock().unwrap())
     }
 }
 
-/// The conditions and ranges of a request, as `name: value`.
+/// The conditional and range fields of a request, as `name: value`.
 pub(crate) fn conditions(request: &HttpRequest) -> String {
     let names = [
         "if-match",

@@ -1,4 +1,4 @@
-//! Messages byte by byte, and an origin that answers with whatever bytes a test wants.
+//! An origin that answers with bytes that the test chooses, and a parser of HTTP/1.1 messages.
 
 use std::{
     io::{self, BufRead, BufReader, Write as _},
@@ -11,9 +11,9 @@ use std::{
     time::Duration,
 };
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A message as it was on the wire. Bytes above 127 stand as the characters of their numbers.
+/// A parsed message. Its text is Latin-1: each byte is the character with that number.
 #[derive(Debug, Clone)]
 pub(crate) struct RawMessage {
     pub(crate) start: String,
@@ -22,7 +22,7 @@ pub(crate) struct RawMessage {
     pub(crate) body: Vec<u8>,
 }
 
-/// What ends a body that nothing else does.
+/// The end of a body without `Content-Length` and `Transfer-Encoding`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Unframed {
     Head,
@@ -49,7 +49,7 @@ impl RawMessage {
         }
     }
 
-    /// An error if the body ends before it should.
+    /// Reads the body. Returns an error if it is shorter than declared.
     fn with_body(mut self, from: &mut impl BufRead, unframed: Unframed) -> io::Result<Self> {
         if self.field("transfer-encoding").is_some() {
             loop {
@@ -72,7 +72,7 @@ impl RawMessage {
         Ok(self)
     }
 
-    /// All lines of a field, joined.
+    /// The values of all lines of a field, joined by commas.
     pub(crate) fn field(&self, name: &str) -> Option<String> {
         let lines = self.lines(name);
         (!lines.is_empty()).then(|| lines.join(", "))
@@ -87,7 +87,7 @@ impl RawMessage {
         self.start.split(' ').nth(1).unwrap()
     }
 
-    /// This cache's own words in Cache-Status.
+    /// The parameters that this cache wrote into `Cache-Status`.
     pub(crate) fn cache_status(&self) -> String {
         self.field("cache-status").unwrap_or_default().replace("actix-web-cache; ", "")
     }
@@ -97,7 +97,7 @@ impl RawMessage {
     }
 }
 
-/// A line without its end.
+/// Reads a line and removes its CRLF.
 fn line(from: &mut impl BufRead) -> io::Result<String> {
     let mut line = Vec::new();
     from.read_until(b'\n', &mut line)?;
@@ -105,12 +105,13 @@ fn line(from: &mut impl BufRead) -> io::Result<String> {
     Ok(latin(line))
 }
 
-/// Each byte as the character of its number.
+/// Decodes Latin-1.
 fn latin(bytes: &[u8]) -> String {
     bytes.iter().map(|&byte| char::from(byte)).collect()
 }
 
-/// Sends a request on a connection of its own, and reads the answer; an error if that is broken.
+/// Sends a request on a new connection and reads the response. Returns an error if the response is
+/// incomplete or invalid.
 pub(crate) fn ask(addr: SocketAddr, request: impl AsRef<[u8]>) -> io::Result<RawMessage> {
     let mut stream = connect(addr);
     stream.write_all(request.as_ref())?;
@@ -121,18 +122,18 @@ pub(crate) fn ask(addr: SocketAddr, request: impl AsRef<[u8]>) -> io::Result<Raw
     if ends_with_head { Ok(head) } else { head.with_body(&mut reader, Unframed::Connection) }
 }
 
-/// The simplest request for a path.
+/// A minimal GET request for a path.
 pub(crate) fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: example.com\r\nConnection: close\r\n\r\n")
 }
 
 pub(crate) fn connect(addr: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(addr).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(READ_TIMEOUT)).unwrap();
     stream
 }
 
-/// An origin: one connection a request, each in a thread of its own.
+/// A running origin. Each connection has one request and a thread of its own.
 pub(crate) struct Origin {
     pub(crate) addr: SocketAddr,
     requests: Arc<Mutex<Vec<RawMessage>>>,
@@ -140,7 +141,7 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    /// Answers each request with the bytes that `answer` makes of it, and closes the connection.
+    /// Answers each request with the bytes that `answer` returns, and closes the connection.
     pub(crate) fn start(answer: impl Fn(&RawMessage) -> Vec<u8> + Send + Sync + 'static) -> Self {
         let requests: Arc<Mutex<Vec<RawMessage>>> = Arc::default();
         let seen = Arc::clone(&requests);
@@ -148,14 +149,14 @@ impl Origin {
             let request = RawMessage::request(&mut BufReader::new(&stream)).expect("a request");
             let answer = answer(&request);
             seen.lock().unwrap().push(request);
-            // A client that wants no more is no fault.
+            // The client may have closed the connection.
             let _ = stream.write_all(&answer);
         });
         origin.requests = requests;
         origin
     }
 
-    /// Hands each connection to `serve`, which closes it.
+    /// Calls `serve` with each connection.
     pub(crate) fn accept(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
@@ -167,7 +168,7 @@ impl Origin {
                 if stop.load(Ordering::SeqCst) {
                     break;
                 }
-                stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                stream.set_read_timeout(Some(READ_TIMEOUT)).unwrap();
                 let serve = Arc::clone(&serve);
                 thread::spawn(move || serve(stream));
             }

@@ -1,4 +1,4 @@
-//! Ports of this machine that stay ours while nothing listens there.
+//! Ports that no other test uses, also while nothing listens on them.
 
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
@@ -6,17 +6,16 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-/// Below those that systems give to whoever asks for none in particular, so that nobody's
-/// connection sits on a port between a server's end and its next start. The buses of clusters have
-/// the ten thousand above.
+/// The range is below the ephemeral ports, so that no outgoing connection occupies a port while its server
+/// restarts. The cluster buses of Redis use the ten thousand ports above the range.
 const FIRST: u32 = 10_000;
 const COUNT: u32 = 10_000;
 
 static TAKEN: AtomicU32 = AtomicU32::new(0);
 
-/// A port that is not given out twice.
+/// Returns a free port, and each port only once.
 pub(crate) fn free_port() -> u16 {
-    // Test processes that run at the same time begin at different places.
+    // Test processes that run at the same time begin with different ports.
     let begin = process::id().wrapping_mul(131);
     (0..COUNT)
         .map(|_| begin.wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed)) % COUNT + FIRST)

@@ -1,4 +1,4 @@
-//! Programs beside the tests: the examples, and what others wrote.
+//! Child processes: the examples.
 
 use std::{
     env,
@@ -13,13 +13,13 @@ use std::{
 
 use super::origin::{RawMessage, ask, get};
 
-/// A running program; it is stopped when dropped.
+/// A running program. Dropping it kills it.
 pub(crate) struct Program {
     child: Child,
     lines: mpsc::Receiver<String>,
 }
 
-/// An example's command. Cargo builds examples beside the tests.
+/// The command that starts an example. Cargo builds examples into the folder beside that of the tests.
 pub(crate) fn example(name: &str) -> Command {
     let tests = env::current_exe().unwrap();
     let target = tests.ancestors().nth(2).unwrap();
@@ -43,12 +43,12 @@ impl Program {
         Self { child, lines }
     }
 
-    /// The next line of its output.
+    /// Waits for the next line of the output.
     pub(crate) fn line(&self) -> String {
         self.lines.recv_timeout(Duration::from_secs(60)).expect("a line of output")
     }
 
-    /// The address in the next line that tells one.
+    /// Waits for the line with the server's address.
     pub(crate) fn addr(&self) -> SocketAddr {
         loop {
             let line = self.line();
@@ -58,7 +58,7 @@ impl Program {
         }
     }
 
-    /// What it still has to say once it was stopped.
+    /// Kills the program and returns the rest of its output.
     pub(crate) fn stop(mut self) -> Vec<String> {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -73,7 +73,7 @@ impl Drop for Program {
     }
 }
 
-/// The reverse proxy example, in front of an origin.
+/// A running reverse proxy example in front of an origin.
 pub(crate) struct Proxy {
     pub(crate) addr: SocketAddr,
     _program: Program,

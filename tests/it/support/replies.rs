@@ -1,11 +1,11 @@
-//! An application that answers each path as it is told.
+//! An application with a given response for each path.
 
 use actix_web::{App, HttpRequest, HttpResponse, http::StatusCode, web};
 use actix_web_cache::Cache;
 
 use super::{Counter, Server, serve};
 
-/// What is answered at one path.
+/// The response for one path.
 #[derive(Debug, Clone)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
@@ -18,7 +18,8 @@ impl Reply {
         Self { status, fields: fields.iter().map(owned).collect() }
     }
 
-    /// What a handler returns: it names the run of handlers it was, and who asked.
+    /// Makes the response. Its body names the number of the handler call and the credentials of the
+    /// request.
     pub(crate) fn respond(&self, request: &HttpRequest, runs: &Counter) -> HttpResponse {
         let run = runs.count();
         let mut response = HttpResponse::build(StatusCode::from_u16(self.status).unwrap());
@@ -32,7 +33,7 @@ impl Reply {
     }
 }
 
-/// Everything in a request that could mean somebody.
+/// The values of all request fields that could identify a user.
 pub(crate) fn who(request: &HttpRequest) -> String {
     let lines = |name: &str| {
         let lines = request.headers().get_all(name);
@@ -41,7 +42,7 @@ pub(crate) fn who(request: &HttpRequest) -> String {
     ["cookie", "authorization", "x-api-key", "x-session"].map(lines).join("/")
 }
 
-/// Serves `replies`, the first at `/0`, through a cache; to every method.
+/// Serves `replies` through a cache, the first one at `/0`, for all methods.
 pub(crate) fn serve_replies(workers: usize, cache: &Cache, replies: &[Reply]) -> (Server, Counter) {
     let runs = Counter::default();
     let made = (cache.clone(), replies.to_vec(), runs.clone());

@@ -1,4 +1,4 @@
-//! An actix server on a free port, in a thread of its own, until it is dropped.
+//! An actix server on a free port, in a thread of its own.
 
 use std::{fmt, net::SocketAddr, sync::mpsc, thread};
 
@@ -9,14 +9,14 @@ use actix_web::{
     dev::{AppConfig, ServerHandle, Service},
 };
 
-/// A running server.
+/// A running server. Dropping it stops it.
 pub(crate) struct Server {
     pub(crate) addr: SocketAddr,
     handle: ServerHandle,
     thread: Option<thread::JoinHandle<()>>,
 }
 
-/// Serves an application by HTTP/1.1 and, by prior knowledge, cleartext HTTP/2.
+/// Serves an application with HTTP/1.1, and with cleartext HTTP/2 by prior knowledge.
 pub(crate) fn serve<F, I, S, B>(workers: usize, factory: F) -> Server
 where
     F: Fn() -> I + Send + Clone + 'static,
@@ -51,7 +51,7 @@ where
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // The command is sent at once; the future only waits for its end.
+        // `stop` sends the command at once. The future only waits for the end.
         drop(self.handle.stop(false));
         if let Some(thread) = self.thread.take() {
             drop(thread.join());

@@ -1,4 +1,4 @@
-//! A site whose store gets into trouble: what its clients notice of that, and what is logged.
+//! An application for tests of failing stores. It measures response times and captures the log.
 
 use std::{
     collections::HashSet,
@@ -14,14 +14,15 @@ use tokio::time::Instant;
 
 use super::{Client, Counter, Lines, Protocol, RedisServer, Server, secs, serve};
 
-/// What a request may wait for a store, and what a busy machine may add to a few of them.
+/// The longest median response time with a failing store, and the longest single response time on a busy
+/// machine.
 const BUDGET: Duration = Duration::from_millis(60);
 const MOST: Duration = Duration::from_millis(500);
 
-/// Each run of a handler has a number of its own, whichever site it is of.
+/// The number of the next handler call, of all shops.
 static RUNS: AtomicUsize = AtomicUsize::new(1);
 
-/// One worker, which logs into lines of its own, and pages that tell their path and their run.
+/// A server with one worker, a captured log, and pages that name their path and their handler call.
 pub(crate) struct Shop {
     pub(crate) server: Server,
     pub(crate) client: Client,
@@ -30,20 +31,20 @@ pub(crate) struct Shop {
     cache: Cache,
 }
 
-/// An answer, known to be a whole page of the path that was asked for.
+/// A complete and correct response for a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Visit {
-    /// The run of the handler that made it.
+    /// The number of the handler call that made it.
     pub(crate) run: usize,
     pub(crate) is_hit: bool,
     pub(crate) time: Duration,
 }
 
-/// How long requests took, the shortest first.
+/// Response times in ascending order.
 #[derive(Debug, Clone)]
 pub(crate) struct Times(Vec<Duration>);
 
-/// Pages under `/large` have about 100 KiB.
+/// The body of a page. Paths that begin with `/large` have about 100 KiB.
 fn page(path: &str, run: usize) -> String {
     let line = format!("{path} run {run}.\n");
     let lines = if path.starts_with("/large") { 100 * 1024 / line.len() } else { 1 };
@@ -84,16 +85,16 @@ impl Shop {
         format!("http://{}{path}", self.server.addr)
     }
 
-    /// Asks for a page. Whatever the store does, a whole one comes.
+    /// Requests a page and checks that the response is complete.
     pub(crate) async fn get(&self, path: &str) -> Visit {
         self.get_as(path, &self.server.addr.to_string()).await
     }
 
-    /// The same by the name of a host, so that several sites have the same pages.
+    /// Requests a page by a given host name, so that several shops share their cache keys.
     pub(crate) async fn get_as(&self, path: &str, host: &str) -> Visit {
-        let asked = Instant::now();
+        let started = Instant::now();
         let answer = self.client.get_with(path, &[("host", host)]).await;
-        let time = asked.elapsed();
+        let time = started.elapsed();
         assert_eq!(answer.status, 200, "{path}");
         let run = answer.text().lines().next().and_then(|line| line.split_once(" run "));
         let run = run.and_then(|(_, run)| run.trim_end_matches('.').parse().ok());
@@ -102,13 +103,13 @@ impl Shop {
         Visit { run, is_hit: answer.is_hit(), time }
     }
 
-    /// Asks until the answer is from the store.
+    /// Repeats the request until the response is from the store.
     pub(crate) async fn until_hit(&self, path: &str) -> Visit {
         self.until_hit_as(path, &self.server.addr.to_string()).await
     }
 
     pub(crate) async fn until_hit_as(&self, path: &str, host: &str) -> Visit {
-        let asked = async {
+        let hit = async {
             loop {
                 let visit = self.get_as(path, host).await;
                 if visit.is_hit {
@@ -117,21 +118,24 @@ impl Shop {
                 tokio::task::yield_now().await;
             }
         };
-        match tokio::time::timeout(secs(10), asked).await {
+        match tokio::time::timeout(secs(10), hit).await {
             Ok(visit) => visit,
             Err(_) => {
-                // Each only once, the last of them.
-                let mut said = self.lines.take(Level::Trace);
+                // The last thirty different messages, the latest first.
+                let mut messages = self.lines.take(Level::Trace);
                 let mut before = HashSet::new();
-                said.reverse();
-                said.retain(|line| before.insert(line.clone()));
-                said.truncate(30);
-                panic!("{path} is no hit within ten seconds; the last things first: {said:#?}");
+                messages.reverse();
+                messages.retain(|line| before.insert(line.clone()));
+                messages.truncate(30);
+                panic!(
+                    "{path} is no hit within ten seconds; latest log messages first: {messages:#?}"
+                );
             }
         }
     }
 
-    /// So many clients ask for so many pages together, each for one at a time.
+    /// Sends `requests` requests from `clients` clients. Each client waits for its response before its next
+    /// request.
     pub(crate) async fn load(
         &self,
         clients: usize,
@@ -164,31 +168,31 @@ impl Times {
         self.0[self.0.len() / 2]
     }
 
-    /// That nobody waited for the store for longer than is promised.
+    /// Asserts that requests did not wait longer for the store than documented.
     pub(crate) fn assert_within_budget(&self, case: &str) {
         let (median, most) = (self.median(), self.0.last().copied().unwrap_or_default());
         assert!(median <= BUDGET && most <= MOST, "{case}: median {median:?}, most {most:?}");
     }
 
-    /// That nearly nobody waited for the store at all.
+    /// Asserts that most requests did not wait for the store at all.
     pub(crate) fn assert_short(&self, case: &str) {
         self.assert_within_budget(case);
         assert!(self.median() <= BUDGET / 3, "{case}: median {:?}", self.median());
     }
 }
 
-/// The names of all resources that are stored, and nothing else that is in a server.
+/// The names of all keys in Redis except the invalidation log.
 pub(crate) fn resources(redis: &RedisServer) -> Vec<String> {
     let keys = redis.command(&["KEYS", "*"]);
     keys.lines().filter(|key| !key.contains("{invalidations}")).map(str::to_owned).collect()
 }
 
-/// That nothing stays in a server for ever but the table of invalidations.
+/// Asserts that all keys in Redis expire except the invalidation log.
 pub(crate) fn assert_all_expires(redis: &RedisServer) {
     let mut wire = redis.wire();
     for key in resources(redis) {
         let left: i64 = wire.command(&["PTTL", &key]).parse().unwrap();
-        // -2: it has expired since.
+        // -2: the key has expired in the meantime.
         assert!(left > 0 || left == -2, "{key} never expires");
     }
 }

@@ -1,4 +1,4 @@
-//! The smallest application: one handler behind one cache, for every path and method.
+//! A small application: one handler behind one cache, for all paths and methods.
 
 use actix_web::{
     App, HttpRequest, HttpResponse,
@@ -15,11 +15,11 @@ use super::{Client, Counter, Notes, Protocol, Server, conditions, serve};
 pub(crate) struct Site {
     pub(crate) server: Server,
     pub(crate) client: Client,
-    /// How often the handler ran.
+    /// The number of handler calls.
     pub(crate) runs: Counter,
 }
 
-/// Serves `handler`, which is told which run of it this is, from 1.
+/// Serves `handler`. Its second argument is the number of the call, from 1.
 pub(crate) fn site<F>(cache: &Cache, handler: F) -> Site
 where
     F: Fn(&HttpRequest, usize) -> HttpResponse + Clone + Send + 'static,
@@ -38,8 +38,8 @@ where
     Site { server, client, runs }
 }
 
-/// A handler that answers as the request says: by `answer-status: 404`, and by a line
-/// `answer: name: value` for each field. The body tells the run.
+/// A handler that the request controls: `answer-status: 404` sets the status, and each line
+/// `answer: name: value` adds a header field. The body has the number of the call.
 pub(crate) fn obey(request: &HttpRequest, run: usize) -> HttpResponse {
     let lines = |name| request.headers().get_all(name).map(|line| line.to_str().unwrap());
     let status = lines("answer-status").next().map_or(200, |status| status.parse().unwrap());
@@ -58,7 +58,7 @@ pub(crate) fn obey(request: &HttpRequest, run: usize) -> HttpResponse {
     response
 }
 
-/// An obedient site that writes down the conditions its handler is asked under.
+/// A site with the handler [`obey`], which also notes the conditional fields of its requests.
 pub(crate) fn noting(cache: &Cache) -> (Site, Notes) {
     let notes = Notes::default();
     let handlers = notes.clone();

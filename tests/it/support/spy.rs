@@ -1,4 +1,4 @@
-//! A store that counts what it is asked, and fails when it is told to.
+//! A memory store that counts its operations and can be made to fail.
 
 use std::sync::{
     Arc,
@@ -15,6 +15,7 @@ use actix_web_cache::{
 
 use super::{Counter, store};
 
+/// A memory store with counters and a switch.
 #[derive(Debug, Clone)]
 pub(crate) struct Spy {
     store: MemoryStore,
@@ -33,7 +34,7 @@ impl Spy {
         }
     }
 
-    /// From now on it can do nothing, or everything again.
+    /// Makes all operations fail, or succeed again.
     pub(crate) fn set_broken(&self, broken: bool) {
         self.broken.store(broken, Ordering::SeqCst);
     }

@@ -1,4 +1,4 @@
-//! Places to wait at, and a store that can be held up, fail, and be watched.
+//! A memory store that records its operations, and can be paused or made to fail.
 
 use std::{
     sync::{
@@ -17,7 +17,7 @@ use actix_web_cache::{
 };
 use tokio::sync::Semaphore;
 
-/// Where one side waits until the other lets it go on.
+/// A point at which a task waits until the test lets it continue.
 #[derive(Debug, Clone)]
 pub(crate) struct Stop(Arc<(Semaphore, Semaphore)>);
 
@@ -26,25 +26,25 @@ impl Stop {
         Self(Arc::new((Semaphore::new(0), Semaphore::new(0))))
     }
 
-    /// Arrives, and waits to be let go.
+    /// Waits until the test calls [`release`](Self::release).
     pub(crate) async fn wait(&self) {
         self.0.0.add_permits(1);
         self.0.1.acquire().await.unwrap().forget();
     }
 
-    /// Waits until somebody has arrived.
+    /// Waits until a task has reached this point.
     pub(crate) async fn reached(&self) {
         let arrival = tokio::time::timeout(Duration::from_secs(20), self.0.0.acquire()).await;
-        arrival.expect("somebody arrives").unwrap().forget();
+        arrival.expect("a task reaches the stop in time").unwrap().forget();
     }
 
-    /// Lets one go on.
+    /// Lets one task continue.
     pub(crate) fn release(&self) {
         self.0.1.add_permits(1);
     }
 }
 
-/// A memory store that has to be waited for.
+/// A memory store whose operations yield before they complete.
 #[derive(Clone)]
 pub(crate) struct Watched(Arc<Inner>);
 
@@ -67,30 +67,31 @@ impl Watched {
         }))
     }
 
-    /// From now on nothing can be removed or invalidated, or it can again.
+    /// Makes `remove` and `invalidate` fail, or succeed again.
     pub(crate) fn fail(&self, fails: bool) {
         self.0.fails.store(fails, Ordering::SeqCst);
     }
 
-    /// Holds up the next `looked up`, `putting` or `removing`.
+    /// Pauses the next operation at `looked up`, `putting` or `removing`.
     pub(crate) fn stop_at(&self, event: &'static str) -> Stop {
         let stop = Stop::new();
         self.0.stops.lock().unwrap().push((event, stop.clone()));
         stop
     }
 
-    /// Waits until one more response was put.
+    /// Waits until another `put` is complete.
     pub(crate) async fn stored(&self) {
         let put = tokio::time::timeout(Duration::from_secs(20), self.0.puts.acquire()).await;
-        put.expect("something is put").unwrap().forget();
+        put.expect("a response is put in time").unwrap().forget();
     }
 
-    /// Adds to what happened, beside `looked up`, `putting`, `put`, `removing` and `removed`.
+    /// Records an event of the test between those of the store: `looked up`, `putting`, `put`, `removing`
+    /// and `removed`.
     pub(crate) fn note(&self, event: &'static str) {
         self.0.log.lock().unwrap().push(event);
     }
 
-    /// What happened since this was asked.
+    /// Takes the events since the last call.
     pub(crate) fn events(&self) -> Vec<&'static str> {
         std::mem::take(&mut *self.0.log.lock().unwrap())
     }
@@ -104,7 +105,7 @@ impl Watched {
         };
         match stop {
             Some(stop) => stop.wait().await,
-            // Never at once: who does not wait must not be helped by luck.
+            // A caller that does not await the operation must fail the test each time.
             None => tokio::task::yield_now().await,
         }
     }

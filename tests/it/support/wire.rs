@@ -1,4 +1,4 @@
-//! A connection by HTTP/1.1 whose bytes the test writes and reads itself.
+//! An HTTP/1.1 connection whose bytes the test writes and reads.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -6,10 +6,10 @@ use std::{
     time::Duration,
 };
 
-/// A connection that stays open until the server closes it or it is dropped.
+/// An open connection. Dropping it closes it.
 pub(crate) struct Wire(BufReader<TcpStream>);
 
-/// A response, framed as its own head says.
+/// A response. Its head determines the length of the body.
 #[derive(Debug)]
 pub(crate) struct Message {
     pub(crate) status: u16,
@@ -30,18 +30,18 @@ impl Wire {
         self.0.get_mut().write_all(bytes.as_ref()).unwrap();
     }
 
-    /// For a connection that the server may have closed.
+    /// Sends bytes and ignores errors, for a connection that the server may have closed.
     pub(crate) fn send_anyway(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = self.0.get_mut().write_all(bytes.as_ref());
     }
 
-    /// Asks by GET; `fields` are whole lines.
+    /// Sends a GET request. `fields` are complete lines with CRLF.
     pub(crate) fn get(&mut self, path: &str, fields: &str) -> Message {
         self.send(format!("GET {path} HTTP/1.1\r\nHost: t\r\n{fields}\r\n"));
         self.receive()
     }
 
-    /// Asks by HEAD: no body is awaited, whatever the head announces.
+    /// Sends a HEAD request and reads the head of the response.
     pub(crate) fn head(&mut self, path: &str) -> Message {
         self.send(format!("HEAD {path} HTTP/1.1\r\nHost: t\r\n\r\n"));
         self.receive_head().expect("a response")
@@ -51,7 +51,7 @@ impl Wire {
         self.receive_or_end().expect("a response")
     }
 
-    /// `None` if the server closed the connection instead.
+    /// Reads a response, or returns `None` if the server closed the connection.
     pub(crate) fn receive_or_end(&mut self) -> Option<Message> {
         let mut message = self.receive_head()?;
         if matches!(message.status, 100..200 | 204 | 304) {
@@ -68,10 +68,10 @@ impl Wire {
         Some(message)
     }
 
-    /// All that comes until the server closes.
+    /// Reads all bytes until the server closes the connection.
     pub(crate) fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
-        // A reset after the answer is an end too.
+        // The server may reset the connection after the response.
         let _ = self.0.read_to_end(&mut rest);
         rest
     }
@@ -109,7 +109,7 @@ impl Wire {
 }
 
 impl Message {
-    /// The lines of a field, in their order.
+    /// The values of all lines of a field, in order.
     pub(crate) fn lines(&self, name: &str) -> Vec<&str> {
         let split = |line: &'_ str| line.find(": ").map(|at| (at, at + 2));
         self.head
@@ -120,7 +120,7 @@ impl Message {
             .collect()
     }
 
-    /// The only line of a field, if there is one.
+    /// The value of a field that must not have more than one line.
     pub(crate) fn line(&self, name: &str) -> Option<&str> {
         let lines = self.lines(name);
         assert!(lines.len() <= 1, "{name} more than once: {}", self.head);

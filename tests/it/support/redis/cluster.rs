@@ -1,11 +1,11 @@
-//! A cluster of three masters, and the moving of its slots.
+//! A Redis cluster of three masters, whose slots can be moved.
 
 use super::{
     super::{patiently, within},
     RedisServer,
 };
 
-/// Where the nodes' slots begin.
+/// The first slot of each node.
 const FIRST_SLOTS: [u16; 3] = [0, 5461, 10923];
 const LAST_SLOT: u16 = 16383;
 
@@ -45,10 +45,10 @@ impl RedisCluster {
         self.settle();
     }
 
-    /// Waits until all nodes are well and know each other, as after a restart of one. Redis lets no
-    /// master serve within its first two seconds.
+    /// Waits until all nodes report a healthy cluster and know each other. After a start Redis waits two
+    /// seconds before a master serves.
     pub(crate) fn settle(&self) {
-        within("all nodes are well and know each other", || {
+        within("the cluster is healthy and complete", || {
             self.nodes.iter().all(|node| {
                 let info = node.ask(&["CLUSTER", "INFO"]).map(|info| info.to_string());
                 info.is_ok_and(|info| {
@@ -58,7 +58,7 @@ impl RedisCluster {
         });
     }
 
-    /// Whether all nodes say the same of who has which slots, and since which epoch.
+    /// Whether all nodes agree on the owners of the slots and on their epochs.
     fn agrees(&self) -> bool {
         let maps: Vec<_> = self.nodes.iter().map(map).collect();
         let mut epochs: Vec<_> = maps[0].iter().map(|(_, epoch, _)| epoch).collect();
@@ -67,12 +67,12 @@ impl RedisCluster {
         epochs.len() == self.nodes.len() && maps.iter().all(|map| *map == maps[0])
     }
 
-    /// Of all nodes.
+    /// The URLs of all nodes.
     pub(crate) fn urls(&self) -> Vec<String> {
         self.nodes.iter().map(RedisServer::url).collect()
     }
 
-    /// From 0 to 2.
+    /// A node by its index, from 0 to 2.
     pub(crate) fn node(&self, index: usize) -> &RedisServer {
         &self.nodes[index]
     }
@@ -81,7 +81,7 @@ impl RedisCluster {
         self.nodes[0].command(&["CLUSTER", "KEYSLOT", key]).parse().unwrap()
     }
 
-    /// Which node has a key's slot now, as the first one sees it.
+    /// The index of the node that owns the slot of a key, according to the first node.
     pub(crate) fn node_of(&self, key: &str) -> usize {
         let reply = self.nodes[0].ask(&["EXISTS", key]).unwrap().to_string();
         let Some(moved) = reply.strip_prefix("MOVED ") else { return 0 };
@@ -89,13 +89,13 @@ impl RedisCluster {
         self.nodes.iter().position(port).expect("a node of this cluster")
     }
 
-    /// A key whose slot a node has; the same one each time, while no slot moves.
+    /// A key whose slot a node owns. It is always the same key until a slot moves.
     pub(crate) fn key_on(&self, node: usize) -> String {
         (0..).map(|n| format!("key-{n}")).find(|key| self.node_of(key) == node).unwrap()
     }
 
-    /// Opens a slot for moving: the one node answers ASK for keys that it has not (any more), the
-    /// other takes them from whoever says ASKING.
+    /// Begins to move a slot: the old node redirects requests for keys that it does not have by ASK, and
+    /// the new one accepts them after ASKING.
     pub(crate) fn begin_slot_move(&self, slot: u16, from: usize, to: usize) -> SlotMove<'_> {
         let (from, to) = (self.node(from), self.node(to));
         let slot = slot.to_string();
@@ -105,7 +105,7 @@ impl RedisCluster {
     }
 }
 
-/// A slot that is on its way.
+/// A slot that is being moved.
 #[must_use = "a slot stays open until the move is finished"]
 pub(crate) struct SlotMove<'a> {
     cluster: &'a RedisCluster,
@@ -115,7 +115,7 @@ pub(crate) struct SlotMove<'a> {
 }
 
 impl SlotMove<'_> {
-    /// Moves all keys that the slot has now.
+    /// Moves all keys of the slot.
     pub(crate) fn move_keys(&self) {
         let port = self.to.port().to_string();
         loop {
@@ -129,8 +129,8 @@ impl SlotMove<'_> {
         }
     }
 
-    /// Gives the slot to its new node, tells all of them, and waits until that is what they all know:
-    /// who moves the next slot before may leave them of different minds for ever.
+    /// Makes the new node the owner of the slot and waits until all nodes know it. If another slot moved
+    /// before that, the nodes might disagree forever.
     pub(crate) async fn finish(self) {
         let owner = id(self.to);
         let others = self.cluster.nodes.iter().filter(|node| node.port() != self.to.port());
@@ -141,7 +141,7 @@ impl SlotMove<'_> {
     }
 }
 
-/// Each node that a node knows, its epoch and its slots, but for those on their way.
+/// The nodes that a node knows, with their epochs and slots, without slots that are being moved.
 fn map(node: &RedisServer) -> Vec<(String, u64, Vec<String>)> {
     let nodes = node.command(&["CLUSTER", "NODES"]);
     let mut map: Vec<_> = nodes

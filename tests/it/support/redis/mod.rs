@@ -1,4 +1,4 @@
-//! Real Redis servers, each with a port and a directory of its own, gone when dropped.
+//! Real Redis servers. Each has a port and a directory of its own. Dropping a server ends it.
 
 mod cluster;
 mod process;
@@ -29,11 +29,11 @@ pub(crate) struct RedisServer {
     args: Vec<String>,
     process: Mutex<Process>,
     dir: TempDir,
-    /// Where it speaks TLS, if it does.
+    /// The address for TLS connections, if TLS is enabled.
     tls: Option<SocketAddr>,
 }
 
-/// Writes a certificate and its key to files, and tells their names.
+/// Writes a certificate and its key to files and returns their paths.
 fn write_pair(dir: &Path, certificate: &str, key: &str) -> [String; 2] {
     [("certificate.pem", certificate), ("key.pem", key)].map(|(name, text)| {
         let path = dir.join(name);
@@ -47,7 +47,7 @@ impl RedisServer {
         Self::with(&[])
     }
 
-    /// With further arguments, such as `["--maxmemory", "2mb"]`.
+    /// Starts a server with further arguments, such as `["--maxmemory", "2mb"]`.
     pub(crate) fn with(more: &[&str]) -> Self {
         Self::launch(|_, _| {
             let settings = ["--save", "", "--appendonly", "no", "--enable-debug-command", "yes"];
@@ -55,13 +55,13 @@ impl RedisServer {
         })
     }
 
-    /// One that speaks TLS too, and shows this certificate until [`certify`](Self::certify).
+    /// Starts a server that also accepts TLS connections, with this certificate.
     pub(crate) fn with_tls(certificate: &str, key: &str) -> Self {
         let mut tls = 0;
         let mut server = Self::launch(|_, dir| {
             tls = free_port();
             let [certificate, key] = write_pair(dir, certificate, key);
-            // Clients are asked for no certificate, and yet it wants to know whom it would trust.
+            // Redis requires a CA even if it asks clients for no certificate.
             let settings = [
                 ["--save", ""],
                 ["--tls-port", &tls.to_string()],
@@ -76,7 +76,7 @@ impl RedisServer {
         server
     }
 
-    /// From now on it shows this certificate to who connects.
+    /// Replaces the certificate for new connections.
     pub(crate) fn certify(&self, certificate: &str, key: &str) {
         let [certificate, key] = write_pair(self.dir.path(), certificate, key);
         let pair = ["CONFIG", "SET", "tls-cert-file", &certificate, "tls-key-file", &key];
@@ -87,10 +87,10 @@ impl RedisServer {
         self.tls.expect("a server with TLS")
     }
 
-    /// By the arguments that suit a port and a directory.
+    /// Starts a server with the arguments that `args` returns for a port and a directory.
     fn launch(mut args: impl FnMut(u16, &Path) -> Vec<String>) -> Self {
         let mut log = String::new();
-        // Another process may be faster to take the port.
+        // Another process may take the port first.
         for _ in 0..5 {
             let dir = TempDir::with_prefix("redis").unwrap();
             let port = free_port();
@@ -125,7 +125,7 @@ impl RedisServer {
         self.process.lock().unwrap()
     }
 
-    /// Holds it still: it keeps its connections and answers none.
+    /// Suspends the process: its connections stay open, and it does not reply.
     pub(crate) fn freeze(&self) {
         self.process().freeze();
     }
@@ -134,13 +134,13 @@ impl RedisServer {
         self.process().thaw();
     }
 
-    /// Ends it as a crash does.
+    /// Kills the process, as in a crash.
     pub(crate) fn kill(&self) {
         self.process().kill();
     }
 
-    /// Starts it again, after its end or in its stead: at the same port, with nothing in it.
-    /// What a cluster's node or a Sentinel knows of the others it still knows.
+    /// Kills the process and starts it again, with the same port and without data. Cluster nodes and
+    /// Sentinels keep their knowledge of the others.
     pub(crate) fn restart(&self) {
         let mut process = self.process();
         process.kill();
@@ -152,23 +152,23 @@ impl RedisServer {
         process::log(self.dir.path())
     }
 
-    /// A connection of the test's own.
+    /// Opens a connection for commands of the test.
     pub(crate) fn wire(&self) -> RedisWire {
         RedisWire::open(self.addr).unwrap()
     }
 
-    /// The text of a reply that is not an error, over a connection of its own.
+    /// Sends a command on a new connection and returns the text of the reply. Panics if that is an error.
     pub(crate) fn command(&self, command: &[impl AsRef<[u8]>]) -> String {
         self.wire().command(command)
     }
 
-    /// What a command comes to, be it an error.
+    /// Sends a command on a new connection and returns the reply, which may be an error.
     pub(crate) fn ask(&self, command: &[impl AsRef<[u8]>]) -> io::Result<RedisReply> {
         RedisWire::open(self.addr)?.ask(command)
     }
 
-    /// How often each command was called, such as `get` or `config|set`, those inside of scripts
-    /// too; without the question itself.
+    /// The number of calls by command name, such as `get` or `config|set`, including calls in scripts and
+    /// without the `INFO` of this function.
     pub(crate) fn calls(&self) -> BTreeMap<String, u64> {
         let count = |line: &str| {
             let (name, numbers) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
@@ -178,39 +178,40 @@ impl RedisServer {
         stats.lines().filter_map(count).filter(|(name, _)| name != "info").collect()
     }
 
-    /// Counts calls from nought again.
+    /// Resets the counts of [`calls`](Self::calls).
     pub(crate) fn forget_calls(&self) {
         self.command(&["CONFIG", "RESETSTAT"]);
     }
 
-    /// Listens to all commands from now on.
+    /// Begins to record all commands.
     pub(crate) fn monitor(&self) -> RedisMonitor<'_> {
         let mut wire = self.wire();
         wire.command(&["MONITOR"]);
         RedisMonitor { server: self, wire }
     }
 
-    /// A line of `INFO`; `None` too if the server does not tell, as when it changes its role.
+    /// The value of a line of `INFO`. Also `None` if the server does not reply, for example while it
+    /// changes its role.
     pub(crate) fn info(&self, name: &str) -> Option<String> {
         info_of(&self.ask(&["INFO"]).ok()?.to_string(), name)
     }
 }
 
-/// All commands that a server gets.
+/// A record of all commands that a server receives.
 pub(crate) struct RedisMonitor<'a> {
     server: &'a RedisServer,
     wire: RedisWire,
 }
 
 impl RedisMonitor<'_> {
-    /// The commands since the last question, each as `"GET" "key"`; those of scripts too.
+    /// The commands since the last call, each as `"GET" "key"`, including those in scripts.
     pub(crate) fn so_far(&mut self) -> Vec<String> {
-        const MARK: &str = "the monitor's own question";
+        const MARK: &str = "end of the monitored commands";
         self.server.command(&["ECHO", MARK]);
         let mut commands = Vec::new();
         loop {
             let line = self.wire.receive().unwrap().to_string();
-            // What is in front is the time and who asked: `1700000000.000001 [0 127.0.0.1:5] `.
+            // The prefix has the time and the client: `1700000000.000001 [0 127.0.0.1:5] `.
             let (_, command) = line.split_once("] ").expect("a line of MONITOR");
             if command.contains(MARK) {
                 return commands;
@@ -220,14 +221,14 @@ impl RedisMonitor<'_> {
     }
 }
 
-/// Waits until the server answers; false if it ends instead.
+/// Waits until the server replies. Returns false if the process has ended.
 fn is_up(addr: SocketAddr, process: &mut Process) -> bool {
-    // Somebody else's server may answer at this port, too.
-    let us = Some(process.id().to_string());
+    // The server of another process may listen on this port.
+    let expected = Some(process.id().to_string());
     let mut up = false;
     within("the server answers", || {
         let info = RedisWire::open(addr).and_then(|mut wire| wire.ask(&["INFO", "server"]));
-        up = info.is_ok_and(|info| info_of(&info.to_string(), "process_id") == us);
+        up = info.is_ok_and(|info| info_of(&info.to_string(), "process_id") == expected);
         up || process.has_ended()
     });
     up

@@ -1,4 +1,4 @@
-//! A child that ends with the test, and can be held still.
+//! A child process that ends with the test and can be suspended.
 
 use std::{
     env, fs,
@@ -10,11 +10,10 @@ use std::{
 
 use super::super::within;
 
-/// A running `redis-server`. It is killed when dropped, and also if the test's own process dies
-/// without dropping anything.
+/// A running `redis-server`. It is killed on drop, and by a guard process if the test process dies.
 pub(super) struct Process {
     server: Child,
-    leash: Child,
+    guard: Child,
 }
 
 impl Process {
@@ -27,20 +26,20 @@ impl Process {
             .stdin(Stdio::null())
             .stderr(log.try_clone().unwrap())
             .stdout(log)
-            // Ctrl-C is for the tests; this one ends with them, even while it is held still.
+            // Ctrl-C reaches only the test process, whose end makes the guard kill the server.
             .process_group(0)
             .spawn()
             .unwrap_or_else(|error| panic!("{}", advice(&program, error.kind())));
-        let leash = Command::new("sh")
+        let guard = Command::new("sh")
             .args(["-c", r#"read -r _; kill -KILL "$1"; rm -rf "$2""#, "sh"])
             .arg(server.id().to_string())
             .arg(dir)
-            // Its other end closes when the test's process is no more.
+            // The pipe closes when the test process ends.
             .stdin(Stdio::piped())
             .process_group(0)
             .spawn()
             .expect("sh");
-        Self { server, leash }
+        Self { server, guard }
     }
 
     pub(super) fn id(&self) -> u32 {
@@ -51,12 +50,12 @@ impl Process {
         self.server.try_wait().unwrap().is_some()
     }
 
-    /// Stops it where it is, as a machine does that swaps or is cut off.
+    /// Suspends the process, like a machine that swaps or lost its network.
     pub(super) fn freeze(&self) {
         self.signal("STOP");
         let stat = format!("/proc/{}/stat", self.id());
-        within("the server stands still", || {
-            // Elsewhere than on Linux the signal is trusted.
+        within("the server is suspended", || {
+            // Other systems than Linux have no such file.
             fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") T "))
         });
     }
@@ -72,8 +71,8 @@ impl Process {
     }
 
     pub(super) fn kill(&mut self) {
-        // The leash first: it may not pull at a number that is somebody else's by then.
-        for child in [&mut self.leash, &mut self.server] {
+        // The guard first: otherwise it might kill a new process with the same id.
+        for child in [&mut self.guard, &mut self.server] {
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -86,7 +85,7 @@ impl Drop for Process {
     }
 }
 
-/// What a server has logged.
+/// Reads the log of a server.
 pub(super) fn log(dir: &Path) -> String {
     fs::read_to_string(log_of(dir)).unwrap_or_default()
 }
@@ -95,7 +94,7 @@ fn log_of(dir: &Path) -> PathBuf {
     dir.join("log")
 }
 
-/// Valkey is tested by `REDIS_SERVER=valkey-server`.
+/// The server program. `REDIS_SERVER=valkey-server` tests Valkey.
 fn program() -> String {
     env::var("REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned())
 }

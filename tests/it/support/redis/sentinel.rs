@@ -1,17 +1,17 @@
-//! A master, its replica, and a Sentinel that watches over them.
+//! A Redis master, its replica, and a Sentinel.
 
 use std::{fs, io};
 
 use super::{super::within, RedisServer};
 
-/// Two servers, one of which is the master, and one Sentinel, whose word is enough.
+/// Two servers, one of which is the master, and one Sentinel, which is a quorum.
 pub(crate) struct RedisSentinel {
     servers: [RedisServer; 2],
     sentinel: RedisServer,
 }
 
 impl RedisSentinel {
-    /// What the Sentinel calls its master.
+    /// The name of the master in the Sentinel's configuration.
     pub(crate) const MASTER: &str = "mymaster";
 
     pub(crate) fn start() -> Self {
@@ -31,21 +31,21 @@ impl RedisSentinel {
             fs::write(&file, settings).unwrap();
             vec![file.to_string_lossy().into_owned(), "--sentinel".to_owned()]
         });
-        // Else it takes ten seconds to notice a replica, eight to set a former master right, and
-        // thirty to trust its clock again where a busy machine has held it up.
+        // By default a Sentinel takes ten seconds to notice a replica, eight to reconfigure a former
+        // master, and thirty to leave TILT mode after a busy machine delayed it.
         let settings =
             [("info-period", "500"), ("publish-period", "100"), ("tilt-trigger", "20000")];
         for (setting, millis) in settings {
             sentinel.command(&["SENTINEL", "DEBUG", setting, millis]);
         }
-        let house = Self { servers: [master, replica], sentinel };
-        house.settle();
-        house
+        let setup = Self { servers: [master, replica], sentinel };
+        setup.settle();
+        setup
     }
 
-    /// Waits until the other server follows the master and the Sentinel could choose it.
+    /// Waits until the other server replicates the master and the Sentinel knows it as a replica.
     pub(crate) fn settle(&self) {
-        within("the Sentinel sees a replica that follows", || {
+        within("the Sentinel sees a connected replica", || {
             let replicas = self.ask(&["REPLICAS", Self::MASTER]).unwrap_or_default();
             let lines: Vec<_> = replicas.lines().collect();
             let master = self.master().port().to_string();
@@ -68,19 +68,19 @@ impl RedisSentinel {
         self.sentinel.url()
     }
 
-    /// The server that the Sentinel calls the master.
+    /// The server that is the master according to the Sentinel.
     pub(crate) fn master(&self) -> &RedisServer {
         &self.servers[self.master_index()]
     }
 
-    /// The other one, be it a replica already or not.
+    /// The server that is not the master. After a failover it may not be a replica yet.
     pub(crate) fn other(&self) -> &RedisServer {
         &self.servers[1 - self.master_index()]
     }
 
     fn master_index(&self) -> usize {
-        let told = self.sentinel.command(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", Self::MASTER]);
-        let port = told.lines().last().and_then(|port| port.parse().ok());
+        let reply = self.sentinel.command(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", Self::MASTER]);
+        let port = reply.lines().last().and_then(|port| port.parse().ok());
         self.servers.iter().position(|server| Some(server.port()) == port).expect("a master")
     }
 
@@ -89,16 +89,16 @@ impl RedisSentinel {
         Ok(reply.accepted()?.to_string())
     }
 
-    /// Makes the other server the master, and waits until it is. The former master takes a moment
-    /// longer to become a replica; see [`Self::settle`].
+    /// Makes the other server the master and waits until it is. The former master becomes a replica a
+    /// little later; see [`Self::settle`].
     pub(crate) fn failover(&self) {
         let former = self.master().port();
         within("the Sentinel agrees", || self.ask(&["FAILOVER", Self::MASTER]).is_ok());
         self.await_master_after(former);
     }
 
-    /// Waits until the master is not the server at this port any more, as it is after a failover
-    /// that the Sentinel has begun of itself.
+    /// Waits until the server with this port is not the master any more, for example in a failover that
+    /// the Sentinel begins.
     pub(crate) fn await_master_after(&self, former: u16) {
         within("another server is the master", || {
             let master = self.master();

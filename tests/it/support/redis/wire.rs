@@ -1,4 +1,4 @@
-//! A connection to Redis whose commands the test sends itself.
+//! A Redis connection for commands of the test.
 
 use std::{
     fmt,
@@ -7,10 +7,10 @@ use std::{
     time::Duration,
 };
 
-/// A connection by RESP2.
+/// A RESP2 connection.
 pub(crate) struct RedisWire(BufReader<TcpStream>);
 
-/// What a server answers.
+/// A reply of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RedisReply {
     Nil,
@@ -18,7 +18,7 @@ pub(crate) enum RedisReply {
     /// A bulk or simple string.
     Bytes(Vec<u8>),
     List(Vec<Self>),
-    /// With its code in front.
+    /// An error. The text begins with the error code.
     Error(String),
 }
 
@@ -30,7 +30,7 @@ impl RedisWire {
         Ok(Self(BufReader::new(stream)))
     }
 
-    /// How long it waits for a reply; ten seconds unless told.
+    /// Sets the time limit for replies. The default is ten seconds.
     pub(crate) fn set_patience(&mut self, patience: Duration) {
         self.0.get_ref().set_read_timeout(Some(patience)).unwrap();
     }
@@ -72,7 +72,7 @@ impl RedisWire {
         self.receive()
     }
 
-    /// The text of a reply that is not an error.
+    /// Sends a command and returns the text of the reply. Panics if that is an error.
     pub(crate) fn command(&mut self, command: &[impl AsRef<[u8]>]) -> String {
         let reply = self.ask(command).and_then(RedisReply::accepted);
         let shown = encode(command);
@@ -81,7 +81,7 @@ impl RedisWire {
 }
 
 impl RedisReply {
-    /// A server's error as an error.
+    /// Turns an error reply into an `Err`.
     pub(crate) fn accepted(self) -> io::Result<Self> {
         match self {
             Self::Error(error) => Err(Error::other(error)),
@@ -90,7 +90,7 @@ impl RedisReply {
     }
 }
 
-/// One line for each item of a list; nothing for nil.
+/// Writes a line for each item of a list, and nothing for nil.
 impl fmt::Display for RedisReply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -107,7 +107,7 @@ impl fmt::Display for RedisReply {
     }
 }
 
-/// A command as it is sent.
+/// Encodes a command.
 fn encode(command: &[impl AsRef<[u8]>]) -> Vec<u8> {
     let mut bytes = format!("*{}\r\n", command.len()).into_bytes();
     for part in command {
