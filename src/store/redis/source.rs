@@ -74,7 +74,7 @@ impl RedisSource {
     pub fn cluster<U: AsRef<str>>(
         nodes: impl IntoIterator<Item = U>,
     ) -> Result<Self, RedisStoreError> {
-        Ok(Self::of(Servers::Cluster(parse_hosts(nodes)?)))
+        Ok(Self::with_servers(Servers::Cluster(parse_hosts(nodes)?)))
     }
 
     /// Makes the source of the primary called `primary`, which is found through these Sentinels, given
@@ -106,7 +106,7 @@ impl RedisSource {
         if primary.is_empty() || !agree {
             return Err(RedisStoreError::InvalidUrl);
         }
-        Ok(Self::of(Servers::Sentinels { sentinels, primary }))
+        Ok(Self::with_servers(Servers::Sentinels { sentinels, primary }))
     }
 
     /// Sets the user to log in as, in place of the one in the URL.
@@ -156,7 +156,7 @@ impl RedisSource {
         self
     }
 
-    fn of(servers: Servers) -> Self {
+    fn with_servers(servers: Servers) -> Self {
         Self {
             servers,
             username: None,
@@ -217,7 +217,7 @@ impl FromStr for RedisSource {
         match scheme {
             "redis-cluster" | "rediss-cluster" => parse_cluster(scheme, hosts),
             "redis-sentinel" | "rediss-sentinel" => parse_sentinel(scheme, hosts),
-            _ => Ok(Self::of(Servers::Single(parse_host(url)?))),
+            _ => Ok(Self::with_servers(Servers::Single(parse_host(url)?))),
         }
     }
 }

@@ -59,7 +59,7 @@ impl WorkerConnections {
             let mut slots = self.0.get_or_default().borrow_mut();
             let slot = slot(&mut slots, role);
             match slot {
-                Slot::Connected { connection, openings: then } if *then == openings => {
+                Slot::Connected { connection, openings: when_made } if *when_made == openings => {
                     return Ok(connection.clone());
                 }
                 // The sender is gone without a result if its runtime has ended.

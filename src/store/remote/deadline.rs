@@ -2,10 +2,8 @@
 
 use std::{future::Future, time::Duration};
 
-use tokio::time::timeout;
-
 use super::error::RemoteError;
-use crate::clock::Clock;
+use crate::{clock::Clock, poll_once::within};
 
 /// The moment at which a call has to end.
 ///
@@ -32,7 +30,7 @@ impl Deadline {
 
     /// Awaits `call` until the deadline, then drops it.
     ///
-    /// Needs a tokio runtime with timers, which actix-web's workers have.
+    /// A call that has to wait needs a tokio runtime with timers, which actix-web's workers have.
     ///
     /// # Errors
     ///
@@ -41,14 +39,14 @@ impl Deadline {
     ///
     /// # Panics
     ///
-    /// If there is no tokio runtime with timers.
+    /// If the call has to wait and there is no tokio runtime with timers.
     pub async fn run<T, E>(
         &self,
         call: impl Future<Output = Result<T, E>>,
     ) -> Result<T, RemoteError<E>> {
-        match timeout(self.remaining(), call).await {
-            Ok(result) => result.map_err(RemoteError::Failed),
-            Err(_) => Err(RemoteError::TimedOut),
+        match within(self.remaining(), call).await {
+            Some(result) => result.map_err(RemoteError::Failed),
+            None => Err(RemoteError::TimedOut),
         }
     }
 }

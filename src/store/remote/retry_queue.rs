@@ -16,7 +16,7 @@ use crate::entry::invalidation::Invalidation;
 /// under one lock. Do not close the breaker in another way.
 ///
 /// Once more than [`max_tags`](Self::new) tags are queued, one [`Invalidation::PurgeAll`] replaces
-/// them all. The queue lives in memory: what is queued is lost if the process ends.
+/// them all. The queue is in memory only: it is lost if the process ends.
 #[derive(Debug)]
 pub struct RetryQueue {
     max_tags: usize,
