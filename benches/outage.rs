@@ -92,7 +92,7 @@ fn serve(name: &str) -> io::Result<()> {
         return support::serve(1, move || App::new().route("/page", web::get().to(page)));
     }
     let url = env::var(URL).map_err(io::Error::other)?;
-    let redis = RedisStore::new(url).expect("a store");
+    let redis = RedisStore::new(url, "outage").expect("a store");
     let cache = match name {
         "tiered" => {
             let store = TieredStore::builder(redis).near_lifetime(Duration::from_secs(1));

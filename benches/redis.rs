@@ -26,7 +26,7 @@ use actix_web::{
     web,
 };
 use actix_web_cache::{Cache, CacheBuilder, Policy, RedisStore, TieredStore};
-use deadpool_redis::redis::{AsyncCommands as _, Client, aio::MultiplexedConnection};
+use redis::{AsyncCommands as _, Client, aio::MultiplexedConnection};
 use tokio::sync::OnceCell;
 
 use crate::support::{Load, Server, argument, median, requested_server};
@@ -132,7 +132,7 @@ fn serve(name: &str) -> io::Result<()> {
             App::new().app_data(web::Data::new(connection)).route("/page/{n}", web::get().to(get))
         });
     }
-    let redis = RedisStore::builder(url).namespace(name).build().expect("a store");
+    let redis = RedisStore::new(url, name).expect("a store");
     let builder = match name {
         "near" => Cache::builder(TieredStore::new(redis)),
         _ => Cache::builder(redis),

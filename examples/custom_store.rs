@@ -1,8 +1,8 @@
-//! A store of one's own: plain `async fn`s, and the suite that any store must pass.
+//! A store of your own: plain `async fn`s, and the conformance suite.
 //!
-//! This one is a map behind a lock. What it lacks: its bound is a number of URLs, not of bytes;
-//! what it forgets when it is full is anything, not what is used least; what is stale stays until
-//! then. `MemoryStore` has all of that.
+//! This store is a map behind a lock. It limits the number of URLs instead of bytes, evicts any entry
+//! instead of the one that is used least, and does not free expired entries. `MemoryStore` does all
+//! of that.
 
 use std::{
     collections::HashMap,
@@ -19,7 +19,7 @@ use actix_web_cache::{
     },
 };
 
-/// A cheap handle: clones share one map.
+/// Clones share one map.
 #[derive(Clone)]
 struct MapStore {
     entries: Arc<Mutex<HashMap<CacheKey, Arc<Variants>>>>,
@@ -32,7 +32,7 @@ impl MapStore {
         Self { entries: Arc::default(), coordinator: Coordinator::new(), max_urls }
     }
 
-    /// Never held across an await.
+    /// The lock is never held across an await.
     fn lock(&self) -> MutexGuard<'_, HashMap<CacheKey, Arc<Variants>>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -44,9 +44,9 @@ impl Store for MapStore {
     }
 
     async fn lookup(&self, key: &CacheKey, _: &Selector<'_>) -> Result<Lookup, StoreError> {
-        // The time first, and then what was stored until then.
+        // The stamp is read before the responses: see `Lookup::stamp`.
         let stamp = self.coordinator.stamp();
-        Ok(Lookup { stamp, variants: self.lock().get(key).cloned() })
+        Ok(Lookup::new(self.lock().get(key).cloned(), stamp))
     }
 
     async fn put(
@@ -56,7 +56,7 @@ impl Store for MapStore {
         fill: &Fill,
     ) -> Result<Put, StoreError> {
         let mut entries = self.lock();
-        // Under the same lock as the insert below: no removal comes in between.
+        // The lock is held until the insert below, so that no removal comes in between.
         if fill.is_invalidated() || !self.coordinator.is_valid(key, &response) {
             return Ok(Put::Outdated);
         }
@@ -78,7 +78,7 @@ impl Store for MapStore {
     }
 }
 
-/// Says nothing of caching; the policy keeps it for a minute.
+/// A response without a lifetime of its own: the default policy keeps it for a minute.
 #[get("/")]
 async fn page() -> impl Responder {
     "kept in a map\n"
@@ -97,7 +97,7 @@ async fn main() -> io::Result<()> {
     server.run().await
 }
 
-/// From the environment, or 8080.
+/// The environment variable `PORT`, or 8080.
 fn port() -> u16 {
     env::var("PORT").ok().and_then(|port| port.parse().ok()).unwrap_or(8080)
 }
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-    async fn the_store_passes_the_suite() {
+    async fn map_store_passes_the_conformance_suite() {
         conformance::check(|| MapStore::new(1000)).await;
     }
 }

@@ -1,5 +1,5 @@
-//! Only headers: nothing is stored here, but browsers and caches in between are told what they
-//! may keep.
+//! Header fields only: the application stores nothing, but tells browsers and other caches how long
+//! they may keep its responses.
 
 use std::{env, io, time::Duration};
 
@@ -25,14 +25,14 @@ async fn main() -> io::Result<()> {
     .bind(("127.0.0.1", port()))?;
     for addr in server.addrs() {
         println!("listening on http://{addr}");
-        println!("What everybody may keep for five minutes, and what nobody may keep:");
+        println!("A response that caches may keep for five minutes, and one they must not keep:");
         println!("  curl -i http://{addr}/assets/logo   # Cache-Control: public, max-age=300");
         println!("  curl -i http://{addr}/account       # Cache-Control: no-store");
     }
     server.run().await
 }
 
-/// From the environment, or 8080.
+/// Returns the port in the environment variable `PORT`, or 8080.
 fn port() -> u16 {
     env::var("PORT").ok().and_then(|port| port.parse().ok()).unwrap_or(8080)
 }

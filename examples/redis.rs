@@ -1,25 +1,26 @@
-//! Pages that processes share: start it twice, and what one process made answers at the other.
+//! Processes that share responses through Redis: start this twice, and a response that one process made
+//! is a hit in the other.
 
 use std::{env, error::Error, process};
 
 use actix_web::{App, HttpResponse, HttpServer, get, post, web};
 use actix_web_cache::{Cache, CacheHandle, CacheOptions, PurgeError, RedisStore, Rule};
 
-/// Made once for all processes, and forgotten with all else that has its tag.
+/// Runs once for all processes, until the tag is purged.
 #[get("/news")]
 async fn news(cache: CacheOptions) -> String {
     cache.tag("news");
     format!("news, made by process {}\n", process::id())
 }
 
-/// Changes something, then purges: no process serves the old news once this has answered.
+/// Purges the news. Once this has answered, no process serves the old news.
 #[post("/publish")]
 async fn publish(cache: CacheHandle) -> Result<HttpResponse, PurgeError> {
     cache.purge_tag("news").await?;
     Ok(HttpResponse::Ok().body("published\n"))
 }
 
-/// What happened between this process and Redis.
+/// Shows the counters of this process.
 #[get("/stats")]
 async fn stats(store: web::Data<RedisStore>) -> String {
     format!("{:#?}\n", store.stats())
@@ -27,8 +28,8 @@ async fn stats(store: web::Data<RedisStore>) -> String {
 
 #[actix_web::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let redis = env::var("REDIS_URL").unwrap_or_else(|_| "redis://127.0.0.1:6379".to_owned());
-    let store = RedisStore::new(redis)?;
+    let url = env::var("REDIS_URL").unwrap_or_else(|_| "redis://127.0.0.1:6379".to_owned());
+    let store = RedisStore::new(url, "example")?;
     let cache = Cache::builder(store.clone()).rule(Rule::path("/stats").bypass()).build()?;
     let store = web::Data::new(store);
     let server = HttpServer::new(move || {
@@ -42,7 +43,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     .bind(("127.0.0.1", port()))?;
     for addr in server.addrs() {
         println!("listening on http://{addr}");
-        println!("Start it again by PORT=8081, and ask both for one host, as a balancer does:");
+        println!("Start a second process with PORT=8081. Use one host name for both:");
         println!(
             "  curl -i -H 'Host: shop' http://{addr}/news   # Cache-Status: fwd=uri-miss; stored"
         );
@@ -53,7 +54,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(server.run().await?)
 }
 
-/// From the environment, or 8080.
+/// Reads the port from the environment, or returns 8080.
 fn port() -> u16 {
     env::var("PORT").ok().and_then(|port| port.parse().ok()).unwrap_or(8080)
 }

@@ -1,5 +1,5 @@
-//! Rules: exceptions from the policy by path, prefix, pattern and status. The first that matches
-//! decides.
+//! Rules: exceptions from the policy by path, prefix, pattern and status. The first rule that
+//! matches decides.
 
 use std::{env, io, time::Duration};
 
@@ -9,16 +9,16 @@ use actix_web_cache::{Cache, ConfigError, MemoryStore, Policy, QueryKey, Rule};
 fn cache(store: MemoryStore) -> Result<Cache, ConfigError> {
     let secs = Duration::from_secs;
     Cache::builder(store)
-        .policy(Policy::new().query(QueryKey::ignoring(QueryKey::TRACKING)))
+        .policy(Policy::new().query(QueryKey::ignoring(QueryKey::tracking_parameters())))
         .rule(Rule::path("/health").bypass())
-        // Waits for the status: for all others the rules below decide.
+        // Applies to responses with this status; the rules below decide about others.
         .rule(Rule::any().status([404]).ttl(secs(30)))
         .rule(Rule::pattern("/posts/{id}").ttl(secs(600)))
         .rule(Rule::prefix("/search").query(QueryKey::only(["q", "page"]).then_sorted()))
         .build()
 }
 
-/// Stands for the application.
+/// The handler of all routes.
 async fn page(request: HttpRequest) -> impl Responder {
     format!("page {}\n", request.path())
 }
@@ -26,9 +26,9 @@ async fn page(request: HttpRequest) -> impl Responder {
 #[actix_web::main]
 async fn main() -> io::Result<()> {
     let store = MemoryStore::new(64 * 1024 * 1024);
-    // What cannot work is refused at start-up, with advice. This path lacks its slash:
+    // An invalid configuration is refused at start-up. This path lacks its slash:
     if let Err(error) = Cache::builder(store.clone()).rule(Rule::path("health").bypass()).build() {
-        println!("A mistake would be told like this: {error}");
+        println!("An invalid rule gives this error: {error}");
     }
     let cache = cache(store).map_err(io::Error::other)?;
     let server = HttpServer::new(move || {
@@ -39,7 +39,7 @@ async fn main() -> io::Result<()> {
     .bind(("127.0.0.1", port()))?;
     for addr in server.addrs() {
         println!("listening on http://{addr}");
-        println!("By path, pattern and status; then one page for many queries:");
+        println!("Rules by path, pattern and status, and queries that share one response:");
         println!("  curl -i http://{addr}/health                   # Cache-Status: fwd=bypass");
         println!("  curl -i http://{addr}/posts/1                  # Cache-Control: max-age=600");
         println!("  curl -i http://{addr}/nothing                  # Cache-Control: max-age=30");
@@ -52,7 +52,7 @@ async fn main() -> io::Result<()> {
     server.run().await
 }
 
-/// From the environment, or 8080.
+/// Returns the port in the environment variable `PORT`, or 8080.
 fn port() -> u16 {
     env::var("PORT").ok().and_then(|port| port.parse().ok()).unwrap_or(8080)
 }

@@ -1,8 +1,9 @@
-//! Middlewares that only write headers: for what clients and caches in between may keep.
+//! Middlewares that only write `Cache-Control`, for clients and other caches. They store nothing.
 
 use std::{
     future::{self, Future},
     pin::Pin,
+    rc::Rc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -18,10 +19,10 @@ use pin_project_lite::pin_project;
 
 use crate::{clock::Clock, semantics::directive_list::DirectiveList};
 
-/// Merges `Cache-Control` directives into every response.
+/// A middleware that adds `Cache-Control` directives to every response. It stores nothing.
 ///
-/// Directives that the handler sent keep their places; what is set here replaces those of the
-/// same name, save `max-age`, of which the smaller stays. It stores nothing.
+/// A directive replaces one of the same name that the handler sent, except that of two `max-age`
+/// the smaller applies. Other directives of the handler are kept, in their order.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -33,21 +34,23 @@ use crate::{clock::Clock, semantics::directive_list::DirectiveList};
 #[must_use]
 pub struct SetCacheControl(Vec<Edit>);
 
+/// A change of `Cache-Control`.
 #[derive(Debug, Clone)]
 enum Edit {
     Flag(&'static str),
     Seconds(&'static str, Duration),
+    /// Sets `max-age`, unless a smaller one is present.
     MaxAge(Duration),
     Other(String, Option<String>),
     Remove(String),
-    /// Of the two one at most.
+    /// Sets one of `public` and `private` and removes the other.
     Scope {
         set: &'static str,
         remove: &'static str,
     },
 }
 
-/// Methods that set one directive each.
+/// Defines methods that set one directive each.
 macro_rules! directives {
     ($($method:ident $name:literal $section:literal),*: flags;
      $($timed:ident $timed_name:literal $timed_section:literal),*: seconds) => {
@@ -67,7 +70,7 @@ macro_rules! directives {
 }
 
 impl SetCacheControl {
-    /// Sets nothing yet.
+    /// Creates a middleware that changes nothing.
     pub const fn new() -> Self {
         Self(Vec::new())
     }
@@ -101,32 +104,33 @@ impl SetCacheControl {
         stale_if_error "stale-if-error" "RFC 5861 section 4": seconds
     }
 
-    /// Sets any directive; `None` for one without a value.
+    /// Sets any directive, such as an extension. `None` sets a directive without a value.
     ///
     /// # Panics
     ///
-    /// At start-up, if the name or the value cannot stand in a field.
+    /// Panics if the name is not a token, or if the value is neither a token nor a quoted string
+    /// without escapes (RFC 9111 section 5.2).
     pub fn directive(self, name: impl Into<String>, value: Option<&str>) -> Self {
         let name = name.into();
         let is_token = |text: &str| {
             !text.is_empty()
                 && text.bytes().all(|b| b.is_ascii_graphic() && !b",;=\"()".contains(&b))
         };
-        // One string from its first quote to its last; backslashes, which nobody needs, would
-        // have to be followed to know.
-        let quoted = |text: &str| {
+        // Escapes are refused, so that the first quote inside the string is an error.
+        let is_quoted_string = |text: &str| {
             let inner = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
-            let stands = |b: u8| matches!(b, b'\t' | b' '..=b'~') && !b"\"\\".contains(&b);
-            inner.is_some_and(|inner| inner.bytes().all(stands))
+            let is_valid = |b: u8| matches!(b, b'\t' | b' '..=b'~') && !b"\"\\".contains(&b);
+            inner.is_some_and(|inner| inner.bytes().all(is_valid))
         };
         assert!(
-            is_token(&name) && value.is_none_or(|value| is_token(value) || quoted(value)),
-            "{name:?} with value {value:?} is no Cache-Control directive: quote values with commas or spaces"
+            is_token(&name) && value.is_none_or(|value| is_token(value) || is_quoted_string(value)),
+            "{name:?} with value {value:?} is not a Cache-Control directive: quote a value with \
+             commas or spaces"
         );
         self.with(Edit::Other(name, value.map(str::to_owned)))
     }
 
-    /// Removes a directive that handlers send.
+    /// Removes a directive that the handler sent.
     pub fn remove(self, name: impl Into<String>) -> Self {
         self.with(Edit::Remove(name.into()))
     }
@@ -158,10 +162,11 @@ impl SetCacheControl {
     }
 }
 
-/// Tells everybody to keep nothing: `Cache-Control: max-age=0, no-cache, no-store,
-/// must-revalidate, private`, and `Expires` now.
+/// A middleware that forbids clients and caches to store responses.
 ///
-/// A [`Cache`](crate::Cache) further out obeys, whatever lifetimes its policy would give.
+/// It sets `Cache-Control: max-age=0, no-cache, no-store, must-revalidate, private`, and `Expires`
+/// to the current time. A [`Cache`](crate::Cache) around it does not store the responses either,
+/// whatever its policy says.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NeverCache;
 
@@ -181,14 +186,16 @@ impl NeverCache {
     }
 }
 
-/// What a headers-only middleware does to the fields of each response.
+/// The change that a middleware makes to the fields of each response.
 #[derive(Debug, Clone)]
 enum Change {
-    Set(SetCacheControl),
+    /// As [`SetCacheControl`]. The edits are shared by all requests of a worker.
+    Set(Rc<SetCacheControl>),
+    /// As [`NeverCache`].
     Never,
 }
 
-/// The service that [`SetCacheControl`] and [`NeverCache`] make.
+/// The service of [`SetCacheControl`] and [`NeverCache`].
 #[derive(Debug)]
 pub struct HeadersMiddleware<S> {
     inner: S,
@@ -215,7 +222,7 @@ macro_rules! transform {
     };
 }
 
-transform!(SetCacheControl, this => Change::Set(this.clone()));
+transform!(SetCacheControl, this => Change::Set(Rc::new(this.clone())));
 transform!(NeverCache, _this => Change::Never);
 
 impl<S, B> Service<ServiceRequest> for HeadersMiddleware<S>
@@ -234,7 +241,7 @@ where
 }
 
 pin_project! {
-    /// What a [`HeadersMiddleware`] returns.
+    /// The future of [`HeadersMiddleware`].
     #[derive(Debug)]
     pub struct HeadersFuture<F> {
         #[pin]

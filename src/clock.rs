@@ -1,4 +1,4 @@
-//! Time: readings of the wall clock and the monotonic clock, and the only module that reads the clocks.
+//! Readings of the wall clock and the monotonic clock. No other module reads the clocks.
 
 use std::{
     fmt,
@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-/// Where a cache takes the time from: the machine's clocks, or a clock moved by hand in tests.
+/// A source of time: the machine's clocks, or a `ManualClock` in tests.
 #[derive(Clone)]
 pub struct Clock(Source);
 
@@ -18,13 +18,13 @@ enum Source {
 }
 
 impl Clock {
-    /// The machine's clocks.
+    /// Makes a source that reads the machine's clocks.
     #[must_use]
     pub const fn system() -> Self {
         Self(Source::System)
     }
 
-    /// Reads the time.
+    /// Reads both clocks.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         match &self.0 {
@@ -47,16 +47,26 @@ impl fmt::Debug for Clock {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
+#[expect(clippy::disallowed_methods, reason = "the only place that reads the clocks")]
 fn system_now() -> Timestamp {
     static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
     let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     Timestamp::new(wall, ORIGIN.elapsed())
 }
 
-/// A clock that stands still until it is moved, for tests.
+/// A clock for tests, which stands still until the test moves it.
 ///
-/// Clones share one time.
+/// Clones share their time.
+///
+/// ```
+/// use std::time::Duration;
+/// use actix_web_cache::{Cache, ManualClock, MemoryStore};
+///
+/// let clock = ManualClock::at(1_700_000_000);
+/// let cache = Cache::builder(MemoryStore::new(1024 * 1024)).clock(clock.clock());
+/// clock.advance(Duration::from_secs(60)); // stored responses are a minute older
+/// # let _ = cache;
+/// ```
 #[cfg(feature = "test-util")]
 #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
 #[derive(Debug, Clone)]
@@ -64,7 +74,7 @@ pub struct ManualClock(std::sync::Arc<std::sync::Mutex<Timestamp>>);
 
 #[cfg(feature = "test-util")]
 impl ManualClock {
-    /// A clock that stands at `wall` seconds since 1970.
+    /// Makes a clock that stands at `wall` seconds since 1970.
     #[must_use]
     pub fn at(wall: u64) -> Self {
         let now = Timestamp::new(Duration::from_secs(wall), Duration::from_secs(1_000));
@@ -76,18 +86,18 @@ impl ManualClock {
         self.change(|now| Timestamp::new(now.wall() + by, now.monotonic() + by));
     }
 
-    /// Sets the wall clock alone, as an administrator or NTP would.
+    /// Sets only the wall clock, to `wall` seconds since 1970, as an administrator or NTP would.
     pub fn set_wall(&self, wall: u64) {
         self.change(|now| Timestamp::new(Duration::from_secs(wall), now.monotonic()));
     }
 
-    /// This clock, as a cache takes it.
+    /// This clock as a source of time for a cache.
     #[must_use]
     pub fn clock(&self) -> Clock {
         Clock(Source::Manual(self.clone()))
     }
 
-    /// The time it shows.
+    /// Reads both clocks.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -99,11 +109,11 @@ impl ManualClock {
     }
 }
 
-/// One reading of the wall clock and of the monotonic clock.
+/// A reading of the wall clock and the monotonic clock at one moment.
 ///
-/// Wall time is what HTTP dates speak of; monotonic time is what a wall clock that is set back
-/// cannot shorten. Both are durations since an origin: 1970 for the wall clock, an arbitrary
-/// moment of this process for the monotonic one.
+/// HTTP dates are wall-clock times. The monotonic clock measures elapsed time correctly even if the
+/// wall clock is set. Both are durations since an origin: 1970 for the wall clock, and an arbitrary
+/// moment of this process for the monotonic clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timestamp {
     wall: Duration,
@@ -111,33 +121,35 @@ pub struct Timestamp {
 }
 
 impl Timestamp {
-    /// A reading: `wall` since 1970, `monotonic` since this process's origin.
+    /// Makes a reading: `wall` since 1970, `monotonic` since the origin of this process.
     #[must_use]
     pub const fn new(wall: Duration, monotonic: Duration) -> Self {
         Self { wall, monotonic }
     }
 
-    /// Wall time since 1970-01-01T00:00:00Z.
+    /// The time by the wall clock, since 1970-01-01T00:00:00Z.
     #[must_use]
     pub const fn wall(self) -> Duration {
         self.wall
     }
 
-    /// Time since this process's origin, by the monotonic clock.
+    /// The time by the monotonic clock, since the origin of this process.
     #[must_use]
     pub const fn monotonic(self) -> Duration {
         self.monotonic
     }
 
-    /// Wall time as the standard library's type, for formatting dates.
+    /// The time by the wall clock as a [`SystemTime`], for formatting dates.
     #[must_use]
     pub fn system_time(self) -> SystemTime {
         UNIX_EPOCH + self.wall
     }
 
-    /// The time that passed since `earlier`: the longer of what the two clocks say, never less
-    /// than nothing. A wall clock set back, or a monotonic clock that slept with the machine,
-    /// can therefore not make something old look young.
+    /// The time that passed since `earlier`, by the clock that shows more; zero if `earlier` is later
+    /// by both clocks.
+    ///
+    /// The larger value is the safe one: no response looks younger than it is because the wall clock
+    /// was set back, or because the monotonic clock stood while the machine slept.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         let wall = self.wall.saturating_sub(earlier.wall);
@@ -159,7 +171,7 @@ mod tests {
         for (case, later, earlier, want) in [
             ("both agree", at(110, 20), at(100, 10), 10),
             ("wall clock set back an hour", at(100, 3620), at(3700, 20), 3600),
-            ("machine slept, monotonic clock stood", at(4000, 20), at(400, 20), 3600),
+            ("monotonic clock stood while the machine slept", at(4000, 20), at(400, 20), 3600),
             ("wall clock set forward", at(9000, 21), at(100, 20), 8900),
             ("both earlier", at(1, 1), at(2, 2), 0),
         ] {

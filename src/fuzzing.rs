@@ -1,4 +1,4 @@
-//! What the fuzz targets call: built by cargo-fuzz alone.
+//! Entry points for the fuzz targets, compiled only by cargo-fuzz.
 
 use std::time::Duration;
 
@@ -12,17 +12,20 @@ use actix_web::http::{
 
 use crate::{
     clock::Timestamp,
-    entry::codec::fuzzing,
-    entry::key::{CacheKey, UrlTarget},
-    policy::{CompiledPolicy, MatchedRules, Policy, Unmatched},
+    entry::{codec::fuzzing, key::CacheKey, url::UrlTarget},
+    policy::{
+        compiled::{CompiledPolicy, Unmatched},
+        matched::MatchedRules,
+        settings::Policy,
+    },
     semantics::{
         cache_control::{RequestDirectives, ResponseDirectives},
         cookies::CookieRules,
         directive_list::DirectiveList,
-        fields::{EntityTag, delta_seconds, http_date, list, split, trim},
+        fields::{EntityTag, delta_seconds, http_date, list_members, split, trim},
         freshness,
         invalidation::invalidated,
-        range::{Slice, slice},
+        range::{RangeSelection, requested_ranges},
         requester::Requester,
         storing::{Exchange, StorageDecision, decide},
         targeted::Governing,
@@ -34,80 +37,83 @@ use crate::{
 const NOW: Timestamp =
     Timestamp::new(Duration::from_secs(1_700_000_000), Duration::from_secs(1000));
 
-/// Reads a value as every field that is read here.
+/// Parses a value as each field that the crate parses.
 ///
 /// # Panics
 ///
-/// If more is found in it than there is.
-pub fn read_as_every_field(value: &[u8]) {
+/// If a parser returns more than the value contains.
+pub fn parse_field_value(value: &[u8]) {
     for separator in *b",; " {
         let pieces: usize = split(value, separator).map(|piece| piece.len() + 1).sum();
         assert!(pieces <= value.len() + 1);
     }
-    for member in list(value) {
+    for member in list_members(value) {
         assert!(!member.is_empty() && member == trim(member));
     }
     let _ = (delta_seconds(value), http_date(value), EntityTag::parse(value));
     let Ok(field) = HeaderValue::from_bytes(value) else { return };
-    let with = |name: HeaderName| {
+    let two_lines = |name: HeaderName| {
         let mut fields = HeaderMap::new();
         fields.append(name.clone(), field.clone());
         fields.append(name, field.clone());
         fields
     };
-    let control = with(CACHE_CONTROL);
+    let control = two_lines(CACHE_CONTROL);
     let _ = (ResponseDirectives::of(&control), RequestDirectives::of(&control));
-    let mut edited = DirectiveList::of(&control);
-    edited.limit("max-age", Duration::from_secs(60));
-    edited.write(&mut control.clone());
+    let mut directives = DirectiveList::of(&control);
+    directives.limit("max-age", Duration::from_secs(60));
+    directives.write(&mut control.clone());
     let target = HeaderName::from_static("cdn-cache-control");
-    let _ = Governing::of(&with(target.clone()), &[target]);
+    let _ = Governing::of(&two_lines(target.clone()), &[target]);
     for name in [
         actix_web::http::header::AGE,
         actix_web::http::header::DATE,
         actix_web::http::header::EXPIRES,
         LAST_MODIFIED,
     ] {
-        let fields = with(name);
-        let _ = freshness::explicit(&Governing::of(&fields, &[]), &fields, NOW);
-        let _ = (freshness::heuristic(&fields, NOW), freshness::initial_age(&fields, NOW, NOW));
+        let fields = two_lines(name);
+        let _ = freshness::explicit_lifetime(&Governing::of(&fields, &[]), &fields, NOW);
+        let _ = (
+            freshness::heuristic_lifetime(&fields, NOW),
+            freshness::initial_age(&fields, NOW, NOW),
+        );
     }
-    read_cookies(&with(COOKIE));
-    read_selection(&with);
-    read_conditions(&field);
-    let own = UrlTarget { host: "a".to_owned(), path: "/".to_owned(), query: None };
-    let all = invalidated(&[own], StatusCode::CREATED, &with(LOCATION));
-    assert!(all.len() <= 2);
+    parse_cookies(&two_lines(COOKIE));
+    parse_selecting_fields(&two_lines);
+    evaluate_conditions(&field);
+    let target = UrlTarget { host: "a".to_owned(), path: "/".to_owned(), query: None };
+    let urls = invalidated(&[target], StatusCode::CREATED, &two_lines(LOCATION));
+    assert!(urls.len() <= 2);
 }
 
-fn read_cookies(request: &HeaderMap) {
+fn parse_cookies(request: &HeaderMap) {
     for ignored in [vec![], vec!["a".to_owned(), "_*".to_owned()]] {
         let rules = CookieRules { ignored, keyed: vec!["b".to_owned()] };
-        let _ = (rules.personal(request), rules.counting(request));
+        let _ = (rules.has_identifying_cookie(request), rules.selecting_value(request));
     }
     let _ = CookieRules::part(request, "a");
 }
 
-fn read_selection(with: &impl Fn(HeaderName) -> HeaderMap) {
-    if let Vary::Fields(names) = Vary::of(&with(VARY)) {
+fn parse_selecting_fields(two_lines: &impl Fn(HeaderName) -> HeaderMap) {
+    if let Vary::Fields(names) = Vary::of(&two_lines(VARY)) {
         assert!(names.len() <= 16);
     }
     let offered = || vec!["de".to_owned(), "gzip".to_owned(), "identity".to_owned()];
-    let normal = Comparison {
+    let normalizing = Comparison {
         languages: Languages::Best(offered()),
         codings: Codings::Offered(offered()),
         ..Comparison::default()
     };
     use actix_web::http::header::{ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, AUTHORIZATION};
     for name in [ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, AUTHORIZATION, COOKIE] {
-        let request = with(name.clone());
-        for comparison in [&Comparison::default(), &normal] {
+        let request = two_lines(name.clone());
+        for comparison in [&Comparison::default(), &normalizing] {
             assert!(selecting_value(&request, &name, comparison).is_some() || name == COOKIE);
         }
     }
 }
 
-fn read_conditions(field: &HeaderValue) {
+fn evaluate_conditions(field: &HeaderValue) {
     let mut stored = HeaderMap::new();
     stored.insert(ETAG, field.clone());
     stored.insert(LAST_MODIFIED, field.clone());
@@ -124,7 +130,9 @@ fn read_conditions(field: &HeaderValue) {
             request.insert(IF_RANGE, condition.clone());
         }
         for length in [0, 1, 1000, u64::MAX] {
-            if let Slice::Parts(parts) = slice(&Method::GET, &request, validators, length) {
+            if let RangeSelection::Parts(parts) =
+                requested_ranges(&Method::GET, &request, validators, length)
+            {
                 assert!(!parts.is_empty() && parts.len() <= 32);
                 assert!(parts.iter().all(|part| part.start < part.end && part.end <= length));
             }
@@ -132,18 +140,20 @@ fn read_conditions(field: &HeaderValue) {
     }
 }
 
-/// Reads bytes as a record: as they are, and as what stands in one that is whole.
+/// Decodes bytes as a stored record, and as the content of a record with a valid checksum.
 ///
 /// # Panics
 ///
-/// If what is read is nothing that is ever stored, or would not be written in the same bytes.
-pub fn read_as_record(bytes: &[u8]) {
+/// If the decoded response is one that is never stored, or is not encoded to the same bytes.
+pub fn decode_record(bytes: &[u8]) {
     let key = CacheKey::new("n", "http", "h", "/", None);
     let _ = fuzzing::read(bytes, &key, NOW);
     let _ = fuzzing::read(&fuzzing::forge(bytes, &key), &key, NOW);
 }
 
-/// Whether the default policy stores the response of this exchange.
+/// Returns whether the default policy stores the response of an exchange.
+///
+/// Field values that HTTP does not allow are left out.
 #[must_use]
 pub fn is_stored_by_default(
     request: &[(&'static str, Vec<u8>)],
@@ -160,12 +170,12 @@ pub fn is_stored_by_default(
         fields
     };
     let (request, response) = (fields(request), fields(response));
-    let checked = CompiledPolicy::new(Policy::new(), Vec::new(), Unmatched::Policy, "fuzz");
-    let (Ok(checked), Ok(status)) = (checked, StatusCode::from_u16(status)) else { return false };
-    let Ok(terms) = checked.terms(&MatchedRules::default(), status, None) else { return false };
+    let policy = CompiledPolicy::new(Policy::new(), Vec::new(), Unmatched::Policy, "fuzz");
+    let (Ok(policy), Ok(status)) = (policy, StatusCode::from_u16(status)) else { return false };
+    let Ok(terms) = policy.terms(&MatchedRules::default(), status, None) else { return false };
     let exchange = Exchange {
         request_no_store: RequestDirectives::of(&request).no_store,
-        requester: Requester::of(&request, &checked.personal),
+        requester: Requester::of(&request, &policy.personal),
         requested: NOW,
         status,
         response: &response,

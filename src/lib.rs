@@ -35,8 +35,8 @@
 //! | end in good order | [`Cache::drain`] |
 //! | only write headers | [`SetCacheControl`], [`NeverCache`] |
 //! | share pages between processes | `RedisStore` (feature `redis`); `docs/deployment.md` in the repository |
-//! | memory in front of Redis | `TieredStore` (feature `redis`) |
-//! | keep responses elsewhere | [`Store`](store::Store), [`Selector`](store::Selector), [`store::codec`] for stores of bytes, and `conformance` (feature `test-util`) |
+//! | memory in front of a store that processes share | [`TieredStore`] |
+//! | keep responses elsewhere | [`Store`](store::Store), [`Selector`](store::Selector), [`store::codec`] for stores of bytes, [`store::remote`] for remote servers, and `conformance` (feature `test-util`) |
 //!
 //! # What a handler must know
 //!
@@ -63,9 +63,10 @@
 //! # Features
 //!
 //! * `regex`: `Rule::regex`.
-//! * `redis`: `RedisStore` and `TieredStore`, for many processes on one Redis or Valkey.
-//! * `redis-cluster`, `redis-sentinel`: the same on a Cluster, or on what Sentinels watch over.
-//! * `redis-rustls`, `redis-native-tls`: `rediss://`, by rustls or by the system's library; one of them.
+//! * `redis`: `RedisStore`, shared by processes on one Redis or Valkey server.
+//! * `redis-cluster`, `redis-sentinel`: the same on a Cluster, or on a primary that Sentinels watch.
+//! * `redis-rustls`, `redis-native-tls`: `rediss://` URLs, by rustls or by the system's TLS library. If
+//!   both are enabled, rustls is used.
 //! * `test-util`: `ManualClock`, and `conformance`, the suite that any store must pass.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -93,11 +94,10 @@ pub mod store;
 #[cfg(feature = "redis")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
 pub mod redis {
-    //! Stores in Redis or Valkey, and memory in front of them.
+    //! The settings, errors and counters of [`RedisStore`].
 
-    pub use crate::store::{
-        redis::{RedisSource, RedisStats, RedisStore, RedisStoreBuilder, RedisStoreError},
-        tiered::{TieredStats, TieredStore, TieredStoreBuilder, TieredStoreError},
+    pub use crate::store::redis::{
+        RedisSource, RedisStats, RedisStore, RedisStoreBuilder, RedisStoreError,
     };
 }
 
@@ -106,7 +106,7 @@ pub mod redis {
 pub use crate::clock::ManualClock;
 #[cfg(feature = "redis")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
-pub use crate::redis::{RedisStore, TieredStore};
+pub use crate::redis::RedisStore;
 #[doc(inline)]
 pub use crate::{
     cache_control::{NeverCache, SetCacheControl},
@@ -116,12 +116,13 @@ pub use crate::{
     outcome::Outcome,
     policy::{ConfigError, Policy, QueryKey, Rule},
     purge::{
-        execute::{PurgeError, Purged},
+        error::PurgeError,
         handle::{CacheHandle, CacheNotConfigured},
+        purged::Purged,
         target::PurgeTarget,
     },
     shared::Mode,
-    store::memory::MemoryStore,
+    store::{memory::MemoryStore, tiered::TieredStore},
 };
 // Named by the `Transform` implementations only: nothing that an application needs to name.
 #[doc(hidden)]
@@ -129,7 +130,7 @@ pub use crate::{
     cache_control::{HeadersFuture, HeadersMiddleware},
     options::CachePolicyMiddleware,
     response::body::CacheBody,
-    service::{CacheFuture, CacheMiddleware},
+    service::middleware::{CacheFuture, CacheMiddleware},
 };
 
 /// The README's code compiles; some of it is about Redis.

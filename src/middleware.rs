@@ -1,4 +1,4 @@
-//! The front door: what is wrapped around an application, a scope, a resource or a route.
+//! `Cache`: the middleware for applications, scopes, resources and routes, and its builder.
 
 use std::{
     error::Error as StdError,
@@ -18,21 +18,26 @@ use tokio::time::timeout;
 
 use crate::{
     clock::Clock,
-    entry::key::UrlKeys,
+    entry::url_keys::UrlKeys,
     outcome::Outcome,
-    policy::{CompiledPolicy, ConfigError, Policy, Rule, Unmatched},
+    policy::{
+        compiled::{CompiledPolicy, Unmatched},
+        error::ConfigError,
+        rule::Rule,
+        settings::Policy,
+    },
     purge::handle::CacheHandle,
     response::body::CacheBody,
-    service::CacheMiddleware,
-    shared::{Field, Mode, Settings, Shared},
-    store::{DynStore, Store},
+    service::middleware::CacheMiddleware,
+    shared::{FieldOutput, Mode, Settings, Shared},
+    store::{erased::DynStore, interface::Store},
 };
 
 /// An HTTP response cache, as a middleware.
 ///
-/// It answers `GET` and `HEAD` from its store where RFC 9111 and its [`Policy`] allow, and stores
-/// what handlers answer otherwise. Make one (or one store) outside of the application's factory,
-/// so that all worker threads share it:
+/// The cache answers `GET` and `HEAD` requests from its store where RFC 9111 and its [`Policy`] allow
+/// it, and stores the responses of handlers. Make the cache (or its store) outside of the
+/// application's factory, so that all worker threads share it:
 ///
 /// ```no_run
 /// use actix_web::{App, HttpServer, web};
@@ -41,7 +46,7 @@ use crate::{
 /// # async fn slow_page() -> &'static str { "page" }
 /// #[actix_web::main]
 /// async fn main() -> std::io::Result<()> {
-///     let store = MemoryStore::new(64 * 1024 * 1024);
+///     let store = MemoryStore::new(64 * 1024 * 1024); // bytes
 ///     HttpServer::new(move || {
 ///         App::new()
 ///             .wrap(Cache::new(store.clone()))
@@ -53,76 +58,72 @@ use crate::{
 /// }
 /// ```
 ///
-/// Several may be nested: the innermost around a handler is responsible for its responses, and
-/// those further out step aside.
+/// Caches may be nested: the innermost cache around a handler is responsible for its responses, and
+/// caches further out step aside.
 ///
-/// Middlewares registered before it with `wrap` are inside, those after it are outside. Keep what
-/// makes answers personal (sessions, identity) outside and what negotiates (`Compress`) outside
-/// too, so that one stored response serves all.
+/// Middlewares registered with `wrap` before the cache are inside of it, later ones are outside. Keep
+/// content negotiation (`Compress`) and middlewares that make responses personal (sessions, identity)
+/// outside, so that one stored response serves all clients.
+///
+/// Around a resource or a route, a middleware outside of the cache should not keep a clone of the
+/// `HttpRequest` while it calls the inner service. The cache cannot change such a request, so handlers
+/// get no conditions to revalidate stored responses by.
 #[derive(Clone)]
-pub struct Cache(pub(crate) Arc<Shared>);
+pub struct Cache(Arc<Shared>);
 
 impl Cache {
-    /// A cache with the default [`Policy`] over `store`. Caches made of clones of one store share
-    /// what is stored, wherever they are made.
+    /// Makes a cache with the default [`Policy`] over `store`. Caches over clones of one store share
+    /// its entries.
     #[must_use]
     #[expect(clippy::expect_used, reason = "the defaults are valid, as a test shows")]
     pub fn new<S: Store>(store: S) -> Self {
         Self::builder(store).build().expect("the default configuration is valid")
     }
 
-    /// A cache to be configured.
+    /// Configures a cache over `store`.
     pub fn builder<S: Store>(store: S) -> CacheBuilder {
-        CacheBuilder {
-            store: Arc::new(store),
-            policy: Policy::new(),
-            rules: Vec::new(),
-            unmatched: Unmatched::Policy,
-            settings: Settings {
-                namespace: Arc::from("default"),
-                mode: Mode::On,
-                clock: Clock::system(),
-                observer: None,
-                cache_status: Field::Written,
-                x_cache: Field::Omitted,
-            },
-        }
+        CacheBuilder::over(Arc::new(store), Settings::new())
     }
 
-    /// The same store and settings under another policy, without rules: for a scope or a route.
+    /// A cache for a scope or a route: the same store and settings under another policy, without
+    /// rules.
     ///
     /// # Panics
     ///
-    /// At start-up, if the policy cannot work; [`CacheBuilder::build`] returns such an error.
+    /// If the policy is not valid. [`try_with_policy`](Self::try_with_policy) returns the error.
     #[must_use]
-    #[expect(clippy::panic, reason = "documented, at start-up; the builder returns the error")]
+    #[expect(clippy::panic, reason = "documented, at start-up; try_with_policy returns the error")]
     pub fn with_policy(&self, policy: Policy) -> Self {
-        let builder = CacheBuilder {
-            store: Arc::clone(&self.0.store),
-            policy,
-            rules: Vec::new(),
-            unmatched: Unmatched::Policy,
-            settings: self.0.settings.clone(),
-        };
-        match builder.build() {
+        match self.try_with_policy(policy) {
             Ok(cache) => cache,
             Err(error) => panic!("{error}"),
         }
     }
 
-    /// Waits until everything is stored that is on its way into the store, for no longer than
-    /// `limit`: for an application that is about to end.
+    /// A cache for a scope or a route: the same store and settings under another policy, without
+    /// rules.
     ///
-    /// From this call on the store, in this process, takes in nothing new, whichever cache it is
-    /// under: hits are answered as ever, all other requests go to their handlers
-    /// ([`Bypass::Draining`](crate::outcome::Bypass::Draining)), and nothing is refreshed. A server that is
-    /// stopped drops what runs in the background at once, so drain first, then stop it:
+    /// # Errors
+    ///
+    /// If the policy is not valid. The error says what to change.
+    pub fn try_with_policy(&self, policy: Policy) -> Result<Self, ConfigError> {
+        let store = Arc::clone(&self.0.store);
+        CacheBuilder::over(store, self.0.settings.clone()).policy(policy).build()
+    }
+
+    /// Waits until all fills and refreshes in progress have ended, for at most `limit`. For an
+    /// application that is about to stop.
+    ///
+    /// From this call on, the store accepts nothing new from this process, whichever cache uses it.
+    /// Stored responses still answer requests, all other requests reach their handlers
+    /// ([`Bypass::Draining`](crate::outcome::Bypass::Draining)), and nothing is refreshed. A stopped
+    /// server drops its background tasks at once, so drain first and stop the server then:
     ///
     /// ```no_run
     /// # use std::time::Duration;
     /// # async fn end(cache: actix_web_cache::Cache, server: actix_web::dev::ServerHandle) {
-    /// if let Err(left) = cache.drain(Duration::from_secs(5)).await {
-    ///     log::warn!("{left}");
+    /// if let Err(error) = cache.drain(Duration::from_secs(5)).await {
+    ///     log::warn!("{error}");
     /// }
     /// server.stop(true).await;
     /// # }
@@ -130,18 +131,20 @@ impl Cache {
     ///
     /// # Errors
     ///
-    /// If something is left; it goes on, and is stored if it has the time.
+    /// If fills or refreshes are still in progress. They continue, and their responses are stored if
+    /// the process lives long enough.
     pub async fn drain(&self, limit: Duration) -> Result<(), DrainError> {
         let coordinator = self.0.store.coordinator();
         coordinator.begin_draining();
         timeout(limit, coordinator.idle()).await.map_err(|_| DrainError {
+            limit,
             fills: coordinator.open_fills(),
             refreshes: coordinator.open_refreshes(),
         })
     }
 
-    /// For purging from outside of handlers: background tasks, message consumers. Handlers get
-    /// theirs as an argument.
+    /// A handle for purging outside of handlers: in background tasks and message consumers. Handlers
+    /// get theirs as an argument.
     #[must_use]
     pub fn handle(&self) -> CacheHandle {
         CacheHandle::new(Arc::clone(&self.0), None)
@@ -153,18 +156,20 @@ impl fmt::Debug for Cache {
         f.debug_struct("Cache")
             .field("namespace", &self.0.settings.namespace)
             .field("mode", &self.0.settings.mode)
-            .field("policy", &self.0.checked)
+            .field("policy", &self.0.policy)
             .finish_non_exhaustive()
     }
 }
 
-/// What [`Cache::drain`] did not wait for.
+/// [`Cache::drain`] ended before all fills and refreshes did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DrainError {
-    /// Keys whose responses are still being made or stored.
+    /// The time that `drain` waited.
+    pub limit: Duration,
+    /// The number of cache keys whose responses are still being made or stored.
     pub fills: usize,
-    /// Keys that are still worked for in the background.
+    /// The number of cache keys with a task in the background.
     pub refreshes: usize,
 }
 
@@ -172,9 +177,9 @@ impl fmt::Display for DrainError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "the cache was given too little time to end: {} fills and {} refreshes go on; give it \
-             the time that handlers take",
-            self.fills, self.refreshes
+            "drain timed out after {:?} with {} fills and {} refreshes pending: give it as long as \
+             the slowest handler takes",
+            self.limit, self.fills, self.refreshes
         )
     }
 }
@@ -192,31 +197,37 @@ pub struct CacheBuilder {
 }
 
 impl CacheBuilder {
-    /// What tells this application's entries from others' in the same store. Default `default`.
+    fn over(store: Arc<dyn DynStore>, settings: Settings) -> Self {
+        let (policy, rules) = (Policy::new(), Vec::new());
+        Self { store, policy, rules, unmatched: Unmatched::Policy, settings }
+    }
+
+    /// The name that separates this application's entries from those of others in one store. Default
+    /// `default`.
     pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
         self.settings.namespace = Arc::from(namespace.into());
         self
     }
 
-    /// What is cached unless a rule says otherwise. Default [`Policy::new`].
+    /// The policy for requests that no rule matches. Default [`Policy::new`].
     pub fn policy(mut self, policy: Policy) -> Self {
         self.policy = policy;
         self
     }
 
-    /// Adds a rule after those already there: the first that matches decides.
+    /// Adds a rule after the existing ones. The first rule that matches decides.
     pub fn rule(mut self, rule: Rule) -> Self {
         self.rules.push(rule);
         self
     }
 
-    /// Adds rules.
+    /// Adds rules after the existing ones.
     pub fn rules(mut self, rules: impl IntoIterator<Item = Rule>) -> Self {
         self.rules.extend(rules);
         self
     }
 
-    /// Caches only what a rule is for. Default: what no rule is for is cached as the policy says.
+    /// Caches only requests that a rule matches. Default: the policy decides about the others.
     pub const fn rules_only(mut self) -> Self {
         self.unmatched = Unmatched::Pass;
         self
@@ -228,15 +239,31 @@ impl CacheBuilder {
         self
     }
 
-    /// Where the time comes from. Default: the machine; tests bring a `ManualClock` (feature
+    /// The source of time. Default: the system's clocks. Tests use a `ManualClock` (feature
     /// `test-util`).
     pub fn clock(mut self, clock: Clock) -> Self {
         self.settings.clock = clock;
         self
     }
 
-    /// Called once a request, when it is known what became of it, and once more for each
-    /// run of a handler in the background: for metrics. It runs on the request's way, so it must not block.
+    /// How long a request waits for a look-up in the store before its handler is called instead.
+    /// Default 50 ms. Stores in memory answer at once.
+    pub const fn lookup_timeout(mut self, limit: Duration) -> Self {
+        self.settings.lookup_timeout = limit;
+        self
+    }
+
+    /// How long a write, a removal or an invalidation in the store may take. Default 250 ms. A purge
+    /// that takes longer returns an error; a response whose write takes longer is not stored.
+    pub const fn store_timeout(mut self, limit: Duration) -> Self {
+        self.settings.store_timeout = limit;
+        self
+    }
+
+    /// A function that learns the [`Outcome`] of every request, for metrics.
+    ///
+    /// It is called once a request, when the outcome is known, and once for every run of a handler in
+    /// the background. It runs before the response is sent, so it must not block.
     pub fn observer(
         mut self,
         observer: impl Fn(&RequestHead, &Outcome) + Send + Sync + 'static,
@@ -245,17 +272,17 @@ impl CacheBuilder {
         self
     }
 
-    /// Writes no `Cache-Status` (RFC 9211). Default: it is written; it tells clients whether a
-    /// response was stored, but no key and no content.
+    /// Omits `Cache-Status` (RFC 9211). Default: responses have it. It tells clients whether a
+    /// response was stored, but no cache key and no content.
     pub const fn without_cache_status(mut self) -> Self {
-        self.settings.cache_status = Field::Omitted;
+        self.settings.cache_status = FieldOutput::Omitted;
         self
     }
 
-    /// Writes `X-Cache: hit` or `X-Cache: miss` on what came from or goes into the store.
-    /// Default: not written.
+    /// Writes `X-Cache: hit` into responses from the store, and `X-Cache: miss` into responses that
+    /// are being stored. Default: responses have no `X-Cache`.
     pub const fn x_cache(mut self) -> Self {
-        self.settings.x_cache = Field::Written;
+        self.settings.x_cache = FieldOutput::Written;
         self
     }
 
@@ -263,13 +290,22 @@ impl CacheBuilder {
     ///
     /// # Errors
     ///
-    /// If the configuration cannot work; the error says what to do.
+    /// If the configuration is not valid. The error says what to change.
     pub fn build(self) -> Result<Cache, ConfigError> {
-        let checked =
-            CompiledPolicy::new(self.policy, self.rules, self.unmatched, &self.settings.namespace)?;
-        let shared = Arc::new(Shared { store: self.store, checked, settings: self.settings });
-        let named: Weak<dyn UrlKeys> = Arc::<Shared>::downgrade(&shared);
-        shared.store.coordinator().register_cache(named);
+        let Self { store, policy, rules, unmatched, settings } = self;
+        let defaults = Settings::new();
+        for (setting, limit, default) in [
+            ("lookup_timeout", settings.lookup_timeout, defaults.lookup_timeout),
+            ("store_timeout", settings.store_timeout, defaults.store_timeout),
+        ] {
+            if limit.is_zero() {
+                return Err(ConfigError::ZeroLimit { setting, default });
+            }
+        }
+        let policy = CompiledPolicy::new(policy, rules, unmatched, &settings.namespace)?;
+        let shared = Arc::new(Shared { store, policy, settings });
+        let url_keys: Weak<dyn UrlKeys> = Arc::<Shared>::downgrade(&shared);
+        shared.store.coordinator().register_cache(url_keys);
         Ok(Cache(shared))
     }
 }

@@ -1,4 +1,4 @@
-//! What a handler says of its own response, beside the response's fields.
+//! How handlers, routes and responses set their own caching options.
 
 use std::{cell::RefCell, future, mem, rc::Rc, time::Duration};
 
@@ -11,11 +11,11 @@ use actix_web::{
 
 use crate::outcome::NotStored;
 
-/// What a handler tells the cache about one response.
+/// Caching options of one response: lifetime, refusal and tags.
 ///
-/// Put it into the response's extensions, where only the code that makes the response is at hand;
-/// [`CacheOptions`] does the same from a handler's arguments, [`CachePolicy`] from a route's
-/// `wrap`.
+/// Insert them into the extensions of the response. [`CacheOptions`] sets the same options from
+/// the arguments of a handler, [`CachePolicy`] from the `wrap` of a route. If several set a
+/// lifetime, the response precedes the handler and the handler precedes the route.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -33,40 +33,45 @@ pub struct ResponseOptions {
 }
 
 impl ResponseOptions {
-    /// Says nothing.
+    /// Creates options that change nothing.
     pub const fn new() -> Self {
         Self { ttl: None, no_store: None, tags: Vec::new() }
     }
 
-    /// The response's lifetime, whatever its fields say of it. Zero: it is not stored.
+    /// Sets the lifetime of the response, whatever lifetime its fields state.
     ///
-    /// Refusals in its fields (`no-store`, `private`, `Set-Cookie`, ...) hold all the same.
+    /// It does not override refusals: a response with `no-store`, `private`, `Set-Cookie` and the
+    /// like is not stored. With zero, the response is stale at once: it is stored only if it can
+    /// be revalidated or used stale.
     pub const fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);
         self
     }
 
-    /// The response is not stored. The reason appears in the log and in
-    /// [`NotStored::Handler`](crate::outcome::NotStored::Handler), not in any header.
+    /// Prevents that the response is stored.
+    ///
+    /// The reason appears in the log and in
+    /// [`NotStored::Handler`](crate::outcome::NotStored::Handler), but in no header field.
     pub const fn no_store(mut self, reason: &'static str) -> Self {
         self.no_store = Some(reason);
         self
     }
 
-    /// Tags the response, so that [`CacheHandle::purge_tag`](crate::CacheHandle::purge_tag) finds
-    /// it. Several add up, and to those of rules, of the policy and of fields.
+    /// Adds a tag (surrogate key) to the response, for
+    /// [`CacheHandle::purge_tag`](crate::CacheHandle::purge_tag).
+    ///
+    /// Several calls add up. Tags of the policy, of rules and of response fields are kept.
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
         self.tags.push(tag.into());
         self
     }
 }
 
-/// An extractor by which a handler says how its response is cached.
+/// An extractor with which a handler sets the caching options of its response.
 ///
-/// Without a cache around the handler it does nothing. The lifetime it gives holds for status
-/// codes that have lifetimes without being asked (200, 203, 301, 308, and those of
-/// [`Policy::status_ttl`](crate::Policy::status_ttl)), so that a handler may set it first and
-/// fail later.
+/// A lifetime applies to responses with status 200, 203, 301 or 308 and with the codes of
+/// [`Policy::status_ttl`](crate::Policy::status_ttl), so a handler can set it first and return an
+/// error later. Without a cache around the handler, the options have no effect.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -82,25 +87,25 @@ impl ResponseOptions {
 pub struct CacheOptions(Rc<RefCell<ResponseOptions>>);
 
 impl CacheOptions {
-    /// The response's lifetime; see [`ResponseOptions::ttl`].
+    /// Sets the lifetime of the response; see [`ResponseOptions::ttl`].
     pub fn ttl(&self, ttl: Duration) {
-        self.change(|said| said.ttl(ttl));
+        self.update(|options| options.ttl(ttl));
     }
 
-    /// The response is not stored; see [`ResponseOptions::no_store`].
+    /// Prevents that the response is stored; see [`ResponseOptions::no_store`].
     pub fn no_store(&self, reason: &'static str) {
-        self.change(|said| said.no_store(reason));
+        self.update(|options| options.no_store(reason));
     }
 
-    /// Tags the response; see [`ResponseOptions::tag`].
+    /// Adds a tag to the response; see [`ResponseOptions::tag`].
     pub fn tag(&self, tag: impl Into<String>) {
         let tag = tag.into();
-        self.change(|said| said.tag(tag));
+        self.update(|options| options.tag(tag));
     }
 
-    fn change(&self, change: impl FnOnce(ResponseOptions) -> ResponseOptions) {
-        let mut said = self.0.borrow_mut();
-        *said = change(mem::take(&mut *said));
+    fn update(&self, update: impl FnOnce(ResponseOptions) -> ResponseOptions) {
+        let mut options = self.0.borrow_mut();
+        *options = update(mem::take(&mut *options));
     }
 }
 
@@ -110,29 +115,30 @@ impl FromRequest for CacheOptions {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let mut extensions = request.extensions_mut();
-        let cell = match extensions.get::<Extracted>() {
-            Some(Extracted(cell)) => Rc::clone(cell),
+        let options = match extensions.get::<ExtractedOptions>() {
+            Some(ExtractedOptions(options)) => Rc::clone(options),
             None => {
-                let cell = Rc::default();
-                extensions.insert(Extracted(Rc::clone(&cell)));
-                cell
+                let options = Rc::default();
+                extensions.insert(ExtractedOptions(Rc::clone(&options)));
+                options
             }
         };
-        future::ready(Ok(Self(cell)))
+        future::ready(Ok(Self(options)))
     }
 }
 
-/// What the handler said by [`CacheOptions`].
-struct Extracted(Rc<RefCell<ResponseOptions>>);
+/// The options of a request's handler, in the extensions of the request.
+struct ExtractedOptions(Rc<RefCell<ResponseOptions>>);
 
-/// What the route said by [`CachePolicy`].
-struct Declared(ResponseOptions);
+/// The options of a request's route, in the extensions of the request.
+struct RouteOptions(Rc<ResponseOptions>);
 
-/// Says for a route how its responses are cached, without a store at hand: for
+/// A middleware that sets the caching options of a route's responses, for
 /// `#[get("/", wrap = "...")]`.
 ///
-/// It needs a cache further out, and does nothing without. As with [`CacheOptions`], which goes
-/// before it, the lifetime holds for status codes that have lifetimes without being asked.
+/// It has an effect only inside a [`Cache`](crate::Cache). As with [`CacheOptions`], a lifetime
+/// applies to status 200, 203, 301 and 308 and to the codes of
+/// [`Policy::status_ttl`](crate::Policy::status_ttl). If several are nested, the innermost applies.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -148,17 +154,17 @@ struct Declared(ResponseOptions);
 pub struct CachePolicy(ResponseOptions);
 
 impl CachePolicy {
-    /// The lifetime of the route's responses; see [`ResponseOptions::ttl`].
+    /// Sets the lifetime of the route's responses; see [`ResponseOptions::ttl`].
     pub const fn ttl(ttl: Duration) -> Self {
         Self(ResponseOptions::new().ttl(ttl))
     }
 
-    /// The route's responses are not stored; see [`ResponseOptions::no_store`].
+    /// Prevents that the route's responses are stored; see [`ResponseOptions::no_store`].
     pub const fn no_store(reason: &'static str) -> Self {
         Self(ResponseOptions::new().no_store(reason))
     }
 
-    /// The same, and tags the route's responses; see [`ResponseOptions::tag`].
+    /// Adds a tag to the route's responses; see [`ResponseOptions::tag`].
     pub fn tag(self, tag: impl Into<String>) -> Self {
         Self(self.0.tag(tag))
     }
@@ -175,15 +181,15 @@ where
     type Future = future::Ready<Result<Self::Transform, ()>>;
 
     fn new_transform(&self, inner: S) -> Self::Future {
-        future::ready(Ok(CachePolicyMiddleware { inner, overrides: self.0.clone() }))
+        future::ready(Ok(CachePolicyMiddleware { inner, options: Rc::new(self.0.clone()) }))
     }
 }
 
-/// The service that [`CachePolicy`] makes.
+/// The service of [`CachePolicy`].
 #[derive(Debug)]
 pub struct CachePolicyMiddleware<S> {
     inner: S,
-    overrides: ResponseOptions,
+    options: Rc<ResponseOptions>,
 }
 
 impl<S, B> Service<ServiceRequest> for CachePolicyMiddleware<S>
@@ -197,38 +203,41 @@ where
     forward_ready!(inner);
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
-        // The innermost speaks last, and overwrites.
-        request.extensions_mut().insert(Declared(self.overrides.clone()));
+        // An inner middleware runs later and replaces the options of an outer one.
+        request.extensions_mut().insert(RouteOptions(Rc::clone(&self.options)));
         self.inner.call(request)
     }
 }
 
-/// What a handler says of a response in all.
+/// The options of a response from all sources.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct HandlerOptions {
     pub(crate) ttl: Option<Duration>,
     pub(crate) tags: Vec<String>,
 }
 
-/// The lifetime that the handler gives a response, or its refusal: the response itself goes
-/// before the extractor, that before the route. The tags of all three.
+/// Returns the options from the extensions of a request and of its response; an error if one of
+/// them prevents that the response is stored.
+///
+/// Lifetimes of the handler and the route apply only if `status_gets_lifetimes` returns true.
 pub(crate) fn handler_options(
     request: &Extensions,
     response: &Extensions,
-    general: impl Fn(StatusCode) -> bool,
+    status_gets_lifetimes: impl Fn(StatusCode) -> bool,
     status: StatusCode,
 ) -> Result<HandlerOptions, NotStored> {
     let attached = response.get::<ResponseOptions>().cloned().unwrap_or_default();
-    let extracted = request.get::<Extracted>().map(|Extracted(cell)| cell.borrow().clone());
-    let extracted = extracted.unwrap_or_default();
-    let declared = request.get::<Declared>().map(|declared| declared.0.clone());
-    let declared = declared.unwrap_or_default();
-    let ttl = attached.ttl.or_else(|| extracted.ttl.or(declared.ttl).filter(|_| general(status)));
-    let all = [attached, extracted, declared];
-    if let Some(reason) = all.iter().find_map(|overrides| overrides.no_store) {
+    let extracted = request.get::<ExtractedOptions>();
+    let extracted = extracted.map(|options| options.0.borrow().clone()).unwrap_or_default();
+    let route = request.get::<RouteOptions>();
+    let route = route.map(|options| ResponseOptions::clone(&options.0)).unwrap_or_default();
+    let general_ttl = extracted.ttl.or(route.ttl);
+    let ttl = attached.ttl.or_else(|| general_ttl.filter(|_| status_gets_lifetimes(status)));
+    let all = [attached, extracted, route];
+    if let Some(reason) = all.iter().find_map(|options| options.no_store) {
         return Err(NotStored::Handler(reason));
     }
-    Ok(HandlerOptions { ttl, tags: all.into_iter().flat_map(|overrides| overrides.tags).collect() })
+    Ok(HandlerOptions { ttl, tags: all.into_iter().flat_map(|options| options.tags).collect() })
 }
 
 #[cfg(test)]
@@ -236,11 +245,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_response_goes_before_the_extractor_and_that_before_the_route() {
+    fn ttl_of_the_response_precedes_the_handler_and_the_route() {
         let secs = Duration::from_secs;
         let ttl = |n| ResponseOptions::new().ttl(secs(n));
         let none = || ResponseOptions::new();
-        for (attached, extracted, declared, status, want) in [
+        for (attached, extracted, route, status, want) in [
             (none(), none(), none(), 200, Ok(None)),
             (ttl(1), ttl(2), ttl(3), 200, Ok(Some(secs(1)))),
             (none(), ttl(2), ttl(3), 200, Ok(Some(secs(2)))),
@@ -253,24 +262,24 @@ mod tests {
         ] {
             let (mut request, mut response) = (Extensions::new(), Extensions::new());
 
-            let case = format!("{attached:?} {extracted:?} {declared:?}");
-            request.insert(Extracted(Rc::new(RefCell::new(extracted))));
-            request.insert(Declared(declared));
+            let case = format!("{attached:?} {extracted:?} {route:?}");
+            request.insert(ExtractedOptions(Rc::new(RefCell::new(extracted))));
+            request.insert(RouteOptions(Rc::new(route)));
             response.insert(attached);
             let status = StatusCode::from_u16(status).unwrap();
             let got =
                 handler_options(&request, &response, |status| status == StatusCode::OK, status);
-            assert_eq!(got.map(|said| said.ttl), want, "{case}");
+            assert_eq!(got.map(|options| options.ttl), want, "{case}");
         }
     }
 
     #[test]
-    fn tags_of_the_response_the_extractor_and_the_route_add_up() {
+    fn tags_of_response_handler_and_route_add_up() {
         let (mut request, mut response) = (Extensions::new(), Extensions::new());
         response.insert(ResponseOptions::new().tag("a").tag("b"));
-        request.insert(Extracted(Rc::new(RefCell::new(ResponseOptions::new().tag("c")))));
-        request.insert(Declared(CachePolicy::ttl(Duration::ZERO).tag("d").0));
-        let said = handler_options(&request, &response, |_| true, StatusCode::OK).unwrap();
-        assert_eq!(said.tags, ["a", "b", "c", "d"]);
+        request.insert(ExtractedOptions(Rc::new(RefCell::new(ResponseOptions::new().tag("c")))));
+        request.insert(RouteOptions(Rc::new(CachePolicy::ttl(Duration::ZERO).tag("d").0)));
+        let options = handler_options(&request, &response, |_| true, StatusCode::OK).unwrap();
+        assert_eq!(options.tags, ["a", "b", "c", "d"]);
     }
 }

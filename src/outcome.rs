@@ -1,128 +1,136 @@
-//! What became of a request: the one enum behind `Cache-Status`, the log line and the observer.
+//! Outcomes of requests, and their reasons.
+//!
+//! [`Outcome`] is the one source of `Cache-Status`, the log line and the observer's argument.
 
 use std::{fmt, time::Duration};
 
 use actix_web::http::StatusCode;
 
-/// What a cache did with a request.
+/// The outcome of a request: what the cache did with it.
 ///
-/// It is known, and reported once, when the head of the answer is: a body that later breaks off
-/// is not stored although [`Stored::Yes`] was decided.
+/// The outcome is reported once, when the head of the response is complete. If the body ends early
+/// after that, the response is not stored although the outcome says [`Stored::Yes`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// Answered from the store.
+    /// A fresh stored response answered.
+    #[non_exhaustive]
     Hit {
-        /// Age of the response (RFC 9111 section 4.2.3).
+        /// The age of the response (RFC 9111 section 4.2.3).
         age: Duration,
-        /// What is left of its freshness lifetime.
+        /// The rest of its freshness lifetime.
         ttl: Duration,
     },
-    /// Answered from the store although no longer fresh: while it is refreshed, or because the
-    /// client takes it.
+    /// A stale stored response answered, while it is refreshed or because the client accepts it.
+    #[non_exhaustive]
     StaleHit {
-        /// Age of the response.
+        /// The age of the response.
         age: Duration,
-        /// How long its freshness lifetime is over.
+        /// The time since its freshness lifetime ended.
         over: Duration,
     },
-    /// Not in the store at first; another request for the same asked the handler, and its answer was
-    /// stored and is this one's, too.
+    /// No stored response answered at first, but the request waited for another one that called the
+    /// handler, and that response answered both (RFC 9211 section 2.6).
+    #[non_exhaustive]
     Collapsed {
-        /// Why the store did not answer at first.
+        /// The reason why no stored response answered at first.
         reason: Forward,
-        /// Age of the response.
+        /// The age of the response.
         age: Duration,
     },
-    /// The handler said that what is stored still holds, which answered then (RFC 9111 section
-    /// 4.3).
+    /// The stored response answered after the handler had validated it (RFC 9111 section 4.3).
+    #[non_exhaustive]
     Revalidated {
-        /// Why the handler was asked.
+        /// The reason why the handler was called.
         reason: Forward,
-        /// Whether what is stored was freshened.
+        /// Whether the stored response was freshened.
         stored: Stored,
     },
-    /// The handler failed, and what is stored answered instead (RFC 5861 section 4).
+    /// The handler failed or took too long, and a stale stored response answered instead (RFC 5861
+    /// section 4).
+    #[non_exhaustive]
     StaleIfError {
-        /// Why the handler was asked.
+        /// The reason why the handler was called.
         reason: Forward,
-        /// How it failed; nothing if it had no answer at all.
+        /// The status of the handler's response; `None` if it returned an error or took too long.
         status: Option<StatusCode>,
     },
-    /// Answered by the handler.
+    /// The handler answered.
+    #[non_exhaustive]
     Forward {
-        /// Why the store did not answer.
+        /// The reason why no stored response answered.
         reason: Forward,
-        /// Whether the handler's answer is being stored.
+        /// Whether the handler's response is being stored.
         stored: Stored,
     },
-    /// Neither: the client asked for a stored response only, and there was none (504).
+    /// The client asked for a stored response only, and there was none: the cache answered 504 (RFC
+    /// 9111 section 5.2.1.7).
     OnlyIfCached,
 }
 
-/// Why the handler was called: RFC 9211 section 2.2.
+/// The reason why a handler was called (RFC 9211 section 2.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Forward {
-    /// The cache does not handle such requests.
+    /// The cache does not handle this request.
     Bypass(Bypass),
-    /// The method asks for more than a stored response.
+    /// The method is neither `GET` nor `HEAD`.
     Method,
-    /// Nothing is stored for the URL.
+    /// No response is stored for the URL.
     UriMiss,
-    /// What is stored was selected by other request fields.
+    /// Responses are stored, but for other values of the selecting request fields.
     VaryMiss,
-    /// What is stored is no longer fresh, or, where
-    /// [`refresh_ahead`](crate::Policy::refresh_ahead) renews it, soon will be.
+    /// The stored response is stale, or will be soon and is refreshed ahead of time
+    /// ([`refresh_ahead`](crate::Policy::refresh_ahead)).
     Stale,
-    /// Something is stored, but this request may not have it, or wants it checked.
+    /// A response is stored, but must not answer this request, or the client wants it validated.
     Request,
 }
 
-/// Why a cache stays out of an exchange altogether.
+/// The reason why a cache takes no part in a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Bypass {
-    /// A rule or the policy says so.
+    /// A rule or the policy excludes the request.
     Rule,
     /// The request has a body.
     RequestBody,
-    /// The request asks for another protocol.
+    /// The request asks for a protocol upgrade.
     Upgrade,
-    /// The request has conditions that only the handler can judge (`If-Match`,
+    /// The request has conditions that only the handler can evaluate (`If-Match`,
     /// `If-Unmodified-Since`).
     Condition,
-    /// The request does not say unambiguously which host it means.
+    /// The host of the request is missing or ambiguous.
     Host,
     /// The store failed or took too long.
     StoreError,
-    /// The cache is about to end: see [`Cache::drain`](crate::Cache::drain).
+    /// The cache is being drained: see [`Cache::drain`](crate::Cache::drain).
     Draining,
 }
 
-/// Whether an answer is being stored.
+/// Whether a response is being stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Stored {
-    /// It is, if its body ends well.
+    /// The response is stored once its body is complete.
     Yes,
-    /// It is not.
+    /// The response is not stored.
     No(NotStored),
 }
 
-/// Why an answer is not stored.
+/// The reason why a response is not stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum NotStored {
-    /// Nothing was to be stored in this exchange; the forward reason says it all.
+    /// The cache did not try to store the response; the reason for the handler's call tells why.
     NotAttempted,
-    /// The request is a `HEAD`: its answer has no body to store.
+    /// The request is a `HEAD`, whose response has no body to store.
     Head,
-    /// The request is for a part (`Range`), and nothing complete is stored to cut it from.
+    /// The request has `Range`, and no complete response is stored.
     Range,
-    /// The request says `no-store`.
+    /// The request has `Cache-Control: no-store`.
     RequestNoStore,
-    /// The status code is not stored (1xx, 206, 304) or not under these terms.
+    /// Responses with this status are not stored: 1xx, 206 and 304 never, others by the policy.
     Status,
     /// `Cache-Control: no-store`.
     NoStore,
@@ -132,33 +140,34 @@ pub enum NotStored {
     NoCache,
     /// `Set-Cookie`.
     SetCookie,
-    /// `Vary: *`, or a `Vary` nobody can compare.
+    /// `Vary: *`, or a `Vary` that is not valid.
     Vary,
-    /// The handler said so; it may have given a reason.
+    /// The handler refused to have the response stored, for the given reason.
     Handler(&'static str),
-    /// A rule says so.
+    /// A rule excludes the response.
     Rule,
     /// Neither the response nor the policy gives it a lifetime.
     NoLifetime,
-    /// Its lifetime is over already.
+    /// The freshness lifetime had ended before the response arrived.
     Stale,
-    /// The request has `Authorization`, and the response does not say that it may be shared.
+    /// The request has `Authorization`, and the response does not allow sharing.
     Authorization,
-    /// The request has cookies, and the response does not say that it may be shared.
+    /// The request has cookies, and the response does not allow sharing.
     Cookie,
-    /// The request has other credentials, and the response does not say that it may be shared.
+    /// The request has other credentials, and the response does not allow sharing.
     Credentials,
-    /// The body or the head is over the size limit.
+    /// The body or the head exceeds the size limit.
     TooLarge,
-    /// It has more than 64 tags, or one longer than 256 bytes, so that purges could miss it.
+    /// The response has more than 64 tags, or a tag of more than 256 bytes.
     Tags,
-    /// Too many bytes of bodies are on their way at once.
+    /// Too many bytes of response bodies are in progress.
     Busy,
-    /// The body is of a kind that never ends: `text/event-stream`, `multipart/x-mixed-replace`.
+    /// The media type is that of an endless stream: `text/event-stream`,
+    /// `multipart/x-mixed-replace`.
     Endless,
-    /// The response has no body of a length, where its status wants one.
+    /// The response lacks the body that its status requires, or has one that its status forbids.
     NoBody,
-    /// Something between cache and handler changed a request field that `Vary` names.
+    /// A middleware between cache and handler changed a request field that `Vary` names.
     RequestChanged,
     /// The resource was invalidated while the handler ran.
     Invalidated,
@@ -180,7 +189,7 @@ impl Forward {
 }
 
 impl Bypass {
-    /// A token that names the reason, as in `Cache-Status`' `detail`.
+    /// The token of the reason in the `detail` parameter of `Cache-Status`.
     #[must_use]
     pub const fn token(self) -> &'static str {
         match self {
@@ -196,8 +205,8 @@ impl Bypass {
 }
 
 impl NotStored {
-    /// A token that names the reason, as in `Cache-Status`' `detail`; none where the forward
-    /// reason says enough.
+    /// The token of the reason in the `detail` parameter of `Cache-Status`; `None` if the reason for
+    /// the handler's call says enough.
     #[must_use]
     pub const fn token(self) -> Option<&'static str> {
         Some(match self {
@@ -229,22 +238,61 @@ impl NotStored {
     }
 }
 
+/// One constructor for each variant with fields, for tests and tools that make outcomes.
 impl Outcome {
-    /// The same of a request that had to wait for another's answer.
-    pub(crate) const fn collapsed(self, reason: Forward) -> Self {
+    /// An [`Outcome::Hit`].
+    #[must_use]
+    pub const fn hit(age: Duration, ttl: Duration) -> Self {
+        Self::Hit { age, ttl }
+    }
+
+    /// An [`Outcome::StaleHit`].
+    #[must_use]
+    pub const fn stale_hit(age: Duration, over: Duration) -> Self {
+        Self::StaleHit { age, over }
+    }
+
+    /// An [`Outcome::Collapsed`].
+    #[must_use]
+    pub const fn collapsed(reason: Forward, age: Duration) -> Self {
+        Self::Collapsed { reason, age }
+    }
+
+    /// An [`Outcome::Revalidated`].
+    #[must_use]
+    pub const fn revalidated(reason: Forward, stored: Stored) -> Self {
+        Self::Revalidated { reason, stored }
+    }
+
+    /// An [`Outcome::StaleIfError`].
+    #[must_use]
+    pub const fn stale_if_error(reason: Forward, status: Option<StatusCode>) -> Self {
+        Self::StaleIfError { reason, status }
+    }
+
+    /// An [`Outcome::Forward`].
+    #[must_use]
+    pub const fn forward(reason: Forward, stored: Stored) -> Self {
+        Self::Forward { reason, stored }
+    }
+}
+
+impl Outcome {
+    /// The outcome of a request that had waited for another one.
+    pub(crate) const fn after_waiting(self, reason: Forward) -> Self {
         match self {
             Self::Hit { age, .. } | Self::StaleHit { age, .. } => Self::Collapsed { reason, age },
             other => other,
         }
     }
 
-    /// Whether the store answered without asking the handler first.
+    /// Whether a stored response answered without a call of the handler.
     #[must_use]
     pub const fn is_hit(&self) -> bool {
         matches!(self, Self::Hit { .. } | Self::StaleHit { .. })
     }
 
-    /// Whether the handler's answer is being stored.
+    /// Whether the handler's response is being stored.
     #[must_use]
     pub const fn is_stored(&self) -> bool {
         matches!(
@@ -254,12 +302,12 @@ impl Outcome {
         )
     }
 
-    /// Whether something fresh is stored after it.
-    pub(crate) const fn renews(&self) -> bool {
+    /// Whether a fresh response is stored after a request with this outcome.
+    pub(crate) const fn leaves_fresh_response(&self) -> bool {
         self.is_stored() || matches!(self, Self::Hit { .. } | Self::Collapsed { .. })
     }
 
-    /// A token that says more than RFC 9211's parameters do.
+    /// The `detail` parameter of `Cache-Status`, if there is one.
     #[must_use]
     pub const fn detail(&self) -> Option<&'static str> {
         match self {
@@ -275,12 +323,12 @@ impl Outcome {
     }
 }
 
-/// The parameters of this cache's member of `Cache-Status` (RFC 9211 section 2).
+/// Formats the parameters of this cache's member of `Cache-Status` (RFC 9211 section 2).
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Hit { ttl, .. } => write!(f, "hit; ttl={}", ttl.as_secs())?,
-            // RFC 9211 section 2.4: negative for what is stale.
+            // RFC 9211 section 2.4: a stale response has a negative ttl.
             Self::StaleHit { over, .. } => write!(f, "hit; ttl=-{}", over.as_secs())?,
             Self::Forward { reason, .. } => write!(f, "fwd={}", reason.token())?,
             // RFC 9211 section 2.6.
@@ -294,7 +342,7 @@ impl fmt::Display for Outcome {
                     write!(f, "; fwd-status={}", status.as_u16())?;
                 }
             }
-            // Nothing was forwarded, so no `fwd`: the detail alone says why.
+            // The request was not forwarded, so there is no `fwd`.
             Self::OnlyIfCached => return f.write_str("detail=only-if-cached"),
         }
         if self.is_stored() {
@@ -309,7 +357,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn outcomes_are_written_as_rfc_9211_parameters() {
+    fn outcome_formats_as_rfc_9211_parameters() {
         let hit = Outcome::Hit { age: Duration::from_secs(3), ttl: Duration::from_millis(57_900) };
         let forward = |reason, stored| Outcome::Forward { reason, stored };
         for (outcome, want) in [
@@ -328,7 +376,7 @@ mod tests {
                 Outcome::StaleHit { age: Duration::ZERO, over: Duration::from_millis(7_900) },
                 "hit; ttl=-7",
             ),
-            (hit.collapsed(Forward::UriMiss), "fwd=uri-miss; collapsed"),
+            (hit.after_waiting(Forward::UriMiss), "fwd=uri-miss; collapsed"),
             (
                 Outcome::Revalidated { reason: Forward::Stale, stored: Stored::Yes },
                 "fwd=stale; fwd-status=304; stored",

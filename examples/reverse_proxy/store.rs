@@ -48,10 +48,8 @@ enum Kind {
 fn over_redis(kind: Kind, url: &str, choice: &Choice) -> Result<CacheBuilder, Box<dyn Error>> {
     use actix_web_cache::{RedisStore, TieredStore};
 
-    let mut redis = RedisStore::builder(url);
-    if let Some(namespace) = &choice.namespace {
-        redis = redis.namespace(namespace);
-    }
+    let namespace = choice.namespace.as_deref().unwrap_or("reverse-proxy");
+    let mut redis = RedisStore::builder(url, namespace);
     if let Some(lease) = choice.lease {
         redis = redis.lease(lease);
     }

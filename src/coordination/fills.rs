@@ -1,4 +1,5 @@
-//! Fills in progress: what lets a purge reach a response that is not stored yet.
+//! The fills in progress, so that an invalidation of a key applies to responses that are not stored
+//! yet.
 
 use std::{
     collections::HashMap,
@@ -12,17 +13,21 @@ use std::{
 
 use tokio::sync::Notify;
 
-use crate::{clock::Clock, clock::Timestamp, entry::key::CacheKey, entry::stamp::Stamp};
+use crate::{
+    clock::{Clock, Timestamp},
+    entry::{key::CacheKey, stamp::Stamp},
+};
 
-/// One run of a handler whose answer may be stored.
+/// A fill: one call of a handler whose response may be stored.
 ///
-/// Dropping it ends the fill.
+/// The cache begins a fill before it calls the handler and passes it to
+/// [`Store::put`](crate::store::Store::put) with the response. A fill ends when it is dropped.
 pub struct Fill {
     key: Arc<[u8]>,
     stamp: Stamp,
     began: Timestamp,
-    state: Arc<State>,
-    table: Arc<Table>,
+    state: Arc<KeyState>,
+    open_fills: Arc<OpenFills>,
 }
 
 impl Fill {
@@ -32,17 +37,17 @@ impl Fill {
         self.stamp
     }
 
-    /// How long ago it began, by the machine's clock.
+    /// The time since the fill began, by the machine's clock.
     #[must_use]
     pub fn age(&self) -> Duration {
         Clock::system().now().since(self.began)
     }
 
-    /// Whether the resource was removed since the handler began to run: what it answered may be
-    /// older than what the removal announced, and must not be stored.
+    /// Whether the key was invalidated after the fill began. The response may then be older than the
+    /// change that the invalidation announced, and must not be stored.
     #[must_use]
     pub fn is_invalidated(&self) -> bool {
-        self.state.overtaken.load(Ordering::Acquire)
+        self.state.invalidated.load(Ordering::Acquire)
     }
 }
 
@@ -50,77 +55,83 @@ impl fmt::Debug for Fill {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Fill")
             .field("stamp", &self.stamp)
-            .field("overtaken", &self.is_invalidated())
+            .field("is_invalidated", &self.is_invalidated())
             .finish_non_exhaustive()
     }
 }
 
 impl Drop for Fill {
     fn drop(&mut self) {
-        let mut open = self.table.lock();
-        // Handles on the state are not counted: they are dropped after us, outside of the lock.
-        let last = self.state.fills.fetch_sub(1, Ordering::Relaxed) == 1;
-        let current = open.get(&self.key).is_some_and(|state| Arc::ptr_eq(state, &self.state));
-        if last && current {
+        let mut open = self.open_fills.lock();
+        // The count, not the references to the state, tells whether this is the last fill: fields
+        // are dropped after this function, when the lock is released.
+        let is_last = self.state.fills.fetch_sub(1, Ordering::Relaxed) == 1;
+        let is_current = open.get(&self.key).is_some_and(|state| Arc::ptr_eq(state, &self.state));
+        if is_last && is_current {
             open.remove(&self.key);
         }
         if open.is_empty() {
-            self.table.idle.notify_waiters();
+            self.open_fills.idle.notify_waiters();
         }
     }
 }
 
+/// The state that fills of one key share, if no invalidation came between them.
 #[derive(Default)]
-struct State {
-    overtaken: AtomicBool,
-    /// Fills that have not ended; changed under the table's lock only.
+struct KeyState {
+    invalidated: AtomicBool,
+    /// The number of fills that have not ended. It changes only under the lock of [`OpenFills`].
     fills: AtomicUsize,
 }
 
-/// All fills of one store in this process. One entry a key that is being filled: bounded by the
-/// requests in flight.
+/// All fills in progress of one store in this process: one map entry for each key that is being
+/// filled, so that the requests in flight bound the map.
 #[derive(Default)]
-pub(super) struct Table {
-    open: Mutex<HashMap<Arc<[u8]>, Arc<State>>>,
-    /// Told whenever none is open any more.
+pub(super) struct OpenFills {
+    open: Mutex<HashMap<Arc<[u8]>, Arc<KeyState>>>,
+    /// Notified whenever the last fill ends.
     pub(super) idle: Notify,
 }
 
-impl Table {
+impl OpenFills {
     pub(super) fn begin(self: &Arc<Self>, key: &CacheKey, stamp: Stamp) -> Fill {
         let mut open = self.lock();
         let (key, state) = match open.get_key_value(key.as_bytes()) {
             Some((key, state)) => (Arc::clone(key), Arc::clone(state)),
             None => {
-                let (key, state) = (key.to_shared(), Arc::<State>::default());
+                let (key, state) = (key.to_shared(), Arc::<KeyState>::default());
                 open.insert(Arc::clone(&key), Arc::clone(&state));
                 (key, state)
             }
         };
         state.fills.fetch_add(1, Ordering::Relaxed);
         drop(open);
-        Fill { key, stamp, began: Clock::system().now(), state, table: Arc::clone(self) }
+        let began = Clock::system().now();
+        Fill { key, stamp, began, state, open_fills: Arc::clone(self) }
     }
 
-    /// Every fill of the key that is open now is overtaken; those that begin later are not.
-    pub(super) fn overtake(&self, key: &CacheKey) {
+    /// Invalidates the fills of the key that are in progress. Fills that begin later are not
+    /// affected.
+    pub(super) fn invalidate(&self, key: &CacheKey) {
         if let Some(state) = self.lock().remove(key.as_bytes()) {
-            state.overtaken.store(true, Ordering::Release);
+            state.invalidated.store(true, Ordering::Release);
         }
     }
 
-    /// Ends a fill that nothing has overtaken so far: all fills of its key that are open now are
-    /// overtaken, and the one returned is the first after that. What is overtaken between the two
-    /// is so for it too.
-    pub(super) fn succeed(self: &Arc<Self>, fill: &Fill) -> Option<Fill> {
+    /// Invalidates all fills of the fill's key and begins a new fill with the same stamp, in one
+    /// step: an invalidation before it is noticed by `fill`, and an invalidation after it by the new
+    /// fill. Returns `None` if `fill` was invalidated already.
+    pub(super) fn supersede(self: &Arc<Self>, fill: &Fill) -> Option<Fill> {
         let mut open = self.lock();
         if !open.get(&fill.key).is_some_and(|state| Arc::ptr_eq(state, &fill.state)) {
             return None;
         }
-        fill.state.overtaken.store(true, Ordering::Release);
-        let (key, state) = (Arc::clone(&fill.key), Arc::<State>::default());
+        fill.state.invalidated.store(true, Ordering::Release);
+        let (key, state) = (Arc::clone(&fill.key), Arc::<KeyState>::default());
+        state.fills.fetch_add(1, Ordering::Relaxed);
         open.insert(Arc::clone(&key), Arc::clone(&state));
-        Some(Fill { key, stamp: fill.stamp, began: fill.began, state, table: Arc::clone(self) })
+        let open_fills = Arc::clone(self);
+        Some(Fill { key, stamp: fill.stamp, began: fill.began, state, open_fills })
     }
 
     pub(super) fn is_open(&self, key: &CacheKey) -> bool {
@@ -131,7 +142,7 @@ impl Table {
         self.lock().len()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<[u8]>, Arc<State>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<[u8]>, Arc<KeyState>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -145,60 +156,71 @@ mod tests {
     }
 
     #[test]
-    fn a_removal_overtakes_the_fills_that_are_open_and_no_others() {
-        let table = Arc::new(Table::default());
+    fn invalidation_applies_to_fills_in_progress_only() {
+        let fills = Arc::new(OpenFills::default());
         let (one, two, other) = (
-            table.begin(&key("/a"), Stamp::ZERO),
-            table.begin(&key("/a"), Stamp::ZERO),
-            table.begin(&key("/b"), Stamp::ZERO),
+            fills.begin(&key("/a"), Stamp::ZERO),
+            fills.begin(&key("/a"), Stamp::ZERO),
+            fills.begin(&key("/b"), Stamp::ZERO),
         );
-        table.overtake(&key("/a"));
-        let later = table.begin(&key("/a"), Stamp::ZERO);
+        fills.invalidate(&key("/a"));
+        let later = fills.begin(&key("/a"), Stamp::ZERO);
         assert!(one.is_invalidated() && two.is_invalidated());
         assert!(!other.is_invalidated() && !later.is_invalidated());
         drop((one, two));
-        table.overtake(&key("/a"));
-        assert!(later.is_invalidated(), "fills that ended did not take the later one with them");
+        fills.invalidate(&key("/a"));
+        assert!(later.is_invalidated(), "the end of earlier fills does not end the later one");
     }
 
     #[test]
-    fn a_fill_is_succeeded_only_by_one_that_nothing_overtakes_in_between() {
-        let table = Arc::new(Table::default());
+    fn superseding_fill_notices_later_invalidations() {
+        let fills = Arc::new(OpenFills::default());
         let (fill, other) =
-            (table.begin(&key("/a"), Stamp::ZERO), table.begin(&key("/a"), Stamp::ZERO));
-        let next = table.succeed(&fill).unwrap();
+            (fills.begin(&key("/a"), Stamp::ZERO), fills.begin(&key("/a"), Stamp::ZERO));
+        let next = fills.supersede(&fill).unwrap();
         assert!(fill.is_invalidated() && other.is_invalidated() && !next.is_invalidated());
-        assert!(table.succeed(&fill).is_none(), "it has ended");
+        assert!(fills.supersede(&fill).is_none(), "a fill is superseded once");
         drop((fill, other));
-        table.overtake(&key("/a"));
+        fills.invalidate(&key("/a"));
         assert!(next.is_invalidated());
-        assert!(table.succeed(&next).is_none());
+        assert!(fills.supersede(&next).is_none());
         drop(next);
-        assert_eq!(table.len(), 0);
+        assert_eq!(fills.len(), 0);
     }
 
     #[test]
-    fn a_fill_has_ended_although_its_handle_on_the_state_is_still_to_be_dropped() {
-        let table = Arc::new(Table::default());
+    fn superseding_fill_that_is_not_invalidated_is_removed_when_it_ends() {
+        let fills = Arc::new(OpenFills::default());
+        let fill = fills.begin(&key("/a"), Stamp::ZERO);
+        let next = fills.supersede(&fill).unwrap();
+        drop(fill);
+        assert!(fills.is_open(&key("/a")));
+        drop(next);
+        assert_eq!(fills.len(), 0);
+    }
+
+    #[test]
+    fn fill_has_ended_although_a_reference_to_its_state_remains() {
+        let fills = Arc::new(OpenFills::default());
         let (one, two) =
-            (table.begin(&key("/a"), Stamp::ZERO), table.begin(&key("/a"), Stamp::ZERO));
-        // As if both had ended at the same moment on two threads.
-        let handle = Arc::clone(&one.state);
+            (fills.begin(&key("/a"), Stamp::ZERO), fills.begin(&key("/a"), Stamp::ZERO));
+        // As if both ended at one moment on two threads.
+        let state = Arc::clone(&one.state);
         drop((one, two));
-        assert_eq!(table.len(), 0);
-        drop(handle);
+        assert_eq!(fills.len(), 0);
+        drop(state);
     }
 
     #[test]
-    fn ended_fills_leave_nothing_behind() {
-        let table = Arc::new(Table::default());
-        let fills: Vec<_> = (0..10).map(|_| table.begin(&key("/a"), Stamp::ZERO)).collect();
-        assert_eq!(table.len(), 1);
-        table.overtake(&key("/a"));
-        let later = table.begin(&key("/a"), Stamp::ZERO);
-        drop(fills);
-        assert_eq!(table.len(), 1);
+    fn ended_fills_are_removed() {
+        let fills = Arc::new(OpenFills::default());
+        let open: Vec<_> = (0..10).map(|_| fills.begin(&key("/a"), Stamp::ZERO)).collect();
+        assert_eq!(fills.len(), 1);
+        fills.invalidate(&key("/a"));
+        let later = fills.begin(&key("/a"), Stamp::ZERO);
+        drop(open);
+        assert_eq!(fills.len(), 1);
         drop(later);
-        assert_eq!(table.len(), 0);
+        assert_eq!(fills.len(), 0);
     }
 }

@@ -1,4 +1,5 @@
-//! Who asks a handler for something, and who waits for what it answers.
+//! Flights: one request calls the handler, and requests for the same response wait for it (request
+//! collapsing).
 
 use std::{
     collections::HashMap,
@@ -11,96 +12,101 @@ use std::{
 use tokio::sync::watch;
 
 use super::shared_body::SharedBody;
-use crate::{entry::key::CacheKey, entry::response::StoredResponse};
+use crate::entry::{key::CacheKey, response::StoredResponse};
 
-/// How asking ended, for those who waited.
+/// The end of a flight, as its followers see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FlightEnd {
-    /// The answer is stored.
+    /// The response is stored.
     Stored,
-    /// There is an answer, and it is not: each has to ask for itself.
+    /// The response is not stored: each follower calls the handler itself.
     NotStored,
-    /// There is none, for the handler failed or its body broke off.
+    /// The handler failed, or the body of its response broke off.
     Failed,
-    /// Nobody asks any more, and there is no answer.
+    /// The leader left before there was a response.
     Abandoned,
-    /// It takes too long to wait for it.
+    /// The leader takes too long: followers no longer wait for it.
     Overdue,
 }
 
-/// What those who wait learn.
+/// An event of a flight.
 #[derive(Debug, Clone)]
 pub(crate) enum FlightEvent {
-    /// The answer's head is here, and its body on its way.
+    /// The head of the response is known, and its body is being read.
     ResponseInProgress(Arc<ResponseInProgress>),
+    /// The flight has ended.
     Ended(FlightEnd),
 }
 
-/// An answer that is going to be stored when its body has come.
+/// A response that is stored once its body is complete.
 #[derive(Debug)]
 pub(crate) struct ResponseInProgress {
-    /// Still without its body.
+    /// The response without its body.
     pub(crate) response: Arc<StoredResponse>,
-    /// How long that is to become.
+    /// The length that the body will have.
     pub(crate) length: u64,
     pub(crate) body: Arc<SharedBody>,
 }
 
-/// One's part in asking for something.
+/// The role of a request in a flight.
 #[derive(Debug)]
-pub(crate) enum Join {
-    /// Nobody else asks: one's own turn.
-    Lead(FlightLeader),
-    /// Another asks already.
-    Follow(FlightFollower),
+pub(crate) enum FlightRole {
+    /// The request is the first one and calls the handler.
+    Leader(FlightLeader),
+    /// The request waits for the leader's response.
+    Follower(FlightFollower),
 }
 
-type Signal = watch::Sender<Option<FlightEvent>>;
+type EventSender = watch::Sender<Option<FlightEvent>>;
 
-/// All that is asked for now, over all worker threads. Bounded by the requests in flight.
+/// The open flights of one store on all worker threads. The requests in flight bound their number.
 #[derive(Debug, Default)]
 pub(super) struct Flights {
-    /// How many answers came to be stored.
+    /// The number of flights that ended with a stored response.
     stored: AtomicU64,
     open: Mutex<HashMap<Arc<[u8]>, Vec<Flight>>>,
 }
 
 #[derive(Debug)]
 struct Flight {
-    /// What tells requests for one key apart.
-    rest: Box<[u8]>,
-    signal: Arc<Signal>,
+    /// Keeps requests for one key apart that cannot share a response.
+    discriminator: Box<[u8]>,
+    events: Arc<EventSender>,
 }
 
 impl Flights {
-    pub(super) fn join(self: &Arc<Self>, key: &CacheKey, rest: &[u8]) -> Join {
+    pub(super) fn join(self: &Arc<Self>, key: &CacheKey, discriminator: &[u8]) -> FlightRole {
         let mut open = self.lock();
         let key = match open.get_key_value(key.as_bytes()) {
             Some((key, _)) => Arc::clone(key),
             None => key.to_shared(),
         };
         let flights = open.entry(Arc::clone(&key)).or_default();
-        if let Some(flight) = flights.iter().find(|flight| *flight.rest == *rest) {
-            return Join::Follow(FlightFollower(flight.signal.subscribe()));
+        if let Some(flight) = flights.iter().find(|flight| *flight.discriminator == *discriminator)
+        {
+            return FlightRole::Follower(FlightFollower(flight.events.subscribe()));
         }
-        let signal = Arc::new(watch::Sender::new(None));
-        flights.push(Flight { rest: Box::from(rest), signal: Arc::clone(&signal) });
+        let events = Arc::new(watch::Sender::new(None));
+        flights
+            .push(Flight { discriminator: Box::from(discriminator), events: Arc::clone(&events) });
         drop(open);
-        Join::Lead(FlightLeader {
+        FlightRole::Leader(FlightLeader {
             key,
-            signal,
-            otherwise: FlightEnd::Abandoned,
+            events,
+            end_on_drop: FlightEnd::Abandoned,
             flights: Arc::clone(self),
         })
     }
 
-    /// Who comes from now on does not wait for what was asked before.
-    pub(super) fn overtake(&self, key: &CacheKey) {
+    /// Closes the flights of a key to later requests. Their followers still get the response.
+    pub(super) fn close(&self, key: &CacheKey) {
         self.lock().remove(key.as_bytes());
     }
 
-    /// Changes whenever an answer was stored, before its place is free again: who finds a place free
-    /// although this has changed since it looked into the store has to look again.
+    /// The number of flights that ended with a stored response.
+    ///
+    /// It grows before the flight is removed. A request that becomes a leader although the number
+    /// has changed since its lookup must look up again: the response may be stored by now.
     pub(super) fn stored(&self) -> u64 {
         self.stored.load(Ordering::Acquire)
     }
@@ -109,11 +115,11 @@ impl Flights {
         self.lock().values().map(Vec::len).sum()
     }
 
-    /// Frees a place, unless another has it already.
-    fn leave(&self, key: &Arc<[u8]>, signal: &Arc<Signal>) {
+    /// Removes a flight, unless it is closed and another has taken its place.
+    fn remove(&self, key: &Arc<[u8]>, events: &Arc<EventSender>) {
         let mut open = self.lock();
         if let Some(flights) = open.get_mut(key) {
-            flights.retain(|flight| !Arc::ptr_eq(&flight.signal, signal));
+            flights.retain(|flight| !Arc::ptr_eq(&flight.events, events));
             if flights.is_empty() {
                 open.remove(key);
             }
@@ -125,68 +131,70 @@ impl Flights {
     }
 }
 
-/// The one who asks. Dropping it tells those who wait.
+/// The request that calls the handler. Dropping it ends the flight.
 #[derive(Debug)]
 pub(crate) struct FlightLeader {
     key: Arc<[u8]>,
-    signal: Arc<Signal>,
-    /// What dropping it means.
-    otherwise: FlightEnd,
+    events: Arc<EventSender>,
+    end_on_drop: FlightEnd,
     flights: Arc<Flights>,
 }
 
 impl FlightLeader {
-    /// Unless the answer comes to be stored, this is how it ends.
+    /// Sets the end of the flight for the case that the response is not stored.
     pub(crate) const fn set_end_on_drop(&mut self, end: FlightEnd) {
-        self.otherwise = end;
+        self.end_on_drop = end;
     }
 
-    /// The answer's head is here: who waits, or comes now, can have it.
-    pub(crate) fn publish_head(&self, coming: ResponseInProgress) {
-        self.signal.send_replace(Some(FlightEvent::ResponseInProgress(Arc::new(coming))));
+    /// Publishes the head of the response to present and later followers.
+    pub(crate) fn publish_head(&self, response: ResponseInProgress) {
+        self.events.send_replace(Some(FlightEvent::ResponseInProgress(Arc::new(response))));
     }
 
-    /// Nobody waits for this any longer, and who comes now asks anew.
+    /// Ends the flight for its followers, while the leader goes on. A later request begins a new
+    /// flight.
     pub(crate) fn release_followers(&self) {
-        self.flights.leave(&self.key, &self.signal);
-        self.signal.send_replace(Some(FlightEvent::Ended(FlightEnd::Overdue)));
+        self.flights.remove(&self.key, &self.events);
+        self.events.send_replace(Some(FlightEvent::Ended(FlightEnd::Overdue)));
     }
 
-    /// Whether anybody waits for how it ends.
+    /// Whether any request waits for this flight.
     pub(crate) fn has_followers(&self) -> bool {
-        self.signal.receiver_count() > 0
+        self.events.receiver_count() > 0
     }
 
-    /// The answer is stored.
+    /// Ends the flight with a stored response.
     pub(crate) fn stored(mut self) {
-        self.otherwise = FlightEnd::Stored;
+        self.end_on_drop = FlightEnd::Stored;
     }
 }
 
 impl Drop for FlightLeader {
     fn drop(&mut self) {
-        if self.otherwise == FlightEnd::Stored {
+        if self.end_on_drop == FlightEnd::Stored {
             self.flights.stored.fetch_add(1, Ordering::AcqRel);
         }
-        self.flights.leave(&self.key, &self.signal);
-        // After that: who is told and comes again finds the place free.
-        self.signal.send_replace(Some(FlightEvent::Ended(self.otherwise)));
+        self.flights.remove(&self.key, &self.events);
+        // Followers are notified after the removal, so that one that tries again can lead.
+        self.events.send_replace(Some(FlightEvent::Ended(self.end_on_drop)));
     }
 }
 
-/// One who waits.
+/// A request that waits for the leader's response.
 #[derive(Debug)]
 pub(crate) struct FlightFollower(watch::Receiver<Option<FlightEvent>>);
 
 impl FlightFollower {
-    /// The first there is to know.
+    /// Waits for the head of the response or the end of the flight. Returns the latest event.
     pub(crate) async fn next_event(&mut self) -> FlightEvent {
-        let news = self.0.wait_for(Option::is_some).await;
-        news.ok().and_then(|news| news.clone()).unwrap_or(FlightEvent::Ended(FlightEnd::Abandoned))
+        let event = self.0.wait_for(Option::is_some).await;
+        let event = event.ok().and_then(|event| event.clone());
+        event.unwrap_or(FlightEvent::Ended(FlightEnd::Abandoned))
     }
 
+    /// Waits for the end of the flight.
     pub(crate) async fn end(&mut self) -> FlightEnd {
-        let end = self.0.wait_for(|news| matches!(news, Some(FlightEvent::Ended(_)))).await;
+        let end = self.0.wait_for(|event| matches!(event, Some(FlightEvent::Ended(_)))).await;
         match end.as_deref() {
             Ok(Some(FlightEvent::Ended(end))) => *end,
             Ok(Some(FlightEvent::ResponseInProgress(_)) | None) | Err(_) => FlightEnd::Abandoned,
@@ -197,120 +205,121 @@ impl FlightFollower {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{entry::response::tests::stored, store::Coordinator};
+    use crate::{coordination::budget::FillBudget, entry::fixtures::stored};
 
     fn key(path: &str) -> CacheKey {
         CacheKey::new("t", "http", "h", path, None)
     }
 
-    fn lead(join: Join) -> FlightLeader {
-        match join {
-            Join::Lead(lead) => lead,
-            Join::Follow(_) => panic!("somebody else leads"),
+    fn leader(role: FlightRole) -> FlightLeader {
+        match role {
+            FlightRole::Leader(leader) => leader,
+            FlightRole::Follower(_) => panic!("another request leads"),
         }
     }
 
-    fn follow(join: Join) -> FlightFollower {
-        match join {
-            Join::Follow(follow) => follow,
-            Join::Lead(_) => panic!("nobody leads"),
+    fn follower(role: FlightRole) -> FlightFollower {
+        match role {
+            FlightRole::Follower(follower) => follower,
+            FlightRole::Leader(_) => panic!("no request leads"),
         }
     }
 
     #[tokio::test]
-    async fn one_leads_and_the_others_learn_how_it_ended() {
+    async fn followers_get_the_end_of_the_flight() {
         let flights = Arc::new(Flights::default());
         let ends: [(fn(FlightLeader), FlightEnd); 5] = [
             (FlightLeader::stored, FlightEnd::Stored),
-            (|mut lead| lead.set_end_on_drop(FlightEnd::NotStored), FlightEnd::NotStored),
-            (|mut lead| lead.set_end_on_drop(FlightEnd::Failed), FlightEnd::Failed),
+            (|mut leader| leader.set_end_on_drop(FlightEnd::NotStored), FlightEnd::NotStored),
+            (|mut leader| leader.set_end_on_drop(FlightEnd::Failed), FlightEnd::Failed),
             (drop, FlightEnd::Abandoned),
-            (|lead| lead.release_followers(), FlightEnd::Abandoned),
+            (|leader| leader.release_followers(), FlightEnd::Abandoned),
         ];
         for (finish, want) in ends {
-            let leader = lead(flights.join(&key("/a"), b""));
-            let followers: Vec<_> = (0..3).map(|_| follow(flights.join(&key("/a"), b""))).collect();
+            let leading = leader(flights.join(&key("/a"), b""));
+            let following: Vec<_> =
+                (0..3).map(|_| follower(flights.join(&key("/a"), b""))).collect();
             assert_eq!(flights.len(), 1);
-            finish(leader);
-            for mut follower in followers {
+            finish(leading);
+            for mut follower in following {
                 assert_eq!(follower.end().await, want);
             }
-            assert_eq!(flights.len(), 0, "{want:?} leaves nothing behind");
+            assert_eq!(flights.len(), 0, "a flight is left after {want:?}");
         }
         assert_eq!(flights.stored(), 1);
     }
 
     #[tokio::test]
-    async fn what_differs_is_asked_for_on_its_own() {
+    async fn requests_that_differ_have_flights_of_their_own() {
         let flights = Arc::new(Flights::default());
-        let leads = [
-            lead(flights.join(&key("/a"), b"")),
-            lead(flights.join(&key("/a"), b"de")),
-            lead(flights.join(&key("/b"), b"")),
+        let leaders = [
+            leader(flights.join(&key("/a"), b"")),
+            leader(flights.join(&key("/a"), b"de")),
+            leader(flights.join(&key("/b"), b"")),
         ];
-        let mut follower = follow(flights.join(&key("/a"), b"de"));
+        let mut german_follower = follower(flights.join(&key("/a"), b"de"));
         assert_eq!(flights.len(), 3);
-        let [plain, german, other] = leads;
+        let [plain, german, other] = leaders;
         plain.stored();
-        assert!(matches!(flights.join(&key("/a"), b"de"), Join::Follow(_)));
+        assert!(matches!(flights.join(&key("/a"), b"de"), FlightRole::Follower(_)));
         german.stored();
-        assert_eq!(follower.end().await, FlightEnd::Stored);
+        assert_eq!(german_follower.end().await, FlightEnd::Stored);
         drop(other);
         assert_eq!(flights.len(), 0);
     }
 
     #[tokio::test]
-    async fn who_comes_after_a_purge_does_not_wait_for_what_began_before_it() {
+    async fn request_after_an_invalidation_joins_no_flight_from_before_it() {
         let flights = Arc::new(Flights::default());
-        let before = lead(flights.join(&key("/a"), b""));
-        let mut waits = follow(flights.join(&key("/a"), b""));
-        flights.overtake(&key("/a"));
-        let after = lead(flights.join(&key("/a"), b""));
-        let mut joins = follow(flights.join(&key("/a"), b""));
+        let before = leader(flights.join(&key("/a"), b""));
+        let mut waits = follower(flights.join(&key("/a"), b""));
+        flights.close(&key("/a"));
+        let after = leader(flights.join(&key("/a"), b""));
+        let mut joins = follower(flights.join(&key("/a"), b""));
         drop(before);
         assert_eq!(waits.end().await, FlightEnd::Abandoned);
-        assert_eq!(flights.len(), 1, "the end of the one before does not end the one after");
+        assert_eq!(flights.len(), 1, "the earlier flight does not end the later one");
         after.stored();
         assert_eq!(joins.end().await, FlightEnd::Stored);
     }
 
     #[tokio::test]
-    async fn who_waits_for_the_head_has_it_first_and_who_comes_later_too() {
+    async fn early_and_late_followers_get_the_head() {
         let flights = Arc::new(Flights::default());
-        let leader = lead(flights.join(&key("/a"), b""));
-        assert!(!leader.has_followers());
-        let mut early = follow(flights.join(&key("/a"), b""));
-        assert!(leader.has_followers());
-        let reservation = Coordinator::new().reserve_bytes(0).unwrap();
+        let leading = leader(flights.join(&key("/a"), b""));
+        assert!(!leading.has_followers());
+        let mut early = follower(flights.join(&key("/a"), b""));
+        assert!(leading.has_followers());
+        let reservation = FillBudget::default().reserve(0).unwrap();
         let writer = SharedBody::begin(reservation);
-        leader.publish_head(ResponseInProgress {
+        leading.publish_head(ResponseInProgress {
             response: Arc::new(stored(0, &[])),
             length: 3,
-            body: Arc::clone(writer.transfer()),
+            body: Arc::clone(writer.body()),
         });
-        let mut late = follow(flights.join(&key("/a"), b""));
+        let mut late = follower(flights.join(&key("/a"), b""));
         for follower in [&mut early, &mut late] {
-            let FlightEvent::ResponseInProgress(coming) = follower.next_event().await else {
-                panic!("the head is here")
+            let FlightEvent::ResponseInProgress(response) = follower.next_event().await else {
+                panic!("no head")
             };
-            assert_eq!(coming.length, 3);
+            assert_eq!(response.length, 3);
         }
-        leader.stored();
+        leading.stored();
         assert!(matches!(early.next_event().await, FlightEvent::Ended(FlightEnd::Stored)));
         assert_eq!(late.end().await, FlightEnd::Stored);
     }
 
     #[tokio::test]
-    async fn what_takes_too_long_is_asked_for_anew() {
+    async fn followers_of_an_overdue_flight_begin_another() {
         let flights = Arc::new(Flights::default());
-        let slow = lead(flights.join(&key("/a"), b""));
-        let mut waits = follow(flights.join(&key("/a"), b""));
+        let slow = leader(flights.join(&key("/a"), b""));
+        let mut waits = follower(flights.join(&key("/a"), b""));
         slow.release_followers();
         assert_eq!(waits.end().await, FlightEnd::Overdue);
-        let anew = lead(flights.join(&key("/a"), b""));
+        let next = leader(flights.join(&key("/a"), b""));
         slow.stored();
-        assert_eq!(flights.len(), 1, "the end of the slow one does not end the next");
-        drop(anew);
+        assert_eq!(flights.len(), 1, "the overdue flight does not end the next one");
+        drop(next);
         assert_eq!(flights.len(), 0);
     }
 }

@@ -1,4 +1,4 @@
-//! Short notes about keys: bounded in number and in time.
+//! Short-lived marks on keys, bounded in number and in time.
 
 use std::{
     collections::HashMap,
@@ -12,71 +12,71 @@ use std::{
 
 use crate::clock::Timestamp;
 
-/// Notes kept at most; a table that is full forgets them all, for they are only hints.
+/// The most marks. A full table is cleared: a lost mark costs time and nothing else.
 const CAPACITY: usize = 10_000;
 
-/// How long a note holds.
-const HOLDS: Duration = Duration::from_secs(10);
+/// How long a mark lasts.
+const LIFETIME: Duration = Duration::from_secs(10);
 
-/// What was noted: keys that belong to a cache further in, or whose answers cannot be stored.
+/// Marked keys: hit-for-miss, or answered by an inner cache.
 ///
-/// Digests of them: clients make keys as long as they like, and two that collide, which nobody can
-/// bring about from outside, cost a hint's worth.
+/// The table keeps digests, because clients can make keys of any length. The digests have a random
+/// seed, so that clients cannot make keys that collide; if two do, the wrong key is marked for some
+/// seconds.
 #[derive(Debug, Default)]
 pub(super) struct Hints {
-    any: AtomicBool,
+    has_any: AtomicBool,
     digests: RandomState,
-    noted: Mutex<HashMap<u64, Timestamp>>,
+    marked: Mutex<HashMap<u64, Timestamp>>,
 }
 
 impl Hints {
-    /// Notes something by what names it.
-    pub(super) fn note(&self, name: impl Hash, now: Timestamp) {
-        let name = self.digests.hash_one(name);
-        let mut noted = self.lock();
-        if noted.len() >= CAPACITY {
-            noted.clear();
+    pub(super) fn mark(&self, key: impl Hash, now: Timestamp) {
+        let digest = self.digests.hash_one(key);
+        let mut marked = self.lock();
+        if marked.len() >= CAPACITY {
+            marked.clear();
         }
-        noted.insert(name, now);
-        self.any.store(true, Ordering::Release);
+        marked.insert(digest, now);
+        self.has_any.store(true, Ordering::Release);
     }
 
-    /// Whether that was noted a short while ago.
-    pub(super) fn holds(&self, name: impl Hash, now: Timestamp) -> bool {
-        // Where nothing ever is, nobody takes the lock.
-        if !self.any.load(Ordering::Acquire) {
+    /// Whether the key was marked in the last ten seconds.
+    pub(super) fn is_marked(&self, key: impl Hash, now: Timestamp) -> bool {
+        // No lock is taken before the first mark, which for many applications never comes.
+        if !self.has_any.load(Ordering::Acquire) {
             return false;
         }
-        let name = self.digests.hash_one(name);
-        self.lock().get(&name).is_some_and(|&noted| now.since(noted) < HOLDS)
+        let digest = self.digests.hash_one(key);
+        self.lock().get(&digest).is_some_and(|&marked| now.since(marked) < LIFETIME)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Timestamp>> {
-        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
+        self.marked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entry::response::tests::at;
+    use crate::entry::fixtures::at;
 
     #[test]
-    fn a_note_holds_for_its_name_and_time() {
-        let markers = Hints::default();
-        assert!(!markers.holds("a", at(0)));
-        markers.note("a", at(0));
-        assert!(markers.holds("a", at(9)));
-        assert!(!markers.holds("b", at(9)));
-        assert!(!markers.holds("a", at(10)));
+    fn mark_lasts_for_its_key_and_lifetime() {
+        let hints = Hints::default();
+        assert!(!hints.is_marked("a", at(0)));
+        hints.mark("a", at(0));
+        assert!(hints.is_marked("a", at(9)));
+        assert!(!hints.is_marked("b", at(9)));
+        assert!(!hints.is_marked("a", at(10)));
     }
 
     #[test]
-    fn the_table_stays_bounded() {
-        let markers = Hints::default();
+    fn table_stays_bounded() {
+        let hints = Hints::default();
         for n in 0..CAPACITY * 3 {
-            markers.note(n, at(0));
+            hints.mark(n, at(0));
         }
-        assert!(markers.lock().len() <= CAPACITY);
+        assert!(hints.lock().len() <= CAPACITY);
     }
 }

@@ -1,45 +1,50 @@
-//! What was invalidated, and when: the whole of it, at a cost that does not grow with what is stored.
+//! The log of invalidations of one store. The cost of an invalidation does not depend on the number
+//! of stored responses.
 //!
-//! Nobody keeps a list of what has a tag. A store has a logical clock; each invalidation moves it on,
-//! and leaves the new time as a mark at what it names. A response carries the time that the clock
-//! showed **before its handler ran**, and is valid while no mark at anything it is named by is
-//! younger than that.
+//! A store does not record which responses have a tag. It has a logical clock instead. Each
+//! invalidation moves the clock on, and the log records the new time for each tag that the
+//! invalidation names: an **invalidation record**. Each response carries its **stamp**: the time that
+//! the clock showed before the response's handler ran. A response is valid while no record of any of
+//! its tags is later than its stamp.
 //!
-//! # Why no order of events breaks it
+//! # Proof: no purged response is served, in any order of events
 //!
-//! Let an application change something, and then invalidate `g`; and let `F` be a response made of
-//! what it changes, whose handler runs after the clock was read as `t`. The invalidation moves the
-//! clock to `s`. All changes of the clock and of marks are made under one lock, so that one of the
+//! An application changes data and then purges the tag `g`. Let `F` be a response with the tag `g`
+//! that a handler made from that data. The clock was read as `t` before the handler ran, and the
+//! purge moves the clock to `s`. The clock and the records change under one lock, so that one of the
 //! two comes first:
 //!
-//! 1. The clock was moved before it was read: `t >= s`. `F` stays valid, and rightly so, for its
-//!    handler began after the change was made.
-//! 2. The clock was read before it was moved: `t < s`. When the invalidation returns, the mark is
-//!    there. Whoever asks after that finds it, and with it that `F` is invalid: whether `F` was
-//!    stored before the mark was made, is stored after it, or is stored much later over something
-//!    younger. Nothing has to be known of `F` in the moment of the invalidation, neither that it
-//!    exists nor that `g` is one of its names: these may come with the handler's answer.
+//! 1. The clock moved before it was read: `t >= s`. `F` stays valid. This is right, because its
+//!    handler began after the data was changed.
+//! 2. The clock was read before it moved: `t < s`. Once the purge has returned, the log holds a record
+//!    of `g` at `s`. Every later check of `F` finds this record and rejects `F`. It does so whether
+//!    `F` was stored before the purge, is stored after it, or is stored much later over a newer
+//!    response. The purge needs to know nothing about `F`: neither that it exists, nor that it has
+//!    the tag `g`, which may become known only with the handler's response.
 //!
-//! So what is old can cost a miss, never be served; and an answer that was not the old one can be
-//! refused, where case 2 meets a handler that read late. Requests that come after an invalidation
-//! join no flight from before it: they say the time at which they looked, and flights of another
-//! time are not theirs.
+//! A purge can therefore cost a miss, but an outdated response is never served. The miss is needless
+//! in case 2 if the handler read the data after the change.
 //!
-//! 3. **InvalidationLog are forgotten**, oldest first, when there are too many. Everything that is older than
-//!    the youngest of them is then invalid at once (the floor), whatever its names are.
-//! 4. **Looking is not repeated.** A response that was found valid is noted to be so up to the time
-//!    that the clock showed under the lock. Until the clock moves, no mark is made, so that nothing
-//!    can have become invalid; when it moves, everything is looked at again.
-//! 5. **What is stale** from a moment on is the same with marks of another kind: what they reach is
-//!    not refused, but no longer fresh. What was fetched before is stored, and stale at once.
-//! 6. **One URL** whose keys can be told needs no mark: stores remove it, and check under the lock
-//!    of the key that the fill they store was not overtaken ([`Coordinator::invalidate_fills`]).
+//! A request that arrives after an invalidation joins no flight that began before it, because the
+//! stamp of its lookup is part of what keeps flights apart.
 //!
-//! [`Coordinator::invalidate_fills`]: super::Coordinator::invalidate_fills
+//! # Further rules that the proof needs
+//!
+//! 3. **The log is bounded.** If it has too many records, the oldest are dropped. The time of the
+//!    latest dropped record becomes the **floor**: every response with an earlier stamp is invalid,
+//!    whatever its tags.
+//! 4. **Checks are not repeated.** A response that was found valid remembers the time that the clock
+//!    showed under the lock. While the clock stands, no record is added, so that the response stays
+//!    valid. Once the clock moves, the response is checked again.
+//! 5. **Expired responses** have records of a second kind. A response with an earlier stamp is not
+//!    rejected, but stale since the time that the record holds. A response that was fetched before
+//!    the invalidation and arrives after it is stored, and is stale at once.
+//! 6. **A single key needs no record** in a store of one process. The store removes the key's
+//!    entry. Before it stores a response it checks, under the lock of the key, that the fill was not
+//!    invalidated (`Coordinator::invalidate_fills`).
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasher as _, RandomState},
     sync::{
         PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
@@ -50,218 +55,231 @@ use smallvec::SmallVec;
 
 use crate::{
     clock::Timestamp,
-    entry::invalidation::Invalidation,
-    entry::key::CacheKey,
-    entry::response::{StoredResponse, Validity},
-    entry::stamp::Stamp,
-    entry::tag::{Kinds, TagId, implied},
+    entry::{
+        implied_tags::implied_tags,
+        invalidation::Invalidation,
+        key::CacheKey,
+        response::StoredResponse,
+        stamp::Stamp,
+        tag::{TagId, TagKinds},
+        validity::Validity,
+    },
 };
 
-/// Tags that are remembered at once, of each of the two kinds of marks.
-const MAX_MARKS: usize = 65_536;
+/// The most tags with records, for each of the two kinds of records.
+const MAX_TAGS: usize = 65_536;
 
-/// Times at which one name was made stale that are told apart.
-const MAX_TIMES: usize = 16;
+/// The most times of expiry that are recorded for one tag.
+const MAX_EXPIRY_TIMES: usize = 16;
 
-/// How long a mark at one key counts, in the microseconds of stores of several processes: those alone
-/// make such marks, and take nothing from a fill that is older.
-pub(crate) const KEY_WINDOW: u64 = 120_000_000;
+/// How long the record of a single key is needed, in microseconds. Only stores that several processes
+/// share record single keys; their stamps are microseconds, and they store no response of an older
+/// fill.
+pub(crate) const KEY_RECORD_LIFETIME: u64 = 120_000_000;
 
 /// All invalidations of one store.
 #[derive(Debug)]
 pub(super) struct InvalidationLog {
-    /// What tells this store from others to a response.
-    id: u64,
-    /// Logical time: larger after each invalidation. Moved under the lock only.
+    /// Identifies the store in the validity checks of responses. It is not zero.
+    store_id: u64,
+    /// The logical time, which moves only under the lock of `records`.
     clock: AtomicU64,
-    tables: RwLock<Tables>,
+    records: RwLock<Records>,
 }
 
 #[derive(Debug)]
-struct Tables {
-    purged: Table<()>,
-    stale: Table<Timestamp>,
+struct Records {
+    purged: RecordTable<()>,
+    /// With the time since which responses are stale.
+    expired: RecordTable<Timestamp>,
 }
 
-/// InvalidationLog of one kind.
+/// The records of one kind of invalidation.
 #[derive(Debug)]
-struct Table<W> {
-    marks: HashMap<TagId, Mark<W>>,
-    /// At everything.
-    floor: Mark<W>,
-    /// The kinds of tags that may be marked.
-    kinds: Kinds,
-    /// Times that a mark tells apart.
-    times: usize,
+struct RecordTable<E> {
+    tags: HashMap<TagId, History<E>>,
+    /// Invalidations of everything.
+    floor: History<E>,
+    /// The kinds of tags that may have records.
+    kinds: TagKinds,
+    /// The most times that are kept for one tag.
+    max_times: usize,
 }
 
-/// When something was marked, oldest first.
+/// The times at which one tag was invalidated, oldest first, with the effect of each invalidation.
 #[derive(Debug)]
-struct Mark<W>(SmallVec<[(Stamp, W); 1]>);
+struct History<E>(SmallVec<[(Stamp, E); 1]>);
 
 impl Default for InvalidationLog {
     fn default() -> Self {
-        let id = RandomState::new().hash_one(()) | 1;
-        Self { id, clock: AtomicU64::default(), tables: RwLock::default() }
+        let store_id = fastrand::u64(1..);
+        Self { store_id, clock: AtomicU64::default(), records: RwLock::default() }
     }
 }
 
 impl InvalidationLog {
+    /// The logical time.
     pub(super) fn now(&self) -> Stamp {
         Stamp::new(self.clock.load(Ordering::Acquire))
     }
 
+    /// The number of tags with records.
     pub(super) fn len(&self) -> usize {
-        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
-        tables.purged.marks.len() + tables.stale.marks.len()
+        let records = self.records.read().unwrap_or_else(PoisonError::into_inner);
+        records.purged.tags.len() + records.expired.tags.len()
     }
 
+    /// The effect of all invalidations so far on a response.
     pub(super) fn validity(&self, key: &CacheKey, response: &StoredResponse) -> Validity {
-        // Nothing was invalidated since it was made, or last looked at: the common case.
+        // The common case: no invalidation since the response was made or last checked.
         let now = self.now();
-        if response.stamp >= now || response.validity_check.holds(self.id, now) {
+        if response.stamp >= now || response.validity_check.holds(self.store_id, now) {
             return Validity::Valid;
         }
-        let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
-        let implied = implied(key, response, tables.purged.kinds.and(tables.stale.kinds));
-        let names = || response.tags.iter().chain(&implied);
-        if tables.purged.younger(response.stamp, names()).next().is_some() {
+        let records = self.records.read().unwrap_or_else(PoisonError::into_inner);
+        let kinds = records.purged.kinds.with(records.expired.kinds);
+        let implied = implied_tags(key, response, kinds);
+        let tags = || response.tags.iter().chain(&implied);
+        if records.purged.later_than(response.stamp, tags()).next().is_some() {
             return Validity::Purged;
         }
-        let stale = tables.stale.younger(response.stamp, names());
-        if let Some(first) = stale.min_by_key(|since| (since.monotonic(), since.wall())) {
+        let expired = records.expired.later_than(response.stamp, tags());
+        if let Some(first) = expired.min_by_key(|since| (since.monotonic(), since.wall())) {
             return Validity::ExpiredSince(first);
         }
-        // It does not move while the lock is held.
-        response.validity_check.extend(self.id, self.now());
+        // The clock does not move while the lock is held.
+        response.validity_check.extend(self.store_id, self.now());
         Validity::Valid
     }
 
-    pub(super) fn invalidate(&self, what: &Invalidation) {
-        let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
+    /// Records an invalidation at a new logical time.
+    pub(super) fn invalidate(&self, invalidation: &Invalidation) {
+        let mut records = self.records.write().unwrap_or_else(PoisonError::into_inner);
         let next = Stamp::new(self.clock.load(Ordering::Acquire) + 1);
-        tables.note(what, next);
-        // Last: whoever reads the new time finds the marks that made it.
+        records.add(invalidation, next);
+        // The clock moves last: a thread that reads the new time finds the records of that time.
         self.clock.store(next.get(), Ordering::Release);
     }
 
-    /// Takes over what was invalidated elsewhere, at times of a clock that is not ours; `until` is
-    /// the time up to which that is all there is.
-    pub(super) fn learn(&self, news: &[(Stamp, Invalidation)], until: Stamp) {
-        let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
-        for (at, what) in news {
-            tables.note(what, *at);
+    /// Records invalidations at logical times that are not made here. The list is complete up to
+    /// `until`.
+    pub(super) fn record_remote(&self, invalidations: &[(Stamp, Invalidation)], until: Stamp) {
+        let mut records = self.records.write().unwrap_or_else(PoisonError::into_inner);
+        for (at, invalidation) in invalidations {
+            records.add(invalidation, *at);
         }
         self.clock.fetch_max(until.get(), Ordering::Release);
     }
 }
 
-impl Tables {
-    fn note(&mut self, what: &Invalidation, at: Stamp) {
-        match what {
+impl Records {
+    fn add(&mut self, invalidation: &Invalidation, at: Stamp) {
+        match invalidation {
             Invalidation::PurgeAll => {
-                // Nothing that they say is left to be said.
-                self.purged.marks.retain(|_, mark| mark.youngest() > at);
-                self.purged.mark_all(at, ());
+                // The floor replaces all earlier records of tags.
+                self.purged.tags.retain(|_, history| history.latest() > at);
+                self.purged.add_to_floor(at, ());
             }
-            Invalidation::PurgeTags(tags) => self.purged.mark(tags, at, ()),
-            Invalidation::ExpireAll { since } => self.stale.mark_all(at, *since),
-            Invalidation::ExpireTags { tags, since } => self.stale.mark(tags, at, *since),
+            Invalidation::PurgeTags(tags) => self.purged.add(tags, at, ()),
+            Invalidation::ExpireAll { since } => self.expired.add_to_floor(at, *since),
+            Invalidation::ExpireTags { tags, since } => self.expired.add(tags, at, *since),
         }
     }
 }
 
-impl Default for Tables {
+impl Default for Records {
     fn default() -> Self {
-        // That something was purged last says it all; what became stale did so when it was first said.
-        Self { purged: Table::new(1), stale: Table::new(MAX_TIMES) }
+        // Of several purges of a tag only the last counts: it applies to all responses that earlier
+        // ones applied to. Of several expiries the first that applies to a response counts.
+        Self { purged: RecordTable::new(1), expired: RecordTable::new(MAX_EXPIRY_TIMES) }
     }
 }
 
-impl<W: Copy> Mark<W> {
+impl<E: Copy> History<E> {
     fn new() -> Self {
         Self(SmallVec::new())
     }
 
-    fn add(&mut self, at: Stamp, what: W, times: usize) {
-        self.0.push((at, what));
+    fn add(&mut self, at: Stamp, effect: E, max_times: usize) {
+        self.0.push((at, effect));
         self.0.sort_by_key(|(stamp, _)| *stamp);
-        if self.0.len() > times {
-            // As far as the younger one reaches, by what was said first.
-            let (_, first) = self.0.remove(0);
-            if let Some((_, what)) = self.0.first_mut() {
-                *what = first;
+        if self.0.len() > max_times {
+            // The oldest two become one: with the later time, so that it applies to all responses of
+            // both, and with the earlier effect.
+            let (_, oldest) = self.0.remove(0);
+            if let Some((_, effect)) = self.0.first_mut() {
+                *effect = oldest;
             }
         }
     }
 
-    fn youngest(&self) -> Stamp {
+    fn latest(&self) -> Stamp {
         self.0.last().map_or(Stamp::ZERO, |(stamp, _)| *stamp)
     }
 }
 
-impl<W: Copy> Table<W> {
-    fn new(times: usize) -> Self {
-        Self { marks: HashMap::new(), floor: Mark::new(), kinds: Kinds::default(), times }
+impl<E: Copy> RecordTable<E> {
+    fn new(max_times: usize) -> Self {
+        Self { tags: HashMap::new(), floor: History::new(), kinds: TagKinds::default(), max_times }
     }
 
-    /// What the marks say that are younger than `stamp`, of these names and of everything.
-    fn younger<'a>(
+    /// The effects of invalidations later than `stamp`, of these tags and of everything.
+    fn later_than<'a>(
         &'a self,
         stamp: Stamp,
-        names: impl Iterator<Item = &'a TagId>,
-    ) -> impl Iterator<Item = W> {
-        let named = names.filter_map(|name| self.marks.get(name));
-        let all = [&self.floor].into_iter().chain(named).flat_map(|mark| &mark.0);
-        all.filter(move |(mark, _)| *mark > stamp).map(|&(_, what)| what)
+        tags: impl Iterator<Item = &'a TagId>,
+    ) -> impl Iterator<Item = E> {
+        let by_tag = tags.filter_map(|tag| self.tags.get(tag));
+        let all = [&self.floor].into_iter().chain(by_tag).flat_map(|history| &history.0);
+        all.filter(move |(at, _)| *at > stamp).map(|&(_, effect)| effect)
     }
 
-    fn mark_all(&mut self, at: Stamp, what: W) {
-        self.floor.add(at, what, self.times);
+    fn add_to_floor(&mut self, at: Stamp, effect: E) {
+        self.floor.add(at, effect, self.max_times);
     }
 
-    fn mark(&mut self, tags: &[TagId], at: Stamp, what: W) {
+    fn add(&mut self, tags: &[TagId], at: Stamp, effect: E) {
         for tag in tags {
-            self.kinds = self.kinds.and(tag.kinds());
-            self.marks.entry(*tag).or_insert_with(Mark::new).add(at, what, self.times);
+            self.kinds = self.kinds.with(tag.kinds());
+            let history = self.tags.entry(*tag).or_insert_with(History::new);
+            history.add(at, effect, self.max_times);
         }
-        if self.marks.len() > MAX_MARKS {
-            self.forget_removals(at);
+        if self.tags.len() > MAX_TAGS {
+            self.drop_expired_keys(at);
         }
-        if self.marks.len() > MAX_MARKS {
-            self.forget_older_half();
+        if self.tags.len() > MAX_TAGS {
+            self.drop_older_half();
         }
     }
 
-    /// InvalidationLog at single keys are of no use once every fill from before them has ended.
-    fn forget_removals(&mut self, now: Stamp) {
-        let over = Stamp::new(now.get().saturating_sub(KEY_WINDOW));
-        self.marks.retain(|tag, mark| !tag.is_key() || mark.youngest() >= over);
+    /// Drops records of single keys that no fill needs any longer.
+    fn drop_expired_keys(&mut self, now: Stamp) {
+        let oldest = Stamp::new(now.get().saturating_sub(KEY_RECORD_LIFETIME));
+        self.tags.retain(|tag, history| !tag.is_key() || history.latest() >= oldest);
     }
 
-    /// What they were about is then marked as a whole.
-    fn forget_older_half(&mut self) {
-        let mut youngest: Vec<_> = self.marks.values().map(Mark::youngest).collect();
-        youngest.sort_unstable();
-        let Some(&floor) = youngest.get(youngest.len() / 2) else { return };
-        let forgotten = self.marks.extract_if(|_, mark| mark.youngest() <= floor);
-        let first = forgotten.flat_map(|(_, mark)| mark.0).min_by_key(|(stamp, _)| *stamp);
-        if let Some((_, first)) = first {
-            self.mark_all(floor, first);
+    /// Drops the older half of the records and raises the floor to the latest of them.
+    fn drop_older_half(&mut self) {
+        let mut latest: Vec<_> = self.tags.values().map(History::latest).collect();
+        latest.sort_unstable();
+        let Some(&floor) = latest.get(latest.len() / 2) else { return };
+        let dropped = self.tags.extract_if(|_, history| history.latest() <= floor);
+        let oldest = dropped.flat_map(|(_, history)| history.0).min_by_key(|(stamp, _)| *stamp);
+        if let Some((_, effect)) = oldest {
+            self.add_to_floor(floor, effect);
         }
-        let kinds = self.marks.keys().map(|tag| tag.kinds());
-        self.kinds = kinds.fold(Kinds::default(), Kinds::and);
+        let kinds = self.tags.keys().map(|tag| tag.kinds());
+        self.kinds = kinds.fold(TagKinds::default(), TagKinds::with);
     }
 }
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
-    use crate::entry::response::tests::{at, stored};
+    use crate::entry::fixtures::{at, stored};
 
     fn key() -> CacheKey {
-        CacheKey::new("4:shop,", "http", "h", "/a/b", None)
+        CacheKey::new("shop", "http", "h", "/a/b", None)
     }
 
     fn tag(name: impl ToString) -> TagId {
@@ -272,20 +290,19 @@ mod tests {
         StoredResponse { stamp, tags: tags.iter().copied().collect(), ..stored(0, &[]) }
     }
 
-    fn purge(marks: &InvalidationLog, tags: &[TagId]) {
-        marks.invalidate(&Invalidation::PurgeTags(tags.to_vec()));
+    fn purge(log: &InvalidationLog, tags: &[TagId]) {
+        log.invalidate(&Invalidation::PurgeTags(tags.to_vec()));
     }
 
     #[test]
-    fn what_began_before_an_invalidation_of_its_tag_is_invalid() {
-        let marks = InvalidationLog::default();
+    fn purge_applies_to_responses_with_the_tag_and_an_earlier_stamp() {
+        let log = InvalidationLog::default();
         let (a, b) = (tag("a"), tag("b"));
-        let before = marks.now();
-        purge(&marks, &[a]);
-        let after = marks.now();
-        let valid = |stamp, tags: &[TagId]| {
-            marks.validity(&key(), &response(stamp, tags)) == Validity::Valid
-        };
+        let before = log.now();
+        purge(&log, &[a]);
+        let after = log.now();
+        let is_valid =
+            |stamp, tags: &[TagId]| log.validity(&key(), &response(stamp, tags)) == Validity::Valid;
         for (stamp, tags, want) in [
             (before, &[a][..], false),
             (before, &[b], true),
@@ -293,16 +310,16 @@ mod tests {
             (before, &[b, a], false),
             (after, &[a], true),
         ] {
-            assert_eq!(valid(stamp, tags), want, "{stamp:?} {tags:?}");
+            assert_eq!(is_valid(stamp, tags), want, "{stamp:?} {tags:?}");
         }
-        marks.invalidate(&Invalidation::PurgeAll);
-        assert!(!valid(after, &[]));
-        assert!(valid(marks.now(), &[a]));
+        log.invalidate(&Invalidation::PurgeAll);
+        assert!(!is_valid(after, &[]));
+        assert!(is_valid(log.now(), &[a]));
     }
 
     #[test]
-    fn what_a_key_implies_is_invalidated_without_being_carried() {
-        for (name, named) in [
+    fn purge_applies_to_tags_that_the_key_implies() {
+        for (tag, implied) in [
             (TagId::url(key().url()), true),
             (TagId::path(&key().url_parts().unwrap()), true),
             (TagId::prefix("shop", Some("h"), "/a"), true),
@@ -312,71 +329,71 @@ mod tests {
             (TagId::prefix("shop", Some("g"), "/a"), false),
             (TagId::prefix("other", None, "/"), false),
         ] {
-            let marks = InvalidationLog::default();
-            let old = response(marks.now(), &[]);
-            purge(&marks, &[name]);
-            let want = if named { Validity::Purged } else { Validity::Valid };
-            assert_eq!(marks.validity(&key(), &old), want, "{name:?}");
+            let log = InvalidationLog::default();
+            let old = response(log.now(), &[]);
+            purge(&log, &[tag]);
+            let want = if implied { Validity::Purged } else { Validity::Valid };
+            assert_eq!(log.validity(&key(), &old), want, "{tag:?}");
         }
     }
 
     #[test]
-    fn what_was_made_stale_is_so_since_the_first_time_and_what_was_purged_is_gone() {
-        let marks = InvalidationLog::default();
+    fn response_is_expired_since_the_first_expiry_until_it_is_purged() {
+        let log = InvalidationLog::default();
         let (a, b) = (tag("a"), tag("b"));
-        let old = response(marks.now(), &[a, b]);
-        let stale = |tag, second| Invalidation::ExpireTags { tags: vec![tag], since: at(second) };
-        marks.invalidate(&stale(a, 5));
-        marks.invalidate(&stale(b, 7));
-        assert_eq!(marks.validity(&key(), &old), Validity::ExpiredSince(at(5)));
+        let old = response(log.now(), &[a, b]);
+        let expire = |tag, second| Invalidation::ExpireTags { tags: vec![tag], since: at(second) };
+        log.invalidate(&expire(a, 5));
+        log.invalidate(&expire(b, 7));
+        assert_eq!(log.validity(&key(), &old), Validity::ExpiredSince(at(5)));
         let newer = response(Stamp::new(1), &[a, b]);
-        assert_eq!(marks.validity(&key(), &newer), Validity::ExpiredSince(at(7)));
-        let newest = response(marks.now(), &[a, b]);
-        assert_eq!(marks.validity(&key(), &newest), Validity::Valid);
-        marks.invalidate(&stale(a, 8));
-        assert_eq!(marks.validity(&key(), &old), Validity::ExpiredSince(at(5)), "said again");
-        assert_eq!(marks.validity(&key(), &newest), Validity::ExpiredSince(at(8)));
-        let newest = response(marks.now(), &[a, b]);
-        marks.invalidate(&Invalidation::ExpireAll { since: at(9) });
-        assert_eq!(marks.validity(&key(), &newest), Validity::ExpiredSince(at(9)));
-        purge(&marks, &[b]);
-        assert_eq!(marks.validity(&key(), &old), Validity::Purged);
+        assert_eq!(log.validity(&key(), &newer), Validity::ExpiredSince(at(7)));
+        let newest = response(log.now(), &[a, b]);
+        assert_eq!(log.validity(&key(), &newest), Validity::Valid);
+        log.invalidate(&expire(a, 8));
+        assert_eq!(log.validity(&key(), &old), Validity::ExpiredSince(at(5)), "expired again");
+        assert_eq!(log.validity(&key(), &newest), Validity::ExpiredSince(at(8)));
+        let newest = response(log.now(), &[a, b]);
+        log.invalidate(&Invalidation::ExpireAll { since: at(9) });
+        assert_eq!(log.validity(&key(), &newest), Validity::ExpiredSince(at(9)));
+        purge(&log, &[b]);
+        assert_eq!(log.validity(&key(), &old), Validity::Purged);
     }
 
     #[test]
-    fn many_times_when_everything_became_stale_are_told_apart_and_bounded() {
-        let marks = InvalidationLog::default();
+    fn times_of_expiry_are_bounded() {
+        let log = InvalidationLog::default();
         let old: Vec<_> = (0..40)
             .map(|n| {
-                let response = response(marks.now(), &[]);
-                marks.invalidate(&Invalidation::ExpireAll { since: at(n) });
+                let response = response(log.now(), &[]);
+                log.invalidate(&Invalidation::ExpireAll { since: at(n) });
                 response
             })
             .collect();
-        assert_eq!(marks.tables.read().unwrap().stale.floor.0.len(), MAX_TIMES);
+        assert_eq!(log.records.read().unwrap().expired.floor.0.len(), MAX_EXPIRY_TIMES);
         for (n, old) in (0..40).zip(&old) {
-            // Of those long ago the first counts: what was stale does not become less so.
-            let first = if n < 40 - MAX_TIMES as u64 + 1 { 0 } else { n };
-            assert_eq!(marks.validity(&key(), old), Validity::ExpiredSince(at(first)), "{n}");
+            // The first of the joined times counts: no response becomes less stale.
+            let first = if n < 40 - MAX_EXPIRY_TIMES as u64 + 1 { 0 } else { n };
+            assert_eq!(log.validity(&key(), old), Validity::ExpiredSince(at(first)), "{n}");
         }
     }
 
     #[test]
-    fn what_was_found_valid_is_looked_at_again_after_each_invalidation() {
-        let marks = InvalidationLog::default();
-        let old = response(marks.now(), &[tag("a")]);
+    fn valid_response_is_checked_again_after_each_invalidation() {
+        let log = InvalidationLog::default();
+        let old = response(log.now(), &[tag("a")]);
         for n in 0..3 {
-            purge(&marks, &[tag(n)]);
-            assert_eq!(marks.validity(&key(), &old), Validity::Valid);
-            assert!(old.validity_check.holds(marks.id, marks.now()));
+            purge(&log, &[tag(n)]);
+            assert_eq!(log.validity(&key(), &old), Validity::Valid);
+            assert!(old.validity_check.holds(log.store_id, log.now()));
         }
-        purge(&marks, &[tag("a")]);
-        assert_eq!(marks.validity(&key(), &old), Validity::Purged);
-        assert_eq!(marks.validity(&key(), &old.clone()), Validity::Purged);
+        purge(&log, &[tag("a")]);
+        assert_eq!(log.validity(&key(), &old), Validity::Purged);
+        assert_eq!(log.validity(&key(), &old.clone()), Validity::Purged);
     }
 
     #[test]
-    fn one_store_does_not_vouch_for_another() {
+    fn validity_check_counts_for_one_store_only() {
         let (one, other) = (InvalidationLog::default(), InvalidationLog::default());
         let old = response(Stamp::ZERO, &[tag("a")]);
         for _ in 0..9 {
@@ -389,28 +406,28 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_marks_are_forgotten_and_what_is_older_is_marked_as_a_whole() {
-        for stale in [false, true] {
-            let marks = InvalidationLog::default();
-            let mark = |n: usize| {
-                marks.invalidate(&if stale {
+    fn dropped_records_become_a_floor_for_all_responses() {
+        for expires in [false, true] {
+            let log = InvalidationLog::default();
+            let invalidate = |n: usize| {
+                log.invalidate(&if expires {
                     Invalidation::ExpireTags { tags: vec![tag(n)], since: at(n as u64) }
                 } else {
                     Invalidation::PurgeTags(vec![tag(n)])
                 });
             };
-            let first = response(marks.now(), &[tag("x")]);
-            (0..MAX_MARKS).for_each(mark);
-            let last = response(marks.now(), &[tag("x"), tag(MAX_MARKS)]);
-            assert_eq!(marks.validity(&key(), &first), Validity::Valid, "all fit");
-            mark(MAX_MARKS);
-            assert!(marks.len() <= MAX_MARKS / 2 + 1);
-            assert_ne!(marks.validity(&key(), &first), Validity::Valid, "too much is forgotten");
-            assert_ne!(marks.validity(&key(), &last), Validity::Valid, "what is young is not");
+            let first = response(log.now(), &[tag("x")]);
+            (0..MAX_TAGS).for_each(invalidate);
+            let last = response(log.now(), &[tag("x"), tag(MAX_TAGS)]);
+            assert_eq!(log.validity(&key(), &first), Validity::Valid, "no record is dropped yet");
+            invalidate(MAX_TAGS);
+            assert!(log.len() <= MAX_TAGS / 2 + 1);
+            assert_ne!(log.validity(&key(), &first), Validity::Valid, "older than the floor");
+            assert_ne!(log.validity(&key(), &last), Validity::Valid, "the last record is kept");
             let other = response(last.stamp, &[tag("x")]);
-            assert_eq!(marks.validity(&key(), &other), Validity::Valid);
-            (0..MAX_MARKS * 2).for_each(mark);
-            assert!(marks.len() <= MAX_MARKS + 1);
+            assert_eq!(log.validity(&key(), &other), Validity::Valid);
+            (0..MAX_TAGS * 2).for_each(invalidate);
+            assert!(log.len() <= MAX_TAGS + 1);
         }
     }
 }

@@ -1,68 +1,84 @@
-//! Asking for all processes at once: who may, who waits, and how it is given up.
+//! Leases: of all processes that share a store, one calls the handler, and the others wait.
 
 use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-/// Whether one may ask for something that is not stored: see [`Store::lease`](crate::store::Store::lease).
+/// The answer of a store to a request for a lease: see
+/// [`Store::lease`](crate::store::Store::lease).
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Lease {
-    /// Whoever wants to may.
+    /// The store gives no leases: every process may call the handler.
     Unneeded,
-    /// This process may, and the others wait, for as long as the guard is kept and the lease lasts.
+    /// This process may call the handler. Other processes wait until the guard is dropped or the
+    /// lease expires.
     Granted(LeaseGuard),
-    /// Another process may, and has not given it up yet.
+    /// Another process has the lease.
     Taken,
-    /// Another process asked a short while ago, and what was answered cannot be stored: nobody need
-    /// wait for that.
+    /// Another process had the lease a short while ago, and its response could not be stored. This
+    /// process need not wait.
     Unstorable,
 }
 
-/// How asking for something ended.
+/// The end of a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LeaseEnd {
-    /// It is stored.
+    /// The response is stored.
     Stored,
-    /// There is an answer, which cannot be stored, and the next one will hardly be different: for
-    /// some seconds nobody need wait for another.
+    /// The response cannot be stored, and the next one probably cannot either. For some seconds no
+    /// process needs to wait for another.
     Unstorable,
-    /// It is not stored, for whatever other reason: another may ask.
+    /// The response is not stored for another reason: another process may take the lease.
     Abandoned,
 }
 
-/// Made by a store, and kept while the handler is asked. When that is over, it is dropped, and tells
-/// the store how it ended.
-#[must_use = "dropping it gives the lease up"]
+/// Holds a lease. The store makes it, and the cache keeps it while the handler runs.
+///
+/// Dropping the guard ends the lease with [`LeaseEnd::Abandoned`].
+///
+/// ```
+/// use actix_web_cache::store::{LeaseEnd, LeaseGuard};
+/// use std::sync::mpsc;
+///
+/// let (sender, ends) = mpsc::channel();
+/// let guard = LeaseGuard::new(move |end| {
+///     let _ = sender.send(end);
+/// });
+/// guard.end(LeaseEnd::Stored);
+/// assert_eq!(ends.recv(), Ok(LeaseEnd::Stored));
+/// ```
+#[must_use = "dropping the guard ends the lease"]
 pub struct LeaseGuard(Option<Release>);
 
 type Release = Box<dyn FnOnce(LeaseEnd) + Send>;
 
 impl LeaseGuard {
-    /// `release` is called once, on whatever thread the guard is dropped on, so it must not block.
+    /// Makes a guard that calls `release` once, on whichever thread the guard is dropped: `release`
+    /// must not block.
     pub fn new(release: impl FnOnce(LeaseEnd) + Send + 'static) -> Self {
         Self(Some(Box::new(release)))
     }
 
-    /// Gives the lease up. Dropping the guard means [`LeaseEnd::Abandoned`].
+    /// Ends the lease.
     pub fn end(mut self, end: LeaseEnd) {
         self.release(end);
     }
 
-    /// For a lease that turned out not to be held: there is nothing to be given up.
+    /// Drops the guard of a lease that was not granted after all, without a call of `release`.
     #[cfg(feature = "redis")]
-    pub(crate) fn forgo(mut self) {
+    pub(crate) fn disarm(mut self) {
         self.0 = None;
     }
 
     fn release(&mut self, end: LeaseEnd) {
         if let Some(release) = self.0.take() {
-            // It may run in the middle of another panic.
+            // The guard may be dropped during a panic, and a second panic would abort the process.
             let call = AssertUnwindSafe(|| release(end));
             if catch_unwind(call).is_err() {
-                log::warn!("a store panicked when it was given back a lease");
+                log::warn!("the cache store panicked while it released a lease");
             }
         }
     }
@@ -91,38 +107,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_guard_tells_once_how_it_ended_however_it_ends() {
-        let told = Arc::new(Mutex::new(Vec::new()));
+    fn guard_releases_its_lease_once_however_it_ends() {
+        let released = Arc::new(Mutex::new(Vec::new()));
         let guard = || {
-            let told = Arc::clone(&told);
-            LeaseGuard::new(move |end| told.lock().unwrap().push(end))
+            let released = Arc::clone(&released);
+            LeaseGuard::new(move |end| released.lock().unwrap().push(end))
         };
-        type Gives = dyn Fn(LeaseGuard);
-        let ends: [(&str, &Gives, LeaseEnd); 5] = [
+        type Finish = dyn Fn(LeaseGuard);
+        let ends: [(&str, &Finish, LeaseEnd); 5] = [
             ("stored", &|guard| guard.end(LeaseEnd::Stored), LeaseEnd::Stored),
             ("unstorable", &|guard| guard.end(LeaseEnd::Unstorable), LeaseEnd::Unstorable),
             ("dropped", &drop, LeaseEnd::Abandoned),
             (
-                "elsewhere",
+                "dropped on another thread",
                 &|guard| thread::spawn(|| drop(guard)).join().unwrap(),
                 LeaseEnd::Abandoned,
             ),
             (
-                "by a panic",
+                "dropped by a panic",
                 &|guard| {
-                    let dies = AssertUnwindSafe(|| {
+                    let panics = AssertUnwindSafe(|| {
                         let _guard = guard;
-                        panic!("as a handler may");
+                        panic!("a handler's panic");
                     });
-                    assert!(catch_unwind(dies).is_err());
+                    assert!(catch_unwind(panics).is_err());
                 },
                 LeaseEnd::Abandoned,
             ),
         ];
         for (case, finish, want) in ends {
             finish(guard());
-            assert_eq!(*told.lock().unwrap(), [want], "{case}");
-            told.lock().unwrap().clear();
+            assert_eq!(*released.lock().unwrap(), [want], "{case}");
+            released.lock().unwrap().clear();
         }
     }
 }

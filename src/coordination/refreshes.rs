@@ -1,4 +1,4 @@
-//! Work for a key that no client waits for: once at a time, and not again soon after it failed.
+//! Background work on keys: one task for each key, and a back-off after failed refreshes.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -9,66 +9,74 @@ use std::{
 
 use tokio::sync::Notify;
 
-use crate::{clock::Timestamp, entry::key::CacheKey};
+use crate::{backoff::Backoff, clock::Timestamp, entry::key::CacheKey};
 
-/// Keys worked for at once; beyond, stale answers wait for their refresh.
+/// The most keys with background work at once. Beyond that, stale responses are served without a
+/// refresh.
 const MAX_OPEN: usize = 64;
 
-/// Keys whose failures are remembered; a table that is full forgets them all.
+/// The most keys whose failures are remembered. A full table is cleared.
 const MAX_FAILED: usize = 10_000;
 
-/// How long after its first failure a refresh is tried again; twice that after the second, and so
-/// on.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// The time between a refresh that failed and the next one: 1 s, and twice as much after each further
+/// failure, up to a minute.
+const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60), 2.0);
 
-/// The longest time between two tries.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-
+/// The background work on the keys of one store.
+///
+/// Failures are kept by a digest of the key, because clients can make keys of any length. The digests
+/// have a random seed, so that clients cannot make keys that collide; if two do, they share a
+/// back-off.
 #[derive(Debug, Default)]
 pub(super) struct Refreshes {
     state: Mutex<State>,
     digests: RandomState,
-    /// Told whenever none is open any more.
+    /// Notified whenever the last task ends.
     pub(super) idle: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
     open: HashSet<Arc<[u8]>>,
-    /// By the keys' digests: two that collide share a pause.
-    failed: HashMap<u64, Failed>,
+    failures: HashMap<u64, Failures>,
 }
 
+/// Consecutive failures of one key's refreshes.
 #[derive(Debug)]
-struct Failed {
-    times: u32,
+struct Failures {
+    /// At least one.
+    number: u32,
     last: Timestamp,
 }
 
-impl Failed {
-    fn pause(&self) -> Duration {
-        FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(self.times - 1)).min(LONGEST_PAUSE)
+impl Failures {
+    fn is_backing_off(&self, now: Timestamp) -> bool {
+        now.since(self.last) < BACKOFF.delay(self.number.saturating_sub(1))
     }
 }
 
 impl Refreshes {
-    /// A place for work on a key; `None` if it is being worked for already, or too many are.
-    pub(super) fn claim(self: &Arc<Self>, key: &CacheKey) -> Option<Place> {
-        self.lock().claim(key).map(|key| Place { key, refreshes: Arc::clone(self) })
+    /// Permits background work on a key; `None` if it has some already, or too many keys have.
+    pub(super) fn try_background(self: &Arc<Self>, key: &CacheKey) -> Option<BackgroundPermit> {
+        let key = self.lock().begin(key)?;
+        Some(BackgroundPermit { key, refreshes: Arc::clone(self) })
     }
 
-    /// The same for a refresh, unless the last ones failed a short while ago.
-    pub(super) fn begin(self: &Arc<Self>, key: &CacheKey, now: Timestamp) -> Option<Refresh> {
+    /// Permits a refresh of a key; `None` also while the key backs off after a failed refresh.
+    pub(super) fn try_refresh(
+        self: &Arc<Self>,
+        key: &CacheKey,
+        now: Timestamp,
+    ) -> Option<RefreshPermit> {
         let digest = self.digests.hash_one(key.as_bytes());
         let mut state = self.lock();
-        let failed = state.failed.get(&digest);
-        if failed.is_some_and(|failed| now.since(failed.last) < failed.pause()) {
+        if state.failures.get(&digest).is_some_and(|failures| failures.is_backing_off(now)) {
             return None;
         }
-        let key = state.claim(key)?;
+        let key = state.begin(key)?;
         drop(state);
-        let place = Place { key, refreshes: Arc::clone(self) };
-        Some(Refresh { place, digest, failed: Some(now) })
+        let permit = BackgroundPermit { key, refreshes: Arc::clone(self) };
+        Some(RefreshPermit { permit, digest, failed: Some(now) })
     }
 
     pub(super) fn len(&self) -> usize {
@@ -81,20 +89,20 @@ impl Refreshes {
 }
 
 impl State {
-    fn claim(&mut self, key: &CacheKey) -> Option<Arc<[u8]>> {
+    fn begin(&mut self, key: &CacheKey) -> Option<Arc<[u8]>> {
         let key = key.to_shared();
         (self.open.len() < MAX_OPEN && self.open.insert(Arc::clone(&key))).then_some(key)
     }
 }
 
-/// One key being worked for.
+/// Permits background work on one key, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct BackgroundPermit {
     key: Arc<[u8]>,
     refreshes: Arc<Refreshes>,
 }
 
-impl Drop for Place {
+impl Drop for BackgroundPermit {
     fn drop(&mut self) {
         let mut state = self.refreshes.lock();
         state.open.remove(&self.key);
@@ -104,94 +112,96 @@ impl Drop for Place {
     }
 }
 
-/// One refresh. One that is dropped without a word has failed: its handler panicked.
+/// Permits a refresh of one key. Dropping it means that the refresh failed, for example by a panic of
+/// the handler.
 #[derive(Debug)]
-pub(crate) struct Refresh {
-    place: Place,
+pub(crate) struct RefreshPermit {
+    permit: BackgroundPermit,
     digest: u64,
-    /// When it failed, unless it did not.
+    /// The time from which the key backs off; `None` if the refresh succeeded.
     failed: Option<Timestamp>,
 }
 
-impl Refresh {
+impl RefreshPermit {
+    /// Ends the refresh and forgets earlier failures.
     pub(crate) fn succeeded(mut self) {
         self.failed = None;
     }
 
-    /// The next try has to wait from now on.
+    /// Ends the refresh. The key backs off from now on.
     pub(crate) fn failed(mut self, now: Timestamp) {
         self.failed = Some(now);
     }
 }
 
-impl Drop for Refresh {
+impl Drop for RefreshPermit {
     fn drop(&mut self) {
-        let mut state = self.place.refreshes.lock();
+        let mut state = self.permit.refreshes.lock();
         let Some(last) = self.failed else {
-            state.failed.remove(&self.digest);
+            state.failures.remove(&self.digest);
             return;
         };
-        if state.failed.len() >= MAX_FAILED {
-            state.failed.clear();
+        if state.failures.len() >= MAX_FAILED {
+            state.failures.clear();
         }
-        let times = state.failed.get(&self.digest).map_or(0, |failed| failed.times);
-        state.failed.insert(self.digest, Failed { times: times.saturating_add(1), last });
+        let earlier = state.failures.get(&self.digest).map_or(0, |failures| failures.number);
+        state.failures.insert(self.digest, Failures { number: earlier.saturating_add(1), last });
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entry::response::tests::at;
+    use crate::entry::fixtures::at;
 
     fn key(n: usize) -> CacheKey {
         CacheKey::new("t", "http", "h", &format!("/{n}"), None)
     }
 
     #[test]
-    fn a_key_is_worked_for_once_at_a_time_and_not_too_many_are() {
+    fn background_work_is_limited_to_one_task_a_key_and_in_number() {
         let refreshes = Arc::new(Refreshes::default());
-        let one = refreshes.begin(&key(0), at(0));
-        assert!(one.is_some() && refreshes.begin(&key(0), at(0)).is_none());
-        assert!(refreshes.claim(&key(0)).is_none());
+        let one = refreshes.try_refresh(&key(0), at(0));
+        assert!(one.is_some() && refreshes.try_refresh(&key(0), at(0)).is_none());
+        assert!(refreshes.try_background(&key(0)).is_none());
         one.unwrap().succeeded();
-        let all: Vec<_> = (0..MAX_OPEN).map(|n| refreshes.claim(&key(n))).collect();
+        let all: Vec<_> = (0..MAX_OPEN).map(|n| refreshes.try_background(&key(n))).collect();
         assert!(all.iter().all(Option::is_some));
-        assert!(refreshes.begin(&key(MAX_OPEN), at(0)).is_none());
+        assert!(refreshes.try_refresh(&key(MAX_OPEN), at(0)).is_none());
         drop(all);
         assert_eq!(refreshes.len(), 0);
     }
 
     #[test]
-    fn after_each_failure_the_next_try_waits_longer_until_one_succeeds() {
+    fn backoff_grows_with_each_failure_until_a_refresh_succeeds() {
         let refreshes = Arc::new(Refreshes::default());
         let mut now = 0;
-        for pause in [1, 2, 4, 8, 16, 32, 60, 60] {
-            refreshes.begin(&key(0), at(now)).unwrap().failed(at(now));
-            assert!(refreshes.begin(&key(0), at(now + pause - 1)).is_none(), "{pause}");
-            assert!(refreshes.begin(&key(1), at(now)).is_some(), "another key");
-            now += pause;
+        for backoff in [1, 2, 4, 8, 16, 32, 60, 60] {
+            refreshes.try_refresh(&key(0), at(now)).unwrap().failed(at(now));
+            assert!(refreshes.try_refresh(&key(0), at(now + backoff - 1)).is_none(), "{backoff}");
+            assert!(refreshes.try_refresh(&key(1), at(now)).is_some(), "another key");
+            now += backoff;
         }
-        refreshes.begin(&key(0), at(now)).unwrap().succeeded();
-        refreshes.begin(&key(0), at(now)).unwrap().failed(at(now));
-        assert!(refreshes.begin(&key(0), at(now)).is_none());
-        assert!(refreshes.begin(&key(0), at(now + 1)).is_some(), "it counts from the beginning");
+        refreshes.try_refresh(&key(0), at(now)).unwrap().succeeded();
+        refreshes.try_refresh(&key(0), at(now)).unwrap().failed(at(now));
+        assert!(refreshes.try_refresh(&key(0), at(now)).is_none());
+        assert!(refreshes.try_refresh(&key(0), at(now + 1)).is_some(), "back to the first delay");
     }
 
     #[test]
-    fn what_was_dropped_halfway_has_failed() {
+    fn dropped_refresh_counts_as_failed() {
         let refreshes = Arc::new(Refreshes::default());
-        drop(refreshes.begin(&key(0), at(0)));
-        assert!(refreshes.begin(&key(0), at(0)).is_none());
-        assert!(refreshes.begin(&key(0), at(1)).is_some());
+        drop(refreshes.try_refresh(&key(0), at(0)));
+        assert!(refreshes.try_refresh(&key(0), at(0)).is_none());
+        assert!(refreshes.try_refresh(&key(0), at(1)).is_some());
     }
 
     #[test]
-    fn the_table_of_failures_stays_bounded() {
+    fn table_of_failures_stays_bounded() {
         let refreshes = Arc::new(Refreshes::default());
         for n in 0..MAX_FAILED * 2 + 1 {
-            refreshes.begin(&key(n), at(0)).unwrap().failed(at(0));
+            refreshes.try_refresh(&key(n), at(0)).unwrap().failed(at(0));
         }
-        assert!(refreshes.lock().failed.len() <= MAX_FAILED);
+        assert!(refreshes.lock().failures.len() <= MAX_FAILED);
     }
 }

@@ -1,4 +1,5 @@
-//! A body on its way: one appends its chunks, any number read them, on any thread.
+//! The body of a response in progress: one task appends chunks, and any number of readers read them
+//! on any thread.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -8,12 +9,13 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use slab::Slab;
 
-use super::Reservation;
+use super::budget::Reservation;
 
-/// Chunks below this are put together, so that many small ones take little more than their bytes.
-const SMALL: usize = 4096;
+/// Chunks shorter than this are joined, so that many short chunks take little more memory than their
+/// bytes.
+const SHORT_CHUNK: usize = 4096;
 
-/// What has come of a body so far.
+/// The chunks of a body that have arrived so far.
 #[derive(Debug)]
 pub(crate) struct SharedBody(Mutex<State>);
 
@@ -22,10 +24,10 @@ struct State {
     chunks: Vec<Chunk>,
     length: usize,
     progress: Progress,
-    /// One seat a reader; in it who is to be woken.
+    /// One slot for each reader, with the waker of a reader that waits.
     readers: Slab<Option<Waker>>,
-    /// The writer, where it waits for the last reader to leave.
-    deserted: Option<Waker>,
+    /// The waker of a writer that waits for the last reader to leave.
+    unread: Option<Waker>,
     reservation: Option<Reservation>,
 }
 
@@ -38,40 +40,41 @@ struct Chunk {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Progress {
     Open,
-    Whole,
-    Broken,
+    Complete,
+    Aborted,
 }
 
 impl SharedBody {
-    /// Begins a body that takes no more bytes than are set aside for it.
+    /// Begins a body. Its bytes count as reserved until it is complete, or until the last reader of
+    /// an aborted body has left.
     pub(crate) fn begin(reservation: Reservation) -> BodyWriter {
         BodyWriter(Arc::new(Self(Mutex::new(State {
             chunks: Vec::new(),
             length: 0,
             progress: Progress::Open,
             readers: Slab::new(),
-            deserted: None,
+            unread: None,
             reservation: Some(reservation),
         }))))
     }
 
-    /// Reads from the beginning; nobody can of what broke off.
+    /// A reader from the beginning of the body; `None` if the body was aborted.
     pub(crate) fn reader(self: &Arc<Self>) -> Option<BodyReader> {
         let mut state = self.lock();
-        if state.progress == Progress::Broken {
+        if state.progress == Progress::Aborted {
             return None;
         }
-        let seat = state.readers.insert(None);
+        let slot = state.readers.insert(None);
         drop(state);
-        Some(BodyReader { transfer: Arc::clone(self), seat, at: 0 })
+        Some(BodyReader { body: Arc::clone(self), slot, position: 0 })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the state, and lets everybody look at it.
-    fn tell(&self, change: impl FnOnce(&mut State)) {
+    /// Changes the state and wakes all waiting readers.
+    fn update(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.lock();
         change(&mut state);
         let waiting: Vec<_> =
@@ -81,129 +84,137 @@ impl SharedBody {
     }
 }
 
-/// The one who appends. What it leaves without having finished is broken.
+/// The writing end of a body. Dropping it before [`finish`](Self::finish) aborts the body.
 #[derive(Debug)]
 pub(crate) struct BodyWriter(Arc<SharedBody>);
 
 impl BodyWriter {
-    pub(crate) const fn transfer(&self) -> &Arc<SharedBody> {
+    /// The body, for readers.
+    pub(crate) const fn body(&self) -> &Arc<SharedBody> {
         &self.0
     }
 
+    /// The number of bytes that have arrived.
     pub(crate) fn length(&self) -> usize {
         self.0.lock().length
     }
 
-    /// Sets more bytes aside; `false` if there are too many on their way already.
-    pub(crate) fn grow(&self, more: usize) -> bool {
+    /// Reserves more bytes. Returns `false` if the budget does not have them.
+    pub(crate) fn reserve(&self, more: usize) -> bool {
         let mut state = self.0.lock();
         state.reservation.as_mut().is_none_or(|reservation| reservation.grow(more))
     }
 
+    /// Appends a chunk.
     pub(crate) fn push(&self, chunk: Bytes) {
         if chunk.is_empty() {
             return;
         }
-        self.0.tell(|state| {
+        self.0.update(|state| {
             let mut chunk = Chunk { start: state.length, bytes: chunk };
             state.length += chunk.bytes.len();
-            // As a binary counter carries: each byte is copied a few times at most.
-            while chunk.bytes.len() < SMALL
-                && let Some(before) =
-                    state.chunks.pop_if(|before| before.bytes.len() <= chunk.bytes.len())
+            // A chunk is joined with earlier ones that are no longer than it, as a binary counter
+            // carries: each byte is copied a few times at most.
+            while chunk.bytes.len() < SHORT_CHUNK
+                && let Some(previous) =
+                    state.chunks.pop_if(|previous| previous.bytes.len() <= chunk.bytes.len())
             {
-                let mut both = BytesMut::with_capacity(before.bytes.len() + chunk.bytes.len());
-                both.extend_from_slice(&before.bytes);
-                both.extend_from_slice(&chunk.bytes);
-                chunk = Chunk { start: before.start, bytes: both.freeze() };
+                let mut joined = BytesMut::with_capacity(previous.bytes.len() + chunk.bytes.len());
+                joined.extend_from_slice(&previous.bytes);
+                joined.extend_from_slice(&chunk.bytes);
+                chunk = Chunk { start: previous.start, bytes: joined.freeze() };
             }
             state.chunks.push(chunk);
         });
     }
 
-    /// All that has come, and what came last and nobody was shown yet, in one piece of its own.
-    pub(crate) fn whole(&self, last: &[u8]) -> Bytes {
+    /// Copies the body into one buffer: all chunks, and a last one that is not pushed.
+    pub(crate) fn concat(&self, last: &[u8]) -> Bytes {
         let state = self.0.lock();
-        let mut whole = Vec::with_capacity(state.length + last.len());
-        state.chunks.iter().for_each(|chunk| whole.extend_from_slice(&chunk.bytes));
-        whole.extend_from_slice(last);
-        whole.into()
+        let mut body = Vec::with_capacity(state.length + last.len());
+        state.chunks.iter().for_each(|chunk| body.extend_from_slice(&chunk.bytes));
+        body.extend_from_slice(last);
+        body.into()
     }
 
-    /// The body ended well. Whoever still reads it does so from `whole`, which others keep anyway.
-    pub(crate) fn finish(self, whole: Bytes) {
-        self.0.tell(|state| {
-            state.length = whole.len();
-            state.chunks = vec![Chunk { start: 0, bytes: whole }];
-            state.progress = Progress::Whole;
+    /// Completes the body. Readers read the rest from `complete`, a copy of the whole body that the
+    /// store keeps as well, so that the chunks can be freed.
+    pub(crate) fn finish(self, complete: Bytes) {
+        self.0.update(|state| {
+            state.length = complete.len();
+            state.chunks = vec![Chunk { start: 0, bytes: complete }];
+            state.progress = Progress::Complete;
             state.reservation = None;
         });
     }
 
-    /// Breaks it off, if nobody reads; from then on nobody can begin to.
-    pub(crate) fn give_up(&self) -> bool {
+    /// Aborts the body if it has no reader, and returns whether it did. No reader can be added after
+    /// that.
+    pub(crate) fn abort_if_unread(&self) -> bool {
         let mut state = self.0.lock();
-        let deserted = state.readers.is_empty();
-        if deserted {
-            state.progress = Progress::Broken;
+        let unread = state.readers.is_empty();
+        if unread {
+            state.progress = Progress::Aborted;
         }
-        deserted
+        unread
     }
 
-    /// Ready when nobody reads.
-    pub(crate) fn poll_deserted(&self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ready while the body has no reader.
+    pub(crate) fn poll_unread(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.0.lock();
         if state.readers.is_empty() {
             return Poll::Ready(());
         }
-        state.deserted = Some(cx.waker().clone());
+        state.unread = Some(cx.waker().clone());
         Poll::Pending
     }
 }
 
 impl Drop for BodyWriter {
     fn drop(&mut self) {
-        self.0.tell(|state| {
+        self.0.update(|state| {
             if state.progress == Progress::Open {
-                state.progress = Progress::Broken;
+                state.progress = Progress::Aborted;
             }
         });
     }
 }
 
-/// One who reads, at its own pace.
+/// A reader of a body. Readers do not wait for each other.
 #[derive(Debug)]
 pub(crate) struct BodyReader {
-    transfer: Arc<SharedBody>,
-    seat: usize,
-    /// Bytes that were read.
-    at: usize,
+    body: Arc<SharedBody>,
+    slot: usize,
+    /// The number of bytes that were read.
+    position: usize,
 }
 
-/// What a reader finds.
+/// A step in reading a body.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum BodyStep {
+    /// The next bytes.
     Chunk(Bytes),
-    /// The body ended well.
-    Whole,
-    /// The body will never end.
-    Broken,
+    /// The body is complete, and all of it was read.
+    Complete,
+    /// The body was aborted and will never be complete.
+    Aborted,
 }
 
 impl BodyReader {
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<BodyStep> {
-        let mut state = self.transfer.lock();
-        let next = state.chunks.partition_point(|chunk| chunk.start + chunk.bytes.len() <= self.at);
+        let mut state = self.body.lock();
+        let next =
+            state.chunks.partition_point(|chunk| chunk.start + chunk.bytes.len() <= self.position);
         if let Some(chunk) = state.chunks.get(next) {
-            let bytes = chunk.bytes.slice(self.at - chunk.start..);
-            self.at += bytes.len();
+            let bytes = chunk.bytes.slice(self.position - chunk.start..);
+            self.position += bytes.len();
             return Poll::Ready(BodyStep::Chunk(bytes));
         }
         match state.progress {
-            Progress::Whole => Poll::Ready(BodyStep::Whole),
-            Progress::Broken => Poll::Ready(BodyStep::Broken),
+            Progress::Complete => Poll::Ready(BodyStep::Complete),
+            Progress::Aborted => Poll::Ready(BodyStep::Aborted),
             Progress::Open => {
-                if let Some(waker) = state.readers.get_mut(self.seat) {
+                if let Some(waker) = state.readers.get_mut(self.slot) {
                     *waker = Some(cx.waker().clone());
                 }
                 Poll::Pending
@@ -214,11 +225,11 @@ impl BodyReader {
 
 impl Drop for BodyReader {
     fn drop(&mut self) {
-        let mut state = self.transfer.lock();
-        state.readers.try_remove(self.seat);
-        let deserted = if state.readers.is_empty() { state.deserted.take() } else { None };
+        let mut state = self.body.lock();
+        state.readers.try_remove(self.slot);
+        let writer = if state.readers.is_empty() { state.unread.take() } else { None };
         drop(state);
-        if let Some(writer) = deserted {
+        if let Some(writer) = writer {
             writer.wake();
         }
     }
@@ -238,12 +249,12 @@ mod tests {
     use tokio::runtime::Builder;
 
     use super::*;
-    use crate::store::Coordinator;
+    use crate::coordination::budget::FillBudget;
 
-    fn begin() -> (Coordinator, BodyWriter) {
-        let coordinator = Coordinator::new();
-        let reservation = coordinator.reserve_bytes(0).unwrap();
-        (coordinator, SharedBody::begin(reservation))
+    fn begin() -> (FillBudget, BodyWriter) {
+        let budget = FillBudget::default();
+        let reservation = budget.reserve(0).unwrap();
+        (budget, SharedBody::begin(reservation))
     }
 
     async fn read(reader: &mut BodyReader) -> (Vec<u8>, BodyStep) {
@@ -251,24 +262,24 @@ mod tests {
         loop {
             match poll_fn(|cx| reader.poll_next(cx)).await {
                 BodyStep::Chunk(chunk) => all.extend_from_slice(&chunk),
-                end @ (BodyStep::Whole | BodyStep::Broken) => return (all, end),
+                end @ (BodyStep::Complete | BodyStep::Aborted) => return (all, end),
             }
         }
     }
 
     #[derive(Default)]
-    struct Woken(AtomicUsize);
+    struct WakeCount(AtomicUsize);
 
-    impl Wake for Woken {
+    impl Wake for WakeCount {
         fn wake(self: Arc<Self>) {
             self.0.fetch_add(1, Ordering::SeqCst);
         }
     }
 
     #[tokio::test]
-    async fn everybody_reads_all_of_it_whenever_they_come_and_on_whatever_thread() {
+    async fn readers_read_all_of_a_body_whenever_they_begin_and_on_any_thread() {
         let (_, writer) = begin();
-        let reader = || writer.transfer().reader().unwrap();
+        let reader = || writer.body().reader().unwrap();
         let readers: Vec<_> = (0..4).map(|_| reader()).collect();
         let threads: Vec<_> = readers
             .into_iter()
@@ -284,106 +295,106 @@ mod tests {
                 late = Some(reader());
             }
         }
-        let transfer = Arc::clone(writer.transfer());
-        let whole = writer.whole(b"");
-        writer.finish(whole.clone());
-        assert_eq!(whole, (0..1000u32).flat_map(u32::to_be_bytes).collect::<Vec<_>>());
-        let mut last = transfer.reader().unwrap();
+        let body = Arc::clone(writer.body());
+        let complete = writer.concat(b"");
+        writer.finish(complete.clone());
+        assert_eq!(complete, (0..1000u32).flat_map(u32::to_be_bytes).collect::<Vec<_>>());
+        let mut last = body.reader().unwrap();
         for (read, end) in join_all([read(&mut late.unwrap()), read(&mut last)]).await {
-            assert!(read == whole && end == BodyStep::Whole);
+            assert!(read == complete && end == BodyStep::Complete);
         }
         for thread in threads {
             let (read, end) = thread.join().unwrap();
-            assert!(read == whole && end == BodyStep::Whole);
+            assert!(read == complete && end == BodyStep::Complete);
         }
     }
 
     #[tokio::test]
-    async fn what_is_left_unfinished_is_broken_for_all_and_nobody_else_begins_it() {
+    async fn body_is_aborted_for_all_readers_when_its_writer_is_dropped() {
         let (_, writer) = begin();
-        let mut reader = writer.transfer().reader().unwrap();
+        let mut reader = writer.body().reader().unwrap();
         writer.push(Bytes::from("one"));
-        let transfer = Arc::clone(writer.transfer());
+        let body = Arc::clone(writer.body());
         drop(writer);
-        assert_eq!(read(&mut reader).await, (b"one".to_vec(), BodyStep::Broken));
-        assert!(transfer.reader().is_none());
+        assert_eq!(read(&mut reader).await, (b"one".to_vec(), BodyStep::Aborted));
+        assert!(body.reader().is_none());
     }
 
     #[test]
-    fn each_who_waits_is_woken_once_and_those_who_do_not_are_not() {
+    fn only_waiting_tasks_are_woken_and_each_once() {
         let (_, writer) = begin();
-        let (idle, busy) = (Arc::<Woken>::default(), Arc::<Woken>::default());
-        let mut waits = writer.transfer().reader().unwrap();
-        drop(writer.transfer().reader());
+        let (idle, busy) = (Arc::<WakeCount>::default(), Arc::<WakeCount>::default());
+        let mut reader = writer.body().reader().unwrap();
+        drop(writer.body().reader());
         let waker = Waker::from(Arc::clone(&idle));
         for _ in 0..3 {
-            assert!(waits.poll_next(&mut Context::from_waker(&waker)).is_pending());
+            assert!(reader.poll_next(&mut Context::from_waker(&waker)).is_pending());
         }
         writer.push(Bytes::new());
-        assert_eq!(idle.0.load(Ordering::SeqCst), 0, "nothing came");
+        assert_eq!(idle.0.load(Ordering::SeqCst), 0, "an empty chunk is no progress");
         writer.push(Bytes::from("one"));
         writer.push(Bytes::from("two"));
         assert_eq!(idle.0.load(Ordering::SeqCst), 1);
 
         let waker = Waker::from(Arc::clone(&busy));
-        assert!(writer.poll_deserted(&mut Context::from_waker(&waker)).is_pending());
-        let second = writer.transfer().reader().unwrap();
-        drop(waits);
-        assert_eq!(busy.0.load(Ordering::SeqCst), 0, "one reads still");
+        assert!(writer.poll_unread(&mut Context::from_waker(&waker)).is_pending());
+        let second = writer.body().reader().unwrap();
+        drop(reader);
+        assert_eq!(busy.0.load(Ordering::SeqCst), 0, "one reader is left");
         drop(second);
         assert_eq!(busy.0.load(Ordering::SeqCst), 1);
-        assert!(writer.poll_deserted(&mut Context::from_waker(&waker)).is_ready());
+        assert!(writer.poll_unread(&mut Context::from_waker(&waker)).is_ready());
     }
 
     #[test]
-    fn what_somebody_reads_is_not_given_up() {
+    fn body_with_a_reader_is_not_aborted() {
         let (_, writer) = begin();
-        let reader = writer.transfer().reader();
-        assert!(!writer.give_up() && writer.transfer().reader().is_some());
+        let reader = writer.body().reader();
+        assert!(!writer.abort_if_unread() && writer.body().reader().is_some());
         drop(reader);
-        assert!(writer.give_up() && writer.transfer().reader().is_none());
+        assert!(writer.abort_if_unread() && writer.body().reader().is_none());
     }
 
     #[test]
-    fn the_budget_is_held_until_the_end_or_by_the_slowest_reader() {
-        let (coordinator, writer) = begin();
-        assert!(writer.grow(10));
-        assert_eq!(coordinator.bytes_in_fills(), 10);
-        let reader = writer.transfer().reader();
+    fn bytes_are_reserved_until_the_body_is_complete_or_its_last_reader_leaves() {
+        let (budget, writer) = begin();
+        assert!(writer.reserve(10));
+        assert_eq!(budget.reserved(), 10);
+        let reader = writer.body().reader();
         writer.push(Bytes::from("0123456789"));
-        let whole = writer.whole(b"");
-        writer.finish(whole);
-        assert_eq!(coordinator.bytes_in_fills(), 0, "what is whole is kept elsewhere anyway");
+        let complete = writer.concat(b"");
+        writer.finish(complete);
+        assert_eq!(budget.reserved(), 0, "the store counts a complete body");
         drop(reader);
 
-        let broken = SharedBody::begin(coordinator.reserve_bytes(10).unwrap());
-        let reader = broken.transfer().reader();
-        drop(broken);
-        assert_eq!(coordinator.bytes_in_fills(), 10);
+        let aborted = SharedBody::begin(budget.reserve(10).unwrap());
+        let reader = aborted.body().reader();
+        drop(aborted);
+        assert_eq!(budget.reserved(), 10);
         drop(reader);
-        assert_eq!(coordinator.bytes_in_fills(), 0);
+        assert_eq!(budget.reserved(), 0);
     }
 
     #[test]
-    fn small_chunks_are_put_together() {
+    fn short_chunks_are_joined() {
         let (_, writer) = begin();
         for n in 0..100_000usize {
             writer.push(Bytes::from(vec![n.to_le_bytes()[0]]));
         }
-        let chunks = writer.transfer().lock().chunks.len();
-        assert!(chunks <= 100_000 / SMALL + 13, "{chunks}");
+        let chunks = writer.body().lock().chunks.len();
+        assert!(chunks <= 100_000 / SHORT_CHUNK + 13, "{chunks}");
         let want: Vec<_> = (0..100_000usize).map(|n| n.to_le_bytes()[0]).collect();
-        assert_eq!(writer.whole(b""), want);
+        assert_eq!(writer.concat(b""), want);
     }
 
     proptest! {
         #[test]
-        fn readers_find_what_was_written_however_it_was_cut(
+        fn readers_read_the_written_bytes_however_they_are_chunked(
             chunks in proptest::collection::vec((0usize..9000, 0usize..3), 0..40),
         ) {
             let (_, writer) = begin();
             let mut written = Vec::new();
-            let mut readers = vec![(writer.transfer().reader().unwrap(), Vec::new())];
+            let mut readers = vec![(writer.body().reader().unwrap(), Vec::new())];
             for (n, (length, reads)) in chunks.into_iter().enumerate() {
                 let chunk: Vec<_> = (0..length).map(|at| (at + n).to_le_bytes()[0]).collect();
                 written.extend_from_slice(&chunk);
@@ -394,11 +405,11 @@ mod tests {
                         read.extend_from_slice(&chunk);
                     }
                 }
-                readers.push((writer.transfer().reader().unwrap(), Vec::new()));
+                readers.push((writer.body().reader().unwrap(), Vec::new()));
             }
-            let whole = writer.whole(b"");
-            prop_assert_eq!(&whole, &written);
-            writer.finish(whole);
+            let complete = writer.concat(b"");
+            prop_assert_eq!(&complete, &written);
+            writer.finish(complete);
             for (mut reader, mut read) in readers {
                 let mut cx = Context::from_waker(Waker::noop());
                 while let Poll::Ready(BodyStep::Chunk(chunk)) = reader.poll_next(&mut cx) {

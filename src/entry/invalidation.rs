@@ -1,27 +1,29 @@
-//! What an invalidation reaches, and whether it purges or expires.
+//! The scope and the effect of an invalidation.
 
 use crate::{clock::Timestamp, entry::tag::TagId};
 
-/// What to invalidate: of what began before, everything or what has certain tags. Tags are those that
-/// a response carries, and those that its key and its variant imply; [`Coordinator::is_valid`] knows
-/// both.
+/// An invalidation: which responses it applies to, and whether it purges or expires them.
+///
+/// An invalidation applies to every response whose fill began before it and that has one of the
+/// tags. A response has the tags that it carries, and the tags that its key and its variant imply.
+/// [`Coordinator::is_valid`](crate::store::Coordinator::is_valid) checks both.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Invalidation {
-    /// Everything is gone.
+    /// Purges every response.
     PurgeAll,
-    /// Whatever has one of these tags is gone.
+    /// Purges responses that have one of these tags.
     PurgeTags(Vec<TagId>),
-    /// Everything is stale.
+    /// Expires every response (a soft purge): it is stale and must be validated before reuse.
     ExpireAll {
-        /// From when on.
+        /// The time from which responses are stale.
         since: Timestamp,
     },
-    /// Whatever has one of these tags is stale.
+    /// Expires responses that have one of these tags.
     ExpireTags {
-        /// The tags.
+        /// The tags of the responses.
         tags: Vec<TagId>,
-        /// From when on.
+        /// The time from which responses are stale.
         since: Timestamp,
     },
 }

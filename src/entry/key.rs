@@ -1,88 +1,123 @@
-//! The name of what is stored: an injective encoding of everything that identifies a resource.
+//! Cache keys: an injective encoding of everything that identifies a resource.
 
-use std::{borrow::Cow, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
-use actix_web::http::header::{HeaderMap, HeaderName};
 use smallvec::SmallVec;
 
-/// Version of the encoding; a change of it makes all older keys unreachable.
-const SCHEMA: u8 = b'1';
+use crate::entry::{
+    length_prefixed::{
+        append_length, append_optional, append_part, encoded_length, read_optional, read_part,
+    },
+    url::normalize_host,
+};
 
-/// The name under which responses for a URL are stored.
+/// The version of the encoding. Keys of another version are never equal to keys of this one.
+const SCHEMA: u8 = b'2';
+
+/// Keys of usual length are made without an allocation.
+type Encoded = SmallVec<[u8; 192]>;
+
+/// The key under which responses for a URL are stored.
 ///
-/// A key is a canonical text: namespace, scheme, host, path and query of the target URI, followed
-/// by the parts the application added. Every part is written with its length before it, and an
-/// absent query differs from an empty one, so two different requests cannot write the same text.
-/// Stores compare the whole text, so a hash collision cannot mix up two pages either.
+/// A key encodes the namespace, scheme, host, path and query of the target URI, and the parts that
+/// the application adds (for example the tenant). Two requests that differ in any of these have
+/// different keys. Stores compare whole keys ([`as_bytes`](Self::as_bytes)), never only a digest, so
+/// that a collision of digests cannot mix up two resources.
 ///
-/// The text holds the URL as the client sent it; [`Debug`](fmt::Debug) therefore prints only its
-/// length.
+/// A key contains the URL as the client sent it, which may hold secrets. [`Debug`](fmt::Debug)
+/// therefore prints only the key's length.
+///
+/// ```
+/// use actix_web_cache::store::CacheKey;
+///
+/// let mut key = CacheKey::new("shop", "https", "Example.com:443", "/posts", Some("page=2"));
+/// assert_eq!(key, CacheKey::new("shop", "https", "example.com", "/posts", Some("page=2")));
+///
+/// key.push_part("tenant", Some(b"a"));
+/// assert!(key.has_parts() && key.as_bytes().starts_with(key.url()));
+/// ```
+///
+/// # Encoding
+///
+/// The schema version `2` as an ASCII digit, then a list of parts: scope, scheme, host, path, query,
+/// and for each application part its name and its value. The scope is itself an encoded list: the
+/// namespace, and a fingerprint of the policy. Each part has its length before it in 4 bytes,
+/// little-endian; an absent query or value has the length 2³²−1 and no bytes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CacheKey {
-    text: SmallVec<[u8; 192]>,
+    encoded: Encoded,
     url_len: usize,
 }
 
 impl CacheKey {
-    /// The key of a URL without application parts.
+    /// Makes the key of a URL in a namespace, without application parts.
     ///
-    /// `host` is lower-cased, and the scheme's default port is dropped (RFC 9110 section 4.2.3).
+    /// `host` is converted to lower case, and the scheme's default port is dropped (RFC 9110 section
+    /// 4.2.3).
     #[must_use]
     pub fn new(namespace: &str, scheme: &str, host: &str, path: &str, query: Option<&str>) -> Self {
-        let mut text = SmallVec::new();
-        text.push(SCHEMA);
-        part(&mut text, namespace.as_bytes());
-        part(&mut text, scheme.as_bytes());
-        host_part(&mut text, scheme, host);
-        part(&mut text, path.as_bytes());
-        match query {
-            Some(query) => part(&mut text, query.as_bytes()),
-            None => absent(&mut text),
-        }
-        let url_len = text.len();
-        Self { text, url_len }
+        let mut encoded = Encoded::new();
+        encoded.push(SCHEMA);
+        append_length(&mut encoded, encoded_length(namespace.as_bytes()));
+        append_part(&mut encoded, namespace.as_bytes());
+        append_url(&mut encoded, scheme, host, path, query);
+        let url_len = encoded.len();
+        Self { encoded, url_len }
     }
 
-    /// Adds an application part: a name and what the request says for it. `None` (the request
-    /// has no such field) differs from an empty value.
+    /// Makes the key of a URL in the scope of one policy, without application parts.
+    pub(crate) fn in_scope(
+        scope: &KeyScope,
+        scheme: &str,
+        host: &str,
+        path: &str,
+        query: Option<&str>,
+    ) -> Self {
+        let mut encoded = Encoded::new();
+        encoded.push(SCHEMA);
+        append_part(&mut encoded, &scope.0);
+        append_url(&mut encoded, scheme, host, path, query);
+        let url_len = encoded.len();
+        Self { encoded, url_len }
+    }
+
+    /// Adds an application part: its name, and its value in the request. `None` (for example a
+    /// field that the request does not have) differs from an empty value.
     pub fn push_part(&mut self, name: &str, value: Option<&[u8]>) {
-        part(&mut self.text, name.as_bytes());
-        match value {
-            Some(value) => part(&mut self.text, value),
-            None => absent(&mut self.text),
-        }
+        append_part(&mut self.encoded, name.as_bytes());
+        append_optional(&mut self.encoded, value);
     }
 
-    /// The whole canonical text.
+    /// The bytes of the whole key.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
-        &self.text
+        &self.encoded
     }
 
-    /// The text without application parts: the same for all keys of one URL.
+    /// The bytes of the key without its application parts: equal for all keys of one URL.
     #[must_use]
     pub fn url(&self) -> &[u8] {
-        self.text.get(..self.url_len).unwrap_or(&self.text)
+        self.encoded.get(..self.url_len).unwrap_or(&self.encoded)
     }
 
-    /// The parts of the URL that it was made of.
+    /// The parts of the URL.
     pub(crate) fn url_parts(&self) -> Option<UrlParts<'_>> {
         let rest = self.url().strip_prefix(&[SCHEMA])?;
         let (scope, rest) = read_part(rest)?;
         let (scheme, rest) = read_part(rest)?;
         let (host, rest) = read_part(rest)?;
         let (path, rest) = read_part(rest)?;
-        let query = read_part(rest).map(|(query, _)| query);
+        let (query, _) = read_optional(rest)?;
         Some(UrlParts { scope, scheme, host, path, query })
     }
 
-    /// Whether the application added parts, so that one URL has several keys.
+    /// Whether the key has application parts, so that one URL has several keys.
     #[must_use]
     pub fn has_parts(&self) -> bool {
-        self.url_len < self.text.len()
+        self.url_len < self.encoded.len()
     }
 
-    /// An owned, shared copy of the text.
+    /// Copies the bytes of the key into a shared slice.
     #[must_use]
     pub fn to_shared(&self) -> Arc<[u8]> {
         Arc::from(self.as_bytes())
@@ -91,15 +126,40 @@ impl CacheKey {
 
 impl fmt::Debug for CacheKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "CacheKey({} bytes)", self.text.len())
+        write!(f, "CacheKey({} bytes)", self.encoded.len())
     }
 }
 
-/// The parts of a key's URL, as they were written: the host in lower case and without a default
-/// port.
+fn append_url(encoded: &mut Encoded, scheme: &str, host: &str, path: &str, query: Option<&str>) {
+    append_part(encoded, scheme.as_bytes());
+    let host = normalize_host(scheme, host).as_bytes();
+    append_length(encoded, host.len());
+    encoded.extend(host.iter().map(u8::to_ascii_lowercase));
+    append_part(encoded, path.as_bytes());
+    append_optional(encoded, query.map(str::as_bytes));
+}
+
+/// The first part of each key of one policy.
+///
+/// Two policies over one store may read a URL differently. Their fingerprints keep their keys apart,
+/// while a purge by namespace still applies to both.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct KeyScope(Box<[u8]>);
+
+impl KeyScope {
+    /// Makes the scope of a policy with this fingerprint.
+    pub(crate) fn new(namespace: &str, fingerprint: &str) -> Self {
+        let mut scope = Vec::new();
+        append_part(&mut scope, namespace.as_bytes());
+        append_part(&mut scope, fingerprint.as_bytes());
+        Self(scope.into_boxed_slice())
+    }
+}
+
+/// The parts of a key's URL as they were encoded: the host in lower case, without a default port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct UrlParts<'a> {
-    /// The namespace and what tells policies apart.
+    /// The encoded scope: the namespace, and a fingerprint of the policy.
     pub(crate) scope: &'a [u8],
     pub(crate) scheme: &'a [u8],
     pub(crate) host: &'a [u8],
@@ -108,106 +168,10 @@ pub(crate) struct UrlParts<'a> {
 }
 
 impl UrlParts<'_> {
-    /// The namespace alone: policies that differ still are one application's.
+    /// The namespace within the scope.
     pub(crate) fn namespace(&self) -> &[u8] {
-        read_part(self.scope).map_or(self.scope, |(namespace, _)| namespace)
+        read_part(self.scope).map_or(&[], |(namespace, _)| namespace)
     }
-}
-
-/// The hosts that keys may have for what a `Host` field says, whichever the scheme.
-pub(crate) fn hosts(host: &str) -> SmallVec<[String; 2]> {
-    let mut hosts = SmallVec::new();
-    for scheme in ["http", "https"] {
-        let host = normalize_host(scheme, host).to_ascii_lowercase();
-        if !hosts.contains(&host) {
-            hosts.push(host);
-        }
-    }
-    hosts
-}
-
-/// Whoever can tell under which keys a URL may be stored: each cache over a store, for purging.
-pub(crate) trait UrlKeys: Send + Sync {
-    /// The namespace its keys are in.
-    fn namespace(&self) -> &str;
-
-    /// The keys that this cache may have for a URL, without parts that the application adds.
-    fn keys_for_url(&self, target: &UrlTarget) -> Vec<CacheKey>;
-
-    /// Whether its keys have such parts, so that one URL has more keys than can be told.
-    fn has_key_parts(&self) -> bool;
-
-    /// The key for a request with these fields, if they tell all parts.
-    fn key_for_fields(&self, url: &CacheKey, fields: &HeaderMap) -> Option<CacheKey>;
-
-    /// What a request with these fields has for one that may select among variants.
-    fn value<'a>(&self, fields: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, [u8]>>;
-}
-
-/// A URL taken apart, as a key needs it. The scheme is missing: what is said of a URL is meant for
-/// both, for a TLS proxy in between may have changed it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct UrlTarget {
-    /// Host and port as in the `Host` field.
-    pub(crate) host: String,
-    /// Path, undecoded.
-    pub(crate) path: String,
-    /// Query without the question mark, undecoded.
-    pub(crate) query: Option<String>,
-}
-
-/// `4:path,`: the length makes the encoding injective whatever the bytes are.
-fn part(text: &mut SmallVec<[u8; 192]>, value: &[u8]) {
-    length(text, value.len());
-    text.extend_from_slice(value);
-    text.push(b',');
-}
-
-/// No length starts with a dash.
-fn absent(text: &mut SmallVec<[u8; 192]>) {
-    text.extend_from_slice(b"-,");
-}
-
-fn length(text: &mut SmallVec<[u8; 192]>, len: usize) {
-    let mut digits = [0_u8; 20];
-    let mut rest = len;
-    let mut used = 0;
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + u8::try_from(rest % 10).unwrap_or(0);
-        rest /= 10;
-        used += 1;
-        if rest == 0 {
-            break;
-        }
-    }
-    text.extend_from_slice(digits.get(20 - used..).unwrap_or_default());
-    text.push(b':');
-}
-
-/// What `part` wrote, and what follows it.
-fn read_part(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let digits = text.iter().position(|&byte| byte == b':')?;
-    let length: usize = std::str::from_utf8(text.get(..digits)?).ok()?.parse().ok()?;
-    let rest = text.get(digits + 1..)?;
-    let (value, rest) = rest.split_at_checked(length)?;
-    Some((value, rest.strip_prefix(b",")?))
-}
-
-/// A host without the port that its scheme implies.
-pub(crate) fn normalize_host<'a>(scheme: &str, host: &'a str) -> &'a str {
-    host.strip_suffix(default_port(scheme)).unwrap_or(host)
-}
-
-fn host_part(text: &mut SmallVec<[u8; 192]>, scheme: &str, host: &str) {
-    let host = normalize_host(scheme, host).as_bytes();
-    length(text, host.len());
-    text.extend(host.iter().map(u8::to_ascii_lowercase));
-    text.push(b',');
-}
-
-/// The port that need not be written, as it is written.
-pub(crate) fn default_port(scheme: &str) -> &'static str {
-    if scheme == "https" { ":443" } else { ":80" }
 }
 
 #[cfg(test)]
@@ -217,9 +181,9 @@ mod tests {
     use super::*;
 
     type Parts = Vec<(String, Option<Vec<u8>>)>;
-    type Name = (String, String, String, Option<String>, Parts);
+    type KeyInput = (String, String, String, Option<String>, Parts);
 
-    fn key((namespace, host, path, query, parts): &Name) -> CacheKey {
+    fn key((namespace, host, path, query, parts): &KeyInput) -> CacheKey {
         let mut key = CacheKey::new(namespace, "http", host, path, query.as_deref());
         for (name, value) in parts {
             key.push_part(name, value.as_deref());
@@ -227,12 +191,12 @@ mod tests {
         key
     }
 
-    /// Short strings over the encoding's own characters: the likeliest to collide.
+    /// Short strings that look like lengths, which are the likeliest to collide.
     fn text() -> impl Strategy<Value = String> {
-        "[0-3:,a-]{0,6}"
+        "[\0-\x04:a]{0,6}"
     }
 
-    fn name() -> impl Strategy<Value = Name> {
+    fn input() -> impl Strategy<Value = KeyInput> {
         let value = proptest::option::of(text().prop_map(String::into_bytes));
         let parts = proptest::collection::vec((text(), value), 0..3);
         (text(), text(), text(), proptest::option::of(text()), parts)
@@ -240,16 +204,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn two_keys_are_equal_only_if_every_part_is((a, b) in (name(), name())) {
+        fn keys_are_equal_only_if_every_part_is((a, b) in (input(), input())) {
             prop_assert_eq!(key(&a) == key(&b), a == b);
         }
 
         #[test]
-        fn what_was_written_is_read_again(a in name()) {
+        fn url_parts_are_read_back(a in input()) {
             let key = key(&a);
             let parts = key.url_parts().unwrap();
             let (namespace, host, path, query, _) = &a;
-            prop_assert_eq!(parts.scope, namespace.as_bytes());
+            prop_assert_eq!(parts.namespace(), namespace.as_bytes());
             prop_assert_eq!(parts.scheme, b"http");
             prop_assert_eq!(parts.host, normalize_host("http", host).as_bytes());
             prop_assert_eq!(parts.path, path.as_bytes());
@@ -257,19 +221,32 @@ mod tests {
         }
 
         #[test]
-        fn the_url_is_the_key_without_its_parts(a in name()) {
-            let mut bare = a.clone();
-            bare.4.clear();
-            let (with, without) = (key(&a), key(&bare));
+        fn url_is_the_key_without_its_parts(a in input()) {
+            let mut without_parts = a.clone();
+            without_parts.4.clear();
+            let (with, without) = (key(&a), key(&without_parts));
             prop_assert_eq!(with.url(), without.as_bytes());
             prop_assert_eq!(with.has_parts(), !a.4.is_empty());
+        }
+
+        #[test]
+        fn scope_keeps_its_namespace_and_fingerprint_apart(
+            (one, other) in ((text(), text()), (text(), text())),
+        ) {
+            let key = |(namespace, fingerprint): &(String, String)| {
+                CacheKey::in_scope(&KeyScope::new(namespace, fingerprint), "http", "h", "/", None)
+            };
+            prop_assert_eq!(key(&one) == key(&other), one == other);
+            let key = key(&one);
+            let parts = key.url_parts().unwrap();
+            prop_assert_eq!(parts.namespace(), one.0.as_bytes());
         }
     }
 
     #[test]
-    fn host_case_and_default_port_do_not_count() {
+    fn host_is_compared_without_case_and_default_port() {
         let key = |scheme, host| CacheKey::new("", scheme, host, "/", None);
-        for (case, scheme, one, other, same) in [
+        for (case, scheme, one, other, equal) in [
             ("case", "http", "EXAMPLE.com", "example.com", true),
             ("default port of http", "http", "example.com:80", "example.com", true),
             ("default port of https", "https", "example.com:443", "example.com", true),
@@ -277,15 +254,32 @@ mod tests {
             ("another port", "http", "example.com:8080", "example.com", false),
             ("another host", "http", "a", "b", false),
         ] {
-            assert_eq!(key(scheme, one) == key(scheme, other), same, "{case}");
+            assert_eq!(key(scheme, one) == key(scheme, other), equal, "{case}");
         }
         assert_ne!(key("http", "a"), key("https", "a"));
     }
 
     #[test]
-    fn an_absent_query_differs_from_an_empty_one() {
+    fn absent_query_differs_from_an_empty_one() {
         let key = |query| CacheKey::new("", "http", "h", "/", query);
         assert_ne!(key(None), key(Some("")));
+    }
+
+    #[test]
+    fn encoding_is_as_documented() {
+        let mut key = CacheKey::new("ns", "http", "H", "/", None);
+        key.push_part("a", Some(b"b"));
+        let parts: [&[u8]; 8] = [
+            b"2",
+            b"\x06\0\0\0\x02\0\0\0ns",
+            b"\x04\0\0\0http",
+            b"\x01\0\0\0h",
+            b"\x01\0\0\0/",
+            b"\xff\xff\xff\xff",
+            b"\x01\0\0\0a",
+            b"\x01\0\0\0b",
+        ];
+        assert_eq!(key.as_bytes(), parts.concat());
     }
 
     #[test]

@@ -69,6 +69,11 @@ pub(crate) fn append_length(sink: &mut impl ByteSink, length: usize) {
     sink.append(&length.to_le_bytes());
 }
 
+/// The number of bytes that [`append_part`] appends for a part.
+pub(crate) const fn encoded_length(part: &[u8]) -> usize {
+    LENGTH + part.len()
+}
+
 /// The first part of an encoded list, and the rest of the list. `None` if the bytes are no such list.
 pub(crate) fn read_optional(list: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
     let (length, rest) = list.split_first_chunk::<LENGTH>()?;

@@ -1,31 +1,30 @@
-//! What a stored response can be: nothing else is stored, and nothing else is read back.
+//! Limits of a stored response, for storing it and for reading it back.
 
 use std::time::Duration;
 
 use actix_web::http::{StatusCode, header::HeaderName};
 
-/// The longest lifetime there is, however it is stated (RFC 9111 section 1.2.2): 68 years, so that
-/// no date after it is beyond what can be written.
+/// The longest lifetime (RFC 9111 section 1.2.2): 68 years. A longer stated lifetime counts as this
+/// one, so that the time at which it ends can still be written as a date.
 pub(crate) const MAX_LIFETIME: Duration = Duration::from_secs(1 << 31);
 
-/// Tags that one response can have.
+/// The most tags that one response can carry.
 pub(crate) const MAX_TAGS: usize = 64;
 
-/// Whether responses with this status code are ever stored (RFC 9111 section 3): final ones. 206 is
-/// a part, 304 says nothing of its own.
+/// Whether responses with this status code may be stored (RFC 9111 section 3): final status codes,
+/// except 206, which has only a part of the content, and 304, which has none.
 pub(crate) const fn may_have_status(status: u16) -> bool {
     matches!(status, 200..=205 | 207..=303 | 305..=999)
 }
 
-/// Whether responses with this status code have a body (RFC 9110 section 15.3.5): bytes after the
-/// head of one that has none would be taken for the next response.
+/// Whether responses with this status code may have a body (RFC 9110 section 15.3.5). A client would
+/// take a body after a 204 for the next response.
 pub(crate) fn may_have_body(status: StatusCode) -> bool {
     status != StatusCode::NO_CONTENT
 }
 
-/// Whether the field is ever stored (RFC 9111 section 3.1): those of one connection or of a proxy
-/// are not. Neither are `Content-Length`, which the body itself says, and `Age`, which is counted
-/// anew.
+/// Whether a response field may be stored (RFC 9111 section 3.1). Fields of one connection or of a
+/// proxy are not. `Content-Length` and `Age` are computed for each reply.
 #[inline]
 pub(crate) fn may_have_field(name: &HeaderName) -> bool {
     !matches!(
@@ -51,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn final_status_codes_can_be_stored_but_for_parts_and_not_modified() {
+    fn final_status_codes_except_206_and_304_may_be_stored() {
         for code in 100..1000 {
             let status = StatusCode::from_u16(code).unwrap();
             let want = code >= 200 && code != 206 && code != 304;
@@ -62,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_of_a_connection_or_a_proxy_and_what_is_made_anew_are_not_stored() {
+    fn connection_and_proxy_and_computed_fields_are_not_stored() {
         for (name, want) in [
             ("Connection", false),
             ("Keep-Alive", false),

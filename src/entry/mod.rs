@@ -1,11 +1,19 @@
-//! What is stored: responses, the names they have, and their form as bytes. Plain data.
+//! Plain data: stored responses, their keys and tags, and their encoding as bytes.
 
 pub mod codec;
+#[cfg(test)]
+pub(crate) mod fixtures;
+pub(crate) mod implied_tags;
 pub(crate) mod invalidation;
 pub(crate) mod key;
 pub(crate) mod length_prefixed;
+pub(crate) mod lifetime;
 pub(crate) mod limits;
 pub(crate) mod response;
 pub(crate) mod selector;
 pub(crate) mod stamp;
 pub(crate) mod tag;
+pub(crate) mod url;
+pub(crate) mod url_keys;
+pub(crate) mod validity;
+pub(crate) mod variants;

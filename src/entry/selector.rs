@@ -1,4 +1,4 @@
-//! What a request selects by: how a store that keeps variants apart finds the right one.
+//! Selection among the variants of a key.
 
 use std::{borrow::Cow, fmt};
 
@@ -6,13 +6,39 @@ use actix_web::http::header::HeaderName;
 use sha2::{Digest as _, Sha256};
 use smallvec::SmallVec;
 
-use crate::{clock::Timestamp, entry::response::StoredResponse};
+use crate::{
+    clock::Timestamp,
+    entry::{
+        length_prefixed::{append_optional, append_part},
+        response::StoredResponse,
+    },
+};
 
-/// What a request has of the fields that may select among variants, and when it came.
+/// The values by which a request selects among variants, and the time of the request.
 ///
-/// A store that returns all variants of a key need not look at it. One that keeps each on its own
-/// asks it for the [`VariantId`] among those that certain fields select, and returns that variant
-/// alone.
+/// A store that returns all variants of a key can ignore the selector. A store that keeps each
+/// variant on its own calls [`variant`](Self::variant) with the key's selecting fields, and returns
+/// the variant with that id:
+///
+/// ```
+/// use std::{collections::HashMap, sync::Arc};
+///
+/// use actix_web::http::header::HeaderName;
+/// use actix_web_cache::store::{Selector, StoredResponse, VariantId, Variants};
+///
+/// /// The stored responses of one key.
+/// struct Entry {
+///     selecting_fields: Vec<HeaderName>,
+///     variants: HashMap<VariantId, Arc<StoredResponse>>,
+/// }
+///
+/// impl Entry {
+///     fn find(&self, selector: &Selector<'_>) -> Variants {
+///         let id = selector.variant(&self.selecting_fields);
+///         Variants::new(&self.selecting_fields, self.variants.get(&id).cloned())
+///     }
+/// }
+/// ```
 #[derive(Clone, Copy)]
 pub struct Selector<'a> {
     request: &'a dyn Selects,
@@ -20,8 +46,9 @@ pub struct Selector<'a> {
     now: Timestamp,
 }
 
-/// Whoever can tell what a request has for a field, as it is compared.
+/// A request, as a source of the values by which it selects among variants.
 pub(crate) trait Selects: Sync {
+    /// The normalized value of a request field; `None` if the request does not have it.
     fn value(&self, name: &HeaderName) -> Option<Cow<'_, [u8]>>;
 }
 
@@ -34,25 +61,29 @@ impl<'a> Selector<'a> {
         Self { request, discriminator, now }
     }
 
-    /// The time by the cache's clock.
+    /// The time of the request by the cache's clock.
     #[must_use]
     pub const fn now(&self) -> Timestamp {
         self.now
     }
 
-    /// Whether the request selects a response, of those of its key.
+    /// Whether the request selects a response among the responses of its key.
     #[must_use]
     pub fn selects(&self, response: &StoredResponse) -> bool {
-        let mut selecting = response.selecting.iter();
-        *response.discriminator == *self.discriminator
-            && selecting
-                .all(|(name, recorded)| self.request.value(name).as_deref() == recorded.as_deref())
+        *response.discriminator == *self.discriminator && self.matches_fields(response)
     }
 
-    /// The variant that the request selects where these fields select.
+    /// Whether the request's selecting fields match those of a response, whatever the
+    /// discriminators are.
+    pub(crate) fn matches_fields(&self, response: &StoredResponse) -> bool {
+        let mut selecting = response.selecting.iter();
+        selecting.all(|(name, recorded)| self.request.value(name).as_deref() == recorded.as_deref())
+    }
+
+    /// The id of the variant that the request selects, for a key with these selecting fields.
     #[must_use]
-    pub fn variant(&self, names: &[HeaderName]) -> VariantId {
-        let values = names.iter().map(|name| (name, self.request.value(name)));
+    pub fn variant(&self, selecting_fields: &[HeaderName]) -> VariantId {
+        let values = selecting_fields.iter().map(|name| (name, self.request.value(name)));
         VariantId::of(values, self.discriminator)
     }
 }
@@ -63,13 +94,15 @@ impl fmt::Debug for Selector<'_> {
     }
 }
 
-/// What tells a variant from the others of its key: a digest of the fields that select it, with their
-/// values. It is the same in every process and for every build.
+/// Identifies a variant among the variants of its key.
+///
+/// A digest of the selecting fields and their values. It is equal in every process and in every
+/// build, so that stores may write it down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct VariantId([u8; 16]);
 
 impl VariantId {
-    /// The digest.
+    /// The bytes of the digest.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
@@ -80,18 +113,13 @@ impl VariantId {
         discriminator: &[u8],
     ) -> Self {
         let mut selecting: SmallVec<[_; 4]> = selecting.collect();
-        // Who learnt of the fields in another order means the same variant.
+        // Processes may have learned of the selecting fields in different orders.
         selecting.sort_unstable_by(|(one, _), (other, _)| one.as_str().cmp(other.as_str()));
         let mut digest = Sha256::new();
-        let mut part = |bytes: Option<&[u8]>| {
-            let length = bytes.map_or(u64::MAX, |bytes| bytes.len() as u64);
-            digest.update(length.to_le_bytes());
-            digest.update(bytes.unwrap_or_default());
-        };
-        part(Some(discriminator));
+        append_part(&mut digest, discriminator);
         for (name, value) in &selecting {
-            part(Some(name.as_str().as_bytes()));
-            part(value.as_ref().map(AsRef::as_ref));
+            append_part(&mut digest, name.as_str().as_bytes());
+            append_optional(&mut digest, value.as_ref().map(AsRef::as_ref));
         }
         let mut id = [0; 16];
         for (to, from) in id.iter_mut().zip(digest.finalize()) {
@@ -102,7 +130,7 @@ impl VariantId {
 }
 
 impl StoredResponse {
-    /// Which of its key's variants it is.
+    /// The id of the variant that the response is.
     #[must_use]
     pub fn variant(&self) -> VariantId {
         let selecting = self.selecting.iter().map(|(name, value)| (name, value.as_ref()));
@@ -115,7 +143,7 @@ mod tests {
     use actix_web::http::header::{ACCEPT, ACCEPT_LANGUAGE, COOKIE};
 
     use super::*;
-    use crate::entry::response::tests::{at, stored};
+    use crate::entry::fixtures::{at, stored};
 
     struct Fields(Vec<(HeaderName, &'static str)>);
 
@@ -127,18 +155,18 @@ mod tests {
     }
 
     #[test]
-    fn a_request_selects_the_response_that_has_its_values_and_no_other() {
+    fn request_selects_only_the_response_with_its_values() {
         let request = Fields(vec![(ACCEPT, "a"), (ACCEPT_LANGUAGE, "de")]);
-        let selects = |by: &[(HeaderName, Option<&str>)], discriminator: &[u8]| {
-            let names: Vec<_> = by.iter().map(|(name, _)| name.clone()).collect();
+        let selects = |selecting: &[(HeaderName, Option<&str>)], discriminator: &[u8]| {
+            let names: Vec<_> = selecting.iter().map(|(name, _)| name.clone()).collect();
             let response =
-                StoredResponse { discriminator: Box::from(discriminator), ..stored(0, by) };
+                StoredResponse { discriminator: Box::from(discriminator), ..stored(0, selecting) };
             let selector = Selector::new(&request, b"x", at(0));
             let selects = selector.variant(&names) == response.variant();
-            assert_eq!(selector.selects(&response), selects, "{by:?}");
+            assert_eq!(selector.selects(&response), selects, "{selecting:?}");
             selects
         };
-        for (by, discriminator, want) in [
+        for (selecting, discriminator, want) in [
             (&[][..], &b"x"[..], true),
             (&[], b"", false),
             (&[(ACCEPT, Some("a"))], b"x", true),
@@ -149,21 +177,21 @@ mod tests {
             (&[(ACCEPT_LANGUAGE, Some("de")), (ACCEPT, Some("a"))], b"x", true),
             (&[(ACCEPT_LANGUAGE, Some("a")), (ACCEPT, Some("de"))], b"x", false),
         ] {
-            assert_eq!(selects(by, discriminator), want, "{by:?}");
+            assert_eq!(selects(selecting, discriminator), want, "{selecting:?}");
         }
     }
 
     #[test]
-    fn the_order_in_which_fields_were_learnt_does_not_count() {
+    fn variant_does_not_depend_on_the_order_of_selecting_fields() {
         let (one, other) = ((ACCEPT, Some("a")), (COOKIE, Some("b")));
-        let id = |by: &[(HeaderName, Option<&str>)]| stored(0, by).variant();
+        let id = |selecting: &[(HeaderName, Option<&str>)]| stored(0, selecting).variant();
         assert_eq!(id(&[one.clone(), other.clone()]), id(&[other, one]));
     }
 
     #[test]
-    fn a_variant_is_the_same_in_every_process() {
-        // Written down: stores beside other processes keep them.
+    fn variant_is_the_same_in_every_process() {
+        // Stores that processes share write ids down, so this value must not change.
         let id = stored(0, &[(ACCEPT, Some("text/html"))]).variant();
-        assert_eq!(u128::from_be_bytes(id.0), 0xa63d_2627_d632_2fb7_ba48_1d81_2397_853c);
+        assert_eq!(u128::from_be_bytes(id.0), 0xacd2_8af9_7c8a_a521_74e6_cfbc_438a_d2f4);
     }
 }

@@ -1,43 +1,47 @@
-//! Names under which several stored responses are invalidated at once.
+//! Tags: names by which several stored responses are invalidated at once.
 
-use std::{fmt, hash::Hasher as _};
+use std::fmt;
 
 use actix_web::http::header::HeaderName;
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
 use smallvec::SmallVec;
 
-use crate::{
-    entry::key::{CacheKey, UrlParts},
-    entry::response::StoredResponse,
+use crate::entry::{
+    key::{CacheKey, UrlParts},
+    length_prefixed::{append_optional, append_part},
 };
 
-/// Levels of a path that can be told apart by prefix; what is below belongs to the last.
-pub(crate) const MAX_LEVELS: usize = 16;
+/// The most path prefixes that have a tag of their own. Longer prefixes count as the longest one
+/// that has.
+pub(crate) const MAX_PREFIXES: usize = 16;
 
-/// What a stored response can be invalidated by, beside its key and everything at once.
+/// A tag (surrogate key) by which stored responses are invalidated.
 ///
-/// A digest of 120 bits behind the kind of name it stands for. It is the same in every process and
-/// for every build, so that stores may write it down. Two names of one kind that collide would be
-/// invalidated together: too much, never too little.
+/// Some tags are given by the application or by the response. Others follow from a response's key:
+/// its URL, its path, and the prefixes of its path.
+///
+/// A tag is the kind of its name and a 120-bit digest of the name. It is equal in every process and
+/// in every build, so that stores may write it down. If two names of one kind had one digest, an
+/// invalidation of one would also invalidate the other, which costs a miss.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TagId(u128);
 
-/// What a tag stands for.
+/// The kind of name that a tag stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum Kind {
-    /// A name the application gives.
-    Tag = 1,
+pub(crate) enum TagKind {
+    /// A name that the application gives.
+    Name = 1,
     /// A name that `Cache-Groups` gives within one origin (RFC 9875).
     Group = 2,
     /// All keys of one URL.
     Url = 3,
-    /// A path and its query on any host.
+    /// A path and its query, on any host.
     Path = 4,
-    /// A path and what is below it on one host.
+    /// A path and everything below it, on one host.
     Prefix = 5,
-    /// The same on any host.
-    AnyPrefix = 6,
+    /// A path and everything below it, on any host.
+    PrefixOnAnyHost = 6,
     /// One variant of a key.
     Variant = 7,
     /// One key.
@@ -45,19 +49,19 @@ pub(crate) enum Kind {
 }
 
 impl TagId {
-    /// The tag shared by all keys of one URL; `url` is [`CacheKey::url`](crate::store::CacheKey::url).
+    /// The tag that all keys of one URL share; `url` is [`CacheKey::url`](crate::store::CacheKey::url).
     #[must_use]
     pub fn url(url: &[u8]) -> Self {
-        digest(Kind::Url, [url])
+        digest(TagKind::Url, [url])
     }
 
-    /// A name that an application gives to some of its responses.
+    /// The tag for a name that an application gives to some of its responses.
     #[must_use]
     pub fn tag(namespace: &str, name: &str) -> Self {
-        digest(Kind::Tag, [namespace.as_bytes(), name.as_bytes()])
+        digest(TagKind::Name, [namespace.as_bytes(), name.as_bytes()])
     }
 
-    /// The bytes of the tag, the kind of its name first: for stores that write tags down.
+    /// The bytes of the tag, for stores that write tags down. The first byte is the kind of the name.
     #[must_use]
     pub const fn to_bytes(self) -> [u8; 16] {
         self.0.to_be_bytes()
@@ -69,58 +73,67 @@ impl TagId {
         Self(u128::from_be_bytes(bytes))
     }
 
-    /// A group of an origin's responses (RFC 9875 section 2.1).
+    /// A group of responses of one origin (RFC 9875 section 2.1).
     pub(crate) fn group(namespace: &[u8], scheme: &[u8], host: &[u8], name: &str) -> Self {
-        digest(Kind::Group, [namespace, scheme, host, name.as_bytes()])
+        digest(TagKind::Group, [namespace, scheme, host, name.as_bytes()])
     }
 
-    /// What is stored under one key, for stores that remember removals as they do invalidations.
+    /// All variants of one key, for stores that record a removal as an invalidation.
     pub(crate) fn key(key: &CacheKey) -> Self {
-        digest(Kind::Key, [key.as_bytes()])
+        digest(TagKind::Key, [key.as_bytes()])
     }
 
-    /// A path with its query, on whatever host.
+    /// A path with its query, on any host.
     pub(crate) fn path(url: &UrlParts<'_>) -> Self {
-        let known = [u8::from(url.query.is_some())];
-        digest(Kind::Path, [url.scope, url.path, &known, url.query.unwrap_or_default()])
+        let mut hasher = hasher();
+        append_part(&mut hasher, url.scope);
+        append_part(&mut hasher, url.path);
+        append_optional(&mut hasher, url.query);
+        finish(TagKind::Path, &hasher)
     }
 
-    /// A path and what is below it by whole segments, on one host or on any. Where it has more
-    /// levels than are told apart, what it is below of.
+    /// A path and everything below it by whole segments, on one host or on any. A path with more than
+    /// [`MAX_PREFIXES`] prefixes is cut to the longest that has a tag.
     pub(crate) fn prefix(namespace: &str, host: Option<&str>, path: &str) -> Self {
-        let path = decoded(path.as_bytes());
-        let levels: SmallVec<[usize; MAX_LEVELS]> = levels(trimmed(&path)).collect();
-        let end = levels.last().copied().unwrap_or_default();
-        level(namespace.as_bytes(), host.map(str::as_bytes), path.get(..end).unwrap_or_default())
+        let path = decode_path(path.as_bytes());
+        let end = prefix_ends(without_trailing_slashes(&path)).last().unwrap_or_default();
+        let prefix = path.get(..end).unwrap_or_default();
+        Self::decoded_prefix(namespace.as_bytes(), host.map(str::as_bytes), prefix)
     }
 
-    /// One variant of a key: what the same values of these request fields select.
+    /// A path prefix that is decoded and ends where [`prefix_ends`] says.
+    pub(super) fn decoded_prefix(namespace: &[u8], host: Option<&[u8]>, prefix: &[u8]) -> Self {
+        match host {
+            Some(host) => digest(TagKind::Prefix, [namespace, host, prefix]),
+            None => digest(TagKind::PrefixOnAnyHost, [namespace, prefix]),
+        }
+    }
+
+    /// The variant of a key that these values of the selecting fields select.
     pub(crate) fn variant<V: AsRef<[u8]>>(
         key: &CacheKey,
         selecting: impl Iterator<Item = (HeaderName, Option<V>)>,
     ) -> Self {
-        let mut selecting: Vec<_> = selecting.collect();
+        let mut selecting: SmallVec<[_; 4]> = selecting.collect();
         selecting.sort_unstable_by(|(one, _), (other, _)| one.as_str().cmp(other.as_str()));
-        let mut text = Vec::new();
+        let mut hasher = hasher();
+        append_part(&mut hasher, key.as_bytes());
         for (name, value) in &selecting {
-            let known = [u8::from(value.is_some())];
-            for part in
-                [name.as_str().as_bytes(), &known, value.as_ref().map_or(&[][..], AsRef::as_ref)]
-            {
-                text.extend_from_slice(&(part.len() as u64).to_le_bytes());
-                text.extend_from_slice(part);
-            }
+            append_part(&mut hasher, name.as_str().as_bytes());
+            append_optional(&mut hasher, value.as_ref().map(AsRef::as_ref));
         }
-        digest(Kind::Variant, [key.as_bytes(), &text])
+        finish(TagKind::Variant, &hasher)
     }
 
+    /// Whether the tag stands for a single key.
     pub(crate) fn is_key(self) -> bool {
-        self.kinds() == Kinds::of(Kind::Key)
+        self.kinds() == TagKinds::of(TagKind::Key)
     }
 
-    pub(crate) fn kinds(self) -> Kinds {
+    /// The set of the tag's own kind; empty for a kind that this build does not know.
+    pub(crate) fn kinds(self) -> TagKinds {
         let [kind, ..] = self.0.to_be_bytes();
-        Kinds(1_u16.checked_shl(u32::from(kind)).unwrap_or_default())
+        TagKinds(1_u16.checked_shl(u32::from(kind)).unwrap_or_default())
     }
 }
 
@@ -130,86 +143,43 @@ impl fmt::Debug for TagId {
     }
 }
 
-/// Some kinds of tags.
+/// A set of kinds of tags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Kinds(u16);
+pub(crate) struct TagKinds(u16);
 
-impl Kinds {
-    const fn of(kind: Kind) -> Self {
+impl TagKinds {
+    /// The set of one kind.
+    pub(super) const fn of(kind: TagKind) -> Self {
         Self(1 << kind as u8)
     }
 
-    pub(crate) const fn and(self, other: Self) -> Self {
+    /// The union of two sets.
+    pub(crate) const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    const fn include(self, kind: Kind) -> bool {
+    pub(super) const fn contains(self, kind: TagKind) -> bool {
         self.0 & Self::of(kind).0 != 0
     }
 }
 
-/// The tags that a response has by its key and by what selects it: made when they are asked for,
-/// which is rare, instead of being kept with every response.
-pub(crate) fn implied(
-    key: &CacheKey,
-    response: &StoredResponse,
-    kinds: Kinds,
-) -> SmallVec<[TagId; 2 * MAX_LEVELS]> {
-    let mut tags = SmallVec::new();
-    if kinds.include(Kind::Key) {
-        tags.push(TagId::key(key));
-    }
-    if kinds.include(Kind::Url) {
-        tags.push(TagId::url(key.url()));
-    }
-    if kinds.include(Kind::Variant) {
-        tags.push(TagId::variant(key, response.selecting.iter().cloned()));
-    }
-    let by_path = [Kind::Path, Kind::Prefix, Kind::AnyPrefix];
-    if !by_path.iter().any(|&kind| kinds.include(kind)) {
-        return tags;
-    }
-    let Some(url) = key.url_parts() else { return tags };
-    if kinds.include(Kind::Path) {
-        tags.push(TagId::path(&url));
-    }
-    let path = decoded(url.path);
-    for end in levels(&path) {
-        let path = path.get(..end).unwrap_or_default();
-        if kinds.include(Kind::Prefix) {
-            tags.push(level(url.namespace(), Some(url.host), path));
-        }
-        if kinds.include(Kind::AnyPrefix) {
-            tags.push(level(url.namespace(), None, path));
-        }
-    }
-    tags
-}
-
-fn level(namespace: &[u8], host: Option<&[u8]>, path: &[u8]) -> TagId {
-    match host {
-        Some(host) => digest(Kind::Prefix, [namespace, host, path]),
-        None => digest(Kind::AnyPrefix, [namespace, path]),
-    }
-}
-
-/// Where the levels of a path end, from the root's on.
-fn levels(path: &[u8]) -> impl Iterator<Item = usize> {
-    let ends = path.iter().enumerate().skip(1).filter(|(_, byte)| **byte == b'/');
+/// The ends of the prefixes of a path that have a tag, from the root's to the whole path's.
+pub(super) fn prefix_ends(path: &[u8]) -> impl Iterator<Item = usize> {
+    let slashes = path.iter().enumerate().skip(1).filter(|(_, byte)| **byte == b'/');
     let whole = (path.len() > 1).then_some(path.len());
-    [0].into_iter().chain(ends.map(|(at, _)| at)).chain(whole).take(MAX_LEVELS)
+    [0].into_iter().chain(slashes.map(|(at, _)| at)).chain(whole).take(MAX_PREFIXES)
 }
 
-/// Without the slashes that it ends with.
-fn trimmed(mut path: &[u8]) -> &[u8] {
+fn without_trailing_slashes(mut path: &[u8]) -> &[u8] {
     while let [rest @ .., b'/'] = path {
         path = rest;
     }
     path
 }
 
-/// A path as it is routed, or more so: what routes to one handler is one path.
-fn decoded(path: &[u8]) -> SmallVec<[u8; 96]> {
+/// Decodes a path as the router does, and further: two paths that are routed to one handler are
+/// decoded to one path. An encoded slash stays encoded, for it separates no segments.
+pub(super) fn decode_path(path: &[u8]) -> SmallVec<[u8; 96]> {
     let digit = |byte: Option<&u8>| byte.and_then(|&byte| char::from(byte).to_digit(16));
     let mut text = SmallVec::new();
     let mut rest = path;
@@ -230,18 +200,25 @@ fn decoded(path: &[u8]) -> SmallVec<[u8; 96]> {
     text
 }
 
-/// Keys of no secret: whoever could make names collide would only have more forgotten.
-const KEYS: (u64, u64) = (0x6163_7469_782d_7765, 0x622d_6361_6368_6531);
+/// The hash keys. They are public and fixed, so that all processes compute equal tags: names that are
+/// made to collide are only invalidated together.
+const HASH_KEYS: (u64, u64) = (0x6163_7469_782d_7765, 0x622d_6361_6368_6531);
 
-/// Each part with its length before it, so that no two lists of parts are one text.
-fn digest<const N: usize>(kind: Kind, parts: [&[u8]; N]) -> TagId {
-    let mut hasher = SipHasher13::new_with_keys(KEYS.0, KEYS.1);
-    for part in parts {
-        hasher.write(&(part.len() as u64).to_le_bytes());
-        hasher.write(part);
-    }
+fn hasher() -> SipHasher13 {
+    SipHasher13::new_with_keys(HASH_KEYS.0, HASH_KEYS.1)
+}
+
+fn finish(kind: TagKind, hasher: &SipHasher13) -> TagId {
     let digest = hasher.finish128().as_u128() >> 8;
     TagId((u128::from(kind as u8) << 120) | digest)
+}
+
+fn digest<const N: usize>(kind: TagKind, parts: [&[u8]; N]) -> TagId {
+    let mut hasher = hasher();
+    for part in parts {
+        append_part(&mut hasher, part);
+    }
+    finish(kind, &hasher)
 }
 
 #[cfg(test)]
@@ -249,11 +226,10 @@ mod tests {
     use actix_web::http::header::ACCEPT;
 
     use super::*;
-    use crate::entry::response::tests::stored;
 
     #[test]
-    fn a_tag_is_the_same_in_every_process() {
-        // Written down: a store on disk or beside other processes keeps them.
+    fn tag_is_the_same_in_every_process() {
+        // Stores that processes share write tags down, so these values must not change.
         let tags = [
             TagId::tag("shop", "post:1"),
             TagId::group(b"shop", b"http", b"a", "post:1"),
@@ -269,19 +245,19 @@ mod tests {
     }
 
     const WRITTEN: [&str; 5] = [
-        "TagId(017a16ca9b2ce756b640d9d4b6116094)",
-        "TagId(022ff53b71b938ff12aa9204ff64781b)",
-        "TagId(038a69800bb046435b0ea7cff6450822)",
-        "TagId(05dee366082bcdc2f27d76149261aaff)",
-        "TagId(06ec1f382e957d8ec02a806357a1a51e)",
+        "TagId(017481b48ca7b7136cd46db6447e5302)",
+        "TagId(0283c20d85f94e83c8999e2de68cb6ef)",
+        "TagId(03fc90ddc94299c7d53f8d43c29ba66a)",
+        "TagId(0577cf1b2b3395d7f461d65a6cac8ad4)",
+        "TagId(06eefde7b99c0eb81a0bc67a1ac91170)",
     ];
 
     #[test]
     fn names_that_differ_in_any_part_are_different_tags() {
-        let key = |host, path, query| CacheKey::new("4:shop,", "http", host, path, query);
+        let key = |host, path, query| CacheKey::new("shop", "http", host, path, query);
         let path = |key: CacheKey| TagId::path(&key.url_parts().unwrap());
-        let variant = |key: CacheKey, by: &[(HeaderName, Option<&'static str>)]| {
-            TagId::variant(&key, by.iter().cloned())
+        let variant = |key: CacheKey, selecting: &[(HeaderName, Option<&'static str>)]| {
+            TagId::variant(&key, selecting.iter().cloned())
         };
         let tags = [
             TagId::tag("shop", "a"),
@@ -313,50 +289,5 @@ mod tests {
             assert!(!tags[index + 1..].contains(one), "{index}");
         }
         assert_eq!(path(key("h", "/a", None)), path(key("g", "/a", None)), "on any host");
-    }
-
-    #[test]
-    fn a_path_is_below_its_prefixes_by_whole_segments() {
-        let deep = |levels: usize| "/x".repeat(levels);
-        for (path, prefix, below) in [
-            ("/", "/", true),
-            ("/a", "/", true),
-            ("/a/b/c", "/a/b", true),
-            ("/a/b", "/a/b", true),
-            ("/a/b/", "/a/b", true),
-            ("/a/b", "/a/b/", true),
-            ("/a/bc", "/a/b", false),
-            ("/a", "/a/b", false),
-            ("/ab", "/a", false),
-            ("/%61/%7e", "/a/~", true),
-            ("/caf%C3%A9/x", "/caf\u{e9}", true),
-            ("/a%2Fb", "/a", false),
-            ("/a%2Fb", "/a%2fb", false),
-            ("/a%zz/%", "/a%zz", true),
-            ("//a/b", "//a", true),
-            ("//a/b", "/a", false),
-            (&deep(40), &deep(15), true),
-            (&deep(40), &deep(20), true),
-            (&deep(15), &deep(20), true),
-            (&deep(14), &deep(20), false),
-        ] {
-            let key = CacheKey::new("4:shop,0123", "http", "h", path, Some("q"));
-            let kinds = Kinds::of(Kind::Prefix).and(Kinds::of(Kind::AnyPrefix));
-            let implied = implied(&key, &stored(0, &[]), kinds);
-            for host in [Some("h"), None] {
-                let tag = TagId::prefix("shop", host, prefix);
-                assert_eq!(implied.contains(&tag), below, "{path} below {prefix} of {host:?}");
-            }
-            assert!(!implied.contains(&TagId::prefix("shop", Some("g"), prefix)), "{path}");
-        }
-    }
-
-    #[test]
-    fn only_the_kinds_that_are_asked_for_are_made() {
-        let key = CacheKey::new("4:shop,", "http", "h", "/a/b", None);
-        let made = |kind| implied(&key, &stored(0, &[]), Kinds::of(kind)).len();
-        let kinds = [Kind::Tag, Kind::Group, Kind::Url, Kind::Path, Kind::Variant, Kind::Key];
-        assert_eq!(kinds.map(made), [0, 0, 1, 1, 1, 1]);
-        assert_eq!([Kind::Prefix, Kind::AnyPrefix].map(made), [3, 3]);
     }
 }

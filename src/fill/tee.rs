@@ -1,13 +1,15 @@
-//! Reading a handler's body on our own account: into what its clients read from, each at its own
-//! pace, and at the end into the store.
+//! Receiving a body that is stored and sent to clients at once.
 //!
-//! A body of a known length is read to its end, whoever is there to read it: at most
-//! [`Policy::max_body_size`](crate::Policy::max_body_size) bytes. One of unknown length is read for
-//! as long as anybody reads it or waits for its end; where it grows beyond what is stored, its client
-//! gets the body itself and reads on as if nobody else had.
+//! A task of the cache reads the handler's body into a shared list of chunks. The leader's client
+//! and all followers read from the list, each at its own pace; at the end the list is stored. A slow
+//! client, or one that goes away, therefore delays nobody else.
+//!
+//! A body of known length is read to its end even if no client is left, at most
+//! [`Policy::max_body_size`](crate::Policy::max_body_size) bytes. A body of unknown length is read
+//! while a client reads it or a follower waits for its end. If it grows beyond the size limit, the
+//! leader's client gets the body itself and reads on as without a cache.
 
 use std::{
-    cell::RefCell,
     error::Error,
     future::{Future as _, poll_fn},
     mem,
@@ -15,7 +17,6 @@ use std::{
     rc::Rc,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use actix_web::{
@@ -28,63 +29,51 @@ use actix_web::{
 use bytes::Bytes;
 use tokio::task::yield_now;
 
+use super::write::Write;
 use crate::{
-    coordination::{BodyWriter, FlightEnd, ResponseInProgress, SharedBody},
-    fill::write::Write,
-    response::body::CacheBody,
+    coordination::{
+        flights::{FlightEnd, ResponseInProgress},
+        shared_body::{BodyWriter, SharedBody},
+    },
+    poll_once::with_context,
+    response::body::{BodyRemainder, BodyRest, CacheBody},
 };
 
-/// How long a body is read on that nobody reads.
-pub(crate) const DRAIN_LIMIT: Duration = Duration::from_secs(30);
+/// Bytes after which other tasks of the thread get their turn.
+const YIELD_AFTER: usize = 128 * 1024;
 
-/// Bytes after which others on the same thread have their turn.
-const TURN: usize = 128 * 1024;
+/// Bytes that a chunk costs in addition to its content.
+const CHUNK_OVERHEAD: usize = 1024;
 
-/// What a chunk counts beside its bytes.
-const CHUNK: usize = 1024;
-
-/// Where the client's end finds what is left when the list ends too early.
-pub(crate) type BodyRest<B> = Rc<RefCell<Option<BodyRemainder<B>>>>;
-
-/// What is left of a body that is not stored.
-pub(crate) enum BodyRemainder<B> {
-    /// The body itself, to be read on.
-    Body(Pin<Box<B>>),
-    /// The handler's error.
-    Error(Box<dyn Error>),
-    /// Nothing: the body ended before its time.
-    Nothing,
-}
-
-/// Begins to read a body; gives it back if too many bytes are on their way already.
+/// Starts to receive a body. Returns the body as the leader's client reads it, or the handler's body
+/// if too many bytes are in progress already.
 pub(crate) fn begin<B: MessageBody + 'static>(
     body: B,
     write: Write,
     declared: Option<u64>,
 ) -> Result<CacheBody<B>, B> {
-    // What is known to come is set aside before it does.
+    // A declared length is reserved before the bytes arrive.
     let expected = declared.and_then(|length| usize::try_from(length).ok());
     let reservation = write.shared.store.coordinator().reserve_bytes(expected.unwrap_or(0));
     let Some(reservation) = reservation else { return Err(body) };
     let writer = SharedBody::begin(reservation);
-    let Some(reader) = writer.transfer().reader() else { return Err(body) };
+    let Some(reader) = writer.body().reader() else { return Err(body) };
     let rest = BodyRest::default();
     let client = CacheBody::led(reader, Rc::clone(&rest), body.size());
-    let patience = write.shared.checked.wait_limit();
-    let overdue = write.leading.is_some().then(|| Box::pin(sleep(patience)));
-    let mut pump = Tee {
+    let progress_timer =
+        write.leader.is_some().then(|| Box::pin(sleep(write.shared.policy.wait_limit())));
+    let mut tee = Tee {
         body: Box::pin(body),
         writer,
         write,
         expected,
         rest,
-        deserted: None,
-        overdue,
-        patience,
-        moved: false,
+        unread_timer: None,
+        progress_timer,
+        progressed: false,
     };
-    pump.announce();
-    spawn(pump.run());
+    tee.publish_head();
+    spawn(tee.run());
     Ok(client)
 }
 
@@ -95,16 +84,15 @@ struct Tee<B> {
     /// The declared length.
     expected: Option<usize>,
     rest: BodyRest<B>,
-    /// Ends a body that nobody reads.
-    deserted: Option<Pin<Box<Sleep>>>,
-    /// Ends the waiting of others.
-    overdue: Option<Pin<Box<Sleep>>>,
-    patience: Duration,
-    /// Whether something came since that was begun.
-    moved: bool,
+    /// Ends the fill of a body that no client reads.
+    unread_timer: Option<Pin<Box<Sleep>>>,
+    /// Releases the followers of a body that makes no progress.
+    progress_timer: Option<Pin<Box<Sleep>>>,
+    /// Whether a chunk arrived since the progress timer was started.
+    progressed: bool,
 }
 
-/// What the body does next.
+/// The next step of the handler's body.
 enum Next {
     Chunk(Bytes),
     End,
@@ -113,59 +101,60 @@ enum Next {
 
 enum Event {
     Body(Next),
-    /// Nobody wants the body any more.
-    Deserted,
-    /// Others wait too long.
+    /// No client reads the body, and no follower waits for it.
+    Unread,
+    /// Followers have waited too long.
     Overdue,
 }
 
 impl<B: MessageBody> Tee<B> {
-    /// Where the length is known, others can read along.
-    fn announce(&mut self) {
-        let Some(leading) = &mut self.write.leading else { return };
-        leading.set_end_on_drop(FlightEnd::Abandoned);
+    /// Lets followers read along, if the length is known.
+    fn publish_head(&mut self) {
+        let Some(leader) = &mut self.write.leader else { return };
+        leader.set_end_on_drop(FlightEnd::Abandoned);
         if let Some(length) = self.expected {
-            leading.publish_head(ResponseInProgress {
+            leader.publish_head(ResponseInProgress {
                 response: Arc::new(self.write.draft.clone()),
                 length: length as u64,
-                body: Arc::clone(self.writer.transfer()),
+                body: Arc::clone(self.writer.body()),
             });
         }
     }
 
     async fn run(mut self) {
-        let mut turn = 0;
+        let mut bytes_since_yield = 0;
         loop {
             match poll_fn(|cx| self.poll_event(cx)).await {
                 Event::Body(Next::Chunk(chunk)) => {
-                    turn += chunk.len() + CHUNK;
+                    bytes_since_yield += chunk.len() + CHUNK_OVERHEAD;
                     if self.is_last(&chunk) {
                         let beyond = poll_fn(|cx| Poll::Ready(self.poll_body(cx))).await;
                         let Poll::Ready(next) = beyond else {
                             self.writer.push(chunk);
                             continue;
                         };
-                        // What is stored before the last chunk leaves is there when its client asks
-                        // again; servers do not ask for more than was declared.
-                        return self.ended(chunk, next).await;
+                        // The response is stored before its last chunk is sent, so that a client that
+                        // has the whole response finds it stored. Servers do not poll a body for more
+                        // than it declared.
+                        return self.finish(chunk, next).await;
                     }
-                    if !self.takes(&chunk) {
-                        self.writer.push(chunk);
+                    let accepted = self.accepts(&chunk);
+                    self.writer.push(chunk);
+                    if !accepted {
                         return self.hand_back();
                     }
-                    self.writer.push(chunk);
                 }
-                Event::Overdue => self.overdue(),
-                // Somebody may have come in this very moment.
-                Event::Deserted if !self.writer.give_up() => {}
-                Event::Deserted => {
-                    log::trace!("not stored: nobody waits for the body's end");
+                Event::Overdue => self.release_followers(),
+                // A reader may have arrived since the event.
+                Event::Unread if !self.writer.abort_if_unread() => {}
+                Event::Unread => {
+                    log::trace!("not stored: no client waits for the end of the body");
                     return;
                 }
-                Event::Body(next) => return self.ended(Bytes::new(), next).await,
+                Event::Body(next) => return self.finish(Bytes::new(), next).await,
             }
-            if turn >= TURN {
-                turn = 0;
+            if bytes_since_yield >= YIELD_AFTER {
+                bytes_since_yield = 0;
                 yield_now().await;
             }
         }
@@ -175,15 +164,16 @@ impl<B: MessageBody> Tee<B> {
         if let Poll::Ready(next) = self.poll_body(cx) {
             return Poll::Ready(Event::Body(next));
         }
-        if self.poll_deserted(cx).is_ready() {
-            return Poll::Ready(Event::Deserted);
+        if self.poll_unread(cx).is_ready() {
+            return Poll::Ready(Event::Unread);
         }
-        while let Some(timer) = &mut self.overdue {
+        while let Some(timer) = &mut self.progress_timer {
             if timer.as_mut().poll(cx).is_pending() {
                 break;
             }
-            self.overdue = mem::take(&mut self.moved).then(|| Box::pin(sleep(self.patience)));
-            if self.overdue.is_none() {
+            let limit = self.write.shared.policy.wait_limit();
+            self.progress_timer = mem::take(&mut self.progressed).then(|| Box::pin(sleep(limit)));
+            if self.progress_timer.is_none() {
                 return Poll::Ready(Event::Overdue);
             }
         }
@@ -198,16 +188,18 @@ impl<B: MessageBody> Tee<B> {
         })
     }
 
-    fn poll_deserted(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.writer.poll_deserted(cx).is_pending() {
-            self.deserted = None;
+    /// Ready once the body is not worth reading on.
+    fn poll_unread(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.writer.poll_unread(cx).is_pending() {
+            self.unread_timer = None;
             return Poll::Pending;
         }
-        let awaited = self.write.leading.as_ref().is_some_and(|leading| leading.has_followers());
-        if self.expected.is_none() && !awaited {
+        let has_followers = self.write.leader.as_ref().is_some_and(|leader| leader.has_followers());
+        if self.expected.is_none() && !has_followers {
             return Poll::Ready(());
         }
-        let timer = self.deserted.get_or_insert_with(|| Box::pin(sleep(DRAIN_LIMIT)));
+        let limit = self.write.shared.policy.drain_limit();
+        let timer = self.unread_timer.get_or_insert_with(|| Box::pin(sleep(limit)));
         timer.as_mut().poll(cx)
     }
 
@@ -216,52 +208,51 @@ impl<B: MessageBody> Tee<B> {
         self.expected == Some(self.writer.length() + chunk.len())
     }
 
-    /// Whether a chunk is within what is to be stored.
-    fn takes(&mut self, chunk: &Bytes) -> bool {
+    /// Whether a chunk is within the size that is stored.
+    fn accepts(&mut self, chunk: &Bytes) -> bool {
         let length = self.writer.length() + chunk.len();
         if let Some(expected) = self.expected {
-            self.moved = true;
+            self.progressed = true;
             return length <= expected;
         }
-        if length > self.write.shared.checked.max_body_size() {
-            log::trace!("not stored: the body is too large");
+        if length > self.write.shared.policy.max_body_size() {
+            log::trace!("not stored: the body exceeds max_body_size");
             self.mark_hit_for_miss();
             return false;
         }
-        let room = self.writer.grow(chunk.len());
-        if !room {
-            log::trace!("not stored: too many bodies are on their way");
+        let reserved = self.writer.reserve(chunk.len());
+        if !reserved {
+            log::trace!("not stored: too many bytes of bodies are in progress");
         }
-        room
+        reserved
     }
 
-    /// Who waits goes on alone; a body whose end is nowhere in sight is not waited for again.
-    fn overdue(&mut self) {
+    /// Lets followers call the handler themselves. A body of unknown length whose end is not in sight
+    /// is not waited for again.
+    fn release_followers(&mut self) {
         if self.expected.is_none() {
             self.mark_hit_for_miss();
         }
-        if let Some(leading) = &self.write.leading {
-            leading.release_followers();
+        if let Some(leader) = &self.write.leader {
+            leader.release_followers();
         }
     }
 
     fn mark_hit_for_miss(&mut self) {
-        let Write { shared, key, leading, .. } = &mut self.write;
-        if let Some(leading) = leading {
-            let now = shared.settings.clock.now();
-            leading.mark_hit_for_miss(shared.store.coordinator(), key, now);
+        let Write { shared, key, leader, .. } = &mut self.write;
+        if let Some(leader) = leader {
+            leader.mark_hit_for_miss(shared.store.coordinator(), key, shared.now());
         }
     }
 
-    /// The body is its client's alone from now on.
+    /// Gives the body back to the leader's client.
     fn hand_back(mut self) {
-        self.means(FlightEnd::NotStored);
+        self.set_end_on_drop(FlightEnd::NotStored);
         self.rest.replace(Some(BodyRemainder::Body(self.body)));
     }
 
-    /// The end, behind a last chunk that nobody has yet: it is stored if that is where it should
-    /// be.
-    async fn ended(mut self, last: Bytes, next: Next) {
+    /// Handles the end of the body. `last` is a chunk that no client has seen yet.
+    async fn finish(mut self, last: Bytes, next: Next) {
         let length = self.writer.length() + last.len();
         if matches!(next, Next::End) && self.expected.is_none_or(|expected| expected == length) {
             return self.store(&last).await;
@@ -269,16 +260,16 @@ impl<B: MessageBody> Tee<B> {
         self.writer.push(last);
         match next {
             Next::End => {
-                log::trace!("not stored: the body ended early");
-                self.means(FlightEnd::Failed);
+                log::trace!("not stored: the body ended before its declared length");
+                self.set_end_on_drop(FlightEnd::Failed);
                 self.rest.replace(Some(BodyRemainder::Nothing));
             }
             Next::Error(error) => {
-                log::trace!("not stored: the body broke off");
-                self.means(FlightEnd::Failed);
+                log::trace!("not stored: the body ended with an error");
+                self.set_end_on_drop(FlightEnd::Failed);
                 self.rest.replace(Some(BodyRemainder::Error(error)));
             }
-            // It goes on beyond what it declared: servers cut it there, and so might the next.
+            // The body is longer than declared. Servers cut it there, and the next one may be, too.
             Next::Chunk(more) => {
                 self.writer.push(more);
                 self.hand_back();
@@ -287,21 +278,15 @@ impl<B: MessageBody> Tee<B> {
     }
 
     async fn store(self, last: &[u8]) {
-        let whole = self.writer.whole(last);
-        let mut write = Some(self.write.of(whole.clone()));
-        poll_fn(|cx| {
-            if let Some(write) = write.take() {
-                write.start(cx);
-            }
-            Poll::Ready(())
-        })
-        .await;
-        self.writer.finish(whole);
+        let body = self.writer.concat(last);
+        let write = self.write.with_body(body.clone());
+        with_context(|cx| write.start(cx)).await;
+        self.writer.finish(body);
     }
 
-    fn means(&mut self, end: FlightEnd) {
-        if let Some(leading) = &mut self.write.leading {
-            leading.set_end_on_drop(end);
+    fn set_end_on_drop(&mut self, end: FlightEnd) {
+        if let Some(leader) = &mut self.write.leader {
+            leader.set_end_on_drop(end);
         }
     }
 }

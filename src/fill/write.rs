@@ -1,22 +1,18 @@
-//! A response on its way into the store.
+//! Writing a complete response to the store.
 
-use std::{sync::Arc, task::Context, time::Duration};
+use std::{sync::Arc, task::Context};
 
 use bytes::Bytes;
 use tokio::time::timeout;
 
 use crate::{
-    entry::key::CacheKey,
-    entry::response::StoredResponse,
-    service::collapse::Leader,
+    coordination::{fills::Fill, leader::Leader},
+    entry::{key::CacheKey, response::StoredResponse},
     shared::Shared,
-    store::{Fill, Put, StoreError},
+    store::interface::Put,
 };
 
-/// How long a response may take to be written once its body is complete.
-const PUT_LIMIT: Duration = Duration::from_millis(250);
-
-/// Writes that may outlive their requests at once; what is beyond is not stored.
+/// Writes that may outlive their requests at once. A response beyond that number is not stored.
 const MAX_WRITES: usize = 256;
 
 /// A response that is going to be stored.
@@ -24,60 +20,56 @@ pub(crate) struct Write {
     pub(crate) shared: Arc<Shared>,
     pub(crate) key: CacheKey,
     pub(crate) fill: Fill,
-    pub(crate) leading: Option<Leader>,
+    pub(crate) leader: Option<Leader>,
     pub(crate) draft: StoredResponse,
 }
 
 impl Write {
-    /// With its body.
-    pub(crate) fn of(self, body: Bytes) -> Self {
+    /// The write with the body of the response.
+    pub(crate) fn with_body(self, body: Bytes) -> Self {
         Self { draft: StoredResponse { body, ..self.draft }, ..self }
     }
 
-    /// Stores: at once if the store does not wait, else while the client is served already.
+    /// Starts to write. A store that answers at once has stored the response when this returns; any
+    /// other stores it while the client is already served.
     pub(crate) fn start(self, cx: &mut Context<'_>) {
-        let Some(place) = self.shared.store.coordinator().try_begin_write(MAX_WRITES) else {
-            log::trace!("not stored: too many writes at once");
+        let Some(permit) = self.shared.store.coordinator().try_begin_write(MAX_WRITES) else {
+            log::trace!("not stored: {MAX_WRITES} writes are in progress");
             return;
         };
+        let limit = self.shared.settings.store_timeout;
         let mut work = Box::pin(async move {
-            let _place = place;
+            let _permit = permit;
             self.put().await;
         });
         if work.as_mut().poll(cx).is_pending() {
-            // Not actix's spawn, which wants a local set: tests have none.
-            tokio::spawn(timeout(PUT_LIMIT, work));
+            // Tokio's spawn, for that of actix needs a local set, which tests of applications lack.
+            tokio::spawn(timeout(limit, work));
         }
     }
 
     async fn put(mut self) {
-        let ttl = self.draft.lifetime.left(self.draft.lifetime.response).unwrap_or_default();
+        let ttl =
+            self.draft.lifetime.remaining(self.draft.lifetime.response_time).unwrap_or_default();
         let store = &self.shared.store;
         match store.put(&self.key, Arc::new(self.draft), &self.fill).await {
             Ok(Put::Stored) => {
                 log::debug!("store ttl={}", ttl.as_secs());
-                if let Some(leading) = self.leading {
-                    leading.stored();
+                if let Some(leader) = self.leader {
+                    leader.finish_stored();
                 }
             }
             Ok(Put::TooLarge) => {
-                log::debug!("not stored: larger than the store keeps");
-                if let Some(leading) = &mut self.leading {
-                    let now = self.shared.settings.clock.now();
-                    leading.mark_hit_for_miss(store.coordinator(), &self.key, now);
+                log::debug!("not stored: the response is larger than the store accepts");
+                if let Some(leader) = &mut self.leader {
+                    let now = self.shared.now();
+                    leader.mark_hit_for_miss(store.coordinator(), &self.key, now);
                 }
             }
-            Ok(Put::Outdated) => log::debug!("not stored: overtaken by an invalidation"),
-            Err(error) => warn(&self.shared, &error),
+            Ok(Put::Outdated) => {
+                log::debug!("not stored: the resource was invalidated during the fill");
+            }
+            Err(error) => self.shared.warn_about_store(&error),
         }
-    }
-}
-
-/// Store trouble, at most once an interval.
-pub(crate) fn warn(shared: &Shared, error: &StoreError) {
-    if shared.store.coordinator().should_warn_about_store(shared.settings.clock.now()) {
-        log::warn!("{error}; requests go to their handlers");
-    } else {
-        log::trace!("{error}");
     }
 }

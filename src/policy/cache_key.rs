@@ -1,70 +1,52 @@
-//! Naming: the key of a request, and the keys a URL may have.
+//! The cache key of a request, and the cache keys of a URL.
 
 use actix_web::{
     dev::{ServiceRequest, Url},
-    http::header::{FORWARDED, HOST, HeaderMap, X_FORWARDED_HOST, X_FORWARDED_PROTO},
+    http::header::{HeaderMap, HeaderName},
 };
-use smallvec::SmallVec;
 
-use super::compiled::{CompiledPolicy, MatchedRules};
+use super::{
+    compiled::CompiledPolicy,
+    matched::MatchedRules,
+    request_url::{AmbiguousHost, host, scheme},
+};
 use crate::{
-    entry::key::{CacheKey, UrlTarget},
+    entry::{key::CacheKey, length_prefixed::append_part, url::UrlTarget},
     semantics::{
         cookies::{CookieRules, Part},
-        fields::{lines, list, split, trim},
+        fields::field_lines,
     },
 };
 
-/// The request does not say unambiguously which host it means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Unnameable;
-
 impl CompiledPolicy {
-    /// The key of a request.
+    /// Returns the cache key of a request.
     pub(crate) fn key(
         &self,
         request: &ServiceRequest,
         matched: &MatchedRules,
-    ) -> Result<CacheKey, Unnameable> {
+    ) -> Result<CacheKey, AmbiguousHost> {
         let host = host(request)?;
         let scheme = scheme(request);
         let uri = request.uri();
         let mut key = match self.query(matched) {
-            None => CacheKey::new(&self.scope, scheme, host, uri.path(), uri.query()),
+            None => CacheKey::in_scope(&self.scope, scheme, host, uri.path(), uri.query()),
             Some(rules) => {
-                let query = rules.normalized(uri.query());
-                CacheKey::new(&self.scope, scheme, host, uri.path(), query.as_deref())
+                let query = rules.normalize(uri.query());
+                CacheKey::in_scope(&self.scope, scheme, host, uri.path(), query.as_deref())
             }
         };
-        self.push_parts(&mut key, request);
+        self.push_fields(&mut key, request.headers());
+        for part in &self.policy.key_parts {
+            let value = part.value.of(request);
+            key.push_part(&format!("with {}", part.name), value.as_deref().map(str::as_bytes));
+        }
         Ok(key)
     }
 
-    /// The parts that the application adds: fields, cookies, what it makes itself.
-    fn push_parts(&self, key: &mut CacheKey, request: &ServiceRequest) {
-        self.push_known_parts(key, request.headers());
-        for part in &self.policy.key_parts {
-            let value = (part.make)(request);
-            key.push_part(&format!("with {}", part.name), value.as_deref().map(str::as_bytes));
-        }
-    }
-
-    fn push_known_parts(&self, key: &mut CacheKey, fields: &HeaderMap) {
+    /// Adds the request fields and cookies that are part of the key.
+    fn push_fields(&self, key: &mut CacheKey, fields: &HeaderMap) {
         for name in &self.personal.keyed {
-            let mut lines = lines(fields, name);
-            let first = lines.next();
-            match lines.next() {
-                None => key.push_part(name.as_str(), first),
-                Some(second) => {
-                    // Lengths between the lines: two lines are not one with a comma.
-                    let mut all = Vec::new();
-                    for line in first.into_iter().chain([second]).chain(lines) {
-                        all.extend_from_slice(format!("{}:", line.len()).as_bytes());
-                        all.extend_from_slice(line);
-                    }
-                    key.push_part(&format!("{name}*"), Some(&all));
-                }
-            }
+            push_field(key, name, fields);
         }
         for name in &self.policy.cookies.keyed {
             match CookieRules::part(fields, name) {
@@ -75,27 +57,28 @@ impl CompiledPolicy {
         }
     }
 
-    /// Whether one URL has several keys.
+    /// Returns whether one URL has several keys, because keys contain fields, cookies or values
+    /// that the application computes.
     pub(crate) fn has_key_parts(&self) -> bool {
         !(self.personal.keyed.is_empty()
             && self.policy.cookies.keyed.is_empty()
             && self.policy.key_parts.is_empty())
     }
 
-    /// The keys that a URL may have, but for parts that the application adds.
+    /// Returns the keys that a URL can have, without fields, cookies and computed values.
     pub(crate) fn keys_for_url(&self, target: &UrlTarget) -> Vec<CacheKey> {
         let uri = target.path.parse().unwrap_or_default();
-        // Decoded as for routing, for rules are matched against that.
+        // Rules match the path as actix decodes it for routing.
         let decoded = Url::new(uri);
         let mut keys = Vec::new();
         for scheme in ["http", "https"] {
-            for query in self.queries_of(decoded.path()) {
+            for query in self.queries_of_path(decoded.path()) {
                 let sent = target.query.as_deref();
                 let query = match query {
                     None => sent.map(Into::into),
-                    Some(rules) => rules.normalized(sent),
+                    Some(rules) => rules.normalize(sent),
                 };
-                let key = CacheKey::new(
+                let key = CacheKey::in_scope(
                     &self.scope,
                     scheme,
                     &target.host,
@@ -110,119 +93,61 @@ impl CompiledPolicy {
         keys
     }
 
-    /// With the parts that a request with these fields has, if these tell.
+    /// Adds the fields and cookies of a request to the key of its URL. `None` if keys also contain
+    /// values that the application computes, which need the whole request.
     pub(crate) fn key_for_fields(&self, url: &CacheKey, fields: &HeaderMap) -> Option<CacheKey> {
         if !self.policy.key_parts.is_empty() {
             return None;
         }
         let mut key = url.clone();
-        self.push_known_parts(&mut key, fields);
+        self.push_fields(&mut key, fields);
         Some(key)
     }
 }
 
-/// The scheme by which the request came in. Fields that claim another are anybody's to send.
-pub(crate) fn scheme(request: &ServiceRequest) -> &'static str {
-    if request.app_config().secure() { "https" } else { "http" }
-}
-
-/// The host that the request means: `Host`, or `:authority` in HTTP/2.
-fn host(request: &ServiceRequest) -> Result<&str, Unnameable> {
-    let authority = request.uri().authority().map(|authority| authority.as_str());
-    let mut lines = request.headers().get_all(HOST);
-    let Some(line) = lines.next() else { return authority.ok_or(Unnameable) };
-    let host = line.to_str().map_err(|_| Unnameable)?;
-    // Two hosts, or an absolute-form target (RFC 9112 section 3.2.2) that names another: handlers
-    // may look at either.
-    let agrees = authority.is_none_or(|authority| authority.eq_ignore_ascii_case(host));
-    if lines.next().is_some() || !agrees {
-        return Err(Unnameable);
-    }
-    Ok(host)
-}
-
-/// The URLs that a request may be about: one, unless it names several hosts.
-pub(crate) fn target_urls(request: &ServiceRequest) -> Vec<UrlTarget> {
-    let uri = request.uri();
-    let lines = request.headers().get_all(HOST).filter_map(|line| line.to_str().ok());
-    let authority = uri.authority().map(|authority| authority.as_str());
-    let mut hosts: Vec<_> = lines.chain(authority).collect();
-    hosts.dedup_by(|one, other| one.eq_ignore_ascii_case(other));
-    let target = |host: &str| UrlTarget {
-        host: host.to_owned(),
-        path: uri.path().to_owned(),
-        query: uri.query().map(str::to_owned),
-    };
-    hosts.into_iter().map(target).collect()
-}
-
-/// What handlers can tell requests apart by although no key says so: the cache's place among
-/// nested ones, and what actix makes links from (`url_for`, `ConnectionInfo`) beside the host and
-/// the scheme in the key. Empty for the outermost cache without a proxy in front.
-pub(crate) fn discriminator_for(layer: u8, request: &ServiceRequest) -> SmallVec<[u8; 32]> {
-    let mut text = SmallVec::new();
-    if layer > 0 {
-        note(&mut text, b'l', &[layer]);
-    }
-    // An absolute-form target and `:scheme` say what the client likes.
-    if let Some(claimed) = request.uri().scheme_str().filter(|&claimed| claimed != scheme(request))
-    {
-        note(&mut text, b's', claimed.as_bytes());
-    }
-    for line in lines(request.headers(), &X_FORWARDED_HOST) {
-        note(&mut text, b'h', line);
-    }
-    for line in lines(request.headers(), &X_FORWARDED_PROTO) {
-        note(&mut text, b'p', line);
-    }
-    for line in lines(request.headers(), &FORWARDED) {
-        // RFC 7239 section 4 has quoted strings, in which actix sees separators all the same:
-        // what either way of reading finds is told apart.
-        let by_the_rfc = list(line).flat_map(|element| split(element, b';'));
-        let by_actix = line.split(|byte| matches!(byte, b',' | b';')).map(trim);
-        for pair in by_the_rfc.chain(by_actix).filter(|pair| makes_links(pair)) {
-            note(&mut text, b'f', pair);
+/// Adds all lines of a request field to a key.
+fn push_field(key: &mut CacheKey, name: &HeaderName, fields: &HeaderMap) {
+    let mut lines = field_lines(fields, name);
+    let first = lines.next();
+    match lines.next() {
+        None => key.push_part(name.as_str(), first),
+        Some(second) => {
+            // Two lines differ from one line with a comma: handlers may read only the first.
+            let mut encoded = Vec::new();
+            for line in first.into_iter().chain([second]).chain(lines) {
+                append_part(&mut encoded, line);
+            }
+            key.push_part(&format!("{name}*"), Some(&encoded));
         }
     }
-    text
-}
-
-/// Whether a pair of `Forwarded` tells the host or the scheme.
-fn makes_links(pair: &[u8]) -> bool {
-    let name = trim(pair.split(|&byte| byte == b'=').next().unwrap_or_default());
-    name.eq_ignore_ascii_case(b"host") || name.eq_ignore_ascii_case(b"proto")
-}
-
-fn note(text: &mut SmallVec<[u8; 32]>, kind: u8, value: &[u8]) {
-    text.push(kind);
-    text.extend_from_slice(&u32::try_from(value.len()).unwrap_or(u32::MAX).to_be_bytes());
-    text.extend_from_slice(value);
 }
 
 #[cfg(test)]
 mod tests {
     use actix_web::test::TestRequest;
 
-    use super::*;
-    use crate::policy::{Policy, QueryKey, Rule, compiled::Unmatched};
+    use super::{
+        super::{compiled::Unmatched, query::QueryKey, rule::Rule, settings::Policy},
+        *,
+    };
 
-    fn checked(policy: Policy, rules: Vec<Rule>) -> CompiledPolicy {
+    fn compile(policy: Policy, rules: Vec<Rule>) -> CompiledPolicy {
         CompiledPolicy::new(policy, rules, Unmatched::Policy, "t").unwrap()
     }
 
-    fn key(cache: &CompiledPolicy, uri: &str, fields: &[(&str, &str)]) -> Option<CacheKey> {
+    fn key(policy: &CompiledPolicy, uri: &str, fields: &[(&str, &str)]) -> Option<CacheKey> {
         let request = fields
             .iter()
             .fold(TestRequest::with_uri(uri), |request, field| request.append_header(*field))
             .to_srv_request();
-        cache.key(&request, &cache.match_rules(&request)?).ok()
+        policy.key(&request, &policy.match_rules(&request)?).ok()
     }
 
     const HOST_A: (&str, &str) = ("host", "a");
 
     #[test]
     fn requests_that_differ_in_url_or_host_have_different_keys() {
-        let cache = checked(Policy::new(), vec![]);
+        let policy = compile(Policy::new(), vec![]);
         let uris = [
             "/",
             "/x",
@@ -238,18 +163,18 @@ mod tests {
             "/X",
         ];
         let mut keys: Vec<_> =
-            uris.iter().map(|uri| key(&cache, uri, &[HOST_A]).unwrap()).collect();
-        keys.push(key(&cache, "/x", &[("host", "b")]).unwrap());
-        keys.push(key(&cache, "/x", &[("host", "a:81")]).unwrap());
+            uris.iter().map(|uri| key(&policy, uri, &[HOST_A]).unwrap()).collect();
+        keys.push(key(&policy, "/x", &[("host", "b")]).unwrap());
+        keys.push(key(&policy, "/x", &[("host", "a:81")]).unwrap());
         for (index, one) in keys.iter().enumerate() {
             assert!(!keys[index + 1..].contains(one), "{index} of {uris:?}");
         }
     }
 
     #[test]
-    fn a_request_that_is_unclear_about_its_host_has_no_key() {
-        let cache = checked(Policy::new(), vec![]);
-        for (case, uri, fields, named) in [
+    fn request_without_a_clear_host_has_no_key() {
+        let policy = compile(Policy::new(), vec![]);
+        for (case, uri, fields, has_key) in [
             ("no host", "/", &[][..], false),
             ("two hosts", "/", &[HOST_A, ("host", "b")], false),
             ("absolute form, the same host", "http://A/", &[HOST_A], true),
@@ -258,17 +183,17 @@ mod tests {
             ("an odd host", "/", &[("host", "a b,c")], true),
             ("an empty host", "/", &[("host", "")], true),
         ] {
-            assert_eq!(key(&cache, uri, fields).is_some(), named, "{case}");
+            assert_eq!(key(&policy, uri, fields).is_some(), has_key, "{case}");
         }
     }
 
     #[test]
-    fn parts_of_the_key_keep_their_values_apart() {
+    fn different_values_of_a_key_part_make_different_keys() {
         let policy =
-            Policy::new().key_header("x-tenant").vary_cookie("lang").key_with("path", |request| {
+            Policy::new().key_header("x-tenant").vary_cookie("lang").key_with("vip", |request| {
                 request.headers().contains_key("x-vip").then(|| "1".to_owned())
             });
-        let cache = checked(policy, vec![]);
+        let policy = compile(policy, vec![]);
         let tenant = |value| ("x-tenant", value);
         let requests: &[&[(&str, &str)]] = &[
             &[HOST_A],
@@ -277,6 +202,8 @@ mod tests {
             &[HOST_A, tenant("b")],
             &[HOST_A, tenant("a"), tenant("b")],
             &[HOST_A, tenant("1:a1:b")],
+            &[HOST_A, tenant("b"), tenant("a")],
+            &[HOST_A, tenant("ab"), tenant("")],
             &[HOST_A, tenant("a, b")],
             &[HOST_A, ("cookie", "lang=a")],
             &[HOST_A, ("cookie", "lang=")],
@@ -284,7 +211,7 @@ mod tests {
             &[HOST_A, ("x-vip", "")],
         ];
         let keys: Vec<_> =
-            requests.iter().map(|fields| key(&cache, "/", fields).unwrap()).collect();
+            requests.iter().map(|fields| key(&policy, "/", fields).unwrap()).collect();
         for (index, one) in keys.iter().enumerate() {
             assert!(!keys[index + 1..].contains(one), "{:?}", requests[index]);
         }
@@ -292,16 +219,16 @@ mod tests {
     }
 
     #[test]
-    fn every_key_a_url_may_have_is_found_for_purging() {
+    fn keys_of_a_url_contain_the_key_of_every_request_for_it() {
         let target = |path: &str, query: Option<&str>| UrlTarget {
             host: "a".to_owned(),
             path: path.to_owned(),
             query: query.map(str::to_owned),
         };
-        let cache = checked(
+        let policy = compile(
             Policy::new().query(QueryKey::sorted()),
             vec![
-                Rule::path("/perhaps").when(|_| true).query(QueryKey::only(["q"])),
+                Rule::path("/maybe").when(|_| true).query(QueryKey::only(["q"])),
                 Rule::path("/only").query(QueryKey::only(["q"])),
             ],
         );
@@ -309,63 +236,25 @@ mod tests {
             ("/x", Some("b=1&a=2"), "/x?a=2&b=1"),
             ("/only", Some("b=1&q=2"), "/only?q=2&z"),
             ("/%6Fnly", Some("b=1&q=2"), "/%6Fnly?q=2&z"),
-            ("/perhaps", Some("b=1&q=2"), "/perhaps?q=2"),
+            ("/maybe", Some("b=1&q=2"), "/maybe?q=2"),
         ] {
-            let urls = cache.keys_for_url(&target(path, query));
-            assert!(urls.contains(&key(&cache, sent, &[HOST_A]).unwrap()), "{path}");
+            let urls = policy.keys_for_url(&target(path, query));
+            assert!(urls.contains(&key(&policy, sent, &[HOST_A]).unwrap()), "{path}");
         }
-        assert!(!cache.has_key_parts());
-        assert_eq!(cache.keys_for_url(&target("/perhaps", Some("b=1&q=2"))).len(), 4);
+        assert!(!policy.has_key_parts());
+        assert_eq!(policy.keys_for_url(&target("/maybe", Some("b=1&q=2"))).len(), 4);
 
-        let parted = checked(Policy::new().key_header("x-tenant").vary_cookie("a"), vec![]);
+        let with_parts = compile(Policy::new().key_header("x-tenant").vary_cookie("a"), vec![]);
         let fields = [HOST_A, ("x-tenant", "1"), ("cookie", "a=b")];
-        let whole = key(&parted, "/x", &fields).unwrap();
-        let urls = parted.keys_for_url(&target("/x", None));
-        let url = urls.iter().find(|url| url.as_bytes() == whole.url()).unwrap();
+        let want = key(&with_parts, "/x", &fields).unwrap();
+        let urls = with_parts.keys_for_url(&target("/x", None));
+        let url = urls.iter().find(|url| url.as_bytes() == want.url()).unwrap();
         let request = fields
             .iter()
             .fold(TestRequest::default(), |request, field| request.append_header(*field));
-        let known = parted.key_for_fields(url, request.to_srv_request().headers());
-        assert!(parted.has_key_parts() && known == Some(whole));
-        let hidden = checked(Policy::new().key_with("a", |_| None), vec![]);
-        assert_eq!(hidden.key_for_fields(url, &HeaderMap::new()), None);
-    }
-
-    #[test]
-    fn what_links_are_made_from_splits_readers_and_nothing_else_does() {
-        let at = |uri, layer, fields: &[(&'static str, &str)]| {
-            let request = fields
-                .iter()
-                .fold(TestRequest::with_uri(uri), |request, field| request.append_header(*field))
-                .to_srv_request();
-            discriminator_for(layer, &request)
-        };
-        let split = |layer, fields: &[(&'static str, &str)]| at("/", layer, fields);
-        assert!(
-            split(0, &[("x-forwarded-for", "1.2.3.4"), ("forwarded", "for=1.2.3.4")]).is_empty()
-        );
-        let all = [
-            split(0, &[]),
-            split(1, &[]),
-            split(0, &[("x-forwarded-host", "a")]),
-            split(0, &[("x-forwarded-proto", "a")]),
-            split(0, &[("x-forwarded-host", "a"), ("x-forwarded-proto", "a")]),
-            split(0, &[("forwarded", "for=x;host=a")]),
-            split(0, &[("forwarded", "for=y, HOST = b ; proto=http")]),
-            split(0, &[("forwarded", "for=\"x;host=a\"")]),
-            split(0, &[("forwarded", "for=\"x, proto=a\"")]),
-            split(0, &[("forwarded", "host=\"a,b\"")]),
-            split(0, &[("forwarded", "host=\"a,c\"")]),
-            at("https://a/", 0, &[]),
-            at("ftp://a/", 0, &[]),
-        ];
-        assert_eq!(at("http://a/", 0, &[]), all[0]);
-        for (index, one) in all.iter().enumerate() {
-            assert!(!all[index + 1..].contains(one), "{index}");
-        }
-        assert_eq!(
-            split(0, &[("forwarded", "for=x;host=a")]),
-            split(0, &[("forwarded", "for=y;host=a")])
-        );
+        let got = with_parts.key_for_fields(url, request.to_srv_request().headers());
+        assert!(with_parts.has_key_parts() && got == Some(want));
+        let computed = compile(Policy::new().key_with("a", |_| None), vec![]);
+        assert_eq!(computed.key_for_fields(url, &HeaderMap::new()), None);
     }
 }

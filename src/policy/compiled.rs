@@ -1,4 +1,4 @@
-//! A policy and its rules, found to make sense: what the walk asks.
+//! A policy with its rules, checked and ready for use.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,15 +9,20 @@ use actix_web::{
         header::{COOKIE, HeaderName},
     },
 };
-use smallvec::SmallVec;
 
 use super::{
-    ClientConditions, ClientDirectives, ConfigError, DownstreamFields, Offered, Policy, Posts,
-    QueryKey, Rule, has_default,
-    rule::{CompiledRule, Handling, UrlMatch},
+    check::parse_field_names,
+    compiled_rule::{CompiledRule, UrlMatch},
+    error::ConfigError,
+    fingerprint::fingerprint,
+    matched::MatchedRules,
+    query::QueryKey,
+    rule::{Handling, Rule},
+    settings::Policy,
+    values::{ClientConditions, ClientDirectives, DownstreamFields, OfferedTags, PostResponses},
 };
 use crate::{
-    entry::response::{LifetimeSource, StoredResponse},
+    entry::{key::KeyScope, lifetime::LifetimeSource, response::StoredResponse},
     outcome::NotStored,
     semantics::{
         requester::IdentityRules,
@@ -27,55 +32,45 @@ use crate::{
     },
 };
 
-/// What happens to requests that no rule is for.
+/// The treatment of requests that match no rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unmatched {
-    /// The policy says.
+    /// As the policy says.
     Policy,
-    /// They pass.
+    /// They bypass the cache.
     Pass,
 }
 
-/// A policy with its rules.
+/// The treatment of a response that is stored only because its request had no cookies: it gets
+/// `Vary: Cookie` if cookies matter at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum VaryCookie {
+    Added,
+    /// Cookies never decide whether a response is stored.
+    NotNeeded,
+}
+
+/// A checked policy with its rules.
 #[derive(Debug, Clone)]
 pub(crate) struct CompiledPolicy {
     pub(super) policy: Policy,
     pub(super) rules: Arc<[CompiledRule]>,
     unmatched: Unmatched,
+    /// Which parts of a request make it personal.
     pub(crate) personal: IdentityRules,
+    /// How selecting fields are compared.
     pub(crate) comparison: Comparison,
     choices: PolicyChoices,
     pub(super) tag_fields: Vec<HeaderName>,
     removed_downstream: Vec<HeaderName>,
     pub(super) namespace: String,
-    /// Namespace and fingerprint, as they begin each key.
-    pub(super) scope: String,
+    /// The namespace and the fingerprint of the policy: the beginning of each cache key.
+    pub(super) scope: KeyScope,
     pub(crate) vary_cookie: VaryCookie,
 }
 
-/// Whether responses that hung on the absence of cookies say so.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum VaryCookie {
-    Said,
-    NeverDue,
-}
-
-/// The rules that are for a request.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct MatchedRules {
-    /// Those that wait for the status, in order.
-    waiting: SmallVec<[usize; 2]>,
-    /// The first that does not.
-    settled: Option<usize>,
-}
-
-impl MatchedRules {
-    pub(super) fn indices(&self) -> impl Iterator<Item = usize> {
-        self.waiting.iter().copied().chain(self.settled)
-    }
-}
-
 impl CompiledPolicy {
+    /// Checks a configuration and compiles it.
     pub(crate) fn new(
         policy: Policy,
         rules: Vec<Rule>,
@@ -86,25 +81,27 @@ impl CompiledPolicy {
         if namespace.is_empty() {
             return Err(ConfigError::EmptyNamespace);
         }
-        let personal = policy.personal()?;
-        let vary_cookie =
-            if policy.cookies_never_decide() { VaryCookie::NeverDue } else { VaryCookie::Said };
-        // The length keeps a namespace that looks like another's with a fingerprint apart.
-        let scope = format!("{}:{namespace},{}", namespace.len(), policy.fingerprint(&rules));
+        let personal = policy.identity_rules()?;
+        let choices = policy.policy_choices()?;
+        let tag_fields = parse_field_names(&policy.tag_fields)?;
+        // The length separates the namespace from the fingerprint, whatever characters it has.
+        let scope = KeyScope::new(namespace, &fingerprint(&policy, &rules));
         let rules = rules.into_iter().map(CompiledRule::new).collect::<Result<Arc<[_]>, _>>()?;
-        let (choices, comparison) = (policy.choices()?, policy.comparison());
-        let tag_fields = Policy::names(&policy.tag_fields)?;
-        let targets = policy.targeted_downstream == DownstreamFields::Removed;
-        let tagging = policy.tags_downstream == DownstreamFields::Removed;
-        let removed = targets.then_some(&choices.targets).into_iter();
-        let removed_downstream =
-            removed.chain(tagging.then_some(&tag_fields)).flatten().cloned().collect();
+        let mut removed_downstream = Vec::new();
+        if policy.targeted_downstream == DownstreamFields::Removed {
+            removed_downstream.extend_from_slice(&choices.targets);
+        }
+        if policy.tags_downstream == DownstreamFields::Removed {
+            removed_downstream.extend_from_slice(&tag_fields);
+        }
+        let vary_cookie =
+            if policy.ignores_all_cookies() { VaryCookie::NotNeeded } else { VaryCookie::Added };
         Ok(Self {
+            comparison: policy.comparison(),
             policy,
             rules,
             unmatched,
             personal,
-            comparison,
             choices,
             tag_fields,
             removed_downstream,
@@ -114,7 +111,7 @@ impl CompiledPolicy {
         })
     }
 
-    /// The rules for a request; `None` if it passes.
+    /// Returns the rules that match a request. `None` if the request bypasses the cache.
     pub(crate) fn match_rules(&self, request: &ServiceRequest) -> Option<MatchedRules> {
         let mut matched = MatchedRules::default();
         if !self.rules.is_empty() {
@@ -123,148 +120,168 @@ impl CompiledPolicy {
                 if !rule.matches(request, path) {
                     continue;
                 }
-                if rule.waits() {
-                    matched.waiting.push(index);
+                if rule.needs_status() {
+                    matched.by_status.push(index);
                 } else {
-                    matched.settled = Some(index);
+                    matched.by_request = Some(index);
                     break;
                 }
             }
         }
-        let passes = matched.waiting.is_empty() && self.passes(matched.settled);
-        (!passes).then_some(matched)
+        let bypasses = matched.by_status.is_empty() && self.never_stores(matched.by_request);
+        (!bypasses).then_some(matched)
     }
 
-    /// Whether nothing can be stored under the rule that does not wait.
-    fn passes(&self, settled: Option<usize>) -> bool {
-        match self.rule(settled) {
-            Some(rule) => {
-                rule.handling == Handling::Bypass || rule.override_ttl == Some(Duration::ZERO)
-            }
+    /// Returns whether no response can be stored under a rule, or without one.
+    fn never_stores(&self, by_request: Option<usize>) -> bool {
+        match by_request.and_then(|index| self.rules.get(index)) {
+            Some(rule) => rule.never_stores(),
             None => self.unmatched == Unmatched::Pass,
         }
     }
 
-    /// What is said of the lifetime of a response with this status; `own` is what the handler
-    /// itself said.
+    /// Returns the terms for storing a response with this status. `handler_ttl` is the lifetime
+    /// that the handler set. An error if a rule, or the lack of one, forbids to store it.
     pub(crate) fn terms(
         &self,
         matched: &MatchedRules,
         status: StatusCode,
-        own: Option<Duration>,
+        handler_ttl: Option<Duration>,
     ) -> Result<StorageTerms<'_>, NotStored> {
-        let rule = self.deciding(matched, status)?;
+        let rule = self.deciding_rule(matched, status)?;
         let first = rule
             .and_then(|rule| rule.override_ttl)
             .map(|ttl| (ttl, LifetimeSource::Policy))
-            .or_else(|| own.map(|ttl| (ttl, LifetimeSource::Handler)));
-        let fallback = self.fallback(rule, status);
+            .or_else(|| handler_ttl.map(|ttl| (ttl, LifetimeSource::Handler)));
+        let fallback = self.fallback_ttl(rule, status);
         Ok(StorageTerms { first, fallback, choices: &self.choices })
     }
 
-    /// The lifetime this policy would have given what another may have stored.
+    /// Returns the lifetime that a stored response has under this policy; another policy may have
+    /// stored it. `None` if this policy would not have stored it.
     pub(crate) fn lifetime_under_policy(
         &self,
         matched: &MatchedRules,
         stored: &StoredResponse,
     ) -> Option<Duration> {
         let status = stored.status;
-        let rule = self.deciding(matched, status).ok()?;
+        let rule = self.deciding_rule(matched, status).ok()?;
+        if let Some(ttl) = rule.and_then(|rule| rule.override_ttl) {
+            return Some(ttl);
+        }
         let lifetime = &stored.lifetime;
-        let handlers =
-            || (lifetime.source == LifetimeSource::Handler).then_some(lifetime.freshness);
-        let stated = || stored.stated.filter(|_| self.choices.any_status.counts(status));
-        let guesses = self.choices.heuristics == Heuristics::On;
-        let guessed = || {
-            (guesses && lifetime.source == LifetimeSource::Heuristic).then_some(lifetime.freshness)
-        };
-        rule.and_then(|rule| rule.override_ttl)
-            .or_else(handlers)
-            .or_else(stated)
-            .or_else(guessed)
-            .or_else(|| self.fallback(rule, status))
+        if lifetime.source == LifetimeSource::Handler {
+            return Some(lifetime.freshness);
+        }
+        if let Some(stated) = stored.stated.filter(|_| self.choices.any_status.counts(status)) {
+            return Some(stated);
+        }
+        let is_heuristic = lifetime.source == LifetimeSource::Heuristic;
+        if is_heuristic && self.choices.heuristics == Heuristics::On {
+            return Some(lifetime.freshness);
+        }
+        self.fallback_ttl(rule, status)
     }
 
-    /// How long clients may keep a response with this status under a policy's lifetime.
+    /// Returns the longest time for which clients may keep a response with this status, if the
+    /// policy gave its lifetime.
     pub(crate) fn client_ttl(
         &self,
         matched: &MatchedRules,
         status: StatusCode,
     ) -> Option<Duration> {
-        let rule = self.deciding(matched, status).ok().flatten();
+        let rule = self.deciding_rule(matched, status).ok().flatten();
         rule.and_then(|rule| rule.client_ttl).or(self.policy.client_ttl)
     }
 
-    /// Whether a lifetime for status codes at large holds for this one.
+    /// Returns whether responses with this status get a lifetime that is not set for a certain
+    /// status.
     pub(crate) fn gives_lifetimes_to(&self, status: StatusCode) -> bool {
-        has_default(status) || self.status_ttl(status).is_some()
+        has_default_ttl(status) || self.status_ttl(status).is_some()
     }
 
-    /// The request fields that the key is made of, as far as they can be named.
+    /// The request fields whose values are part of the cache key.
     pub(crate) fn keyed_fields(&self) -> impl Iterator<Item = &HeaderName> {
         let cookie = (!self.personal.cookies.keyed.is_empty()).then_some(&COOKIE);
         self.personal.keyed.iter().chain(cookie)
     }
 
+    /// See [`Policy::max_body_size`].
     pub(crate) const fn max_body_size(&self) -> usize {
         self.policy.max_body_size
     }
 
+    /// See [`Policy::wait_limit`].
     pub(crate) const fn wait_limit(&self) -> Duration {
         self.policy.wait_limit
     }
 
-    /// Whether something fresh that has so much left of its lifetime is to be refreshed.
+    /// See [`Policy::background_limit`].
+    #[allow(dead_code, reason = "refreshes and body reads are about to use it")]
+    pub(crate) const fn background_limit(&self) -> Duration {
+        self.policy.background_limit
+    }
+
+    /// See [`Policy::drain_limit`].
+    #[allow(dead_code, reason = "refreshes and body reads are about to use it")]
+    pub(crate) const fn drain_limit(&self) -> Duration {
+        self.policy.drain_limit
+    }
+
+    /// Returns whether a fresh response is refreshed in the background when `left` of its lifetime
+    /// is left.
     pub(crate) fn refreshes(&self, freshness: Duration, left: Duration) -> bool {
         let percent = self.policy.refresh_ahead;
         percent.is_some_and(|percent| left <= freshness.mul_f64(f64::from(percent) / 100.0))
     }
 
+    /// Returns whether `Cache-Control` in requests affects lookups.
     pub(crate) fn honors_request_directives(&self) -> bool {
         self.policy.client_directives == ClientDirectives::Honored
     }
 
-    /// What is allowed of stale responses that say nothing of it.
+    /// The windows for stale responses that state none.
     pub(crate) const fn windows(&self) -> Windows {
         self.choices.windows
     }
 
-    /// Whether clients' conditions go to the handler where nothing is stored.
+    /// Returns whether the handler evaluates the conditions of clients on a miss.
     pub(crate) fn forwards_conditions(&self) -> bool {
         self.policy.client_conditions == ClientConditions::Forwarded
     }
 
-    /// Whether origins are taken at their word: offered the entity tags of all variants, and believed
-    /// a HEAD that names none.
+    /// Returns whether the origin's validators are trusted across variants: validation requests
+    /// list the entity tags of all variants, and a `HEAD` response without validators is believed.
     pub(crate) fn trusts_origin_validators(&self) -> bool {
-        self.policy.offered == Offered::AllVariants
+        self.policy.offered_tags == OfferedTags::AllVariants
     }
 
-    /// Whether answers to POST may be stored.
+    /// Returns whether responses to `POST` may be stored.
     pub(crate) fn stores_posts(&self) -> bool {
-        self.policy.posts == Posts::Stored
+        self.policy.post_responses == PostResponses::Stored
     }
 
-    /// The fields that clients do not get.
+    /// The response fields that clients do not receive.
     pub(crate) fn removed_downstream(&self) -> &[HeaderName] {
         &self.removed_downstream
     }
 
-    /// The normaliser of the query of a request.
+    /// Returns which parameters of a request's query are part of its cache key.
     pub(super) fn query(&self, matched: &MatchedRules) -> Option<&QueryKey> {
-        let rule = self.rule(matched.settled);
+        let rule = self.rule(matched.by_request);
         rule.and_then(|rule| rule.query.as_ref()).or(self.policy.query.as_ref())
     }
 
-    /// All normalisers that the query of a URL may have met.
-    pub(super) fn queries_of(&self, path: &str) -> Vec<Option<&QueryKey>> {
+    /// Returns all query settings that can have applied to requests for a path. They are several
+    /// if a rule with a predicate matches.
+    pub(super) fn queries_of_path(&self, path: &str) -> Vec<Option<&QueryKey>> {
         let mut queries = Vec::new();
-        for rule in self.rules.iter().filter(|rule| !rule.waits()) {
-            let url = rule.matches_url(path);
-            if url != UrlMatch::No {
-                queries.push(rule.rule.query.as_ref().or(self.policy.query.as_ref()));
+        for compiled in self.rules.iter().filter(|rule| !rule.needs_status()) {
+            let url_match = compiled.matches_url(path);
+            if url_match != UrlMatch::No {
+                queries.push(compiled.rule.query.as_ref().or(self.policy.query.as_ref()));
             }
-            if url == UrlMatch::Yes {
+            if url_match == UrlMatch::Yes {
                 return queries;
             }
         }
@@ -272,8 +289,9 @@ impl CompiledPolicy {
         queries
     }
 
-    /// The first rule that is for a response; an error if it or the lack of one forbids storing.
-    fn deciding(
+    /// Returns the first rule that matches a response; an error if it, or the lack of one, forbids
+    /// to store the response.
+    fn deciding_rule(
         &self,
         matched: &MatchedRules,
         status: StatusCode,
@@ -285,26 +303,28 @@ impl CompiledPolicy {
         }
     }
 
+    /// Returns the index of the first rule that matches a response.
     pub(super) fn deciding_index(
         &self,
         matched: &MatchedRules,
         status: StatusCode,
     ) -> Option<usize> {
-        let waits_for_it = |index: &usize| {
+        let matches_status = |index: &usize| {
             let rule = self.rule(Some(*index));
             rule.is_some_and(|rule| rule.statuses.contains(&status.as_u16()))
         };
-        matched.waiting.iter().copied().find(waits_for_it).or(matched.settled)
+        matched.by_status.iter().copied().find(matches_status).or(matched.by_request)
     }
 
-    fn fallback(&self, rule: Option<&Rule>, status: StatusCode) -> Option<Duration> {
-        let of_rule = rule.and_then(|rule| {
-            let meant = !rule.statuses.is_empty() || self.gives_lifetimes_to(status);
-            rule.ttl.filter(|_| meant)
+    /// Returns the lifetime of a response that states none.
+    fn fallback_ttl(&self, rule: Option<&Rule>, status: StatusCode) -> Option<Duration> {
+        let rule_ttl = rule.and_then(|rule| {
+            let applies = !rule.statuses.is_empty() || self.gives_lifetimes_to(status);
+            rule.ttl.filter(|_| applies)
         });
-        of_rule
+        rule_ttl
             .or_else(|| self.status_ttl(status))
-            .or_else(|| self.policy.default_ttl.filter(|_| has_default(status)))
+            .or_else(|| self.policy.default_ttl.filter(|_| has_default_ttl(status)))
     }
 
     fn status_ttl(&self, status: StatusCode) -> Option<Duration> {
@@ -313,8 +333,13 @@ impl CompiledPolicy {
     }
 
     fn rule(&self, index: Option<usize>) -> Option<&Rule> {
-        self.rules.get(index?).map(|checked| &checked.rule)
+        self.rules.get(index?).map(|compiled| &compiled.rule)
     }
+}
+
+/// Returns whether [`Policy::default_ttl`] applies to responses with this status.
+fn has_default_ttl(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 200 | 203 | 301 | 308)
 }
 
 #[cfg(test)]

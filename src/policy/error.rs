@@ -1,46 +1,56 @@
-//! Configuration that cannot work.
+//! Errors in a cache's configuration.
 
-use std::{error::Error, fmt};
+use std::{error::Error, fmt, time::Duration};
 
-/// Why a cache's configuration was refused.
+/// The reason why the configuration of a cache was refused.
+///
+/// [`CacheBuilder::build`](crate::CacheBuilder::build) returns it at start-up. The message names
+/// the setting and its value, and says what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConfigError {
     /// The namespace is empty.
     EmptyNamespace,
-    /// The limit for bodies is zero.
-    ZeroBodySize,
-    /// Nobody would wait for anybody.
-    ZeroWaitLimit,
-    /// The share of a lifetime in which it is refreshed is none.
-    RefreshAhead(u8),
-    /// A name is not one of a field (RFC 9110 section 5.1).
-    FieldName(String),
-    /// A cookie's or a key part's name is empty.
-    EmptyName(&'static str),
-    /// A status code is none whose responses can be stored.
-    Status(u16),
-    /// A rule's path does not begin with a slash.
-    Path(String),
-    /// A rule's pattern is not one of actix.
+    /// [`Policy::max_body_size`](crate::Policy::max_body_size) is zero.
+    ZeroMaxBodySize,
+    /// A time limit of the policy is zero.
+    ZeroLimit {
+        /// The name of the setter, such as `wait_limit`.
+        setting: &'static str,
+        /// The default of the setting.
+        default: Duration,
+    },
+    /// [`Policy::refresh_ahead`](crate::Policy::refresh_ahead) is not between 1 and 99 percent.
+    InvalidRefreshAhead(u8),
+    /// A text is not the name of a header field (RFC 9110 section 5.1).
+    InvalidFieldName(String),
+    /// The name of a cookie is empty.
+    EmptyCookieName,
+    /// The name of a key part is empty.
+    EmptyKeyPartName,
+    /// Responses with this status code are never stored.
+    StatusNotStorable(u16),
+    /// The path of a rule does not begin with a slash.
+    RelativePath(String),
+    /// The pattern of a rule is not a valid path pattern.
     Pattern {
         /// The pattern.
         pattern: String,
-        /// What is wrong with it.
+        /// The reason why it is not valid.
         reason: String,
     },
-    /// A rule's regular expression cannot be read.
+    /// The regular expression of a rule is not valid.
     Regex {
         /// The expression.
         pattern: String,
-        /// What is wrong with it.
+        /// The reason why it is not valid.
         reason: String,
     },
-    /// A rule's tag names a parameter that its pattern does not have.
-    TagParameter(String),
-    /// A rule both refuses storing and gives a lifetime.
+    /// A tag of a rule names a parameter that the path of the rule does not have.
+    UnknownTagParameter(String),
+    /// A rule has both `bypass` and a lifetime.
     BypassWithLifetime,
-    /// A rule that waits for the status wants to shape the key.
+    /// A rule has both `status` and `query`.
     StatusWithQuery,
 }
 
@@ -48,54 +58,60 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::EmptyNamespace => f.write_str(
-                "the cache's namespace is empty: give it the application's name, so that others \
-                 who use the same store cannot meet its keys",
+                "the namespace of the cache is empty: give it the application's name, so that \
+                 applications over one store have different cache keys",
             ),
-            Self::ZeroBodySize => f.write_str(
-                "max_body_size is 0, so that nothing could be stored: give the largest body in \
+            Self::ZeroMaxBodySize => f.write_str(
+                "max_body_size is 0, so no response could be stored: give the largest body in \
                  bytes, or turn the cache off with Mode::Off",
             ),
-            Self::ZeroWaitLimit => f.write_str(
-                "wait_limit is 0, so that many requests at once would each ask the handler: give \
-                 a time, like the default of five seconds",
+            Self::ZeroLimit { setting, default } => write!(
+                f,
+                "{setting} is 0: give a positive time, or leave it out for the default of \
+                 {default:?}"
             ),
-            Self::RefreshAhead(percent) => write!(
+            Self::InvalidRefreshAhead(percent) => write!(
                 f,
                 "refresh_ahead is {percent} percent of a lifetime: use 1 to 99, or leave it out"
             ),
-            Self::FieldName(name) => {
-                write!(f, "{name:?} is no field name: use one like \"accept\"")
+            Self::InvalidFieldName(name) => {
+                write!(f, "{name:?} is not a header field name: use one like \"accept\"")
             }
-            Self::EmptyName(what) => write!(f, "a {what} has an empty name: name it"),
-            Self::Status(status) => write!(
-                f,
-                "responses with status {status} are never stored: use a final status code other \
-                 than 206 and 304"
+            Self::EmptyCookieName => f.write_str(
+                "vary_cookie or ignore_cookies has an empty cookie name: name it, or remove it",
             ),
-            Self::Path(path) => write!(
+            Self::EmptyKeyPartName => {
+                f.write_str("key_with has an empty name: name it after the value it returns")
+            }
+            Self::StatusNotStorable(status) => write!(
                 f,
-                "the rule's path {path:?} does not begin with '/': write it as in the URL, \
+                "responses with status {status} are never stored: use a status code from 200 to \
+                 599 other than 206 and 304"
+            ),
+            Self::RelativePath(path) => write!(
+                f,
+                "the path {path:?} of a rule does not begin with '/': write it as in the URL, \
                  without host and query"
             ),
             Self::Pattern { pattern, reason } => write!(
                 f,
-                "the rule's pattern {pattern:?} is not one of actix ({reason}): use one like \
+                "the pattern {pattern:?} of a rule is not valid ({reason}): use one like \
                  \"/posts/{{id}}\""
             ),
             Self::Regex { pattern, reason } => {
-                write!(f, "the rule's regular expression {pattern:?} cannot be read: {reason}")
+                write!(f, "the regular expression {pattern:?} of a rule cannot be read: {reason}")
             }
-            Self::TagParameter(tag) => write!(
+            Self::UnknownTagParameter(tag) => write!(
                 f,
-                "the rule's tag {tag:?} has a parameter in braces that the rule's path does not: \
-                 use those of Rule::pattern, or make the tag with tag_with()"
+                "the tag {tag:?} of a rule has a parameter that the rule's path does not have: \
+                 use a parameter of Rule::pattern, or compute the tag with tag_with"
             ),
             Self::BypassWithLifetime => f.write_str(
-                "a rule has both bypass() and a lifetime: keep one of the two, or make two rules",
+                "a rule has both bypass() and a lifetime: remove one of them, or make two rules",
             ),
             Self::StatusWithQuery => f.write_str(
-                "a rule has both status() and query(): the key is made before the status is \
-                 known, so give query() to a rule without status()",
+                "a rule has both status() and query(), but the cache key is made before the \
+                 status is known: give query() to a rule without status()",
             ),
         }
     }

@@ -1,123 +1,110 @@
-//! Which parts of a query belong to the key.
+//! Which parts of a query belong to the cache key.
 
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode;
 
-/// Which parameters of a query count for the key, and in which order.
+/// Selects the parameters of a query that are part of the cache key.
 ///
-/// Without one, every byte of the query counts: that is never wrong, only sometimes wasteful.
-/// Handlers still see the whole query, so let only those parameters not count which cannot
-/// change the page: the first visitor's value would be seen by all.
+/// Without a `QueryKey`, every byte of the query is part of the key. That is always correct, but
+/// stores one response several times if parameters have no effect on it.
 ///
-/// Parameters are what stands between `&`; their names are compared decoded, as actix's `Query`
-/// extractor reads them.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// Handlers still see the whole query. Leave out only parameters that cannot change the response:
+/// the response to the first client's value is sent to all clients.
+///
+/// Parameters are separated by `&`. Names are compared after percent-decoding, as
+/// [`web::Query`](actix_web::web::Query) reads them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
 pub struct QueryKey {
-    names: Names,
-    order: Order,
+    pub(super) names: ParameterNames,
+    pub(super) order: ParameterOrder,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Names {
+/// The parameters that are part of the cache key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum ParameterNames {
     All,
     Only(Vec<String>),
     Ignoring(Vec<String>),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Order {
+/// The order of parameters in the cache key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ParameterOrder {
     AsSent,
     Sorted,
 }
 
 impl QueryKey {
-    /// Parameters that campaigns and mail programs add for statistics; a trailing `*` stands for any
-    /// end. For [`ignoring`](Self::ignoring).
-    pub const TRACKING: &[&str] = &[
-        "utm_*",
-        "mtm_*",
-        "pk_*",
-        "hsa_*",
-        "gclid",
-        "gclsrc",
-        "dclid",
-        "gbraid",
-        "wbraid",
-        "fbclid",
-        "msclkid",
-        "twclid",
-        "ttclid",
-        "yclid",
-        "li_fat_id",
-        "igshid",
-        "mc_cid",
-        "mc_eid",
-        "_hsenc",
-        "_hsmi",
-        "vero_id",
-        "oly_anon_id",
-        "oly_enc_id",
-        "s_cid",
-        "_ga",
-        "_gl",
-        "srsltid",
-    ];
-
-    /// Only these parameters count.
-    #[must_use]
-    pub fn only(names: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
-        Self::new(Names::Only(names.into_iter().map(|name| name.as_ref().to_owned()).collect()))
+    /// Makes only these parameters part of the key.
+    pub fn only(names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self::new(ParameterNames::Only(names.into_iter().map(Into::into).collect()))
     }
 
-    /// All parameters but these count; a trailing `*` stands for any end. [`TRACKING`](Self::TRACKING) is a list
-    /// ready for use.
-    #[must_use]
-    pub fn ignoring(names: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
-        Self::new(Names::Ignoring(names.into_iter().map(|name| name.as_ref().to_owned()).collect()))
+    /// Makes all parameters but these part of the key. A trailing `*` matches any rest of a name.
+    ///
+    /// ```
+    /// # use actix_web_cache::QueryKey;
+    /// let query = QueryKey::ignoring(QueryKey::tracking_parameters().chain(["session_hint"]));
+    /// ```
+    pub fn ignoring(names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self::new(ParameterNames::Ignoring(names.into_iter().map(Into::into).collect()))
     }
 
-    /// All parameters count, in whatever order they were sent. Several with the same name keep
-    /// their order, for it may mean something.
-    #[must_use]
-    pub const fn sorted() -> Self {
-        Self::new(Names::All).then_sorted()
+    /// Makes all parameters part of the key, in any order.
+    ///
+    /// Parameters of the same name keep their order, because handlers may depend on it.
+    pub fn sorted() -> Self {
+        Self::new(ParameterNames::All).then_sorted()
     }
 
-    /// The order of the parameters that count does not.
-    #[must_use]
-    pub const fn then_sorted(mut self) -> Self {
-        self.order = Order::Sorted;
+    /// Removes the order of parameters from the key.
+    ///
+    /// Parameters of the same name keep their order, because handlers may depend on it.
+    pub fn then_sorted(mut self) -> Self {
+        self.order = ParameterOrder::Sorted;
         self
     }
 
-    const fn new(names: Names) -> Self {
-        Self { names, order: Order::AsSent }
+    /// Returns the names of parameters that campaigns and mail programs add for statistics, for
+    /// [`ignoring`](Self::ignoring).
+    ///
+    /// Later versions may add names.
+    pub fn tracking_parameters() -> impl Iterator<Item = &'static str> {
+        TRACKING_PARAMETERS.iter().copied()
     }
 
-    /// The query as it stands in the key.
-    pub(crate) fn normalized<'a>(&self, query: Option<&'a str>) -> Option<Cow<'a, str>> {
+    const fn new(names: ParameterNames) -> Self {
+        Self { names, order: ParameterOrder::AsSent }
+    }
+
+    /// Returns the query as it is part of the key. `None` if the request has no query, or no
+    /// parameter of it is part of the key.
+    pub(super) fn normalize<'a>(&self, query: Option<&'a str>) -> Option<Cow<'a, str>> {
         let query = query?;
         let total = query.split('&').count();
-        let mut kept: Vec<_> =
-            query.split('&').filter(|pair| self.counts(name(pair).as_ref())).collect();
+        let mut kept: Vec<_> = query
+            .split('&')
+            .filter(|parameter| self.contains(parameter_name(parameter).as_ref()))
+            .collect();
         if kept.is_empty() {
             return None;
         }
-        if self.order == Order::AsSent && kept.len() == total {
+        if self.order == ParameterOrder::AsSent && kept.len() == total {
             return Some(Cow::Borrowed(query));
         }
-        if self.order == Order::Sorted {
-            kept.sort_by(|one, other| name(one).cmp(&name(other)));
+        if self.order == ParameterOrder::Sorted {
+            kept.sort_by(|one, other| parameter_name(one).cmp(&parameter_name(other)));
         }
         Some(Cow::Owned(kept.join("&")))
     }
 
-    fn counts(&self, name: &[u8]) -> bool {
+    fn contains(&self, name: &[u8]) -> bool {
         match &self.names {
-            Names::All => true,
-            Names::Only(names) => names.iter().any(|only| only.as_bytes() == name),
-            Names::Ignoring(names) => {
+            ParameterNames::All => true,
+            ParameterNames::Only(names) => names.iter().any(|only| only.as_bytes() == name),
+            ParameterNames::Ignoring(names) => {
                 !names.iter().any(|ignored| match ignored.strip_suffix('*') {
                     Some(start) => name.starts_with(start.as_bytes()),
                     None => name == ignored.as_bytes(),
@@ -127,9 +114,39 @@ impl QueryKey {
     }
 }
 
-/// A parameter's name, decoded as forms are: percent-encoding and plus signs.
-fn name(pair: &str) -> Cow<'_, [u8]> {
-    let raw = pair.split_once('=').map_or(pair, |(name, _)| name);
+const TRACKING_PARAMETERS: &[&str] = &[
+    "utm_*",
+    "mtm_*",
+    "pk_*",
+    "hsa_*",
+    "gclid",
+    "gclsrc",
+    "dclid",
+    "gbraid",
+    "wbraid",
+    "fbclid",
+    "msclkid",
+    "twclid",
+    "ttclid",
+    "yclid",
+    "li_fat_id",
+    "igshid",
+    "mc_cid",
+    "mc_eid",
+    "_hsenc",
+    "_hsmi",
+    "vero_id",
+    "oly_anon_id",
+    "oly_enc_id",
+    "s_cid",
+    "_ga",
+    "_gl",
+    "srsltid",
+];
+
+/// Returns the name of a parameter. Percent-encoding and plus signs are decoded, as in forms.
+fn parameter_name(parameter: &str) -> Cow<'_, [u8]> {
+    let raw = parameter.split_once('=').map_or(parameter, |(name, _)| name);
     if !raw.contains(['%', '+']) {
         return Cow::Borrowed(raw.as_bytes());
     }
@@ -145,12 +162,12 @@ mod tests {
 
     fn check(query: &QueryKey, cases: &[(Option<&str>, Option<&str>)]) {
         for (sent, want) in cases {
-            assert_eq!(query.normalized(*sent).as_deref(), *want, "{query:?} of {sent:?}");
+            assert_eq!(query.normalize(*sent).as_deref(), *want, "{query:?} of {sent:?}");
         }
     }
 
     #[test]
-    fn only_the_named_parameters_count() {
+    fn only_keeps_the_named_parameters() {
         check(
             &QueryKey::only(["q", "page"]),
             &[
@@ -168,9 +185,9 @@ mod tests {
     }
 
     #[test]
-    fn ignored_parameters_do_not_count() {
+    fn ignoring_removes_the_named_parameters() {
         check(
-            &QueryKey::ignoring(QueryKey::TRACKING),
+            &QueryKey::ignoring(QueryKey::tracking_parameters()),
             &[
                 (None, None),
                 (Some("utm_source=a"), None),
@@ -185,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn order_counts_only_among_equal_names_when_sorted() {
+    fn sorting_keeps_the_order_of_parameters_of_one_name() {
         check(
             &QueryKey::sorted(),
             &[
@@ -200,10 +217,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn normalising_twice_changes_nothing_more(text in "[ab%&=;+*]{0,12}") {
+        fn normalizing_twice_equals_normalizing_once(text in "[ab%&=;+*]{0,12}") {
             for query in [QueryKey::sorted(), QueryKey::only(["a"]), QueryKey::ignoring(["a*"]).then_sorted()] {
-                let once = query.normalized(Some(&text));
-                let twice = query.normalized(once.as_deref());
+                let once = query.normalize(Some(&text));
+                let twice = query.normalize(once.as_deref());
                 prop_assert_eq!(once.as_deref(), twice.as_deref());
             }
         }

@@ -1,4 +1,4 @@
-//! Purging by hand: from handlers, and from anywhere else.
+//! Handles for purging: extracted by handlers, or made for code outside of requests.
 
 use std::{fmt, future, sync::Arc};
 
@@ -8,56 +8,57 @@ use actix_web::{
     http::{StatusCode, header::HOST},
 };
 
-use crate::{
-    purge::execute::{Effect, PurgeError, Purged, invalidate},
-    purge::target::PurgeTarget,
-    service::EnclosingCache,
-    shared::Shared,
+use super::{
+    effect::Effect, error::PurgeError, execute::invalidate, purged::Purged, target::PurgeTarget,
 };
+use crate::shared::{EnclosingCache, Shared};
 
-/// Forgets what is stored, before its lifetime ends.
+/// Purges stored responses before their lifetimes end.
 ///
-/// Handlers take it as an argument; it is the innermost cache's around them. Outside of requests,
-/// [`Cache::handle`](crate::Cache::handle) makes one.
+/// Handlers take it as an argument; it belongs to the innermost cache around them. Outside of
+/// requests, [`Cache::handle`](crate::Cache::handle) makes one.
 ///
 /// ```
 /// # use actix_web::{HttpResponse, Responder, put, web};
 /// # use actix_web_cache::{CacheHandle, PurgeError};
 /// #[put("/posts/{id}")]
 /// async fn update(id: web::Path<u32>, cache: CacheHandle) -> Result<HttpResponse, PurgeError> {
-///     // `/posts/{id}` itself is forgotten without asking, for this is a PUT to it.
+///     // `/posts/{id}` itself is purged automatically, since this is a PUT to it.
 ///     cache.purge_url("/posts").await?;
 ///     Ok(HttpResponse::NoContent().finish())
 /// }
 /// ```
-/// What is purged (`purge_*`) is forgotten: when the call returns, nothing is served any more that was
-/// made before it began, stored or not yet. What is expired (`expire_*`) is no longer fresh from that
-/// moment on: where something stale may answer
-/// ([`Policy::stale_while_revalidate`](crate::Policy::stale_while_revalidate)), it does while it is
-/// refreshed in the background; otherwise its handler is asked whether it still holds.
 ///
-/// | by | reaches | costs | leaves behind |
+/// `purge_*` methods remove responses: once such a call has returned, no response is served that was
+/// made before it began, whether it was stored by then or not. `expire_*` methods make responses
+/// stale (soft purge). Where a stale response may answer
+/// ([`Policy::stale_while_revalidate`](crate::Policy::stale_while_revalidate)), it does so while it
+/// is refreshed in the background. Otherwise the handler is asked whether it is still valid.
+///
+/// | target | reaches | costs | leaves behind |
 /// |---|---|---|---|
-/// | URL, route | all variants, of all tenants and cookies; by [`PurgeTarget::variant`] one of them | a removal; where the application adds parts to keys, or on any host, a mark | nothing; or a mark |
-/// | tag, tags | what rules, policy, handlers and [`Policy::tag_fields`](crate::Policy::tag_fields) tagged | a mark a tag | a mark a tag |
-/// | group | what `Cache-Groups` put in it, on one host | two marks | two marks |
-/// | prefix | a path and all below it, by whole segments | one or two marks | one or two marks |
-/// | all | everything in the store | a mark | nothing |
-/// | unsafe methods | the URL, `Location` and `Content-Location` on the same host (RFC 9111 section 4.4), and the groups of `Cache-Group-Invalidation` (RFC 9875) | as above, before the client gets its answer | as above |
+/// | URL, route | all variants, of all tenants and cookies; with [`PurgeTarget::variant`] one of them | a removal; an invalidation record where the application adds parts to keys, or on any host | nothing, or a record |
+/// | tag, tags | responses tagged by rules, policy, handlers and [`Policy::tag_fields`](crate::Policy::tag_fields) | a record for each tag | a record for each tag |
+/// | group | responses that `Cache-Groups` puts in it, on one host | two records | two records |
+/// | prefix | a path and all paths below it, by whole segments | one or two records | one or two records |
+/// | all | everything in the store | a record | nothing |
+/// | unsafe methods | the URL, `Location` and `Content-Location` on the same host (RFC 9111 section 4.4), and the groups of `Cache-Group-Invalidation` (RFC 9875) | as above, before the client gets its response | as above |
 ///
-/// A mark costs the same whether it is about one response or a million. Memory is freed when what is
-/// marked is met or expires. Some 65 000 marks are kept; when there are more, what is older than the
-/// oldest half of them is invalid as a whole.
+/// An invalidation record costs the same whether it reaches one response or a million. The memory of
+/// a response is freed when the response is looked up next, or expires. Some 65,000 records are kept.
+/// Beyond that number, responses older than the older half of the records are invalid as a whole.
 ///
-/// Nothing here depends on when things happen: a page that is being made during a purge is not served
-/// after it, whether its tags were known before or come with its answer, and requests that come
-/// after a purge do not wait for it. Change first, then purge. Clients and caches in between are out
-/// of reach: see [`Policy::client_ttl`](crate::Policy::client_ttl).
+/// The result does not depend on timing. A response that is being made during a purge is not served
+/// after it, even if its tags become known only with the response. Requests that arrive after a purge
+/// do not wait for fills from before it. Change your data first, then purge.
+///
+/// Purges do not reach browsers and caches in between: see
+/// [`Policy::client_ttl`](crate::Policy::client_ttl).
 #[derive(Clone)]
 pub struct CacheHandle {
-    pub(crate) shared: Arc<Shared>,
-    /// The host that relative URLs mean.
-    pub(crate) host: Option<String>,
+    shared: Arc<Shared>,
+    /// The host of URLs without one.
+    host: Option<String>,
 }
 
 impl CacheHandle {
@@ -65,38 +66,39 @@ impl CacheHandle {
         Self { shared, host }
     }
 
-    /// Forgets pages; see [`CacheHandle`].
+    /// Purges a target; see [`CacheHandle`].
     ///
     /// # Errors
     ///
-    /// If what they are called makes no sense, or the store fails: then they may still be there.
-    pub async fn purge(&self, pages: PurgeTarget) -> Result<Purged, PurgeError> {
-        invalidate(self, &pages, Effect::Purge).await
+    /// If the target is not valid, or the store fails. In the latter case the responses may still be
+    /// stored.
+    pub async fn purge(&self, target: PurgeTarget) -> Result<Purged, PurgeError> {
+        invalidate(&self.shared, self.host.as_deref(), &target, Effect::Purge).await
     }
 
-    /// Lets pages be no longer fresh; see [`CacheHandle`].
+    /// Makes the responses of a target stale; see [`CacheHandle`].
     ///
     /// # Errors
     ///
     /// As [`purge`](Self::purge).
-    pub async fn expire(&self, pages: PurgeTarget) -> Result<Purged, PurgeError> {
-        let since = self.shared.settings.clock.now();
-        invalidate(self, &pages, Effect::Expire { since }).await
+    pub async fn expire(&self, target: PurgeTarget) -> Result<Purged, PurgeError> {
+        let effect = Effect::Expire { since: self.shared.now() };
+        invalidate(&self.shared, self.host.as_deref(), &target, effect).await
     }
 }
 
-/// One purge and one expiry for each kind of pages.
+/// Defines one purge and one expiry for each kind of target.
 macro_rules! shorthands {
-    ($($purge:ident $expire:ident $what:literal ($($name:ident: $type:ty),*) $pages:expr;)*) => {
+    ($($purge:ident $expire:ident $what:literal ($($name:ident: $type:ty),*) $target:expr;)*) => {
         impl CacheHandle {
             $(
-                #[doc = concat!("Forgets ", $what, ".")]
+                #[doc = concat!("Purges ", $what, ".")]
                 ///
                 /// # Errors
                 ///
                 /// As [`purge`](Self::purge).
                 pub async fn $purge(&self, $($name: $type),*) -> Result<Purged, PurgeError> {
-                    self.purge($pages).await
+                    self.purge($target).await
                 }
 
                 #[doc = concat!("Expires ", $what, ".")]
@@ -105,7 +107,7 @@ macro_rules! shorthands {
                 ///
                 /// As [`purge`](Self::purge).
                 pub async fn $expire(&self, $($name: $type),*) -> Result<Purged, PurgeError> {
-                    self.expire($pages).await
+                    self.expire($target).await
                 }
             )*
         }
@@ -114,21 +116,21 @@ macro_rules! shorthands {
 
 shorthands! {
     purge_url expire_url "all variants of a [URL](PurgeTarget::url)"
-        (url: impl AsRef<str>) PurgeTarget::url(url.as_ref());
-    purge_tag expire_tag "what has a [tag](PurgeTarget::tag)"
+        (url: impl Into<String>) PurgeTarget::url(url);
+    purge_tag expire_tag "the responses with a [tag](PurgeTarget::tag)"
         (tag: impl Into<String>) PurgeTarget::tag(tag);
-    purge_tags expire_tags "what has one of these [tags](PurgeTarget::tags)"
+    purge_tags expire_tags "the responses with at least one of these [tags](PurgeTarget::tags)"
         (tags: impl IntoIterator<Item = impl Into<String>>) PurgeTarget::tags(tags);
     purge_group expire_group "a [group](PurgeTarget::group) of the request's host"
         (group: impl Into<String>) PurgeTarget::group(group);
-    purge_prefix expire_prefix "a path and [all below it](PurgeTarget::prefix)"
-        (path: impl AsRef<str>) PurgeTarget::prefix(path.as_ref());
-    purge_all expire_all "everything in the store, other applications' entries included"
+    purge_prefix expire_prefix "a path and [all paths below it](PurgeTarget::prefix)"
+        (path: impl Into<String>) PurgeTarget::prefix(path);
+    purge_all expire_all "everything in the store, including the entries of other applications"
         () PurgeTarget::all();
 }
 
 impl CacheHandle {
-    /// Forgets all variants of a [named resource](PurgeTarget::route).
+    /// Purges all variants of a [named resource](PurgeTarget::route).
     ///
     /// # Errors
     ///
@@ -174,15 +176,15 @@ impl CacheHandle {
         P: IntoIterator,
         P::Item: AsRef<str>,
     {
-        let pages = PurgeTarget::route(request, name, parameters)?;
+        let target = PurgeTarget::route(request, name, parameters)?;
         match host_of(request).filter(|_| self.host.is_none()) {
-            Some(host) => Ok(pages.on_host(host)),
-            None => Ok(pages),
+            Some(host) => Ok(target.on_host(host)),
+            None => Ok(target),
         }
     }
 }
 
-/// The host that a request says it is for, and no proxy for it.
+/// The host that the request names itself; the fields of proxies do not count.
 fn host_of(request: &HttpRequest) -> Option<String> {
     let sent = request.headers().get(HOST).and_then(|host| host.to_str().ok());
     let host = sent.or_else(|| request.uri().authority().map(|authority| authority.as_str()));
@@ -202,22 +204,22 @@ impl FromRequest for CacheHandle {
     type Future = future::Ready<Result<Self, CacheNotConfigured>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let shared =
-            request.extensions().get::<EnclosingCache>().map(|nest| Arc::clone(&nest.shared));
+        let extensions = request.extensions();
+        let shared = extensions.get::<EnclosingCache>().map(|cache| Arc::clone(&cache.shared));
         let handle = shared.map(|shared| Self::new(shared, host_of(request)));
         future::ready(handle.ok_or(CacheNotConfigured(())))
     }
 }
 
-/// A handler wants a [`CacheHandle`], and no cache is around it: answered with status 500.
+/// A handler takes a [`CacheHandle`], but no cache is wrapped around it. The response is a 500.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CacheNotConfigured(());
 
 impl fmt::Display for CacheNotConfigured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "no cache is around this handler: wrap the application, scope or route with \
-             Cache::new(store)",
+            "CacheHandle is used in a handler without a cache around it: wrap the application, \
+             scope or route with Cache::new(store)",
         )
     }
 }

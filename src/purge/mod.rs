@@ -1,5 +1,9 @@
-//! Purging and expiring stored responses.
+//! Purging stored responses and expiring them (soft purge).
 
+mod effect;
+pub(crate) mod error;
 pub(crate) mod execute;
 pub(crate) mod handle;
+pub(crate) mod purged;
 pub(crate) mod target;
+mod variant;

@@ -1,17 +1,17 @@
-//! What a purge is about.
+//! The stored responses that a purge reaches.
 
 use actix_web::HttpRequest;
 
-use crate::purge::execute::PurgeError;
+use super::error::PurgeError;
 
-/// Which stored responses a purge is about.
+/// The stored responses that a purge or an expiry reaches.
 ///
 /// [`CacheHandle::purge`](crate::CacheHandle::purge) and
-/// [`CacheHandle::expire`](crate::CacheHandle::expire) take it; for what needs no more than a name,
-/// the handle has methods of its own, like `purge_tag`.
+/// [`CacheHandle::expire`](crate::CacheHandle::expire) take a target. For targets that need only a
+/// name the handle has shorter methods, like `purge_tag`.
 ///
 /// ```
-/// # use actix_web_cache::{CacheHandle, PurgeTarget, PurgeError};
+/// # use actix_web_cache::{CacheHandle, PurgeError, PurgeTarget};
 /// # async fn f(cache: CacheHandle) -> Result<(), PurgeError> {
 /// cache.purge(PurgeTarget::prefix("/blog").on_any_host()).await?;
 /// cache.expire(PurgeTarget::url("/").variant([("accept-language", "de")])).await?;
@@ -21,14 +21,14 @@ use crate::purge::execute::PurgeError;
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct PurgeTarget {
-    pub(crate) what: What,
-    pub(crate) host: Host,
-    /// The fields of a request whose variant is meant.
-    pub(crate) fields: Option<Vec<(String, String)>>,
+    pub(super) scope: Scope,
+    pub(super) host: Host,
+    /// The fields of a request that selects the variant.
+    pub(super) fields: Option<Vec<(String, String)>>,
 }
 
 #[derive(Debug, Clone)]
-pub(crate) enum What {
+pub(super) enum Scope {
     All,
     Url(String),
     Prefix(String),
@@ -36,10 +36,10 @@ pub(crate) enum What {
     Group(String),
 }
 
-/// Whose pages.
+/// The host whose responses are reached.
 #[derive(Debug, Clone)]
-pub(crate) enum Host {
-    /// The URL's own, or that of the request.
+pub(super) enum Host {
+    /// The host in the URL, or that of the current request.
     Own,
     Named(String),
     Any,
@@ -47,18 +47,20 @@ pub(crate) enum Host {
 
 impl PurgeTarget {
     /// All variants of a URL: `/path?query` on the host of the current request, or a full
-    /// `https://host/path?query`; the scheme makes no difference. The path is that of requests:
-    /// percent-encoded alike.
+    /// `https://host/path?query`. The scheme makes no difference. The path is percent-encoded in the
+    /// same way as in requests.
     pub fn url(url: impl Into<String>) -> Self {
-        Self::new(What::Url(url.into()))
+        Self::new(Scope::Url(url.into()))
     }
 
-    /// The URL of a named resource, as [`HttpRequest::url_for`] makes it. Its host is not that of
-    /// `url_for`, which believes what proxies claim, but that of the current request.
+    /// All variants of the URL of a named resource, as [`HttpRequest::url_for`] generates it.
+    ///
+    /// The host is that of the current request, not that of `url_for`, which trusts the fields of
+    /// proxies.
     ///
     /// # Errors
     ///
-    /// If there is no such resource, or its parameters are not these.
+    /// If there is no resource of that name, or it has other parameters.
     pub fn route<P>(request: &HttpRequest, name: &str, parameters: P) -> Result<Self, PurgeError>
     where
         P: IntoIterator,
@@ -72,61 +74,65 @@ impl PurgeTarget {
         Ok(Self::url(url))
     }
 
-    /// A path and all that is below it by whole segments, with any query: `/blog` is `/blog` and
-    /// `/blog/1`, not `/blogs`. A full URL names its host. A slash at the end makes no difference,
-    /// nor do percent-encodings.
+    /// A path and all paths below it, by whole segments and with any query: `/blog` reaches `/blog`
+    /// and `/blog/1`, but not `/blogs`. A full URL names its host. A slash at the end and
+    /// percent-encodings make no difference.
     ///
-    /// Beyond 15 segments it is what the first 15 are a prefix of.
+    /// Only the first 15 segments count: a longer prefix reaches all paths below these.
     pub fn prefix(path: impl Into<String>) -> Self {
-        Self::new(What::Prefix(path.into()))
+        Self::new(Scope::Prefix(path.into()))
     }
 
-    /// What was tagged so: by a rule, the policy, its handler or a response field.
+    /// All responses with a tag, given by a rule, the policy, the handler or a response field.
     pub fn tag(tag: impl Into<String>) -> Self {
         Self::tags([tag])
     }
 
-    /// What has one of these tags or more.
+    /// All responses with at least one of these tags.
     pub fn tags(tags: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        Self::new(What::Tags(tags.into_iter().map(Into::into).collect()))
+        Self::new(Scope::Tags(tags.into_iter().map(Into::into).collect()))
     }
 
-    /// What `Cache-Groups` says is in a group of the host (RFC 9875).
+    /// All responses that `Cache-Groups` puts in a group of the host (RFC 9875).
     pub fn group(group: impl Into<String>) -> Self {
-        Self::new(What::Group(group.into()))
+        Self::new(Scope::Group(group.into()))
     }
 
-    /// Everything in the store, other applications' entries included.
+    /// Everything in the store, including the entries of other applications.
     pub const fn all() -> Self {
-        Self::new(What::All)
+        Self::new(Scope::All)
     }
 
-    /// On this host, with its port if clients write one. For URLs without host, prefixes and groups.
+    /// Responses on this host, with its port if clients send one. For URLs without a host, prefixes
+    /// and groups.
     pub fn on_host(mut self, host: impl Into<String>) -> Self {
         self.host = Host::Named(host.into());
         self
     }
 
-    /// Whatever the host. For URLs and prefixes.
+    /// Responses on every host. For URLs and prefixes.
     pub fn on_any_host(mut self) -> Self {
         self.host = Host::Any;
         self
     }
 
-    /// Only the variant of a URL that a request with these fields would get: those that `Vary`
-    /// names, and those of [`Policy::key_header`](crate::Policy::key_header) and
-    /// [`Policy::vary_cookie`](crate::Policy::vary_cookie). A field that is left out is one that the
-    /// request does not have.
+    /// Only the variant of a URL that a request with these fields selects.
     ///
-    /// Where the keys of a URL cannot be told ([`Policy::key_with`](crate::Policy::key_with), or
-    /// [any host](Self::on_any_host)) it is all variants.
+    /// Name the fields that `Vary` lists, and those of
+    /// [`Policy::key_header`](crate::Policy::key_header) and
+    /// [`Policy::vary_cookie`](crate::Policy::vary_cookie). A field that is not named counts as
+    /// absent from the request.
+    ///
+    /// Where the cache keys of a URL are unknown, because of
+    /// [`Policy::key_with`](crate::Policy::key_with) or [any host](Self::on_any_host), all variants
+    /// are reached.
     pub fn variant<'a>(mut self, fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let owned = fields.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
         self.fields = Some(owned.collect());
         self
     }
 
-    const fn new(what: What) -> Self {
-        Self { what, host: Host::Own, fields: None }
+    const fn new(scope: Scope) -> Self {
+        Self { scope, host: Host::Own, fields: None }
     }
 }

@@ -1,31 +1,32 @@
-//! The body of what leaves the cache: the handler's, a stored one, or one that is still on its way
-//! into the store.
+//! Bodies of responses that leave the cache.
 
 use std::{
+    cell::RefCell,
     error::Error,
     fmt,
     future::poll_fn,
     pin::Pin,
+    rc::Rc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use actix_web::{
     body::{BodySize, MessageBody},
+    dev::ServiceResponse,
     rt::time::timeout,
 };
 use bytes::Bytes;
 use pin_project_lite::pin_project;
 
-use crate::{
-    coordination::{BodyReader, BodyStep},
-    fill::tee::{BodyRemainder, BodyRest, DRAIN_LIMIT},
-};
+use crate::coordination::shared_body::{BodyReader, BodyStep};
 
 pin_project! {
-    /// The body of a response that went through a [`Cache`](crate::Cache).
+    /// The body of a response that passed a [`Cache`](crate::Cache).
     ///
-    /// Its error is the handler's body's, or says that a body which another request's handler made
-    /// broke off.
+    /// It is the handler's body, a stored body, or a body that is still being received and stored.
+    /// Its error is that of the handler's body, or says that the body made for another request
+    /// ended early.
     pub struct CacheBody<B> {
         #[pin]
         kind: Kind<B>,
@@ -35,21 +36,39 @@ pin_project! {
 pin_project! {
     #[project = KindProjection]
     enum Kind<B> {
-        /// The handler's, untouched.
+        /// The handler's body, untouched.
         Pass { #[pin] body: B },
-        /// All at once.
+        /// A complete body.
         Whole { bytes: Bytes },
-        /// None at all, as 204 and 304 want it.
+        /// No body, as 204 and 304 require.
         None,
-        /// The handler's, which we read.
+        /// The leader's view of the handler's body, which a task of the cache reads.
         Led { reader: BodyReader, rest: BodyRest<B>, size: BodySize },
-        /// What we did not read of it.
-        BodyRest { body: Pin<Box<B>>, size: BodySize },
-        /// Another request's handler's, which we read.
+        /// The part of the handler's body that the task of the cache has not read.
+        Rest { body: Pin<Box<B>>, size: BodySize },
+        /// A follower's view of a body that was made for another request.
         Followed { reader: BodyReader, length: u64 },
-        /// Read to its end: nothing is to be polled after that, however often we are.
+        /// A body that was read to its end. It is never polled again, however often this one is.
         Ended { size: BodySize },
     }
+}
+
+/// The place where the leader's client finds the rest of a body that is not stored.
+pub(crate) type BodyRest<B> = Rc<RefCell<Option<BodyRemainder<B>>>>;
+
+/// The rest of a body that is not stored.
+pub(crate) enum BodyRemainder<B> {
+    /// The body itself, to be read on.
+    Body(Pin<Box<B>>),
+    /// The error of the handler's body.
+    Error(Box<dyn Error>),
+    /// Nothing: the body ended before its declared length.
+    Nothing,
+}
+
+/// The response with the handler's body, untouched.
+pub(crate) fn pass_through<B>(response: ServiceResponse<B>) -> ServiceResponse<CacheBody<B>> {
+    response.map_body(|_, body| CacheBody::pass(body))
 }
 
 impl<B> CacheBody<B> {
@@ -72,11 +91,9 @@ impl<B> CacheBody<B> {
     pub(crate) const fn followed(reader: BodyReader, length: u64) -> Self {
         Self { kind: Kind::Followed { reader, length } }
     }
-}
 
-impl<B> CacheBody<B> {
-    /// Reads on in a client's place, for the sake of what is being stored alone.
-    pub(crate) async fn drain(self) -> Result<(), DrainIncomplete> {
+    /// Reads the body on behalf of no client, only so that it is stored.
+    pub(crate) async fn drain(self, limit: Duration) -> Result<(), DrainIncomplete> {
         let (Kind::Led { mut reader, .. } | Kind::Followed { mut reader, .. }) = self.kind else {
             return Ok(());
         };
@@ -84,16 +101,16 @@ impl<B> CacheBody<B> {
             loop {
                 match ready!(reader.poll_next(cx)) {
                     BodyStep::Chunk(_) => {}
-                    BodyStep::Whole => return Poll::Ready(Ok(())),
-                    BodyStep::Broken => return Poll::Ready(Err(DrainIncomplete)),
+                    BodyStep::Complete => return Poll::Ready(Ok(())),
+                    BodyStep::Aborted => return Poll::Ready(Err(DrainIncomplete)),
                 }
             }
         });
-        timeout(DRAIN_LIMIT, end).await.unwrap_or(Err(DrainIncomplete))
+        timeout(limit, end).await.unwrap_or(Err(DrainIncomplete))
     }
 }
 
-/// The body did not come to its end.
+/// The body did not reach its end.
 #[derive(Debug)]
 pub(crate) struct DrainIncomplete;
 
@@ -105,7 +122,7 @@ impl<B: MessageBody> MessageBody for CacheBody<B> {
             Kind::Pass { body } => body.size(),
             Kind::Whole { bytes } => BodySize::Sized(bytes.len() as u64),
             Kind::None => BodySize::None,
-            Kind::Led { size, .. } | Kind::BodyRest { size, .. } | Kind::Ended { size } => *size,
+            Kind::Led { size, .. } | Kind::Rest { size, .. } | Kind::Ended { size } => *size,
             Kind::Followed { length, .. } => BodySize::Sized(*length),
         }
     }
@@ -123,30 +140,30 @@ impl<B: MessageBody> MessageBody for CacheBody<B> {
                     return Poll::Ready((!bytes.is_empty()).then_some(Ok(bytes)));
                 }
                 KindProjection::None | KindProjection::Ended { .. } => return Poll::Ready(None),
-                KindProjection::BodyRest { body, .. } => {
+                KindProjection::Rest { body, .. } => {
                     return body.as_mut().poll_next(cx).map_err(Into::into);
                 }
                 KindProjection::Led { reader, rest, size } => {
                     let step = ready!(reader.poll_next(cx));
-                    let rest = if step == BodyStep::Broken { rest.take() } else { None };
+                    let rest = if step == BodyStep::Aborted { rest.take() } else { None };
                     (step, rest, *size)
                 }
                 KindProjection::Followed { reader, length } => {
                     (ready!(reader.poll_next(cx)), None, BodySize::Sized(*length))
                 }
             };
-            let next = match (step, rest) {
+            let last = match (step, rest) {
                 (BodyStep::Chunk(chunk), _) => return Poll::Ready(Some(Ok(chunk))),
-                (BodyStep::Broken, Some(BodyRemainder::Body(body))) => {
-                    kind.set(Kind::BodyRest { body, size });
+                (BodyStep::Aborted, Some(BodyRemainder::Body(body))) => {
+                    kind.set(Kind::Rest { body, size });
                     continue;
                 }
-                (BodyStep::Broken, Some(BodyRemainder::Error(error))) => Some(Err(error)),
-                (BodyStep::Broken, None) => Some(Err(IncompleteBody.into())),
-                (BodyStep::Whole, _) | (BodyStep::Broken, Some(BodyRemainder::Nothing)) => None,
+                (BodyStep::Aborted, Some(BodyRemainder::Error(error))) => Some(Err(error)),
+                (BodyStep::Aborted, None) => Some(Err(IncompleteBody.into())),
+                (BodyStep::Complete, _) | (BodyStep::Aborted, Some(BodyRemainder::Nothing)) => None,
             };
             kind.set(Kind::Ended { size });
-            return Poll::Ready(next);
+            return Poll::Ready(last);
         }
     }
 
@@ -156,7 +173,7 @@ impl<B: MessageBody> MessageBody for CacheBody<B> {
             Kind::Whole { bytes } => Ok(bytes),
             Kind::None => Ok(Bytes::new()),
             kind @ (Kind::Led { .. }
-            | Kind::BodyRest { .. }
+            | Kind::Rest { .. }
             | Kind::Followed { .. }
             | Kind::Ended { .. }) => Err(Self { kind }),
         }
@@ -169,20 +186,20 @@ impl<B> fmt::Debug for CacheBody<B> {
             Kind::Pass { .. } => "CacheBody::Pass",
             Kind::Whole { .. } => "CacheBody::Whole",
             Kind::None => "CacheBody::None",
-            Kind::Led { .. } | Kind::BodyRest { .. } => "CacheBody::Led",
+            Kind::Led { .. } | Kind::Rest { .. } => "CacheBody::Led",
             Kind::Followed { .. } => "CacheBody::Followed",
             Kind::Ended { .. } => "CacheBody::Ended",
         })
     }
 }
 
-/// A body that another request's handler made will not come to its end.
+/// The body that was made for another request ended early.
 #[derive(Debug)]
 struct IncompleteBody;
 
 impl fmt::Display for IncompleteBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the response broke off while it was being made")
+        f.write_str("the response body, made for another request, ended before it was complete")
     }
 }
 

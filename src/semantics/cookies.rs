@@ -1,67 +1,73 @@
-//! The Cookie field, as far as a cache must look into it: which cookies could be somebody's.
+//! The Cookie field (RFC 6265 section 5.4): which cookies may identify a client, and how cookies
+//! become part of cache keys and variants.
 
 use std::borrow::Cow;
 
 use actix_web::http::header::{COOKIE, HeaderMap};
 use percent_encoding::percent_decode;
 
-use super::fields::{lines, trim};
+use super::fields::{field_lines, trim};
 
-/// Cookies by name: what the application says about them.
+/// How an application's policy treats cookies, by their names.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct CookieRules {
-    /// Names that mean nothing to the handlers; a trailing `*` stands for any end.
+    /// Names of cookies that no handler uses. A trailing `*` matches any suffix.
     pub(crate) ignored: Vec<String>,
-    /// Names whose values are part of the key.
+    /// Names of cookies whose values are part of the cache key.
     pub(crate) keyed: Vec<String>,
 }
 
 impl CookieRules {
-    /// Whether the request carries a cookie that is neither ignored nor part of the key.
-    pub(crate) fn personal(&self, request: &HeaderMap) -> bool {
-        cookies(request).any(|cookie| !self.ignores(cookie.name) && !self.keys(cookie.name))
+    /// Returns whether a request has a cookie that is neither ignored nor part of the cache key.
+    pub(crate) fn has_identifying_cookie(&self, request: &HeaderMap) -> bool {
+        cookies(request).any(|cookie| !self.is_ignored(cookie.name) && !self.is_keyed(cookie.name))
     }
 
-    /// What a cookie says in the key: its value; where handlers could find another than we do, all
-    /// that the request sends.
+    /// Returns the part of the cache key for the cookie `name`; `None` if the request has no such
+    /// cookie.
+    ///
+    /// The part is the cookie's value. It is the whole field if the handler's parser could find
+    /// another value than this one.
     pub(crate) fn part<'a>(request: &'a HeaderMap, name: &str) -> Option<Part<'a>> {
-        let mut found = cookies(request).filter(|cookie| is(cookie.name, name.as_bytes()));
+        let mut found = cookies(request).filter(|cookie| has_name(cookie.name, name.as_bytes()));
         let first = found.next();
-        let plain = first.is_none_or(|first| first.name == name.as_bytes());
-        if found.next().is_some() || !plain || puzzling(request) {
-            return all(request).map(Part::All);
+        let is_encoded = first.is_some_and(|first| first.name != name.as_bytes());
+        if found.next().is_some() || is_encoded || is_ambiguous(request) {
+            return joined_lines(request).map(Part::All);
         }
         first.map(|cookie| Part::Value(cookie.value))
     }
 
-    /// The cookies that count, as one value: what `Vary: Cookie` compares.
-    pub(crate) fn counting<'a>(&self, request: &'a HeaderMap) -> Option<Cow<'a, [u8]>> {
-        if self.ignored.is_empty() || puzzling(request) {
-            return all(request);
+    /// Returns the cookies that are not ignored, as one value that `Vary: Cookie` compares; `None` if
+    /// there are none.
+    pub(crate) fn selecting_value<'a>(&self, request: &'a HeaderMap) -> Option<Cow<'a, [u8]>> {
+        if self.ignored.is_empty() || is_ambiguous(request) {
+            return joined_lines(request);
         }
-        let counting = cookies(request).filter(|cookie| !self.ignores(cookie.name));
-        let pairs: Vec<_> = counting.map(|cookie| cookie.pair).collect();
+        let compared = cookies(request).filter(|cookie| !self.is_ignored(cookie.name));
+        let pairs: Vec<_> = compared.map(|cookie| cookie.pair).collect();
         (!pairs.is_empty()).then(|| Cow::Owned(pairs.join(&b"; "[..])))
     }
 
-    /// By both readings of its name.
-    fn ignores(&self, name: &[u8]) -> bool {
-        let ignored = |name: &[u8]| {
+    /// Returns whether a cookie is ignored, by its name as it was sent and by its decoded name.
+    fn is_ignored(&self, name: &[u8]) -> bool {
+        let matches = |name: &[u8]| {
             self.ignored.iter().any(|pattern| match pattern.strip_suffix('*') {
                 Some(start) => name.starts_with(start.as_bytes()),
                 None => name == pattern.as_bytes(),
             })
         };
-        ignored(name) && (!name.contains(&b'%') || ignored(&decoded(name)))
+        matches(name) && (!name.contains(&b'%') || matches(&decoded(name)))
     }
 
-    fn keys(&self, name: &[u8]) -> bool {
-        self.keyed.iter().any(|keyed| is(name, keyed.as_bytes()))
+    fn is_keyed(&self, name: &[u8]) -> bool {
+        self.keyed.iter().any(|keyed| has_name(name, keyed.as_bytes()))
     }
 }
 
-/// Whether a cookie has this name as it stands, or as actix reads it: percent-decoded.
-fn is(found: &[u8], name: &[u8]) -> bool {
+/// Returns whether a cookie has this name, either as it was sent or percent-decoded, as actix reads
+/// it.
+fn has_name(found: &[u8], name: &[u8]) -> bool {
     found == name || (found.contains(&b'%') && *decoded(found) == *name)
 }
 
@@ -69,52 +75,56 @@ fn decoded(name: &[u8]) -> Cow<'_, [u8]> {
     percent_decode(name).into()
 }
 
-/// See [`CookieRules::part`].
+/// The part of a cache key that a cookie makes; see [`CookieRules::part`].
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Part<'a> {
+    /// The cookie's value.
     Value(&'a [u8]),
+    /// The whole field, because the cookie's value is ambiguous.
     All(Cow<'a, [u8]>),
 }
 
 /// One cookie of a request.
 #[derive(Debug, Clone, Copy)]
 struct Cookie<'a> {
-    /// As it stands.
+    /// Name and value as they were sent.
     pair: &'a [u8],
     name: &'a [u8],
     value: &'a [u8],
 }
 
-/// The cookies of a request (RFC 6265 section 5.4). What has no equals sign is a name: it may
-/// mean something to the handler, so it counts.
+/// Returns the cookies of a request. A cookie without an equals sign has a name and an empty value,
+/// because the handler may use it.
 fn cookies(request: &HeaderMap) -> impl Iterator<Item = Cookie<'_>> {
-    lines(request, &COOKIE)
+    field_lines(request, &COOKIE)
         .flat_map(|line| line.split(|&byte| byte == b';'))
         .map(trim)
         .filter(|pair| !pair.is_empty())
         .map(|pair| match pair.iter().position(|&byte| byte == b'=') {
-            Some(at) => {
-                let (name, value) = pair.split_at_checked(at).unwrap_or((pair, &[]));
+            Some(equals) => {
+                let (name, value) = pair.split_at_checked(equals).unwrap_or((pair, &[]));
                 Cookie { pair, name: trim(name), value: trim(value.get(1..).unwrap_or_default()) }
             }
             None => Cookie { pair, name: pair, value: &[] },
         })
 }
 
-/// Whether parsers differ about the field: over what is not ASCII, or no pair, some drop the pair
-/// and some all cookies, so that the handler may see none of those we do.
-fn puzzling(request: &HeaderMap) -> bool {
-    lines(request, &COOKIE).any(|line| !line.is_ascii())
+/// Returns whether parsers disagree about the field, so that the handler may see other cookies.
+///
+/// If the field contains bytes that are not ASCII, or a cookie without a name or an equals sign,
+/// some parsers drop that cookie and others drop all cookies.
+fn is_ambiguous(request: &HeaderMap) -> bool {
+    field_lines(request, &COOKIE).any(|line| !line.is_ascii())
         || cookies(request).any(|cookie| cookie.name.is_empty() || !cookie.pair.contains(&b'='))
 }
 
-/// The whole field; HTTP/2 may have cut it into lines (RFC 9113 section 8.2.3).
-fn all(request: &HeaderMap) -> Option<Cow<'_, [u8]>> {
-    let mut lines = lines(request, &COOKIE);
+/// Returns the whole field. HTTP/2 clients may send it in several lines (RFC 9113 section 8.2.3).
+fn joined_lines(request: &HeaderMap) -> Option<Cow<'_, [u8]>> {
+    let mut lines = field_lines(request, &COOKIE);
     let first = lines.next()?;
     let Some(second) = lines.next() else { return Some(Cow::Borrowed(first)) };
-    let all: Vec<_> = [first, second].into_iter().chain(lines).collect();
-    Some(Cow::Owned(all.join(&b"; "[..])))
+    let lines: Vec<_> = [first, second].into_iter().chain(lines).collect();
+    Some(Cow::Owned(lines.join(&b"; "[..])))
 }
 
 #[cfg(test)]
@@ -137,63 +147,67 @@ mod tests {
     }
 
     #[test]
-    fn a_cookie_is_personal_unless_ignored_or_keyed() {
+    fn cookie_identifies_a_client_unless_ignored_or_keyed() {
         for (case, lines, ignored, keyed, want) in [
             ("no cookie", &[][..], &[][..], &[][..], false),
             ("empty field", &[" ; ;"], &[], &[], false),
             ("any cookie", &["a=1"], &[], &[], true),
-            ("a name without value", &["a"], &[], &[], true),
+            ("name without value", &["a"], &[], &[], true),
             ("ignored", &["_ga=1"], &["_ga"], &[], false),
             ("ignored by pattern", &["_ga=1; _ga_X=2"], &["_ga*"], &[], false),
             ("names are case-sensitive", &["_GA=1"], &["_ga"], &[], true),
-            ("ignored by both readings", &["_g%61=1"], &["_g*"], &[], false),
-            ("ignored as it stands alone", &["_g%61=1"], &["_g%61"], &[], true),
-            ("ignored as it is decoded alone", &["_g%61=1"], &["_ga"], &[], true),
-            ("one ignored, one not", &["_ga=1; sid=2"], &["_ga"], &[], true),
+            ("ignored by both forms of the name", &["_g%61=1"], &["_g*"], &[], false),
+            ("only the encoded name is ignored", &["_g%61=1"], &["_g%61"], &[], true),
+            ("only the decoded name is ignored", &["_g%61=1"], &["_ga"], &[], true),
+            ("one of two is ignored", &["_ga=1; sid=2"], &["_ga"], &[], true),
             ("in a second line", &["_ga=1", "sid=2"], &["_ga"], &[], true),
             ("keyed", &["lang=de"], &[], &["lang"], false),
-            ("keyed and another", &["lang=de; sid=1"], &[], &["lang"], true),
-            ("prefix without star", &["_ga_X=1"], &["_ga"], &[], true),
-            ("all", &["sid=1; x"], &["*"], &[], false),
+            ("one of two is keyed", &["lang=de; sid=1"], &[], &["lang"], true),
+            ("pattern without star", &["_ga_X=1"], &["_ga"], &[], true),
+            ("all ignored", &["sid=1; x"], &["*"], &[], false),
         ] {
-            assert_eq!(rules(ignored, keyed).personal(&request(lines)), want, "{case}");
+            assert_eq!(
+                rules(ignored, keyed).has_identifying_cookie(&request(lines)),
+                want,
+                "{case}"
+            );
         }
     }
 
     #[test]
-    fn a_cookie_in_the_key_is_its_value_or_where_that_is_unclear_the_whole_field() {
+    fn cookie_adds_its_value_to_the_key_or_the_whole_field_if_ambiguous() {
         let value = |value: &'static str| Some(Part::Value(value.as_bytes()));
-        let whole = |text: &'static str| Some(Part::All(Cow::Borrowed(text.as_bytes())));
+        let field = |text: &'static str| Some(Part::All(Cow::Borrowed(text.as_bytes())));
         for (lines, want) in [
             (&[][..], None),
             (&["a=1"], None),
             (&["a=1; lang = de ; b=2"], value("de")),
             (&["a=1", "lang=de"], value("de")),
             (&["lang="], value("")),
-            (&["lang=de; lang=fr"], whole("lang=de; lang=fr")),
-            (&["lang=de", "lang=fr"], whole("lang=de; lang=fr")),
-            (&["%6Cang=fr"], whole("%6Cang=fr")),
-            (&["%6cang=fr; lang=de"], whole("%6cang=fr; lang=de")),
+            (&["lang=de; lang=fr"], field("lang=de; lang=fr")),
+            (&["lang=de", "lang=fr"], field("lang=de; lang=fr")),
+            (&["%6Cang=fr"], field("%6Cang=fr")),
+            (&["%6cang=fr; lang=de"], field("%6cang=fr; lang=de")),
             (&["%6Dang=fr; lang=de"], value("de")),
-            (&["lang=de; junk"], whole("lang=de; junk")),
-            (&["lang=de; =junk"], whole("lang=de; =junk")),
-            (&["lang=de; a=\u{fc}"], whole("lang=de; a=\u{fc}")),
-            (&["lang"], whole("lang")),
+            (&["lang=de; junk"], field("lang=de; junk")),
+            (&["lang=de; =junk"], field("lang=de; =junk")),
+            (&["lang=de; a=\u{fc}"], field("lang=de; a=\u{fc}")),
+            (&["lang"], field("lang")),
         ] {
             assert_eq!(CookieRules::part(&request(lines), "lang"), want, "{lines:?}");
         }
     }
 
     #[test]
-    fn ignored_cookies_do_not_count_for_vary() {
+    fn ignored_cookies_do_not_select_variants() {
         let rules = rules(&["_ga"], &[]);
-        let counting = |lines: &[&str]| rules.counting(&request(lines)).map(Cow::into_owned);
-        assert_eq!(counting(&["_ga=1; a=2"]), counting(&["a=2; _ga=3"]));
-        assert_ne!(counting(&["a=2"]), counting(&["a=3"]));
-        assert_eq!(counting(&["_ga=1"]), None);
-        assert_eq!(counting(&["a=1; b=2"]), counting(&["a=1", "_ga=3", "b=2"]));
-        for puzzling in ["_ga; a=2", "_ga=\u{fc}; a=2", "a=2; =_ga"] {
-            assert_eq!(counting(&[puzzling]).as_deref(), Some(puzzling.as_bytes()));
+        let value = |lines: &[&str]| rules.selecting_value(&request(lines)).map(Cow::into_owned);
+        assert_eq!(value(&["_ga=1; a=2"]), value(&["a=2; _ga=3"]));
+        assert_ne!(value(&["a=2"]), value(&["a=3"]));
+        assert_eq!(value(&["_ga=1"]), None);
+        assert_eq!(value(&["a=1; b=2"]), value(&["a=1", "_ga=3", "b=2"]));
+        for ambiguous in ["_ga; a=2", "_ga=\u{fc}; a=2", "a=2; =_ga"] {
+            assert_eq!(value(&[ambiguous]).as_deref(), Some(ambiguous.as_bytes()));
         }
     }
 }

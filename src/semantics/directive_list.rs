@@ -1,4 +1,4 @@
-//! Cache-Control as a text to be edited: what is not touched keeps its place and its bytes.
+//! Edits Cache-Control: directives that are not changed keep their position and their text.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use actix_web::http::header::{CACHE_CONTROL, HeaderMap, HeaderValue};
 
 use super::{
     cache_control::{Directive, seconds},
-    fields::{lines, list},
+    fields::{field_lines, list_members},
 };
 
 /// The directives of a message, in their order.
@@ -14,28 +14,36 @@ use super::{
 pub(crate) struct DirectiveList(Vec<Vec<u8>>);
 
 impl DirectiveList {
+    /// Reads all lines of Cache-Control.
     pub(crate) fn of(fields: &HeaderMap) -> Self {
-        Self(lines(fields, &CACHE_CONTROL).flat_map(list).map(<[u8]>::to_vec).collect())
+        Self(
+            field_lines(fields, &CACHE_CONTROL)
+                .flat_map(list_members)
+                .map(<[u8]>::to_vec)
+                .collect(),
+        )
     }
 
-    /// Sets a directive: in its old place, or at the end.
+    /// Sets a directive, at the position that it has or at the end. Repetitions are removed.
     pub(crate) fn set(&mut self, name: &str, argument: Option<&str>) {
         let text =
             argument.map_or_else(|| name.to_owned(), |argument| format!("{name}={argument}"));
         let old = self.0.iter().position(|member| is(member, name));
         self.remove_from(name, old.map_or(self.0.len(), |old| old + 1));
         match old.and_then(|old| self.0.get_mut(old)) {
-            Some(place) => *place = text.into_bytes(),
+            Some(member) => *member = text.into_bytes(),
             None => self.0.push(text.into_bytes()),
         }
     }
 
+    /// Removes all occurrences of a directive.
     pub(crate) fn remove(&mut self, name: &str) {
         self.remove_from(name, 0);
     }
 
-    /// Sets a number of seconds, or lowers those there are to the least. One that cannot be read
-    /// is zero (section 4.2.1).
+    /// Sets a directive to a number of seconds, unless the directive has a smaller one already.
+    ///
+    /// An invalid number counts as zero (RFC 9111 section 4.2.1).
     pub(crate) fn limit(&mut self, name: &str, limit: Duration) {
         let old = self.0.iter().map(|member| Directive::parse(member)).filter(|d| d.is(name));
         let least = old.map(|old| old.argument.and_then(seconds).unwrap_or_default()).min();
@@ -43,7 +51,7 @@ impl DirectiveList {
         self.set(name, Some(&seconds.to_string()));
     }
 
-    /// Writes one line, or none if nothing is left.
+    /// Writes Cache-Control as one line, or removes it if there are no directives.
     pub(crate) fn write(&self, fields: &mut HeaderMap) {
         if self.0.is_empty() {
             fields.remove(CACHE_CONTROL);
@@ -52,6 +60,7 @@ impl DirectiveList {
         }
     }
 
+    /// Removes the occurrences of a directive from a position on.
     fn remove_from(&mut self, name: &str, start: usize) {
         let mut index = 0;
         self.0.retain(|member| {
@@ -82,26 +91,31 @@ mod tests {
     }
 
     #[test]
-    fn directives_keep_their_order_and_text() {
+    fn edited_directives_keep_their_order_and_text() {
         type Edit = fn(&mut DirectiveList);
         let cases: &[(&str, &[&str], Edit, Option<&str>)] = &[
-            ("nothing to do", &[], |_| {}, None),
-            ("lines are joined", &["a", "b=1, c"], |_| {}, Some("a, b=1, c")),
+            ("empty field", &[], |_| {}, None),
+            ("several lines become one", &["a", "b=1, c"], |_| {}, Some("a, b=1, c")),
             ("added at the end", &["a"], |l| l.set("b", None), Some("a, b")),
-            ("with a value", &[], |l| l.set("b", Some("1")), Some("b=1")),
+            ("added with a value", &[], |l| l.set("b", Some("1")), Some("b=1")),
             ("replaced in place", &["a, b=1, c"], |l| l.set("b", Some("2")), Some("a, b=2, c")),
             ("value to flag", &["b=1"], |l| l.set("b", None), Some("b")),
             (
-                "whatever its case",
+                "replaced in any case",
                 &["Max-Age=10"],
                 |l| l.set("max-age", Some("9")),
                 Some("max-age=9"),
             ),
-            ("duplicates go", &["b=1, a, b=2"], |l| l.set("b", Some("3")), Some("b=3, a")),
+            ("repetition removed", &["b=1, a, b=2"], |l| l.set("b", Some("3")), Some("b=3, a")),
             ("removed", &["a, b=1"], |l| l.remove("b"), Some("a")),
-            ("removed to nothing", &["b"], |l| l.remove("b"), None),
-            ("removed though absent", &["a"], |l| l.remove("b"), Some("a")),
-            ("quotes are kept", &["x=\"a, b=1\""], |l| l.remove("b"), Some("x=\"a, b=1\"")),
+            ("last directive removed", &["b"], |l| l.remove("b"), None),
+            ("absent directive removed", &["a"], |l| l.remove("b"), Some("a")),
+            (
+                "directive in quotes kept",
+                &["x=\"a, b=1\""],
+                |l| l.remove("b"),
+                Some("x=\"a, b=1\""),
+            ),
         ];
         for (case, lines, edit, want) in cases {
             assert_eq!(edited(lines, edit).as_deref(), *want, "{case}");
@@ -109,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn the_smaller_of_two_lifetimes_wins() {
+    fn limited_lifetime_is_the_smaller_one() {
         for (line, limit, want) in [
             ("public", 60, "public, max-age=60"),
             ("max-age=30, public", 60, "max-age=30, public"),

@@ -1,29 +1,30 @@
-//! The shapes that field values have in common: lists, numbers, dates, entity tags.
+//! Parsers for the kinds of field values that several fields share: lists, numbers, dates and
+//! entity tags (RFC 9110).
 
 use std::time::{Duration, SystemTime};
 
-use actix_web::http::header::{HeaderMap, HeaderName};
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::entry::limits::MAX_LIFETIME;
 
-/// The largest delta-seconds that is told apart from others (section 1.2.2).
+/// The largest number of delta-seconds; larger ones are treated like it (RFC 9111 section 1.2.2).
 const MAX_DELTA: u64 = MAX_LIFETIME.as_secs();
 
-/// The lines of a field, as bytes.
-pub(crate) fn lines<'a>(
+/// Returns the values of all lines of a field.
+pub(crate) fn field_lines<'a>(
     fields: &'a HeaderMap,
     name: &HeaderName,
 ) -> impl Iterator<Item = &'a [u8]> + use<'a> {
     fields.get_all(name).map(|value| value.as_bytes())
 }
 
-/// The members of a list-based field (RFC 9110 section 5.6.1): commas inside quoted strings do
-/// not separate, white space around members is dropped, and so are empty members.
-pub(crate) fn list(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+/// Returns the members of a list-based field (RFC 9110 section 5.6.1), without empty members and
+/// without white space around members. Commas inside quoted strings do not separate members.
+pub(crate) fn list_members(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     split(line, b',').filter(|member| !member.is_empty())
 }
 
-/// Splits at `separator` outside quoted strings, and trims each piece.
+/// Splits a line at each `separator` outside of quoted strings, and trims the pieces.
 pub(crate) fn split(line: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(line);
     std::iter::from_fn(move || {
@@ -35,33 +36,33 @@ pub(crate) fn split(line: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Where the first separator outside a quoted string stands. A string that never closes reaches
-/// to the end.
+/// Returns the position of the first separator outside of quoted strings, or the end of the text. A
+/// quoted string without its closing quote extends to the end.
 fn end_of_member(text: &[u8], separator: u8) -> usize {
-    let mut quotes = Quotes::default();
-    let end = text.iter().position(|&byte| !quotes.inside(byte) && byte == separator);
+    let mut quotes = QuoteState::default();
+    let end = text.iter().position(|&byte| !quotes.advance(byte) && byte == separator);
     end.unwrap_or(text.len())
 }
 
-/// Whether a line ends within a quoted string.
-pub(crate) fn never_closes(line: &[u8]) -> bool {
-    let mut quotes = Quotes::default();
+/// Returns whether a line has a quoted string without its closing quote.
+pub(crate) fn has_open_quote(line: &[u8]) -> bool {
+    let mut quotes = QuoteState::default();
     line.iter().for_each(|&byte| {
-        quotes.inside(byte);
+        quotes.advance(byte);
     });
     quotes.open
 }
 
-/// Where quoted strings (RFC 9110 section 5.6.4) begin and end.
+/// Tracks whether a position in a line is inside a quoted string (RFC 9110 section 5.6.4).
 #[derive(Default)]
-struct Quotes {
+struct QuoteState {
     open: bool,
     escaped: bool,
 }
 
-impl Quotes {
-    /// Takes the next byte; tells whether a quoted string is open behind it.
-    fn inside(&mut self, byte: u8) -> bool {
+impl QuoteState {
+    /// Reads the next byte, and returns whether a quoted string is open after it.
+    fn advance(&mut self, byte: u8) -> bool {
         if self.escaped {
             self.escaped = false;
         } else if byte == b'\\' {
@@ -73,7 +74,7 @@ impl Quotes {
     }
 }
 
-/// Without optional white space (RFC 9110 section 5.6.3) at both ends.
+/// Removes optional white space (RFC 9110 section 5.6.3) from both ends.
 pub(crate) fn trim(text: &[u8]) -> &[u8] {
     let is_ows = |byte: &u8| matches!(byte, b' ' | b'\t');
     let start = text.iter().position(|byte| !is_ows(byte)).unwrap_or(text.len());
@@ -81,7 +82,7 @@ pub(crate) fn trim(text: &[u8]) -> &[u8] {
     text.get(start..end).unwrap_or_default()
 }
 
-/// Delta-seconds (section 1.2.2): digits only; what is too large to represent counts as 2^31.
+/// Parses delta-seconds (RFC 9111 section 1.2.2): only digits. Numbers above 2^31 become 2^31.
 pub(crate) fn delta_seconds(text: &[u8]) -> Option<Duration> {
     if text.is_empty() {
         return None;
@@ -96,26 +97,36 @@ pub(crate) fn delta_seconds(text: &[u8]) -> Option<Duration> {
     Some(Duration::from_secs(seconds))
 }
 
-/// A name of a field: a token (RFC 9110 section 5.6.2). The type for names takes more than that,
-/// quotes among them.
+/// Parses a field name, which is a token (RFC 9110 section 5.6.2). `HeaderName` accepts further
+/// bytes, such as quotes.
 pub(crate) fn field_name(text: &[u8]) -> Option<HeaderName> {
     let is_token = |&byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     text.iter().all(is_token).then(|| HeaderName::from_bytes(text).ok())?
 }
 
-/// A date in any of the three formats of RFC 9110 section 5.6.7.
+/// Parses a date in any of the three formats of RFC 9110 section 5.6.7.
 pub(crate) fn http_date(text: &[u8]) -> Option<SystemTime> {
     httpdate::parse_http_date(std::str::from_utf8(trim(text)).ok()?).ok()
 }
 
-/// A field that may hold one date; several lines or an unreadable one are no date.
+/// Parses a field that contains one date; `None` if it has several lines or an invalid date.
 pub(crate) fn date_field(fields: &HeaderMap, name: &HeaderName) -> Option<SystemTime> {
-    let mut lines = lines(fields, name);
+    let mut lines = field_lines(fields, name);
     let first = lines.next()?;
     if lines.next().is_some() {
         return None;
     }
     http_date(first)
+}
+
+/// Sets a field such as `Date` or `Expires` to a time, in the preferred format of RFC 9110 section
+/// 5.6.7.
+///
+/// `time` must be before the year 10000: lifetimes are limited to [`MAX_LIFETIME`] for that reason.
+pub(crate) fn set_date(fields: &mut HeaderMap, name: HeaderName, time: SystemTime) {
+    if let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(time)) {
+        fields.insert(name, date);
+    }
 }
 
 /// An entity tag (RFC 9110 section 8.8.3).
@@ -126,7 +137,7 @@ pub(crate) struct EntityTag<'a> {
 }
 
 impl<'a> EntityTag<'a> {
-    /// Reads `"x"` or `W/"x"`; quotes inside, control characters and spaces are not allowed.
+    /// Parses `"x"` or `W/"x"`. Quotes, control characters and spaces are not allowed in `x`.
     pub(crate) fn parse(text: &'a [u8]) -> Option<Self> {
         let text = trim(text);
         let (weak, quoted) = text.strip_prefix(b"W/").map_or((false, text), |rest| (true, rest));
@@ -135,12 +146,12 @@ impl<'a> EntityTag<'a> {
         opaque.iter().all(allowed).then_some(Self { weak, opaque })
     }
 
-    /// Whether byte equality is promised (RFC 9110 section 8.8.1).
+    /// Returns whether representations with this tag have the same bytes (RFC 9110 section 8.8.1).
     pub(crate) const fn is_strong(self) -> bool {
         !self.weak
     }
 
-    /// Weak comparison (RFC 9110 section 8.8.3.2): strength does not count.
+    /// Compares without regard to strength (weak comparison, RFC 9110 section 8.8.3.2).
     pub(crate) fn weak_eq(self, other: Self) -> bool {
         self.opaque == other.opaque
     }
@@ -155,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_respect_quotes_and_drop_empty_members() {
+    fn list_members_are_split_outside_of_quotes_without_empty_ones() {
         for (line, want) in [
             ("", vec![]),
             (" , ,", vec![]),
@@ -163,16 +174,16 @@ mod tests {
             (" a ,\tb,, c\t", vec!["a", "b", "c"]),
             (r#"a="x,y", b"#, vec![r#"a="x,y""#, "b"]),
             (r#"a="x\",y", b"#, vec![r#"a="x\",y""#, "b"]),
-            (r#"a="never closed, b"#, vec![r#"a="never closed, b"#]),
+            (r#"a="no closing quote, b"#, vec![r#"a="no closing quote, b"#]),
             (r"a\,b", vec![r"a\", "b"]),
         ] {
-            let got: Vec<_> = list(line.as_bytes()).map(String::from_utf8_lossy).collect();
+            let got: Vec<_> = list_members(line.as_bytes()).map(String::from_utf8_lossy).collect();
             assert_eq!(got, want, "{line:?}");
         }
     }
 
     #[test]
-    fn a_string_that_never_closes_is_noticed() {
+    fn missing_closing_quote_is_found() {
         for (line, want) in [
             ("", false),
             ("a=\"b\", c", false),
@@ -182,12 +193,28 @@ mod tests {
             ("a\\\"b", true),
             ("\"a\" \"", true),
         ] {
-            assert_eq!(never_closes(line.as_bytes()), want, "{line}");
+            assert_eq!(has_open_quote(line.as_bytes()), want, "{line}");
         }
     }
 
     #[test]
-    fn delta_seconds_are_digits_and_saturate() {
+    fn date_is_written_in_the_preferred_format_in_place_of_others() {
+        use actix_web::http::header::EXPIRES;
+        let mut fields = HeaderMap::new();
+        fields.append(EXPIRES, HeaderValue::from_static("0"));
+        fields.append(EXPIRES, HeaderValue::from_static("1"));
+        for (second, want) in [
+            (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"),
+            (4_000_000_000 + (1 << 31), "Sun, 21 Oct 2164 10:20:48 GMT"),
+        ] {
+            set_date(&mut fields, EXPIRES, UNIX_EPOCH + Duration::from_secs(second));
+            let got: Vec<_> = fields.get_all(EXPIRES).collect();
+            assert_eq!(got, [want], "{second}");
+        }
+    }
+
+    #[test]
+    fn delta_seconds_are_digits_up_to_a_maximum() {
         for (text, want) in [
             ("0", Some(0)),
             ("5", Some(5)),
@@ -209,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_fields_are_tokens() {
+    fn field_names_are_tokens() {
         for (text, valid) in [
             ("a", true),
             ("X-A", true),
@@ -227,16 +254,16 @@ mod tests {
     }
 
     #[test]
-    fn dates_are_read_in_all_three_formats() {
+    fn dates_are_parsed_in_all_three_formats() {
         let want = Some(UNIX_EPOCH + Duration::from_secs(784_111_777));
         for (case, text, want) in [
             ("IMF-fixdate", "Sun, 06 Nov 1994 08:49:37 GMT", want),
             ("RFC 850", "Sunday, 06-Nov-94 08:49:37 GMT", want),
             ("asctime", "Sun Nov  6 08:49:37 1994", want),
-            ("surrounded by white space", " Sun, 06 Nov 1994 08:49:37 GMT ", want),
-            ("a number", "0", None),
-            ("another zone", "Sun, 06 Nov 1994 08:49:37 CET", None),
-            ("nothing", "", None),
+            ("with white space around it", " Sun, 06 Nov 1994 08:49:37 GMT ", want),
+            ("number", "0", None),
+            ("other time zone", "Sun, 06 Nov 1994 08:49:37 CET", None),
+            ("empty", "", None),
             ("before 1970", "Sun, 06 Nov 1904 08:49:37 GMT", None),
         ] {
             assert_eq!(http_date(text.as_bytes()), want, "{case}");
@@ -245,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn entity_tags_are_quoted_and_compared_weakly() {
+    fn entity_tags_are_quoted_and_weak_ones_equal_strong_ones() {
         for (text, valid) in [
             (r#""a""#, true),
             (r#"W/"a""#, true),
@@ -267,8 +294,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_the_parsers_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
-            for member in list(&bytes) {
+        fn parsers_do_not_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            for member in list_members(&bytes) {
                 prop_assert!(!member.is_empty());
                 prop_assert_eq!(member, trim(member));
             }

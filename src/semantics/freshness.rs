@@ -1,56 +1,59 @@
-//! Freshness and age (section 4.2).
+//! Freshness lifetime and age of responses (RFC 9111 section 4.2).
 
 use std::time::Duration;
 
 use actix_web::http::header::{AGE, DATE, EXPIRES, HeaderMap, LAST_MODIFIED};
 
 use super::{
-    fields::{date_field, delta_seconds, lines, list},
+    fields::{date_field, delta_seconds, field_lines, list_members},
     targeted::{Governing, Source},
 };
 use crate::clock::Timestamp;
 
-/// The longest lifetime that is guessed: what has not changed for ten years may still change
-/// today.
+/// The longest heuristic freshness lifetime. A response that has not changed for ten years may still
+/// change today.
 const MAX_HEURISTIC: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The freshness lifetime a response states itself (section 4.2.1): `s-maxage`, else `max-age`,
-/// else `Expires` minus `Date`. Nothing if it states none.
-pub(crate) fn explicit(
+/// Returns the freshness lifetime that a response states (section 4.2.1): `s-maxage`, else
+/// `max-age`, else `Expires` minus `Date`. `None` if it states none.
+pub(crate) fn explicit_lifetime(
     governing: &Governing,
     response: &HeaderMap,
     responded: Timestamp,
 ) -> Option<Duration> {
     let directives = &governing.directives;
     directives.s_maxage.or(directives.max_age).or_else(|| {
-        // RFC 9213 section 2.2.
+        // RFC 9213 section 2.2: a targeted field also replaces `Expires`.
         if governing.source == Source::Targeted {
             return None;
         }
-        let mut expires = lines(response, &EXPIRES);
+        let mut expires = field_lines(response, &EXPIRES);
         expires.next()?;
-        // Section 5.3: what is no date, "0" above all, lies in the past. Of several lines none
-        // can be told to be the right one.
+        // Section 5.3: an invalid date, especially "0", is in the past. So are several lines,
+        // because each of them could be the right one.
         let Some(expires) = date_field(response, &EXPIRES) else { return Some(Duration::ZERO) };
         let date = date_field(response, &DATE).unwrap_or_else(|| responded.system_time());
         Some(expires.duration_since(date).unwrap_or(Duration::ZERO))
     })
 }
 
-/// The freshness lifetime by `Last-Modified` (section 4.2.2): a tenth of the time that passed
-/// since, in whole seconds, a day at most.
-pub(crate) fn heuristic(response: &HeaderMap, responded: Timestamp) -> Option<Duration> {
+/// Returns the heuristic freshness lifetime (section 4.2.2): a tenth of the time between
+/// `Last-Modified` and `Date`, in whole seconds, and a day at most.
+///
+/// `None` if `Last-Modified` is missing, invalid, or after `Date`.
+pub(crate) fn heuristic_lifetime(response: &HeaderMap, responded: Timestamp) -> Option<Duration> {
     let modified = date_field(response, &LAST_MODIFIED)?;
     let date = date_field(response, &DATE).unwrap_or_else(|| responded.system_time());
     let unchanged = date.duration_since(modified).ok()?;
     Some(Duration::from_secs(unchanged.as_secs() / 10).min(MAX_HEURISTIC))
 }
 
-/// How old a response was when it arrived (section 4.2.3, `corrected_initial_age`).
+/// Returns the age of a response when it was received (`corrected_initial_age` of section 4.2.3).
 ///
-/// One without `Date` and `Age` was made here: it is dated when its head is known, and no delay
-/// counts. One that carries either came from elsewhere, and the whole exchange may have been
-/// spent on its way.
+/// A response without `Date` and `Age` was made by a handler in this process. It is new when its
+/// head is known, however long the handler took. A response with `Date` or `Age` was received from
+/// another server. The duration of the exchange counts as its age, because all of it may have been
+/// spent on the transfer.
 pub(crate) fn initial_age(
     response: &HeaderMap,
     requested: Timestamp,
@@ -63,15 +66,16 @@ pub(crate) fn initial_age(
     }
     let apparent = date
         .and_then(|date| responded.system_time().duration_since(date).ok())
-        // Dates have whole seconds: up to one of them is no age.
+        // Dates are in whole seconds, so a difference of less than a second is no age.
         .map_or(Duration::ZERO, |age| Duration::from_secs(age.as_secs()));
     let corrected = age.unwrap_or_default().saturating_add(responded.since(requested));
     apparent.max(corrected)
 }
 
-/// Section 5.1: of several members the first counts; what is no number is ignored.
+/// Returns the value of `Age` (section 5.1): of several members the first one counts, and an invalid
+/// one is ignored.
 fn age_value(response: &HeaderMap) -> Option<Duration> {
-    lines(response, &AGE).flat_map(list).next().and_then(delta_seconds)
+    field_lines(response, &AGE).flat_map(list_members).next().and_then(delta_seconds)
 }
 
 #[cfg(test)]
@@ -80,7 +84,7 @@ mod tests {
     use httpdate::fmt_http_date;
 
     use super::*;
-    use crate::entry::response::tests::at;
+    use crate::entry::fixtures::at;
 
     fn response(fields: &[(HeaderName, String)]) -> HeaderMap {
         let mut map = HeaderMap::new();
@@ -95,78 +99,79 @@ mod tests {
     }
 
     #[test]
-    fn explicit_freshness_is_s_maxage_then_max_age_then_expires() {
+    fn explicit_lifetime_is_s_maxage_then_max_age_then_expires() {
         let cc = |text: &str| (CACHE_CONTROL, text.to_owned());
         for (case, fields, want) in [
-            ("nothing", vec![], None),
+            ("no lifetime", vec![], None),
             ("max-age", vec![cc("max-age=5")], Some(5)),
             ("s-maxage before max-age", vec![cc("max-age=5, s-maxage=9")], Some(9)),
             ("s-maxage=0 before max-age", vec![cc("max-age=5, s-maxage=0")], Some(0)),
             ("max-age before Expires", vec![cc("max-age=5"), (EXPIRES, date(99))], Some(5)),
-            (
-                "unreadable max-age before Expires",
-                vec![cc("max-age=x"), (EXPIRES, date(99))],
-                Some(0),
-            ),
+            ("invalid max-age before Expires", vec![cc("max-age=x"), (EXPIRES, date(99))], Some(0)),
             ("Expires minus Date", vec![(EXPIRES, date(99)), (DATE, date(90))], Some(9)),
             ("Expires minus now", vec![(EXPIRES, date(130))], Some(30)),
             ("Expires in the past", vec![(EXPIRES, date(50)), (DATE, date(90))], Some(0)),
             ("Expires: 0", vec![(EXPIRES, "0".to_owned())], Some(0)),
-            ("Expires unreadable", vec![(EXPIRES, "soon".to_owned())], Some(0)),
+            ("invalid Expires", vec![(EXPIRES, "soon".to_owned())], Some(0)),
             ("two Expires", vec![(EXPIRES, date(130)), (EXPIRES, date(140))], Some(0)),
-            ("Date unreadable", vec![(EXPIRES, date(130)), (DATE, "x".to_owned())], Some(30)),
+            ("invalid Date", vec![(EXPIRES, date(130)), (DATE, "x".to_owned())], Some(30)),
         ] {
             let fields = response(&fields);
-            let got = explicit(&Governing::of(&fields, &[]), &fields, at(100));
+            let got = explicit_lifetime(&Governing::of(&fields, &[]), &fields, at(100));
             assert_eq!(got.map(|lifetime| lifetime.as_secs()), want, "{case}");
         }
     }
 
     #[test]
-    fn a_targeted_field_makes_expires_meaningless() {
+    fn targeted_field_replaces_expires() {
         let cdn = HeaderName::from_static("cdn-cache-control");
         let fields = response(&[(cdn.clone(), "public".to_owned()), (EXPIRES, date(130))]);
         let of = |targets: &[HeaderName]| {
-            explicit(&Governing::of(&fields, targets), &fields, at(100)).map(|age| age.as_secs())
+            explicit_lifetime(&Governing::of(&fields, targets), &fields, at(100))
+                .map(|age| age.as_secs())
         };
         assert_eq!(of(&[cdn]), None);
         assert_eq!(of(&[]), Some(30));
     }
 
     #[test]
-    fn heuristic_freshness_is_a_tenth_of_the_time_without_change() {
+    fn heuristic_lifetime_is_a_tenth_of_the_time_since_last_modified() {
         for (case, fields, want) in [
-            ("nothing to guess by", vec![], None),
+            ("no Last-Modified", vec![], None),
             ("modified 50 s ago", vec![(LAST_MODIFIED, date(50))], Some(5)),
-            ("by Date", vec![(LAST_MODIFIED, date(50)), (DATE, date(70))], Some(2)),
+            ("with Date", vec![(LAST_MODIFIED, date(50)), (DATE, date(70))], Some(2)),
             ("just modified", vec![(LAST_MODIFIED, date(95))], Some(0)),
             ("in the future", vec![(LAST_MODIFIED, date(400))], None),
-            ("unreadable", vec![(LAST_MODIFIED, "then".to_owned())], None),
+            ("invalid", vec![(LAST_MODIFIED, "then".to_owned())], None),
         ] {
-            let got = heuristic(&response(&fields), at(100));
+            let got = heuristic_lifetime(&response(&fields), at(100));
             assert_eq!(got.map(|lifetime| lifetime.as_secs()), want, "{case}");
         }
         let old = response(&[
             (LAST_MODIFIED, "Sun, 06 Nov 1994 08:49:37 GMT".to_owned()),
             (DATE, "Sun, 06 Nov 2016 08:49:37 GMT".to_owned()),
         ]);
-        assert_eq!(heuristic(&old, at(100)), Some(Duration::from_secs(86_400)), "a day at most");
+        assert_eq!(
+            heuristic_lifetime(&old, at(100)),
+            Some(Duration::from_secs(86_400)),
+            "a day at most"
+        );
     }
 
     #[test]
     fn initial_age_is_the_longer_of_apparent_and_corrected_age() {
         let age = |text: &str| (AGE, text.to_owned());
         for (case, fields, want) in [
-            ("made here", vec![], 0),
+            ("neither Date nor Age", vec![], 0),
             ("dated now", vec![(DATE, date(100))], 10),
             ("dated long ago", vec![(DATE, date(40))], 60),
             ("dated in the future", vec![(DATE, date(400))], 10),
-            ("an Age", vec![age("30")], 40),
+            ("only Age", vec![age("30")], 40),
             ("Age and older Date", vec![age("30"), (DATE, date(20))], 80),
             ("Age and younger Date", vec![age("30"), (DATE, date(95))], 40),
-            ("Age unreadable", vec![age("x")], 0),
-            ("several Ages", vec![age("30, 500")], 40),
-            ("two Age lines", vec![age("30"), age("500")], 40),
+            ("invalid Age", vec![age("x")], 0),
+            ("two members of Age", vec![age("30, 500")], 40),
+            ("two lines of Age", vec![age("30"), age("500")], 40),
         ] {
             let got = initial_age(&response(&fields), at(90), at(100));
             assert_eq!(got.as_secs(), want, "{case}");

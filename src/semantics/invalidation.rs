@@ -1,4 +1,4 @@
-//! What a change makes invalid (section 4.4).
+//! Which stored responses an unsafe request invalidates (RFC 9111 section 4.4).
 
 use actix_web::http::{
     Method, StatusCode,
@@ -6,11 +6,11 @@ use actix_web::http::{
 };
 use url::Url;
 
-use super::fields::lines;
-use crate::entry::key::UrlTarget;
+use super::fields::field_lines;
+use crate::entry::url::UrlTarget;
 
-/// RFC 9110 section 9.2.1, and the registered methods that are safe. Of methods nobody knows the
-/// worst is assumed.
+/// Returns whether a method is safe (RFC 9110 section 9.2.1 and the IANA method registry). Unknown
+/// methods are assumed to be unsafe.
 pub(crate) fn is_safe(method: &Method) -> bool {
     matches!(
         method.as_str(),
@@ -26,42 +26,44 @@ pub(crate) fn is_safe(method: &Method) -> bool {
     )
 }
 
-/// The URLs whose stored responses an unsafe request made invalid; `targets` are its own: one,
-/// unless it names several hosts.
+/// Returns the URLs whose stored responses an unsafe request invalidates.
 ///
-/// Only an answer that is no error changes anything. `Location` and `Content-Location` count where
-/// they stay on the same host: others could be named to harm.
+/// `targets` are the URLs of the request: one, unless the request names several hosts. An error
+/// response invalidates nothing. `Location` and `Content-Location` are invalidated too if they are
+/// on the host of the request. Others are not, so that a site cannot invalidate the responses of
+/// another site.
 pub(crate) fn invalidated(
     targets: &[UrlTarget],
     status: StatusCode,
-    answer: &HeaderMap,
+    response: &HeaderMap,
 ) -> Vec<UrlTarget> {
     if !(status.is_success() || status.is_redirection()) {
         return Vec::new();
     }
-    let mut all = targets.to_vec();
-    for line in lines(answer, &LOCATION).chain(lines(answer, &CONTENT_LOCATION)) {
-        for named in targets.iter().filter_map(|target| named(target, line)) {
-            if !all.contains(&named) {
-                all.push(named);
+    let mut urls = targets.to_vec();
+    let locations = [&LOCATION, &CONTENT_LOCATION];
+    for line in locations.into_iter().flat_map(|name| field_lines(response, name)) {
+        for url in targets.iter().filter_map(|target| resolve_on_host(target, line)) {
+            if !urls.contains(&url) {
+                urls.push(url);
             }
         }
     }
-    all
+    urls
 }
 
-/// Whether the answer to a request represents its own target: `Content-Location` is the same URL
-/// (RFC 9110 section 9.3.3).
-pub(crate) fn represents_target(targets: &[UrlTarget], answer: &HeaderMap) -> bool {
+/// Returns whether a response is a representation of the request's target: `Content-Location` is
+/// the same URL (RFC 9110 section 9.3.3).
+pub(crate) fn represents_target(targets: &[UrlTarget], response: &HeaderMap) -> bool {
     let [target] = targets else { return false };
-    let mut locations = lines(answer, &CONTENT_LOCATION);
+    let mut locations = field_lines(response, &CONTENT_LOCATION);
     let (Some(location), None) = (locations.next(), locations.next()) else { return false };
-    named(target, location).is_some_and(|named| named == *target)
+    resolve_on_host(target, location).is_some_and(|url| url == *target)
 }
 
-/// A URL named in a field, if it is on the target's host.
-fn named(target: &UrlTarget, reference: &[u8]) -> Option<UrlTarget> {
-    // Which of the two schemes it is makes no difference here: a TLS proxy may stand in between.
+/// Resolves a URL reference in a field against the target; `None` if it is on another host.
+fn resolve_on_host(target: &UrlTarget, reference: &[u8]) -> Option<UrlTarget> {
+    // The scheme of the request does not matter: a proxy in front of the server may end TLS.
     let mut base = format!("http://{}{}", target.host, target.path);
     if let Some(query) = &target.query {
         base = format!("{base}?{query}");
@@ -93,7 +95,7 @@ mod tests {
         }
     }
 
-    fn answer(fields: &[(HeaderName, &str)]) -> HeaderMap {
+    fn response(fields: &[(HeaderName, &str)]) -> HeaderMap {
         let mut map = HeaderMap::new();
         for (name, value) in fields {
             map.append(name.clone(), HeaderValue::from_str(value).unwrap());
@@ -102,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn safe_methods_change_nothing_and_unknown_ones_may() {
+    fn only_known_safe_methods_are_safe() {
         for (method, safe) in [
             ("GET", true),
             ("HEAD", true),
@@ -126,46 +128,46 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_is_no_error_invalidates_the_target_and_what_it_names_on_its_host() {
+    fn successful_response_invalidates_target_and_locations_on_its_host() {
         let own = || target("/a/b", Some("q=1"));
-        for (case, status, fields, named) in [
-            ("nothing named", 200, vec![], vec![]),
-            ("a redirection", 303, vec![], vec![]),
-            ("a path", 201, vec![(LOCATION, "/c?d")], vec![target("/c", Some("d"))]),
-            ("a relative path", 201, vec![(LOCATION, "c")], vec![target("/a/c", None)]),
-            ("a query", 200, vec![(CONTENT_LOCATION, "?x")], vec![target("/a/b", Some("x"))]),
+        for (case, status, fields, locations) in [
+            ("no location", 200, vec![], vec![]),
+            ("redirection", 303, vec![], vec![]),
+            ("path", 201, vec![(LOCATION, "/c?d")], vec![target("/c", Some("d"))]),
+            ("relative path", 201, vec![(LOCATION, "c")], vec![target("/a/c", None)]),
+            ("query", 200, vec![(CONTENT_LOCATION, "?x")], vec![target("/a/b", Some("x"))]),
             (
-                "both",
+                "both fields",
                 201,
                 vec![(LOCATION, "/c"), (CONTENT_LOCATION, "/d")],
                 vec![target("/c", None), target("/d", None)],
             ),
-            ("itself", 200, vec![(CONTENT_LOCATION, "/a/b?q=1")], vec![]),
+            ("target itself", 200, vec![(CONTENT_LOCATION, "/a/b?q=1")], vec![]),
             (
-                "a full URL of the same host",
+                "full URL on the same host",
                 201,
                 vec![(LOCATION, "https://example.com:8080/c#f")],
                 vec![target("/c", None)],
             ),
-            ("another port", 201, vec![(LOCATION, "http://example.com/c")], vec![]),
-            ("another host", 201, vec![(LOCATION, "http://evil:8080/c")], vec![]),
-            ("another host without scheme", 201, vec![(LOCATION, "//evil/c")], vec![]),
-            ("another scheme", 201, vec![(LOCATION, "ftp://example.com:8080/c")], vec![]),
+            ("other port", 201, vec![(LOCATION, "http://example.com/c")], vec![]),
+            ("other host", 201, vec![(LOCATION, "http://evil:8080/c")], vec![]),
+            ("other host without scheme", 201, vec![(LOCATION, "//evil/c")], vec![]),
+            ("other scheme", 201, vec![(LOCATION, "ftp://example.com:8080/c")], vec![]),
             ("no URL", 201, vec![(LOCATION, "http://[")], vec![]),
         ] {
             let mut want = vec![own()];
-            want.extend(named);
+            want.extend(locations);
             let status = StatusCode::from_u16(status).unwrap();
-            assert_eq!(invalidated(&[own()], status, &answer(&fields)), want, "{case}");
+            assert_eq!(invalidated(&[own()], status, &response(&fields)), want, "{case}");
         }
         for status in [400, 404, 500, 503] {
             let status = StatusCode::from_u16(status).unwrap();
-            assert!(invalidated(&[own()], status, &answer(&[(LOCATION, "/c")])).is_empty());
+            assert!(invalidated(&[own()], status, &response(&[(LOCATION, "/c")])).is_empty());
         }
     }
 
     #[test]
-    fn a_port_that_is_the_default_is_none_and_no_other_is() {
+    fn default_port_equals_no_port() {
         let at = |host: &str, path: &str| UrlTarget { host: host.to_owned(), ..target(path, None) };
         for (host, location, same) in [
             ("example.com", "http://example.com/c", true),
@@ -179,7 +181,7 @@ mod tests {
             ("example.com:8443", "https://example.com:8443/c", true),
             ("example.com:8443", "https://example.com/c", false),
         ] {
-            let fields = answer(&[(LOCATION, location)]);
+            let fields = response(&[(LOCATION, location)]);
             let got = invalidated(&[at(host, "/a")], StatusCode::CREATED, &fields);
             let want =
                 if same { vec![at(host, "/a"), at(host, "/c")] } else { vec![at(host, "/a")] };
@@ -188,24 +190,24 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_names_two_hosts_changes_what_both_have() {
+    fn request_that_names_two_hosts_invalidates_urls_on_both() {
         let at = |host: &str, path: &str| UrlTarget { host: host.to_owned(), ..target(path, None) };
         let both = [at("a", "/x"), at("b", "/x")];
-        let fields = answer(&[(LOCATION, "/c"), (CONTENT_LOCATION, "http://b/d")]);
+        let fields = response(&[(LOCATION, "/c"), (CONTENT_LOCATION, "http://b/d")]);
         let got = invalidated(&both, StatusCode::OK, &fields);
         assert_eq!(
             got,
             [at("a", "/x"), at("b", "/x"), at("a", "/c"), at("b", "/c"), at("b", "/d")]
         );
-        let own = answer(&[(CONTENT_LOCATION, "/x")]);
-        assert!(!represents_target(&both, &own), "whose it is nobody can tell");
+        let own = response(&[(CONTENT_LOCATION, "/x")]);
+        assert!(!represents_target(&both, &own), "of two hosts");
         let mut odd = HeaderMap::new();
         odd.insert(LOCATION, HeaderValue::from_bytes(&[0xff]).unwrap());
-        assert_eq!(invalidated(&both, StatusCode::OK, &odd), both, "no text");
+        assert_eq!(invalidated(&both, StatusCode::OK, &odd), both, "Location is not UTF-8");
     }
 
     #[test]
-    fn an_answer_represents_its_target_only_if_it_says_so() {
+    fn response_represents_its_target_if_content_location_is_the_same() {
         let own = target("/a", Some("q"));
         for (locations, want) in [
             (vec![], false),
@@ -218,7 +220,7 @@ mod tests {
         ] {
             let fields: Vec<_> = locations.iter().map(|text| (CONTENT_LOCATION, *text)).collect();
             assert_eq!(
-                represents_target(std::slice::from_ref(&own), &answer(&fields)),
+                represents_target(std::slice::from_ref(&own), &response(&fields)),
                 want,
                 "{locations:?}"
             );

@@ -1,4 +1,5 @@
-//! Parts of a stored response (RFC 9110 section 14): which ones a request asks for.
+//! Range requests for stored responses (RFC 9110 section 14). Sections without an RFC number are
+//! those of RFC 9110.
 
 use std::{ops::Range, time::Duration};
 
@@ -9,56 +10,63 @@ use actix_web::http::{
 use smallvec::SmallVec;
 
 use super::{
-    fields::{EntityTag, http_date, lines, trim},
+    fields::{EntityTag, field_lines, http_date, trim},
     validation::Validators,
 };
 
-/// Ranges that a request may ask for; with more, the whole is sent.
+/// How many ranges a request may have. If it has more, the full representation is sent.
 const MAX_RANGES: usize = 32;
 
-/// What the head of each part of a multipart answer takes, about.
+/// The approximate size of the head of each part in a multipart response, in bytes.
 const PART_OVERHEAD: u64 = 128;
 
-/// What of a representation is sent.
+/// Which part of a representation is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Slice {
-    /// All of it: no range was asked for, or none that has to be honoured.
-    Whole,
-    /// These parts, each of at least one byte; none reaches beyond the end.
+pub(crate) enum RangeSelection {
+    /// All of it: the request has no range, or one that is ignored.
+    Full,
+    /// These ranges. None is empty or extends beyond the end.
     Parts(SmallVec<[Range<u64>; 1]>),
-    /// None of the ranges asked for has a byte in it (416).
+    /// No bytes, because all requested ranges are beyond the end (status code 416).
     Unsatisfiable,
 }
 
-/// What a request wants of a complete representation of `length` bytes.
-pub(crate) fn slice(
+/// Returns which part of a representation of `length` bytes a request asks for.
+pub(crate) fn requested_ranges(
     method: &Method,
     request: &HeaderMap,
     validators: Validators<'_>,
     length: u64,
-) -> Slice {
-    // RFC 9110 section 14.2: defined for GET alone.
-    let mut values = lines(request, &RANGE);
-    let (Some(value), None) = (values.next(), values.next()) else { return Slice::Whole };
-    if *method != Method::GET || !holds(request, validators) {
-        return Slice::Whole;
+) -> RangeSelection {
+    let mut values = field_lines(request, &RANGE);
+    let (Some(value), None) = (values.next(), values.next()) else { return RangeSelection::Full };
+    // Section 14.2: `Range` is only defined for GET.
+    if *method != Method::GET || !if_range_matches(request, validators) {
+        return RangeSelection::Full;
     }
-    // What cannot be read is ignored, and so is any other unit.
-    let Some(asked) = parse(value) else { return Slice::Whole };
-    let satisfiable: SmallVec<_> = asked.iter().filter_map(|spec| spec.within(length)).collect();
+    // Section 14.2: invalid ranges and unknown units are ignored.
+    let Some(specs) = parse(value) else { return RangeSelection::Full };
+    let satisfiable: SmallVec<_> = specs.iter().filter_map(|spec| spec.resolve(length)).collect();
     if satisfiable.is_empty() {
-        return Slice::Unsatisfiable;
+        return RangeSelection::Unsatisfiable;
     }
-    let parts = coalesced(satisfiable);
+    let parts = coalesce(satisfiable);
     let sent: u64 = parts.iter().map(|part| part.end - part.start + PART_OVERHEAD).sum();
-    // Section 14.2: many small or overlapping ranges are a way to attack; the whole costs less.
-    if parts.len() > 1 && sent >= length { Slice::Whole } else { Slice::Parts(parts) }
+    // Sections 14.2 and 17.15: many small ranges can be an attack. If the parts with their heads are
+    // larger than the representation, all of it is sent.
+    if parts.len() > 1 && sent >= length {
+        RangeSelection::Full
+    } else {
+        RangeSelection::Parts(parts)
+    }
 }
 
-/// RFC 9110 section 13.1.5: whether `If-Range` still names what is stored; by strong comparison,
-/// or by exactly the date, where that date can be relied on.
-fn holds(request: &HeaderMap, validators: Validators<'_>) -> bool {
-    let mut values = lines(request, &IF_RANGE);
+/// Returns whether the condition `If-Range` is true (section 13.1.5).
+///
+/// An entity tag is compared strongly. A date must be exactly the same, and must be a strong
+/// validator.
+fn if_range_matches(request: &HeaderMap, validators: Validators<'_>) -> bool {
+    let mut values = field_lines(request, &IF_RANGE);
     let Some(value) = values.next() else { return true };
     if values.next().is_some() {
         return false;
@@ -67,25 +75,25 @@ fn holds(request: &HeaderMap, validators: Validators<'_>) -> bool {
     if let Some(tag) = EntityTag::parse(value) {
         return tag.is_strong() && validators.tag == Some(value);
     }
-    // Section 8.8.2.2: strong only if it was a second old when it was sent.
+    // Section 8.8.2.2: `Last-Modified` is strong if it is at least a second before `Date`.
     let strong = validators.modified.zip(validators.date).is_some_and(|(modified, date)| {
         date.duration_since(modified).is_ok_and(|age| age >= Duration::from_secs(1))
     });
     strong && http_date(value).is_some_and(|date| validators.modified == Some(date))
 }
 
-/// One range-spec of RFC 9110 section 14.1.2.
+/// A range-spec (section 14.1.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Spec {
-    /// `2-5`, `2-`: both ends are part of it.
+enum RangeSpec {
+    /// `2-5` or `2-`: from the first to the last byte, both included.
     From(u64, Option<u64>),
-    /// `-3`: the last so many.
+    /// `-3`: this number of bytes at the end.
     Last(u64),
 }
 
-impl Spec {
-    /// What it means for a representation of `length` bytes; nothing if it cannot be satisfied.
-    fn within(self, length: u64) -> Option<Range<u64>> {
+impl RangeSpec {
+    /// Returns the range within a representation of `length` bytes; `None` if it has no bytes.
+    fn resolve(self, length: u64) -> Option<Range<u64>> {
         let range = match self {
             Self::From(first, last) => {
                 first..last.map_or(length, |last| last.saturating_add(1).min(length))
@@ -96,7 +104,8 @@ impl Spec {
     }
 }
 
-fn parse(value: &[u8]) -> Option<SmallVec<[Spec; 1]>> {
+/// Parses the value of `Range`; `None` if it is invalid or has another unit than bytes.
+fn parse(value: &[u8]) -> Option<SmallVec<[RangeSpec; 1]>> {
     let (unit, set) = value.split_at_checked(b"bytes=".len())?;
     if !unit.eq_ignore_ascii_case(b"bytes=") {
         return None;
@@ -110,36 +119,36 @@ fn parse(value: &[u8]) -> Option<SmallVec<[Spec; 1]>> {
         if specs.len() == MAX_RANGES {
             return None;
         }
-        specs.push(spec(member)?);
+        specs.push(parse_spec(member)?);
     }
     (!specs.is_empty()).then_some(specs)
 }
 
-fn spec(member: &[u8]) -> Option<Spec> {
+fn parse_spec(member: &[u8]) -> Option<RangeSpec> {
     let dash = member.iter().position(|&byte| byte == b'-')?;
     let (first, last) = member.split_at_checked(dash)?;
     let last = last.get(1..)?;
     match (first.is_empty(), last.is_empty()) {
         (true, true) => None,
-        (true, false) => Some(Spec::Last(number(last)?)),
-        (false, true) => Some(Spec::From(number(first)?, None)),
+        (true, false) => Some(RangeSpec::Last(parse_number(last)?)),
+        (false, true) => Some(RangeSpec::From(parse_number(first)?, None)),
         (false, false) => {
-            let (first, last) = (number(first)?, number(last)?);
-            (first <= last).then_some(Spec::From(first, Some(last)))
+            let (first, last) = (parse_number(first)?, parse_number(last)?);
+            (first <= last).then_some(RangeSpec::From(first, Some(last)))
         }
     }
 }
 
-/// Digits; what is too large to represent is larger than any representation.
-fn number(digits: &[u8]) -> Option<u64> {
+/// Parses digits. Numbers that are too large become the largest one, which is beyond any end.
+fn parse_number(digits: &[u8]) -> Option<u64> {
     digits.iter().try_fold(0_u64, |sum, byte| {
         let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
         Some(sum.saturating_mul(10).saturating_add(digit))
     })
 }
 
-/// Section 15.3.7.2 allows to coalesce ranges that overlap; those that do not keep their order.
-fn coalesced(parts: SmallVec<[Range<u64>; 1]>) -> SmallVec<[Range<u64>; 1]> {
+/// Merges ranges that overlap (section 15.3.7.2). Ranges that do not overlap keep their order.
+fn coalesce(parts: SmallVec<[Range<u64>; 1]>) -> SmallVec<[Range<u64>; 1]> {
     let mut sorted = parts.clone();
     sorted.sort_unstable_by_key(|part| part.start);
     let mut merged: SmallVec<[Range<u64>; 1]> = SmallVec::new();
@@ -153,7 +162,7 @@ fn coalesced(parts: SmallVec<[Range<u64>; 1]>) -> SmallVec<[Range<u64>; 1]> {
 }
 
 #[cfg(test)]
-#[expect(clippy::single_range_in_vec_init, reason = "a list of one range is meant")]
+#[expect(clippy::single_range_in_vec_init, reason = "these are lists of one range")]
 mod tests {
     use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -173,17 +182,17 @@ mod tests {
         map
     }
 
-    fn of(range: &str, length: u64) -> Slice {
-        slice(&Method::GET, &request(&[(RANGE, range)]), TAGGED, length)
+    fn of(range: &str, length: u64) -> RangeSelection {
+        requested_ranges(&Method::GET, &request(&[(RANGE, range)]), TAGGED, length)
     }
 
-    fn parts(ranges: &[Range<u64>]) -> Slice {
-        Slice::Parts(ranges.iter().cloned().collect())
+    fn parts(ranges: &[Range<u64>]) -> RangeSelection {
+        RangeSelection::Parts(ranges.iter().cloned().collect())
     }
 
     #[test]
-    fn ranges_are_read_as_rfc_9110_section_14_1_2_defines_them() {
-        let whole = || Slice::Whole;
+    fn ranges_are_parsed_as_rfc_9110_section_14_1_2_defines() {
+        let full = || RangeSelection::Full;
         for (range, length, want) in [
             ("bytes=0-1", 10, parts(&[0..2])),
             ("bytes=2-", 10, parts(&[2..10])),
@@ -194,30 +203,30 @@ mod tests {
             ("BYTES=0-1", 10, parts(&[0..2])),
             ("bytes=0-1 , ", 10, parts(&[0..2])),
             ("bytes=0-18446744073709551616", 10, parts(&[0..10])),
-            ("bytes=10-", 10, Slice::Unsatisfiable),
-            ("bytes=18446744073709551615-", 10, Slice::Unsatisfiable),
-            ("bytes=99999999999999999999999-", 10, Slice::Unsatisfiable),
-            ("bytes=-0", 10, Slice::Unsatisfiable),
-            ("bytes=0-", 0, Slice::Unsatisfiable),
-            ("bytes=-5", 0, Slice::Unsatisfiable),
-            ("bytes=5-4", 10, whole()),
-            ("bytes=--1", 10, whole()),
-            ("bytes=-", 10, whole()),
-            ("bytes=", 10, whole()),
-            ("bytes= ,", 10, whole()),
-            ("bytes=a-b", 10, whole()),
-            ("bytes=1.5-2", 10, whole()),
-            ("bytes=0-1,x", 10, whole()),
-            ("bytes 0-1", 10, whole()),
-            ("items=0-1", 10, whole()),
-            ("0-1", 10, whole()),
+            ("bytes=10-", 10, RangeSelection::Unsatisfiable),
+            ("bytes=18446744073709551615-", 10, RangeSelection::Unsatisfiable),
+            ("bytes=99999999999999999999999-", 10, RangeSelection::Unsatisfiable),
+            ("bytes=-0", 10, RangeSelection::Unsatisfiable),
+            ("bytes=0-", 0, RangeSelection::Unsatisfiable),
+            ("bytes=-5", 0, RangeSelection::Unsatisfiable),
+            ("bytes=5-4", 10, full()),
+            ("bytes=--1", 10, full()),
+            ("bytes=-", 10, full()),
+            ("bytes=", 10, full()),
+            ("bytes= ,", 10, full()),
+            ("bytes=a-b", 10, full()),
+            ("bytes=1.5-2", 10, full()),
+            ("bytes=0-1,x", 10, full()),
+            ("bytes 0-1", 10, full()),
+            ("items=0-1", 10, full()),
+            ("0-1", 10, full()),
         ] {
             assert_eq!(of(range, length), want, "{range} of {length}");
         }
     }
 
     #[test]
-    fn several_ranges_keep_their_order_unless_they_overlap() {
+    fn ranges_keep_their_order_unless_they_overlap() {
         for (range, want) in [
             ("bytes=500-600,0-1", parts(&[500..601, 0..2])),
             ("bytes=0-99,50-150", parts(&[0..151])),
@@ -232,30 +241,30 @@ mod tests {
     }
 
     #[test]
-    fn what_costs_more_than_the_whole_is_the_whole() {
-        assert_eq!(of("bytes=0-400,500-999", 1000), Slice::Whole);
-        assert_eq!(of(&format!("bytes={}", "0-,".repeat(1000)), 1000), Slice::Whole);
+    fn ranges_that_cost_more_than_the_representation_are_ignored() {
+        assert_eq!(of("bytes=0-400,500-999", 1000), RangeSelection::Full);
+        assert_eq!(of(&format!("bytes={}", "0-,".repeat(1000)), 1000), RangeSelection::Full);
         assert_eq!(of(&format!("bytes={}0-0", "0-0,".repeat(31)), 1000), parts(&[0..1]));
-        assert_eq!(of(&format!("bytes={}0-0", "0-0,".repeat(32)), 1000), Slice::Whole);
-        // With what the head of each part takes, 10 and 20 bytes are 286.
-        assert_eq!(of("bytes=0-9,20-39", 286), Slice::Whole);
+        assert_eq!(of(&format!("bytes={}0-0", "0-0,".repeat(32)), 1000), RangeSelection::Full);
+        // Ranges of 10 and 20 bytes are 286 bytes with the heads of the parts.
+        assert_eq!(of("bytes=0-9,20-39", 286), RangeSelection::Full);
         assert_eq!(of("bytes=0-9,20-39", 287), parts(&[0..10, 20..40]));
-        assert_eq!(of("bytes=0-9", 11), parts(&[0..10]), "one part has no head of its own");
-        let apart: Vec<_> = (0..31).map(|n| format!("{}-{}", n * 2, n * 2)).collect();
-        assert_eq!(of(&format!("bytes={}", apart.join(",")), 1000), Slice::Whole);
+        assert_eq!(of("bytes=0-9", 11), parts(&[0..10]), "a single part has no head");
+        let separate: Vec<_> = (0..31).map(|n| format!("{}-{}", n * 2, n * 2)).collect();
+        assert_eq!(of(&format!("bytes={}", separate.join(",")), 1000), RangeSelection::Full);
     }
 
     #[test]
-    fn ranges_are_for_get_and_for_one_field() {
+    fn ranges_are_ignored_unless_the_method_is_get_and_the_field_has_one_line() {
         let range = request(&[(RANGE, "bytes=0-1")]);
-        assert_eq!(slice(&Method::HEAD, &range, TAGGED, 10), Slice::Whole);
+        assert_eq!(requested_ranges(&Method::HEAD, &range, TAGGED, 10), RangeSelection::Full);
         let twice = request(&[(RANGE, "bytes=0-1"), (RANGE, "bytes=0-1")]);
-        assert_eq!(slice(&Method::GET, &twice, TAGGED, 10), Slice::Whole);
-        assert_eq!(slice(&Method::GET, &request(&[]), TAGGED, 10), Slice::Whole);
+        assert_eq!(requested_ranges(&Method::GET, &twice, TAGGED, 10), RangeSelection::Full);
+        assert_eq!(requested_ranges(&Method::GET, &request(&[]), TAGGED, 10), RangeSelection::Full);
     }
 
     #[test]
-    fn a_range_of_something_else_is_the_whole() {
+    fn range_is_ignored_if_if_range_does_not_match() {
         let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
         let date: fn(u64) -> String =
             |seconds| httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds));
@@ -266,36 +275,40 @@ mod tests {
             date: sent.map(at) as Option<SystemTime>,
         };
         for (case, condition, validators, want) in [
-            ("its tag", "\"a\"".to_owned(), TAGGED, true),
-            ("another tag", "\"b\"".to_owned(), TAGGED, false),
-            ("a weak tag", "W/\"a\"".to_owned(), TAGGED, false),
-            ("its tag, which is weak", "W/\"a\"".to_owned(), weak, false),
-            ("strong of a weak one", "\"a\"".to_owned(), weak, false),
-            ("its date", date(1000), dated(1000, Some(2000)), true),
-            ("a later date", date(1001), dated(1000, Some(2000)), false),
-            ("an earlier date", date(999), dated(1000, Some(2000)), false),
-            ("sent in the same second", date(1000), dated(1000, Some(1000)), false),
-            ("sent a second later", date(1000), dated(1000, Some(1001)), true),
-            ("sent before it changed", date(1000), dated(1000, Some(900)), false),
-            ("sent nobody knows when", date(1000), dated(1000, None), false),
-            ("a date, but it has none", date(1000), TAGGED, false),
-            ("neither", "a".to_owned(), TAGGED, false),
+            ("same tag", "\"a\"".to_owned(), TAGGED, true),
+            ("other tag", "\"b\"".to_owned(), TAGGED, false),
+            ("weak form of a strong tag", "W/\"a\"".to_owned(), TAGGED, false),
+            ("same tag, weak", "W/\"a\"".to_owned(), weak, false),
+            ("strong form of a weak tag", "\"a\"".to_owned(), weak, false),
+            ("same date", date(1000), dated(1000, Some(2000)), true),
+            ("later date", date(1001), dated(1000, Some(2000)), false),
+            ("earlier date", date(999), dated(1000, Some(2000)), false),
+            ("Date in the same second", date(1000), dated(1000, Some(1000)), false),
+            ("Date a second later", date(1000), dated(1000, Some(1001)), true),
+            ("Date before Last-Modified", date(1000), dated(1000, Some(900)), false),
+            ("no Date", date(1000), dated(1000, None), false),
+            ("no Last-Modified", date(1000), TAGGED, false),
+            ("neither tag nor date", "a".to_owned(), TAGGED, false),
         ] {
             let fields = request(&[(RANGE, "bytes=0-1"), (IF_RANGE, &condition)]);
-            let got = slice(&Method::GET, &fields, validators, 10);
+            let got = requested_ranges(&Method::GET, &fields, validators, 10);
             assert_eq!(got == parts(&[0..2]), want, "{case}: {got:?}");
         }
         let twice = request(&[(RANGE, "bytes=0-1"), (IF_RANGE, "\"a\""), (IF_RANGE, "\"a\"")]);
-        assert_eq!(slice(&Method::GET, &twice, TAGGED, 10), Slice::Whole, "two conditions");
+        assert_eq!(
+            requested_ranges(&Method::GET, &twice, TAGGED, 10),
+            RangeSelection::Full,
+            "two lines of If-Range"
+        );
     }
 
     proptest! {
         #[test]
-        fn parts_lie_within_and_never_cost_more_than_the_whole(
+        fn parts_are_within_the_representation_and_not_larger(
             specs in proptest::collection::vec("[0-9]{0,3}-[0-9]{0,3}", 0..6),
             length in 0_u64..2000,
         ) {
-            if let Slice::Parts(parts) = of(&format!("bytes={}", specs.join(",")), length) {
+            if let RangeSelection::Parts(parts) = of(&format!("bytes={}", specs.join(",")), length) {
                 prop_assert!(!parts.is_empty());
                 for part in &parts {
                     prop_assert!(part.start < part.end && part.end <= length);
@@ -306,18 +319,18 @@ mod tests {
         }
 
         #[test]
-        fn a_range_selects_what_a_naive_reading_selects(first in 0_u64..50, last in 0_u64..50, length in 1_u64..40) {
-            let want: Vec<u64> = (0..length).filter(|at| (first..=last).contains(at)).collect();
+        fn range_contains_all_bytes_from_first_to_last(first in 0_u64..50, last in 0_u64..50, length in 1_u64..40) {
+            let want: Vec<u64> = (0..length).filter(|byte| (first..=last).contains(byte)).collect();
             let got = match of(&format!("bytes={first}-{last}"), length) {
-                Slice::Whole => { prop_assert!(first > last); return Ok(()); }
-                Slice::Unsatisfiable => vec![],
-                Slice::Parts(parts) => parts.into_iter().flatten().collect(),
+                RangeSelection::Full => { prop_assert!(first > last); return Ok(()); }
+                RangeSelection::Unsatisfiable => vec![],
+                RangeSelection::Parts(parts) => parts.into_iter().flatten().collect(),
             };
             prop_assert_eq!(got, want);
         }
 
         #[test]
-        fn no_bytes_make_the_parser_panic(bytes in proptest::collection::vec(0x20_u8..0x7f, 0..40)) {
+        fn parser_does_not_panic(bytes in proptest::collection::vec(0x20_u8..0x7f, 0..40)) {
             let _ = parse(&bytes);
             let _ = parse(&[b"bytes=", &bytes[..]].concat());
         }

@@ -1,66 +1,71 @@
-//! What a request carries that its answer could be personal for.
+//! Credentials in a request, by which a response could be meant for one client.
 
 use actix_web::http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName};
 
 use super::cookies::CookieRules;
 
-/// What a cache takes for personal in a request; what is part of the key does not count.
+/// Which fields and cookies of a request identify a client.
+///
+/// Fields and cookies that are part of the cache key do not count: requests with other values have
+/// other keys.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct IdentityRules {
-    /// Cookies by name.
+    /// Which cookies are ignored and which are part of the cache key.
     pub(crate) cookies: CookieRules,
-    /// Fields beside `Authorization` and `Cookie` that carry credentials.
+    /// Fields other than `Authorization` and `Cookie` that carry credentials.
     pub(crate) credentials: Vec<HeaderName>,
-    /// Fields that are part of the key.
+    /// Fields that are part of the cache key.
     pub(crate) keyed: Vec<HeaderName>,
-    /// Whether cookies make a request personal at all.
+    /// Whether cookies identify a client.
     pub(crate) meaning: CookieMeaning,
 }
 
 impl IdentityRules {
-    /// Whether a field can tell whose request it is.
+    /// Returns whether a field may identify a client.
     pub(crate) fn tells(&self, name: &HeaderName) -> bool {
         [AUTHORIZATION, COOKIE].contains(name) || self.credentials.contains(name)
     }
 }
 
-/// What a cookie in a request means.
+/// Whether the cookies of a request identify a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(crate) enum CookieMeaning {
-    /// Somebody, unless it is ignored or part of the key.
+    /// Each cookie may identify a client, unless it is ignored or part of the cache key.
     #[default]
-    IdentityRules,
-    /// Nothing that a response does not say itself (section 7.3).
+    Identity,
+    /// Cookies have no meaning of their own; the response says if it depends on them (RFC 9111
+    /// section 7.3).
     Ordinary,
 }
 
-/// Whose request it is, as far as a cache can tell.
+/// The kinds of credentials that a request carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Requester {
-    /// It carries `Authorization` (section 3.5).
+    /// The request has `Authorization` (RFC 9111 section 3.5).
     pub(crate) has_authorization: bool,
-    /// It carries cookies that could mean somebody.
-    pub(crate) cookies: bool,
-    /// It carries other credentials.
-    pub(crate) credentials: bool,
+    /// The request has cookies that may identify a client.
+    pub(crate) has_cookies: bool,
+    /// The request has another field with credentials.
+    pub(crate) has_credentials: bool,
 }
 
 impl Requester {
-    pub(crate) fn of(request: &HeaderMap, personal: &IdentityRules) -> Self {
-        let carries =
-            |name: &HeaderName| request.contains_key(name) && !personal.keyed.contains(name);
+    /// Reads a request's credentials by the rules of a policy.
+    pub(crate) fn of(request: &HeaderMap, rules: &IdentityRules) -> Self {
+        let identifies =
+            |name: &HeaderName| request.contains_key(name) && !rules.keyed.contains(name);
         Self {
-            has_authorization: carries(&AUTHORIZATION),
-            cookies: personal.meaning == CookieMeaning::IdentityRules
-                && personal.cookies.personal(request)
-                && !personal.keyed.contains(&COOKIE),
-            credentials: personal.credentials.iter().any(carries),
+            has_authorization: identifies(&AUTHORIZATION),
+            has_cookies: rules.meaning == CookieMeaning::Identity
+                && rules.cookies.has_identifying_cookie(request)
+                && !rules.keyed.contains(&COOKIE),
+            has_credentials: rules.credentials.iter().any(identifies),
         }
     }
 
-    /// Nobody in particular.
+    /// Returns whether the request carries no credentials.
     pub(crate) const fn is_anonymous(self) -> bool {
-        !self.has_authorization && !self.cookies && !self.credentials
+        !self.has_authorization && !self.has_cookies && !self.has_credentials
     }
 }
 
@@ -70,61 +75,67 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn credentials_count_unless_they_are_part_of_the_key() {
-        let api_key = HeaderName::from_static("x-api-key");
-        let personal = |keyed: &[HeaderName]| IdentityRules {
-            credentials: vec![api_key.clone()],
+    const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+    const ANONYMOUS: Requester =
+        Requester { has_authorization: false, has_cookies: false, has_credentials: false };
+
+    fn rules(keyed: &[HeaderName]) -> IdentityRules {
+        IdentityRules {
+            credentials: vec![API_KEY],
             keyed: keyed.to_vec(),
             ..IdentityRules::default()
-        };
-        let nobody = Requester::default();
-        for (case, name, keyed, want) in [
-            (
-                "has_authorization",
-                &AUTHORIZATION,
-                vec![],
-                Requester { has_authorization: true, ..nobody },
-            ),
-            ("keyed by it", &AUTHORIZATION, vec![AUTHORIZATION], nobody),
-            ("cookies", &COOKIE, vec![], Requester { cookies: true, ..nobody }),
-            ("keyed by the whole field", &COOKIE, vec![COOKIE], nobody),
-            ("another credential", &api_key, vec![], Requester { credentials: true, ..nobody }),
-            ("keyed by that", &api_key, vec![api_key.clone()], nobody),
-        ] {
-            let mut request = HeaderMap::new();
-            request.insert(name.clone(), HeaderValue::from_static("x=1"));
-            let got = Requester::of(&request, &personal(&keyed));
-            assert_eq!(got, want, "{case}");
-            assert_eq!(got.is_anonymous(), want == nobody, "{case}");
         }
-        let mut everything = HeaderMap::new();
-        for name in [&AUTHORIZATION, &COOKIE, &api_key] {
-            everything.insert(name.clone(), HeaderValue::from_static("x=1"));
+    }
+
+    fn request(names: &[HeaderName]) -> HeaderMap {
+        let mut fields = HeaderMap::new();
+        for name in names {
+            fields.insert(name.clone(), HeaderValue::from_static("x=1"));
         }
-        let all = Requester { has_authorization: true, cookies: true, credentials: true };
-        assert_eq!(Requester::of(&everything, &personal(&[])), all);
-        assert_eq!(Requester::of(&HeaderMap::new(), &personal(&[])), nobody);
-        let mut ignoring = personal(&[]);
-        ignoring.cookies.ignored.push("x".to_owned());
-        let got = Requester::of(&everything, &ignoring);
-        assert_eq!(got, Requester { cookies: false, ..all }, "cookies count by name");
-        let ordinary =
-            IdentityRules { meaning: CookieMeaning::Ordinary, ..IdentityRules::default() };
-        let mut request = HeaderMap::new();
-        request.insert(COOKIE, HeaderValue::from_static("sid=1"));
-        assert_eq!(Requester::of(&request, &ordinary), nobody);
+        fields
     }
 
     #[test]
-    fn fields_that_tell_whose_request_it_is_are_known() {
-        let api_key = HeaderName::from_static("x-api-key");
-        let personal =
-            IdentityRules { credentials: vec![api_key.clone()], ..IdentityRules::default() };
+    fn credentials_count_unless_they_are_part_of_the_key() {
+        let authorization = Requester { has_authorization: true, ..ANONYMOUS };
+        let cookies = Requester { has_cookies: true, ..ANONYMOUS };
+        let credentials = Requester { has_credentials: true, ..ANONYMOUS };
+        for (name, keyed, want) in [
+            (AUTHORIZATION, vec![], authorization),
+            (AUTHORIZATION, vec![AUTHORIZATION], ANONYMOUS),
+            (COOKIE, vec![], cookies),
+            (COOKIE, vec![COOKIE], ANONYMOUS),
+            (API_KEY, vec![], credentials),
+            (API_KEY, vec![API_KEY], ANONYMOUS),
+            (ACCEPT, vec![], ANONYMOUS),
+        ] {
+            let got = Requester::of(&request(std::slice::from_ref(&name)), &rules(&keyed));
+            assert_eq!(got, want, "{name} with {keyed:?} in the key");
+            assert_eq!(got.is_anonymous(), want == ANONYMOUS, "{name}");
+        }
+        let all = Requester { has_authorization: true, has_cookies: true, has_credentials: true };
+        let every_field = request(&[AUTHORIZATION, COOKIE, API_KEY]);
+        assert_eq!(Requester::of(&every_field, &rules(&[])), all);
+        assert_eq!(Requester::of(&request(&[]), &rules(&[])), ANONYMOUS);
+    }
+
+    #[test]
+    fn ignored_and_ordinary_cookies_are_no_credentials() {
+        let with_cookie = request(&[COOKIE]);
+        let mut ignoring = rules(&[]);
+        ignoring.cookies.ignored.push("x".to_owned());
+        assert_eq!(Requester::of(&with_cookie, &ignoring), ANONYMOUS);
+        let ordinary =
+            IdentityRules { meaning: CookieMeaning::Ordinary, ..IdentityRules::default() };
+        assert_eq!(Requester::of(&with_cookie, &ordinary), ANONYMOUS);
+    }
+
+    #[test]
+    fn fields_with_credentials_identify_a_client() {
         for (name, want) in
-            [(AUTHORIZATION, true), (COOKIE, true), (api_key, true), (ACCEPT, false)]
+            [(AUTHORIZATION, true), (COOKIE, true), (API_KEY, true), (ACCEPT, false)]
         {
-            assert_eq!(personal.tells(&name), want, "{name}");
+            assert_eq!(rules(&[]).tells(&name), want, "{name}");
         }
     }
 }

@@ -1,66 +1,70 @@
-//! When a response that is no longer fresh may still be used (section 4.2.4, RFC 5861).
+//! How long a stale response may be served (RFC 9111 section 4.2.4, RFC 5861).
 
 use std::time::Duration;
 
-use super::cache_control::{Extent, ResponseDirectives};
-use crate::entry::response::{Staleness, Validation};
+use super::cache_control::{DirectiveScope, ResponseDirectives};
+use crate::entry::lifetime::{Staleness, Validation};
 
-/// What a policy allows where a response says nothing of it.
+/// How long stale responses may be served by a policy, if the responses do not say so themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Windows {
-    /// As `stale-while-revalidate`.
+    /// The window of `stale-while-revalidate`.
     pub(crate) while_revalidate: Duration,
-    /// As `stale-if-error`.
+    /// The window of `stale-if-error`.
     pub(crate) if_error: Duration,
 }
 
-/// What a response says of its use when stale.
-pub(crate) fn stated(directives: &ResponseDirectives) -> Staleness {
-    let always = directives.no_cache == Extent::Whole;
-    // Sections 5.2.2.2 and 5.2.2.8: a MUST, which no window opens.
-    let must = always || directives.must_revalidate || directives.proxy_revalidate;
-    let validation = if always {
+/// Returns what a response's directives say about its use when it is stale.
+pub(crate) fn response_staleness(directives: &ResponseDirectives) -> Staleness {
+    let no_cache = directives.no_cache == DirectiveScope::Response;
+    // Sections 5.2.2.2 and 5.2.2.8: these directives forbid stale responses without exception, so
+    // the windows do not apply.
+    let never_stale = no_cache || directives.must_revalidate || directives.proxy_revalidate;
+    let validation = if no_cache {
         Validation::Always
-    } else if must || directives.s_maxage.is_some() {
-        // Section 5.2.2.10: `s-maxage` implies `proxy-revalidate`, unless a window says otherwise.
+    } else if never_stale || directives.s_maxage.is_some() {
+        // Section 5.2.2.10: `s-maxage` implies `proxy-revalidate`. A window in the same response
+        // is an explicit exception.
         Validation::Strict
     } else {
         Validation::OnceStale
     };
     Staleness {
         validation,
-        while_revalidate: directives.stale_while_revalidate.filter(|_| !must),
-        if_error: directives.stale_if_error.filter(|_| !must),
+        while_revalidate: directives.stale_while_revalidate.filter(|_| !never_stale),
+        if_error: directives.stale_if_error.filter(|_| !never_stale),
     }
 }
 
 impl Windows {
-    /// How long a response may answer while it is being refreshed.
+    /// Returns how long a stale response may be served while it is refreshed.
     pub(crate) fn while_revalidate(&self, staleness: &Staleness) -> Duration {
         window(staleness.validation, staleness.while_revalidate, self.while_revalidate)
     }
 
-    /// How long a response may answer where the handler fails.
+    /// Returns how long a stale response may be served if the handler fails.
     pub(crate) fn if_error(&self, staleness: &Staleness) -> Duration {
         window(staleness.validation, staleness.if_error, self.if_error)
     }
 
-    /// The longer of both.
+    /// Returns the longer of the two windows.
     pub(crate) fn longest(&self, staleness: &Staleness) -> Duration {
         self.while_revalidate(staleness).max(self.if_error(staleness))
     }
 }
 
-fn window(validation: Validation, stated: Option<Duration>, allowed: Duration) -> Duration {
+/// Returns the window that the response states, or else the policy's, if validation permits any.
+fn window(validation: Validation, stated: Option<Duration>, by_policy: Duration) -> Duration {
     match validation {
         Validation::Always => Duration::ZERO,
         Validation::Strict => stated.unwrap_or_default(),
-        Validation::OnceStale => stated.unwrap_or(allowed),
+        Validation::OnceStale => stated.unwrap_or(by_policy),
     }
 }
 
-/// Whether a client that takes stale responses (`max-stale`, section 5.2.1.2) may have this one.
-pub(crate) fn suits_client(
+/// Returns whether a response that has been stale for `over` may be served to a client because of
+/// `max-stale` (section 5.2.1.2).
+pub(crate) fn max_stale_allows(
     staleness: &Staleness,
     over: Duration,
     max_stale: Option<Duration>,
@@ -77,15 +81,15 @@ mod tests {
     const POLICY: Windows =
         Windows { while_revalidate: Duration::from_secs(7), if_error: Duration::from_secs(8) };
 
-    fn of(cache_control: &str) -> Staleness {
+    fn staleness_of(cache_control: &str) -> Staleness {
         let mut fields = HeaderMap::new();
         fields.insert(CACHE_CONTROL, HeaderValue::from_str(cache_control).unwrap());
-        stated(&ResponseDirectives::of(&fields))
+        response_staleness(&ResponseDirectives::of(&fields))
     }
 
     #[test]
-    fn windows_are_the_responses_or_the_policys_unless_validation_is_a_must() {
-        for (cache_control, validation, while_revalidate, if_error, for_clients) in [
+    fn windows_of_response_or_policy_apply_unless_validation_is_required() {
+        for (cache_control, validation, while_revalidate, if_error, may_be_stale) in [
             ("max-age=1", Validation::OnceStale, 7, 8, true),
             (
                 "max-age=1, stale-while-revalidate=3, stale-if-error=4",
@@ -116,7 +120,7 @@ mod tests {
             ("no-cache, stale-if-error=4, max-age=9", Validation::Always, 0, 0, false),
             ("no-cache=\"a\", max-age=9", Validation::OnceStale, 7, 8, true),
         ] {
-            let staleness = of(cache_control);
+            let staleness = staleness_of(cache_control);
             assert_eq!(staleness.validation, validation, "{cache_control}");
             let (wr, ie) = (POLICY.while_revalidate(&staleness), POLICY.if_error(&staleness));
             assert_eq!(
@@ -126,12 +130,12 @@ mod tests {
             );
             assert_eq!(POLICY.longest(&staleness), wr.max(ie));
             let over = Duration::from_secs(5);
-            for (most, suits) in [(None, false), (Some(4), false), (Some(5), true)] {
+            for (most, within) in [(None, false), (Some(4), false), (Some(5), true)] {
                 let most = most.map(Duration::from_secs);
-                let got = suits_client(&staleness, over, most);
-                assert_eq!(got, suits && for_clients, "{cache_control} {most:?}");
+                let got = max_stale_allows(&staleness, over, most);
+                assert_eq!(got, within && may_be_stale, "{cache_control} {most:?}");
             }
-            assert_eq!(suits_client(&staleness, over, Some(Duration::MAX)), for_clients);
+            assert_eq!(max_stale_allows(&staleness, over, Some(Duration::MAX)), may_be_stale);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What may be stored (section 3), and for how long.
+//! Whether a response is stored (RFC 9111 section 3), and for how long.
 
 use std::time::Duration;
 
@@ -8,129 +8,146 @@ use actix_web::http::{
 };
 
 use super::{
-    cache_control::{Extent, ResponseDirectives},
-    fields::{lines, list},
-    freshness::{explicit, heuristic, initial_age},
+    cache_control::{DirectiveScope, ResponseDirectives},
+    fields::{field_lines, list_members},
+    freshness::{explicit_lifetime, heuristic_lifetime, initial_age},
     requester::Requester,
-    staleness::{self, Windows},
+    staleness::{Windows, response_staleness},
     targeted::Governing,
     validation::has_validator,
     vary::Vary,
 };
 use crate::{
     clock::Timestamp,
-    entry::limits::{MAX_LIFETIME, may_have_status},
-    entry::response::{Lifetime, LifetimeSource},
-    entry::tag::TagId,
+    entry::{
+        lifetime::{Lifetime, LifetimeSource},
+        limits::{MAX_LIFETIME, may_have_status},
+        tag::TagId,
+    },
     outcome::NotStored,
 };
 
 /// A request and the head of its response.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Exchange<'a> {
-    /// The request says `no-store`.
+    /// Whether the request has `no-store`.
     pub(crate) request_no_store: bool,
+    /// The credentials of the request.
     pub(crate) requester: Requester,
+    /// When the request was sent to the handler.
     pub(crate) requested: Timestamp,
+    /// The status code of the response.
     pub(crate) status: StatusCode,
+    /// The header fields of the response.
     pub(crate) response: &'a HeaderMap,
+    /// When the head of the response was received.
     pub(crate) responded: Timestamp,
 }
 
-/// What the application says of storing a response.
+/// The policy's terms for storing one response.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StorageTerms<'a> {
-    /// A lifetime that goes before what the response says: the application's insistence.
+    /// A freshness lifetime that replaces the one of the response, and its source.
     pub(crate) first: Option<(Duration, LifetimeSource)>,
-    /// A lifetime where the response says nothing.
+    /// A freshness lifetime for a response that has none.
     pub(crate) fallback: Option<Duration>,
-    /// What holds for all responses.
+    /// The choices that apply to all responses.
     pub(crate) choices: &'a PolicyChoices,
 }
 
-/// What a policy makes of the choices that the standard leaves to a cache.
+/// A policy's decisions on the options that RFC 9111 leaves to a cache.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct PolicyChoices {
+    /// The status codes for which explicit freshness is obeyed.
     pub(crate) any_status: AnyStatus,
+    /// Whether heuristic freshness is used.
     pub(crate) heuristics: Heuristics,
+    /// Whether responses with `Set-Cookie` are stored.
     pub(crate) set_cookie: SetCookie,
+    /// The effect of `private="field"` and `no-cache="field"`.
     pub(crate) qualified: Qualified,
-    /// Targeted fields that are meant for this cache (RFC 9213), in order.
+    /// Targeted fields that this cache obeys (RFC 9213), the most important first.
     pub(crate) targets: Vec<HeaderName>,
-    /// How long what can be validated is kept beyond its freshness lifetime.
+    /// How long a response with a validator is kept after its freshness lifetime.
     pub(crate) retention: Duration,
+    /// How long stale responses may be served, if they do not say so themselves.
     pub(crate) windows: Windows,
 }
 
-/// Whether a lifetime is guessed where none is stated.
+/// Whether a response without explicit freshness gets a heuristic lifetime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Heuristics {
+    /// No.
     #[default]
     Off,
-    /// By `Last-Modified` (section 4.2.2).
+    /// Yes, by `Last-Modified` (section 4.2.2).
     On,
 }
 
-/// What becomes of responses that set cookies.
+/// Whether responses that set cookies are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(crate) enum SetCookie {
+    /// They are not stored.
     #[default]
     Refused,
-    /// Stored, and the cookie replayed to everybody (section 7.3 allows it).
+    /// They are stored, and all clients get the cookie (section 7.3 permits it).
     Stored,
 }
 
-/// What the qualified forms `private="field"` and `no-cache="field"` do.
+/// The effect of the qualified forms `private="field"` and `no-cache="field"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(crate) enum Qualified {
-    /// The same as the unqualified: what a handler meant by it is too often the whole.
+    /// They have the effect of `private` and `no-cache`, because many handlers mean that.
     #[default]
-    AsWhole,
-    /// The fields they name are not stored; the rest is.
+    AsUnqualified,
+    /// The named fields are not stored, and the rest of the response is.
     ByField,
 }
 
-/// For which status codes a stated lifetime counts.
+/// The status codes for which explicit freshness is obeyed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(crate) enum AnyStatus {
-    /// Those that are usually meant for more than one request.
+    /// Status codes whose responses are usually useful for more than one request.
     #[default]
     Usual,
-    /// Every final one (section 3).
+    /// All final status codes (section 3).
     Final,
 }
 
 impl AnyStatus {
-    /// Whether a lifetime that a response with this status states is followed.
+    /// Returns whether explicit freshness is obeyed for responses with this status code.
     pub(crate) fn counts(self, status: StatusCode) -> bool {
-        self == Self::Final || usually_shared(status)
+        self == Self::Final || is_usually_shared(status)
     }
 }
 
-/// The decision.
+/// Whether a response is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum StorageDecision {
+    /// The response is stored in this way.
     Store(StoragePlan),
+    /// The response is not stored, for this reason.
     Skip(NotStored),
 }
 
 /// How a response is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StoragePlan {
+    /// How long the response may be reused.
     pub(crate) lifetime: Lifetime,
-    /// The freshness lifetime that the response states, whether it was followed or not.
+    /// The freshness lifetime that the response states, even if `lifetime` has another source.
     pub(crate) stated: Option<Duration>,
-    /// The fields its `Vary` names.
+    /// The fields that `Vary` names.
     pub(crate) nominated: Vec<HeaderName>,
-    /// It was storable only because the request had no cookies.
+    /// Whether the response would not be stored if the request had cookies.
     pub(crate) needs_no_cookie: bool,
-    /// Fields that must not be stored with it.
+    /// Fields of the response that must not be stored.
     pub(crate) withheld: Vec<HeaderName>,
-    /// What it can be invalidated by, beside what its key implies.
+    /// The tags by which the stored response can be invalidated, except those of its cache key.
     pub(crate) tags: Vec<TagId>,
 }
 
-/// Decides whether and for how long a response is stored.
+/// Decides whether a response is stored, and for how long.
 pub(crate) fn decide(exchange: &Exchange<'_>, terms: &StorageTerms<'_>) -> StorageDecision {
     plan(exchange, terms).map_or_else(StorageDecision::Skip, StorageDecision::Store)
 }
@@ -138,28 +155,27 @@ pub(crate) fn decide(exchange: &Exchange<'_>, terms: &StorageTerms<'_>) -> Stora
 fn plan(exchange: &Exchange<'_>, terms: &StorageTerms<'_>) -> Result<StoragePlan, NotStored> {
     let choices = terms.choices;
     let mut governing = Governing::of(exchange.response, &choices.targets);
-    if choices.qualified == Qualified::AsWhole {
-        for extent in [&mut governing.directives.private, &mut governing.directives.no_cache] {
-            if *extent != Extent::Absent {
-                *extent = Extent::Whole;
+    if choices.qualified == Qualified::AsUnqualified {
+        for scope in [&mut governing.directives.private, &mut governing.directives.no_cache] {
+            if *scope != DirectiveScope::Absent {
+                *scope = DirectiveScope::Response;
             }
         }
     }
     let directives = &governing.directives;
     let withheld: Vec<_> =
         directives.private.fields().iter().chain(directives.no_cache.fields()).cloned().collect();
-    refused(exchange, directives, choices, &withheld)?;
+    check_message(exchange, directives, choices, &withheld)?;
     let Vary::Fields(nominated) = Vary::of(exchange.response) else { return Err(NotStored::Vary) };
-    let stated = explicit(&governing, exchange.response, exchange.responded);
+    let stated = explicit_lifetime(&governing, exchange.response, exchange.responded);
     let lifetime = lifetime(exchange, directives, stated, terms)?;
-    personal(exchange.requester, directives, &nominated, lifetime.source)?;
-    let by_cookie = nominated.contains(&COOKIE);
-    let needs_no_cookie = !by_cookie && !directives.shares_with_everybody();
+    check_requester(exchange.requester, directives, &nominated, lifetime.source)?;
+    let needs_no_cookie = !nominated.contains(&COOKIE) && !directives.allows_sharing();
     Ok(StoragePlan { lifetime, stated, nominated, needs_no_cookie, withheld, tags: Vec::new() })
 }
 
-/// What the message itself forbids.
-fn refused(
+/// Checks whether request, status code, directives and `Set-Cookie` permit storing.
+fn check_message(
     exchange: &Exchange<'_>,
     directives: &ResponseDirectives,
     choices: &PolicyChoices,
@@ -169,29 +185,28 @@ fn refused(
     if exchange.request_no_store {
         return Err(NotStored::RequestNoStore);
     }
-    // Section 3: a final status code.
+    // Section 3: the status code must be final.
     if !may_have_status(exchange.status.as_u16()) {
         return Err(NotStored::Status);
     }
-    // Section 5.2.2.3: only what the cache understands; that it may then store, `no-store` or not.
-    let understood = is_understood(exchange.status);
-    if directives.must_understand && !understood {
+    // Section 5.2.2.3: only responses with a status code that the cache understands are stored.
+    if directives.must_understand && !is_understood(exchange.status) {
         return Err(NotStored::Status);
     }
-    // Section 5.2.2.5.
+    // Sections 5.2.2.5 and 5.2.2.3: `must-understand` overrides `no-store`.
     if directives.no_store && !directives.must_understand {
         return Err(NotStored::NoStore);
     }
     // Section 5.2.2.7.
-    if directives.private == Extent::Whole {
+    if directives.private == DirectiveScope::Response {
         return Err(NotStored::Private);
     }
-    // Section 5.2.2.4: not reused without validation, so where that is impossible storing would be
-    // in vain.
-    if directives.no_cache == Extent::Whole && !has_validator(exchange.response) {
+    // Section 5.2.2.4: the response must be validated before each reuse. Without a validator that
+    // is impossible.
+    if directives.no_cache == DirectiveScope::Response && !has_validator(exchange.response) {
         return Err(NotStored::NoCache);
     }
-    // Section 7.3 leaves it to the cache; a cookie is somebody's.
+    // Section 7.3 permits a cache to store cookies. They are usually meant for one client.
     let sets_cookie = ["set-cookie", "set-cookie2"].into_iter().any(|name| {
         exchange.response.contains_key(name) && !withheld.iter().any(|field| field == name)
     });
@@ -201,7 +216,8 @@ fn refused(
     Ok(())
 }
 
-/// Status codes whose caching requirements are known here: those of RFC 9110 section 15.
+/// Returns whether the caching requirements of a status code are implemented: RFC 9110 section 15
+/// defines them.
 fn is_understood(status: StatusCode) -> bool {
     matches!(
         status.as_u16(),
@@ -209,6 +225,9 @@ fn is_understood(status: StatusCode) -> bool {
     )
 }
 
+/// Returns how long a response may be reused.
+///
+/// `stated` is the freshness lifetime that the response states.
 fn lifetime(
     exchange: &Exchange<'_>,
     directives: &ResponseDirectives,
@@ -216,41 +235,17 @@ fn lifetime(
     terms: &StorageTerms<'_>,
 ) -> Result<Lifetime, NotStored> {
     let choices = terms.choices;
-    let counts = choices.any_status.counts(exchange.status);
-    let (freshness, source) = if let Some(first) = terms.first {
-        first
-    } else if let Some(stated) = stated.filter(|_| counts) {
-        (stated, LifetimeSource::Explicit)
-    } else if directives.no_cache == Extent::Whole && usually_shared(exchange.status) {
-        // It states that it is validated each time, which needs no lifetime.
-        (Duration::ZERO, LifetimeSource::Explicit)
-    } else if let Some(given) = given(exchange, directives, terms) {
-        if says_pragma_no_cache(exchange.response) {
-            return Err(NotStored::NoCache);
-        }
-        given
-    } else if usually_shared(exchange.status) {
-        return Err(NotStored::NoLifetime);
-    } else {
-        return Err(NotStored::Status);
-    };
-    // Section 1.2.2 takes this for forever; added to a date it still makes a date.
+    let (freshness, source) = freshness(exchange, directives, stated, terms)?;
+    // Section 1.2.2: longer lifetimes count as this one. Added to the time, it is still a valid date.
     let freshness = freshness.min(MAX_LIFETIME);
     let initial_age = initial_age(exchange.response, exchange.requested, exchange.responded);
-    let staleness = staleness::stated(directives);
-    let validated = has_validator(exchange.response).then_some(choices.retention);
-    let retention = choices.windows.longest(&staleness).max(validated.unwrap_or_default());
+    let staleness = response_staleness(directives);
+    let for_validation = has_validator(exchange.response).then_some(choices.retention);
+    let retention = choices.windows.longest(&staleness).max(for_validation.unwrap_or_default());
     let retention = retention.min(MAX_LIFETIME);
-    let lifetime = Lifetime {
-        response: exchange.responded,
-        initial_age,
-        freshness,
-        source,
-        staleness,
-        retention,
-    };
     if initial_age < freshness.saturating_add(retention) {
-        Ok(lifetime)
+        let response_time = exchange.responded;
+        Ok(Lifetime { response_time, initial_age, freshness, source, staleness, retention })
     } else if freshness.is_zero() {
         Err(NotStored::NoLifetime)
     } else {
@@ -258,65 +253,110 @@ fn lifetime(
     }
 }
 
-/// The lifetime that a response has although it states none: a guess for status codes that are
-/// heuristically cacheable or with `public` (section 4.2.2), or what the policy gives it.
-fn given(
+/// Returns the freshness lifetime of a response, and its source.
+fn freshness(
+    exchange: &Exchange<'_>,
+    directives: &ResponseDirectives,
+    stated: Option<Duration>,
+    terms: &StorageTerms<'_>,
+) -> Result<(Duration, LifetimeSource), NotStored> {
+    let obeys_stated = terms.choices.any_status.counts(exchange.status);
+    if let Some(first) = terms.first {
+        return Ok(first);
+    }
+    if let Some(stated) = stated.filter(|_| obeys_stated) {
+        return Ok((stated, LifetimeSource::Explicit));
+    }
+    // Section 5.2.2.4: a response with `no-cache` needs no lifetime, because it is validated before
+    // each reuse.
+    let usually_shared = is_usually_shared(exchange.status);
+    if directives.no_cache == DirectiveScope::Response && usually_shared {
+        return Ok((Duration::ZERO, LifetimeSource::Explicit));
+    }
+    match implicit_freshness(exchange, directives, terms) {
+        Some(_) if has_pragma_no_cache(exchange.response) => Err(NotStored::NoCache),
+        Some(implicit) => Ok(implicit),
+        None if usually_shared => Err(NotStored::NoLifetime),
+        None => Err(NotStored::Status),
+    }
+}
+
+/// Returns the freshness lifetime of a response without explicit freshness: the heuristic lifetime
+/// if its status code or `public` permits one (section 4.2.2), or else the policy's.
+fn implicit_freshness(
     exchange: &Exchange<'_>,
     directives: &ResponseDirectives,
     terms: &StorageTerms<'_>,
 ) -> Option<(Duration, LifetimeSource)> {
-    let allowed = terms.choices.heuristics == Heuristics::On
-        && (directives.public || heuristically_cacheable(exchange.status));
-    let guessed = heuristic(exchange.response, exchange.responded).filter(|_| allowed);
-    let guessed = guessed.map(|lifetime| (lifetime, LifetimeSource::Heuristic));
-    guessed.or_else(|| terms.fallback.map(|lifetime| (lifetime, LifetimeSource::Policy)))
+    let permitted = terms.choices.heuristics == Heuristics::On
+        && (directives.public || is_heuristically_cacheable(exchange.status));
+    let heuristic = heuristic_lifetime(exchange.response, exchange.responded).filter(|_| permitted);
+    let heuristic = heuristic.map(|lifetime| (lifetime, LifetimeSource::Heuristic));
+    heuristic.or_else(|| terms.fallback.map(|lifetime| (lifetime, LifetimeSource::Policy)))
 }
 
-/// Section 5.4 defines no `Pragma` for responses, so it outweighs nothing that is stated. Who sends
-/// it wants no caching all the same, and has stated no lifetime.
-fn says_pragma_no_cache(response: &HeaderMap) -> bool {
-    lines(response, &PRAGMA).flat_map(list).any(|member| member.eq_ignore_ascii_case(b"no-cache"))
+/// Returns whether a response has `Pragma: no-cache`.
+///
+/// Section 5.4 does not define `Pragma` for responses, so it does not override explicit freshness.
+/// A handler that sends it does not want the response to be stored, so it overrides a lifetime that
+/// the response does not state.
+fn has_pragma_no_cache(response: &HeaderMap) -> bool {
+    field_lines(response, &PRAGMA)
+        .flat_map(list_members)
+        .any(|member| member.eq_ignore_ascii_case(b"no-cache"))
 }
 
-/// RFC 9110 section 15.1, save 206.
-fn heuristically_cacheable(status: StatusCode) -> bool {
+/// Returns whether a status code is heuristically cacheable (RFC 9110 section 15.1). 206 is missing,
+/// because partial responses are not stored.
+fn is_heuristically_cacheable(status: StatusCode) -> bool {
     matches!(status.as_u16(), 200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
 }
 
-/// Status codes whose responses usually hold for more than one request: those that are
-/// heuristically cacheable, and redirects that state a lifetime.
-fn usually_shared(status: StatusCode) -> bool {
-    heuristically_cacheable(status) || matches!(status.as_u16(), 302 | 307)
+/// Returns whether responses with this status code are usually useful for more than one request:
+/// those that are heuristically cacheable, and temporary redirects with explicit freshness.
+fn is_usually_shared(status: StatusCode) -> bool {
+    is_heuristically_cacheable(status) || matches!(status.as_u16(), 302 | 307)
 }
 
-/// What the requester forbids, unless the response says that others may have it.
-fn personal(
+/// Checks whether the response to a request with these credentials may be stored.
+fn check_requester(
     requester: Requester,
     directives: &ResponseDirectives,
     nominated: &[HeaderName],
     source: LifetimeSource,
 ) -> Result<(), NotStored> {
-    // Section 3.5: `Vary: Authorization` does not suffice. `must-revalidate` is about a lifetime that
-    // the response states; who states none did not think of sharing.
-    let shares = directives.shares_with_everybody()
+    // Section 3.5: `Vary: Authorization` is not sufficient. `must-revalidate` only counts together
+    // with explicit freshness: otherwise the handler did not decide that the response is shared.
+    let allows_authorized = directives.allows_sharing()
         || (directives.must_revalidate && source == LifetimeSource::Explicit);
-    if requester.has_authorization && !shares {
+    if requester.has_authorization && !allows_authorized {
         return Err(NotStored::Authorization);
     }
-    // Stricter than the RFC, which leaves cookies to the handler: handlers forget. One that says
-    // `Vary: Cookie` did not.
-    let by_cookie = nominated.contains(&COOKIE);
-    if requester.cookies && !by_cookie && !directives.shares_with_everybody() {
+    // Section 7.3 leaves cookies to the handler. Handlers forget to forbid storing, so the response
+    // must permit it, or must be selected by the cookies.
+    let selected_by_cookie = nominated.contains(&COOKIE);
+    if requester.has_cookies && !selected_by_cookie && !directives.allows_sharing() {
         return Err(NotStored::Cookie);
     }
-    // Fields only the application knows: where the response states a lifetime it thought of them.
-    if requester.credentials
+    // Only the application knows the meaning of other credentials. Explicit freshness is its
+    // permission.
+    if requester.has_credentials
         && source != LifetimeSource::Explicit
-        && !directives.shares_authorized()
+        && !directives.allows_authorized()
     {
         return Err(NotStored::Credentials);
     }
     Ok(())
+}
+
+/// Returns whether a refusal to store a response predicts that later responses to the same request
+/// will not be stored either.
+///
+/// Later requests then do not wait for each other's response (hit-for-miss). A handler that failed
+/// may soon succeed while many requests arrive, so the refusal of a 5xx response is not lasting.
+pub(crate) fn is_lasting_refusal(reason: NotStored, status: StatusCode) -> bool {
+    !status.is_server_error()
+        && !matches!(reason, NotStored::Invalidated | NotStored::Busy | NotStored::RequestChanged)
 }
 
 #[cfg(test)]

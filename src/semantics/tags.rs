@@ -1,50 +1,55 @@
-//! The names that a response's fields give it, for being invalidated by.
+//! Tags in response fields, by which stored responses are invalidated.
 
 use std::borrow::Cow;
 
 use actix_web::http::header::{HeaderMap, HeaderName};
 use sfv::{BareItem, List, ListEntry, Parser};
 
-use super::fields::{lines, trim};
+use super::fields::{field_lines, trim};
 
-/// RFC 9875 section 2.
+/// The groups that a response belongs to (RFC 9875 section 2).
 pub(crate) const CACHE_GROUPS: HeaderName = HeaderName::from_static("cache-groups");
 
-/// RFC 9875 section 3.
+/// The groups that a response invalidates (RFC 9875 section 3).
 pub(crate) const CACHE_GROUP_INVALIDATION: HeaderName =
     HeaderName::from_static("cache-group-invalidation");
 
-/// The strings that a field lists. None where it is absent, and where it is no list of strings: the
-/// whole of such a field is ignored (RFC 9651 section 4.2).
+/// Returns the groups in a field that is a list of strings (RFC 9651 section 3.1).
+///
+/// The result is empty if the field is absent or invalid: all of an invalid field is ignored (RFC
+/// 9651 section 4.2).
 pub(crate) fn groups(fields: &HeaderMap, name: &HeaderName) -> Vec<String> {
-    let all = lines(fields, name).collect::<Vec<_>>().join(&b", "[..]);
+    let value = field_lines(fields, name).collect::<Vec<_>>().join(&b", "[..]);
     let string = |entry: &ListEntry| match entry {
-        // Parameters have no meaning here.
+        // RFC 9875 section 2: unknown parameters are ignored.
         ListEntry::Item(item) => match &item.bare_item {
             BareItem::String(text) => Some(text.as_str().to_owned()),
             _ => None,
         },
         ListEntry::InnerList(_) => None,
     };
-    let list = Parser::new(&all).parse::<List>().ok();
+    let list = Parser::new(&value).parse::<List>().ok();
     let strings = list.and_then(|list| list.iter().map(string).collect::<Option<Vec<_>>>());
     if strings.is_none() {
-        log::debug!("{name} is no list of strings and is ignored");
+        log::debug!("{name} is not a list of strings: the field is ignored");
     }
     strings.unwrap_or_default()
 }
 
-/// Names in a field that no standard describes: separated by white space in `Surrogate-Key` and
-/// `xkey`, by commas in all others.
-pub(crate) fn listed<'a>(
+/// Returns the tags in a field that is not standardized.
+///
+/// Tags are separated by white space in `Surrogate-Key` and `xkey`, and by commas in all other
+/// fields.
+pub(crate) fn listed_tags<'a>(
     fields: &'a HeaderMap,
     name: &HeaderName,
 ) -> impl Iterator<Item = Cow<'a, str>> + use<'a> {
-    let spaced = matches!(name.as_str(), "surrogate-key" | "xkey");
-    let separates = move |byte: &u8| {
-        if spaced { matches!(byte, b' ' | b'\t') } else { *byte == b',' }
+    let by_space = matches!(name.as_str(), "surrogate-key" | "xkey");
+    let is_separator = move |byte: &u8| {
+        if by_space { matches!(byte, b' ' | b'\t') } else { *byte == b',' }
     };
-    let members = lines(fields, name).flat_map(move |line| line.split(separates).map(trim));
+    let members =
+        field_lines(fields, name).flat_map(move |line| line.split(is_separator).map(trim));
     members.filter(|member| !member.is_empty()).map(String::from_utf8_lossy)
 }
 
@@ -63,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_are_a_structured_list_of_strings() {
+    fn groups_are_the_members_of_a_structured_list_of_strings() {
         let many: Vec<_> = (0..32).map(|n| format!("\"{n:032}\"")).collect();
         let wanted: Vec<_> = (0..32).map(|n| format!("{n:032}")).collect();
         let many = many.join(", ");
@@ -89,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn other_fields_list_names_each_in_its_own_way() {
+    fn tags_are_separated_by_commas_or_by_white_space() {
         for (name, lines, want) in [
             ("cache-tag", &["a, b c,,\td "][..], &["a", "b c", "d"][..]),
             ("cache-tag", &["a", "b,a"], &["a", "b", "a"]),
@@ -99,7 +104,7 @@ mod tests {
         ] {
             let name = HeaderName::from_static(name);
             let fields = fields(&name, lines);
-            let got: Vec<_> = listed(&fields, &name).collect();
+            let got: Vec<_> = listed_tags(&fields, &name).collect();
             assert_eq!(got, want, "{name}: {lines:?}");
         }
     }

@@ -1,29 +1,31 @@
-//! Which field rules a response: Cache-Control, or one that is targeted at this cache (RFC 9213).
+//! Cache control fields that are targeted at this cache (RFC 9213), in place of Cache-Control.
 
 use actix_web::http::header::{HeaderMap, HeaderName};
 use sfv::{BareItem, Dictionary, ListEntry, Parser};
 
-use super::{cache_control::ResponseDirectives, fields::lines};
+use super::{cache_control::ResponseDirectives, fields::field_lines};
 
-/// The directives that count for a response, and where they stand.
+/// The directives that apply to a response, and the field that they are in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Governing {
     pub(crate) directives: ResponseDirectives,
     pub(crate) source: Source,
 }
 
-/// Where the directives stand.
+/// The field that contains the directives of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// In Cache-Control; beside it, Expires counts.
+    /// Cache-Control. `Expires` applies as well.
     CacheControl,
-    /// In a targeted field, which counts alone.
+    /// A targeted field. Neither Cache-Control nor `Expires` applies.
     Targeted,
 }
 
 impl Governing {
-    /// RFC 9213 section 2.2: of the target list, the first field that is valid and not empty
-    /// replaces Cache-Control and Expires, what they refuse included.
+    /// Reads the directives of a response (section 2.2).
+    ///
+    /// The first field of the target list that is valid and not empty replaces Cache-Control and
+    /// `Expires`. Then even `no-store` in Cache-Control does not apply.
     pub(crate) fn of(response: &HeaderMap, targets: &[HeaderName]) -> Self {
         targets.iter().find_map(|name| targeted(response, name)).map_or_else(
             || Self { directives: ResponseDirectives::of(response), source: Source::CacheControl },
@@ -32,48 +34,51 @@ impl Governing {
     }
 }
 
-/// A targeted field as a dictionary of structured fields (RFC 9213 section 2.1). Nothing if it is
-/// absent, empty or invalid.
+/// Parses a targeted field, which is a structured dictionary (section 2.1); `None` if it is absent,
+/// empty or invalid.
 fn targeted(response: &HeaderMap, name: &HeaderName) -> Option<ResponseDirectives> {
-    let all = lines(response, name).collect::<Vec<_>>().join(&b", "[..]);
-    let members: Dictionary = Parser::new(&all).parse().ok()?;
+    let value = field_lines(response, name).collect::<Vec<_>>().join(&b", "[..]);
+    let members: Dictionary = Parser::new(&value).parse().ok()?;
     if members.is_empty() {
         return None;
     }
     let mut directives = ResponseDirectives::default();
     for (key, member) in &members {
-        // No directive has a list; one that nobody knows does not matter. Parameters have no
-        // meaning here.
+        // No known directive has a list as its argument. Unknown directives and parameters are
+        // ignored.
         let argument = match member {
             ListEntry::Item(item) => argument(key.as_str(), &item.bare_item)?,
             ListEntry::InnerList(_) if !is_known(key.as_str()) => continue,
             ListEntry::InnerList(_) => return None,
         };
-        directives.take(key.as_str().as_bytes(), argument.as_deref().map(str::as_bytes));
+        directives.add(key.as_str().as_bytes(), argument.as_deref().map(str::as_bytes));
     }
     Some(directives)
 }
 
+/// Directives with a number of seconds as their argument.
 const SECONDS: [&str; 4] = ["max-age", "s-maxage", "stale-while-revalidate", "stale-if-error"];
-const EXTENTS: [&str; 2] = ["no-cache", "private"];
+/// Directives that have field names as their argument, or none.
+const SCOPED: [&str; 2] = ["no-cache", "private"];
+/// Directives without an argument.
 const FLAGS: [&str; 5] =
     ["no-store", "public", "must-revalidate", "proxy-revalidate", "must-understand"];
 
 fn is_known(name: &str) -> bool {
-    SECONDS.contains(&name) || EXTENTS.contains(&name) || FLAGS.contains(&name)
+    SECONDS.contains(&name) || SCOPED.contains(&name) || FLAGS.contains(&name)
 }
 
-/// A directive's argument as Cache-Control would have it. Nothing if its type is not the one the
-/// directive has: whoever wrote that meant something that nobody can tell.
+/// Returns a directive's argument in the form that it has in Cache-Control; `None` if it has another
+/// type than the directive requires, so that its meaning is unknown.
 fn argument(name: &str, value: &BareItem) -> Option<Option<String>> {
-    let fits = if SECONDS.contains(&name) {
+    let has_valid_type = if SECONDS.contains(&name) {
         matches!(value, BareItem::Integer(_))
-    } else if EXTENTS.contains(&name) {
+    } else if SCOPED.contains(&name) {
         matches!(value, BareItem::Boolean(true) | BareItem::String(_))
     } else {
         !FLAGS.contains(&name) || matches!(value, BareItem::Boolean(true))
     };
-    fits.then(|| match value {
+    has_valid_type.then(|| match value {
         BareItem::Integer(number) => Some(number.to_string()),
         BareItem::String(text) => Some(text.as_str().to_owned()),
         _ => None,
@@ -89,7 +94,7 @@ mod tests {
     use super::*;
 
     const CDN: HeaderName = HeaderName::from_static("cdn-cache-control");
-    const OURS: HeaderName = HeaderName::from_static("ours-cache-control");
+    const OTHER: HeaderName = HeaderName::from_static("other-cache-control");
 
     fn governing(fields: &[(HeaderName, &str)], targets: &[HeaderName]) -> Governing {
         let mut map = HeaderMap::new();
@@ -99,61 +104,51 @@ mod tests {
         Governing::of(&map, targets)
     }
 
+    fn max_age(fields: &[(HeaderName, &str)]) -> Option<u64> {
+        let directives = governing(fields, &[OTHER, CDN]).directives;
+        directives.max_age.map(|age| age.as_secs())
+    }
+
     #[test]
-    fn a_valid_targeted_field_counts_alone() {
-        let (cc, cdn, ours) = (CACHE_CONTROL, CDN, OURS);
+    fn first_field_of_the_target_list_replaces_cache_control() {
+        let (cc, cdn, other) = (CACHE_CONTROL, CDN, OTHER);
+        let unlisted = HeaderName::from_static("third-cache-control");
         for (case, fields, want) in [
-            ("Cache-Control alone", vec![(cc.clone(), "max-age=1")], Some(1)),
-            ("both", vec![(cc.clone(), "max-age=1"), (cdn.clone(), "max-age=2")], Some(2)),
-            (
-                "the first of the list",
-                vec![(cdn.clone(), "max-age=2"), (ours, "max-age=3")],
-                Some(3),
-            ),
-            ("two lines", vec![(cdn.clone(), "public"), (cdn.clone(), "max-age=2")], Some(2)),
-            ("of two the last", vec![(cdn.clone(), "max-age=1, max-age=2")], Some(2)),
-            ("without a lifetime", vec![(cc.clone(), "max-age=1"), (cdn.clone(), "public")], None),
-            ("unknown members", vec![(cdn.clone(), "x=1.5, y=tok, z=(a b), max-age=2")], Some(2)),
-            ("parameters", vec![(cdn.clone(), "max-age=2;x=1")], Some(2)),
-            ("negative", vec![(cc.clone(), "max-age=1"), (cdn.clone(), "max-age=-2")], Some(0)),
-            ("empty", vec![(cc.clone(), "max-age=1"), (cdn.clone(), "")], Some(1)),
-            (
-                "not a dictionary",
-                vec![(cc.clone(), "max-age=1"), (cdn.clone(), "max-age=2, &")],
-                Some(1),
-            ),
-            ("white space", vec![(cc.clone(), "max-age=1"), (cdn.clone(), "max-age =2")], Some(1)),
-            ("upper case", vec![(cc.clone(), "max-age=1"), (cdn.clone(), "Max-Age=2")], Some(1)),
-            ("a string", vec![(cc.clone(), "max-age=1"), (cdn.clone(), "max-age=\"2\"")], Some(1)),
-            ("a token", vec![(cc.clone(), "max-age=1"), (cdn.clone(), "max-age=abc")], Some(1)),
-            ("a decimal", vec![(cc.clone(), "max-age=1"), (cdn.clone(), "max-age=2.0")], Some(1)),
-            (
-                "a flag with a number",
-                vec![(cc.clone(), "max-age=1"), (cdn.clone(), "no-store=1, max-age=2")],
-                Some(1),
-            ),
-            (
-                "a list for seconds",
-                vec![(cc.clone(), "max-age=1"), (cdn, "max-age=2, s-maxage=(1 2)")],
-                Some(1),
-            ),
-            (
-                "another's field",
-                vec![
-                    (cc, "max-age=1"),
-                    (HeaderName::from_static("their-cache-control"), "max-age=2"),
-                ],
-                Some(1),
-            ),
+            ("no targeted field", vec![(cc.clone(), "max-age=1")], Some(1)),
+            ("one", vec![(cc.clone(), "max-age=1"), (cdn.clone(), "max-age=2")], Some(2)),
+            ("two", vec![(cdn.clone(), "max-age=2"), (other, "max-age=3")], Some(3)),
+            ("two lines", vec![(cdn.clone(), "public"), (cdn, "max-age=2")], Some(2)),
+            ("not listed", vec![(cc, "max-age=1"), (unlisted, "max-age=2")], Some(1)),
         ] {
-            let got = governing(&fields, &[OURS, CDN]);
-            let seconds = got.directives.max_age.map(|age| age.as_secs());
-            assert_eq!(seconds, want, "{case}");
+            assert_eq!(max_age(&fields), want, "{case}");
         }
     }
 
     #[test]
-    fn each_directive_has_arguments_of_its_type_or_nobody_can_tell_what_was_meant() {
+    fn targeted_field_counts_unless_it_is_empty_or_invalid() {
+        for (case, targeted, want) in [
+            ("last of two values", "max-age=1, max-age=2", Some(2)),
+            ("no lifetime", "public", None),
+            ("unknown members", "x=1.5, y=tok, z=(a b), max-age=2", Some(2)),
+            ("parameters", "max-age=2;x=1", Some(2)),
+            ("negative number", "max-age=-2", Some(0)),
+            ("empty field", "", Some(1)),
+            ("not a dictionary", "max-age=2, &", Some(1)),
+            ("white space", "max-age =2", Some(1)),
+            ("upper case", "Max-Age=2", Some(1)),
+            ("string", "max-age=\"2\"", Some(1)),
+            ("token", "max-age=abc", Some(1)),
+            ("decimal", "max-age=2.0", Some(1)),
+            ("flag with a number", "no-store=1, max-age=2", Some(1)),
+            ("list in place of seconds", "max-age=2, s-maxage=(1 2)", Some(1)),
+        ] {
+            let fields = [(CACHE_CONTROL, "max-age=1"), (CDN, targeted)];
+            assert_eq!(max_age(&fields), want, "{case}: {targeted}");
+        }
+    }
+
+    #[test]
+    fn targeted_field_is_ignored_if_an_argument_has_the_wrong_type() {
         for (field, valid) in [
             ("max-age=1", true),
             ("s-maxage=1", true),
@@ -194,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_count_only_in_the_field_that_rules() {
+    fn no_store_applies_only_in_the_governing_field() {
         let got = governing(&[(CACHE_CONTROL, "no-store"), (CDN, "max-age=2")], &[CDN]);
         assert!(!got.directives.no_store);
         assert_eq!(got.source, Source::Targeted);

@@ -1,89 +1,112 @@
-//! Vary (section 4.1): which request fields a response was selected by.
+//! Selection of variants by request fields (RFC 9111 section 4.1).
 
 use std::borrow::Cow;
 
 use actix_web::http::header::{
-    ACCEPT_ENCODING, ACCEPT_LANGUAGE, AUTHORIZATION, COOKIE, HeaderMap, HeaderName,
+    ACCEPT_ENCODING, ACCEPT_LANGUAGE, AUTHORIZATION, COOKIE, HeaderMap, HeaderName, HeaderValue,
     PROXY_AUTHORIZATION, VARY,
 };
 
 use super::{
     cookies::CookieRules,
-    fields::{field_name, lines, list, split, trim},
+    fields::{field_lines, field_name, list_members, split, trim},
 };
 
-/// More nominated fields than any application means; a response that names more is not stored.
+/// The largest number of fields in `Vary`. A response that names more is not stored.
 const MAX_NAMES: usize = 16;
 
-/// What a response says it was selected by.
+/// The request fields by which a response was selected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Vary {
-    /// `*`, or something no cache can compare: never matches another request.
-    Anything,
-    /// These fields; none if empty.
+    /// `*` or an invalid field name: the response matches no other request.
+    NeverMatches,
+    /// The response matches requests with the same values of these fields.
     Fields(Vec<HeaderName>),
 }
 
 impl Vary {
-    /// Reads all lines of the field.
+    /// Reads all lines of `Vary`.
     pub(crate) fn of(response: &HeaderMap) -> Self {
         let mut names = Vec::new();
-        for member in lines(response, &VARY).flat_map(list) {
-            // `*` among others counts alone; what is not a field name cannot be compared.
+        for member in field_lines(response, &VARY).flat_map(list_members) {
+            // A list that contains `*` has the meaning of `*` (RFC 9110 section 12.5.5). An invalid
+            // name cannot be compared.
             if member == b"*" {
-                return Self::Anything;
+                return Self::NeverMatches;
             }
-            let Some(name) = field_name(member) else { return Self::Anything };
+            let Some(name) = field_name(member) else { return Self::NeverMatches };
             if !names.contains(&name) {
                 names.push(name);
             }
             if names.len() > MAX_NAMES {
-                return Self::Anything;
+                return Self::NeverMatches;
             }
         }
         Self::Fields(names)
     }
 }
 
-/// How the fields that select among variants are compared.
+/// Adds field names to `Vary`, which then has one line.
+///
+/// One line is safer than several: middleware outside of the cache may read only the first line
+/// and drop the others, as actix-cors does.
+pub(crate) fn add_to_vary(fields: &mut HeaderMap, names: &[HeaderName]) {
+    let present = field_lines(fields, &VARY).flat_map(list_members);
+    let members: Vec<_> = present.chain(names.iter().map(usual_spelling)).collect();
+    if let Ok(line) = HeaderValue::from_bytes(&members.join(&b", "[..])) {
+        fields.insert(VARY, line);
+    }
+}
+
+/// Returns a field name as it is usually written, for people who read the header.
+fn usual_spelling(name: &HeaderName) -> &[u8] {
+    if *name == COOKIE { b"Cookie" } else { name.as_str().as_bytes() }
+}
+
+/// How the selecting fields of requests are compared.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Comparison {
+    /// Which cookies are ignored.
     pub(crate) cookies: CookieRules,
+    /// How `Accept-Language` is compared.
     pub(crate) languages: Languages,
+    /// How `Accept-Encoding` is compared.
     pub(crate) codings: Codings,
 }
 
 /// How `Accept-Language` is compared.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) enum Languages {
-    /// As it was sent, white space aside.
+    /// As it was sent, except for white space.
     #[default]
     AsSent,
-    /// Without regard to case, which has no meaning in language tags (RFC 5646 section 2.1.1).
+    /// Without regard to case, which language tags do not have (RFC 5646 section 2.1.1).
     CaseFolded,
-    /// By the one of these that suits it best: the application has no others.
+    /// By the best match among these languages, which are all that the application has.
     Best(Vec<String>),
 }
 
 /// How `Accept-Encoding` is compared.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) enum Codings {
-    /// As it was sent, white space aside.
+    /// As it was sent, except for white space.
     #[default]
     AsSent,
-    /// By which of these it accepts: the application has no others.
+    /// By which of these codings are accepted, which are all that the application has.
     Offered(Vec<String>),
 }
 
-/// The value a request has for a nominated field: its lines joined (RFC 9110 section 5.3), white
-/// space around members aside. What means nothing to the application is left out.
+/// Returns the value of a selecting field that is compared; `None` if the request has no such field.
+///
+/// The lines of the field are joined (RFC 9110 section 5.3), white space around members is
+/// normalized, and differences that the application does not respond to are removed.
 pub(crate) fn selecting_value<'a>(
     request: &'a HeaderMap,
     name: &HeaderName,
     comparison: &Comparison,
 ) -> Option<Cow<'a, [u8]>> {
     if *name == COOKIE {
-        return comparison.cookies.counting(request);
+        return comparison.cookies.selecting_value(request);
     }
     let value = joined(request, name)?;
     Some(match (&comparison.languages, &comparison.codings) {
@@ -100,25 +123,26 @@ pub(crate) fn selecting_value<'a>(
     })
 }
 
+/// Returns the lines of a field in one value.
 fn joined<'a>(request: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, [u8]>> {
-    // Credentials are no lists: every byte of them counts.
-    let exact = *name == AUTHORIZATION || *name == PROXY_AUTHORIZATION;
-    let normal = |line| if exact { Cow::Borrowed(line) } else { normalized(line) };
-    let mut lines = lines(request, name);
+    // Credentials are not lists. They are compared byte by byte.
+    let is_credential = *name == AUTHORIZATION || *name == PROXY_AUTHORIZATION;
+    let normalize = |line| if is_credential { Cow::Borrowed(line) } else { normalized(line) };
+    let mut lines = field_lines(request, name);
     let first = lines.next()?;
     let Some(second) = lines.next() else {
-        return Some(normal(first));
+        return Some(normalize(first));
     };
-    let all: Vec<_> = [first, second].into_iter().chain(lines).map(normal).collect();
-    // No line contains a line feed.
-    let between: &[u8] = if exact { b"\n" } else { b", " };
-    Some(Cow::Owned(all.join(between)))
+    let lines: Vec<_> = [first, second].into_iter().chain(lines).map(normalize).collect();
+    // A field value cannot contain a line feed, so the joined value is unambiguous.
+    let separator: &[u8] = if is_credential { b"\n" } else { b", " };
+    Some(Cow::Owned(lines.join(separator)))
 }
 
-/// The members of an `Accept-*` field with their weights in thousandths (RFC 9110 section 12.4.2).
-/// A weight that cannot be read is 1.
+/// Returns the members of an `Accept-*` field with their weights in thousandths (RFC 9110 section
+/// 12.4.2). An invalid weight counts as 1.
 fn weighted(value: &[u8]) -> impl Iterator<Item = (&str, u16)> {
-    list(value).filter_map(|member| {
+    list_members(value).filter_map(|member| {
         let mut parts = split(member, b';');
         let name = std::str::from_utf8(parts.next()?).ok()?;
         let weight = parts.find_map(|part| {
@@ -129,16 +153,19 @@ fn weighted(value: &[u8]) -> impl Iterator<Item = (&str, u16)> {
     })
 }
 
+/// Parses a weight from 0 to 1.
 fn thousandths(weight: &[u8]) -> Option<u16> {
     let number: f32 = std::str::from_utf8(weight).ok()?.parse().ok()?;
     (0.0..=1.0).contains(&number).then_some((number * 1000.0) as u16)
 }
 
-/// The lookup of RFC 4647 section 3.4: ranges by weight, each shortened until one of the offered
-/// tags is it. Empty if none suits.
+/// Returns the offered language that matches `Accept-Language` best, or an empty string if none does.
+///
+/// This is the lookup of RFC 4647 section 3.4: each language range is shortened until it equals an
+/// offered language, beginning with the range of the highest weight.
 fn best_language<'a>(value: &[u8], offered: &'a [String]) -> &'a str {
     let mut ranges: Vec<_> = weighted(value).filter(|(_, weight)| *weight > 0).collect();
-    // Stable: among equals the order they were sent in counts.
+    // The sort is stable, so ranges of equal weight keep their order.
     ranges.sort_by_key(|(_, weight)| std::cmp::Reverse(*weight));
     let find = |range: &str| offered.iter().find(|tag| tag.eq_ignore_ascii_case(range));
     let found = ranges.iter().find_map(|(range, _)| {
@@ -156,15 +183,15 @@ fn best_language<'a>(value: &[u8], offered: &'a [String]) -> &'a str {
     found.map_or("", String::as_str)
 }
 
-/// Those of the offered codings that are accepted, in the order they are offered; and whether
-/// none at all is not (RFC 9110 section 12.5.3).
+/// Returns the offered codings that are accepted, in the order in which they are offered, and
+/// `identity;q=0` if responses without a coding are not accepted (RFC 9110 section 12.5.3).
 fn accepted_codings(value: &[u8], offered: &[String]) -> String {
     let weight = |coding: &str| {
-        let is = |name: &str| {
+        let matches = |name: &str| {
             name.eq_ignore_ascii_case(coding)
                 || (coding.eq_ignore_ascii_case("gzip") && name.eq_ignore_ascii_case("x-gzip"))
         };
-        let named = weighted(value).find(|(name, _)| is(name));
+        let named = weighted(value).find(|(name, _)| matches(name));
         named.or_else(|| weighted(value).find(|(name, _)| *name == "*")).map(|(_, weight)| weight)
     };
     let mut accepted: Vec<&str> = offered
@@ -178,8 +205,8 @@ fn accepted_codings(value: &[u8], offered: &[String]) -> String {
     accepted.join(", ")
 }
 
-/// Members of a list separated by exactly a comma and a space. Empty ones stay: to who does not
-/// read the field as a list, `a,` is not `a`.
+/// Separates the members of a list by a comma and a space each. Empty members stay, because a
+/// handler that does not parse the field as a list distinguishes `a,` from `a`.
 fn normalized(line: &[u8]) -> Cow<'_, [u8]> {
     let line = trim(line);
     if !line.contains(&b',') {
@@ -204,7 +231,25 @@ mod tests {
     }
 
     #[test]
-    fn vary_names_fields_or_anything() {
+    fn field_names_are_added_to_vary_in_one_line() {
+        for (lines, names, want) in [
+            (&[][..], &[COOKIE][..], "Cookie"),
+            (&["Accept"], &[COOKIE], "Accept, Cookie"),
+            (&["Accept", "x-a,, x-b"], &[HeaderName::from_static("x-c")], "Accept, x-a, x-b, x-c"),
+            (&[], &[ACCEPT_LANGUAGE, COOKIE], "accept-language, Cookie"),
+        ] {
+            let mut fields = HeaderMap::new();
+            for line in lines {
+                fields.append(VARY, HeaderValue::from_static(line));
+            }
+            add_to_vary(&mut fields, names);
+            let got: Vec<_> = fields.get_all(VARY).collect();
+            assert_eq!(got, [want], "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn vary_names_fields_or_never_matches() {
         let fields = |names: &[HeaderName]| Vary::Fields(names.to_vec());
         let count = |n: usize| (0..n).map(|n| format!("x-{n}")).collect::<Vec<_>>();
         let most: Vec<_> =
@@ -216,24 +261,24 @@ mod tests {
             (&["Accept"], fields(&[ACCEPT])),
             (&["accept, ACCEPT , accept-language"], fields(&[ACCEPT, ACCEPT_LANGUAGE])),
             (&["Accept", "Accept-Language"], fields(&[ACCEPT, ACCEPT_LANGUAGE])),
-            (&["*"], Vary::Anything),
-            (&[" * "], Vary::Anything),
-            (&["accept, *"], Vary::Anything),
-            (&["accept", "*"], Vary::Anything),
-            (&["not a name"], Vary::Anything),
-            (&["\"accept\""], Vary::Anything),
-            (&["accept;q=1"], Vary::Anything),
-            (&["accept/"], Vary::Anything),
+            (&["*"], Vary::NeverMatches),
+            (&[" * "], Vary::NeverMatches),
+            (&["accept, *"], Vary::NeverMatches),
+            (&["accept", "*"], Vary::NeverMatches),
+            (&["not a name"], Vary::NeverMatches),
+            (&["\"accept\""], Vary::NeverMatches),
+            (&["accept;q=1"], Vary::NeverMatches),
+            (&["accept/"], Vary::NeverMatches),
             (&[at_most.as_str()], fields(&most)),
             (&[at_most.as_str(), "X-0"], fields(&most)),
-            (&[many.as_str()], Vary::Anything),
+            (&[many.as_str()], Vary::NeverMatches),
         ] {
             assert_eq!(Vary::of(&response(lines)), want, "{lines:?}");
         }
     }
 
     #[test]
-    fn credentials_are_compared_by_every_byte() {
+    fn credentials_are_compared_byte_by_byte() {
         let value = |lines: &[&str]| {
             let mut fields = HeaderMap::new();
             for line in lines {
@@ -255,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn white_space_and_line_breaks_do_not_make_a_variant_but_values_do() {
+    fn variants_differ_in_values_but_not_in_white_space_or_lines() {
         let value = |lines: &[&str]| {
             let mut fields = HeaderMap::new();
             for line in lines {
@@ -288,14 +333,14 @@ mod tests {
     }
 
     #[test]
-    fn languages_are_compared_as_sent_without_case_or_by_the_best_one() {
-        let of = |languages: Languages| Comparison { languages, ..Comparison::default() };
-        let (sent, folded) = (of(Languages::AsSent), of(Languages::CaseFolded));
+    fn languages_are_compared_as_sent_case_folded_or_by_best_match() {
+        let comparison = |languages: Languages| Comparison { languages, ..Comparison::default() };
+        let (sent, folded) = (comparison(Languages::AsSent), comparison(Languages::CaseFolded));
         assert_eq!(compared(&ACCEPT_LANGUAGE, "de-AT,EN", &sent), "de-AT, EN");
         assert_eq!(compared(&ACCEPT_LANGUAGE, "de-AT,EN", &folded), "de-at, en");
-        assert_eq!(compared(&ACCEPT, "A/B", &folded), "A/B", "other fields have case");
-        let best = of(Languages::Best(owned(&["en", "de", "pt-BR"])));
-        assert_eq!(compared(&ACCEPT, "de-AT", &best), "de-AT", "other fields are no languages");
+        assert_eq!(compared(&ACCEPT, "A/B", &folded), "A/B", "other fields keep their case");
+        let best = comparison(Languages::Best(owned(&["en", "de", "pt-BR"])));
+        assert_eq!(compared(&ACCEPT, "de-AT", &best), "de-AT", "other fields are not matched");
         for (value, want) in [
             ("de", "de"),
             ("de-AT", "de"),
@@ -321,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn codings_are_compared_by_which_of_the_offered_are_accepted() {
+    fn codings_are_compared_by_accepted_offered_codings() {
         let comparison = Comparison {
             codings: Codings::Offered(owned(&["br", "gzip"])),
             ..Comparison::default()

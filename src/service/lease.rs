@@ -1,20 +1,20 @@
-//! One question to the handlers of all processes over one store, where the store can see to that.
+//! One call of the handler for the processes that share a store.
 //!
-//! What leads within its process asks for the lease of the whole fleet. While another process has
-//! it, it looks for that one's answer in the store; those who wait for it within the process wait on.
+//! The leader of a process asks the store for a lease. While another process has the lease, the
+//! leader looks for that process's response in the store, and its followers wait on.
 //!
 //! ```text
-//! granted            looks once more, and asks
-//! taken              looks and asks for it again, each 5 to 50 ms, until
-//!                      the answer is stored       that is its answer, too
-//!                      the lease is over          granted
-//!                      it has waited for too long    asks, as if there were no others
-//! cannot be stored   asks, and so does everybody in its process, for ten seconds
-//! the store fails    asks, as if there were no others
+//! granted         the leader looks into the store once more, and calls the handler
+//! taken           the leader looks and asks again, every 5 to 50 ms, until
+//!                   the response is stored    it answers this request, too
+//!                   the lease has ended       the lease is granted
+//!                   the deadline has passed   the leader calls the handler without a lease
+//! not storable    the leader and its followers call the handler, and for ten seconds
+//!                   requests do not wait (hit-for-miss)
+//! store fails     the leader calls the handler without a lease
 //! ```
 
 use std::{
-    hash::{BuildHasher as _, RandomState},
     pin::{Pin, pin},
     time::Duration,
 };
@@ -25,144 +25,106 @@ use actix_web::{
 };
 use futures_util::future::{Either, select};
 
+use super::{
+    after_waiting::Next,
+    context::{OriginRequest, Purpose, RequestContext},
+};
 use crate::{
-    coordination::{FlightEnd, Lease},
+    backoff::Backoff,
+    coordination::{flights::FlightEnd, leader::Leader, lease::Lease},
     entry::key::CacheKey,
-    fill::write::warn,
-    service::collapse::{CollapseResult, Leader, Look, Waited},
-    service::origin::{OriginRequest, Purpose},
-    service::{LOOKUP_LIMIT, RequestContext},
 };
 
-/// The time between the first two questions; it grows by half from one to the next.
-const FIRST_PAUSE: Duration = Duration::from_millis(5);
+/// The delay before the lease is asked for again; each further delay is half as long again.
+const FIRST_DELAY: Duration = Duration::from_millis(5);
 
-/// The longest time between two questions.
-const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+/// The longest delay.
+const LONGEST_DELAY: Duration = Duration::from_millis(50);
+
+/// The share of [`Policy::wait_limit`](crate::Policy::wait_limit) that a leader waits for other
+/// processes. Followers of its own process may then still get its response in time.
+const LEASE_SHARE: f64 = 0.75;
 
 impl RequestContext {
-    /// How long a request waits for other processes, if it does.
-    ///
-    /// A quarter less than for its own: who waits for it may then still have its answer in time.
-    pub(crate) fn patience(&self) -> Option<Pin<Box<Sleep>>> {
-        let limit = || self.shared.checked.wait_limit().mul_f64(0.75);
-        self.shared.store.leases().then(|| Box::pin(sleep(limit())))
+    /// The end of the time that a request waits for other processes; `None` if the store gives out
+    /// no leases.
+    pub(super) fn lease_deadline(&self) -> Option<Pin<Box<Sleep>>> {
+        let limit = || self.shared.policy.wait_limit().mul_f64(LEASE_SHARE);
+        self.shared.store.supports_leases().then(|| Box::pin(sleep(limit())))
     }
 
-    /// Takes the turn of all processes, or waits for the one whose turn it is.
-    pub(crate) async fn sail<B>(
+    /// Waits until this process has the lease, or another process has stored a response.
+    pub(super) async fn wait_for_lease<B>(
         &self,
         request: &ServiceRequest,
-        mut inquiry: Box<OriginRequest>,
-        mut leading: Leader,
-        patience: &mut Pin<Box<Sleep>>,
-    ) -> Waited<B> {
-        let mut pace = Pace::default();
+        mut origin: Box<OriginRequest>,
+        mut leader: Leader,
+        deadline: &mut Pin<Box<Sleep>>,
+    ) -> Next<B> {
+        let mut backoff = Backoff::new(FIRST_DELAY, LONGEST_DELAY, 1.5);
         loop {
-            let granted = match self.lease(&inquiry.asked.key, leading.rest()).await {
-                Lease::Unneeded => {
-                    return Waited::Ended(CollapseResult::Ask(inquiry, Some(leading)));
-                }
+            let key = &origin.cache_request.key;
+            let granted = match self.lease(key, leader.collapse_key()).await {
+                Lease::Unneeded => return Next::Fetch(origin, Some(leader)),
                 Lease::Unstorable => {
                     let coordinator = self.shared.store.coordinator();
-                    leading.mark_hit_for_miss(coordinator, &inquiry.asked.key, inquiry.asked.now);
-                    leading.set_end_on_drop(FlightEnd::NotStored);
-                    return Waited::Ended(CollapseResult::Ask(inquiry, None));
+                    leader.mark_hit_for_miss(coordinator, key, origin.cache_request.now);
+                    leader.set_end_on_drop(FlightEnd::NotStored);
+                    return Next::Fetch(origin, None);
                 }
                 Lease::Granted(lease) => {
-                    leading.hold(lease);
+                    leader.hold_lease(lease);
                     true
                 }
                 Lease::Taken => {
-                    let pause = pin!(sleep(pace.pause()));
-                    if let Either::Left(_) = select(patience.as_mut(), pause).await {
-                        return self.alone(request, inquiry, leading);
+                    let delay = pin!(sleep(backoff.next_delay()));
+                    if let Either::Left(_) = select(deadline.as_mut(), delay).await {
+                        return self.proceed_without_lease(request, origin, leader);
                     }
                     false
                 }
             };
-            match self.look_once_more(request, inquiry, leading).await {
-                Look::Found(turn) => return Waited::Ended(turn),
-                Look::Nothing(next, still) => (inquiry, leading) = (next, still),
-            }
-            if leading.parts(&inquiry.lookup) {
-                leading.stored();
-                return Waited::Again(inquiry);
-            }
-            if granted {
-                return Waited::Ended(CollapseResult::Ask(inquiry, Some(leading)));
+            match self.lookup_before_fetch(request, *origin, leader).await {
+                Next::Fetch(next, Some(still)) if !granted => (origin, leader) = (next, still),
+                next @ (Next::Respond(..) | Next::Fetch(..) | Next::Bypass(_) | Next::Retry(_)) => {
+                    return next;
+                }
             }
         }
     }
 
     /// Waits for other processes no longer.
-    fn alone<B>(
+    fn proceed_without_lease<B>(
         &self,
         request: &ServiceRequest,
-        inquiry: Box<OriginRequest>,
-        mut leading: Leader,
-    ) -> Waited<B> {
-        log::debug!("waited too long for another process");
-        if inquiry.purpose == Purpose::Refresh {
-            return Waited::Ended(CollapseResult::Ask(inquiry, Some(leading)));
+        origin: Box<OriginRequest>,
+        mut leader: Leader,
+    ) -> Next<B> {
+        log::debug!("waited too long for the response of another process");
+        if origin.purpose == Purpose::Refresh {
+            return Next::Fetch(origin, Some(leader));
         }
-        Waited::Ended(match self.instead(request, inquiry) {
-            Ok(turn) => {
-                leading.set_end_on_drop(FlightEnd::Overdue);
-                turn
+        match self.stale_for_follower(request, &origin) {
+            Some((response, outcome)) => {
+                leader.set_end_on_drop(FlightEnd::Overdue);
+                Next::Respond(response, outcome)
             }
-            Err(inquiry) => CollapseResult::Ask(inquiry, Some(leading)),
-        })
+            None => Next::Fetch(origin, Some(leader)),
+        }
     }
 
-    async fn lease(&self, key: &CacheKey, rest: &[u8]) -> Lease {
-        match timeout(LOOKUP_LIMIT, self.shared.store.lease(key, rest)).await {
+    async fn lease(&self, key: &CacheKey, collapse_key: &[u8]) -> Lease {
+        let limit = self.shared.settings.lookup_timeout;
+        match timeout(limit, self.shared.store.lease(key, collapse_key)).await {
             Ok(Ok(lease)) => lease,
             Ok(Err(error)) => {
-                warn(&self.shared, &error);
+                self.shared.warn_about_store(&error);
                 Lease::Unneeded
             }
             Err(_) => {
-                log::debug!("a lease took too long");
+                log::debug!("asking for a lease took longer than {limit:?}");
                 Lease::Unneeded
             }
-        }
-    }
-}
-
-/// When to ask again: less often each time, and not all at the same moment.
-#[derive(Default)]
-struct Pace {
-    pauses: u32,
-    dice: RandomState,
-}
-
-impl Pace {
-    fn pause(&mut self) -> Duration {
-        let grown = FIRST_PAUSE.mul_f64(1.5_f64.powi(self.pauses.min(10) as i32));
-        let dice = self.dice.hash_one(self.pauses) % 1024;
-        self.pauses += 1;
-        grown.min(LONGEST_PAUSE).mul_f64(0.5 + dice as f64 / 2048.0)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_grow_to_a_limit_and_differ() {
-        let pauses = || {
-            let mut pace = Pace::default();
-            (0..100).map(|_| pace.pause()).collect::<Vec<_>>()
-        };
-        let (one, other) = (pauses(), pauses());
-        assert_ne!(one, other);
-        for pauses in [one, other] {
-            let (least, most) = (FIRST_PAUSE / 2, LONGEST_PAUSE);
-            assert!(pauses[0] <= FIRST_PAUSE && pauses.iter().all(|pause| *pause >= least));
-            assert!(pauses.iter().all(|pause| *pause <= most));
-            assert!(pauses[10..].iter().all(|pause| *pause >= most / 2));
         }
     }
 }

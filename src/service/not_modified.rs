@@ -1,7 +1,7 @@
-//! What the handler says of a stored response without sending it again: by a 304, or by a 200 to
-//! HEAD.
+//! Freshening a stored response by a 304 or by the response to HEAD (RFC 9111 sections 4.3.4 and
+//! 4.3.5).
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use actix_web::{
     HttpResponse,
@@ -14,96 +14,97 @@ use actix_web::{
 
 use crate::{
     entry::response::StoredResponse,
-    fill::write::{Write, warn},
-    fill::{Candidate, FillReply, Named, insert_date},
+    fill::{candidate::Candidate, store::FillReply, write::Write},
     outcome::{NotStored, Stored},
-    policy::merge_tags,
-    purge::execute::within,
-    response::cached::{body_of, conditioned},
-    semantics::{storing::StoragePlan, validation::updated},
+    policy::response_tags::merge_tags,
+    response::{cached::body_for, conditional::apply_request_conditions},
+    semantics::{
+        connection::ConnectionFields, fields::set_date, storing::StoragePlan,
+        validation::updated_fields,
+    },
 };
 
-/// Answers with what is stored, freshened by a 304 that speaks of it (section 4.3.4).
-pub(crate) fn by_not_modified<B>(
+/// Answers with the stored response, freshened by a 304 about it.
+pub(super) fn freshen_by_not_modified<B>(
     candidate: Candidate,
     stored: &StoredResponse,
-    answer: ServiceResponse<B>,
+    not_modified: ServiceResponse<B>,
 ) -> FillReply<B> {
-    let now = candidate.shared.settings.clock.now();
-    let mut fields = updated(stored, answer.headers());
-    let verdict = candidate.decide(&answer, stored.status, &fields, now);
-    let verdict = verdict.and_then(|plan| with_tags_of(plan, stored));
-    let request = candidate.request.clone();
-    let (kept, write) = match verdict {
+    let now = candidate.shared.now();
+    let mut fields = updated_fields(stored, not_modified.headers());
+    let plan = candidate.decide(&not_modified, stored.status, &fields, now);
+    let plan = plan.and_then(|plan| with_stored_tags(plan, stored));
+    let client = candidate.request.clone();
+    let (kept, write) = match plan {
         Ok(plan) => {
             let draft = candidate.prepare(&plan, stored.status, &mut fields, now);
-            (Stored::Yes, Some(candidate.into_write(draft).of(stored.body.clone())))
+            (Stored::Yes, Some(candidate.into_write(draft).with_body(stored.body.clone())))
         }
-        Err(why) => {
-            log::trace!("not freshened: {why:?}");
-            (Stored::No(why), None)
+        Err(reason) => {
+            log::trace!("not freshened: {reason:?}");
+            (Stored::No(reason), None)
         }
     };
     if !fields.contains_key(DATE) {
-        insert_date(&mut fields, DATE, now, Duration::ZERO);
+        set_date(&mut fields, DATE, now.system_time());
     }
-    let (http_request, _) = answer.into_parts();
-    let mut response = HttpResponse::with_body(stored.status, body_of(stored.status, &stored.body));
-    let named = Named::of(&fields);
+    let (request, _) = not_modified.into_parts();
+    let mut response =
+        HttpResponse::with_body(stored.status, body_for(stored.status, &stored.body));
+    let connection = ConnectionFields::of(&fields);
     for (name, value) in &fields {
-        // An age is that of the 304: none is stored.
-        if named.may_be_stored(name) || *name == AGE {
+        // `Age` is never stored, so this is that of the 304.
+        if connection.may_be_stored(name) || *name == AGE {
             response.headers_mut().append(name.clone(), value.clone());
         }
     }
-    let response = conditioned(http_request.method(), &request, response, &stored.body);
-    FillReply { response: ServiceResponse::new(http_request, response), stored: kept, write }
+    let response = apply_request_conditions(request.method(), &client, response, &stored.body);
+    FillReply { response: ServiceResponse::new(request, response), stored: kept, write }
 }
 
-/// Updates what is stored by a 200 to HEAD that speaks of it (section 4.3.5), and completes that
-/// answer by what it left out.
-pub(crate) fn by_head<B>(
+/// Updates the stored response by a 200 to HEAD about it, and completes that response by the stored
+/// fields that it left out.
+pub(super) fn freshen_by_head<B>(
     candidate: Candidate,
     stored: &StoredResponse,
-    answer: &mut ServiceResponse<B>,
+    response: &mut ServiceResponse<B>,
 ) -> Option<Write> {
-    let now = candidate.shared.settings.clock.now();
-    let mut fields = updated(stored, answer.headers());
-    let verdict = candidate.decide(answer, StatusCode::OK, &fields, now);
-    let plan = match verdict.and_then(|plan| with_tags_of(plan, stored)) {
+    let now = candidate.shared.now();
+    let mut fields = updated_fields(stored, response.headers());
+    let plan = candidate.decide(response, StatusCode::OK, &fields, now);
+    let plan = match plan.and_then(|plan| with_stored_tags(plan, stored)) {
         Ok(plan) => plan,
-        Err(why) => {
-            log::trace!("not freshened by HEAD: {why:?}");
+        Err(reason) => {
+            log::trace!("not freshened by HEAD: {reason:?}");
             return None;
         }
     };
     let draft = candidate.prepare(&plan, stored.status, &mut fields, now);
-    let own = answer.headers_mut();
-    // RFC 9110 section 9.3.2: an answer to HEAD may lack what only making the content tells.
+    let own = response.headers_mut();
+    // RFC 9110 section 9.3.2: a response to HEAD may lack fields whose values are known only when the
+    // content is generated.
     let absent: Vec<_> = fields.iter().filter(|(name, _)| !own.contains_key(*name)).collect();
     for (name, value) in absent {
         own.append(name.clone(), value.clone());
     }
-    Some(candidate.into_write(draft).of(stored.body.clone()))
+    Some(candidate.into_write(draft).with_body(stored.body.clone()))
 }
 
-/// A handler that does not make the page again may not say again what it is named by.
-fn with_tags_of(mut plan: StoragePlan, stored: &StoredResponse) -> Result<StoragePlan, NotStored> {
+/// Removes the entry under the key of a request.
+pub(super) async fn remove_entry(candidate: Candidate) {
+    let shared = Arc::clone(&candidate.shared);
+    shared.store.coordinator().invalidate_fills(&candidate.key);
+    if let Err(error) = shared.within_store_timeout(shared.store.remove(&candidate.key)).await {
+        shared.warn_about_store(&error);
+    }
+}
+
+/// The plan with the tags of the stored response. A handler that does not make the page again may not
+/// name its tags again.
+fn with_stored_tags(
+    mut plan: StoragePlan,
+    stored: &StoredResponse,
+) -> Result<StoragePlan, NotStored> {
     merge_tags(&mut plan.tags, &stored.tags)?;
     Ok(plan)
-}
-
-impl Candidate {
-    pub(crate) fn into_write(self, draft: StoredResponse) -> Write {
-        Write { shared: self.shared, key: self.key, fill: self.fill, leading: self.leading, draft }
-    }
-
-    /// Forgets what is stored under the key.
-    pub(crate) async fn forget(self) {
-        let store = Arc::clone(&self.shared.store);
-        store.coordinator().invalidate_fills(&self.key);
-        if let Err(error) = within(store.remove(&self.key)).await {
-            warn(&self.shared, &error);
-        }
-    }
 }

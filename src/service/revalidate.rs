@@ -1,102 +1,71 @@
-//! Refreshing what is stale while it answers (RFC 5861 section 3).
+//! Refreshing a stored response in the background while it answers clients: stale-while-revalidate
+//! (RFC 5861 section 3) and refreshes ahead of time.
 
-use std::{
-    future::{Future, poll_fn},
-    rc::Rc,
-    time::Duration,
-};
+use std::{future::poll_fn, rc::Rc};
 
 use actix_service::Service;
 use actix_web::{
     Error, HttpMessage, HttpRequest,
     body::MessageBody,
     dev::{ServiceRequest, ServiceResponse},
-    rt::{spawn, time::timeout},
+    rt::spawn,
 };
 
-use crate::{
-    outcome::Outcome,
-    semantics::validation::CONDITIONS,
-    service::RequestContext,
-    service::origin::{OriginRequest, Reply, ask, fields_mut},
-    service::stand_in::StandIn,
+use super::{
+    background::{RefreshResult, complete_in_background},
+    context::{OriginRequest, RequestContext},
+    origin::fetch,
+    request::headers_mut,
+    stand_in::StandIn,
 };
+use crate::semantics::validation::CONDITIONS;
 
-/// How long the handler may take for a refresh, its body included.
-const LIMIT: Duration = Duration::from_secs(30);
-
-/// Sends a request to the handler in the background; returns one that stands in for it on the
-/// client's side. Where there is no reason to, or the key is being refreshed already, the request
-/// itself.
+/// Sends a request to the handler in the background, unless the key is being refreshed already or
+/// failed a short while ago. Returns the request for the client's side: a copy if the request itself
+/// went to the handler.
 ///
-/// Only a request that is nobody's in particular is sent. It keeps all that middlewares further out
-/// found of it (a language, a tenant), so that the handler makes the page that belongs under its
-/// key: without that it would make another, to be shown to everybody. What is somebody's cannot be
-/// taken out of a request and its extensions for sure, so somebody's request refreshes nothing.
+/// Only anonymous requests refresh. The handler gets the extensions that middlewares further out
+/// added to the request (a language, a tenant), for without them it would make another page than the
+/// key stands for. Personal data cannot be removed from extensions reliably, so a refresh by a
+/// personal request could store a personal page for everyone.
 pub(crate) fn refresh<S, B>(
     inner: &Rc<S>,
-    walk: &RequestContext,
+    context: &RequestContext,
     mut request: ServiceRequest,
-    inquiry: Box<OriginRequest>,
+    origin: Box<OriginRequest>,
 ) -> HttpRequest
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
     B: MessageBody + 'static,
 {
-    // What the client forbids to store would be fetched in vain.
-    let wanted = inquiry.asked.requester.is_anonymous() && !inquiry.asked.directives.no_store;
-    let coordinator = walk.shared.store.coordinator();
-    let (key, now) = (&inquiry.asked.key, inquiry.asked.now);
-    let begun = if wanted { coordinator.try_refresh(key, now) } else { None };
-    let Some(begun) = begun else { return request.into_parts().0 };
-    let mirror = StandIn::of(&request);
-    // Nobody is there who could have the page already, or want a part of it.
+    let cache_request = &origin.cache_request;
+    // A client that forbids to store the response would make the refresh useless.
+    let useful = cache_request.requester.is_anonymous() && !cache_request.directives.no_store;
+    let coordinator = context.shared.store.coordinator();
+    let permit =
+        if useful { coordinator.try_refresh(&cache_request.key, cache_request.now) } else { None };
+    let Some(permit) = permit else { return request.into_parts().0 };
+    let Some(client_side) = StandIn::of(&request).into_request() else {
+        return request.into_parts().0;
+    };
+    // The refresh wants the complete response, whichever the client has already.
     if CONDITIONS.iter().any(|name| request.headers().contains_key(name)) {
-        let Some(fields) = fields_mut(&mut request) else { return request.into_parts().0 };
+        let Some(fields) = headers_mut(&mut request) else { return request.into_parts().0 };
         for name in &CONDITIONS {
             fields.remove(name);
         }
     }
     drop(request.take_payload());
-    let (inner, walk) = (Rc::clone(inner), walk.clone());
+    let (inner, context) = (Rc::clone(inner), context.clone());
     spawn(async move {
-        let work = async {
+        let reply = async {
             poll_fn(|cx| inner.poll_ready(cx)).await?;
-            ask(Rc::clone(&inner), walk.clone(), request, inquiry).await
+            fetch(Rc::clone(&inner), context.clone(), request, origin).await
         };
-        match unattended(&walk, work).await {
-            Fate::Renewed => begun.succeeded(),
-            Fate::Failed => begun.failed(walk.shared.settings.clock.now()),
+        match complete_in_background(&context, reply).await {
+            RefreshResult::Refreshed => permit.succeeded(),
+            RefreshResult::Failed => permit.failed(context.shared.now()),
         }
     });
-    mirror.into_request()
-}
-
-/// What came of an answer that no client waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// It is stored, or something else is that is as good.
-    Renewed,
-    Failed,
-}
-
-/// Sees an answer that no client waits for to its end.
-pub(crate) async fn unattended<B: MessageBody>(
-    walk: &RequestContext,
-    work: impl Future<Output = Result<Reply<B>, Error>>,
-) -> Fate {
-    let work = async {
-        let reply = work.await?;
-        let renews = reply.outcome.as_ref().is_none_or(Outcome::renews);
-        let body = walk.reply(reply).await.into_body();
-        let whole = body.drain().await.is_ok();
-        Ok::<_, Error>(renews && whole)
-    };
-    match timeout(LIMIT, work).await {
-        Ok(Ok(true)) => return Fate::Renewed,
-        Ok(Ok(false)) => log::debug!("a refresh renewed nothing"),
-        Ok(Err(error)) => log::debug!("a refresh failed: {error}"),
-        Err(_) => log::debug!("a refresh took too long"),
-    }
-    Fate::Failed
+    client_side
 }

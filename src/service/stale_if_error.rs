@@ -1,115 +1,110 @@
-//! Something stale where the handler fails or takes too long (RFC 5861 section 4).
+//! Stale responses in place of errors and of responses that take too long (RFC 5861 section 4): the
+//! one place that decides about them.
 
 use std::sync::Arc;
 
 use actix_web::{
     Error, HttpResponse,
     body::MessageBody,
-    dev::ServiceResponse,
-    http::{Method, StatusCode, header::HeaderMap},
+    dev::{ServiceRequest, ServiceResponse},
+    http::{Method, StatusCode},
 };
 
+use super::{
+    context::{OriginRequest, RequestContext},
+    reply::Reply,
+    stand_in::StandIn,
+};
 use crate::{
-    clock::Timestamp,
-    entry::response::{StoredResponse, Validity},
-    fill::Candidate,
+    entry::{key::CacheKey, response::StoredResponse},
+    fill::candidate::Candidate,
     outcome::{Forward, Outcome},
-    response::body::CacheBody,
-    response::cached::answer,
-    semantics::reuse::may_serve_stale_on_error,
-    service::RequestContext,
-    service::origin::Reply,
-    service::stand_in::StandIn,
+    response::{body::CacheBody, cached::CachedResponse},
+    semantics::reuse::{is_server_failure, may_serve_stale_on_error},
 };
-
-/// Status codes by which a handler says that it failed, rather than that the request did.
-fn has_failed(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 500 | 502 | 503 | 504)
-}
 
 impl RequestContext {
-    /// Whether a stored answer may stand in for a handler's with this status. Not one that was
-    /// purged since it was looked up.
-    fn may_rescue(
-        &self,
-        stored: &StoredResponse,
-        candidate: &Candidate,
-        status: StatusCode,
-    ) -> bool {
-        let now = self.shared.settings.clock.now();
-        let validity = self.shared.store.coordinator().validity(&candidate.key, stored);
-        has_failed(status)
-            && may_serve_stale_on_error(
-                stored,
-                validity.expired_since(),
-                self.shared.checked.windows(),
-                now,
-            )
-            && !candidate.fill.is_invalidated()
-            && validity != Validity::Purged
+    /// Whether a stored response may answer now if the handler fails.
+    pub(crate) fn may_serve_stale(&self, key: &CacheKey, stored: &StoredResponse) -> bool {
+        let validity = self.shared.store.coordinator().validity(key, stored);
+        may_serve_stale_on_error(stored, validity, self.shared.policy.windows(), self.shared.now())
     }
 
-    /// In place of a handler's failure; not where that is itself meant to be stored.
-    pub(crate) fn instead_of<B: MessageBody>(
+    /// Whether a stored response may answer now although it was selected before the handler was
+    /// called: not if the key was invalidated since.
+    fn may_still_serve_stale(&self, candidate: &Candidate, stored: &StoredResponse) -> bool {
+        !candidate.fill.is_invalidated() && self.may_serve_stale(&candidate.key, stored)
+    }
+
+    /// A stale response for a request that has waited too long for another one.
+    pub(crate) fn stale_for_follower<B>(
+        &self,
+        request: &ServiceRequest,
+        origin: &OriginRequest,
+    ) -> Option<(HttpResponse<CacheBody<B>>, Outcome)> {
+        let key = &origin.cache_request.key;
+        let stored = origin.selected.as_ref().filter(|stored| self.may_serve_stale(key, stored))?;
+        let stale = CachedResponse::at(Arc::clone(stored), self.shared.now());
+        let outcome = Outcome::StaleIfError { reason: origin.reason, status: None };
+        Some((stale.respond(request.method(), request.headers()), outcome))
+    }
+
+    /// A stale response in place of a handler's response with an error status. An error response that
+    /// is meant to be stored stays.
+    pub(crate) fn stale_for_failure<B: MessageBody>(
         &self,
         method: &Method,
-        stored: &StoredResponse,
+        stored: &Arc<StoredResponse>,
         candidate: &Candidate,
         failed: &ServiceResponse<B>,
     ) -> Option<HttpResponse<CacheBody<B>>> {
-        let now = self.shared.settings.clock.now();
-        if !self.may_rescue(stored, candidate, failed.status())
+        let now = self.shared.now();
+        if !is_server_failure(failed.status())
+            || !self.may_still_serve_stale(candidate, stored)
             || candidate.plan(failed, now).is_ok()
         {
             return None;
         }
-        log::debug!("stale instead of {}", failed.status());
-        Some(stale(method, &candidate.request, stored, now))
+        log::debug!("stale response instead of status {}", failed.status());
+        let stale = CachedResponse::at(Arc::clone(stored), now);
+        Some(stale.respond(method, &candidate.request))
     }
 
-    /// In place of an answer that does not come.
-    pub(crate) fn rescued_late<B>(
+    /// A stale response in place of a handler's response that takes too long.
+    pub(crate) fn stale_for_timeout<B>(
         &self,
         method: &Method,
+        stored: &Arc<StoredResponse>,
         candidate: &Candidate,
-        stored: &StoredResponse,
     ) -> Option<HttpResponse<CacheBody<B>>> {
-        let now = self.shared.settings.clock.now();
-        let may = self.may_rescue(stored, candidate, StatusCode::GATEWAY_TIMEOUT);
-        may.then(|| {
-            log::debug!("stale instead of an answer that takes too long");
-            stale(method, &candidate.request, stored, now)
-        })
+        if !self.may_still_serve_stale(candidate, stored) {
+            return None;
+        }
+        log::debug!("stale response instead of one that takes too long");
+        let stale = CachedResponse::at(Arc::clone(stored), self.shared.now());
+        Some(stale.respond(method, &candidate.request))
     }
 
-    /// In place of an error, which took the request with it.
-    pub(crate) fn instead_of_error<B>(
+    /// A stale response in place of an error of the handler, which took the request with it.
+    pub(crate) fn stale_for_error<B>(
         &self,
         method: &Method,
-        rescue: Option<(Arc<StoredResponse>, StandIn)>,
+        fallback: Option<(Arc<StoredResponse>, StandIn)>,
         candidate: &Candidate,
         reason: Forward,
         error: Error,
     ) -> Result<Reply<B>, Error> {
-        let now = self.shared.settings.clock.now();
-        let status = error.as_response_error().status_code();
-        let rescue = rescue.filter(|(stored, _)| self.may_rescue(stored, candidate, status));
-        let Some((stored, mirror)) = rescue else { return Err(error) };
-        log::debug!("stale instead of an error");
+        let status: StatusCode = error.as_response_error().status_code();
+        let fallback = fallback.filter(|(stored, _)| {
+            is_server_failure(status) && self.may_still_serve_stale(candidate, stored)
+        });
+        let Some((stored, stand_in)) = fallback else { return Err(error) };
+        let Some(request) = stand_in.into_request() else { return Err(error) };
+        log::debug!("stale response instead of an error");
         log::trace!("{error}");
-        let response = stale(method, &candidate.request, &stored, now);
+        let stale = CachedResponse::at(stored, self.shared.now());
+        let response = stale.respond(method, &candidate.request);
         let outcome = Outcome::StaleIfError { reason, status: None };
-        Ok(Reply::new(mirror.into_request(), response, outcome))
+        Ok(Reply::cached(request, response, outcome))
     }
-}
-
-pub(crate) fn stale<B>(
-    method: &Method,
-    request: &HeaderMap,
-    stored: &StoredResponse,
-    now: Timestamp,
-) -> HttpResponse<CacheBody<B>> {
-    let lifetime = stored.lifetime();
-    let left = lifetime.left(now).unwrap_or_default();
-    answer(method, request, stored, lifetime.age(now), left, now)
 }

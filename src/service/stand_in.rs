@@ -1,21 +1,25 @@
-//! Requests that stand in for others: where the real one is with the handler, or was lost with it.
+//! Copies of requests: used where the original is with the handler, or was lost with an error.
 
+use std::net::SocketAddr;
+
+use actix_http::Request;
+use actix_service::{IntoServiceFactory as _, Service as _, ServiceFactory as _};
 use actix_web::{
-    HttpRequest,
-    dev::{Path, ServiceRequest, Url},
+    App, HttpRequest,
+    dev::{AppConfig, Path, ServiceRequest, Url},
     http::{Method, Uri, Version, header::HeaderMap},
-    test::TestRequest,
 };
+use futures_util::FutureExt as _;
 
-/// What middlewares further out may look at in the request of a response.
+/// The parts of a request that middlewares further out may read after the response.
 #[derive(Debug, Clone)]
 pub(crate) struct StandIn {
     method: Method,
     uri: Uri,
     version: Version,
     headers: HeaderMap,
-    peer: Option<std::net::SocketAddr>,
-    /// How far routing had come, and the parameters it had found.
+    peer: Option<SocketAddr>,
+    /// The progress of routing, and the parameters it has found.
     route: Path<Url>,
 }
 
@@ -32,24 +36,31 @@ impl StandIn {
         }
     }
 
-    /// Lets a request that was routed be routed again from here: what is further in may have
-    /// consumed its path, found parameters in it, or written it anew.
-    pub(crate) fn unroute(self, request: &mut ServiceRequest) {
+    /// Resets the routing of a request that was routed already, so that it can be routed again from
+    /// here. Middlewares further in may also have rewritten its URI.
+    pub(crate) fn reset_routing(self, request: &mut ServiceRequest) {
         request.head_mut().uri = self.uri;
         *request.match_info_mut() = self.route;
     }
 
-    /// A request with the same head and parameters, and nothing else that routing added.
-    pub(crate) fn into_request(self) -> HttpRequest {
-        // The one public way to make a request.
-        let mut made = TestRequest::default().to_srv_request();
-        *made.match_info_mut() = self.route;
-        let head = made.head_mut();
+    /// A request with the head and the route parameters of the original, and without its extensions
+    /// and application data. `None` if actix-web does not make one.
+    pub(crate) fn into_request(self) -> Option<HttpRequest> {
+        let mut request = Request::new();
+        let head = request.head_mut();
         head.method = self.method;
         head.uri = self.uri;
         head.version = self.version;
         head.headers = self.headers;
         head.peer_addr = self.peer;
-        made.into_parts().0
+        // Only an application makes requests of this type, so an empty application makes this one. Each
+        // of its futures is ready at once.
+        let factory = App::new().into_factory();
+        let application = factory.new_service(AppConfig::default()).now_or_never()?.ok()?;
+        let response = application.call(request).now_or_never()?.ok()?;
+        let (request, _) = response.into_parts();
+        let mut request = ServiceRequest::from_request(request);
+        *request.match_info_mut() = self.route;
+        Some(request.into_parts().0)
     }
 }

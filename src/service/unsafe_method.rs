@@ -1,7 +1,7 @@
-//! Requests that may change something: what is stored of it is forgotten before the client learns
-//! of the success (section 4.4).
+//! Unsafe methods: POST, PUT, DELETE and unknown ones invalidate stored responses before the client
+//! learns of their success (RFC 9111 section 4.4).
 
-use std::{future::poll_fn, rc::Rc, sync::Arc, task::Poll};
+use std::{rc::Rc, sync::Arc};
 
 use actix_service::Service;
 use actix_web::{
@@ -11,149 +11,155 @@ use actix_web::{
     http::{Method, header::HeaderMap},
 };
 
+use super::{
+    context::{RequestContext, is_owned_by_inner_cache},
+    reply::Reply,
+};
 use crate::{
-    entry::key::{CacheKey, UrlTarget},
-    entry::response::LifetimeSource,
-    entry::tag::TagId,
-    fill::write::warn,
-    fill::{self, Candidate},
+    entry::{key::CacheKey, lifetime::LifetimeSource, tag::TagId, url::UrlTarget},
+    fill::{candidate::Candidate, store::fill},
     outcome::{Forward, NotStored, Outcome, Stored},
-    policy::{scheme, target_urls},
-    purge::execute::{group_of, purge_tags, purge_url},
+    policy::request_url::{scheme, target_urls},
+    poll_once::to_completion,
+    purge::execute::{group_tag, purge_tags, purge_url},
+    response::body::CacheBody,
     semantics::{
         invalidation::{invalidated, represents_target},
+        request::without_content_fields,
         tags::{CACHE_GROUP_INVALIDATION, groups},
     },
-    service::origin::Reply,
-    service::{Answer, RequestContext, is_owned_by_inner_cache},
     shared::Shared,
 };
 
-/// Runs a handler that may change its resource, and forgets what that makes invalid.
-pub(crate) async fn change<S, B>(
+/// Calls the handler with an unsafe request, and invalidates what its response makes invalid.
+pub(crate) async fn call_unsafe<S, B>(
     inner: Rc<S>,
-    walk: RequestContext,
+    context: RequestContext,
     mut request: ServiceRequest,
-) -> Answer<B>
+) -> Result<ServiceResponse<CacheBody<B>>, Error>
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
     B: MessageBody + 'static,
 {
     let (targets, scheme) = (target_urls(&request), scheme(&request));
-    let candidate = walk.storable_post(&mut request).await;
-    walk.enter(&request);
-    let answer = inner.call(request).await;
-    let response = match answer {
+    let candidate = context.storable_post(&mut request).await;
+    context.enter(&request);
+    let response = match inner.call(request).await {
         Ok(response) => response,
         Err(error) => {
-            // What middlewares return as an error is an answer, too, once the server has made it
-            // one.
+            // Servers turn the errors of middlewares into responses, which count like others.
             let status = error.as_response_error().status_code();
-            let stale = Stale::of(invalidated(&targets, status, &HeaderMap::new()));
-            forget(&walk.shared, stale, None).await;
+            let urls = invalidated(&targets, status, &HeaderMap::new());
+            invalidate(&context.shared, Invalidated { urls, groups: Vec::new() }, None).await;
             return Err(error);
         }
     };
-    let invalidated = invalidated(&targets, response.status(), response.headers());
-    let groups = if invalidated.is_empty() {
-        Vec::new()
-    } else {
-        groups(response.headers(), &CACHE_GROUP_INVALIDATION)
-    };
+    let urls = invalidated(&targets, response.status(), response.headers());
+    let groups = invalidated_groups(&context.shared, &urls, &targets, scheme, &response);
     let candidate = candidate
-        .filter(|_| represents_target(&targets, response.headers()) && !invalidated.is_empty())
-        // What others changed meanwhile is younger than this answer.
+        .filter(|_| represents_target(&targets, response.headers()) && !urls.is_empty())
         .and_then(|mut candidate| {
-            candidate.fill = walk.shared.store.coordinator().supersede(&candidate.fill)?;
+            // An invalidation by another request in the meantime is younger than this response.
+            candidate.fill = context.shared.store.coordinator().supersede(&candidate.fill)?;
             Some(candidate)
         });
-    // Also where a cache further in has done so: its store may be another.
-    let spared = candidate.as_ref().map(|candidate| candidate.key.clone());
-    let groups = groups.iter().flat_map(|group| {
-        targets.iter().map(|target| group_of(&walk.shared, scheme, &target.host, group))
-    });
-    let stale = Stale { groups: groups.collect(), ..Stale::of(invalidated) };
-    forget(&walk.shared, stale, spared).await;
-    let now = walk.shared.settings.clock.now();
-    // RFC 9110 section 9.3.3: only with explicit freshness.
-    let stored = candidate.filter(|candidate| {
-        let plan = candidate.plan(&response, now);
-        plan.is_ok_and(|plan| plan.lifetime.source == LifetimeSource::Explicit)
-            && !is_owned_by_inner_cache(&response)
-    });
-    if let Some(candidate) = stored {
-        let settled = fill::settle(candidate, response);
-        let outcome = Outcome::Forward { reason: Forward::Method, stored: settled.stored };
-        return Ok(walk.reply(Reply::settled(settled, outcome)).await);
-    }
-    let outcome =
-        Outcome::Forward { reason: Forward::Method, stored: Stored::No(NotStored::NotAttempted) };
-    Ok(walk.passed(response, Some(&outcome)))
+    // A cache further in may have another store, so this cache invalidates as well.
+    let kept = candidate.as_ref().map(|candidate| candidate.key.clone());
+    invalidate(&context.shared, Invalidated { urls, groups }, kept).await;
+    Ok(context.store_post_response(candidate, response).await)
 }
 
-/// What a change makes invalid.
-struct Stale {
-    targets: Vec<UrlTarget>,
-    /// The groups that the answer names, which are those of its own origin (RFC 9875 section 3).
+/// The groups that the response invalidates. They belong to its own origin (RFC 9875 section 3).
+fn invalidated_groups<B>(
+    shared: &Shared,
+    urls: &[UrlTarget],
+    targets: &[UrlTarget],
+    scheme: &str,
+    response: &ServiceResponse<B>,
+) -> Vec<TagId> {
+    if urls.is_empty() {
+        return Vec::new();
+    }
+    let groups = groups(response.headers(), &CACHE_GROUP_INVALIDATION);
+    let of_targets = |group: &String| {
+        let tags = targets.iter().map(|target| group_tag(shared, scheme, &target.host, group));
+        tags.collect::<Vec<_>>()
+    };
+    groups.iter().flat_map(of_targets).collect()
+}
+
+/// The URLs and groups that a successful unsafe request invalidates.
+struct Invalidated {
+    urls: Vec<UrlTarget>,
     groups: Vec<TagId>,
 }
 
-impl Stale {
-    fn of(targets: Vec<UrlTarget>) -> Self {
-        Self { targets, groups: Vec::new() }
-    }
-}
-
-/// Forgets what is stored of some URLs and groups; to the end, even if the client has gone and nobody
-/// waits: the change is made.
-async fn forget(shared: &Arc<Shared>, stale: Stale, spared: Option<CacheKey>) {
-    let Stale { targets, groups } = stale;
-    if targets.is_empty() {
+/// Invalidates URLs and groups, even if the client goes away meanwhile: the handler has made its
+/// change. Fills of the key `kept` continue.
+async fn invalidate(shared: &Arc<Shared>, invalidated: Invalidated, kept: Option<CacheKey>) {
+    let Invalidated { urls, groups } = invalidated;
+    if urls.is_empty() {
         return;
     }
     let shared = Arc::clone(shared);
-    let mut work = Box::pin(async move {
-        for target in &targets {
-            if let Err(error) = purge_url(&shared, target, spared.as_ref()).await {
-                warn(&shared, &error);
+    to_completion(async move {
+        for url in &urls {
+            if let Err(error) = purge_url(&shared, url, kept.as_ref()).await {
+                shared.warn_about_store(&error);
             }
         }
         if !groups.is_empty()
             && let Err(error) = purge_tags(&shared, groups).await
         {
-            warn(&shared, &error);
+            shared.warn_about_store(&error);
         }
-    });
-    if poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await.is_pending() {
-        // A panic of the store is reported by the runtime.
-        drop(tokio::spawn(work).await);
-    }
+    })
+    .await;
 }
 
 impl RequestContext {
-    /// A POST whose answer could be stored for later GETs of its URL (RFC 9110 section 9.3.3).
+    /// A POST whose response may be stored for later GETs of its URL (RFC 9110 section 9.3.3).
     async fn storable_post(&self, request: &mut ServiceRequest) -> Option<Candidate> {
-        let checked = &self.shared.checked;
+        let policy = &self.shared.policy;
         let draining = self.shared.store.coordinator().is_draining();
-        if *request.method() != Method::POST || !checked.stores_posts() || draining {
+        if *request.method() != Method::POST || !policy.stores_posts() || draining {
             return None;
         }
-        let matched = checked.match_rules(request)?;
-        let key = checked.key(request, &matched).ok().filter(|key| !key.has_parts())?;
-        let now = self.shared.settings.clock.now();
-        let asked = self.asked(request, matched, key, now);
-        let lookup = self.look_up(request.headers(), &asked).await.ok()?;
-        let mut candidate = self.candidate(request, asked, lookup);
-        // It has a body, of which the answer is the outcome.
+        let matched = policy.match_rules(request)?;
+        let key = policy.key(request, &matched).ok().filter(|key| !key.has_parts())?;
+        let cache_request = self.cache_request(request, matched, key, self.shared.now());
+        let lookup = self.lookup(request.headers(), &cache_request).await.ok()?;
+        let mut candidate = self.candidate(request, cache_request, lookup);
+        // Unlike a GET, a POST has content, and its response is the result of that content.
         candidate.body_seen = Rc::default();
-        candidate.request = without_content(&candidate.request);
+        candidate.request = without_content_fields(&candidate.request);
         Some(candidate)
     }
-}
 
-/// The fields that a GET of the same URL would have.
-fn without_content(fields: &HeaderMap) -> HeaderMap {
-    let mut fields = fields.clone();
-    fields.retain(|name, _| !name.as_str().starts_with("content-") && name != "transfer-encoding");
-    fields
+    /// Stores the response to a POST where that is allowed: with explicit freshness only (RFC 9110
+    /// section 9.3.3).
+    async fn store_post_response<B: MessageBody + 'static>(
+        &self,
+        candidate: Option<Candidate>,
+        response: ServiceResponse<B>,
+    ) -> ServiceResponse<CacheBody<B>> {
+        let now = self.shared.now();
+        let candidate = candidate.filter(|candidate| {
+            let plan = candidate.plan(&response, now);
+            plan.is_ok_and(|plan| plan.lifetime.source == LifetimeSource::Explicit)
+                && !is_owned_by_inner_cache(&response)
+        });
+        let reason = Forward::Method;
+        match candidate {
+            Some(candidate) => {
+                let reply = fill(candidate, response);
+                let outcome = Outcome::Forward { reason, stored: reply.stored };
+                self.complete(Reply::filled(reply, outcome)).await
+            }
+            None => {
+                let stored = Stored::No(NotStored::NotAttempted);
+                self.complete_passed(response, Some(&Outcome::Forward { reason, stored }))
+            }
+        }
+    }
 }

@@ -1,7 +1,7 @@
-//! The suite that any [`Store`] must pass; for authors of stores.
+//! The conformance suite, which every [`Store`] must pass.
 //!
-//! Each check wants a fresh, empty store and panics with what it missed. They spawn tasks, so run
-//! them in a tokio runtime, best one with several threads:
+//! Each check takes a new, empty store, and panics if the store violates it. Checks spawn tasks: run
+//! them in a tokio runtime, and with several threads, so that races can occur.
 //!
 //! ```
 //! # #[cfg(feature = "test-util")] {
@@ -28,97 +28,102 @@ use actix_web::http::{
 };
 use bytes::Bytes;
 
-use super::{Fill, Invalidation, Lookup, Put, Store};
+use super::interface::{Lookup, Put, Store};
 use crate::{
-    clock::Clock,
-    clock::Timestamp,
-    entry::key::CacheKey,
-    entry::response::{
-        Lifetime, LifetimeSource, Staleness, StoredResponse, Validation, Validity, Variants,
+    clock::{Clock, Timestamp},
+    coordination::fills::Fill,
+    entry::{
+        invalidation::Invalidation,
+        key::CacheKey,
+        lifetime::{Lifetime, LifetimeSource, Staleness, Validation},
+        response::StoredResponse,
+        selector::{Selector, Selects},
+        stamp::Stamp,
+        tag::TagId,
+        validity::{Validity, ValidityCheck},
+        variants::Variants,
     },
-    entry::selector::{Selector, Selects},
-    entry::stamp::{Stamp, ValidityCheck},
-    entry::tag::TagId,
 };
 
-/// Runs all checks, each on a store that `make` makes.
+/// Runs all checks, each on a new store that `make` returns.
 ///
 /// # Panics
 ///
-/// With what the store missed.
+/// If the store fails a check.
 pub async fn check<S: Store>(make: impl Fn() -> S) {
-    let fresh = || Arc::new(make());
-    finds_nothing_at_first(&*fresh()).await;
-    finds_what_was_put(&*fresh()).await;
-    compares_whole_keys(&*fresh()).await;
-    keeps_variants_apart(&*fresh()).await;
-    refuses_what_knows_too_little(&*fresh()).await;
-    removes_all_variants(&*fresh()).await;
-    stores_nothing_overtaken(&*fresh()).await;
-    serves_nothing_invalidated(&*fresh()).await;
-    keeps_what_is_stale(&*fresh()).await;
-    loses_no_variant_to_another(fresh()).await;
-    lets_no_fill_survive_a_removal(fresh()).await;
+    let store = || Arc::new(make());
+    empty_store_finds_nothing(&*store()).await;
+    stored_response_is_found_unchanged(&*store()).await;
+    whole_keys_are_compared(&*store()).await;
+    variants_are_kept_apart(&*store()).await;
+    response_without_a_selecting_field_is_refused(&*store()).await;
+    removal_removes_all_variants_of_a_key(&*store()).await;
+    invalidated_fill_is_not_stored(&*store()).await;
+    purged_responses_are_not_valid(&*store()).await;
+    expired_responses_are_kept_as_stale(&*store()).await;
+    concurrent_puts_are_all_kept(store()).await;
+    removal_applies_to_concurrent_fills(store()).await;
 }
 
-/// An empty store finds nothing, removes nothing, and says its time.
+/// Checks that an empty store finds and removes nothing.
 ///
 /// # Panics
 ///
-/// If it does not.
-pub async fn finds_nothing_at_first<S: Store>(store: &S) {
-    let lookup = look_up(store, &key("/"), None).await;
-    assert!(lookup.variants.is_none(), "an empty store found something");
+/// If it finds or removes a response.
+pub async fn empty_store_finds_nothing<S: Store>(store: &S) {
+    let lookup = lookup(store, &key("/"), None).await;
+    assert!(lookup.variants.is_none(), "an empty store found a response");
     let removed = store.remove(&key("/")).await.expect("remove from an empty store");
-    assert_eq!(removed, 0, "an empty store removed something");
+    assert_eq!(removed, 0, "an empty store removed a response");
 }
 
-/// What was put is found, unchanged; by [`Store::lookup_now`] too, if that answers.
+/// Checks that a stored response is found unchanged, also by [`Store::lookup_now`] if the store
+/// implements it.
 ///
 /// # Panics
 ///
-/// If it is not.
-pub async fn finds_what_was_put<S: Store>(store: &S) {
+/// If it is not found or is changed.
+pub async fn stored_response_is_found_unchanged<S: Store>(store: &S) {
     let key = key("/a");
     let put = Response::new(1).tag(b"t");
     assert_eq!(put.put(store, &key).await, Put::Stored);
     let found = only(found(store, &key).await);
-    let want = put.made(store.coordinator().stamp());
+    let want = put.stored(store.coordinator().stamp());
     assert_eq!(found.status(), want.status(), "status");
     assert_eq!(found.body(), want.body(), "body");
     assert_eq!(found.fields, want.fields, "fields, their lines and order");
-    // Of when it was made, the wall clock alone can be written down.
-    let made = (found.lifetime.response.wall(), want.lifetime.response.wall());
-    assert_eq!(made.0, made.1, "when the response was made");
-    let lifetime = Lifetime { response: want.lifetime.response, ..found.lifetime };
+    // Only the wall clock's time can be written down for another process.
+    assert_eq!(
+        found.lifetime.response_time.wall(),
+        want.lifetime.response_time.wall(),
+        "time of the response"
+    );
+    let lifetime = Lifetime { response_time: want.lifetime.response_time, ..found.lifetime };
     assert_eq!(lifetime, want.lifetime, "lifetime");
     assert_eq!(found.stated, want.stated, "stated lifetime");
     assert_eq!(found.client_ttl, want.client_ttl, "lifetime for clients");
     assert_eq!(found.original_fields, want.original_fields, "fields as the handler sent them");
-    assert_eq!(
-        found.discriminator, want.discriminator,
-        "what tells requests apart beside their fields"
-    );
+    assert_eq!(found.discriminator, want.discriminator, "discriminator");
     assert_eq!(found.tags(), want.tags(), "tags");
     assert_eq!(found.stamp(), want.stamp(), "stamp");
     assert_eq!(found.selecting, want.selecting, "selecting fields");
     let request = Request(None);
-    if let Some(at_once) = store.lookup_now(&key, &request.selector()) {
-        let variants = at_once.expect("look up at once").variants.expect("found at once");
-        assert_eq!(variants.responses().len(), 1, "lookup_now does not agree with lookup");
+    if let Some(found) = store.lookup_now(&key, &request.selector()) {
+        let variants = found.expect("lookup_now").variants.expect("lookup_now finds the key");
+        assert_eq!(variants.responses().len(), 1, "lookup_now and lookup disagree");
     }
 }
 
-/// Keys that differ in a single byte or part never meet.
+/// Checks that keys that differ in any part are kept apart.
 ///
 /// # Panics
 ///
-/// If they do.
-pub async fn compares_whole_keys<S: Store>(store: &S) {
-    let mut parted = key("/a");
-    parted.push_part("x", Some(b""));
-    let mut absent = key("/a");
-    absent.push_part("x", None);
+/// If a lookup finds another key's response.
+pub async fn whole_keys_are_compared<S: Store>(store: &S) {
+    let mut with_empty_part = key("/a");
+    with_empty_part.push_part("x", Some(b""));
+    let mut with_absent_part = key("/a");
+    with_absent_part.push_part("x", None);
     let keys = [
         key("/a"),
         key("/b"),
@@ -126,24 +131,28 @@ pub async fn compares_whole_keys<S: Store>(store: &S) {
         CacheKey::new("other", "http", "host", "/a", None),
         CacheKey::new("conformance", "https", "host", "/a", None),
         CacheKey::new("conformance", "http", "host", "/a", Some("")),
-        parted,
-        absent,
+        with_empty_part,
+        with_absent_part,
     ];
     for (n, key) in keys.iter().enumerate() {
         assert_eq!(Response::new(n).put(store, key).await, Put::Stored);
     }
     for (n, key) in keys.iter().enumerate() {
         let response = only(found(store, key).await);
-        assert_eq!(*response.body(), Response::new(n).body, "another key's response was found");
+        assert_eq!(
+            *response.body(),
+            Response::new(n).body,
+            "the response of another key was found"
+        );
     }
 }
 
-/// Variants stand side by side, the newest first, and replace their equals.
+/// Checks that a variant replaces its equal and no other variant.
 ///
 /// # Panics
 ///
-/// If they do not.
-pub async fn keeps_variants_apart<S: Store>(store: &S) {
+/// If a variant is lost, or not replaced.
+pub async fn variants_are_kept_apart<S: Store>(store: &S) {
     let key = key("/a");
     for (n, accept) in [(1, "de"), (2, "fr"), (3, "de")] {
         assert_eq!(Response::new(n).accept(accept).put(store, &key).await, Put::Stored);
@@ -153,29 +162,29 @@ pub async fn keeps_variants_apart<S: Store>(store: &S) {
         let body = found.map(|response| response.body().clone());
         assert_eq!(body, want.map(|n| Response::new(n).body), "Accept: {accept}");
     }
-    let names = look_up(store, &key, Some("es")).await.variants.expect("the key's variants");
-    assert_eq!(names.names(), [ACCEPT], "the fields that select");
+    let variants = lookup(store, &key, Some("es")).await.variants.expect("variants of the key");
+    assert_eq!(variants.selecting_fields(), [ACCEPT], "selecting fields");
 }
 
-/// A response that has no record of a field the resource is selected by is not stored.
+/// Checks that a response is refused if the request's value of a selecting field was not recorded.
 ///
 /// # Panics
 ///
-/// If it is.
-pub async fn refuses_what_knows_too_little<S: Store>(store: &S) {
+/// If it is stored.
+pub async fn response_without_a_selecting_field_is_refused<S: Store>(store: &S) {
     let key = key("/a");
     assert_eq!(Response::new(1).accept("de").put(store, &key).await, Put::Stored);
     assert_eq!(Response::new(2).put(store, &key).await, Put::Outdated);
-    let kept = found_for(store, &key, Some("de")).await.expect("what was there before");
+    let kept = found_for(store, &key, Some("de")).await.expect("the first response");
     assert_eq!(*kept.body(), Response::new(1).body);
 }
 
-/// A removal takes all variants and counts them, and leaves other keys alone.
+/// Checks that a removal removes and counts all variants of its key, and no other key.
 ///
 /// # Panics
 ///
-/// If it does not.
-pub async fn removes_all_variants<S: Store>(store: &S) {
+/// If a variant is left or not counted, or another key is removed.
+pub async fn removal_removes_all_variants_of_a_key<S: Store>(store: &S) {
     for (n, accept) in [(1, "de"), (2, "fr")] {
         assert_eq!(Response::new(n).accept(accept).put(store, &key("/a")).await, Put::Stored);
     }
@@ -183,94 +192,100 @@ pub async fn removes_all_variants<S: Store>(store: &S) {
     assert_eq!(store.remove(&key("/a")).await.expect("remove"), 2, "the number of variants");
     for accept in ["de", "fr"] {
         let left = found_for(store, &key("/a"), Some(accept)).await;
-        assert!(left.is_none(), "something is left after a removal");
+        assert!(left.is_none(), "a variant is left after the removal");
     }
     assert_eq!(found(store, &key("/b")).await.len(), 1, "another key was removed");
 }
 
-/// A fill that was overtaken stores nothing.
+/// Checks that the response of an invalidated fill is not stored.
 ///
 /// # Panics
 ///
-/// If it does.
-pub async fn stores_nothing_overtaken<S: Store>(store: &S) {
+/// If it is stored.
+pub async fn invalidated_fill_is_not_stored<S: Store>(store: &S) {
     let key = key("/a");
     let fill = begin(store, &key).await;
     store.coordinator().invalidate_fills(&key);
     store.remove(&key).await.expect("remove");
-    let put = store.put(&key, Arc::new(Response::new(1).made(fill.stamp())), &fill).await;
+    let put = store.put(&key, Arc::new(Response::new(1).stored(fill.stamp())), &fill).await;
     assert_eq!(put.expect("put"), Put::Outdated);
-    assert!(found(store, &key).await.is_empty(), "an overtaken fill was stored");
-    assert_eq!(
-        Response::new(2).put(store, &key).await,
-        Put::Stored,
-        "later fills are not overtaken"
-    );
+    assert!(found(store, &key).await.is_empty(), "the response of an invalidated fill was stored");
+    assert_eq!(Response::new(2).put(store, &key).await, Put::Stored, "a later fill was refused");
 }
 
-/// What began before an invalidation of its tag, or of everything, is not valid after it: neither
-/// what was stored nor what is stored only now.
+/// Checks that a purge applies to all fills from before it: to responses that are stored, and to
+/// responses that are put after the purge.
 ///
 /// # Panics
 ///
-/// If it is.
-pub async fn serves_nothing_invalidated<S: Store>(store: &S) {
+/// If such a response is valid, or the response of a later fill is not.
+pub async fn purged_responses_are_not_valid<S: Store>(store: &S) {
     let keys = |n: usize| (key(&format!("/{n}/before")), key(&format!("/{n}/during")));
-    let urls = [TagId::url(keys(1).0.url()), TagId::url(keys(1).1.url())];
+    let implied = [TagId::url(keys(1).0.url()), TagId::url(keys(1).1.url())];
     let all = [
         Invalidation::PurgeTags(vec![TagId::url(b"t")]),
-        // What nothing carries, for the key implies it.
-        Invalidation::PurgeTags(Vec::from(urls)),
+        // No response carries these tags; the keys imply them.
+        Invalidation::PurgeTags(Vec::from(implied)),
         Invalidation::PurgeAll,
     ];
-    for (n, what) in all.into_iter().enumerate() {
+    for (n, invalidation) in all.into_iter().enumerate() {
         let (before, during) = keys(n);
         let tagged = Response::new(1).tag(b"t");
         assert_eq!(tagged.put(store, &before).await, Put::Stored);
         let fill = begin(store, &during).await;
-        store.invalidate(&what).await.expect("invalidate");
-        let late = tagged.made(fill.stamp());
+        store.invalidate(&invalidation).await.expect("invalidate");
+        let late = tagged.stored(fill.stamp());
         store.put(&during, Arc::new(late), &fill).await.expect("put");
         for key in [&before, &during] {
-            assert!(found(store, key).await.is_empty(), "valid after {what:?}");
+            assert!(found(store, key).await.is_empty(), "valid after {invalidation:?}");
         }
         assert_eq!(tagged.put(store, &before).await, Put::Stored);
-        assert_eq!(found(store, &before).await.len(), 1, "what began after {what:?} is not valid");
+        assert_eq!(
+            found(store, &before).await.len(),
+            1,
+            "the response of a later fill is not valid after {invalidation:?}"
+        );
     }
 }
 
-/// What was made stale is found all the same, and known to be stale; what began after it is not.
+/// Checks that expired responses are still found, as stale since the expiry.
 ///
 /// # Panics
 ///
-/// If it is gone, or fresh.
-pub async fn keeps_what_is_stale<S: Store>(store: &S) {
+/// If such a response is removed or valid, or the response of a later fill is stale.
+pub async fn expired_responses_are_kept_as_stale<S: Store>(store: &S) {
     let (now, second) = (Clock::system().now(), Duration::from_secs(1));
     let since = Timestamp::new(now.wall() + second, now.monotonic() + second);
     let tags = vec![TagId::url(b"t")];
-    for what in [Invalidation::ExpireTags { tags, since }, Invalidation::ExpireAll { since }] {
+    for invalidation in
+        [Invalidation::ExpireTags { tags, since }, Invalidation::ExpireAll { since }]
+    {
         let tagged = Response::new(1).tag(b"t");
         assert_eq!(tagged.put(store, &key("/a")).await, Put::Stored);
-        store.invalidate(&what).await.expect("make stale");
+        store.invalidate(&invalidation).await.expect("expire");
         let stale = only(found(store, &key("/a")).await);
         let validity = store.coordinator().validity(&key("/a"), &stale);
-        // The monotonic clock of the process that said it may not be ours, and what is written down
-        // may be short of a millisecond.
-        let told = validity.expired_since().map(|since| since.wall().as_millis());
-        assert_eq!(told, Some(since.wall().as_millis()), "after {what:?}");
+        // Another process may have recorded the expiry, by its own monotonic clock, and stores may
+        // write the time down in milliseconds.
+        let expired = validity.expired_since().map(|since| since.wall().as_millis());
+        assert_eq!(expired, Some(since.wall().as_millis()), "after {invalidation:?}");
         assert_eq!(tagged.put(store, &key("/a")).await, Put::Stored);
         let fresh = only(found(store, &key("/a")).await);
         let validity = store.coordinator().validity(&key("/a"), &fresh);
-        assert_eq!(validity, Validity::Valid, "what began after {what:?} is stale");
+        assert_eq!(
+            validity,
+            Validity::Valid,
+            "the response of a later fill is stale after {invalidation:?}"
+        );
     }
 }
 
-/// Responses put at the same time are all kept.
+/// Checks that concurrent puts of one key lose no variant.
 ///
 /// # Panics
 ///
-/// If one is lost.
-pub async fn loses_no_variant_to_another<S: Store>(store: Arc<S>) {
+/// If a variant is lost.
+pub async fn concurrent_puts_are_all_kept<S: Store>(store: Arc<S>) {
     let tasks: Vec<_> = (0..32)
         .map(|n| {
             let store = Arc::clone(&store);
@@ -280,20 +295,20 @@ pub async fn loses_no_variant_to_another<S: Store>(store: Arc<S>) {
         })
         .collect();
     for task in tasks {
-        assert_eq!(task.await.expect("a put"), Put::Stored);
+        assert_eq!(task.await.expect("the task of a put"), Put::Stored);
     }
     for n in 0..32 {
         let found = found_for(&*store, &key("/a"), Some(&n.to_string())).await;
-        assert!(found.is_some(), "puts of one key lost each other");
+        assert!(found.is_some(), "concurrent puts of one key lost a variant");
     }
 }
 
-/// After a removal nothing is found that a fill from before it made, however they interleave.
+/// Checks that no response of a fill from before a removal is found after it, in any interleaving.
 ///
 /// # Panics
 ///
-/// If something is.
-pub async fn lets_no_fill_survive_a_removal<S: Store>(store: Arc<S>) {
+/// If such a response is found.
+pub async fn removal_applies_to_concurrent_fills<S: Store>(store: Arc<S>) {
     let done = Arc::new(AtomicBool::new(false));
     let fillers: Vec<_> = (0..4)
         .map(|_| {
@@ -307,29 +322,35 @@ pub async fn lets_no_fill_survive_a_removal<S: Store>(store: Arc<S>) {
         })
         .collect();
     for _ in 0..200 {
-        // A fill of our own from before the removal, so that each round tests something.
+        // Each round has a fill that is certainly older than the removal.
         let fill = begin(&*store, &key("/a")).await;
-        let old = Arc::new(Response::new(0).made(fill.stamp()));
-        let race = {
+        let old = Arc::new(Response::new(0).stored(fill.stamp()));
+        let put = {
             let store = Arc::clone(&store);
             tokio::spawn(async move { store.put(&key("/a"), old, &fill).await })
         };
         store.coordinator().invalidate_fills(&key("/a"));
         store.remove(&key("/a")).await.expect("remove");
         let after = found(&*store, &key("/a")).await;
-        let survived = |responses: &[Arc<StoredResponse>]| {
+        let has_earlier_response = |responses: &[Arc<StoredResponse>]| {
             responses.iter().any(|response| *response.body() == Response::new(0).body)
         };
-        assert!(!survived(&after), "a fill survived a removal");
-        race.await.expect("a put").expect("put");
+        assert!(
+            !has_earlier_response(&after),
+            "the response of an earlier fill was found after a removal"
+        );
+        put.await.expect("the task of a put").expect("put");
         let later = found(&*store, &key("/a")).await;
-        assert!(!survived(&later), "a fill from before a removal was stored after it");
+        assert!(
+            !has_earlier_response(&later),
+            "the response of an earlier fill was stored after a removal"
+        );
     }
     done.store(true, Ordering::Release);
     for filler in fillers {
-        filler.await.expect("a filler");
+        filler.await.expect("the task of a filler");
     }
-    assert_eq!(store.coordinator().open_fills(), 0, "fills that ended are still open");
+    assert_eq!(store.coordinator().open_fills(), 0, "ended fills are still open");
 }
 
 fn key(path: &str) -> CacheKey {
@@ -337,13 +358,13 @@ fn key(path: &str) -> CacheKey {
 }
 
 async fn begin<S: Store>(store: &S, key: &CacheKey) -> Fill {
-    let stamp = look_up(store, key, None).await.stamp;
+    let stamp = lookup(store, key, None).await.stamp;
     store.coordinator().begin_fill(key, stamp)
 }
 
-async fn look_up<S: Store>(store: &S, key: &CacheKey, accept: Option<&str>) -> Lookup {
-    // A store that others keep busy may be late now and then.
-    let patient = async {
+async fn lookup<S: Store>(store: &S, key: &CacheKey, accept: Option<&str>) -> Lookup {
+    // A busy store may fail a lookup now and then.
+    let repeated = async {
         loop {
             if let Ok(found) = store.lookup(key, &Request(accept).selector()).await {
                 return found;
@@ -351,12 +372,12 @@ async fn look_up<S: Store>(store: &S, key: &CacheKey, accept: Option<&str>) -> L
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), patient).await.expect("look up")
+    tokio::time::timeout(Duration::from_secs(10), repeated).await.expect("lookup")
 }
 
-/// The valid responses that a lookup finds under a key whose responses nothing selects.
+/// The valid responses of a key without selecting fields.
 async fn found<S: Store>(store: &S, key: &CacheKey) -> Vec<Arc<StoredResponse>> {
-    let variants = look_up(store, key, None).await.variants;
+    let variants = lookup(store, key, None).await.variants;
     let responses = variants.as_deref().map_or(&[][..], Variants::responses);
     responses
         .iter()
@@ -365,13 +386,13 @@ async fn found<S: Store>(store: &S, key: &CacheKey) -> Vec<Arc<StoredResponse>> 
         .collect()
 }
 
-/// The valid response under a key that an `Accept` selects.
+/// The valid response of a key that this `Accept` selects.
 async fn found_for<S: Store>(
     store: &S,
     key: &CacheKey,
     accept: Option<&str>,
 ) -> Option<Arc<StoredResponse>> {
-    let variants = look_up(store, key, accept).await.variants?;
+    let variants = lookup(store, key, accept).await.variants?;
     let selects = |response: &&Arc<StoredResponse>| {
         let recorded = response.selecting.first().and_then(|(_, value)| value.as_deref());
         recorded == accept.map(str::as_bytes) && store.coordinator().is_valid(key, response)
@@ -379,14 +400,14 @@ async fn found_for<S: Store>(
     variants.responses().iter().find(selects).cloned()
 }
 
-const SPLIT: &[u8] = b"split";
+const DISCRIMINATOR: &[u8] = b"discriminator";
 
-/// A request with an `Accept`, or without.
+/// A request with or without an `Accept`.
 struct Request<'a>(Option<&'a str>);
 
 impl Request<'_> {
     fn selector(&self) -> Selector<'_> {
-        Selector::new(self, SPLIT, Clock::system().now())
+        Selector::new(self, DISCRIMINATOR, Clock::system().now())
     }
 }
 
@@ -397,11 +418,11 @@ impl Selects for Request<'_> {
 }
 
 fn only(mut responses: Vec<Arc<StoredResponse>>) -> Arc<StoredResponse> {
-    assert_eq!(responses.len(), 1, "one response was put");
+    assert_eq!(responses.len(), 1, "number of responses");
     responses.remove(0)
 }
 
-/// A response to be stored.
+/// A response that checks store.
 #[derive(Clone)]
 struct Response {
     body: Bytes,
@@ -412,7 +433,7 @@ struct Response {
 
 impl Response {
     fn new(n: usize) -> Self {
-        // Timestamp, for a store may let go of what is old.
+        // A store may drop old responses, so the time is the present.
         let at = Clock::system().now();
         Self { body: Bytes::from(format!("body {n}")), accept: None, tags: Box::default(), at }
     }
@@ -427,20 +448,20 @@ impl Response {
         self
     }
 
-    fn made(&self, stamp: Stamp) -> StoredResponse {
+    fn stored(&self, stamp: Stamp) -> StoredResponse {
         let hour = Duration::from_secs(3600);
-        let line = |text| (LINK, HeaderValue::from_static(text));
+        let link = |text| (LINK, HeaderValue::from_static(text));
         let accept = self.accept.as_ref().map(|accept| Bytes::from(accept.clone()));
         StoredResponse {
             status: StatusCode::OK,
             fields: Box::new([
-                line("<b>"),
-                line("<a>"),
+                link("<b>"),
+                link("<a>"),
                 (HeaderName::from_static("x-empty"), HeaderValue::from_static("")),
             ]),
             body: self.body.clone(),
             lifetime: Lifetime {
-                response: self.at,
+                response_time: self.at,
                 initial_age: Duration::from_secs(1),
                 freshness: hour,
                 source: LifetimeSource::Explicit,
@@ -453,7 +474,7 @@ impl Response {
             },
             stated: Some(hour),
             selecting: accept.map(|accept| (ACCEPT, Some(accept))).into_iter().collect(),
-            discriminator: Box::from(SPLIT),
+            discriminator: Box::from(DISCRIMINATOR),
             tags: self.tags.clone(),
             stamp,
             client_ttl: Some(Duration::from_secs(5)),
@@ -463,10 +484,10 @@ impl Response {
         }
     }
 
-    /// By a fill of its own.
+    /// Stores the response with a fill of its own.
     async fn put<S: Store>(&self, store: &S, key: &CacheKey) -> Put {
         let fill = begin(store, key).await;
-        let response = Arc::new(self.made(fill.stamp()));
+        let response = Arc::new(self.stored(fill.stamp()));
         store.put(key, response, &fill).await.expect("put")
     }
 }

@@ -1,5 +1,6 @@
-//! The object-safe twin of [`Store`], which spares [`Cache`](crate::Cache) a type parameter. A
-//! panic of the store is a failure of the store here, and no end of the request.
+//! The object-safe form of [`Store`], so that [`Cache`](crate::Cache) has no type parameter.
+//!
+//! A panic of the store becomes an error of the call, so that the request goes on.
 
 use std::{
     future::Future,
@@ -10,11 +11,17 @@ use std::{
 
 use futures_util::FutureExt as _;
 
-use super::{Coordinator, Fill, Invalidation, Lease, Lookup, Put, Store, StoreError};
-use crate::{entry::key::CacheKey, entry::response::StoredResponse, entry::selector::Selector};
+use super::interface::{Lookup, Put, Store, StoreError};
+use crate::{
+    coordination::{coordinator::Coordinator, fills::Fill, lease::Lease},
+    entry::{
+        invalidation::Invalidation, key::CacheKey, response::StoredResponse, selector::Selector,
+    },
+};
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
+/// The methods of [`Store`] with boxed futures.
 pub(crate) trait DynStore: Send + Sync {
     fn coordinator(&self) -> &Coordinator;
     fn lookup_now(
@@ -31,9 +38,9 @@ pub(crate) trait DynStore: Send + Sync {
         fill: &'a Fill,
     ) -> BoxFuture<'a, Put>;
     fn remove<'a>(&'a self, key: &'a CacheKey) -> BoxFuture<'a, usize>;
-    fn invalidate<'a>(&'a self, what: &'a Invalidation) -> BoxFuture<'a, ()>;
-    fn leases(&self) -> bool;
-    fn lease<'a>(&'a self, key: &'a CacheKey, rest: &'a [u8]) -> BoxFuture<'a, Lease>;
+    fn invalidate<'a>(&'a self, invalidation: &'a Invalidation) -> BoxFuture<'a, ()>;
+    fn supports_leases(&self) -> bool;
+    fn lease<'a>(&'a self, key: &'a CacheKey, discriminator: &'a [u8]) -> BoxFuture<'a, Lease>;
 }
 
 impl<S: Store> DynStore for S {
@@ -55,7 +62,7 @@ impl<S: Store> DynStore for S {
         key: &'a CacheKey,
         selector: &'a Selector<'_>,
     ) -> BoxFuture<'a, Lookup> {
-        guarded(async move { Store::lookup(self, key, selector).await })
+        boxed(async move { Store::lookup(self, key, selector).await })
     }
 
     fn put<'a>(
@@ -64,28 +71,31 @@ impl<S: Store> DynStore for S {
         response: Arc<StoredResponse>,
         fill: &'a Fill,
     ) -> BoxFuture<'a, Put> {
-        guarded(async move { Store::put(self, key, response, fill).await })
+        boxed(async move { Store::put(self, key, response, fill).await })
     }
 
     fn remove<'a>(&'a self, key: &'a CacheKey) -> BoxFuture<'a, usize> {
-        guarded(async move { Store::remove(self, key).await })
+        boxed(async move { Store::remove(self, key).await })
     }
 
-    fn invalidate<'a>(&'a self, what: &'a Invalidation) -> BoxFuture<'a, ()> {
-        guarded(async move { Store::invalidate(self, what).await })
+    fn invalidate<'a>(&'a self, invalidation: &'a Invalidation) -> BoxFuture<'a, ()> {
+        boxed(async move { Store::invalidate(self, invalidation).await })
     }
 
-    fn leases(&self) -> bool {
-        catch_unwind(AssertUnwindSafe(|| Store::leases(self))).unwrap_or(false)
+    fn supports_leases(&self) -> bool {
+        catch_unwind(AssertUnwindSafe(|| Store::supports_leases(self))).unwrap_or(false)
     }
 
-    fn lease<'a>(&'a self, key: &'a CacheKey, rest: &'a [u8]) -> BoxFuture<'a, Lease> {
-        guarded(async move { Store::lease(self, key, rest).await })
+    fn lease<'a>(&'a self, key: &'a CacheKey, discriminator: &'a [u8]) -> BoxFuture<'a, Lease> {
+        boxed(async move { Store::lease(self, key, discriminator).await })
     }
 }
 
-/// Unwind safe: what a store holds is its own affair, and it has heard of its panic.
-fn guarded<'a, T: 'a>(
+/// Boxes a call and turns its panic into an error.
+///
+/// Unwind safety is asserted: the cache shares only the coordinator with the store, which a panic of
+/// the store leaves whole, and the store is responsible for its own state.
+fn boxed<'a, T: 'a>(
     call: impl Future<Output = Result<T, StoreError>> + Send + 'a,
 ) -> BoxFuture<'a, T> {
     let call = AssertUnwindSafe(call).catch_unwind();
@@ -93,5 +103,5 @@ fn guarded<'a, T: 'a>(
 }
 
 fn panicked() -> StoreError {
-    StoreError::new("it panicked")
+    StoreError::new("the store panicked")
 }

@@ -3,54 +3,54 @@
 use std::{error::Error, fmt, future::Future, sync::Arc};
 
 use crate::{
-    coordination::{Coordinator, Fill, Lease},
+    coordination::{coordinator::Coordinator, fills::Fill, lease::Lease},
     entry::{
-        invalidation::Invalidation,
-        key::CacheKey,
-        response::{StoredResponse, Variants},
-        selector::Selector,
-        stamp::Stamp,
+        invalidation::Invalidation, key::CacheKey, response::StoredResponse, selector::Selector,
+        stamp::Stamp, variants::Variants,
     },
 };
 
-/// Where responses are kept.
+/// A store of responses.
 ///
-/// Implementers write plain `async fn`s. A store holds one [`Coordinator`], made with
-/// [`Coordinator::new`] when the store is, and shared by its clones: it is what lets all caches over
-/// the store, on all worker threads, know of each other.
+/// Implementations are plain `async fn`s; `examples/custom_store.rs` has a small one. A store makes
+/// one [`Coordinator`] when it is made. All clones of the store share it, so that all caches over the
+/// store, on all worker threads, share their state.
 ///
-/// A store need not judge anything: freshness, `Vary` and invalidation are read from what it
-/// returns. It must keep three promises, which the `conformance` module (feature `test-util`)
-/// checks:
+/// A store decides nothing about HTTP: the cache checks freshness, `Vary` and invalidations of the
+/// responses that the store returns. A store must keep three promises, which the `conformance`
+/// suite (feature `test-util`) checks:
 ///
-/// * `put` adds to what is stored under the key by [`Variants::add`], and no two `put`s of one
-///   key lose each other's response;
-/// * `put` stores nothing of a [`Fill`] that [is overtaken](Fill::is_invalidated), and checks that
-///   in the same critical section in which it stores, so that no [`remove`](Self::remove) can
-///   come between;
-/// * it compares whole keys ([`CacheKey::as_bytes`]), never only a digest of them.
+/// * [`put`](Self::put) adds the response to the stored variants of its key by [`Variants::add`].
+///   Concurrent `put`s of one key lose no response.
+/// * `put` does not store the response of an [invalidated](Fill::is_invalidated) fill, nor a response
+///   that is not [valid](Coordinator::is_valid). It checks this in the critical section in which it
+///   stores, so that no [`remove`](Self::remove) comes between the check and the write.
+/// * It compares whole keys ([`CacheKey::as_bytes`]), never only a digest of them.
 ///
-/// Calls are bounded in time by the caller; a call that takes too long is dropped, and one that
-/// panics counts as failed.
+/// The cache limits the time of each call: it drops the future of a call that takes too long. A call
+/// that panics counts as failed.
+///
+/// Use [`BoxedStore`](crate::store::BoxedStore) to choose among stores at run time.
 pub trait Store: Send + Sync + 'static {
-    /// What the users of this store share.
+    /// The coordinator that the store made when it was made.
     fn coordinator(&self) -> &Coordinator;
 
-    /// What is stored under `key`, and the store's logical time at this moment: all variants, or at
-    /// least the one that `selector` selects.
+    /// Looks up a key. Returns the store's logical time, and all stored variants of the key, or at
+    /// least the variant that `selector` selects.
     ///
     /// # Errors
     ///
-    /// If the store cannot be asked. The request then goes to the handler.
+    /// If the store is not reachable. The request then goes to the handler.
     fn lookup(
         &self,
         key: &CacheKey,
         selector: &Selector<'_>,
     ) -> impl Future<Output = Result<Lookup, StoreError>> + Send;
 
-    /// Answers at once, if the store can without waiting; `None` if it cannot.
+    /// Looks up a key without waiting. Returns `None` if the store would have to wait; the cache then
+    /// calls [`lookup`](Self::lookup).
     ///
-    /// Stores in memory should: it saves a future on every hit.
+    /// Stores in memory should implement this, because it saves a future for every hit.
     fn lookup_now(
         &self,
         key: &CacheKey,
@@ -60,11 +60,11 @@ pub trait Store: Send + Sync + 'static {
         None
     }
 
-    /// Stores a response that `fill` produced.
+    /// Stores the response of a fill.
     ///
     /// # Errors
     ///
-    /// If the store cannot be reached. The client has its answer all the same.
+    /// If the store is not reachable. The client gets its response nevertheless.
     fn put(
         &self,
         key: &CacheKey,
@@ -72,92 +72,112 @@ pub trait Store: Send + Sync + 'static {
         fill: &Fill,
     ) -> impl Future<Output = Result<Put, StoreError>> + Send;
 
-    /// Forgets all variants under `key`; tells how many there were.
+    /// Removes all variants of a key and returns their number.
     ///
     /// # Errors
     ///
-    /// If the store cannot be reached: then nothing is known to be forgotten.
+    /// If the store is not reachable: the removal is not confirmed.
     fn remove(&self, key: &CacheKey) -> impl Future<Output = Result<usize, StoreError>> + Send;
 
-    /// Makes whatever began before this call invalid.
+    /// Records an invalidation, which applies to every response whose fill began before this call.
     ///
-    /// The provided implementation records it in [`Coordinator`], which suits stores used by one
-    /// process.
+    /// The provided implementation records it in the [`Coordinator`]. That is enough for a store of
+    /// one process.
     ///
     /// # Errors
     ///
-    /// If the store cannot be reached: then nothing is known to be invalid.
+    /// If the store is not reachable: the invalidation is not confirmed.
     fn invalidate(
         &self,
-        what: &Invalidation,
+        invalidation: &Invalidation,
     ) -> impl Future<Output = Result<(), StoreError>> + Send {
-        self.coordinator().invalidate(what);
+        self.coordinator().invalidate(invalidation);
         async { Ok(()) }
     }
 
-    /// Whether [`lease`](Self::lease) is to be called: by default it is not.
-    fn leases(&self) -> bool {
+    /// Whether the store gives leases. If not, which is the default, [`lease`](Self::lease) is never
+    /// called.
+    fn supports_leases(&self) -> bool {
         false
     }
 
-    /// Lets one of all processes ask the handler for something that is not stored.
+    /// Requests the lease of a response that is not stored, so that only one of the processes that
+    /// share the store calls the handler.
     ///
-    /// `rest` tells requests for one key apart that cannot share an answer. Whoever is granted it
-    /// looks once more whether something is stored by now before it asks. Whoever finds it taken
-    /// looks, and calls this, again and again, until
-    /// [`Policy::wait_limit`](crate::Policy::wait_limit) is nearly over. Stores see to it that a lease
-    /// ends although nobody gives it up.
+    /// `discriminator` keeps requests for one key apart that cannot share a response. A process that
+    /// is granted the lease looks up the key once more before it calls the handler. A process that
+    /// finds the lease taken repeats the lookup and this call until
+    /// [`Policy::wait_limit`](crate::Policy::wait_limit) is nearly over. The store must let a lease
+    /// expire whose holder never ends it.
     ///
     /// # Errors
     ///
-    /// If the store cannot be reached. The process then asks as if it were alone.
+    /// If the store is not reachable. The process then calls the handler without a lease.
     fn lease(
         &self,
         key: &CacheKey,
-        rest: &[u8],
+        discriminator: &[u8],
     ) -> impl Future<Output = Result<Lease, StoreError>> + Send {
-        let _ = (key, rest);
+        let _ = (key, discriminator);
         async { Ok(Lease::Unneeded) }
     }
 }
 
-/// What a look-up found.
+/// The result of a lookup.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Lookup {
-    /// What is stored under the key, and the fields that select among it; invalidated and stale
-    /// responses may be among it, and none need be.
+    /// The stored variants of the key, and the fields that select among them. They may include
+    /// invalidated and stale responses, and may be without any response.
     pub variants: Option<Arc<Variants>>,
-    /// The store's logical time, read **before** the variants were:
-    /// [`Coordinator::stamp`] for stores of one process.
+    /// The store's logical time, read **before** the variants were.
     pub stamp: Stamp,
 }
 
-/// What became of a response given to [`Store::put`].
+impl Lookup {
+    /// Makes a result of the stored variants and the store's logical time, which must be read before
+    /// the variants. Stores of one process read it by [`Coordinator::stamp`].
+    #[must_use]
+    pub const fn new(variants: Option<Arc<Variants>>, stamp: Stamp) -> Self {
+        Self { variants, stamp }
+    }
+}
+
+/// The result of [`Store::put`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Put {
-    /// It is stored.
+    /// The response is stored.
     Stored,
-    /// It is larger than this store keeps.
+    /// The response is larger than the store keeps.
     TooLarge,
-    /// The resource changed since its fill began: it was invalidated, or selects by more fields.
+    /// The response is outdated: its key or one of its tags was invalidated after its fill began, or
+    /// its resource is selected by further fields by now.
     Outdated,
 }
 
-/// A store could not do what it was asked to.
+/// A store failed to carry out a call.
+///
+/// The cause is the error's [`source`](Error::source).
 #[derive(Debug)]
 pub struct StoreError(Box<dyn Error + Send + Sync>);
 
 impl StoreError {
-    /// Wraps what went wrong. Its text is logged, so it should name no key and no content.
+    /// Wraps the cause of the failure. The cache logs its text, which should therefore hold no key and
+    /// no content.
     pub fn new(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self(source.into())
+    }
+
+    /// The failure with its cause, for logs.
+    pub(crate) fn with_cause(&self) -> impl fmt::Display {
+        format!("{self}: {}", self.0)
     }
 }
 
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the cache's store failed: {}", self.0)
+        f.write_str("the cache store failed")
     }
 }
 

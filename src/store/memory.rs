@@ -1,4 +1,4 @@
-//! A store in this process's memory, bounded in bytes.
+//! A store in the memory of this process, limited in bytes.
 
 use std::{
     error::Error,
@@ -14,50 +14,61 @@ use moka::{
     sync::Cache,
 };
 
-use super::{Coordinator, Fill, Invalidation, Lookup, Put, Store, StoreError};
+use super::interface::{Lookup, Put, Store, StoreError};
 use crate::{
-    entry::key::CacheKey,
-    entry::response::{StoredResponse, Variants},
-    entry::selector::Selector,
+    coordination::{coordinator::Coordinator, fills::Fill},
+    entry::{
+        invalidation::Invalidation, key::CacheKey, response::StoredResponse, selector::Selector,
+        variants::Variants,
+    },
 };
 
-/// What the engine itself takes for an entry, measured; without it a store of many small
-/// responses would take several times its limit.
+/// The memory that moka takes for an entry, as measured. If it were not counted, a store of many
+/// small responses would take several times its limit.
 const ENTRY_OVERHEAD: usize = 512;
 
-/// The engine frees what no longer fits at its own pace; after inserts of this size it is told to.
+/// The size from which an insert evicts other entries at once. After smaller ones moka evicts later,
+/// in batches.
 const LARGE: usize = 64 * 1024;
 
-/// How often what expired is freed when nobody asks.
-const TICK: Duration = Duration::from_secs(1);
+/// How often expired entries are freed in a store without traffic.
+const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Keeps responses in this process's memory, up to a number of bytes.
+/// A store in the memory of this process, limited in bytes.
 ///
-/// A cheap handle: clones share one memory, so one store made before `HttpServer::new` serves
-/// all worker threads. What is used least is forgotten first.
+/// Clones share their entries: make one store before `HttpServer::new`, and clone it for each worker
+/// thread. A full store evicts entries that are used least.
 ///
-/// Bytes count bodies, head fields, keys and the store's own bookkeeping (512 bytes a URL), so
-/// the process grows by about what was asked for. No URL may take more than an eighth of it.
+/// The limit counts bodies, fields, keys and bookkeeping (512 bytes for each URL), so that the
+/// process grows by about the limit. One URL may take an eighth of it; larger responses are not
+/// stored.
+///
+/// ```
+/// use actix_web_cache::{Cache, MemoryStore};
+///
+/// let store = MemoryStore::new(64 * 1024 * 1024); // bytes
+/// let cache = Cache::new(store.clone());
+/// ```
 #[derive(Clone)]
-pub struct MemoryStore(Arc<Inner>);
+pub struct MemoryStore(Arc<MemoryState>);
 
-struct Inner {
-    // The engine is private so that it can change without a breaking release.
+struct MemoryState {
     entries: Cache<Arc<[u8]>, Arc<Variants>>,
     max_entry: usize,
     coordinator: Coordinator,
-    housekeeper: Once,
+    /// Starts the maintenance thread with the first insert.
+    maintenance: Once,
 }
 
 impl MemoryStore {
-    /// A store of at most `max_bytes` bytes. 64 MiB is a good start.
+    /// Makes a store of at most `max_bytes` bytes. 64 MiB is a good start.
     ///
     /// # Panics
     ///
-    /// At start-up, if `max_bytes` is so small that the store could keep nothing;
-    /// [`builder`](Self::builder) returns that as an error instead.
+    /// If `max_bytes` is too small for any entry (less than 4104).
+    /// [`MemoryStoreBuilder::build`] returns an error instead.
     #[must_use]
-    #[expect(clippy::panic, reason = "documented, at start-up; the builder returns the error")]
+    #[expect(clippy::panic, reason = "documented; the builder returns the error")]
     pub fn new(max_bytes: usize) -> Self {
         match Self::builder().max_bytes(max_bytes).build() {
             Ok(store) => store,
@@ -65,49 +76,49 @@ impl MemoryStore {
         }
     }
 
-    /// For a store whose configuration is checked without panic.
+    /// A builder, which returns configuration errors instead of panicking.
     pub const fn builder() -> MemoryStoreBuilder {
         MemoryStoreBuilder { max_bytes: 64 * 1024 * 1024 }
     }
 
-    /// URLs in the store, about: what was just added or forgotten may not count yet.
+    /// The approximate number of keys in the store. Recent changes may not be counted yet.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.0.entries.entry_count()
     }
 
-    /// Whether the store is empty, about.
+    /// Whether the store is empty. Recent changes may not be counted yet.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Bytes in the store, about, as its limit counts them.
+    /// The approximate number of bytes in the store, as its limit counts them.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.0.entries.weighted_size()
     }
 
     pub(super) fn find(&self, key: &CacheKey) -> Lookup {
-        // Time first: what is invalidated in between is then older than the look-up says.
+        // The stamp is read first: an invalidation between the two reads is then later than it.
         let stamp = self.0.coordinator.stamp();
         let found = self.0.entries.get(key.as_bytes());
-        let first = found.as_deref().and_then(|variants| variants.responses().first());
-        if first.is_some_and(|newest| !self.0.coordinator.is_valid(key, newest)) {
-            return Lookup { variants: self.sweep(key), stamp };
+        let newest = found.as_deref().and_then(|variants| variants.responses().first());
+        if newest.is_some_and(|newest| !self.0.coordinator.is_valid(key, newest)) {
+            return Lookup::new(self.free_purged(key), stamp);
         }
-        Lookup { variants: found, stamp }
+        Lookup::new(found, stamp)
     }
 
-    /// Frees what was purged of an entry that is met; returns what is left of it.
-    fn sweep(&self, key: &CacheKey) -> Option<Arc<Variants>> {
+    /// Frees the purged variants of a key and returns the others.
+    fn free_purged(&self, key: &CacheKey) -> Option<Arc<Variants>> {
         let coordinator = &self.0.coordinator;
-        let swept = self.0.entries.entry(key.to_shared()).and_compute_with(|existing| {
+        let result = self.0.entries.entry(key.to_shared()).and_compute_with(|existing| {
             let valid = |response: &StoredResponse| coordinator.is_valid(key, response);
             let left = existing.and_then(|existing| existing.into_value().retain(valid));
             left.map_or(Op::Remove, |left| Op::Put(Arc::new(left)))
         });
-        match swept {
+        match result {
             CompResult::Inserted(entry)
             | CompResult::ReplacedWith(entry)
             | CompResult::Unchanged(entry) => Some(entry.into_value()),
@@ -115,71 +126,71 @@ impl MemoryStore {
         }
     }
 
-    /// Only to free memory: what is invalid is so without it.
+    /// Frees all entries. Invalid responses are not served even before that.
     pub(super) fn clear(&self) {
         self.0.entries.invalidate_all();
         self.0.entries.run_pending_tasks();
     }
 
     fn add(&self, key: &CacheKey, response: Arc<StoredResponse>, fill: &Fill) -> Put {
-        let inner = &self.0;
+        let state = &self.0;
         let fixed = key.as_bytes().len() + ENTRY_OVERHEAD;
         let weight = response.weight() + fixed;
-        if weight > inner.max_entry {
+        if weight > state.max_entry {
             return Put::TooLarge;
         }
-        let result = inner.entries.entry(key.to_shared()).and_compute_with(|existing| {
-            // The engine holds the key's lock here: no removal comes between check and insert.
-            if fill.is_invalidated() || !inner.coordinator.is_valid(key, &response) {
+        let result = state.entries.entry(key.to_shared()).and_compute_with(|existing| {
+            // Moka holds the lock of the key: no removal comes between the check and the insert.
+            if fill.is_invalidated() || !state.coordinator.is_valid(key, &response) {
                 return Op::Nop;
             }
-            let valid = |response: &StoredResponse| inner.coordinator.is_valid(key, response);
+            let valid = |response: &StoredResponse| state.coordinator.is_valid(key, response);
             let existing = existing.and_then(|existing| existing.into_value().retain(valid));
-            Variants::add(existing.as_ref(), response, inner.max_entry - fixed)
+            Variants::add(existing.as_ref(), response, state.max_entry - fixed)
                 .map_or(Op::Nop, |variants| Op::Put(Arc::new(variants)))
         });
         if !matches!(result, CompResult::Inserted(_) | CompResult::ReplacedWith(_)) {
             return Put::Outdated;
         }
         if weight >= LARGE {
-            inner.entries.run_pending_tasks();
+            state.entries.run_pending_tasks();
         }
-        inner.housekeeper.call_once(|| keep_house(inner));
+        state.maintenance.call_once(|| start_maintenance(state));
         Put::Stored
     }
 
-    /// Keeps a copy of what another store has. It knows best: what there is may only stay if it is
-    /// younger.
-    #[cfg(feature = "redis")]
-    pub(super) fn keep(&self, key: &CacheKey, copy: Arc<StoredResponse>) {
-        let inner = &self.0;
+    /// Adds a copy of a response from another store, unless a newer one is here. The other store
+    /// decides which fields select.
+    pub(super) fn add_copy(&self, key: &CacheKey, copy: Arc<StoredResponse>) {
+        let state = &self.0;
         let fixed = key.as_bytes().len() + ENTRY_OVERHEAD;
-        if copy.weight() + fixed > inner.max_entry {
+        if copy.weight() + fixed > state.max_entry {
             return;
         }
-        inner.entries.entry(key.to_shared()).and_compute_with(|existing| {
-            if !inner.coordinator.is_valid(key, &copy) {
+        state.entries.entry(key.to_shared()).and_compute_with(|existing| {
+            if !state.coordinator.is_valid(key, &copy) {
                 return Op::Nop;
             }
             let existing = existing.map(moka::Entry::into_value);
-            let younger = existing.iter().flat_map(|variants| variants.responses()).any(|old| {
+            let has_newer = existing.iter().flat_map(|variants| variants.responses()).any(|old| {
                 old.same_selection(&copy)
-                    && old.lifetime.response.wall() > copy.lifetime.response.wall()
+                    && old.lifetime.response_time.wall() > copy.lifetime.response_time.wall()
             });
-            if younger {
+            if has_newer {
                 return Op::Nop;
             }
-            let room = inner.max_entry - fixed;
-            let added = Variants::add(existing.as_deref(), Arc::clone(&copy), room);
-            // Less selects than was known here: then nothing here is right.
+            let max_weight = state.max_entry - fixed;
+            let added = Variants::add(existing.as_deref(), Arc::clone(&copy), max_weight);
+            // The new response varies on fewer fields, so the other variants are no longer valid.
             added
-                .or_else(|| Variants::add(None, copy, room))
-                .map_or(Op::Nop, |all| Op::Put(Arc::new(all)))
+                .or_else(|| Variants::add(None, copy, max_weight))
+                .map_or(Op::Nop, |variants| Op::Put(Arc::new(variants)))
         });
     }
 
-    pub(super) fn forget(&self, key: &CacheKey) -> usize {
-        // By the same lock as `add`: a plain removal could slip between its check and insert.
+    pub(super) fn remove_entry(&self, key: &CacheKey) -> usize {
+        // This takes the lock of the key, as `add` does. A plain removal could come between the check
+        // and the insert of `add`.
         let removed = self.0.entries.entry(key.to_shared()).and_compute_with(|_| Op::Remove);
         match removed {
             CompResult::Removed(entry) => entry.into_value().responses().len(),
@@ -211,12 +222,12 @@ impl Store for MemoryStore {
     }
 
     async fn remove(&self, key: &CacheKey) -> Result<usize, StoreError> {
-        Ok(self.forget(key))
+        Ok(self.remove_entry(key))
     }
 
-    async fn invalidate(&self, what: &Invalidation) -> Result<(), StoreError> {
-        self.0.coordinator.invalidate(what);
-        if *what == Invalidation::PurgeAll {
+    async fn invalidate(&self, invalidation: &Invalidation) -> Result<(), StoreError> {
+        self.0.coordinator.invalidate(invalidation);
+        if *invalidation == Invalidation::PurgeAll {
             self.clear();
         }
         Ok(())
@@ -232,7 +243,7 @@ impl fmt::Debug for MemoryStore {
     }
 }
 
-/// Makes a [`MemoryStore`].
+/// A builder of a [`MemoryStore`].
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct MemoryStoreBuilder {
@@ -240,7 +251,7 @@ pub struct MemoryStoreBuilder {
 }
 
 impl MemoryStoreBuilder {
-    /// Bytes it takes at most. Default 64 MiB.
+    /// Sets the most bytes that the store takes. Default: 64 MiB.
     pub const fn max_bytes(mut self, max_bytes: usize) -> Self {
         self.max_bytes = max_bytes;
         self
@@ -250,13 +261,13 @@ impl MemoryStoreBuilder {
     ///
     /// # Errors
     ///
-    /// If it could keep nothing.
+    /// If the limit is too small for any entry (less than 4104 bytes).
     pub fn build(self) -> Result<MemoryStore, MemoryStoreError> {
-        self.build_over(Coordinator::new())
+        self.build_with_coordinator(Coordinator::new())
     }
 
-    /// The same for copies of what another store has, whose users share the rest.
-    pub(super) fn build_over(
+    /// Makes a store for copies of another store's responses, with that store's coordinator.
+    pub(super) fn build_with_coordinator(
         self,
         coordinator: Coordinator,
     ) -> Result<MemoryStore, MemoryStoreError> {
@@ -271,14 +282,14 @@ impl MemoryStoreBuilder {
                 let weight = variants.weight() + key.len() + ENTRY_OVERHEAD;
                 u32::try_from(weight).unwrap_or(u32::MAX)
             })
-            .expire_after(WhenUseless)
+            .expire_after(ExpireUseless)
             .build();
-        let housekeeper = Once::new();
-        Ok(MemoryStore(Arc::new(Inner { entries, max_entry, coordinator, housekeeper })))
+        let maintenance = Once::new();
+        Ok(MemoryStore(Arc::new(MemoryState { entries, max_entry, coordinator, maintenance })))
     }
 }
 
-/// The number of bytes a memory store was given lets it keep nothing.
+/// The byte limit of a memory store is too small for any entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemoryStoreError(usize);
 
@@ -287,8 +298,8 @@ impl fmt::Display for MemoryStoreError {
         let least = 8 * (ENTRY_OVERHEAD + 1);
         write!(
             f,
-            "a memory store of {} bytes could keep nothing: give it at least {least}, better \
-             64 * 1024 * 1024",
+            "a memory store of {} bytes is too small for any entry: set at least {least} bytes, \
+             better 64 * 1024 * 1024",
             self.0
         )
     }
@@ -296,26 +307,26 @@ impl fmt::Display for MemoryStoreError {
 
 impl Error for MemoryStoreError {}
 
-/// Frees entries when none of their responses is of use. Only memory hangs on it: look-ups judge
-/// freshness themselves.
-struct WhenUseless;
+/// Frees entries once none of their responses is useful. It only saves memory, because the cache
+/// checks the freshness of each response.
+struct ExpireUseless;
 
-impl WhenUseless {
-    fn keep(variants: &Variants) -> Duration {
-        let made = variants.responses().first().map(|newest| newest.lifetime().response);
-        // A second of grace: the engine's clock is not the cache's.
-        made.map_or(Duration::ZERO, |made| variants.useful_for(made)) + Duration::from_secs(1)
+impl ExpireUseless {
+    fn lifetime(variants: &Variants) -> Duration {
+        let newest = variants.responses().first().map(|newest| newest.lifetime().response_time);
+        // One second more, because moka's clock is not the cache's.
+        newest.map_or(Duration::ZERO, |at| variants.useful_for(at)) + Duration::from_secs(1)
     }
 }
 
-impl Expiry<Arc<[u8]>, Arc<Variants>> for WhenUseless {
+impl Expiry<Arc<[u8]>, Arc<Variants>> for ExpireUseless {
     fn expire_after_create(
         &self,
         _: &Arc<[u8]>,
         value: &Arc<Variants>,
         _: Instant,
     ) -> Option<Duration> {
-        Some(Self::keep(value))
+        Some(Self::lifetime(value))
     }
 
     fn expire_after_update(
@@ -325,23 +336,23 @@ impl Expiry<Arc<[u8]>, Arc<Variants>> for WhenUseless {
         _: Instant,
         _: Option<Duration>,
     ) -> Option<Duration> {
-        Some(Self::keep(value))
+        Some(Self::lifetime(value))
     }
 }
 
-/// The engine works only when it is called; this calls it, from the first insert to the store's
-/// end, so that what expires in a quiet hour is freed in that hour.
-fn keep_house(store: &Arc<Inner>) {
+/// Starts a thread that frees expired entries until the store is dropped. Moka frees them only while
+/// it is called, and a store without traffic would keep them.
+fn start_maintenance(store: &Arc<MemoryState>) {
     let store = Arc::downgrade(store);
     let work = move || {
         loop {
-            thread::sleep(TICK);
+            thread::sleep(MAINTENANCE_INTERVAL);
             let Some(store) = store.upgrade() else { return };
             store.entries.run_pending_tasks();
         }
     };
     if let Err(error) = thread::Builder::new().name("cache-memory".to_owned()).spawn(work) {
-        log::warn!("no thread to free expired cache entries: {error}");
+        log::warn!("cannot start the thread that frees expired cache entries: {error}");
     }
 }
 
@@ -351,7 +362,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::{entry::response::tests::stored, entry::tag::TagId};
+    use crate::entry::{fixtures::stored, tag::TagId};
 
     fn key(n: usize) -> CacheKey {
         CacheKey::new("t", "http", "h", &format!("/{n}"), None)
@@ -364,22 +375,22 @@ mod tests {
     }
 
     #[test]
-    fn a_store_that_could_keep_nothing_is_refused_with_advice() {
+    fn builder_refuses_a_limit_that_is_too_small() {
         for bytes in [0, 1, 4096] {
             let error = MemoryStore::builder().max_bytes(bytes).build().unwrap_err();
-            assert!(error.to_string().contains("at least 4104"), "{error}");
+            assert!(error.to_string().contains("at least 4104 bytes"), "{error}");
         }
         assert!(MemoryStore::builder().max_bytes(64 * 1024).build().is_ok());
     }
 
     #[test]
-    #[should_panic(expected = "give it at least")]
-    fn new_panics_at_start_up_for_a_store_of_nothing() {
+    #[should_panic(expected = "set at least")]
+    fn new_panics_if_the_limit_is_too_small() {
         let _ = MemoryStore::new(0);
     }
 
     #[test]
-    fn what_is_larger_than_an_eighth_is_not_kept() {
+    fn response_larger_than_an_eighth_of_the_store_is_not_stored() {
         let store = MemoryStore::new(1024 * 1024);
         assert_eq!(put(&store, &key(1), 128 * 1024), Put::TooLarge);
         assert!(store.find(&key(1)).variants.is_none());
@@ -388,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_purged_is_freed_when_it_is_met_and_variants_that_were_not_stay() {
+    fn purged_entry_is_freed_on_lookup() {
         let store = MemoryStore::new(16 * 1024 * 1024);
         let tag = TagId::tag("t", "a");
         let tagged = |accept| StoredResponse {
@@ -421,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn it_stays_within_its_bytes() {
+    fn store_stays_within_its_limit() {
         let store = MemoryStore::new(1024 * 1024);
         for n in 0..10_000 {
             put(&store, &key(n), 100);

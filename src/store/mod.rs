@@ -1,33 +1,45 @@
-//! What authors of stores need: the trait, what stores keep, and the conformance suite.
+//! The [`Store`] trait and everything that authors of stores need.
+//!
+//! The crate has a store in memory ([`MemoryStore`]) and, with the feature `redis`, stores in Redis.
+//! For another store, implement [`Store`] and let the `conformance` suite (feature `test-util`) check
+//! it. A store that keeps bytes writes and reads responses by [`codec`].
 
-mod erased;
+pub(crate) mod boxed;
+pub(crate) mod erased;
 pub(crate) mod interface;
 pub(crate) mod memory;
 #[cfg(feature = "redis")]
 pub(crate) mod redis;
-#[cfg(feature = "redis")]
+pub mod remote;
 pub(crate) mod tiered;
 
 #[cfg(feature = "test-util")]
 #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
-#[expect(clippy::expect_used, reason = "its checks panic, as tests do")]
+#[expect(clippy::expect_used, reason = "failed checks panic, as in tests")]
 pub mod conformance;
 
-pub(crate) use self::erased::DynStore;
 pub use self::{
+    boxed::BoxedStore,
     interface::{Lookup, Put, Store, StoreError},
     memory::{MemoryStore, MemoryStoreBuilder, MemoryStoreError},
+    tiered::{FarStore, TieredStats, TieredStore, TieredStoreBuilder, TieredStoreError},
 };
 pub use crate::{
     clock::Timestamp,
-    coordination::{Coordinator, Fill, Lease, LeaseEnd, LeaseGuard},
+    coordination::{
+        coordinator::Coordinator,
+        fills::Fill,
+        lease::{Lease, LeaseEnd, LeaseGuard},
+    },
     entry::{
         codec,
         invalidation::Invalidation,
         key::CacheKey,
-        response::{Lifetime, LifetimeSource, Staleness, StoredResponse, Validation, Variants},
+        lifetime::{Lifetime, LifetimeSource, Staleness, Validation},
+        response::StoredResponse,
         selector::{Selector, VariantId},
         stamp::Stamp,
         tag::TagId,
+        variants::Variants,
     },
 };

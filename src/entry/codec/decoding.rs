@@ -1,6 +1,6 @@
-//! Reads records, and believes nothing of them.
+//! The decoder of records, which trusts nothing in a record.
 
-use std::time::Duration;
+use std::{error::Error, fmt, time::Duration};
 
 use actix_web::http::{
     StatusCode,
@@ -8,95 +8,164 @@ use actix_web::http::{
 };
 use bytes::Bytes;
 
-use super::{ABSENT, HEAD, LEAST_FIELD, MAGIC, MAX_SKEW, RecordError, SUMMED, VERSION, flag};
+use super::layout::{ABSENT, CHECKSUMMED, HEAD, MAGIC, MAX_SKEW, SHORTEST_FIELD, VERSION, flag};
 use crate::{
     clock::Timestamp,
-    entry::key::CacheKey,
-    entry::limits::{MAX_LIFETIME, MAX_TAGS, may_have_body, may_have_field, may_have_status},
-    entry::response::{
-        ANNOTATED_FIELDS, Lifetime, LifetimeSource, Selecting, Staleness, StoredResponse,
-        Validation,
+    entry::{
+        key::CacheKey,
+        lifetime::{Lifetime, LifetimeSource, Staleness, Validation},
+        limits::{MAX_LIFETIME, MAX_TAGS, may_have_body, may_have_field, may_have_status},
+        response::{ANNOTATED_FIELDS, Selecting, StoredResponse},
+        stamp::Stamp,
+        tag::TagId,
+        validity::ValidityCheck,
     },
-    entry::stamp::{Stamp, ValidityCheck},
-    entry::tag::TagId,
 };
 
-pub(super) fn decode(
-    record: &Bytes,
+/// The reason why a record cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RecordError {
+    /// The record is shorter than its stated length.
+    Truncated,
+    /// The record has another version.
+    Version(u8),
+    /// The content does not match the checksum.
+    Checksum,
+    /// The record was written for another key.
+    OtherKey,
+    /// The named part has a value that [`encode`](crate::store::codec::encode) never writes.
+    Malformed(&'static str),
+    /// The response is from further in the future than [`MAX_SKEW`].
+    FromTheFuture,
+}
+
+impl fmt::Display for RecordError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Truncated => {
+                f.write_str("the record is truncated: check that the store writes whole records")
+            }
+            Self::Version(version) => write!(
+                f,
+                "the record has version {version}, but this build reads version {VERSION}: it \
+                 will be replaced; to end such misses, run one build over the store"
+            ),
+            Self::Checksum => f.write_str(
+                "the record does not match its checksum: check for damage to the store's data",
+            ),
+            Self::OtherKey => f.write_str(
+                "the record belongs to another key: check that the store names records by whole \
+                 keys, or by a digest that does not collide",
+            ),
+            Self::Malformed(part) => write!(
+                f,
+                "the record is malformed (invalid {part}): check that only this cache writes to \
+                 the store"
+            ),
+            Self::FromTheFuture => write!(
+                f,
+                "the record is from more than {} s in the future: synchronize the clocks of all \
+                 machines that share the store",
+                MAX_SKEW.as_secs()
+            ),
+        }
+    }
+}
+
+impl Error for RecordError {}
+
+/// Reads a record that [`encode`](crate::store::codec::encode) wrote for this key.
+///
+/// `now` is a reading of this process's clocks, by which the age of the response is computed.
+///
+/// # Errors
+///
+/// If the bytes are no record of this version and key, or the response is from further in the future
+/// than [`MAX_SKEW`].
+pub fn decode(
+    record: Bytes,
     key: &CacheKey,
     now: Timestamp,
 ) -> Result<StoredResponse, RecordError> {
-    let mut reader = Reader { record, rest: record };
-    reader.opening()?;
-    let key_length = reader.length()?;
-    let body_length = reader.length()?;
-    let fields = reader.length()?;
-    let sent = reader.length()?;
-    let discriminator = reader.length()?;
-    let selecting = reader.u16()?;
-    let status = status(reader.u16()?)?;
-    let [tags, source, validation, present] = reader.array()?;
-    let has = |flag| present & flag != 0;
-    demand(present & !flag::ALL == 0, "what is present")?;
-    let stamp = Stamp::new(u64::from_le_bytes(reader.array()?));
-    let made = reader.time()?;
-    let initial_age = reader.time()?;
-    let freshness = reader.lifetime()?;
-    let retention = reader.lifetime()?;
-    let while_revalidate = reader.optional_time(has(flag::WHILE_REVALIDATE))?;
-    let if_error = reader.optional_time(has(flag::IF_ERROR))?;
-    let stated = reader.optional_time(has(flag::STATED))?;
-    let client_ttl = reader.optional_time(has(flag::CLIENT_TTL))?;
-    let staleness =
-        Staleness { validation: validation_of(validation)?, while_revalidate, if_error };
-    let source = basis_of(source)?;
-    if reader.bytes(key_length)? != key.as_bytes() {
+    let mut reader = Reader { record: &record, rest: &record };
+    let head = reader.head()?;
+    if reader.bytes(head.key_length)? != key.as_bytes() {
         return Err(RecordError::OtherKey);
     }
-    let response = rebased(made, now)?;
-
-    let tags = reader.tags(tags.into())?;
-    let discriminator = Box::from(reader.bytes(discriminator)?);
-    let selecting = reader.selecting(selecting.into())?;
-    let fields = reader.lines(fields, may_have_field)?;
-    let sent = reader.lines(sent, |name| ANNOTATED_FIELDS.contains(name))?;
-    demand(has(flag::UNDRESSED) || sent.is_empty(), "fields as sent")?;
-    let body = reader.shared(body_length)?;
-    demand(reader.rest.is_empty(), "the lengths")?;
-    demand(body.is_empty() || may_have_body(status), "a body")?;
+    let lifetime = Lifetime {
+        response_time: rebased(head.time, now)?,
+        initial_age: head.initial_age,
+        freshness: head.freshness,
+        source: head.source,
+        staleness: head.staleness,
+        retention: head.retention,
+    };
+    let tags = reader.tags(head.tags)?;
+    let discriminator = Box::from(reader.bytes(head.discriminator_length)?);
+    let selecting = reader.selecting(head.selecting_fields)?;
+    let fields = reader.lines(head.lines, may_have_field)?;
+    let original = reader.lines(head.original_lines, |name| ANNOTATED_FIELDS.contains(name))?;
+    require(head.has_original_lines || original.is_empty(), "original fields")?;
+    let body = reader.shared(head.body_length)?;
+    require(reader.rest.is_empty(), "total length")?;
+    require(body.is_empty() || may_have_body(head.status), "body of a 204")?;
     Ok(StoredResponse {
-        status,
+        status: head.status,
         fields,
         body,
-        lifetime: Lifetime { response, initial_age, freshness, source, staleness, retention },
-        stated,
+        lifetime,
+        stated: head.stated,
         selecting,
         discriminator,
         tags,
-        stamp,
-        client_ttl,
-        original_fields: has(flag::UNDRESSED).then_some(sent),
+        stamp: head.stamp,
+        client_ttl: head.client_ttl,
+        original_fields: head.has_original_lines.then_some(original),
         validity_check: ValidityCheck::default(),
         received: now.monotonic(),
     })
 }
 
-fn demand(holds: bool, what: &'static str) -> Result<(), RecordError> {
-    if holds { Ok(()) } else { Err(RecordError::Malformed(what)) }
+/// The fixed part of a record.
+struct Head {
+    key_length: usize,
+    body_length: usize,
+    lines: usize,
+    original_lines: usize,
+    has_original_lines: bool,
+    discriminator_length: usize,
+    selecting_fields: usize,
+    status: StatusCode,
+    tags: usize,
+    source: LifetimeSource,
+    staleness: Staleness,
+    stamp: Stamp,
+    /// The time of the response by the writer's wall clock.
+    time: Duration,
+    initial_age: Duration,
+    freshness: Duration,
+    retention: Duration,
+    stated: Option<Duration>,
+    client_ttl: Option<Duration>,
+}
+
+fn require(holds: bool, part: &'static str) -> Result<(), RecordError> {
+    if holds { Ok(()) } else { Err(RecordError::Malformed(part)) }
 }
 
 fn status(code: u16) -> Result<StatusCode, RecordError> {
-    demand(may_have_status(code), "the status code")?;
-    StatusCode::from_u16(code).map_err(|_| RecordError::Malformed("the status code"))
+    require(may_have_status(code), "status code")?;
+    StatusCode::from_u16(code).map_err(|_| RecordError::Malformed("status code"))
 }
 
-fn basis_of(code: u8) -> Result<LifetimeSource, RecordError> {
+fn source_of(code: u8) -> Result<LifetimeSource, RecordError> {
     match code {
         1 => Ok(LifetimeSource::Explicit),
         2 => Ok(LifetimeSource::Heuristic),
         3 => Ok(LifetimeSource::Handler),
         4 => Ok(LifetimeSource::Policy),
-        _ => Err(RecordError::Malformed("the source")),
+        _ => Err(RecordError::Malformed("lifetime source")),
     }
 }
 
@@ -105,60 +174,105 @@ fn validation_of(code: u8) -> Result<Validation, RecordError> {
         1 => Ok(Validation::OnceStale),
         2 => Ok(Validation::Strict),
         3 => Ok(Validation::Always),
-        _ => Err(RecordError::Malformed("the validation")),
+        _ => Err(RecordError::Malformed("validation")),
     }
 }
 
-/// When something was made, by this process's clocks. What was made before this process has no more
-/// than the process's own age by the monotonic clock; the wall clock tells the rest.
-fn rebased(made: Duration, now: Timestamp) -> Result<Timestamp, RecordError> {
-    if made > now.wall().saturating_add(MAX_SKEW) {
+/// The time of a response by this process's clocks. The monotonic clock cannot show a time from before
+/// this process; for an older response the wall clock alone shows its age.
+fn rebased(time: Duration, now: Timestamp) -> Result<Timestamp, RecordError> {
+    if time > now.wall().saturating_add(MAX_SKEW) {
         return Err(RecordError::FromTheFuture);
     }
-    let age = now.wall().saturating_sub(made);
-    Ok(Timestamp::new(now.wall().min(made), now.monotonic().saturating_sub(age)))
+    let age = now.wall().saturating_sub(time);
+    Ok(Timestamp::new(now.wall().min(time), now.monotonic().saturating_sub(age)))
 }
 
 struct Reader<'a> {
     record: &'a Bytes,
-    /// What is not read yet.
+    /// The bytes that are not read yet.
     rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
-    /// What says that this is a record, and a whole one.
-    fn opening(&mut self) -> Result<(), RecordError> {
-        let whole = |found: Result<[u8; 4], _>| found.map_err(|_| RecordError::Truncated);
-        let [first, second, version, reserved] = whole(self.array())?;
-        demand([first, second] == MAGIC, "its beginning")?;
+    /// Reads the first 12 bytes, and checks that the record is whole.
+    fn envelope(&mut self) -> Result<(), RecordError> {
+        let or_truncated = |bytes: Result<[u8; 4], _>| bytes.map_err(|_| RecordError::Truncated);
+        let [first, second, version, reserved] = or_truncated(self.array())?;
+        require([first, second] == MAGIC, "magic bytes")?;
         if version != VERSION {
             return Err(RecordError::Version(version));
         }
-        demand(reserved == 0, "the reserved byte")?;
-        let checksum = u32::from_le_bytes(whole(self.array())?);
-        let length = u32::from_le_bytes(whole(self.array())?);
+        require(reserved == 0, "reserved byte")?;
+        let checksum = u32::from_le_bytes(or_truncated(self.array())?);
+        let length = u32::from_le_bytes(or_truncated(self.array())?);
         let found = self.record.len();
         if found < HEAD || (found as u64) < u64::from(length) {
             return Err(RecordError::Truncated);
         }
-        demand(found as u64 == u64::from(length), "its length")?;
-        let summed = self.record.get(SUMMED..).unwrap_or_default();
-        if crc32fast::hash(summed) == checksum { Ok(()) } else { Err(RecordError::Checksum) }
+        require(found as u64 == u64::from(length), "record length")?;
+        let checksummed = self.record.get(CHECKSUMMED..).unwrap_or_default();
+        if crc32fast::hash(checksummed) == checksum { Ok(()) } else { Err(RecordError::Checksum) }
     }
 
-    /// Only if all of them are there: nothing is made room for that is not.
-    fn room_for(&self, number: usize, least: usize) -> Result<(), RecordError> {
-        demand(number.checked_mul(least).is_some_and(|bytes| bytes <= self.rest.len()), "a number")
+    fn head(&mut self) -> Result<Head, RecordError> {
+        self.envelope()?;
+        let key_length = self.length()?;
+        let body_length = self.length()?;
+        let lines = self.length()?;
+        let original_lines = self.length()?;
+        let discriminator_length = self.length()?;
+        let selecting_fields = self.u16()?.into();
+        let status = status(self.u16()?)?;
+        let [tags, source, validation, flags] = self.array()?;
+        require(flags & !flag::ALL == 0, "flags")?;
+        let has = |flag| flags & flag != 0;
+        let (source, validation) = (source_of(source)?, validation_of(validation)?);
+        let stamp = Stamp::new(u64::from_le_bytes(self.array()?));
+        let (time, initial_age) = (self.time()?, self.time()?);
+        let (freshness, retention) = (self.lifetime()?, self.lifetime()?);
+        let while_revalidate = self.optional_time(has(flag::WHILE_REVALIDATE))?;
+        let if_error = self.optional_time(has(flag::IF_ERROR))?;
+        let stated = self.optional_time(has(flag::STATED))?;
+        let client_ttl = self.optional_time(has(flag::CLIENT_TTL))?;
+        Ok(Head {
+            key_length,
+            body_length,
+            lines,
+            original_lines,
+            has_original_lines: has(flag::ORIGINAL_FIELDS),
+            discriminator_length,
+            selecting_fields,
+            status,
+            tags: tags.into(),
+            source,
+            staleness: Staleness { validation, while_revalidate, if_error },
+            stamp,
+            time,
+            initial_age,
+            freshness,
+            retention,
+            stated,
+            client_ttl,
+        })
+    }
+
+    /// Checks that the rest of the record can hold so many items of at least this length, before
+    /// memory is allocated for them.
+    fn require_items(&self, number: usize, shortest: usize) -> Result<(), RecordError> {
+        let bytes = number.checked_mul(shortest);
+        require(bytes.is_some_and(|bytes| bytes <= self.rest.len()), "number of items")
     }
 
     fn bytes(&mut self, length: usize) -> Result<&'a [u8], RecordError> {
-        let discriminator = self.rest.split_at_checked(length);
-        let (found, rest) = discriminator.ok_or(RecordError::Malformed("a length"))?;
+        let split = self.rest.split_at_checked(length);
+        let (found, rest) = split.ok_or(RecordError::Malformed("length"))?;
         self.rest = rest;
         Ok(found)
     }
 
-    /// The same without copying. Inlined, as is `name`, for what they return is large to move.
+    /// A slice of the record that shares its buffer. This and `name` are inlined because their
+    /// results are large to move.
     #[inline(always)]
     fn shared(&mut self, length: usize) -> Result<Bytes, RecordError> {
         let found = self.bytes(length)?;
@@ -166,8 +280,8 @@ impl<'a> Reader<'a> {
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], RecordError> {
-        let discriminator = self.rest.split_first_chunk();
-        let (found, rest) = discriminator.ok_or(RecordError::Malformed("a length"))?;
+        let split = self.rest.split_first_chunk();
+        let (found, rest) = split.ok_or(RecordError::Malformed("length"))?;
         self.rest = rest;
         Ok(*found)
     }
@@ -181,31 +295,31 @@ impl<'a> Reader<'a> {
     }
 
     fn length(&mut self) -> Result<usize, RecordError> {
-        usize::try_from(self.u32()?).map_err(|_| RecordError::Malformed("a length"))
+        usize::try_from(self.u32()?).map_err(|_| RecordError::Malformed("length"))
     }
 
     fn time(&mut self) -> Result<Duration, RecordError> {
         let seconds = u64::from_le_bytes(self.array()?);
         let nanoseconds = self.u32()?;
-        demand(nanoseconds < 1_000_000_000, "a time")?;
+        require(nanoseconds < 1_000_000_000, "time")?;
         Ok(Duration::new(seconds, nanoseconds))
     }
 
-    /// Added to a date it still makes a date.
+    /// A time that still gives a valid date when it is added to a date.
     fn lifetime(&mut self) -> Result<Duration, RecordError> {
         let time = self.time()?;
-        demand(time <= MAX_LIFETIME, "a lifetime")?;
+        require(time <= MAX_LIFETIME, "lifetime")?;
         Ok(time)
     }
 
     fn optional_time(&mut self, present: bool) -> Result<Option<Duration>, RecordError> {
         let time = self.time()?;
-        demand(present || time.is_zero(), "an absent time")?;
+        require(present || time.is_zero(), "absent time")?;
         Ok(present.then_some(time))
     }
 
     fn tags(&mut self, number: usize) -> Result<Box<[TagId]>, RecordError> {
-        demand(number <= MAX_TAGS, "the number of tags")?;
+        require(number <= MAX_TAGS, "number of tags")?;
         let (tags, rest) = self.bytes(number * size_of::<TagId>())?.as_chunks();
         debug_assert!(rest.is_empty());
         Ok(tags.iter().copied().map(TagId::from_bytes).collect())
@@ -216,13 +330,13 @@ impl<'a> Reader<'a> {
         let length = self.u16()?;
         let text = self.bytes(length.into())?;
         let name = HeaderName::from_bytes(text);
-        let name = name.map_err(|_| RecordError::Malformed("a field's name"))?;
-        demand(name.as_str().as_bytes() == text, "a field's name")?;
+        let name = name.map_err(|_| RecordError::Malformed("field name"))?;
+        require(name.as_str().as_bytes() == text, "field name")?;
         Ok(name)
     }
 
     fn selecting(&mut self, number: usize) -> Result<Selecting, RecordError> {
-        self.room_for(number, LEAST_FIELD)?;
+        self.require_items(number, SHORTEST_FIELD)?;
         let mut fields = Vec::with_capacity(number);
         for _ in 0..number {
             let name = self.name()?;
@@ -230,7 +344,7 @@ impl<'a> Reader<'a> {
                 ABSENT => None,
                 length => {
                     let length = usize::try_from(length);
-                    let length = length.map_err(|_| RecordError::Malformed("a length"))?;
+                    let length = length.map_err(|_| RecordError::Malformed("length"))?;
                     Some(self.shared(length)?)
                 }
             };
@@ -242,16 +356,16 @@ impl<'a> Reader<'a> {
     fn lines(
         &mut self,
         number: usize,
-        may_have: impl Fn(&HeaderName) -> bool,
+        is_allowed: impl Fn(&HeaderName) -> bool,
     ) -> Result<Box<[(HeaderName, HeaderValue)]>, RecordError> {
-        self.room_for(number, LEAST_FIELD)?;
+        self.require_items(number, SHORTEST_FIELD)?;
         let mut lines = Vec::with_capacity(number);
         for _ in 0..number {
             let name = self.name()?;
-            demand(may_have(&name), "a field that is not stored")?;
+            require(is_allowed(&name), "field that is never stored")?;
             let length = self.length()?;
             let value = HeaderValue::from_maybe_shared(self.shared(length)?);
-            lines.push((name, value.map_err(|_| RecordError::Malformed("a field's value"))?));
+            lines.push((name, value.map_err(|_| RecordError::Malformed("field value"))?));
         }
         Ok(lines.into_boxed_slice())
     }

@@ -1,81 +1,55 @@
-//! Writes records.
+//! The encoder of records.
 
-use std::time::Duration;
+use std::{error::Error, fmt, time::Duration};
 
 use actix_web::http::header::{HeaderName, HeaderValue};
 use bytes::Bytes;
 
-use super::{ABSENT, EncodeError, HEAD, MAGIC, SUMMED, VERSION, flag};
-use crate::{
-    entry::key::CacheKey,
-    entry::response::{Lifetime, LifetimeSource, Staleness, StoredResponse, Validation},
+use super::layout::{ABSENT, CHECKSUMMED, HEAD, MAGIC, VERSION, flag};
+use crate::entry::{
+    key::CacheKey,
+    lifetime::{Lifetime, LifetimeSource, Staleness, Validation},
+    response::StoredResponse,
 };
 
-pub(super) fn encode(key: &CacheKey, response: &StoredResponse) -> Result<Vec<u8>, EncodeError> {
-    // All of it by name, so that what is added to it cannot be forgotten here.
-    let StoredResponse {
-        status,
-        fields,
-        body,
-        lifetime,
-        stated,
-        selecting,
-        discriminator,
-        tags,
-        stamp,
-        client_ttl,
-        original_fields,
-        validity_check: _,
-        received: _,
-    } = response;
-    let Lifetime { response: made, initial_age, freshness, source, staleness, retention } =
-        lifetime;
-    let Staleness { validation, while_revalidate, if_error } = staleness;
-    let size = u32::try_from(size(key, response)).map_err(|_| EncodeError::TooLarge)?;
-    let sent = original_fields.as_deref().unwrap_or_default();
+/// The reason why a response cannot be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EncodeError {
+    /// The record would be larger than 4 GiB.
+    TooLarge,
+}
 
+impl fmt::Display for EncodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLarge => f.write_str(
+                "the response is larger than a record can be (4 GiB): set max_body_size to keep \
+                 such responses out of the store",
+            ),
+        }
+    }
+}
+
+impl Error for EncodeError {}
+
+/// Writes a response under a key as bytes that [`decode`](crate::store::codec::decode) reads.
+///
+/// # Errors
+///
+/// If the record would be larger than 4 GiB.
+pub fn encode(key: &CacheKey, response: &StoredResponse) -> Result<Vec<u8>, EncodeError> {
+    let size = u32::try_from(size(key, response)).map_err(|_| EncodeError::TooLarge)?;
     let mut writer = Writer(Vec::with_capacity(fitting(size)?));
-    writer.bytes(&MAGIC);
-    writer.bytes(&[VERSION, 0]);
-    writer.u32(0);
-    writer.u32(size);
-    writer.u32(fitting(key.as_bytes().len())?);
-    writer.u32(fitting(body.len())?);
-    writer.u32(fitting(fields.len())?);
-    writer.u32(fitting(sent.len())?);
-    writer.u32(fitting(discriminator.len())?);
-    writer.u16(fitting(selecting.len())?);
-    writer.u16(status.as_u16());
-    writer.bytes(&[fitting(tags.len())?, basis_code(*source), validation_code(*validation)]);
-    writer.bytes(&[present(response)]);
-    writer.bytes(&stamp.get().to_le_bytes());
-    for time in [made.wall(), *initial_age, *freshness, *retention] {
-        writer.time(time);
-    }
-    for time in [while_revalidate, if_error, stated, client_ttl] {
-        writer.time(time.unwrap_or_default());
-    }
-    writer.bytes(key.as_bytes());
-    for tag in tags {
-        writer.bytes(&tag.to_bytes());
-    }
-    writer.bytes(discriminator);
-    for (name, value) in selecting {
-        writer.name(name)?;
-        writer.value(value.as_deref())?;
-    }
-    for (name, value) in fields.iter().chain(sent) {
-        writer.name(name)?;
-        writer.value(Some(value.as_bytes()))?;
-    }
-    writer.bytes(body);
+    writer.head(key, response, size)?;
+    writer.content(key, response)?;
     let Writer(mut record) = writer;
-    debug_assert_eq!(record.len() as u64, u64::from(size), "as long as was said");
+    debug_assert_eq!(record.len() as u64, u64::from(size), "the size was computed wrongly");
     seal(&mut record);
     Ok(record)
 }
 
-/// The length of the record; more than there are addresses, perhaps, for lines share their bytes.
+/// The length of the record. It may exceed the address space, because field lines can share bytes.
 fn size(key: &CacheKey, response: &StoredResponse) -> u64 {
     let field = |name: &HeaderName, value: usize| 2 + 4 + (name.as_str().len() + value) as u64;
     let line = |(name, value): &(HeaderName, HeaderValue)| field(name, value.len());
@@ -90,30 +64,30 @@ fn size(key: &CacheKey, response: &StoredResponse) -> u64 {
     lines + selecting + rest
 }
 
-/// Writes the checksum, which is that of all that stands behind it.
-pub(crate) fn seal(record: &mut [u8]) {
-    if let Some((head, rest)) = record.split_at_mut_checked(SUMMED)
-        && let Some(place) = head.last_chunk_mut()
+/// Writes the checksum of the bytes after it.
+pub(super) fn seal(record: &mut [u8]) {
+    if let Some((head, rest)) = record.split_at_mut_checked(CHECKSUMMED)
+        && let Some(checksum) = head.last_chunk_mut()
     {
-        *place = crc32fast::hash(rest).to_le_bytes();
+        *checksum = crc32fast::hash(rest).to_le_bytes();
     }
 }
 
-fn present(response: &StoredResponse) -> u8 {
+fn flags(response: &StoredResponse) -> u8 {
     let staleness = &response.lifetime.staleness;
     [
         (flag::WHILE_REVALIDATE, staleness.while_revalidate.is_some()),
         (flag::IF_ERROR, staleness.if_error.is_some()),
         (flag::STATED, response.stated.is_some()),
         (flag::CLIENT_TTL, response.client_ttl.is_some()),
-        (flag::UNDRESSED, response.original_fields.is_some()),
+        (flag::ORIGINAL_FIELDS, response.original_fields.is_some()),
     ]
     .into_iter()
     .filter_map(|(flag, present)| present.then_some(flag))
     .sum()
 }
 
-const fn basis_code(source: LifetimeSource) -> u8 {
+const fn source_code(source: LifetimeSource) -> u8 {
     match source {
         LifetimeSource::Explicit => 1,
         LifetimeSource::Heuristic => 2,
@@ -130,7 +104,7 @@ const fn validation_code(validation: Validation) -> u8 {
     }
 }
 
-/// A number in as many bytes as a record has for it.
+/// Converts a number to the integer type that the record has for it.
 fn fitting<N, M: TryFrom<N>>(number: N) -> Result<M, EncodeError> {
     M::try_from(number).map_err(|_| EncodeError::TooLarge)
 }
@@ -138,6 +112,75 @@ fn fitting<N, M: TryFrom<N>>(number: N) -> Result<M, EncodeError> {
 struct Writer(Vec<u8>);
 
 impl Writer {
+    /// Writes the fixed part of the record, with a checksum of zero.
+    fn head(
+        &mut self,
+        key: &CacheKey,
+        response: &StoredResponse,
+        size: u32,
+    ) -> Result<(), EncodeError> {
+        // Fields are listed without `..`, so that a new field cannot be forgotten here.
+        let StoredResponse {
+            status,
+            fields,
+            body,
+            lifetime,
+            stated,
+            selecting,
+            discriminator,
+            tags,
+            stamp,
+            client_ttl,
+            original_fields,
+            validity_check: _,
+            received: _,
+        } = response;
+        let Lifetime { response_time, initial_age, freshness, source, staleness, retention } =
+            lifetime;
+        let Staleness { validation, while_revalidate, if_error } = staleness;
+        self.bytes(&MAGIC);
+        self.bytes(&[VERSION, 0]);
+        self.u32(0);
+        self.u32(size);
+        self.u32(fitting(key.as_bytes().len())?);
+        self.u32(fitting(body.len())?);
+        self.u32(fitting(fields.len())?);
+        self.u32(fitting(original_fields.as_ref().map_or(0, |fields| fields.len()))?);
+        self.u32(fitting(discriminator.len())?);
+        self.u16(fitting(selecting.len())?);
+        self.u16(status.as_u16());
+        self.bytes(&[fitting(tags.len())?, source_code(*source), validation_code(*validation)]);
+        self.bytes(&[flags(response)]);
+        self.bytes(&stamp.get().to_le_bytes());
+        for time in [response_time.wall(), *initial_age, *freshness, *retention] {
+            self.time(time);
+        }
+        for time in [while_revalidate, if_error, stated, client_ttl] {
+            self.time(time.unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    /// Writes the parts of variable length.
+    fn content(&mut self, key: &CacheKey, response: &StoredResponse) -> Result<(), EncodeError> {
+        self.bytes(key.as_bytes());
+        for tag in &response.tags {
+            self.bytes(&tag.to_bytes());
+        }
+        self.bytes(&response.discriminator);
+        for (name, value) in &response.selecting {
+            self.name(name)?;
+            self.value(value.as_deref())?;
+        }
+        let original = response.original_fields.iter().flat_map(|fields| fields.iter());
+        for (name, value) in response.fields.iter().chain(original) {
+            self.name(name)?;
+            self.value(Some(value.as_bytes()))?;
+        }
+        self.bytes(&response.body);
+        Ok(())
+    }
+
     fn bytes(&mut self, bytes: &[u8]) {
         self.0.extend_from_slice(bytes);
     }

@@ -1,21 +1,28 @@
-//! What must hold of whatever is read, for tests and the fuzz target.
+//! Checks of decoded records, for tests and the fuzz target.
 
-use super::{HEAD, MAGIC, RecordError, VERSION, decode, encode, encoding::seal};
-use crate::{clock::Timestamp, entry::key::CacheKey, entry::response::StoredResponse};
+use super::{
+    decoding::{RecordError, decode},
+    encoding::{encode, seal},
+    layout::{HEAD, MAGIC, VERSION},
+};
+use crate::{
+    clock::Timestamp,
+    entry::{key::CacheKey, response::StoredResponse},
+};
 
-/// Reads a record.
+/// Reads a record and checks the response.
 ///
 /// # Panics
 ///
-/// If what is read is nothing that is ever stored, or would not be written in the same bytes.
+/// If the response is one that is never stored, or if it is encoded to other bytes.
 pub(crate) fn read(
     record: &[u8],
     key: &CacheKey,
     now: Timestamp,
 ) -> Result<StoredResponse, RecordError> {
     let response = decode(bytes::Bytes::copy_from_slice(record), key, now)?;
-    assert!(response.lifetime.response.wall() <= now.wall());
-    assert!(response.lifetime.response.monotonic() <= now.monotonic());
+    assert!(response.lifetime.response_time.wall() <= now.wall());
+    assert!(response.lifetime.response_time.monotonic() <= now.monotonic());
     let status = response.status.as_u16();
     assert!(status >= 200 && status != 206 && status != 304, "status {status}");
     assert!(status != 204 || response.body.is_empty(), "204 with a body");
@@ -24,38 +31,38 @@ pub(crate) fn read(
     assert!(response.tags.len() <= 64);
     for (name, value) in &response.fields {
         let name = name.as_str();
-        let of_a_connection =
+        let connection_fields =
             ["connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"];
-        assert!(!of_a_connection.contains(&name), "{name}");
-        assert!(!name.starts_with("proxy-") || !is_of_proxies(name), "{name}");
+        assert!(!connection_fields.contains(&name), "{name}");
+        assert!(!is_proxy_field(name), "{name}");
         assert!(!["age", "content-length", "authentication-info"].contains(&name), "{name}");
         assert!(!value.as_bytes().iter().any(|byte| b"\r\n\0".contains(byte)), "{name}");
     }
     for (name, _) in response.original_fields.iter().flat_map(|fields| fields.iter()) {
         assert!(["cache-control", "date", "expires", "vary"].contains(&name.as_str()), "{name}");
     }
-    // What counts as made now is written as such.
-    if made_at(record) <= now.wall().as_nanos() {
-        assert_eq!(encode(key, &response).expect("it was written"), record);
+    // A time in the future is read as now, and would be written as now.
+    if response_time(record) <= now.wall().as_nanos() {
+        assert_eq!(encode(key, &response).expect("a decoded response can be encoded"), record);
     }
     Ok(response)
 }
 
-fn is_of_proxies(name: &str) -> bool {
+fn is_proxy_field(name: &str) -> bool {
     matches!(
         name.strip_prefix("proxy-"),
         Some("authenticate" | "authentication-info" | "authorization" | "connection")
     )
 }
 
-fn made_at(record: &[u8]) -> u128 {
+fn response_time(record: &[u8]) -> u128 {
     let seconds = record.get(48..56).and_then(|bytes| bytes.try_into().ok());
     let nanoseconds = record.get(56..60).and_then(|bytes| bytes.try_into().ok());
     u128::from(u64::from_le_bytes(seconds.unwrap())) * 1_000_000_000
         + u128::from(u32::from_le_bytes(nanoseconds.unwrap()))
 }
 
-/// Makes a record of anything: with the opening and the checksum of one, and for this key.
+/// Makes any bytes a record for this key, with a valid envelope and checksum.
 pub(crate) fn forge(content: &[u8], key: &CacheKey) -> Vec<u8> {
     let key = key.as_bytes();
     let (head, rest) = content.split_at_checked(HEAD).unwrap_or((content, &[]));
@@ -64,20 +71,24 @@ pub(crate) fn forge(content: &[u8], key: &CacheKey) -> Vec<u8> {
     record.extend_from_slice(key);
     record.extend_from_slice(rest);
     let lengths = [record.len(), key.len()].map(|length| u32::try_from(length).unwrap());
-    let places = record.chunks_exact_mut(4).take(4);
-    let [version, length] = [[MAGIC[0], MAGIC[1], VERSION, 0], lengths[0].to_le_bytes()];
-    let opening = [version, [0; 4], length, lengths[1].to_le_bytes()];
-    places.zip(opening).for_each(|(place, bytes)| place.copy_from_slice(&bytes));
+    let envelope = [
+        [MAGIC[0], MAGIC[1], VERSION, 0],
+        [0; 4],
+        lengths[0].to_le_bytes(),
+        lengths[1].to_le_bytes(),
+    ];
+    let start = record.chunks_exact_mut(4).zip(envelope);
+    start.for_each(|(to, from)| to.copy_from_slice(&from));
     seal(&mut record);
     record
 }
 
-/// Makes a record whole again that was changed.
+/// Corrects the length and the checksum of a record that was changed.
 #[cfg(test)]
-pub(crate) fn mend(record: &mut [u8]) {
+pub(super) fn repair(record: &mut [u8]) {
     let length = u32::try_from(record.len()).unwrap();
-    if let Some(place) = record.get_mut(8..12) {
-        place.copy_from_slice(&length.to_le_bytes());
+    if let Some(bytes) = record.get_mut(8..12) {
+        bytes.copy_from_slice(&length.to_le_bytes());
     }
     seal(record);
 }

@@ -10,21 +10,32 @@ use actix_web::http::{
 use bytes::Bytes;
 
 use super::{
-    RecordError::{Checksum, FromTheFuture, Malformed, OtherKey, Truncated, Version},
-    fuzzing::{mend, read},
-    *,
+    decoding::{
+        RecordError::{self, Checksum, FromTheFuture, Malformed, OtherKey, Truncated, Version},
+        decode,
+    },
+    encoding::{EncodeError, encode},
+    fuzzing::{read, repair},
+    layout::HEAD,
 };
 use crate::{
-    entry::limits::{MAX_LIFETIME, MAX_TAGS},
-    entry::response::{Lifetime, LifetimeSource, Selecting, Staleness, Validation, tests::stored},
-    entry::stamp::{Stamp, ValidityCheck},
-    entry::tag::TagId,
+    clock::Timestamp,
+    entry::{
+        fixtures::stored,
+        key::CacheKey,
+        lifetime::{Lifetime, LifetimeSource, Staleness, Validation},
+        limits::{MAX_LIFETIME, MAX_TAGS},
+        response::{Selecting, StoredResponse},
+        stamp::Stamp,
+        tag::TagId,
+        validity::ValidityCheck,
+    },
 };
 
 mod golden;
 mod properties;
 
-/// An hour after what is read was made, in a process that is ten minutes old.
+/// An hour after the time of `full()`, in a process that is ten minutes old.
 const NOW: Timestamp = Timestamp::new(Duration::new(1_700_003_600, 5), Duration::from_secs(600));
 
 fn key() -> CacheKey {
@@ -45,7 +56,7 @@ fn lines(lines: &[(HeaderName, &[u8])]) -> Box<[(HeaderName, HeaderValue)]> {
     lines.iter().map(line).collect()
 }
 
-/// All that a response can have.
+/// A response with every optional part.
 fn full() -> StoredResponse {
     StoredResponse {
         status: StatusCode::NON_AUTHORITATIVE_INFORMATION,
@@ -60,7 +71,7 @@ fn full() -> StoredResponse {
         ]),
         body: Bytes::from_static(b"\0body\xff"),
         lifetime: Lifetime {
-            response: Timestamp::new(
+            response_time: Timestamp::new(
                 Duration::new(1_700_000_000, 123_456_789),
                 Duration::from_secs(7),
             ),
@@ -90,12 +101,12 @@ fn full() -> StoredResponse {
     }
 }
 
-/// As little as a response can have.
+/// A response without optional parts.
 fn minimal() -> StoredResponse {
     StoredResponse { status: StatusCode::NO_CONTENT, body: Bytes::new(), ..stored(0, &[]) }
 }
 
-/// All of a response that is written.
+/// The parts of a response that a record holds.
 fn written(response: &StoredResponse) -> impl PartialEq + Debug + use<> {
     let StoredResponse {
         status,
@@ -112,8 +123,8 @@ fn written(response: &StoredResponse) -> impl PartialEq + Debug + use<> {
         validity_check: _,
         received: _,
     } = response.clone();
-    let Lifetime { response, initial_age, freshness, source, staleness, retention } = lifetime;
-    let lifetime = (response.wall(), initial_age, freshness, source, staleness, retention);
+    let Lifetime { response_time, initial_age, freshness, source, staleness, retention } = lifetime;
+    let lifetime = (response_time.wall(), initial_age, freshness, source, staleness, retention);
     let groups = (selecting, discriminator, tags, stamp);
     (status, fields, body, lifetime, stated, groups, client_ttl, original_fields)
 }
@@ -122,11 +133,11 @@ fn full_record() -> Vec<u8> {
     encode(&key(), &full()).unwrap()
 }
 
-/// What is read of the full record once it was changed, its checksum too.
-fn changed(change: impl FnOnce(&mut Vec<u8>)) -> Result<StoredResponse, RecordError> {
+/// Reads the full record after a change, with a corrected checksum.
+fn read_changed(change: impl FnOnce(&mut Vec<u8>)) -> Result<StoredResponse, RecordError> {
     let mut record = full_record();
     change(&mut record);
-    mend(&mut record);
+    repair(&mut record);
     read(&record, &key(), NOW)
 }
 
@@ -135,24 +146,24 @@ fn put(record: &mut [u8], at: usize, bytes: &[u8]) {
 }
 
 #[test]
-fn what_was_written_is_read_again() {
+fn written_response_is_read_back() {
     for (key, response) in [(key(), full()), (minimal_key(), minimal())] {
         let record = encode(&key, &response).unwrap();
         let got = read(&record, &key, NOW).unwrap();
         assert_eq!(written(&got), written(&response));
     }
-    let none = StoredResponse { original_fields: Some(Box::default()), ..minimal() };
-    let record = encode(&key(), &none).unwrap();
+    let without = StoredResponse { original_fields: Some(Box::default()), ..minimal() };
+    let record = encode(&key(), &without).unwrap();
     let got = read(&record, &key(), NOW).unwrap();
-    assert!(got.original_fields.is_some(), "nothing as the handler sent it is not the same as all");
-    let bases = [
+    assert!(got.original_fields.is_some(), "no original line differs from no annotation");
+    let sources = [
         LifetimeSource::Explicit,
         LifetimeSource::Heuristic,
         LifetimeSource::Handler,
         LifetimeSource::Policy,
     ];
     let validations = [Validation::OnceStale, Validation::Strict, Validation::Always];
-    for (source, validation) in bases.into_iter().flat_map(|b| validations.map(|v| (b, v))) {
+    for (source, validation) in sources.into_iter().flat_map(|s| validations.map(|v| (s, v))) {
         let mut response = full();
         response.lifetime.source = source;
         response.lifetime.staleness.validation = validation;
@@ -162,7 +173,7 @@ fn what_was_written_is_read_again() {
 }
 
 #[test]
-fn each_time_that_may_be_absent_is_told_apart() {
+fn absent_times_are_told_apart_from_zero() {
     for present in 0..16_u8 {
         let time = |bit: u8| (present & (1 << bit) != 0).then_some(Duration::ZERO);
         let mut response = full();
@@ -177,7 +188,7 @@ fn each_time_that_may_be_absent_is_told_apart() {
 }
 
 #[test]
-fn neither_the_body_nor_values_are_copied() {
+fn body_and_values_are_not_copied() {
     let record = Bytes::from(full_record());
     let range = record.as_ptr_range();
     let got = decode(record.clone(), &key(), NOW).unwrap();
@@ -190,7 +201,7 @@ fn neither_the_body_nor_values_are_copied() {
 }
 
 #[test]
-fn what_breaks_off_anywhere_is_not_read() {
+fn truncated_record_is_not_read() {
     for (key, record) in [(key(), full_record()), (minimal_key(), minimal_record())] {
         for end in 0..record.len() {
             assert_eq!(read(&record[..end], &key, NOW).unwrap_err(), Truncated, "at {end}");
@@ -198,7 +209,7 @@ fn what_breaks_off_anywhere_is_not_read() {
     }
     let mut short = full_record();
     short.truncate(HEAD - 1);
-    mend(&mut short);
+    repair(&mut short);
     assert_eq!(read(&short, &key(), NOW).unwrap_err(), Truncated, "shorter than any record");
 }
 
@@ -207,17 +218,17 @@ fn minimal_record() -> Vec<u8> {
 }
 
 #[test]
-fn a_bit_that_flipped_anywhere_is_noticed() {
+fn flipped_bit_is_detected() {
     let record = full_record();
     for bit in 0..record.len() * 8 {
         let mut flipped = record.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
         let error = read(&flipped, &key(), NOW).unwrap_err();
         let expected = match bit / 8 {
-            0 | 1 => matches!(error, Malformed("its beginning")),
+            0 | 1 => matches!(error, Malformed("magic bytes")),
             2 => error == Version(1 ^ (1 << (bit % 8))),
-            3 => error == Malformed("the reserved byte"),
-            8..12 => matches!(error, Truncated | Malformed("its length")),
+            3 => error == Malformed("reserved byte"),
+            8..12 => matches!(error, Truncated | Malformed("record length")),
             _ => error == Checksum,
         };
         assert!(expected, "bit {bit}: {error:?}");
@@ -225,16 +236,16 @@ fn a_bit_that_flipped_anywhere_is_noticed() {
 }
 
 #[test]
-fn what_no_record_of_ours_begins_with_is_told_from_another_version() {
+fn other_bytes_and_other_versions_are_told_apart() {
     for (case, record, want) in [
         ("nothing", &b""[..], Truncated),
-        ("too little", b"\xac\x57\x01", Truncated),
-        ("text", b"<!DOCTYPE html>", Malformed("its beginning")),
-        ("half of the beginning", b"\xac\0\x01\0", Malformed("its beginning")),
+        ("too short", b"\xac\x57\x01", Truncated),
+        ("text", b"<!DOCTYPE html>", Malformed("magic bytes")),
+        ("half of the magic bytes", b"\xac\0\x01\0", Malformed("magic bytes")),
         ("version 0", b"\xac\x57\0\0", Version(0)),
-        ("version 2, shorter than ours", b"\xac\x57\x02\0", Version(2)),
-        ("version 255 with other rules", b"\xac\x57\xff\x09anything", Version(255)),
-        ("reserved", b"\xac\x57\x01\x01", Malformed("the reserved byte")),
+        ("a short record of version 2", b"\xac\x57\x02\0", Version(2)),
+        ("version 255 with another layout", b"\xac\x57\xff\x09anything", Version(255)),
+        ("reserved byte", b"\xac\x57\x01\x01", Malformed("reserved byte")),
         ("no checksum", b"\xac\x57\x01\0\0\0\0", Truncated),
         ("no length", b"\xac\x57\x01\0\0\0\0\0\0\0\0", Truncated),
     ] {
@@ -243,16 +254,16 @@ fn what_no_record_of_ours_begins_with_is_told_from_another_version() {
 }
 
 #[test]
-fn what_follows_a_record_is_not_overlooked() {
+fn bytes_after_a_record_are_an_error() {
     let mut record = full_record();
     record.push(0);
-    assert_eq!(read(&record, &key(), NOW).unwrap_err(), Malformed("its length"));
-    let got = changed(|record| record.push(0));
-    assert_eq!(got.unwrap_err(), Malformed("the lengths"), "with a length that covers it");
+    assert_eq!(read(&record, &key(), NOW).unwrap_err(), Malformed("record length"));
+    let got = read_changed(|record| record.push(0));
+    assert_eq!(got.unwrap_err(), Malformed("total length"), "with a matching record length");
 }
 
 #[test]
-fn a_record_of_another_key_is_not_read() {
+fn record_of_another_key_is_not_read() {
     let record = full_record();
     let other = CacheKey::new("shop", "https", "example.com", "/caf%C3%A9", Some("q=1"));
     let mut longer = key();
@@ -263,7 +274,7 @@ fn a_record_of_another_key_is_not_read() {
 }
 
 #[test]
-fn numbers_in_the_head_that_are_never_written_are_refused() {
+fn invalid_numbers_in_the_head_are_refused() {
     let absent = |bit: u8, at: usize| {
         move |record: &mut Vec<u8>| {
             record[39] &= !bit;
@@ -282,44 +293,44 @@ fn numbers_in_the_head_that_are_never_written_are_refused() {
     let number = |at: usize, number: u32| set(at, &number.to_le_bytes());
     type Change = Box<dyn FnOnce(&mut Vec<u8>)>;
     let cases: Vec<(Change, &str)> = vec![
-        (Box::new(number(12, u32::MAX)), "a length"),
-        (Box::new(number(16, u32::MAX)), "a length"),
-        (Box::new(number(16, 5)), "the lengths"),
-        (Box::new(number(16, 7)), "a length"),
-        (Box::new(number(20, u32::MAX)), "a number"),
-        (Box::new(number(24, u32::MAX)), "a number"),
-        (Box::new(number(28, u32::MAX)), "a length"),
-        (Box::new(set(32, &[0xff; 2])), "a number"),
-        (Box::new(set(36, &[65])), "the number of tags"),
-        (Box::new(set(36, &[64])), "a length"),
-        (Box::new(set(37, &[0])), "the source"),
-        (Box::new(set(37, &[5])), "the source"),
-        (Box::new(set(38, &[0])), "the validation"),
-        (Box::new(set(38, &[4])), "the validation"),
-        (Box::new(set(39, &[0x3f])), "what is present"),
-        (Box::new(set(39, &[0x9f])), "what is present"),
-        (Box::new(set(39, &[0x0f])), "fields as sent"),
-        (Box::new(absent(1, 96)), "an absent time"),
-        (Box::new(absent(2, 108)), "an absent time"),
-        (Box::new(absent(4, 120)), "an absent time"),
-        (Box::new(absent(8, 143)), "an absent time"),
-        (Box::new(number(56, 1_000_000_000)), "a time"),
-        (Box::new(number(68, u32::MAX)), "a time"),
-        (Box::new(time(72, longer.0)), "a lifetime"),
-        (Box::new(time(72, Duration::MAX)), "a lifetime"),
-        (Box::new(time(84, longer.0)), "a lifetime"),
-        (Box::new(time(84, longer.1)), "a lifetime"),
+        (Box::new(number(12, u32::MAX)), "length"),
+        (Box::new(number(16, u32::MAX)), "length"),
+        (Box::new(number(16, 5)), "total length"),
+        (Box::new(number(16, 7)), "length"),
+        (Box::new(number(20, u32::MAX)), "number of items"),
+        (Box::new(number(24, u32::MAX)), "number of items"),
+        (Box::new(number(28, u32::MAX)), "length"),
+        (Box::new(set(32, &[0xff; 2])), "number of items"),
+        (Box::new(set(36, &[65])), "number of tags"),
+        (Box::new(set(36, &[64])), "length"),
+        (Box::new(set(37, &[0])), "lifetime source"),
+        (Box::new(set(37, &[5])), "lifetime source"),
+        (Box::new(set(38, &[0])), "validation"),
+        (Box::new(set(38, &[4])), "validation"),
+        (Box::new(set(39, &[0x3f])), "flags"),
+        (Box::new(set(39, &[0x9f])), "flags"),
+        (Box::new(set(39, &[0x0f])), "original fields"),
+        (Box::new(absent(1, 96)), "absent time"),
+        (Box::new(absent(2, 108)), "absent time"),
+        (Box::new(absent(4, 120)), "absent time"),
+        (Box::new(absent(8, 143)), "absent time"),
+        (Box::new(number(56, 1_000_000_000)), "time"),
+        (Box::new(number(68, u32::MAX)), "time"),
+        (Box::new(time(72, longer.0)), "lifetime"),
+        (Box::new(time(72, Duration::MAX)), "lifetime"),
+        (Box::new(time(84, longer.0)), "lifetime"),
+        (Box::new(time(84, longer.1)), "lifetime"),
     ];
     for (n, (change, want)) in cases.into_iter().enumerate() {
-        assert_eq!(changed(change).unwrap_err(), Malformed(want), "case {n}");
+        assert_eq!(read_changed(change).unwrap_err(), Malformed(want), "case {n}");
     }
 }
 
 #[test]
-fn only_status_codes_that_are_stored_are_read() {
+fn only_storable_status_codes_are_read() {
     for code in (0..1100).chain([u16::MAX]) {
-        let fine = (200..1000).contains(&code) && ![206, 304].contains(&code);
-        let got = changed(|record| {
+        let storable = (200..1000).contains(&code) && ![206, 304].contains(&code);
+        let got = read_changed(|record| {
             put(record, 34, &code.to_le_bytes());
             if code == 204 {
                 record.truncate(record.len() - 6);
@@ -327,14 +338,14 @@ fn only_status_codes_that_are_stored_are_read() {
             }
         });
         match got {
-            Ok(response) => assert!(fine && response.status.as_u16() == code, "{code}"),
-            Err(error) => assert!(!fine && error == Malformed("the status code"), "{code}"),
+            Ok(response) => assert!(storable && response.status.as_u16() == code, "{code}"),
+            Err(error) => assert!(!storable && error == Malformed("status code"), "{code}"),
         }
     }
 }
 
 #[test]
-fn content_that_is_never_stored_is_refused() {
+fn fields_and_bodies_that_are_never_stored_are_refused() {
     let fields = |name: HeaderName| StoredResponse { fields: lines(&[(name, b"1")]), ..full() };
     let original_fields = |name: HeaderName| StoredResponse {
         original_fields: Some(lines(&[(name, b"1")])),
@@ -350,7 +361,7 @@ fn content_that_is_never_stored_is_refused() {
         body: Bytes::from_static(body),
         ..full()
     };
-    let never = Some("a field that is not stored");
+    let never = Some("field that is never stored");
     for (case, response, want) in [
         ("connection", fields(CONNECTION), never),
         ("keep-alive", fields(named("keep-alive")), never),
@@ -365,14 +376,14 @@ fn content_that_is_never_stored_is_refused() {
         ("proxy-authorization", fields(named("proxy-authorization")), never),
         ("proxy-authentication-info", fields(named("proxy-authentication-info")), never),
         ("authentication-info", fields(named("authentication-info")), never),
-        ("set-cookie, which a policy may store", fields(named("set-cookie")), None),
-        ("a field that is not completed, as sent", original_fields(ETAG), never),
-        ("one of a connection, as sent", original_fields(CONNECTION), never),
-        ("each that is completed", original_fields(EXPIRES), None),
-        ("204 with a body", no_content(b"x"), Some("a body")),
-        ("204 without", no_content(b""), None),
-        ("as many tags as may be", tags(MAX_TAGS), None),
-        ("one more", tags(MAX_TAGS + 1), Some("the number of tags")),
+        ("set-cookie, which a policy may allow", fields(named("set-cookie")), None),
+        ("an original line of a field that is never annotated", original_fields(ETAG), never),
+        ("an original line of a connection field", original_fields(CONNECTION), never),
+        ("an original line of an annotated field", original_fields(EXPIRES), None),
+        ("204 with a body", no_content(b"x"), Some("body of a 204")),
+        ("204 without a body", no_content(b""), None),
+        ("the most tags", tags(MAX_TAGS), None),
+        ("too many tags", tags(MAX_TAGS + 1), Some("number of tags")),
     ] {
         let record = encode(&key(), &response).unwrap();
         let got = read(&record, &key(), NOW).map(|_| ());
@@ -381,92 +392,100 @@ fn content_that_is_never_stored_is_refused() {
 }
 
 #[test]
-fn names_and_values_that_no_message_can_have_are_refused() {
+fn invalid_names_and_values_are_refused() {
     let selecting: Selecting = Box::new([(HeaderName::from_static("aaaa"), None)]);
     let sent = lines(&[(HeaderName::from_static("bbbb"), b"cccc")]);
     let response = StoredResponse { selecting, fields: sent, original_fields: None, ..full() };
     let record = encode(&key(), &response).unwrap();
     let find = |text: &[u8]| record.windows(4).position(|window| window == text).unwrap();
     let [selecting, name, value] = [&b"aaaa"[..], b"bbbb", b"cccc"].map(find);
-    let bad_name = Some("a field's name");
-    let bad_value = Some("a field's value");
+    let bad_name = Some("field name");
+    let bad_value = Some("field value");
     for (case, at, bytes, want) in [
-        ("a selecting field's name", selecting, &b"ABaa"[..], bad_name),
-        ("a space in it", selecting, b"a aa", bad_name),
-        ("an empty one", selecting - 2, &[0, 0], bad_name),
-        ("one that is too long", selecting - 2, &[0xff, 0xff], Some("a length")),
-        ("a value that is too long", selecting + 4, &[0xfe, 0xff, 0xff, 0xff], Some("a length")),
-        ("a name", name, b"b:bb", bad_name),
-        ("in upper case", name, b"Bbbb", bad_name),
-        ("a line break in it", name, b"b\r\nb", bad_name),
+        ("upper case in the name of a selecting field", selecting, &b"ABaa"[..], bad_name),
+        ("a space in the name", selecting, b"a aa", bad_name),
+        ("an empty name", selecting - 2, &[0, 0], bad_name),
+        ("a name that is too long", selecting - 2, &[0xff, 0xff], Some("length")),
+        ("a value that is too long", selecting + 4, &[0xfe, 0xff, 0xff, 0xff], Some("length")),
+        ("a colon in a name", name, b"b:bb", bad_name),
+        ("upper case in a name", name, b"Bbbb", bad_name),
+        ("a line break in a name", name, b"b\r\nb", bad_name),
         ("another letter", name, b"bbbz", None),
         ("a line break in a value", value, b"c\r\nc", bad_value),
-        ("a NUL", value, b"ccc\0", bad_value),
-        ("a DEL", value, b"ccc\x7f", bad_value),
-        ("any other byte", value, b"\t \xff~", None),
-        ("a value without end", value - 4, &[0xff; 4], Some("a length")),
+        ("a NUL in a value", value, b"ccc\0", bad_value),
+        ("a DEL in a value", value, b"ccc\x7f", bad_value),
+        ("other bytes in a value", value, b"\t \xff~", None),
+        ("a value longer than the record", value - 4, &[0xff; 4], Some("length")),
     ] {
         let mut record = record.clone();
         put(&mut record, at, bytes);
-        mend(&mut record);
+        repair(&mut record);
         let got = read(&record, &key(), NOW).map(|_| ());
         assert_eq!(got, want.map_or(Ok(()), |want| Err(Malformed(want))), "{case}");
     }
 }
 
 #[test]
-fn when_it_was_made_is_told_by_our_clocks() {
+fn response_time_is_converted_to_the_clocks_of_this_process() {
     let at = |wall: f64, monotonic: f64| {
         Timestamp::new(Duration::from_secs_f64(wall), Duration::from_secs_f64(monotonic))
     };
     let mut response = full();
-    for (case, made, now, want) in [
+    for (case, time, now, want) in [
         ("now", 5000.0, at(5000.0, 70.0), Ok(at(5000.0, 70.0))),
         ("a minute ago", 5000.0, at(5060.0, 70.0), Ok(at(5000.0, 10.0))),
-        ("at our beginning", 5000.0, at(5070.0, 70.0), Ok(at(5000.0, 0.0))),
-        ("before we began", 5000.0, at(9000.0, 70.0), Ok(at(5000.0, 0.0))),
+        ("at the beginning of this process", 5000.0, at(5070.0, 70.0), Ok(at(5000.0, 0.0))),
+        ("before this process", 5000.0, at(9000.0, 70.0), Ok(at(5000.0, 0.0))),
         ("in 1970", 0.0, at(9000.0, 70.0), Ok(at(0.0, 0.0))),
-        ("in a moment", 5000.5, at(5000.0, 70.0), Ok(at(5000.0, 70.0))),
-        ("as far ahead as clocks may be", 5002.0, at(5000.0, 70.0), Ok(at(5000.0, 70.0))),
-        ("further", 5002.001, at(5000.0, 70.0), Err(FromTheFuture)),
+        ("in half a second", 5000.5, at(5000.0, 70.0), Ok(at(5000.0, 70.0))),
+        ("in two seconds", 5002.0, at(5000.0, 70.0), Ok(at(5000.0, 70.0))),
+        ("in more than two seconds", 5002.001, at(5000.0, 70.0), Err(FromTheFuture)),
         ("in an hour", 8600.0, at(5000.0, 70.0), Err(FromTheFuture)),
     ] {
-        response.lifetime.response = at(made, 12345.0);
+        response.lifetime.response_time = at(time, 12345.0);
         let record = encode(&key(), &response).unwrap();
-        let got = read(&record, &key(), now).map(|response| response.lifetime.response);
+        let got = read(&record, &key(), now).map(|response| response.lifetime.response_time);
         assert_eq!(got, want, "{case}");
     }
-    let end = changed(|record| put(record, 48, &[0xff; 8]));
-    assert_eq!(end.unwrap_err(), FromTheFuture);
-    let last = Timestamp::new(Duration::MAX, Duration::MAX);
-    assert!(read(&full_record(), &key(), last).is_ok(), "however late it is");
+    let latest = read_changed(|record| put(record, 48, &[0xff; 8]));
+    assert_eq!(latest.unwrap_err(), FromTheFuture);
+    let end_of_time = Timestamp::new(Duration::MAX, Duration::MAX);
+    assert!(read(&full_record(), &key(), end_of_time).is_ok());
 }
 
 #[test]
-fn what_is_read_ages_by_both_clocks() {
+fn decoded_response_ages_by_both_clocks() {
     let got = read(&full_record(), &key(), NOW).unwrap();
-    let made = got.lifetime.response;
+    let response_time = got.lifetime.response_time;
     let later = |wall: i64, monotonic: u64| {
         let wall = NOW.wall().as_secs().saturating_add_signed(wall);
         let monotonic = NOW.monotonic() + Duration::from_secs(monotonic);
-        Timestamp::new(Duration::from_secs(wall), monotonic).since(made).as_secs()
+        Timestamp::new(Duration::from_secs(wall), monotonic).since(response_time).as_secs()
     };
-    assert_eq!(later(0, 0), 3599, "what the writer's clock and ours tell");
+    assert_eq!(later(0, 0), 3599, "by the writer's and the reader's wall clocks");
     assert_eq!(later(100, 100), 3699);
-    assert_eq!(later(-7200, 100), 700, "a clock that is set back makes nothing new");
+    assert_eq!(later(-7200, 100), 700, "a wall clock that is set back makes no response younger");
 }
 
 #[test]
-fn what_no_record_can_hold_is_not_written() {
+fn response_that_does_not_fit_a_record_is_not_written() {
     let megabyte = HeaderValue::from_bytes(&vec![b'x'; 1 << 20]).unwrap();
     let fields = |number: usize| (0..number).map(|_| (LINK, megabyte.clone())).collect();
     let selecting = |number: usize| (0..number).map(|_| (ACCEPT, None)).collect();
     let tags = |number: usize| (0..number).map(|_| TagId::url(b"")).collect();
     for (case, response, fits) in [
         ("4 GiB and more", StoredResponse { fields: fields(4096), ..minimal() }, false),
-        ("fields that select", StoredResponse { selecting: selecting(65_535), ..minimal() }, true),
-        ("too many", StoredResponse { selecting: selecting(65_536), ..minimal() }, false),
-        ("tags", StoredResponse { tags: tags(256), ..minimal() }, false),
+        (
+            "the most selecting fields",
+            StoredResponse { selecting: selecting(65_535), ..minimal() },
+            true,
+        ),
+        (
+            "too many selecting fields",
+            StoredResponse { selecting: selecting(65_536), ..minimal() },
+            false,
+        ),
+        ("too many tags", StoredResponse { tags: tags(256), ..minimal() }, false),
     ] {
         let got = encode(&minimal_key(), &response).map(|_| ());
         assert_eq!(got, if fits { Ok(()) } else { Err(EncodeError::TooLarge) }, "{case}");
@@ -474,14 +493,17 @@ fn what_no_record_can_hold_is_not_written() {
 }
 
 #[test]
-fn errors_say_what_to_do() {
+fn errors_give_advice() {
     for (error, advice) in [
-        (Truncated, "see that the store writes records whole"),
-        (Version(7), "version 7, and this build reads version 1"),
-        (Checksum, "see what damages"),
-        (OtherKey, "see that the store names records by whole keys"),
-        (Malformed("the source"), "(the source): see who else writes"),
-        (FromTheFuture, "more than 2 s ahead of this machine's clock: keep"),
+        (Truncated, "check that the store writes whole records"),
+        (Version(7), "version 7, but this build reads version 1"),
+        (Checksum, "check for damage"),
+        (OtherKey, "check that the store names records by whole keys"),
+        (
+            Malformed("lifetime source"),
+            "(invalid lifetime source): check that only this cache writes",
+        ),
+        (FromTheFuture, "more than 2 s in the future: synchronize"),
     ] {
         assert!(error.to_string().contains(advice), "{error}");
     }

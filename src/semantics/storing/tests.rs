@@ -1,13 +1,13 @@
 use actix_web::http::header::{AGE, CACHE_CONTROL, ETAG, HeaderValue, LAST_MODIFIED, VARY};
 
 use super::*;
-use crate::entry::response::{Validation, tests::at};
+use crate::entry::{fixtures::at, lifetime::Validation};
 
-const NOBODY: Requester =
-    Requester { has_authorization: false, cookies: false, credentials: false };
-const AUTHORISED: Requester = Requester { has_authorization: true, ..NOBODY };
-const COOKIES: Requester = Requester { cookies: true, ..NOBODY };
-const CREDENTIALS: Requester = Requester { credentials: true, ..NOBODY };
+const ANONYMOUS: Requester =
+    Requester { has_authorization: false, has_cookies: false, has_credentials: false };
+const AUTHORIZED: Requester = Requester { has_authorization: true, ..ANONYMOUS };
+const COOKIES: Requester = Requester { has_cookies: true, ..ANONYMOUS };
+const CREDENTIALS: Requester = Requester { has_credentials: true, ..ANONYMOUS };
 
 fn exchange(status: u16, response: &HeaderMap, requester: Requester) -> Exchange<'_> {
     Exchange {
@@ -29,8 +29,8 @@ fn response(cache_control: &str) -> HeaderMap {
 }
 
 /// The freshness lifetime and its source, or the refusal.
-fn outcome(storing: StorageDecision) -> Result<(u64, LifetimeSource), NotStored> {
-    match storing {
+fn outcome(decision: StorageDecision) -> Result<(u64, LifetimeSource), NotStored> {
+    match decision {
         StorageDecision::Store(plan) => {
             Ok((plan.lifetime.freshness.as_secs(), plan.lifetime.source))
         }
@@ -38,30 +38,30 @@ fn outcome(storing: StorageDecision) -> Result<(u64, LifetimeSource), NotStored>
     }
 }
 
-/// The defaults, but for what is kept for validation.
-static STRICT: PolicyChoices = PolicyChoices {
+/// The choices of the default policy, except that responses are not kept for validation.
+static DEFAULTS: PolicyChoices = PolicyChoices {
     any_status: AnyStatus::Usual,
     heuristics: Heuristics::Off,
     set_cookie: SetCookie::Refused,
-    qualified: Qualified::AsWhole,
+    qualified: Qualified::AsUnqualified,
     targets: Vec::new(),
     retention: Duration::ZERO,
     windows: Windows { while_revalidate: Duration::ZERO, if_error: Duration::ZERO },
 };
 
-const NO_TERMS: StorageTerms<'static> =
-    StorageTerms { first: None, fallback: None, choices: &STRICT };
+const NO_LIFETIMES: StorageTerms<'static> =
+    StorageTerms { first: None, fallback: None, choices: &DEFAULTS };
 
 fn terms(first: Option<u64>, fallback: Option<u64>) -> StorageTerms<'static> {
     StorageTerms {
         first: first.map(|n| (Duration::from_secs(n), LifetimeSource::Policy)),
         fallback: fallback.map(Duration::from_secs),
-        ..NO_TERMS
+        ..NO_LIFETIMES
     }
 }
 
 #[test]
-fn what_the_response_says_goes_before_the_fallback_and_after_the_first() {
+fn explicit_lifetime_precedes_fallback_and_follows_first() {
     use LifetimeSource::{Explicit, Policy};
     for (cache_control, first, fallback, want) in [
         ("", None, None, Err(NotStored::NoLifetime)),
@@ -84,13 +84,13 @@ fn what_the_response_says_goes_before_the_fallback_and_after_the_first() {
         ("ext=\"no-store\", max-age=5", None, None, Ok((5, Explicit))),
     ] {
         let fields = response(cache_control);
-        let got = outcome(decide(&exchange(200, &fields, NOBODY), &terms(first, fallback)));
+        let got = outcome(decide(&exchange(200, &fields, ANONYMOUS), &terms(first, fallback)));
         assert_eq!(got, want, "{cache_control:?} first {first:?} fallback {fallback:?}");
     }
 }
 
 #[test]
-fn pragma_counts_only_where_nothing_else_gives_a_lifetime() {
+fn pragma_overrides_only_the_fallback_lifetime() {
     for (cache_control, first, fallback, want) in [
         ("", None, Some(60), Err(NotStored::NoCache)),
         ("max-age=5", None, Some(60), Ok((5, LifetimeSource::Explicit))),
@@ -99,33 +99,34 @@ fn pragma_counts_only_where_nothing_else_gives_a_lifetime() {
     ] {
         let mut fields = response(cache_control);
         fields.insert(PRAGMA, HeaderValue::from_static("No-Cache"));
-        let got = outcome(decide(&exchange(200, &fields, NOBODY), &terms(first, fallback)));
+        let got = outcome(decide(&exchange(200, &fields, ANONYMOUS), &terms(first, fallback)));
         assert_eq!(got, want, "{cache_control:?} first {first:?} fallback {fallback:?}");
     }
 }
 
 #[test]
-fn status_codes_decide_where_a_stated_lifetime_counts() {
+fn explicit_lifetime_is_obeyed_for_usual_status_codes_or_for_all() {
     let fields = response("max-age=5");
     let usual = [200, 203, 204, 300, 301, 302, 307, 308, 404, 405, 410, 414, 501];
     for status in 100..1000 {
-        let stored =
-            |terms: &StorageTerms<'_>| outcome(decide(&exchange(status, &fields, NOBODY), terms));
+        let stored = |terms: &StorageTerms<'_>| {
+            outcome(decide(&exchange(status, &fields, ANONYMOUS), terms))
+        };
         let never = status < 200 || status == 206 || status == 304;
-        let final_ones = PolicyChoices { any_status: AnyStatus::Final, ..STRICT.clone() };
-        let any = StorageTerms { choices: &final_ones, ..NO_TERMS };
-        assert_eq!(stored(&NO_TERMS).is_ok(), usual.contains(&status), "{status}");
-        assert_eq!(stored(&any).is_ok(), !never, "{status} in any-status mode");
+        let any_status = PolicyChoices { any_status: AnyStatus::Final, ..DEFAULTS.clone() };
+        let any_status = StorageTerms { choices: &any_status, ..NO_LIFETIMES };
+        assert_eq!(stored(&NO_LIFETIMES).is_ok(), usual.contains(&status), "{status}");
+        assert_eq!(stored(&any_status).is_ok(), !never, "{status} with any status");
         assert_eq!(
             stored(&terms(Some(9), None)).is_ok(),
             !never,
-            "{status} told by the application"
+            "{status} with a lifetime from the policy"
         );
     }
 }
 
 #[test]
-fn cookies_set_and_vary_that_nobody_can_compare_are_never_stored() {
+fn responses_with_set_cookie_or_vary_star_are_not_stored() {
     for (name, value, want) in [
         ("set-cookie", "a=1", NotStored::SetCookie),
         ("set-cookie2", "a=1", NotStored::SetCookie),
@@ -134,30 +135,30 @@ fn cookies_set_and_vary_that_nobody_can_compare_are_never_stored() {
     ] {
         let mut fields = response("public, max-age=5");
         fields.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
-        let got = outcome(decide(&exchange(200, &fields, NOBODY), &terms(Some(9), Some(9))));
+        let got = outcome(decide(&exchange(200, &fields, ANONYMOUS), &terms(Some(9), Some(9))));
         assert_eq!(got, Err(want), "{name}: {value}");
     }
 }
 
 #[test]
-fn a_request_that_says_no_store_leaves_nothing_behind() {
+fn request_with_no_store_is_not_stored() {
     let fields = response("public, max-age=5");
-    let exchange = Exchange { request_no_store: true, ..exchange(200, &fields, NOBODY) };
+    let exchange = Exchange { request_no_store: true, ..exchange(200, &fields, ANONYMOUS) };
     let got = outcome(decide(&exchange, &terms(Some(9), Some(9))));
     assert_eq!(got, Err(NotStored::RequestNoStore));
 }
 
 #[test]
-fn personal_requests_are_stored_only_if_the_response_says_that_others_may_have_it() {
+fn response_to_request_with_credentials_is_stored_only_if_it_may_be_shared() {
     use NotStored::{Authorization, Cookie, Credentials};
-    for (who, cache_control, fallback, want) in [
-        (AUTHORISED, "max-age=5", None, Some(Authorization)),
-        (AUTHORISED, "", Some(60), Some(Authorization)),
-        (AUTHORISED, "public, max-age=5", None, None),
-        (AUTHORISED, "s-maxage=5", None, None),
-        (AUTHORISED, "must-revalidate, max-age=5", None, None),
-        (AUTHORISED, "must-revalidate", Some(60), Some(Authorization)),
-        (AUTHORISED, "public", Some(60), None),
+    for (requester, cache_control, fallback, want) in [
+        (AUTHORIZED, "max-age=5", None, Some(Authorization)),
+        (AUTHORIZED, "", Some(60), Some(Authorization)),
+        (AUTHORIZED, "public, max-age=5", None, None),
+        (AUTHORIZED, "s-maxage=5", None, None),
+        (AUTHORIZED, "must-revalidate, max-age=5", None, None),
+        (AUTHORIZED, "must-revalidate", Some(60), Some(Authorization)),
+        (AUTHORIZED, "public", Some(60), None),
         (COOKIES, "max-age=5", None, Some(Cookie)),
         (COOKIES, "must-revalidate, max-age=5", None, Some(Cookie)),
         (COOKIES, "", Some(60), Some(Cookie)),
@@ -168,60 +169,71 @@ fn personal_requests_are_stored_only_if_the_response_says_that_others_may_have_i
         (CREDENTIALS, "public", Some(60), None),
     ] {
         let fields = response(cache_control);
-        let got = outcome(decide(&exchange(200, &fields, who), &terms(None, fallback))).err();
-        assert_eq!(got, want, "{who:?} {cache_control:?}");
+        let got = outcome(decide(&exchange(200, &fields, requester), &terms(None, fallback))).err();
+        assert_eq!(got, want, "{requester:?} {cache_control:?}");
         if want.is_some() {
-            let all = terms(Some(60), Some(60));
-            let forced = outcome(decide(&exchange(200, &fields, who), &all));
-            assert_eq!(forced.err(), want, "an overriding lifetime loosens nothing: {who:?}");
+            let both = terms(Some(60), Some(60));
+            let with_lifetime = outcome(decide(&exchange(200, &fields, requester), &both));
+            assert_eq!(
+                with_lifetime.err(),
+                want,
+                "a lifetime from the policy permits no more: {requester:?}"
+            );
         }
     }
 }
 
 #[test]
-fn what_is_selected_by_cookies_may_be_stored_for_those_who_send_the_same() {
+fn response_selected_by_cookies_is_stored_for_request_with_cookies() {
     let mut fields = response("max-age=5");
     fields.insert(VARY, HeaderValue::from_static("Cookie, Authorization"));
-    for (who, want) in [(COOKIES, None), (AUTHORISED, Some(NotStored::Authorization))] {
-        let storing = decide(&exchange(200, &fields, who), &NO_TERMS);
-        if let StorageDecision::Store(plan) = &storing {
+    for (requester, want) in [(COOKIES, None), (AUTHORIZED, Some(NotStored::Authorization))] {
+        let decision = decide(&exchange(200, &fields, requester), &NO_LIFETIMES);
+        if let StorageDecision::Store(plan) = &decision {
             assert!(!plan.needs_no_cookie);
         }
-        assert_eq!(outcome(storing).err(), want, "{who:?}");
+        assert_eq!(outcome(decision).err(), want, "{requester:?}");
     }
 }
 
 #[test]
-fn what_hung_on_the_absence_of_cookies_is_said() {
+fn plan_says_whether_the_response_needs_a_request_without_cookies() {
     for (cache_control, want) in
         [("max-age=5", true), ("public, max-age=5", false), ("s-maxage=5", false)]
     {
         let fields = response(cache_control);
-        let StorageDecision::Store(plan) = decide(&exchange(200, &fields, NOBODY), &NO_TERMS)
+        let StorageDecision::Store(plan) =
+            decide(&exchange(200, &fields, ANONYMOUS), &NO_LIFETIMES)
         else {
-            panic!("{cache_control} is stored");
+            panic!("{cache_control} is not stored");
         };
         assert_eq!(plan.needs_no_cookie, want, "{cache_control}");
     }
 }
 
 #[test]
-fn what_arrives_stale_is_not_stored_and_vary_is_kept() {
+fn plan_contains_the_fields_of_vary() {
     let mut fields = response("max-age=5");
     fields.insert(VARY, HeaderValue::from_static("accept"));
-    let StorageDecision::Store(plan) = decide(&exchange(200, &fields, NOBODY), &NO_TERMS) else {
-        panic!("stored");
+    let StorageDecision::Store(plan) = decide(&exchange(200, &fields, ANONYMOUS), &NO_LIFETIMES)
+    else {
+        panic!("not stored");
     };
     assert_eq!(plan.nominated, [actix_web::http::header::ACCEPT]);
-    fields.insert(AGE, HeaderValue::from_static("5"));
-    let got = outcome(decide(&exchange(200, &fields, NOBODY), &NO_TERMS));
+}
+
+#[test]
+fn response_that_is_received_stale_is_not_stored() {
+    let fields = response_with("max-age=5", &[(AGE, "5")]);
+    let got = outcome(decide(&exchange(200, &fields, ANONYMOUS), &NO_LIFETIMES));
     assert_eq!(got, Err(NotStored::Stale));
 }
 
-const FINAL: fn() -> PolicyChoices =
-    || PolicyChoices { any_status: AnyStatus::Final, ..STRICT.clone() };
+fn any_status() -> PolicyChoices {
+    PolicyChoices { any_status: AnyStatus::Final, ..DEFAULTS.clone() }
+}
 
-fn with(cache_control: &str, fields: &[(HeaderName, &str)]) -> HeaderMap {
+fn response_with(cache_control: &str, fields: &[(HeaderName, &str)]) -> HeaderMap {
     let mut response = response(cache_control);
     for (name, value) in fields {
         response.append(name.clone(), HeaderValue::from_str(value).unwrap());
@@ -229,12 +241,12 @@ fn with(cache_control: &str, fields: &[(HeaderName, &str)]) -> HeaderMap {
     response
 }
 
-fn under(choices: &PolicyChoices, status: u16, fields: &HeaderMap) -> StorageDecision {
-    decide(&exchange(status, fields, NOBODY), &StorageTerms { choices, ..NO_TERMS })
+fn decide_with(choices: &PolicyChoices, status: u16, fields: &HeaderMap) -> StorageDecision {
+    decide(&exchange(status, fields, ANONYMOUS), &StorageTerms { choices, ..NO_LIFETIMES })
 }
 
 #[test]
-fn what_must_be_understood_is_stored_only_if_it_is_and_then_despite_no_store() {
+fn must_understand_overrides_no_store_for_understood_status_codes() {
     use NotStored::{NoStore, Private, Status};
     for (status, cache_control, want) in [
         (200, "must-understand, max-age=5", Ok((5, LifetimeSource::Explicit))),
@@ -247,13 +259,13 @@ fn what_must_be_understood_is_stored_only_if_it_is_and_then_despite_no_store() {
         (599, "max-age=5", Ok((5, LifetimeSource::Explicit))),
         (206, "must-understand, max-age=5", Err(Status)),
     ] {
-        let got = outcome(under(&FINAL(), status, &response(cache_control)));
+        let got = outcome(decide_with(&any_status(), status, &response(cache_control)));
         assert_eq!(got, want, "section 5.2.2.3: {status} {cache_control}");
     }
 }
 
 #[test]
-fn the_status_codes_of_rfc_9110_section_15_are_understood_and_no_others() {
+fn status_codes_of_rfc_9110_section_15_are_understood() {
     let fields = response("must-understand, max-age=5");
     let understood = |status: u16| match status {
         200..=205 | 300..=303 | 305 | 307 | 308 | 421 | 422 | 426 => true,
@@ -262,15 +274,15 @@ fn the_status_codes_of_rfc_9110_section_15_are_understood_and_no_others() {
         _ => false,
     };
     for status in 200..600 {
-        let got = outcome(under(&FINAL(), status, &fields)).is_ok();
+        let got = outcome(decide_with(&any_status(), status, &fields)).is_ok();
         assert_eq!(got, understood(status), "{status}");
     }
 }
 
 #[test]
-fn qualified_directives_are_about_the_whole_or_where_that_is_said_about_their_fields() {
-    let by_field = PolicyChoices { qualified: Qualified::ByField, ..STRICT.clone() };
-    let kept = PolicyChoices { retention: Duration::from_secs(9), ..STRICT.clone() };
+fn qualified_directives_apply_to_the_response_or_to_their_fields() {
+    let by_field = PolicyChoices { qualified: Qualified::ByField, ..DEFAULTS.clone() };
+    let kept = PolicyChoices { retention: Duration::from_secs(9), ..DEFAULTS.clone() };
     let tag = || vec![(ETAG, "\"a\"")];
     let cookie = || vec![(HeaderName::from_static("set-cookie"), "a=1")];
     let cookie2 = || vec![(HeaderName::from_static("set-cookie2"), "a=1")];
@@ -285,14 +297,14 @@ fn qualified_directives_are_about_the_whole_or_where_that_is_said_about_their_fi
         (&by_field, "no-cache=\"Set-Cookie2\", max-age=5", cookie2(), Ok(vec!["set-cookie2"])),
         (&by_field, "private=\"set-cookie2\", max-age=5", cookie(), Err(NotStored::SetCookie)),
         (&by_field, "private=\"x-a\", max-age=5", cookie(), Err(NotStored::SetCookie)),
-        (&STRICT, "private=\"x-a\", max-age=5", tag(), Err(NotStored::Private)),
-        (&STRICT, "no-cache=\"x-a\", max-age=5", vec![], Err(NotStored::NoCache)),
-        (&STRICT, "max-age=5", vec![], Ok(vec![])),
+        (&DEFAULTS, "private=\"x-a\", max-age=5", tag(), Err(NotStored::Private)),
+        (&DEFAULTS, "no-cache=\"x-a\", max-age=5", vec![], Err(NotStored::NoCache)),
+        (&DEFAULTS, "max-age=5", vec![], Ok(vec![])),
         (&kept, "no-cache=\"x-a\", max-age=5", tag(), Ok(vec![])),
     ] {
         let case = format!("sections 5.2.2.4 and 5.2.2.7: {cache_control} {:?}", choices.qualified);
-        let fields = with(cache_control, &fields);
-        match under(choices, 200, &fields) {
+        let fields = response_with(cache_control, &fields);
+        match decide_with(choices, 200, &fields) {
             StorageDecision::Store(plan) => {
                 assert_eq!(
                     Ok(plan.withheld),
@@ -304,17 +316,17 @@ fn qualified_directives_are_about_the_whole_or_where_that_is_said_about_their_fi
                 let always = plan.lifetime.staleness.validation == Validation::Always;
                 assert_eq!(always, *choices == kept, "{case}");
             }
-            StorageDecision::Skip(why) => assert_eq!(Err(why), want, "{case}"),
+            StorageDecision::Skip(reason) => assert_eq!(Err(reason), want, "{case}"),
         }
     }
 }
 
 #[test]
-fn a_lifetime_is_guessed_where_that_is_allowed_and_none_is_stated() {
+fn heuristic_lifetime_is_used_if_allowed_and_no_explicit_one_exists() {
     use LifetimeSource::{Explicit, Heuristic, Policy};
     use NotStored::{NoCache, NoLifetime, Status};
-    let on = PolicyChoices { heuristics: Heuristics::On, ..STRICT.clone() };
-    // The test's first second is the millionth since 1970.
+    let on = PolicyChoices { heuristics: Heuristics::On, ..DEFAULTS.clone() };
+    // The test's clock starts a million seconds after 1970.
     let long_ago = || vec![(LAST_MODIFIED, "Mon, 12 Jan 1970 13:45:50 GMT")];
     let pragma = || [long_ago(), vec![(PRAGMA, "no-cache")]].concat();
     let just_now = || vec![(LAST_MODIFIED, "Mon, 12 Jan 1970 13:46:35 GMT")];
@@ -327,19 +339,19 @@ fn a_lifetime_is_guessed_where_that_is_allowed_and_none_is_stated() {
         (&on, 200, "", vec![], Some(60), Ok((60, Policy))),
         (&on, 200, "", vec![], None, Err(NoLifetime)),
         (&on, 200, "", pragma(), None, Err(NoCache)),
-        (&STRICT, 200, "", long_ago(), None, Err(NoLifetime)),
-        (&STRICT, 200, "public", long_ago(), None, Err(NoLifetime)),
-        (&STRICT, 200, "", long_ago(), Some(60), Ok((60, Policy))),
+        (&DEFAULTS, 200, "", long_ago(), None, Err(NoLifetime)),
+        (&DEFAULTS, 200, "public", long_ago(), None, Err(NoLifetime)),
+        (&DEFAULTS, 200, "", long_ago(), Some(60), Ok((60, Policy))),
         (&on, 302, "", long_ago(), None, Err(NoLifetime)),
         (&on, 302, "public", long_ago(), None, Ok((5, Heuristic))),
         (&on, 503, "", long_ago(), None, Err(Status)),
         (&on, 503, "public", long_ago(), None, Ok((5, Heuristic))),
         (&on, 503, "", long_ago(), Some(60), Ok((60, Policy))),
     ] {
-        let fields = with(cache_control, &fields);
+        let fields = response_with(cache_control, &fields);
         let fallback = fallback.map(Duration::from_secs);
-        let terms = StorageTerms { fallback, choices, ..NO_TERMS };
-        let got = outcome(decide(&exchange(status, &fields, NOBODY), &terms));
+        let terms = StorageTerms { fallback, choices, ..NO_LIFETIMES };
+        let got = outcome(decide(&exchange(status, &fields, ANONYMOUS), &terms));
         assert_eq!(
             got, want,
             "section 4.2.2: {status} {cache_control:?} {:?} {fallback:?}",
@@ -348,51 +360,51 @@ fn a_lifetime_is_guessed_where_that_is_allowed_and_none_is_stated() {
     }
     let cacheable = [200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501];
     for status in 200..600 {
-        let got = outcome(under(&on, status, &with("", &long_ago()))).is_ok();
+        let got = outcome(decide_with(&on, status, &response_with("", &long_ago()))).is_ok();
         assert_eq!(got, cacheable.contains(&status), "RFC 9110 section 15.1: {status}");
     }
 }
 
 #[test]
-fn cookies_are_stored_where_the_policy_replays_them() {
-    let replayed = PolicyChoices { set_cookie: SetCookie::Stored, ..STRICT.clone() };
+fn responses_with_set_cookie_are_stored_if_the_policy_permits() {
+    let permitted = PolicyChoices { set_cookie: SetCookie::Stored, ..DEFAULTS.clone() };
     for name in ["set-cookie", "set-cookie2"] {
-        let fields = with("max-age=5", &[(HeaderName::from_static(name), "a=1")]);
-        let got = outcome(under(&replayed, 200, &fields));
+        let fields = response_with("max-age=5", &[(HeaderName::from_static(name), "a=1")]);
+        let got = outcome(decide_with(&permitted, 200, &fields));
         assert_eq!(got, Ok((5, LifetimeSource::Explicit)), "section 7.3: {name}");
     }
 }
 
 #[test]
-fn a_targeted_field_decides_in_place_of_cache_control() {
+fn targeted_field_decides_in_place_of_cache_control() {
     let cdn = HeaderName::from_static("cdn-cache-control");
-    let targets = PolicyChoices { targets: vec![cdn.clone()], ..STRICT.clone() };
+    let targets = PolicyChoices { targets: vec![cdn.clone()], ..DEFAULTS.clone() };
     for (choices, cache_control, targeted, want) in [
         (&targets, "no-store", "max-age=5", Ok((5, LifetimeSource::Explicit))),
         (&targets, "private", "max-age=5", Ok((5, LifetimeSource::Explicit))),
         (&targets, "max-age=5", "no-store", Err(NotStored::NoStore)),
         (&targets, "max-age=5", "private", Err(NotStored::Private)),
         (&targets, "max-age=5", "public", Err(NotStored::NoLifetime)),
-        (&STRICT, "max-age=5", "no-store", Ok((5, LifetimeSource::Explicit))),
+        (&DEFAULTS, "max-age=5", "no-store", Ok((5, LifetimeSource::Explicit))),
     ] {
-        let fields = with(cache_control, &[(cdn.clone(), targeted)]);
-        let got = outcome(under(choices, 200, &fields));
+        let fields = response_with(cache_control, &[(cdn.clone(), targeted)]);
+        let got = outcome(decide_with(choices, 200, &fields));
         assert_eq!(got, want, "RFC 9213 section 2.2: {cache_control} {targeted}");
     }
 }
 
 #[test]
-fn what_can_be_of_use_when_stale_is_kept_so_long_and_what_cannot_is_not_stored_stale() {
+fn response_is_kept_as_long_as_it_can_be_validated_or_served_stale() {
     use NotStored::{NoLifetime, Stale};
     let secs = Duration::from_secs;
-    let plain = PolicyChoices { retention: secs(100), ..STRICT.clone() };
+    let plain = PolicyChoices { retention: secs(100), ..DEFAULTS.clone() };
     let windows = Windows { while_revalidate: secs(20), if_error: secs(30) };
     let open = PolicyChoices { windows, ..plain.clone() };
     let wide = PolicyChoices {
         windows: Windows { while_revalidate: secs(200), ..windows },
         ..plain.clone()
     };
-    let endless = PolicyChoices { retention: Duration::MAX, ..STRICT.clone() };
+    let endless = PolicyChoices { retention: Duration::MAX, ..DEFAULTS.clone() };
     let tag = || vec![(ETAG, "\"a\"")];
     let tag_and_age = |age: &'static str| vec![(ETAG, "\"a\""), (AGE, age)];
     for (choices, cache_control, fields, want) in [
@@ -418,23 +430,23 @@ fn what_can_be_of_use_when_stale_is_kept_so_long_and_what_cannot_is_not_stored_s
         (&plain, "max-age=5", tag_and_age("105"), Err(Stale)),
         (&plain, "max-age=0", tag_and_age("100"), Err(NoLifetime)),
     ] {
-        let fields = with(cache_control, &fields);
-        let got = match under(choices, 200, &fields) {
+        let fields = response_with(cache_control, &fields);
+        let got = match decide_with(choices, 200, &fields) {
             StorageDecision::Store(plan) => {
                 let Lifetime { freshness, retention, .. } = plan.lifetime;
                 Ok((freshness.as_secs(), retention.as_secs()))
             }
-            StorageDecision::Skip(why) => Err(why),
+            StorageDecision::Skip(reason) => Err(reason),
         };
         assert_eq!(got, want, "section 4.2.4: {cache_control} {fields:?}");
     }
 }
 
 #[test]
-fn what_is_always_validated_needs_a_validator_and_no_lifetime() {
+fn response_with_no_cache_needs_a_validator_and_no_lifetime() {
     use LifetimeSource::{Explicit, Policy};
     use NotStored::{NoCache, NoLifetime, Status};
-    let kept = PolicyChoices { retention: Duration::from_secs(100), ..STRICT.clone() };
+    let kept = PolicyChoices { retention: Duration::from_secs(100), ..DEFAULTS.clone() };
     let tag = || vec![(ETAG, "\"a\"")];
     for (choices, status, cache_control, fields, first, want) in [
         (&kept, 200, "no-cache", tag(), None, Ok((0, Explicit))),
@@ -445,40 +457,40 @@ fn what_is_always_validated_needs_a_validator_and_no_lifetime() {
         (&kept, 200, "no-cache", vec![], Some(90), Err(NoCache)),
         (&kept, 200, "no-cache", vec![(LAST_MODIFIED, "then")], None, Err(NoCache)),
         (&kept, 503, "no-cache", tag(), None, Ok((60, Policy))),
-        (&STRICT, 200, "no-cache", tag(), None, Err(NoLifetime)),
+        (&DEFAULTS, 200, "no-cache", tag(), None, Err(NoLifetime)),
     ] {
-        let fields = with(cache_control, &fields);
+        let fields = response_with(cache_control, &fields);
         let terms = StorageTerms { choices, ..terms(first, Some(60)) };
-        let storing = decide(&exchange(status, &fields, NOBODY), &terms);
-        if let StorageDecision::Store(plan) = &storing {
+        let decision = decide(&exchange(status, &fields, ANONYMOUS), &terms);
+        if let StorageDecision::Store(plan) = &decision {
             assert_eq!(plan.lifetime.staleness.validation, Validation::Always, "{cache_control}");
         }
         let case = format!("section 5.2.2.4: {status} {cache_control} {first:?}");
-        assert_eq!(outcome(storing), want, "{case}");
+        assert_eq!(outcome(decision), want, "{case}");
     }
-    let got = outcome(under(&kept, 503, &with("no-cache", &tag())));
-    assert_eq!(got, Err(Status), "a status code that is not shared needs a lifetime");
+    let got = outcome(decide_with(&kept, 503, &response_with("no-cache", &tag())));
+    assert_eq!(got, Err(Status), "not a usual status code");
 }
 
 #[test]
-fn a_plan_tells_what_was_stated_and_when_and_how_old_it_was() {
+fn plan_contains_stated_lifetime_and_initial_age() {
     for (cache_control, first, want) in
         [("max-age=5", None, Some(5)), ("max-age=5", Some(90), Some(5)), ("", Some(90), None)]
     {
-        let fields = with(cache_control, &[(AGE, "1")]);
-        let exchange = Exchange { responded: at(3), ..exchange(200, &fields, NOBODY) };
+        let fields = response_with(cache_control, &[(AGE, "1")]);
+        let exchange = Exchange { responded: at(3), ..exchange(200, &fields, ANONYMOUS) };
         let StorageDecision::Store(plan) = decide(&exchange, &terms(first, None)) else {
-            panic!("{cache_control} is stored");
+            panic!("{cache_control} is not stored");
         };
         assert_eq!(plan.stated.map(|stated| stated.as_secs()), want, "{cache_control} {first:?}");
-        assert_eq!(plan.lifetime.response, at(3));
+        assert_eq!(plan.lifetime.response_time, at(3));
         assert_eq!(plan.lifetime.initial_age.as_secs(), 4, "section 4.2.3");
     }
 }
 
 #[test]
-fn credentials_that_only_the_application_knows_count_where_no_lifetime_is_stated() {
-    let on = PolicyChoices { heuristics: Heuristics::On, ..STRICT.clone() };
+fn response_to_request_with_other_credentials_needs_explicit_lifetime() {
+    let on = PolicyChoices { heuristics: Heuristics::On, ..DEFAULTS.clone() };
     let modified = (LAST_MODIFIED, "Mon, 12 Jan 1970 13:45:50 GMT");
     for (cache_control, want) in [
         ("", Err(NotStored::Credentials)),
@@ -486,9 +498,26 @@ fn credentials_that_only_the_application_knows_count_where_no_lifetime_is_stated
         ("public", Ok((5, LifetimeSource::Heuristic))),
         ("max-age=7", Ok((7, LifetimeSource::Explicit))),
     ] {
-        let fields = with(cache_control, std::slice::from_ref(&modified));
-        let terms = StorageTerms { choices: &on, ..NO_TERMS };
+        let fields = response_with(cache_control, std::slice::from_ref(&modified));
+        let terms = StorageTerms { choices: &on, ..NO_LIFETIMES };
         let got = outcome(decide(&exchange(200, &fields, CREDENTIALS), &terms));
         assert_eq!(got, want, "{cache_control}");
+    }
+}
+
+#[test]
+fn refusal_is_lasting_unless_its_cause_is_temporary() {
+    for (reason, status, want) in [
+        (NotStored::NoStore, 200, true),
+        (NotStored::SetCookie, 404, true),
+        (NotStored::TooLarge, 200, true),
+        (NotStored::NoStore, 500, false),
+        (NotStored::Status, 503, false),
+        (NotStored::Invalidated, 200, false),
+        (NotStored::Busy, 200, false),
+        (NotStored::RequestChanged, 200, false),
+    ] {
+        let status = StatusCode::from_u16(status).unwrap();
+        assert_eq!(is_lasting_refusal(reason, status), want, "{reason:?} {status}");
     }
 }

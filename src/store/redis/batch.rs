@@ -1,147 +1,162 @@
-//! Look-ups that go to Redis together: those that requests of one thread make in one turn of its
-//! runtime are sent as one, with one question for what is new in the table of invalidations.
+//! Look-ups of one thread that are sent together.
+//!
+//! Requests that one thread handles in one turn of its runtime share one round trip. Each batch also
+//! asks for the epoch of the table of invalidations, once for all its look-ups.
 
 use std::{
     cell::RefCell,
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
 };
 
-use deadpool_redis::redis::{Cmd, Value, pipe};
 use futures_util::future::{join, join_all};
+use redis::{Cmd, Value, pipe};
 use thread_local::ThreadLocal;
 use tokio::{runtime::Handle, sync::oneshot};
 
 use super::{
-    connection::Wire,
+    client::RedisClient,
+    connection::Connection,
     failure::Failure,
-    lanes::Lane,
-    link::{ASK_LIMIT, Link},
-    resource::without_foreign,
-    table::News,
+    invalidation_table::{EpochCheck, monotonic_micros},
+    records::nil_if_wrong_type,
+    worker_connections::ConnectionRole,
 };
 use crate::entry::stamp::Stamp;
 
-/// Look-ups sent as one at most: the last waits for the answers of all.
-const MOST: usize = 16;
+/// The look-ups in one batch at most. All of them wait for the replies to all.
+const MAX_BATCH: usize = 16;
 
-/// The look-ups that each thread is gathering.
+/// The batch that each thread is collecting.
 #[derive(Default)]
 pub(super) struct Batches(ThreadLocal<RefCell<Arc<Batch>>>);
 
-/// Some look-ups, until they are sent.
+/// Look-ups that are not sent yet; none once the batch is closed.
 #[derive(Default)]
-struct Batch(Mutex<Option<Vec<Question>>>);
+struct Batch(Mutex<Option<Vec<PendingLookup>>>);
 
-struct Question {
-    ask: Cmd,
-    answer: oneshot::Sender<Result<(Value, Stamp), Failure>>,
+struct PendingLookup {
+    command: Cmd,
+    reply_to: oneshot::Sender<Result<(Value, Stamp), Failure>>,
 }
 
 impl Batch {
-    fn of(question: Question) -> Self {
-        Self(Mutex::new(Some(vec![question])))
+    fn of(lookup: PendingLookup) -> Self {
+        Self(Mutex::new(Some(vec![lookup])))
     }
 
-    /// Takes a question along, unless it is too late.
-    fn add(&self, question: Question) -> Result<(), Question> {
+    /// Adds a look-up, or returns it if the batch is full or closed.
+    fn add(&self, lookup: PendingLookup) -> Result<(), PendingLookup> {
         match &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(questions) if questions.len() < MOST => questions.push(question),
-            Some(_) | None => return Err(question),
+            Some(lookups) if lookups.len() < MAX_BATCH => lookups.push(lookup),
+            Some(_) | None => return Err(lookup),
         }
         Ok(())
     }
 
-    fn close(&self) -> Vec<Question> {
-        let questions = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        questions.unwrap_or_default()
+    fn close(&self) -> Vec<PendingLookup> {
+        let lookups = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        lookups.unwrap_or_default()
     }
 }
 
-impl Link {
-    /// The reply to a question about one key, and the time up to which all that was invalidated before
-    /// the question came is known.
-    pub(super) async fn ask(self: &Arc<Self>, ask: Cmd) -> Result<(Value, Stamp), Failure> {
-        if self.is_open() {
-            return Err(Failure::Open);
+impl Batches {
+    /// Sends a look-up with those of other requests. Returns its reply, and the time up to which this
+    /// process knew all invalidations when the reply was made.
+    pub(super) async fn lookup(
+        &self,
+        client: &Arc<RedisClient>,
+        command: Cmd,
+    ) -> Result<(Value, Stamp), Failure> {
+        if client.breaker.is_open() {
+            return Err(Failure::CircuitOpen);
         }
-        let (answer, answered) = oneshot::channel();
-        self.gather(Question { ask, answer })?;
-        // It is dropped only with its runtime.
-        answered.await.unwrap_or(Err(Failure::NoRuntime))
+        let (reply_to, reply) = oneshot::channel();
+        self.collect(client, PendingLookup { command, reply_to })?;
+        // The sender is dropped without a reply only if its runtime ends.
+        reply.await.unwrap_or(Err(Failure::NoRuntime))
     }
 
-    fn gather(self: &Arc<Self>, question: Question) -> Result<(), Failure> {
-        let mut gathering = self.batches.0.get_or_default().borrow_mut();
-        // One that nobody else holds will not be sent: its runtime has ended.
-        let question = if Arc::strong_count(&gathering) > 1 {
-            match gathering.add(question) {
+    /// Adds a look-up to this thread's batch, or begins a batch.
+    fn collect(&self, client: &Arc<RedisClient>, lookup: PendingLookup) -> Result<(), Failure> {
+        let mut current = self.0.get_or_default().borrow_mut();
+        // If no task holds the batch, it was sent or its runtime has ended.
+        let lookup = if Arc::strong_count(&current) > 1 {
+            match current.add(lookup) {
                 Ok(()) => return Ok(()),
-                Err(question) => question,
+                Err(lookup) => lookup,
             }
         } else {
-            question
+            lookup
         };
         let runtime = Handle::try_current().map_err(|_| Failure::NoRuntime)?;
-        let batch = Arc::new(Batch::of(question));
-        *gathering = Arc::clone(&batch);
-        let link = Arc::clone(self);
-        // Its turn comes after that of whoever is to be polled already.
-        runtime.spawn(async move { link.send_all(batch.close()).await });
+        let batch = Arc::new(Batch::of(lookup));
+        *current = Arc::clone(&batch);
+        let client = Arc::clone(client);
+        // The runtime polls this task after all tasks that are ready now.
+        runtime.spawn(async move { send(&client, batch.close()).await });
         Ok(())
     }
+}
 
-    async fn send_all(self: &Arc<Self>, questions: Vec<Question>) {
-        let (asks, answers): (Vec<_>, Vec<_>) =
-            questions.into_iter().map(|question| (question.ask, question.answer)).unzip();
-        let asked = self.now();
-        let replies = self
-            .call(Lane::Ask, ASK_LIMIT, |mut wire| async move {
-                self.counters.lookups.fetch_add(asks.len() as u64, Ordering::Relaxed);
-                self.reply(&mut wire, asks).await
-            })
-            .await;
-        match replies {
-            Ok((replies, stamp)) => {
-                self.is_current_since(asked);
-                for (answer, reply) in answers.into_iter().zip(replies) {
-                    // Whoever has gone does not need it.
-                    let _ = answer.send(Ok((reply, stamp)));
-                }
+async fn send(client: &Arc<RedisClient>, lookups: Vec<PendingLookup>) {
+    let (commands, receivers): (Vec<_>, Vec<_>) =
+        lookups.into_iter().map(|lookup| (lookup.command, lookup.reply_to)).unzip();
+    let sent = monotonic_micros();
+    let result = client
+        .call(ConnectionRole::Lookups, client.timeouts.lookup, |mut connection| async move {
+            client.counters.lookups.fetch_add(commands.len() as u64, Ordering::Relaxed);
+            query(client, &mut connection, commands).await
+        })
+        .await;
+    match result {
+        Ok((replies, stamp)) => {
+            client.table.set_current_at(sent);
+            for (receiver, reply) in receivers.into_iter().zip(replies) {
+                // A request that was canceled has dropped its receiver.
+                let _ = receiver.send(Ok((reply, stamp)));
             }
-            Err(failure) => {
-                for answer in answers {
-                    let _ = answer.send(Err(failure.clone()));
-                }
+        }
+        Err(failure) => {
+            for receiver in receivers {
+                let _ = receiver.send(Err(failure.clone()));
             }
         }
     }
+}
 
-    /// What is found, and only then what is new: it is known of all that was found.
-    async fn reply(&self, wire: &mut Wire, asks: Vec<Cmd>) -> Result<(Vec<Value>, Stamp), Failure> {
-        let epoch = self.table.ask_epoch(&self.keys);
-        let (replies, epoch) = if wire.is_one_server() {
-            let mut all = pipe();
-            for ask in asks {
-                all.add_command(ask);
-            }
-            all.add_command(epoch).ignore_errors();
-            let mut replies: Vec<Value> = all.query_async(wire).await?;
-            let epoch = replies.pop().unwrap_or(Value::Nil);
-            (replies, epoch)
-        } else {
-            // They may be on several servers, which are asked at the same time.
-            let mut other = wire.clone();
-            let replies = asks.iter().map(|ask| {
-                let mut wire = wire.clone();
-                async move { ask.query_async(&mut wire).await.or_else(without_foreign) }
-            });
-            let (replies, epoch) = join(join_all(replies), epoch.query_async(&mut other)).await;
-            (replies.into_iter().collect::<Result<_, _>>()?, epoch?)
-        };
-        let stamp = match self.table.is_news(epoch)? {
-            News::None(stamp) => stamp,
-            News::Some => self.pull(wire).await?,
-        };
-        Ok((replies, stamp))
-    }
+/// Sends look-ups together with the question for the epoch of the table.
+///
+/// One server reads the epoch after the responses, the nodes of a Cluster at the same time. Both ways,
+/// every invalidation that was confirmed before this call is known when it returns.
+async fn query(
+    client: &RedisClient,
+    connection: &mut Connection,
+    commands: Vec<Cmd>,
+) -> Result<(Vec<Value>, Stamp), Failure> {
+    let epoch = client.table.epoch_command(&client.keys);
+    let (replies, epoch) = if connection.is_single_server() {
+        let mut pipeline = pipe();
+        for command in commands {
+            pipeline.add_command(command);
+        }
+        pipeline.add_command(epoch).ignore_errors();
+        let mut replies: Vec<Value> = pipeline.query_async(connection).await?;
+        let epoch = replies.pop().unwrap_or(Value::Nil);
+        (replies, epoch)
+    } else {
+        // The keys may be on several nodes, which are asked at the same time.
+        let mut table_connection = connection.clone();
+        let replies = commands.iter().map(|command| {
+            let mut connection = connection.clone();
+            async move { command.query_async(&mut connection).await.or_else(nil_if_wrong_type) }
+        });
+        let (replies, epoch) =
+            join(join_all(replies), epoch.query_async(&mut table_connection)).await;
+        (replies.into_iter().collect::<Result<_, _>>()?, epoch?)
+    };
+    let stamp = match client.table.check_epoch(epoch)? {
+        EpochCheck::Unchanged(stamp) => stamp,
+        EpochCheck::Changed => client.read_table(connection).await?,
+    };
+    Ok((replies, stamp))
 }

@@ -1,305 +1,217 @@
-//! Where a store's Redis is, and how it is made.
+//! Settings of a Redis store.
 
-use std::{error::Error, fmt, time::Duration};
-
-#[cfg(feature = "redis-cluster")]
-use deadpool_redis::cluster;
-use deadpool_redis::{
-    Config, ConnectionInfo as ConfigInfo, Manager, Pool, PoolConfig, Runtime,
-    redis::{ConnectionInfo, IntoConnectionInfo, io::tcp::TcpSettings},
-};
-#[cfg(feature = "redis-sentinel")]
-use deadpool_redis::{redis::sentinel::SentinelClient, sentinel};
+use std::time::Duration;
 
 use super::{
-    RedisStore,
-    connection::{Announcer, Connector, Pools},
+    client::Timeouts,
+    connector::Connector,
+    error::RedisStoreError,
+    source::RedisSource,
+    store::{RedisStore, Settings},
 };
 
-/// Where Redis is: a URL, or a configuration or a pool of `deadpool-redis`.
-///
-/// | URL | is |
-/// |---|---|
-/// | `redis://[name:password@]host[:port][/number]` | one server; `rediss://` by TLS (feature `redis-rustls` or `redis-native-tls`), `redis+unix:///path` by a socket |
-/// | `redis-cluster://host:port,host:port` | a Cluster, by some of its servers (feature `redis-cluster`) |
-/// | `redis-sentinel://host:port,host:port/name` | the primary called `name`, by Sentinels (feature `redis-sentinel`) |
-///
-/// The last two are `rediss-cluster` and `rediss-sentinel` by TLS, and may have a name and a password
-/// before each host.
-///
-/// From a pool, connections are taken for good: one for each worker thread and one more for its
-/// writes. Where a pool leads is not known, so announcements of invalidations are not heard: see
-/// [`TieredStore`](crate::TieredStore).
-pub struct RedisSource(Result<Connector, RedisStoreError>);
+/// The shortest time that a setting can have.
+const MIN_TIME: Duration = Duration::from_millis(1);
 
-impl fmt::Debug for RedisSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisSource").finish_non_exhaustive()
+impl RedisStore {
+    /// Makes a store with the default settings. Nothing is connected before the first request.
+    ///
+    /// `source` is a URL or a [`RedisSource`]. Stores with the same `namespace` in one Redis share all
+    /// responses and purges, and stores with different namespaces share nothing. So all processes of
+    /// one application use one namespace, and each application its own. It is the beginning of all
+    /// key names in Redis.
+    ///
+    /// # Errors
+    ///
+    /// As [`RedisStoreBuilder::build`].
+    pub fn new<S>(source: S, namespace: impl Into<String>) -> Result<Self, RedisStoreError>
+    where
+        S: TryInto<RedisSource, Error: Into<RedisStoreError>>,
+    {
+        Self::builder(source, namespace).build()
     }
-}
 
-impl RedisSource {
-    fn parse(url: &str) -> Result<Connector, RedisStoreError> {
-        let (scheme, rest) = url.split_once("://").ok_or(RedisStoreError::Url)?;
-        match scheme {
-            "redis-cluster" | "rediss-cluster" => cluster_at(scheme, rest),
-            "redis-sentinel" | "rediss-sentinel" => sentinel_at(scheme, rest),
-            _ => one(info(url)?, PoolConfig::default()),
+    /// Starts the settings of a store. The parameters are those of [`new`](Self::new).
+    ///
+    /// An error in them is returned by [`RedisStoreBuilder::build`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use actix_web_cache::{RedisStore, redis::RedisStoreError};
+    ///
+    /// # fn main() -> Result<(), RedisStoreError> {
+    /// let store = RedisStore::builder("redis://127.0.0.1:6379", "shop")
+    ///     .lease(Duration::from_secs(5))
+    ///     .build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn builder<S>(source: S, namespace: impl Into<String>) -> RedisStoreBuilder
+    where
+        S: TryInto<RedisSource, Error: Into<RedisStoreError>>,
+    {
+        RedisStoreBuilder {
+            source: source.try_into().map_err(Into::into),
+            namespace: namespace.into(),
+            max_record: 16 * 1024 * 1024,
+            lease: None,
+            timeouts: Timeouts {
+                lookup: Duration::from_millis(45),
+                write: Duration::from_millis(200),
+            },
         }
     }
 }
 
-/// The settings of one server's connections. Without Nagle's algorithm: what is sent is always a
-/// whole question.
-fn info(url: impl IntoConnectionInfo) -> Result<ConnectionInfo, RedisStoreError> {
-    let info = url.into_connection_info().map_err(|_| RedisStoreError::Url)?;
-    Ok(info.set_tcp_settings(TcpSettings::default().set_nodelay(true)))
-}
-
-fn one(info: ConnectionInfo, config: PoolConfig) -> Result<Connector, RedisStoreError> {
-    let manager = Manager::new(info.clone()).map_err(|_| RedisStoreError::Url)?;
-    let pool = Pool::builder(manager).config(config).runtime(Runtime::Tokio1).build();
-    let pool = pool.map_err(|_| RedisStoreError::Pool)?;
-    Ok(Connector { pools: Pools::One(pool), announcer: Announcer::Servers(vec![info]) })
-}
-
-/// The URLs of several hosts that share a scheme.
-#[cfg(any(feature = "redis-cluster", feature = "redis-sentinel"))]
-fn hosts(scheme: &str, rest: &str) -> Vec<String> {
-    let scheme = if scheme.starts_with("rediss") { "rediss" } else { "redis" };
-    let hosts = rest.split(',').filter(|host| !host.is_empty());
-    hosts.map(|host| format!("{scheme}://{host}")).collect()
-}
-
-#[cfg(feature = "redis-cluster")]
-fn cluster_at(scheme: &str, rest: &str) -> Result<Connector, RedisStoreError> {
-    RedisSource::from(cluster::Config::from_urls(hosts(scheme, rest))).0
-}
-
-#[cfg(not(feature = "redis-cluster"))]
-const fn cluster_at(_: &str, _: &str) -> Result<Connector, RedisStoreError> {
-    Err(RedisStoreError::Feature("redis-cluster"))
-}
-
-#[cfg(feature = "redis-sentinel")]
-fn sentinel_at(scheme: &str, rest: &str) -> Result<Connector, RedisStoreError> {
-    let (list, name) = rest.rsplit_once('/').ok_or(RedisStoreError::Url)?;
-    let primary = sentinel::SentinelServerType::Master;
-    let config = sentinel::Config::from_urls(hosts(scheme, list), name.to_owned(), primary);
-    RedisSource::from(config).0
-}
-
-#[cfg(not(feature = "redis-sentinel"))]
-const fn sentinel_at(_: &str, _: &str) -> Result<Connector, RedisStoreError> {
-    Err(RedisStoreError::Feature("redis-sentinel"))
-}
-
-impl From<&str> for RedisSource {
-    fn from(url: &str) -> Self {
-        Self(Self::parse(url))
-    }
-}
-
-impl From<String> for RedisSource {
-    fn from(url: String) -> Self {
-        Self(Self::parse(&url))
-    }
-}
-
-impl From<&String> for RedisSource {
-    fn from(url: &String) -> Self {
-        Self(Self::parse(url))
-    }
-}
-
-impl From<Config> for RedisSource {
-    fn from(config: Config) -> Self {
-        let pool = config.get_pool_config();
-        let info = match (config.url, config.connection) {
-            (Some(url), None) => info(url),
-            (None, Some(server)) => info(server),
-            (None, None) => info(ConfigInfo::default()),
-            (Some(_), Some(_)) => Err(RedisStoreError::Url),
-        };
-        Self(info.and_then(|info| one(info, pool)))
-    }
-}
-
-impl From<Pool> for RedisSource {
-    fn from(pool: Pool) -> Self {
-        Self(Ok(Connector { pools: Pools::One(pool), announcer: Announcer::Unknown }))
-    }
-}
-
-#[cfg(feature = "redis-cluster")]
-impl From<cluster::Config> for RedisSource {
-    fn from(config: cluster::Config) -> Self {
-        let servers: Result<Vec<_>, _> = match (&config.urls, &config.connections) {
-            (Some(urls), None) => urls.iter().map(|url| info(url.as_str())).collect(),
-            (None, Some(servers)) => servers.iter().cloned().map(info).collect(),
-            (None, None) | (Some(_), Some(_)) => Err(RedisStoreError::Url),
-        };
-        Self(servers.and_then(|servers| {
-            if servers.is_empty() {
-                return Err(RedisStoreError::Url);
-            }
-            // A replica does not know yet what was invalidated last.
-            let manager = cluster::Manager::new(servers.clone(), false);
-            let manager = manager.map_err(|_| RedisStoreError::Url)?;
-            let pool = cluster::Pool::builder(manager).config(config.pool.unwrap_or_default());
-            let pool = pool.runtime(Runtime::Tokio1).build().map_err(|_| RedisStoreError::Pool)?;
-            Ok(Connector { pools: Pools::Cluster(pool), announcer: Announcer::Servers(servers) })
-        }))
-    }
-}
-
-#[cfg(feature = "redis-cluster")]
-impl From<cluster::Pool> for RedisSource {
-    fn from(pool: cluster::Pool) -> Self {
-        Self(Ok(Connector { pools: Pools::Cluster(pool), announcer: Announcer::Unknown }))
-    }
-}
-
-#[cfg(feature = "redis-sentinel")]
-impl From<sentinel::Config> for RedisSource {
-    fn from(mut config: sentinel::Config) -> Self {
-        config.server_type = sentinel::SentinelServerType::Master;
-        let pool = config.create_pool(Some(Runtime::Tokio1)).map_err(|_| RedisStoreError::Url);
-        Self(pool.map(|pool| {
-            let sentinels = move || {
-                let servers: Vec<ConnectionInfo> = match (&config.urls, &config.connections) {
-                    (Some(urls), _) => urls
-                        .iter()
-                        .map(|url| url.as_str().into_connection_info())
-                        .collect::<Result<_, _>>()?,
-                    (None, Some(servers)) => {
-                        servers.iter().cloned().map(ConnectionInfo::from).collect()
-                    }
-                    (None, None) => Vec::new(),
-                };
-                SentinelClient::build(
-                    servers,
-                    config.master_name.clone(),
-                    config.node_connection_info.clone().map(Into::into),
-                    config.server_type.into(),
-                )
-            };
-            let announcer = Announcer::Sentinels(Box::new(sentinels));
-            Connector { pools: Pools::Sentinel(pool), announcer }
-        }))
-    }
-}
-
-#[cfg(feature = "redis-sentinel")]
-impl From<sentinel::Pool> for RedisSource {
-    fn from(pool: sentinel::Pool) -> Self {
-        Self(Ok(Connector { pools: Pools::Sentinel(pool), announcer: Announcer::Unknown }))
-    }
-}
-
-/// Makes a [`RedisStore`].
+/// Builds a [`RedisStore`].
 #[derive(Debug)]
 #[must_use]
 pub struct RedisStoreBuilder {
-    source: RedisSource,
+    source: Result<RedisSource, RedisStoreError>,
     namespace: String,
     max_record: usize,
     lease: Option<Duration>,
+    timeouts: Timeouts,
 }
 
 impl RedisStoreBuilder {
-    pub(super) fn new(source: RedisSource) -> Self {
-        Self {
-            source,
-            namespace: "actix-web-cache".to_owned(),
-            max_record: 16 * 1024 * 1024,
-            lease: None,
-        }
-    }
-
-    /// What the names of all its keys in Redis begin with: stores of one namespace share everything,
-    /// of several nothing. Default `actix-web-cache`.
-    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
-        self.namespace = namespace.into();
-        self
-    }
-
-    /// Bytes that one response may take in Redis, its fields included. Default 16 MiB.
+    /// Sets the bytes that one response may take in Redis, header fields included. Default 16 MiB.
+    ///
+    /// Larger responses are served but not stored.
     pub const fn max_record(mut self, bytes: usize) -> Self {
         self.max_record = bytes;
         self
     }
 
-    /// Lets one process alone, of all that share the store, ask the handler for what is not stored;
-    /// the others wait for its answer, as requests of one process do for each other's.
+    /// Sets the time that a look-up may take, including the time to connect. Default 45 ms, at least
+    /// 1 ms.
     ///
-    /// `lease` is how long the one may take before another asks, too: a little more than the
-    /// handlers do. One that dies with its process delays the others for no longer than that; none
-    /// waits for longer than [`Policy::wait_limit`](crate::Policy::wait_limit). It costs each miss two
-    /// round trips. Not used by default. `docs/concurrent-requests.md` in the repository tells who waits
-    /// for what.
+    /// The handler answers if Redis takes longer, and the circuit breaker counts a failure. A cache
+    /// waits 50 ms for any store, so a longer time than that does not make a request wait longer.
+    pub const fn lookup_timeout(mut self, timeout: Duration) -> Self {
+        self.timeouts.lookup = timeout;
+        self
+    }
+
+    /// Sets the time that writing a response or an invalidation may take, including the time to
+    /// connect. Default 200 ms, at least 2 ms.
+    ///
+    /// No client waits for the write of a response. An invalidation is tried twice if its connection
+    /// turns out to be closed, and each attempt may take half of the time.
+    pub const fn write_timeout(mut self, timeout: Duration) -> Self {
+        self.timeouts.write = timeout;
+        self
+    }
+
+    /// Lets only one process at a time run the handler for a response that is not stored. Not used by
+    /// default.
+    ///
+    /// The other processes wait for that response, as requests within a process do. The lease should
+    /// be a little longer than the handlers run: if its holder crashes, other processes run the handler
+    /// once the lease is over. No request waits longer than
+    /// [`Policy::wait_limit`](crate::Policy::wait_limit). Each miss takes two more round trips.
+    /// `docs/concurrent-requests.md` in the repository has the details.
     pub const fn lease(mut self, lease: Duration) -> Self {
         self.lease = Some(lease);
         self
     }
 
-    /// Makes the store. Nothing is connected before the first request.
+    /// Builds the store. Nothing is connected before the first request.
     ///
-    /// With the feature `redis-rustls` this makes ring the process's crypto provider, unless there is one
-    /// by then: an application that wants another installs it before.
+    /// If the source connects by TLS and the feature `redis-rustls` is enabled, this reads the
+    /// system's root certificates, and installs ring as rustls' crypto provider unless the process has
+    /// one. To use another provider, install it before. Other sources install nothing.
     ///
     /// # Errors
     ///
-    /// If the source cannot be understood, or the configuration makes no sense.
+    /// If the URL is invalid or needs a feature that is not enabled, the namespace is empty or contains
+    /// `{` or `}`, a certificate cannot be used, or a time is too short.
     pub fn build(self) -> Result<RedisStore, RedisStoreError> {
-        let connector = self.source.0?;
-        if self.namespace.is_empty() || self.namespace.contains(['{', '}']) {
-            return Err(RedisStoreError::Namespace);
+        let Self { source, namespace, max_record, lease, timeouts } = self;
+        let source = source?;
+        if namespace.is_empty() || namespace.contains(['{', '}']) {
+            return Err(RedisStoreError::InvalidNamespace(namespace));
         }
-        if self.lease.is_some_and(|lease| lease < Duration::from_millis(1)) {
-            return Err(RedisStoreError::Lease);
-        }
-        #[cfg(feature = "redis-rustls")]
-        super::connection::choose_cryptography();
-        Ok(RedisStore::make(connector, &self.namespace, self.max_record, self.lease))
-    }
-}
-
-/// A [`RedisStore`] cannot be made like this.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum RedisStoreError {
-    /// The URL or the configuration cannot be understood. It is not shown, for it may hold a
-    /// password.
-    Url,
-    /// The pool cannot be made.
-    Pool,
-    /// The URL asks for what is not compiled in.
-    Feature(&'static str),
-    /// The namespace is empty, or has a brace.
-    Namespace,
-    /// The lease is too short to be one.
-    Lease,
-}
-
-impl fmt::Display for RedisStoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Url => f.write_str(
-                "this is no way to Redis: use redis://host:port, redis-cluster://host:port,… or \
-                 redis-sentinel://host:port,…/name (rediss by TLS, which is a feature of its own)",
-            ),
-            Self::Pool => f.write_str("the pool's configuration contradicts itself"),
-            Self::Feature(feature) => {
-                write!(f, "this URL needs the feature {feature} of actix-web-cache")
+        for (setting, value, least) in [
+            ("lease", lease.unwrap_or(MIN_TIME), MIN_TIME),
+            ("lookup_timeout", timeouts.lookup, MIN_TIME),
+            ("write_timeout", timeouts.write, MIN_TIME * 2),
+        ] {
+            if value < least {
+                return Err(RedisStoreError::TooShort { setting, value, least });
             }
-            Self::Namespace => f.write_str(
-                "a namespace in Redis is not empty and has no braces, which mean something to a \
-                 Cluster",
-            ),
-            Self::Lease => f.write_str("a lease lasts as long as handlers take: at least 1 ms"),
         }
+        let connector = Connector::new(&source)?;
+        Ok(RedisStore::from_settings(Settings {
+            connector,
+            namespace,
+            timeouts,
+            max_record,
+            lease,
+        }))
     }
 }
 
-impl Error for RedisStoreError {}
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const URL: &str = "redis://127.0.0.1:6379";
+
+    fn error_of(builder: RedisStoreBuilder) -> RedisStoreError {
+        builder.build().unwrap_err()
+    }
+
+    #[test]
+    fn store_is_built_from_a_url_or_a_source() {
+        let source: RedisSource = URL.parse().unwrap();
+        let stores = [
+            RedisStore::new(URL, "shop"),
+            RedisStore::new(URL.to_owned(), "shop".to_owned()),
+            RedisStore::new(&URL.to_owned(), "shop"),
+            RedisStore::new(source, "shop"),
+        ];
+        assert!(stores.iter().all(Result::is_ok));
+        let urls = ["redis+unix:///x", "redis://user:password@h:1/2"];
+        assert!(urls.iter().all(|&url| RedisStore::new(url, "shop").is_ok()));
+    }
+
+    #[test]
+    fn invalid_settings_are_refused_with_their_value() {
+        assert_eq!(error_of(RedisStore::builder("h:1", "shop")), RedisStoreError::InvalidUrl);
+        for namespace in ["", "a{b", "a}b"] {
+            let error = error_of(RedisStore::builder(URL, namespace));
+            assert_eq!(error, RedisStoreError::InvalidNamespace(namespace.to_owned()));
+            assert!(error.to_string().contains(&format!("`{namespace}`")), "{error}");
+        }
+        let builder = || RedisStore::builder(URL, "shop");
+        for (builder, setting) in [
+            (builder().lease(Duration::ZERO), "lease"),
+            (builder().lookup_timeout(Duration::from_micros(999)), "lookup_timeout"),
+            (builder().write_timeout(Duration::from_millis(1)), "write_timeout"),
+        ] {
+            let text = error_of(builder).to_string();
+            assert!(text.starts_with(&format!("invalid {setting}")), "{text}");
+        }
+    }
+
+    #[test]
+    #[cfg(feature = "redis-rustls")]
+    fn certificates_need_tls_and_are_checked_at_build() {
+        let build = |url: &str, roots: &str| {
+            let source: RedisSource = url.parse().unwrap();
+            RedisStore::new(source.root_certificates(roots), "shop").unwrap_err()
+        };
+        let broken = "-----BEGIN CERTIFICATE-----\n!";
+        for (url, roots) in [
+            (URL, broken),
+            ("rediss://h", ""),
+            ("rediss://h", broken),
+            ("rediss://h", "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n"),
+        ] {
+            let error = build(url, roots);
+            assert!(matches!(error, RedisStoreError::InvalidCertificate(_)), "{url}: {error}");
+        }
+    }
+}

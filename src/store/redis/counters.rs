@@ -1,19 +1,19 @@
-//! What happened between us and Redis, counted.
+//! Counters of the calls between a store and its Redis.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 macro_rules! counters {
-    ($($name:ident $what:literal)*) => {
-        /// What happened between a [`RedisStore`](crate::RedisStore) and its Redis, since the store was
-        /// made, in this process.
+    ($($name:ident $doc:literal)*) => {
+        /// Counters of a [`RedisStore`](crate::RedisStore) since it was built, in this process.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
         #[non_exhaustive]
         pub struct RedisStats {
-            $(#[doc = $what] pub $name: u64,)*
-            /// Whether Redis is left alone now, for it failed.
-            pub is_open: bool,
-            /// Invalidations that Redis has still to be told.
-            pub queued: u64,
+            $(#[doc = $doc] pub $name: u64,)*
+            /// Whether the circuit breaker is open: Redis failed, and is not called until a probe
+            /// finds that it works again.
+            pub circuit_open: bool,
+            /// Invalidations that did not reach Redis yet, and are sent before anything is read again.
+            pub invalidations_queued: u64,
         }
 
         #[derive(Debug, Default)]
@@ -33,21 +33,21 @@ macro_rules! counters {
 }
 
 counters! {
-    lookups "Look-ups that were sent."
-    found "Look-ups that found a response; it may be stale or invalidated."
-    failed "Look-ups that failed, those included that were not sent because Redis is left alone."
-    late "Calls of any kind that took too long."
+    lookups "Look-ups that were sent to Redis."
+    found "Look-ups that found a response. It may be stale or invalidated."
+    lookups_failed "Look-ups that failed, including those not sent while the circuit breaker is open."
+    timeouts "Calls of any kind that timed out."
     writes "Responses that were written."
-    unwritten "Responses that could not be written."
-    unreadable "Records that could not be read: damaged, of another version, or not ours."
-    leases "Leases that were granted to this process."
-    taken "Leases that were asked for, and that another had."
-    unleased "Leases that could not be asked for."
-    connects "Connections that were made."
-    opened "Times that Redis began to be left alone."
-    invalidations "Invalidations that were made."
-    uninvalidated "Invalidations that failed, and were queued."
-    lost "Times that the table of invalidations was found to be lost, so that all was invalid."
+    writes_failed "Responses that could not be written."
+    unreadable_records "Records that could not be used: damaged, of another format version or from the future."
+    leases_granted "Leases that were granted to this process."
+    leases_taken "Leases that were refused, as another process held them."
+    leases_failed "Leases that could not be asked for."
+    connections "Connections that were made."
+    circuit_openings "Times that the circuit breaker opened."
+    invalidations "Invalidations that reached Redis."
+    invalidations_failed "Invalidations that did not reach Redis at once, and were queued."
+    table_losses "Times that Redis had lost the table of invalidations, so that all stored responses became invalid."
 }
 
 pub(super) fn count(counter: &AtomicU64) {

@@ -1,43 +1,39 @@
-//! What can go wrong between us and Redis, and what follows from it.
+//! The reasons why a call to Redis fails, and their consequences for the connection and the breaker.
 
 use std::fmt;
 
-use deadpool_redis::{
-    PoolError,
-    redis::{ErrorKind, RedisError, ServerErrorKind},
-};
+use redis::{ErrorKind, RedisError, ServerErrorKind};
 
-use crate::store::StoreError;
+use crate::store::{interface::StoreError, remote::error::RemoteError};
 
-/// Why Redis did not do what it was asked to.
+/// The reason why a call to Redis failed.
 #[derive(Debug, Clone)]
 pub(super) enum Failure {
-    /// It failed a short while ago and is not asked again yet.
-    Open,
-    /// It did not answer in time.
-    Late,
-    /// The pool has no connection to spare.
-    Pool,
-    /// Nothing can be awaited here.
+    /// Redis was not called, as the circuit breaker is open.
+    CircuitOpen,
+    /// Redis did not answer in time.
+    TimedOut,
+    /// There is no tokio runtime in which to call it.
     NoRuntime,
-    /// The client that speaks with it has a fault.
+    /// The client library panicked.
     Panicked,
+    /// Redis or the client library reported an error.
     Redis(RedisError),
 }
 
 impl Failure {
-    /// Whether the connection may be to blame: another might do better.
+    /// Returns whether the connection may be the cause, so that the next call needs a new one.
     pub(super) fn ends_connection(&self) -> bool {
         match self {
-            Self::Open | Self::NoRuntime | Self::Pool => false,
-            Self::Late | Self::Panicked => true,
+            Self::CircuitOpen | Self::NoRuntime => false,
+            Self::TimedOut | Self::Panicked => true,
             Self::Redis(error) => match error.kind() {
                 ErrorKind::Server(
                     ServerErrorKind::ReadOnly
                     | ServerErrorKind::MasterDown
                     | ServerErrorKind::BusyLoading
                     | ServerErrorKind::ClusterDown
-                    // Its map of the Cluster is not what it was.
+                    // The connection's map of the Cluster is out of date.
                     | ServerErrorKind::Moved
                     | ServerErrorKind::Ask,
                 ) => true,
@@ -48,42 +44,32 @@ impl Failure {
         }
     }
 
-    /// Whether it is about all that Redis is asked, and not only about what it was asked now.
+    /// Returns whether other calls will probably fail too, so that the breaker should count it.
     pub(super) fn is_outage(&self) -> bool {
         match self {
-            Self::Late | Self::Pool | Self::Panicked => true,
-            Self::Open | Self::NoRuntime => false,
-            Self::Redis(_) => self.ends_connection() && self.code() != Some("READONLY"),
-        }
-    }
-
-    pub(super) fn code(&self) -> Option<&str> {
-        match self {
-            Self::Redis(error) => error.code(),
-            Self::Open | Self::Late | Self::Pool | Self::NoRuntime | Self::Panicked => None,
+            Self::TimedOut | Self::Panicked => true,
+            Self::CircuitOpen | Self::NoRuntime => false,
+            // A replica refuses writes only.
+            Self::Redis(error) => self.ends_connection() && error.code() != Some("READONLY"),
         }
     }
 }
 
-/// Without what a server or a URL says in its own words: there may be secrets in it.
+/// Without the text of the server or of a URL, which may contain secrets.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Open => f.write_str("Redis failed a short while ago and is not asked yet"),
-            Self::Late => f.write_str("Redis did not answer in time"),
-            Self::Pool => f.write_str(
-                "the pool of Redis connections has none to spare: give it one or two for each \
-                 worker thread",
-            ),
-            Self::NoRuntime => f.write_str("Redis can be asked in a tokio runtime only"),
-            Self::Panicked => f.write_str("the client of Redis panicked"),
+            Self::CircuitOpen => f.write_str("Redis not called: it failed a short while ago"),
+            Self::TimedOut => f.write_str("Redis did not answer in time"),
+            Self::NoRuntime => f.write_str("Redis not called: there is no tokio runtime"),
+            Self::Panicked => f.write_str("Redis not called: its client library panicked"),
             Self::Redis(error) => match error.code() {
-                Some(code) => write!(f, "Redis says {code}{}", advice(code)),
+                Some(code) => write!(f, "Redis returned the error {code}{}", advice(code)),
                 None if error.is_io_error() => write!(f, "Redis cannot be reached: {error}"),
                 None if error.kind() == ErrorKind::AuthenticationFailed => {
-                    f.write_str("Redis refuses our name and password: check its URL")
+                    f.write_str("Redis refused the login: check user and password")
                 }
-                None => write!(f, "Redis: {}", error.category()),
+                None => write!(f, "Redis call failed: {}", error.category()),
             },
         }
     }
@@ -91,26 +77,26 @@ impl fmt::Display for Failure {
 
 fn advice(code: &str) -> &'static str {
     match code {
-        "NOAUTH" | "WRONGPASS" => ": check name and password in its URL",
+        "NOAUTH" | "WRONGPASS" => ": check user and password",
         "NOPERM" => {
-            ": its user may not do what is needed: docs/deployment.md has the commands, ACL LOG tells \
-             which was refused"
+            ": the user needs more permissions: docs/deployment.md lists the commands, ACL LOG shows \
+             the refused one"
         }
-        "OOM" => ": give it memory, and the eviction policy volatile-lru",
-        "READONLY" => ": this is a replica, the store needs the primary",
-        "LOADING" => ": it reads its data from disk",
-        "CLUSTERDOWN" => ": some slots of the Cluster have no server",
+        "OOM" => ": raise maxmemory, and set maxmemory-policy to volatile-lru",
+        "READONLY" => ": the server is a replica: connect to the primary",
+        "LOADING" => ": the server is loading its data from disk",
+        "CLUSTERDOWN" => ": some slots of the Cluster have no node",
         _ => "",
     }
 }
 
 impl From<RedisError> for Failure {
     fn from(error: RedisError) -> Self {
-        // That some of what was sent was refused says nothing; what the first was refused for does.
-        let vague = matches!(error.code(), None | Some("EXECABORT"));
-        if vague
-            && let Some(refused) = error.clone().into_server_errors()
-            && let Some((_, first)) = refused.first()
+        // The error of a pipeline may only say that a command failed: take the first command's error.
+        let is_vague = matches!(error.code(), None | Some("EXECABORT"));
+        if is_vague
+            && let Some(command_errors) = error.clone().into_server_errors()
+            && let Some((_, first)) = command_errors.first()
         {
             return Self::Redis(first.clone().into());
         }
@@ -118,13 +104,12 @@ impl From<RedisError> for Failure {
     }
 }
 
-impl From<PoolError> for Failure {
-    fn from(error: PoolError) -> Self {
+impl From<RemoteError<Self>> for Failure {
+    fn from(error: RemoteError<Self>) -> Self {
         match error {
-            PoolError::Backend(error) => error.into(),
-            PoolError::Timeout(_) | PoolError::Closed => Self::Pool,
-            PoolError::NoRuntimeSpecified => Self::NoRuntime,
-            PoolError::PostCreateHook(_) => Self::Pool,
+            RemoteError::CircuitOpen => Self::CircuitOpen,
+            RemoteError::TimedOut => Self::TimedOut,
+            RemoteError::Failed(failure) => failure,
         }
     }
 }

@@ -1,46 +1,60 @@
--- Records invalidations, or, where none are given, sees to it that the table is there.
--- KEYS: the table; single keys' marks by age.  ARGV: the highest time the caller knows of;
--- microseconds that marks count; the same of single keys' marks; marks kept at most; the marks.
--- The time is that of this server in microseconds, and larger than every time before it.
+-- Adds invalidations to the table, or only begins a new table if there are none to add and the table
+-- was lost.
+--
+-- KEYS: 1 the table; 2 the index of invalidations of single cache keys.
+-- ARGV: 1 the latest time that the caller knows; 2 the microseconds to keep an invalidation; 3 the
+--       same for one of a single cache key; 4 the number of members to keep at most; 5 and on: the
+--       members to add.
+-- All times are from this server's clock, in microseconds. Each is later than all before it.
+-- Returns the time of the latest invalidation (the epoch).
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 local known = tonumber(ARGV[1])
-local last = tonumber(redis.call('ZSCORE', KEYS[1], 'e') or -1)
--- Lost, or as it was before what somebody knows of.
-local lost = last < 0 or last < known
+local epoch = tonumber(redis.call('ZSCORE', KEYS[1], 'e') or -1)
+-- The table was lost if it has no epoch, or an earlier one than the caller has seen.
+local lost = epoch < 0 or epoch < known
 if #ARGV < 5 and not lost then
-    return string.format('%.0f', last)
+    return string.format('%.0f', epoch)
 end
-local at = math.max(now, last + 1, known + 1)
-local mark = string.format('%.0f', at)
+
+local at = math.max(now, epoch + 1, known + 1)
+local score = string.format('%.0f', at)
 if lost then
+    -- Invalidations were lost, so everything is invalidated.
     redis.call('UNLINK', KEYS[1], KEYS[2])
-    redis.call('ZADD', KEYS[1], mark, 'f')
+    redis.call('ZADD', KEYS[1], score, 'f')
 end
 for i = 5, #ARGV do
-    redis.call('ZADD', KEYS[1], mark, ARGV[i])
+    redis.call('ZADD', KEYS[1], score, ARGV[i])
     if string.sub(ARGV[i], 1, 1) == 'k' then
-        redis.call('ZADD', KEYS[2], mark, ARGV[i])
+        redis.call('ZADD', KEYS[2], score, ARGV[i])
         redis.call('PEXPIRE', KEYS[2], math.ceil(ARGV[3] / 500))
     end
 end
+
+-- Remove invalidations that are too old. 128 of those of single cache keys at most, to bound the time
+-- of this call.
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('(%.0f', at - ARGV[2]))
-local over = string.format('(%.0f', at - ARGV[3])
-local old = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', over, 'LIMIT', 0, 128)
-if #old > 0 then
-    redis.call('ZREM', KEYS[2], unpack(old))
-    redis.call('ZREM', KEYS[1], unpack(old))
+local oldest = string.format('(%.0f', at - ARGV[3])
+local expired = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', oldest, 'LIMIT', 0, 128)
+if #expired > 0 then
+    redis.call('ZREM', KEYS[2], unpack(expired))
+    redis.call('ZREM', KEYS[1], unpack(expired))
 end
-local most = tonumber(ARGV[4])
-if redis.call('ZCARD', KEYS[1]) > most then
-    local half = math.floor(most / 2)
+
+-- Replace the older half by one invalidation of everything that is as old, if there are too many.
+local max_members = tonumber(ARGV[4])
+if redis.call('ZCARD', KEYS[1]) > max_members then
+    local half = math.floor(max_members / 2)
     local cut = redis.call('ZRANGE', KEYS[1], half, half, 'WITHSCORES')[2]
-    local floor = tonumber(redis.call('ZSCORE', KEYS[1], 'f') or 0)
+    local all = tonumber(redis.call('ZSCORE', KEYS[1], 'f') or 0)
     redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', cut)
-    redis.call('ZADD', KEYS[1], string.format('%.0f', math.max(floor, tonumber(cut))), 'f')
+    redis.call('ZADD', KEYS[1], string.format('%.0f', math.max(all, tonumber(cut))), 'f')
 end
--- After all marks by one, so that who knows this time is not sent them again.
-local epoch = string.format('%.0f', at + 1)
-redis.call('ZADD', KEYS[1], epoch, 'e')
-redis.call('PUBLISH', KEYS[1], epoch)
-return epoch
+
+-- The epoch is later than the members of this call by one, so that a process that knows it does not
+-- read them again.
+local new_epoch = string.format('%.0f', at + 1)
+redis.call('ZADD', KEYS[1], new_epoch, 'e')
+redis.call('PUBLISH', KEYS[1], new_epoch)
+return new_epoch

@@ -1,69 +1,68 @@
-//! One process of all asks: it has set a key that nobody else can set until it is gone.
+//! Leases: the right of one process, of all that share the store, to run the handler for a request.
 //!
-//! The key holds the token of who asks, and expires with the lease. Where the answer turns out not
-//! to be storable, it holds a note that says so instead, so that nobody waits for that again.
+//! A lease is a key in Redis that can only be set while it does not exist. Its value is the token of
+//! the process that holds it, and it expires by itself. If the response turns out not to be storable,
+//! the key holds a note of that for some seconds, so that other processes do not wait for it.
 
 use std::{sync::Arc, time::Duration};
 
-use deadpool_redis::redis::{Value, cmd, pipe};
+use redis::{Value, cmd, pipe};
 use tokio::runtime::Handle;
 
 use super::{
-    connection::Wire,
-    counters::count,
-    failure::Failure,
-    lanes::Lane,
-    link::{ASK_LIMIT, Link, STORE_LIMIT},
+    client::RedisClient, connection::Connection, counters::count, failure::Failure,
+    worker_connections::ConnectionRole,
 };
 use crate::{
+    coordination::lease::{Lease, LeaseEnd, LeaseGuard},
     entry::key::CacheKey,
-    store::{Lease, LeaseEnd, LeaseGuard},
 };
 
-const RELEASE: &str = include_str!("release.lua");
+const RELEASE: &str = include_str!("release_lease.lua");
 
-/// What stands in place of a token where the answer cannot be stored.
+/// The value in place of a token if the response cannot be stored.
 const UNSTORABLE: &[u8] = b"n";
 
-/// How long that holds: as long as the notes within a process.
-const NOTE: Duration = Duration::from_secs(10);
+/// The time that this value is kept: as long as the same note within a process (hit-for-miss).
+const UNSTORABLE_RETENTION: Duration = Duration::from_secs(10);
 
+/// Tells the holders of one lease apart. It is no secret, it only has to be distinct.
 type Token = [u8; 16];
 
-/// Asks for the lease.
-pub(super) async fn ask(
-    link: &Arc<Link>,
+/// Asks for a lease of `duration`. Requests that cannot share a response differ in `discriminator`.
+pub(super) async fn acquire(
+    client: &Arc<RedisClient>,
     key: &CacheKey,
-    rest: &[u8],
-    time: Duration,
+    discriminator: &[u8],
+    duration: Duration,
 ) -> Result<Lease, Failure> {
-    let name: Arc<str> = link.keys.lease(key, rest).into();
-    let token: Token = rand::random();
-    // Before it is asked for: whoever goes away meanwhile leaves nothing behind.
-    let guard = guard(link, &name, token);
-    let asked =
-        link.call(Lane::Ask, ASK_LIMIT, |mut wire| async move {
-            take(&mut wire, &name, &token, time).await
+    let name: Arc<str> = client.keys.lease(key, discriminator).into();
+    let token: Token = fastrand::u128(..).to_ne_bytes();
+    // The guard exists before the question is sent: if the caller is canceled, it releases the lease.
+    let guard = guard(client, &name, token);
+    let reply = client
+        .call(ConnectionRole::Lookups, client.timeouts.lookup, |mut connection| async move {
+            set_if_absent(&mut connection, &name, &token, duration).await
         })
         .await;
-    let counters = &link.counters;
-    match asked {
+    let counters = &client.counters;
+    match reply {
         Ok(LeaseReply::Granted) => {
-            count(&counters.leases);
+            count(&counters.leases_granted);
             Ok(Lease::Granted(guard))
         }
         Ok(LeaseReply::Taken) => {
-            count(&counters.taken);
-            guard.forgo();
+            count(&counters.leases_taken);
+            guard.disarm();
             Ok(Lease::Taken)
         }
         Ok(LeaseReply::Unstorable) => {
-            guard.forgo();
+            guard.disarm();
             Ok(Lease::Unstorable)
         }
         Err(failure) => {
-            count(&counters.unleased);
-            // It may have been granted all the same.
+            count(&counters.leases_failed);
+            // The lease may have been granted all the same, so the guard releases it.
             drop(guard);
             Err(failure)
         }
@@ -77,47 +76,56 @@ enum LeaseReply {
     Unstorable,
 }
 
-/// One round trip. What is there is asked for apart, for `SET` tells it only from Redis 7 on.
-async fn take(
-    wire: &mut Wire,
+/// Sets the key unless it exists, in one round trip. `SET` with both `NX` and `GET`, which would return
+/// the value, needs Redis 7.
+async fn set_if_absent(
+    connection: &mut Connection,
     name: &str,
     token: &Token,
-    time: Duration,
+    duration: Duration,
 ) -> Result<LeaseReply, Failure> {
-    let mut both = pipe();
-    both.cmd("SET").arg(name).arg(token).arg("NX").arg("PX").arg(millis(time));
-    both.cmd("GET").arg(name);
-    let (set, there): (Value, Value) = both.query_async(wire).await?;
-    Ok(match (set, there) {
+    let mut pipeline = pipe();
+    pipeline.cmd("SET").arg(name).arg(token).arg("NX").arg("PX").arg(millis(duration));
+    pipeline.cmd("GET").arg(name);
+    let (set, value): (Value, Value) = pipeline.query_async(connection).await?;
+    Ok(match (set, value) {
         (Value::Okay, _) => LeaseReply::Granted,
-        (_, Value::BulkString(note)) if note == UNSTORABLE => LeaseReply::Unstorable,
+        (_, Value::BulkString(value)) if value == UNSTORABLE => LeaseReply::Unstorable,
         _ => LeaseReply::Taken,
     })
 }
 
-/// Gives the lease up in the background. If that cannot be told to Redis, it ends by itself.
-fn guard(link: &Arc<Link>, name: &Arc<str>, token: Token) -> LeaseGuard {
-    let (link, name) = (Arc::clone(link), Arc::clone(name));
+/// Makes the guard that releases a lease in the background. If Redis cannot be reached then, the lease
+/// expires by itself.
+fn guard(client: &Arc<RedisClient>, name: &Arc<str>, token: Token) -> LeaseGuard {
+    let (client, name) = (Arc::clone(client), Arc::clone(name));
     LeaseGuard::new(move |end| {
         let Ok(runtime) = Handle::try_current() else { return };
         runtime.spawn(async move {
-            let told = link.call(Lane::Ask, STORE_LIMIT, |mut wire| async move {
-                release(&mut wire, &name, &token, end).await
-            });
-            if let Err(failure) = told.await {
-                log::debug!("a lease is not given up, and ends by itself: {failure}");
+            let timeout = client.timeouts.write;
+            let released =
+                client.call(ConnectionRole::Lookups, timeout, |mut connection| async move {
+                    release(&mut connection, &name, &token, end).await
+                });
+            if let Err(failure) = released.await {
+                log::debug!("lease not released, it expires by itself: {failure}");
             }
         });
     })
 }
 
-async fn release(wire: &mut Wire, name: &str, token: &Token, end: LeaseEnd) -> Result<(), Failure> {
+async fn release(
+    connection: &mut Connection,
+    name: &str,
+    token: &Token,
+    end: LeaseEnd,
+) -> Result<(), Failure> {
     let command = match end {
-        // Whoever has the lease by now: what they wait for cannot be stored.
+        // Replaces the lease of any other holder too: its response cannot be stored either.
         LeaseEnd::Unstorable => {
-            let mut note = cmd("SET");
-            note.arg(name).arg(UNSTORABLE).arg("PX").arg(millis(NOTE));
-            note
+            let mut set = cmd("SET");
+            set.arg(name).arg(UNSTORABLE).arg("PX").arg(millis(UNSTORABLE_RETENTION));
+            set
         }
         LeaseEnd::Stored | LeaseEnd::Abandoned => {
             let mut script = cmd("EVAL");
@@ -125,9 +133,9 @@ async fn release(wire: &mut Wire, name: &str, token: &Token, end: LeaseEnd) -> R
             script
         }
     };
-    Ok(command.exec_async(wire).await?)
+    Ok(command.exec_async(connection).await?)
 }
 
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).max(1)
 }

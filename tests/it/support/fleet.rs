@@ -149,7 +149,7 @@ impl Store for Member {
         if self.fleet.0.broken.load(Ordering::SeqCst) {
             return Err(StoreError::new("out of order"));
         }
-        Ok(Lookup { stamp, variants: self.fleet.0.stored.lock().unwrap().get(key).cloned() })
+        Ok(Lookup::new(self.fleet.0.stored.lock().unwrap().get(key).cloned(), stamp))
     }
 
     async fn put(
@@ -176,7 +176,7 @@ impl Store for Member {
         Ok(removed.map_or(0, |variants| variants.responses().len()))
     }
 
-    fn leases(&self) -> bool {
+    fn supports_leases(&self) -> bool {
         self.leases
     }
 

@@ -21,6 +21,7 @@ mod server;
 mod shop;
 mod site;
 mod spy;
+mod tagged;
 mod watched;
 mod wire;
 
@@ -55,6 +56,7 @@ pub(crate) use self::{
     shop::{Shop, assert_all_expires, resources},
     site::{Site, noting, obey, site},
     spy::Spy,
+    tagged::tagged,
     watched::{Stop, Watched},
     wire::{Message, Wire},
 };

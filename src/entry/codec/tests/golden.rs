@@ -1,18 +1,19 @@
-//! Records that were written down: what version 1 is, whatever becomes of the code.
+//! Golden records: version 1 keeps this layout, however the code changes.
 
 use std::{fs::File, io::Write as _, path::Path};
 
-use super::*;
+use super::{super::layout::VERSION, *};
 
-const FULL: &[u8] = include_bytes!("../../../../tests/golden/record-v1-full.bin");
-const MINIMAL: &[u8] = include_bytes!("../../../../tests/golden/record-v1-minimal.bin");
+const FULL: &[u8] = include_bytes!("../golden/record-v1-full.bin");
+const MINIMAL: &[u8] = include_bytes!("../golden/record-v1-minimal.bin");
 
-/// For another version: count `VERSION` up, run this by its name with `--ignored`, and read the new
-/// files above, in place of the old ones. What is there is never replaced.
+/// Writes the golden files of a new version: increment `VERSION`, run this test by its name with
+/// `--ignored`, and include the new files above instead of the old ones. Existing files are never
+/// overwritten.
 #[test]
 #[ignore = "writes files"]
 fn write_golden_records() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/entry/codec/golden");
     for (name, record) in [("full", full_record()), ("minimal", minimal_record())] {
         let path = directory.join(format!("record-v{VERSION}-{name}.bin"));
         File::create_new(path).unwrap().write_all(&record).unwrap();
@@ -20,13 +21,13 @@ fn write_golden_records() {
 }
 
 #[test]
-fn what_is_written_is_the_same_as_ever() {
+fn records_are_written_as_the_golden_files() {
     assert_eq!(full_record(), FULL);
     assert_eq!(minimal_record(), MINIMAL);
 }
 
 #[test]
-fn the_full_record_is_read() {
+fn full_golden_record_is_read() {
     let got = decode(Bytes::from_static(FULL), &key(), NOW).unwrap();
     let fields = |fields: &[(HeaderName, HeaderValue)]| {
         let line = |(name, value): &(HeaderName, HeaderValue)| {
@@ -46,8 +47,8 @@ fn the_full_record_is_read() {
     ];
     assert_eq!(fields(&got.fields), want);
     assert_eq!(&got.body[..], b"\0body\xff");
-    assert_eq!(got.lifetime.response.wall(), Duration::new(1_700_000_000, 123_456_789));
-    assert_eq!(got.lifetime.response.monotonic(), Duration::ZERO);
+    assert_eq!(got.lifetime.response_time.wall(), Duration::new(1_700_000_000, 123_456_789));
+    assert_eq!(got.lifetime.response_time.monotonic(), Duration::ZERO);
     assert_eq!(got.lifetime.initial_age, Duration::new(2, 1));
     assert_eq!(got.lifetime.freshness, Duration::from_secs(2_147_483_648));
     assert_eq!(got.lifetime.source, LifetimeSource::Handler);
@@ -66,7 +67,7 @@ fn the_full_record_is_read() {
     assert_eq!(selecting, want);
     assert_eq!(&got.discriminator[..], b"l\x01\0");
     let tags: Vec<_> = got.tags.iter().map(|tag| format!("{tag:?}")).collect();
-    assert_eq!(tags[0], "TagId(017a16ca9b2ce756b640d9d4b6116094)");
+    assert_eq!(tags[0], "TagId(017481b48ca7b7136cd46db6447e5302)");
     assert_eq!((tags.len(), got.tags[1]), (2, TagId::url(b"x")));
     assert_eq!(got.stamp.get(), 0x0102_0304_0506_0708);
     assert_eq!(got.client_ttl, Some(Duration::from_millis(1500)));
@@ -74,13 +75,13 @@ fn the_full_record_is_read() {
 }
 
 #[test]
-fn the_minimal_record_is_read() {
+fn minimal_golden_record_is_read() {
     let got = decode(Bytes::from_static(MINIMAL), &minimal_key(), NOW).unwrap();
     assert_eq!(got.status, 204);
     assert!(got.fields.is_empty() && got.body.is_empty() && got.selecting.is_empty());
     assert!(got.discriminator.is_empty() && got.tags.is_empty() && got.original_fields.is_none());
     assert_eq!((got.stated, got.client_ttl, got.stamp), (None, None, Stamp::ZERO));
-    assert_eq!(got.lifetime.response.wall(), Duration::from_secs(1_000_000));
+    assert_eq!(got.lifetime.response_time.wall(), Duration::from_secs(1_000_000));
     assert_eq!(got.lifetime.initial_age, Duration::ZERO);
     assert_eq!(got.lifetime.freshness, Duration::from_secs(60));
     assert_eq!(got.lifetime.retention, Duration::ZERO);
@@ -88,9 +89,9 @@ fn the_minimal_record_is_read() {
     assert_eq!(got.lifetime.staleness, Staleness::default());
 }
 
-/// The record by the table in the documentation, without the code that reads and writes it.
+/// Reads the record by the documented table, without the decoder.
 #[test]
-fn the_layout_is_as_documented() {
+fn layout_is_as_documented() {
     let bytes = |from: usize, length: usize| &FULL[from..from + length];
     let u16 = |at: usize| u16::from_le_bytes(bytes(at, 2).try_into().unwrap());
     let u32 = |at: usize| u32::from_le_bytes(bytes(at, 4).try_into().unwrap());
@@ -137,7 +138,7 @@ fn the_layout_is_as_documented() {
     assert_eq!(&FULL[144..], parts.concat());
 }
 
-/// RFC 1952 section 8, bit by bit.
+/// The CRC-32 of RFC 1952 section 8, computed bit by bit.
 fn crc_as_in_gzip(bytes: &[u8]) -> u32 {
     let shifted = |crc: u32| if crc & 1 == 1 { 0xedb8_8320 ^ (crc >> 1) } else { crc >> 1 };
     !bytes

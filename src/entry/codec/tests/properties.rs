@@ -1,4 +1,4 @@
-//! What holds of any response, and of any bytes.
+//! Properties of the codec for any response and for any bytes.
 
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
@@ -35,7 +35,7 @@ fn times(most: u64) -> impl Strategy<Value = Duration> {
 }
 
 fn lifetimes() -> impl Strategy<Value = Lifetime> {
-    let bases = vec![
+    let sources = vec![
         LifetimeSource::Explicit,
         LifetimeSource::Heuristic,
         LifetimeSource::Handler,
@@ -50,10 +50,10 @@ fn lifetimes() -> impl Strategy<Value = Lifetime> {
                 if_error,
             });
     let longest = MAX_LIFETIME.as_secs() - 1;
-    let made = times(NOW.wall().as_secs() - 1);
-    (made, any::<Duration>(), times(longest), select(bases), staleness, times(longest)).prop_map(
-        |(made, initial_age, freshness, source, staleness, retention)| Lifetime {
-            response: Timestamp::new(made, Duration::from_secs(1)),
+    let time = times(NOW.wall().as_secs() - 1);
+    (time, any::<Duration>(), times(longest), select(sources), staleness, times(longest)).prop_map(
+        |(time, initial_age, freshness, source, staleness, retention)| Lifetime {
+            response_time: Timestamp::new(time, Duration::from_secs(1)),
             initial_age,
             freshness,
             source,
@@ -66,26 +66,34 @@ fn lifetimes() -> impl Strategy<Value = Lifetime> {
 fn responses() -> impl Strategy<Value = StoredResponse> {
     let status = (200..1000_u16).prop_filter("never stored", |code| ![206, 304].contains(code));
     let fields = vec((names(), values()), 0..8);
-    let sent = option::of(vec((select(ANNOTATED_FIELDS.to_vec()), values()), 0..4));
+    let original = option::of(vec((select(ANNOTATED_FIELDS.to_vec()), values()), 0..4));
     let value = option::of(vec(any::<u8>(), 0..12).prop_map(Bytes::from));
     let selecting = vec((names(), value), 0..4);
     let tags = vec(any::<[u8; 16]>().prop_map(TagId::from_bytes), 0..=MAX_TAGS);
-    let ours = (selecting, vec(any::<u8>(), 0..9), tags, any::<u64>());
-    let stated = (option::of(any::<Duration>()), option::of(any::<Duration>()));
-    (status, fields, sent, vec(any::<u8>(), 0..200), lifetimes(), ours, stated).prop_map(
-        |(status, fields, sent, body, lifetime, (selecting, split, tags, stamp), stated)| {
+    let cache_data = (selecting, vec(any::<u8>(), 0..9), tags, any::<u64>());
+    let times = (option::of(any::<Duration>()), option::of(any::<Duration>()));
+    (status, fields, original, vec(any::<u8>(), 0..200), lifetimes(), cache_data, times).prop_map(
+        |(
+            status,
+            fields,
+            original,
+            body,
+            lifetime,
+            (selecting, discriminator, tags, stamp),
+            times,
+        )| {
             StoredResponse {
                 status: StatusCode::from_u16(status).unwrap(),
                 fields: fields.into(),
                 body: if status == 204 { Bytes::new() } else { body.into() },
                 lifetime,
-                stated: stated.0,
+                stated: times.0,
                 selecting: selecting.into(),
-                discriminator: split.into(),
+                discriminator: discriminator.into(),
                 tags: tags.into(),
                 stamp: Stamp::new(stamp),
-                client_ttl: stated.1,
-                original_fields: sent.map(Into::into),
+                client_ttl: times.1,
+                original_fields: original.map(Into::into),
                 validity_check: ValidityCheck::default(),
                 received: Duration::ZERO,
             }
@@ -93,7 +101,7 @@ fn responses() -> impl Strategy<Value = StoredResponse> {
     )
 }
 
-/// What someone who can compute a checksum may do to a record.
+/// A change of a record by an attacker, who can also correct the checksum.
 #[derive(Debug, Clone)]
 enum Mutation {
     Set(usize, u8),
@@ -126,7 +134,7 @@ impl Mutation {
 }
 
 fn mutations() -> impl Strategy<Value = Mutation> {
-    // The numbers in the head decide most; what lies behind is reached as well.
+    // Most changes are in the head, whose numbers decide how the rest is read.
     let at = prop_oneof![12..144_usize, any::<usize>()];
     let number = prop_oneof![0..70_u32, select(vec![255, 256, 65_535, 1 << 31, u32::MAX])];
     prop_oneof![
@@ -141,7 +149,7 @@ fn mutations() -> impl Strategy<Value = Mutation> {
 
 proptest! {
     #[test]
-    fn any_response_is_read_as_it_was_written((key, response) in (keys(), responses())) {
+    fn any_response_is_read_back((key, response) in (keys(), responses())) {
         let record = encode(&key, &response).unwrap();
         let got = read(&record, &key, NOW).unwrap();
         prop_assert_eq!(written(&got), written(&response));
@@ -155,7 +163,7 @@ proptest! {
     }
 
     #[test]
-    fn a_record_that_breaks_off_or_is_damaged_is_an_error(
+    fn truncated_or_damaged_record_is_an_error(
         (key, response) in (keys(), responses()),
         (end, bit) in (any::<prop::sample::Index>(), any::<prop::sample::Index>()),
     ) {
@@ -168,7 +176,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_the_reader_panic(bytes in vec(any::<u8>(), 0..400)) {
+    fn any_bytes_are_decoded_without_a_panic(bytes in vec(any::<u8>(), 0..400)) {
         prop_assert!(read(&bytes, &minimal_key(), NOW).is_err());
         let _ = read(&forge(&bytes, &minimal_key()), &minimal_key(), NOW);
     }
@@ -178,7 +186,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2048))]
 
     #[test]
-    fn whatever_is_done_to_a_record_only_what_can_be_stored_is_read(
+    fn changed_record_is_an_error_or_a_storable_response(
         response in responses(),
         mutations in vec(mutations(), 1..5),
     ) {
@@ -186,7 +194,7 @@ proptest! {
         for mutation in &mutations {
             mutation.apply(&mut record);
         }
-        mend(&mut record);
+        repair(&mut record);
         let _ = read(&record, &key(), NOW);
     }
 }

@@ -1,0 +1,51 @@
+//! Responses and times for unit tests.
+
+use std::time::Duration;
+
+use actix_web::http::{StatusCode, header::HeaderName};
+use bytes::Bytes;
+
+use crate::{
+    clock::Timestamp,
+    entry::{
+        lifetime::{Lifetime, LifetimeSource, Staleness},
+        response::StoredResponse,
+        stamp::Stamp,
+        validity::ValidityCheck,
+    },
+};
+
+/// The time `seconds` after the beginning of a test.
+pub(crate) const fn at(seconds: u64) -> Timestamp {
+    Timestamp::new(Duration::from_secs(1_000_000 + seconds), Duration::from_secs(seconds))
+}
+
+/// A response that was received at [`at`]`(second)`, is fresh for a minute and is selected by these
+/// request fields.
+pub(crate) fn stored(second: u64, selecting: &[(HeaderName, Option<&str>)]) -> StoredResponse {
+    let copied = |(name, value): &(HeaderName, Option<&str>)| {
+        (name.clone(), value.map(|value| Bytes::copy_from_slice(value.as_bytes())))
+    };
+    StoredResponse {
+        status: StatusCode::OK,
+        fields: Box::default(),
+        body: Bytes::from_static(b"body"),
+        lifetime: Lifetime {
+            response_time: at(second),
+            initial_age: Duration::ZERO,
+            freshness: Duration::from_secs(60),
+            source: LifetimeSource::Policy,
+            staleness: Staleness::default(),
+            retention: Duration::ZERO,
+        },
+        stated: None,
+        selecting: selecting.iter().map(copied).collect(),
+        discriminator: Box::default(),
+        tags: Box::default(),
+        stamp: Stamp::ZERO,
+        client_ttl: None,
+        original_fields: None,
+        validity_check: ValidityCheck::default(),
+        received: at(second).monotonic(),
+    }
+}

@@ -1,0 +1,208 @@
+//! The stored variants of one resource.
+
+use std::{sync::Arc, time::Duration};
+
+use actix_web::http::header::HeaderName;
+
+use crate::{clock::Timestamp, entry::response::StoredResponse};
+
+/// The most variants that are kept of one resource; beyond that the oldest are dropped.
+pub(crate) const MAX_VARIANTS: usize = 64;
+
+/// The stored responses of one resource, newest first, and the fields that select among them.
+///
+/// A field that selects one response of a resource selects among all of them. A handler that forgets
+/// `Vary` for some of its responses can therefore not make the cache serve a German page to a French
+/// reader.
+#[derive(Debug, Clone, Default)]
+pub struct Variants {
+    responses: Vec<Arc<StoredResponse>>,
+    selecting_fields: Box<[HeaderName]>,
+}
+
+impl Variants {
+    /// Adds a response to the existing variants of its resource.
+    ///
+    /// Dropped are the variant that the response replaces, variants that are no longer useful, and
+    /// the oldest variants beyond 64, or beyond `max_weight` bytes ([`StoredResponse::weight`]).
+    ///
+    /// Returns `None` if the existing variants are selected by a field whose value was not recorded
+    /// with `response`. Such a response must not be stored: it could be served to the wrong client.
+    /// The next fill records the field.
+    #[must_use]
+    pub fn add(
+        existing: Option<&Self>,
+        response: Arc<StoredResponse>,
+        max_weight: usize,
+    ) -> Option<Self> {
+        let now = response.lifetime.response_time;
+        let selecting_fields: Box<[HeaderName]> =
+            response.selecting.iter().map(|(name, _)| name.clone()).collect();
+        let known = existing.map_or(&[][..], |variants| &variants.selecting_fields);
+        if known.iter().any(|name| !selecting_fields.contains(name)) {
+            return None;
+        }
+        let mut weight = response.weight();
+        let mut responses = vec![response];
+        for old in existing.map_or(&[][..], |variants| &variants.responses) {
+            let replaced = responses.iter().any(|new| new.same_selection(old));
+            let lacks_a_field = old.selecting.len() != selecting_fields.len();
+            if replaced || lacks_a_field || old.useful_for(now).is_zero() {
+                continue;
+            }
+            weight = weight.saturating_add(old.weight());
+            if responses.len() == MAX_VARIANTS || weight > max_weight {
+                break;
+            }
+            responses.push(Arc::clone(old));
+        }
+        Some(Self { responses, selecting_fields })
+    }
+
+    /// Makes variants from a store's result: some or all responses of a resource, newest first, and the
+    /// fields that select among all responses of the resource.
+    #[must_use]
+    pub fn new(
+        selecting_fields: &[HeaderName],
+        responses: impl IntoIterator<Item = Arc<StoredResponse>>,
+    ) -> Self {
+        Self {
+            responses: responses.into_iter().collect(),
+            selecting_fields: Box::from(selecting_fields),
+        }
+    }
+
+    /// The variants that `keep` accepts; `None` if it accepts none.
+    pub(crate) fn retain(&self, keep: impl Fn(&StoredResponse) -> bool) -> Option<Self> {
+        let kept = self.responses.iter().filter(|response| keep(response));
+        let responses: Vec<_> = kept.cloned().collect();
+        (!responses.is_empty())
+            .then(|| Self { responses, selecting_fields: self.selecting_fields.clone() })
+    }
+
+    /// The responses, newest first.
+    #[must_use]
+    pub fn responses(&self) -> &[Arc<StoredResponse>] {
+        &self.responses
+    }
+
+    /// The request fields that select among the responses.
+    #[must_use]
+    pub fn selecting_fields(&self) -> &[HeaderName] {
+        &self.selecting_fields
+    }
+
+    /// The size of all responses in memory, in bytes.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let responses: usize = self.responses.iter().map(|response| response.weight()).sum();
+        size_of::<Self>() + responses + self.selecting_fields.len() * size_of::<HeaderName>()
+    }
+
+    /// How much longer any of the responses can be of use, from `now` on.
+    #[must_use]
+    pub fn useful_for(&self, now: Timestamp) -> Duration {
+        self.responses.iter().map(|response| response.useful_for(now)).max().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header::{ACCEPT, ACCEPT_LANGUAGE};
+
+    use super::*;
+    use crate::entry::fixtures::{at, stored};
+
+    fn add(
+        existing: Option<&Variants>,
+        second: u64,
+        selecting: &[(HeaderName, Option<&str>)],
+    ) -> Option<Variants> {
+        Variants::add(existing, Arc::new(stored(second, selecting)), usize::MAX)
+    }
+
+    /// The seconds at which the responses were received.
+    fn seconds(variants: &Variants) -> Vec<u64> {
+        let second = |r: &Arc<StoredResponse>| r.lifetime.response_time.monotonic().as_secs();
+        variants.responses().iter().map(second).collect()
+    }
+
+    #[test]
+    fn newest_variant_comes_first_and_replaces_its_equal() {
+        let de = [(ACCEPT, Some("de"))];
+        let fr = [(ACCEPT, Some("fr"))];
+        let one = add(None, 1, &de).unwrap();
+        let two = add(Some(&one), 2, &fr).unwrap();
+        assert_eq!(seconds(&two), [2, 1]);
+        let three = add(Some(&two), 3, &de).unwrap();
+        assert_eq!(seconds(&three), [3, 2]);
+        assert_eq!(seconds(&add(Some(&two), 3, &[(ACCEPT, None)]).unwrap()), [3, 2, 1]);
+    }
+
+    #[test]
+    fn useless_variant_is_dropped_when_another_is_added() {
+        let one = add(None, 1, &[(ACCEPT, Some("de"))]).unwrap();
+        assert_eq!(seconds(&add(Some(&one), 61, &[(ACCEPT, Some("fr"))]).unwrap()), [61]);
+    }
+
+    #[test]
+    fn field_that_selects_one_response_selects_among_all() {
+        let plain = add(None, 1, &[]).unwrap();
+        let selected = add(Some(&plain), 2, &[(ACCEPT, Some("de"))]).unwrap();
+        assert_eq!(seconds(&selected), [2], "a response without the field is dropped");
+        assert!(add(Some(&selected), 3, &[]).is_none(), "and cannot be added again");
+        assert!(add(Some(&selected), 3, &[(ACCEPT_LANGUAGE, None)]).is_none());
+    }
+
+    #[test]
+    fn variants_are_bounded_in_number_and_weight() {
+        let mut variants = Variants::default();
+        let values: Vec<String> = (0..100).map(|n| n.to_string()).collect();
+        for value in &values {
+            variants = add(Some(&variants), 1, &[(ACCEPT, Some(value))]).unwrap();
+        }
+        assert_eq!(variants.responses().len(), MAX_VARIANTS);
+        let next = Arc::new(stored(1, &[(ACCEPT, Some("next"))]));
+        let limit = next.weight() * 3;
+        let bounded = Variants::add(Some(&variants), next, limit).unwrap();
+        assert!(bounded.weight() <= limit + 200 && bounded.responses().len() >= 2);
+    }
+
+    #[test]
+    fn variants_use_their_weight_limit_to_the_byte() {
+        let one = add(None, 1, &[(ACCEPT, Some("a"))]).unwrap();
+        let next = || Arc::new(stored(2, &[(ACCEPT, Some("b"))]));
+        let both = next().weight() * 2;
+        assert_eq!(seconds(&Variants::add(Some(&one), next(), both).unwrap()), [2, 1]);
+        assert_eq!(seconds(&Variants::add(Some(&one), next(), both - 1).unwrap()), [2]);
+        assert_eq!(seconds(&Variants::add(None, next(), 0).unwrap()), [2], "the newest is kept");
+    }
+
+    #[test]
+    fn responses_with_different_discriminators_are_different_variants() {
+        let one = add(None, 1, &[]).unwrap();
+        let mut other = stored(2, &[]);
+        other.discriminator = Box::from(&b"x"[..]);
+        let two = Variants::add(Some(&one), Arc::new(other), usize::MAX).unwrap();
+        assert_eq!(seconds(&two), [2, 1]);
+        assert_eq!(seconds(&add(Some(&two), 3, &[]).unwrap()), [3, 2]);
+    }
+
+    #[test]
+    fn variants_are_useful_as_long_as_one_of_them_is() {
+        assert_eq!(Variants::default().useful_for(at(0)), Duration::ZERO);
+        let one = add(None, 0, &[(ACCEPT, None)]).unwrap();
+        let two = add(Some(&one), 20, &[(ACCEPT, Some("a"))]).unwrap();
+        assert_eq!(two.selecting_fields(), [ACCEPT]);
+        for (second, left) in [(20, 60), (70, 10), (80, 0)] {
+            assert_eq!(two.useful_for(at(second)).as_secs(), left, "at {second}");
+        }
+    }
+
+    #[test]
+    fn weight_counts_responses_and_selecting_fields() {
+        let variants = add(None, 1, &[(ACCEPT, None)]).unwrap();
+        let response: usize = variants.responses().iter().map(|response| response.weight()).sum();
+        assert_eq!(variants.weight(), size_of::<Variants>() + response + size_of::<HeaderName>());
+    }
+}

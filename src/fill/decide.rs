@@ -1,0 +1,106 @@
+//! Whether a handler's response is stored, and for how long.
+
+use actix_web::{
+    HttpMessage,
+    body::MessageBody,
+    dev::ServiceResponse,
+    http::{
+        StatusCode,
+        header::{HeaderMap, HeaderName},
+    },
+};
+
+use super::candidate::Candidate;
+use crate::{
+    clock::Timestamp,
+    options::handler_options,
+    outcome::NotStored,
+    semantics::{
+        body::check_body,
+        fields::field_lines,
+        storing::{self, Exchange, StorageDecision, StoragePlan, is_lasting_refusal},
+        validation::CONDITIONS,
+    },
+};
+
+impl Candidate {
+    /// Decides about a response and its body.
+    pub(crate) fn plan<B: MessageBody>(
+        &self,
+        response: &ServiceResponse<B>,
+        now: Timestamp,
+    ) -> Result<StoragePlan, NotStored> {
+        let head = response.response();
+        let plan = self.decide(response, head.status(), head.headers(), now)?;
+        let limit = self.shared.policy.max_body_size();
+        check_body(head.status(), head.headers(), head.body().size(), limit)?;
+        Ok(plan)
+    }
+
+    /// Decides about a response with this status and these fields: those of `answer` itself, or those
+    /// of a stored response that `answer` updates.
+    pub(crate) fn decide<B>(
+        &self,
+        answer: &ServiceResponse<B>,
+        status: StatusCode,
+        fields: &HeaderMap,
+        now: Timestamp,
+    ) -> Result<StoragePlan, NotStored> {
+        let policy = &self.shared.policy;
+        let options = handler_options(
+            &answer.request().extensions(),
+            &answer.response().extensions(),
+            |status| policy.gives_lifetimes_to(status),
+            status,
+        )?;
+        let exchange = Exchange {
+            request_no_store: self.request_no_store,
+            requester: self.requester,
+            requested: self.requested,
+            status,
+            response: fields,
+            responded: now,
+        };
+        let terms = policy.terms(&self.matched, status, options.ttl)?;
+        let mut plan = match storing::decide(&exchange, &terms) {
+            StorageDecision::Store(plan) => plan,
+            StorageDecision::Skip(reason) => return Err(reason),
+        };
+        if self.body_seen.get() || self.handler_saw_other_fields(answer, &plan.nominated) {
+            return Err(NotStored::RequestChanged);
+        }
+        if self.fill.is_invalidated() {
+            return Err(NotStored::Invalidated);
+        }
+        let (matched, key) = (&self.matched, &self.key);
+        plan.tags = policy.tags(&self.request_tags, matched, status, key, &options.tags, fields)?;
+        Ok(plan)
+    }
+
+    /// Whether a middleware between the cache and the handler changed a field that selects the
+    /// response: the handler then answered another request than the one the response is stored for.
+    fn handler_saw_other_fields<B>(
+        &self,
+        answer: &ServiceResponse<B>,
+        nominated: &[HeaderName],
+    ) -> bool {
+        let seen = answer.request().headers();
+        nominated.iter().any(|name| {
+            !CONDITIONS.contains(name)
+                && !field_lines(seen, name).eq(field_lines(&self.request, name))
+        })
+    }
+
+    /// Lets later requests skip waiting, where the next response will not be storable either.
+    pub(super) fn mark_hit_for_miss(
+        &mut self,
+        reason: NotStored,
+        status: StatusCode,
+        now: Timestamp,
+    ) {
+        let lasting = is_lasting_refusal(reason, status);
+        if let Some(leader) = self.leader.as_mut().filter(|_| lasting) {
+            leader.mark_hit_for_miss(self.shared.store.coordinator(), &self.key, now);
+        }
+    }
+}

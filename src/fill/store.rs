@@ -1,0 +1,155 @@
+//! Storing a handler's response, or passing it on.
+
+use actix_web::{
+    HttpResponse,
+    body::{BodySize, MessageBody},
+    dev::ServiceResponse,
+    http::{Method, header::HeaderMap},
+    rt::spawn,
+};
+use bytes::Bytes;
+
+use super::{
+    candidate::{Candidate, ClientConditions},
+    tee,
+    write::Write,
+};
+use crate::{
+    clock::Timestamp,
+    outcome::{NotStored, Stored},
+    response::{
+        body::{CacheBody, pass_through},
+        cached::body_for,
+        conditional::{apply_conditions_without_body, apply_request_conditions, client_has_it},
+    },
+    semantics::{body::declared_length, storing::StoragePlan},
+};
+
+/// A response for the client, and the decision about storing it.
+pub(crate) struct FillReply<B> {
+    pub(crate) response: ServiceResponse<CacheBody<B>>,
+    pub(crate) stored: Stored,
+    /// A write to start once the outcome of the request is reported.
+    pub(crate) write: Option<Write>,
+}
+
+/// Decides about a handler's response. It is stored at once, or as its body is received.
+pub(crate) fn fill<B: MessageBody + 'static>(
+    mut candidate: Candidate,
+    response: ServiceResponse<B>,
+) -> FillReply<B> {
+    let now = candidate.shared.now();
+    match candidate.plan(&response, now) {
+        Ok(plan) => candidate.store(plan, response, now),
+        Err(reason) => {
+            log::trace!("not stored: {reason:?}");
+            candidate.mark_hit_for_miss(reason, response.status(), now);
+            let mut response = pass_through(response);
+            if candidate.conditions == ClientConditions::ByCache {
+                let (request, passed) = response.into_parts();
+                let passed = apply_conditions_without_body(&candidate.request, passed);
+                response = ServiceResponse::new(request, passed);
+            }
+            FillReply { response, stored: Stored::No(reason), write: None }
+        }
+    }
+}
+
+impl Candidate {
+    fn store<B: MessageBody + 'static>(
+        self,
+        plan: StoragePlan,
+        mut response: ServiceResponse<B>,
+        now: Timestamp,
+    ) -> FillReply<B> {
+        let status = response.status();
+        let draft = self.prepare(&plan, status, response.headers_mut(), now);
+        let client = Client { conditions: self.conditions, request: self.request };
+        let Self { shared, key, fill, leader, .. } = self;
+        let write = Write { shared, key, fill, leader, draft };
+        let limit = write.shared.policy.max_body_size();
+        let size = response.response().body().size();
+        let (request, response) = response.into_parts();
+        let (head, body) = response.into_parts();
+        let (response, stored, write) = match body.try_into_bytes() {
+            Ok(bytes) if bytes.len() > limit => {
+                let response = head.set_body(CacheBody::whole(bytes));
+                (response, Stored::No(NotStored::TooLarge), None)
+            }
+            Ok(bytes) => {
+                // A copy: the handler's bytes may be a slice of something much larger.
+                let write = write.with_body(Bytes::copy_from_slice(&bytes));
+                let complete = head.set_body(body_for(status, &bytes));
+                (client.receive(complete, &bytes), Stored::Yes, Some(write))
+            }
+            // Servers do not poll a body that declares a length of zero.
+            Err(body) if size == BodySize::Sized(0) => {
+                let complete = head.set_body(CacheBody::pass(body));
+                let response = client.receive(complete, &Bytes::new());
+                (response, Stored::Yes, Some(write.with_body(Bytes::new())))
+            }
+            Err(body) => {
+                let declared = declared_length(size, head.headers());
+                let (response, stored) = client.receive_stream(head, body, write, declared);
+                (response, stored, None)
+            }
+        };
+        FillReply { response: ServiceResponse::new(request, response), stored, write }
+    }
+}
+
+/// The client of a response that is going to be stored.
+struct Client {
+    conditions: ClientConditions,
+    request: HeaderMap,
+}
+
+impl Client {
+    /// The response to the client, made from the complete one.
+    fn receive<B>(
+        &self,
+        complete: HttpResponse<CacheBody<B>>,
+        body: &Bytes,
+    ) -> HttpResponse<CacheBody<B>> {
+        match self.conditions {
+            ClientConditions::ByCache => {
+                apply_request_conditions(&Method::GET, &self.request, complete, body)
+            }
+            ClientConditions::ByHandler => complete,
+        }
+    }
+
+    /// The response to the client while the body is still being received, and whether that body is
+    /// being stored.
+    fn receive_stream<B: MessageBody + 'static>(
+        &self,
+        head: HttpResponse<()>,
+        body: B,
+        write: Write,
+        declared: Option<u64>,
+    ) -> (HttpResponse<CacheBody<B>>, Stored) {
+        if self.conditions == ClientConditions::ByHandler || !client_has_it(&self.request, &head) {
+            return match tee::begin(body, write, declared) {
+                Ok(body) => (head.set_body(body), Stored::Yes),
+                Err(body) => (head.set_body(CacheBody::pass(body)), Stored::No(NotStored::Busy)),
+            };
+        }
+        // The client gets its 304 at once, and the body is read for later requests. One task at a
+        // time does so for a key, since no client slows it down.
+        let permit = write.shared.store.coordinator().try_background(&write.key);
+        let limit = write.shared.policy.drain_limit();
+        let reading = permit.and_then(|permit| {
+            let body = tee::begin(body, write, declared).ok()?;
+            spawn(async move {
+                let _permit = permit;
+                if body.drain(limit).await.is_err() {
+                    log::debug!("not stored: the response body did not reach its end");
+                }
+            });
+            Some(())
+        });
+        let stored = reading.map_or(Stored::No(NotStored::Busy), |()| Stored::Yes);
+        let response = head.set_body(CacheBody::none());
+        (apply_conditions_without_body(&self.request, response), stored)
+    }
+}

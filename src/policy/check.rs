@@ -1,0 +1,30 @@
+//! Checks of single settings that policies and rules share.
+
+use actix_web::http::header::HeaderName;
+
+use super::error::ConfigError;
+use crate::entry::limits::may_have_status;
+
+/// Checks that responses with this status code can be stored.
+pub(super) fn check_status(status: u16) -> Result<(), ConfigError> {
+    // RFC 9110 section 15 defines no class above 5xx.
+    if status < 600 && may_have_status(status) {
+        Ok(())
+    } else {
+        Err(ConfigError::StatusNotStorable(status))
+    }
+}
+
+/// Checks that a path begins with a slash, as every path that actix routes does.
+pub(super) fn check_path(path: &str) -> Result<(), ConfigError> {
+    if path.starts_with('/') { Ok(()) } else { Err(ConfigError::RelativePath(path.to_owned())) }
+}
+
+/// Parses the names of header fields.
+pub(super) fn parse_field_names(names: &[String]) -> Result<Vec<HeaderName>, ConfigError> {
+    let parse = |name: &String| {
+        HeaderName::from_bytes(name.as_bytes())
+            .map_err(|_| ConfigError::InvalidFieldName(name.clone()))
+    };
+    names.iter().map(parse).collect()
+}

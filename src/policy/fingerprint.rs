@@ -1,0 +1,364 @@
+//! The fingerprint of a policy: which policies may use each other's stored responses.
+//!
+//! Two policies must not share stored responses if they differ in which requests are the same, in
+//! which requests are personal, or in which tags a response has: a response that one policy stores
+//! could reach a wrong client under the other, or escape a purge. Their cache keys therefore
+//! contain a fingerprint of these settings. Settings that only affect lifetimes and limits are not
+//! part of it, and settings whose values are themselves part of the cache key (fields, cookies and
+//! computed parts) are not either.
+//!
+//! Processes share stored responses through a store, so the fingerprint must not depend on the
+//! build. It is the beginning of a SHA-256 digest over an explicit encoding. The numbers in the
+//! encoding are fixed; a change of the encoding needs a new [`VERSION`].
+
+use std::fmt::Write;
+
+use sha2::{Digest, Sha256};
+
+use super::{
+    query::{ParameterNames, ParameterOrder, QueryKey},
+    rule::{PathRule, Rule},
+    settings::Policy,
+    tagging::Tagging,
+    values::PostResponses,
+};
+use crate::{
+    entry::length_prefixed::{append_optional, append_part},
+    semantics::{
+        requester::CookieMeaning,
+        storing::{AnyStatus, Qualified, SetCookie},
+        vary::{Codings, Languages},
+    },
+};
+
+/// The version of the encoding.
+const VERSION: u8 = 1;
+
+/// Bytes of the digest that are used.
+const LENGTH: usize = 8;
+
+/// Returns the fingerprint as hexadecimal text. It is empty for the default policy without rules,
+/// and for all policies that may share stored responses with it.
+pub(super) fn fingerprint(policy: &Policy, rules: &[Rule]) -> String {
+    let encoded = encode(policy, rules);
+    if encoded == encode(&Policy::new(), &[]) {
+        return String::new();
+    }
+    let mut text = String::with_capacity(2 * LENGTH);
+    for byte in Sha256::digest(&encoded).iter().take(LENGTH) {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+fn encode(policy: &Policy, rules: &[Rule]) -> Vec<u8> {
+    let mut encoder = Encoder(Vec::new());
+    encoder.number(VERSION);
+    // Which requests are personal.
+    encoder.set(&policy.cookies.ignored, Case::Sensitive);
+    encoder.set(&policy.credentials, Case::Insensitive);
+    encoder.number(match policy.cookie_meaning {
+        CookieMeaning::Identity => 0,
+        CookieMeaning::Ordinary => 1,
+    });
+    // Which responses are stored.
+    encoder.number(match policy.choices.any_status {
+        AnyStatus::Usual => 0,
+        AnyStatus::Final => 1,
+    });
+    encoder.number(match policy.choices.set_cookie {
+        SetCookie::Refused => 0,
+        SetCookie::Stored => 1,
+    });
+    encoder.number(match policy.choices.qualified {
+        Qualified::AsUnqualified => 0,
+        Qualified::ByField => 1,
+    });
+    encoder.number(match policy.post_responses {
+        PostResponses::NotStored => 0,
+        PostResponses::Stored => 1,
+    });
+    let targeted_fields = policy.targeted_fields.iter().map(|name| name.to_ascii_lowercase());
+    encoder.list(targeted_fields);
+    // Which requests are the same.
+    encoder.optional_query(policy.query.as_ref());
+    let query_rules = rules.iter().filter(|rule| rule.query.is_some());
+    encoder.count(query_rules.clone().count());
+    for rule in query_rules {
+        encoder.conditions(rule);
+        encoder.optional_query(rule.query.as_ref());
+    }
+    encoder.languages(&policy.languages);
+    encoder.codings(&policy.codings);
+    // Which tags a response has.
+    encoder.set(&policy.tag_fields, Case::Insensitive);
+    encoder.tags(&policy.tags);
+    let tagging_rules = rules.iter().filter(|rule| !rule.tags.is_empty());
+    encoder.count(tagging_rules.clone().count());
+    for rule in tagging_rules {
+        encoder.conditions(rule);
+        encoder.tags(&rule.tags);
+    }
+    encoder.0
+}
+
+/// The comparison of names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Case {
+    Sensitive,
+    Insensitive,
+}
+
+/// Appends values to an encoding that differs for different values.
+struct Encoder(Vec<u8>);
+
+impl Encoder {
+    fn number(&mut self, number: u8) {
+        append_part(&mut self.0, &[number]);
+    }
+
+    fn count(&mut self, count: usize) {
+        append_part(&mut self.0, count.to_string().as_bytes());
+    }
+
+    fn text(&mut self, text: &str) {
+        append_part(&mut self.0, text.as_bytes());
+    }
+
+    /// Appends texts whose order has a meaning.
+    fn list(&mut self, texts: impl ExactSizeIterator<Item = impl AsRef<str>>) {
+        self.count(texts.len());
+        for text in texts {
+            self.text(text.as_ref());
+        }
+    }
+
+    /// Appends names whose order and repetition have no meaning.
+    fn set(&mut self, names: &[String], case: Case) {
+        let mut names = names.to_vec();
+        if case == Case::Insensitive {
+            for name in &mut names {
+                name.make_ascii_lowercase();
+            }
+        }
+        names.sort_unstable();
+        names.dedup();
+        self.list(names.iter());
+    }
+
+    fn optional_query(&mut self, query: Option<&QueryKey>) {
+        let Some(query) = query else { return append_optional(&mut self.0, None) };
+        match &query.names {
+            ParameterNames::All => self.number(0),
+            ParameterNames::Only(names) => {
+                self.number(1);
+                self.set(names, Case::Sensitive);
+            }
+            ParameterNames::Ignoring(names) => {
+                self.number(2);
+                self.set(names, Case::Sensitive);
+            }
+        }
+        self.number(match query.order {
+            ParameterOrder::AsSent => 0,
+            ParameterOrder::Sorted => 1,
+        });
+    }
+
+    /// Appends the requests and responses that a rule matches. Predicates have no encoding, so
+    /// only their number is appended.
+    fn conditions(&mut self, rule: &Rule) {
+        let (kind, path) = match &rule.path {
+            PathRule::Any => (0, ""),
+            PathRule::Exact(path) => (1, path.as_str()),
+            PathRule::Prefix(path) => (2, path.as_str()),
+            PathRule::Pattern(path) => (3, path.as_str()),
+            #[cfg(feature = "regex")]
+            PathRule::Regex(path) => (4, path.as_str()),
+        };
+        self.number(kind);
+        self.text(path);
+        self.count(rule.predicates.len());
+        let mut statuses = rule.statuses.clone();
+        statuses.sort_unstable();
+        statuses.dedup();
+        self.list(statuses.iter().map(ToString::to_string));
+    }
+
+    fn languages(&mut self, languages: &Languages) {
+        match languages {
+            Languages::AsSent => self.number(0),
+            Languages::CaseFolded => self.number(1),
+            Languages::Best(tags) => {
+                self.number(2);
+                self.list(tags.iter());
+            }
+        }
+    }
+
+    fn codings(&mut self, codings: &Codings) {
+        match codings {
+            Codings::AsSent => self.number(0),
+            Codings::Offered(codings) => {
+                self.number(1);
+                self.list(codings.iter());
+            }
+        }
+    }
+
+    /// Appends tags. Functions have no encoding, so all functions are equal.
+    fn tags(&mut self, tags: &[Tagging]) {
+        self.count(tags.len());
+        for tag in tags {
+            match tag {
+                Tagging::Text(text) => self.text(text),
+                Tagging::Computed(_) => append_optional(&mut self.0, None),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn of(policy: Policy) -> String {
+        fingerprint(&policy, &[])
+    }
+
+    fn of_rules(rules: &[Rule]) -> String {
+        fingerprint(&Policy::new(), rules)
+    }
+
+    /// Processes of different builds share one store, so these texts never change.
+    #[test]
+    fn fingerprint_is_the_same_in_every_build() {
+        for (policy, rules, want) in [
+            (Policy::new(), vec![], ""),
+            (Policy::rfc9111(), vec![], "a90dbddb5756e1f3"),
+            (
+                Policy::new().ignore_cookies(["_ga", "_gid"]).credentials(["X-Mine"]),
+                vec![],
+                "0ba83d57327c5277",
+            ),
+            (
+                Policy::new()
+                    .query(QueryKey::ignoring(["utm_*"]).then_sorted())
+                    .vary_languages(["de", "en"])
+                    .vary_codings(["br", "gzip"])
+                    .tag("site")
+                    .tag_fields(["Cache-Tag"]),
+                vec![
+                    Rule::path("/search").query(QueryKey::only(["q"])),
+                    Rule::pattern("/posts/{id}").tag("post:{id}").tag_with(|_| None),
+                ],
+                "8ea52e76f7b6e9d1",
+            ),
+        ] {
+            assert_eq!(fingerprint(&policy, &rules), want, "{policy:?} {rules:?}");
+        }
+    }
+
+    #[test]
+    fn order_and_repetition_of_names_do_not_change_the_fingerprint() {
+        let new = Policy::new;
+        let query = |query| new().query(query);
+        for (one, other) in [
+            (new().ignore_cookies(["a", "b"]), new().ignore_cookies(["b", "a", "a"])),
+            (new().credentials(["x-a", "x-b"]), new().credentials(["X-B"]).credentials(["x-a"])),
+            (new().tag_fields(["a", "b"]), new().tag_fields(["B", "A"])),
+            (new().targeted_fields(["x-a"]), new().targeted_fields(["X-A"])),
+            (query(QueryKey::only(["a", "b"])), query(QueryKey::only(["b", "a"]))),
+            (query(QueryKey::ignoring(["a", "b"])), query(QueryKey::ignoring(["b", "a"]))),
+            (new().vary_codings(["BR"]), new().vary_codings(["br"])),
+        ] {
+            assert_ne!(of(one.clone()), "");
+            assert_eq!(of(one), of(other));
+        }
+    }
+
+    #[test]
+    fn lifetimes_limits_and_key_parts_do_not_change_the_fingerprint() {
+        let secs = Duration::from_secs;
+        let policy = Policy::new()
+            .default_ttl(secs(9))
+            .status_ttl(404, secs(9))
+            .heuristic_freshness()
+            .honor_request_directives()
+            .stale_while_revalidate(secs(9))
+            .stale_if_error(secs(9))
+            .refresh_ahead(9)
+            .wait_limit(secs(9))
+            .background_limit(secs(9))
+            .drain_limit(secs(9))
+            .keep_stale(secs(9))
+            .max_body_size(9)
+            .client_ttl(secs(9))
+            .remove_targeted_fields()
+            .remove_tag_fields()
+            .vary_cookie("a")
+            .key_header("x-a")
+            .key_with("a", |_| None);
+        let rules = [Rule::path("/a").ttl(secs(1)), Rule::any().bypass()];
+        assert_eq!(fingerprint(&policy, &rules), "");
+    }
+
+    #[test]
+    fn settings_that_separate_policies_change_the_fingerprint() {
+        let new = Policy::new;
+        let sorted = QueryKey::sorted;
+        let fingerprints = [
+            of(new()),
+            of(new().ignore_cookies(["a"])),
+            of(new().ignore_cookies(["A"])),
+            of(new().ignore_cookies(["a", "b"])),
+            of(new().ignore_cookies(["ab"])),
+            of(new().credentials(["a"])),
+            of(new().replay_set_cookie()),
+            of(new().share_despite_cookies()),
+            of(new().honor_qualified_directives()),
+            of(new().targeted_fields(["a"])),
+            of(new().targeted_fields(["a", "b"])),
+            of(new().targeted_fields(["b", "a"])),
+            of(new().fold_language_case()),
+            of(new().vary_languages(["a"])),
+            of(new().vary_languages(["a", "b"])),
+            of(new().vary_languages(["b", "a"])),
+            of(new().vary_codings(["a"])),
+            of(Policy::rfc9111()),
+            of(new().query(sorted())),
+            of(new().query(QueryKey::only(["a"]))),
+            of(new().query(QueryKey::only(["a"]).then_sorted())),
+            of(new().query(QueryKey::ignoring(["a"]))),
+            of(new().tag("a")),
+            of(new().tag("a").tag("b")),
+            of(new().tag_with(|_| None)),
+            of(new().tag_fields(["a"])),
+            of_rules(&[Rule::any().query(sorted())]),
+            of_rules(&[Rule::path("/a").query(sorted())]),
+            of_rules(&[Rule::path("/b").query(sorted())]),
+            of_rules(&[Rule::prefix("/a").query(sorted())]),
+            of_rules(&[Rule::pattern("/a").query(sorted())]),
+            of_rules(&[Rule::path("/a").when(|_| true).query(sorted())]),
+            of_rules(&[Rule::path("/a").query(QueryKey::only(["a"]))]),
+            of_rules(&[Rule::path("/a").query(sorted()), Rule::path("/b").query(sorted())]),
+            of_rules(&[Rule::any().tag("a")]),
+            of_rules(&[Rule::any().tag("a").tag("b")]),
+            of_rules(&[Rule::any().tag("a"), Rule::any().tag("b")]),
+            of_rules(&[Rule::any().tag_with(|_| None)]),
+            of_rules(&[Rule::path("/a").tag("a")]),
+            of_rules(&[Rule::any().status([404]).tag("a")]),
+        ];
+        for (index, one) in fingerprints.iter().enumerate() {
+            assert!(!fingerprints[index + 1..].contains(one), "{index}");
+        }
+        let mut posts = new();
+        posts.post_responses = PostResponses::Stored;
+        let mut any_status = new();
+        any_status.choices.any_status = AnyStatus::Final;
+        assert!(!fingerprints.contains(&of(posts)) && !fingerprints.contains(&of(any_status)));
+    }
+}

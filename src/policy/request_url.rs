@@ -1,0 +1,44 @@
+//! The URL that a request is for, as the cache key needs it.
+
+use actix_web::{dev::ServiceRequest, http::header::HOST};
+
+use crate::entry::url::UrlTarget;
+
+/// The request names no host, or several: handlers could take either for the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct AmbiguousHost;
+
+/// Returns the scheme of the connection. Fields and targets that name another scheme are not
+/// trusted, because every client can send them.
+pub(crate) fn scheme(request: &ServiceRequest) -> &'static str {
+    if request.app_config().secure() { "https" } else { "http" }
+}
+
+/// Returns the host of a request: `Host`, or `:authority` in HTTP/2.
+pub(super) fn host(request: &ServiceRequest) -> Result<&str, AmbiguousHost> {
+    let authority = request.uri().authority().map(|authority| authority.as_str());
+    let mut lines = request.headers().get_all(HOST);
+    let Some(line) = lines.next() else { return authority.ok_or(AmbiguousHost) };
+    let host = line.to_str().map_err(|_| AmbiguousHost)?;
+    // RFC 9112 section 3.2.2: a target in absolute form can name another host than the field.
+    let agrees = authority.is_none_or(|authority| authority.eq_ignore_ascii_case(host));
+    if lines.next().is_some() || !agrees {
+        return Err(AmbiguousHost);
+    }
+    Ok(host)
+}
+
+/// Returns the URLs that a request may be for: several if it names several hosts.
+pub(crate) fn target_urls(request: &ServiceRequest) -> Vec<UrlTarget> {
+    let uri = request.uri();
+    let lines = request.headers().get_all(HOST).filter_map(|line| line.to_str().ok());
+    let authority = uri.authority().map(|authority| authority.as_str());
+    let mut hosts: Vec<_> = lines.chain(authority).collect();
+    hosts.dedup_by(|one, other| one.eq_ignore_ascii_case(other));
+    let target = |host: &str| UrlTarget {
+        host: host.to_owned(),
+        path: uri.path().to_owned(),
+        query: uri.query().map(str::to_owned),
+    };
+    hosts.into_iter().map(target).collect()
+}

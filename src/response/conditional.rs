@@ -1,0 +1,57 @@
+//! Conditions of clients, applied to complete responses (RFC 9110 section 13).
+
+use actix_web::{
+    HttpResponse,
+    http::{
+        Method, StatusCode,
+        header::{HeaderMap, RANGE},
+    },
+};
+use bytes::Bytes;
+
+use super::{body::CacheBody, range::range_response};
+use crate::semantics::{
+    range::requested_ranges,
+    request::is_conditional,
+    validation::{Validators, belongs_in_not_modified, not_modified},
+};
+
+/// Applies the conditions and ranges of a request to the complete response.
+pub(crate) fn apply_request_conditions<B>(
+    method: &Method,
+    request: &HeaderMap,
+    response: HttpResponse<CacheBody<B>>,
+    body: &Bytes,
+) -> HttpResponse<CacheBody<B>> {
+    let unconditional = !is_conditional(request) && !request.contains_key(RANGE);
+    if unconditional || response.status() != StatusCode::OK {
+        return response;
+    }
+    let validators = Validators::of(response.headers());
+    if not_modified(request, StatusCode::OK, validators) {
+        return into_not_modified(response);
+    }
+    let ranges = requested_ranges(method, request, validators, body.len() as u64);
+    range_response(response, body, ranges)
+}
+
+/// Applies the conditions of a request to a response whose body is not available, or not wanted.
+pub(crate) fn apply_conditions_without_body<B>(
+    request: &HeaderMap,
+    response: HttpResponse<CacheBody<B>>,
+) -> HttpResponse<CacheBody<B>> {
+    if client_has_it(request, &response) { into_not_modified(response) } else { response }
+}
+
+/// Whether the client already has the response, so that a 304 is enough.
+pub(crate) fn client_has_it<B>(request: &HeaderMap, response: &HttpResponse<B>) -> bool {
+    let validators = || Validators::of(response.headers());
+    is_conditional(request) && not_modified(request, response.status(), validators())
+}
+
+/// RFC 9110 section 15.4.5.
+fn into_not_modified<B>(mut response: HttpResponse<CacheBody<B>>) -> HttpResponse<CacheBody<B>> {
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    response.headers_mut().retain(|name, _| belongs_in_not_modified(name));
+    response.set_body(CacheBody::none())
+}

@@ -1,0 +1,158 @@
+//! The freshness lifetime that a response states to clients and caches downstream.
+
+use std::time::Duration;
+
+use actix_web::http::header::{EXPIRES, HeaderMap};
+
+use super::{
+    directive_list::DirectiveList,
+    fields::{date_field, set_date},
+    freshness,
+    targeted::Governing,
+};
+use crate::{clock::Timestamp, entry::lifetime::Lifetime};
+
+/// Limits the lifetime that a response states, so that it ends `left` after `now` at the latest.
+///
+/// `age` is the response's age at `now`. A shorter lifetime that the response states stays. A
+/// response that states none gets this one, as `max-age` and as `Expires`.
+pub(crate) fn limit_lifetime(
+    fields: &mut HeaderMap,
+    age: Duration,
+    left: Duration,
+    now: Timestamp,
+) {
+    // RFC 9111 section 4.2: `max-age` counts from the time when the response was made.
+    let mut directives = DirectiveList::of(fields);
+    directives.limit("max-age", age.saturating_add(left));
+    directives.write(fields);
+    let end = now.system_time() + left;
+    if date_field(fields, &EXPIRES).is_none_or(|expires| expires > end) {
+        set_date(fields, EXPIRES, end);
+    }
+}
+
+/// Writes the lifetime that the cache uses into a response that does not state it itself.
+///
+/// Clients then keep the response no longer than the cache does. If the response states another
+/// lifetime, as `max-age` or as `Expires`, the shorter of the two is written. Nothing is written
+/// if the lifetime is the response's own.
+pub(crate) fn state_lifetime(fields: &mut HeaderMap, lifetime: &Lifetime, now: Timestamp) {
+    if lifetime.source.is_stated() {
+        return;
+    }
+    // `s-maxage` does not count for clients (RFC 9111 section 5.2.2.10).
+    let mut governing = Governing::of(fields, &[]);
+    governing.directives.s_maxage = None;
+    let stated = freshness::explicit_lifetime(&governing, fields, now);
+    let max_age = lifetime.freshness.min(stated.unwrap_or(lifetime.freshness));
+    let mut directives = DirectiveList::of(fields);
+    directives.limit("max-age", max_age);
+    directives.write(fields);
+    if !fields.contains_key(EXPIRES) {
+        let left = max_age.saturating_sub(lifetime.age(now));
+        set_date(fields, EXPIRES, now.system_time() + left);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header::{CACHE_CONTROL, DATE, HeaderName, HeaderValue};
+    use httpdate::fmt_http_date;
+
+    use super::*;
+    use crate::entry::{
+        fixtures::{at, stored},
+        lifetime::LifetimeSource,
+    };
+
+    fn response(fields: &[(HeaderName, String)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in fields {
+            map.append(name.clone(), HeaderValue::from_str(value).unwrap());
+        }
+        map
+    }
+
+    fn date(second: u64) -> String {
+        fmt_http_date(at(second).system_time())
+    }
+
+    fn cache_control(text: &str) -> (HeaderName, String) {
+        (CACHE_CONTROL, text.to_owned())
+    }
+
+    fn expires(text: impl Into<String>) -> (HeaderName, String) {
+        (EXPIRES, text.into())
+    }
+
+    fn stated(fields: &HeaderMap) -> (&str, &str) {
+        let text = |name| fields.get(name).map_or("", |value| value.to_str().unwrap());
+        (text(CACHE_CONTROL), text(EXPIRES))
+    }
+
+    #[test]
+    fn stated_lifetime_is_limited_and_never_extended() {
+        for (case, fields, want) in [
+            ("no lifetime", vec![], ("max-age=30", 120)),
+            (
+                "longer max-age",
+                vec![cache_control("max-age=90, public")],
+                ("max-age=30, public", 120),
+            ),
+            ("shorter max-age", vec![cache_control("max-age=15")], ("max-age=15", 120)),
+            ("unreadable max-age", vec![cache_control("max-age=x")], ("max-age=0", 120)),
+            ("later Expires", vec![expires(date(500))], ("max-age=30", 120)),
+            ("same Expires", vec![expires(date(120))], ("max-age=30", 120)),
+            ("earlier Expires", vec![expires(date(105))], ("max-age=30", 105)),
+            ("unreadable Expires", vec![expires("0")], ("max-age=30", 120)),
+        ] {
+            let mut fields = response(&fields);
+            limit_lifetime(&mut fields, Duration::from_secs(10), Duration::from_secs(20), at(100));
+            let (directives, second) = want;
+            assert_eq!(stated(&fields), (directives, &*date(second)), "{case}");
+        }
+        let mut fields = HeaderMap::new();
+        limit_lifetime(&mut fields, Duration::from_secs(10), Duration::ZERO, at(100));
+        assert_eq!(stated(&fields), ("max-age=10", &*date(100)), "no time is left");
+    }
+
+    #[test]
+    fn lifetime_of_policy_or_handler_is_stated_unless_the_response_states_a_shorter_one() {
+        let dated = || (DATE, date(90));
+        for (case, fields, want) in [
+            ("no lifetime", vec![], ("max-age=60", date(150))),
+            ("longer max-age", vec![cache_control("max-age=90")], ("max-age=60", date(150))),
+            ("shorter max-age", vec![cache_control("max-age=20")], ("max-age=20", date(110))),
+            (
+                "s-maxage does not count",
+                vec![cache_control("s-maxage=5")],
+                ("s-maxage=5, max-age=60", date(150)),
+            ),
+            ("shorter Expires", vec![dated(), expires(date(120))], ("max-age=30", date(120))),
+            ("longer Expires", vec![dated(), expires(date(500))], ("max-age=60", date(500))),
+            ("unreadable Expires", vec![expires("0")], ("max-age=0", "0".to_owned())),
+            ("shorter than the age", vec![cache_control("max-age=5")], ("max-age=5", date(100))),
+        ] {
+            for source in [LifetimeSource::Policy, LifetimeSource::Handler] {
+                let lifetime =
+                    Lifetime { response_time: at(90), source, ..stored(0, &[]).lifetime };
+                assert_eq!(lifetime.freshness.as_secs(), 60);
+                let mut fields = response(&fields);
+                state_lifetime(&mut fields, &lifetime, at(100));
+                let (directives, date) = &want;
+                assert_eq!(stated(&fields), (*directives, &**date), "{case}");
+            }
+        }
+    }
+
+    #[test]
+    fn lifetime_that_the_response_states_is_not_written_again() {
+        for source in [LifetimeSource::Explicit, LifetimeSource::Heuristic] {
+            let lifetime = Lifetime { source, ..stored(0, &[]).lifetime };
+            let mut fields = response(&[cache_control("s-maxage=5")]);
+            state_lifetime(&mut fields, &lifetime, at(100));
+            assert_eq!(stated(&fields), ("s-maxage=5", ""), "{source:?}");
+        }
+    }
+}

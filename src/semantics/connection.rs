@@ -1,0 +1,57 @@
+//! Fields that concern one connection and are not stored (RFC 9110 section 7.6.1).
+
+use actix_web::http::header::{CONNECTION, HeaderMap, HeaderName};
+use smallvec::SmallVec;
+
+use super::fields::{field_lines, list_members};
+use crate::entry::limits::may_have_field;
+
+/// The fields that a message's `Connection` field names.
+pub(crate) struct ConnectionFields(SmallVec<[HeaderName; 2]>);
+
+impl ConnectionFields {
+    /// Reads all lines of `Connection`. Members that are not field names are ignored.
+    pub(crate) fn of(fields: &HeaderMap) -> Self {
+        let members = field_lines(fields, &CONNECTION).flat_map(list_members);
+        Self(members.filter_map(|member| HeaderName::from_bytes(member).ok()).collect())
+    }
+
+    /// Returns whether a field of the message may be stored: it is neither named by `Connection`
+    /// nor one that is never stored (RFC 9111 section 3.1).
+    pub(crate) fn may_be_stored(&self, name: &HeaderName) -> bool {
+        may_have_field(name) && !self.0.contains(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header::{ACCEPT, AGE, CONTENT_TYPE, HeaderValue, UPGRADE};
+
+    use super::*;
+
+    #[test]
+    fn fields_named_by_connection_are_not_stored() {
+        let other = HeaderName::from_static("x-a");
+        for (lines, name, want) in [
+            (&[][..], &other, true),
+            (&["close"], &other, true),
+            (&["X-A"], &other, false),
+            (&["close, x-b, x-a"], &other, false),
+            (&["close", "x-a"], &other, false),
+            (&["x a, x-a"], &other, false),
+            (&["x-ab"], &other, true),
+            (&["x-a"], &CONTENT_TYPE, true),
+            (&["accept"], &ACCEPT, false),
+            (&[], &CONNECTION, false),
+            (&[], &UPGRADE, false),
+            (&[], &AGE, false),
+        ] {
+            let mut fields = HeaderMap::new();
+            for line in lines {
+                fields.append(CONNECTION, HeaderValue::from_static(line));
+            }
+            let got = ConnectionFields::of(&fields).may_be_stored(name);
+            assert_eq!(got, want, "{name} with Connection: {lines:?}");
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Properties of a request's header fields that decide whether and how a cache handles it.
+
+use actix_web::http::header::{
+    CONNECTION, CONTENT_LENGTH, HeaderMap, IF_MODIFIED_SINCE, IF_NONE_MATCH, TRANSFER_ENCODING,
+    UPGRADE,
+};
+
+use super::{
+    fields::{field_lines, list_members},
+    validation::has_handler_only_condition,
+};
+use crate::outcome::Bypass;
+
+/// Returns why a GET or HEAD request bypasses the cache because of its header fields, or `None` if
+/// the cache may answer it.
+pub(crate) fn bypass_reason(request: &HeaderMap) -> Option<Bypass> {
+    // RFC 9110 section 7.8: the response may switch the connection to another protocol.
+    if request.contains_key(UPGRADE) || has_connection_option(request, b"upgrade") {
+        return Some(Bypass::Upgrade);
+    }
+    // RFC 9110 section 9.3.1: content in a GET request has no defined meaning, so it is not part
+    // of the cache key, but the handler may use it.
+    let has_content = field_lines(request, &CONTENT_LENGTH).any(|length| length != b"0");
+    if has_content || request.contains_key(TRANSFER_ENCODING) {
+        return Some(Bypass::RequestBody);
+    }
+    has_handler_only_condition(request).then_some(Bypass::Condition)
+}
+
+/// Returns whether `Connection` contains an option (RFC 9110 section 7.6.1).
+fn has_connection_option(request: &HeaderMap, option: &[u8]) -> bool {
+    field_lines(request, &CONNECTION)
+        .flat_map(list_members)
+        .any(|member| member.eq_ignore_ascii_case(option))
+}
+
+/// Returns whether a request has a condition that a cache evaluates and answers with 304 (RFC 9111
+/// section 4.3.2).
+pub(crate) fn is_conditional(request: &HeaderMap) -> bool {
+    request.contains_key(IF_NONE_MATCH) || request.contains_key(IF_MODIFIED_SINCE)
+}
+
+/// Returns a request's header fields without those that describe its content.
+///
+/// The result has the fields that a GET request for the same URL would have. It is used to store
+/// the response to a POST request for later GET requests (RFC 9110 section 9.3.3).
+pub(crate) fn without_content_fields(request: &HeaderMap) -> HeaderMap {
+    let mut fields = request.clone();
+    fields.retain(|name, _| !name.as_str().starts_with("content-") && *name != TRANSFER_ENCODING);
+    fields
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    fn request(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in fields {
+            map.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        map
+    }
+
+    #[test]
+    fn request_bypasses_the_cache_for_upgrade_content_or_handler_only_condition() {
+        use Bypass::{Condition, RequestBody, Upgrade};
+        for (fields, want) in [
+            (&[][..], None),
+            (&[("accept", "*/*"), ("range", "bytes=0-1")], None),
+            (&[("if-none-match", "*"), ("if-modified-since", "x")], None),
+            (&[("upgrade", "websocket")], Some(Upgrade)),
+            (&[("upgrade", "")], Some(Upgrade)),
+            (&[("connection", "keep-alive")], None),
+            (&[("connection", "keep-alive, Upgrade")], Some(Upgrade)),
+            (&[("connection", "close"), ("connection", "upgrade")], Some(Upgrade)),
+            (&[("connection", "upgrade-later")], None),
+            (&[("content-length", "0")], None),
+            (&[("content-length", "1")], Some(RequestBody)),
+            (&[("content-length", "00")], Some(RequestBody)),
+            (&[("content-length", "0"), ("content-length", "1")], Some(RequestBody)),
+            (&[("transfer-encoding", "chunked")], Some(RequestBody)),
+            (&[("content-type", "text/plain")], None),
+            (&[("if-match", "*")], Some(Condition)),
+            (&[("if-unmodified-since", "x")], Some(Condition)),
+            (&[("if-match", "*"), ("content-length", "1")], Some(RequestBody)),
+            (&[("upgrade", "h2c"), ("content-length", "1")], Some(Upgrade)),
+        ] {
+            assert_eq!(bypass_reason(&request(fields)), want, "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn request_is_conditional_if_a_cache_can_answer_its_condition() {
+        for (name, want) in [
+            ("if-none-match", true),
+            ("if-modified-since", true),
+            ("if-match", false),
+            ("if-unmodified-since", false),
+            ("if-range", false),
+            ("range", false),
+            ("accept", false),
+        ] {
+            assert_eq!(is_conditional(&request(&[(name, "x")])), want, "{name}");
+        }
+        assert!(!is_conditional(&request(&[])));
+    }
+
+    #[test]
+    fn fields_without_content_fields_are_those_of_a_get_request() {
+        let post = request(&[
+            ("accept", "a"),
+            ("accept", "b"),
+            ("content-length", "5"),
+            ("content-type", "text/plain"),
+            ("content-encoding", "gzip"),
+            ("contents", "x"),
+            ("cookie", "a=1"),
+            ("transfer-encoding", "chunked"),
+        ]);
+        let get = without_content_fields(&post);
+        for (name, _) in &post {
+            let kept = ["accept", "contents", "cookie"].contains(&name.as_str());
+            assert_eq!(get.contains_key(name), kept, "{name}");
+        }
+        assert_eq!(get.get_all("accept").count(), 2);
+    }
+}

@@ -1,0 +1,148 @@
+//! One request on its way through one cache, and the requests it makes of store and handler.
+
+use std::sync::Arc;
+
+use actix_web::{
+    HttpMessage,
+    dev::{ServiceRequest, ServiceResponse},
+};
+use smallvec::SmallVec;
+
+use super::request::watch_payload;
+use crate::{
+    clock::Timestamp,
+    entry::{key::CacheKey, response::StoredResponse},
+    fill::candidate::{Candidate, ClientConditions},
+    outcome::Forward,
+    policy::{discriminator::discriminator_for, matched::MatchedRules},
+    semantics::{cache_control::RequestDirectives, requester::Requester},
+    shared::{EnclosingCache, Shared},
+    store::interface::Lookup,
+};
+
+/// One request's way through one cache.
+#[derive(Clone)]
+pub(crate) struct RequestContext {
+    pub(crate) shared: Arc<Shared>,
+    /// The number of caches further out.
+    pub(crate) layer: u8,
+}
+
+/// A request that may be answered from the store.
+pub(crate) struct CacheRequest {
+    pub(crate) matched: MatchedRules,
+    pub(crate) key: CacheKey,
+    pub(crate) discriminator: SmallVec<[u8; 32]>,
+    pub(crate) requester: Requester,
+    pub(crate) directives: RequestDirectives,
+    pub(crate) now: Timestamp,
+    /// The number of responses that leaders had stored when this request looked into the store. If it
+    /// has changed since, the look-up may have missed a response.
+    pub(crate) stored_count: u64,
+}
+
+/// A request to the handler, with what the look-up found.
+pub(crate) struct OriginRequest {
+    pub(crate) cache_request: CacheRequest,
+    pub(crate) lookup: Lookup,
+    pub(crate) reason: Forward,
+    /// The stored response that answers if the handler says that it is still valid.
+    pub(crate) selected: Option<Arc<StoredResponse>>,
+    pub(crate) purpose: Purpose,
+}
+
+/// The reason for calling the handler.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// A client waits for the response.
+    Client,
+    /// The stored response is refreshed in the background while it answers clients.
+    Refresh,
+}
+
+/// In the extensions of a response: a cache further in is responsible for it.
+struct OwnedByInnerCache;
+
+impl RequestContext {
+    /// Tells the caches and handlers further in that the request has passed this cache.
+    pub(crate) fn enter(&self, request: &ServiceRequest) {
+        let layers = self.layer.saturating_add(1);
+        let marker = EnclosingCache { shared: Arc::clone(&self.shared), layers };
+        request.extensions_mut().insert(marker);
+    }
+
+    /// Tells the caches further out that this cache is responsible for the response.
+    pub(crate) fn claim<B>(&self, response: &mut ServiceResponse<B>) {
+        if self.layer > 0 {
+            response.response_mut().extensions_mut().insert(OwnedByInnerCache);
+        }
+    }
+
+    /// Remembers that a cache further in answers for a key, if it did.
+    pub(crate) fn note_inner_cache<B>(
+        &self,
+        response: &ServiceResponse<B>,
+        key: &CacheKey,
+    ) -> bool {
+        let owned = is_owned_by_inner_cache(response);
+        if owned {
+            let now = self.shared.now();
+            self.shared.store.coordinator().mark_inner_cache(key, self.layer, now);
+        }
+        owned
+    }
+
+    pub(crate) fn cache_request(
+        &self,
+        request: &ServiceRequest,
+        matched: MatchedRules,
+        key: CacheKey,
+        now: Timestamp,
+    ) -> CacheRequest {
+        let fields = request.headers();
+        CacheRequest {
+            matched,
+            key,
+            discriminator: discriminator_for(self.layer, request),
+            requester: Requester::of(fields, &self.shared.policy.personal),
+            directives: RequestDirectives::of(fields),
+            now,
+            stored_count: self.shared.store.coordinator().stored_count(),
+        }
+    }
+
+    /// The request whose response may be stored.
+    pub(crate) fn candidate(
+        &self,
+        request: &mut ServiceRequest,
+        cache_request: CacheRequest,
+        lookup: Lookup,
+    ) -> Candidate {
+        let CacheRequest { matched, key, discriminator, requester, directives, now, .. } =
+            cache_request;
+        let variants = lookup.variants;
+        Candidate {
+            shared: Arc::clone(&self.shared),
+            fill: self.shared.store.coordinator().begin_fill(&key, lookup.stamp),
+            request_tags: self.shared.policy.request_tags(request, &matched),
+            matched,
+            key,
+            request: request.headers().clone(),
+            requester,
+            request_no_store: directives.no_store,
+            discriminator,
+            selecting_fields: variants
+                .map(|variants| variants.selecting_fields().into())
+                .unwrap_or_default(),
+            requested: now,
+            conditions: ClientConditions::ByHandler,
+            leader: None,
+            body_seen: watch_payload(request),
+        }
+    }
+}
+
+/// Whether a cache further in is responsible for a response.
+pub(crate) fn is_owned_by_inner_cache<B>(response: &ServiceResponse<B>) -> bool {
+    response.response().extensions().contains::<OwnedByInnerCache>()
+}

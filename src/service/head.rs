@@ -1,0 +1,104 @@
+//! HEAD requests that reach the handler: their responses have no body to store, but may update a
+//! stored response (RFC 9111 section 4.3.5).
+
+use std::{pin::pin, rc::Rc, sync::Arc};
+
+use actix_service::Service;
+use actix_web::{
+    Error,
+    body::{BodySize, MessageBody},
+    dev::{ServiceRequest, ServiceResponse},
+    http::{Method, StatusCode},
+    rt::time::timeout,
+};
+
+use super::{
+    context::{OriginRequest, RequestContext},
+    not_modified::{freshen_by_head, remove_entry},
+    reply::Reply,
+    stand_in::StandIn,
+};
+use crate::{
+    entry::response::StoredResponse,
+    fill::{candidate::Candidate, write::Write},
+    outcome::{NotStored, Outcome},
+    semantics::validation::{HeadVerdict, compare_head},
+};
+
+/// Calls the handler with a HEAD request.
+pub(super) async fn fetch_head<S, B>(
+    inner: Rc<S>,
+    context: RequestContext,
+    mut request: ServiceRequest,
+    origin: OriginRequest,
+) -> Result<Reply<B>, Error>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
+    B: MessageBody + 'static,
+{
+    let OriginRequest { cache_request, lookup, reason, selected, .. } = origin;
+    let Some(stored) = selected else {
+        let response = inner.call(request).await?;
+        if context.note_inner_cache(&response, &cache_request.key) {
+            return Ok(Reply::owned_by_inner_cache(response));
+        }
+        return Ok(Reply::passed(response, reason, NotStored::Head));
+    };
+    let candidate = context.candidate(&mut request, cache_request, lookup);
+    let stand_in = StandIn::of(&request);
+    let mut call = pin!(inner.call(request));
+    let result = match timeout(context.shared.policy.wait_limit(), call.as_mut()).await {
+        Ok(result) => result,
+        Err(_) => {
+            let stale = context.stale_for_timeout(&Method::HEAD, &stored, &candidate);
+            match stale.zip(stand_in.clone().into_request()) {
+                Some((response, request)) => {
+                    let outcome = Outcome::StaleIfError { reason, status: None };
+                    return Ok(Reply::cached(request, response, outcome));
+                }
+                None => call.await,
+            }
+        }
+    };
+    let mut response = match result {
+        Ok(response) => response,
+        Err(error) => {
+            let fallback = Some((stored, stand_in));
+            return context.stale_for_error(&Method::HEAD, fallback, &candidate, reason, error);
+        }
+    };
+    if context.note_inner_cache(&response, &candidate.key) {
+        return Ok(Reply::owned_by_inner_cache(response));
+    }
+    if let Some(stale) = context.stale_for_failure(&Method::HEAD, &stored, &candidate, &response) {
+        let outcome = Outcome::StaleIfError { reason, status: Some(response.status()) };
+        return Ok(Reply::cached(response.into_parts().0, stale, outcome));
+    }
+    let write = update_stored(candidate, &stored, &mut response).await;
+    Ok(Reply::passed(response, reason, NotStored::Head).with_write(write))
+}
+
+/// Freshens or removes the stored response by the response to HEAD (RFC 9111 section 4.3.5).
+async fn update_stored<B: MessageBody>(
+    candidate: Candidate,
+    stored: &Arc<StoredResponse>,
+    response: &mut ServiceResponse<B>,
+) -> Option<Write> {
+    // RFC 9111 section 4.3.5 is about 200 responses only.
+    if response.status() != StatusCode::OK {
+        return None;
+    }
+    // Whatever the fields say, the server states the length of the body that the handler made.
+    let same_length = match response.response().body().size() {
+        BodySize::Sized(length @ 1..) => length == stored.body.len() as u64,
+        BodySize::Sized(0) | BodySize::Stream | BodySize::None => true,
+    };
+    let verdict = compare_head(response.headers(), stored);
+    if !same_length || verdict == HeadVerdict::Outdated {
+        remove_entry(candidate).await;
+        return None;
+    }
+    let trusted = candidate.shared.policy.trusts_origin_validators();
+    let still_valid = verdict == HeadVerdict::Holds || (verdict == HeadVerdict::Nothing && trusted);
+    if still_valid { freshen_by_head(candidate, stored, response) } else { None }
+}

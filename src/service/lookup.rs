@@ -1,0 +1,174 @@
+//! Looking up the store, and deciding what the stored responses mean for a request.
+
+use std::{sync::Arc, time::Duration};
+
+use actix_web::{
+    dev::ServiceRequest,
+    http::{Method, header::HeaderMap},
+};
+use tokio::time::timeout;
+
+use super::context::{CacheRequest, OriginRequest, Purpose, RequestContext};
+use crate::{
+    entry::{response::StoredResponse, selector::Selector},
+    outcome::{Bypass, Forward, Outcome},
+    response::cached::CachedResponse,
+    semantics::reuse::{BackgroundRefresh, Reuse, ReuseRequest, ValidationReason, select_response},
+    shared::ComparedFields,
+    store::interface::{Lookup, StoreError},
+};
+
+/// The result of a look-up: what happens to the request.
+pub(crate) enum Decision {
+    /// The stored response answers.
+    Respond(CachedResponse, Outcome),
+    /// The stored response answers, and the handler is asked for the next one.
+    RespondAndRefresh(CachedResponse, Outcome, Box<OriginRequest>),
+    /// The client wants a stored response only, and there is none (504).
+    OnlyIfCached,
+    /// The handler answers, and its response may be stored.
+    Fetch(Box<OriginRequest>),
+    /// The handler answers, and its response is not stored.
+    Bypass(Forward),
+}
+
+impl RequestContext {
+    /// Looks up a store that answers at once; `None` if this one does not.
+    pub(crate) fn lookup_now(
+        &self,
+        fields: &HeaderMap,
+        request: &CacheRequest,
+    ) -> Option<Result<Lookup, StoreError>> {
+        let compared = ComparedFields { fields, cache: &*self.shared };
+        let selector = Selector::new(&compared, &request.discriminator, request.now);
+        self.shared.store.lookup_now(&request.key, &selector)
+    }
+
+    /// Looks up the store, within the time-out for look-ups.
+    pub(crate) async fn lookup(
+        &self,
+        fields: &HeaderMap,
+        request: &CacheRequest,
+    ) -> Result<Lookup, StoreError> {
+        let compared = ComparedFields { fields, cache: &*self.shared };
+        let selector = Selector::new(&compared, &request.discriminator, request.now);
+        let limit = self.shared.settings.lookup_timeout;
+        let found = timeout(limit, self.shared.store.lookup(&request.key, &selector)).await;
+        found.unwrap_or_else(|_| {
+            Err(StoreError::new(format!("the look-up took longer than {limit:?}")))
+        })
+    }
+
+    /// Looks up the store on behalf of a request that has waited since its first look-up, and decides
+    /// anew.
+    pub(crate) async fn lookup_again(
+        &self,
+        request: &ServiceRequest,
+        mut cache_request: CacheRequest,
+    ) -> Decision {
+        cache_request.stored_count = self.shared.store.coordinator().stored_count();
+        cache_request.now = self.shared.now();
+        let fields = request.headers();
+        let found = match self.lookup_now(fields, &cache_request) {
+            Some(found) => found,
+            None => self.lookup(fields, &cache_request).await,
+        };
+        self.decide(request, cache_request, found)
+    }
+
+    /// Decides what the result of a look-up means for the request.
+    pub(crate) fn decide(
+        &self,
+        request: &ServiceRequest,
+        cache_request: CacheRequest,
+        found: Result<Lookup, StoreError>,
+    ) -> Decision {
+        let lookup = match found {
+            Ok(lookup) => lookup,
+            Err(error) => {
+                self.shared.warn_about_store(&error);
+                return Decision::Bypass(Forward::Bypass(Bypass::StoreError));
+            }
+        };
+        let reuse = self.reuse(request.headers(), &cache_request, &lookup);
+        let (reason, selected) = match reuse {
+            Reuse::Fresh { stored, age, ttl } => {
+                let refresh = self.shared.policy.refreshes(age.saturating_add(ttl), ttl);
+                let outcome = Outcome::Hit { age, ttl };
+                let response = CachedResponse { stored, age, left: ttl, now: cache_request.now };
+                return respond(request, response, outcome, refresh, cache_request, lookup);
+            }
+            Reuse::Stale { stored, age, over, refresh } => {
+                let refresh = refresh == BackgroundRefresh::Due;
+                let outcome = Outcome::StaleHit { age, over };
+                let left = Duration::ZERO;
+                let response = CachedResponse { stored, age, left, now: cache_request.now };
+                return respond(request, response, outcome, refresh, cache_request, lookup);
+            }
+            Reuse::Validate { stored, because: ValidationReason::Stale } => {
+                (Forward::Stale, Some(stored))
+            }
+            Reuse::Validate { stored, because: ValidationReason::Client } => {
+                (Forward::Request, Some(stored))
+            }
+            Reuse::Absent => (Forward::UriMiss, None),
+            Reuse::OtherVariant => (Forward::VaryMiss, None),
+            Reuse::NotForRequester => (Forward::Request, None),
+        };
+        // RFC 9111 section 5.2.1.7.
+        let honors = self.shared.policy.honors_request_directives();
+        if honors && cache_request.directives.only_if_cached {
+            return Decision::OnlyIfCached;
+        }
+        if self.shared.store.coordinator().is_draining() {
+            return Decision::Bypass(Forward::Bypass(Bypass::Draining));
+        }
+        let purpose = Purpose::Client;
+        Decision::Fetch(Box::new(OriginRequest {
+            cache_request,
+            lookup,
+            reason,
+            selected,
+            purpose,
+        }))
+    }
+
+    /// Whether a stored response may answer, by RFC 9111 and the policy.
+    fn reuse(&self, fields: &HeaderMap, request: &CacheRequest, lookup: &Lookup) -> Reuse {
+        let policy = &self.shared.policy;
+        let compared = ComparedFields { fields, cache: &*self.shared };
+        let selector = Selector::new(&compared, &request.discriminator, request.now);
+        let reuse_request = ReuseRequest {
+            requester: request.requester,
+            directives: policy.honors_request_directives().then_some(request.directives),
+            windows: policy.windows(),
+        };
+        let coordinator = self.shared.store.coordinator();
+        select_response(
+            lookup.variants.as_deref(),
+            &selector,
+            |stored| coordinator.validity(&request.key, stored),
+            |stored| policy.lifetime_under_policy(&request.matched, stored),
+            &reuse_request,
+            request.now,
+        )
+    }
+}
+
+/// The decision to answer with a stored response, with a refresh where one is due.
+fn respond(
+    request: &ServiceRequest,
+    response: CachedResponse,
+    outcome: Outcome,
+    refresh: bool,
+    cache_request: CacheRequest,
+    lookup: Lookup,
+) -> Decision {
+    if !refresh || *request.method() == Method::HEAD {
+        return Decision::Respond(response, outcome);
+    }
+    let selected: Option<Arc<StoredResponse>> = Some(Arc::clone(&response.stored));
+    let (reason, purpose) = (Forward::Stale, Purpose::Refresh);
+    let refresh = OriginRequest { cache_request, lookup, reason, selected, purpose };
+    Decision::RespondAndRefresh(response, outcome, Box::new(refresh))
+}

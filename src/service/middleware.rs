@@ -1,0 +1,292 @@
+//! The actix-web service of a cache: admits requests and dispatches decisions.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use actix_service::{Service, forward_ready};
+use actix_web::{
+    Error, HttpMessage,
+    body::MessageBody,
+    dev::{ServiceRequest, ServiceResponse},
+    http::Method,
+};
+use futures_util::future::LocalBoxFuture;
+use pin_project_lite::pin_project;
+
+use super::{
+    context::{CacheRequest, RequestContext},
+    lookup::Decision,
+    origin::fetch,
+    reply::gateway_timeout,
+    revalidate::refresh,
+    unsafe_method::call_unsafe,
+};
+use crate::{
+    outcome::{Bypass, Forward, NotStored, Outcome, Stored},
+    response::body::CacheBody,
+    semantics::{invalidation::is_safe, request::bypass_reason},
+    shared::{EnclosingCache, Mode, Shared},
+};
+
+type ServiceResult<B> = Result<ServiceResponse<CacheBody<B>>, Error>;
+
+/// The service that [`Cache`](crate::Cache) makes.
+pub struct CacheMiddleware<S> {
+    inner: Rc<S>,
+    shared: Arc<Shared>,
+}
+
+impl<S> CacheMiddleware<S> {
+    pub(crate) const fn new(inner: Rc<S>, shared: Arc<Shared>) -> Self {
+        Self { inner, shared }
+    }
+}
+
+impl<S> fmt::Debug for CacheMiddleware<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CacheMiddleware").finish_non_exhaustive()
+    }
+}
+
+impl<S, B> Service<ServiceRequest> for CacheMiddleware<S>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
+    B: MessageBody + 'static,
+{
+    type Response = ServiceResponse<CacheBody<B>>;
+    type Error = Error;
+    type Future = CacheFuture<S::Future, B>;
+
+    forward_ready!(inner);
+
+    fn call(&self, request: ServiceRequest) -> Self::Future {
+        let layer = request.extensions().get::<EnclosingCache>().map_or(0, |outer| outer.layers);
+        let context = RequestContext { shared: Arc::clone(&self.shared), layer };
+        let inner = &self.inner;
+        match context.admit(&request) {
+            Admission::Unreported => bypass(inner, context, request, None),
+            Admission::Bypass(reason) => bypass(inner, context, request, Some(reason)),
+            Admission::Unsafe => {
+                CacheFuture::boxed(call_unsafe(Rc::clone(inner), context, request))
+            }
+            Admission::LookUp(cache_request) => {
+                match context.lookup_now(request.headers(), &cache_request) {
+                    Some(found) => {
+                        let decision = context.decide(&request, cache_request, found);
+                        dispatch(inner, context, request, decision)
+                    }
+                    None => {
+                        let inner = Rc::clone(inner);
+                        CacheFuture::boxed(look_up(inner, context, request, cache_request))
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The first step of a request. The value lives for a moment, so its size does not matter.
+#[expect(clippy::large_enum_variant, reason = "a box would cost every hit an allocation")]
+enum Admission {
+    /// The request passes, and the cache does not even report it.
+    Unreported,
+    /// The request passes.
+    Bypass(Forward),
+    /// The request may change its resource.
+    Unsafe,
+    LookUp(CacheRequest),
+}
+
+impl RequestContext {
+    fn admit(&self, request: &ServiceRequest) -> Admission {
+        let shared = &self.shared;
+        if shared.settings.mode == Mode::Off {
+            return Admission::Unreported;
+        }
+        let head = request.head();
+        if head.method != Method::GET && head.method != Method::HEAD {
+            return if is_safe(&head.method) {
+                Admission::Bypass(Forward::Method)
+            } else {
+                Admission::Unsafe
+            };
+        }
+        if let Some(reason) = bypass_reason(&head.headers) {
+            return Admission::Bypass(Forward::Bypass(reason));
+        }
+        let Some(matched) = shared.policy.match_rules(request) else {
+            return Admission::Bypass(Forward::Bypass(Bypass::Rule));
+        };
+        let Ok(key) = shared.policy.key(request, &matched) else {
+            return Admission::Bypass(Forward::Bypass(Bypass::Host));
+        };
+        let now = shared.now();
+        if shared.store.coordinator().has_inner_cache(&key, self.layer, now) {
+            return Admission::Unreported;
+        }
+        Admission::LookUp(self.cache_request(request, matched, key, now))
+    }
+}
+
+/// Carries out a decision.
+fn dispatch<S, B>(
+    inner: &Rc<S>,
+    context: RequestContext,
+    request: ServiceRequest,
+    decision: Decision,
+) -> CacheFuture<S::Future, B>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
+    B: MessageBody + 'static,
+{
+    match decision {
+        Decision::Respond(response, outcome) => {
+            let response = response.respond(request.method(), request.headers());
+            let request = request.into_parts().0;
+            CacheFuture::ready(context.complete_cached(request, response, outcome))
+        }
+        Decision::RespondAndRefresh(response, outcome, origin) => {
+            let response = response.respond(request.method(), request.headers());
+            let request = refresh(inner, &context, request, origin);
+            CacheFuture::ready(context.complete_cached(request, response, outcome))
+        }
+        Decision::OnlyIfCached => {
+            let (request, outcome) = (request.into_parts().0, Outcome::OnlyIfCached);
+            CacheFuture::ready(context.complete_cached(request, gateway_timeout(), outcome))
+        }
+        Decision::Fetch(origin) => {
+            let inner = Rc::clone(inner);
+            CacheFuture::boxed(async move {
+                let reply = fetch(inner, context.clone(), request, origin).await?;
+                Ok(context.complete(reply).await)
+            })
+        }
+        Decision::Bypass(reason) => bypass(inner, context, request, Some(reason)),
+    }
+}
+
+/// Hands the request on without an allocation. Without a reason the cache does not report it.
+fn bypass<S, B>(
+    inner: &Rc<S>,
+    context: RequestContext,
+    request: ServiceRequest,
+    reason: Option<Forward>,
+) -> CacheFuture<S::Future, B>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
+    B: MessageBody + 'static,
+{
+    context.enter(&request);
+    let stored = Stored::No(NotStored::NotAttempted);
+    let outcome = reason.map(|reason| Outcome::Forward { reason, stored });
+    let response = inner.call(request);
+    CacheFuture { state: State::Bypassing { response, context, outcome } }
+}
+
+/// Looks up a store that has to be waited for.
+async fn look_up<S, B>(
+    inner: Rc<S>,
+    context: RequestContext,
+    request: ServiceRequest,
+    cache_request: CacheRequest,
+) -> ServiceResult<B>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
+    B: MessageBody + 'static,
+{
+    let found = context.lookup(request.headers(), &cache_request).await;
+    let decision = context.decide(&request, cache_request, found);
+    match dispatch(&inner, context, request, decision).split() {
+        Split::Ready(response) => Ok(response),
+        Split::Pending(future) => future.await,
+    }
+}
+
+pin_project! {
+    /// The future that a [`CacheMiddleware`] returns.
+    pub struct CacheFuture<F, B> {
+        #[pin]
+        state: State<F, B>,
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    enum State<F, B> {
+        /// Answered from the store.
+        Ready { response: Option<ServiceResponse<CacheBody<B>>> },
+        /// Passing the cache.
+        Bypassing { #[pin] response: F, context: RequestContext, outcome: Option<Outcome> },
+        /// Waiting for the store, for other requests or for the handler.
+        Boxed { future: LocalBoxFuture<'static, ServiceResult<B>> },
+    }
+}
+
+/// A [`CacheFuture`] in a form of small size.
+enum Split<B> {
+    Ready(ServiceResponse<CacheBody<B>>),
+    Pending(LocalBoxFuture<'static, ServiceResult<B>>),
+}
+
+impl<F, B> CacheFuture<F, B> {
+    const fn ready(response: ServiceResponse<CacheBody<B>>) -> Self {
+        Self { state: State::Ready { response: Some(response) } }
+    }
+
+    fn boxed(future: impl Future<Output = ServiceResult<B>> + 'static) -> Self {
+        Self { state: State::Boxed { future: Box::pin(future) } }
+    }
+}
+
+impl<F, B> CacheFuture<F, B>
+where
+    F: Future<Output = Result<ServiceResponse<B>, Error>> + 'static,
+    B: 'static,
+{
+    fn split(self) -> Split<B> {
+        match self.state {
+            State::Ready { response: Some(response) } => Split::Ready(response),
+            State::Boxed { future } => Split::Pending(future),
+            state @ (State::Ready { response: None } | State::Bypassing { .. }) => {
+                Split::Pending(Box::pin(Self { state }))
+            }
+        }
+    }
+}
+
+impl<F, B> fmt::Debug for CacheFuture<F, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CacheFuture").finish_non_exhaustive()
+    }
+}
+
+impl<F, B> Future for CacheFuture<F, B>
+where
+    F: Future<Output = Result<ServiceResponse<B>, Error>>,
+{
+    type Output = ServiceResult<B>;
+
+    /// # Panics
+    ///
+    /// If it is polled again after it returned [`Poll::Ready`].
+    #[expect(clippy::expect_used, reason = "the contract of futures; hanging would hide the fault")]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().state.project() {
+            StateProjection::Ready { response } => {
+                let response = response.take();
+                Poll::Ready(Ok(response.expect("CacheFuture polled after it returned a response")))
+            }
+            StateProjection::Bypassing { response, context, outcome } => {
+                let response = ready!(response.poll(cx))?;
+                Poll::Ready(Ok(context.complete_passed(response, outcome.as_ref())))
+            }
+            StateProjection::Boxed { future } => future.as_mut().poll(cx),
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! A store whose type is chosen at run time.
+
+use std::{fmt, sync::Arc};
+
+use super::{
+    erased::DynStore,
+    interface::{Lookup, Put, Store, StoreError},
+};
+use crate::{
+    coordination::{coordinator::Coordinator, fills::Fill, lease::Lease},
+    entry::{
+        invalidation::Invalidation, key::CacheKey, response::StoredResponse, selector::Selector,
+    },
+};
+
+/// A store of any type, so that an application can choose its store at run time.
+///
+/// Clones share the store. Each call allocates a future, except lookups that the store answers
+/// [at once](Store::lookup_now).
+///
+/// ```
+/// use actix_web_cache::{Cache, MemoryStore, store::BoxedStore};
+///
+/// fn store() -> Result<BoxedStore, Box<dyn std::error::Error>> {
+///     #[cfg(feature = "redis")] // of your own application
+///     if let Ok(url) = std::env::var("REDIS_URL") {
+///         return Ok(BoxedStore::new(actix_web_cache::RedisStore::new(&url)?));
+///     }
+///     Ok(BoxedStore::new(MemoryStore::new(64 * 1024 * 1024)))
+/// }
+///
+/// let cache = Cache::new(store()?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct BoxedStore(Arc<dyn DynStore>);
+
+impl BoxedStore {
+    /// Boxes a store.
+    #[must_use]
+    pub fn new(store: impl Store) -> Self {
+        Self(Arc::new(store))
+    }
+}
+
+impl Store for BoxedStore {
+    fn coordinator(&self) -> &Coordinator {
+        self.0.coordinator()
+    }
+
+    async fn lookup(&self, key: &CacheKey, selector: &Selector<'_>) -> Result<Lookup, StoreError> {
+        self.0.lookup(key, selector).await
+    }
+
+    fn lookup_now(
+        &self,
+        key: &CacheKey,
+        selector: &Selector<'_>,
+    ) -> Option<Result<Lookup, StoreError>> {
+        self.0.lookup_now(key, selector)
+    }
+
+    async fn put(
+        &self,
+        key: &CacheKey,
+        response: Arc<StoredResponse>,
+        fill: &Fill,
+    ) -> Result<Put, StoreError> {
+        self.0.put(key, response, fill).await
+    }
+
+    async fn remove(&self, key: &CacheKey) -> Result<usize, StoreError> {
+        self.0.remove(key).await
+    }
+
+    async fn invalidate(&self, invalidation: &Invalidation) -> Result<(), StoreError> {
+        self.0.invalidate(invalidation).await
+    }
+
+    fn supports_leases(&self) -> bool {
+        self.0.supports_leases()
+    }
+
+    async fn lease(&self, key: &CacheKey, discriminator: &[u8]) -> Result<Lease, StoreError> {
+        self.0.lease(key, discriminator).await
+    }
+}
+
+impl fmt::Debug for BoxedStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BoxedStore").finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, feature = "test-util"))]
+mod tests {
+    use super::*;
+    use crate::store::{conformance, memory::MemoryStore};
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn boxed_store_passes_the_conformance_suite() {
+        conformance::check(|| BoxedStore::new(MemoryStore::new(16 * 1024 * 1024))).await;
+    }
+
+    #[test]
+    fn boxed_store_shares_the_coordinator_of_its_store() {
+        let store = MemoryStore::new(1024 * 1024);
+        let boxed = BoxedStore::new(store.clone());
+        Store::coordinator(&store).invalidate(&Invalidation::PurgeAll);
+        assert_eq!(Store::coordinator(&boxed).stamp(), Store::coordinator(&store).stamp());
+        assert!(!Store::supports_leases(&boxed));
+    }
+}

@@ -1,0 +1,85 @@
+//! The certificates of a source, as the client library takes them. Empty in builds without rustls: the
+//! system's TLS library uses the system's certificates.
+
+#[cfg(feature = "redis-cluster")]
+use redis::cluster::ClusterClientBuilder;
+#[cfg(feature = "redis-sentinel")]
+use redis::sentinel::SentinelClientBuilder;
+use redis::{Client, ConnectionInfo};
+
+#[cfg(feature = "redis-rustls")]
+use super::tls;
+use super::{error::RedisStoreError, source::RedisSource};
+
+/// The certificates of a source.
+pub(super) struct Certificates {
+    /// There are some if the source connects by TLS.
+    #[cfg(feature = "redis-rustls")]
+    rustls: Option<redis::TlsCertificates>,
+}
+
+impl Certificates {
+    /// Returns the certificates of `source`. Prepares the process for rustls if it connects by TLS.
+    #[cfg(feature = "redis-rustls")]
+    pub(super) fn new(source: &RedisSource) -> Result<Self, RedisStoreError> {
+        if source.uses_tls() {
+            tls::install_crypto_provider();
+            let certificates = source.certificates.clone().into_certificates()?;
+            // The client library parses them when a client is made, so make one to check them.
+            Client::build_with_tls("rediss://localhost", certificates.clone()).map_err(
+                |error| {
+                    let reason = error.detail().unwrap_or("they cannot be parsed");
+                    RedisStoreError::InvalidCertificate(reason.to_owned())
+                },
+            )?;
+            return Ok(Self { rustls: Some(certificates) });
+        }
+        if source.certificates.is_empty() {
+            return Ok(Self { rustls: None });
+        }
+        Err(RedisStoreError::InvalidCertificate(
+            "the URL does not use TLS: use the scheme rediss, rediss-cluster or rediss-sentinel"
+                .to_owned(),
+        ))
+    }
+
+    #[cfg(not(feature = "redis-rustls"))]
+    pub(super) const fn new(_: &RedisSource) -> Result<Self, RedisStoreError> {
+        Ok(Self {})
+    }
+
+    /// Makes a client for one server.
+    pub(super) fn client(&self, server: ConnectionInfo) -> Result<Client, RedisStoreError> {
+        #[cfg(feature = "redis-rustls")]
+        if let Some(certificates) = &self.rustls {
+            let client = Client::build_with_tls(server, certificates.clone());
+            return client.map_err(|_| RedisStoreError::InvalidUrl);
+        }
+        Client::open(server).map_err(|_| RedisStoreError::InvalidUrl)
+    }
+
+    /// Sets the certificates for all nodes of a Cluster.
+    #[cfg(feature = "redis-cluster")]
+    pub(super) fn set_for_cluster(&self, builder: ClusterClientBuilder) -> ClusterClientBuilder {
+        #[cfg(feature = "redis-rustls")]
+        if let Some(certificates) = &self.rustls {
+            return builder.certs(certificates.clone());
+        }
+        builder
+    }
+
+    /// Sets the certificates for Sentinels and their primary.
+    #[cfg(feature = "redis-sentinel")]
+    pub(super) fn set_for_sentinels(
+        &self,
+        builder: SentinelClientBuilder,
+    ) -> SentinelClientBuilder {
+        #[cfg(feature = "redis-rustls")]
+        if let Some(certificates) = &self.rustls {
+            return builder
+                .set_client_to_redis_certificates(certificates.clone())
+                .set_client_to_sentinel_certificates(certificates.clone());
+        }
+        builder
+    }
+}

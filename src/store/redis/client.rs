@@ -1,0 +1,210 @@
+//! Calls to Redis within their time-outs, guarded by the circuit breaker and the retry queue.
+
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use tokio::sync::Notify;
+
+use super::{
+    connection::Connection,
+    connector::Connector,
+    counters::{Counters, count},
+    failure::Failure,
+    invalidation_table::{InvalidationTable, TableRead},
+    keys::Keys,
+    worker_connections::{ConnectionRole, WorkerConnections},
+};
+use crate::{
+    coordination::coordinator::Coordinator,
+    entry::{invalidation::Invalidation, stamp::Stamp},
+    store::remote::{circuit_breaker::CircuitBreaker, deadline::Deadline, retry_queue::RetryQueue},
+};
+
+/// The times that calls may take, including the time to connect.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Timeouts {
+    /// For calls that a request waits for.
+    pub(super) lookup: Duration,
+    /// For calls that no request waits for.
+    pub(super) write: Duration,
+}
+
+/// The state that all threads of a process share for one store.
+pub(super) struct RedisClient {
+    pub(super) keys: Keys,
+    pub(super) timeouts: Timeouts,
+    pub(super) coordinator: Coordinator,
+    pub(super) table: InvalidationTable,
+    pub(super) counters: Counters,
+    pub(super) connector: Connector,
+    pub(super) breaker: CircuitBreaker,
+    pub(super) retry_queue: RetryQueue,
+    connections: WorkerConnections,
+    /// Wakes the maintenance thread.
+    pub(super) wake: Arc<Notify>,
+    /// The longest time between two reads of the table by the maintenance thread, if it reads it.
+    table_interval: OnceLock<Duration>,
+}
+
+impl RedisClient {
+    pub(super) fn new(keys: Keys, connector: Connector, timeouts: Timeouts) -> Self {
+        Self {
+            keys,
+            timeouts,
+            coordinator: Coordinator::new(),
+            table: InvalidationTable::default(),
+            counters: Counters::default(),
+            connector,
+            breaker: CircuitBreaker::default(),
+            retry_queue: RetryQueue::default(),
+            connections: WorkerConnections::default(),
+            wake: Arc::default(),
+            table_interval: OnceLock::new(),
+        }
+    }
+
+    /// Runs `call` on this thread's connection within `timeout`, unless the circuit breaker is open.
+    pub(super) async fn call<T, F>(
+        self: &Arc<Self>,
+        role: ConnectionRole,
+        timeout: Duration,
+        call: impl FnOnce(Connection) -> F,
+    ) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        if self.breaker.is_open() {
+            return Err(Failure::CircuitOpen);
+        }
+        let openings = self.breaker.openings();
+        let connect = || Arc::clone(self).connect();
+        let result = Deadline::after(timeout)
+            .run(async {
+                let connection = self.connections.get(role, openings, connect).await?;
+                call(connection).await
+            })
+            .await
+            .map_err(Failure::from);
+        match &result {
+            Ok(_) => self.breaker.record_success(),
+            Err(failure) => self.record_failure(role, failure),
+        }
+        result
+    }
+
+    fn record_failure(&self, role: ConnectionRole, failure: &Failure) {
+        if matches!(failure, Failure::TimedOut) {
+            count(&self.counters.timeouts);
+        }
+        if failure.ends_connection() {
+            self.connections.remove(role);
+        }
+        if failure.is_outage() && self.breaker.record_failure() {
+            self.start_probing(failure);
+        }
+    }
+
+    /// Opens the circuit breaker at once.
+    pub(super) fn open_circuit(&self, failure: &Failure) {
+        if self.breaker.open() {
+            self.start_probing(failure);
+        }
+    }
+
+    /// Follows each opening of the circuit breaker.
+    fn start_probing(&self, failure: &Failure) {
+        count(&self.counters.circuit_openings);
+        log::debug!("circuit breaker for Redis opened: {failure}");
+        self.wake.notify_one();
+    }
+
+    /// Makes a connection. The first one reads the table of invalidations before any look-up.
+    async fn connect(self: Arc<Self>) -> Result<Connection, Failure> {
+        let mut connection = self.connector.connect().await?;
+        count(&self.counters.connections);
+        if !self.table.is_known() {
+            self.read_table(&mut connection).await?;
+        }
+        Ok(connection)
+    }
+
+    /// Reads all new invalidations. Returns the time up to which this process knows them.
+    pub(super) async fn read_table(&self, connection: &mut Connection) -> Result<Stamp, Failure> {
+        match self.table.read(connection, &self.keys, &self.coordinator).await? {
+            TableRead::Continued(until) => Ok(until),
+            TableRead::Recreated(until) => {
+                count(&self.counters.table_losses);
+                log::debug!(
+                    "table of invalidations not found in Redis: all stored responses are invalid"
+                );
+                Ok(until)
+            }
+        }
+    }
+
+    /// Sends an invalidation. If that fails, it is queued, and sent before anything is read again.
+    pub(super) async fn invalidate(
+        self: &Arc<Self>,
+        invalidation: &Invalidation,
+    ) -> Result<Stamp, Failure> {
+        let mut result = self.send_invalidation(invalidation).await;
+        // A server may have closed an idle connection, which is only noticed when it is used.
+        if matches!(&result, Err(failure) if failure.ends_connection() && !matches!(failure, Failure::TimedOut))
+        {
+            result = self.send_invalidation(invalidation).await;
+        }
+        match &result {
+            Ok(_) => count(&self.counters.invalidations),
+            Err(failure) => {
+                count(&self.counters.invalidations_failed);
+                if self.retry_queue.push(invalidation.clone(), &self.breaker) {
+                    self.start_probing(failure);
+                }
+                // For copies in this process, such as those of a tiered store.
+                self.coordinator.invalidate(invalidation);
+            }
+        }
+        result
+    }
+
+    /// Half of the time-out is for a second attempt.
+    async fn send_invalidation(
+        self: &Arc<Self>,
+        invalidation: &Invalidation,
+    ) -> Result<Stamp, Failure> {
+        let timeout = self.timeouts.write / 2;
+        self.call(ConnectionRole::Lookups, timeout, |mut connection| async move {
+            self.table
+                .invalidate(&mut connection, &self.keys, &self.coordinator, invalidation)
+                .await
+        })
+        .await
+    }
+
+    /// Lets the maintenance thread read the table at least once in `interval` from now on.
+    pub(super) fn keep_table_current(&self, interval: Duration) {
+        if self.table_interval.set(interval).is_ok() {
+            self.wake.notify_one();
+        }
+    }
+
+    pub(super) fn table_interval(&self) -> Option<Duration> {
+        self.table_interval.get().copied()
+    }
+}
+
+impl Drop for RedisClient {
+    fn drop(&mut self) {
+        // The maintenance thread ends when it cannot upgrade its weak pointer.
+        self.wake.notify_one();
+    }
+}
+
+impl fmt::Debug for RedisClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisClient").field("keys", &self.keys).finish_non_exhaustive()
+    }
+}

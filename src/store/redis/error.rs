@@ -1,0 +1,63 @@
+//! The reasons why a Redis store cannot be built.
+
+use std::{convert::Infallible, error::Error, fmt, time::Duration};
+
+/// The reason why a [`RedisStore`](crate::RedisStore) cannot be built.
+///
+/// No variant holds a URL, as a URL may contain a password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RedisStoreError {
+    /// The URL has no form that is understood, or the URLs of one source contradict each other.
+    InvalidUrl,
+    /// The URL needs this feature of the crate, which is not enabled.
+    MissingFeature(&'static str),
+    /// A certificate or key cannot be used; the text says why.
+    InvalidCertificate(String),
+    /// The namespace is empty or contains a brace.
+    InvalidNamespace(String),
+    /// A time is too short.
+    TooShort {
+        /// The name of the setting.
+        setting: &'static str,
+        /// The time that it was set to.
+        value: Duration,
+        /// The shortest time that it can be set to.
+        least: Duration,
+    },
+}
+
+impl fmt::Display for RedisStoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InvalidUrl => f.write_str(
+                "invalid Redis URL: expected redis://[user:password@]host[:port][/database], \
+                 redis-cluster://host:port,... or redis-sentinel://host:port,.../primary (rediss... for \
+                 TLS)",
+            ),
+            Self::MissingFeature(feature) => write!(
+                f,
+                "Redis URL not supported by this build: enable the feature `{feature}` of \
+                 actix-web-cache"
+            ),
+            Self::InvalidCertificate(reason) => write!(f, "invalid TLS certificates: {reason}"),
+            Self::InvalidNamespace(namespace) => write!(
+                f,
+                "invalid Redis namespace `{namespace}`: it must not be empty, and must not contain \
+                 `{{` or `}}`, which choose the slot in a Cluster"
+            ),
+            Self::TooShort { setting, value, least } => {
+                write!(f, "invalid {setting} {value:?}: set it to {least:?} or more")
+            }
+        }
+    }
+}
+
+impl Error for RedisStoreError {}
+
+/// For `RedisStore::new(source, ..)` with a source that is ready: its conversion cannot fail.
+impl From<Infallible> for RedisStoreError {
+    fn from(error: Infallible) -> Self {
+        match error {}
+    }
+}

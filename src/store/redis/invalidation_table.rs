@@ -1,0 +1,418 @@
+//! The invalidations of all processes: one table in Redis, and a copy of it in each process.
+//!
+//! The table is a sorted set. A member names the tag or the resource that was invalidated, and its
+//! score is the time of that: the clock of the one server that has the table, in microseconds, and
+//! always later than all earlier times. One more member, the epoch, has the time of the latest
+//! invalidation. A fill reads the epoch before its handler runs. A response is valid unless the table
+//! has a later time for one of its tags.
+//!
+//! Each look-up asks for the epoch in the same round trip. If it is not the one that this process
+//! knows, the process reads the newer members before it uses what was found. So a look-up that begins
+//! after an invalidation was confirmed knows of it, in every process, even if the announcement of the
+//! invalidation got lost.
+//!
+//! Redis may lose the table: by eviction, a flush, or a failover to a replica that lags behind. The
+//! table is one key, so it is lost as a whole, and the loss shows: the epoch is missing, or earlier
+//! than a process has seen. A new table begins with an invalidation of everything, later than all
+//! times that were used before. No purged response comes back that way, at the cost of all stored
+//! responses.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use redis::{Cmd, RedisError, Value, cmd, pipe};
+
+use super::{connection::Connection, failure::Failure, keys::Keys};
+use crate::{
+    clock::{Clock, Timestamp},
+    coordination::{coordinator::Coordinator, invalidation_log::KEY_RECORD_LIFETIME},
+    entry::{invalidation::Invalidation, stamp::Stamp, tag::TagId},
+};
+
+/// The time that the table keeps an invalidation: longer than [`MAX_RETENTION`], so that it outlives
+/// all responses that it is about.
+const INVALIDATION_RETENTION: Duration = Duration::from_secs(8 * 24 * 60 * 60);
+
+/// The longest time that a response is kept in Redis.
+pub(super) const MAX_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// The age of a fill whose response is not stored any more. The table keeps invalidations of single
+/// cache keys for little more than this.
+pub(super) const MAX_FILL_AGE: Duration = Duration::from_secs(100);
+
+/// The number of members in the table at most. One invalidation of everything that is older replaces
+/// the older half once there are more.
+const MAX_MEMBERS: usize = 65_536;
+
+const INVALIDATE: &str = include_str!("invalidate.lua");
+
+/// The member with the time of the latest invalidation.
+const EPOCH: &[u8] = b"e";
+
+/// The member for an invalidation of everything.
+const ALL: &[u8] = b"f";
+
+/// The state of this process's copy of the table. The copy itself is in the [`Coordinator`].
+#[derive(Debug, Default)]
+pub(super) struct InvalidationTable {
+    /// The latest epoch whose invalidations this process knows; 0 before the first read.
+    known_epoch: AtomicU64,
+    /// The time of the latest question whose reply this process knows, by the monotonic clock: in
+    /// microseconds, plus one; 0 before the first.
+    current_at: AtomicU64,
+}
+
+/// The result of a comparison with the epoch in Redis.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum EpochCheck {
+    /// This process knows all invalidations, up to this time.
+    Unchanged(Stamp),
+    /// This process has to read the table.
+    Changed,
+}
+
+/// The result of reading the table: this process knows all invalidations up to the time in it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum TableRead {
+    /// The table was there, and continued the known one.
+    Continued(Stamp),
+    /// The table was lost. A new one begins, and all stored responses are invalid.
+    Recreated(Stamp),
+}
+
+impl InvalidationTable {
+    /// Returns whether this process has read the table.
+    pub(super) fn is_known(&self) -> bool {
+        self.known_epoch.load(Ordering::Acquire) != 0
+    }
+
+    /// Returns whether this process knows all invalidations that were made more than `max_age` ago.
+    pub(super) fn is_current(&self, max_age: Duration) -> bool {
+        let current_at = self.current_at.load(Ordering::Relaxed);
+        let age = Duration::from_micros(monotonic_micros().saturating_sub(current_at));
+        current_at != 0 && age <= max_age
+    }
+
+    /// Records that a question of this time was answered, and its reply is known. The time is one of
+    /// [`monotonic_micros`].
+    pub(super) fn set_current_at(&self, sent: u64) {
+        self.current_at.fetch_max(sent.saturating_add(1), Ordering::Relaxed);
+    }
+
+    /// Returns the command that asks for the epoch alone.
+    pub(super) fn epoch_command(&self, keys: &Keys) -> Cmd {
+        let mut command = cmd("ZSCORE");
+        command.arg(&keys.table).arg(EPOCH);
+        command
+    }
+
+    /// Compares the reply to [`epoch_command`](Self::epoch_command) with the known epoch.
+    pub(super) fn check_epoch(&self, reply: Value) -> Result<EpochCheck, Failure> {
+        if let Value::ServerError(error) = reply {
+            return Err(RedisError::from(error).into());
+        }
+        let known = self.known_epoch.load(Ordering::Acquire);
+        Ok(if parse_number(&reply) == Some(known) {
+            EpochCheck::Unchanged(Stamp::new(known))
+        } else {
+            EpochCheck::Changed
+        })
+    }
+
+    /// Returns the command that reads the members since the known epoch, and that epoch.
+    fn read_command(&self, keys: &Keys) -> (Cmd, u64) {
+        let since = self.known_epoch.load(Ordering::Acquire);
+        let mut command = cmd("ZRANGE");
+        command.arg(&keys.table).arg(since).arg("+inf").arg("BYSCORE").arg("WITHSCORES");
+        (command, since)
+    }
+
+    /// Copies the invalidations in the reply to [`read_command`](Self::read_command). Returns the
+    /// epoch, or `None` if the table is missing or older than the known one.
+    fn learn(&self, reply: &Value, coordinator: &Coordinator) -> Option<Stamp> {
+        let mut epoch = None;
+        let mut invalidations = Vec::new();
+        for (member, time) in parse_members(reply) {
+            if member == EPOCH {
+                epoch = Some(time);
+            } else {
+                invalidations.push((Stamp::new(time), decode_member(member)));
+            }
+        }
+        let until = Stamp::new(epoch?);
+        coordinator.record_remote(&invalidations, until);
+        self.known_epoch.fetch_max(until.get(), Ordering::AcqRel);
+        Some(until)
+    }
+
+    /// Reads the new invalidations. Begins a new table if the known one was lost.
+    pub(super) async fn read(
+        &self,
+        connection: &mut Connection,
+        keys: &Keys,
+        coordinator: &Coordinator,
+    ) -> Result<TableRead, Failure> {
+        let sent = monotonic_micros();
+        let (command, _) = self.read_command(keys);
+        let reply: Value = command.query_async(connection).await?;
+        let read = match self.learn(&reply, coordinator) {
+            Some(until) => TableRead::Continued(until),
+            None => TableRead::Recreated(self.write(connection, keys, coordinator, &[]).await?),
+        };
+        self.set_current_at(sent);
+        Ok(read)
+    }
+
+    /// Adds an invalidation to the table. It holds in this process when this returns.
+    pub(super) async fn invalidate(
+        &self,
+        connection: &mut Connection,
+        keys: &Keys,
+        coordinator: &Coordinator,
+        invalidation: &Invalidation,
+    ) -> Result<Stamp, Failure> {
+        self.write(connection, keys, coordinator, &encode_members(invalidation)).await
+    }
+
+    /// Adds members, or only begins a new table if there are none to add and the table was lost.
+    async fn write(
+        &self,
+        connection: &mut Connection,
+        keys: &Keys,
+        coordinator: &Coordinator,
+        members: &[Vec<u8>],
+    ) -> Result<Stamp, Failure> {
+        let (read, since) = self.read_command(keys);
+        let mut script = cmd("EVAL");
+        script.arg(INVALIDATE).arg(2).arg(&keys.table).arg(&keys.recent);
+        script.arg(since).arg(INVALIDATION_RETENTION.as_micros() as u64).arg(KEY_RECORD_LIFETIME);
+        script.arg(MAX_MEMBERS).arg(members);
+        let mut pipeline = pipe();
+        pipeline.add_command(script).add_command(read);
+        let replies: Vec<Value> = pipeline.query_async(connection).await?;
+        let reply = replies.get(1).unwrap_or(&Value::Nil);
+        // The table is missing here only if it was lost again meanwhile. The next call notices that.
+        self.learn(reply, coordinator).ok_or(Failure::TimedOut)
+    }
+}
+
+/// Returns the time of the process's monotonic clock in microseconds.
+pub(super) fn monotonic_micros() -> u64 {
+    let now = Clock::system().now().monotonic();
+    u64::try_from(now.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Parses members and their scores: RESP3 replies have a list of pairs, RESP2 replies a flat list.
+fn parse_members(reply: &Value) -> Vec<(&[u8], u64)> {
+    let Value::Array(items) = reply else { return Vec::new() };
+    let mut members = Vec::new();
+    let mut rest = items.as_slice();
+    loop {
+        let (member, score) = match rest {
+            [Value::Array(pair), tail @ ..] => {
+                rest = tail;
+                let [member, score] = pair.as_slice() else { continue };
+                (member, score)
+            }
+            [member, score, tail @ ..] => {
+                rest = tail;
+                (member, score)
+            }
+            [] | [_] => return members,
+        };
+        if let Some(parsed) = bytes(member).zip(parse_number(score)) {
+            members.push(parsed);
+        }
+    }
+}
+
+fn bytes(value: &Value) -> Option<&[u8]> {
+    match value {
+        Value::BulkString(bytes) => Some(bytes),
+        Value::SimpleString(text) => Some(text.as_bytes()),
+        _ => None,
+    }
+}
+
+fn parse_number(value: &Value) -> Option<u64> {
+    let float = |number: f64| (number.is_finite() && number >= 0.0).then_some(number as u64);
+    match value {
+        Value::Int(number) => u64::try_from(*number).ok(),
+        Value::Double(number) => float(*number),
+        _ => {
+            let text = str::from_utf8(bytes(value)?).ok()?;
+            text.parse().ok().or_else(|| float(text.parse().ok()?))
+        }
+    }
+}
+
+/// Decodes a member. One of an unknown form, from a later version of this crate, may be about any
+/// response, so it invalidates everything.
+fn decode_member(member: &[u8]) -> Invalidation {
+    let decoded = || {
+        let (kind, rest) = member.split_first()?;
+        Some(match (kind, rest) {
+            (b'p' | b'k', tag) => {
+                Invalidation::PurgeTags(vec![TagId::from_bytes(tag.try_into().ok()?)])
+            }
+            (b's', rest) => {
+                let (tag, since) = rest.split_first_chunk()?;
+                let tags = vec![TagId::from_bytes(*tag)];
+                Invalidation::ExpireTags { tags, since: decode_time(since)? }
+            }
+            (b'g', since) => Invalidation::ExpireAll { since: decode_time(since)? },
+            _ => return None,
+        })
+    };
+    decoded().unwrap_or(Invalidation::PurgeAll)
+}
+
+/// Decodes a time of the wall clock. The monotonic clock of another process has no meaning here.
+fn decode_time(bytes: &[u8]) -> Option<Timestamp> {
+    let millis = u64::from_be_bytes(bytes.try_into().ok()?);
+    Some(Timestamp::new(Duration::from_millis(millis), Duration::ZERO))
+}
+
+/// Encodes an invalidation, as one member for each tag.
+fn encode_members(invalidation: &Invalidation) -> Vec<Vec<u8>> {
+    let time = |since: &Timestamp| {
+        let millis = u64::try_from(since.wall().as_millis()).unwrap_or(u64::MAX);
+        millis.to_be_bytes()
+    };
+    match invalidation {
+        Invalidation::PurgeAll => vec![ALL.to_vec()],
+        Invalidation::PurgeTags(tags) => {
+            let member = |tag: &TagId| {
+                let kind: &[u8] = if tag.is_key() { b"k" } else { b"p" };
+                [kind, &tag.to_bytes()].concat()
+            };
+            tags.iter().map(member).collect()
+        }
+        Invalidation::ExpireAll { since } => vec![[&b"g"[..], &time(since)].concat()],
+        Invalidation::ExpireTags { tags, since } => {
+            let member = |tag: &TagId| [&b"s"[..], &tag.to_bytes(), &time(since)].concat();
+            tags.iter().map(member).collect()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::{
+        fixtures::{at, stored},
+        key::CacheKey,
+        response::StoredResponse,
+    };
+
+    #[test]
+    fn table_is_current_for_as_long_as_its_latest_read_is_recent() {
+        let table = InvalidationTable::default();
+        assert!(!table.is_current(Duration::MAX), "it was never read");
+        table.set_current_at(monotonic_micros());
+        assert!(table.is_current(Duration::from_secs(60)));
+        table.set_current_at(0);
+        assert!(table.is_current(Duration::from_secs(60)), "an earlier question changes nothing");
+    }
+
+    fn tag(name: &str) -> TagId {
+        TagId::tag("t", name)
+    }
+
+    fn bulk(bytes: &[u8]) -> Value {
+        Value::BulkString(bytes.to_vec())
+    }
+
+    fn flat(members: &[(&[u8], &str)]) -> Value {
+        let items = members.iter().flat_map(|(member, at)| [bulk(member), bulk(at.as_bytes())]);
+        Value::Array(items.collect())
+    }
+
+    #[test]
+    fn invalidation_survives_encoding_and_truncated_member_purges_everything() {
+        let key = TagId::key(&CacheKey::new("", "http", "h", "/", None));
+        let since = Timestamp::new(Duration::from_millis(1_700_000_000_123), Duration::ZERO);
+        for invalidation in [
+            Invalidation::PurgeAll,
+            Invalidation::PurgeTags(vec![tag("a")]),
+            Invalidation::PurgeTags(vec![key]),
+            Invalidation::ExpireAll { since },
+            Invalidation::ExpireTags { tags: vec![tag("a")], since },
+        ] {
+            let members = encode_members(&invalidation);
+            let [member] = members.as_slice() else { panic!("{invalidation:?}: {members:?}") };
+            assert_eq!(decode_member(member), invalidation);
+            for end in 0..member.len() {
+                let decoded = decode_member(&member[..end]);
+                assert_eq!(decoded, Invalidation::PurgeAll, "{invalidation:?} cut at {end}");
+            }
+        }
+        let tags = vec![tag("a"), tag("b")];
+        assert_eq!(encode_members(&Invalidation::PurgeTags(tags)).len(), 2);
+        assert_eq!(decode_member(b"z of a later version"), Invalidation::PurgeAll);
+    }
+
+    #[test]
+    fn replies_of_both_protocols_are_parsed_and_malformed_ones_are_ignored() {
+        let paired = Value::Array(vec![
+            Value::Array(vec![bulk(b"a"), Value::Double(7.0)]),
+            Value::Array(vec![bulk(b"only")]),
+            Value::Array(vec![bulk(b"e"), Value::Double(1_700_000_000_000_001.0)]),
+        ]);
+        let want: Vec<(&[u8], u64)> = vec![(b"a", 7), (b"e", 1_700_000_000_000_001)];
+        assert_eq!(parse_members(&paired), want);
+        assert_eq!(parse_members(&flat(&[(b"a", "7"), (b"e", "1.700000000000001e+15")])), want);
+        for malformed in [
+            Value::Nil,
+            Value::Okay,
+            Value::Int(1),
+            Value::Array(vec![]),
+            Value::Array(vec![bulk(b"e")]),
+            flat(&[(b"e", "x")]),
+            flat(&[(b"e", "-1")]),
+            flat(&[(b"e", "nan")]),
+            flat(&[(b"e", "inf")]),
+            Value::Array(vec![Value::Int(1), Value::Int(2)]),
+        ] {
+            assert_eq!(parse_members(&malformed), vec![], "{malformed:?}");
+            assert_eq!(InvalidationTable::default().learn(&malformed, &Coordinator::new()), None);
+        }
+    }
+
+    #[test]
+    fn invalidations_of_other_processes_hold_once_they_are_learned() {
+        let (table, coordinator) = (InvalidationTable::default(), Coordinator::new());
+        let key = CacheKey::new("", "http", "h", "/", None);
+        let response = |stamp, name| StoredResponse {
+            stamp: Stamp::new(stamp),
+            tags: Box::new([tag(name)]),
+            ..stored(0, &[])
+        };
+        let (old, new) = (response(10, "a"), response(31, "a"));
+        assert_eq!(table.learn(&flat(&[(b"e", "10")]), &coordinator), Some(Stamp::new(10)));
+        assert!(table.is_known() && coordinator.is_valid(&key, &old));
+        let member = encode_members(&Invalidation::PurgeTags(vec![tag("a")])).remove(0);
+        let reply = flat(&[(b"e", "31"), (&member, "30")]);
+        assert_eq!(table.learn(&reply, &coordinator), Some(Stamp::new(31)));
+        assert!(!coordinator.is_valid(&key, &old) && coordinator.is_valid(&key, &new));
+        assert!(coordinator.is_valid(&key, &response(10, "b")));
+        assert_eq!(table.check_epoch(bulk(b"31")).unwrap(), EpochCheck::Unchanged(Stamp::new(31)));
+        for reply in [bulk(b"32"), bulk(b"30"), Value::Nil, Value::Okay] {
+            assert_eq!(table.check_epoch(reply).unwrap(), EpochCheck::Changed);
+        }
+        // A late reply with an epoch that is known already.
+        assert_eq!(table.learn(&flat(&[(b"e", "10")]), &coordinator), Some(Stamp::new(10)));
+        assert_eq!(coordinator.stamp(), Stamp::new(31));
+        let expire_all = encode_members(&Invalidation::ExpireAll { since: at(5) }).remove(0);
+        let reply = flat(&[(&expire_all, "40"), (b"e", "41")]);
+        assert_eq!(table.learn(&reply, &coordinator), Some(Stamp::new(41)));
+        assert!(
+            coordinator
+                .validity(&key, &new)
+                .expired_since()
+                .is_some_and(|since| since.wall() == at(5).wall())
+        );
+    }
+}

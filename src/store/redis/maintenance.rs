@@ -1,0 +1,205 @@
+//! The background thread of a store: it probes a Redis that failed, sends queued invalidations, and
+//! reads the invalidations of other processes for stores that keep copies.
+//!
+//! It is a thread of its own, so that no slow handler delays it and no worker's end stops it. It starts
+//! with the first call, and ends when the store is dropped.
+
+use std::{
+    future::{Future, pending},
+    panic::AssertUnwindSafe,
+    sync::{Arc, OnceLock, Weak},
+    thread,
+    time::Duration,
+};
+
+use futures_util::{FutureExt as _, StreamExt as _};
+use redis::aio::PubSubStream;
+use tokio::{
+    runtime::Builder,
+    select,
+    sync::Notify,
+    time::{sleep, timeout},
+};
+
+use super::{client::RedisClient, connection::Connection, failure::Failure};
+use crate::backoff::Backoff;
+
+/// The delay between two probes: it doubles from the first to the longest.
+const PROBE_BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1), 2.0);
+
+/// The time that a probe may take, including the time to connect and to send queued invalidations.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The time that each step of reading the table may take.
+const READ_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// The background thread of a store, started once.
+#[derive(Debug, Default)]
+pub(super) struct Maintenance(OnceLock<()>);
+
+impl Maintenance {
+    pub(super) fn start(&self, client: &Arc<RedisClient>) {
+        self.0.get_or_init(|| {
+            let worker = Worker { client: Arc::downgrade(client), wake: Arc::clone(&client.wake) };
+            let thread = thread::Builder::new().name("redis-cache".to_owned());
+            if let Err(error) = thread.spawn(move || worker.run()) {
+                log::warn!(
+                    "maintenance thread for Redis not started: if Redis fails, it is not called again \
+                     until this process restarts: {error}"
+                );
+            }
+        });
+    }
+}
+
+struct Worker {
+    client: Weak<RedisClient>,
+    wake: Arc<Notify>,
+}
+
+/// The connections that the thread keeps while Redis works.
+#[derive(Default)]
+struct Connections {
+    table: Option<Connection>,
+    announcements: Option<PubSubStream>,
+}
+
+impl Worker {
+    fn run(self) {
+        match Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime.block_on(self.work()),
+            Err(error) => log::warn!(
+                "maintenance thread for Redis has no runtime: if Redis fails, it is not called again \
+                 until this process restarts: {error}"
+            ),
+        }
+    }
+
+    async fn work(self) {
+        let mut connections = Connections::default();
+        let mut backoff = PROBE_BACKOFF;
+        while let Some(client) = self.client.upgrade() {
+            if client.breaker.is_open() {
+                connections = Connections::default();
+                match guarded(PROBE_TIMEOUT, probe(&client)).await {
+                    // It is not empty if an invalidation was queued meanwhile: that one is sent at once.
+                    Ok(()) => {
+                        if client.retry_queue.close_if_empty(&client.breaker) {
+                            log::info!("Redis answers again");
+                            backoff.reset();
+                        }
+                    }
+                    Err(failure) => {
+                        log::debug!("Redis still fails: {failure}");
+                        drop(client);
+                        sleep(backoff.next_delay()).await;
+                    }
+                }
+                continue;
+            }
+            let Some(interval) = client.table_interval() else {
+                drop(client);
+                self.wake.notified().await;
+                continue;
+            };
+            if let Err(failure) =
+                guarded(PROBE_TIMEOUT, update_table(&client, &mut connections)).await
+            {
+                connections = Connections::default();
+                // At once, so that no request has to find out.
+                client.open_circuit(&failure);
+            }
+            drop(client);
+            self.wait(&mut connections, interval).await;
+        }
+    }
+
+    /// Waits for an announcement of an invalidation, a call of [`Notify::notify_one`], or the end of
+    /// the interval.
+    async fn wait(&self, connections: &mut Connections, interval: Duration) {
+        let Connections { announcements, .. } = connections;
+        let announcement = async {
+            match announcements {
+                Some(announcements) => announcements.next().await,
+                None => pending().await,
+            }
+        };
+        select! {
+            () = sleep(interval) => {}
+            () = self.wake.notified() => {}
+            message = announcement => {
+                if message.is_none() {
+                    log::debug!("connection for announcements of invalidations was closed");
+                    connections.announcements = None;
+                }
+            }
+        }
+    }
+}
+
+/// Awaits `work` up to `limit`, and turns a panic into a failure: without this thread, nothing would
+/// find out that Redis works again.
+async fn guarded<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    match AssertUnwindSafe(in_time(limit, work)).catch_unwind().await {
+        Ok(result) => result,
+        Err(_) => Err(Failure::Panicked),
+    }
+}
+
+async fn in_time<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    timeout(limit, work).await.unwrap_or(Err(Failure::TimedOut))
+}
+
+/// Connects to Redis, sends all queued invalidations, and reads the table.
+async fn probe(client: &RedisClient) -> Result<(), Failure> {
+    let mut connection = client.connector.connect().await?;
+    let RedisClient { table, keys, coordinator, retry_queue, .. } = client;
+    while let Some(queued) = retry_queue.first() {
+        table.invalidate(&mut connection, keys, coordinator, queued.invalidation()).await?;
+        retry_queue.remove(&queued);
+    }
+    client.read_table(&mut connection).await?;
+    Ok(())
+}
+
+/// Reads the table. Subscribes to announcements first, so that none after this read is missed.
+async fn update_table(client: &RedisClient, connections: &mut Connections) -> Result<(), Failure> {
+    if connections.announcements.is_none() {
+        match in_time(READ_TIMEOUT, client.connector.subscribe(&client.keys.table)).await {
+            Ok(subscription) => connections.announcements = Some(subscription.into_on_message()),
+            Err(failure) => {
+                log::debug!("announcements of invalidations not subscribed to: {failure}");
+            }
+        }
+    }
+    let connection = match &mut connections.table {
+        Some(connection) => connection,
+        None => {
+            let connection = in_time(READ_TIMEOUT, client.connector.connect()).await?;
+            connections.table.insert(connection)
+        }
+    };
+    in_time(READ_TIMEOUT, client.read_table(connection)).await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[actix_web::test]
+    async fn endless_work_and_a_panic_become_failures() {
+        let result = guarded(PROBE_TIMEOUT, async { Ok(1) }).await;
+        assert_eq!(result.ok(), Some(1));
+        let endless = guarded::<()>(Duration::from_millis(1), pending()).await;
+        assert!(matches!(endless, Err(Failure::TimedOut)));
+        let panics = guarded::<()>(PROBE_TIMEOUT, async { panic!("expected") }).await;
+        assert!(matches!(panics, Err(Failure::Panicked)));
+    }
+}

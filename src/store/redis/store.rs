@@ -1,0 +1,337 @@
+//! The store in Redis: look-ups, writes and invalidations of stored responses.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use moka::sync::Cache;
+use tokio::runtime::Handle;
+
+use super::{
+    batch::Batches,
+    client::{RedisClient, Timeouts},
+    connector::Connector,
+    counters::{RedisStats, count},
+    failure::Failure,
+    invalidation_table::{MAX_FILL_AGE, MAX_RETENTION},
+    keys::{EntryKey, Keys},
+    lease,
+    maintenance::Maintenance,
+    records::{self, NewRecord, SelectingFields},
+    worker_connections::ConnectionRole,
+};
+use crate::{
+    clock::Timestamp,
+    coordination::{coordinator::Coordinator, fills::Fill, lease::Lease},
+    entry::{
+        codec, invalidation::Invalidation, key::CacheKey, response::StoredResponse,
+        selector::Selector, stamp::Stamp, tag::TagId, variants::Variants,
+    },
+    store::{
+        interface::{Lookup, Put, Store, StoreError},
+        remote::deadline::Deadline,
+        tiered::far_store::FarStore,
+    },
+};
+
+/// The cache keys whose selecting fields are remembered.
+const REMEMBERED_KEYS: u64 = 10_000;
+
+/// Stores responses in Redis (6.2 or later) or Valkey, shared by all processes that use it.
+///
+/// A hit costs one round trip, also if the response has tags or is selected by `Vary`. A purge holds in
+/// every process when its call returns. Clones of a store share everything.
+///
+/// ```no_run
+/// use actix_web::{App, HttpServer};
+/// use actix_web_cache::{Cache, RedisStore};
+///
+/// #[actix_web::main]
+/// async fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     let cache = Cache::new(RedisStore::new("redis://127.0.0.1:6379", "shop")?);
+///     HttpServer::new(move || App::new().wrap(cache.clone()))
+///         .bind(("127.0.0.1", 8080))?
+///         .run()
+///         .await?;
+///     Ok(())
+/// }
+/// ```
+///
+/// # When Redis fails
+///
+/// No request fails because of Redis, or waits for it longer than 50 ms: the handler answers. A circuit
+/// breaker opens after five failures in a row. Redis is then not called, except by a probe at least once
+/// a second, until it answers again. A purge that does not reach Redis returns an error. This process
+/// sends it again before it reads anything from Redis; until then, other processes may serve the purged
+/// responses.
+///
+/// # Guarantees across processes
+///
+/// A request that begins after a purge has returned never gets a response whose handler ran before the
+/// purge, in any process, even if that response is stored later. If Redis loses the record of purges,
+/// for instance because it was restarted empty or evicted it, all stored responses become invalid. A
+/// failover to a replica that does not have a purge yet is noticed by the process that purged, and by
+/// every process that called Redis since. The purge is forgotten only if all of these end first.
+///
+/// The clocks of the machines should be synchronized: a response from a clock that is more than two
+/// seconds ahead is not served by the other processes.
+///
+/// Responses to `POST` (`stores_posts` of [`Policy`](crate::Policy)) are not stored here.
+#[derive(Clone)]
+pub struct RedisStore(Arc<Inner>);
+
+struct Inner {
+    client: Arc<RedisClient>,
+    maintenance: Maintenance,
+    batches: Batches,
+    /// The selecting fields of cache keys, by digest, if they have any.
+    selecting: Cache<u64, SelectingFields>,
+    /// Whether `selecting` was ever filled. In most applications no field selects.
+    any_selecting: AtomicBool,
+    no_selecting: SelectingFields,
+    max_record: usize,
+    lease: Option<Duration>,
+}
+
+/// The checked settings of a store.
+pub(super) struct Settings {
+    pub(super) connector: Connector,
+    pub(super) namespace: String,
+    pub(super) timeouts: Timeouts,
+    pub(super) max_record: usize,
+    pub(super) lease: Option<Duration>,
+}
+
+impl RedisStore {
+    pub(super) fn from_settings(settings: Settings) -> Self {
+        let Settings { connector, namespace, timeouts, max_record, lease } = settings;
+        Self(Arc::new(Inner {
+            client: Arc::new(RedisClient::new(Keys::new(&namespace), connector, timeouts)),
+            maintenance: Maintenance::default(),
+            batches: Batches::default(),
+            selecting: Cache::new(REMEMBERED_KEYS),
+            any_selecting: AtomicBool::new(false),
+            no_selecting: SelectingFields::from([]),
+            max_record,
+            lease,
+        }))
+    }
+
+    /// Returns the counters since the store was built, in this process.
+    #[must_use]
+    pub fn stats(&self) -> RedisStats {
+        let client = &self.0.client;
+        RedisStats {
+            circuit_open: client.breaker.is_open(),
+            invalidations_queued: client.retry_queue.len() as u64,
+            ..client.counters.read()
+        }
+    }
+
+    /// Returns the client for a call. Starts the maintenance thread, which each call needs.
+    fn client(&self) -> &Arc<RedisClient> {
+        self.0.maintenance.start(&self.0.client);
+        &self.0.client
+    }
+
+    async fn find(&self, key: &CacheKey, selector: &Selector<'_>) -> Result<Lookup, Failure> {
+        let Inner { batches, selecting, any_selecting, no_selecting, .. } = &*self.0;
+        let client = self.client();
+        let deadline = Deadline::after(client.timeouts.lookup);
+        let entry = client.keys.entry(key);
+        let any = any_selecting.load(Ordering::Relaxed);
+        let guessed = if any { selecting.get(&entry.digest) } else { None };
+        let guessed = guessed.unwrap_or_else(|| Arc::clone(no_selecting));
+        let command = records::record_command(&entry, selector.variant(&guessed));
+        let (reply, stamp) = batches.lookup(client, command).await?;
+        if let Some(record) = records::parse_record(reply)? {
+            return Ok(self.found(key, &guessed, Some(record), stamp, selector.now()));
+        }
+        // Either nothing is stored, or the guessed selecting fields were wrong. All round trips share
+        // one deadline. Boxed, as hits need no space for this future.
+        let retry = Box::pin(self.find_by_stored_fields(key, selector, &entry, guessed, stamp));
+        Ok(deadline.run(retry).await?)
+    }
+
+    /// Looks up by the selecting fields that are stored, after the guessed ones found no variant.
+    async fn find_by_stored_fields(
+        &self,
+        key: &CacheKey,
+        selector: &Selector<'_>,
+        entry: &EntryKey,
+        guessed: SelectingFields,
+        stamp: Stamp,
+    ) -> Result<Lookup, Failure> {
+        let client = self.client();
+        let timeout = client.timeouts.lookup;
+        let stored = client
+            .call(ConnectionRole::Lookups, timeout, |mut connection| {
+                let guessed = &guessed;
+                async move { records::read_selecting_fields(&mut connection, entry, guessed).await }
+            })
+            .await?;
+        let Some(stored) = stored else { return Ok(Lookup { variants: None, stamp }) };
+        if Arc::ptr_eq(&stored, &guessed) {
+            return Ok(self.found(key, &guessed, None, stamp, selector.now()));
+        }
+        self.0.selecting.insert(entry.digest, Arc::clone(&stored));
+        self.0.any_selecting.store(true, Ordering::Relaxed);
+        let command = records::record_command(entry, selector.variant(&stored));
+        let (reply, stamp) = self.0.batches.lookup(client, command).await?;
+        let record = records::parse_record(reply)?;
+        Ok(self.found(key, &stored, record, stamp, selector.now()))
+    }
+
+    /// Makes the result of a look-up of which at least the selecting fields are known.
+    fn found(
+        &self,
+        key: &CacheKey,
+        selecting: &SelectingFields,
+        record: Option<Bytes>,
+        stamp: Stamp,
+        now: Timestamp,
+    ) -> Lookup {
+        let counters = &self.0.client.counters;
+        let response = record.and_then(|record| match codec::decode(record, key, now) {
+            Ok(response) => {
+                count(&counters.found);
+                Some(Arc::new(response))
+            }
+            Err(error) => {
+                count(&counters.unreadable_records);
+                log::debug!("record in Redis not used: {error}");
+                None
+            }
+        });
+        Lookup { variants: Some(Arc::new(Variants::new(selecting, response))), stamp }
+    }
+
+    async fn write(
+        &self,
+        key: &CacheKey,
+        response: &StoredResponse,
+        fill: &Fill,
+    ) -> Result<Put, Failure> {
+        let client = self.client();
+        if fill.is_invalidated()
+            || fill.age() > MAX_FILL_AGE
+            || !client.coordinator.is_valid(key, response)
+        {
+            return Ok(Put::Outdated);
+        }
+        let Ok(record) = codec::encode(key, response) else { return Ok(Put::TooLarge) };
+        if record.len() > self.0.max_record {
+            return Ok(Put::TooLarge);
+        }
+        let entry = client.keys.entry(key);
+        let new = NewRecord {
+            key: &entry,
+            variant: response.variant(),
+            selecting: response.selecting.iter().map(|(name, _)| name).collect(),
+            record: &record,
+            retention: response.useful_for(response.lifetime.response_time).min(MAX_RETENTION),
+        };
+        let timeout = client.timeouts.write;
+        let written = client
+            .call(ConnectionRole::Writes, timeout, |mut connection| async move {
+                records::write(&mut connection, &new).await
+            })
+            .await;
+        count(match written {
+            Ok(_) => &client.counters.writes,
+            Err(_) => &client.counters.writes_failed,
+        });
+        Ok(if written? { Put::Stored } else { Put::Outdated })
+    }
+
+    async fn remove_entry(&self, key: &CacheKey) -> Result<usize, Failure> {
+        let (client, key) = (Arc::clone(self.client()), key.clone());
+        run_to_end(async move {
+            // The invalidation comes first: it also holds for a fill that stores its response later.
+            let purge = Invalidation::PurgeTags([TagId::key(&key)].into_iter().collect());
+            client.invalidate(&purge).await?;
+            // The responses are invalid now. Removing them only frees memory, so it may fail.
+            let entry = client.keys.entry(&key);
+            let timeout = client.timeouts.write / 2;
+            let removed =
+                client.call(ConnectionRole::Lookups, timeout, |mut connection| async move {
+                    records::remove(&mut connection, &entry).await
+                });
+            Ok(removed.await.unwrap_or_default())
+        })
+        .await
+    }
+}
+
+/// Runs `work` in a task of its own, so that it ends even if its caller is canceled.
+async fn run_to_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Failure>> + Send + 'static,
+) -> Result<T, Failure> {
+    let runtime = Handle::try_current().map_err(|_| Failure::NoRuntime)?;
+    runtime.spawn(work).await.unwrap_or(Err(Failure::NoRuntime))
+}
+
+impl Store for RedisStore {
+    fn coordinator(&self) -> &Coordinator {
+        &self.0.client.coordinator
+    }
+
+    async fn lookup(&self, key: &CacheKey, selector: &Selector<'_>) -> Result<Lookup, StoreError> {
+        let found = self.find(key, selector).await;
+        if found.is_err() {
+            count(&self.0.client.counters.lookups_failed);
+        }
+        Ok(found?)
+    }
+
+    async fn put(
+        &self,
+        key: &CacheKey,
+        response: Arc<StoredResponse>,
+        fill: &Fill,
+    ) -> Result<Put, StoreError> {
+        Ok(self.write(key, &response, fill).await?)
+    }
+
+    async fn remove(&self, key: &CacheKey) -> Result<usize, StoreError> {
+        Ok(self.remove_entry(key).await?)
+    }
+
+    async fn invalidate(&self, invalidation: &Invalidation) -> Result<(), StoreError> {
+        let (client, invalidation) = (Arc::clone(self.client()), invalidation.clone());
+        run_to_end(async move { client.invalidate(&invalidation).await }).await?;
+        Ok(())
+    }
+
+    fn supports_leases(&self) -> bool {
+        self.0.lease.is_some()
+    }
+
+    async fn lease(&self, key: &CacheKey, discriminator: &[u8]) -> Result<Lease, StoreError> {
+        let Some(duration) = self.0.lease else { return Ok(Lease::Unneeded) };
+        Ok(lease::acquire(self.client(), key, discriminator, duration).await?)
+    }
+}
+
+/// The maintenance thread reads the table of invalidations, and listens to their announcements.
+impl FarStore for RedisStore {
+    fn keep_current(&self, interval: Duration) {
+        self.0.client.keep_table_current(interval);
+    }
+
+    fn is_current(&self, max_age: Duration) -> bool {
+        self.client().table.is_current(max_age)
+    }
+}
+
+impl fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStore").field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,83 @@
+//! The time budget of a call, shared by all round trips that the call makes.
+
+use std::{future::Future, time::Duration};
+
+use tokio::time::timeout;
+
+use super::error::RemoteError;
+use crate::clock::Clock;
+
+/// The moment at which a call has to end.
+///
+/// Pass one deadline to all round trips of a call, so that they take no longer together than the call
+/// may. It is read from the monotonic clock, so changes of the wall clock do not move it.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadline {
+    started: Duration,
+    budget: Duration,
+}
+
+impl Deadline {
+    /// Makes a deadline that ends `budget` from now.
+    #[must_use]
+    pub fn after(budget: Duration) -> Self {
+        Self { started: monotonic_now(), budget }
+    }
+
+    /// Returns the time that is left, or zero if the deadline is over.
+    #[must_use]
+    pub fn remaining(&self) -> Duration {
+        self.budget.saturating_sub(monotonic_now().saturating_sub(self.started))
+    }
+
+    /// Awaits `call` until the deadline, then drops it.
+    ///
+    /// Needs a tokio runtime with timers, which actix-web's workers have.
+    ///
+    /// # Errors
+    ///
+    /// [`RemoteError::TimedOut`] if the deadline comes first, [`RemoteError::Failed`] if the call
+    /// fails.
+    ///
+    /// # Panics
+    ///
+    /// If there is no tokio runtime with timers.
+    pub async fn run<T, E>(
+        &self,
+        call: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, RemoteError<E>> {
+        match timeout(self.remaining(), call).await {
+            Ok(result) => result.map_err(RemoteError::Failed),
+            Err(_) => Err(RemoteError::TimedOut),
+        }
+    }
+}
+
+fn monotonic_now() -> Duration {
+    Clock::system().now().monotonic()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+
+    #[actix_web::test]
+    async fn call_that_ends_in_time_keeps_its_result() {
+        let deadline = Deadline::after(Duration::from_secs(60));
+        assert_eq!(deadline.run(async { Ok::<_, u8>(1) }).await, Ok(1));
+        assert_eq!(deadline.run(async { Err::<u8, _>(2) }).await, Err(RemoteError::Failed(2)));
+        assert!(deadline.remaining() > Duration::from_secs(1));
+    }
+
+    #[actix_web::test]
+    async fn call_times_out_at_the_deadline() {
+        let deadline = Deadline::after(Duration::from_millis(1));
+        let call = deadline.run(pending::<Result<(), ()>>());
+        assert_eq!(call.await, Err(RemoteError::TimedOut));
+        assert_eq!(deadline.remaining(), Duration::ZERO);
+        let late_call = deadline.run(pending::<Result<(), ()>>());
+        assert_eq!(late_call.await, Err(RemoteError::TimedOut));
+    }
+}

@@ -1,0 +1,192 @@
+//! Settings of a tiered store.
+
+use std::{error::Error, fmt, time::Duration};
+
+use super::{far_store::FarStore, store::TieredStore};
+use crate::store::memory::{MemoryStore, MemoryStoreError};
+
+/// The shortest `max_staleness`: a shorter one would keep the far store busy with questions.
+const MIN_MAX_STALENESS: Duration = Duration::from_millis(10);
+
+impl<F: FarStore> TieredStore<F> {
+    /// Makes a store with the default settings: 64 MiB of memory in each process.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "the default settings are valid, as a test shows")]
+    pub fn new(far: F) -> Self {
+        Self::builder(far).build().expect("the default settings are valid")
+    }
+
+    /// Starts the settings of a store in front of `far`.
+    pub const fn builder(far: F) -> TieredStoreBuilder<F> {
+        TieredStoreBuilder {
+            far,
+            near_bytes: 64 * 1024 * 1024,
+            near_lifetime: Duration::from_secs(60),
+            max_staleness: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Builds a [`TieredStore`].
+#[derive(Debug)]
+#[must_use]
+pub struct TieredStoreBuilder<F> {
+    far: F,
+    near_bytes: usize,
+    near_lifetime: Duration,
+    max_staleness: Duration,
+}
+
+impl<F: FarStore> TieredStoreBuilder<F> {
+    /// Sets the bytes that the memory of each process takes at most. Default 64 MiB.
+    pub const fn near_bytes(mut self, bytes: usize) -> Self {
+        self.near_bytes = bytes;
+        self
+    }
+
+    /// Sets how long a response is answered from memory at most. Default 60 s.
+    ///
+    /// A response that another process stores in its place is seen here no later than that.
+    pub const fn near_lifetime(mut self, lifetime: Duration) -> Self {
+        self.near_lifetime = lifetime;
+        self
+    }
+
+    /// Sets how long a response may be answered from memory after another process purged it.
+    /// Default 1 s, at least 10 ms.
+    ///
+    /// This holds while the far store can be reached. Each process asks it for invalidations four
+    /// times in this period.
+    pub const fn max_staleness(mut self, limit: Duration) -> Self {
+        self.max_staleness = limit;
+        self
+    }
+
+    /// Builds the store.
+    ///
+    /// # Errors
+    ///
+    /// If `near_bytes` is too small for any response, `near_lifetime` is zero, or `max_staleness` is
+    /// less than 10 ms.
+    pub fn build(self) -> Result<TieredStore<F>, TieredStoreError> {
+        let Self { far, near_bytes, near_lifetime, max_staleness } = self;
+        if max_staleness < MIN_MAX_STALENESS {
+            return Err(TieredStoreError::MaxStaleness(max_staleness));
+        }
+        if near_lifetime.is_zero() {
+            return Err(TieredStoreError::NearLifetime);
+        }
+        let near = MemoryStore::builder()
+            .max_bytes(near_bytes)
+            .build_with_coordinator(far.coordinator().clone())
+            .map_err(TieredStoreError::NearBytes)?;
+        far.keep_current(max_staleness / 4);
+        Ok(TieredStore::from_parts(near, far, near_lifetime, max_staleness))
+    }
+}
+
+/// The reason why a [`TieredStore`] cannot be built.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TieredStoreError {
+    /// `near_bytes` is too small.
+    NearBytes(MemoryStoreError),
+    /// `near_lifetime` is zero.
+    NearLifetime,
+    /// `max_staleness` is less than 10 ms.
+    MaxStaleness(Duration),
+}
+
+impl fmt::Display for TieredStoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NearBytes(_) => f.write_str("near_bytes is too small to store any response"),
+            Self::NearLifetime => f.write_str(
+                "near_lifetime is zero: set it to some seconds, or use the far store without a tier",
+            ),
+            Self::MaxStaleness(limit) => write!(
+                f,
+                "max_staleness is {limit:?}: set it to 10 ms or more, or use the far store without a \
+                 tier if no response may be stale"
+            ),
+        }
+    }
+}
+
+impl Error for TieredStoreError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::NearBytes(error) => Some(error),
+            Self::NearLifetime | Self::MaxStaleness(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        coordination::{coordinator::Coordinator, fills::Fill},
+        entry::{key::CacheKey, response::StoredResponse, selector::Selector},
+        store::interface::{Lookup, Put, Store, StoreError},
+    };
+
+    /// A far store that is never current and stores nothing.
+    #[derive(Debug, Default)]
+    struct EmptyStore(Coordinator);
+
+    impl Store for EmptyStore {
+        fn coordinator(&self) -> &Coordinator {
+            &self.0
+        }
+
+        async fn lookup(&self, _: &CacheKey, _: &Selector<'_>) -> Result<Lookup, StoreError> {
+            Ok(Lookup { variants: None, stamp: self.0.stamp() })
+        }
+
+        async fn put(
+            &self,
+            _: &CacheKey,
+            _: std::sync::Arc<StoredResponse>,
+            _: &Fill,
+        ) -> Result<Put, StoreError> {
+            Ok(Put::TooLarge)
+        }
+
+        async fn remove(&self, _: &CacheKey) -> Result<usize, StoreError> {
+            Ok(0)
+        }
+    }
+
+    impl FarStore for EmptyStore {
+        fn keep_current(&self, _: Duration) {}
+
+        fn is_current(&self, _: Duration) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn default_settings_are_valid() {
+        let store = TieredStore::new(EmptyStore::default()).clone();
+        assert_eq!((store.stats().near_hits, store.stats().near_len), (0, 0));
+        assert!(!store.far().is_current(Duration::MAX));
+    }
+
+    #[test]
+    fn unusable_settings_are_refused_with_advice() {
+        let builder = || TieredStore::builder(EmptyStore::default());
+        let ms = Duration::from_millis;
+        for (builder, advice) in [
+            (builder().max_staleness(ms(9)), "10 ms"),
+            (builder().near_lifetime(Duration::ZERO), "near_lifetime"),
+            (builder().near_bytes(0), "near_bytes"),
+        ] {
+            let error = builder.build().unwrap_err();
+            assert!(error.to_string().contains(advice), "{error}");
+            let source = error.source().map(ToString::to_string);
+            assert!(source.is_none_or(|source| !error.to_string().contains(&source)));
+        }
+        assert!(builder().max_staleness(ms(10)).build().is_ok());
+    }
+}

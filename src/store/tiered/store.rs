@@ -1,0 +1,234 @@
+//! A store that answers from memory first, and else from a store that processes share.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use super::far_store::FarStore;
+use crate::{
+    coordination::{coordinator::Coordinator, fills::Fill, lease::Lease},
+    entry::{
+        invalidation::Invalidation, key::CacheKey, response::StoredResponse, selector::Selector,
+        validity::Validity,
+    },
+    store::{
+        interface::{Lookup, Put, Store, StoreError},
+        memory::MemoryStore,
+    },
+};
+
+/// A [`MemoryStore`] in each process (the near store), in front of a store that all processes share
+/// (the far store).
+///
+/// A popular response is answered from memory. Other responses cost a round trip to the far store, and
+/// are in memory afterwards. The far store is a `RedisStore` (feature `redis`) or any other
+/// [`FarStore`](crate::store::FarStore). Clones of a tiered store share everything.
+///
+/// ```no_run
+/// # #[cfg(feature = "redis")]
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use actix_web_cache::{Cache, RedisStore, TieredStore};
+///
+/// let redis = RedisStore::new("redis://127.0.0.1:6379", "shop")?;
+/// let cache = Cache::new(TieredStore::new(redis));
+/// # Ok(())
+/// # }
+/// # #[cfg(not(feature = "redis"))]
+/// # fn main() {}
+/// ```
+///
+/// # Responses that were purged
+///
+/// A response in memory and one in the far store are valid by the same invalidations. With a
+/// `RedisStore`, a process learns of a purge from its announcement, which takes about a millisecond,
+/// from each look-up it makes in Redis, and by asking Redis four times in each
+/// [`max_staleness`](crate::store::TieredStoreBuilder::max_staleness). A purged response is served for
+/// no longer than this after the purge has returned:
+///
+/// | while | by the process that purged | by other processes |
+/// |---|---|---|
+/// | Redis works | not served | some milliseconds |
+/// | announcements do not arrive | not served | `max_staleness`, 1 s |
+/// | another process cannot reach Redis | not served | by that process for [`near_lifetime`](crate::store::TieredStoreBuilder::near_lifetime), 60 s |
+/// | the purging process cannot reach Redis, and the purge returns an error | not served | until Redis was reached again and has the purge, or the response's lifetime ends |
+///
+/// No response is answered from memory for longer than `near_lifetime`, so a response that another
+/// process stored in its place is seen after that time at the latest.
+///
+/// # When the far store fails
+///
+/// The memory works on alone: it answers, and stores the responses of handlers. Responses that other
+/// processes purged meanwhile become invalid when the far store can be reached again.
+pub struct TieredStore<F>(Arc<Inner<F>>);
+
+struct Inner<F> {
+    near: MemoryStore,
+    far: F,
+    near_lifetime: Duration,
+    max_staleness: Duration,
+    near_hits: AtomicU64,
+}
+
+/// Counters of the memory of a [`TieredStore`], in this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TieredStats {
+    /// Look-ups answered from memory, without a round trip.
+    pub near_hits: u64,
+    /// Approximate number of URLs in memory.
+    pub near_len: u64,
+    /// Approximate number of bytes in memory.
+    pub near_bytes: u64,
+}
+
+impl<F: FarStore> TieredStore<F> {
+    pub(super) fn from_parts(
+        near: MemoryStore,
+        far: F,
+        near_lifetime: Duration,
+        max_staleness: Duration,
+    ) -> Self {
+        let near_hits = AtomicU64::new(0);
+        Self(Arc::new(Inner { near, far, near_lifetime, max_staleness, near_hits }))
+    }
+
+    /// Returns the counters of the memory since the store was built, in this process.
+    #[must_use]
+    pub fn stats(&self) -> TieredStats {
+        let Inner { near, near_hits, .. } = &*self.0;
+        TieredStats {
+            near_hits: near_hits.load(Ordering::Relaxed),
+            near_len: near.len(),
+            near_bytes: near.bytes(),
+        }
+    }
+
+    /// Returns the far store, for instance to read its own counters.
+    #[must_use]
+    pub fn far(&self) -> &F {
+        &self.0.far
+    }
+
+    /// Looks in memory for responses that are younger there than `near_lifetime` and usable.
+    fn lookup_near(
+        &self,
+        key: &CacheKey,
+        selector: &Selector<'_>,
+        is_usable: impl Fn(&StoredResponse) -> bool,
+    ) -> Lookup {
+        let Inner { near, near_lifetime, .. } = &*self.0;
+        let mut found = near.find(key);
+        let now = selector.now().monotonic();
+        let counts = |response: &StoredResponse| {
+            now.saturating_sub(response.received) < *near_lifetime && is_usable(response)
+        };
+        if let Some(variants) = &found.variants
+            && !variants.responses().iter().all(|response| counts(response))
+        {
+            found.variants = variants.retain(counts).map(Arc::new);
+        }
+        found
+    }
+}
+
+impl<F: FarStore> Store for TieredStore<F> {
+    fn coordinator(&self) -> &Coordinator {
+        self.0.far.coordinator()
+    }
+
+    fn lookup_now(
+        &self,
+        key: &CacheKey,
+        selector: &Selector<'_>,
+    ) -> Option<Result<Lookup, StoreError>> {
+        let Inner { far, max_staleness, near_hits, .. } = &*self.0;
+        if !far.is_current(*max_staleness) {
+            return None;
+        }
+        // Another process may have replaced a response that is stale here, so only fresh ones are used.
+        let found = self.lookup_near(key, selector, |response| {
+            selector.selects(response)
+                && response.lifetime.remaining(selector.now()).is_some()
+                && self.coordinator().validity(key, response) == Validity::Valid
+        });
+        found.variants.is_some().then(|| {
+            near_hits.fetch_add(1, Ordering::Relaxed);
+            Ok(found)
+        })
+    }
+
+    async fn lookup(&self, key: &CacheKey, selector: &Selector<'_>) -> Result<Lookup, StoreError> {
+        let found = match self.0.far.lookup(key, selector).await {
+            Ok(found) => found,
+            Err(error) => {
+                if self.coordinator().should_warn_about_store(selector.now()) {
+                    log::warn!("{error}; answering from memory alone");
+                }
+                return Ok(self.lookup_near(key, selector, |_| true));
+            }
+        };
+        if let Some(variants) = &found.variants {
+            for response in variants.responses() {
+                self.0.near.add_copy(key, Arc::clone(response));
+            }
+        }
+        Ok(found)
+    }
+
+    async fn put(
+        &self,
+        key: &CacheKey,
+        response: Arc<StoredResponse>,
+        fill: &Fill,
+    ) -> Result<Put, StoreError> {
+        let Inner { near, far, .. } = &*self.0;
+        // The far store comes first: it knows the selecting fields of all variants.
+        match far.put(key, Arc::clone(&response), fill).await {
+            Ok(Put::Stored) => {
+                near.add_copy(key, response);
+                Ok(Put::Stored)
+            }
+            Ok(other) => Ok(other),
+            Err(_) => near.put(key, response, fill).await,
+        }
+    }
+
+    async fn remove(&self, key: &CacheKey) -> Result<usize, StoreError> {
+        let removed = self.0.far.remove(key).await;
+        self.0.near.remove_entry(key);
+        removed
+    }
+
+    async fn invalidate(&self, invalidation: &Invalidation) -> Result<(), StoreError> {
+        let result = self.0.far.invalidate(invalidation).await;
+        if *invalidation == Invalidation::PurgeAll {
+            self.0.near.clear();
+        }
+        result
+    }
+
+    fn supports_leases(&self) -> bool {
+        self.0.far.supports_leases()
+    }
+
+    async fn lease(&self, key: &CacheKey, rest: &[u8]) -> Result<Lease, StoreError> {
+        self.0.far.lease(key, rest).await
+    }
+}
+
+impl<F> Clone for TieredStore<F> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<F: FarStore> fmt::Debug for TieredStore<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TieredStore").field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,13 @@
+//! Response bodies: stored, streamed and served from the store.
+
+mod backpressure;
+mod fill_server;
+mod framing;
+mod hit_fidelity;
+mod hits;
+mod real_files;
+mod shared_body;
+mod shared_body_limits;
+mod shutdown;
+mod streaming;
+mod unread_bodies;

@@ -1,0 +1,207 @@
+//! A body that is not or no longer shared while it is produced: over the size limit, endless, of another
+//! variant, private, purged, or over the memory budget of all fills.
+
+use std::time::Duration;
+
+use actix_web_cache::{Cache, Policy};
+use http_body_util::BodyExt as _;
+use hyper::Method;
+use tokio::time::timeout;
+
+use crate::{
+    bodies::fill_server::{fill_server, fill_server_over, next_chunk},
+    support::{Client, Protocol, SETUPS, eventually, secs, store},
+};
+
+#[actix_web::test]
+async fn streamed_body_over_the_size_limit_goes_to_its_leader_only() {
+    const PIECE: usize = 256 * 1024;
+    let policy = || Policy::new().max_body_size(2 * PIECE);
+    for (protocol, workers) in SETUPS {
+        let mut server = fill_server(workers, None, policy());
+        let leader = server.client(protocol);
+        server.gate.add_permits(1);
+        let leader = leader.start(Method::GET, "/", &[], "");
+        let (leader, feed) = tokio::join!(leader, server.feeds.recv());
+        let (mut body, feed) = (leader.unwrap().into_body(), feed.unwrap());
+        let followers = server.followers(protocol, 3).await;
+        for _ in 0..3 {
+            assert!(feed.send(vec![b'x'; PIECE]).await, "{protocol:?}");
+        }
+        // The followers run the handler at once, and because of hit-for-miss the next request does, too.
+        server.ran(4).await;
+        let next = server.followers(protocol, 1).await;
+        server.ran(5).await;
+        server.gate.add_permits(4);
+        for _ in 0..4 {
+            let feed = server.next_feed().await;
+            assert!(feed.send("small").await);
+        }
+        for answer in followers.into_iter().chain(next) {
+            assert_eq!(answer.await.unwrap().text(), "small", "{protocol:?}");
+        }
+        // The leader reads the rest of the body itself.
+        let mut read = 0;
+        while read < 3 * PIECE {
+            read += next_chunk(&mut body).await.len();
+        }
+        eventually("no bytes of the body are held", || server.coordinator.bytes_in_fills() == 0)
+            .await;
+        assert!(feed.send("end").await);
+        drop(feed);
+        assert_eq!(body.collect().await.unwrap().to_bytes(), "end", "{protocol:?}");
+    }
+}
+
+#[actix_web::test]
+async fn endless_stream_is_not_collapsed_and_ends_with_its_client() {
+    for (protocol, workers) in SETUPS {
+        for fields in [&[("want-content-type", "text/event-stream; charset=utf-8")][..], &[]] {
+            let mut server =
+                fill_server(workers, None, Policy::new().wait_limit(Duration::from_millis(50)));
+            let mut open = Vec::new();
+            for client in 1..=2 {
+                let connection = server.client(protocol);
+                server.gate.add_permits(1);
+                let request = connection.start(Method::GET, "/", fields, "");
+                let (response, feed) = tokio::join!(request, server.feeds.recv());
+                let (response, feed) = (response.unwrap(), feed.unwrap());
+                let status = response.headers().get("cache-status").unwrap().to_str().unwrap();
+                assert_eq!(status.ends_with("detail=endless"), !fields.is_empty(), "{status}");
+                let mut body = response.into_body();
+                for event in ["one", "two"] {
+                    assert!(feed.send(event).await);
+                    assert_eq!(next_chunk(&mut body).await, event, "{protocol:?}");
+                }
+                assert_eq!(server.runs.get(), client);
+                open.push((connection, body, feed));
+            }
+            for (connection, body, feed) in open {
+                drop((body, connection));
+                // actix notices that a client has gone when it writes.
+                let writes = async { while feed.send("three").await {} };
+                timeout(secs(20), writes).await.expect("the server drops the body");
+            }
+            server.settled().await;
+        }
+    }
+}
+
+#[actix_web::test]
+async fn open_body_of_another_variant_is_not_shared() {
+    for (protocol, workers) in SETUPS {
+        let mut server = fill_server(workers, Some(2), Policy::new());
+        let addr = server.server.addr;
+        let get = |language: &'static str| {
+            let client = Client::new(addr, protocol);
+            tokio::task::spawn_local(async move {
+                let fields = [("accept-language", language), ("want-vary", "accept-language")];
+                client.get_with("/", &fields).await
+            })
+        };
+        let german = get("de");
+        server.ran(1).await;
+        let (french, german_too) = (get("fr"), get("de"));
+        eventually("all requests have arrived", || server.arrived.get() == 3).await;
+        let first = server.feed().await;
+        assert!(first.send("d").await);
+        // `Vary` of the first response is known by now, although its body is incomplete.
+        server.ran(2).await;
+        let french_too = get("fr");
+        eventually("all requests have arrived", || server.arrived.get() == 4).await;
+        let second = server.feed().await;
+        for (feed, rest) in [(first, "e"), (second, "fr")] {
+            assert!(feed.send(rest).await);
+        }
+        for (request, want) in
+            [(german, "de"), (german_too, "de"), (french, "fr"), (french_too, "fr")]
+        {
+            assert_eq!(
+                timeout(secs(20), request).await.unwrap().unwrap().text(),
+                want,
+                "{protocol:?}"
+            );
+        }
+        assert_eq!(server.runs.get(), 2, "{protocol:?}");
+        server.settled().await;
+    }
+}
+
+#[actix_web::test]
+async fn open_body_of_a_private_response_is_not_shared() {
+    for want in [
+        ("want-cache-control", "private"),
+        ("want-cache-control", "no-store"),
+        ("want-set-cookie", "a=1"),
+        ("authorization", "Basic YTpi"),
+        ("cookie", "sid=1"),
+    ] {
+        let mut server = fill_server(2, Some(3), Policy::new());
+        let alice = server.client(Protocol::Http1);
+        let alice = tokio::task::spawn_local(async move { alice.get_with("/", &[want]).await });
+        server.ran(1).await;
+        let bob = server.followers(Protocol::Http1, 1).await.remove(0);
+        let for_alice = server.feed().await;
+        assert!(for_alice.send("al").await);
+        server.ran(2).await;
+        let for_bob = server.feed().await;
+        assert!(for_bob.send("bob").await);
+        drop(for_bob);
+        assert_eq!(bob.await.unwrap().text(), "bob", "{want:?}");
+        assert!(for_alice.send("i").await);
+        drop(for_alice);
+        assert_eq!(alice.await.unwrap().text(), "ali", "{want:?}");
+    }
+}
+
+#[actix_web::test]
+async fn purge_leaves_open_body_to_its_readers_but_not_to_later_requests() {
+    let store = store();
+    let handle = Cache::new(store.clone()).handle();
+    let mut server = fill_server_over(&store, 2, Some(3), Policy::new());
+    let client = server.client(Protocol::Http1);
+    server.gate.add_permits(1);
+    let request = client.start(Method::GET, "/", &[], "");
+    let (response, old) = tokio::join!(request, server.feeds.recv());
+    let (response, old) = (response.unwrap(), old.unwrap());
+    assert!(old.send("ol").await);
+    handle.purge_url(format!("http://{}/", server.server.addr)).await.unwrap();
+    let next = server.followers(Protocol::Http1, 2).await;
+    server.ran(2).await;
+    let new = server.feed().await;
+    for (feed, rest) in [(old, "d"), (new, "new")] {
+        assert!(feed.send(rest).await);
+    }
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "old");
+    for answer in next {
+        assert_eq!(answer.await.unwrap().text(), "new");
+    }
+    server.settled().await;
+    assert_eq!(server.client(Protocol::Http1).get("/").await.text(), "new");
+}
+
+#[actix_web::test]
+async fn body_over_the_budget_of_all_fills_is_delivered_but_not_shared() {
+    const LENGTH: u64 = 8 * 1024 * 1024;
+    let mut server = fill_server(2, Some(LENGTH), Policy::new().max_body_size(LENGTH as usize));
+    let mut open = Vec::new();
+    // Eight bodies use up the budget.
+    for n in 0..9 {
+        let client = server.client(Protocol::Http1);
+        let path = format!("/{n}");
+        server.gate.add_permits(1);
+        let request = client.start(Method::GET, &path, &[], "");
+        let (response, feed) = tokio::join!(request, server.feeds.recv());
+        let response = response.unwrap();
+        let status = response.headers().get("cache-status").unwrap().to_str().unwrap();
+        assert_eq!(status.ends_with("detail=busy"), n == 8, "{n}: {status}");
+        open.push((response.into_body(), feed.unwrap()));
+    }
+    assert_eq!(server.coordinator.bytes_in_fills() as u64, 8 * LENGTH);
+    let (mut body, feed) = open.pop().unwrap();
+    assert!(feed.send("piece").await);
+    assert_eq!(next_chunk(&mut body).await, "piece");
+    open.clear();
+    drop((body, feed));
+    server.settled().await;
+}

@@ -1,0 +1,309 @@
+//! Concurrent requests for a response that is not stored: the leader runs the handler and followers
+//! use its response, where they may share it.
+
+use std::{sync::Arc, time::Duration};
+
+use actix_web::{HttpResponse, http::header::IF_NONE_MATCH};
+use actix_web_cache::{Cache, MemoryStore, Policy, store::Store as _};
+use futures_util::future::join_all;
+use tokio::{sync::Barrier, time::timeout};
+
+use crate::support::{
+    Answer, CLIENTS, Client, House, Protocol, SETUPS, Watched, builder, eventually, secs, store,
+};
+
+fn shared(cache: Cache) -> impl Fn() -> Cache + Clone + Send + 'static {
+    move || cache.clone()
+}
+
+#[actix_web::test]
+async fn concurrent_misses_run_the_handler_once() {
+    for (protocol, workers) in SETUPS {
+        let (app, store) = (House::new(), store());
+        let coordinator = store.coordinator().clone();
+        // Each worker has its own cache. Requests collapse through the shared store.
+        let cache = move || Cache::new(store.clone());
+        let server = app.open(workers, cache, async |app, _| {
+            HttpResponse::Ok().body(format!("run {}", app.run().await))
+        });
+        let answers = app.rush(&server, protocol, &[&[]]).await;
+        assert!(answers.iter().all(|answer| answer.text() == "run 1"), "{protocol:?}");
+        assert_eq!(app.runs.get(), 1, "{protocol:?} by {workers}");
+        let leaders = answers.iter().filter(|answer| answer.is_stored()).count();
+        assert_eq!(leaders, 1);
+        let is_follower = |answer: &&Answer| {
+            let status = answer.cache_status();
+            status == "fwd=uri-miss; collapsed" || status.starts_with("hit")
+        };
+        assert_eq!(answers.iter().filter(is_follower).count(), CLIENTS - 1);
+        assert!(answers.iter().filter(is_follower).all(|answer| answer.field("age").is_some()));
+        assert_eq!((coordinator.open_flights(), coordinator.open_fills()), (0, 0));
+    }
+}
+
+/// In the first burst the followers learn that the response is not storable. In the second burst
+/// the hit-for-miss hint keeps them from waiting.
+#[actix_web::test]
+async fn requests_for_unstorable_response_run_in_parallel() {
+    let (app, (builder, _)) = (House::new(), builder());
+    let barriers = Arc::new([Barrier::new(CLIENTS - 1), Barrier::new(CLIENTS)]);
+    let server = app.open(2, shared(builder.build().unwrap()), async move |app, _| {
+        let run = app.runs.count();
+        // Every run except the first waits until all runs of its burst have begun.
+        if run > 1 {
+            let burst = &barriers[usize::from(run > CLIENTS)];
+            timeout(secs(20), burst.wait()).await.expect("all runs of a burst are parallel");
+        }
+        HttpResponse::Ok().insert_header(("cache-control", "no-store")).body(format!("run {run}"))
+    });
+    for burst in 1..=2 {
+        let answers = app.rush(&server, Protocol::Http1, &[&[]]).await;
+        assert_eq!(app.runs.get(), burst * CLIENTS);
+        let mut bodies: Vec<_> = answers.iter().map(Answer::text).collect();
+        bodies.sort_unstable();
+        bodies.dedup();
+        assert_eq!(bodies.len(), CLIENTS, "each request has its own response");
+    }
+}
+
+#[actix_web::test]
+async fn follower_becomes_leader_when_leader_fails() {
+    let (app, (builder, _)) = (House::new(), builder());
+    let server = app.open(2, shared(builder.build().unwrap()), async |app, _| {
+        let run = app.run().await;
+        assert!(run > 1, "the first run panics and closes its connection");
+        HttpResponse::Ok().body(format!("run {run}"))
+    });
+    let first = Client::new(server.addr, Protocol::Http1);
+    let failing = async { first.send_body(hyper::Method::GET, "/", &[], "").await.is_err() };
+    let followers = async {
+        eventually("the handler runs began", || app.runs.get() == 1).await;
+        let answers = app.rush(&server, Protocol::Http1, &[&[]]);
+        let second = async {
+            eventually("the handler runs began", || app.runs.get() == 2).await;
+            app.gate.add_permits(1);
+        };
+        futures_util::join!(answers, second).0
+    };
+    let (failed, answers) = futures_util::join!(failing, followers);
+    assert!(failed);
+    assert!(answers.iter().all(|answer| answer.text() == "run 2"));
+    assert_eq!(app.runs.get(), 2);
+}
+
+/// A failure may concern one request only, so each follower runs the handler itself.
+#[actix_web::test]
+async fn error_response_is_not_collapsed_and_next_success_is() {
+    let (app, (builder, _)) = (House::new(), builder());
+    let server = app.open(2, shared(builder.build().unwrap()), async |app, _| {
+        let run = app.run().await;
+        if run <= CLIENTS {
+            return HttpResponse::InternalServerError().body(format!("run {run}"));
+        }
+        HttpResponse::Ok().body(format!("run {run}"))
+    });
+    let rest = async {
+        eventually("the handler runs began", || app.runs.get() == CLIENTS).await;
+        app.gate.add_permits(CLIENTS - 1);
+    };
+    let (answers, ()) = futures_util::join!(app.rush(&server, Protocol::Http1, &[&[]]), rest);
+    assert!(answers.iter().all(|answer| answer.status == 500));
+    let answers = app.rush(&server, Protocol::Http1, &[&[]]).await;
+    let shared = format!("run {}", CLIENTS + 1);
+    assert!(answers.iter().all(|answer| answer.text() == shared), "{}", app.runs.get());
+}
+
+#[actix_web::test]
+async fn each_variant_is_collapsed_separately() {
+    let (app, (builder, _)) = (House::new(), builder());
+    let server = app.open(4, shared(builder.build().unwrap()), async |app, request| {
+        app.run().await;
+        let language =
+            request.headers().get("accept-language").unwrap().to_str().unwrap().to_owned();
+        HttpResponse::Ok().insert_header(("vary", "accept-language")).body(language)
+    });
+    let (german, french) = ([("accept-language", "de")], [("accept-language", "fr")]);
+    let second = async {
+        eventually("the handler runs began", || app.runs.get() == 2).await;
+        app.gate.add_permits(1);
+    };
+    let fields: [&[(&str, &str)]; 2] = [&german, &french];
+    let rush = app.rush(&server, Protocol::Http1, &fields);
+    let (answers, ()) = futures_util::join!(rush, second);
+    for (n, answer) in answers.iter().enumerate() {
+        assert_eq!(answer.text(), ["de", "fr"][n % 2]);
+    }
+    assert_eq!(app.runs.get(), 2);
+}
+
+/// The first lookup finds nothing. Before the handler runs, a second lookup finds that the language
+/// selects the response, and another request for French leads already.
+#[actix_web::test]
+async fn request_that_discovers_variants_follows_its_own_variant() {
+    let (app, store) = (House::new(), Watched::new());
+    let cache = Cache::new(store.clone());
+    let server = app.open(2, shared(cache), async |app, request| {
+        let language =
+            request.headers().get("accept-language").unwrap().to_str().unwrap().to_owned();
+        app.run().await;
+        HttpResponse::Ok().insert_header(("vary", "accept-language")).body(language)
+    });
+    let clients = [(); 3].map(|()| Client::new(server.addr, Protocol::Http1));
+    let [early, german, french] = &clients;
+    let first_lookup = store.stop_at("looked up");
+    let early = early.get_with("/", &[("accept-language", "fr")]);
+    let rest = async {
+        first_lookup.reached().await;
+        app.gate.add_permits(1);
+        assert_eq!(german.get_with("/", &[("accept-language", "de")]).await.text(), "de");
+        store.stored().await;
+        let again = async {
+            eventually("the handler runs began", || app.runs.get() == 2).await;
+            let second_lookup = store.stop_at("looked up");
+            first_lookup.release();
+            second_lookup.reached().await;
+            second_lookup.release();
+            app.gate.add_permits(2);
+        };
+        futures_util::join!(french.get_with("/", &[("accept-language", "fr")]), again).0
+    };
+    let (early, french) = futures_util::join!(early, rest);
+    assert_eq!((early.text(), french.text()), ("fr", "fr"));
+    assert_eq!(app.runs.get(), 2);
+}
+
+/// A request with a cookie may not use the response of the leader, so waiting would only delay it.
+#[actix_web::test]
+async fn personal_request_does_not_wait_for_leader() {
+    let (app, (builder, _)) = (House::new(), builder());
+    let server = app.open(2, shared(builder.build().unwrap()), async |app, request| {
+        let cookie =
+            request.headers().get("cookie").map_or("none", |cookie| cookie.to_str().unwrap());
+        let cookie = cookie.to_owned();
+        app.run().await;
+        HttpResponse::Ok().body(cookie)
+    });
+    let (anonymous, alice) =
+        (Client::new(server.addr, Protocol::Http1), Client::new(server.addr, Protocol::Http1));
+    let both = async {
+        futures_util::join!(anonymous.get("/"), alice.get_with("/", &[("cookie", "alice")]))
+    };
+    let release = async {
+        eventually("the handler runs began", || app.runs.get() == 2).await;
+        app.gate.add_permits(2);
+    };
+    let ((anonymous, alice), ()) = futures_util::join!(both, release);
+    assert_eq!((anonymous.text(), alice.text()), ("none", "alice"));
+}
+
+#[actix_web::test]
+async fn concurrent_requests_revalidate_stale_entry_once() {
+    let (app, (builder, clock)) = (House::new(), builder());
+    let server = app.open(2, shared(builder.build().unwrap()), async |app, request| {
+        app.run().await;
+        let matches = request.headers().get(IF_NONE_MATCH).is_some_and(|tag| tag == "\"a\"");
+        let mut answer = if matches { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+        let answer = answer.insert_header(("etag", "\"a\""));
+        if matches { answer.finish() } else { answer.body("page") }
+    });
+    let first = app.rush(&server, Protocol::Http1, &[&[]]).await;
+    assert!(first.iter().all(|answer| answer.text() == "page"));
+    clock.advance(secs(61));
+    let answers = app.rush(&server, Protocol::Http1, &[&[]]).await;
+    assert!(answers.iter().all(|answer| answer.text() == "page" && answer.status == 200));
+    let validated = answers
+        .iter()
+        .filter(|answer| answer.cache_status() == "fwd=stale; fwd-status=304; stored");
+    assert_eq!(validated.count(), 1);
+    assert_eq!(app.runs.get(), 2);
+}
+
+#[actix_web::test]
+async fn request_after_purge_does_not_follow_earlier_leader() {
+    let app = House::new();
+    let cache = Cache::builder(MemoryStore::new(1024 * 1024))
+        .policy(Policy::new().default_ttl(Duration::from_secs(600)))
+        .build()
+        .unwrap();
+    let handle = cache.handle();
+    let server = app.open(2, shared(cache), async |app, _| {
+        HttpResponse::Ok().body(format!("run {}", app.run().await))
+    });
+    let client = || Client::new(server.addr, Protocol::Http1);
+    let (before, after) = (client(), client());
+    let second = async {
+        eventually("the handler runs began", || app.runs.get() == 1).await;
+        handle.purge_url(format!("http://{}/", server.addr)).await.unwrap();
+        after.get("/").await
+    };
+    let release = async {
+        eventually("the handler runs began", || app.runs.get() == 2).await;
+        app.gate.add_permits(2);
+    };
+    let (one, two, ()) = futures_util::join!(before.get("/"), second, release);
+    assert_eq!((one.text(), two.text()), ("run 1", "run 2"));
+    assert_eq!(
+        client().get("/").await.text(),
+        "run 2",
+        "the response that began before the purge is not stored"
+    );
+}
+
+#[actix_web::test]
+async fn follower_runs_handler_after_wait_limit() {
+    let (app, (builder, _)) = (House::new(), builder());
+    let policy = Policy::new().wait_limit(Duration::from_millis(100));
+    let server = app.open(2, shared(builder.policy(policy).build().unwrap()), async |app, _| {
+        HttpResponse::Ok().body(format!("run {}", app.run().await))
+    });
+    let clients: Vec<_> = (0..4).map(|_| Client::new(server.addr, Protocol::Http1)).collect();
+    let late = Client::new(server.addr, Protocol::Http1);
+    let later = Client::new(server.addr, Protocol::Http1);
+    let waiting = join_all(clients.iter().map(|client| client.get("/")));
+    let rest = async {
+        eventually("all clients run the handler", || app.runs.get() == 4).await;
+        // Of two new requests, one becomes the leader and the other follows it.
+        let answers = async { futures_util::join!(late.get("/"), later.get("/")) };
+        let release = async {
+            eventually("both requests arrived", || app.arrived.get() == 6).await;
+            eventually("one request leads", || app.runs.get() == 5).await;
+            app.gate.add_permits(5);
+        };
+        futures_util::join!(answers, release).0
+    };
+    let (answers, (one, other)) = futures_util::join!(waiting, rest);
+    let mut runs: Vec<_> = answers.iter().map(Answer::text).collect();
+    runs.sort_unstable();
+    assert_eq!(runs, ["run 1", "run 2", "run 3", "run 4"]);
+    // The follower may get the response of the new leader or the entry of the store.
+    assert!(app.runs.get() <= 6, "{} {}", one.text(), other.text());
+}
+
+/// The second cache stores only responses with explicit freshness, which the open fill does not
+/// have.
+#[actix_web::test]
+async fn follower_with_stricter_policy_does_not_use_open_fill() {
+    let (app, store) = (House::new(), store());
+    let default = Cache::new(store.clone());
+    let strict = default.with_policy(Policy::new().explicit_only());
+    let handler =
+        async |app: &House, _| HttpResponse::Ok().body(format!("run {}", app.run().await));
+    let servers = [default, strict].map(|cache| app.open(1, shared(cache), handler));
+    let clients = servers.each_ref().map(|server| Client::new(server.addr, Protocol::Http1));
+    let host = [("host", "t")];
+    let both = async {
+        let (one, other) = (&clients[0], &clients[1]);
+        futures_util::join!(one.get_with("/", &host), async {
+            eventually("the leader runs the handler", || app.runs.get() == 1).await;
+            other.get_with("/", &host).await
+        })
+    };
+    let release = async {
+        eventually("both requests arrived", || app.arrived.get() == 2).await;
+        app.gate.add_permits(2);
+    };
+    let ((one, other), ()) = futures_util::join!(both, release);
+    assert_eq!((one.text(), one.is_stored()), ("run 1", true));
+    assert_eq!(other.text(), "run 2");
+    assert!(other.cache_status().ends_with("detail=no-lifetime"), "{}", other.cache_status());
+}

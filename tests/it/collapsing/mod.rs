@@ -1,0 +1,5 @@
+//! Concurrent requests for one response, and what they share.
+
+mod abandoned_fills;
+mod concurrent_requests;
+mod mixed_load;

@@ -1,0 +1,159 @@
+//! The cache inside and outside of `Compress`, and responses that a handler encoded itself.
+
+use std::sync::Mutex;
+
+use actix_web::{App, HttpRequest, HttpResponse, http::header, middleware::Compress, web};
+use actix_web_cache::Policy;
+
+use crate::support::{
+    Answer, Client, Protocol, SETUPS, builder, cache, is_alone, secs, serve, tagged,
+};
+
+/// A body long enough to be compressed.
+async fn page() -> HttpResponse {
+    HttpResponse::Ok().content_type("text/plain").body("a page ".repeat(200))
+}
+
+const GZIP: &[(&str, &str)] = &[("accept-encoding", "gzip")];
+const PLAIN: &[(&str, &str)] = &[];
+
+/// Returns whether the response is complete, and compressed exactly if `gzip` is set.
+fn is_page(answer: &Answer, gzip: bool) -> bool {
+    let length = 7 * 200_u32;
+    match answer.field("content-encoding").as_deref() {
+        // The last four bytes are the decoded length (RFC 1952 section 2.3.1).
+        Some("gzip") => {
+            gzip && answer.body.starts_with(&[0x1f, 0x8b])
+                && answer.body.ends_with(&length.to_le_bytes())
+        }
+        None => !gzip && answer.text() == "a page ".repeat(200),
+        Some(_) => false,
+    }
+}
+
+#[actix_web::test]
+async fn cache_inside_compress_stores_one_entry_for_all_codings() {
+    for (protocol, workers) in SETUPS {
+        let (cache, _) = cache();
+        let server = serve(workers, move || {
+            App::new().route("/", web::get().to(page)).wrap(cache.clone()).wrap(Compress::default())
+        });
+        let client = Client::new(server.addr, protocol);
+        for (round, fields) in [GZIP, PLAIN, GZIP, PLAIN].into_iter().enumerate() {
+            let answer = client.get_with("/", fields).await;
+            assert_eq!(answer.is_hit(), round > 0, "{round} by {protocol:?}");
+            assert!(is_page(&answer, fields == GZIP), "{round} by {protocol:?}");
+            let varies = answer.field("vary").is_some_and(|vary| vary.contains("accept-encoding"));
+            assert_eq!(varies, fields == GZIP, "{round} by {protocol:?}");
+        }
+    }
+}
+
+#[actix_web::test]
+async fn cache_outside_compress_stores_one_variant_per_coding() {
+    for (protocol, workers) in SETUPS {
+        let (cache, clock) = cache();
+        let server = serve(workers, move || {
+            App::new().route("/", web::get().to(page)).wrap(Compress::default()).wrap(cache.clone())
+        });
+        let client = Client::new(server.addr, protocol);
+        for (round, (fields, status)) in [
+            (GZIP, "fwd=uri-miss; stored"),
+            (PLAIN, "fwd=vary-miss; stored"),
+            (GZIP, "hit; ttl=60"),
+            (PLAIN, "hit; ttl=60"),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let answer = client.get_with("/", fields).await;
+            assert_eq!(answer.cache_status(), status, "{round} by {protocol:?}");
+            assert!(is_page(&answer, fields == GZIP), "{round} by {protocol:?}");
+        }
+        // An uncompressed response has no Vary, so it answers all requests until a compressed one
+        // is stored.
+        clock.advance(secs(61));
+        assert!(is_page(&client.get_with("/", PLAIN).await, false));
+        let either = client.get_with("/", GZIP).await;
+        assert!(is_page(&either, !either.is_hit()), "by {protocol:?}");
+        assert!(is_page(&client.get_with("/", PLAIN).await, false));
+    }
+}
+
+/// The compressed and the plain variant share the entity tag of the handler.
+#[actix_web::test]
+async fn compressed_variant_with_equal_etag_needs_accept_encoding() {
+    for policy in [Policy::new(), Policy::rfc9111()] {
+        let (builder, _clock) = builder();
+        let cache = builder.policy(policy).build().unwrap();
+        let server = serve(1, move || {
+            let page = |request: HttpRequest| async move {
+                let mut response = tagged(&request, "\"1\"", "page ".repeat(1000));
+                response
+                    .headers_mut()
+                    .insert("cache-control".parse().unwrap(), "max-age=60".parse().unwrap());
+                response
+            };
+            App::new().wrap(Compress::default()).wrap(cache.clone()).default_service(web::to(page))
+        });
+        let client = Client::new(server.addr, Protocol::Http1);
+        let compressed = client.get_with("/", &[("accept-encoding", "gzip")]).await;
+        assert_eq!(compressed.field("content-encoding").as_deref(), Some("gzip"));
+        let plain = client.get("/").await;
+        assert_eq!(plain.field("content-encoding"), None);
+        assert!(plain.text().starts_with("page "));
+    }
+}
+
+/// Collects the warnings of this crate. The test that installs it runs in a process of its own.
+struct Warnings(Mutex<Vec<String>>);
+
+impl log::Log for Warnings {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.level() == log::Level::Warn
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) && record.target().starts_with("actix_web_cache") {
+            self.0.lock().unwrap().push(record.args().to_string());
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+#[actix_web::test]
+async fn encoded_response_without_vary_is_logged_once() {
+    static WARNINGS: Warnings = Warnings(Mutex::new(Vec::new()));
+    if !is_alone("middleware::compress::encoded_response_without_vary_is_logged_once") {
+        return;
+    }
+    log::set_logger(&WARNINGS).unwrap();
+    log::set_max_level(log::LevelFilter::Trace);
+    let (cache, _) = cache();
+    let server = serve(1, move || {
+        let encoded = || {
+            let mut response = HttpResponse::Ok();
+            response.insert_header((header::CONTENT_ENCODING, "br"));
+            response
+        };
+        App::new()
+            .route("/silent", web::get().to(move || async move { encoded().body("br") }))
+            .route(
+                "/varies",
+                web::get().to(move || async move {
+                    encoded().insert_header((header::VARY, "Accept-Encoding")).body("br")
+                }),
+            )
+            .wrap(cache.clone())
+    });
+    let client = Client::new(server.addr, Protocol::Http1);
+    for (path, warned) in [("/varies", 0), ("/silent", 1), ("/silent?2", 1)] {
+        assert!(client.get(path).await.is_stored(), "{path}");
+        let warnings = WARNINGS.0.lock().unwrap();
+        assert_eq!(warnings.len(), warned, "{path}: {warnings:?}");
+        assert!(
+            warnings.iter().all(|text| text.contains("Content-Encoding") && text.contains("Vary"))
+        );
+    }
+}

@@ -1,0 +1,147 @@
+//! The request that the cache hands to the handler, when middleware holds it, when another cache is
+//! further in, and in a background refresh.
+
+use actix_web::{
+    App, Error, HttpMessage, HttpRequest, HttpResponse,
+    body::MessageBody,
+    dev::{ServiceRequest, ServiceResponse},
+    guard,
+    middleware::{Next, from_fn},
+    web,
+};
+use actix_web_cache::Policy;
+
+use crate::support::{Client, Counter, Protocol, builder, cache, eventually, secs, serve, tagged};
+
+/// Keeps a clone of the request while inner services handle it.
+async fn hold(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    let held = request.request().clone();
+    let answer = next.call(request).await;
+    drop(held);
+    answer
+}
+
+/// actix-web cannot modify a request while a clone of it exists. The client must get a complete
+/// response all the same.
+#[actix_web::test]
+async fn request_held_by_outer_middleware_is_answered() {
+    for (case, policy) in [
+        ("revalidated", Policy::new()),
+        ("refreshed", Policy::new().stale_while_revalidate(secs(3600))),
+    ] {
+        let (builder, clock) = builder();
+        let cache = builder.policy(policy).build().unwrap();
+        let server = serve(1, move || {
+            let page =
+                |request: HttpRequest| async move { tagged(&request, "\"1\"", "page".to_owned()) };
+            let resource = web::resource("/").wrap(cache.clone()).wrap(from_fn(hold));
+            App::new().service(resource.route(web::get().to(page)))
+        });
+        let client = Client::new(server.addr, Protocol::Http1);
+        let conditional =
+            [("if-none-match", "\"2\""), ("range", "bytes=0-1"), ("authorization", "x")];
+        for (fields, state) in
+            [(&conditional[..1], "miss"), (&[][..], "hit"), (&conditional[..1], "hit")]
+        {
+            let answer = client.send_body(hyper::Method::GET, "/", fields, "").await;
+            assert_eq!(
+                answer.expect("a complete response").text(),
+                "page",
+                "{case}, {state}, {fields:?}"
+            );
+        }
+        for fields in [&[][..], &conditional[..1], &conditional[2..]] {
+            clock.advance(secs(70));
+            let answer = client.send_body(hyper::Method::GET, "/", fields, "").await;
+            assert_eq!(
+                answer.expect("a complete response").text(),
+                "page",
+                "{case}, stale, {fields:?}"
+            );
+        }
+    }
+}
+
+/// The outer cache adds `If-None-Match` for its own entry. The inner cache must not answer it with
+/// a 304 for another response.
+#[actix_web::test]
+async fn inner_cache_does_not_see_conditions_of_outer_cache() {
+    let (outer, clock) = cache();
+    let inner = outer.with_policy(Policy::new());
+    let server = serve(1, move || {
+        let page = |name: &'static str| {
+            web::to(move |request: HttpRequest| async move {
+                tagged(&request, "\"1\"", name.to_owned())
+            })
+        };
+        App::new()
+            .wrap(outer.clone())
+            .service(
+                web::resource("/")
+                    .guard(guard::Header("x-inner", "1"))
+                    .wrap(inner.clone())
+                    .route(page("inner")),
+            )
+            .service(web::resource("/").route(page("outer")))
+    });
+    let client = Client::new(server.addr, Protocol::Http1);
+    assert!(client.get("/").await.is_stored());
+    clock.advance(secs(70));
+    let answer = client.get_with("/", &[("x-inner", "1")]).await;
+    assert_eq!((answer.status.as_u16(), answer.text()), (200, "inner"));
+}
+
+/// The language of a request, as outer middleware found it.
+struct Language(String);
+
+/// A refresh does not run the outer middleware again, so it needs the extensions of the client's
+/// request.
+#[actix_web::test]
+async fn refresh_keeps_request_extensions_of_outer_middleware() {
+    let (builder, clock) = builder();
+    let policy = Policy::new().stale_while_revalidate(secs(3600));
+    let cache = builder.policy(policy).build().unwrap();
+    let runs = Counter::default();
+    let counter = runs.clone();
+    let server = serve(1, move || {
+        let counter = counter.clone();
+        let page = move |request: HttpRequest| {
+            let run = counter.count();
+            let body = match request.extensions().get::<Language>() {
+                Some(Language(language)) => format!("{language} {run}"),
+                None => format!("en {run}"),
+            };
+            let response = HttpResponse::Ok().insert_header(("vary", "accept-language")).body(body);
+            async move { response }
+        };
+        App::new()
+            .wrap(cache.clone())
+            .wrap_fn(|request, service| {
+                if let Some(line) = request.headers().get("accept-language") {
+                    let language = line.to_str().unwrap().to_owned();
+                    request.extensions_mut().insert(Language(language));
+                }
+                actix_web::dev::Service::call(service, request)
+            })
+            .default_service(web::to(page))
+    });
+    let client = Client::new(server.addr, Protocol::Http1);
+    let get = || client.get_with("/", &[("accept-language", "de")]);
+    assert_eq!(get().await.text(), "de 1");
+    clock.advance(secs(70));
+    assert_eq!(get().await.text(), "de 1");
+    eventually("the handler ran", || runs.get() == 2).await;
+    let refreshed = async {
+        loop {
+            let answer = get().await;
+            if answer.text() != "de 1" {
+                return answer;
+            }
+        }
+    };
+    let answer = tokio::time::timeout(secs(20), refreshed).await.expect("a refresh within 20 s");
+    assert!(answer.text().starts_with("de "), "{}", answer.text());
+}

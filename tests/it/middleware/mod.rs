@@ -1,0 +1,16 @@
+//! The middlewares of the crate: how they are configured, placed and observed.
+
+mod actix_middleware;
+mod compress;
+mod cors;
+mod handler_requests;
+mod inner_errors;
+mod logging;
+mod nested_caches;
+mod placement;
+mod reporting;
+mod rules;
+mod served_files;
+mod set_cache_control;
+mod settings;
+mod store_access;

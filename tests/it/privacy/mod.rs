@@ -1,0 +1,16 @@
+//! No client gets a response that was made for another client.
+
+mod cache_deception;
+mod cookies_and_tokens;
+mod credentials;
+mod echo_app;
+mod entity_tags;
+mod key_hosts;
+mod key_parts;
+mod key_urls;
+mod outer_middleware;
+mod poisoning;
+mod requester_pairs;
+mod shared_store;
+mod stored_fields;
+mod vary;

@@ -1,0 +1,13 @@
+//! Purges, expiry and invalidation by unsafe requests.
+
+mod app;
+mod client_fields;
+mod errors;
+mod handle;
+mod model;
+mod post_responses;
+mod races;
+mod targets;
+mod unsafe_methods;
+mod url_invalidation;
+mod urls;

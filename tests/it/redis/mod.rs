@@ -1,0 +1,102 @@
+//! Stores in Redis and Valkey, alone and with memory in front.
+
+mod cancellation;
+mod clock_skew;
+mod collapsing;
+mod damaged_records;
+mod fixtures;
+mod leases;
+mod linearizability;
+mod malformed_replies;
+mod outage;
+mod refusals;
+mod store;
+mod tiered;
+mod tls;
+mod topology;
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use actix_web_cache::{
+    RedisStore, TieredStore,
+    redis::{RedisSource, RedisStoreBuilder, RedisStoreError},
+    store::TieredStoreBuilder,
+};
+
+use crate::support::{Answer, Client, RedisCluster, RedisReply, secs};
+
+/// The address of a Redis: a URL, or a source with settings of its own.
+trait Source: TryInto<RedisSource, Error: Into<RedisStoreError>> {}
+
+impl<S: TryInto<RedisSource, Error: Into<RedisStoreError>>> Source for S {}
+
+/// A builder of a store in `namespace`.
+fn store_builder(source: impl Source, namespace: &str) -> RedisStoreBuilder {
+    RedisStore::builder(source, namespace)
+}
+
+/// A store in `namespace`.
+fn store_in(source: impl Source, namespace: &str) -> RedisStore {
+    store_builder(source, namespace).build().unwrap()
+}
+
+/// A store in the namespace that all stores made by this function share.
+fn shared_store(source: impl Source) -> RedisStore {
+    store_in(source, "shared")
+}
+
+/// A store like [`shared_store`], with leases of this length.
+fn leasing_store(source: impl Source, lease: Duration) -> RedisStore {
+    store_builder(source, "shared").lease(lease).build().unwrap()
+}
+
+/// A store in a namespace that no other store uses.
+fn own_store(source: impl Source) -> RedisStore {
+    static STORES: AtomicUsize = AtomicUsize::new(0);
+    store_in(source, &format!("test-{}", STORES.fetch_add(1, Ordering::Relaxed)))
+}
+
+/// A builder of a store with memory in front of `redis`.
+fn tiered_builder(redis: RedisStore) -> TieredStoreBuilder<RedisStore> {
+    TieredStore::builder(redis)
+}
+
+/// A store with memory in front of `redis`, with the default settings.
+fn tiered_store(redis: RedisStore) -> TieredStore<RedisStore> {
+    TieredStore::new(redis)
+}
+
+/// The URL of a Cluster, which names all its nodes.
+fn cluster_url(cluster: &RedisCluster) -> String {
+    let nodes: Vec<_> = (0..3).map(|node| cluster.node(node).addr().to_string()).collect();
+    format!("redis-cluster://{}", nodes.join(","))
+}
+
+/// The path of one of ten pages.
+fn page_path(n: usize) -> String {
+    format!("/{}", n % 10)
+}
+
+/// The bytes of a bulk string.
+fn bulk(reply: RedisReply) -> Vec<u8> {
+    let RedisReply::Bytes(bytes) = reply else { panic!("not a bulk string: {reply:?}") };
+    bytes
+}
+
+/// Requests `path` until the response is a hit.
+pub(crate) async fn until_hit(client: &Client, path: &str, fields: &[(&str, &str)]) -> Answer {
+    let requests = async {
+        loop {
+            let answer = client.get_with(path, fields).await;
+            if answer.is_hit() {
+                return answer;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let hit = tokio::time::timeout(secs(10), requests).await;
+    hit.unwrap_or_else(|_| panic!("no hit within 10 s: {path} {fields:?}"))
+}

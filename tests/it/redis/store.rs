@@ -1,0 +1,225 @@
+//! A store on Redis: the conformance suite, the round trips of a hit, expiration in Redis, sharing
+//! between processes, and configuration errors.
+
+use std::time::Duration;
+
+use actix_web::{HttpRequest, HttpResponse};
+use actix_web_cache::{
+    Cache, Policy, PurgeTarget, ResponseOptions, Rule, redis::RedisStoreError, store::conformance,
+};
+
+use crate::{
+    redis::{cluster_url, own_store, shared_store, store_builder, tiered_store, until_hit},
+    support::{RedisCluster, RedisSentinel, RedisServer, Site, obey, secs, site},
+};
+
+fn two_thread_runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+#[test]
+fn redis_store_passes_conformance_suite() {
+    let server = RedisServer::start();
+    two_thread_runtime().block_on(conformance::check(|| own_store(server.url())));
+}
+
+#[test]
+fn redis_store_passes_conformance_suite_over_resp3() {
+    let server = RedisServer::start();
+    let url = format!("{}?protocol=resp3", server.url());
+    two_thread_runtime().block_on(conformance::check(|| own_store(url.as_str())));
+}
+
+#[test]
+fn redis_store_passes_conformance_suite_on_cluster() {
+    let cluster = RedisCluster::start();
+    let url = cluster_url(&cluster);
+    two_thread_runtime().block_on(conformance::check(|| own_store(url.as_str())));
+    two_thread_runtime().block_on(conformance::check(|| tiered_store(own_store(url.as_str()))));
+}
+
+#[test]
+fn redis_store_passes_conformance_suite_with_sentinel() {
+    let sentinel = RedisSentinel::start();
+    let url = format!("redis-sentinel://{}/mymaster", sentinel.sentinel().addr());
+    two_thread_runtime().block_on(conformance::check(|| own_store(url.as_str())));
+}
+
+#[test]
+fn tiered_store_passes_conformance_suite() {
+    let server = RedisServer::start();
+    two_thread_runtime().block_on(conformance::check(|| tiered_store(own_store(server.url()))));
+}
+
+#[actix_web::test]
+async fn two_processes_share_stored_responses_and_deletions() {
+    let redis = RedisServer::start();
+    let sites: Vec<Site> =
+        (0..2).map(|_| site(&Cache::new(shared_store(redis.url())), obey)).collect();
+    let fields =
+        [("answer", "cache-control: max-age=60"), ("answer", "x-odd: a  b"), ("host", "shop")];
+    // On a busy machine a lookup may exceed its time limit, which is a miss: then try another page.
+    let mut shared = None;
+    for n in 0..20 {
+        let path = format!("/{n}");
+        let first = until_hit(&sites[0].client, &path, &fields).await;
+        let second = sites[1].client.get_with(&path, &fields).await;
+        if second.is_hit() {
+            shared = Some((path, first, second));
+            break;
+        }
+    }
+    let (path, first, hit) = shared.expect("a hit in the process that ran no handler");
+    assert_eq!((hit.text(), hit.field("x-odd")), (first.text(), first.field("x-odd")));
+    let purged = sites[0].client.send(hyper::Method::DELETE, &path, &fields).await;
+    assert_eq!(purged.status, 200);
+    assert!(!sites[1].client.get_with(&path, &fields).await.is_hit(), "deleted page served");
+}
+
+/// The names of commands, in the order in which Redis received them.
+fn names(commands: &[String]) -> Vec<&str> {
+    commands.iter().map(|command| command.split('"').nth(1).unwrap()).collect()
+}
+
+#[actix_web::test]
+async fn hit_takes_one_round_trip_and_memory_hit_takes_none() {
+    let redis = RedisServer::start();
+    let handler = |_: &HttpRequest, _: usize| {
+        let mut response = HttpResponse::Ok();
+        let tags = ["a", "b", "c", "d", "e"].into_iter();
+        let tags = tags.fold(ResponseOptions::new(), |all, tag| all.tag(tag));
+        response.extensions_mut().insert(tags);
+        response.insert_header(("vary", "accept-language")).body("page")
+    };
+    let plain = site(&Cache::new(shared_store(redis.url())), obey);
+    let varied = site(&Cache::new(own_store(redis.url())), handler);
+    let near = site(&Cache::new(tiered_store(own_store(redis.url()))), handler);
+    let fields = [("answer", "cache-control: max-age=60"), ("accept-language", "de")];
+    for (case, site) in [("plain", &plain), ("varied", &varied), ("near", &near)] {
+        until_hit(&site.client, "/a", &fields).await;
+        assert!(site.client.get_with("/a", &fields).await.is_hit());
+        let mut monitor = redis.monitor();
+        for _ in 0..3 {
+            assert!(site.client.get_with("/a", &fields).await.is_hit(), "{case}");
+        }
+        let commands = monitor.so_far();
+        let lookups: Vec<_> = commands.iter().filter(|command| command.contains("HGET")).collect();
+        let names = names(&commands);
+        match case {
+            "near" => assert!(lookups.is_empty(), "{case}: {names:?}"),
+            _ => assert_eq!(names, ["HGET", "ZSCORE"].repeat(3), "{case}"),
+        }
+    }
+    // Both commands are sent together: the server reads them at once.
+    let before = redis.info("total_reads_processed").unwrap().parse::<u64>().unwrap();
+    for _ in 0..100 {
+        assert!(plain.client.get_with("/a", &fields).await.is_hit());
+    }
+    let after = redis.info("total_reads_processed").unwrap().parse::<u64>().unwrap();
+    assert!(after - before < 150, "{} reads for 100 hits", after - before);
+}
+
+#[actix_web::test]
+async fn hit_on_cluster_takes_one_lookup_and_one_invalidation_check() {
+    let cluster = RedisCluster::start();
+    let site = site(&Cache::new(own_store(cluster_url(&cluster))), obey);
+    let fields = [("answer", "cache-control: max-age=60"), ("answer", "vary: accept-language")];
+    until_hit(&site.client, "/a", &fields).await;
+    (0..3).for_each(|node| cluster.node(node).forget_calls());
+    for _ in 0..10 {
+        assert!(site.client.get_with("/a", &fields).await.is_hit());
+    }
+    let calls = |name: &str| -> u64 {
+        let nodes = (0..3).map(|node| cluster.node(node).calls().get(name).copied());
+        nodes.flatten().sum()
+    };
+    assert_eq!((calls("hget"), calls("zscore"), calls("zrange")), (10, 10, 0));
+}
+
+#[actix_web::test]
+async fn all_keys_in_redis_but_the_invalidations_expire() {
+    let redis = RedisServer::start();
+    let policy = Policy::new().stale_while_revalidate(secs(30));
+    let cache = Cache::builder(own_store(redis.url())).policy(policy).build().unwrap();
+    let site = site(&cache, obey);
+    let fields = [("answer", "cache-control: max-age=60"), ("answer", "vary: accept")];
+    for accept in ["a", "b", "c"] {
+        let fields = [fields[0], fields[1], ("accept", accept)];
+        until_hit(&site.client, "/a", &fields).await;
+    }
+    site.client.send(hyper::Method::DELETE, "/b", &[]).await;
+    cache.handle().purge_tag("t").await.unwrap();
+    let mut wire = redis.wire();
+    let keys = wire.command(&["KEYS", "*"]);
+    for key in keys.split_whitespace() {
+        let left: i64 = wire.command(&["PTTL", key]).parse().unwrap();
+        let want = if key.ends_with("{invalidations}") {
+            -1..0
+        } else if key.ends_with(":recent") {
+            1..300_000
+        } else {
+            60_000..91_000
+        };
+        assert!(want.contains(&left), "{key} expires in {left} ms");
+    }
+    assert_eq!(keys.split_whitespace().count(), 3, "{keys}");
+}
+
+#[actix_web::test]
+async fn purge_by_one_process_applies_to_the_next_lookup_of_another() {
+    let redis = RedisServer::start();
+    let shared_cache = || {
+        let rule = Rule::pattern("/{name}").tag("known:{name}");
+        Cache::builder(shared_store(redis.url())).rule(rule).build().unwrap()
+    };
+    let (one, other) = (shared_cache(), shared_cache());
+    let (a, b) = (site(&one, obey), site(&other, obey));
+    let fields = [
+        ("answer", "cache-control: max-age=60"),
+        ("answer", "cache-groups: \"g\""),
+        ("accept", "x"),
+    ];
+    let host = a.server.addr.to_string();
+    let fields = [fields[0], fields[1], ("host", host.as_str())];
+    let url = format!("http://{host}/a");
+    for target in [
+        PurgeTarget::url(url.as_str()),
+        PurgeTarget::url(url.as_str()).variant([("accept", "x")]),
+        PurgeTarget::tag("known:a"),
+        PurgeTarget::group("g").on_host(host.clone()),
+        PurgeTarget::prefix("/").on_any_host(),
+        PurgeTarget::all(),
+    ] {
+        until_hit(&a.client, "/a", &fields).await;
+        until_hit(&b.client, "/a", &fields).await;
+        other.handle().purge(target.clone()).await.unwrap();
+        assert!(!a.client.get_with("/a", &fields).await.is_hit(), "{target:?}");
+        until_hit(&a.client, "/a", &fields).await;
+        other.handle().expire(target.clone()).await.unwrap();
+        let stale = a.client.get_with("/a", &fields).await;
+        assert!(!stale.is_hit(), "{target:?}: {}", stale.cache_status());
+    }
+}
+
+#[test]
+fn invalid_configuration_is_an_error_with_advice_and_without_secrets() {
+    for url in ["", "127.0.0.1:6379", "http://h/", "redis://:secret@h:port/", "redis-sentinel://h"]
+    {
+        let error = store_builder(url, "test").build().unwrap_err();
+        assert_eq!(error, RedisStoreError::InvalidUrl, "{url}");
+        assert!(error.to_string().contains("expected redis://"), "{error}");
+        assert!(!error.to_string().contains("secret"), "{error}");
+    }
+    for namespace in ["", "a{b"] {
+        let error = store_builder("redis://h/", namespace).build().unwrap_err();
+        assert_eq!(error, RedisStoreError::InvalidNamespace(namespace.to_owned()), "{namespace:?}");
+    }
+    let no_lease = store_builder("redis://h/", "test").lease(Duration::ZERO).build();
+    let error = no_lease.unwrap_err();
+    assert!(matches!(error, RedisStoreError::TooShort { setting: "lease", .. }), "{error:?}");
+    for url in
+        ["redis://h/", "redis+unix:///x", "redis-cluster://h:1,i:2", "redis-sentinel://h:1,i/m"]
+    {
+        assert!(store_builder(url, "test").build().is_ok(), "{url}");
+    }
+}

@@ -1,0 +1,274 @@
+//! Malformed and extreme requests, responses and settings: the cache answers as the application
+//! alone would, and the worker continues.
+
+use std::{future::ready, net::SocketAddr, time::Duration};
+
+use actix_web::{App, HttpRequest, HttpResponse, http::header::HeaderValue, web};
+use actix_web_cache::{Cache, CacheOptions, Policy, QueryKey, Rule};
+
+use crate::support::{Client, Protocol, Wire, builder, serve};
+
+/// A cache whose policy and rules read as much of a request as they can.
+fn inspecting_cache() -> Cache {
+    let policy = Policy::rfc9111()
+        .default_ttl(Duration::from_secs(60))
+        .query(QueryKey::sorted())
+        .ignore_cookies(["_ga*"])
+        .vary_cookie("lang")
+        .key_header("x-tenant");
+    let rules = [
+        Rule::pattern("/posts/{id}").ttl(Duration::from_secs(5)),
+        Rule::prefix("/x").query(QueryKey::only(["q"])),
+        Rule::regex("/caf.*").ttl(Duration::from_secs(5)),
+    ];
+    builder().0.policy(policy).rules(rules).build().unwrap()
+}
+
+async fn echo(request: HttpRequest) -> HttpResponse {
+    let mut response = HttpResponse::Ok();
+    response.insert_header(("vary", "x-varied")).insert_header(("etag", "\"e\""));
+    response.body(format!("{} {}", request.uri(), request.match_info().as_str()))
+}
+
+/// Returns status and body of the response, or `None` if the connection ends without one.
+fn send(addr: SocketAddr, request: &[u8]) -> Option<(u16, Vec<u8>)> {
+    let mut wire = Wire::open(addr);
+    wire.send_anyway(request);
+    wire.receive_or_end().map(|message| (message.status, message.body))
+}
+
+#[actix_web::test]
+async fn malformed_target_is_answered_as_without_cache() {
+    let uncached = serve(1, || App::new().default_service(web::to(echo)));
+    let cache = inspecting_cache();
+    let handle = cache.handle();
+    let server = serve(1, move || App::new().wrap(cache.clone()).default_service(web::to(echo)));
+    let long = format!("/{}", "x".repeat(60 * 1024));
+    let many = format!("/x?{}", "q&".repeat(20 * 1024));
+    let targets: [&[u8]; 32] = [
+        b"/caf%C3%A9",
+        b"/caf\xc3\xa9",
+        b"/caf%E9",
+        b"/%",
+        b"/%zz",
+        b"/%2",
+        b"/%00",
+        b"/%0d%0a",
+        b"//",
+        b"//t/x",
+        b"/./",
+        b"/x/../",
+        b"/x/..%2f",
+        b"/\\",
+        b"/|",
+        b"/{}",
+        b"/posts/%zz",
+        b"/posts/%2F",
+        b"/;x=1",
+        b"/:80",
+        b"*",
+        b"/?",
+        b"/??",
+        b"/x?%",
+        b"/x?%zz=%&q=%FF",
+        b"/?&&=&=",
+        b"/?\xff",
+        b"http://t/",
+        b"http://evil/",
+        b"t:80",
+        long.as_bytes(),
+        many.as_bytes(),
+    ];
+    for target in targets {
+        let case = String::from_utf8_lossy(&target[..target.len().min(40)]).into_owned();
+        for method in ["GET", "GET", "HEAD", "POST", "GET", "BREW"] {
+            let request =
+                [method.as_bytes(), b" ", target, b" HTTP/1.1\r\nHost: t\r\n\r\n"].concat();
+            if method == "HEAD" {
+                // The response to HEAD has a Content-Length but no body.
+                drop(crate::support::raw(
+                    server.addr,
+                    &[&request[..request.len() - 2], b"Connection: close\r\n\r\n"].concat(),
+                ));
+                continue;
+            }
+            let want = send(uncached.addr, &request);
+            assert!(want.is_some(), "{case}: the server without a cache does not answer");
+            assert_eq!(send(server.addr, &request), want, "{method} {case}");
+        }
+        // The purge may fail, but must not panic.
+        drop(handle.purge_url(format!("http://t{case}")).await);
+        drop(handle.purge_url(&*case).await);
+    }
+    assert_eq!(Wire::open(server.addr).get("/end", "").status, 200);
+}
+
+#[actix_web::test]
+async fn malformed_request_fields_are_answered() {
+    let cache = inspecting_cache();
+    let server = serve(1, move || App::new().wrap(cache.clone()).default_service(web::to(echo)));
+    let large = 100 * 1024;
+    let field = |name: &str, value: &[u8]| [name.as_bytes(), b": ", value, b"\r\n"].concat();
+    let repeated =
+        |name: &str, piece: &str| field(name, piece.repeat(large / piece.len()).as_bytes());
+    let lines: String = (0..94).map(|n| format!("x-{n}: {n}\r\n")).collect();
+    let cases = [
+        ("96 lines", lines.into_bytes()),
+        ("commas", repeated("Cache-Control", ",")),
+        ("quotes", repeated("Cache-Control", "\"")),
+        ("equal signs", repeated("Cache-Control", "a=")),
+        ("directives", repeated("Cache-Control", "max-age=1,")),
+        ("an unclosed string", field("Cache-Control", b"max-age=\"1, no-store, \\")),
+        ("a large number", field("Cache-Control", b"max-age=99999999999999999999999")),
+        ("not a number", field("Cache-Control", b"max-age=abc, min-fresh=-1, max-stale=1.5")),
+        ("not text", field("Cache-Control", b"\xff\xfe=\xff")),
+        ("entity tags", repeated("If-None-Match", "\"x\", ")),
+        ("weak entity tags", repeated("If-None-Match", "W/\"x\",")),
+        ("unclosed entity tags", repeated("If-None-Match", "\"")),
+        ("not entity tags", field("If-None-Match", b"a, W/, \"\xff")),
+        ("not a date", field("If-Modified-Since", b"Thu, 99 Foo 0000 99:99:99 GMT")),
+        (
+            "two invalid dates",
+            [field("If-Modified-Since", b"x"), field("If-Modified-Since", b"y")].concat(),
+        ),
+        ("cookies", repeated("Cookie", "lang=de; ")),
+        ("malformed cookies", field("Cookie", b";;; =;=;=; lang; lang=\"\xff; \t;")),
+        ("semicolons", repeated("Cookie", ";")),
+        ("forwarded", repeated("Forwarded", "host=a;proto=b,")),
+        ("forwarded quotes", repeated("Forwarded", "host=\"")),
+        ("forwarded host", field("X-Forwarded-Host", b"a b\xff")),
+        ("ranges", repeated("Range", "bytes=0-,")),
+        ("a varied field", repeated("X-Varied", "x,")),
+        ("a keyed field", repeated("X-Tenant", "ä")),
+        ("lines of a keyed field", field("X-Tenant", b"a").repeat(90)),
+        ("connection options", repeated("Connection", "x,")),
+    ];
+    Wire::open(server.addr).get("/", "");
+    for (case, fields) in &cases {
+        let request = [b"GET / HTTP/1.1\r\nHost: t\r\n", &**fields, b"\r\n"].concat();
+        for round in 0..3 {
+            let answer = send(server.addr, &request);
+            assert_eq!(answer, Some((200, b"/ /".to_vec())), "{case}, round {round}");
+        }
+        assert!(Wire::open(server.addr).get("/", "").is_hit(), "after {case}");
+    }
+    assert_eq!(
+        send(server.addr, b"GET / HTTP/1.0\r\n\r\n"),
+        Some((200, b"/ /".to_vec())),
+        "no host"
+    );
+    for host in
+        [&b""[..], b"a b", b"a,b", b"x/../y", b"[::1", b"a:b:c", b"\xc3\xa4", b"t:99999", b"@"]
+    {
+        let request = [b"GET / HTTP/1.1\r\nHost: ", host, b"\r\n\r\n"].concat();
+        let post = [b"POST / HTTP/1.1\r\nHost: ", host, b"\r\n\r\n"].concat();
+        for request in [&request, &request, &post, &request] {
+            let answer = send(server.addr, request);
+            assert_eq!(answer, Some((200, b"/ /".to_vec())), "host {:?}", host.escape_ascii());
+        }
+    }
+}
+
+#[actix_web::test]
+async fn malformed_response_fields_reach_the_client() {
+    let large = 100 * 1024;
+    let cases: Vec<(&str, Vec<u8>)> = [
+        ("cache-control", "max-age=abc"),
+        ("cache-control", "max-age="),
+        ("cache-control", "max-age"),
+        ("cache-control", "max-age=-1, s-maxage=\"x"),
+        ("cache-control", "max-age=1.5"),
+        ("cache-control", "max-age=\"60\""),
+        ("cache-control", "max-age=99999999999999999999999999"),
+        ("cache-control", "=,=;\"\\"),
+        ("expires", "0"),
+        ("expires", "Fri, 31 Dec 9999 23:59:59 GMT"),
+        ("expires", "Thu, 99 Foo 0000 99:99:99 GMT"),
+        ("date", "yesterday"),
+        ("date", "Thu, 01 Jan 1970 00:00:00 GMT"),
+        ("date", "Fri, 31 Dec 9999 23:59:59 GMT"),
+        ("age", "-1"),
+        ("age", "99999999999999999999999999"),
+        ("etag", "not quoted"),
+        ("last-modified", "never"),
+        ("vary", "not a name, *, \","),
+        ("vary", ""),
+        ("connection", ",,\", ;"),
+        ("content-encoding", "?"),
+        ("set-cookie", ""),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name, value.as_bytes().to_vec()))
+    .chain(
+        [",", "\"", "a=", "max-age=1,", "\\"]
+            .map(|piece| ("cache-control", piece.repeat(large / piece.len()).into_bytes())),
+    )
+    .chain(["x,", ",", "\""].map(|piece| ("vary", piece.repeat(large / piece.len()).into_bytes())))
+    .chain([("cache-control", b"max-age=60, \xff\xfe".to_vec()), ("etag", b"\"\xff\"".to_vec())])
+    .collect();
+    for policy in
+        [Policy::new(), Policy::rfc9111(), Policy::new().client_ttl(Duration::from_secs(1))]
+    {
+        let cache = builder().0.policy(policy).build().unwrap();
+        let fields = cases.clone();
+        let server = serve(1, move || {
+            let fields = fields.clone();
+            App::new().wrap(cache.clone()).default_service(web::to(move |request: HttpRequest| {
+                let index: usize = request.path()[1..].parse().unwrap();
+                let (name, value) = &fields[index];
+                let value = HeaderValue::from_bytes(value).unwrap();
+                ready(HttpResponse::Ok().insert_header((*name, value)).body("page"))
+            }))
+        });
+        for (index, (name, value)) in cases.iter().enumerate() {
+            for fields in ["", "", "If-None-Match: \"x\"\r\n", "If-Modified-Since: x\r\n"] {
+                let answer = Wire::open(server.addr).get(&format!("/{index}"), fields);
+                let value = value[..value.len().min(60)].escape_ascii();
+                assert_eq!((answer.status, answer.text()), (200, "page"), "{name}: {value}");
+            }
+        }
+    }
+}
+
+#[actix_web::test]
+async fn maximum_lifetime_is_accepted_everywhere() {
+    const FOREVER: Duration = Duration::MAX;
+    let plain = || async { "page" };
+    let with_options = |cache: CacheOptions| {
+        cache.ttl(FOREVER);
+        ready("page")
+    };
+    let policies = [
+        Policy::new().default_ttl(FOREVER),
+        Policy::new().status_ttl(200, FOREVER),
+        Policy::new().default_ttl(FOREVER).client_ttl(FOREVER),
+        Policy::new().client_ttl(FOREVER),
+    ];
+    let rules = [
+        None,
+        Some(Rule::any().ttl(FOREVER)),
+        Some(Rule::any().override_ttl(FOREVER)),
+        Some(Rule::any().client_ttl(FOREVER)),
+    ];
+    for (n, policy) in policies.iter().enumerate() {
+        for (m, rule) in rules.iter().enumerate() {
+            let (builder, clock) = builder();
+            let cache = builder.policy(policy.clone()).rules(rule.clone()).build().unwrap();
+            let server = serve(1, move || {
+                App::new()
+                    .wrap(cache.clone())
+                    .route("/plain", web::get().to(plain))
+                    .route("/options", web::get().to(with_options))
+            });
+            let client = Client::new(server.addr, Protocol::Http1);
+            for path in ["/plain", "/options"] {
+                let case = format!("{path} under policy {n} and rule {m}");
+                let miss = client.get(path).await;
+                assert!(miss.is_stored() && miss.text() == "page", "{case}");
+                assert!(client.get(path).await.is_hit(), "{case}");
+                clock.advance(Duration::from_secs(10));
+                assert!(client.get(path).await.is_hit(), "{case}");
+            }
+        }
+    }
+}

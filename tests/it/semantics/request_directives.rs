@@ -1,0 +1,152 @@
+//! Request directives of `Cache-Control` (RFC 9111 section 5.2.1).
+
+use actix_web_cache::Policy;
+
+use crate::support::{builder, noting, obey, secs, site};
+
+const TAG: (&str, &str) = ("answer", "etag: \"a\"");
+const VALIDATED: &str = "fwd-status=304; stored";
+
+#[actix_web::test]
+async fn request_directives_decide_the_response_only_when_honored() {
+    for (cache_control, second, directive, honored, ignored) in [
+        ("max-age=60", 50, "max-age=50", "hit; ttl=10", "hit; ttl=10"),
+        ("max-age=60", 50, "max-age=49", "fwd=request", "hit; ttl=10"),
+        ("max-age=60", 0, "max-age=0", "hit; ttl=60", "hit; ttl=60"),
+        ("max-age=60", 1, "max-age=0", "fwd=request", "hit; ttl=59"),
+        ("max-age=60", 50, "min-fresh=10", "hit; ttl=10", "hit; ttl=10"),
+        ("max-age=60", 50, "min-fresh=11", "fwd=request", "hit; ttl=10"),
+        ("max-age=60", 0, "no-cache", "fwd=request", "hit; ttl=60"),
+        ("max-age=60", 0, "no-store", "hit; ttl=60", "hit; ttl=60"),
+        ("max-age=60", 0, "only-if-cached", "hit; ttl=60", "hit; ttl=60"),
+        ("max-age=60", 70, "max-stale", "hit; ttl=-10", "fwd=stale"),
+        ("max-age=60", 70, "max-stale=10", "hit; ttl=-10", "fwd=stale"),
+        ("max-age=60", 70, "max-stale=9", "fwd=stale", "fwd=stale"),
+        ("max-age=60", 70, "max-stale, max-age=60", "fwd=request", "fwd=stale"),
+        ("max-age=60", 70, "max-stale, min-fresh=1", "fwd=stale", "fwd=stale"),
+        ("max-age=60, must-revalidate", 70, "max-stale", "fwd=stale", "fwd=stale"),
+        ("max-age=60, proxy-revalidate", 70, "max-stale", "fwd=stale", "fwd=stale"),
+        ("s-maxage=60", 70, "max-stale", "fwd=stale", "fwd=stale"),
+        ("max-age=60, no-cache", 1, "max-stale", "fwd=stale", "fwd=stale"),
+    ] {
+        for (policy, want) in
+            [(Policy::new().honor_request_directives(), honored), (Policy::new(), ignored)]
+        {
+            let (builder, clock) = builder();
+            let (site, notes) = noting(&builder.policy(policy).build().unwrap());
+            let line = format!("cache-control: {cache_control}");
+            assert!(site.client.get_with("/", &[TAG, ("answer", &line)]).await.is_stored());
+            clock.advance(secs(second));
+            notes.take();
+            let fields = [("cache-control", directive), ("answer-status", "304"), TAG];
+            let answer = site.client.get_with("/", &fields).await;
+            let case = format!("request {directive}, response {cache_control}, after {second} s");
+            assert_eq!((answer.status.as_u16(), answer.text()), (200, "run 1"), "{case}");
+            if want.starts_with("fwd") {
+                assert_eq!(answer.cache_status(), format!("{want}; {VALIDATED}"), "{case}");
+                assert_eq!(notes.take(), ["if-none-match: \"a\""], "{case}");
+            } else {
+                assert_eq!(answer.cache_status(), want, "{case}");
+                assert_eq!(answer.field("age"), Some(second.to_string()), "{case}");
+                assert_eq!(notes.take(), [""; 0], "{case}");
+            }
+        }
+    }
+}
+
+/// See RFC 9111 section 5.2.1.7.
+#[actix_web::test]
+async fn only_if_cached_request_gets_504_when_honored() {
+    for (policy, honored) in [
+        (Policy::new().honor_request_directives(), true),
+        (Policy::rfc9111(), true),
+        (Policy::new(), false),
+    ] {
+        let (builder, clock) = builder();
+        let (site, _) = noting(&builder.policy(policy).build().unwrap());
+        let only_if_cached = ("cache-control", "only-if-cached");
+        let fields = [TAG, ("answer", "cache-control: max-age=60, must-revalidate")];
+        assert!(site.client.get_with("/stale", &fields).await.is_stored());
+        clock.advance(secs(60));
+        let vary = [fields[1], ("answer", "vary: accept"), ("accept", "a/b")];
+        assert!(site.client.get_with("/vary", &vary).await.is_stored());
+        let runs = site.runs.get();
+        for path in ["/cold", "/stale", "/vary"] {
+            let answer =
+                site.client.get_with(path, &[only_if_cached, ("if-none-match", "\"a\"")]).await;
+            assert_eq!(answer.status == 504, honored, "{path}");
+            if honored {
+                let cache_status = answer.field("cache-status").unwrap();
+                assert_eq!(cache_status, "actix-web-cache; detail=only-if-cached", "{path}");
+                assert_eq!(answer.field("content-length").as_deref(), Some("0"), "{path}");
+            }
+        }
+        assert_eq!(site.runs.get() == runs, honored);
+    }
+}
+
+#[actix_web::test]
+async fn no_store_request_stores_nothing_but_may_be_a_hit() {
+    for policy in [Policy::new(), Policy::rfc9111()] {
+        let (builder, clock) = builder();
+        let (site, _) = noting(&builder.policy(policy).build().unwrap());
+        let no_store = ("cache-control", "no-store");
+        let fresh = ("answer", "cache-control: max-age=60");
+        for _ in 0..2 {
+            let answer = site.client.get_with("/", &[no_store, fresh, TAG]).await;
+            assert_eq!(answer.cache_status(), "fwd=uri-miss; detail=request-no-store");
+        }
+        assert!(site.client.get_with("/", &[fresh, TAG]).await.is_stored());
+        assert!(
+            site.client.get_with("/", &[no_store]).await.is_hit(),
+            "no-store does not forbid a stored response (RFC 9111 section 5.2.1.5)"
+        );
+        clock.advance(secs(60));
+        let answer =
+            site.client.get_with("/", &[no_store, fresh, TAG, ("answer-status", "304")]).await;
+        assert_eq!(answer.text(), "run 3");
+        assert_eq!(answer.cache_status(), "fwd=stale; fwd-status=304; detail=request-no-store");
+        assert!(!site.client.get_with("/", &[fresh]).await.is_hit(), "the 304 freshened nothing");
+    }
+}
+
+#[actix_web::test]
+async fn pragma_is_ignored_in_requests() {
+    let (builder, _) = builder();
+    let (site, _) = noting(&builder.policy(Policy::rfc9111()).build().unwrap());
+    // Pragma is deprecated (RFC 9111 section 5.4).
+    let fresh = ("answer", "cache-control: max-age=60");
+    assert!(site.client.get_with("/", &[fresh, ("pragma", "no-cache")]).await.is_stored());
+    assert!(site.client.get_with("/", &[("pragma", "no-cache")]).await.is_hit());
+}
+
+#[actix_web::test]
+async fn request_directive_forces_a_forward_only_when_honored() {
+    let ignoring = site(&builder().0.build().unwrap(), obey);
+    let policy = Policy::new().honor_request_directives();
+    let (builder, clock) = builder();
+    let honoring = site(&builder.policy(policy).build().unwrap(), obey);
+    for site in [&ignoring, &honoring] {
+        site.client.get("/").await;
+    }
+    clock.advance(secs(10));
+    for (directive, want) in [
+        ("no-cache", "fwd=request; stored"),
+        ("max-age=0", "hit; ttl=60"),
+        ("max-age=5", "hit; ttl=60"),
+        ("min-fresh=61", "fwd=request; stored"),
+        ("only-if-cached", "hit; ttl=60"),
+    ] {
+        let fields = [("cache-control", directive)];
+        assert!(ignoring.client.get_with("/", &fields).await.is_hit(), "{directive}");
+        assert_eq!(
+            honoring.client.get_with("/", &fields).await.cache_status(),
+            want,
+            "{directive}"
+        );
+    }
+    for site in [&ignoring, &honoring] {
+        let answer = site.client.get_with("/secret", &[("cache-control", "no-store")]).await;
+        assert_eq!(answer.cache_status(), "fwd=uri-miss; detail=request-no-store");
+    }
+}

@@ -1,0 +1,189 @@
+//! Memory use of the memory store: entries take no more memory than they count for.
+
+use std::future::ready;
+
+use actix_web::{App, HttpRequest, HttpResponse, http::header::HeaderValue, web};
+use actix_web_cache::{Cache, MemoryStore, Policy};
+use bytes::Bytes;
+
+use crate::support::{Client, Protocol, Wire, is_alone, peak_resident, resident, serve, store};
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+/// The number at the end of a path.
+fn number(request: &HttpRequest) -> usize {
+    request.path().rsplit('/').next().unwrap().parse().unwrap()
+}
+
+#[actix_web::test]
+async fn stored_response_retains_neither_request_head_nor_handler_buffer() {
+    if !is_alone("store::memory::stored_response_retains_neither_request_head_nor_handler_buffer") {
+        return;
+    }
+    const URLS: usize = 400;
+    let cache = Cache::builder(store()).policy(Policy::new().key_header("x-keyed"));
+    let cache = cache.build().unwrap();
+    let server = serve(1, move || {
+        App::new().wrap(cache.clone()).default_service(web::to(|request: HttpRequest| {
+            // Field values are slices of the request head, the body is a slice of a large buffer.
+            let echoed = request.headers().get("x-varied").unwrap().clone();
+            let buffer = Bytes::from(vec![b'x'; 100 * KIB]);
+            ready(
+                HttpResponse::Ok()
+                    .insert_header(("vary", "x-varied"))
+                    .insert_header(("x-echoed", echoed))
+                    .body(buffer.slice(..8)),
+            )
+        }))
+    });
+    let mut wire = Wire::open(server.addr);
+    let padding = "p".repeat(100 * KIB);
+    let mut get = |n: usize, padding: &str| {
+        let fields = format!("x-keyed: {n}\r\nx-varied: {n}\r\nx-padding: {padding}\r\n");
+        wire.get(&format!("/{n}"), &fields)
+    };
+    for n in 0..20 {
+        assert!(!get(n, &padding).is_hit());
+    }
+    let before = resident();
+    for n in 20..URLS {
+        assert!(!get(n, &padding).is_hit());
+    }
+    let grown = resident().saturating_sub(before);
+    // To retain all request heads or all handler buffers would take 37 MiB each.
+    assert!(grown <= 10 * MIB, "grown by {grown} bytes");
+    for n in 0..URLS {
+        let hit = get(n, "");
+        assert!(hit.is_hit() && hit.line("x-echoed") == Some(&*n.to_string()), "{n}");
+    }
+}
+
+#[actix_web::test]
+async fn store_size_limit_bounds_process_memory() {
+    if !is_alone("store::memory::store_size_limit_bounds_process_memory") {
+        return;
+    }
+    let store = MemoryStore::new(16 * MIB);
+    let cache = Cache::new(store.clone());
+    let server = serve(2, move || {
+        App::new().wrap(cache.clone()).default_service(web::to(|request: HttpRequest| {
+            let length = if request.path().starts_with("/large") { MIB } else { 8 * KIB };
+            ready(HttpResponse::Ok().body(vec![b'x'; length]))
+        }))
+    });
+    let client = Client::new(server.addr, Protocol::Http1);
+    client.get("/large/0").await;
+    client.get("/small/0").await;
+    let before = resident();
+    // Several times as much as fits into the store.
+    for n in 1..100 {
+        client.get(&format!("/large/{n}")).await;
+    }
+    for n in 1..3000 {
+        client.get(&format!("/small/{n}")).await;
+    }
+    let grown = peak_resident().saturating_sub(before);
+    assert!(grown <= 24 * MIB, "grown by {grown} bytes");
+    assert!(store.bytes() > 8 * 1024 * 1024, "{} bytes are stored", store.bytes());
+    assert!(client.get("/small/2999").await.is_hit());
+}
+
+#[actix_web::test]
+async fn unstored_responses_of_long_urls_take_little_memory_in_nested_caches() {
+    if !is_alone(
+        "store::memory::unstored_responses_of_long_urls_take_little_memory_in_nested_caches",
+    ) {
+        return;
+    }
+    let cache = Cache::new(MemoryStore::new(MIB));
+    let server = serve(1, move || {
+        let page = || async { HttpResponse::NotFound().finish() };
+        App::new()
+            .service(web::resource("/").route(web::to(page)).wrap(cache.clone()))
+            .wrap(cache.clone())
+    });
+    let mut wire = Wire::open(server.addr);
+    let query = "q".repeat(60 * KIB);
+    let mut get = |n: usize| assert_eq!(wire.get(&format!("/?{query}{n}"), "").status, 404);
+    (0..20).for_each(&mut get);
+    let before = resident();
+    (20..220).for_each(&mut get);
+    let grown = resident().saturating_sub(before);
+    // The URLs have 12 MiB together.
+    assert!(grown <= 4 * MIB, "grown by {grown} bytes");
+}
+
+#[actix_web::test]
+async fn url_keeps_its_latest_variants() {
+    // The number of variants that the store keeps of one URL.
+    const KEPT: usize = 64;
+    let store = store();
+    let cache = Cache::new(store.clone());
+    let server = serve(1, move || {
+        App::new().wrap(cache.clone()).default_service(web::to(|| {
+            ready(
+                HttpResponse::Ok().insert_header(("vary", "user-agent")).body(vec![b'x'; 64 * KIB]),
+            )
+        }))
+    });
+    let client = Client::new(server.addr, Protocol::Http1);
+    let agents: Vec<_> = (0..3 * KEPT).map(|n| format!("agent {n}")).collect();
+    for agent in &agents {
+        assert!(client.get_with("/", &[("user-agent", agent)]).await.is_stored(), "{agent}");
+        assert!(client.get_with("/", &[("user-agent", agent)]).await.is_hit(), "{agent}");
+    }
+    let kept = usize::try_from(store.bytes()).unwrap();
+    assert!(kept >= KEPT * 64 * KIB, "{kept} bytes");
+    assert!(kept <= KEPT * 65 * KIB, "{kept} bytes");
+    for (index, agent) in agents.iter().enumerate().rev().take(2 * KEPT) {
+        // From the newest to the oldest: a miss stores its variant anew, which evicts another one.
+        let answer = client.get_with("/", &[("user-agent", agent)]).await;
+        let is_kept = index >= agents.len() - KEPT;
+        assert_eq!(answer.is_hit(), is_kept, "{agent}");
+    }
+}
+
+#[actix_web::test]
+async fn bodies_fields_and_keys_count_toward_store_size() {
+    const URLS: usize = 50;
+    const WEIGHT: usize = 8 * KIB;
+    for kind in ["body", "field", "varied field", "key", "keyed field"] {
+        let store = store();
+        let policy = Policy::new().key_header("x-keyed");
+        let cache = Cache::builder(store.clone()).policy(policy).build().unwrap();
+        let server = serve(1, move || {
+            App::new().wrap(cache.clone()).default_service(web::to(move |request: HttpRequest| {
+                let weight = "w".repeat(WEIGHT);
+                let mut response = HttpResponse::Ok();
+                ready(match (number(&request), kind) {
+                    // Large enough that the store updates its size at once.
+                    (0, _) => response.body("l".repeat(64 * KIB)),
+                    (_, "body") => response.body(weight),
+                    (_, "field") => {
+                        let value = HeaderValue::from_str(&weight).unwrap();
+                        response.insert_header(("x-field", value)).body("")
+                    }
+                    (_, "varied field") => response.insert_header(("vary", "x-varied")).body(""),
+                    _ => response.body(""),
+                })
+            }))
+        });
+        let mut wire = Wire::open(server.addr);
+        let weight = "w".repeat(WEIGHT);
+        for n in (0..=URLS).rev() {
+            let (path, fields) = match kind {
+                _ if n == 0 => ("/0".to_owned(), String::new()),
+                "key" => (format!("/{weight}/{n}"), String::new()),
+                "keyed field" => (format!("/{n}"), format!("x-keyed: {weight}\r\n")),
+                "varied field" => (format!("/{n}"), format!("x-varied: {weight}\r\n")),
+                _ => (format!("/{n}"), String::new()),
+            };
+            wire.get(&path, &fields);
+            assert!(wire.get(&path, &fields).is_hit(), "{kind} {n}");
+        }
+        let bytes = usize::try_from(store.bytes()).unwrap() - 64 * KIB;
+        assert!(bytes >= URLS * WEIGHT, "{kind}: {bytes} bytes");
+        assert!(bytes <= URLS * (WEIGHT + 2 * KIB), "{kind}: {bytes} bytes");
+    }
+}

@@ -1,0 +1,6 @@
+//! Stores: the conformance suite, the record format, and stores that fail.
+
+mod codec;
+mod conformance;
+mod failing;
+mod memory;
