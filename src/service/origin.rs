@@ -95,7 +95,7 @@ where
 struct OriginCall<S> {
     inner: Rc<S>,
     context: RequestContext,
-    candidate: Candidate,
+    candidate: Box<Candidate>,
     reason: Forward,
     /// The stored response that the handler is asked about.
     selected: Option<Arc<StoredResponse>>,
