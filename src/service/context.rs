@@ -104,7 +104,7 @@ impl RequestContext {
             matched,
             key,
             discriminator: discriminator_for(self.layer, request),
-            requester: Requester::of(fields, &self.shared.policy.personal),
+            requester: Requester::of(fields, &self.shared.policy.identity),
             directives: RequestDirectives::of(fields),
             now,
             stored_count: self.shared.store.coordinator().stored_count(),
