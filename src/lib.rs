@@ -33,9 +33,9 @@
 //! | set options of one response in its handler, its route or its extensions | [`CacheOptions`], [`CachePolicy`], [`ResponseOptions`] |
 //! | purge stored responses | [`CacheHandle`], [`PurgeTarget`], [`Purged`], [`PurgeError`] |
 //! | tag responses that are purged together | [`Rule::tag`], [`Policy::tag`], [`Policy::tag_fields`], [`CacheOptions::tag`] |
-//! | see what the cache did with a request | [`Outcome`], [`CacheBuilder::observer`], the `Cache-Status` field |
+//! | observe the outcome of each request | [`Outcome`], [`CacheBuilder::observer`], the `Cache-Status` field |
 //! | turn the cache off | [`Mode`] |
-//! | stop a server without losing open responses | [`Cache::drain`] |
+//! | wait for responses that are being stored before the server stops | [`Cache::drain`] |
 //! | write `Cache-Control` without storing responses | [`SetCacheControl`], [`NeverCache`] |
 //! | store responses in memory | [`MemoryStore`] |
 //! | share stored responses between processes | `RedisStore` and the module `redis` (feature `redis`), [`TieredStore`] |
@@ -47,7 +47,7 @@
 //!
 //! * **On a hit no handler runs.** Code that counts, logs or checks permissions in a handler does not run
 //!   either. Put authorization outside of the cache, or send `private` or `no-store`.
-//! * **The cache must know what a response depends on.** Beside the URL, these are the request fields in
+//! * **The cache must know all inputs of a response.** Beside the URL, these are the request fields in
 //!   `Vary` and the parts of the cache key: [`Policy::key_header`], [`Policy::vary_cookie`],
 //!   [`Policy::key_with`]. If two handlers of one path are selected by a guard on a request field, both
 //!   need `Vary` with this field. See [pages of people].
