@@ -95,7 +95,7 @@ where
 struct OriginCall<S> {
     inner: Rc<S>,
     context: RequestContext,
-    candidate: Candidate,
+    candidate: Box<Candidate>,
     reason: Forward,
     /// The stored response that the handler is asked about.
     selected: Option<Arc<StoredResponse>>,
@@ -320,7 +320,7 @@ impl RequestContext {
             selected.is_none_or(|selected| !Arc::ptr_eq(selected, stored))
                 && *stored.discriminator == *request.discriminator
                 && is_allowed_for(stored, request.requester)
-                && !selecting.any(|(name, _)| policy.personal.tells(name))
+                && !selecting.any(|(name, _)| policy.identity.may_identify_client(name))
                 && stored.lines(&CONTENT_ENCODING).next().is_none()
                 && coordinator.is_valid(&request.key, stored)
         })
