@@ -1,5 +1,4 @@
-//! Conditional requests: a handler that can say by 304 that a page has not changed, and one that
-//! knows nothing of that.
+//! Conditional requests: a handler that evaluates them and answers 304, and one that does not.
 
 use std::{env, io};
 
@@ -9,15 +8,15 @@ use actix_web::{
 };
 use actix_web_cache::{Cache, MemoryStore};
 
-/// What a real handler would take from a row's version or a file's time, cheaply.
+/// The entity tag. A real handler would make it from the version of a row or the time of a file.
 const VERSION: &str = "\"version-1\"";
 
-/// Looks at the condition before it does the work. It says `no-cache`: what is stored is used only
-/// after asking. The cache asks with the stored entity tag, and a 304 is all it needs.
+/// Evaluates the condition before it does the work. With `no-cache`, the cache revalidates the stored
+/// response before each use: it sends the stored entity tag, and the handler answers 304.
 #[get("/report")]
 async fn report(request: HttpRequest) -> HttpResponse {
-    let known = request.headers().get(IF_NONE_MATCH).is_some_and(|tag| tag == VERSION);
-    if known {
+    let matches = request.headers().get(IF_NONE_MATCH).is_some_and(|tag| tag == VERSION);
+    if matches {
         println!("report: not modified");
         return HttpResponse::NotModified().insert_header((ETAG, VERSION)).finish();
     }
@@ -25,10 +24,10 @@ async fn report(request: HttpRequest) -> HttpResponse {
     HttpResponse::Ok()
         .insert_header((ETAG, VERSION))
         .insert_header((CACHE_CONTROL, "no-cache"))
-        .body("a report that took long to make\n")
+        .body("a report that takes long to make\n")
 }
 
-/// Knows nothing of conditions. Browsers are answered with 304 all the same.
+/// Ignores conditions. The cache evaluates those of browsers, and answers 304.
 #[get("/page")]
 async fn page() -> HttpResponse {
     println!("page: made");
@@ -43,18 +42,18 @@ async fn main() -> io::Result<()> {
             .bind(("127.0.0.1", port()))?;
     for addr in server.addrs() {
         println!("listening on http://{addr}");
-        println!("The same body twice, made once:");
+        println!("Two responses with one body, which is made once:");
         println!("  curl -i http://{addr}/report   # Cache-Status: fwd=uri-miss; stored");
         println!(
             "  curl -i http://{addr}/report   # Cache-Status: fwd=stale; fwd-status=304; stored"
         );
-        println!("What a browser gets that has the page:");
+        println!("A browser that has the page gets 304:");
         println!("  curl -i -H 'If-None-Match: {VERSION}' http://{addr}/page");
     }
     server.run().await
 }
 
-/// From the environment, or 8080.
+/// Returns the port in the environment variable `PORT`, or 8080.
 fn port() -> u16 {
     env::var("PORT").ok().and_then(|port| port.parse().ok()).unwrap_or(8080)
 }

@@ -78,7 +78,7 @@ impl Store for MapStore {
     }
 }
 
-/// A response without a lifetime of its own: the default policy keeps it for a minute.
+/// The response states no lifetime, so the default policy stores it for a minute.
 #[get("/")]
 async fn page() -> impl Responder {
     "kept in a map\n"
@@ -97,7 +97,7 @@ async fn main() -> io::Result<()> {
     server.run().await
 }
 
-/// The environment variable `PORT`, or 8080.
+/// Returns the port in the environment variable `PORT`, or 8080.
 fn port() -> u16 {
     env::var("PORT").ok().and_then(|port| port.parse().ok()).unwrap_or(8080)
 }

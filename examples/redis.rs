@@ -54,7 +54,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(server.run().await?)
 }
 
-/// Reads the port from the environment, or returns 8080.
+/// Returns the port in the environment variable `PORT`, or 8080.
 fn port() -> u16 {
     env::var("PORT").ok().and_then(|port| port.parse().ok()).unwrap_or(8080)
 }

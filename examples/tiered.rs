@@ -15,8 +15,8 @@ async fn price(item: web::Path<String>, cache: CacheOptions) -> String {
     format!("{item} is 5, says process {}\n", process::id())
 }
 
-/// Purges the prices. Other processes stop to serve them some milliseconds later, or after a second if
-/// the announcement gets lost.
+/// Purges the prices. Other processes stop serving them some milliseconds later, or after a second if
+/// the announcement is lost.
 #[put("/prices")]
 async fn change(cache: CacheHandle) -> Result<HttpResponse, PurgeError> {
     cache.purge_tag("prices").await?;
@@ -58,7 +58,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(server.run().await?)
 }
 
-/// Reads the port from the environment, or returns 8080.
+/// Returns the port in the environment variable `PORT`, or 8080.
 fn port() -> u16 {
     env::var("PORT").ok().and_then(|port| port.parse().ok()).unwrap_or(8080)
 }

@@ -1,7 +1,7 @@
-//! HTTP response caching for actix-web 4, as a middleware.
+//! An HTTP response cache for actix-web 4, as a middleware.
 //!
-//! [`Cache`] answers `GET` and `HEAD` from a [`Store`](store::Store) where RFC 9111 and the application's
-//! [`Policy`] allow, and stores what handlers answer otherwise.
+//! [`Cache`] stores the responses of handlers in a [`Store`](store::Store), and answers `GET` and `HEAD`
+//! requests from it where RFC 9111 and the application's [`Policy`] allow it.
 //!
 //! ```no_run
 //! use actix_web::{App, HttpServer, web};
@@ -20,54 +20,65 @@
 //! }
 //! ```
 //!
-//! # Where to look
+//! The [guide] has a page for each task, and the [examples] are programs to try.
+//!
+//! # Contents
 //!
 //! | task | item |
 //! |---|---|
-//! | wrap an application, a scope, a route | [`Cache`], [`Cache::with_policy`] |
-//! | lifetimes, stale windows, limits, cookies, credentials, keys; the defaults and why | [`Policy`] |
-//! | exceptions by path, status or predicate | [`Rule`] |
-//! | which parameters of a query count | [`QueryKey`] |
-//! | a handler's or a route's own word | [`CacheOptions`], [`CachePolicy`], [`ResponseOptions`] |
-//! | forget what is stored: the kinds of purges, their costs and guarantees | [`CacheHandle`], [`PurgeTarget`] |
-//! | name what is to be forgotten together | [`Rule::tag`], [`Policy::tag`], [`CacheOptions::tag`], `Cache-Groups` |
-//! | see what happens | [`Outcome`], [`CacheBuilder::observer`], `Cache-Status` in responses |
-//! | end in good order | [`Cache::drain`] |
-//! | only write headers | [`SetCacheControl`], [`NeverCache`] |
-//! | share pages between processes | `RedisStore` (feature `redis`); `docs/deployment.md` in the repository |
-//! | memory in front of a store that processes share | [`TieredStore`] |
-//! | keep responses elsewhere | [`Store`](store::Store), [`Selector`](store::Selector), [`store::codec`] for stores of bytes, [`store::remote`] for remote servers, and `conformance` (feature `test-util`) |
+//! | cache an application, a scope or a route | [`Cache`], [`Cache::with_policy`], [`CacheBuilder`] |
+//! | set lifetimes, stale windows, limits, credentials and keys; read the defaults | [`Policy`] |
+//! | make exceptions by path, status or predicate | [`Rule`] |
+//! | choose which query parameters are part of the cache key | [`QueryKey`] |
+//! | set options of one response in its handler, its route or its extensions | [`CacheOptions`], [`CachePolicy`], [`ResponseOptions`] |
+//! | purge stored responses | [`CacheHandle`], [`PurgeTarget`], [`Purged`], [`PurgeError`] |
+//! | tag responses that are purged together | [`Rule::tag`], [`Policy::tag`], [`Policy::tag_fields`], [`CacheOptions::tag`] |
+//! | observe the outcome of each request | [`Outcome`], [`CacheBuilder::observer`], the `Cache-Status` field |
+//! | turn the cache off | [`Mode`] |
+//! | wait for responses that are being stored before the server stops | [`Cache::drain`] |
+//! | write `Cache-Control` without storing responses | [`SetCacheControl`], [`NeverCache`] |
+//! | store responses in memory | [`MemoryStore`] |
+//! | share stored responses between processes | `RedisStore` and the module `redis` (feature `redis`), [`TieredStore`] |
+//! | choose the store at run time | [`BoxedStore`](store::BoxedStore) |
+//! | write a store | [`Store`](store::Store), [`store::codec`], [`store::remote`], `store::conformance` (feature `test-util`) |
+//! | control the time in tests | [`Clock`], `ManualClock` (feature `test-util`) |
 //!
-//! # What a handler must know
+//! # Requirements on handlers
 //!
-//! On a hit no handler runs: what it counts, logs or checks does not happen. Authorisation belongs
-//! outside of the cache, or its answers need `private` or `no-store`. Whatever a page depends on
-//! beside its URL must be said: by `Vary`, by a part of the key ([`Policy::key_header`],
-//! [`Policy::vary_cookie`], [`Policy::key_with`]), or by refusing to be stored. That holds for
-//! guards too: two handlers of one path, told apart by a guard on a request field, are two pages of
-//! one URL.
+//! * **On a hit no handler runs.** Code that counts, logs or checks permissions in a handler does not run
+//!   either. Put authorization outside of the cache, or send `private` or `no-store`.
+//! * **The cache must know all inputs of a response.** Beside the URL, these are the request fields in
+//!   `Vary` and the parts of the cache key: [`Policy::key_header`], [`Policy::vary_cookie`],
+//!   [`Policy::key_with`]. If two handlers of one path are selected by a guard on a request field, both
+//!   need `Vary` with this field. See [pages of people].
+//! * **Concurrent requests share one call of the handler** if its response can be stored. They wait for
+//!   up to [`Policy::wait_limit`]. See [concurrent requests].
+//! * **A stored `GET` response answers `HEAD`**, also if there is no route for `HEAD`. A response to `HEAD`
+//!   is not stored.
+//! * **Only complete responses are stored.** Ranges are cut from them. A 206 of a handler is passed on and
+//!   not stored.
 //!
-//! Many requests at once for a page that is not stored, or no longer fresh, are one run of its
-//! handler; the others wait for it for up to [`Policy::wait_limit`], and read along where its body is
-//! streamed. The cache reads that body on its own account: a client that is slow or leaves holds up
-//! nobody. Where the answer cannot be stored, they all run the handler in parallel, and for ten seconds
-//! nobody waits for that URL. `docs/concurrent-requests.md` in the repository has the whole of it.
+//! # Order of middlewares
 //!
-//! A stored `GET` answers `HEAD`, also where no route for `HEAD` exists. A `HEAD` stores nothing; it
-//! updates what is stored if its answer says that this still holds.
-//!
-//! Only complete responses are stored, and parts are cut from them. What a handler answers to
-//! `Range` by itself (206) passes: storing and combining parts would be a second kind of stored
-//! response, for little use inside an application.
+//! Register the cache before `Compress`, sessions, CORS and `NormalizePath`, so that it sits inside them.
+//! One stored response then serves all codings, sessions and origins.
 //!
 //! # Features
 //!
+//! No feature is enabled by default.
+//!
 //! * `regex`: `Rule::regex`.
-//! * `redis`: `RedisStore`, shared by processes on one Redis or Valkey server.
-//! * `redis-cluster`, `redis-sentinel`: the same on a Cluster, or on a primary that Sentinels watch.
+//! * `redis`: `RedisStore`, on one Redis or Valkey server. See [many processes].
+//! * `redis-cluster`, `redis-sentinel`: `RedisStore` on a Cluster, or on a primary that Sentinels watch.
 //! * `redis-rustls`, `redis-native-tls`: `rediss://` URLs, by rustls or by the system's TLS library. If
 //!   both are enabled, rustls is used.
-//! * `test-util`: `ManualClock`, and `conformance`, the suite that any store must pass.
+//! * `test-util`: `ManualClock`, and `store::conformance`, the suite that any store must pass.
+//!
+//! [guide]: https://github.com/actix-web-cache/actix-web-cache/blob/main/docs/README.md
+//! [examples]: https://github.com/actix-web-cache/actix-web-cache/blob/main/examples/README.md
+//! [pages of people]: https://github.com/actix-web-cache/actix-web-cache/blob/main/docs/pages-of-people.md
+//! [concurrent requests]: https://github.com/actix-web-cache/actix-web-cache/blob/main/docs/concurrent-requests.md
+//! [many processes]: https://github.com/actix-web-cache/actix-web-cache/blob/main/docs/many-processes.md
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -133,7 +144,29 @@ pub use crate::{
     service::middleware::{CacheFuture, CacheMiddleware},
 };
 
-/// The README's code compiles; some of it is about Redis.
-#[cfg(all(doctest, feature = "redis"))]
-#[doc = include_str!("../README.md")]
-struct Readme;
+/// The code of the README and of the guide, as doc tests. Some of it needs Redis or `ManualClock`.
+#[cfg(all(doctest, feature = "redis", feature = "test-util"))]
+mod guide {
+    macro_rules! pages {
+        ($($name:ident $file:literal)*) => {
+            $(#[doc = include_str!(concat!("../", $file))] struct $name;)*
+        };
+    }
+
+    pages! {
+        Readme "README.md"
+        CacheARoute "docs/cache-a-route.md"
+        PagesOfPeople "docs/pages-of-people.md"
+        Purge "docs/purge.md"
+        ConcurrentRequests "docs/concurrent-requests.md"
+        BehindACdn "docs/behind-a-cdn.md"
+        ManyProcesses "docs/many-processes.md"
+        Deploys "docs/deploys.md"
+        Compress "docs/compress.md"
+        Files "docs/files.md"
+        Test "docs/test.md"
+        Debug "docs/debug.md"
+        Performance "docs/performance.md"
+        Migrate "docs/migrate.md"
+    }
+}

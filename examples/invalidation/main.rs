@@ -1,7 +1,7 @@
-//! A small blog over SQLite: its pages are tagged when they are made, and purged by what is written.
+//! A small blog over SQLite: its responses are tagged, and each write purges the tags of its post.
 //!
-//! With `--load N` it serves and asks itself: N reads and writes at once, and whether any reader was
-//! ever shown what was there before a write that had been acknowledged.
+//! With `--load N`, the program sends N reads and writes to itself, and counts stale reads: a read is
+//! stale if it shows an older version than a write that was acknowledged before the read began.
 
 use std::{
     env,
@@ -22,7 +22,7 @@ use rusqlite::{Connection, params};
 
 const POSTS: usize = 16;
 
-/// The database, and the queries it knows.
+/// The database.
 #[derive(Clone)]
 struct Blog(Arc<Mutex<Connection>>);
 
@@ -42,8 +42,8 @@ impl Blog {
         Ok(Self(Arc::new(Mutex::new(database))))
     }
 
-    /// Off the workers, for a database takes its time.
-    async fn ask<T: Send + 'static>(
+    /// Runs a query on a thread for blocking work, so that it does not block the worker thread.
+    async fn query<T: Send + 'static>(
         &self,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> actix_web::Result<T> {
@@ -53,7 +53,7 @@ impl Blog {
     }
 }
 
-/// All titles. It depends on every post.
+/// Lists all titles. The response depends on every post, so every write purges its tag.
 #[get("/")]
 async fn index(blog: web::Data<Blog>, cache: CacheOptions) -> actix_web::Result<String> {
     cache.tag("posts");
@@ -61,21 +61,21 @@ async fn index(blog: web::Data<Blog>, cache: CacheOptions) -> actix_web::Result<
         let mut query = database.prepare("select title from posts order by id")?;
         query.query_map([], |row| row.get(0))?.collect()
     };
-    Ok(blog.ask(titles).await?.join("\n"))
+    Ok(blog.query(titles).await?.join("\n"))
 }
 
-/// One post. A rule tags it `post:{id}`.
+/// Shows one post. A rule gives the response the tag `post:{id}`.
 #[get("/posts/{id}")]
 async fn post(blog: web::Data<Blog>, id: web::Path<u32>) -> actix_web::Result<String> {
     let find = move |database: &Connection| {
         let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
         database.query_one("select title, version from posts where id = ?1", [*id], row)
     };
-    let (title, version): (String, i64) = blog.ask(find).await?;
+    let (title, version): (String, i64) = blog.query(find).await?;
     Ok(format!("{title}, version {version}\n"))
 }
 
-/// The same post as a feed has it, by another URL.
+/// Shows the version of a post under another URL. The handler gives the response the tag of the post.
 #[get("/feed/{id}")]
 async fn feed(
     blog: web::Data<Blog>,
@@ -86,11 +86,11 @@ async fn feed(
     let find = move |database: &Connection| {
         database.query_one("select version from posts where id = ?1", [*id], |row| row.get(0))
     };
-    let version: i64 = blog.ask(find).await?;
+    let version: i64 = blog.query(find).await?;
     Ok(format!("version {version}\n"))
 }
 
-/// Changes first, then purges, and acknowledges last.
+/// Changes the post first, then purges, and then responds.
 #[put("/posts/{id}")]
 async fn write(
     blog: web::Data<Blog>,
@@ -104,7 +104,7 @@ async fn write(
                       returning version";
         database.query_one(update, params![id, title], |row| row.get(0))
     };
-    let version: i64 = blog.ask(change).await?;
+    let version: i64 = blog.query(change).await?;
     cache.purge_tags([format!("post:{id}"), "posts".to_owned()]).await?;
     Ok(HttpResponse::Ok().body(format!("version {version}\n")))
 }
@@ -114,7 +114,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let operations = match (env::args().nth(1).as_deref(), env::args().nth(2)) {
         (Some("--load"), Some(operations)) => Some(operations.parse()?),
         (None, _) => None,
-        _ => return Err("use it without arguments, or with --load N".into()),
+        _ => return Err("usage: invalidation [--load N]".into()),
     };
     let port = if operations.is_some() { 0 } else { port() };
     let blog = Blog::open()?;
@@ -124,7 +124,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (server, addr) = serve(&blog, &cache, port)?;
     println!("listening on http://{addr}");
     let Some(operations) = operations else {
-        println!("Ask twice, write, and ask again:");
+        println!("Request a post twice, change it, and request other pages that show it:");
         println!("  curl -i http://{addr}/posts/1   # Cache-Status: fwd=uri-miss; stored");
         println!("  curl -i http://{addr}/posts/1   # Cache-Status: hit");
         println!("  curl -X PUT -d 'A new title' http://{addr}/posts/1");
@@ -133,11 +133,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
         return Ok(server.await?);
     };
     let (handle, running) = (server.handle(), actix_web::rt::spawn(server));
-    let found = load(addr, operations).await?;
+    let counts = load(addr, operations).await?;
     handle.stop(false).await;
     running.await??;
-    println!("{found}");
-    if found.stale == 0 { Ok(()) } else { Err("stale reads".into()) }
+    println!("{counts}");
+    if counts.stale == 0 { Ok(()) } else { Err("stale reads".into()) }
 }
 
 fn serve(blog: &Blog, cache: &Cache, port: u16) -> io::Result<(Server, SocketAddr)> {
@@ -158,35 +158,35 @@ fn serve(blog: &Blog, cache: &Cache, port: u16) -> io::Result<(Server, SocketAdd
 
 /// The results of a load test.
 #[derive(Debug, Default, Clone, Copy)]
-struct Found {
+struct Counts {
     reads: usize,
     hits: usize,
     writes: usize,
     stale: usize,
 }
 
-impl std::fmt::Display for Found {
+impl std::fmt::Display for Counts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { reads, hits, writes, stale } = self;
         write!(f, "{reads} reads, {hits} of them hits, {writes} writes: {stale} stale reads")
     }
 }
 
-/// Eight that read and two that write, until there were so many reads and writes.
-async fn load(addr: SocketAddr, operations: usize) -> Result<Found, Box<dyn Error>> {
+/// Runs eight clients that read and two that write, until they have sent `operations` requests.
+async fn load(addr: SocketAddr, operations: usize) -> Result<Counts, Box<dyn Error>> {
     let acknowledged: Arc<[AtomicI64; POSTS]> = Arc::default();
     let left = Arc::new(AtomicUsize::new(operations));
     let clients = (0..10).map(|number| {
         let (acknowledged, left) = (Arc::clone(&acknowledged), Arc::clone(&left));
         actix_web::rt::spawn(client(addr, number, acknowledged, left))
     });
-    let mut all = Found::default();
+    let mut all = Counts::default();
     for client in clients.collect::<Vec<_>>() {
-        let found = client.await??;
-        all.reads += found.reads;
-        all.hits += found.hits;
-        all.writes += found.writes;
-        all.stale += found.stale;
+        let counts = client.await??;
+        all.reads += counts.reads;
+        all.hits += counts.hits;
+        all.writes += counts.writes;
+        all.stale += counts.stale;
     }
     Ok(all)
 }
@@ -196,45 +196,45 @@ async fn client(
     number: usize,
     acknowledged: Arc<[AtomicI64; POSTS]>,
     left: Arc<AtomicUsize>,
-) -> Result<Found, Box<dyn Error>> {
+) -> Result<Counts, Box<dyn Error>> {
     let http = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new())
         .build_http::<String>();
-    let mut found = Found::default();
-    let mut at = number;
+    let mut counts = Counts::default();
+    let mut id = number;
     while left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
     {
-        // Another post each time, in another order for each client.
-        at = (at * 5 + 2 * number + 1) % POSTS;
+        // Each client requests the posts in an order of its own.
+        id = (id * 5 + 2 * number + 1) % POSTS;
         let writes = number < 2;
-        let path = if writes || found.reads % 2 == 0 { "posts" } else { "feed" };
+        let path = if writes || counts.reads % 2 == 0 { "posts" } else { "feed" };
         let request = hyper::Request::builder()
             .method(if writes { "PUT" } else { "GET" })
-            .uri(format!("http://{addr}/{path}/{at}"))
+            .uri(format!("http://{addr}/{path}/{id}"))
             .body(if writes { format!("Title by {number}") } else { String::new() })?;
-        let Some(acknowledged) = acknowledged.get(at) else { continue };
-        // Before it is asked: what is acknowledged now must be seen then.
+        let Some(acknowledged) = acknowledged.get(id) else { continue };
+        // Read before the request is sent: the response must not be older than this version.
         let least = acknowledged.load(Ordering::SeqCst);
-        let answer = http.request(request).await?;
-        let status = answer.headers().get("cache-status");
-        found.hits += usize::from(
+        let response = http.request(request).await?;
+        let status = response.headers().get("cache-status");
+        counts.hits += usize::from(
             status.is_some_and(|status| status.as_bytes().starts_with(b"actix-web-cache; hit")),
         );
-        let body = http_body_util::BodyExt::collect(answer.into_body()).await?;
+        let body = http_body_util::BodyExt::collect(response.into_body()).await?;
         let text = String::from_utf8_lossy(&body.to_bytes()).into_owned();
         let version = text.trim().rsplit(' ').next().and_then(|version| version.parse().ok());
-        let version: i64 = version.ok_or("an answer without version")?;
+        let version: i64 = version.ok_or("a response without version")?;
         if writes {
             acknowledged.fetch_max(version, Ordering::SeqCst);
-            found.writes += 1;
+            counts.writes += 1;
         } else {
-            found.reads += 1;
-            found.stale += usize::from(version < least);
+            counts.reads += 1;
+            counts.stale += usize::from(version < least);
         }
     }
-    Ok(found)
+    Ok(counts)
 }
 
-/// From the environment, or 8080.
+/// Returns the port in the environment variable `PORT`, or 8080.
 fn port() -> u16 {
     env::var("PORT").ok().and_then(|port| port.parse().ok()).unwrap_or(8080)
 }

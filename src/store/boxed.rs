@@ -24,7 +24,7 @@ use crate::{
 /// fn store() -> Result<BoxedStore, Box<dyn std::error::Error>> {
 ///     # #[cfg(feature = "redis")]
 ///     if let Ok(url) = std::env::var("REDIS_URL") {
-///         return Ok(BoxedStore::new(actix_web_cache::RedisStore::new(&url)?));
+///         return Ok(BoxedStore::new(actix_web_cache::RedisStore::new(&url, "shop")?));
 ///     }
 ///     Ok(BoxedStore::new(MemoryStore::new(64 * 1024 * 1024)))
 /// }

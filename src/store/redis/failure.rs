@@ -79,7 +79,7 @@ fn advice(code: &str) -> &'static str {
     match code {
         "NOAUTH" | "WRONGPASS" => ": check user and password",
         "NOPERM" => {
-            ": the user needs more permissions: docs/deployment.md lists the commands, ACL LOG shows \
+            ": the user needs more permissions: docs/many-processes.md lists the commands, ACL LOG shows \
              the refused one"
         }
         "OOM" => ": raise maxmemory, and set maxmemory-policy to volatile-lru",

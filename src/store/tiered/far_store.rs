@@ -8,7 +8,8 @@ use crate::store::interface::Store;
 /// [`TieredStore`](crate::TieredStore).
 ///
 /// Responses in memory are valid only if this process knows the invalidations of the others. A far
-/// store learns them with each look-up ([`Coordinator::learn`](crate::store::Coordinator::learn)).
+/// store learns them with each look-up
+/// ([`Coordinator::record_remote`](crate::store::Coordinator::record_remote)).
 /// As a hit in memory makes no look-up, the far store also has to learn them in the background, and to
 /// say how current it is.
 ///

@@ -39,7 +39,7 @@ async fn redis_shows_page_and_purge_shared_by_two_processes() {
     assert!(!purged.is_hit(), "{}", purged.cache_status());
     let stats = one.client.get("/stats").await;
     assert_eq!(stats.cache_status(), "fwd=bypass; detail=rule");
-    assert!(stats.text().contains("lookups: ") && stats.text().contains("is_open: false"));
+    assert!(stats.text().contains("lookups: ") && stats.text().contains("circuit_open: false"));
 }
 
 #[actix_web::test]
