@@ -87,8 +87,9 @@ impl RedisStoreBuilder {
     /// Sets the time that a look-up may take, including the time to connect. Default 45 ms, at least
     /// 1 ms.
     ///
-    /// The handler answers if Redis takes longer, and the circuit breaker counts a failure. A cache
-    /// waits 50 ms for any store, so a longer time than that does not make a request wait longer.
+    /// The handler answers if Redis takes longer, and the circuit breaker counts a failure. No request
+    /// waits longer than [`CacheBuilder::lookup_timeout`](crate::CacheBuilder::lookup_timeout), which
+    /// is 50 ms by default: to wait longer for Redis, raise both.
     pub const fn lookup_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.lookup = timeout;
         self
