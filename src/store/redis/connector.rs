@@ -12,7 +12,7 @@ use deadpool_redis::redis::{
 use deadpool_redis::{
     Connection as PoolConnection, Manager, Pool, Runtime, Timeouts,
     redis::{
-        Client, ConnectionInfo,
+        AsyncConnectionConfig, Client, ConnectionInfo,
         aio::{MultiplexedConnection, PubSub},
     },
 };
@@ -111,7 +111,9 @@ impl Connector {
                 return Ok(Connection::Cluster(servers.client.get_async_connection().await?));
             }
             #[cfg(feature = "redis-sentinel")]
-            Self::Sentinels(settings) => settings.client()?.get_async_connection().await?,
+            Self::Sentinels(settings) => {
+                settings.client()?.get_async_connection_with_config(&connection_config()).await?
+            }
         };
         Ok(Connection::Single(connection))
     }
@@ -138,10 +140,17 @@ impl fmt::Debug for Connector {
     }
 }
 
+/// The settings of a connection. By default the client library ends each call after 500 ms, whatever
+/// the time-outs of the store are.
+fn connection_config() -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new().set_response_timeout(None)
+}
+
 impl SingleServer {
     /// Prepares connections like those of `client`, with its certificates.
     fn new(client: Client) -> Result<Self, RedisStoreError> {
-        let manager = Manager::new(client.get_connection_info().clone())
+        let server = client.get_connection_info().clone();
+        let manager = Manager::new_with_config(server, connection_config())
             .map_err(|_| RedisStoreError::InvalidUrl)?;
         let pool = Pool::builder(manager)
             .max_size(MAX_CONNECTING)
