@@ -180,7 +180,7 @@ async fn rejected_credentials_or_permissions_are_logged_without_secrets() {
         wire.command(&set_user);
         let warning = warning_when_refused(&url(&format!("{user}:secret-three")), command).await;
         let has_advice =
-            warning.contains("NOPERM: its user may not") && warning.contains("ACL LOG");
+            warning.contains("NOPERM: the user needs more") && warning.contains("ACL LOG");
         assert!(has_advice, "{command}: {warning}");
     }
 }
