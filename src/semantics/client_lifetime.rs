@@ -27,9 +27,8 @@ pub(crate) fn limit_lifetime(
     directives.limit("max-age", age.saturating_add(left));
     directives.write(fields);
     let end = now.system_time() + left;
-    if date_field(fields, &EXPIRES).is_none_or(|expires| expires > end) {
-        set_date(fields, EXPIRES, end);
-    }
+    let stated = date_field(fields, &EXPIRES).unwrap_or(end);
+    set_date(fields, EXPIRES, stated.min(end));
 }
 
 /// Writes the lifetime that the cache uses into a response that does not state it itself.
