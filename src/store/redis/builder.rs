@@ -167,10 +167,11 @@ mod tests {
     #[test]
     fn store_is_built_from_a_url_or_a_source() {
         let source: RedisSource = URL.parse().unwrap();
+        let text = URL.to_owned();
         let stores = [
             RedisStore::new(URL, "shop"),
-            RedisStore::new(URL.to_owned(), "shop".to_owned()),
-            RedisStore::new(&URL.to_owned(), "shop"),
+            RedisStore::new(&text, "shop"),
+            RedisStore::new(text.clone(), "shop".to_owned()),
             RedisStore::new(source, "shop"),
         ];
         assert!(stores.iter().all(Result::is_ok));
