@@ -8,8 +8,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
 };
 
+use deadpool_redis::redis::{Cmd, Value, pipe};
 use futures_util::future::{join, join_all};
-use redis::{Cmd, Value, pipe};
 use thread_local::ThreadLocal;
 use tokio::{runtime::Handle, sync::oneshot};
 

@@ -87,8 +87,9 @@ impl RedisStoreBuilder {
     /// Sets the time that a look-up may take, including the time to connect. Default 45 ms, at least
     /// 1 ms.
     ///
-    /// The handler answers if Redis takes longer, and the circuit breaker counts a failure. A cache
-    /// waits 50 ms for any store, so a longer time than that does not make a request wait longer.
+    /// The handler answers if Redis takes longer, and the circuit breaker counts a failure. No request
+    /// waits longer than [`CacheBuilder::lookup_timeout`](crate::CacheBuilder::lookup_timeout), which
+    /// is 50 ms by default: to wait longer for Redis, raise both.
     pub const fn lookup_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.lookup = timeout;
         self
@@ -166,10 +167,11 @@ mod tests {
     #[test]
     fn store_is_built_from_a_url_or_a_source() {
         let source: RedisSource = URL.parse().unwrap();
+        let text = URL.to_owned();
         let stores = [
             RedisStore::new(URL, "shop"),
-            RedisStore::new(URL.to_owned(), "shop".to_owned()),
-            RedisStore::new(&URL.to_owned(), "shop"),
+            RedisStore::new(&text, "shop"),
+            RedisStore::new(text.clone(), "shop".to_owned()),
             RedisStore::new(source, "shop"),
         ];
         assert!(stores.iter().all(Result::is_ok));

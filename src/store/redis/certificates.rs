@@ -2,10 +2,10 @@
 //! system's TLS library uses the system's certificates.
 
 #[cfg(feature = "redis-cluster")]
-use redis::cluster::ClusterClientBuilder;
+use deadpool_redis::redis::cluster::ClusterClientBuilder;
 #[cfg(feature = "redis-sentinel")]
-use redis::sentinel::SentinelClientBuilder;
-use redis::{Client, ConnectionInfo};
+use deadpool_redis::redis::sentinel::SentinelClientBuilder;
+use deadpool_redis::redis::{Client, ConnectionInfo};
 
 #[cfg(feature = "redis-rustls")]
 use super::tls;
@@ -15,7 +15,7 @@ use super::{error::RedisStoreError, source::RedisSource};
 pub(super) struct Certificates {
     /// There are some if the source connects by TLS.
     #[cfg(feature = "redis-rustls")]
-    rustls: Option<redis::TlsCertificates>,
+    rustls: Option<deadpool_redis::redis::TlsCertificates>,
 }
 
 impl Certificates {

@@ -1,8 +1,8 @@
 //! One connection to a server or to a Cluster.
 
 #[cfg(feature = "redis-cluster")]
-use redis::cluster_async::ClusterConnection;
-use redis::{
+use deadpool_redis::redis::cluster_async::ClusterConnection;
+use deadpool_redis::redis::{
     Cmd, Pipeline, RedisFuture, Value,
     aio::{ConnectionLike, MultiplexedConnection},
 };

@@ -1,14 +1,20 @@
 //! Makes connections to a server, to a Cluster, or to the primary that Sentinels name.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 #[cfg(feature = "redis-cluster")]
-use redis::cluster::{ClusterClient, ClusterClientBuilder};
-use redis::{Client, ConnectionInfo, aio::PubSub};
+use deadpool_redis::redis::cluster::{ClusterClient, ClusterClientBuilder};
 #[cfg(feature = "redis-sentinel")]
-use redis::{
-    ConnectionAddr, RedisError, TlsMode,
+use deadpool_redis::redis::{
+    ConnectionAddr, RedisConnectionInfo, RedisError, TlsMode,
     sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType},
+};
+use deadpool_redis::{
+    Connection as PoolConnection, Manager, Pool, Runtime, Timeouts,
+    redis::{
+        AsyncConnectionConfig, Client, ConnectionInfo,
+        aio::{MultiplexedConnection, PubSub},
+    },
 };
 
 #[cfg(any(feature = "redis-cluster", feature = "redis-sentinel"))]
@@ -21,13 +27,32 @@ use super::{
     source::{RedisSource, Servers},
 };
 
+/// The time that the pool may take for a connection. Requests wait for less; connecting goes on
+/// without them.
+const POOL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The connections that the pool makes at the same time at most. A thread makes two at most; the limit
+/// is high so that no thread waits for another one.
+const MAX_CONNECTING: usize = 512;
+
 /// Makes connections, each driven by the runtime in which it was made.
+///
+/// The connections to a single server come from a pool of deadpool-redis. Its pools for a Cluster and
+/// for Sentinels take neither certificates nor TCP settings, so those connections come from clients of
+/// the crate `redis`.
 pub(super) enum Connector {
-    Single(Box<Client>),
+    Single(Box<SingleServer>),
     #[cfg(feature = "redis-cluster")]
     Cluster(Box<ClusterServers>),
     #[cfg(feature = "redis-sentinel")]
     Sentinels(Box<SentinelSettings>),
+}
+
+/// One server.
+pub(super) struct SingleServer {
+    pool: Pool,
+    /// Subscribes to announcements of invalidations; the pool cannot.
+    client: Client,
 }
 
 /// The servers of a Cluster.
@@ -48,7 +73,8 @@ impl Connector {
         };
         match &source.servers {
             Servers::Single(server) => {
-                Ok(Self::Single(Box::new(certificates.client(data_server(server))?)))
+                let client = certificates.client(data_server(server))?;
+                Ok(Self::Single(Box::new(SingleServer::new(client)?)))
             }
             #[cfg(feature = "redis-cluster")]
             Servers::Cluster(nodes) => {
@@ -66,7 +92,7 @@ impl Connector {
                 let settings = SentinelSettings {
                     sentinels: sentinels.clone(),
                     primary: primary.clone(),
-                    data: source.data_settings(redis::RedisConnectionInfo::default()),
+                    data: source.data_settings(RedisConnectionInfo::default()),
                     certificates,
                 };
                 // The check that `connect` would make.
@@ -79,13 +105,15 @@ impl Connector {
     /// Makes a new connection.
     pub(super) async fn connect(&self) -> Result<Connection, Failure> {
         let connection = match self {
-            Self::Single(client) => client.get_multiplexed_async_connection().await?,
+            Self::Single(server) => server.connect().await?,
             #[cfg(feature = "redis-cluster")]
             Self::Cluster(servers) => {
                 return Ok(Connection::Cluster(servers.client.get_async_connection().await?));
             }
             #[cfg(feature = "redis-sentinel")]
-            Self::Sentinels(settings) => settings.client()?.get_async_connection().await?,
+            Self::Sentinels(settings) => {
+                settings.client()?.get_async_connection_with_config(&connection_config()).await?
+            }
         };
         Ok(Connection::Single(connection))
     }
@@ -93,7 +121,7 @@ impl Connector {
     /// Subscribes to a channel, on a connection of its own.
     pub(super) async fn subscribe(&self, channel: &str) -> Result<PubSub, Failure> {
         let mut subscription = match self {
-            Self::Single(client) => client.get_async_pubsub().await?,
+            Self::Single(server) => server.client.get_async_pubsub().await?,
             #[cfg(feature = "redis-cluster")]
             Self::Cluster(servers) => any_node(&servers.nodes).await?,
             #[cfg(feature = "redis-sentinel")]
@@ -109,6 +137,38 @@ impl Connector {
 impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connector").finish_non_exhaustive()
+    }
+}
+
+/// The settings of a connection. By default the client library ends each call after 500 ms, whatever
+/// the time-outs of the store are.
+fn connection_config() -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new().set_response_timeout(None)
+}
+
+impl SingleServer {
+    /// Prepares connections like those of `client`, with its certificates.
+    fn new(client: Client) -> Result<Self, RedisStoreError> {
+        let server = client.get_connection_info().clone();
+        let manager = Manager::new_with_config(server, connection_config())
+            .map_err(|_| RedisStoreError::InvalidUrl)?;
+        let pool = Pool::builder(manager)
+            .max_size(MAX_CONNECTING)
+            .runtime(Runtime::Tokio1)
+            .build()
+            .map_err(|_| RedisStoreError::InvalidUrl)?;
+        Ok(Self { pool, client })
+    }
+
+    /// Takes a new connection out of the pool for good. A connection that was returned to the pool could
+    /// come to another thread, whose calls would wait whenever the thread that made it is busy.
+    async fn connect(&self) -> Result<MultiplexedConnection, Failure> {
+        let timeouts = Timeouts {
+            wait: Some(POOL_TIMEOUT),
+            create: Some(POOL_TIMEOUT),
+            recycle: Some(POOL_TIMEOUT),
+        };
+        Ok(PoolConnection::take(self.pool.timeout_get(&timeouts).await?))
     }
 }
 
@@ -131,7 +191,7 @@ pub(super) struct SentinelSettings {
     /// Not empty; they share their credentials and the use of TLS.
     sentinels: Vec<ConnectionInfo>,
     primary: String,
-    data: redis::RedisConnectionInfo,
+    data: RedisConnectionInfo,
     certificates: Certificates,
 }
 

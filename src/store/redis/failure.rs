@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use redis::{ErrorKind, RedisError, ServerErrorKind};
+use deadpool_redis::{
+    PoolError,
+    redis::{ErrorKind, RedisError, ServerErrorKind},
+};
 
 use crate::store::{interface::StoreError, remote::error::RemoteError};
 
@@ -101,6 +104,19 @@ impl From<RedisError> for Failure {
             return Self::Redis(first.clone().into());
         }
         Self::Redis(error)
+    }
+}
+
+impl From<PoolError> for Failure {
+    fn from(error: PoolError) -> Self {
+        match error {
+            PoolError::Backend(error) => error.into(),
+            PoolError::NoRuntimeSpecified => Self::NoRuntime,
+            // The store never closes its pool, and the pool has no hooks.
+            PoolError::Timeout(_) | PoolError::Closed | PoolError::PostCreateHook(_) => {
+                Self::TimedOut
+            }
+        }
     }
 }
 

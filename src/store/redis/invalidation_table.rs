@@ -22,7 +22,7 @@ use std::{
     time::Duration,
 };
 
-use redis::{Cmd, RedisError, Value, cmd, pipe};
+use deadpool_redis::redis::{Cmd, RedisError, Value, cmd, pipe};
 
 use super::{connection::Connection, failure::Failure, keys::Keys};
 use crate::{

@@ -6,7 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use redis::{Value, cmd, pipe};
+use deadpool_redis::redis::{Value, cmd, pipe};
 use tokio::runtime::Handle;
 
 use super::{

@@ -12,8 +12,8 @@ use std::{
     time::Duration,
 };
 
+use deadpool_redis::redis::aio::PubSubStream;
 use futures_util::{FutureExt as _, StreamExt as _};
-use redis::aio::PubSubStream;
 use tokio::{
     runtime::Builder,
     select,

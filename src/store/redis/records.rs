@@ -14,7 +14,7 @@ use std::{sync::Arc, time::Duration};
 
 use actix_web::http::header::HeaderName;
 use bytes::Bytes;
-use redis::{Cmd, RedisError, Value, cmd, pipe};
+use deadpool_redis::redis::{Cmd, RedisError, Value, cmd, pipe};
 
 use super::{connection::Connection, failure::Failure, keys::EntryKey};
 use crate::entry::{selector::VariantId, variants::MAX_VARIANTS};

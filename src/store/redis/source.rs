@@ -3,8 +3,10 @@
 use std::{fmt, str::FromStr};
 
 #[cfg(any(feature = "redis-cluster", feature = "redis-sentinel", feature = "redis-rustls"))]
-use redis::ConnectionAddr;
-use redis::{ConnectionInfo, IntoConnectionInfo as _, RedisConnectionInfo, io::tcp::TcpSettings};
+use deadpool_redis::redis::ConnectionAddr;
+use deadpool_redis::redis::{
+    ConnectionInfo, IntoConnectionInfo as _, RedisConnectionInfo, io::tcp::TcpSettings,
+};
 
 use super::error::RedisStoreError;
 #[cfg(feature = "redis-rustls")]

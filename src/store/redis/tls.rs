@@ -1,6 +1,6 @@
 //! TLS by rustls: the certificates and the crypto provider of a source that connects by TLS.
 
-use redis::{ClientTlsConfig, TlsCertificates};
+use deadpool_redis::redis::{ClientTlsConfig, TlsCertificates};
 use rustls::{
     RootCertStore,
     crypto::{CryptoProvider, ring},

@@ -17,7 +17,7 @@ use actix_web_cache::{
 };
 
 use crate::{
-    redis::own_store,
+    redis::{own_store, shop},
     support::{RedisServer, Shop, assert_all_expires, eventually, secs, settled},
 };
 
@@ -118,12 +118,12 @@ impl Store for CancelingStore {
 async fn drop_after_each_poll(call: Call, fresh_connection: bool) {
     let redis = RedisServer::start();
     let mut store = CancelingStore::at(&redis);
-    let mut site = Shop::over(store.clone());
+    let mut site = shop(store.clone());
     for polls in 0.. {
         assert!(polls < 200, "{call:?} never completes");
         if fresh_connection && call != Call::Put {
             store = CancelingStore::at(&redis);
-            site = Shop::over(store.clone());
+            site = shop(store.clone());
         } else {
             site.until_hit("/warm").await;
         }

@@ -1,9 +1,9 @@
 //! Processes whose clocks are wrong, set or suspended never make a stored response younger.
 
-use actix_web_cache::{Cache, ManualClock, RedisStore, TieredStore};
+use actix_web_cache::{ManualClock, RedisStore, TieredStore};
 
 use crate::{
-    redis::{own_store, store_in, tiered_store, until_hit},
+    redis::{cache_builder, own_store, store_in, tiered_store, until_hit},
     support::{Answer, RedisServer, START, Site, obey, secs, site},
 };
 
@@ -23,7 +23,7 @@ async fn wrong_clock_of_the_storing_process_makes_no_response_younger() {
         let wrong = ManualClock::at(START.saturating_add_signed(sign * seconds.cast_signed()));
         let site_with = |clock: &ManualClock| {
             let store = store_in(redis.url(), &format!("skew-{n}"));
-            let cache = Cache::builder(store).clock(clock.clock());
+            let cache = cache_builder(store).clock(clock.clock());
             site(&cache.build().unwrap(), obey)
         };
         let (reader, writer) = (site_with(&right), site_with(&wrong));
@@ -61,7 +61,7 @@ async fn wall_clock_change_makes_no_copy_in_memory_younger() {
     let tiered_site = || {
         let clock = ManualClock::at(START);
         let store = tiered_store(own_store(redis.url()));
-        let cache = Cache::builder(store.clone()).clock(clock.clock()).build().unwrap();
+        let cache = cache_builder(store.clone()).clock(clock.clock()).build().unwrap();
         (store, clock, site(&cache, obey))
     };
     /// Requests the page until a hit comes from memory.

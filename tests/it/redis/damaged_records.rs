@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use actix_web_cache::store::Store as _;
 
 use crate::{
-    redis::{bulk, own_store},
+    redis::{bulk, own_store, shop},
     support::{
         RedisReply, RedisServer, RedisWire, Shop, assert_all_expires, eventually, resources,
     },
@@ -61,7 +61,7 @@ impl Record {
 async fn damaged_record_is_a_miss_and_is_counted_and_replaced() {
     let redis = RedisServer::start();
     let store = own_store(redis.url());
-    let site = Shop::over(store.clone());
+    let site = shop(store.clone());
     let mut record = Record::of(&redis, &site, "/a").await;
     let mut other = Record::of(&redis, &site, "/b").await;
     let good = record.bytes.clone();
@@ -99,7 +99,7 @@ async fn damaged_record_is_a_miss_and_is_counted_and_replaced() {
 async fn damaged_fields_beside_a_record_cause_a_miss() {
     let redis = RedisServer::start();
     let store = own_store(redis.url());
-    let site = Shop::over(store.clone());
+    let site = shop(store.clone());
     let mut record = Record::of(&redis, &site, "/a").await;
     let damaged: [&[u8]; 7] =
         [b"", b"accept", b"accept,accept", b"\xff\x00", b"a b", b",", &[b'x'; 99]];
@@ -120,7 +120,7 @@ async fn damaged_fields_beside_a_record_cause_a_miss() {
 async fn value_of_another_type_is_a_miss_and_is_replaced() {
     let redis = RedisServer::start();
     let store = own_store(redis.url());
-    let site = Shop::over(store.clone());
+    let site = shop(store.clone());
     let mut record = Record::of(&redis, &site, "/a").await;
     for foreign in [
         &["LPUSH", "", "x"][..],

@@ -21,7 +21,7 @@ use hyper::Method;
 use tokio::time::Instant;
 
 use crate::{
-    redis::{shared_store, tiered_builder},
+    redis::{cache_builder, shared_store, tiered_builder},
     support::{Client, Counter, Protocol, RedisServer, Server, serve, settled, store},
 };
 
@@ -249,7 +249,7 @@ impl Race {
 fn cache<S: Store>(store: S) -> Cache {
     let policy = Policy::new().stale_while_revalidate(Duration::from_secs(60));
     let rule = Rule::pattern("/pages/{page}/{part}").tag("rule:{page}");
-    Cache::builder(store).policy(policy).rule(rule).build().unwrap()
+    cache_builder(store).policy(policy).rule(rule).build().unwrap()
 }
 
 /// A client that reads from or writes to one process.

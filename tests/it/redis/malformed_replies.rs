@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix_web_cache::store::Store as _;
 
 use crate::{
-    redis::own_store,
+    redis::{own_store, own_store_with_defaults, shop},
     support::{
         End, FakeRedis, Fault, FaultyProxy, RedisServer, Say, Shop, assert_all_expires, name_of,
         settled,
@@ -17,7 +17,7 @@ async fn reply_truncated_at_any_byte_is_a_miss() {
     let redis = RedisServer::start();
     let proxy = FaultyProxy::of(redis.addr());
     let store = own_store(proxy.url());
-    let site = Shop::over(store.clone());
+    let site = shop(store.clone());
     site.until_hit("/a").await;
     let before = proxy.replied();
     assert!(site.get("/a").await.is_hit);
@@ -40,7 +40,7 @@ async fn write_with_truncated_reply_leaves_a_complete_record_or_none() {
     let redis = RedisServer::start();
     let proxy = FaultyProxy::of(redis.addr());
     let store = own_store(proxy.url());
-    let site = Shop::over(store.clone());
+    let site = shop(store.clone());
     site.until_hit("/a").await;
     let mut unwritten = 0;
     for cut in 0..150 {
@@ -61,7 +61,7 @@ async fn write_with_truncated_reply_leaves_a_complete_record_or_none() {
 async fn lookup_of_two_round_trips_shares_one_time_limit() {
     let redis = RedisServer::start();
     let proxy = FaultyProxy::of(redis.addr());
-    let store = own_store(proxy.url());
+    let store = own_store_with_defaults(proxy.url());
     let site = Shop::over(store.clone());
     site.until_hit("/a").await;
     let before = store.stats();
@@ -138,7 +138,7 @@ async fn unexpected_reply_fails_no_request_and_is_no_hit() {
                     empty_server(&name)
                 }
             });
-            let store = own_store(fake.url());
+            let store = own_store_with_defaults(fake.url());
             let site = Shop::over(store.clone());
             let times = site.load(1, 8, |n| format!("/{}", n % 2)).await;
             times.assert_within_budget(&case);
@@ -155,7 +155,7 @@ async fn unexpected_reply_fails_no_request_and_is_no_hit() {
 async fn unexpected_handshake_reply_fails_no_request() {
     for (kind, reply) in unexpected_replies() {
         let fake = FakeRedis::from_the_start(move |_| reply.clone());
-        let store = own_store(format!("{}?protocol=resp3", fake.url()));
+        let store = own_store_with_defaults(format!("{}?protocol=resp3", fake.url()));
         let site = Shop::over(store.clone());
         site.load(4, 40, |n| format!("/{}", n % 2)).await.assert_within_budget(kind);
         assert_eq!(site.runs.get(), 40, "{kind}");

@@ -21,12 +21,16 @@ use std::{
 };
 
 use actix_web_cache::{
-    RedisStore, TieredStore,
+    Cache, CacheBuilder, RedisStore, TieredStore,
     redis::{RedisSource, RedisStoreBuilder, RedisStoreError},
-    store::TieredStoreBuilder,
+    store::{Store, TieredStoreBuilder},
 };
 
-use crate::support::{Answer, Client, RedisCluster, RedisReply, secs};
+use crate::support::{Answer, Client, RedisCluster, RedisReply, Shop, secs};
+
+/// A time-out that no call exceeds, even on a busy machine. All stores and caches here have it, but
+/// those of tests about the default time-outs.
+const GENEROUS: Duration = secs(5);
 
 /// The address of a Redis: a URL, or a source with settings of its own.
 trait Source: TryInto<RedisSource, Error: Into<RedisStoreError>> {}
@@ -35,7 +39,22 @@ impl<S: TryInto<RedisSource, Error: Into<RedisStoreError>>> Source for S {}
 
 /// A builder of a store in `namespace`.
 fn store_builder(source: impl Source, namespace: &str) -> RedisStoreBuilder {
-    RedisStore::builder(source, namespace)
+    RedisStore::builder(source, namespace).lookup_timeout(GENEROUS).write_timeout(GENEROUS)
+}
+
+/// A builder of a cache.
+fn cache_builder(store: impl Store) -> CacheBuilder {
+    Cache::builder(store).lookup_timeout(GENEROUS).store_timeout(GENEROUS)
+}
+
+/// A cache with the default policy.
+fn cache(store: impl Store) -> Cache {
+    cache_builder(store).build().unwrap()
+}
+
+/// An application over [`cache`].
+fn shop(store: impl Store) -> Shop {
+    Shop::with(cache(store))
 }
 
 /// A store in `namespace`.
@@ -55,8 +74,18 @@ fn leasing_store(source: impl Source, lease: Duration) -> RedisStore {
 
 /// A store in a namespace that no other store uses.
 fn own_store(source: impl Source) -> RedisStore {
+    store_in(source, &own_namespace())
+}
+
+/// A store like [`own_store`], with the default time-outs.
+fn own_store_with_defaults(source: impl Source) -> RedisStore {
+    RedisStore::new(source, own_namespace()).unwrap()
+}
+
+/// A namespace that no other store uses.
+fn own_namespace() -> String {
     static STORES: AtomicUsize = AtomicUsize::new(0);
-    store_in(source, &format!("test-{}", STORES.fetch_add(1, Ordering::Relaxed)))
+    format!("test-{}", STORES.fetch_add(1, Ordering::Relaxed))
 }
 
 /// A builder of a store with memory in front of `redis`.

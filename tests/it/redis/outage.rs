@@ -5,11 +5,11 @@
 
 use std::time::Duration;
 
-use actix_web_cache::{Cache, ManualClock, store::Store as _};
+use actix_web_cache::{Cache, ManualClock, RedisStore, store::Store as _};
 use futures_util::future::join;
 
 use crate::{
-    redis::{bulk, own_store, page_path, store_in},
+    redis::{bulk, own_namespace, own_store, own_store_with_defaults, page_path, shop, store_in},
     support::{
         Fault, FaultyProxy, RedisReply, RedisServer, START, Shop, eventually, resources, secs,
         settled,
@@ -22,7 +22,7 @@ const CLIENTS: usize = 8;
 async fn redis_that_is_down_at_startup_is_used_once_it_runs() {
     let redis = RedisServer::start();
     redis.kill();
-    let store = own_store(redis.url());
+    let store = own_store_with_defaults(redis.url());
     let clock = ManualClock::at(START);
     let site = Shop::with(Cache::builder(store.clone()).clock(clock.clock()).build().unwrap());
     site.load(CLIENTS, 100, page_path).await.assert_short("nothing listens");
@@ -50,7 +50,7 @@ async fn redis_that_is_down_at_startup_is_used_once_it_runs() {
 #[actix_web::test]
 async fn redis_that_dies_under_load_fails_no_request_and_is_used_after_restart() {
     let redis = RedisServer::start();
-    let store = own_store(redis.url());
+    let store = own_store_with_defaults(redis.url());
     let site = Shop::over(store.clone());
     for n in 0..10 {
         site.until_hit(&page_path(n)).await;
@@ -78,7 +78,7 @@ async fn redis_that_dies_under_load_fails_no_request_and_is_used_after_restart()
 async fn purged_page_stays_purged_when_redis_loses_its_invalidations() {
     let redis = RedisServer::start();
     let store = own_store(redis.url());
-    let site = Shop::over(store.clone());
+    let site = shop(store.clone());
     let kept = site.until_hit("/kept").await;
     let names = resources(&redis);
     let purged = site.until_hit("/purged").await;
@@ -134,7 +134,7 @@ async fn silent_or_slow_redis_delays_no_request_beyond_the_budget() {
     ] {
         let case = format!("{silence:?}");
         let proxy = FaultyProxy::of(redis.addr());
-        let store = own_store(proxy.url());
+        let store = own_store_with_defaults(proxy.url());
         let site = Shop::over(store.clone());
         for n in 0..10 {
             site.until_hit(&page_path(n)).await;
@@ -163,7 +163,7 @@ async fn silent_or_slow_redis_delays_no_request_beyond_the_budget() {
 async fn frozen_redis_accumulates_no_fills_bytes_or_connections() {
     const MANY_CLIENTS: usize = 50;
     let redis = RedisServer::start();
-    let store = own_store(redis.url());
+    let store = own_store_with_defaults(redis.url());
     let site = Shop::over(store.clone());
     site.until_hit("/large/first").await;
     let coordinator = store.coordinator();
@@ -206,8 +206,9 @@ async fn frozen_redis_accumulates_no_fills_bytes_or_connections() {
 async fn purge_during_outage_fails_and_is_sent_before_any_lookup_afterwards() {
     let redis = RedisServer::start();
     let proxy = FaultyProxy::of(redis.addr());
-    let cut_off = store_in(proxy.url(), "both");
-    let (one, other) = (Shop::over(cut_off.clone()), Shop::over(store_in(redis.url(), "both")));
+    let namespace = own_namespace();
+    let cut_off = RedisStore::new(proxy.url(), namespace.as_str()).unwrap();
+    let (one, other) = (Shop::over(cut_off.clone()), shop(store_in(redis.url(), &namespace)));
     for fault in [Fault::BlackHole, Fault::Mute, Fault::Refuse] {
         // A page for each fault, so that no write of the round before is in progress.
         let path = format!("/{fault:?}");

@@ -3,7 +3,7 @@
 //! Lookups go on where Redis allows them, no request fails, and a log message says what to change.
 
 use crate::{
-    redis::{own_store, page_path},
+    redis::{own_store, own_store_with_defaults, page_path, shop},
     support::{RedisServer, Shop, eventually, resources},
 };
 
@@ -11,7 +11,7 @@ use crate::{
 async fn full_redis_is_read_but_not_written() {
     let redis = RedisServer::with(&["--maxmemory-policy", "noeviction"]);
     let store = own_store(redis.url());
-    let site = Shop::over(store.clone());
+    let site = shop(store.clone());
     site.until_hit("/a").await;
     redis.command(&["CONFIG", "SET", "maxmemory", "2mb"]);
     let mut n = 0;
@@ -39,7 +39,7 @@ async fn full_redis_is_read_but_not_written() {
     );
     let warnings = site.warnings();
     let [warning] = warnings.as_slice() else { panic!("not one warning: {warnings:?}") };
-    assert!(warning.contains("OOM: give it memory"), "{warning}");
+    assert!(warning.contains("OOM: raise maxmemory"), "{warning}");
 
     // Redis cannot record purges, either: they fail, and apply in this process.
     let before = site.get("/a").await.run;
@@ -54,7 +54,7 @@ async fn full_redis_is_read_but_not_written() {
 async fn purged_page_stays_purged_when_redis_evicts_the_invalidations() {
     let redis = RedisServer::with(&["--maxmemory-policy", "allkeys-lru"]);
     let store = own_store(redis.url());
-    let site = Shop::over(store.clone());
+    let site = shop(store.clone());
     for round in 0..3 {
         let before = site.until_hit("/a").await.run;
         site.handle().purge_tag("page").await.unwrap();
@@ -98,7 +98,7 @@ async fn demoted_primary_is_written_again_when_promoted() {
     follow(&other, &redis);
     eventually("replication is up", || is_linked(&other)).await;
     let store = own_store(redis.url());
-    let site = Shop::over(store.clone());
+    let site = shop(store.clone());
     // Replication has caught up with the last write.
     let in_sync = || redis.info("master_repl_offset") == other.info("slave_repl_offset");
     let mut before = site.until_hit("/a").await.run;
@@ -117,7 +117,8 @@ async fn demoted_primary_is_written_again_when_promoted() {
         assert!(site.get("/a").await.is_hit && !store.stats().circuit_open);
         if round == 0 {
             let warnings = site.warnings();
-            let is_named = warnings.iter().any(|line| line.contains("READONLY: this is a replica"));
+            let is_named =
+                warnings.iter().any(|line| line.contains("READONLY: the server is a replica"));
             assert!(is_named && warnings.len() == 1, "{warnings:?}");
         }
         // A purge fails, and is sent when the server accepts writes again.
@@ -136,7 +137,7 @@ async fn demoted_primary_is_written_again_when_promoted() {
 
 /// Serves under load from a Redis that refuses the store. Returns the only warning.
 async fn warning_when_refused(url: &str, case: &str) -> String {
-    let store = own_store(url);
+    let store = own_store_with_defaults(url);
     let site = Shop::over(store.clone());
     site.load(4, 60, page_path).await.assert_within_budget(case);
     eventually("all lookups or writes have failed", || {
@@ -161,7 +162,7 @@ async fn rejected_credentials_or_permissions_are_logged_without_secrets() {
     let mut wire = redis.wire();
     wire.command(&["AUTH", "secret-one"]);
     for (case, user, advice) in [
-        ("no password", "", "check name and password"),
+        ("no password", "", "check user and password"),
         ("wrong password", ":secret-two", "check"),
         ("unknown user", "alice:secret-two", "check"),
     ] {
@@ -179,7 +180,7 @@ async fn rejected_credentials_or_permissions_are_logged_without_secrets() {
         wire.command(&set_user);
         let warning = warning_when_refused(&url(&format!("{user}:secret-three")), command).await;
         let has_advice =
-            warning.contains("NOPERM: its user may not") && warning.contains("ACL LOG");
+            warning.contains("NOPERM: the user needs more") && warning.contains("ACL LOG");
         assert!(has_advice, "{command}: {warning}");
     }
 }
@@ -190,7 +191,7 @@ async fn password_change_at_runtime_fails_no_request() {
     redis.command(&["CONFIG", "SET", "requirepass", "secret-one"]);
     let url = redis.url().replace("redis://", "redis://:secret-one@");
     let store = own_store(url);
-    let site = Shop::over(store.clone());
+    let site = shop(store.clone());
     site.until_hit("/a").await;
     let mut wire = redis.wire();
     wire.command(&["AUTH", "secret-one"]);

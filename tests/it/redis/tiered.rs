@@ -6,7 +6,7 @@ use actix_web_cache::{RedisStore, TieredStore, redis::RedisSource};
 use tokio::time::Instant;
 
 use crate::{
-    redis::{page_path, store_in, tiered_builder, tiered_store},
+    redis::{page_path, shop, store_in, tiered_builder, tiered_store},
     support::{Fault, FaultyProxy, RedisServer, Shop, eventually, secs},
 };
 
@@ -15,6 +15,11 @@ const NAMESPACE: &str = "tiered";
 
 fn tiered(url: String) -> TieredStore<RedisStore> {
     tiered_store(store_in(url, NAMESPACE))
+}
+
+/// A store with the default time-outs, for a Redis that stops replying.
+fn tiered_with_defaults(url: String) -> TieredStore<RedisStore> {
+    tiered_store(RedisStore::new(url, NAMESPACE).unwrap())
 }
 
 /// Requests `path` until the response comes from memory. Returns its run.
@@ -53,7 +58,7 @@ async fn until_not(site: &Shop, path: &str, run: usize) -> Duration {
 #[actix_web::test]
 async fn memory_serves_hits_while_redis_is_down() {
     let redis = RedisServer::start();
-    let store = tiered(redis.url());
+    let store = tiered_with_defaults(redis.url());
     let site = Shop::over(store.clone());
     let a = until_near(&store, &site, "/a").await;
     for restart in [false, true] {
@@ -82,9 +87,9 @@ async fn memory_serves_hits_while_redis_is_down() {
 async fn purge_during_outage_applies_locally_and_everywhere_once_redis_is_back() {
     let redis = RedisServer::start();
     let proxy = FaultyProxy::of(redis.addr());
-    let (cut_off, connected) = (tiered(proxy.url()), tiered(redis.url()));
-    let (here, there) = (Shop::over(cut_off.clone()), Shop::over(connected.clone()));
-    let plain = Shop::over(store_in(redis.url(), NAMESPACE));
+    let (cut_off, connected) = (tiered_with_defaults(proxy.url()), tiered(redis.url()));
+    let (here, there) = (Shop::over(cut_off.clone()), shop(connected.clone()));
+    let plain = shop(store_in(redis.url(), NAMESPACE));
     // A page for each round, so that no copy of the round before is left.
     for (path, by_tag) in [("/url", false), ("/tag", true)] {
         let old = until_near(&cut_off, &here, path).await;
@@ -135,13 +140,13 @@ async fn purge_by_another_process_applies_within_max_staleness() {
     let deaf: RedisSource = redis.url().parse().unwrap();
     let deaf = deaf.username("deaf").password("secret");
     let unsubscribed = tiered(store_in(deaf, NAMESPACE));
-    let plain = Shop::over(store_in(redis.url(), NAMESPACE));
+    let plain = shop(store_in(redis.url(), NAMESPACE));
     for (case, store, kill) in [
         ("subscribed", &by_url, false),
         ("cut off", &by_url, true),
         ("not allowed", &unsubscribed, false),
     ] {
-        let site = Shop::over(store.clone());
+        let site = shop(store.clone());
         for _ in 0..3 {
             let old = until_near(store, &site, "/a").await;
             if kill {

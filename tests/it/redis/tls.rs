@@ -1,10 +1,10 @@
 //! TLS to Redis, and certificates that do not verify.
 
-use actix_web_cache::{RedisStore, redis::RedisSource};
+use actix_web_cache::redis::RedisSource;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 
 use crate::{
-    redis::{own_store, page_path, shared_store},
+    redis::{own_store_with_defaults, page_path, shared_store, shop},
     support::{RedisServer, Shop},
 };
 
@@ -32,11 +32,11 @@ impl Authority {
         (certificate.pem(), key.serialize_pem())
     }
 
-    /// A store that trusts only this authority.
-    fn store_at(&self, server: &RedisServer) -> RedisStore {
+    /// The source of a server, which trusts only this authority.
+    fn source(&self, server: &RedisServer) -> RedisSource {
         let url = format!("rediss://name:secret@{}/", server.tls_addr());
         let source: RedisSource = url.parse().unwrap();
-        shared_store(source.root_certificates(self.certificate.clone()))
+        source.root_certificates(self.certificate.clone())
     }
 }
 
@@ -49,7 +49,7 @@ async fn processes_share_redis_over_tls() {
     let (certificate, key) = authority.sign("127.0.0.1", FAR_FUTURE);
     let redis = RedisServer::with_tls(&certificate, &key);
     redis.command(&["ACL", "SETUSER", "name", "on", ">secret", "~*", "&*", "+@all"]);
-    let sites = [0, 1].map(|_| Shop::over(authority.store_at(&redis)));
+    let sites = [0, 1].map(|_| shop(shared_store(authority.source(&redis))));
     let first = sites[0].until_hit_as("/1", "site").await;
     assert_eq!(sites[1].until_hit_as("/1", "site").await.run, first.run);
     sites[0].handle().purge_url("http://site/1").await.unwrap();
@@ -69,7 +69,7 @@ async fn redis_with_invalid_certificate_is_unused_until_the_certificate_is_repla
     for (case, (certificate, key)) in invalid {
         let redis = RedisServer::with_tls(&certificate, &key);
         redis.command(&["ACL", "SETUSER", "name", "on", ">secret", "~*", "&*", "+@all"]);
-        let store = authority.store_at(&redis);
+        let store = own_store_with_defaults(authority.source(&redis));
         let site = Shop::over(store.clone());
         site.load(8, 100, page_path).await.assert_within_budget(case);
         assert!(
@@ -95,7 +95,7 @@ async fn tls_on_one_side_only_fails_no_request() {
     let redis = RedisServer::with_tls(&certificate, &key);
     let (plain, tls) = (redis.addr(), redis.tls_addr());
     for url in [format!("rediss://name:secret@{plain}"), format!("redis://name:secret@{tls}")] {
-        let store = own_store(&url);
+        let store = own_store_with_defaults(&url);
         let site = Shop::over(store.clone());
         site.load(8, 100, page_path).await.assert_within_budget(&url);
         assert!(

@@ -6,7 +6,7 @@ use actix_web_cache::RedisStore;
 use futures_util::future::join;
 
 use crate::{
-    redis::{cluster_url, own_store, page_path},
+    redis::{cluster_url, own_store, own_store_with_defaults, page_path, shop},
     support::{RedisCluster, RedisSentinel, RedisServer, Shop, eventually, resources},
 };
 
@@ -20,7 +20,7 @@ fn sorted_resources(server: &RedisServer) -> Vec<String> {
 async fn store_follows_cluster_slots_that_move_under_load() {
     let cluster = RedisCluster::start();
     let store = own_store(cluster_url(&cluster));
-    let site = Shop::over(store.clone());
+    let site = shop(store.clone());
     for n in 0..10 {
         site.until_hit(&page_path(n)).await;
     }
@@ -30,7 +30,7 @@ async fn store_follows_cluster_slots_that_move_under_load() {
 #[actix_web::test]
 async fn store_survives_failure_and_restart_of_each_cluster_node() {
     let cluster = RedisCluster::start();
-    let store = own_store(cluster_url(&cluster));
+    let store = own_store_with_defaults(cluster_url(&cluster));
     let site = Shop::over(store.clone());
     restart_each_node(&cluster, &store, &site).await;
 }
@@ -112,7 +112,7 @@ async fn store_finds_the_new_primary_through_sentinel() {
     let sentinel = RedisSentinel::start();
     let name = RedisSentinel::MASTER;
     let url = format!("redis-sentinel://{}/{name}", sentinel.sentinel().addr());
-    let site = Shop::over(own_store(url));
+    let site = Shop::over(own_store_with_defaults(url));
     let old = site.until_hit("/1").await.run;
     site.handle().purge_url(&site.url("/1")).await.unwrap();
 

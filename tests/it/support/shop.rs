@@ -14,9 +14,15 @@ use tokio::time::Instant;
 
 use super::{Client, Counter, Lines, Protocol, RedisServer, Server, secs, serve};
 
-/// The longest median response time with a failing store, and the longest single response time on a busy
-/// machine.
-const BUDGET: Duration = Duration::from_millis(60);
+/// The longest median response time with a failing store: twice the default `lookup_timeout`, as the
+/// machine may be busy.
+const BUDGET: Duration = Duration::from_millis(100);
+
+/// The longest median response time of requests that do not wait for the store. Those that do take 45 ms
+/// or more.
+const SHORT: Duration = Duration::from_millis(40);
+
+/// The longest response time of a single request on a busy machine.
 const MOST: Duration = Duration::from_millis(500);
 
 /// The number of the next handler call, of all shops.
@@ -177,7 +183,7 @@ impl Times {
     /// Asserts that most requests did not wait for the store at all.
     pub(crate) fn assert_short(&self, case: &str) {
         self.assert_within_budget(case);
-        assert!(self.median() <= BUDGET / 3, "{case}: median {:?}", self.median());
+        assert!(self.median() <= SHORT, "{case}: median {:?}", self.median());
     }
 }
 
