@@ -6,12 +6,14 @@ use actix_web::{App, HttpRequest, Route, web};
 use actix_web_cache::{Cache, NeverCache, Policy, Rule, SetCacheControl};
 use hyper::Method;
 
-use crate::support::{Client, Counter, Protocol, SETUPS, Spy, obey, secs, serve};
+use crate::support::{
+    Client, Counter, HookedStore, Protocol, SETUPS, StoreCall, requested_response, secs, serve,
+};
 
 const NEVER: &str = "max-age=0, no-cache, no-store, must-revalidate, private";
 
 fn obeying() -> Route {
-    web::to(|request: HttpRequest| async move { obey(&request, 1) })
+    web::to(|request: HttpRequest| async move { requested_response(&request, 1) })
 }
 
 /// A case name, the middleware, the handler's `Cache-Control` lines, and the field that clients
@@ -149,7 +151,7 @@ async fn fields_are_written_on_every_response_and_nothing_is_stored() {
             let runs = counter.clone();
             let handler = move |request: HttpRequest| {
                 let run = runs.count();
-                async move { obey(&request, run) }
+                async move { requested_response(&request, run) }
             };
             App::new()
                 .wrap(SetCacheControl::new().public().max_age(secs(300)))
@@ -194,8 +196,8 @@ async fn never_cache_replaces_cache_control_and_sets_a_past_expires() {
 
 #[actix_web::test]
 async fn outer_cache_never_stores_responses_of_never_cache_or_private() {
-    let spy = Spy::new();
-    let cache = Cache::builder(spy.clone())
+    let store = HookedStore::new();
+    let cache = Cache::builder(store.clone())
         .policy(Policy::new().default_ttl(secs(60)))
         .rule(Rule::any().override_ttl(secs(60)))
         .build()
@@ -220,7 +222,7 @@ async fn outer_cache_never_stores_responses_of_never_cache_or_private() {
             assert_eq!(answer.cache_status(), format!("fwd=uri-miss; detail={detail}"), "{path}");
         }
     }
-    assert_eq!(spy.puts.get(), 0);
+    assert_eq!(store.calls(StoreCall::Put), 0);
 }
 
 #[test]
@@ -239,6 +241,6 @@ fn invalid_directive_panics_with_advice() {
     ] {
         let result = std::panic::catch_unwind(|| SetCacheControl::new().directive(name, value));
         let advice = *result.expect_err("the directive is invalid").downcast::<String>().unwrap();
-        assert!(advice.contains("quote values with commas or spaces"), "{name:?} {value:?}");
+        assert!(advice.contains("quote a value with commas or spaces"), "{name:?} {value:?}");
     }
 }

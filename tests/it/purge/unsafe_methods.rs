@@ -16,7 +16,8 @@ use hyper::Method;
 
 use super::app::{SHOP, serve_noting, serve_site};
 use crate::support::{
-    Client, Counter, Protocol, SETUPS, START, Watched, builder, cache, raw, serve, store,
+    Client, Counter, HookedStore, Protocol, SETUPS, START, StoreCall, StoreEvent, StoreFault,
+    builder, cache, raw, serve, store,
 };
 
 type Fields<'a> = &'a [(&'a str, &'a str)];
@@ -182,13 +183,13 @@ async fn unsafe_method_purges_all_variants_and_nothing_else() {
 
 #[actix_web::test]
 async fn unsafe_method_purges_target_before_response_is_sent() {
-    let store = Watched::new();
+    let store = HookedStore::slow();
     let handler_store = store.clone();
     let cache = Cache::builder(store.clone()).build().unwrap();
     let server = serve(1, move || {
         let store = handler_store.clone();
         let change = move || {
-            store.note("changed");
+            store.record("changed");
             async { HttpResponse::NoContent().finish() }
         };
         App::new()
@@ -197,14 +198,14 @@ async fn unsafe_method_purges_target_before_response_is_sent() {
     });
     let client = Client::new(server.addr, Protocol::Http1);
     client.get("/page").await;
-    store.stored().await;
+    store.put_completed().await;
     store.events();
-    let removing = store.stop_at("removing");
+    let removing = store.hold_next(StoreEvent::Begins(StoreCall::Remove));
     let change = {
         let (client, store) = (client.clone(), store.clone());
         tokio::spawn(async move {
             let answer = client.send(Method::PUT, "/page", &[]).await;
-            store.note("answered");
+            store.record("answered");
             answer
         })
     };
@@ -212,28 +213,26 @@ async fn unsafe_method_purges_target_before_response_is_sent() {
     removing.release();
     assert_eq!(change.await.unwrap().status, 204);
     let events = store.events();
-    let position = |event| events.iter().position(|logged| *logged == event).unwrap();
-    assert!(position("changed") < position("removing"), "{events:?}");
-    assert!(position("removed") < position("answered"), "{events:?}");
-    let removals = |event| events.iter().filter(|logged| **logged == event).count();
-    assert_eq!(
-        removals("removed"),
-        removals("removing"),
-        "every started removal is complete: {events:?}"
-    );
+    let begins = StoreEvent::Begins(StoreCall::Remove);
+    let ends = StoreEvent::Ends(StoreCall::Remove);
+    let position = |event| events.iter().position(|recorded| *recorded == event).unwrap();
+    assert!(position(StoreEvent::Test("changed")) < position(begins), "{events:?}");
+    assert!(position(ends) < position(StoreEvent::Test("answered")), "{events:?}");
+    let count = |event| events.iter().filter(|recorded| **recorded == event).count();
+    assert_eq!(count(ends), count(begins), "every started removal is complete: {events:?}");
 }
 
 /// The change took effect, so the entry is outdated even if the client never reads the response.
 #[actix_web::test]
 async fn started_purge_completes_after_client_disconnects() {
-    let store = Watched::new();
+    let store = HookedStore::slow();
     let cache = Cache::builder(store.clone()).build().unwrap();
     let page = web::resource("/page").get(|| async { "page" }).put(|| async { "changed" });
     let app = init_service(App::new().wrap(cache).service(page)).await;
     let request = |method| {
         TestRequest::with_uri("/page").method(method).insert_header(("host", "a")).to_request()
     };
-    let removing = store.stop_at("removing");
+    let removing = store.hold_next(StoreEvent::Begins(StoreCall::Remove));
     {
         let mut change = pin!(app.call(request(actix_web::http::Method::PUT)));
         // Polls until the purge waits for the store. Dropping the request then is a disconnect.
@@ -246,7 +245,7 @@ async fn started_purge_completes_after_client_disconnects() {
     }
     removing.release();
     for _ in 0..1000 {
-        if store.events().contains(&"removed") {
+        if store.events().contains(&StoreEvent::Ends(StoreCall::Remove)) {
             return;
         }
         tokio::task::yield_now().await;
@@ -257,10 +256,10 @@ async fn started_purge_completes_after_client_disconnects() {
 /// The change took effect, so the client must learn of it.
 #[actix_web::test]
 async fn unsafe_method_is_answered_when_purge_fails() {
-    let store = Watched::new();
+    let store = HookedStore::slow();
     let cache = Cache::builder(store.clone()).build().unwrap();
     let (_server, client) = serve_site(1, &cache);
-    store.fail(true);
+    store.set_fault(&[StoreCall::Remove, StoreCall::Invalidate], StoreFault::Error);
     let answer = client.send(Method::PUT, "/page", &[("x-status", "204")]).await;
     assert_eq!((answer.status.as_u16(), answer.cache_status().as_str()), (204, "fwd=method"));
 }

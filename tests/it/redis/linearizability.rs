@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use crate::{
     redis::{shared_store, tiered_builder},
-    support::{Client, Counter, Protocol, RedisServer, Server, serve, settled, store},
+    support::{Client, Counter, Protocol, RedisServer, Server, fills_ended, serve, store},
 };
 
 /// The number of pages. Each has a version that writers increment.
@@ -239,7 +239,7 @@ impl Race {
             task.await.unwrap();
         }
         for store in &processes {
-            settled(store.coordinator()).await;
+            fills_ended(store.coordinator()).await;
             assert_eq!(store.coordinator().open_flights(), 0);
         }
         assert!(hits.get() > 0, "{kind:?}: no hit in the whole race");

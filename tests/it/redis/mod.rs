@@ -87,7 +87,7 @@ fn bulk(reply: RedisReply) -> Vec<u8> {
 }
 
 /// Requests `path` until the response is a hit.
-pub(crate) async fn until_hit(client: &Client, path: &str, fields: &[(&str, &str)]) -> Answer {
+pub(crate) async fn get_until_hit(client: &Client, path: &str, fields: &[(&str, &str)]) -> Answer {
     let requests = async {
         loop {
             let answer = client.get_with(path, fields).await;

@@ -9,8 +9,10 @@ use actix_web_cache::{
 };
 
 use crate::{
-    redis::{cluster_url, own_store, shared_store, store_builder, tiered_store, until_hit},
-    support::{RedisCluster, RedisSentinel, RedisServer, Site, obey, secs, site},
+    redis::{cluster_url, get_until_hit, own_store, shared_store, store_builder, tiered_store},
+    support::{
+        RedisCluster, RedisSentinel, RedisServer, TestApp, requested_response, secs, test_app,
+    },
 };
 
 fn two_thread_runtime() -> tokio::runtime::Runtime {
@@ -54,15 +56,16 @@ fn tiered_store_passes_conformance_suite() {
 #[actix_web::test]
 async fn two_processes_share_stored_responses_and_deletions() {
     let redis = RedisServer::start();
-    let sites: Vec<Site> =
-        (0..2).map(|_| site(&Cache::new(shared_store(redis.url())), obey)).collect();
+    let sites: Vec<TestApp> = (0..2)
+        .map(|_| test_app(&Cache::new(shared_store(redis.url())), requested_response))
+        .collect();
     let fields =
         [("answer", "cache-control: max-age=60"), ("answer", "x-spaces: a  b"), ("host", "shop")];
     // On a busy machine a lookup may exceed its time limit, which is a miss: then try another page.
     let mut shared = None;
     for n in 0..20 {
         let path = format!("/{n}");
-        let first = until_hit(&sites[0].client, &path, &fields).await;
+        let first = get_until_hit(&sites[0].client, &path, &fields).await;
         let second = sites[1].client.get_with(&path, &fields).await;
         if second.is_hit() {
             shared = Some((path, first, second));
@@ -91,12 +94,12 @@ async fn hit_takes_one_round_trip_and_memory_hit_takes_none() {
         response.extensions_mut().insert(tags);
         response.insert_header(("vary", "accept-language")).body("page")
     };
-    let plain = site(&Cache::new(shared_store(redis.url())), obey);
-    let varied = site(&Cache::new(own_store(redis.url())), handler);
-    let near = site(&Cache::new(tiered_store(own_store(redis.url()))), handler);
+    let plain = test_app(&Cache::new(shared_store(redis.url())), requested_response);
+    let varied = test_app(&Cache::new(own_store(redis.url())), handler);
+    let near = test_app(&Cache::new(tiered_store(own_store(redis.url()))), handler);
     let fields = [("answer", "cache-control: max-age=60"), ("accept-language", "de")];
     for (case, site) in [("plain", &plain), ("varied", &varied), ("near", &near)] {
-        until_hit(&site.client, "/a", &fields).await;
+        get_until_hit(&site.client, "/a", &fields).await;
         assert!(site.client.get_with("/a", &fields).await.is_hit());
         let mut monitor = redis.monitor();
         for _ in 0..3 {
@@ -122,9 +125,9 @@ async fn hit_takes_one_round_trip_and_memory_hit_takes_none() {
 #[actix_web::test]
 async fn hit_on_cluster_takes_one_lookup_and_one_invalidation_check() {
     let cluster = RedisCluster::start();
-    let site = site(&Cache::new(own_store(cluster_url(&cluster))), obey);
+    let site = test_app(&Cache::new(own_store(cluster_url(&cluster))), requested_response);
     let fields = [("answer", "cache-control: max-age=60"), ("answer", "vary: accept-language")];
-    until_hit(&site.client, "/a", &fields).await;
+    get_until_hit(&site.client, "/a", &fields).await;
     (0..3).for_each(|node| cluster.node(node).forget_calls());
     for _ in 0..10 {
         assert!(site.client.get_with("/a", &fields).await.is_hit());
@@ -141,11 +144,11 @@ async fn all_keys_in_redis_but_the_invalidations_expire() {
     let redis = RedisServer::start();
     let policy = Policy::new().stale_while_revalidate(secs(30));
     let cache = Cache::builder(own_store(redis.url())).policy(policy).build().unwrap();
-    let site = site(&cache, obey);
+    let site = test_app(&cache, requested_response);
     let fields = [("answer", "cache-control: max-age=60"), ("answer", "vary: accept")];
     for accept in ["a", "b", "c"] {
         let fields = [fields[0], fields[1], ("accept", accept)];
-        until_hit(&site.client, "/a", &fields).await;
+        get_until_hit(&site.client, "/a", &fields).await;
     }
     site.client.send(hyper::Method::DELETE, "/b", &[]).await;
     cache.handle().purge_tag("t").await.unwrap();
@@ -173,7 +176,7 @@ async fn purge_by_one_process_applies_to_the_next_lookup_of_another() {
         Cache::builder(shared_store(redis.url())).rule(rule).build().unwrap()
     };
     let (one, other) = (shared_cache(), shared_cache());
-    let (a, b) = (site(&one, obey), site(&other, obey));
+    let (a, b) = (test_app(&one, requested_response), test_app(&other, requested_response));
     let fields = [
         ("answer", "cache-control: max-age=60"),
         ("answer", "cache-groups: \"g\""),
@@ -190,11 +193,11 @@ async fn purge_by_one_process_applies_to_the_next_lookup_of_another() {
         PurgeTarget::prefix("/").on_any_host(),
         PurgeTarget::all(),
     ] {
-        until_hit(&a.client, "/a", &fields).await;
-        until_hit(&b.client, "/a", &fields).await;
+        get_until_hit(&a.client, "/a", &fields).await;
+        get_until_hit(&b.client, "/a", &fields).await;
         other.handle().purge(target.clone()).await.unwrap();
         assert!(!a.client.get_with("/a", &fields).await.is_hit(), "{target:?}");
-        until_hit(&a.client, "/a", &fields).await;
+        get_until_hit(&a.client, "/a", &fields).await;
         other.handle().expire(target.clone()).await.unwrap();
         let stale = a.client.get_with("/a", &fields).await;
         assert!(!stale.is_hit(), "{target:?}: {}", stale.cache_status());

@@ -1,7 +1,7 @@
 //! A Redis cluster of three masters, whose slots can be moved.
 
 use super::{
-    super::{patiently, within},
+    super::{block_until, wait_until},
     RedisServer,
 };
 
@@ -48,7 +48,7 @@ impl RedisCluster {
     /// Waits until all nodes report a healthy cluster and know each other. After a start Redis waits two
     /// seconds before a master serves.
     pub(crate) fn settle(&self) {
-        within("the cluster is healthy and complete", || {
+        block_until("the cluster is healthy and complete", || {
             self.nodes.iter().all(|node| {
                 let info = node.ask(&["CLUSTER", "INFO"]).map(|info| info.to_string());
                 info.is_ok_and(|info| {
@@ -137,7 +137,7 @@ impl SlotMove<'_> {
         for node in [self.to].into_iter().chain(others) {
             node.command(&["CLUSTER", "SETSLOT", &self.slot, "NODE", &owner]);
         }
-        patiently("the nodes agree about their slots", || self.cluster.agrees()).await;
+        wait_until("the nodes agree about their slots", || self.cluster.agrees()).await;
     }
 }
 
