@@ -78,10 +78,10 @@ async fn follower_becomes_leader_when_leader_fails() {
     let first = Client::new(server.addr, Protocol::Http1);
     let failing = async { first.send_body(hyper::Method::GET, "/", &[], "").await.is_err() };
     let followers = async {
-        wait_until("the handler runs began", || app.runs.get() == 1).await;
+        wait_until("the handler runs begin", || app.runs.get() == 1).await;
         let answers = app.send_all_at_once(&server, Protocol::Http1, &[&[]]);
         let second = async {
-            wait_until("the handler runs began", || app.runs.get() == 2).await;
+            wait_until("the handler runs begin", || app.runs.get() == 2).await;
             app.gate.add_permits(1);
         };
         futures_util::join!(answers, second).0
@@ -104,7 +104,7 @@ async fn error_response_is_not_collapsed_and_next_success_is() {
         HttpResponse::Ok().body(format!("run {run}"))
     });
     let rest = async {
-        wait_until("the handler runs began", || app.runs.get() == CLIENTS).await;
+        wait_until("the handler runs begin", || app.runs.get() == CLIENTS).await;
         app.gate.add_permits(CLIENTS - 1);
     };
     let (answers, ()) =
@@ -126,7 +126,7 @@ async fn each_variant_is_collapsed_separately() {
     });
     let (german, french) = ([("accept-language", "de")], [("accept-language", "fr")]);
     let second = async {
-        wait_until("the handler runs began", || app.runs.get() == 2).await;
+        wait_until("the handler runs begin", || app.runs.get() == 2).await;
         app.gate.add_permits(1);
     };
     let fields: [&[(&str, &str)]; 2] = [&german, &french];
@@ -160,7 +160,7 @@ async fn request_that_discovers_variants_follows_its_own_variant() {
         assert_eq!(german.get_with("/", &[("accept-language", "de")]).await.text(), "de");
         store.put_completed().await;
         let again = async {
-            wait_until("the handler runs began", || app.runs.get() == 2).await;
+            wait_until("the handler runs begin", || app.runs.get() == 2).await;
             let second_lookup = store.hold_next(StoreEvent::Ends(StoreCall::Lookup));
             first_lookup.release();
             second_lookup.reached().await;
@@ -191,7 +191,7 @@ async fn personal_request_does_not_wait_for_leader() {
         futures_util::join!(anonymous.get("/"), alice.get_with("/", &[("cookie", "alice")]))
     };
     let release = async {
-        wait_until("the handler runs began", || app.runs.get() == 2).await;
+        wait_until("the handler runs begin", || app.runs.get() == 2).await;
         app.gate.add_permits(2);
     };
     let ((anonymous, alice), ()) = futures_util::join!(both, release);
@@ -234,12 +234,12 @@ async fn request_after_purge_does_not_follow_earlier_leader() {
     let client = || Client::new(server.addr, Protocol::Http1);
     let (before, after) = (client(), client());
     let second = async {
-        wait_until("the handler runs began", || app.runs.get() == 1).await;
+        wait_until("the handler runs begin", || app.runs.get() == 1).await;
         handle.purge_url(format!("http://{}/", server.addr)).await.unwrap();
         after.get("/").await
     };
     let release = async {
-        wait_until("the handler runs began", || app.runs.get() == 2).await;
+        wait_until("the handler runs begin", || app.runs.get() == 2).await;
         app.gate.add_permits(2);
     };
     let (one, two, ()) = futures_util::join!(before.get("/"), second, release);

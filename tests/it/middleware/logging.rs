@@ -15,7 +15,7 @@ use crate::support::{
 };
 
 /// An application whose only worker logs to the returned lines.
-fn logging_site(cache: Cache) -> (Server, Client, CapturedLog) {
+fn logging_app(cache: Cache) -> (Server, Client, CapturedLog) {
     let lines = CapturedLog::default();
     let captured = lines.clone();
     let server = serve(1, move || {
@@ -39,7 +39,7 @@ fn logging_site(cache: Cache) -> (Server, Client, CapturedLog) {
 
 #[actix_web::test]
 async fn miss_and_hit_log_three_debug_lines() {
-    let (_server, client, lines) = logging_site(builder().0.build().unwrap());
+    let (_server, client, lines) = logging_app(builder().0.build().unwrap());
     assert!(!client.get("/").await.is_hit());
     assert!(client.get("/").await.is_hit());
     assert_eq!(lines.take(Level::Debug), ["miss uri-miss", "store ttl=60", "hit ttl=60"]);
@@ -47,7 +47,7 @@ async fn miss_and_hit_log_three_debug_lines() {
 
 #[actix_web::test]
 async fn streamed_response_is_logged_as_stored_when_its_body_ends() {
-    let (_server, client, lines) = logging_site(builder().0.build().unwrap());
+    let (_server, client, lines) = logging_app(builder().0.build().unwrap());
     assert!(!client.get("/streamed").await.is_hit());
     assert!(client.get("/streamed").await.is_hit());
     assert_eq!(lines.take(Level::Debug), ["miss uri-miss", "store ttl=60", "hit ttl=60"]);
@@ -57,7 +57,7 @@ async fn streamed_response_is_logged_as_stored_when_its_body_ends() {
 async fn each_decision_is_logged_with_its_reason() {
     let (builder, clock) = builder();
     let (_server, client, lines) =
-        logging_site(builder.rule(Rule::path("/no").bypass()).build().unwrap());
+        logging_app(builder.rule(Rule::path("/no").bypass()).build().unwrap());
     let get = Method::GET;
     for (method, path, fields, want) in [
         (&get, "/no", &[][..], &["bypass rule"][..]),
@@ -99,7 +99,7 @@ async fn log_lines_never_contain_data_of_clients_or_handlers() {
     let policy =
         Policy::new().key_header("x-tenant").vary_cookie("lang").honor_request_directives();
     let cache = Cache::builder(store.clone()).policy(policy).build().unwrap();
-    let (_server, client, lines) = logging_site(cache);
+    let (_server, client, lines) = logging_app(cache);
     let fields = [
         ("x-tenant", "secret-tenant"),
         ("cookie", "lang=secret-language; sid=secret-session"),

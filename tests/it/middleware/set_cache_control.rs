@@ -12,7 +12,7 @@ use crate::support::{
 
 const NEVER: &str = "max-age=0, no-cache, no-store, must-revalidate, private";
 
-fn obeying() -> Route {
+fn requested_response_route() -> Route {
     web::to(|request: HttpRequest| async move { requested_response(&request, 1) })
 }
 
@@ -129,7 +129,7 @@ async fn directives_are_merged_into_the_handlers_cache_control() {
     let server = serve(1, || {
         cases().into_iter().enumerate().fold(App::new(), |app, (index, case)| {
             let scope = web::scope(&format!("/{index}"));
-            app.service(scope.wrap(case.1).default_service(obeying()))
+            app.service(scope.wrap(case.1).default_service(requested_response_route()))
         })
     });
     let client = Client::new(server.addr, Protocol::Http1);
@@ -181,7 +181,8 @@ async fn fields_are_written_on_every_response_and_nothing_is_stored() {
 
 #[actix_web::test]
 async fn never_cache_replaces_cache_control_and_sets_a_past_expires() {
-    let server = serve(1, || App::new().wrap(NeverCache).default_service(obeying()));
+    let server =
+        serve(1, || App::new().wrap(NeverCache).default_service(requested_response_route()));
     let client = Client::new(server.addr, Protocol::Http1);
     for sent in
         ["x-a: b", "cache-control: public, max-age=60", "expires: Fri, 31 Dec 2100 00:00:00 GMT"]
@@ -204,11 +205,13 @@ async fn outer_cache_never_stores_responses_of_never_cache_or_private() {
         .unwrap();
     let server = serve(1, move || {
         App::new()
-            .service(web::scope("/never").wrap(NeverCache).default_service(obeying()))
+            .service(
+                web::scope("/never").wrap(NeverCache).default_service(requested_response_route()),
+            )
             .service(
                 web::scope("/private")
                     .wrap(SetCacheControl::new().private())
-                    .default_service(obeying()),
+                    .default_service(requested_response_route()),
             )
             .wrap(cache.clone())
     });

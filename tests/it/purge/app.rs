@@ -51,7 +51,7 @@ async fn answer(request: HttpRequest) -> HttpResponse {
     HttpResponse::build(status).finish()
 }
 
-pub(super) fn serve_site(workers: usize, cache: &Cache) -> (Server, Client) {
+pub(super) fn serve_page(workers: usize, cache: &Cache) -> (Server, Client) {
     let cache = cache.clone();
     let server =
         serve(workers, move || App::new().wrap(cache.clone()).default_service(web::to(answer)));
@@ -61,7 +61,7 @@ pub(super) fn serve_site(workers: usize, cache: &Cache) -> (Server, Client) {
 
 /// Serves a handler that builds the response that the request describes, behind a cache with this
 /// policy.
-pub(super) fn serve_noting(policy: Policy) -> TestApp {
+pub(super) fn serve_requested_responses(policy: Policy) -> TestApp {
     let (builder, _) = builder();
     recording_app(&builder.policy(policy).build().unwrap()).0
 }

@@ -6,7 +6,7 @@ use actix_web::{App, HttpRequest, web};
 use actix_web_cache::{Cache, Policy};
 use hyper::Method;
 
-use super::app::serve_noting;
+use super::app::serve_requested_responses;
 use crate::support::{
     Client, Counter, HoldPoint, Protocol, SETUPS, builder, requested_response, serve,
 };
@@ -42,7 +42,7 @@ async fn post_response_with_own_content_location_answers_get() {
     ] {
         for (preset, policy) in [("rfc9111", Policy::rfc9111()), ("default", Policy::new())] {
             for protocol in [Protocol::Http1, Protocol::Http2] {
-                let site = serve_noting(policy.clone());
+                let site = serve_requested_responses(policy.clone());
                 let client = Client::new(site.server.addr, protocol);
                 let answer = client.send_body(Method::POST, "/form?x=1", fields, "x=1&y=2").await;
                 let answer = answer.unwrap();
@@ -69,7 +69,7 @@ async fn post_response_with_set_cookie_is_stored_when_policy_allows() {
         ("answer", "vary: accept-language"),
         ("accept-language", "de"),
     ];
-    let site = serve_noting(Policy::rfc9111());
+    let site = serve_requested_responses(Policy::rfc9111());
     let answer = site.client.send(Method::POST, "/", &fields).await;
     assert_eq!(answer.cache_status(), "fwd=method; stored", "this policy stores Set-Cookie");
     let other = site.client.send(Method::POST, "/", &fields[..3]).await;

@@ -14,7 +14,7 @@ use actix_web::{
 use actix_web_cache::{Cache, ManualClock, Policy, QueryKey, Rule};
 use hyper::Method;
 
-use super::app::{SHOP, serve_noting, serve_site};
+use super::app::{SHOP, serve_page, serve_requested_responses};
 use crate::support::{
     Client, Counter, HookedStore, Protocol, SETUPS, START, StoreCall, StoreEvent, StoreFault,
     builder, cache, raw, serve, store,
@@ -38,7 +38,7 @@ async fn survives(client: &Client, method: &str, status: u16, fields: Fields<'_>
 async fn unsafe_method_purges_target_only_when_successful() {
     for (protocol, workers) in SETUPS {
         let (cache, _) = cache();
-        let (server, _) = serve_site(workers, &cache);
+        let (server, _) = serve_page(workers, &cache);
         let client = Client::new(server.addr, protocol);
         for method in ["POST", "PUT", "PATCH", "DELETE", "PURGE", "BREW", "LOCK", "M-SEARCH"] {
             for (status, kept) in [
@@ -72,7 +72,7 @@ async fn unsafe_method_purges_target_only_when_successful() {
 async fn safe_method_purges_nothing() {
     for (protocol, workers) in SETUPS {
         let (cache, _) = cache();
-        let (server, _) = serve_site(workers, &cache);
+        let (server, _) = serve_page(workers, &cache);
         let client = Client::new(server.addr, protocol);
         for method in ["OPTIONS", "TRACE", "PROPFIND", "REPORT", "SEARCH", "QUERY"] {
             for status in [200, 204, 303] {
@@ -119,7 +119,7 @@ async fn unsafe_method_purges_target_regardless_of_rules_and_policies() {
         ),
     ];
     for (case, cache) in caches {
-        let (server, _) = serve_site(1, &cache);
+        let (server, _) = serve_page(1, &cache);
         for (protocol, fields) in [
             (Protocol::Http1, &[][..]),
             (Protocol::Http1, &[("range", "bytes=0-1")]),
@@ -146,7 +146,7 @@ async fn unsafe_method_purges_all_variants_and_nothing_else() {
     let keyed = Policy::new().key_header("x-tenant").vary_cookie("theme");
     let keyed = builder().0.policy(keyed).build().unwrap();
     for (case, cache) in [("plain key", plain), ("key with parts", keyed)] {
-        let (_server, client) = serve_site(2, &cache);
+        let (_server, client) = serve_page(2, &cache);
         let variants: [(&str, Fields<'_>); 4] = [
             ("/page?a=1", &[]),
             ("/page?a=1", &[("x-lang", "de")]),
@@ -258,7 +258,7 @@ async fn started_purge_completes_after_client_disconnects() {
 async fn unsafe_method_is_answered_when_purge_fails() {
     let store = HookedStore::slow();
     let cache = Cache::builder(store.clone()).build().unwrap();
-    let (_server, client) = serve_site(1, &cache);
+    let (_server, client) = serve_page(1, &cache);
     store.set_fault(&[StoreCall::Remove, StoreCall::Invalidate], StoreFault::Error);
     let answer = client.send(Method::PUT, "/page", &[("x-status", "204")]).await;
     assert_eq!((answer.status.as_u16(), answer.cache_status().as_str()), (204, "fwd=method"));
@@ -309,7 +309,7 @@ async fn error_purges_target_only_when_status_is_successful() {
 #[actix_web::test]
 async fn target_with_two_hosts_is_purged_on_both() {
     let (cache, _) = cache();
-    let (server, client) = serve_site(1, &cache);
+    let (server, client) = serve_page(1, &cache);
     for host in ["shop.example", "other.example", "third.example"] {
         assert!(client.get_with("/page", &[("host", host)]).await.is_stored());
     }
@@ -366,7 +366,7 @@ async fn unsafe_method_keeps_entries_of_other_namespace() {
     let (store, clock) = (store(), ManualClock::at(START));
     let build = |namespace: &str| {
         let cache = Cache::builder(store.clone()).clock(clock.clock()).namespace(namespace);
-        serve_site(1, &cache.build().unwrap())
+        serve_page(1, &cache.build().unwrap())
     };
     let ((_one, one), (_other, other)) = (build("one"), build("other"));
     for client in [&one, &other] {
@@ -383,7 +383,7 @@ const MINUTE: (&str, &str) = ("answer", "cache-control: max-age=60");
 async fn unsafe_method_purges_location_urls_on_same_host() {
     let methods = ["POST", "PUT", "DELETE", "PATCH", "M-SEARCH", "UNKNOWN"];
     for policy in [Policy::new(), Policy::rfc9111()] {
-        let site = serve_noting(policy);
+        let site = serve_requested_responses(policy);
         let port = site.server.addr.port();
         let (http, https) =
             (format!("http://127.0.0.1:{port}"), format!("https://127.0.0.1:{port}"));

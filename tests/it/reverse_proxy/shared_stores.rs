@@ -20,7 +20,7 @@ fn origin() -> Origin {
 /// Requests `path` until the response is a hit.
 fn until_hit(proxy: &Proxy, path: &str) -> RawMessage {
     let mut answer = proxy.get(path);
-    block_until("a hit", || {
+    block_until("the response is a hit", || {
         answer = proxy.get(path);
         answer.cache_status().starts_with("hit")
     });

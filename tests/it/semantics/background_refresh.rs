@@ -63,7 +63,7 @@ impl Fixture {
     }
 
     async fn handler_ran(&self, runs: usize) {
-        wait_until("the expected number of handler runs", || self.runs.get() == runs).await;
+        wait_until("the handler runs as often as expected", || self.runs.get() == runs).await;
     }
 
     async fn refreshed(&self) {

@@ -69,7 +69,7 @@ fn handler_range() -> HttpResponse {
         .body("0000\n")
 }
 
-fn ranges_site(cache: &Cache) -> (TestApp, SharedLines) {
+fn ranges_app(cache: &Cache) -> (TestApp, SharedLines) {
     let recorded = SharedLines::default();
     let handlers = recorded.clone();
     let app = test_app(cache, move |request, _| {
@@ -106,7 +106,7 @@ fn parts(kind: &str, body: &[u8]) -> Vec<(String, String, Vec<u8>)> {
 #[actix_web::test]
 async fn single_range_is_served_from_the_stored_response() {
     let (cache, clock) = cache();
-    let (app, recorded) = ranges_site(&cache);
+    let (app, recorded) = ranges_app(&cache);
     for path in ["/page", "/stream", "/weak"] {
         assert!(app.client.get(path).await.is_stored(), "{path}");
     }
@@ -152,7 +152,7 @@ async fn single_range_is_served_from_the_stored_response() {
 #[actix_web::test]
 async fn several_ranges_are_served_as_exact_multipart_byteranges() {
     let (cache, _) = cache();
-    let (app, _) = ranges_site(&cache);
+    let (app, _) = ranges_app(&cache);
     app.client.get("/page").await;
     let many: Vec<_> = (0..32).map(|n| (n * 300, n * 300 + 1)).collect();
     for ranges in [
@@ -185,7 +185,7 @@ async fn several_ranges_are_served_as_exact_multipart_byteranges() {
 #[actix_web::test]
 async fn many_or_overlapping_ranges_never_exceed_the_full_body() {
     let (cache, _) = cache();
-    let (app, _) = ranges_site(&cache);
+    let (app, _) = ranges_app(&cache);
     app.client.get("/page").await;
     let (full, tiny) = (vec!["0-"; 5000].join(","), vec!["0-0"; 20_000].join(","));
     let separate: Vec<_> = (0..33).map(|n| format!("{0}-{0}", n * 200)).collect();
@@ -210,7 +210,7 @@ async fn many_or_overlapping_ranges_never_exceed_the_full_body() {
 #[actix_web::test]
 async fn unsatisfiable_range_gets_416_and_invalid_range_the_full_response() {
     let (cache, _) = cache();
-    let (app, _) = ranges_site(&cache);
+    let (app, _) = ranges_app(&cache);
     for path in ["/page", "/empty", "/404", "/204"] {
         assert!(app.client.get(path).await.is_stored(), "{path}");
     }
@@ -256,7 +256,7 @@ async fn unsatisfiable_range_gets_416_and_invalid_range_the_full_response() {
 #[actix_web::test]
 async fn if_range_serves_a_range_only_for_a_matching_strong_validator() {
     let (cache, _) = cache();
-    let (app, _) = ranges_site(&cache);
+    let (app, _) = ranges_app(&cache);
     for path in ["/page", "/weak"] {
         app.client.get(path).await;
     }
@@ -290,7 +290,7 @@ async fn if_range_serves_a_range_only_for_a_matching_strong_validator() {
 #[actix_web::test]
 async fn head_ignores_ranges_and_accept_ranges_is_the_handlers() {
     let (cache, _) = cache();
-    let (app, _) = ranges_site(&cache);
+    let (app, _) = ranges_app(&cache);
     for (path, want) in
         [("/page", None), ("/accepting", Some("bytes")), ("/refusing", Some("none"))]
     {
@@ -312,7 +312,7 @@ async fn head_ignores_ranges_and_accept_ranges_is_the_handlers() {
 #[actix_web::test]
 async fn responses_of_all_kinds_are_framed_correctly_on_one_connection() {
     let (cache, _) = cache();
-    let (app, _) = ranges_site(&cache);
+    let (app, _) = ranges_app(&cache);
     let mut wire = Wire::open(app.server.addr);
     assert_eq!(wire.get("/page", "").body, full_body());
     for _ in 0..3 {
@@ -344,7 +344,7 @@ async fn responses_of_all_kinds_are_framed_correctly_on_one_connection() {
 #[actix_web::test]
 async fn stale_entry_is_revalidated_or_replaced_before_a_range_is_served() {
     let (cache, clock) = cache();
-    let (app, recorded) = ranges_site(&cache);
+    let (app, recorded) = ranges_app(&cache);
     for path in ["/page", "/new"] {
         app.client.get(path).await;
     }
@@ -378,7 +378,7 @@ async fn range_request_on_a_miss_is_passed_through_and_not_stored() {
     for policy in [Policy::new(), Policy::rfc9111()] {
         let (builder, _) = builder();
         let (app, recorded) =
-            ranges_site(&builder.policy(policy.heuristic_freshness()).build().unwrap());
+            ranges_app(&builder.policy(policy.heuristic_freshness()).build().unwrap());
         let fields = [("range", "bytes=0-4"), ("if-range", "\"a\"")];
         for (path, status, length) in [("/own", 206, 5), ("/page", 200, LENGTH)] {
             for _ in 0..2 {

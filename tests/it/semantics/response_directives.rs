@@ -8,7 +8,7 @@ use crate::support::{
     START, TestApp, builder, cache, recording_app, requested_response, secs, test_app,
 };
 
-fn site_with(policy: Policy) -> (TestApp, actix_web_cache::ManualClock) {
+fn app_with(policy: Policy) -> (TestApp, actix_web_cache::ManualClock) {
     let (builder, clock) = builder();
     (recording_app(&builder.policy(policy).build().unwrap()).0, clock)
 }
@@ -44,7 +44,7 @@ async fn heuristic_lifetime_is_a_tenth_of_the_age_of_last_modified() {
         (Policy::new(), 200, 1000, None, Some(60)),
         (Policy::new(), 404, 1000, None, None),
     ] {
-        let (app, _) = site_with(policy);
+        let (app, _) = app_with(policy);
         let status = status.to_string();
         let modified = format!("last-modified: {}", modified(ago));
         let line = directive.map(|directive| format!("cache-control: {directive}"));
@@ -73,7 +73,7 @@ async fn qualified_private_and_no_cache_withhold_fields_or_the_whole_response() 
         ("private=\"\"", by_field(), false),
         ("private, private=\"x-own\"", by_field(), false),
     ] {
-        let (app, _) = site_with(policy);
+        let (app, _) = app_with(policy);
         let line = format!("cache-control: max-age=60, {directive}");
         let fields = [("answer", &*line), ("answer", "x-own: 1"), ("answer", "x-kept: 1")];
         let miss = app.client.get_with("/", &fields).await;
@@ -87,7 +87,7 @@ async fn qualified_private_and_no_cache_withhold_fields_or_the_whole_response() 
         assert_eq!(next.field("x-own"), None, "{directive}");
         assert_eq!(next.field("x-kept").is_some(), stored, "{directive}");
     }
-    let (app, _) = site_with(by_field());
+    let (app, _) = app_with(by_field());
     let cookie = [
         ("answer", "cache-control: max-age=60, no-cache=\"set-cookie\""),
         ("answer", "set-cookie: sid=1"),
@@ -111,7 +111,7 @@ async fn must_understand_and_immutable_follow_their_definitions() {
         ("200", "immutable", None),
         ("200", "max-age=60, unheard-of=\"of, no-store\"", Some(60)),
     ] {
-        let (app, clock) = site_with(Policy::rfc9111());
+        let (app, clock) = app_with(Policy::rfc9111());
         let line = format!("cache-control: {directives}");
         app.client.get_with("/", &[("answer-status", status), ("answer", &line)]).await;
         let hit = app.client.get_with("/", &[("answer-status", status)]).await;

@@ -8,7 +8,7 @@ use crate::support::{Answer, START, TestApp, builder, recording_app, secs};
 
 type Fields<'a> = &'a [(&'a str, &'a str)];
 
-fn site_with(policy: Policy) -> (TestApp, actix_web_cache::ManualClock) {
+fn app_with(policy: Policy) -> (TestApp, actix_web_cache::ManualClock) {
     let (builder, clock) = builder();
     (recording_app(&builder.policy(policy).build().unwrap()).0, clock)
 }
@@ -19,7 +19,7 @@ fn cdn() -> Policy {
 
 /// The freshness lifetime of a response with these fields, or `None` if it is not stored.
 async fn lifetime(policy: Policy, fields: Fields<'_>) -> Option<u64> {
-    let (app, _) = site_with(policy);
+    let (app, _) = app_with(policy);
     let lines: Vec<_> = fields.iter().map(|(name, value)| format!("{name}: {value}")).collect();
     let fields_to_send: Vec<_> = lines.iter().map(|line| ("answer", line.as_str())).collect();
     let miss = app.client.get_with("/", &fields_to_send).await;
@@ -81,7 +81,7 @@ async fn first_valid_targeted_field_overrides_cache_control_and_expires() {
 async fn targeted_fields_are_forwarded_unless_the_policy_removes_them() {
     for removed in [false, true] {
         let policy = if removed { cdn().remove_targeted_fields() } else { cdn() };
-        let (app, clock) = site_with(policy);
+        let (app, clock) = app_with(policy);
         let fields = [
             ("answer", "cache-control: max-age=10"),
             ("answer", "our-cache-control: max-age=60"),
@@ -115,7 +115,7 @@ async fn targeted_fields_are_forwarded_unless_the_policy_removes_them() {
 
 #[actix_web::test]
 async fn targeted_field_decides_the_stale_windows() {
-    let (app, clock) = site_with(cdn());
+    let (app, clock) = app_with(cdn());
     let fields = [
         ("answer", "cache-control: max-age=600, stale-while-revalidate=600"),
         ("answer", "cdn-cache-control: max-age=10, stale-if-error=20"),

@@ -89,9 +89,9 @@ async fn encoded_store_passes_conformance_suite() {
     conformance::check(|| EncodedStore::new(Clock::system())).await;
 }
 
-/// A app whose cache has settings for freshness lifetimes and tags, which are stored with
+/// An application whose cache has settings for freshness lifetimes and tags, which are stored with
 /// responses.
-fn site_over<S: Store>(store: S, clock: &ManualClock) -> TestApp {
+fn app_over<S: Store>(store: S, clock: &ManualClock) -> TestApp {
     let policy = Policy::new().default_ttl(secs(60)).client_ttl(secs(20)).tag("all");
     let cache = Cache::builder(store).clock(clock.clock()).policy(policy);
     test_app(
@@ -117,7 +117,7 @@ fn parts(answer: &Answer) -> (u16, Vec<(String, HeaderValue)>, Bytes) {
 async fn encoded_and_memory_stores_give_identical_responses() {
     let (clock, memory) = (ManualClock::at(START), store());
     let records = EncodedStore::new(clock.clock());
-    let sites = [site_over(records.clone(), &clock), site_over(memory.clone(), &clock)];
+    let sites = [app_over(records.clone(), &clock), app_over(memory.clone(), &clock)];
     let tagged = [("answer", "etag: \"a\""), ("answer", "cache-control: max-age=30")];
     let varying = |language| {
         [
@@ -166,14 +166,14 @@ async fn record_of_another_process_keeps_its_age() {
     let host = [("host", "t")];
     let clock = ManualClock::at(START);
     let records = EncodedStore::new(clock.clock());
-    let first = site_over(records.clone(), &clock);
+    let first = app_over(records.clone(), &clock);
     assert!(first.client.get_with("/", &host).await.is_stored());
     fills_ended(records.coordinator()).await;
     // A process whose monotonic clock and logical time start anew.
     let clock = ManualClock::at(START + 30);
     let later =
         EncodedStore { records: Arc::clone(&records.records), ..EncodedStore::new(clock.clock()) };
-    let second = site_over(later, &clock);
+    let second = app_over(later, &clock);
     let hit = second.client.get_with("/", &host).await;
     assert_eq!((hit.cache_status(), hit.text()), ("hit; ttl=30".to_owned(), "run 1"));
     assert_eq!(hit.field("age").as_deref(), Some("30"));
@@ -181,7 +181,7 @@ async fn record_of_another_process_keeps_its_age() {
     let clock = ManualClock::at(START - 3600);
     let behind =
         EncodedStore { records: Arc::clone(&records.records), ..EncodedStore::new(clock.clock()) };
-    let third = site_over(behind, &clock);
+    let third = app_over(behind, &clock);
     assert!(third.client.get_with("/", &host).await.is_stored());
 }
 
@@ -189,7 +189,7 @@ async fn record_of_another_process_keeps_its_age() {
 async fn damaged_record_is_a_miss_and_is_replaced() {
     let clock = ManualClock::at(START);
     let records = EncodedStore::new(clock.clock());
-    let app = site_over(records.clone(), &clock);
+    let app = app_over(records.clone(), &clock);
     for run in 1..4 {
         let miss = app.client.get("/").await;
         assert!(miss.is_stored(), "{miss:?}");

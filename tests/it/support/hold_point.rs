@@ -27,7 +27,7 @@ impl HoldPoint {
         self.0.releases.acquire().await.unwrap().forget();
     }
 
-    /// Waits until a task has reached this point. Each call is about a further task.
+    /// Waits until a task has reached this point. Each call waits for a further task.
     pub(crate) async fn reached(&self) {
         let arrival = timeout(Duration::from_secs(20), self.0.arrivals.acquire()).await;
         arrival.expect("no task reached the hold point within 20 s").unwrap().forget();

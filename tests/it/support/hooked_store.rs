@@ -69,7 +69,7 @@ struct Inner<S> {
     is_slow: bool,
     forwards_lookup_now: bool,
     hanging_call: Option<usize>,
-    /// The number of calls, and of those of each kind. `lookup_now` counts only in the second.
+    /// The number of all calls but those of `lookup_now`, for `hanging_call`.
     calls: Counter,
     calls_by_kind: Mutex<HashMap<StoreCall, usize>>,
     events: Mutex<Vec<StoreEvent>>,
@@ -99,7 +99,7 @@ impl HookedStore {
         Self(Arc::new(Inner { is_slow: true, ..Inner::new(store()) }))
     }
 
-    /// Like [`slow`](Self::slow), and the call with this number, from 0, never completes.
+    /// Like [`slow`](Self::slow), but the call with this number, from 0, never completes.
     pub(crate) fn slow_with_hanging_call(number: usize) -> Self {
         let inner = Inner::new(store());
         Self(Arc::new(Inner { is_slow: true, hanging_call: Some(number), ..inner }))
@@ -161,7 +161,7 @@ impl<S: Store> HookedStore<S> {
         put.expect("no put completed within 20 s").unwrap().forget();
     }
 
-    /// Makes calls fail until [`recover`](Self::recover).
+    /// Injects a fault into all calls of these methods until [`recover`](Self::recover).
     pub(crate) fn set_fault(&self, calls: &[StoreCall], fault: StoreFault) {
         self.0.faults.lock().unwrap().extend(calls.iter().map(|call| (*call, fault)));
     }

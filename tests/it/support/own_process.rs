@@ -25,12 +25,12 @@ pub(crate) fn runs_in_own_process(test: &str) -> bool {
     false
 }
 
-/// The resident_bytes memory of this process in bytes; 0 on systems other than Linux.
+/// The resident memory of this process in bytes; 0 on systems other than Linux.
 pub(crate) fn resident_bytes() -> usize {
     of_status("VmRSS:")
 }
 
-/// The peak of the resident_bytes memory of this process in bytes; 0 on systems other than Linux.
+/// The peak of the resident memory of this process in bytes; 0 on systems other than Linux.
 pub(crate) fn peak_resident_bytes() -> usize {
     of_status("VmHWM:")
 }

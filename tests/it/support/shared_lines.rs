@@ -1,4 +1,4 @@
-//! SharedLines that handlers make for the test.
+//! Lines that handlers record for the test.
 
 use std::sync::{Arc, Mutex};
 

@@ -1,9 +1,8 @@
 //! Waiting for a condition that another task, thread or process brings about.
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use std::{thread, time::Duration};
+
+use tokio::time::Instant;
 
 /// The longest wait. It is long because the machine may be busy with other tests.
 const LIMIT: Duration = Duration::from_secs(20);

@@ -67,11 +67,6 @@ impl RedisCluster {
         epochs.len() == self.nodes.len() && maps.iter().all(|map| *map == maps[0])
     }
 
-    /// The URLs of all nodes.
-    pub(crate) fn urls(&self) -> Vec<String> {
-        self.nodes.iter().map(RedisServer::url).collect()
-    }
-
     /// A node by its index, from 0 to 2.
     pub(crate) fn node(&self, index: usize) -> &RedisServer {
         &self.nodes[index]

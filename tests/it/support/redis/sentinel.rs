@@ -64,10 +64,6 @@ impl RedisSentinel {
         &self.sentinel
     }
 
-    pub(crate) fn sentinel_url(&self) -> String {
-        self.sentinel.url()
-    }
-
     /// The server that is the master according to the Sentinel.
     pub(crate) fn master(&self) -> &RedisServer {
         &self.servers[self.master_index()]
