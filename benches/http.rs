@@ -50,7 +50,8 @@ fn main() -> io::Result<ExitCode> {
     }
     if let Some(server) = drive() {
         let count = argument("--count", 1000) as u64;
-        Load::new(1).for_count(server, count, path_of("hit"));
+        let urls = text_argument("--urls-of").unwrap_or_else(|| "hit".to_owned());
+        Load::new(1).for_count(server, count, path_of(&urls));
         return Ok(ExitCode::SUCCESS);
     }
     let laps = argument("--laps", 9);
@@ -91,7 +92,11 @@ fn main() -> io::Result<ExitCode> {
 
 /// The address after `--drive`: a running server that gets some requests over one connection.
 fn drive() -> Option<SocketAddr> {
-    std::env::args().skip_while(|argument| argument != "--drive").nth(1)?.parse().ok()
+    text_argument("--drive")?.parse().ok()
+}
+
+fn text_argument(name: &str) -> Option<String> {
+    std::env::args().skip_while(|argument| argument != name).nth(1)
 }
 
 fn path_of(server: &str) -> impl Fn(u64) -> String + Clone + Send + 'static {

@@ -26,7 +26,7 @@ use actix_web::{
     web,
 };
 use actix_web_cache::{Cache, CacheBuilder, Policy, RedisStore, TieredStore};
-use deadpool_redis::redis::{AsyncCommands as _, Client, aio::MultiplexedConnection};
+use redis::{AsyncCommands as _, Client, aio::MultiplexedConnection};
 use tokio::sync::OnceCell;
 
 use crate::support::{Load, Server, argument, median, requested_server};

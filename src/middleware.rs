@@ -4,7 +4,7 @@ use std::{
     error::Error as StdError,
     fmt, future,
     rc::Rc,
-    sync::{Arc, Weak},
+    sync::{Arc, Weak, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -303,7 +303,12 @@ impl CacheBuilder {
             }
         }
         let policy = CompiledPolicy::new(policy, rules, unmatched, &settings.namespace)?;
-        let shared = Arc::new(Shared { store, policy, settings });
+        let shared = Arc::new(Shared {
+            store,
+            policy,
+            settings,
+            met_cloned_request: AtomicBool::new(false),
+        });
         let url_keys: Weak<dyn UrlKeys> = Arc::<Shared>::downgrade(&shared);
         shared.store.coordinator().register_cache(url_keys);
         Ok(Cache(shared))

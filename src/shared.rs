@@ -1,6 +1,10 @@
 //! One cache: its store, its policy and its settings, shared by all of its clones on all threads.
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use actix_web::{
     dev::RequestHead,
@@ -22,6 +26,8 @@ pub(crate) struct Shared {
     pub(crate) store: Arc<dyn DynStore>,
     pub(crate) policy: CompiledPolicy,
     pub(crate) settings: Settings,
+    /// Set once a request could not be changed because a middleware kept a clone of it.
+    pub(crate) met_cloned_request: AtomicBool,
 }
 
 impl Shared {

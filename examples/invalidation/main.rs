@@ -156,7 +156,7 @@ fn serve(blog: &Blog, cache: &Cache, port: u16) -> io::Result<(Server, SocketAdd
     Ok((server.run(), addr))
 }
 
-/// What a load found.
+/// The results of a load test.
 #[derive(Debug, Default, Clone, Copy)]
 struct Found {
     reads: usize,

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{clock::Timestamp, entry::key::CacheKey};
 
-/// What requests for one cache key must have in common to share a response.
+/// The values that requests for one cache key must have in common to share a response.
 #[derive(Debug)]
 pub(crate) struct CollapseKey {
     /// The encoded values that must be equal.

@@ -50,7 +50,7 @@ impl Candidate {
         draft
     }
 
-    /// Completes `Date`, the told lifetime and `Vary`. Returns the original lines of the fields that
+    /// Completes `Date`, the lifetime that clients see and `Vary`. Returns the original lines of the fields that
     /// it changed, or `None` if it changed none.
     fn annotate(
         &self,

@@ -50,8 +50,8 @@ pub(crate) enum ClientConditions {
 
 impl Candidate {
     /// The write of `draft`, which still lacks its body.
-    pub(crate) fn into_write(self, draft: StoredResponse) -> Write {
-        let Self { shared, key, fill, leader, .. } = self;
+    pub(crate) fn into_write(self: Box<Self>, draft: StoredResponse) -> Write {
+        let Self { shared, key, fill, leader, .. } = *self;
         Write { shared, key, fill, leader, draft }
     }
 }

@@ -1,5 +1,7 @@
 //! Storing a handler's response, or passing it on.
 
+use std::mem;
+
 use actix_web::{
     HttpResponse,
     body::{BodySize, MessageBody},
@@ -35,7 +37,7 @@ pub(crate) struct FillReply<B> {
 
 /// Decides about a handler's response. It is stored at once, or as its body is received.
 pub(crate) fn fill<B: MessageBody + 'static>(
-    mut candidate: Candidate,
+    mut candidate: Box<Candidate>,
     response: ServiceResponse<B>,
 ) -> FillReply<B> {
     let now = candidate.shared.now();
@@ -57,15 +59,18 @@ pub(crate) fn fill<B: MessageBody + 'static>(
 
 impl Candidate {
     fn store<B: MessageBody + 'static>(
-        self,
+        mut self: Box<Self>,
         plan: StoragePlan,
         mut response: ServiceResponse<B>,
         now: Timestamp,
     ) -> FillReply<B> {
         let status = response.status();
         let draft = self.prepare(&plan, status, response.headers_mut(), now);
-        let client = Client { conditions: self.conditions, request: self.request };
-        let Self { shared, key, fill, leader, .. } = self;
+        let client = Client {
+            conditions: self.conditions,
+            request: mem::replace(&mut self.request, HeaderMap::new()),
+        };
+        let Self { shared, key, fill, leader, .. } = *self;
         let write = Write { shared, key, fill, leader, draft };
         let limit = write.shared.policy.max_body_size();
         let size = response.response().body().size();

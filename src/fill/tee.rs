@@ -2,7 +2,7 @@
 //!
 //! A task of the cache reads the handler's body into a shared list of chunks. The leader's client
 //! and all followers read from the list, each at its own pace; at the end the list is stored. A slow
-//! client, or one that goes away, therefore delays nobody else.
+//! client, or one that goes away, therefore delays no other client.
 //!
 //! A body of known length is read to its end even if no client is left, at most
 //! [`Policy::max_body_size`](crate::Policy::max_body_size) bytes. A body of unknown length is read

@@ -45,7 +45,7 @@ impl CompiledPolicy {
 
     /// Adds the request fields and cookies that are part of the key.
     fn push_fields(&self, key: &mut CacheKey, fields: &HeaderMap) {
-        for name in &self.personal.keyed {
+        for name in &self.identity.keyed {
             push_field(key, name, fields);
         }
         for name in &self.policy.cookies.keyed {
@@ -60,7 +60,7 @@ impl CompiledPolicy {
     /// Returns whether one URL has several keys, because keys contain fields, cookies or values
     /// that the application computes.
     pub(crate) fn has_key_parts(&self) -> bool {
-        !(self.personal.keyed.is_empty()
+        !(self.identity.keyed.is_empty()
             && self.policy.cookies.keyed.is_empty()
             && self.policy.key_parts.is_empty())
     }

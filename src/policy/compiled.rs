@@ -57,7 +57,7 @@ pub(crate) struct CompiledPolicy {
     pub(super) rules: Arc<[CompiledRule]>,
     unmatched: Unmatched,
     /// Which parts of a request make it personal.
-    pub(crate) personal: IdentityRules,
+    pub(crate) identity: IdentityRules,
     /// How selecting fields are compared.
     pub(crate) comparison: Comparison,
     choices: PolicyChoices,
@@ -81,7 +81,7 @@ impl CompiledPolicy {
         if namespace.is_empty() {
             return Err(ConfigError::EmptyNamespace);
         }
-        let personal = policy.identity_rules()?;
+        let identity = policy.identity_rules()?;
         let choices = policy.policy_choices()?;
         let tag_fields = parse_field_names(&policy.tag_fields)?;
         // The length separates the namespace from the fingerprint, whatever characters it has.
@@ -101,7 +101,7 @@ impl CompiledPolicy {
             policy,
             rules,
             unmatched,
-            personal,
+            identity,
             choices,
             tag_fields,
             removed_downstream,
@@ -202,8 +202,8 @@ impl CompiledPolicy {
 
     /// The request fields whose values are part of the cache key.
     pub(crate) fn keyed_fields(&self) -> impl Iterator<Item = &HeaderName> {
-        let cookie = (!self.personal.cookies.keyed.is_empty()).then_some(&COOKIE);
-        self.personal.keyed.iter().chain(cookie)
+        let cookie = (!self.identity.cookies.keyed.is_empty()).then_some(&COOKIE);
+        self.identity.keyed.iter().chain(cookie)
     }
 
     /// See [`Policy::max_body_size`].

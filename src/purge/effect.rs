@@ -5,7 +5,7 @@ use crate::{
     entry::{invalidation::Invalidation, tag::TagId},
 };
 
-/// What happens to the responses that a purge reaches.
+/// The effect of an invalidation on the responses that it reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Effect {
     /// They are never served again.

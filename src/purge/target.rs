@@ -123,7 +123,7 @@ impl PurgeTarget {
     /// [`Policy::vary_cookie`](crate::Policy::vary_cookie). A field that is not named counts as
     /// absent from the request.
     ///
-    /// Where the cache keys of a URL are unknown, because of
+    /// If the cache keys of a URL are unknown, because of
     /// [`Policy::key_with`](crate::Policy::key_with) or [any host](Self::on_any_host), all variants
     /// are reached.
     pub fn variant<'a>(mut self, fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {

@@ -1,4 +1,4 @@
-//! What clients get from the cache: stored responses, whole, in part, or as 304, and their bodies.
+//! Responses to clients: stored responses whole, in part, or as 304, and their bodies.
 
 pub(crate) mod body;
 pub(crate) mod cached;

@@ -22,7 +22,7 @@ pub(crate) struct IdentityRules {
 
 impl IdentityRules {
     /// Returns whether a field may identify a client.
-    pub(crate) fn tells(&self, name: &HeaderName) -> bool {
+    pub(crate) fn may_identify_client(&self, name: &HeaderName) -> bool {
         [AUTHORIZATION, COOKIE].contains(name) || self.credentials.contains(name)
     }
 }
@@ -135,7 +135,7 @@ mod tests {
         for (name, want) in
             [(AUTHORIZATION, true), (COOKIE, true), (API_KEY, true), (ACCEPT, false)]
         {
-            assert_eq!(rules(&[]).tells(&name), want, "{name}");
+            assert_eq!(rules(&[]).may_identify_client(&name), want, "{name}");
         }
     }
 }

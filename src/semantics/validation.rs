@@ -226,7 +226,7 @@ pub(crate) fn updated_fields(stored: &StoredResponse, new: &HeaderMap) -> Header
     fields
 }
 
-/// What a 200 response to HEAD says about a stored response.
+/// The statement of a 200 response to HEAD about a stored response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum HeadVerdict {
     /// The stored response is still valid.

@@ -14,7 +14,7 @@ use crate::{
     response::{body::CacheBody, cached::CachedResponse},
 };
 
-/// What a request does after it has waited for others, or looked into the store again.
+/// The next step of a request that has waited for others, or looked into the store again.
 pub(crate) enum Next<B> {
     /// The response to another request answers this one, too.
     Respond(HttpResponse<CacheBody<B>>, Outcome),

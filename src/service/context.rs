@@ -104,7 +104,7 @@ impl RequestContext {
             matched,
             key,
             discriminator: discriminator_for(self.layer, request),
-            requester: Requester::of(fields, &self.shared.policy.personal),
+            requester: Requester::of(fields, &self.shared.policy.identity),
             directives: RequestDirectives::of(fields),
             now,
             stored_count: self.shared.store.coordinator().stored_count(),
@@ -117,11 +117,12 @@ impl RequestContext {
         request: &mut ServiceRequest,
         cache_request: CacheRequest,
         lookup: Lookup,
-    ) -> Candidate {
+    ) -> Box<Candidate> {
         let CacheRequest { matched, key, discriminator, requester, directives, now, .. } =
             cache_request;
         let variants = lookup.variants;
-        Candidate {
+        // In a box, for it is moved several times on its way through the fill.
+        Box::new(Candidate {
             shared: Arc::clone(&self.shared),
             fill: self.shared.store.coordinator().begin_fill(&key, lookup.stamp),
             request_tags: self.shared.policy.request_tags(request, &matched),
@@ -138,7 +139,7 @@ impl RequestContext {
             conditions: ClientConditions::ByHandler,
             leader: None,
             body_seen: watch_payload(request),
-        }
+        })
     }
 }
 

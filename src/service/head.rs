@@ -80,7 +80,7 @@ where
 
 /// Freshens or removes the stored response by the response to HEAD (RFC 9111 section 4.3.5).
 async fn update_stored<B: MessageBody>(
-    candidate: Candidate,
+    candidate: Box<Candidate>,
     stored: &Arc<StoredResponse>,
     response: &mut ServiceResponse<B>,
 ) -> Option<Write> {

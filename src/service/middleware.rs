@@ -290,3 +290,28 @@ where
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use actix_web::HttpResponse;
+
+    use super::*;
+
+    type ReadyFuture = std::future::Ready<Result<ServiceResponse<()>, Error>>;
+
+    /// A future that hangs when it is polled again would hide the fault of its caller.
+    #[test]
+    #[should_panic(expected = "polled after it returned a response")]
+    fn future_polled_after_its_end_panics() {
+        let request = actix_web::test::TestRequest::default().to_http_request();
+        let response =
+            HttpResponse::with_body(actix_web::http::StatusCode::OK, CacheBody::<()>::none());
+        let response = ServiceResponse::new(request, response);
+        let mut future = Box::pin(CacheFuture::<ReadyFuture, ()>::ready(response));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(future.as_mut().poll(&mut cx).is_ready());
+        let _ = future.as_mut().poll(&mut cx);
+    }
+}

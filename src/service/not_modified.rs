@@ -26,7 +26,7 @@ use crate::{
 
 /// Answers with the stored response, freshened by a 304 about it.
 pub(super) fn freshen_by_not_modified<B>(
-    candidate: Candidate,
+    candidate: Box<Candidate>,
     stored: &StoredResponse,
     not_modified: ServiceResponse<B>,
 ) -> FillReply<B> {
@@ -65,7 +65,7 @@ pub(super) fn freshen_by_not_modified<B>(
 /// Updates the stored response by a 200 to HEAD about it, and completes that response by the stored
 /// fields that it left out.
 pub(super) fn freshen_by_head<B>(
-    candidate: Candidate,
+    candidate: Box<Candidate>,
     stored: &StoredResponse,
     response: &mut ServiceResponse<B>,
 ) -> Option<Write> {
@@ -91,7 +91,7 @@ pub(super) fn freshen_by_head<B>(
 }
 
 /// Removes the entry under the key of a request.
-pub(super) async fn remove_entry(candidate: Candidate) {
+pub(super) async fn remove_entry(candidate: Box<Candidate>) {
     let shared = Arc::clone(&candidate.shared);
     shared.store.coordinator().invalidate_fills(&candidate.key);
     if let Err(error) = shared.within_store_timeout(shared.store.remove(&candidate.key)).await {

@@ -44,6 +44,7 @@ use crate::{
         reuse::is_allowed_for,
         validation::{ValidationConditions, find_validated, remove_conditions},
     },
+    shared::Shared,
     store::interface::Lookup,
 };
 
@@ -94,7 +95,7 @@ where
 struct OriginCall<S> {
     inner: Rc<S>,
     context: RequestContext,
-    candidate: Candidate,
+    candidate: Box<Candidate>,
     reason: Forward,
     /// The stored response that the handler is asked about.
     selected: Option<Arc<StoredResponse>>,
@@ -139,7 +140,7 @@ where
             let conditional =
                 is_conditional(request.headers()) || request.headers().contains_key(RANGE);
             if validates || conditional {
-                match headers_mut(&mut request) {
+                match headers_mut(&context.shared, &mut request) {
                     Some(fields) => conditions.write(fields),
                     None => {
                         (validates, candidate.conditions) = (false, ClientConditions::ByHandler);
@@ -250,7 +251,8 @@ where
             }
             // RFC 9111 section 4.3.3: the 304 is about a response that is not stored, and the client
             // did not ask for it.
-            response = call_without_conditions(&*inner, stand_in, response).await?;
+            response =
+                call_without_conditions(&context.shared, &*inner, stand_in, response).await?;
         }
         if owned {
             return Ok(Reply::owned_by_inner_cache(response));
@@ -270,6 +272,7 @@ where
 
 /// Calls the handler again, without conditions.
 async fn call_without_conditions<S, B>(
+    shared: &Shared,
     inner: &S,
     original: Option<StandIn>,
     unusable: ServiceResponse<B>,
@@ -280,7 +283,7 @@ where
     let (request, unusable) = unusable.into_parts();
     drop(unusable);
     let mut request = ServiceRequest::from_parts(request, Payload::None);
-    let Some(fields) = headers_mut(&mut request) else {
+    let Some(fields) = headers_mut(shared, &mut request) else {
         return Err(ErrorInternalServerError(
             "the handler answered 304 to a response that is not stored, and keeps a clone of the \
              request, which therefore cannot be sent to it again",
@@ -317,7 +320,7 @@ impl RequestContext {
             selected.is_none_or(|selected| !Arc::ptr_eq(selected, stored))
                 && *stored.discriminator == *request.discriminator
                 && is_allowed_for(stored, request.requester)
-                && !selecting.any(|(name, _)| policy.personal.tells(name))
+                && !selecting.any(|(name, _)| policy.identity.may_identify_client(name))
                 && stored.lines(&CONTENT_ENCODING).next().is_none()
                 && coordinator.is_valid(&request.key, stored)
         })

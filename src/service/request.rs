@@ -4,6 +4,7 @@ use std::{
     cell::Cell,
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
+    sync::atomic::Ordering,
 };
 
 use actix_web::{
@@ -13,31 +14,46 @@ use actix_web::{
 };
 use futures_util::StreamExt as _;
 
+use crate::shared::Shared;
+
 /// The fields of a request, to be changed. `None` if they cannot be changed, since a middleware
 /// further out keeps a clone of the request.
 ///
 /// Actix panics when a request is changed of which clones exist, and offers no way to find out
-/// whether they do. While routing is not complete there are none, for routing changes the request,
-/// too. After that, around a resource or a route, only trying can tell, and only a build that
-/// unwinds may try; in a build that aborts on panics such requests are left as they are.
-pub(crate) fn headers_mut(request: &mut ServiceRequest) -> Option<&mut HeaderMap> {
+/// whether they do. While routing is due there are none, for routing changes the request as well.
+/// Around a resource or a route, where routing is complete, only trying can tell. A cache tries until
+/// it has met one such middleware, and never in a build that aborts on panics.
+pub(super) fn headers_mut<'a>(
+    shared: &Shared,
+    request: &'a mut ServiceRequest,
+) -> Option<&'a mut HeaderMap> {
     let routing_is_due = !request.match_info().unprocessed().is_empty();
-    if routing_is_due || (cfg!(panic = "unwind") && !has_clones(request)) {
+    let may_try = || cfg!(panic = "unwind") && !shared.met_cloned_request.load(Ordering::Relaxed);
+    if routing_is_due || (may_try() && !has_clones(shared, request)) {
         return Some(request.headers_mut());
     }
     None
 }
 
-fn has_clones(request: &mut ServiceRequest) -> bool {
+fn has_clones(shared: &Shared, request: &mut ServiceRequest) -> bool {
     let change = AssertUnwindSafe(|| {
         request.headers_mut();
     });
-    catch_unwind(change).is_err()
+    let has_clones = catch_unwind(change).is_err();
+    if has_clones && !shared.met_cloned_request.swap(true, Ordering::Relaxed) {
+        log::warn!(
+            "a middleware outside of the cache keeps a clone of HttpRequest while it calls the inner \
+             service, so handlers around which the cache is wrapped directly are called without \
+             conditions from now on: drop the clone before the call, or wrap the cache around the \
+             scope or the application"
+        );
+    }
+    has_clones
 }
 
 /// A flag that is set once the handler receives bytes of the request's body. HTTP/2 requests need not
 /// announce a body in their head.
-pub(crate) fn watch_payload(request: &mut ServiceRequest) -> Rc<Cell<bool>> {
+pub(super) fn watch_payload(request: &mut ServiceRequest) -> Rc<Cell<bool>> {
     let seen = Rc::new(Cell::new(false));
     if request.version() != Version::HTTP_2 {
         return seen;

@@ -50,7 +50,9 @@ where
     };
     // The refresh wants the complete response, whichever the client has already.
     if CONDITIONS.iter().any(|name| request.headers().contains_key(name)) {
-        let Some(fields) = headers_mut(&mut request) else { return request.into_parts().0 };
+        let Some(fields) = headers_mut(&context.shared, &mut request) else {
+            return request.into_parts().0;
+        };
         for name in &CONDITIONS {
             fields.remove(name);
         }

@@ -119,7 +119,7 @@ async fn invalidate(shared: &Arc<Shared>, invalidated: Invalidated, kept: Option
 
 impl RequestContext {
     /// A POST whose response may be stored for later GETs of its URL (RFC 9110 section 9.3.3).
-    async fn storable_post(&self, request: &mut ServiceRequest) -> Option<Candidate> {
+    async fn storable_post(&self, request: &mut ServiceRequest) -> Option<Box<Candidate>> {
         let policy = &self.shared.policy;
         let draining = self.shared.store.coordinator().is_draining();
         if *request.method() != Method::POST || !policy.stores_posts() || draining {
@@ -140,7 +140,7 @@ impl RequestContext {
     /// section 9.3.3).
     async fn store_post_response<B: MessageBody + 'static>(
         &self,
-        candidate: Option<Candidate>,
+        candidate: Option<Box<Candidate>>,
         response: ServiceResponse<B>,
     ) -> ServiceResponse<CacheBody<B>> {
         let now = self.shared.now();

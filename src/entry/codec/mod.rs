@@ -37,7 +37,7 @@
 //! # let key = CacheKey::new("n", "http", "h", "/", None);
 //! # let written = include_bytes!(concat!(
 //! #     env!("CARGO_MANIFEST_DIR"),
-//! #     "/tests/golden/record-v1-minimal.bin"
+//! #     "/src/entry/codec/golden/record-v1-minimal.bin"
 //! # ));
 //! # let response = codec::decode(Bytes::from_static(written), &key, now)?;
 //! records.put(&key, &response)?;

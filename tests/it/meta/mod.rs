@@ -22,7 +22,8 @@ type Sources = BTreeMap<String, String>;
 /// Cargo sets the variable when it runs a test. Set it by hand to check another checkout with the
 /// test binary of this one.
 fn repository() -> PathBuf {
-    let tests = env::var_os("CARGO_MANIFEST_DIR").unwrap_or(env!("CARGO_MANIFEST_DIR").into());
+    let tests =
+        env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
     Path::new(&tests).join("..")
 }
 

@@ -314,9 +314,7 @@ fn fake_server_can_reject_the_handshake() {
 
 #[actix_web::test]
 async fn redis_client_accepts_the_fake_server() {
-    use deadpool_redis::redis::{
-        AsyncCommands as _, Client, ErrorKind, RedisError, ServerErrorKind,
-    };
+    use ::redis::{AsyncCommands as _, Client, ErrorKind, RedisError, ServerErrorKind};
 
     let fake = FakeRedis::new(|command| match command[1].as_slice() {
         b"busy" => FakeReply::error("LOADING Redis is loading the dataset in memory"),

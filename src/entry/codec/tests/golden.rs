@@ -4,8 +4,8 @@ use std::{fs::File, io::Write as _, path::Path};
 
 use super::{super::layout::VERSION, *};
 
-const FULL: &[u8] = include_bytes!("../../../../tests/golden/record-v1-full.bin");
-const MINIMAL: &[u8] = include_bytes!("../../../../tests/golden/record-v1-minimal.bin");
+const FULL: &[u8] = include_bytes!("../golden/record-v1-full.bin");
+const MINIMAL: &[u8] = include_bytes!("../golden/record-v1-minimal.bin");
 
 /// Writes the golden files of a new version: increment `VERSION`, run this test by its name with
 /// `--ignored`, and include the new files above instead of the old ones. Existing files are never
@@ -13,7 +13,7 @@ const MINIMAL: &[u8] = include_bytes!("../../../../tests/golden/record-v1-minima
 #[test]
 #[ignore = "writes files"]
 fn write_golden_records() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/entry/codec/golden");
     for (name, record) in [("full", full_record()), ("minimal", minimal_record())] {
         let path = directory.join(format!("record-v{VERSION}-{name}.bin"));
         File::create_new(path).unwrap().write_all(&record).unwrap();
