@@ -296,7 +296,7 @@ async fn route_purge_uses_request_host_despite_forwarded_fields() {
     }
     let unknown = client.send(Method::POST, "/purge/unknown", &[SHOP]).await;
     assert_eq!(unknown.status, 500);
-    assert!(unknown.text().contains("no route to purge"), "{}", unknown.text());
+    assert!(unknown.text().contains("no URL for the route to purge"), "{}", unknown.text());
 }
 
 #[actix_web::test]
