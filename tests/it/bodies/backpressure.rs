@@ -14,7 +14,8 @@ use tokio::{
 };
 
 use crate::support::{
-    Client, Counter, Protocol, Server, Wire, is_alone, peak_resident, serve, settled, store,
+    Client, Counter, Protocol, Server, Wire, fills_ended, peak_resident_bytes, runs_in_own_process,
+    serve, store,
 };
 
 const MIB: usize = 1024 * 1024;
@@ -56,7 +57,7 @@ async fn length_of(client: &Client, path: &str) -> usize {
 
 #[actix_web::test]
 async fn body_of_100_mib_takes_at_most_8_mib_of_memory() {
-    if !is_alone("bodies::backpressure::body_of_100_mib_takes_at_most_8_mib_of_memory") {
+    if !runs_in_own_process("bodies::backpressure::body_of_100_mib_takes_at_most_8_mib_of_memory") {
         return;
     }
     let store = store();
@@ -65,21 +66,21 @@ async fn body_of_100_mib_takes_at_most_8_mib_of_memory() {
         let client = Client::new(server.addr, protocol);
         for path in ["/declared", "/undeclared"] {
             assert_eq!(length_of(&client, &format!("{path}/warm")).await, 8 * MIB);
-            let before = peak_resident();
+            let before = peak_resident_bytes();
             assert_eq!(length_of(&client, path).await, LENGTH, "{path} by {protocol:?}");
-            let grown = peak_resident().saturating_sub(before);
+            let grown = peak_resident_bytes().saturating_sub(before);
             assert!(grown <= 8 * MIB, "{grown} bytes for {path} by {protocol:?}");
             assert!(!client.get("/small").await.text().is_empty());
         }
     }
     let mut slow = request(server.addr, "/undeclared").await;
-    let (before, mut read, mut piece) = (peak_resident(), 0, vec![0; 16 * 1024]);
+    let (before, mut read, mut piece) = (peak_resident_bytes(), 0, vec![0; 16 * 1024]);
     while read < LENGTH {
         read += read_some(&mut slow, &mut piece).await;
     }
-    let grown = peak_resident().saturating_sub(before);
+    let grown = peak_resident_bytes().saturating_sub(before);
     assert!(grown <= 8 * MIB, "{grown} bytes for a slow client");
-    settled(store.coordinator()).await;
+    fills_ended(store.coordinator()).await;
 }
 
 /// Sends a request on a connection with a small receive buffer.
@@ -113,7 +114,7 @@ async fn handler_is_polled_no_faster_than_a_slow_client_reads() {
             assert!(ahead <= SOCKET_BUFFERS, "{path}: {ahead} bytes ahead of {read}");
         }
         // The fill ended at the size limit, long before the end of the body.
-        settled(store.coordinator()).await;
+        fills_ended(store.coordinator()).await;
         assert!(produced.get() * PIECE < LENGTH, "{path}");
         drop(slow);
     }

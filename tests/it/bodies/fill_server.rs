@@ -17,13 +17,14 @@ use tokio::{
 };
 
 use crate::support::{
-    Answer, Client, Counter, Feed, Protocol, Server, eventually, feeds, secs, serve, settled, store,
+    Answer, BodySender, Client, Counter, Protocol, Server, fills_ended, manual_bodies, secs, serve,
+    store, wait_until,
 };
 
 /// The server, its counters, and the gate of its handler.
 pub(super) struct FillServer {
     pub(super) server: Server,
-    pub(super) feeds: UnboundedReceiver<Feed>,
+    pub(super) bodies: UnboundedReceiver<BodySender>,
     /// Requests that have arrived at the cache.
     pub(super) arrived: Counter,
     /// Runs of the handler that have begun.
@@ -66,7 +67,7 @@ pub(super) fn fill_server_over(
     policy: Policy,
 ) -> FillServer {
     let cache = Cache::builder(store.clone()).policy(policy).build().unwrap();
-    let (handlers, feeds) = feeds();
+    let (handlers, bodies) = manual_bodies();
     let (arrived, runs, dropped) = (Counter::default(), Counter::default(), Counter::default());
     let gate = Arc::new(Semaphore::new(0));
     let shared = (handlers, arrived.clone(), runs.clone(), dropped.clone(), Arc::clone(&gate));
@@ -97,7 +98,7 @@ pub(super) fn fill_server_over(
         )
     });
     let coordinator = store.coordinator().clone();
-    FillServer { server, feeds, arrived, runs, dropped, gate, coordinator }
+    FillServer { server, bodies, arrived, runs, dropped, gate, coordinator }
 }
 
 impl FillServer {
@@ -118,30 +119,30 @@ impl FillServer {
                 tokio::task::spawn_local(async move { client.get("/").await })
             })
             .collect();
-        eventually("all requests have arrived", || self.arrived.get() == before + count).await;
+        wait_until("all requests have arrived", || self.arrived.get() == before + count).await;
         requests
     }
 
     /// Lets one run of the handler respond, and returns the test's end of its body.
-    pub(super) async fn feed(&mut self) -> Feed {
+    pub(super) async fn sender(&mut self) -> BodySender {
         self.gate.add_permits(1);
         self.next_feed().await
     }
 
     /// The test's end of the body of a run that the gate has let respond already.
-    pub(super) async fn next_feed(&mut self) -> Feed {
-        timeout(secs(20), self.feeds.recv()).await.expect("the handler responds").unwrap()
+    pub(super) async fn next_feed(&mut self) -> BodySender {
+        timeout(secs(20), self.bodies.recv()).await.expect("the handler responds").unwrap()
     }
 
     /// Waits until the handler has run this often.
     pub(super) async fn ran(&self, runs: usize) {
-        eventually("the handler runs", || self.runs.get() == runs).await;
+        wait_until("the handler runs", || self.runs.get() == runs).await;
     }
 
     /// Waits until no fill is open and no request waits for another.
-    pub(super) async fn settled(&self) {
-        settled(&self.coordinator).await;
-        eventually("no request waits", || self.coordinator.open_flights() == 0).await;
+    pub(super) async fn fills_ended(&self) {
+        fills_ended(&self.coordinator).await;
+        wait_until("no request waits", || self.coordinator.open_flights() == 0).await;
     }
 }
 

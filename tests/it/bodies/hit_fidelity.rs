@@ -7,18 +7,18 @@ use actix_web::{
 
 use crate::{
     semantics::fields::fields_without_report,
-    support::{cache, obey, secs, site},
+    support::{cache, requested_response, secs, test_app},
 };
 
 #[actix_web::test]
 async fn every_line_of_a_repeated_field_is_stored() {
     let (cache, _) = cache();
-    let site = site(&cache, obey);
+    let app = test_app(&cache, requested_response);
     let lines = ["link: </a>", "link: </b>", "vary: accept", "vary: accept-language"];
     let challenges = ["www-authenticate: Basic", "www-authenticate: Digest"];
     let fields: Vec<_> = lines.into_iter().chain(challenges).map(|line| ("answer", line)).collect();
-    let miss = site.client.get_with("/", &fields).await;
-    let hit = site.client.get_with("/", &fields).await;
+    let miss = app.client.get_with("/", &fields).await;
+    let hit = app.client.get_with("/", &fields).await;
     assert!(hit.is_hit());
     // The cache joins the lines of Vary when it adds Cookie.
     assert_eq!(hit.field("vary").as_deref(), Some("accept, accept-language, Cookie"));
@@ -31,9 +31,9 @@ async fn every_line_of_a_repeated_field_is_stored() {
 #[actix_web::test]
 async fn empty_body_is_stored() {
     let (cache, _) = cache();
-    let site = site(&cache, |_, _| HttpResponse::Ok().finish());
+    let app = test_app(&cache, |_, _| HttpResponse::Ok().finish());
     for want in ["fwd=uri-miss; stored", "hit; ttl=60"] {
-        let answer = site.client.get("/").await;
+        let answer = app.client.get("/").await;
         assert_eq!(answer.cache_status(), want);
         assert_eq!(
             (answer.status.as_u16(), answer.field("content-length").as_deref()),
@@ -47,7 +47,7 @@ async fn hit_equals_the_miss_except_age_and_cache_status() {
     let every_byte: Vec<u8> = (0..=255).cycle().take(100_000).collect();
     let (cache, clock) = cache();
     let body = every_byte.clone();
-    let site = site(&cache, move |_, _| {
+    let app = test_app(&cache, move |_, _| {
         HttpResponse::NotFound()
             .content_type(ContentType::octet_stream())
             .append_header((LINK, "</b>; rel=preload"))
@@ -60,9 +60,9 @@ async fn hit_equals_the_miss_except_age_and_cache_status() {
             .append_header(("etag", "\"v1\""))
             .body(body.clone())
     });
-    let miss = site.client.get("/").await;
+    let miss = app.client.get("/").await;
     clock.advance(secs(5));
-    let hit = site.client.get("/").await;
+    let hit = app.client.get("/").await;
     assert!(miss.is_stored() && hit.is_hit());
     assert_eq!(miss.body, every_byte);
     assert_eq!((hit.status, &hit.body), (miss.status, &miss.body));

@@ -16,7 +16,7 @@ use tokio::{
 
 use crate::{
     bodies::fill_server::{FillServer, fill_server, fill_server_over, next_chunk},
-    support::{Protocol, SETUPS, eventually, secs},
+    support::{Protocol, SETUPS, secs, wait_until},
 };
 
 #[actix_web::test]
@@ -28,16 +28,16 @@ async fn each_chunk_reaches_all_clients_before_the_next_is_produced() {
             let clients: Vec<_> = (0..20).map(|_| server.client(protocol)).collect();
             let start = clients.iter().map(|client| client.start(Method::GET, "/", &[], ""));
             let begin = async {
-                eventually("all requests have arrived", || server.arrived.get() == 20).await;
-                server.feed().await
+                wait_until("all requests have arrived", || server.arrived.get() == 20).await;
+                server.sender().await
             };
-            let (responses, feed) = tokio::join!(try_join_all(start), begin);
+            let (responses, sender) = tokio::join!(try_join_all(start), begin);
             let mut bodies: Vec<_> =
                 responses.unwrap().into_iter().map(hyper::Response::into_body).collect();
             // Each part is sent when all clients have the one before.
             let part = vec![b'x'; usize::try_from(length).unwrap() / 4];
             for _ in 0..3 {
-                assert!(feed.send(part.clone()).await);
+                assert!(sender.send(part.clone()).await);
                 let read = bodies.iter_mut().map(|body| async {
                     let mut read = 0;
                     while read < part.len() {
@@ -56,14 +56,14 @@ async fn each_chunk_reaches_all_clients_before_the_next_is_produced() {
             bodies.push(late);
             // The end comes with the last chunk. Then the body is stored before the chunk leaves,
             // so that the next request is a hit.
-            assert!(feed.finish(part.clone()).await);
+            assert!(sender.finish(part.clone()).await);
             for body in bodies {
                 assert_eq!(body.collect().await.unwrap().to_bytes(), part, "{protocol:?}");
             }
             assert_eq!(server.runs.get(), 1, "{protocol:?} by {workers}");
             let hit = server.client(protocol).get("/").await;
             assert!(hit.is_hit() && hit.body.len() as u64 == length);
-            server.settled().await;
+            server.fills_ended().await;
         }
     }
 }
@@ -75,12 +75,12 @@ async fn follower_of_an_open_body_gets_the_same_fields_as_a_hit() {
     let (leader, follower) = (server.client(Protocol::Http1), server.client(Protocol::Http1));
     server.gate.add_permits(1);
     let leader = leader.start(Method::GET, "/", &fields, "");
-    let (leader, feed) = tokio::join!(leader, server.feeds.recv());
-    let (leader, feed) = (leader.unwrap(), feed.unwrap());
+    let (leader, sender) = tokio::join!(leader, server.bodies.recv());
+    let (leader, sender) = (leader.unwrap(), sender.unwrap());
     let not_modified = follower.get_with("/", &[("if-none-match", "\"a\"")]).await;
     assert_eq!((not_modified.status.as_u16(), not_modified.body.len()), (304, 0));
     let collapsed = follower.start(Method::GET, "/", &[], "").await.unwrap();
-    assert!(feed.finish("body").await);
+    assert!(sender.finish("body").await);
     let hit = {
         leader.into_body().collect().await.unwrap();
         let client = server.client(Protocol::Http1);
@@ -118,20 +118,20 @@ async fn client_that_does_not_read_delays_no_other_client() {
         let mut stalled = raw_request(server.server.addr).await;
         server.ran(1).await;
         let followers = server.followers(Protocol::Http1, 50).await;
-        let feed = server.feed().await;
+        let sender = server.sender().await;
         for n in 0..LENGTH / PIECE {
             let piece = vec![n.to_le_bytes()[0]; PIECE];
             assert!(
-                timeout(secs(20), feed.send(piece)).await.expect("the server reads on"),
+                timeout(secs(20), sender.send(piece)).await.expect("the server reads on"),
                 "{length:?}"
             );
         }
-        drop(feed);
+        drop(sender);
         let want: Vec<_> = (0..LENGTH).map(|at| (at / PIECE).to_le_bytes()[0]).collect();
         for answer in followers {
             assert!(answer.await.unwrap().body == want, "{length:?}");
         }
-        server.settled().await;
+        server.fills_ended().await;
         assert_eq!(server.runs.get(), 1, "{length:?}");
         // The stalled client gets the complete response when it reads.
         let mut message = Vec::new();
@@ -205,25 +205,25 @@ async fn followers_get_the_complete_body_when_the_leader_disconnects_at_any_time
                     leader.take().unwrap().disconnect().await;
                     if how == Disconnect::Reset {
                         // actix drops the handler's future then, so a follower becomes the leader.
-                        eventually("the first run is dropped", || server.dropped.get() == 1).await;
+                        wait_until("the first run is dropped", || server.dropped.get() == 1).await;
                         server.ran(2).await;
                     }
                 }
-                let feed = server.feed().await;
+                let sender = server.sender().await;
                 for sent in 0..=CHUNKS {
                     if sent + 1 == step {
                         leader.take().unwrap().disconnect().await;
                     }
                     if sent < CHUNKS {
-                        assert!(feed.send("chunk").await, "{case}");
+                        assert!(sender.send("chunk").await, "{case}");
                     }
                 }
-                drop(feed);
+                drop(sender);
                 for answer in followers {
                     let answer = timeout(secs(20), answer).await.unwrap().unwrap();
                     assert_eq!(answer.text(), body, "{case}");
                 }
-                server.settled().await;
+                server.fills_ended().await;
                 let hit = server.client(Protocol::Http1).get("/").await;
                 assert_eq!((hit.is_hit(), hit.text()), (true, &*body), "{case}");
                 assert!(server.runs.get() <= 2, "{case}: {}", server.runs.get());
@@ -240,24 +240,24 @@ async fn truncated_sized_body_is_an_error_for_all_clients() {
             let mut server = fill_server(workers, Some(10), Policy::new());
             let clients: Vec<_> = (0..3).map(|_| server.client(protocol)).collect();
             let start = clients.iter().map(|client| client.start(Method::GET, "/", &[], ""));
-            let (responses, feed) = tokio::join!(try_join_all(start), server.feed());
+            let (responses, sender) = tokio::join!(try_join_all(start), server.sender());
             let responses = responses.unwrap();
-            assert!(feed.send("half").await);
+            assert!(sender.send("half").await);
             if fails {
-                feed.fail().await;
+                sender.fail().await;
             } else {
-                drop(feed);
+                drop(sender);
             }
             for response in responses {
                 let end = timeout(secs(20), response.into_body().collect()).await.unwrap();
                 assert!(end.is_err(), "{case}");
             }
-            server.settled().await;
+            server.fills_ended().await;
             let next = server.client(protocol);
             let next = tokio::task::spawn_local(async move { next.get("/").await });
-            let feed = server.feed().await;
-            assert!(feed.send("0123456789").await);
-            drop(feed);
+            let sender = server.sender().await;
+            assert!(sender.send("0123456789").await);
+            drop(sender);
             let next = next.await.unwrap();
             assert_eq!((next.text(), next.is_stored()), ("0123456789", true), "{case}");
         }
@@ -274,18 +274,18 @@ async fn followers_run_the_handler_when_a_streamed_body_fails() {
         });
         server.ran(1).await;
         let followers = server.followers(protocol, 2).await;
-        let feed = server.feed().await;
-        assert!(feed.send("half").await);
-        feed.fail().await;
+        let sender = server.sender().await;
+        assert!(sender.send("half").await);
+        sender.fail().await;
         assert!(leader.await.unwrap().is_err(), "{protocol:?}");
         server.gate.add_permits(2);
         for _ in 0..2 {
-            let feed = server.next_feed().await;
-            assert!(feed.send("complete").await);
+            let sender = server.next_feed().await;
+            assert!(sender.send("complete").await);
         }
         for follower in followers {
             assert_eq!(follower.await.unwrap().text(), "complete", "{protocol:?}");
         }
-        server.settled().await;
+        server.fills_ended().await;
     }
 }

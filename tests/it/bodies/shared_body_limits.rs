@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::{
     bodies::fill_server::{fill_server, fill_server_over, next_chunk},
-    support::{Client, Protocol, SETUPS, eventually, secs, store},
+    support::{Client, Protocol, SETUPS, secs, store, wait_until},
 };
 
 #[actix_web::test]
@@ -22,11 +22,11 @@ async fn streamed_body_over_the_size_limit_goes_to_its_leader_only() {
         let leader = server.client(protocol);
         server.gate.add_permits(1);
         let leader = leader.start(Method::GET, "/", &[], "");
-        let (leader, feed) = tokio::join!(leader, server.feeds.recv());
-        let (mut body, feed) = (leader.unwrap().into_body(), feed.unwrap());
+        let (leader, sender) = tokio::join!(leader, server.bodies.recv());
+        let (mut body, sender) = (leader.unwrap().into_body(), sender.unwrap());
         let followers = server.followers(protocol, 3).await;
         for _ in 0..3 {
-            assert!(feed.send(vec![b'x'; PIECE]).await, "{protocol:?}");
+            assert!(sender.send(vec![b'x'; PIECE]).await, "{protocol:?}");
         }
         // The followers run the handler at once, and because of hit-for-miss the next request does,
         // too.
@@ -35,8 +35,8 @@ async fn streamed_body_over_the_size_limit_goes_to_its_leader_only() {
         server.ran(5).await;
         server.gate.add_permits(4);
         for _ in 0..4 {
-            let feed = server.next_feed().await;
-            assert!(feed.send("small").await);
+            let sender = server.next_feed().await;
+            assert!(sender.send("small").await);
         }
         for answer in followers.into_iter().chain(next) {
             assert_eq!(answer.await.unwrap().text(), "small", "{protocol:?}");
@@ -46,10 +46,10 @@ async fn streamed_body_over_the_size_limit_goes_to_its_leader_only() {
         while read < 3 * PIECE {
             read += next_chunk(&mut body).await.len();
         }
-        eventually("no bytes of the body are held", || server.coordinator.bytes_in_fills() == 0)
+        wait_until("no bytes of the body are held", || server.coordinator.bytes_in_fills() == 0)
             .await;
-        assert!(feed.send("end").await);
-        drop(feed);
+        assert!(sender.send("end").await);
+        drop(sender);
         assert_eq!(body.collect().await.unwrap().to_bytes(), "end", "{protocol:?}");
     }
 }
@@ -65,25 +65,25 @@ async fn endless_stream_is_not_collapsed_and_ends_with_its_client() {
                 let connection = server.client(protocol);
                 server.gate.add_permits(1);
                 let request = connection.start(Method::GET, "/", fields, "");
-                let (response, feed) = tokio::join!(request, server.feeds.recv());
-                let (response, feed) = (response.unwrap(), feed.unwrap());
+                let (response, sender) = tokio::join!(request, server.bodies.recv());
+                let (response, sender) = (response.unwrap(), sender.unwrap());
                 let status = response.headers().get("cache-status").unwrap().to_str().unwrap();
                 assert_eq!(status.ends_with("detail=endless"), !fields.is_empty(), "{status}");
                 let mut body = response.into_body();
                 for event in ["one", "two"] {
-                    assert!(feed.send(event).await);
+                    assert!(sender.send(event).await);
                     assert_eq!(next_chunk(&mut body).await, event, "{protocol:?}");
                 }
                 assert_eq!(server.runs.get(), client);
-                open.push((connection, body, feed));
+                open.push((connection, body, sender));
             }
-            for (connection, body, feed) in open {
+            for (connection, body, sender) in open {
                 drop((body, connection));
                 // actix notices that a client has gone when it writes.
-                let writes = async { while feed.send("three").await {} };
+                let writes = async { while sender.send("three").await {} };
                 timeout(secs(20), writes).await.expect("the server drops the body");
             }
-            server.settled().await;
+            server.fills_ended().await;
         }
     }
 }
@@ -103,16 +103,16 @@ async fn open_body_of_another_variant_is_not_shared() {
         let german = get("de");
         server.ran(1).await;
         let (french, german_too) = (get("fr"), get("de"));
-        eventually("all requests have arrived", || server.arrived.get() == 3).await;
-        let first = server.feed().await;
+        wait_until("all requests have arrived", || server.arrived.get() == 3).await;
+        let first = server.sender().await;
         assert!(first.send("d").await);
         // `Vary` of the first response is known by now, although its body is incomplete.
         server.ran(2).await;
         let french_too = get("fr");
-        eventually("all requests have arrived", || server.arrived.get() == 4).await;
-        let second = server.feed().await;
-        for (feed, rest) in [(first, "e"), (second, "fr")] {
-            assert!(feed.send(rest).await);
+        wait_until("all requests have arrived", || server.arrived.get() == 4).await;
+        let second = server.sender().await;
+        for (sender, rest) in [(first, "e"), (second, "fr")] {
+            assert!(sender.send(rest).await);
         }
         for (request, want) in
             [(german, "de"), (german_too, "de"), (french, "fr"), (french_too, "fr")]
@@ -124,7 +124,7 @@ async fn open_body_of_another_variant_is_not_shared() {
             );
         }
         assert_eq!(server.runs.get(), 2, "{protocol:?}");
-        server.settled().await;
+        server.fills_ended().await;
     }
 }
 
@@ -142,10 +142,10 @@ async fn open_body_of_a_private_response_is_not_shared() {
         let alice = tokio::task::spawn_local(async move { alice.get_with("/", &[want]).await });
         server.ran(1).await;
         let bob = server.followers(Protocol::Http1, 1).await.remove(0);
-        let for_alice = server.feed().await;
+        let for_alice = server.sender().await;
         assert!(for_alice.send("al").await);
         server.ran(2).await;
-        let for_bob = server.feed().await;
+        let for_bob = server.sender().await;
         assert!(for_bob.send("bob").await);
         drop(for_bob);
         assert_eq!(bob.await.unwrap().text(), "bob", "{want:?}");
@@ -163,21 +163,21 @@ async fn purge_leaves_open_body_to_its_readers_but_not_to_later_requests() {
     let client = server.client(Protocol::Http1);
     server.gate.add_permits(1);
     let request = client.start(Method::GET, "/", &[], "");
-    let (response, old) = tokio::join!(request, server.feeds.recv());
+    let (response, old) = tokio::join!(request, server.bodies.recv());
     let (response, old) = (response.unwrap(), old.unwrap());
     assert!(old.send("ol").await);
     handle.purge_url(format!("http://{}/", server.server.addr)).await.unwrap();
     let next = server.followers(Protocol::Http1, 2).await;
     server.ran(2).await;
-    let new = server.feed().await;
-    for (feed, rest) in [(old, "d"), (new, "new")] {
-        assert!(feed.send(rest).await);
+    let new = server.sender().await;
+    for (sender, rest) in [(old, "d"), (new, "new")] {
+        assert!(sender.send(rest).await);
     }
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "old");
     for answer in next {
         assert_eq!(answer.await.unwrap().text(), "new");
     }
-    server.settled().await;
+    server.fills_ended().await;
     assert_eq!(server.client(Protocol::Http1).get("/").await.text(), "new");
 }
 
@@ -192,17 +192,17 @@ async fn body_over_the_budget_of_all_fills_is_delivered_but_not_shared() {
         let path = format!("/{n}");
         server.gate.add_permits(1);
         let request = client.start(Method::GET, &path, &[], "");
-        let (response, feed) = tokio::join!(request, server.feeds.recv());
+        let (response, sender) = tokio::join!(request, server.bodies.recv());
         let response = response.unwrap();
         let status = response.headers().get("cache-status").unwrap().to_str().unwrap();
         assert_eq!(status.ends_with("detail=busy"), n == 8, "{n}: {status}");
-        open.push((response.into_body(), feed.unwrap()));
+        open.push((response.into_body(), sender.unwrap()));
     }
     assert_eq!(server.coordinator.bytes_in_fills() as u64, 8 * LENGTH);
-    let (mut body, feed) = open.pop().unwrap();
-    assert!(feed.send("piece").await);
+    let (mut body, sender) = open.pop().unwrap();
+    assert!(sender.send("piece").await);
     assert_eq!(next_chunk(&mut body).await, "piece");
     open.clear();
-    drop((body, feed));
-    server.settled().await;
+    drop((body, sender));
+    server.fills_ended().await;
 }

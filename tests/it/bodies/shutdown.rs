@@ -12,8 +12,8 @@ use futures_util::StreamExt as _;
 use tokio::{sync::Semaphore, task::JoinHandle, time::timeout};
 
 use crate::support::{
-    Answer, Client, Counter, Feeds, Protocol, START, Server, eventually, feeds, secs, serve,
-    settled, store,
+    Answer, Client, Counter, ManualBodies, Protocol, START, Server, fills_ended, manual_bodies,
+    secs, serve, store, wait_until,
 };
 
 /// The store, the clock and the counters that several servers share, so that one server can stop
@@ -42,18 +42,18 @@ impl Shared {
         self.store.coordinator()
     }
 
-    fn open(&self, feeds: &Feeds) -> Server {
-        let parts = (self.cache(), feeds.clone(), self.runs.clone(), Arc::clone(&self.gate));
+    fn open(&self, bodies: &ManualBodies) -> Server {
+        let parts = (self.cache(), bodies.clone(), self.runs.clone(), Arc::clone(&self.gate));
         serve(1, move || {
-            let (cache, feeds, runs, gate) = parts.clone();
+            let (cache, bodies, runs, gate) = parts.clone();
             let handler = move |request: HttpRequest| {
-                let (feeds, runs, gate) = (feeds.clone(), runs.clone(), Arc::clone(&gate));
+                let (bodies, runs, gate) = (bodies.clone(), runs.clone(), Arc::clone(&gate));
                 async move {
                     let run = runs.count();
                     gate.acquire().await.unwrap().forget();
                     match request.path() {
-                        "/declared" => feeds.response(Some(4)),
-                        "/undeclared" => feeds.response(None),
+                        "/declared" => bodies.response(Some(4)),
+                        "/undeclared" => bodies.response(None),
                         "/panics" => panicking(run),
                         _ => HttpResponse::Ok().body("body"),
                     }
@@ -65,13 +65,13 @@ impl Shared {
 
     /// Waits until the handler has run this often.
     async fn ran(&self, runs: usize) {
-        eventually("the handler runs", || self.runs.get() == runs).await;
+        wait_until("the handler runs", || self.runs.get() == runs).await;
     }
 
     /// Waits until no fill, no collapsed request and no refresh is left.
     async fn idle(&self) {
-        settled(self.coordinator()).await;
-        eventually("no request and no refresh is left", || {
+        fills_ended(self.coordinator()).await;
+        wait_until("no request and no refresh is left", || {
             let coordinator = self.coordinator();
             coordinator.open_flights() == 0 && coordinator.open_refreshes() == 0
         })
@@ -107,7 +107,7 @@ async fn end(request: JoinHandle<Option<Answer>>) -> Option<Answer> {
 #[actix_web::test]
 async fn follower_becomes_leader_when_the_leaders_server_stops() {
     let shared = Shared::new();
-    let (handlers, _feeds) = feeds();
+    let (handlers, _feeds) = manual_bodies();
     let (one, other) = (shared.open(&handlers), shared.open(&handlers));
     let leader = get(&one, "/");
     shared.ran(1).await;
@@ -126,18 +126,18 @@ async fn follower_becomes_leader_when_the_leaders_server_stops() {
 #[actix_web::test]
 async fn follower_gets_an_error_when_the_server_of_a_sized_body_stops() {
     let shared = Shared::new();
-    let (handlers, mut feeds) = feeds();
+    let (handlers, mut bodies) = manual_bodies();
     let (one, other) = (shared.open(&handlers), shared.open(&handlers));
     let leader = get(&one, "/declared");
     shared.ran(1).await;
     shared.gate.add_permits(1);
-    let feed = feeds.recv().await.unwrap();
+    let sender = bodies.recv().await.unwrap();
     let follower = Client::new(other.addr, Protocol::Http1);
     let response = follower.start(hyper::Method::GET, "/declared", &[("host", "t")], "");
     let response = response.await.unwrap();
-    assert!(feed.send("bo").await);
+    assert!(sender.send("bo").await);
     drop(one);
-    feed.closed().await;
+    sender.closed().await;
     let read = http_body_util::BodyExt::collect(response.into_body());
     assert!(timeout(secs(20), read).await.unwrap().is_err());
     drop(leader.await);
@@ -147,19 +147,19 @@ async fn follower_gets_an_error_when_the_server_of_a_sized_body_stops() {
 #[actix_web::test]
 async fn follower_runs_the_handler_when_the_server_of_a_streamed_body_stops() {
     let shared = Shared::new();
-    let (handlers, mut feeds) = feeds();
+    let (handlers, mut bodies) = manual_bodies();
     let (one, other) = (shared.open(&handlers), shared.open(&handlers));
     let leader = get(&one, "/undeclared");
     shared.ran(1).await;
     let follower = get(&other, "/undeclared");
     shared.gate.add_permits(1);
-    let feed = feeds.recv().await.unwrap();
-    assert!(feed.send("bo").await);
+    let sender = bodies.recv().await.unwrap();
+    assert!(sender.send("bo").await);
     drop(one);
-    feed.closed().await;
+    sender.closed().await;
     shared.ran(2).await;
     shared.gate.add_permits(1);
-    assert!(feeds.recv().await.unwrap().send("body").await);
+    assert!(bodies.recv().await.unwrap().send("body").await);
     assert_eq!(end(follower).await.unwrap().text(), "body");
     drop(leader.await);
     shared.idle().await;
@@ -168,7 +168,7 @@ async fn follower_runs_the_handler_when_the_server_of_a_streamed_body_stops() {
 #[actix_web::test]
 async fn body_that_panics_releases_its_followers() {
     let shared = Shared::new();
-    let (handlers, _feeds) = feeds();
+    let (handlers, _feeds) = manual_bodies();
     let (one, other) = (shared.open(&handlers), shared.open(&handlers));
     let leader = get(&one, "/panics");
     shared.ran(1).await;
@@ -189,7 +189,7 @@ async fn body_that_panics_releases_its_followers() {
 async fn drained_cache_completes_open_fills_and_begins_no_more() {
     let shared = Shared::new();
     let cache = shared.cache();
-    let (handlers, mut feeds) = feeds();
+    let (handlers, mut bodies) = manual_bodies();
     let server = shared.open(&handlers);
     shared.gate.add_permits(1);
     assert!(end(get(&server, "/page")).await.unwrap().is_stored());
@@ -201,16 +201,16 @@ async fn drained_cache_completes_open_fills_and_begins_no_more() {
     shared.ran(3).await;
     let pending = cache.drain(Duration::from_millis(10)).await.unwrap_err();
     assert_eq!((pending.fills, pending.refreshes), (2, 1));
-    assert!(pending.to_string().contains("2 fills and 1 refreshes go on"), "{pending}");
+    assert!(pending.to_string().contains("with 2 fills and 1 refreshes pending"), "{pending}");
 
     let drained = tokio::task::spawn_local({
         let cache = cache.clone();
         async move { cache.drain(secs(20)).await }
     });
     shared.gate.add_permits(2);
-    let feed = feeds.recv().await.unwrap();
-    assert!(feed.send("body").await && !drained.is_finished());
-    drop(feed);
+    let sender = bodies.recv().await.unwrap();
+    assert!(sender.send("body").await && !drained.is_finished());
+    drop(sender);
     assert_eq!(drained.await.unwrap(), Ok(()));
     assert_eq!(end(streamed).await.unwrap().text(), "body");
 

@@ -19,7 +19,9 @@ use futures_util::stream;
 use http_body_util::BodyExt as _;
 use hyper::Method;
 
-use crate::support::{Client, SETUPS, Wire, builder, cache, feeds, serve, settled, store};
+use crate::support::{
+    Client, SETUPS, Wire, builder, cache, fills_ended, manual_bodies, serve, store,
+};
 
 /// The number at the end of a path.
 fn number(request: &HttpRequest) -> usize {
@@ -40,26 +42,26 @@ async fn first_chunk_reaches_the_client_before_the_last_is_produced() {
             let case = format!("{length:?} bytes of at most {limit} by {protocol:?}");
             let (builder, _) = builder();
             let cache = builder.policy(Policy::new().max_body_size(limit)).build().unwrap();
-            let (handlers, mut feeds) = feeds();
+            let (handlers, mut bodies) = manual_bodies();
             let server = serve(workers, move || {
-                let feeds = handlers.clone();
+                let bodies = handlers.clone();
                 App::new()
                     .wrap(cache.clone())
-                    .default_service(web::to(move || ready(feeds.response(length))))
+                    .default_service(web::to(move || ready(bodies.response(length))))
             });
             let client = Client::new(server.addr, protocol);
             let start = || client.start(Method::GET, "/", &[], "");
-            let (response, feed) = tokio::join!(start(), feeds.recv());
-            let (mut body, feed) = (response.unwrap().into_body(), feed.unwrap());
-            assert!(feed.send(one.clone()).await, "{case}");
+            let (response, sender) = tokio::join!(start(), bodies.recv());
+            let (mut body, sender) = (response.unwrap().into_body(), sender.unwrap());
+            assert!(sender.send(one.clone()).await, "{case}");
             let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
             assert_eq!(first, one, "{case}");
-            assert!(feed.finish(two.clone()).await, "{case}");
+            assert!(sender.finish(two.clone()).await, "{case}");
             assert_eq!(body.collect().await.unwrap().to_bytes(), two, "{case}");
             // Either the store or a second run of the handler answers.
             let hit = tokio::select! {
                 answer = client.get("/") => Some(answer),
-                _ = feeds.recv() => None,
+                _ = bodies.recv() => None,
             };
             assert_eq!(hit.is_some(), stored, "{case}");
             assert!(
@@ -114,7 +116,7 @@ async fn body_is_stored_up_to_the_size_limit_and_always_delivered() {
                 }
             }
         }
-        settled(store.coordinator()).await;
+        fills_ended(store.coordinator()).await;
     }
 }
 
@@ -154,23 +156,23 @@ async fn body_is_stored_when_its_client_has_the_last_chunk() {
 #[actix_web::test]
 async fn body_with_declared_length_is_stored_before_its_last_chunk_is_returned() {
     let (cache, _) = cache();
-    let (handlers, mut feeds) = feeds();
+    let (handlers, mut bodies) = manual_bodies();
     let app =
         App::new().wrap(cache).default_service(web::to(move || ready(handlers.response(Some(7)))));
     let app = init_service(app).await;
     let request = || TestRequest::get().insert_header(("host", "t")).to_request();
     let miss = call_service(&app, request()).await;
-    let feed = feeds.recv().await.unwrap();
+    let sender = bodies.recv().await.unwrap();
     let mut body = pin!(miss.into_body());
     let status = async || {
         let next = call_service(&app, request()).await;
         next.headers().get("cache-status").unwrap().to_str().unwrap().to_owned()
     };
-    assert!(feed.send("one ").await);
+    assert!(sender.send("one ").await);
     assert_eq!(poll_fn(|cx| body.as_mut().poll_next(cx)).await.unwrap().unwrap(), "one ");
     assert_eq!(status().await, "actix-web-cache; fwd=uri-miss; collapsed");
-    assert!(feed.send("two").await);
-    drop(feed);
+    assert!(sender.send("two").await);
+    drop(sender);
     assert_eq!(poll_fn(|cx| body.as_mut().poll_next(cx)).await.unwrap().unwrap(), "two");
     assert_eq!(status().await, "actix-web-cache; hit; ttl=60");
 }

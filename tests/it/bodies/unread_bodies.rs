@@ -3,17 +3,17 @@
 use actix_web::{App, web};
 use actix_web_cache::{Cache, store::Store as _};
 
-use crate::support::{Client, Protocol, feeds, secs, serve, settled, store};
+use crate::support::{Client, Protocol, fills_ended, manual_bodies, secs, serve, store};
 
 #[actix_web::test]
 async fn unread_body_is_filled_by_one_request_at_a_time() {
     let store = store();
     let (coordinator, cache) = (store.coordinator().clone(), Cache::new(store));
-    let (feeds, mut bodies) = feeds();
+    let (handlers, mut bodies) = manual_bodies();
     let server = serve(1, move || {
-        let (cache, feeds) = (cache.clone(), feeds.clone());
+        let (cache, handlers) = (cache.clone(), handlers.clone());
         App::new().wrap(cache).default_service(web::to(move || {
-            let mut response = feeds.response(None);
+            let mut response = handlers.response(None);
             response.headers_mut().insert("etag".parse().unwrap(), "\"1\"".parse().unwrap());
             async move { response }
         }))
@@ -29,6 +29,6 @@ async fn unread_body_is_filled_by_one_request_at_a_time() {
         .expect("the second body is dropped, because a fill is open");
     assert!(first.send("page").await);
     drop(first);
-    settled(&coordinator).await;
+    fills_ended(&coordinator).await;
     assert!(client.get("/").await.is_hit());
 }

@@ -9,7 +9,9 @@ use actix_web::{App, HttpResponse, web};
 use actix_web_cache::{Cache, store::Store as _};
 use hyper::Method;
 
-use crate::support::{Client, Counter, Protocol, SETUPS, eventually, feeds, serve, settled, store};
+use crate::support::{
+    Client, Counter, Protocol, SETUPS, fills_ended, manual_bodies, serve, store, wait_until,
+};
 
 #[actix_web::test]
 async fn handler_panic_closes_fill_and_worker_serves_on() {
@@ -31,7 +33,7 @@ async fn handler_panic_closes_fill_and_worker_serves_on() {
         });
         let failing = Client::new(server.addr, protocol);
         assert!(failing.send_body(Method::GET, "/", &[], "").await.is_err(), "{protocol:?}");
-        settled(store.coordinator()).await;
+        fills_ended(store.coordinator()).await;
         let client = Client::new(server.addr, protocol);
         for is_hit in [false, true] {
             let answer = client.get("/").await;
@@ -50,27 +52,27 @@ async fn server_shutdown_closes_open_fills() {
         for length in [None, Some(1000)] {
             let store = store();
             let cache = Cache::new(store.clone());
-            let (handlers, mut feeds) = feeds();
+            let (handlers, mut bodies) = manual_bodies();
             let server = serve(workers, move || {
-                let feeds = handlers.clone();
+                let bodies = handlers.clone();
                 App::new()
                     .wrap(cache.clone())
-                    .route("/fed", web::to(move || ready(feeds.response(length))))
+                    .route("/fed", web::to(move || ready(bodies.response(length))))
                     .default_service(web::to(pending::<HttpResponse>))
             });
             let client = Client::new(server.addr, protocol);
             let start = client.start(Method::GET, "/fed", host, "");
-            let (response, feed) = tokio::join!(start, feeds.recv());
-            let (response, feed) = (response.unwrap(), feed.unwrap());
-            assert!(feed.send("partial").await);
+            let (response, sender) = tokio::join!(start, bodies.recv());
+            let (response, sender) = (response.unwrap(), sender.unwrap());
+            assert!(sender.send("partial").await);
             // The handler of another request never responds.
             let other = Client::new(server.addr, protocol);
             let other =
                 tokio::spawn(async move { other.start(Method::GET, "/", &[], "").await.is_err() });
-            eventually("both fills are open", || store.coordinator().open_fills() == 2).await;
+            wait_until("both fills are open", || store.coordinator().open_fills() == 2).await;
             drop(server);
-            feed.closed().await;
-            settled(store.coordinator()).await;
+            sender.closed().await;
+            fills_ended(store.coordinator()).await;
             assert!(other.await.unwrap(), "{protocol:?}");
             drop(response);
             // The next server finds no partial entry.

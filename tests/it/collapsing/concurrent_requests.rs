@@ -9,7 +9,8 @@ use futures_util::future::join_all;
 use tokio::{sync::Barrier, time::timeout};
 
 use crate::support::{
-    Answer, CLIENTS, Client, House, Protocol, SETUPS, Watched, builder, eventually, secs, store,
+    Answer, CLIENTS, Client, GatedApp, HookedStore, Protocol, SETUPS, StoreCall, StoreEvent,
+    builder, secs, store, wait_until,
 };
 
 fn shared(cache: Cache) -> impl Fn() -> Cache + Clone + Send + 'static {
@@ -19,14 +20,14 @@ fn shared(cache: Cache) -> impl Fn() -> Cache + Clone + Send + 'static {
 #[actix_web::test]
 async fn concurrent_misses_run_the_handler_once() {
     for (protocol, workers) in SETUPS {
-        let (app, store) = (House::new(), store());
+        let (app, store) = (GatedApp::new(), store());
         let coordinator = store.coordinator().clone();
         // Each worker has its own cache. Requests collapse through the shared store.
         let cache = move || Cache::new(store.clone());
-        let server = app.open(workers, cache, async |app, _| {
-            HttpResponse::Ok().body(format!("run {}", app.run().await))
+        let server = app.serve(workers, cache, async |app, _| {
+            HttpResponse::Ok().body(format!("run {}", app.pass_gate().await))
         });
-        let answers = app.rush(&server, protocol, &[&[]]).await;
+        let answers = app.send_all_at_once(&server, protocol, &[&[]]).await;
         assert!(answers.iter().all(|answer| answer.text() == "run 1"), "{protocol:?}");
         assert_eq!(app.runs.get(), 1, "{protocol:?} by {workers}");
         let leaders = answers.iter().filter(|answer| answer.is_stored()).count();
@@ -45,9 +46,9 @@ async fn concurrent_misses_run_the_handler_once() {
 /// the hit-for-miss hint keeps them from waiting.
 #[actix_web::test]
 async fn requests_for_unstorable_response_run_in_parallel() {
-    let (app, (builder, _)) = (House::new(), builder());
+    let (app, (builder, _)) = (GatedApp::new(), builder());
     let barriers = Arc::new([Barrier::new(CLIENTS - 1), Barrier::new(CLIENTS)]);
-    let server = app.open(2, shared(builder.build().unwrap()), async move |app, _| {
+    let server = app.serve(2, shared(builder.build().unwrap()), async move |app, _| {
         let run = app.runs.count();
         // Every run except the first waits until all runs of its burst have begun.
         if run > 1 {
@@ -57,7 +58,7 @@ async fn requests_for_unstorable_response_run_in_parallel() {
         HttpResponse::Ok().insert_header(("cache-control", "no-store")).body(format!("run {run}"))
     });
     for burst in 1..=2 {
-        let answers = app.rush(&server, Protocol::Http1, &[&[]]).await;
+        let answers = app.send_all_at_once(&server, Protocol::Http1, &[&[]]).await;
         assert_eq!(app.runs.get(), burst * CLIENTS);
         let mut bodies: Vec<_> = answers.iter().map(Answer::text).collect();
         bodies.sort_unstable();
@@ -68,19 +69,19 @@ async fn requests_for_unstorable_response_run_in_parallel() {
 
 #[actix_web::test]
 async fn follower_becomes_leader_when_leader_fails() {
-    let (app, (builder, _)) = (House::new(), builder());
-    let server = app.open(2, shared(builder.build().unwrap()), async |app, _| {
-        let run = app.run().await;
+    let (app, (builder, _)) = (GatedApp::new(), builder());
+    let server = app.serve(2, shared(builder.build().unwrap()), async |app, _| {
+        let run = app.pass_gate().await;
         assert!(run > 1, "the first run panics and closes its connection");
         HttpResponse::Ok().body(format!("run {run}"))
     });
     let first = Client::new(server.addr, Protocol::Http1);
     let failing = async { first.send_body(hyper::Method::GET, "/", &[], "").await.is_err() };
     let followers = async {
-        eventually("the handler runs began", || app.runs.get() == 1).await;
-        let answers = app.rush(&server, Protocol::Http1, &[&[]]);
+        wait_until("the handler runs begin", || app.runs.get() == 1).await;
+        let answers = app.send_all_at_once(&server, Protocol::Http1, &[&[]]);
         let second = async {
-            eventually("the handler runs began", || app.runs.get() == 2).await;
+            wait_until("the handler runs begin", || app.runs.get() == 2).await;
             app.gate.add_permits(1);
         };
         futures_util::join!(answers, second).0
@@ -94,42 +95,43 @@ async fn follower_becomes_leader_when_leader_fails() {
 /// A failure may concern one request only, so each follower runs the handler itself.
 #[actix_web::test]
 async fn error_response_is_not_collapsed_and_next_success_is() {
-    let (app, (builder, _)) = (House::new(), builder());
-    let server = app.open(2, shared(builder.build().unwrap()), async |app, _| {
-        let run = app.run().await;
+    let (app, (builder, _)) = (GatedApp::new(), builder());
+    let server = app.serve(2, shared(builder.build().unwrap()), async |app, _| {
+        let run = app.pass_gate().await;
         if run <= CLIENTS {
             return HttpResponse::InternalServerError().body(format!("run {run}"));
         }
         HttpResponse::Ok().body(format!("run {run}"))
     });
     let rest = async {
-        eventually("the handler runs began", || app.runs.get() == CLIENTS).await;
+        wait_until("the handler runs begin", || app.runs.get() == CLIENTS).await;
         app.gate.add_permits(CLIENTS - 1);
     };
-    let (answers, ()) = futures_util::join!(app.rush(&server, Protocol::Http1, &[&[]]), rest);
+    let (answers, ()) =
+        futures_util::join!(app.send_all_at_once(&server, Protocol::Http1, &[&[]]), rest);
     assert!(answers.iter().all(|answer| answer.status == 500));
-    let answers = app.rush(&server, Protocol::Http1, &[&[]]).await;
+    let answers = app.send_all_at_once(&server, Protocol::Http1, &[&[]]).await;
     let shared = format!("run {}", CLIENTS + 1);
     assert!(answers.iter().all(|answer| answer.text() == shared), "{}", app.runs.get());
 }
 
 #[actix_web::test]
 async fn each_variant_is_collapsed_separately() {
-    let (app, (builder, _)) = (House::new(), builder());
-    let server = app.open(4, shared(builder.build().unwrap()), async |app, request| {
-        app.run().await;
+    let (app, (builder, _)) = (GatedApp::new(), builder());
+    let server = app.serve(4, shared(builder.build().unwrap()), async |app, request| {
+        app.pass_gate().await;
         let language =
             request.headers().get("accept-language").unwrap().to_str().unwrap().to_owned();
         HttpResponse::Ok().insert_header(("vary", "accept-language")).body(language)
     });
     let (german, french) = ([("accept-language", "de")], [("accept-language", "fr")]);
     let second = async {
-        eventually("the handler runs began", || app.runs.get() == 2).await;
+        wait_until("the handler runs begin", || app.runs.get() == 2).await;
         app.gate.add_permits(1);
     };
     let fields: [&[(&str, &str)]; 2] = [&german, &french];
-    let rush = app.rush(&server, Protocol::Http1, &fields);
-    let (answers, ()) = futures_util::join!(rush, second);
+    let send_all_at_once = app.send_all_at_once(&server, Protocol::Http1, &fields);
+    let (answers, ()) = futures_util::join!(send_all_at_once, second);
     for (n, answer) in answers.iter().enumerate() {
         assert_eq!(answer.text(), ["de", "fr"][n % 2]);
     }
@@ -140,26 +142,26 @@ async fn each_variant_is_collapsed_separately() {
 /// selects the response, and another request for French leads already.
 #[actix_web::test]
 async fn request_that_discovers_variants_follows_its_own_variant() {
-    let (app, store) = (House::new(), Watched::new());
+    let (app, store) = (GatedApp::new(), HookedStore::slow());
     let cache = Cache::new(store.clone());
-    let server = app.open(2, shared(cache), async |app, request| {
+    let server = app.serve(2, shared(cache), async |app, request| {
         let language =
             request.headers().get("accept-language").unwrap().to_str().unwrap().to_owned();
-        app.run().await;
+        app.pass_gate().await;
         HttpResponse::Ok().insert_header(("vary", "accept-language")).body(language)
     });
     let clients = [(); 3].map(|()| Client::new(server.addr, Protocol::Http1));
     let [early, german, french] = &clients;
-    let first_lookup = store.stop_at("looked up");
+    let first_lookup = store.hold_next(StoreEvent::Ends(StoreCall::Lookup));
     let early = early.get_with("/", &[("accept-language", "fr")]);
     let rest = async {
         first_lookup.reached().await;
         app.gate.add_permits(1);
         assert_eq!(german.get_with("/", &[("accept-language", "de")]).await.text(), "de");
-        store.stored().await;
+        store.put_completed().await;
         let again = async {
-            eventually("the handler runs began", || app.runs.get() == 2).await;
-            let second_lookup = store.stop_at("looked up");
+            wait_until("the handler runs begin", || app.runs.get() == 2).await;
+            let second_lookup = store.hold_next(StoreEvent::Ends(StoreCall::Lookup));
             first_lookup.release();
             second_lookup.reached().await;
             second_lookup.release();
@@ -175,12 +177,12 @@ async fn request_that_discovers_variants_follows_its_own_variant() {
 /// A request with a cookie may not use the response of the leader, so waiting would only delay it.
 #[actix_web::test]
 async fn personal_request_does_not_wait_for_leader() {
-    let (app, (builder, _)) = (House::new(), builder());
-    let server = app.open(2, shared(builder.build().unwrap()), async |app, request| {
+    let (app, (builder, _)) = (GatedApp::new(), builder());
+    let server = app.serve(2, shared(builder.build().unwrap()), async |app, request| {
         let cookie =
             request.headers().get("cookie").map_or("none", |cookie| cookie.to_str().unwrap());
         let cookie = cookie.to_owned();
-        app.run().await;
+        app.pass_gate().await;
         HttpResponse::Ok().body(cookie)
     });
     let (anonymous, alice) =
@@ -189,7 +191,7 @@ async fn personal_request_does_not_wait_for_leader() {
         futures_util::join!(anonymous.get("/"), alice.get_with("/", &[("cookie", "alice")]))
     };
     let release = async {
-        eventually("the handler runs began", || app.runs.get() == 2).await;
+        wait_until("the handler runs begin", || app.runs.get() == 2).await;
         app.gate.add_permits(2);
     };
     let ((anonymous, alice), ()) = futures_util::join!(both, release);
@@ -198,18 +200,18 @@ async fn personal_request_does_not_wait_for_leader() {
 
 #[actix_web::test]
 async fn concurrent_requests_revalidate_stale_entry_once() {
-    let (app, (builder, clock)) = (House::new(), builder());
-    let server = app.open(2, shared(builder.build().unwrap()), async |app, request| {
-        app.run().await;
+    let (app, (builder, clock)) = (GatedApp::new(), builder());
+    let server = app.serve(2, shared(builder.build().unwrap()), async |app, request| {
+        app.pass_gate().await;
         let matches = request.headers().get(IF_NONE_MATCH).is_some_and(|tag| tag == "\"a\"");
         let mut answer = if matches { HttpResponse::NotModified() } else { HttpResponse::Ok() };
         let answer = answer.insert_header(("etag", "\"a\""));
         if matches { answer.finish() } else { answer.body("page") }
     });
-    let first = app.rush(&server, Protocol::Http1, &[&[]]).await;
+    let first = app.send_all_at_once(&server, Protocol::Http1, &[&[]]).await;
     assert!(first.iter().all(|answer| answer.text() == "page"));
     clock.advance(secs(61));
-    let answers = app.rush(&server, Protocol::Http1, &[&[]]).await;
+    let answers = app.send_all_at_once(&server, Protocol::Http1, &[&[]]).await;
     assert!(answers.iter().all(|answer| answer.text() == "page" && answer.status == 200));
     let validated = answers
         .iter()
@@ -220,24 +222,24 @@ async fn concurrent_requests_revalidate_stale_entry_once() {
 
 #[actix_web::test]
 async fn request_after_purge_does_not_follow_earlier_leader() {
-    let app = House::new();
+    let app = GatedApp::new();
     let cache = Cache::builder(MemoryStore::new(1024 * 1024))
         .policy(Policy::new().default_ttl(Duration::from_secs(600)))
         .build()
         .unwrap();
     let handle = cache.handle();
-    let server = app.open(2, shared(cache), async |app, _| {
-        HttpResponse::Ok().body(format!("run {}", app.run().await))
+    let server = app.serve(2, shared(cache), async |app, _| {
+        HttpResponse::Ok().body(format!("run {}", app.pass_gate().await))
     });
     let client = || Client::new(server.addr, Protocol::Http1);
     let (before, after) = (client(), client());
     let second = async {
-        eventually("the handler runs began", || app.runs.get() == 1).await;
+        wait_until("the handler runs begin", || app.runs.get() == 1).await;
         handle.purge_url(format!("http://{}/", server.addr)).await.unwrap();
         after.get("/").await
     };
     let release = async {
-        eventually("the handler runs began", || app.runs.get() == 2).await;
+        wait_until("the handler runs begin", || app.runs.get() == 2).await;
         app.gate.add_permits(2);
     };
     let (one, two, ()) = futures_util::join!(before.get("/"), second, release);
@@ -251,22 +253,22 @@ async fn request_after_purge_does_not_follow_earlier_leader() {
 
 #[actix_web::test]
 async fn follower_runs_handler_after_wait_limit() {
-    let (app, (builder, _)) = (House::new(), builder());
+    let (app, (builder, _)) = (GatedApp::new(), builder());
     let policy = Policy::new().wait_limit(Duration::from_millis(100));
-    let server = app.open(2, shared(builder.policy(policy).build().unwrap()), async |app, _| {
-        HttpResponse::Ok().body(format!("run {}", app.run().await))
+    let server = app.serve(2, shared(builder.policy(policy).build().unwrap()), async |app, _| {
+        HttpResponse::Ok().body(format!("run {}", app.pass_gate().await))
     });
     let clients: Vec<_> = (0..4).map(|_| Client::new(server.addr, Protocol::Http1)).collect();
     let late = Client::new(server.addr, Protocol::Http1);
     let later = Client::new(server.addr, Protocol::Http1);
     let waiting = join_all(clients.iter().map(|client| client.get("/")));
     let rest = async {
-        eventually("all clients run the handler", || app.runs.get() == 4).await;
+        wait_until("all clients run the handler", || app.runs.get() == 4).await;
         // Of two new requests, one becomes the leader and the other follows it.
         let answers = async { futures_util::join!(late.get("/"), later.get("/")) };
         let release = async {
-            eventually("both requests arrived", || app.arrived.get() == 6).await;
-            eventually("one request leads", || app.runs.get() == 5).await;
+            wait_until("both requests arrived", || app.arrived.get() == 6).await;
+            wait_until("one request leads", || app.runs.get() == 5).await;
             app.gate.add_permits(5);
         };
         futures_util::join!(answers, release).0
@@ -283,23 +285,23 @@ async fn follower_runs_handler_after_wait_limit() {
 /// have.
 #[actix_web::test]
 async fn follower_with_stricter_policy_does_not_use_open_fill() {
-    let (app, store) = (House::new(), store());
+    let (app, store) = (GatedApp::new(), store());
     let default = Cache::new(store.clone());
     let strict = default.with_policy(Policy::new().explicit_only());
     let handler =
-        async |app: &House, _| HttpResponse::Ok().body(format!("run {}", app.run().await));
-    let servers = [default, strict].map(|cache| app.open(1, shared(cache), handler));
+        async |app: &GatedApp, _| HttpResponse::Ok().body(format!("run {}", app.pass_gate().await));
+    let servers = [default, strict].map(|cache| app.serve(1, shared(cache), handler));
     let clients = servers.each_ref().map(|server| Client::new(server.addr, Protocol::Http1));
     let host = [("host", "t")];
     let both = async {
         let (one, other) = (&clients[0], &clients[1]);
         futures_util::join!(one.get_with("/", &host), async {
-            eventually("the leader runs the handler", || app.runs.get() == 1).await;
+            wait_until("the leader runs the handler", || app.runs.get() == 1).await;
             other.get_with("/", &host).await
         })
     };
     let release = async {
-        eventually("both requests arrived", || app.arrived.get() == 2).await;
+        wait_until("both requests arrived", || app.arrived.get() == 2).await;
         app.gate.add_permits(2);
     };
     let ((one, other), ()) = futures_util::join!(both, release);

@@ -22,7 +22,7 @@ use http_body_util::BodyExt as _;
 use hyper::Method;
 use tokio::task::yield_now;
 
-use crate::support::{Client, Counter, Protocol, eventually, secs, serve, settled, store};
+use crate::support::{Client, Counter, Protocol, fills_ended, secs, serve, store, wait_until};
 
 /// Counts running handlers and open bodies.
 struct Alive(Arc<AtomicI64>);
@@ -170,11 +170,11 @@ async fn mixed_load_leaves_no_fill_flight_or_handler() {
     timer.join().unwrap();
     assert!(complete.get() > 100, "{} complete responses", complete.get());
     let coordinator = store.coordinator();
-    settled(coordinator).await;
-    eventually("no flight and no refresh is open", || {
+    fills_ended(coordinator).await;
+    wait_until("no flight and no refresh is open", || {
         coordinator.open_flights() == 0 && coordinator.open_refreshes() == 0
     })
     .await;
     // A handler whose client left ends when actix-web writes to the closed connection.
-    eventually("no handler and no body is alive", || alive.load(Ordering::SeqCst) == 0).await;
+    wait_until("no handler and no body is alive", || alive.load(Ordering::SeqCst) == 0).await;
 }

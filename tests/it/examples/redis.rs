@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::{
     examples::runner::{Example, Suggestion},
-    redis::until_hit,
+    redis::get_until_hit,
     support::{RedisServer, example, secs},
 };
 
@@ -32,7 +32,7 @@ async fn start_two(name: &str, redis: &RedisServer) -> [Example; 2] {
     let first = timeout(secs(10), first).await.expect("a response without a store failure");
     assert!(first.cache_status().contains(text), "{}", first.cache_status());
     for example in &both {
-        until_hit(&example.client, path, &HOST).await;
+        get_until_hit(&example.client, path, &HOST).await;
         let hit = example.client.get_with(path, &HOST).await;
         assert_eq!(hit.body, first.body, "a page of the other process");
     }

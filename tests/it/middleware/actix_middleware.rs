@@ -14,7 +14,7 @@ use actix_web::{
 use actix_web_cache::Cache;
 
 use crate::support::{
-    Answer, Client, Counter, Protocol, SETUPS, Wire, cache, serve, store, stored_alone,
+    Answer, Client, Counter, Protocol, SETUPS, Wire, cache, hit_without_handler, serve, store,
 };
 
 async fn page() -> &'static str {
@@ -96,7 +96,7 @@ async fn default_headers_are_stored_only_when_set_inside_cache() {
         // A default does not replace the field of the cache.
         assert_eq!(message.line("age"), Some(if is_hit { "0" } else { "99" }));
     }
-    let stored = stored_alone(store);
+    let stored = hit_without_handler(store);
     assert_eq!((stored.line("x-inside"), stored.line("x-outside")), (Some("1"), None));
 }
 

@@ -6,7 +6,8 @@ use actix_web::{App, HttpRequest, HttpResponse, http::header, middleware::Compre
 use actix_web_cache::Policy;
 
 use crate::support::{
-    Answer, Client, Protocol, SETUPS, builder, cache, is_alone, secs, serve, tagged,
+    Answer, Client, Protocol, SETUPS, builder, cache, runs_in_own_process, secs, serve,
+    with_entity_tag,
 };
 
 /// A body long enough to be compressed.
@@ -88,7 +89,7 @@ async fn compressed_variant_with_equal_etag_needs_accept_encoding() {
         let cache = builder.policy(policy).build().unwrap();
         let server = serve(1, move || {
             let page = |request: HttpRequest| async move {
-                let mut response = tagged(&request, "\"1\"", "page ".repeat(1000));
+                let mut response = with_entity_tag(&request, "\"1\"", "page ".repeat(1000));
                 response
                     .headers_mut()
                     .insert("cache-control".parse().unwrap(), "max-age=60".parse().unwrap());
@@ -125,7 +126,7 @@ impl log::Log for Warnings {
 #[actix_web::test]
 async fn encoded_response_without_vary_is_logged_once() {
     static WARNINGS: Warnings = Warnings(Mutex::new(Vec::new()));
-    if !is_alone("middleware::compress::encoded_response_without_vary_is_logged_once") {
+    if !runs_in_own_process("middleware::compress::encoded_response_without_vary_is_logged_once") {
         return;
     }
     log::set_logger(&WARNINGS).unwrap();

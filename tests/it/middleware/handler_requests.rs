@@ -11,7 +11,9 @@ use actix_web::{
 };
 use actix_web_cache::Policy;
 
-use crate::support::{Client, Counter, Protocol, builder, cache, eventually, secs, serve, tagged};
+use crate::support::{
+    Client, Counter, Protocol, builder, cache, secs, serve, wait_until, with_entity_tag,
+};
 
 /// Keeps a clone of the request while inner services handle it.
 async fn hold(
@@ -35,8 +37,9 @@ async fn request_held_by_outer_middleware_is_answered() {
         let (builder, clock) = builder();
         let cache = builder.policy(policy).build().unwrap();
         let server = serve(1, move || {
-            let page =
-                |request: HttpRequest| async move { tagged(&request, "\"1\"", "page".to_owned()) };
+            let page = |request: HttpRequest| async move {
+                with_entity_tag(&request, "\"1\"", "page".to_owned())
+            };
             let resource = web::resource("/").wrap(cache.clone()).wrap(from_fn(hold));
             App::new().service(resource.route(web::get().to(page)))
         });
@@ -74,7 +77,7 @@ async fn inner_cache_does_not_see_conditions_of_outer_cache() {
     let server = serve(1, move || {
         let page = |name: &'static str| {
             web::to(move |request: HttpRequest| async move {
-                tagged(&request, "\"1\"", name.to_owned())
+                with_entity_tag(&request, "\"1\"", name.to_owned())
             })
         };
         App::new()
@@ -133,7 +136,7 @@ async fn refresh_keeps_request_extensions_of_outer_middleware() {
     assert_eq!(get().await.text(), "de 1");
     clock.advance(secs(70));
     assert_eq!(get().await.text(), "de 1");
-    eventually("the handler ran", || runs.get() == 2).await;
+    wait_until("the handler ran", || runs.get() == 2).await;
     let refreshed = async {
         loop {
             let answer = get().await;

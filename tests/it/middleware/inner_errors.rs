@@ -14,7 +14,7 @@ use actix_web::{
 use actix_web_cache::{Cache, Policy, store::Store as _};
 use hyper::Method;
 
-use crate::support::{Client, Counter, Protocol, SETUPS, builder, secs, serve, settled, store};
+use crate::support::{Client, Counter, Protocol, SETUPS, builder, fills_ended, secs, serve, store};
 
 #[actix_web::test]
 async fn inner_middleware_error_passes_unchanged() {
@@ -40,7 +40,7 @@ async fn inner_middleware_error_passes_unchanged() {
             assert_eq!(answer.field("cache-control"), None);
         }
         assert_eq!(runs.get(), 3);
-        settled(store.coordinator()).await;
+        fills_ended(store.coordinator()).await;
     }
 }
 

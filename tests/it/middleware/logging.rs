@@ -9,11 +9,14 @@ use futures_util::stream;
 use hyper::Method;
 use log::Level;
 
-use crate::support::{Client, Lines, Protocol, Server, Spy, builder, obey, serve};
+use crate::support::{
+    CapturedLog, Client, HookedStore, Protocol, Server, StoreCall, StoreFault, builder,
+    requested_response, serve,
+};
 
 /// An application whose only worker logs to the returned lines.
-fn logging_site(cache: Cache) -> (Server, Client, Lines) {
-    let lines = Lines::default();
+fn logging_app(cache: Cache) -> (Server, Client, CapturedLog) {
+    let lines = CapturedLog::default();
     let captured = lines.clone();
     let server = serve(1, move || {
         captured.capture();
@@ -27,7 +30,7 @@ fn logging_site(cache: Cache) -> (Server, Client, Lines) {
             .route("/streamed", web::get().to(streamed))
             .route("/purge", web::post().to(purge))
             .default_service(web::to(|request: HttpRequest, _body: Bytes| async move {
-                obey(&request, 1)
+                requested_response(&request, 1)
             }))
     });
     let client = Client::new(server.addr, Protocol::Http1);
@@ -36,7 +39,7 @@ fn logging_site(cache: Cache) -> (Server, Client, Lines) {
 
 #[actix_web::test]
 async fn miss_and_hit_log_three_debug_lines() {
-    let (_server, client, lines) = logging_site(builder().0.build().unwrap());
+    let (_server, client, lines) = logging_app(builder().0.build().unwrap());
     assert!(!client.get("/").await.is_hit());
     assert!(client.get("/").await.is_hit());
     assert_eq!(lines.take(Level::Debug), ["miss uri-miss", "store ttl=60", "hit ttl=60"]);
@@ -44,7 +47,7 @@ async fn miss_and_hit_log_three_debug_lines() {
 
 #[actix_web::test]
 async fn streamed_response_is_logged_as_stored_when_its_body_ends() {
-    let (_server, client, lines) = logging_site(builder().0.build().unwrap());
+    let (_server, client, lines) = logging_app(builder().0.build().unwrap());
     assert!(!client.get("/streamed").await.is_hit());
     assert!(client.get("/streamed").await.is_hit());
     assert_eq!(lines.take(Level::Debug), ["miss uri-miss", "store ttl=60", "hit ttl=60"]);
@@ -54,7 +57,7 @@ async fn streamed_response_is_logged_as_stored_when_its_body_ends() {
 async fn each_decision_is_logged_with_its_reason() {
     let (builder, clock) = builder();
     let (_server, client, lines) =
-        logging_site(builder.rule(Rule::path("/no").bypass()).build().unwrap());
+        logging_app(builder.rule(Rule::path("/no").bypass()).build().unwrap());
     let get = Method::GET;
     for (method, path, fields, want) in [
         (&get, "/no", &[][..], &["bypass rule"][..]),
@@ -72,12 +75,12 @@ async fn each_decision_is_logged_with_its_reason() {
         (&get, "/", &[("authorization", "a")], &["miss request not stored: authorization"]),
         (&Method::HEAD, "/", &[], &["hit ttl=60"]),
         (&Method::OPTIONS, "/", &[], &["bypass method"]),
-        (&Method::PUT, "/", &[], &["purge url responses=1", "bypass method"]),
+        (&Method::PUT, "/", &[], &["purge url: 1 stored response", "bypass method"]),
         (
             &Method::POST,
             "/purge",
             &[],
-            &["purge url responses=0", "purge url responses=0", "bypass method"],
+            &["purge url: 0 stored responses", "purge url: 0 stored responses", "bypass method"],
         ),
     ] {
         client.send(method.clone(), path, fields).await;
@@ -92,11 +95,11 @@ async fn each_decision_is_logged_with_its_reason() {
 
 #[actix_web::test]
 async fn log_lines_never_contain_data_of_clients_or_handlers() {
-    let spy = Spy::new();
+    let store = HookedStore::new();
     let policy =
         Policy::new().key_header("x-tenant").vary_cookie("lang").honor_request_directives();
-    let cache = Cache::builder(spy.clone()).policy(policy).build().unwrap();
-    let (_server, client, lines) = logging_site(cache);
+    let cache = Cache::builder(store.clone()).policy(policy).build().unwrap();
+    let (_server, client, lines) = logging_app(cache);
     let fields = [
         ("x-tenant", "secret-tenant"),
         ("cookie", "lang=secret-language; sid=secret-session"),
@@ -116,7 +119,9 @@ async fn log_lines_never_contain_data_of_clients_or_handlers() {
     ];
     let range = [("range", "bytes=0-"), ("host", "secret-host")];
     for broken in [false, true] {
-        spy.set_broken(broken);
+        if broken {
+            store.set_fault(&StoreCall::ALL, StoreFault::Error);
+        }
         for fields in [&fields[..], &fields[..], &fields[1..], &refusals, &range] {
             for method in [Method::GET, Method::HEAD, Method::POST, Method::DELETE] {
                 client

@@ -9,7 +9,7 @@ use actix_web_cache::{
 };
 use hyper::Method;
 
-use crate::support::{Client, Protocol, builder, cache, obey, secs, serve, site};
+use crate::support::{Client, Protocol, builder, cache, requested_response, secs, serve, test_app};
 
 #[actix_web::test]
 async fn observer_receives_the_outcome_of_each_request_once() {
@@ -25,7 +25,7 @@ async fn observer_receives_the_outcome_of_each_request_once() {
         .build()
         .unwrap();
     let server = serve(1, move || {
-        let handler = || web::to(async |request: HttpRequest| obey(&request, 1));
+        let handler = || web::to(async |request: HttpRequest| requested_response(&request, 1));
         let inner = cache.with_policy(Policy::new().default_ttl(secs(5)));
         App::new()
             .service(web::scope("/inner").wrap(inner).default_service(handler()))
@@ -80,9 +80,9 @@ async fn cache_status_and_x_cache_can_be_turned_on_and_off() {
         (builder().x_cache(), true, true),
         (builder().without_cache_status().x_cache(), false, true),
     ] {
-        let site = site(&builder.build().unwrap(), obey);
+        let app = test_app(&builder.build().unwrap(), requested_response);
         for result in ["miss", "hit"] {
-            let answer = site.client.get("/").await;
+            let answer = app.client.get("/").await;
             assert_eq!(answer.field("cache-status").is_some(), status, "{result}");
             assert_eq!(answer.field("x-cache").as_deref(), x_cache.then_some(result));
         }
@@ -92,10 +92,10 @@ async fn cache_status_and_x_cache_can_be_turned_on_and_off() {
 #[actix_web::test]
 async fn cache_status_is_appended_to_that_of_inner_caches() {
     let (cache, _) = cache();
-    let site = site(&cache, obey);
+    let app = test_app(&cache, requested_response);
     let fields = [("answer", "cache-status: origin; hit")];
     for want in ["fwd=uri-miss; stored", "hit; ttl=60"] {
-        let answer = site.client.get_with("/", &fields).await;
+        let answer = app.client.get_with("/", &fields).await;
         let status = answer.field("cache-status").unwrap();
         assert_eq!(status, format!("origin; hit, actix-web-cache; {want}"));
     }
@@ -104,20 +104,20 @@ async fn cache_status_is_appended_to_that_of_inner_caches() {
 #[actix_web::test]
 async fn x_cache_of_the_handler_is_forwarded_by_default() {
     let (cache, _) = cache();
-    let site = site(&cache, obey);
+    let app = test_app(&cache, requested_response);
     for _ in 0..2 {
-        let answer = site.client.get_with("/", &[("answer", "x-cache: from upstream")]).await;
+        let answer = app.client.get_with("/", &[("answer", "x-cache: from upstream")]).await;
         assert_eq!(answer.field("x-cache").as_deref(), Some("from upstream"));
     }
-    assert_eq!(site.runs.get(), 1);
+    assert_eq!(app.runs.get(), 1);
 }
 
 #[actix_web::test]
 async fn x_cache_is_miss_then_hit_and_absent_when_not_stored() {
     let (builder, clock) = builder();
-    let site = site(&builder.x_cache().build().unwrap(), obey);
+    let app = test_app(&builder.x_cache().build().unwrap(), requested_response);
     let x_cache = async |fields: &[(&str, &str)]| {
-        let answer = site.client.get_with("/", fields).await;
+        let answer = app.client.get_with("/", fields).await;
         answer.field("x-cache").unwrap_or_default()
     };
     assert_eq!(x_cache(&[]).await, "miss");
@@ -131,6 +131,6 @@ async fn x_cache_is_miss_then_hit_and_absent_when_not_stored() {
         "the handler's field is replaced"
     );
     assert_eq!(x_cache(&[]).await, "hit");
-    let post = site.client.send(Method::POST, "/", &[]).await;
+    let post = app.client.send(Method::POST, "/", &[]).await;
     assert_eq!(post.field("x-cache"), None);
 }

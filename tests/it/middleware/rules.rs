@@ -8,17 +8,17 @@ use actix_web_cache::{
 };
 
 use crate::semantics::fields::cache_fields;
-use crate::support::{Client, Protocol, builder, cache, obey, secs, serve, site};
+use crate::support::{Client, Protocol, builder, cache, requested_response, secs, serve, test_app};
 
 /// A path, the request fields, and the expected `Cache-Status` of the second response.
 type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
 
 /// Sends each request twice, and checks the second response.
 async fn check_second(builder: CacheBuilder, requests: &[Case<'_>]) {
-    let site = site(&builder.build().unwrap(), obey);
+    let app = test_app(&builder.build().unwrap(), requested_response);
     for (path, fields, want) in requests {
-        site.client.get_with(path, fields).await;
-        let answer = site.client.get_with(path, fields).await;
+        app.client.get_with(path, fields).await;
+        let answer = app.client.get_with(path, fields).await;
         assert_eq!(answer.cache_status(), *want, "{path} {fields:?}");
     }
 }
@@ -129,7 +129,7 @@ async fn unmatched_request_bypasses_the_cache_with_rules_only() {
 async fn query_is_normalized_by_the_rule_or_the_policy() {
     let rule = Rule::prefix("/search").query(QueryKey::only(["q"]));
     let policy = Policy::new().query(QueryKey::ignoring(["utm_*"]));
-    let site = site(&builder().0.policy(policy).rule(rule).build().unwrap(), obey);
+    let app = test_app(&builder().0.policy(policy).rule(rule).build().unwrap(), requested_response);
     for (path, hit) in [
         ("/search?q=1&page=2", false),
         ("/search?utm_source=x&q=1", true),
@@ -138,7 +138,7 @@ async fn query_is_normalized_by_the_rule_or_the_policy() {
         ("/page?utm_source=x&a=1&utm_medium=y", true),
         ("/page?a=2", false),
     ] {
-        assert_eq!(site.client.get(path).await.is_hit(), hit, "{path}");
+        assert_eq!(app.client.get(path).await.is_hit(), hit, "{path}");
     }
 }
 
@@ -234,16 +234,16 @@ async fn explicit_lifetime_of_the_application_never_overrides_a_refusal() {
         (&[("cache-control", "no-store")], "request-no-store"),
     ];
     let cache_with_override = builder().0.rule(Rule::any().override_ttl(secs(60))).build().unwrap();
-    let by_rule = site(&cache_with_override, obey);
-    let by_response = site(&cache().0, |request, run| {
-        let mut response = obey(request, run);
+    let by_rule = test_app(&cache_with_override, requested_response);
+    let by_response = test_app(&cache().0, |request, run| {
+        let mut response = requested_response(request, run);
         response.extensions_mut().insert(ResponseOptions::new().ttl(secs(60)));
         response
     });
     for (fields, detail) in refusals {
-        for site in [&by_rule, &by_response] {
+        for app in [&by_rule, &by_response] {
             let want = format!("fwd=uri-miss; detail={detail}");
-            assert_eq!(site.client.get_with("/", fields).await.cache_status(), want, "{fields:?}");
+            assert_eq!(app.client.get_with("/", fields).await.cache_status(), want, "{fields:?}");
         }
     }
 }
@@ -299,7 +299,7 @@ async fn client_ttl_advertises_a_shorter_lifetime_than_the_stored_one() {
     let policy = Policy::new().client_ttl(secs(10));
     let (builder, clock) = builder();
     let rule = Rule::path("/rule").client_ttl(secs(3)).ttl(secs(30));
-    let site = site(&builder.policy(policy).rule(rule).build().unwrap(), obey);
+    let app = test_app(&builder.policy(policy).rule(rule).build().unwrap(), requested_response);
     for (path, line, miss, hit) in [
         ("/", "x-a: b", "max-age=10", "max-age=30"),
         ("/rule", "x-a: b", "max-age=3", "max-age=23"),
@@ -307,10 +307,10 @@ async fn client_ttl_advertises_a_shorter_lifetime_than_the_stored_one() {
         ("/public", "cache-control: public", "public, max-age=10", "public, max-age=30"),
     ] {
         let fields = [("answer", line)];
-        let first = site.client.get_with(path, &fields).await;
+        let first = app.client.get_with(path, &fields).await;
         assert_eq!(first.field("cache-control").as_deref(), Some(miss), "{path}");
         clock.advance(secs(20));
-        let second = site.client.get_with(path, &fields).await;
+        let second = app.client.get_with(path, &fields).await;
         // Clients subtract the Age of 20 s.
         assert_eq!(second.field("cache-control").as_deref(), Some(hit), "{path}");
         assert!(second.is_hit());
@@ -320,12 +320,12 @@ async fn client_ttl_advertises_a_shorter_lifetime_than_the_stored_one() {
 #[actix_web::test]
 async fn rule_for_redirects_stores_them() {
     let rule = Rule::path("/old").status([302, 303]).ttl(secs(30));
-    let site = site(&builder().0.rule(rule).build().unwrap(), obey);
+    let app = test_app(&builder().0.rule(rule).build().unwrap(), requested_response);
     for status in ["302", "303"] {
         let fields = [("answer-status", status), ("answer", "location: /new")];
         let path = format!("/old?{status}");
-        site.client.get_with(&path, &fields).await;
-        let hit = site.client.get_with(&path, &fields).await;
+        app.client.get_with(&path, &fields).await;
+        let hit = app.client.get_with(&path, &fields).await;
         assert_eq!(hit.cache_status(), "hit; ttl=30", "{status}");
         assert_eq!(hit.field("location").as_deref(), Some("/new"));
     }
@@ -335,15 +335,15 @@ async fn rule_for_redirects_stores_them() {
 async fn unmatched_request_gets_no_cache_fields_with_rules_only() {
     let (builder, _) = builder();
     let cache = builder.rules([Rule::path("/a")]).rules_only().x_cache().build().unwrap();
-    let site = site(&cache, obey);
-    assert!(site.client.get("/a").await.is_stored());
-    assert!(site.client.get("/a").await.is_hit());
+    let app = test_app(&cache, requested_response);
+    assert!(app.client.get("/a").await.is_stored());
+    assert!(app.client.get("/a").await.is_hit());
     for _ in 0..2 {
-        let answer = site.client.get("/b").await;
+        let answer = app.client.get("/b").await;
         assert_eq!(answer.cache_status(), "fwd=bypass; detail=rule");
         assert_eq!(cache_fields(&answer), [""; 0]);
     }
-    assert_eq!(site.runs.get(), 3);
+    assert_eq!(app.runs.get(), 3);
 }
 
 #[actix_web::test]
@@ -351,10 +351,10 @@ async fn empty_rule_list_caches_nothing_with_rules_only() {
     let without_rules = builder().0.build().unwrap();
     let empty_rules = builder().0.rules([]).rules_only().build().unwrap();
     for (cache, want) in [(without_rules, true), (empty_rules, false)] {
-        let site = site(&cache, obey);
+        let app = test_app(&cache, requested_response);
         for path in ["/", "/a/b", "/c?d=e"] {
-            site.client.get(path).await;
-            assert_eq!(site.client.get(path).await.is_hit(), want, "{path}");
+            app.client.get(path).await;
+            assert_eq!(app.client.get(path).await.is_hit(), want, "{path}");
         }
     }
 }
@@ -364,9 +364,9 @@ async fn zero_ttl_of_a_rule_stores_nothing_and_adds_no_fields() {
     let (builder, _) = builder();
     let rule = Rule::path("/zero").ttl(Duration::ZERO);
     let cache = builder.rule(rule).x_cache().build().unwrap();
-    let site = site(&cache, obey);
+    let app = test_app(&cache, requested_response);
     for _ in 0..2 {
-        let answer = site.client.get("/zero").await;
+        let answer = app.client.get("/zero").await;
         assert_eq!(answer.cache_status(), "fwd=uri-miss; detail=no-lifetime");
         assert_eq!(cache_fields(&answer), [""; 0]);
     }

@@ -6,12 +6,14 @@ use actix_web::{App, HttpRequest, Route, web};
 use actix_web_cache::{Cache, NeverCache, Policy, Rule, SetCacheControl};
 use hyper::Method;
 
-use crate::support::{Client, Counter, Protocol, SETUPS, Spy, obey, secs, serve};
+use crate::support::{
+    Client, Counter, HookedStore, Protocol, SETUPS, StoreCall, requested_response, secs, serve,
+};
 
 const NEVER: &str = "max-age=0, no-cache, no-store, must-revalidate, private";
 
-fn obeying() -> Route {
-    web::to(|request: HttpRequest| async move { obey(&request, 1) })
+fn requested_response_route() -> Route {
+    web::to(|request: HttpRequest| async move { requested_response(&request, 1) })
 }
 
 /// A case name, the middleware, the handler's `Cache-Control` lines, and the field that clients
@@ -127,7 +129,7 @@ async fn directives_are_merged_into_the_handlers_cache_control() {
     let server = serve(1, || {
         cases().into_iter().enumerate().fold(App::new(), |app, (index, case)| {
             let scope = web::scope(&format!("/{index}"));
-            app.service(scope.wrap(case.1).default_service(obeying()))
+            app.service(scope.wrap(case.1).default_service(requested_response_route()))
         })
     });
     let client = Client::new(server.addr, Protocol::Http1);
@@ -149,7 +151,7 @@ async fn fields_are_written_on_every_response_and_nothing_is_stored() {
             let runs = counter.clone();
             let handler = move |request: HttpRequest| {
                 let run = runs.count();
-                async move { obey(&request, run) }
+                async move { requested_response(&request, run) }
             };
             App::new()
                 .wrap(SetCacheControl::new().public().max_age(secs(300)))
@@ -179,7 +181,8 @@ async fn fields_are_written_on_every_response_and_nothing_is_stored() {
 
 #[actix_web::test]
 async fn never_cache_replaces_cache_control_and_sets_a_past_expires() {
-    let server = serve(1, || App::new().wrap(NeverCache).default_service(obeying()));
+    let server =
+        serve(1, || App::new().wrap(NeverCache).default_service(requested_response_route()));
     let client = Client::new(server.addr, Protocol::Http1);
     for sent in
         ["x-a: b", "cache-control: public, max-age=60", "expires: Fri, 31 Dec 2100 00:00:00 GMT"]
@@ -194,19 +197,21 @@ async fn never_cache_replaces_cache_control_and_sets_a_past_expires() {
 
 #[actix_web::test]
 async fn outer_cache_never_stores_responses_of_never_cache_or_private() {
-    let spy = Spy::new();
-    let cache = Cache::builder(spy.clone())
+    let store = HookedStore::new();
+    let cache = Cache::builder(store.clone())
         .policy(Policy::new().default_ttl(secs(60)))
         .rule(Rule::any().override_ttl(secs(60)))
         .build()
         .unwrap();
     let server = serve(1, move || {
         App::new()
-            .service(web::scope("/never").wrap(NeverCache).default_service(obeying()))
+            .service(
+                web::scope("/never").wrap(NeverCache).default_service(requested_response_route()),
+            )
             .service(
                 web::scope("/private")
                     .wrap(SetCacheControl::new().private())
-                    .default_service(obeying()),
+                    .default_service(requested_response_route()),
             )
             .wrap(cache.clone())
     });
@@ -220,7 +225,7 @@ async fn outer_cache_never_stores_responses_of_never_cache_or_private() {
             assert_eq!(answer.cache_status(), format!("fwd=uri-miss; detail={detail}"), "{path}");
         }
     }
-    assert_eq!(spy.puts.get(), 0);
+    assert_eq!(store.calls(StoreCall::Put), 0);
 }
 
 #[test]
@@ -239,6 +244,6 @@ fn invalid_directive_panics_with_advice() {
     ] {
         let result = std::panic::catch_unwind(|| SetCacheControl::new().directive(name, value));
         let advice = *result.expect_err("the directive is invalid").downcast::<String>().unwrap();
-        assert!(advice.contains("quote values with commas or spaces"), "{name:?} {value:?}");
+        assert!(advice.contains("quote a value with commas or spaces"), "{name:?} {value:?}");
     }
 }

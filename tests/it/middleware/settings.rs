@@ -17,7 +17,8 @@ use futures_util::stream;
 use hyper::Method;
 
 use crate::support::{
-    Answer, Client, Counter, Protocol, builder, cache, obey, secs, serve, site, store,
+    Answer, Client, Counter, Protocol, builder, cache, requested_response, secs, serve, store,
+    test_app,
 };
 
 /// Responds with a body of the given length: in one piece, as a stream of declared length, or as a
@@ -64,14 +65,14 @@ async fn body_over_the_limit_is_served_completely_and_not_stored() {
 
 #[actix_web::test]
 async fn body_larger_than_the_store_accepts_is_served_completely() {
-    let site = site(&Cache::new(MemoryStore::new(64 * 1024)), |request, _| {
+    let app = test_app(&Cache::new(MemoryStore::new(64 * 1024)), |request, _| {
         let length = request.path()[1..].parse().unwrap();
         HttpResponse::Ok().body("x".repeat(length))
     });
     for (length, hit) in [(4 * 1024, true), (16 * 1024, false), (128 * 1024, false)] {
         let path = format!("/{length}");
         for run in [1, 2] {
-            let answer = site.client.get(&path).await;
+            let answer = app.client.get(&path).await;
             assert_eq!((answer.body.len(), answer.is_hit()), (length, hit && run == 2), "{length}");
         }
     }
@@ -89,10 +90,11 @@ async fn disabled_cache_changes_no_request_and_no_response() {
         })
         .build()
         .unwrap();
-    let off = site(&off, obey);
-    let on = site(&builder_in(Mode::On).build().unwrap(), obey);
+    let off = test_app(&off, requested_response);
+    let on = test_app(&builder_in(Mode::On).build().unwrap(), requested_response);
     let uncached = serve(1, || {
-        App::new().default_service(web::to(async |request: HttpRequest| obey(&request, 1)))
+        App::new()
+            .default_service(web::to(async |request: HttpRequest| requested_response(&request, 1)))
     });
     let direct = Client::new(uncached.addr, Protocol::Http1);
     let names = |answer: &Answer| {
@@ -183,16 +185,16 @@ async fn enormous_lifetimes_are_clamped() {
     ];
     for (case, policy, rule) in cases {
         let (builder, clock) = builder();
-        let site = site(&builder.policy(policy).rule(rule).build().unwrap(), obey);
-        assert!(site.client.get("/").await.is_stored(), "{case}");
+        let app = test_app(&builder.policy(policy).rule(rule).build().unwrap(), requested_response);
+        assert!(app.client.get("/").await.is_stored(), "{case}");
         clock.advance(secs(40 * 365 * 24 * 3600));
-        let hit = site.client.get("/").await;
+        let hit = app.client.get("/").await;
         assert!(hit.is_hit(), "{case}: {hit:?}");
         assert!(hit.field("expires").is_some(), "{case}");
     }
     let (cache, _) = cache();
-    let site = site(&cache, |request, run| {
-        let mut response = obey(request, run);
+    let app = test_app(&cache, |request, run| {
+        let mut response = requested_response(request, run);
         if request.path() == "/handler" {
             response.extensions_mut().insert(ResponseOptions::new().ttl(Duration::MAX));
         }
@@ -204,8 +206,8 @@ async fn enormous_lifetimes_are_clamped() {
         ("/s-maxage", "cache-control: s-maxage=18446744073709551616"),
         ("/expires", "expires: Fri, 31 Dec 9999 23:59:59 GMT"),
     ] {
-        site.client.get_with(path, &[("answer", line)]).await;
-        assert_eq!(site.client.get(path).await.cache_status(), "hit; ttl=2147483648", "{path}");
+        app.client.get_with(path, &[("answer", line)]).await;
+        assert_eq!(app.client.get(path).await.cache_status(), "hit; ttl=2147483648", "{path}");
     }
 }
 
@@ -245,10 +247,11 @@ async fn caches_of_all_workers_share_one_store() {
 async fn arbitrary_urls_and_hosts_never_exceed_the_byte_limit_of_the_store() {
     const LIMIT: usize = 256 * 1024;
     let store = MemoryStore::new(LIMIT);
-    let site = site(&Cache::new(store.clone()), |_, _| HttpResponse::Ok().body("x".repeat(4096)));
+    let app =
+        test_app(&Cache::new(store.clone()), |_, _| HttpResponse::Ok().body("x".repeat(4096)));
     for n in 0..300 {
         let host = format!("host-{}", n % 7);
-        let answer = site.client.get_with(&format!("/?n={n}"), &[("host", &host)]).await;
+        let answer = app.client.get_with(&format!("/?n={n}"), &[("host", &host)]).await;
         assert!(answer.is_stored(), "{n}");
         let bytes = usize::try_from(store.bytes()).unwrap();
         assert!(bytes <= LIMIT, "{bytes} bytes after {n} responses");

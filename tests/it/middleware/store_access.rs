@@ -7,54 +7,57 @@ use hyper::Method;
 
 use crate::{
     semantics::fields::cache_fields,
-    support::{Spy, obey, site},
+    support::{HookedStore, StoreCall, StoreFault, requested_response, test_app},
 };
 
 #[actix_web::test]
 async fn hit_reads_the_store_once_and_miss_writes_it_once() {
-    let spy = Spy::new();
-    let site = site(&Cache::new(spy.clone()), obey);
-    site.client.get("/").await;
-    assert_eq!((spy.lookups.get(), spy.puts.get()), (1, 1));
-    assert!(site.client.get("/").await.is_hit());
-    assert!(site.client.head("/").await.is_hit());
-    assert_eq!((spy.lookups.get(), spy.puts.get()), (3, 1));
+    let store = HookedStore::new();
+    let app = test_app(&Cache::new(store.clone()), requested_response);
+    app.client.get("/").await;
+    assert_eq!((store.calls(StoreCall::Lookup), store.calls(StoreCall::Put)), (1, 1));
+    assert!(app.client.get("/").await.is_hit());
+    assert!(app.client.head("/").await.is_hit());
+    assert_eq!((store.calls(StoreCall::Lookup), store.calls(StoreCall::Put)), (3, 1));
 }
 
 #[actix_web::test]
 async fn request_that_can_never_be_stored_is_not_looked_up() {
-    let spy = Spy::new();
-    let cache = Cache::builder(spy.clone())
+    let store = HookedStore::new();
+    let cache = Cache::builder(store.clone())
         .rule(Rule::path("/bypass").bypass())
         .rule(Rule::path("/zero").override_ttl(Duration::ZERO))
         .build()
         .unwrap();
-    let site = site(&cache, obey);
+    let app = test_app(&cache, requested_response);
     for path in ["/bypass", "/zero"] {
-        let answer = site.client.get_with(path, &[("answer", "cache-control: max-age=9")]).await;
+        let answer = app.client.get_with(path, &[("answer", "cache-control: max-age=9")]).await;
         assert_eq!(answer.cache_status(), "fwd=bypass; detail=rule", "{path}");
         assert_eq!(cache_fields(&answer), ["cache-control: max-age=9"], "{path}");
     }
-    assert_eq!((spy.lookups.get(), spy.puts.get(), site.runs.get()), (0, 0, 2));
+    assert_eq!(
+        (store.calls(StoreCall::Lookup), store.calls(StoreCall::Put), app.runs.get()),
+        (0, 0, 2)
+    );
 }
 
 #[actix_web::test]
 async fn failing_store_costs_hits_but_no_responses() {
-    let spy = Spy::new();
-    let site = site(&Cache::new(spy.clone()), obey);
-    site.client.get("/").await;
-    assert!(site.client.get("/").await.is_hit());
-    spy.set_broken(true);
+    let store = HookedStore::new();
+    let app = test_app(&Cache::new(store.clone()), requested_response);
+    app.client.get("/").await;
+    assert!(app.client.get("/").await.is_hit());
+    store.set_fault(&StoreCall::ALL, StoreFault::Error);
     for (method, path, status) in [
         (Method::GET, "/", "fwd=bypass; detail=store-error"),
         (Method::HEAD, "/", "fwd=bypass; detail=store-error"),
         (Method::GET, "/new", "fwd=bypass; detail=store-error"),
         (Method::POST, "/", "fwd=method"),
     ] {
-        let answer = site.client.send(method, path, &[]).await;
+        let answer = app.client.send(method, path, &[]).await;
         assert_eq!((answer.status.as_u16(), answer.cache_status().as_str()), (200, status));
     }
-    spy.set_broken(false);
-    site.client.get("/late").await;
-    assert!(site.client.get("/late").await.is_hit(), "the cache works again with the store");
+    store.recover();
+    app.client.get("/late").await;
+    assert!(app.client.get("/late").await.is_hit(), "the cache works again with the store");
 }

@@ -4,7 +4,7 @@
 use actix_web::{App, web};
 use actix_web_cache::Policy;
 
-use crate::support::{Client, Protocol, builder, cache, obey, secs, serve, site};
+use crate::support::{Client, Protocol, builder, cache, requested_response, secs, serve, test_app};
 
 #[actix_web::test]
 async fn path_suffix_does_not_make_response_storable() {
@@ -36,9 +36,9 @@ async fn last_modified_gives_no_lifetime() {
     for (cache, want) in
         [(explicit_only, "fwd=uri-miss; detail=no-lifetime"), (cache().0, "hit; ttl=60")]
     {
-        let site = site(&cache, obey);
-        site.client.get_with("/", &last_modified).await;
-        assert_eq!(site.client.get_with("/", &last_modified).await.cache_status(), want);
+        let app = test_app(&cache, requested_response);
+        app.client.get_with("/", &last_modified).await;
+        assert_eq!(app.client.get_with("/", &last_modified).await.cache_status(), want);
     }
 }
 

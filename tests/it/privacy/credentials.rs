@@ -6,8 +6,8 @@ use actix_web_cache::{CacheOptions, Policy, Rule};
 use hyper::Method;
 
 use crate::support::{
-    Answer, Client, Counter, Protocol, Reply, SETUPS, builder, cache, secs, serve, serve_replies,
-    who,
+    Answer, Client, Counter, Protocol, Reply, SETUPS, builder, cache, identity_fields, secs, serve,
+    serve_replies,
 };
 
 type Fields<'a> = &'a [(&'a str, &'a str)];
@@ -154,7 +154,7 @@ async fn entry_with_handler_lifetime_does_not_answer_credentials() {
     let server = serve(1, move || {
         let page = |request: HttpRequest, cache: CacheOptions| async move {
             cache.ttl(secs(60));
-            who(&request)
+            identity_fields(&request)
         };
         App::new().wrap(cache.clone()).route("/", web::get().to(page))
     });
@@ -330,7 +330,7 @@ async fn concurrent_requests_with_cookies_each_run_the_handler() {
             let runs = counter.clone();
             let page = move |request: HttpRequest| {
                 runs.count();
-                async move { who(&request) }
+                async move { identity_fields(&request) }
             };
             App::new().wrap(cache.clone()).route("/", web::get().to(page))
         });

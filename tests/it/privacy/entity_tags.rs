@@ -3,7 +3,9 @@
 
 use actix_web_cache::Policy;
 
-use crate::support::{Client, Protocol, Reply, builder, cache, secs, serve_replies, site, tagged};
+use crate::support::{
+    Client, Protocol, Reply, builder, cache, secs, serve_replies, test_app, with_entity_tag,
+};
 
 #[actix_web::test]
 async fn condition_is_evaluated_only_against_own_entry() {
@@ -53,9 +55,9 @@ async fn equal_etags_do_not_mix_variants() {
     ] {
         let (builder, clock) = builder();
         let cache = builder.policy(policy).build().unwrap();
-        let site = site(&cache, move |request, _| {
+        let app = test_app(&cache, move |request, _| {
             let requester = request.headers().get(field).map_or("", |line| line.to_str().unwrap());
-            let mut response = tagged(request, "\"1\"", format!("for {requester}"));
+            let mut response = with_entity_tag(request, "\"1\"", format!("for {requester}"));
             response.headers_mut().insert("vary".parse().unwrap(), field.parse().unwrap());
             response
                 .headers_mut()
@@ -63,7 +65,7 @@ async fn equal_etags_do_not_mix_variants() {
             response
         });
         let get = |value: &'static str| {
-            let client = site.client.clone();
+            let client = app.client.clone();
             async move { client.get_with("/", &[(field, value)]).await }
         };
         assert!(get(one).await.is_stored(), "{field}");

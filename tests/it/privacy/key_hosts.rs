@@ -6,7 +6,7 @@
 use actix_web_cache::Mode;
 
 use super::echo_app::{body, echo_site, wire};
-use crate::support::{Client, Protocol, builder, cache, obey, site};
+use crate::support::{Client, Protocol, builder, cache, requested_response, test_app};
 
 #[actix_web::test]
 async fn each_host_path_and_query_has_own_entry() {
@@ -53,7 +53,7 @@ async fn each_host_path_and_query_has_own_entry() {
 #[actix_web::test]
 async fn host_is_compared_without_case_and_default_port() {
     let (cache, _) = cache();
-    let site = site(&cache, obey);
+    let app = test_app(&cache, requested_response);
     for (host, hit) in [
         ("Example.COM", false),
         ("example.com", true),
@@ -61,7 +61,7 @@ async fn host_is_compared_without_case_and_default_port() {
         ("example.com:443", false),
         ("example.com:8080", false),
     ] {
-        assert_eq!(site.client.get_with("/", &[("host", host)]).await.is_hit(), hit, "{host}");
+        assert_eq!(app.client.get_with("/", &[("host", host)]).await.is_hit(), hit, "{host}");
     }
 }
 

@@ -4,7 +4,7 @@
 use actix_web::{HttpRequest, HttpResponse};
 use actix_web_cache::{Cache, Policy};
 
-use crate::support::{builder, cache, site, store};
+use crate::support::{builder, cache, store, test_app};
 
 /// Returns a handler that answers with the value of one request field.
 fn echo_field(name: &'static str) -> impl Fn(&HttpRequest, usize) -> HttpResponse + Clone + Send {
@@ -19,7 +19,7 @@ async fn key_header_separates_entries_by_value() {
     for name in ["x-forwarded-prefix", "x-original-url", "x-rewrite-url", "x-http-method-override"]
     {
         let cache = builder().0.policy(Policy::new().key_header(name)).build().unwrap();
-        let site = site(&cache, echo_field(name));
+        let site = test_app(&cache, echo_field(name));
         for hit in [false, true] {
             for value in [None, Some(""), Some("/evil"), Some("/evil, /good"), Some("/good")] {
                 let fields: Vec<_> = value.iter().map(|value| (name, *value)).collect();
@@ -38,7 +38,7 @@ async fn key_cookies_and_custom_parts_separate_entries() {
         Some(tenant.to_ascii_lowercase())
     });
     let cache = builder().0.policy(policy).build().unwrap();
-    let site = site(&cache, |request, run| {
+    let site = test_app(&cache, |request, run| {
         let of = |name| request.headers().get(name).map_or("-", |value| value.to_str().unwrap());
         HttpResponse::Ok().body(format!("{} {} {run}", of("cookie"), of("x-tenant")))
     });
@@ -68,7 +68,7 @@ async fn key_cookies_and_custom_parts_separate_entries() {
 async fn key_cookie_is_found_under_percent_encoded_name() {
     let policy = Policy::new().ignore_cookies(["*"]).vary_cookie("lang");
     let cache = builder().0.policy(policy).build().unwrap();
-    let site = site(&cache, |request, _| {
+    let site = test_app(&cache, |request, _| {
         let cookies = request.cookies().unwrap();
         let all = cookies.iter().filter(|cookie| cookie.name() == "lang");
         let all: Vec<_> = all.map(|cookie| cookie.value().to_owned()).collect();
@@ -94,7 +94,7 @@ async fn key_cookie_is_found_under_percent_encoded_name() {
 #[actix_web::test]
 async fn vary_compares_each_field_separately() {
     let (cache, _) = cache();
-    let site = site(&cache, |request, _| {
+    let site = test_app(&cache, |request, _| {
         let of = |name| {
             let lines = request.headers().get_all(name).map(|line| line.to_str().unwrap());
             lines.collect::<Vec<_>>().join(" & ")
@@ -133,7 +133,7 @@ async fn vary_compares_each_field_separately() {
 #[actix_web::test]
 async fn reflected_cors_origin_reaches_only_that_origin() {
     let (cache, _) = cache();
-    let site = site(&cache, |request, _| {
+    let site = test_app(&cache, |request, _| {
         let origin = request.headers().get("origin").map_or("null", |o| o.to_str().unwrap());
         HttpResponse::Ok()
             .append_header(("vary", "Origin"))
@@ -155,7 +155,7 @@ async fn namespaces_in_one_store_are_separate() {
     let names = ["app", "app1", "1:x", "app:1", "app,", "3:app,", "APP"];
     let sites = names.map(|name| {
         let cache = Cache::builder(store.clone()).namespace(name).build().unwrap();
-        site(&cache, move |_, _| HttpResponse::Ok().body(name))
+        test_app(&cache, move |_, _| HttpResponse::Ok().body(name))
     });
     for hit in [false, true] {
         for (name, site) in names.iter().zip(&sites) {

@@ -10,7 +10,9 @@ use actix_web_cache::{Mode, Policy, QueryKey};
 use hyper::Method;
 
 use super::echo_app::{body, echo_site, wire};
-use crate::support::{Client, Protocol, SETUPS, builder, cache, obey, serve, site};
+use crate::support::{
+    Client, Protocol, SETUPS, builder, cache, requested_response, serve, test_app,
+};
 
 #[actix_web::test]
 async fn fragment_in_request_target_is_ignored() {
@@ -39,9 +41,9 @@ async fn ignored_parameters_do_not_hide_other_parameters() {
     let policy =
         Policy::new().query(QueryKey::ignoring(QueryKey::tracking_parameters()).then_sorted());
     let cache = builder().0.policy(policy).build().unwrap();
-    let cached = site(&cache, callback);
+    let cached = test_app(&cache, callback);
     let off = builder().0.mode(Mode::Off).build().unwrap();
-    let uncached = site(&off, callback);
+    let uncached = test_app(&off, callback);
     let queries = [
         "",
         "?utm_content=x;callback=evil",
@@ -82,7 +84,7 @@ async fn ignored_parameters_do_not_hide_other_parameters() {
 async fn sorted_query_ignores_parameter_order() {
     let policy = Policy::new().query(QueryKey::sorted());
     let cache = builder().0.policy(policy).build().unwrap();
-    let site = site(&cache, obey);
+    let app = test_app(&cache, requested_response);
     for (query, hit) in [
         ("?a=1&b=2", false),
         ("?b=2&a=1", true),
@@ -91,7 +93,7 @@ async fn sorted_query_ignores_parameter_order() {
         ("?a=12", false),
         ("?a=1&b=2&", false),
     ] {
-        assert_eq!(site.client.get(&format!("/{query}")).await.is_hit(), hit, "{query}");
+        assert_eq!(app.client.get(&format!("/{query}")).await.is_hit(), hit, "{query}");
     }
 }
 

@@ -14,7 +14,8 @@ use actix_web::{
 use actix_web_cache::{Cache, ManualClock, Policy};
 
 use crate::support::{
-    Client, Counter, Protocol, SETUPS, START, Server, Wire, cache, serve, store, stored_alone,
+    Client, Counter, Protocol, SETUPS, START, Server, Wire, cache, hit_without_handler, serve,
+    store,
 };
 
 /// Serves a handler inside of a cache, with middleware outside of it that sets a new cookie on each
@@ -124,7 +125,7 @@ async fn session_outside_cache_sets_unstored_cookie_per_visitor() {
     cookies.sort_unstable();
     cookies.dedup();
     assert_eq!(cookies.len(), 3);
-    let stored = stored_alone(store);
+    let stored = hit_without_handler(store);
     assert_eq!(stored.line("set-cookie"), None);
     assert_eq!(stored.line("vary"), Some("Cookie"));
 }

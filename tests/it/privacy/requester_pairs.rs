@@ -18,7 +18,7 @@ use proptest::{
     test_runner::{Config, TestRunner},
 };
 
-use crate::support::{builder, secs, who};
+use crate::support::{builder, identity_fields, secs};
 
 /// Request fields that a requester may send. The name of the requester ends each value.
 const FIELDS: [(&str, &str); 6] = [
@@ -188,7 +188,7 @@ fn requesters_share_responses_only_when_allowed() {
                 if fields.contains(&13) {
                     cache.ttl(secs(60));
                 }
-                async move { response.body(who(&request)) }
+                async move { response.body(identity_fields(&request)) }
             };
             let cache = cache.build().unwrap();
             let app = App::new().wrap(cache).route("/", web::get().to(page));

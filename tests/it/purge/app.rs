@@ -3,7 +3,9 @@
 use actix_web::{App, HttpRequest, HttpResponse, http::StatusCode, web};
 use actix_web_cache::{Cache, CacheHandle, Policy, PurgeError};
 
-use crate::support::{Client, Counter, Protocol, Server, Site, builder, noting, serve, who};
+use crate::support::{
+    Client, Counter, Protocol, Server, TestApp, builder, identity_fields, recording_app, serve,
+};
 
 /// A fixed host name, independent of the server's port.
 pub(super) const SHOP: (&str, &str) = ("host", "shop.example");
@@ -20,7 +22,7 @@ pub(super) fn serve_purging(workers: usize, cache: &Cache) -> (Server, Counter) 
             async move {
                 HttpResponse::Ok()
                     .insert_header(("vary", "x-lang"))
-                    .body(format!("run {run} for {}", who(&request)))
+                    .body(format!("run {run} for {}", identity_fields(&request)))
             }
         };
         App::new()
@@ -49,7 +51,7 @@ async fn answer(request: HttpRequest) -> HttpResponse {
     HttpResponse::build(status).finish()
 }
 
-pub(super) fn serve_site(workers: usize, cache: &Cache) -> (Server, Client) {
+pub(super) fn serve_page(workers: usize, cache: &Cache) -> (Server, Client) {
     let cache = cache.clone();
     let server =
         serve(workers, move || App::new().wrap(cache.clone()).default_service(web::to(answer)));
@@ -59,7 +61,7 @@ pub(super) fn serve_site(workers: usize, cache: &Cache) -> (Server, Client) {
 
 /// Serves a handler that builds the response that the request describes, behind a cache with this
 /// policy.
-pub(super) fn serve_noting(policy: Policy) -> Site {
+pub(super) fn serve_requested_responses(policy: Policy) -> TestApp {
     let (builder, _) = builder();
-    noting(&builder.policy(policy).build().unwrap()).0
+    recording_app(&builder.policy(policy).build().unwrap()).0
 }

@@ -5,13 +5,13 @@ use std::future::ready;
 use actix_web::{App, web};
 use hyper::Method;
 
-use super::app::serve_site;
+use super::app::serve_page;
 use crate::support::{Client, Counter, Protocol, SETUPS, cache, serve};
 
 #[actix_web::test]
 async fn request_field_does_not_purge_or_bypass() {
     let (cache, _) = cache();
-    let (_server, client) = serve_site(2, &cache);
+    let (_server, client) = serve_page(2, &cache);
     for field in [
         ("x-purge", "1"),
         ("x-invalidate-cache", "/page"),

@@ -1,11 +1,13 @@
 //! Errors of `CacheHandle`: invalid URLs, a failing store, and a handler without a cache.
 
+use std::error::Error as _;
+
 use actix_web::{App, ResponseError as _, http::StatusCode, web};
 use actix_web_cache::{Cache, CacheHandle, CacheNotConfigured, Policy, PurgeError};
 use hyper::Method;
 
 use super::app::{purge, serve_purging};
-use crate::support::{Client, Protocol, Watched, cache, serve};
+use crate::support::{Client, HookedStore, Protocol, StoreCall, StoreFault, cache, serve};
 
 #[actix_web::test]
 async fn invalid_purge_url_is_reported_with_advice() {
@@ -51,27 +53,28 @@ async fn purge_reports_failing_store_and_works_after_recovery() {
     for (case, policy) in
         [("plain key", plain()), ("key with parts", plain().key_header("x-tenant"))]
     {
-        let store = Watched::new();
+        let store = HookedStore::slow();
         let cache = Cache::builder(store.clone()).policy(policy).build().unwrap();
         let (server, _) = serve_purging(1, &cache);
         let client = Client::new(server.addr, Protocol::Http1);
         assert!(client.get("/page").await.is_stored());
-        store.stored().await;
+        store.put_completed().await;
         let url = format!("http://{}/page", server.addr);
-        store.fail(true);
+        store.set_fault(&[StoreCall::Remove, StoreCall::Invalidate], StoreFault::Error);
         for error in [
             cache.handle().purge_url(&url).await.unwrap_err(),
             cache.handle().purge_all().await.unwrap_err(),
         ] {
             assert!(matches!(error, PurgeError::Store(_)), "{case}: {error}");
-            assert!(error.to_string().contains("out of order"), "{case}: {error}");
-            assert!(std::error::Error::source(&error).is_some());
+            assert_eq!(error.to_string(), "purge not confirmed", "{case}");
+            let cause = error.source().and_then(|store_error| store_error.source()).unwrap();
+            assert_eq!(cause.to_string(), "injected fault", "{case}");
             assert_eq!(error.status_code(), StatusCode::SERVICE_UNAVAILABLE);
         }
         let answer = client.send(Method::POST, "/purge", &[("x-url", "/page")]).await;
         assert_eq!(answer.status, 503, "{case}");
         assert!(client.get("/page").await.is_hit(), "{case}: a failed purge removes nothing");
-        store.fail(false);
+        store.recover();
         cache.handle().purge_url(&url).await.unwrap();
         assert!(!client.get("/page").await.is_hit(), "{case}");
     }
@@ -94,5 +97,5 @@ async fn missing_cache_is_explained_to_handler() {
     assert_eq!(answer.status, 500);
     assert!(answer.text().contains("Cache::new(store)"), "{}", answer.text());
     assert_eq!(client.get("/optional").await.text(), "false");
-    assert!(client.get("/typed").await.text().contains("no cache is around this handler"));
+    assert!(client.get("/typed").await.text().contains("without a cache around it"));
 }

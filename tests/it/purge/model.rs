@@ -11,15 +11,13 @@ use std::{
 
 use actix_web::{App, HttpRequest, HttpResponse, web};
 use actix_web_cache::{
-    Cache, CacheHandle, ManualClock, Policy, PurgeTarget, ResponseOptions,
-    store::{
-        CacheKey, Coordinator, Fill, Invalidation, Lookup, Put, Selector, Store, StoreError,
-        StoredResponse,
-    },
+    Cache, CacheHandle, ManualClock, Policy, PurgeTarget, ResponseOptions, store::Store as _,
 };
 use proptest::prelude::*;
 
-use crate::support::{Client, Protocol, START, Server, Spy, eventually, secs, serve};
+use crate::support::{
+    Client, HookedStore, Protocol, START, Server, StoreCall, StoreFault, secs, serve, wait_until,
+};
 
 const PATHS: [&str; 4] = ["/a/0", "/a/1", "/b/0", "/b/1"];
 const LANGS: [&str; 2] = ["de", "fr"];
@@ -193,13 +191,13 @@ struct Subject {
     client: Client,
     handle: CacheHandle,
     clock: ManualClock,
-    store: EvictingStore,
+    store: HookedStore,
     versions: Arc<[AtomicUsize; 4]>,
 }
 
 impl Subject {
     fn new(key_with_parts: bool) -> Self {
-        let (store, clock) = (EvictingStore::new(), ManualClock::at(START));
+        let (store, clock) = (HookedStore::new(), ManualClock::at(START));
         let policy = Policy::new().stale_while_revalidate(secs(WINDOW));
         let policy = if key_with_parts { policy.key_header("x-lang") } else { policy };
         let builder = Cache::builder(store.clone()).clock(clock.clock()).policy(policy);
@@ -223,7 +221,7 @@ impl Subject {
         let answer = self.client.get_with(PATHS[page], &fields).await;
         let coordinator = self.store.coordinator().clone();
         let idle = || coordinator.open_refreshes() == 0 && coordinator.open_fills() == 0;
-        eventually("background work ends", idle).await;
+        wait_until("background work ends", idle).await;
         let (name, version) = answer.text().rsplit_once(' ').unwrap();
         assert_eq!(
             name,
@@ -299,11 +297,14 @@ async fn run(key_with_parts: bool, steps: Vec<Step>) {
                 model.now += seconds;
             }
             Step::Break(broken) => {
-                subject.store.store.set_broken(broken);
+                match broken {
+                    true => subject.store.set_fault(&StoreCall::ALL, StoreFault::Error),
+                    false => subject.store.recover(),
+                }
                 model.broken = broken;
             }
             Step::Evict if !model.broken => {
-                subject.store.evict().await;
+                subject.store.evict_all().await;
                 model.entries = Default::default();
             }
             Step::Evict => {}
@@ -324,53 +325,5 @@ proptest! {
         steps in proptest::collection::vec(step(), 1..60),
     ) {
         actix_web::rt::System::new().block_on(run(key_with_parts, steps));
-    }
-}
-
-/// A store that fails on demand and can evict all entries.
-#[derive(Debug, Clone)]
-struct EvictingStore {
-    store: Spy,
-    stored_keys: Arc<std::sync::Mutex<Vec<CacheKey>>>,
-}
-
-impl EvictingStore {
-    fn new() -> Self {
-        Self { store: Spy::new(), stored_keys: Arc::default() }
-    }
-
-    async fn evict(&self) {
-        let keys = std::mem::take(&mut *self.stored_keys.lock().unwrap());
-        for key in keys {
-            self.store.remove(&key).await.unwrap();
-        }
-    }
-}
-
-impl Store for EvictingStore {
-    fn coordinator(&self) -> &Coordinator {
-        self.store.coordinator()
-    }
-
-    async fn lookup(&self, key: &CacheKey, selector: &Selector<'_>) -> Result<Lookup, StoreError> {
-        self.store.lookup(key, selector).await
-    }
-
-    async fn put(
-        &self,
-        key: &CacheKey,
-        response: Arc<StoredResponse>,
-        fill: &Fill,
-    ) -> Result<Put, StoreError> {
-        self.stored_keys.lock().unwrap().push(key.clone());
-        self.store.put(key, response, fill).await
-    }
-
-    async fn remove(&self, key: &CacheKey) -> Result<usize, StoreError> {
-        self.store.remove(key).await
-    }
-
-    async fn invalidate(&self, target: &Invalidation) -> Result<(), StoreError> {
-        self.store.invalidate(target).await
     }
 }

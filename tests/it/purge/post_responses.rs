@@ -6,8 +6,10 @@ use actix_web::{App, HttpRequest, web};
 use actix_web_cache::{Cache, Policy};
 use hyper::Method;
 
-use super::app::serve_noting;
-use crate::support::{Client, Counter, Protocol, SETUPS, Stop, builder, obey, serve};
+use super::app::serve_requested_responses;
+use crate::support::{
+    Client, Counter, HoldPoint, Protocol, SETUPS, builder, requested_response, serve,
+};
 
 const MINUTE: (&str, &str) = ("answer", "cache-control: max-age=60");
 
@@ -40,7 +42,7 @@ async fn post_response_with_own_content_location_answers_get() {
     ] {
         for (preset, policy) in [("rfc9111", Policy::rfc9111()), ("default", Policy::new())] {
             for protocol in [Protocol::Http1, Protocol::Http2] {
-                let site = serve_noting(policy.clone());
+                let site = serve_requested_responses(policy.clone());
                 let client = Client::new(site.server.addr, protocol);
                 let answer = client.send_body(Method::POST, "/form?x=1", fields, "x=1&y=2").await;
                 let answer = answer.unwrap();
@@ -67,7 +69,7 @@ async fn post_response_with_set_cookie_is_stored_when_policy_allows() {
         ("answer", "vary: accept-language"),
         ("accept-language", "de"),
     ];
-    let site = serve_noting(Policy::rfc9111());
+    let site = serve_requested_responses(Policy::rfc9111());
     let answer = site.client.send(Method::POST, "/", &fields).await;
     assert_eq!(answer.cache_status(), "fwd=method; stored", "this policy stores Set-Cookie");
     let other = site.client.send(Method::POST, "/", &fields[..3]).await;
@@ -84,18 +86,18 @@ async fn post_response_with_set_cookie_is_stored_when_policy_allows() {
 
 /// Serves a handler that builds the response that the request describes. It waits first if the
 /// request has the field `hold`.
-fn serve_held(cache: &Cache, workers: usize, stop: &Stop) -> crate::support::Server {
-    let shared = (cache.clone(), stop.clone(), Counter::default());
+fn serve_held(cache: &Cache, workers: usize, hold: &HoldPoint) -> crate::support::Server {
+    let shared = (cache.clone(), hold.clone(), Counter::default());
     serve(workers, move || {
-        let (cache, stop, runs) = shared.clone();
+        let (cache, hold, runs) = shared.clone();
         App::new().wrap(cache).default_service(web::to(
             move |request: HttpRequest, _: web::Bytes| {
-                let (stop, run) = (stop.clone(), runs.count());
+                let (hold, run) = (hold.clone(), runs.count());
                 async move {
                     if request.headers().contains_key("hold") {
-                        stop.wait().await;
+                        hold.wait().await;
                     }
-                    obey(&request, run)
+                    requested_response(&request, run)
                 }
             },
         ))
@@ -107,8 +109,8 @@ async fn post_response_overtaken_by_unsafe_method_is_not_stored() {
     for (protocol, workers) in SETUPS {
         let (builder, _) = builder();
         let cache = builder.policy(Policy::rfc9111()).build().unwrap();
-        let stop = Stop::new();
-        let server = serve_held(&cache, workers, &stop);
+        let hold = HoldPoint::new();
+        let server = serve_held(&cache, workers, &hold);
         let client = Client::new(server.addr, protocol);
         for (changes, stored) in [(true, false), (false, true)] {
             let posting = client.clone();
@@ -116,11 +118,11 @@ async fn post_response_overtaken_by_unsafe_method_is_not_stored() {
                 let fields = [("hold", "1"), ("answer", "content-location: /"), MINUTE];
                 posting.send_body(Method::POST, "/", &fields, "x=1").await.unwrap()
             });
-            stop.reached().await;
+            hold.reached().await;
             if changes {
                 assert_eq!(client.send(Method::PUT, "/", &[]).await.status, 200);
             }
-            stop.release();
+            hold.release();
             let status = if stored { "fwd=method; stored" } else { "fwd=method" };
             assert_eq!(post.await.unwrap().cache_status(), status, "{protocol:?}");
             let next = client.get("/").await;
@@ -133,15 +135,15 @@ async fn post_response_overtaken_by_unsafe_method_is_not_stored() {
 async fn stored_post_response_overtakes_running_get() {
     let (builder, _) = builder();
     let cache = builder.policy(Policy::rfc9111()).build().unwrap();
-    let stop = Stop::new();
-    let server = serve_held(&cache, 1, &stop);
+    let hold = HoldPoint::new();
+    let server = serve_held(&cache, 1, &hold);
     let client = Client::new(server.addr, Protocol::Http1);
     let getting = client.clone();
     let get = tokio::spawn(async move { getting.get_with("/", &[("hold", "1"), MINUTE]).await });
-    stop.reached().await;
+    hold.reached().await;
     let fields = [("answer", "content-location: /"), MINUTE];
     assert!(client.send(Method::POST, "/", &fields).await.is_stored());
-    stop.release();
+    hold.release();
     assert_eq!(get.await.unwrap().cache_status(), "fwd=uri-miss; detail=overtaken");
     let next = client.get("/").await;
     assert_eq!((next.text(), next.is_hit()), ("run 2", true), "the response to POST");

@@ -18,8 +18,8 @@ use futures_util::{StreamExt as _, stream};
 use hyper::Method;
 
 use crate::support::{
-    Answer, Client, Counter, Protocol, SETUPS, START, Server, Stop, Watched, builder, secs, serve,
-    settled, store,
+    Answer, Client, Counter, HoldPoint, HookedStore, Protocol, SETUPS, START, Server, StoreCall,
+    StoreEvent, builder, fills_ended, secs, serve, store,
 };
 
 /// A handler that reads a state and then waits, and a handler that changes the state.
@@ -27,7 +27,7 @@ use crate::support::{
 struct Site {
     state: Arc<AtomicUsize>,
     /// Handlers wait here once they have read the state.
-    stop: Stop,
+    hold: HoldPoint,
     /// The number of runs that wait; later ones do not.
     slow_runs: Arc<AtomicUsize>,
 }
@@ -35,7 +35,7 @@ struct Site {
 impl Site {
     fn new(slow_runs: usize) -> Self {
         let slow_runs = Arc::new(AtomicUsize::new(slow_runs));
-        Self { state: Arc::default(), stop: Stop::new(), slow_runs }
+        Self { state: Arc::default(), hold: HoldPoint::new(), slow_runs }
     }
 
     fn read(&self) -> String {
@@ -45,7 +45,7 @@ impl Site {
     async fn wait(&self) {
         let decrement = |left: usize| left.checked_sub(1);
         if self.slow_runs.fetch_update(Ordering::SeqCst, Ordering::SeqCst, decrement).is_ok() {
-            self.stop.wait().await;
+            self.hold.wait().await;
         }
     }
 
@@ -176,13 +176,13 @@ async fn response_started_before_purge_is_not_stored() {
                 let server = site.serve(workers, &cache);
                 let client = Client::new(server.addr, protocol);
                 let old = spawn_get(&client, "/page");
-                site.stop.reached().await;
+                site.hold.reached().await;
                 kind.purge(&site, &cache.handle(), &server, &client, "/page").await;
                 // A response that began after the purge is stored, although the older one is still
                 // open.
                 let new = client.get("/page").await;
                 assert_eq!((new.text(), new.is_stored()), ("state 1", true), "{case}");
-                site.stop.release();
+                site.hold.release();
                 let old = old.await.unwrap();
                 assert_eq!(old.text(), "state 0", "the request began before the purge: {case}");
                 let hit = client.get("/page").await;
@@ -204,11 +204,11 @@ async fn parallel_responses_started_before_purge_are_not_stored() {
             let client = Client::new(server.addr, Protocol::Http1);
             let old: Vec<_> = (0..3).map(|_| spawn_get(&client, "/page")).collect();
             for _ in 0..3 {
-                site.stop.reached().await;
+                site.hold.reached().await;
             }
             kind.purge(&site, &cache.handle(), &server, &client, "/page").await;
             for _ in 0..3 {
-                site.stop.release();
+                site.hold.release();
             }
             for old in old {
                 assert_eq!(old.await.unwrap().text(), "state 0");
@@ -229,9 +229,9 @@ async fn purge_reaches_response_whose_head_was_sent() {
                 let server = site.serve(workers, &cache);
                 let client = Client::new(server.addr, protocol);
                 let old = spawn_get(&client, "/stream");
-                site.stop.reached().await;
+                site.hold.reached().await;
                 kind.purge(&site, &cache.handle(), &server, &client, "/stream").await;
-                site.stop.release();
+                site.hold.release();
                 assert_eq!(old.await.unwrap().text(), "state 0.", "{case}");
                 let new = client.get("/stream").await;
                 assert_eq!((new.text(), new.is_hit()), ("state 1.", false), "{case} {kind:?}");
@@ -245,17 +245,17 @@ async fn purge_reaches_response_whose_head_was_sent() {
 async fn purge_reaches_response_during_store_write() {
     for (case, policy) in policies() {
         for kind in PurgeKind::ALL {
-            let store = Watched::new();
+            let store = HookedStore::slow();
             let cache = Cache::builder(store.clone()).policy(policy.clone()).build().unwrap();
             let site = Site::new(0);
             let server = site.serve(1, &cache);
             let client = Client::new(server.addr, Protocol::Http1);
-            let putting = store.stop_at("putting");
+            let putting = store.hold_next(StoreEvent::Begins(StoreCall::Put));
             assert_eq!(client.get("/page").await.text(), "state 0");
             putting.reached().await;
             kind.purge(&site, &cache.handle(), &server, &client, "/page").await;
             putting.release();
-            store.stored().await;
+            store.put_completed().await;
             let new = client.get("/page").await;
             assert_eq!((new.text(), new.is_hit()), ("state 1", false), "{case} {kind:?}");
         }
@@ -269,16 +269,16 @@ async fn purge_between_lookup_and_handler_leaves_no_old_entry() {
         for kind in PurgeKind::ALL {
             for filled in [false, true] {
                 let case = format!("{case}, {kind:?}, filled before: {filled}");
-                let store = Watched::new();
+                let store = HookedStore::slow();
                 let cache = Cache::builder(store.clone()).policy(policy.clone()).build().unwrap();
                 let site = Site::new(0);
                 let server = site.serve(2, &cache);
                 let client = Client::new(server.addr, Protocol::Http1);
                 if filled {
                     client.get("/page").await;
-                    store.stored().await;
+                    store.put_completed().await;
                 }
-                let looked_up = store.stop_at("looked up");
+                let looked_up = store.hold_next(StoreEvent::Ends(StoreCall::Lookup));
                 let during = spawn_get(&client, "/page");
                 looked_up.reached().await;
                 kind.purge(&site, &cache.handle(), &server, &client, "/page").await;
@@ -365,18 +365,18 @@ async fn purge_reaches_refresh_and_revalidation_started_before_it() {
                 clock.advance(Duration::from_secs(61));
                 site.slow_runs.store(1, Ordering::SeqCst);
                 let during = spawn_get(&client, "/page");
-                site.stop.reached().await;
+                site.hold.reached().await;
                 kind.purge(&site, &cache.handle(), &server, &client, "/page").await;
                 // A request after the purge does not wait for the earlier one.
                 let new = client.get("/page").await;
                 assert_eq!((new.text(), new.is_stored()), ("state 1", true), "{case}");
-                site.stop.release();
+                site.hold.release();
                 assert_eq!(
                     during.await.unwrap().text(),
                     "state 0",
                     "the request began before the purge: {case}"
                 );
-                settled(store.coordinator()).await;
+                fills_ended(store.coordinator()).await;
                 let hit = client.get("/page").await;
                 assert_eq!((hit.text(), hit.is_hit()), ("state 1", true), "{case}");
             }
@@ -394,12 +394,12 @@ async fn followers_after_purge_wait_for_new_leader() {
             let server = site.serve(2, &cache);
             let client = Client::new(server.addr, Protocol::Http1);
             let old = spawn_get(&client, "/page");
-            site.stop.reached().await;
+            site.hold.reached().await;
             kind.purge(&site, &cache.handle(), &server, &client, "/page").await;
             let new: Vec<_> = (0..5).map(|_| spawn_get(&client, "/page")).collect();
-            site.stop.reached().await;
-            site.stop.release();
-            site.stop.release();
+            site.hold.reached().await;
+            site.hold.release();
+            site.hold.release();
             assert_eq!(old.await.unwrap().text(), "state 0", "{case}");
             for new in new {
                 assert_eq!(new.await.unwrap().text(), "state 1", "{case}");
@@ -415,17 +415,17 @@ async fn entry_purged_while_handler_fails_does_not_replace_error() {
         let policy = Policy::new().stale_if_error(secs(3600));
         let policy = if keyed { policy.key_header("x-tenant") } else { policy };
         let cache = builder.policy(policy).build().unwrap();
-        let (stop, fails) = (Stop::new(), Arc::new(AtomicBool::new(false)));
-        let shared = (cache.clone(), stop.clone(), Arc::clone(&fails));
+        let (hold, fails) = (HoldPoint::new(), Arc::new(AtomicBool::new(false)));
+        let shared = (cache.clone(), hold.clone(), Arc::clone(&fails));
         let server = serve(1, move || {
-            let (cache, stop, fails) = shared.clone();
+            let (cache, hold, fails) = shared.clone();
             App::new().wrap(cache).default_service(web::to(move || {
-                let (stop, fails) = (stop.clone(), fails.load(Ordering::SeqCst));
+                let (hold, fails) = (hold.clone(), fails.load(Ordering::SeqCst));
                 async move {
                     if !fails {
                         return HttpResponse::Ok().body("withdrawn");
                     }
-                    stop.wait().await;
+                    hold.wait().await;
                     HttpResponse::ServiceUnavailable().finish()
                 }
             }))
@@ -438,9 +438,9 @@ async fn entry_purged_while_handler_fails_does_not_replace_error() {
             let client = client.clone();
             async move { client.get("/").await }
         });
-        stop.reached().await;
+        hold.reached().await;
         cache.handle().purge_url(format!("http://{}/", server.addr)).await.unwrap();
-        stop.release();
+        hold.release();
         let answer = failing.await.unwrap();
         assert_eq!(answer.status, 503, "key with parts: {keyed}");
     }

@@ -290,13 +290,13 @@ async fn route_purge_uses_request_host_despite_forwarded_fields() {
         }
         let with_host = [&[SHOP], fields].concat();
         let purged = client.send(Method::POST, "/purge/post", &with_host).await;
-        assert_eq!(purged.text(), "1", "{fields:?}");
+        assert_eq!(purged.text(), "1 stored response", "{fields:?}");
         assert!(client.get_with(path, &[("host", "other.example")]).await.is_hit());
         assert!(client.get_with(path, &[SHOP]).await.is_stored(), "{fields:?}");
     }
     let unknown = client.send(Method::POST, "/purge/unknown", &[SHOP]).await;
     assert_eq!(unknown.status, 500);
-    assert!(unknown.text().contains("no route to purge"), "{}", unknown.text());
+    assert!(unknown.text().contains("no URL for the route to purge"), "{}", unknown.text());
 }
 
 #[actix_web::test]
@@ -322,11 +322,13 @@ async fn variant_purge_keeps_other_variants() {
                 }
                 let target =
                     PurgeTarget::url("http://shop.example/page").variant(purged.iter().copied());
-                let purged_count = match expire {
-                    true => cache.handle().expire(target).await.unwrap(),
-                    false => cache.handle().purge(target).await.unwrap(),
+                // An expiry also covers the key of the HTTPS URL. Responses for it that other processes
+                // may store are not known here, so an expiry does not count.
+                let (purged_count, want) = match expire {
+                    true => (cache.handle().expire(target).await.unwrap(), None),
+                    false => (cache.handle().purge(target).await.unwrap(), Some(1)),
                 };
-                assert_eq!(purged_count.responses, Some(1), "{case} {purged:?}");
+                assert_eq!(purged_count.responses, want, "{case} {purged:?}, expire: {expire}");
                 for fields in variants {
                     let hit = get(&client, "/page", fields).await.is_hit();
                     assert_eq!(hit, fields != purged, "{case}: {fields:?} after {purged:?}");

@@ -14,9 +14,10 @@ use actix_web::{
 use actix_web_cache::{Cache, ManualClock, Policy, QueryKey, Rule};
 use hyper::Method;
 
-use super::app::{SHOP, serve_noting, serve_site};
+use super::app::{SHOP, serve_page, serve_requested_responses};
 use crate::support::{
-    Client, Counter, Protocol, SETUPS, START, Watched, builder, cache, raw, serve, store,
+    Client, Counter, HookedStore, Protocol, SETUPS, START, StoreCall, StoreEvent, StoreFault,
+    builder, cache, raw, serve, store,
 };
 
 type Fields<'a> = &'a [(&'a str, &'a str)];
@@ -37,7 +38,7 @@ async fn survives(client: &Client, method: &str, status: u16, fields: Fields<'_>
 async fn unsafe_method_purges_target_only_when_successful() {
     for (protocol, workers) in SETUPS {
         let (cache, _) = cache();
-        let (server, _) = serve_site(workers, &cache);
+        let (server, _) = serve_page(workers, &cache);
         let client = Client::new(server.addr, protocol);
         for method in ["POST", "PUT", "PATCH", "DELETE", "PURGE", "BREW", "LOCK", "M-SEARCH"] {
             for (status, kept) in [
@@ -71,7 +72,7 @@ async fn unsafe_method_purges_target_only_when_successful() {
 async fn safe_method_purges_nothing() {
     for (protocol, workers) in SETUPS {
         let (cache, _) = cache();
-        let (server, _) = serve_site(workers, &cache);
+        let (server, _) = serve_page(workers, &cache);
         let client = Client::new(server.addr, protocol);
         for method in ["OPTIONS", "TRACE", "PROPFIND", "REPORT", "SEARCH", "QUERY"] {
             for status in [200, 204, 303] {
@@ -118,7 +119,7 @@ async fn unsafe_method_purges_target_regardless_of_rules_and_policies() {
         ),
     ];
     for (case, cache) in caches {
-        let (server, _) = serve_site(1, &cache);
+        let (server, _) = serve_page(1, &cache);
         for (protocol, fields) in [
             (Protocol::Http1, &[][..]),
             (Protocol::Http1, &[("range", "bytes=0-1")]),
@@ -145,7 +146,7 @@ async fn unsafe_method_purges_all_variants_and_nothing_else() {
     let keyed = Policy::new().key_header("x-tenant").vary_cookie("theme");
     let keyed = builder().0.policy(keyed).build().unwrap();
     for (case, cache) in [("plain key", plain), ("key with parts", keyed)] {
-        let (_server, client) = serve_site(2, &cache);
+        let (_server, client) = serve_page(2, &cache);
         let variants: [(&str, Fields<'_>); 4] = [
             ("/page?a=1", &[]),
             ("/page?a=1", &[("x-lang", "de")]),
@@ -182,13 +183,13 @@ async fn unsafe_method_purges_all_variants_and_nothing_else() {
 
 #[actix_web::test]
 async fn unsafe_method_purges_target_before_response_is_sent() {
-    let store = Watched::new();
+    let store = HookedStore::slow();
     let handler_store = store.clone();
     let cache = Cache::builder(store.clone()).build().unwrap();
     let server = serve(1, move || {
         let store = handler_store.clone();
         let change = move || {
-            store.note("changed");
+            store.record("changed");
             async { HttpResponse::NoContent().finish() }
         };
         App::new()
@@ -197,14 +198,14 @@ async fn unsafe_method_purges_target_before_response_is_sent() {
     });
     let client = Client::new(server.addr, Protocol::Http1);
     client.get("/page").await;
-    store.stored().await;
+    store.put_completed().await;
     store.events();
-    let removing = store.stop_at("removing");
+    let removing = store.hold_next(StoreEvent::Begins(StoreCall::Remove));
     let change = {
         let (client, store) = (client.clone(), store.clone());
         tokio::spawn(async move {
             let answer = client.send(Method::PUT, "/page", &[]).await;
-            store.note("answered");
+            store.record("answered");
             answer
         })
     };
@@ -212,28 +213,26 @@ async fn unsafe_method_purges_target_before_response_is_sent() {
     removing.release();
     assert_eq!(change.await.unwrap().status, 204);
     let events = store.events();
-    let position = |event| events.iter().position(|logged| *logged == event).unwrap();
-    assert!(position("changed") < position("removing"), "{events:?}");
-    assert!(position("removed") < position("answered"), "{events:?}");
-    let removals = |event| events.iter().filter(|logged| **logged == event).count();
-    assert_eq!(
-        removals("removed"),
-        removals("removing"),
-        "every started removal is complete: {events:?}"
-    );
+    let begins = StoreEvent::Begins(StoreCall::Remove);
+    let ends = StoreEvent::Ends(StoreCall::Remove);
+    let position = |event| events.iter().position(|recorded| *recorded == event).unwrap();
+    assert!(position(StoreEvent::Test("changed")) < position(begins), "{events:?}");
+    assert!(position(ends) < position(StoreEvent::Test("answered")), "{events:?}");
+    let count = |event| events.iter().filter(|recorded| **recorded == event).count();
+    assert_eq!(count(ends), count(begins), "every started removal is complete: {events:?}");
 }
 
 /// The change took effect, so the entry is outdated even if the client never reads the response.
 #[actix_web::test]
 async fn started_purge_completes_after_client_disconnects() {
-    let store = Watched::new();
+    let store = HookedStore::slow();
     let cache = Cache::builder(store.clone()).build().unwrap();
     let page = web::resource("/page").get(|| async { "page" }).put(|| async { "changed" });
     let app = init_service(App::new().wrap(cache).service(page)).await;
     let request = |method| {
         TestRequest::with_uri("/page").method(method).insert_header(("host", "a")).to_request()
     };
-    let removing = store.stop_at("removing");
+    let removing = store.hold_next(StoreEvent::Begins(StoreCall::Remove));
     {
         let mut change = pin!(app.call(request(actix_web::http::Method::PUT)));
         // Polls until the purge waits for the store. Dropping the request then is a disconnect.
@@ -246,7 +245,7 @@ async fn started_purge_completes_after_client_disconnects() {
     }
     removing.release();
     for _ in 0..1000 {
-        if store.events().contains(&"removed") {
+        if store.events().contains(&StoreEvent::Ends(StoreCall::Remove)) {
             return;
         }
         tokio::task::yield_now().await;
@@ -257,10 +256,10 @@ async fn started_purge_completes_after_client_disconnects() {
 /// The change took effect, so the client must learn of it.
 #[actix_web::test]
 async fn unsafe_method_is_answered_when_purge_fails() {
-    let store = Watched::new();
+    let store = HookedStore::slow();
     let cache = Cache::builder(store.clone()).build().unwrap();
-    let (_server, client) = serve_site(1, &cache);
-    store.fail(true);
+    let (_server, client) = serve_page(1, &cache);
+    store.set_fault(&[StoreCall::Remove, StoreCall::Invalidate], StoreFault::Error);
     let answer = client.send(Method::PUT, "/page", &[("x-status", "204")]).await;
     assert_eq!((answer.status.as_u16(), answer.cache_status().as_str()), (204, "fwd=method"));
 }
@@ -310,7 +309,7 @@ async fn error_purges_target_only_when_status_is_successful() {
 #[actix_web::test]
 async fn target_with_two_hosts_is_purged_on_both() {
     let (cache, _) = cache();
-    let (server, client) = serve_site(1, &cache);
+    let (server, client) = serve_page(1, &cache);
     for host in ["shop.example", "other.example", "third.example"] {
         assert!(client.get_with("/page", &[("host", host)]).await.is_stored());
     }
@@ -367,7 +366,7 @@ async fn unsafe_method_keeps_entries_of_other_namespace() {
     let (store, clock) = (store(), ManualClock::at(START));
     let build = |namespace: &str| {
         let cache = Cache::builder(store.clone()).clock(clock.clock()).namespace(namespace);
-        serve_site(1, &cache.build().unwrap())
+        serve_page(1, &cache.build().unwrap())
     };
     let ((_one, one), (_other, other)) = (build("one"), build("other"));
     for client in [&one, &other] {
@@ -384,7 +383,7 @@ const MINUTE: (&str, &str) = ("answer", "cache-control: max-age=60");
 async fn unsafe_method_purges_location_urls_on_same_host() {
     let methods = ["POST", "PUT", "DELETE", "PATCH", "M-SEARCH", "UNKNOWN"];
     for policy in [Policy::new(), Policy::rfc9111()] {
-        let site = serve_noting(policy);
+        let site = serve_requested_responses(policy);
         let port = site.server.addr.port();
         let (http, https) =
             (format!("http://127.0.0.1:{port}"), format!("https://127.0.0.1:{port}"));

@@ -7,7 +7,7 @@ use actix_web_cache::{CacheHandle, PurgeError, Rule};
 use hyper::Method;
 use tokio::sync::{Notify, mpsc};
 
-use crate::support::{Client, Protocol, builder, cache, obey, serve, site};
+use crate::support::{Client, Protocol, builder, cache, requested_response, serve, test_app};
 
 fn method_of(name: &str) -> Method {
     Method::from_bytes(name.as_bytes()).unwrap()
@@ -29,7 +29,7 @@ async fn store_variants(client: &Client, path: &str) {
 #[actix_web::test]
 async fn successful_unsafe_request_invalidates_all_variants_of_its_url() {
     let (cache, _) = cache();
-    let site = site(&cache, obey);
+    let app = test_app(&cache, requested_response);
     let cases = [
         ("POST", 200),
         ("PUT", 204),
@@ -41,12 +41,12 @@ async fn successful_unsafe_request_invalidates_all_variants_of_its_url() {
     ];
     for (index, (name, status)) in cases.into_iter().enumerate() {
         let path = format!("/{index}");
-        store_variants(&site.client, &path).await;
+        store_variants(&app.client, &path).await;
         let fields = [("answer-status", &*status.to_string()), ("accept-language", "fr")];
-        let answer = site.client.send(method_of(name), &path, &fields).await;
+        let answer = app.client.send(method_of(name), &path, &fields).await;
         assert_eq!(answer.status.as_u16(), status);
         for language in ["fr", "de"] {
-            let answer = site.client.get_with(&path, &in_language(language)).await;
+            let answer = app.client.get_with(&path, &in_language(language)).await;
             assert!(!answer.is_hit(), "{name} {status}: {language}");
         }
     }
@@ -55,8 +55,8 @@ async fn successful_unsafe_request_invalidates_all_variants_of_its_url() {
 #[actix_web::test]
 async fn safe_or_failed_request_invalidates_nothing() {
     let (cache, _) = cache();
-    let site = site(&cache, obey);
-    store_variants(&site.client, "/").await;
+    let app = test_app(&cache, requested_response);
+    store_variants(&app.client, "/").await;
     for (name, status) in [
         ("POST", 400),
         ("PUT", 403),
@@ -67,9 +67,9 @@ async fn safe_or_failed_request_invalidates_nothing() {
         ("QUERY", 200),
     ] {
         let fields = [("answer-status", &*status.to_string())];
-        site.client.send(method_of(name), "/", &fields).await;
+        app.client.send(method_of(name), "/", &fields).await;
         for language in ["fr", "de"] {
-            let answer = site.client.get_with("/", &[("accept-language", language)]).await;
+            let answer = app.client.get_with("/", &[("accept-language", language)]).await;
             assert!(answer.is_hit(), "{name} {status}: {language}");
         }
     }
@@ -79,25 +79,26 @@ async fn safe_or_failed_request_invalidates_nothing() {
 async fn unsafe_request_without_a_matching_rule_invalidates_its_url() {
     let (builder, _) = builder();
     let rule_for_get = Rule::any().when(|request| request.method() == actix_web::http::Method::GET);
-    let site = site(&builder.rule(rule_for_get).rules_only().build().unwrap(), obey);
-    site.client.get("/").await;
-    assert!(site.client.get("/").await.is_hit());
-    site.client.send(Method::POST, "/", &[]).await;
-    assert!(!site.client.get("/").await.is_hit());
+    let app =
+        test_app(&builder.rule(rule_for_get).rules_only().build().unwrap(), requested_response);
+    app.client.get("/").await;
+    assert!(app.client.get("/").await.is_hit());
+    app.client.send(Method::POST, "/", &[]).await;
+    assert!(!app.client.get("/").await.is_hit());
 }
 
 /// The invalidation covers every variant, and a new variant revives no older one.
 #[actix_web::test]
 async fn invalidated_variant_is_not_restored_by_the_next_request() {
     let (cache, _) = cache();
-    let site = site(&cache, obey);
+    let app = test_app(&cache, requested_response);
     let varying = |language| [("accept-language", language), ("answer", "vary: accept-language")];
     for path in ["/p", "/p?q"] {
         for language in ["en", "fr"] {
-            site.client.get_with(path, &varying(language)).await;
+            app.client.get_with(path, &varying(language)).await;
         }
     }
-    site.client.send(Method::POST, "/p", &varying("en")).await;
+    app.client.send(Method::POST, "/p", &varying("en")).await;
     for (path, language, body) in [
         ("/p", "en", "run 6"),
         ("/p", "fr", "run 7"),
@@ -106,7 +107,7 @@ async fn invalidated_variant_is_not_restored_by_the_next_request() {
         ("/p", "en", "run 6"),
     ] {
         assert_eq!(
-            site.client.get_with(path, &varying(language)).await.text(),
+            app.client.get_with(path, &varying(language)).await.text(),
             body,
             "{path} {language}"
         );
@@ -123,7 +124,7 @@ async fn purge(request: HttpRequest, cache: CacheHandle) -> Result<String, Purge
 async fn handler_purges_urls_by_path_or_in_full_and_absent_ones_without_error() {
     let (cache, _) = cache();
     let server = serve(1, move || {
-        let answer = |request: HttpRequest| async move { obey(&request, 1) };
+        let answer = |request: HttpRequest| async move { requested_response(&request, 1) };
         App::new()
             .wrap(cache.clone())
             .route("/purge", web::post().to(purge))
@@ -132,18 +133,18 @@ async fn handler_purges_urls_by_path_or_in_full_and_absent_ones_without_error() 
     let client = Client::new(server.addr, Protocol::Http1);
     let full = format!("http://{}/full?a=b", server.addr);
     for (url, stored, want) in [
-        ("/absent", "/other", "0"),
-        ("/path", "/path", "2"),
-        ("/query?a=b", "/query?a=b", "2"),
-        (full.as_str(), "/full?a=b", "2"),
-        ("/path?", "/path", "0"),
-        ("/path?a=b", "/path", "0"),
+        ("/absent", "/other", "0 stored responses"),
+        ("/path", "/path", "2 stored responses"),
+        ("/query?a=b", "/query?a=b", "2 stored responses"),
+        (full.as_str(), "/full?a=b", "2 stored responses"),
+        ("/path?", "/path", "0 stored responses"),
+        ("/path?a=b", "/path", "0 stored responses"),
     ] {
         store_variants(&client, stored).await;
         let answer = client.send(Method::POST, "/purge", &[("url", url)]).await;
         assert_eq!(answer.text(), want, "{url}");
         let answer = client.get_with(stored, &in_language("fr")).await;
-        assert_eq!(answer.is_hit(), want == "0", "{url}");
+        assert_eq!(answer.is_hit(), want == "0 stored responses", "{url}");
     }
 }
 

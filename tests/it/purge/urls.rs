@@ -22,7 +22,11 @@ async fn url_purge_removes_all_variants_and_nothing_else() {
             assert!(client.get(path).await.is_stored(), "{path}");
         }
         let purged = client.send(Method::POST, "/purge", &[("x-url", "/page")]).await;
-        assert_eq!((purged.status.as_u16(), purged.text()), (200, "3"), "{protocol:?}");
+        assert_eq!(
+            (purged.status.as_u16(), purged.text()),
+            (200, "3 stored responses"),
+            "{protocol:?}"
+        );
         let ran = runs.get();
         for fields in variants {
             let head = client.send(Method::HEAD, "/page", fields).await;
@@ -34,7 +38,7 @@ async fn url_purge_removes_all_variants_and_nothing_else() {
             assert!(client.get(path).await.is_hit(), "{path} {protocol:?}");
         }
         let again = client.send(Method::POST, "/purge", &[("x-url", "/none")]).await;
-        assert_eq!(again.text(), "0");
+        assert_eq!(again.text(), "0 stored responses");
     }
 }
 
@@ -48,13 +52,16 @@ async fn relative_url_purges_host_of_the_request() {
         assert!(client.get_with("/page", &[("host", host)]).await.is_stored());
     }
     let url = ("x-url", "/page");
-    assert_eq!(client.send(Method::POST, "/purge", &[SHOP, url]).await.text(), "1");
+    assert_eq!(client.send(Method::POST, "/purge", &[SHOP, url]).await.text(), "1 stored response");
     for (host, hit) in hosts.into_iter().zip([false, true, true]) {
         assert_eq!(client.get_with("/page", &[("host", host)]).await.is_hit(), hit, "{host}");
     }
     // Forwarded fields do not choose the host: a client could purge other hosts with them.
     for field in [("x-forwarded-host", "other.example"), ("forwarded", "host=other.example")] {
-        assert_eq!(client.send(Method::POST, "/purge", &[SHOP, url, field]).await.text(), "1");
+        assert_eq!(
+            client.send(Method::POST, "/purge", &[SHOP, url, field]).await.text(),
+            "1 stored response"
+        );
         assert!(client.get_with("/page", &[("host", "other.example")]).await.is_hit());
         assert!(client.get_with("/page", &[SHOP]).await.is_stored());
     }
@@ -118,9 +125,12 @@ async fn handler_purges_other_host_by_full_url() {
             }
             assert!(client.get_with("/page", fields).await.is_stored(), "{url} {protocol:?}");
             let purged = client.send(Method::POST, "/purge", &[("x-url", url)]).await;
-            assert_eq!(purged.text(), "1", "{url} {protocol:?}");
+            assert_eq!(purged.text(), "1 stored response", "{url} {protocol:?}");
             assert!(client.get_with("/page", fields).await.is_stored(), "{url} {protocol:?}");
-            assert_eq!(client.send(Method::POST, "/purge", &[("x-url", url)]).await.text(), "1");
+            assert_eq!(
+                client.send(Method::POST, "/purge", &[("x-url", url)]).await.text(),
+                "1 stored response"
+            );
         }
     }
 }
@@ -185,12 +195,12 @@ async fn url_purge_normalizes_query_like_the_policy() {
     ] {
         assert!(client.get_with(requested, fields).await.is_stored(), "{requested}");
         let answer = client.send(Method::POST, "/purge", &[("x-url", purged)]).await;
-        assert_eq!(answer.text(), "1", "{requested} by {purged}");
+        assert_eq!(answer.text(), "1 stored response", "{requested} by {purged}");
         assert!(client.get_with(requested, fields).await.is_stored(), "{requested} by {purged}");
     }
     assert_eq!(
         client.send(Method::POST, "/purge", &[("x-url", "/page?a=2&b=2")]).await.text(),
-        "0"
+        "0 stored responses"
     );
 }
 

@@ -3,8 +3,8 @@
 use actix_web_cache::{ManualClock, RedisStore, TieredStore};
 
 use crate::{
-    redis::{cache_builder, own_store, store_in, tiered_store, until_hit},
-    support::{Answer, RedisServer, START, Site, obey, secs, site},
+    redis::{cache_builder, get_until_hit, own_store, store_in, tiered_store},
+    support::{Answer, RedisServer, START, TestApp, requested_response, secs, test_app},
 };
 
 const HOUR: u64 = 60 * 60;
@@ -24,13 +24,13 @@ async fn wrong_clock_of_the_storing_process_makes_no_response_younger() {
         let site_with = |clock: &ManualClock| {
             let store = store_in(redis.url(), &format!("skew-{n}"));
             let cache = cache_builder(store).clock(clock.clock());
-            site(&cache.build().unwrap(), obey)
+            test_app(&cache.build().unwrap(), requested_response)
         };
         let (reader, writer) = (site_with(&right), site_with(&wrong));
         for (path, lifetime) in [("/minute", 60), ("/days", 3 * DAY)] {
             let answer = format!("cache-control: max-age={lifetime}");
             let fields = [("answer", answer.as_str()), ("host", "h")];
-            until_hit(&writer.client, path, &fields).await;
+            get_until_hit(&writer.client, path, &fields).await;
             for clock in [&right, &wrong] {
                 clock.advance(secs(50));
             }
@@ -38,7 +38,7 @@ async fn wrong_clock_of_the_storing_process_makes_no_response_younger() {
             if sign > 0 || lifetime < seconds {
                 assert!(!answer.is_hit(), "{case}: {path} {}", answer.cache_status());
                 // The response that replaces it has the right age for both.
-                until_hit(&reader.client, path, &fields).await;
+                get_until_hit(&reader.client, path, &fields).await;
             } else {
                 assert!(answer.is_hit(), "{case}: {path} {}", answer.cache_status());
                 assert_eq!(age(&answer), seconds + 50, "{case}");
@@ -62,14 +62,18 @@ async fn wall_clock_change_makes_no_copy_in_memory_younger() {
         let clock = ManualClock::at(START);
         let store = tiered_store(own_store(redis.url()));
         let cache = cache_builder(store.clone()).clock(clock.clock()).build().unwrap();
-        (store, clock, site(&cache, obey))
+        (store, clock, test_app(&cache, requested_response))
     };
     /// Requests the page until a hit comes from memory.
-    async fn until_near_hit(store: &TieredStore<RedisStore>, site: &Site, fields: &[(&str, &str)]) {
+    async fn until_near_hit(
+        store: &TieredStore<RedisStore>,
+        site: &TestApp,
+        fields: &[(&str, &str)],
+    ) {
         let from_memory = async {
             let before = store.stats().near_hits;
             while store.stats().near_hits == before {
-                until_hit(&site.client, "/a", fields).await;
+                get_until_hit(&site.client, "/a", fields).await;
             }
         };
         tokio::time::timeout(secs(10), from_memory).await.expect("a hit in memory");

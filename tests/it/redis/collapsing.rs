@@ -29,8 +29,8 @@ use tokio::{
 use crate::{
     redis::{cache_builder, cluster_url, leasing_store, shared_store, tiered_store},
     support::{
-        Answer, CLIENTS, Client, Fault, FaultyProxy, Fleet, House, Protocol, Proxy, RedisCluster,
-        RedisServer, START, Server, patiently, secs, serve,
+        Answer, CLIENTS, Client, Fault, FaultyProxy, GatedApp, Protocol, Proxy, RedisCluster,
+        RedisServer, START, Server, SimulatedProcesses, secs, serve, wait_until,
     },
 };
 
@@ -83,8 +83,8 @@ impl Kind {
     fn caches(self) -> Caches {
         match self {
             Self::TestDouble => {
-                let fleet = Fleet::default();
-                Caches::over((), || fleet.member(), |_| RedisStats::default())
+                let simulated = SimulatedProcesses::default();
+                Caches::over((), || simulated.store(), |_| RedisStats::default())
             }
             Self::Redis => {
                 let redis = RedisServer::start();
@@ -108,7 +108,7 @@ impl Kind {
 
 /// The servers of two processes, and the state that their handlers share.
 struct Processes {
-    handlers: House,
+    handlers: GatedApp,
     servers: [Server; 2],
     clock: ManualClock,
     _redis: Box<dyn Any>,
@@ -118,12 +118,12 @@ impl Processes {
     /// Sends the requests of [`CLIENTS`] clients to both servers in turn.
     async fn rush(&self, fields: &[&[(&str, &str)]]) -> Vec<Answer> {
         let [one, other] = &self.servers;
-        self.handlers.rush_at(&[one, other], Protocol::Http1, fields).await
+        self.handlers.send_all_at_once_to(&[one, other], Protocol::Http1, fields).await
     }
 
     /// Waits for this many runs of the handler.
     async fn ran(&self, runs: usize) {
-        patiently("the handler runs", || self.handlers.runs.get() >= runs).await;
+        wait_until("the handler runs", || self.handlers.runs.get() >= runs).await;
     }
 }
 
@@ -131,10 +131,10 @@ impl Processes {
 async fn without_store_failures<T>(
     kind: Kind,
     policy: &Policy,
-    handler: impl AsyncFn(&House, HttpRequest) -> HttpResponse + Clone + Send + 'static,
+    handler: impl AsyncFn(&GatedApp, HttpRequest) -> HttpResponse + Clone + Send + 'static,
     scenario: impl AsyncFn(&Processes) -> T,
 ) -> (Processes, T) {
-    let (handlers, clock) = (House::new(), ManualClock::at(START));
+    let (handlers, clock) = (GatedApp::new(), ManualClock::at(START));
     let Caches { caches, failures, redis } = kind.caches();
     let caches = caches.map(|cache| cache.policy(policy.clone()).clock(clock.clock()));
     let servers = open(&handlers, caches, handler).await;
@@ -148,13 +148,13 @@ async fn without_store_failures<T>(
 /// Opens a server for each cache, and waits until its store is connected, so that connecting plays
 /// no part in a test.
 async fn open<const N: usize>(
-    handlers: &House,
+    handlers: &GatedApp,
     caches: [CacheBuilder; N],
-    handler: impl AsyncFn(&House, HttpRequest) -> HttpResponse + Clone + Send + 'static,
+    handler: impl AsyncFn(&GatedApp, HttpRequest) -> HttpResponse + Clone + Send + 'static,
 ) -> [Server; N] {
     let servers = caches.map(|cache| {
         let (cache, handler) = (cache.build().unwrap(), handler.clone());
-        handlers.open(
+        handlers.serve(
             1,
             move || cache.clone(),
             async move |handlers, request| {
@@ -199,8 +199,8 @@ fn waiting_policy() -> Policy {
 }
 
 /// A page with the number of its run.
-async fn run_page(handlers: &House, _: HttpRequest) -> HttpResponse {
-    HttpResponse::Ok().body(format!("run {}", handlers.run().await))
+async fn run_page(handlers: &GatedApp, _: HttpRequest) -> HttpResponse {
+    HttpResponse::Ok().body(format!("run {}", handlers.pass_gate().await))
 }
 
 #[actix_web::test]
@@ -218,11 +218,11 @@ async fn two_hundred_requests_to_two_processes_run_the_handler_once() {
 
 #[actix_web::test]
 async fn each_process_runs_the_handler_without_leases() {
-    let (redis, handlers) = (RedisServer::start(), House::new());
+    let (redis, handlers) = (RedisServer::start(), GatedApp::new());
     let caches = [0, 1].map(|_| cache_builder(shared_store(redis.url())));
     let [one, other] = &open(&handlers, caches, run_page).await;
     let both_run = async {
-        patiently("each process runs the handler", || handlers.runs.get() >= 2).await;
+        wait_until("each process runs the handler", || handlers.runs.get() >= 2).await;
         handlers.gate.add_permits(2);
     };
     let (first, second, ()) = join!(get(one), get(other), both_run);
@@ -232,8 +232,8 @@ async fn each_process_runs_the_handler_without_leases() {
 
 #[actix_web::test]
 async fn each_variant_runs_the_handler_once_across_processes() {
-    let handler = async |handlers: &House, request: HttpRequest| {
-        handlers.run().await;
+    let handler = async |handlers: &GatedApp, request: HttpRequest| {
+        handlers.pass_gate().await;
         let language = request.headers().get("accept-language").unwrap().to_str().unwrap();
         HttpResponse::Ok().insert_header(("vary", "accept-language")).body(language.to_owned())
     };
@@ -296,7 +296,7 @@ async fn stale_response_is_refreshed_once_across_processes() {
 #[actix_web::test]
 async fn hit_for_miss_of_one_process_lets_requests_pass_in_the_other() {
     const REQUESTS: usize = 30;
-    let (redis, handlers) = (RedisServer::start(), House::new());
+    let (redis, handlers) = (RedisServer::start(), GatedApp::new());
     let stores = [0, 1].map(|_| leasing_store(redis.url(), LEASE));
     let all_run = Arc::new(Barrier::new(REQUESTS));
     let caches = stores.clone().map(cache_builder);
@@ -309,7 +309,7 @@ async fn hit_for_miss_of_one_process_lets_requests_pass_in_the_other() {
     let [one, other] = &servers.await;
     assert_eq!(get(one).await.text(), "page");
     let is_hit_for_miss = |name: &String| redis.command(&["GET", name]) == "n";
-    patiently("hit-for-miss is in Redis", || leases(&redis).iter().any(is_hit_for_miss)).await;
+    wait_until("hit-for-miss is in Redis", || leases(&redis).iter().any(is_hit_for_miss)).await;
     let answers = join_all((0..REQUESTS).map(|_| get(other))).await;
     assert!(answers.iter().all(|answer| answer.text() == "page"));
     assert_eq!((handlers.runs.get(), stores[1].stats().leases_taken), (1 + REQUESTS, 0));
@@ -320,13 +320,13 @@ async fn hit_for_miss_of_one_process_lets_requests_pass_in_the_other() {
 
 #[actix_web::test]
 async fn ended_lease_is_deleted_from_redis_unless_another_process_holds_it() {
-    let (redis, handlers) = (RedisServer::start(), House::new());
+    let (redis, handlers) = (RedisServer::start(), GatedApp::new());
     let store = leasing_store(redis.url(), LEASE);
     let [server] = open(&handlers, [cache_builder(store.clone())], run_page).await;
-    patiently("no lease is left", || leases(&redis).is_empty()).await;
+    wait_until("no lease is left", || leases(&redis).is_empty()).await;
     let before = store.stats();
     let watch = async {
-        patiently("the handler runs", || handlers.runs.get() == 1).await;
+        wait_until("the handler runs", || handlers.runs.get() == 1).await;
         let [name] = leases(&redis).try_into().unwrap();
         let left: u128 = redis.command(&["PTTL", &name]).parse().unwrap();
         assert!((1..=LEASE.as_millis()).contains(&left), "{left} ms");
@@ -334,7 +334,7 @@ async fn ended_lease_is_deleted_from_redis_unless_another_process_holds_it() {
     };
     let (answer, ()) = join!(get(&server), watch);
     assert!(answer.is_stored());
-    patiently("no lease is left", || leases(&redis).is_empty()).await;
+    wait_until("no lease is left", || leases(&redis).is_empty()).await;
 
     let key = CacheKey::new("", "http", "shop", "/other", None);
     let Ok(Lease::Granted(lease)) = store.lease(&key, b"").await else {
@@ -352,7 +352,7 @@ async fn ended_lease_is_deleted_from_redis_unless_another_process_holds_it() {
     let evals = || redis.calls().get("eval").copied();
     let evals_before = evals();
     lease.end(LeaseEnd::Stored);
-    patiently("the release script runs", || evals() > evals_before).await;
+    wait_until("the release script runs", || evals() > evals_before).await;
     assert!(name().is_some());
     let stats = store.stats();
     let since = (
@@ -385,14 +385,14 @@ async fn lease_call_dropped_at_any_poll_leaves_no_lease() {
             Some(lease) => granted = matches!(lease, Ok(Lease::Granted(_))),
         }
         assert!(polls < 50);
-        patiently("no lease is left", || leases(&redis).is_empty()).await;
+        wait_until("no lease is left", || leases(&redis).is_empty()).await;
     }
     assert!(polls > 1, "no call was dropped before its lease was granted");
 }
 
 #[actix_web::test]
 async fn process_cut_off_from_redis_delays_others_only_until_its_lease_expires() {
-    let (redis, handlers) = (RedisServer::start(), House::new());
+    let (redis, handlers) = (RedisServer::start(), GatedApp::new());
     let proxy = FaultyProxy::of(redis.addr());
     let store = |url: String| leasing_store(url, Duration::from_millis(700));
     let policy = Policy::new().wait_limit(secs(60));
@@ -406,7 +406,7 @@ async fn process_cut_off_from_redis_delays_others_only_until_its_lease_expires()
     });
     let [cut_off, other] = servers.await;
     let holder = rt::spawn(async move { get(&cut_off).await });
-    patiently("the first process runs the handler", || handlers.runs.get() == 1).await;
+    wait_until("the first process runs the handler", || handlers.runs.get() == 1).await;
     proxy.set(Fault::BlackHole);
     let others = join_all((0..20).map(|_| get(&other)));
     let answers = timeout(secs(20), others).await.expect("responses when the lease has expired");
@@ -417,7 +417,7 @@ async fn process_cut_off_from_redis_delays_others_only_until_its_lease_expires()
 
 #[actix_web::test]
 async fn waiting_requests_run_handlers_when_redis_dies() {
-    let (redis, handlers) = (RedisServer::start(), House::new());
+    let (redis, handlers) = (RedisServer::start(), GatedApp::new());
     let stores = [0, 1].map(|_| leasing_store(redis.url(), LEASE));
     let policy = Policy::new().wait_limit(secs(60));
     let caches = stores.clone().map(|store| cache_builder(store).policy(policy.clone()));
@@ -433,10 +433,10 @@ async fn waiting_requests_run_handlers_when_redis_dies() {
         assert_eq!(answer.text(), "page");
     };
     let others = async {
-        patiently("the first process runs the handler", || handlers.runs.get() == 1).await;
+        wait_until("the first process runs the handler", || handlers.runs.get() == 1).await;
         let requests = join_all((0..50).map(|_| get(other)));
         let end = async {
-            patiently("the second process waits for the lease", || {
+            wait_until("the second process waits for the lease", || {
                 stores[1].stats().leases_taken > 0
             })
             .await;
@@ -451,7 +451,7 @@ async fn waiting_requests_run_handlers_when_redis_dies() {
 }
 
 /// An origin whose first `hangs` runs never end, and whose other runs wait at the gate.
-fn origin(handlers: &House, hangs: usize) -> Server {
+fn origin(handlers: &GatedApp, hangs: usize) -> Server {
     let handlers = handlers.clone();
     serve(1, move || {
         let handlers = handlers.clone();
@@ -464,7 +464,7 @@ fn origin(handlers: &House, hangs: usize) -> Server {
                         handlers.runs.count();
                         pending().await
                     }
-                    _ => HttpResponse::Ok().body(format!("run {}", handlers.run().await)),
+                    _ => HttpResponse::Ok().body(format!("run {}", handlers.pass_gate().await)),
                 }
             }
         };
@@ -479,7 +479,7 @@ async fn proxies(origin: &Server, redis: &RedisServer, lease: &str) -> [Proxy; 2
     for proxy in &proxies {
         warm_up(proxy.addr).await;
     }
-    patiently("no lease is left", || leases(redis).is_empty()).await;
+    wait_until("no lease is left", || leases(redis).is_empty()).await;
     proxies
 }
 
@@ -490,11 +490,11 @@ async fn proxies(origin: &Server, redis: &RedisServer, lease: &str) -> [Proxy; 2
 /// from here.
 async fn until_runs_at_most(
     runs: usize,
-    scenario: impl AsyncFn(&RedisServer, &House) -> Vec<Answer>,
+    scenario: impl AsyncFn(&RedisServer, &GatedApp) -> Vec<Answer>,
 ) -> Vec<Answer> {
     let until = Instant::now() + RETRY_LIMIT;
     while Instant::now() < until {
-        let (redis, handlers) = (RedisServer::start(), House::new());
+        let (redis, handlers) = (RedisServer::start(), GatedApp::new());
         let excess = async {
             while handlers.runs.get() <= runs {
                 sleep(Duration::from_millis(2)).await;
@@ -515,7 +515,7 @@ async fn until_runs_at_most(
 
 #[actix_web::test]
 async fn two_proxy_processes_send_one_request_to_the_origin() {
-    let scenario = async |redis: &RedisServer, handlers: &House| {
+    let scenario = async |redis: &RedisServer, handlers: &GatedApp| {
         let origin = origin(handlers, 0);
         let [one, other] = proxies(&origin, redis, "60000").await;
         redis.forget_calls();
@@ -526,7 +526,7 @@ async fn two_proxy_processes_send_one_request_to_the_origin() {
         let both_ask = async {
             // One process is granted the lease, the other is not.
             let both = || redis.calls().get("set").is_some_and(|&calls| calls > 1);
-            patiently("both ask for the lease", || both() || handlers.runs.get() > 1).await;
+            wait_until("both ask for the lease", || both() || handlers.runs.get() > 1).await;
             handlers.gate.add_permits(1);
         };
         join!(answers, both_ask).0
@@ -537,7 +537,7 @@ async fn two_proxy_processes_send_one_request_to_the_origin() {
 
 #[actix_web::test]
 async fn dead_proxy_process_delays_others_only_until_its_lease_expires() {
-    let scenario = async |redis: &RedisServer, handlers: &House| {
+    let scenario = async |redis: &RedisServer, handlers: &GatedApp| {
         let origin = origin(handlers, 1);
         let [one, other] = proxies(&origin, redis, "1500").await;
         let (first, second) = (one.addr, other.addr);
@@ -545,7 +545,7 @@ async fn dead_proxy_process_delays_others_only_until_its_lease_expires() {
             let client = Client::new(first, Protocol::Http1);
             client.send_body(hyper::Method::GET, "/", &[HOST], "").await.is_err()
         });
-        patiently("the first process runs the handler", || handlers.runs.get() == 1).await;
+        wait_until("the first process runs the handler", || handlers.runs.get() == 1).await;
         handlers.gate.add_permits(1);
         drop(one);
         assert!(fails.await.unwrap());

@@ -7,7 +7,7 @@ use actix_web_cache::store::Store as _;
 use crate::{
     redis::{bulk, own_store, shop},
     support::{
-        RedisReply, RedisServer, RedisWire, Shop, assert_all_expires, eventually, resources,
+        PageServer, RedisReply, RedisServer, RedisWire, assert_all_expires, resources, wait_until,
     },
 };
 
@@ -21,9 +21,9 @@ struct Record {
 
 impl Record {
     /// Stores the page at `path` for the first time, and finds its record.
-    async fn of(redis: &RedisServer, site: &Shop, path: &str) -> Self {
+    async fn of(redis: &RedisServer, site: &PageServer, path: &str) -> Self {
         let known: HashSet<_> = resources(redis).into_iter().collect();
-        site.until_hit(path).await;
+        site.get_until_hit(path).await;
         let name = resources(redis).into_iter().find(|name| !known.contains(name)).unwrap();
         let mut wire = redis.wire();
         let RedisReply::List(fields) = wire.ask(&["HKEYS", &name]).unwrap() else { panic!() };
@@ -84,10 +84,10 @@ async fn damaged_record_is_a_miss_and_is_counted_and_replaced() {
         record.write(&damaged);
         assert!(!site.get("/a").await.is_hit, "{case}");
         assert_eq!(store.stats().unreadable_records, before + 1, "{case}");
-        site.until_hit("/a").await;
+        site.get_until_hit("/a").await;
         // A hit may come before the fill has ended. A request that joins the fill looks up a second
         // time, and would count the damaged record twice.
-        eventually("the fill has ended", || store.coordinator().open_flights() == 0).await;
+        wait_until("the fill has ended", || store.coordinator().open_flights() == 0).await;
         assert_ne!(record.read(), damaged, "{case}");
     }
     assert!(site.get("/b").await.is_hit);
@@ -110,7 +110,7 @@ async fn damaged_fields_beside_a_record_cause_a_miss() {
             record.damage_all();
             record.set(field, damaged);
             assert!(!site.get("/a").await.is_hit, "{}", damaged.escape_ascii());
-            site.until_hit("/a").await;
+            site.get_until_hit("/a").await;
         }
     }
     assert_all_expires(&redis);
@@ -135,13 +135,13 @@ async fn value_of_another_type_is_a_miss_and_is_replaced() {
         record.wire.command(&["DEL", &record.name]);
         record.wire.command(&command);
         assert!(!site.get("/a").await.is_hit, "{foreign:?}");
-        site.until_hit("/a").await;
+        site.get_until_hit("/a").await;
         assert_eq!(record.wire.command(&["TYPE", &record.name]), "hash", "{foreign:?}");
         // A value of another type does not stop a purge, either.
         record.wire.command(&["DEL", &record.name]);
         record.wire.command(&command);
         site.handle().purge_url(&site.url("/a")).await.unwrap();
-        site.until_hit("/a").await;
+        site.get_until_hit("/a").await;
     }
     assert_all_expires(&redis);
     assert!(site.warnings().is_empty() && store.stats().lookups_failed == 0);

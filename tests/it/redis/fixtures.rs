@@ -11,8 +11,8 @@ use std::{
 };
 
 use crate::support::{
-    End, FakeRedis, Fault, FaultyProxy, RedisCluster, RedisReply, RedisSentinel, RedisServer,
-    RedisWire, Say, greet, name_of, nothing_listens, secs, within,
+    End, FakeRedis, FakeReply, Fault, FaultyProxy, RedisCluster, RedisReply, RedisSentinel,
+    RedisServer, RedisWire, block_until, command_name, handshake_reply, refusing_addr, secs,
 };
 
 /// A read time-out for replies that must not come.
@@ -80,7 +80,7 @@ fn server_counts_and_monitors_commands() {
 #[test]
 fn unused_address_refuses_connections() {
     assert_eq!(
-        TcpStream::connect(nothing_listens()).unwrap_err().kind(),
+        TcpStream::connect(refusing_addr()).unwrap_err().kind(),
         ErrorKind::ConnectionRefused
     );
 }
@@ -129,7 +129,7 @@ fn proxy_cuts_replies_after_exact_number_of_bytes() {
     assert_eq!(proxy.accepted(), 22);
     assert_eq!(proxy.requested(), 22);
     assert_eq!(proxy.replied(), 2 * (0..=10).sum::<u64>());
-    within("all connections are closed", || proxy.open() == 0);
+    block_until("all connections are closed", || proxy.open() == 0);
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn proxy_holds_traffic_until_black_hole_or_mute_ends() {
         assert!(is_time_out(wire.receive()));
         let exists = || server.command(&["EXISTS", "a"]);
         if request_passes {
-            within("the request reaches the server", || exists() == "1");
+            block_until("the request reaches the server", || exists() == "1");
         } else {
             assert_eq!(exists(), "0");
         }
@@ -179,7 +179,7 @@ fn proxy_refuses_new_connections_and_drops_open_ones_on_demand() {
     assert!(RedisWire::open(proxy.addr()).unwrap().ask(&["PING"]).is_err());
     wire.command(&["PING"]);
     proxy.drop_connections();
-    within("the connection is closed", || proxy.open() == 0);
+    block_until("the connection is closed", || proxy.open() == 0);
     assert!(wire.ask(&["PING"]).is_err());
     assert_eq!(proxy.accepted(), 2);
 }
@@ -217,7 +217,7 @@ fn server_ends_with_the_process_that_started_it() {
         .unwrap();
     assert!(ran.status.success(), "{ran:?}");
     let addr: SocketAddr = fs::read_to_string(file.path()).unwrap().parse().unwrap();
-    within("the server has ended", || TcpStream::connect(addr).is_err());
+    block_until("the server has ended", || TcpStream::connect(addr).is_err());
 }
 
 #[actix_web::test]
@@ -280,11 +280,11 @@ fn sentinel_promotes_the_replica() {
 
 #[test]
 fn fake_server_replies_to_each_command_of_a_pipeline() {
-    let fake = FakeRedis::new(|command| match name_of(command).as_str() {
-        "GET" => Say::bulk(&command[1]),
-        "SET" => Say::Nothing,
-        "TYPE" => Say::Last(b"$100\r\nhalf".to_vec()),
-        _ => Say::error("LOADING Redis is loading the dataset in memory"),
+    let fake = FakeRedis::new(|command| match command_name(command).as_str() {
+        "GET" => FakeReply::bulk(&command[1]),
+        "SET" => FakeReply::Nothing,
+        "TYPE" => FakeReply::Last(b"$100\r\nhalf".to_vec()),
+        _ => FakeReply::error("LOADING Redis is loading the dataset in memory"),
     });
     let mut wire = RedisWire::open(fake.addr()).unwrap();
     for command in
@@ -302,9 +302,9 @@ fn fake_server_replies_to_each_command_of_a_pipeline() {
 
 #[test]
 fn fake_server_can_reject_the_handshake() {
-    let fake = FakeRedis::from_the_start(|command| match name_of(command).as_str() {
-        "AUTH" => Say::error("WRONGPASS invalid username-password pair or user is disabled."),
-        _ => greet(command).unwrap_or(Say::Nothing),
+    let fake = FakeRedis::from_the_start(|command| match command_name(command).as_str() {
+        "AUTH" => FakeReply::error("WRONGPASS invalid username-password pair or user is disabled."),
+        _ => handshake_reply(command).unwrap_or(FakeReply::Nothing),
     });
     assert!(
         error_of(RedisWire::open(fake.addr()).unwrap().ask(&["AUTH", "x"])).contains("WRONGPASS")
@@ -317,10 +317,10 @@ async fn redis_client_accepts_the_fake_server() {
     use ::redis::{AsyncCommands as _, Client, ErrorKind, RedisError, ServerErrorKind};
 
     let fake = FakeRedis::new(|command| match command[1].as_slice() {
-        b"busy" => Say::error("LOADING Redis is loading the dataset in memory"),
-        b"down" => Say::error("MASTERDOWN Link with MASTER is down"),
-        b"invalid" => Say::Bytes(b"@invalid\r\n".to_vec()),
-        key => Say::bulk(key),
+        b"busy" => FakeReply::error("LOADING Redis is loading the dataset in memory"),
+        b"down" => FakeReply::error("MASTERDOWN Link with MASTER is down"),
+        b"invalid" => FakeReply::Bytes(b"@invalid\r\n".to_vec()),
+        key => FakeReply::bulk(key),
     });
     for query in ["", "3", "?protocol=resp3"] {
         let client = Client::open(fake.url() + query).unwrap();

@@ -14,24 +14,25 @@ use bytes::Bytes;
 use futures_util::{future::join_all, join, stream};
 
 use crate::support::{
-    Answer, CLIENTS, Client, Fleet, House, Protocol, START, Says, Server, eventually, feeds, secs,
+    Answer, CLIENTS, Client, GatedApp, LeaseAnswer, Protocol, START, Server, SimulatedProcesses,
+    manual_bodies, secs, wait_until,
 };
 
 /// The servers have different addresses; this field gives their pages the same cache key.
 const HOST: (&str, &str) = ("host", "shop");
 
 /// A cache of one more process.
-fn member(fleet: &Fleet, policy: Policy) -> CacheBuilder {
-    Cache::builder(fleet.member()).policy(policy)
+fn builder(processes: &SimulatedProcesses, policy: Policy) -> CacheBuilder {
+    Cache::builder(processes.store()).policy(policy)
 }
 
 fn open(
-    handlers: &House,
+    handlers: &GatedApp,
     cache: CacheBuilder,
-    handler: impl AsyncFn(&House, HttpRequest) -> HttpResponse + Clone + Send + 'static,
+    handler: impl AsyncFn(&GatedApp, HttpRequest) -> HttpResponse + Clone + Send + 'static,
 ) -> Server {
     let cache = cache.build().unwrap();
-    handlers.open(2, move || cache.clone(), handler)
+    handlers.serve(2, move || cache.clone(), handler)
 }
 
 async fn get(server: &Server, path: &str) -> Answer {
@@ -67,8 +68,8 @@ async fn respond(request: &HttpRequest) -> HttpResponse {
 #[actix_web::test]
 async fn lease_ends_with_the_outcome_of_the_fill() {
     use LeaseEnd::{Abandoned, Stored, Unstorable};
-    let (handlers, fleet) = (House::new(), Fleet::default());
-    let cache = member(&fleet, Policy::new().max_body_size(1000));
+    let (handlers, processes) = (GatedApp::new(), SimulatedProcesses::default());
+    let cache = builder(&processes, Policy::new().max_body_size(1000));
     let server = open(&handlers, cache, async |_, request| respond(&request).await);
     for (path, want) in [
         ("/sized", Stored),
@@ -85,75 +86,78 @@ async fn lease_ends_with_the_outcome_of_the_fill() {
         let client = Client::new(server.addr, Protocol::Http1);
         let answer = client.send_body(hyper::Method::GET, path, &[HOST], "").await;
         assert_eq!(answer.is_ok(), !["/fails-midway", "/panics"].contains(&path), "{path}");
-        eventually(path, || fleet.ended() > 0).await;
-        assert_eq!((fleet.ends(), fleet.held()), (vec![want], 0), "{path}");
+        wait_until(path, || processes.ends() > 0).await;
+        assert_eq!((processes.take_ends(), processes.held_leases()), (vec![want], 0), "{path}");
     }
 }
 
 #[actix_web::test]
 async fn lease_is_abandoned_when_the_page_is_purged_during_the_fill() {
-    let (handlers, fleet) = (House::new(), Fleet::default());
-    let cache = member(&fleet, Policy::new()).build().unwrap();
+    let (handlers, processes) = (GatedApp::new(), SimulatedProcesses::default());
+    let cache = builder(&processes, Policy::new()).build().unwrap();
     let handle = cache.handle();
-    let server = handlers.open(
+    let server = handlers.serve(
         1,
         move || cache.clone(),
         async |handlers, _| {
-            handlers.run().await;
+            handlers.pass_gate().await;
             HttpResponse::Ok().body("page")
         },
     );
     let purge = async {
-        eventually("the handler runs", || handlers.runs.get() == 1).await;
+        wait_until("the handler runs", || handlers.runs.get() == 1).await;
         handle.purge_url("http://shop/").await.unwrap();
         handlers.gate.add_permits(1);
     };
     join!(get(&server, "/"), purge);
-    eventually("the lease ends", || fleet.ended() > 0).await;
-    assert_eq!(fleet.ends(), [LeaseEnd::Abandoned]);
+    wait_until("the lease ends", || processes.ends() > 0).await;
+    assert_eq!(processes.take_ends(), [LeaseEnd::Abandoned]);
 }
 
 #[actix_web::test]
 async fn handler_runs_at_once_when_the_store_grants_no_lease() {
-    for says in [Says::Unneeded, Says::Fails, Says::Panics, Says::Hangs] {
-        let (handlers, fleet) = (House::new(), Fleet::default());
-        let server = open(&handlers, member(&fleet, Policy::new()), async |handlers, _| {
-            handlers.run().await;
+    for answer in
+        [LeaseAnswer::Unneeded, LeaseAnswer::Fails, LeaseAnswer::Panics, LeaseAnswer::Hangs]
+    {
+        let (handlers, processes) = (GatedApp::new(), SimulatedProcesses::default());
+        let server = open(&handlers, builder(&processes, Policy::new()), async |handlers, _| {
+            handlers.pass_gate().await;
             HttpResponse::Ok().body("page")
         });
-        fleet.say(says);
-        let answers = handlers.rush_at(&[&server], Protocol::Http1, &[&[HOST]]).await;
-        assert!(answers.iter().all(|answer| answer.text() == "page"), "{says:?}");
-        assert_eq!((handlers.runs.get(), fleet.asked()), (1, 0), "{says:?}");
-        assert_eq!(fleet.ends(), [], "{says:?}");
+        processes.answer_next(answer);
+        let answers = handlers.send_all_at_once_to(&[&server], Protocol::Http1, &[&[HOST]]).await;
+        assert!(answers.iter().all(|answer| answer.text() == "page"), "{answer:?}");
+        assert_eq!((handlers.runs.get(), processes.lease_requests()), (1, 0), "{answer:?}");
+        assert_eq!(processes.take_ends(), [], "{answer:?}");
     }
 }
 
 #[actix_web::test]
 async fn store_without_leases_is_not_asked_for_one() {
-    let (handlers, fleet) = (House::new(), Fleet::default());
-    let server = open(&handlers, Cache::builder(fleet.member().alone()), async |_, _| {
-        HttpResponse::Ok().body("page")
-    });
+    let (handlers, processes) = (GatedApp::new(), SimulatedProcesses::default());
+    let server =
+        open(&handlers, Cache::builder(processes.store().without_leases()), async |_, _| {
+            HttpResponse::Ok().body("page")
+        });
     assert!(get(&server, "/").await.is_stored());
-    assert_eq!(fleet.asked(), 0);
+    assert_eq!(processes.lease_requests(), 0);
 }
 
 #[actix_web::test]
 async fn process_granted_the_lease_finds_the_response_stored_meanwhile() {
-    let (handlers, fleet) = (House::new(), Fleet::default());
-    let handler = async |handlers: &House, _| {
-        handlers.run().await;
+    let (handlers, processes) = (GatedApp::new(), SimulatedProcesses::default());
+    let handler = async |handlers: &GatedApp, _| {
+        handlers.pass_gate().await;
         HttpResponse::Ok().body("page")
     };
-    let first = open(&handlers, Cache::builder(fleet.member().alone()), handler);
-    let second = open(&handlers, member(&fleet, Policy::new()), handler);
+    let first = open(&handlers, Cache::builder(processes.store().without_leases()), handler);
+    let second = open(&handlers, builder(&processes, Policy::new()), handler);
     // The second process has a miss, and waits for the lease while the first process stores.
     for _ in 0..3 {
-        fleet.say(Says::Taken);
+        processes.answer_next(LeaseAnswer::Taken);
     }
     let store = async {
-        eventually("the second process waits", || fleet.taken() > 0).await;
+        wait_until("the second process waits", || processes.refused_lease_requests() > 0).await;
         handlers.gate.add_permits(1);
         get(&first, "/").await
     };
@@ -166,31 +170,33 @@ async fn process_granted_the_lease_finds_the_response_stored_meanwhile() {
 #[actix_web::test]
 async fn another_process_runs_the_handler_when_the_holder_dies_or_its_lease_expires() {
     for dies in [true, false] {
-        let (handlers, fleet) = (House::new(), Fleet::default());
-        let handler = async move |handlers: &House, _| {
+        let (handlers, processes) = (GatedApp::new(), SimulatedProcesses::default());
+        let handler = async move |handlers: &GatedApp, _| {
             let run = handlers.runs.count();
             if run > 1 {
                 return HttpResponse::Ok().body("page");
             }
-            eventually("all requests have arrived", || handlers.arrived.get() == CLIENTS + 1).await;
+            wait_until("all requests have arrived", || handlers.arrived.get() == CLIENTS + 1).await;
             assert!(!dies, "the first run panics, which closes its connection");
             pending().await
         };
-        let servers = [0, 1, 2].map(|_| open(&handlers, member(&fleet, Policy::new()), handler));
+        let servers =
+            [0, 1, 2].map(|_| open(&handlers, builder(&processes, Policy::new()), handler));
         let [first, second, third] = &servers;
         let first = Client::new(first.addr, Protocol::Http1);
         let first = actix_web::rt::spawn(async move {
             first.send_body(hyper::Method::GET, "/", &[HOST], "").await.is_err()
         });
-        eventually("the first process runs the handler", || handlers.runs.get() == 1).await;
+        wait_until("the first process runs the handler", || handlers.runs.get() == 1).await;
         let both = [second, third];
         let end = async {
-            eventually("both processes wait", || fleet.taken() >= 2).await;
+            wait_until("both processes wait", || processes.refused_lease_requests() >= 2).await;
             if !dies {
-                fleet.expire();
+                processes.expire_leases();
             }
         };
-        let answers = join!(handlers.rush_at(&both, Protocol::Http1, &[&[HOST]]), end).0;
+        let answers =
+            join!(handlers.send_all_at_once_to(&both, Protocol::Http1, &[&[HOST]]), end).0;
         assert!(answers.iter().all(|answer| answer.text() == "page"));
         assert_eq!(handlers.runs.get(), 2, "dies: {dies}");
         if dies {
@@ -203,48 +209,50 @@ async fn another_process_runs_the_handler_when_the_holder_dies_or_its_lease_expi
 
 #[actix_web::test]
 async fn waiting_process_runs_the_handler_after_its_wait_limit() {
-    let (handlers, fleet) = (House::new(), Fleet::default());
+    let (handlers, processes) = (GatedApp::new(), SimulatedProcesses::default());
     let policy = || Policy::new().wait_limit(secs(2));
-    let handler = async |handlers: &House, _| {
+    let handler = async |handlers: &GatedApp, _| {
         if handlers.runs.count() == 1 {
             return pending().await;
         }
         HttpResponse::Ok().body("page")
     };
-    let [first, second] = [0, 1].map(|_| open(&handlers, member(&fleet, policy()), handler));
+    let [first, second] = [0, 1].map(|_| open(&handlers, builder(&processes, policy()), handler));
     let hangs = actix_web::rt::spawn(async move { get(&first, "/").await });
-    eventually("the first process runs the handler", || handlers.runs.get() == 1).await;
-    let answers = handlers.rush_at(&[&second], Protocol::Http1, &[&[HOST]]).await;
+    wait_until("the first process runs the handler", || handlers.runs.get() == 1).await;
+    let answers = handlers.send_all_at_once_to(&[&second], Protocol::Http1, &[&[HOST]]).await;
     assert!(answers.iter().all(|answer| answer.text() == "page"));
     assert_eq!(handlers.runs.get(), 2, "one run for all clients of the second process");
-    assert_eq!(fleet.held(), 1);
+    assert_eq!(processes.held_leases(), 1);
     hangs.abort();
 }
 
 #[actix_web::test]
 async fn streamed_response_is_shared_with_other_processes_once_stored() {
     for length in [None, Some(11)] {
-        let (handlers, fleet, (feeds, mut feed)) = (House::new(), Fleet::default(), feeds());
-        let handler = async move |handlers: &House, _| {
+        let (handlers, processes, (feeds, mut feed)) =
+            (GatedApp::new(), SimulatedProcesses::default(), manual_bodies());
+        let handler = async move |handlers: &GatedApp, _| {
             handlers.runs.count();
             feeds.response(length)
         };
         let [first, second] =
-            [0, 1].map(|_| open(&handlers, member(&fleet, Policy::new()), handler.clone()));
+            [0, 1].map(|_| open(&handlers, builder(&processes, Policy::new()), handler.clone()));
         let both = [&first, &second];
         let body = async {
             let feed = feed.recv().await.unwrap();
-            eventually("all requests have arrived", || handlers.arrived.get() == CLIENTS).await;
-            eventually("the other process waits", || fleet.taken() > 0).await;
+            wait_until("all requests have arrived", || handlers.arrived.get() == CLIENTS).await;
+            wait_until("the other process waits", || processes.refused_lease_requests() > 0).await;
             assert!(feed.send("first, ").await && feed.send("last").await);
         };
-        let (answers, ()) = join!(handlers.rush_at(&both, Protocol::Http1, &[&[HOST]]), body);
+        let (answers, ()) =
+            join!(handlers.send_all_at_once_to(&both, Protocol::Http1, &[&[HOST]]), body);
         assert!(answers.iter().all(|answer| answer.text() == "first, last"), "{length:?}");
         assert_eq!(handlers.runs.get(), 1, "{length:?}");
         // The page is stored before the lease ends, so all responses may come before that.
-        eventually("a lease ends", || fleet.ended() > 0).await;
+        wait_until("a lease ends", || processes.ends() > 0).await;
         // The second process may be granted the lease as well before it finds the page.
-        let ends = fleet.ends();
+        let ends = processes.take_ends();
         assert!([1, 2].contains(&ends.len()), "more leases than processes: {ends:?}");
         assert!(ends.iter().all(|end| *end == LeaseEnd::Stored), "{ends:?}");
     }
@@ -252,20 +260,21 @@ async fn streamed_response_is_shared_with_other_processes_once_stored() {
 
 #[actix_web::test]
 async fn stale_response_is_served_when_another_process_exceeds_the_wait_limit() {
-    let (handlers, fleet, clock) = (House::new(), Fleet::default(), ManualClock::at(START));
+    let (handlers, processes, clock) =
+        (GatedApp::new(), SimulatedProcesses::default(), ManualClock::at(START));
     let policy = Policy::new().stale_if_error(secs(600)).wait_limit(Duration::from_millis(200));
-    let handler = async |handlers: &House, _| {
+    let handler = async |handlers: &GatedApp, _| {
         if handlers.runs.count() > 1 {
             return pending().await;
         }
         HttpResponse::Ok().body("page")
     };
-    let cache = || member(&fleet, policy.clone()).clock(clock.clock());
+    let cache = || builder(&processes, policy.clone()).clock(clock.clock());
     let [first, second] = [0, 1].map(|_| open(&handlers, cache(), handler));
     assert!(get(&first, "/").await.is_stored());
     clock.advance(secs(65));
     let hangs = actix_web::rt::spawn(async move { get(&first, "/").await });
-    eventually("the first process runs the handler", || handlers.runs.get() == 2).await;
+    wait_until("the first process runs the handler", || handlers.runs.get() == 2).await;
     let answers = join_all((0..10).map(|_| get(&second, "/"))).await;
     for answer in answers {
         assert_eq!(answer.text(), "page");
@@ -277,20 +286,21 @@ async fn stale_response_is_served_when_another_process_exceeds_the_wait_limit() 
 
 #[actix_web::test]
 async fn refresh_does_not_run_the_handler_when_the_store_fails() {
-    let (handlers, fleet, clock) = (House::new(), Fleet::default(), ManualClock::at(START));
+    let (handlers, processes, clock) =
+        (GatedApp::new(), SimulatedProcesses::default(), ManualClock::at(START));
     let policy = Policy::new().stale_while_revalidate(secs(600));
-    let store = fleet.member();
+    let store = processes.store();
     let cache = Cache::builder(store.clone()).policy(policy).clock(clock.clock());
     let server = open(&handlers, cache, async |handlers, _| {
         handlers.runs.count();
         HttpResponse::Ok().body("page")
     });
     assert!(get(&server, "/").await.is_stored());
-    eventually("the lease ends", || fleet.ended() > 0).await;
+    wait_until("the lease ends", || processes.ends() > 0).await;
     clock.advance(secs(65));
-    fleet.say(Says::Breaks);
+    processes.answer_next(LeaseAnswer::Breaks);
     assert_eq!(get(&server, "/").await.cache_status(), "hit; ttl=-5");
-    eventually("the refresh asks for a lease", || fleet.said()).await;
-    eventually("the refresh ends", || store.coordinator().open_refreshes() == 0).await;
+    wait_until("the refresh asks for a lease", || processes.all_answers_used()).await;
+    wait_until("the refresh ends", || store.coordinator().open_refreshes() == 0).await;
     assert_eq!(handlers.runs.get(), 1);
 }

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use crate::{
     redis::{cache_builder, shared_store, tiered_builder},
-    support::{Client, Counter, Protocol, RedisServer, Server, serve, settled, store},
+    support::{Client, Counter, Protocol, RedisServer, Server, fills_ended, serve, store},
 };
 
 /// The number of pages. Each has a version that writers increment.
@@ -85,12 +85,12 @@ impl Random {
 
 /// The handlers, and the versions of the pages.
 #[derive(Clone)]
-struct Site {
+struct TestApp {
     versions: Arc<[AtomicUsize; PAGES]>,
     random: Random,
 }
 
-impl Site {
+impl TestApp {
     /// Returns the version of a page, with pauses before and after reading it.
     async fn read(self, page: usize) -> HttpResponse {
         self.random.pause().await;
@@ -208,7 +208,7 @@ impl Race {
     }
 
     async fn run_kind<S: Store + Clone>(self, kind: Kind, processes: Vec<S>) {
-        let site = Site { versions: Arc::default(), random: Random::new(self.seed) };
+        let site = TestApp { versions: Arc::default(), random: Random::new(self.seed) };
         let caches: Vec<_> = processes.iter().cloned().map(cache).collect();
         let workers = 4 / caches.len();
         let servers: Vec<_> = caches.iter().map(|cache| site.serve(kind, cache, workers)).collect();
@@ -239,7 +239,7 @@ impl Race {
             task.await.unwrap();
         }
         for store in &processes {
-            settled(store.coordinator()).await;
+            fills_ended(store.coordinator()).await;
             assert_eq!(store.coordinator().open_flights(), 0);
         }
         assert!(hits.get() > 0, "{kind:?}: no hit in the whole race");

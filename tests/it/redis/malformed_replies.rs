@@ -7,8 +7,8 @@ use actix_web_cache::store::Store as _;
 use crate::{
     redis::{own_store, own_store_with_defaults, shop},
     support::{
-        End, FakeRedis, Fault, FaultyProxy, RedisServer, Say, Shop, assert_all_expires, name_of,
-        settled,
+        End, FakeRedis, FakeReply, Fault, FaultyProxy, PageServer, RedisServer, assert_all_expires,
+        command_name, fills_ended,
     },
 };
 
@@ -18,7 +18,7 @@ async fn reply_truncated_at_any_byte_is_a_miss() {
     let proxy = FaultyProxy::of(redis.addr());
     let store = own_store(proxy.url());
     let site = shop(store.clone());
-    site.until_hit("/a").await;
+    site.get_until_hit("/a").await;
     let before = proxy.replied();
     assert!(site.get("/a").await.is_hit);
     let length = usize::try_from(proxy.replied() - before).unwrap();
@@ -29,7 +29,7 @@ async fn reply_truncated_at_any_byte_is_a_miss() {
             let answer = site.get("/a").await;
             assert!(!answer.is_hit, "hit from {cut} of {length} bytes, {end:?}");
             proxy.set(Fault::None);
-            site.until_hit("/a").await;
+            site.get_until_hit("/a").await;
         }
     }
     assert_eq!(store.stats().unreadable_records, 0, "a truncated reply was decoded as a record");
@@ -41,16 +41,16 @@ async fn write_with_truncated_reply_leaves_a_complete_record_or_none() {
     let proxy = FaultyProxy::of(redis.addr());
     let store = own_store(proxy.url());
     let site = shop(store.clone());
-    site.until_hit("/a").await;
+    site.get_until_hit("/a").await;
     let mut unwritten = 0;
     for cut in 0..150 {
         let path = format!("/{cut}");
         proxy.set(Fault::Cut(cut, End::Close));
         site.get(&path).await;
-        settled(store.coordinator()).await;
+        fills_ended(store.coordinator()).await;
         proxy.set(Fault::None);
         unwritten = store.stats().writes_failed;
-        site.until_hit(&path).await;
+        site.get_until_hit(&path).await;
     }
     assert!(unwritten > 0, "no write failed");
     assert_eq!(store.stats().unreadable_records, 0);
@@ -62,8 +62,8 @@ async fn lookup_of_two_round_trips_shares_one_time_limit() {
     let redis = RedisServer::start();
     let proxy = FaultyProxy::of(redis.addr());
     let store = own_store_with_defaults(proxy.url());
-    let site = Shop::over(store.clone());
-    site.until_hit("/a").await;
+    let site = PageServer::over(store.clone());
+    site.get_until_hit("/a").await;
     let before = store.stats();
     // No plain record exists, so the lookup asks for the selecting fields in a second round trip.
     proxy.set(Fault::Delay(Duration::from_millis(30)));
@@ -73,19 +73,19 @@ async fn lookup_of_two_round_trips_shares_one_time_limit() {
 }
 
 /// The replies of a server that has no records and accepts all writes.
-fn empty_server(name: &str) -> Say {
+fn empty_server(name: &str) -> FakeReply {
     match name {
-        "HGET" => Say::nil(),
-        "ZSCORE" => Say::bulk("1000"),
-        "ZRANGE" => Say::Bytes(b"*2\r\n$1\r\ne\r\n$4\r\n1000\r\n".to_vec()),
-        "MULTI" => Say::ok(),
-        "EXEC" => Say::Bytes(b"*3\r\n:1\r\n:1\r\n:1\r\n".to_vec()),
-        _ => Say::Bytes(b"+QUEUED\r\n".to_vec()),
+        "HGET" => FakeReply::nil(),
+        "ZSCORE" => FakeReply::bulk("1000"),
+        "ZRANGE" => FakeReply::Bytes(b"*2\r\n$1\r\ne\r\n$4\r\n1000\r\n".to_vec()),
+        "MULTI" => FakeReply::ok(),
+        "EXEC" => FakeReply::Bytes(b"*3\r\n:1\r\n:1\r\n:1\r\n".to_vec()),
+        _ => FakeReply::Bytes(b"+QUEUED\r\n".to_vec()),
     }
 }
 
 /// Error replies that are rare, and replies that no server should send, with their names.
-fn unexpected_replies() -> Vec<(&'static str, Say)> {
+fn unexpected_replies() -> Vec<(&'static str, FakeReply)> {
     let mut replies: Vec<_> = [
         "LOADING Redis is loading the dataset in memory",
         "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
@@ -100,25 +100,28 @@ fn unexpected_replies() -> Vec<(&'static str, Say)> {
         "ERR",
         "",
     ]
-    .map(|error| (error, Say::error(error)))
+    .map(|error| (error, FakeReply::error(error)))
     .into();
     replies.extend([
-        ("no reply", Say::Nothing),
-        ("incomplete string", Say::Bytes(b"$100\r\nabc".to_vec())),
-        ("incomplete string and close", Say::Last(b"$100\r\nabc".to_vec())),
-        ("incomplete list and close", Say::Last(b"*2\r\n$1\r\ne\r\n".to_vec())),
-        ("close", Say::Last(Vec::new())),
-        ("integer", Say::integer(7)),
-        ("string", Say::bulk("e")),
-        ("nil", Say::nil()),
-        ("empty list", Say::Bytes(b"*0\r\n".to_vec())),
-        ("list of three", Say::Bytes(b"*3\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n".to_vec())),
-        ("list of an integer and a list", Say::Bytes(b"*2\r\n:1\r\n*1\r\n$1\r\na\r\n".to_vec())),
-        ("unknown type", Say::Bytes(b"@what\r\n".to_vec())),
-        ("length that is no number", Say::Bytes(b"$x\r\nabc\r\n".to_vec())),
-        ("negative length", Say::Bytes(b"$-7\r\nabc\r\n".to_vec())),
-        ("HTTP", Say::Last(b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec())),
-        ("five replies", Say::Bytes(b"+OK\r\n+OK\r\n+OK\r\n+OK\r\n+OK\r\n".to_vec())),
+        ("no reply", FakeReply::Nothing),
+        ("incomplete string", FakeReply::Bytes(b"$100\r\nabc".to_vec())),
+        ("incomplete string and close", FakeReply::Last(b"$100\r\nabc".to_vec())),
+        ("incomplete list and close", FakeReply::Last(b"*2\r\n$1\r\ne\r\n".to_vec())),
+        ("close", FakeReply::Last(Vec::new())),
+        ("integer", FakeReply::integer(7)),
+        ("string", FakeReply::bulk("e")),
+        ("nil", FakeReply::nil()),
+        ("empty list", FakeReply::Bytes(b"*0\r\n".to_vec())),
+        ("list of three", FakeReply::Bytes(b"*3\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n".to_vec())),
+        (
+            "list of an integer and a list",
+            FakeReply::Bytes(b"*2\r\n:1\r\n*1\r\n$1\r\na\r\n".to_vec()),
+        ),
+        ("unknown type", FakeReply::Bytes(b"@what\r\n".to_vec())),
+        ("length that is no number", FakeReply::Bytes(b"$x\r\nabc\r\n".to_vec())),
+        ("negative length", FakeReply::Bytes(b"$-7\r\nabc\r\n".to_vec())),
+        ("HTTP", FakeReply::Last(b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec())),
+        ("five replies", FakeReply::Bytes(b"+OK\r\n+OK\r\n+OK\r\n+OK\r\n+OK\r\n".to_vec())),
     ]);
     replies
 }
@@ -131,7 +134,7 @@ async fn unexpected_reply_fails_no_request_and_is_no_hit() {
             let case = format!("{kind:?} to {}", if target.is_empty() { "all" } else { target });
             let reply = reply.clone();
             let fake = FakeRedis::new(move |command| {
-                let name = name_of(command);
+                let name = command_name(command);
                 if target.is_empty() || name == target {
                     reply.clone()
                 } else {
@@ -139,7 +142,7 @@ async fn unexpected_reply_fails_no_request_and_is_no_hit() {
                 }
             });
             let store = own_store_with_defaults(fake.url());
-            let site = Shop::over(store.clone());
+            let site = PageServer::over(store.clone());
             let times = site.load(1, 8, |n| format!("/{}", n % 2)).await;
             times.assert_within_budget(&case);
             assert_eq!(site.runs.get(), 8, "{case}");
@@ -156,7 +159,7 @@ async fn unexpected_handshake_reply_fails_no_request() {
     for (kind, reply) in unexpected_replies() {
         let fake = FakeRedis::from_the_start(move |_| reply.clone());
         let store = own_store_with_defaults(format!("{}?protocol=resp3", fake.url()));
-        let site = Shop::over(store.clone());
+        let site = PageServer::over(store.clone());
         site.load(4, 40, |n| format!("/{}", n % 2)).await.assert_within_budget(kind);
         assert_eq!(site.runs.get(), 40, "{kind}");
         assert!(site.warnings().len() <= 1, "{kind}");

@@ -26,7 +26,7 @@ use actix_web_cache::{
     store::{Store, TieredStoreBuilder},
 };
 
-use crate::support::{Answer, Client, RedisCluster, RedisReply, Shop, secs};
+use crate::support::{Answer, Client, PageServer, RedisCluster, RedisReply, secs};
 
 /// A time-out that no call exceeds, even on a busy machine. All stores and caches here have it, but
 /// those of tests about the default time-outs.
@@ -53,8 +53,8 @@ fn cache(store: impl Store) -> Cache {
 }
 
 /// An application over [`cache`].
-fn shop(store: impl Store) -> Shop {
-    Shop::with(cache(store))
+fn shop(store: impl Store) -> PageServer {
+    PageServer::with(cache(store))
 }
 
 /// A store in `namespace`.
@@ -116,7 +116,7 @@ fn bulk(reply: RedisReply) -> Vec<u8> {
 }
 
 /// Requests `path` until the response is a hit.
-pub(crate) async fn until_hit(client: &Client, path: &str, fields: &[(&str, &str)]) -> Answer {
+pub(crate) async fn get_until_hit(client: &Client, path: &str, fields: &[(&str, &str)]) -> Answer {
     let requests = async {
         loop {
             let answer = client.get_with(path, fields).await;

@@ -11,8 +11,8 @@ use futures_util::future::join;
 use crate::{
     redis::{bulk, own_namespace, own_store, own_store_with_defaults, page_path, shop, store_in},
     support::{
-        Fault, FaultyProxy, RedisReply, RedisServer, START, Shop, eventually, resources, secs,
-        settled,
+        Fault, FaultyProxy, PageServer, RedisReply, RedisServer, START, fills_ended, resources,
+        secs, wait_until,
     },
 };
 
@@ -24,7 +24,8 @@ async fn redis_that_is_down_at_startup_is_used_once_it_runs() {
     redis.kill();
     let store = own_store_with_defaults(redis.url());
     let clock = ManualClock::at(START);
-    let site = Shop::with(Cache::builder(store.clone()).clock(clock.clock()).build().unwrap());
+    let site =
+        PageServer::with(Cache::builder(store.clone()).clock(clock.clock()).build().unwrap());
     site.load(CLIENTS, 100, page_path).await.assert_short("nothing listens");
     let stats = store.stats();
     assert!(stats.circuit_open && stats.circuit_openings == 1, "{stats:?}");
@@ -42,7 +43,7 @@ async fn redis_that_is_down_at_startup_is_used_once_it_runs() {
         assert_eq!(site.warnings().len(), want, "after {seconds} s more");
     }
     redis.restart();
-    site.until_hit("/1").await;
+    site.get_until_hit("/1").await;
     let stats = store.stats();
     assert!(!stats.circuit_open && stats.found > 0 && stats.writes > 0, "{stats:?}");
 }
@@ -51,13 +52,13 @@ async fn redis_that_is_down_at_startup_is_used_once_it_runs() {
 async fn redis_that_dies_under_load_fails_no_request_and_is_used_after_restart() {
     let redis = RedisServer::start();
     let store = own_store_with_defaults(redis.url());
-    let site = Shop::over(store.clone());
+    let site = PageServer::over(store.clone());
     for n in 0..10 {
-        site.until_hit(&page_path(n)).await;
+        site.get_until_hit(&page_path(n)).await;
     }
     let found = store.stats().found;
     let crash = async {
-        eventually("there are hits under load", || store.stats().found > found + 200).await;
+        wait_until("there are hits under load", || store.stats().found > found + 200).await;
         redis.kill();
     };
     let load = site.load(CLIENTS, 1500, page_path);
@@ -68,7 +69,7 @@ async fn redis_that_dies_under_load_fails_no_request_and_is_used_after_restart()
     assert_eq!(site.warnings().len(), 1);
     redis.restart();
     for n in 0..10 {
-        site.until_hit(&page_path(n)).await;
+        site.get_until_hit(&page_path(n)).await;
     }
     assert!(!store.stats().circuit_open);
     assert!(site.warnings().is_empty());
@@ -79,9 +80,9 @@ async fn purged_page_stays_purged_when_redis_loses_its_invalidations() {
     let redis = RedisServer::start();
     let store = own_store(redis.url());
     let site = shop(store.clone());
-    let kept = site.until_hit("/kept").await;
+    let kept = site.get_until_hit("/kept").await;
     let names = resources(&redis);
-    let purged = site.until_hit("/purged").await;
+    let purged = site.get_until_hit("/purged").await;
     let name = resources(&redis).into_iter().find(|name| !names.contains(name)).unwrap();
     let RedisReply::List(fields) = redis.ask(&["HGETALL", &name]).unwrap() else { panic!() };
     let fields: Vec<_> = fields.into_iter().map(bulk).collect();
@@ -93,14 +94,14 @@ async fn purged_page_stays_purged_when_redis_loses_its_invalidations() {
     let mut restore = vec![b"HSET".to_vec(), name.into_bytes()];
     restore.extend(fields);
     redis.command(&restore);
-    assert!(site.until_hit("/purged").await.run > purged.run, "purged page served");
-    assert!(site.until_hit("/kept").await.run > kept.run);
+    assert!(site.get_until_hit("/purged").await.run > purged.run, "purged page served");
+    assert!(site.get_until_hit("/kept").await.run > kept.run);
     assert!(store.stats().table_losses > 0);
 
     // Only the table of invalidations is evicted: then no record is valid, with or without a purge
     // before.
     for purge in ["by tag", "none"] {
-        let before = site.until_hit("/purged").await;
+        let before = site.get_until_hit("/purged").await;
         if purge == "by tag" {
             site.handle().purge_tag("page").await.unwrap();
         }
@@ -110,7 +111,7 @@ async fn purged_page_stays_purged_when_redis_loses_its_invalidations() {
         let after = site.get("/purged").await;
         assert!(after.run > before.run, "{purge}");
         assert_eq!(store.stats().table_losses, lost + 1);
-        let again = site.until_hit("/purged").await;
+        let again = site.get_until_hit("/purged").await;
         assert!(again.run > before.run, "{purge}");
     }
 }
@@ -135,9 +136,9 @@ async fn silent_or_slow_redis_delays_no_request_beyond_the_budget() {
         let case = format!("{silence:?}");
         let proxy = FaultyProxy::of(redis.addr());
         let store = own_store_with_defaults(proxy.url());
-        let site = Shop::over(store.clone());
+        let site = PageServer::over(store.clone());
         for n in 0..10 {
-            site.until_hit(&page_path(n)).await;
+            site.get_until_hit(&page_path(n)).await;
         }
         match silence {
             Silence::Server => redis.freeze(),
@@ -154,7 +155,7 @@ async fn silent_or_slow_redis_delays_no_request_beyond_the_budget() {
             Silence::Server => redis.thaw(),
             Silence::Network(_) => proxy.set(Fault::None),
         }
-        site.until_hit("/1").await;
+        site.get_until_hit("/1").await;
         assert!(!store.stats().circuit_open, "{case}");
     }
 }
@@ -164,14 +165,14 @@ async fn frozen_redis_accumulates_no_fills_bytes_or_connections() {
     const MANY_CLIENTS: usize = 50;
     let redis = RedisServer::start();
     let store = own_store_with_defaults(redis.url());
-    let site = Shop::over(store.clone());
-    site.until_hit("/large/first").await;
+    let site = PageServer::over(store.clone());
+    site.get_until_hit("/large/first").await;
     let coordinator = store.coordinator();
     let load_and_freeze = async {
         // Redis freezes while the misses are being written.
         let load = site.load(MANY_CLIENTS, 1000, |n| format!("/large/{n}"));
         let freeze = async {
-            eventually("there are writes", || store.stats().writes > 20).await;
+            wait_until("there are writes", || store.stats().writes > 20).await;
             redis.freeze();
         };
         join(load, freeze).await
@@ -191,10 +192,10 @@ async fn frozen_redis_accumulates_no_fills_bytes_or_connections() {
         () = watch => {}
     }
     assert!(store.stats().circuit_open);
-    settled(coordinator).await;
+    fills_ended(coordinator).await;
     assert_eq!(coordinator.open_flights(), 0);
     redis.thaw();
-    site.until_hit("/large/last").await;
+    site.get_until_hit("/large/last").await;
     // One for each kind of work of the worker, one for announcements, and the one of this command.
     let clients: usize = redis.info("connected_clients").unwrap().parse().unwrap();
     assert!(clients <= 10, "{clients} connections");
@@ -208,12 +209,12 @@ async fn purge_during_outage_fails_and_is_sent_before_any_lookup_afterwards() {
     let proxy = FaultyProxy::of(redis.addr());
     let namespace = own_namespace();
     let cut_off = RedisStore::new(proxy.url(), namespace.as_str()).unwrap();
-    let (one, other) = (Shop::over(cut_off.clone()), shop(store_in(redis.url(), &namespace)));
+    let (one, other) = (PageServer::over(cut_off.clone()), shop(store_in(redis.url(), &namespace)));
     for fault in [Fault::BlackHole, Fault::Mute, Fault::Refuse] {
         // A page for each fault, so that no write of the round before is in progress.
         let path = format!("/{fault:?}");
-        let before = one.until_hit_as(&path, "h").await.run;
-        assert_eq!(other.until_hit_as(&path, "h").await.run, before);
+        let before = one.get_as_until_hit(&path, "h").await.run;
+        assert_eq!(other.get_as_until_hit(&path, "h").await.run, before);
         proxy.set(fault);
         proxy.drop_connections();
         let handle = one.handle();
@@ -227,8 +228,8 @@ async fn purge_during_outage_fails_and_is_sent_before_any_lookup_afterwards() {
         );
         assert!(one.get_as(&path, "h").await.run > before);
         proxy.set(Fault::None);
-        eventually("the queued purge is sent", || cut_off.stats().invalidations_queued == 0).await;
-        eventually("the breaker closes", || !cut_off.stats().circuit_open).await;
+        wait_until("the queued purge is sent", || cut_off.stats().invalidations_queued == 0).await;
+        wait_until("the breaker closes", || !cut_off.stats().circuit_open).await;
         for site in [&one, &other] {
             assert!(site.get_as(&path, "h").await.run != before, "{fault:?}: purged page served");
         }

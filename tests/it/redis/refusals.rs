@@ -4,7 +4,7 @@
 
 use crate::{
     redis::{own_store, own_store_with_defaults, page_path, shop},
-    support::{RedisServer, Shop, eventually, resources},
+    support::{PageServer, RedisServer, resources, wait_until},
 };
 
 #[actix_web::test]
@@ -12,14 +12,14 @@ async fn full_redis_is_read_but_not_written() {
     let redis = RedisServer::with(&["--maxmemory-policy", "noeviction"]);
     let store = own_store(redis.url());
     let site = shop(store.clone());
-    site.until_hit("/a").await;
+    site.get_until_hit("/a").await;
     redis.command(&["CONFIG", "SET", "maxmemory", "2mb"]);
     let mut n = 0;
     while store.stats().writes_failed == 0 {
         n += 1;
         assert!(n < 100, "all writes fit into memory");
         site.get(&format!("/large/{n}")).await;
-        eventually("the write succeeds or is refused", || {
+        wait_until("the write succeeds or is refused", || {
             let stats = store.stats();
             stats.writes + stats.writes_failed > n
         })
@@ -31,7 +31,7 @@ async fn full_redis_is_read_but_not_written() {
         assert!(site.get("/a").await.is_hit);
         assert!(!site.get(&format!("/large/more/{n}")).await.is_hit);
     }
-    eventually("all writes are refused", || store.stats().writes_failed > 20).await;
+    wait_until("all writes are refused", || store.stats().writes_failed > 20).await;
     let stats = store.stats();
     assert!(
         !stats.circuit_open && stats.circuit_openings == 0 && stats.lookups_failed == 0,
@@ -46,8 +46,8 @@ async fn full_redis_is_read_but_not_written() {
     assert!(site.handle().purge_url(&site.url("/a")).await.is_err());
     assert!(site.get("/a").await.run > before);
     redis.command(&["CONFIG", "SET", "maxmemory", "0"]);
-    assert!(site.until_hit("/a").await.run > before);
-    site.until_hit("/large/new").await;
+    assert!(site.get_until_hit("/a").await.run > before);
+    site.get_until_hit("/large/new").await;
 }
 
 #[actix_web::test]
@@ -56,7 +56,7 @@ async fn purged_page_stays_purged_when_redis_evicts_the_invalidations() {
     let store = own_store(redis.url());
     let site = shop(store.clone());
     for round in 0..3 {
-        let before = site.until_hit("/a").await.run;
+        let before = site.get_until_hit("/a").await.run;
         site.handle().purge_tag("page").await.unwrap();
         let table = redis.command(&["KEYS", "*{invalidations}"]);
         let names = resources(&redis);
@@ -78,7 +78,7 @@ async fn purged_page_stays_purged_when_redis_evicts_the_invalidations() {
         }
         wire.command(&["CONFIG", "SET", "maxmemory", "0"]);
         assert!(site.get("/a").await.run > before, "round {round}");
-        assert!(site.until_hit("/a").await.run > before, "round {round}");
+        assert!(site.get_until_hit("/a").await.run > before, "round {round}");
     }
     assert!(
         store.stats().table_losses >= 3 && store.stats().lookups_failed == 0,
@@ -96,23 +96,23 @@ async fn demoted_primary_is_written_again_when_promoted() {
     let is_linked =
         |server: &RedisServer| server.info("master_link_status").as_deref() == Some("up");
     follow(&other, &redis);
-    eventually("replication is up", || is_linked(&other)).await;
+    wait_until("replication is up", || is_linked(&other)).await;
     let store = own_store(redis.url());
     let site = shop(store.clone());
     // Replication has caught up with the last write.
     let in_sync = || redis.info("master_repl_offset") == other.info("slave_repl_offset");
-    let mut before = site.until_hit("/a").await.run;
+    let mut before = site.get_until_hit("/a").await.run;
     for round in 0..2 {
-        eventually("the replica is in sync", in_sync).await;
+        wait_until("the replica is in sync", in_sync).await;
         other.command(&["REPLICAOF", "NO", "ONE"]);
         follow(&redis, &other);
-        eventually("replication is up", || is_linked(&redis)).await;
-        site.until_hit("/a").await;
+        wait_until("replication is up", || is_linked(&redis)).await;
+        site.get_until_hit("/a").await;
         let unwritten = store.stats().writes_failed;
         for n in 0..10 {
             assert!(!site.get(&format!("/new/{round}/{n}")).await.is_hit);
         }
-        eventually("all writes are refused", || store.stats().writes_failed >= unwritten + 10)
+        wait_until("all writes are refused", || store.stats().writes_failed >= unwritten + 10)
             .await;
         assert!(site.get("/a").await.is_hit && !store.stats().circuit_open);
         if round == 0 {
@@ -126,11 +126,11 @@ async fn demoted_primary_is_written_again_when_promoted() {
         assert!(site.get("/a").await.run > before);
         redis.command(&["REPLICAOF", "NO", "ONE"]);
         follow(&other, &redis);
-        let after = site.until_hit("/a").await.run;
+        let after = site.get_until_hit("/a").await.run;
         assert!(after > before, "purged page served");
-        site.until_hit(&format!("/new/{round}/0")).await;
+        site.get_until_hit(&format!("/new/{round}/0")).await;
         before = after;
-        eventually("replication is up", || is_linked(&other)).await;
+        wait_until("replication is up", || is_linked(&other)).await;
     }
     assert!(site.warnings().is_empty());
 }
@@ -138,9 +138,9 @@ async fn demoted_primary_is_written_again_when_promoted() {
 /// Serves under load from a Redis that refuses the store. Returns the only warning.
 async fn warning_when_refused(url: &str, case: &str) -> String {
     let store = own_store_with_defaults(url);
-    let site = Shop::over(store.clone());
+    let site = PageServer::over(store.clone());
     site.load(4, 60, page_path).await.assert_within_budget(case);
-    eventually("all lookups or writes have failed", || {
+    wait_until("all lookups or writes have failed", || {
         let stats = store.stats();
         stats.lookups_failed + stats.writes_failed >= 60
     })
@@ -192,7 +192,7 @@ async fn password_change_at_runtime_fails_no_request() {
     let url = redis.url().replace("redis://", "redis://:secret-one@");
     let store = own_store(url);
     let site = shop(store.clone());
-    site.until_hit("/a").await;
+    site.get_until_hit("/a").await;
     let mut wire = redis.wire();
     wire.command(&["AUTH", "secret-one"]);
     wire.command(&["CONFIG", "SET", "requirepass", "secret-two"]);
@@ -205,5 +205,5 @@ async fn password_change_at_runtime_fails_no_request() {
     let warnings = site.warnings();
     assert!(warnings.len() == 1 && !warnings[0].contains("secret"), "{warnings:?}");
     wire.command(&["CONFIG", "SET", "requirepass", "secret-one"]);
-    site.until_hit("/a").await;
+    site.get_until_hit("/a").await;
 }

@@ -10,11 +10,12 @@ use actix_web_cache::{
 
 use crate::{
     redis::{
-        cache, cache_builder, cluster_url, own_store, shared_store, store_builder, tiered_store,
-        until_hit,
+        cache, cache_builder, cluster_url, get_until_hit, own_store, shared_store, store_builder,
+        tiered_store,
     },
     support::{
-        Fault, FaultyProxy, RedisCluster, RedisSentinel, RedisServer, Site, obey, secs, site,
+        Fault, FaultyProxy, RedisCluster, RedisSentinel, RedisServer, TestApp, requested_response,
+        secs, test_app,
     },
 };
 
@@ -59,10 +60,11 @@ fn tiered_store_passes_conformance_suite() {
 #[actix_web::test]
 async fn two_processes_share_stored_responses_and_deletions() {
     let redis = RedisServer::start();
-    let sites: Vec<Site> = (0..2).map(|_| site(&cache(shared_store(redis.url())), obey)).collect();
+    let sites: Vec<TestApp> =
+        (0..2).map(|_| test_app(&cache(shared_store(redis.url())), requested_response)).collect();
     let fields =
         [("answer", "cache-control: max-age=60"), ("answer", "x-spaces: a  b"), ("host", "shop")];
-    let first = until_hit(&sites[0].client, "/a", &fields).await;
+    let first = get_until_hit(&sites[0].client, "/a", &fields).await;
     let hit = sites[1].client.get_with("/a", &fields).await;
     assert!(hit.is_hit(), "{}", hit.cache_status());
     assert_eq!((hit.text(), hit.field("x-spaces")), (first.text(), first.field("x-spaces")));
@@ -75,9 +77,9 @@ async fn two_processes_share_stored_responses_and_deletions() {
 async fn lookup_may_take_as_long_as_its_time_out() {
     let redis = RedisServer::start();
     let proxy = FaultyProxy::of(redis.addr());
-    let site = site(&cache(own_store(proxy.url())), obey);
+    let site = test_app(&cache(own_store(proxy.url())), requested_response);
     let fields = [("answer", "cache-control: max-age=60")];
-    until_hit(&site.client, "/a", &fields).await;
+    get_until_hit(&site.client, "/a", &fields).await;
     // The client library has a limit of its own, 500 ms, which must not apply.
     proxy.set(Fault::Delay(Duration::from_millis(700)));
     let hit = site.client.get_with("/a", &fields).await;
@@ -99,12 +101,12 @@ async fn hit_takes_one_round_trip_and_memory_hit_takes_none() {
         response.extensions_mut().insert(tags);
         response.insert_header(("vary", "accept-language")).body("page")
     };
-    let plain = site(&cache(shared_store(redis.url())), obey);
-    let varied = site(&cache(own_store(redis.url())), handler);
-    let near = site(&cache(tiered_store(own_store(redis.url()))), handler);
+    let plain = test_app(&cache(shared_store(redis.url())), requested_response);
+    let varied = test_app(&cache(own_store(redis.url())), handler);
+    let near = test_app(&cache(tiered_store(own_store(redis.url()))), handler);
     let fields = [("answer", "cache-control: max-age=60"), ("accept-language", "de")];
     for (case, site) in [("plain", &plain), ("varied", &varied), ("near", &near)] {
-        until_hit(&site.client, "/a", &fields).await;
+        get_until_hit(&site.client, "/a", &fields).await;
         assert!(site.client.get_with("/a", &fields).await.is_hit());
         let mut monitor = redis.monitor();
         for _ in 0..3 {
@@ -130,9 +132,9 @@ async fn hit_takes_one_round_trip_and_memory_hit_takes_none() {
 #[actix_web::test]
 async fn hit_on_cluster_takes_one_lookup_and_one_invalidation_check() {
     let cluster = RedisCluster::start();
-    let site = site(&cache(own_store(cluster_url(&cluster))), obey);
+    let site = test_app(&cache(own_store(cluster_url(&cluster))), requested_response);
     let fields = [("answer", "cache-control: max-age=60"), ("answer", "vary: accept-language")];
-    until_hit(&site.client, "/a", &fields).await;
+    get_until_hit(&site.client, "/a", &fields).await;
     (0..3).for_each(|node| cluster.node(node).forget_calls());
     for _ in 0..10 {
         assert!(site.client.get_with("/a", &fields).await.is_hit());
@@ -149,11 +151,11 @@ async fn all_keys_in_redis_but_the_invalidations_expire() {
     let redis = RedisServer::start();
     let policy = Policy::new().stale_while_revalidate(secs(30));
     let cache = cache_builder(own_store(redis.url())).policy(policy).build().unwrap();
-    let site = site(&cache, obey);
+    let site = test_app(&cache, requested_response);
     let fields = [("answer", "cache-control: max-age=60"), ("answer", "vary: accept")];
     for accept in ["a", "b", "c"] {
         let fields = [fields[0], fields[1], ("accept", accept)];
-        until_hit(&site.client, "/a", &fields).await;
+        get_until_hit(&site.client, "/a", &fields).await;
     }
     site.client.send(hyper::Method::DELETE, "/b", &[]).await;
     cache.handle().purge_tag("t").await.unwrap();
@@ -181,7 +183,7 @@ async fn purge_by_one_process_applies_to_the_next_lookup_of_another() {
         cache_builder(shared_store(redis.url())).rule(rule).build().unwrap()
     };
     let (one, other) = (shared_cache(), shared_cache());
-    let (a, b) = (site(&one, obey), site(&other, obey));
+    let (a, b) = (test_app(&one, requested_response), test_app(&other, requested_response));
     let fields = [
         ("answer", "cache-control: max-age=60"),
         ("answer", "cache-groups: \"g\""),
@@ -198,11 +200,11 @@ async fn purge_by_one_process_applies_to_the_next_lookup_of_another() {
         PurgeTarget::prefix("/").on_any_host(),
         PurgeTarget::all(),
     ] {
-        until_hit(&a.client, "/a", &fields).await;
-        until_hit(&b.client, "/a", &fields).await;
+        get_until_hit(&a.client, "/a", &fields).await;
+        get_until_hit(&b.client, "/a", &fields).await;
         other.handle().purge(target.clone()).await.unwrap();
         assert!(!a.client.get_with("/a", &fields).await.is_hit(), "{target:?}");
-        until_hit(&a.client, "/a", &fields).await;
+        get_until_hit(&a.client, "/a", &fields).await;
         other.handle().expire(target.clone()).await.unwrap();
         let stale = a.client.get_with("/a", &fields).await;
         assert!(!stale.is_hit(), "{target:?}: {}", stale.cache_status());

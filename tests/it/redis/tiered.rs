@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::{
     redis::{page_path, shop, store_in, tiered_builder, tiered_store},
-    support::{Fault, FaultyProxy, RedisServer, Shop, eventually, secs},
+    support::{Fault, FaultyProxy, PageServer, RedisServer, secs, wait_until},
 };
 
 /// The namespace of all stores here.
@@ -23,11 +23,11 @@ fn tiered_with_defaults(url: String) -> TieredStore<RedisStore> {
 }
 
 /// Requests `path` until the response comes from memory. Returns its run.
-async fn until_near(store: &TieredStore<RedisStore>, site: &Shop, path: &str) -> usize {
+async fn until_near(store: &TieredStore<RedisStore>, site: &PageServer, path: &str) -> usize {
     let requests = async {
         loop {
             let before = store.stats().near_hits;
-            let hit = site.until_hit_as(path, "h").await;
+            let hit = site.get_as_until_hit(path, "h").await;
             if store.stats().near_hits > before {
                 return hit.run;
             }
@@ -40,7 +40,7 @@ async fn until_near(store: &TieredStore<RedisStore>, site: &Shop, path: &str) ->
 ///
 /// Returns when the last request with a response from `run` was sent, counted from the call. This
 /// is independent of how long a busy machine takes for the responses.
-async fn until_not(site: &Shop, path: &str, run: usize) -> Duration {
+async fn until_not(site: &PageServer, path: &str, run: usize) -> Duration {
     let begin = Instant::now();
     let requests = async {
         let mut last = Duration::ZERO;
@@ -59,7 +59,7 @@ async fn until_not(site: &Shop, path: &str, run: usize) -> Duration {
 async fn memory_serves_hits_while_redis_is_down() {
     let redis = RedisServer::start();
     let store = tiered_with_defaults(redis.url());
-    let site = Shop::over(store.clone());
+    let site = PageServer::over(store.clone());
     let a = until_near(&store, &site, "/a").await;
     for restart in [false, true] {
         if restart {
@@ -68,12 +68,12 @@ async fn memory_serves_hits_while_redis_is_down() {
             redis.freeze()
         }
         site.load(4, 60, page_path).await.assert_within_budget("Redis is down");
-        eventually("the breaker opens", || store.far().stats().circuit_open).await;
+        wait_until("the breaker opens", || store.far().stats().circuit_open).await;
         let hit = site.get_as("/a", "h").await;
         assert!(hit.is_hit && hit.run == a, "not from memory: {hit:?}");
         if !restart {
             redis.thaw();
-            eventually("the breaker closes", || !store.far().stats().circuit_open).await;
+            wait_until("the breaker closes", || !store.far().stats().circuit_open).await;
             assert_eq!(until_near(&store, &site, "/a").await, a);
         }
     }
@@ -88,7 +88,7 @@ async fn purge_during_outage_applies_locally_and_everywhere_once_redis_is_back()
     let redis = RedisServer::start();
     let proxy = FaultyProxy::of(redis.addr());
     let (cut_off, connected) = (tiered_with_defaults(proxy.url()), tiered(redis.url()));
-    let (here, there) = (Shop::over(cut_off.clone()), shop(connected.clone()));
+    let (here, there) = (PageServer::over(cut_off.clone()), shop(connected.clone()));
     let plain = shop(store_in(redis.url(), NAMESPACE));
     // A page for each round, so that no copy of the round before is left.
     for (path, by_tag) in [("/url", false), ("/tag", true)] {
@@ -114,7 +114,7 @@ async fn purge_during_outage_applies_locally_and_everywhere_once_redis_is_back()
             "the purge cannot have reached the other process"
         );
         proxy.set(Fault::None);
-        eventually("the queued purge is sent", || cut_off.far().stats().invalidations_queued == 0)
+        wait_until("the queued purge is sent", || cut_off.far().stats().invalidations_queued == 0)
             .await;
         // Lookups in Redis see the purge at once, copies in memory within the default of
         // `max_staleness`, one second.
@@ -151,7 +151,7 @@ async fn purge_by_another_process_applies_within_max_staleness() {
             let old = until_near(store, &site, "/a").await;
             if kill {
                 let killed = || redis.command(&["CLIENT", "KILL", "TYPE", "pubsub"]) != "0";
-                eventually("the subscription exists and is killed", killed).await;
+                wait_until("the subscription exists and is killed", killed).await;
             }
             plain.handle().purge_url("http://h/a").await.unwrap();
             let time = until_not(&site, "/a", old).await;

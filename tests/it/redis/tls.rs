@@ -5,7 +5,7 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_tim
 
 use crate::{
     redis::{own_store_with_defaults, page_path, shared_store, shop},
-    support::{RedisServer, Shop},
+    support::{PageServer, RedisServer},
 };
 
 /// A certificate authority.
@@ -50,8 +50,8 @@ async fn processes_share_redis_over_tls() {
     let redis = RedisServer::with_tls(&certificate, &key);
     redis.command(&["ACL", "SETUSER", "name", "on", ">secret", "~*", "&*", "+@all"]);
     let sites = [0, 1].map(|_| shop(shared_store(authority.source(&redis))));
-    let first = sites[0].until_hit_as("/1", "site").await;
-    assert_eq!(sites[1].until_hit_as("/1", "site").await.run, first.run);
+    let first = sites[0].get_as_until_hit("/1", "site").await;
+    assert_eq!(sites[1].get_as_until_hit("/1", "site").await.run, first.run);
     sites[0].handle().purge_url("http://site/1").await.unwrap();
     assert!(!sites[1].get_as("/1", "site").await.is_hit);
     assert!(sites.iter().all(|site| site.warnings().is_empty()));
@@ -70,7 +70,7 @@ async fn redis_with_invalid_certificate_is_unused_until_the_certificate_is_repla
         let redis = RedisServer::with_tls(&certificate, &key);
         redis.command(&["ACL", "SETUSER", "name", "on", ">secret", "~*", "&*", "+@all"]);
         let store = own_store_with_defaults(authority.source(&redis));
-        let site = Shop::over(store.clone());
+        let site = PageServer::over(store.clone());
         site.load(8, 100, page_path).await.assert_within_budget(case);
         assert!(
             store.stats().circuit_open && store.stats().connections == 0,
@@ -83,7 +83,7 @@ async fn redis_with_invalid_certificate_is_unused_until_the_certificate_is_repla
         assert!(!warnings[0].contains("secret"), "{case}: {warnings:?}");
 
         redis.certify(&valid.0, &valid.1);
-        site.until_hit("/1").await;
+        site.get_until_hit("/1").await;
         assert!(!store.stats().circuit_open, "{case}");
     }
 }
@@ -96,7 +96,7 @@ async fn tls_on_one_side_only_fails_no_request() {
     let (plain, tls) = (redis.addr(), redis.tls_addr());
     for url in [format!("rediss://name:secret@{plain}"), format!("redis://name:secret@{tls}")] {
         let store = own_store_with_defaults(&url);
-        let site = Shop::over(store.clone());
+        let site = PageServer::over(store.clone());
         site.load(8, 100, page_path).await.assert_within_budget(&url);
         assert!(
             store.stats().circuit_open && store.stats().connections == 0,

@@ -7,7 +7,7 @@ use futures_util::future::join;
 
 use crate::{
     redis::{cluster_url, own_store, own_store_with_defaults, page_path, shop},
-    support::{RedisCluster, RedisSentinel, RedisServer, Shop, eventually, resources},
+    support::{PageServer, RedisCluster, RedisSentinel, RedisServer, resources, wait_until},
 };
 
 fn sorted_resources(server: &RedisServer) -> Vec<String> {
@@ -22,7 +22,7 @@ async fn store_follows_cluster_slots_that_move_under_load() {
     let store = own_store(cluster_url(&cluster));
     let site = shop(store.clone());
     for n in 0..10 {
-        site.until_hit(&page_path(n)).await;
+        site.get_until_hit(&page_path(n)).await;
     }
     move_slots_under_load(&cluster, &store, &site).await;
 }
@@ -31,13 +31,13 @@ async fn store_follows_cluster_slots_that_move_under_load() {
 async fn store_survives_failure_and_restart_of_each_cluster_node() {
     let cluster = RedisCluster::start();
     let store = own_store_with_defaults(cluster_url(&cluster));
-    let site = Shop::over(store.clone());
+    let site = PageServer::over(store.clone());
     restart_each_node(&cluster, &store, &site).await;
 }
 
 /// Moves the slots of all records and of the table of invalidations to the next node, while clients
 /// send requests.
-async fn move_slots_under_load(cluster: &RedisCluster, store: &RedisStore, site: &Shop) {
+async fn move_slots_under_load(cluster: &RedisCluster, store: &RedisStore, site: &PageServer) {
     let moved = AtomicBool::new(false);
     let moves = async {
         for from in 0..3 {
@@ -69,37 +69,37 @@ async fn move_slots_under_load(cluster: &RedisCluster, store: &RedisStore, site:
     };
     join(load, moves).await;
     for n in 0..10 {
-        site.until_hit(&page_path(n)).await;
+        site.get_until_hit(&page_path(n)).await;
     }
-    let before = site.until_hit("/1").await.run;
+    let before = site.get_until_hit("/1").await.run;
     site.handle().purge_url(&site.url("/1")).await.unwrap();
-    assert!(site.until_hit("/1").await.run > before);
+    assert!(site.get_until_hit("/1").await.run > before);
     assert!(!store.stats().circuit_open, "{:?}", store.stats());
 }
 
 /// Kills and restarts one node after the other. A restarted node is empty and keeps its slots.
-async fn restart_each_node(cluster: &RedisCluster, store: &RedisStore, site: &Shop) {
-    let purged = site.until_hit("/1").await.run;
+async fn restart_each_node(cluster: &RedisCluster, store: &RedisStore, site: &PageServer) {
+    let purged = site.get_until_hit("/1").await.run;
     site.handle().purge_url(&site.url("/1")).await.unwrap();
     for node in 0..3 {
         let server = cluster.node(node);
         server.kill();
         site.load(4, 60, page_path).await.assert_within_budget("a node is down");
         let survivor = cluster.node((node + 1) % 3);
-        eventually("the other nodes report that the Cluster is down", || {
+        wait_until("the other nodes report that the Cluster is down", || {
             survivor.command(&["CLUSTER", "INFO"]).contains("cluster_state:fail")
         })
         .await;
         site.load(4, 60, page_path).await.assert_within_budget("the Cluster is down");
         server.restart();
-        eventually("all nodes report that the Cluster is up", || {
+        wait_until("all nodes report that the Cluster is up", || {
             (0..3).all(|node| {
                 cluster.node(node).command(&["CLUSTER", "INFO"]).contains("cluster_state:ok")
             })
         })
         .await;
         for n in 0..10 {
-            site.until_hit(&page_path(n)).await;
+            site.get_until_hit(&page_path(n)).await;
         }
         assert!(site.get("/1").await.run > purged, "purged page served");
     }
@@ -112,19 +112,19 @@ async fn store_finds_the_new_primary_through_sentinel() {
     let sentinel = RedisSentinel::start();
     let name = RedisSentinel::MASTER;
     let url = format!("redis-sentinel://{}/{name}", sentinel.sentinel().addr());
-    let site = Shop::over(own_store_with_defaults(url));
-    let old = site.until_hit("/1").await.run;
+    let site = PageServer::over(own_store_with_defaults(url));
+    let old = site.get_until_hit("/1").await.run;
     site.handle().purge_url(&site.url("/1")).await.unwrap();
 
     // A failover by command.
     sentinel.failover();
     site.load(4, 60, page_path).await.assert_within_budget("a failover");
     for n in 0..10 {
-        site.until_hit(&format!("/new/{n}")).await;
+        site.get_until_hit(&format!("/new/{n}")).await;
     }
-    assert!(site.until_hit("/1").await.run > old, "purged page served");
+    assert!(site.get_until_hit("/1").await.run > old, "purged page served");
     site.handle().purge_tag("page").await.unwrap();
-    eventually("the former primary replicates", || {
+    wait_until("the former primary replicates", || {
         // Sentinel reconfigures the server, which closes connections.
         let info = sentinel.other().ask(&["INFO", "replication"]);
         info.is_ok_and(|info| info.to_string().contains("master_link_status:up"))
@@ -132,8 +132,8 @@ async fn store_finds_the_new_primary_through_sentinel() {
     .await;
 
     // A failover after a crash.
-    let before = site.until_hit("/1").await.run;
-    eventually("the replica has all records", || {
+    let before = site.get_until_hit("/1").await.run;
+    wait_until("the replica has all records", || {
         sorted_resources(sentinel.other()) == sorted_resources(sentinel.master())
     })
     .await;
@@ -141,10 +141,10 @@ async fn store_finds_the_new_primary_through_sentinel() {
     sentinel.master().kill();
     site.load(4, 60, page_path).await.assert_within_budget("a crash");
     sentinel.await_master_after(crashed);
-    let after = site.until_hit("/1").await.run;
+    let after = site.get_until_hit("/1").await.run;
     assert!(after >= before);
-    site.until_hit("/new/after").await;
+    site.get_until_hit("/new/after").await;
     site.handle().purge_url(&site.url("/1")).await.unwrap();
-    assert!(site.until_hit("/1").await.run > after);
+    assert!(site.get_until_hit("/1").await.run > after);
     assert!(site.warnings().len() <= 1);
 }

@@ -185,7 +185,7 @@ fn bad_argument_exits_with_code_2_and_prints_usage() {
         (&["--store", "rediss"], "invalid Redis URL"),
         (&["--store", "tiered+redis://:secret@h:port"], "invalid Redis URL"),
         (&["--store", "tiered+http://:secret@h"], "unknown store \"tiered+http\""),
-        (&["--store", "redis://h", "--namespace", "a{"], "invalid Redis namespace `a{`"),
+        (&["--store", "redis://h", "--namespace", "a{"], "invalid Redis namespace"),
         (&["--store", "tiered+redis://h", "--memory-bytes", "1"], "near_bytes is too small"),
         (&["--memory-bytes", "1"], "too small for any entry"),
         (&["--max-body-bytes", "0"], "max_body_size is 0"),

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::support::{Origin, Proxy, RawMessage, RedisCluster, RedisServer, ask, within};
+use crate::support::{Origin, Proxy, RawMessage, RedisCluster, RedisServer, ask, block_until};
 
 /// An origin whose responses are numbered.
 fn origin() -> Origin {
@@ -20,7 +20,7 @@ fn origin() -> Origin {
 /// Requests `path` until the response is a hit.
 fn until_hit(proxy: &Proxy, path: &str) -> RawMessage {
     let mut answer = proxy.get(path);
-    within("a hit", || {
+    block_until("the response is a hit", || {
         answer = proxy.get(path);
         answer.cache_status().starts_with("hit")
     });
@@ -51,7 +51,7 @@ fn check_shared_store(store: &str) {
     let is_purged = |proxy: &Proxy| proxy.get(&path).body != first.body;
     assert!(is_purged(&other), "{store}: purged page served by the proxy that purged it");
     if store.starts_with("tiered+") {
-        within("the purge reaches the other proxy", || is_purged(&one));
+        block_until("the purge reaches the other proxy", || is_purged(&one));
     } else {
         assert!(is_purged(&one), "{store}: purged page served by the other proxy");
     }

@@ -8,8 +8,8 @@ use futures_util::future::join_all;
 use tokio::{sync::Semaphore, time::timeout};
 
 use crate::support::{
-    Answer, Client, Counter, Protocol, SETUPS, START, Server, eventually, secs, serve, settled,
-    store,
+    Answer, Client, Counter, Protocol, SETUPS, START, Server, fills_ended, secs, serve, store,
+    wait_until,
 };
 
 /// A server whose handler waits for permits and can be made to fail.
@@ -63,11 +63,11 @@ impl Fixture {
     }
 
     async fn handler_ran(&self, runs: usize) {
-        eventually("the expected number of handler runs", || self.runs.get() == runs).await;
+        wait_until("the handler runs as often as expected", || self.runs.get() == runs).await;
     }
 
     async fn refreshed(&self) {
-        eventually("all refreshes ended", || self.store.coordinator().open_refreshes() == 0).await;
+        wait_until("all refreshes ended", || self.store.coordinator().open_refreshes() == 0).await;
     }
 }
 
@@ -109,7 +109,7 @@ async fn stale_entry_is_served_to_all_clients_while_one_run_refreshes_it() {
             (&*runs.to_string(), true),
             "{protocol:?}"
         );
-        settled(fixture.store.coordinator()).await;
+        fills_ended(fixture.store.coordinator()).await;
     }
 }
 
@@ -157,7 +157,7 @@ async fn stale_response_replaces_a_slow_handler_whose_late_response_is_stored() 
         let runs = fixture.runs.get();
         fixture.gate.add_permits(runs);
         fixture.refreshed().await;
-        settled(fixture.store.coordinator()).await;
+        fills_ended(fixture.store.coordinator()).await;
         let hit = fixture.get(&[]).await;
         assert!(hit.is_hit() && hit.text() != "1", "{}: {}", hit.cache_status(), hit.text());
     }

@@ -8,8 +8,8 @@ use actix_web_cache::{Cache, Policy, store::Store as _};
 use hyper::Method;
 
 use crate::support::{
-    Client, Protocol, SETUPS, START, builder, cache, feeds, noting, obey, secs, settled, site,
-    store,
+    Client, Protocol, SETUPS, START, builder, cache, fills_ended, manual_bodies, recording_app,
+    requested_response, secs, store, test_app,
 };
 
 const EARLY: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
@@ -29,15 +29,15 @@ fn date(second: u64) -> String {
 #[actix_web::test]
 async fn matching_condition_gets_304_from_the_stored_response() {
     let (cache, clock) = cache();
-    let (site, notes) = noting(&cache);
+    let (app, recorded) = recording_app(&cache);
     let metadata =
         [("answer", "content-location: /there"), ("answer", "vary: accept"), TYPE, MINUTE];
     let strong = [&[TAG, MODIFIED, ("answer", "content-language: en")][..], &metadata].concat();
     let weak = [&[("answer", "etag: W/\"a\"")][..], &metadata].concat();
     for (path, fields) in [("/strong", &strong), ("/weak", &weak)] {
-        assert!(site.client.get_with(path, fields).await.is_stored(), "{path}");
+        assert!(app.client.get_with(path, fields).await.is_stored(), "{path}");
     }
-    notes.take();
+    recorded.take();
     clock.advance(secs(5));
     let (stored, before) = (date(0), "Sat, 05 Nov 1994 08:49:37 GMT");
     let none_match = |value| ("if-none-match", value);
@@ -69,7 +69,7 @@ async fn matching_condition_gets_304_from_the_stored_response() {
     ] {
         for method in [Method::GET, Method::HEAD] {
             for protocol in [Protocol::Http1, Protocol::Http2] {
-                let client = Client::new(site.server.addr, protocol);
+                let client = Client::new(app.server.addr, protocol);
                 let answer = client.send(method.clone(), path, conditions).await;
                 let case = format!("{method} {path} {conditions:?} by {protocol:?}");
                 assert_eq!(answer.status, status, "{case}");
@@ -88,21 +88,21 @@ async fn matching_condition_gets_304_from_the_stored_response() {
             }
         }
     }
-    assert_eq!(notes.take(), [""; 0], "the handler did not run");
+    assert_eq!(recorded.take(), [""; 0], "the handler did not run");
 }
 
 /// A 304 replaces a 200 only (RFC 9110 section 13.2.1).
 #[actix_web::test]
 async fn condition_is_ignored_unless_the_response_would_be_200() {
     let (cache, _) = cache();
-    let (site, _) = noting(&cache);
+    let (app, _) = recording_app(&cache);
     for status in ["204", "301", "404", "410"] {
         let path = format!("/{status}");
         let fields = [("answer-status", status), TAG, MODIFIED, MINUTE];
         let conditional = [&fields[..], &[("if-none-match", "\"a\"")]].concat();
         // First from the handler, then from the store.
         for hit in [false, true] {
-            let answer = site.client.get_with(&path, &conditional).await;
+            let answer = app.client.get_with(&path, &conditional).await;
             assert_eq!((answer.status.as_str(), answer.is_hit()), (status, hit));
         }
     }
@@ -113,7 +113,7 @@ async fn condition_is_ignored_unless_the_response_would_be_200() {
 #[actix_web::test]
 async fn conditional_miss_fetches_and_stores_the_full_response() {
     let (cache, _) = cache();
-    let (site, notes) = noting(&cache);
+    let (app, recorded) = recording_app(&cache);
     let response = [TAG, MODIFIED, TYPE, MINUTE];
     for (path, condition, status) in [
         ("/tag", ("if-none-match", "W/\"a\""), 304),
@@ -122,14 +122,14 @@ async fn conditional_miss_fetches_and_stores_the_full_response() {
         ("/other", ("if-none-match", "\"b\""), 200),
         ("/older", ("if-modified-since", "Sat, 05 Nov 1994 08:49:37 GMT"), 200),
     ] {
-        let answer = site.client.get_with(path, &[&response[..], &[condition]].concat()).await;
+        let answer = app.client.get_with(path, &[&response[..], &[condition]].concat()).await;
         assert_eq!(answer.status, status, "{path}");
         assert_eq!(answer.cache_status(), "fwd=uri-miss; stored", "{path}");
         assert_eq!(answer.body.is_empty(), status == 304, "{path}");
         assert_eq!(answer.field("etag").as_deref(), Some("\"a\""), "{path}");
         assert_eq!(answer.field("content-type").is_some(), status == 200, "{path}");
-        assert_eq!(notes.take(), [""], "{path}: the handler gets no conditions");
-        let hit = site.client.get(path).await;
+        assert_eq!(recorded.take(), [""], "{path}: the handler gets no conditions");
+        let hit = app.client.get(path).await;
         assert!(hit.is_hit() && hit.text().starts_with("run "), "{path}");
     }
 }
@@ -139,25 +139,25 @@ async fn streamed_body_is_stored_when_the_client_gets_304() {
     for (protocol, _) in SETUPS {
         for length in [Some(10), None] {
             let store = store();
-            let (feeds, mut made) = feeds();
-            let site = site(&Cache::new(store.clone()), move |_, _| {
-                let mut response = feeds.response(length);
+            let (bodies, mut made) = manual_bodies();
+            let app = test_app(&Cache::new(store.clone()), move |_, _| {
+                let mut response = bodies.response(length);
                 response.headers_mut().insert(ETAG, HeaderValue::from_static("\"a\""));
                 response
             });
-            let client = Client::new(site.server.addr, protocol);
+            let client = Client::new(app.server.addr, protocol);
             let case = format!("{length:?} by {protocol:?}");
             let answer = client.get_with("/", &[("if-none-match", "\"a\"")]).await;
             assert_eq!(answer.status, 304, "{case}: before the body arrives");
             assert_eq!(answer.cache_status(), "fwd=uri-miss; stored", "{case}");
             drop(client);
-            let feed = made.recv().await.unwrap();
+            let sender = made.recv().await.unwrap();
             for chunk in ["first", "last."] {
-                assert!(feed.send(chunk).await, "{case}: the body is read to its end");
+                assert!(sender.send(chunk).await, "{case}: the body is read to its end");
             }
-            drop(feed);
-            settled(store.coordinator()).await;
-            let client = Client::new(site.server.addr, protocol);
+            drop(sender);
+            fills_ended(store.coordinator()).await;
+            let client = Client::new(app.server.addr, protocol);
             let hit = client.get("/").await;
             assert!(hit.is_hit() && hit.text() == "firstlast.", "{case}");
         }
@@ -168,25 +168,25 @@ async fn streamed_body_is_stored_when_the_client_gets_304() {
 async fn rfc9111_policy_forwards_client_conditions_on_a_miss() {
     let (builder, clock) = builder();
     let cache = builder.policy(Policy::rfc9111()).build().unwrap();
-    let (site, notes) = noting(&cache);
+    let (app, recorded) = recording_app(&cache);
     let condition = ("if-none-match", "\"a\"");
-    let answer = site.client.get_with("/", &[condition, UNCHANGED, TAG, MINUTE]).await;
+    let answer = app.client.get_with("/", &[condition, UNCHANGED, TAG, MINUTE]).await;
     assert_eq!((answer.status.as_u16(), answer.body.len()), (304, 0));
     assert_eq!(answer.cache_status(), "fwd=uri-miss; detail=status");
-    let answer = site.client.get_with("/", &[condition, TAG, MINUTE]).await;
+    let answer = app.client.get_with("/", &[condition, TAG, MINUTE]).await;
     assert_eq!(
         (answer.text(), answer.is_stored()),
         ("run 2", true),
         "the handler evaluated the condition"
     );
-    assert_eq!(notes.take(), ["if-none-match: \"a\""; 2]);
-    assert_eq!(site.client.get_with("/", &[condition]).await.status, 304);
-    assert_eq!(notes.take(), [""; 0]);
+    assert_eq!(recorded.take(), ["if-none-match: \"a\""; 2]);
+    assert_eq!(app.client.get_with("/", &[condition]).await.status, 304);
+    assert_eq!(recorded.take(), [""; 0]);
     clock.advance(secs(60));
-    let answer = site.client.get_with("/", &[("if-none-match", "\"c\""), UNCHANGED, TAG]).await;
+    let answer = app.client.get_with("/", &[("if-none-match", "\"c\""), UNCHANGED, TAG]).await;
     assert_eq!((answer.text(), &*answer.cache_status()), ("run 2", VALIDATED));
     assert_eq!(
-        notes.take(),
+        recorded.take(),
         ["if-none-match: \"a\""],
         "the stored validator replaces the client's condition"
     );
@@ -196,7 +196,7 @@ async fn rfc9111_policy_forwards_client_conditions_on_a_miss() {
 #[actix_web::test]
 async fn personal_request_keeps_its_conditions() {
     let (cache, _) = cache();
-    let (site, notes) = noting(&cache);
+    let (app, recorded) = recording_app(&cache);
     let condition = ("if-none-match", "\"a\"");
     for (path, credentials) in [
         ("/cookie", ("cookie", "sid=1")),
@@ -205,14 +205,13 @@ async fn personal_request_keeps_its_conditions() {
     ] {
         // First without a stored anonymous response, then with one.
         for stored in [false, true] {
-            let answer = site.client.get_with(path, &[condition, credentials, TAG]).await;
+            let answer = app.client.get_with(path, &[condition, credentials, TAG]).await;
             assert_eq!((answer.status.as_u16(), answer.is_stored()), (200, false), "{path}");
-            assert_eq!(notes.take(), ["if-none-match: \"a\""], "{path}, stored: {stored}");
-            let answer =
-                site.client.get_with(path, &[condition, credentials, TAG, UNCHANGED]).await;
+            assert_eq!(recorded.take(), ["if-none-match: \"a\""], "{path}, stored: {stored}");
+            let answer = app.client.get_with(path, &[condition, credentials, TAG, UNCHANGED]).await;
             assert_eq!((answer.status.as_u16(), answer.body.len()), (304, 0), "{path}");
-            site.client.get_with(path, &[TAG]).await;
-            notes.take();
+            app.client.get_with(path, &[TAG]).await;
+            recorded.take();
         }
     }
 }
@@ -222,23 +221,23 @@ async fn personal_request_keeps_its_conditions() {
 #[actix_web::test]
 async fn precondition_on_the_handlers_state_bypasses_the_cache() {
     let (cache, _) = cache();
-    let (site, notes) = noting(&cache);
-    assert!(site.client.get_with("/", &[TAG, MODIFIED, MINUTE]).await.is_stored());
-    notes.take();
+    let (app, recorded) = recording_app(&cache);
+    assert!(app.client.get_with("/", &[TAG, MODIFIED, MINUTE]).await.is_stored());
+    recorded.take();
     for (field, value) in [("if-match", "\"a\""), ("if-unmodified-since", LATE)] {
         for status in ["200", "412"] {
             for method in [Method::GET, Method::HEAD] {
                 let fields =
                     [(field, value), ("if-none-match", "\"z\""), ("answer-status", status)];
-                let answer = site.client.send(method.clone(), "/", &fields).await;
+                let answer = app.client.send(method.clone(), "/", &fields).await;
                 let case = format!("{method} {field} {status}");
                 assert_eq!(answer.status.as_str(), status, "{case}");
                 assert_eq!(answer.cache_status(), "fwd=bypass; detail=condition", "{case}");
-                let forwarded = notes.take().concat();
+                let forwarded = recorded.take().concat();
                 assert!(forwarded.contains(&format!("{field}: {value}")), "{case}: {forwarded}");
                 assert!(forwarded.contains("if-none-match: \"z\""), "{case}: {forwarded}");
                 assert_eq!(
-                    site.client.get("/").await.text(),
+                    app.client.get("/").await.text(),
                     "run 1",
                     "{case}: the stored response is unchanged"
                 );
@@ -250,19 +249,19 @@ async fn precondition_on_the_handlers_state_bypasses_the_cache() {
 #[actix_web::test]
 async fn matching_condition_gets_304_without_a_handler_run() {
     let (cache, _) = cache();
-    let site = site(&cache, obey);
+    let app = test_app(&cache, requested_response);
     let validators =
         [("answer", "etag: \"v1\""), ("answer", "last-modified: Sun, 06 Nov 1994 08:49:37 GMT")];
-    site.client.get_with("/", &validators).await;
+    app.client.get_with("/", &validators).await;
     for (name, value, status) in [
         ("if-none-match", "\"v1\"", 304),
         ("if-none-match", "\"v0\"", 200),
         ("if-modified-since", "Sun, 06 Nov 1994 08:49:37 GMT", 304),
         ("if-modified-since", "Sat, 05 Nov 1994 08:49:37 GMT", 200),
     ] {
-        let answer = site.client.get_with("/", &[(name, value)]).await;
+        let answer = app.client.get_with("/", &[(name, value)]).await;
         assert_eq!((answer.status.as_u16(), answer.is_hit()), (status, true), "{name}: {value}");
         assert_eq!(answer.body.is_empty(), status == 304);
     }
-    assert_eq!(site.runs.get(), 1);
+    assert_eq!(app.runs.get(), 1);
 }

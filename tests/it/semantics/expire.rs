@@ -7,7 +7,7 @@ use actix_web_cache::{Cache, CacheHandle, ManualClock, Policy, PurgeTarget, stor
 use hyper::Method;
 
 use crate::support::{
-    Client, Counter, Protocol, SETUPS, START, Server, Stop, eventually, secs, serve, store,
+    Client, Counter, HoldPoint, Protocol, SETUPS, START, Server, secs, serve, store, wait_until,
 };
 
 /// An application that responds with the number of its handler run. Request fields choose the
@@ -19,23 +19,23 @@ struct Site {
     store: actix_web_cache::MemoryStore,
     clock: ManualClock,
     /// Handler runs whose request has the field `waits` wait here.
-    stop: Stop,
+    hold: HoldPoint,
 }
 
 impl Site {
     fn new(policy: Policy, protocol: Protocol, workers: usize) -> Self {
-        let (store, clock, stop) = (store(), ManualClock::at(START), Stop::new());
+        let (store, clock, hold) = (store(), ManualClock::at(START), HoldPoint::new());
         let builder = Cache::builder(store.clone()).clock(clock.clock()).policy(policy.tag("all"));
         let cache = builder.build().unwrap();
-        let (app, runs, handler_stop) = (cache.clone(), Counter::default(), stop.clone());
+        let (app, runs, handler_stop) = (cache.clone(), Counter::default(), hold.clone());
         let server = serve(workers, move || {
-            let (runs, stop) = (runs.clone(), handler_stop.clone());
+            let (runs, hold) = (runs.clone(), handler_stop.clone());
             let handler = move |request: HttpRequest| {
-                let (run, stop) = (runs.count(), stop.clone());
+                let (run, hold) = (runs.count(), hold.clone());
                 async move {
                     let has = |name: &str| request.headers().contains_key(name);
                     if has("waits") {
-                        stop.wait().await;
+                        hold.wait().await;
                     }
                     if has("fails") {
                         return HttpResponse::ServiceUnavailable().finish();
@@ -62,7 +62,7 @@ impl Site {
                 .default_service(web::to(handler))
         });
         let client = Client::new(server.addr, protocol);
-        Self { server, client, handle: cache.handle(), store, clock, stop }
+        Self { server, client, handle: cache.handle(), store, clock, hold }
     }
 
     /// Every kind of target that covers `/page`.
@@ -82,7 +82,7 @@ impl Site {
     /// Waits until no fill and no refresh is open.
     async fn idle(&self) {
         let coordinator = self.store.coordinator();
-        eventually("all fills and refreshes ended", || {
+        wait_until("all fills and refreshes ended", || {
             coordinator.open_refreshes() == 0 && coordinator.open_fills() == 0
         })
         .await;
@@ -155,10 +155,10 @@ async fn fill_begun_before_an_expiry_is_stored_stale() {
         let target = site.targets()[index].clone();
         let client = site.client.clone();
         let slow = tokio::spawn(async move { client.get_with("/page", &[("waits", "1")]).await });
-        site.stop.reached().await;
+        site.hold.reached().await;
         site.handle.expire(target.clone()).await.unwrap();
         site.clock.advance(secs(5));
-        site.stop.release();
+        site.hold.release();
         assert!(slow.await.unwrap().is_stored(), "{target:?}");
         site.idle().await;
         assert_eq!(site.get(&[]).await, answer("hit; ttl=-0", "run 1"), "{target:?}");

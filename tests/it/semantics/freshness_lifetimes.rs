@@ -7,7 +7,9 @@ use actix_web_cache::{Policy, Rule, SetCacheControl};
 use httpdate::fmt_http_date;
 
 use super::fields::cache_fields;
-use crate::support::{Client, Protocol, START, builder, cache, obey, secs, serve, site};
+use crate::support::{
+    Client, Protocol, START, builder, cache, requested_response, secs, serve, test_app,
+};
 
 /// The HTTP date some seconds after the clock's start.
 fn date(second: u64) -> String {
@@ -23,10 +25,10 @@ async fn advertised_lifetime_shrinks_by_the_age_of_the_entry() {
             Some(ttl) => Policy::new().client_ttl(secs(ttl)),
             None => Policy::new(),
         };
-        let site = site(&builder.policy(policy).build().unwrap(), obey);
+        let app = test_app(&builder.policy(policy).build().unwrap(), requested_response);
         let fields: Vec<_> = [("answer", line)].into_iter().filter(|_| !line.is_empty()).collect();
         for age in [0, 25, 59] {
-            let answer = site.client.get_with("/", &fields).await;
+            let answer = app.client.get_with("/", &fields).await;
             let number = |text: &str| text.rsplit('=').next().unwrap().parse::<u64>().unwrap();
             let max_age = number(&answer.field("cache-control").unwrap());
             let age_field = answer.field("age").map_or(0, |age| number(&age));
@@ -39,7 +41,7 @@ async fn advertised_lifetime_shrinks_by_the_age_of_the_entry() {
             }
             clock.advance(secs(if age == 0 { 25 } else { 34 }));
         }
-        assert_eq!(site.runs.get(), 1);
+        assert_eq!(app.runs.get(), 1);
     }
 }
 
@@ -47,7 +49,8 @@ async fn advertised_lifetime_shrinks_by_the_age_of_the_entry() {
 async fn lifetime_of_a_response_or_an_inner_middleware_limits_freshness() {
     let (cache, clock) = cache();
     let server = serve(1, move || {
-        let handler = || web::to(|request: HttpRequest| async move { obey(&request, 1) });
+        let handler =
+            || web::to(|request: HttpRequest| async move { requested_response(&request, 1) });
         let short = SetCacheControl::new().max_age(secs(1));
         App::new()
             .service(web::scope("/wrapped").wrap(short).default_service(handler()))
@@ -79,7 +82,7 @@ async fn lifetime_of_a_response_or_an_inner_middleware_limits_freshness() {
 async fn policy_lifetime_is_advertised_and_an_explicit_one_is_forwarded_unchanged() {
     let (builder, _) = builder();
     let policy = Policy::new().default_ttl(secs(120));
-    let site = site(&builder.policy(policy).build().unwrap(), obey);
+    let app = test_app(&builder.policy(policy).build().unwrap(), requested_response);
     let (past, later) = (date(0), date(40));
     let (past, later) = (format!("expires: {past}"), format!("expires: {later}"));
     for (case, lines, want) in [
@@ -113,7 +116,7 @@ async fn policy_lifetime_is_advertised_and_an_explicit_one_is_forwarded_unchange
         ("no-cache", &["cache-control: no-cache"], vec!["cache-control: no-cache".to_owned()]),
     ] {
         let fields: Vec<_> = lines.iter().map(|line| ("answer", *line)).collect();
-        let answer = site.client.get_with(&format!("/{}", case.replace(' ', "-")), &fields).await;
+        let answer = app.client.get_with(&format!("/{}", case.replace(' ', "-")), &fields).await;
         assert_eq!(cache_fields(&answer), want, "{case}");
     }
 }
@@ -121,7 +124,10 @@ async fn policy_lifetime_is_advertised_and_an_explicit_one_is_forwarded_unchange
 #[actix_web::test]
 async fn shorter_of_two_lifetimes_is_advertised() {
     let (builder, _) = builder();
-    let site = site(&builder.rule(Rule::any().override_ttl(secs(120))).build().unwrap(), obey);
+    let app = test_app(
+        &builder.rule(Rule::any().override_ttl(secs(120))).build().unwrap(),
+        requested_response,
+    );
     for (directives, want) in [
         ("max-age=30, must-revalidate", "max-age=30, must-revalidate"),
         ("must-revalidate, max-age=300", "must-revalidate, max-age=120"),
@@ -130,8 +136,8 @@ async fn shorter_of_two_lifetimes_is_advertised() {
     ] {
         let line = format!("cache-control: {directives}");
         let path = format!("/{}", directives.replace([' ', ','], ""));
-        let miss = site.client.get_with(&path, &[("answer", &line)]).await;
-        let hit = site.client.get_with(&path, &[("answer", &line)]).await;
+        let miss = app.client.get_with(&path, &[("answer", &line)]).await;
+        let hit = app.client.get_with(&path, &[("answer", &line)]).await;
         assert_eq!(miss.field("cache-control").as_deref(), Some(want), "{directives}");
         assert_eq!(hit.field("cache-control").as_deref(), Some(want), "{directives}");
         assert_eq!(hit.cache_status(), "hit; ttl=120", "{directives}");

@@ -7,7 +7,7 @@ use actix_web::{
 };
 use actix_web_cache::{Cache, Policy};
 
-use crate::support::{START, Watched, builder, secs, site};
+use crate::support::{HookedStore, START, StoreCall, StoreEvent, builder, secs, test_app};
 
 #[actix_web::test]
 async fn head_without_matching_validator_does_not_freshen_entry() {
@@ -18,7 +18,7 @@ async fn head_without_matching_validator_does_not_freshen_entry() {
     ] {
         let (builder, clock) = builder();
         let cache = builder.policy(policy).build().unwrap();
-        let site = site(&cache, move |request, run| {
+        let app = test_app(&cache, move |request, run| {
             if request.method() == Method::HEAD {
                 return HttpResponse::Ok().finish();
             }
@@ -28,28 +28,28 @@ async fn head_without_matching_validator_does_not_freshen_entry() {
             }
             response.body(format!("run {run}"))
         });
-        assert!(site.client.get("/").await.is_stored(), "{case}");
+        assert!(app.client.get("/").await.is_stored(), "{case}");
         clock.advance(secs(70));
-        site.client.head("/").await;
-        let next = site.client.get("/").await;
+        app.client.head("/").await;
+        let next = app.client.get("/").await;
         assert_eq!((next.is_hit(), next.text()), (false, "run 3"), "{case}");
     }
 }
 
 #[actix_web::test]
 async fn head_is_answered_while_store_removal_hangs() {
-    let store = Watched::new();
+    let store = HookedStore::slow();
     let clock = actix_web_cache::ManualClock::at(START);
     let cache = Cache::builder(store.clone()).clock(clock.clock()).build().unwrap();
-    let site = site(&cache, |request, run| {
+    let app = test_app(&cache, |request, run| {
         let tag = if request.method() == Method::HEAD { "\"2\"" } else { "\"1\"" };
         HttpResponse::Ok().insert_header(("etag", tag)).body(format!("run {run}"))
     });
-    assert!(site.client.get("/").await.is_stored());
-    store.stored().await;
+    assert!(app.client.get("/").await.is_stored());
+    store.put_completed().await;
     clock.advance(secs(70));
-    let stop = store.stop_at("removing");
-    let answer = tokio::time::timeout(secs(20), site.client.head("/")).await;
+    let stop = store.hold_next(StoreEvent::Begins(StoreCall::Remove));
+    let answer = tokio::time::timeout(secs(20), app.client.head("/")).await;
     assert_eq!(answer.expect("a response within 20 s").status, 200);
     stop.reached().await;
 }

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use hyper::Method;
 
-use crate::support::{Client, Counter, Protocol, SETUPS, feeds, serve, settled, store};
+use crate::support::{Client, Counter, Protocol, SETUPS, fills_ended, manual_bodies, serve, store};
 
 /// One chunk of a body, or a failure in its place.
 #[derive(Debug, Clone, Copy)]
@@ -103,7 +103,7 @@ async fn incomplete_or_failed_body_is_never_stored() {
             };
             let client = Client::new(server.addr, protocol);
             drop(client.send_body(Method::GET, "/", close, "").await);
-            settled(store.coordinator()).await;
+            fills_ended(store.coordinator()).await;
             let client = Client::new(server.addr, protocol);
             let next = client.get("/").await;
             assert_eq!((next.text(), next.is_stored()), ("complete, run 2", true), "{case}");
@@ -164,38 +164,38 @@ async fn body_left_incomplete_after_a_disconnect_is_not_stored() {
             let store = store();
             let cache = Cache::new(store.clone());
             let runs = Counter::default();
-            let (handlers, mut feeds) = feeds();
+            let (handlers, mut bodies) = manual_bodies();
             let server = serve(workers, move || {
-                let (feeds, runs) = (handlers.clone(), runs.clone());
+                let (bodies, runs) = (handlers.clone(), runs.clone());
                 App::new().wrap(cache.clone()).default_service(web::to(
                     move |request: HttpRequest| {
                         let from_feed = request.path() == "/" && runs.count() == 1;
                         ready(if from_feed {
-                            feeds.response(length)
+                            bodies.response(length)
                         } else {
                             HttpResponse::Ok().body("complete")
                         })
                     },
                 ))
             });
-            let mut feed = None;
+            let mut sender = None;
             let first_chunk = async {
-                let opened = feeds.recv().await.unwrap();
+                let opened = bodies.recv().await.unwrap();
                 assert!(opened.send("some").await, "{case}");
-                feed = Some(opened);
+                sender = Some(opened);
             };
             disconnect(server.addr, protocol, how, first_chunk).await;
-            let feed = feed.unwrap();
+            let sender = sender.unwrap();
             if length.is_none() {
                 // The server notices the disconnect at once, or with one of the next writes.
-                while feed.send(".").await {}
-                feed.closed().await;
+                while sender.send(".").await {}
+                sender.closed().await;
             } else {
                 // The cache reads on, and the body ends before its declared length.
-                assert!(feed.send(".").await, "{case}");
-                drop(feed);
+                assert!(sender.send(".").await, "{case}");
+                drop(sender);
             }
-            settled(store.coordinator()).await;
+            fills_ended(store.coordinator()).await;
             let client = Client::new(server.addr, protocol);
             let next = client.get("/").await;
             assert_eq!((next.text(), next.is_stored()), ("complete", true), "{case}");

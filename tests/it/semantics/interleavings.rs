@@ -6,7 +6,6 @@ use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
     rc::Rc,
-    sync::Arc,
     task::Poll,
     time::Duration,
 };
@@ -20,77 +19,17 @@ use actix_web::{
     web,
 };
 use actix_web_cache::{
-    Cache, CacheBody, MemoryStore, Policy,
-    store::{
-        CacheKey, Coordinator, Fill, Invalidation, Lookup, Put, Selector, Store, StoreError,
-        StoredResponse,
-    },
+    Cache, CacheBody, Policy,
+    store::{Coordinator, Store as _},
 };
 use bytes::Bytes;
 use futures_util::stream;
 use tokio::task::yield_now;
 
-use crate::support::{settled, store};
+use crate::support::{HookedStore, fills_ended};
 
 /// The paths of the handler's responses, which differ in how their bodies are sent.
 const PATHS: [&str; 4] = ["/full", "/declared", "/undeclared", "/private"];
-
-/// A store whose calls are never ready at once, and of which one call may never complete.
-#[derive(Clone)]
-struct SlowStore {
-    store: MemoryStore,
-    /// The number of the call that never completes, from 0.
-    hanging_call: usize,
-    calls: Arc<std::sync::atomic::AtomicUsize>,
-}
-
-impl SlowStore {
-    fn new(hanging_call: usize) -> Self {
-        Self { store: store(), hanging_call, calls: Arc::default() }
-    }
-
-    async fn wait(&self) {
-        let call = self.calls.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-        for _ in 0..2 {
-            yield_now().await;
-        }
-        if call == self.hanging_call {
-            std::future::pending::<()>().await;
-        }
-    }
-}
-
-impl Store for SlowStore {
-    fn coordinator(&self) -> &Coordinator {
-        self.store.coordinator()
-    }
-
-    async fn lookup(&self, key: &CacheKey, selector: &Selector<'_>) -> Result<Lookup, StoreError> {
-        self.wait().await;
-        self.store.lookup(key, selector).await
-    }
-
-    async fn put(
-        &self,
-        key: &CacheKey,
-        response: Arc<StoredResponse>,
-        fill: &Fill,
-    ) -> Result<Put, StoreError> {
-        self.wait().await;
-        let put = self.store.put(key, response, fill).await;
-        yield_now().await;
-        put
-    }
-
-    async fn remove(&self, key: &CacheKey) -> Result<usize, StoreError> {
-        self.wait().await;
-        self.store.remove(key).await
-    }
-
-    async fn invalidate(&self, invalidation: &Invalidation) -> Result<(), StoreError> {
-        self.store.invalidate(invalidation).await
-    }
-}
 
 /// The handler runs: at present, at most at once, and in total.
 #[derive(Clone, Default)]
@@ -158,7 +97,7 @@ where
 }
 
 async fn app(
-    store: SlowStore,
+    store: HookedStore,
     runs: Runs,
 ) -> Rc<impl Service<Request, Response = ServiceResponse<CacheBody<BoxBody>>, Error = Error>> {
     // Longer than any request of these tests takes.
@@ -175,7 +114,7 @@ async fn poll_once(pending: &mut PendingResponse) -> Poll<Bytes> {
 }
 
 async fn assert_nothing_is_pending(coordinator: &Coordinator, case: &str) {
-    settled(coordinator).await;
+    fills_ended(coordinator).await;
     assert_eq!((coordinator.open_flights(), coordinator.open_refreshes()), (0, 0), "{case}");
 }
 
@@ -186,7 +125,7 @@ async fn request_canceled_at_any_step_leaves_the_others_a_complete_body() {
             let mut steps = 0;
             loop {
                 let case = format!("{path}: request {canceled} is canceled after {steps} polls");
-                let (store, runs) = (SlowStore::new(usize::MAX), Runs::default());
+                let (store, runs) = (HookedStore::slow(), Runs::default());
                 let app = app(store.clone(), runs.clone()).await;
                 let mut pending: Vec<_> = (0..3).map(|_| Some(request(&app, path))).collect();
                 let (mut polls, mut was_canceled) = (0, false);
@@ -225,7 +164,8 @@ async fn every_request_completes_when_any_store_call_hangs() {
         // Three requests look up, each at most twice, and the leader writes.
         for hanging_call in 0..6 {
             let case = format!("{path}: store call {hanging_call} hangs");
-            let (store, runs) = (SlowStore::new(hanging_call), Runs::default());
+            let (store, runs) =
+                (HookedStore::slow_with_hanging_call(hanging_call), Runs::default());
             let app = app(store.clone(), runs.clone()).await;
             let requests = (0..3).map(|_| request(&app, path));
             let responses = futures_util::future::join_all(requests);
@@ -254,7 +194,7 @@ impl Random {
 async fn every_request_completes_in_random_interleavings() {
     for seed in 1..=400_u64 {
         let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        let (store, runs) = (SlowStore::new(usize::MAX), Runs::default());
+        let (store, runs) = (HookedStore::slow(), Runs::default());
         let app = app(store.clone(), runs.clone()).await;
         let handle = Cache::new(store.clone()).handle();
         let path = PATHS[random.below(PATHS.len())];

@@ -14,8 +14,8 @@ use futures_util::stream;
 use hyper::Method;
 
 use crate::support::{
-    Answer, Client, Notes, Protocol, SETUPS, Site, Wire, builder, cache, conditions, secs, serve,
-    site,
+    Answer, Client, Protocol, SETUPS, SharedLines, TestApp, Wire, builder, cache, conditions, secs,
+    serve, test_app,
 };
 
 const LENGTH: usize = 10_000;
@@ -69,14 +69,14 @@ fn handler_range() -> HttpResponse {
         .body("0000\n")
 }
 
-fn ranges_site(cache: &Cache) -> (Site, Notes) {
-    let notes = Notes::default();
-    let handlers = notes.clone();
-    let site = site(cache, move |request, _| {
+fn ranges_app(cache: &Cache) -> (TestApp, SharedLines) {
+    let recorded = SharedLines::default();
+    let handlers = recorded.clone();
+    let app = test_app(cache, move |request, _| {
         handlers.add(conditions(request));
         respond(request)
     });
-    (site, notes)
+    (app, recorded)
 }
 
 async fn get_range(client: &Client, path: &str, range: &str) -> Answer {
@@ -106,11 +106,11 @@ fn parts(kind: &str, body: &[u8]) -> Vec<(String, String, Vec<u8>)> {
 #[actix_web::test]
 async fn single_range_is_served_from_the_stored_response() {
     let (cache, clock) = cache();
-    let (site, notes) = ranges_site(&cache);
+    let (app, recorded) = ranges_app(&cache);
     for path in ["/page", "/stream", "/weak"] {
-        assert!(site.client.get(path).await.is_stored(), "{path}");
+        assert!(app.client.get(path).await.is_stored(), "{path}");
     }
-    notes.take();
+    recorded.take();
     clock.advance(secs(7));
     for (range, first, last) in [
         ("bytes=0-0", 0, 0),
@@ -128,7 +128,7 @@ async fn single_range_is_served_from_the_stored_response() {
     ] {
         for path in ["/page", "/stream", "/weak"] {
             for protocol in [Protocol::Http1, Protocol::Http2] {
-                let client = Client::new(site.server.addr, protocol);
+                let client = Client::new(app.server.addr, protocol);
                 let answer = get_range(&client, path, range).await;
                 let case = format!("{range} of {path} by {protocol:?}");
                 assert_eq!(answer.status, 206, "{case}");
@@ -146,14 +146,14 @@ async fn single_range_is_served_from_the_stored_response() {
             }
         }
     }
-    assert_eq!(notes.take(), [""; 0]);
+    assert_eq!(recorded.take(), [""; 0]);
 }
 
 #[actix_web::test]
 async fn several_ranges_are_served_as_exact_multipart_byteranges() {
     let (cache, _) = cache();
-    let (site, _) = ranges_site(&cache);
-    site.client.get("/page").await;
+    let (app, _) = ranges_app(&cache);
+    app.client.get("/page").await;
     let many: Vec<_> = (0..32).map(|n| (n * 300, n * 300 + 1)).collect();
     for ranges in [
         &[(0, 0), (9999, 9999)][..],
@@ -164,7 +164,7 @@ async fn several_ranges_are_served_as_exact_multipart_byteranges() {
         let specs: Vec<_> = ranges.iter().map(|(first, last)| format!("{first}-{last}")).collect();
         let range_field = format!("bytes={}", specs.join(", "));
         for protocol in [Protocol::Http1, Protocol::Http2] {
-            let client = Client::new(site.server.addr, protocol);
+            let client = Client::new(app.server.addr, protocol);
             let answer = get_range(&client, "/page", &range_field).await;
             let case = format!("{range_field} by {protocol:?}");
             assert_eq!((answer.status.as_u16(), answer.is_hit()), (206, true), "{case}");
@@ -185,8 +185,8 @@ async fn several_ranges_are_served_as_exact_multipart_byteranges() {
 #[actix_web::test]
 async fn many_or_overlapping_ranges_never_exceed_the_full_body() {
     let (cache, _) = cache();
-    let (site, _) = ranges_site(&cache);
-    site.client.get("/page").await;
+    let (app, _) = ranges_app(&cache);
+    app.client.get("/page").await;
     let (full, tiny) = (vec!["0-"; 5000].join(","), vec!["0-0"; 20_000].join(","));
     let separate: Vec<_> = (0..33).map(|n| format!("{0}-{0}", n * 200)).collect();
     let all = vec!["0-"; 32].join(",");
@@ -199,7 +199,7 @@ async fn many_or_overlapping_ranges_never_exceed_the_full_body() {
         ("one range within another", "5-6,0-99", Some("bytes 0-99/10000")),
         ("32 times the full body", &all, Some("bytes 0-9999/10000")),
     ] {
-        let answer = get_range(&site.client, "/page", &format!("bytes={ranges}")).await;
+        let answer = get_range(&app.client, "/page", &format!("bytes={ranges}")).await;
         assert_eq!(answer.field("content-range").as_deref(), want, "{case}");
         assert_eq!(answer.status == 200, want.is_none(), "{case}");
         assert!(answer.body.len() <= LENGTH && answer.is_hit(), "{case}");
@@ -210,9 +210,9 @@ async fn many_or_overlapping_ranges_never_exceed_the_full_body() {
 #[actix_web::test]
 async fn unsatisfiable_range_gets_416_and_invalid_range_the_full_response() {
     let (cache, _) = cache();
-    let (site, _) = ranges_site(&cache);
+    let (app, _) = ranges_app(&cache);
     for path in ["/page", "/empty", "/404", "/204"] {
-        assert!(site.client.get(path).await.is_stored(), "{path}");
+        assert!(app.client.get(path).await.is_stored(), "{path}");
     }
     for (path, range, status) in [
         ("/page", "bytes=10000-", 416),
@@ -232,7 +232,7 @@ async fn unsatisfiable_range_gets_416_and_invalid_range_the_full_response() {
         ("/204", "bytes=0-4", 204),
     ] {
         for protocol in [Protocol::Http1, Protocol::Http2] {
-            let client = Client::new(site.server.addr, protocol);
+            let client = Client::new(app.server.addr, protocol);
             let answer = get_range(&client, path, range).await;
             let case = format!("{range} of {path} by {protocol:?}");
             assert_eq!((answer.status.as_u16(), answer.is_hit()), (status, true), "{case}");
@@ -248,7 +248,7 @@ async fn unsatisfiable_range_gets_416_and_invalid_range_the_full_response() {
         }
     }
     let two = [("range", "bytes=0-4"), ("range", "bytes=5-9")];
-    assert_eq!(site.client.get_with("/page", &two).await.status, 200);
+    assert_eq!(app.client.get_with("/page", &two).await.status, 200);
 }
 
 /// A range of another version of the resource would corrupt the client's copy (RFC 9110 section
@@ -256,9 +256,9 @@ async fn unsatisfiable_range_gets_416_and_invalid_range_the_full_response() {
 #[actix_web::test]
 async fn if_range_serves_a_range_only_for_a_matching_strong_validator() {
     let (cache, _) = cache();
-    let (site, _) = ranges_site(&cache);
+    let (app, _) = ranges_app(&cache);
     for path in ["/page", "/weak"] {
-        site.client.get(path).await;
+        app.client.get(path).await;
     }
     let range = ("range", "bytes=0-4");
     for (path, condition, status) in [
@@ -276,13 +276,13 @@ async fn if_range_serves_a_range_only_for_a_matching_strong_validator() {
         ("/page", ("if-none-match", "\"b\""), 206),
         ("/page", ("if-modified-since", EARLY), 304),
     ] {
-        let answer = site.client.get_with(path, &[range, condition]).await;
+        let answer = app.client.get_with(path, &[range, condition]).await;
         let case = format!("{condition:?} of {path}");
         assert_eq!((answer.status.as_u16(), answer.is_hit()), (status, true), "{case}");
         let length = [(200, LENGTH), (206, 5), (304, 0)].into_iter().find(|(s, _)| *s == status);
         assert_eq!(answer.body.len(), length.unwrap().1, "{case}");
     }
-    let without_range = site.client.get_with("/page", &[("if-range", "\"a\"")]).await;
+    let without_range = app.client.get_with("/page", &[("if-range", "\"a\"")]).await;
     assert_eq!((without_range.status.as_u16(), without_range.body.len()), (200, LENGTH));
 }
 
@@ -290,14 +290,14 @@ async fn if_range_serves_a_range_only_for_a_matching_strong_validator() {
 #[actix_web::test]
 async fn head_ignores_ranges_and_accept_ranges_is_the_handlers() {
     let (cache, _) = cache();
-    let (site, _) = ranges_site(&cache);
+    let (app, _) = ranges_app(&cache);
     for (path, want) in
         [("/page", None), ("/accepting", Some("bytes")), ("/refusing", Some("none"))]
     {
-        site.client.get(path).await;
+        app.client.get(path).await;
         for method in [Method::GET, Method::HEAD] {
             for fields in [&[][..], &[("range", "bytes=0-4")]] {
-                let answer = site.client.send(method.clone(), path, fields).await;
+                let answer = app.client.send(method.clone(), path, fields).await;
                 let case = format!("{method} {path} {fields:?}");
                 assert_eq!(answer.field("accept-ranges").as_deref(), want, "{case}");
                 let is_range = method == Method::GET && !fields.is_empty();
@@ -312,8 +312,8 @@ async fn head_ignores_ranges_and_accept_ranges_is_the_handlers() {
 #[actix_web::test]
 async fn responses_of_all_kinds_are_framed_correctly_on_one_connection() {
     let (cache, _) = cache();
-    let (site, _) = ranges_site(&cache);
-    let mut wire = Wire::open(site.server.addr);
+    let (app, _) = ranges_app(&cache);
+    let mut wire = Wire::open(app.server.addr);
     assert_eq!(wire.get("/page", "").body, full_body());
     for _ in 0..3 {
         for (fields, status, length) in [
@@ -344,11 +344,11 @@ async fn responses_of_all_kinds_are_framed_correctly_on_one_connection() {
 #[actix_web::test]
 async fn stale_entry_is_revalidated_or_replaced_before_a_range_is_served() {
     let (cache, clock) = cache();
-    let (site, notes) = ranges_site(&cache);
+    let (app, recorded) = ranges_app(&cache);
     for path in ["/page", "/new"] {
-        site.client.get(path).await;
+        app.client.get(path).await;
     }
-    notes.take();
+    recorded.take();
     let forwarded = format!("if-none-match: \"a\"; if-modified-since: {EARLY}");
     let (range, old) = (("range", "bytes=0-4"), ("if-range", "\"a\""));
     for (path, fields, status, body, cache_status) in [
@@ -357,17 +357,17 @@ async fn stale_entry_is_revalidated_or_replaced_before_a_range_is_served() {
         ("/new", &[range, old], 200, full_body().slice(5..), "fwd=stale; stored"),
     ] {
         clock.advance(secs(60));
-        let answer = site.client.get_with(path, fields).await;
+        let answer = app.client.get_with(path, fields).await;
         assert_eq!((answer.status.as_u16(), &answer.body), (status, &body), "{path}");
         assert_eq!(answer.cache_status(), cache_status, "{path}");
         assert_eq!(
-            notes.take(),
+            recorded.take(),
             [&*forwarded],
             "{path}: the client's range and condition are not forwarded"
         );
-        assert!(site.client.get(path).await.is_hit(), "{path}: the full response is stored");
+        assert!(app.client.get(path).await.is_hit(), "{path}: the full response is stored");
     }
-    let answer = get_range(&site.client, "/new", "bytes=0-4").await;
+    let answer = get_range(&app.client, "/new", "bytes=0-4").await;
     let got = (answer.field("content-range"), answer.body, answer.headers["etag"].as_bytes());
     assert_eq!(got, (Some("bytes 0-4/9995".to_owned()), full_body().slice(5..10), &b"\"b\""[..]));
 }
@@ -377,23 +377,23 @@ async fn stale_entry_is_revalidated_or_replaced_before_a_range_is_served() {
 async fn range_request_on_a_miss_is_passed_through_and_not_stored() {
     for policy in [Policy::new(), Policy::rfc9111()] {
         let (builder, _) = builder();
-        let (site, notes) =
-            ranges_site(&builder.policy(policy.heuristic_freshness()).build().unwrap());
+        let (app, recorded) =
+            ranges_app(&builder.policy(policy.heuristic_freshness()).build().unwrap());
         let fields = [("range", "bytes=0-4"), ("if-range", "\"a\"")];
         for (path, status, length) in [("/own", 206, 5), ("/page", 200, LENGTH)] {
             for _ in 0..2 {
-                let answer = site.client.get_with(path, &fields).await;
+                let answer = app.client.get_with(path, &fields).await;
                 assert_eq!((answer.status.as_u16(), answer.body.len()), (status, length));
                 assert_eq!(answer.cache_status(), "fwd=uri-miss; detail=range", "{path}");
             }
-            assert_eq!(notes.take(), ["if-range: \"a\"; range: bytes=0-4"; 2], "{path}");
-            let full = site.client.get(path).await;
+            assert_eq!(recorded.take(), ["if-range: \"a\"; range: bytes=0-4"; 2], "{path}");
+            let full = app.client.get(path).await;
             assert_eq!((full.body.len(), full.is_stored()), (LENGTH, true), "{path}");
-            assert!(site.client.get_with(path, &fields).await.is_hit(), "{path}");
-            notes.take();
+            assert!(app.client.get_with(path, &fields).await.is_hit(), "{path}");
+            recorded.take();
         }
         for _ in 0..2 {
-            let answer = site.client.get("/part").await;
+            let answer = app.client.get("/part").await;
             assert_eq!(
                 answer.cache_status(),
                 "fwd=uri-miss; detail=status",
@@ -469,7 +469,7 @@ async fn range_of_a_stored_file_equals_that_of_the_file_service() {
 #[actix_web::test]
 async fn partial_response_never_answers_a_request_for_the_full_response() {
     let (cache, _) = cache();
-    let site = site(&cache, |request, _| {
+    let app = test_app(&cache, |request, _| {
         if request.headers().contains_key("range") {
             HttpResponse::PartialContent()
                 .append_header(("content-range", "bytes 0-1/4"))
@@ -480,14 +480,14 @@ async fn partial_response_never_answers_a_request_for_the_full_response() {
         }
     });
     for _ in 0..2 {
-        let partial = site.client.get_with("/", &[("range", "bytes=0-1")]).await;
+        let partial = app.client.get_with("/", &[("range", "bytes=0-1")]).await;
         assert_eq!(
             (partial.status.as_u16(), partial.text(), partial.is_stored()),
             (206, "pa", false)
         );
     }
-    let full = site.client.get("/").await;
+    let full = app.client.get("/").await;
     assert_eq!((full.status.as_u16(), full.text(), full.is_hit()), (200, "page", false));
-    let hit = site.client.get("/").await;
+    let hit = app.client.get("/").await;
     assert_eq!((hit.status.as_u16(), hit.text(), hit.is_hit()), (200, "page", true));
 }

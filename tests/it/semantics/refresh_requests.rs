@@ -12,8 +12,8 @@ use actix_web::{
 use actix_web_cache::{Cache, ManualClock, MemoryStore, Policy, store::Store as _};
 
 use crate::support::{
-    Client, Counter, Notes, Protocol, SETUPS, START, Stop, eventually, obey, secs, serve, settled,
-    store,
+    Client, Counter, HoldPoint, Protocol, SETUPS, START, SharedLines, fills_ended,
+    requested_response, secs, serve, store, wait_until,
 };
 
 const WINDOW: (&str, &str) = ("answer", "cache-control: max-age=60, stale-while-revalidate=30");
@@ -50,30 +50,30 @@ async fn outer_middleware_sees_the_clients_request_on_hits() {
     for (protocol, workers) in SETUPS {
         let store = store();
         let (cache, clock) = cache_over(&store, Policy::new().ignore_cookies(["*"]));
-        let (stop, notes) = (Stop::new(), Notes::default());
-        let shared = (stop.clone(), notes.clone());
+        let (hold, recorded) = (HoldPoint::new(), SharedLines::default());
+        let shared = (hold.clone(), recorded.clone());
         let key = Key::generate();
         let server = serve(workers, move || {
-            let (stop, notes) = shared.clone();
+            let (hold, recorded) = shared.clone();
             let handler = move |request: HttpRequest| {
-                let stop = stop.clone();
+                let hold = hold.clone();
                 async move {
                     if request.headers().contains_key("hold") {
-                        stop.wait().await;
+                        hold.wait().await;
                     }
-                    obey(&request, 0)
+                    requested_response(&request, 0)
                 }
             };
             App::new()
                 .wrap(cache.clone())
                 .wrap_fn(move |request, service| {
-                    let notes = notes.clone();
+                    let recorded = recorded.clone();
                     request.extensions_mut().insert(Claims("alice"));
                     request.get_session().insert("seen", 1).unwrap();
                     let answer = service.call(request);
                     async move {
                         let answer = answer.await?;
-                        notes.add(describe(answer.request()));
+                        recorded.add(describe(answer.request()));
                         Ok(answer)
                     }
                 })
@@ -94,7 +94,7 @@ async fn outer_middleware_sees_the_clients_request_on_hits() {
             (fresh.cache_status(), stale.cache_status()),
             ("hit; ttl=60".into(), "hit; ttl=-5".into())
         );
-        let described = notes.take();
+        let described = recorded.take();
         // The extensions move to the handler's request when a refresh starts; all else is equal.
         assert_eq!(described[1].replace("Some(\"alice\")", "None"), described[2], "{protocol:?}");
         for (case, answer, has_session) in [("fresh", fresh, true), ("stale", stale, false)] {
@@ -106,9 +106,9 @@ async fn outer_middleware_sees_the_clients_request_on_hits() {
                 "{case}"
             );
         }
-        stop.reached().await;
-        stop.release();
-        settled(store.coordinator()).await;
+        hold.reached().await;
+        hold.release();
+        fills_ended(store.coordinator()).await;
     }
 }
 
@@ -127,7 +127,7 @@ async fn item(
     request: HttpRequest,
     path: web::Path<(u32, String)>,
     level: web::Data<DataLevel>,
-    shared: web::Data<(Stop, Notes, Counter)>,
+    shared: web::Data<(HoldPoint, SharedLines, Counter)>,
 ) -> HttpResponse {
     let (shop, name) = path.into_inner();
     let url = request.url_for("item", ["8", "ink"]).unwrap();
@@ -135,7 +135,7 @@ async fn item(
     if request.headers().contains_key("hold") {
         shared.0.wait().await;
     }
-    obey(&request, shared.2.count())
+    requested_response(&request, shared.2.count())
 }
 
 #[actix_web::test]
@@ -144,7 +144,7 @@ async fn handler_of_a_refresh_has_its_usual_route_data_and_path_parameters() {
         for protocol in [Protocol::Http1, Protocol::Http2] {
             let store = store();
             let (cache, clock) = cache_over(&store, Policy::new());
-            let shared = (Stop::new(), Notes::default(), Counter::default());
+            let shared = (HoldPoint::new(), SharedLines::default(), Counter::default());
             let data = web::Data::new(shared.clone());
             let server = serve(1, move || {
                 let cache_at = |place| Condition::new(level == place, cache.clone());
@@ -163,17 +163,17 @@ async fn handler_of_a_refresh_has_its_usual_route_data_and_path_parameters() {
                     .service(shop)
             });
             let client = Client::new(server.addr, protocol);
-            let (stop, notes, _) = &shared;
+            let (hold, recorded, _) = &shared;
             let path = "/shops/7/items/pen";
             assert!(client.get_with(path, &[WINDOW]).await.is_stored(), "{level:?}");
             clock.advance(secs(65));
             let stale = client.get_with(path, &[WINDOW, HOLD]).await;
             assert_eq!((stale.text(), &*stale.cache_status()), ("run 1", "hit; ttl=-5"));
-            stop.reached().await;
+            hold.reached().await;
             let context = "7 pen scope Some(\"/shops/{shop}/items/{name}\") /shops/8/items/ink";
-            assert_eq!(notes.take(), [context; 2], "{level:?} by {protocol:?}");
-            stop.release();
-            settled(store.coordinator()).await;
+            assert_eq!(recorded.take(), [context; 2], "{level:?} by {protocol:?}");
+            hold.release();
+            fills_ended(store.coordinator()).await;
             assert_eq!(client.get(path).await.text(), "run 2", "{level:?} by {protocol:?}");
         }
     }
@@ -201,7 +201,7 @@ async fn personal_request_gets_a_stale_response_and_starts_no_refresh() {
         let server = serve(1, move || {
             let counter = counter.clone();
             let handler = web::to(move |request: HttpRequest| {
-                let answer = obey(&request, counter.count());
+                let answer = requested_response(&request, counter.count());
                 async move { answer }
             });
             App::new().wrap(cache.clone()).default_service(handler)
@@ -214,8 +214,8 @@ async fn personal_request_gets_a_stale_response_and_starts_no_refresh() {
         let stale = client.get_with("/", &fields).await;
         assert_eq!((stale.text(), &*stale.cache_status()), ("run 1", "hit; ttl=-5"), "{case}");
         if refreshes {
-            eventually(case, || runs.get() == 2).await;
-            settled(store.coordinator()).await;
+            wait_until(case, || runs.get() == 2).await;
+            fills_ended(store.coordinator()).await;
             assert_eq!(client.get_with("/", &fields).await.text(), "run 2", "{case}");
         } else {
             assert_eq!(store.coordinator().open_fills(), 0, "{case}");
@@ -231,17 +231,17 @@ async fn refresh_starts_when_a_middleware_keeps_a_clone_of_the_request() {
     for protocol in [Protocol::Http1, Protocol::Http2] {
         let store = store();
         let (cache, clock) = cache_over(&store, Policy::new().stale_while_revalidate(secs(30)));
-        let (stop, runs) = (Stop::new(), Counter::default());
-        let shared = (stop.clone(), runs.clone());
+        let (hold, runs) = (HoldPoint::new(), Counter::default());
+        let shared = (hold.clone(), runs.clone());
         let server = serve(1, move || {
             let shared = shared.clone();
             let handler = move |request: HttpRequest| {
-                let (stop, run) = (shared.0.clone(), shared.1.count());
+                let (hold, run) = (shared.0.clone(), shared.1.count());
                 async move {
                     if request.headers().contains_key("hold") {
-                        stop.wait().await;
+                        hold.wait().await;
                     }
-                    obey(&request, run)
+                    requested_response(&request, run)
                 }
             };
             // actix allows the clone around a resource, because routing is complete there.
@@ -261,9 +261,9 @@ async fn refresh_starts_when_a_middleware_keeps_a_clone_of_the_request() {
         clock.advance(secs(65));
         let stale = client.get_with("/", &[HOLD]).await;
         assert_eq!((stale.text(), &*stale.cache_status()), ("run 1", "hit; ttl=-5"));
-        stop.reached().await;
-        stop.release();
-        settled(store.coordinator()).await;
+        hold.reached().await;
+        hold.release();
+        fills_ended(store.coordinator()).await;
         assert_eq!(client.get("/").await.text(), "run 2", "{protocol:?}");
     }
 }

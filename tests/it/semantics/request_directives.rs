@@ -2,7 +2,7 @@
 
 use actix_web_cache::Policy;
 
-use crate::support::{builder, noting, obey, secs, site};
+use crate::support::{builder, recording_app, requested_response, secs, test_app};
 
 const TAG: (&str, &str) = ("answer", "etag: \"a\"");
 const VALIDATED: &str = "fwd-status=304; stored";
@@ -33,22 +33,22 @@ async fn request_directives_decide_the_response_only_when_honored() {
             [(Policy::new().honor_request_directives(), honored), (Policy::new(), ignored)]
         {
             let (builder, clock) = builder();
-            let (site, notes) = noting(&builder.policy(policy).build().unwrap());
+            let (app, recorded) = recording_app(&builder.policy(policy).build().unwrap());
             let line = format!("cache-control: {cache_control}");
-            assert!(site.client.get_with("/", &[TAG, ("answer", &line)]).await.is_stored());
+            assert!(app.client.get_with("/", &[TAG, ("answer", &line)]).await.is_stored());
             clock.advance(secs(second));
-            notes.take();
+            recorded.take();
             let fields = [("cache-control", directive), ("answer-status", "304"), TAG];
-            let answer = site.client.get_with("/", &fields).await;
+            let answer = app.client.get_with("/", &fields).await;
             let case = format!("request {directive}, response {cache_control}, after {second} s");
             assert_eq!((answer.status.as_u16(), answer.text()), (200, "run 1"), "{case}");
             if want.starts_with("fwd") {
                 assert_eq!(answer.cache_status(), format!("{want}; {VALIDATED}"), "{case}");
-                assert_eq!(notes.take(), ["if-none-match: \"a\""], "{case}");
+                assert_eq!(recorded.take(), ["if-none-match: \"a\""], "{case}");
             } else {
                 assert_eq!(answer.cache_status(), want, "{case}");
                 assert_eq!(answer.field("age"), Some(second.to_string()), "{case}");
-                assert_eq!(notes.take(), [""; 0], "{case}");
+                assert_eq!(recorded.take(), [""; 0], "{case}");
             }
         }
     }
@@ -63,17 +63,17 @@ async fn only_if_cached_request_gets_504_when_honored() {
         (Policy::new(), false),
     ] {
         let (builder, clock) = builder();
-        let (site, _) = noting(&builder.policy(policy).build().unwrap());
+        let (app, _) = recording_app(&builder.policy(policy).build().unwrap());
         let only_if_cached = ("cache-control", "only-if-cached");
         let fields = [TAG, ("answer", "cache-control: max-age=60, must-revalidate")];
-        assert!(site.client.get_with("/stale", &fields).await.is_stored());
+        assert!(app.client.get_with("/stale", &fields).await.is_stored());
         clock.advance(secs(60));
         let vary = [fields[1], ("answer", "vary: accept"), ("accept", "a/b")];
-        assert!(site.client.get_with("/vary", &vary).await.is_stored());
-        let runs = site.runs.get();
+        assert!(app.client.get_with("/vary", &vary).await.is_stored());
+        let runs = app.runs.get();
         for path in ["/cold", "/stale", "/vary"] {
             let answer =
-                site.client.get_with(path, &[only_if_cached, ("if-none-match", "\"a\"")]).await;
+                app.client.get_with(path, &[only_if_cached, ("if-none-match", "\"a\"")]).await;
             assert_eq!(answer.status == 504, honored, "{path}");
             if honored {
                 let cache_status = answer.field("cache-status").unwrap();
@@ -81,7 +81,7 @@ async fn only_if_cached_request_gets_504_when_honored() {
                 assert_eq!(answer.field("content-length").as_deref(), Some("0"), "{path}");
             }
         }
-        assert_eq!(site.runs.get() == runs, honored);
+        assert_eq!(app.runs.get() == runs, honored);
     }
 }
 
@@ -89,45 +89,45 @@ async fn only_if_cached_request_gets_504_when_honored() {
 async fn no_store_request_stores_nothing_but_may_be_a_hit() {
     for policy in [Policy::new(), Policy::rfc9111()] {
         let (builder, clock) = builder();
-        let (site, _) = noting(&builder.policy(policy).build().unwrap());
+        let (app, _) = recording_app(&builder.policy(policy).build().unwrap());
         let no_store = ("cache-control", "no-store");
         let fresh = ("answer", "cache-control: max-age=60");
         for _ in 0..2 {
-            let answer = site.client.get_with("/", &[no_store, fresh, TAG]).await;
+            let answer = app.client.get_with("/", &[no_store, fresh, TAG]).await;
             assert_eq!(answer.cache_status(), "fwd=uri-miss; detail=request-no-store");
         }
-        assert!(site.client.get_with("/", &[fresh, TAG]).await.is_stored());
+        assert!(app.client.get_with("/", &[fresh, TAG]).await.is_stored());
         assert!(
-            site.client.get_with("/", &[no_store]).await.is_hit(),
+            app.client.get_with("/", &[no_store]).await.is_hit(),
             "no-store does not forbid a stored response (RFC 9111 section 5.2.1.5)"
         );
         clock.advance(secs(60));
         let answer =
-            site.client.get_with("/", &[no_store, fresh, TAG, ("answer-status", "304")]).await;
+            app.client.get_with("/", &[no_store, fresh, TAG, ("answer-status", "304")]).await;
         assert_eq!(answer.text(), "run 3");
         assert_eq!(answer.cache_status(), "fwd=stale; fwd-status=304; detail=request-no-store");
-        assert!(!site.client.get_with("/", &[fresh]).await.is_hit(), "the 304 freshened nothing");
+        assert!(!app.client.get_with("/", &[fresh]).await.is_hit(), "the 304 freshened nothing");
     }
 }
 
 #[actix_web::test]
 async fn pragma_is_ignored_in_requests() {
     let (builder, _) = builder();
-    let (site, _) = noting(&builder.policy(Policy::rfc9111()).build().unwrap());
+    let (app, _) = recording_app(&builder.policy(Policy::rfc9111()).build().unwrap());
     // Pragma is deprecated (RFC 9111 section 5.4).
     let fresh = ("answer", "cache-control: max-age=60");
-    assert!(site.client.get_with("/", &[fresh, ("pragma", "no-cache")]).await.is_stored());
-    assert!(site.client.get_with("/", &[("pragma", "no-cache")]).await.is_hit());
+    assert!(app.client.get_with("/", &[fresh, ("pragma", "no-cache")]).await.is_stored());
+    assert!(app.client.get_with("/", &[("pragma", "no-cache")]).await.is_hit());
 }
 
 #[actix_web::test]
 async fn request_directive_forces_a_forward_only_when_honored() {
-    let ignoring = site(&builder().0.build().unwrap(), obey);
+    let ignoring = test_app(&builder().0.build().unwrap(), requested_response);
     let policy = Policy::new().honor_request_directives();
     let (builder, clock) = builder();
-    let honoring = site(&builder.policy(policy).build().unwrap(), obey);
-    for site in [&ignoring, &honoring] {
-        site.client.get("/").await;
+    let honoring = test_app(&builder.policy(policy).build().unwrap(), requested_response);
+    for app in [&ignoring, &honoring] {
+        app.client.get("/").await;
     }
     clock.advance(secs(10));
     for (directive, want) in [
@@ -145,8 +145,8 @@ async fn request_directive_forces_a_forward_only_when_honored() {
             "{directive}"
         );
     }
-    for site in [&ignoring, &honoring] {
-        let answer = site.client.get_with("/secret", &[("cache-control", "no-store")]).await;
+    for app in [&ignoring, &honoring] {
+        let answer = app.client.get_with("/secret", &[("cache-control", "no-store")]).await;
         assert_eq!(answer.cache_status(), "fwd=uri-miss; detail=request-no-store");
     }
 }

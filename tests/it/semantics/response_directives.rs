@@ -4,11 +4,13 @@ use std::time::UNIX_EPOCH;
 
 use actix_web_cache::Policy;
 
-use crate::support::{START, Site, builder, cache, noting, obey, secs, site};
+use crate::support::{
+    START, TestApp, builder, cache, recording_app, requested_response, secs, test_app,
+};
 
-fn site_with(policy: Policy) -> (Site, actix_web_cache::ManualClock) {
+fn app_with(policy: Policy) -> (TestApp, actix_web_cache::ManualClock) {
     let (builder, clock) = builder();
-    (noting(&builder.policy(policy).build().unwrap()).0, clock)
+    (recording_app(&builder.policy(policy).build().unwrap()).0, clock)
 }
 
 /// See RFC 9111 section 4.2.2. The lifetime is at most a day.
@@ -42,15 +44,15 @@ async fn heuristic_lifetime_is_a_tenth_of_the_age_of_last_modified() {
         (Policy::new(), 200, 1000, None, Some(60)),
         (Policy::new(), 404, 1000, None, None),
     ] {
-        let (site, _) = site_with(policy);
+        let (app, _) = app_with(policy);
         let status = status.to_string();
         let modified = format!("last-modified: {}", modified(ago));
         let line = directive.map(|directive| format!("cache-control: {directive}"));
         let mut fields = vec![("answer-status", &*status), ("answer", &*modified)];
         fields.extend(line.iter().map(|line| ("answer", line.as_str())));
-        site.client.get_with("/", &fields).await;
+        app.client.get_with("/", &fields).await;
         // This request asks for no response fields, so only the stored ones count.
-        let hit = site.client.get_with("/", &[("answer-status", &*status)]).await;
+        let hit = app.client.get_with("/", &[("answer-status", &*status)]).await;
         let ttl = hit.cache_status().strip_prefix("hit; ttl=").map(|ttl| ttl.parse().unwrap());
         assert_eq!(ttl, want, "{status}, {ago} s ago, {directive:?}");
     }
@@ -71,28 +73,28 @@ async fn qualified_private_and_no_cache_withhold_fields_or_the_whole_response() 
         ("private=\"\"", by_field(), false),
         ("private, private=\"x-own\"", by_field(), false),
     ] {
-        let (site, _) = site_with(policy);
+        let (app, _) = app_with(policy);
         let line = format!("cache-control: max-age=60, {directive}");
         let fields = [("answer", &*line), ("answer", "x-own: 1"), ("answer", "x-kept: 1")];
-        let miss = site.client.get_with("/", &fields).await;
+        let miss = app.client.get_with("/", &fields).await;
         assert_eq!(
             miss.field("x-own").as_deref(),
             Some("1"),
             "{directive}: the requesting client gets the field"
         );
-        let next = site.client.get("/").await;
+        let next = app.client.get("/").await;
         assert_eq!((miss.is_stored(), next.is_hit()), (stored, stored), "{directive}");
         assert_eq!(next.field("x-own"), None, "{directive}");
         assert_eq!(next.field("x-kept").is_some(), stored, "{directive}");
     }
-    let (site, _) = site_with(by_field());
+    let (app, _) = app_with(by_field());
     let cookie = [
         ("answer", "cache-control: max-age=60, no-cache=\"set-cookie\""),
         ("answer", "set-cookie: sid=1"),
     ];
-    let miss = site.client.get_with("/", &cookie).await;
+    let miss = app.client.get_with("/", &cookie).await;
     assert_eq!((miss.is_stored(), miss.field("set-cookie").is_some()), (true, true));
-    let hit = site.client.get("/").await;
+    let hit = app.client.get("/").await;
     assert_eq!((hit.is_hit(), hit.field("set-cookie")), (true, None));
 }
 
@@ -109,14 +111,14 @@ async fn must_understand_and_immutable_follow_their_definitions() {
         ("200", "immutable", None),
         ("200", "max-age=60, unheard-of=\"of, no-store\"", Some(60)),
     ] {
-        let (site, clock) = site_with(Policy::rfc9111());
+        let (app, clock) = app_with(Policy::rfc9111());
         let line = format!("cache-control: {directives}");
-        site.client.get_with("/", &[("answer-status", status), ("answer", &line)]).await;
-        let hit = site.client.get_with("/", &[("answer-status", status)]).await;
+        app.client.get_with("/", &[("answer-status", status), ("answer", &line)]).await;
+        let hit = app.client.get_with("/", &[("answer-status", status)]).await;
         let ttl = hit.cache_status().strip_prefix("hit; ttl=").map(|ttl| ttl.parse().unwrap());
         assert_eq!(ttl, want, "{status} {directives}");
         clock.advance(secs(60));
-        let later = site.client.get_with("/", &[("answer-status", status)]).await;
+        let later = app.client.get_with("/", &[("answer-status", status)]).await;
         assert!(!later.is_hit(), "{status} {directives}: not stored or stale");
     }
 }
@@ -124,7 +126,7 @@ async fn must_understand_and_immutable_follow_their_definitions() {
 #[actix_web::test]
 async fn refusing_directive_prevents_storing_and_is_forwarded_unchanged() {
     let (cache, _) = cache();
-    let site = site(&cache, obey);
+    let app = test_app(&cache, requested_response);
     for (line, detail) in [
         ("cache-control: no-store", "no-store"),
         ("cache-control: No-Store, max-age=60", "no-store"),
@@ -144,7 +146,7 @@ async fn refusing_directive_prevents_storing_and_is_forwarded_unchanged() {
     ] {
         let (name, value) = line.split_once(':').unwrap();
         for _ in 0..2 {
-            let answer = site.client.get_with("/", &[("answer", line)]).await;
+            let answer = app.client.get_with("/", &[("answer", line)]).await;
             assert_eq!(answer.cache_status(), format!("fwd=uri-miss; detail={detail}"), "{line}");
             assert_eq!(answer.field(name).as_deref(), Some(value.trim()), "{line}");
         }
@@ -157,8 +159,8 @@ async fn refusing_directive_prevents_storing_and_is_forwarded_unchanged() {
         ("/sign", "cache-control: ext=\"a=b, private\", max-age=20", 20),
     ] {
         let fields = [("answer", line)];
-        let miss = site.client.get_with(path, &fields).await;
-        let hit = site.client.get_with(path, &fields).await;
+        let miss = app.client.get_with(path, &fields).await;
+        let hit = app.client.get_with(path, &fields).await;
         assert_eq!(hit.cache_status(), format!("hit; ttl={ttl}"), "{line}");
         let value = line.split_once(": ").unwrap().1;
         for answer in [miss, hit] {

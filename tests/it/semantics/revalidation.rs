@@ -9,8 +9,8 @@ use actix_web_cache::{Cache, Policy};
 use hyper::Method;
 
 use crate::support::{
-    Client, Counter, Notes, Protocol, SETUPS, START, Server, Stop, builder, cache, conditions,
-    noting, secs, serve,
+    Client, Counter, HoldPoint, Protocol, SETUPS, START, Server, SharedLines, builder, cache,
+    conditions, recording_app, secs, serve,
 };
 
 const EARLY: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
@@ -47,22 +47,20 @@ async fn stale_entry_is_revalidated_with_exactly_its_own_validators() {
             &[("range", "bytes=0-1"), ("if-range", "\"client\"")],
         ] {
             let (cache, clock) = cache();
-            let (site, notes) = noting(&cache);
+            let (app, recorded) = recording_app(&cache);
             let response = [validators, &[MINUTE]].concat();
-            assert!(site.client.get_with("/", &response).await.is_stored(), "{case}");
+            assert!(app.client.get_with("/", &response).await.is_stored(), "{case}");
             clock.advance(secs(60));
-            notes.take();
-            let answer = site
-                .client
-                .get_with("/", &[client_fields, &[UNCHANGED], validators].concat())
-                .await;
-            assert_eq!(notes.take(), [want], "{case} {client_fields:?}");
+            recorded.take();
+            let answer =
+                app.client.get_with("/", &[client_fields, &[UNCHANGED], validators].concat()).await;
+            assert_eq!(recorded.take(), [want], "{case} {client_fields:?}");
             assert_eq!((answer.status.as_u16(), answer.text()), (200, "run 1"), "{case}");
             assert_eq!(answer.cache_status(), VALIDATED, "{case}");
             assert_eq!(answer.field("age"), None, "{case}: just revalidated");
             assert_eq!(answer.field("date"), Some(date(60)), "{case}");
             clock.advance(secs(59));
-            let hit = site.client.get("/").await;
+            let hit = app.client.get("/").await;
             assert_eq!((hit.text(), &*hit.cache_status()), ("run 1", "hit; ttl=1"), "{case}");
             assert_eq!(hit.field("age").as_deref(), Some("59"), "{case}");
         }
@@ -73,26 +71,26 @@ async fn stale_entry_is_revalidated_with_exactly_its_own_validators() {
 async fn stale_entry_without_validators_is_fetched_unconditionally() {
     for policy in [Policy::new().stale_if_error(secs(600)), Policy::rfc9111()] {
         let (builder, clock) = builder();
-        let (site, notes) = noting(&builder.policy(policy).build().unwrap());
-        assert!(site.client.get_with("/", &[MINUTE]).await.is_stored());
+        let (app, recorded) = recording_app(&builder.policy(policy).build().unwrap());
+        assert!(app.client.get_with("/", &[MINUTE]).await.is_stored());
         clock.advance(secs(60));
-        notes.take();
+        recorded.take();
         let fields = [("if-none-match", "\"client\""), MINUTE];
-        let answer = site.client.get_with("/", &fields).await;
+        let answer = app.client.get_with("/", &fields).await;
         assert_eq!((answer.text(), &*answer.cache_status()), ("run 2", "fwd=stale; stored"));
         // A 304 to the client's condition would leave the cache without a response to store.
-        assert_eq!(notes.take(), [""], "the client's condition is not forwarded");
+        assert_eq!(recorded.take(), [""], "the client's condition is not forwarded");
     }
 }
 
 #[actix_web::test]
 async fn conditional_request_gets_304_after_a_revalidation() {
     let (cache, clock) = cache();
-    let (site, _) = noting(&cache);
-    site.client.get_with("/", &[TAG, MINUTE]).await;
+    let (app, _) = recording_app(&cache);
+    app.client.get_with("/", &[TAG, MINUTE]).await;
     for (tag, status) in [("\"a\"", 304), ("\"b\"", 200)] {
         clock.advance(secs(60));
-        let answer = site.client.get_with("/", &[UNCHANGED, TAG, ("if-none-match", tag)]).await;
+        let answer = app.client.get_with("/", &[UNCHANGED, TAG, ("if-none-match", tag)]).await;
         assert_eq!((answer.status.as_u16(), &*answer.cache_status()), (status, VALIDATED));
         assert_eq!(answer.body.is_empty(), status == 304);
     }
@@ -103,16 +101,16 @@ async fn conditional_request_gets_304_after_a_revalidation() {
 async fn no_cache_response_is_revalidated_on_every_request() {
     for policy in [Policy::new(), Policy::rfc9111()] {
         let (builder, _) = builder();
-        let (site, notes) = noting(&builder.policy(policy).build().unwrap());
+        let (app, recorded) = recording_app(&builder.policy(policy).build().unwrap());
         let no_cache = ("answer", "cache-control: no-cache, max-age=600");
-        assert!(site.client.get_with("/", &[TAG, no_cache]).await.is_stored());
-        notes.take();
+        assert!(app.client.get_with("/", &[TAG, no_cache]).await.is_stored());
+        recorded.take();
         for _ in 0..3 {
-            let answer = site.client.get_with("/", &[UNCHANGED, TAG]).await;
+            let answer = app.client.get_with("/", &[UNCHANGED, TAG]).await;
             assert_eq!((answer.text(), &*answer.cache_status()), ("run 1", VALIDATED));
         }
-        assert_eq!(notes.take(), ["if-none-match: \"a\""; 3]);
-        let answer = site.client.get_with("/", &[TAG, no_cache]).await;
+        assert_eq!(recorded.take(), ["if-none-match: \"a\""; 3]);
+        let answer = app.client.get_with("/", &[TAG, no_cache]).await;
         assert_eq!((answer.text(), &*answer.cache_status()), ("run 5", "fwd=stale; stored"));
     }
 }
@@ -121,27 +119,26 @@ async fn no_cache_response_is_revalidated_on_every_request() {
 #[actix_web::test]
 async fn strong_etags_of_other_variants_are_sent_to_the_handler() {
     let (builder, clock) = builder();
-    let (site, notes) = noting(&builder.policy(Policy::rfc9111()).build().unwrap());
+    let (app, recorded) = recording_app(&builder.policy(Policy::rfc9111()).build().unwrap());
     let vary = ("answer", "vary: accept-language");
     for (language, tag) in [("en", "\"en\""), ("fr", "W/\"fr\""), ("de", "\"de\"")] {
         let tag = format!("etag: {tag}");
         let fields = [("accept-language", language), ("answer", &*tag), vary, MINUTE];
-        assert!(site.client.get_with("/", &fields).await.is_stored(), "{language}");
+        assert!(app.client.get_with("/", &fields).await.is_stored(), "{language}");
     }
-    notes.take();
+    recorded.take();
     let spanish = ("accept-language", "es");
     let english = ("answer", "etag: \"en\"");
-    let answer = site.client.get_with("/", &[spanish, UNCHANGED, english]).await;
-    assert_eq!(notes.take(), ["if-none-match: \"de\", \"en\""]);
+    let answer = app.client.get_with("/", &[spanish, UNCHANGED, english]).await;
+    assert_eq!(recorded.take(), ["if-none-match: \"de\", \"en\""]);
     assert_eq!(answer.text(), "run 1", "the handler selected the English variant");
     assert_eq!(answer.cache_status(), "fwd=vary-miss; fwd-status=304; stored");
-    assert!(site.client.get_with("/", &[spanish]).await.is_hit());
+    assert!(app.client.get_with("/", &[spanish]).await.is_hit());
     clock.advance(secs(60));
     let french = ("accept-language", "fr");
-    let answer =
-        site.client.get_with("/", &[french, UNCHANGED, ("answer", "etag: W/\"fr\"")]).await;
+    let answer = app.client.get_with("/", &[french, UNCHANGED, ("answer", "etag: W/\"fr\"")]).await;
     assert_eq!(
-        notes.take(),
+        recorded.take(),
         ["if-none-match: W/\"fr\", \"en\", \"de\""],
         "the validator of the selected variant comes first"
     );
@@ -152,7 +149,7 @@ async fn strong_etags_of_other_variants_are_sent_to_the_handler() {
 #[actix_web::test]
 async fn not_modified_updates_all_fields_except_those_of_the_stored_body() {
     let (cache, clock) = cache();
-    let (site, _) = noting(&cache);
+    let (app, _) = recording_app(&cache);
     let stored = [
         TAG,
         ("answer", "cache-control: max-age=60"),
@@ -164,7 +161,7 @@ async fn not_modified_updates_all_fields_except_those_of_the_stored_body() {
         ("answer", "x-kept: kept"),
         ("answer", "x-kept: twice"),
     ];
-    assert!(site.client.get_with("/", &stored).await.is_stored());
+    assert!(app.client.get_with("/", &stored).await.is_stored());
     clock.advance(secs(60));
     let unchanged = [
         UNCHANGED,
@@ -181,9 +178,9 @@ async fn not_modified_updates_all_fields_except_those_of_the_stored_body() {
         ("answer", "connection: x-hop"),
         ("answer", "x-hop: 1"),
     ];
-    let validated = site.client.get_with("/", &unchanged).await;
+    let validated = app.client.get_with("/", &unchanged).await;
     assert_eq!(validated.cache_status(), VALIDATED);
-    let hit = site.client.get("/").await;
+    let hit = app.client.get("/").await;
     assert_eq!(hit.cache_status(), "hit; ttl=5");
     for (case, answer) in [("validated", validated), ("hit", hit)] {
         assert_eq!(answer.text(), "run 1", "{case}");
@@ -209,16 +206,16 @@ async fn not_modified_updates_all_fields_except_those_of_the_stored_body() {
 #[actix_web::test]
 async fn not_modified_resets_the_age_of_the_entry() {
     let (cache, clock) = cache();
-    let (site, _) = noting(&cache);
-    site.client.get_with("/", &[TAG, MINUTE, ("answer", "age: 20")]).await;
+    let (app, _) = recording_app(&cache);
+    app.client.get_with("/", &[TAG, MINUTE, ("answer", "age: 20")]).await;
     clock.advance(secs(40));
     let old = format!("date: {}", date(37));
     for (line, age_field, age) in [("age: 5", Some("5"), 5), (&*old, None, 68)] {
         let fields = [TAG, UNCHANGED, ("answer", line), ("answer", "cache-control: max-age=70")];
-        let answer = site.client.get_with("/", &fields).await;
+        let answer = app.client.get_with("/", &fields).await;
         assert_eq!(answer.cache_status(), VALIDATED, "{line}");
         assert_eq!(answer.field("age").as_deref(), age_field, "{line}");
-        let hit = site.client.get("/").await;
+        let hit = app.client.get("/").await;
         assert_eq!(hit.field("age"), Some(age.to_string()), "{line}");
         clock.advance(secs(65));
     }
@@ -227,14 +224,14 @@ async fn not_modified_resets_the_age_of_the_entry() {
 #[actix_web::test]
 async fn revalidation_ignores_fields_that_the_cache_itself_added() {
     let (cache, clock) = cache();
-    let (site, _) = noting(&cache);
+    let (app, _) = recording_app(&cache);
     let response = [TAG, ("answer", "cache-control: max-stale-own=1")];
     for round in 0..3 {
         let fields = if round == 0 { &response[..] } else { &[UNCHANGED, TAG] };
-        let answer = site.client.get_with("/", fields).await;
+        let answer = app.client.get_with("/", fields).await;
         let want = if round == 0 { "fwd=uri-miss; stored" } else { VALIDATED };
         assert_eq!(answer.cache_status(), want, "round {round}");
-        let hit = site.client.get("/").await;
+        let hit = app.client.get("/").await;
         for answer in [answer, hit] {
             assert_eq!(answer.text(), "run 1", "round {round}");
             let cache_control = answer.field("cache-control").unwrap();
@@ -244,7 +241,7 @@ async fn revalidation_ignores_fields_that_the_cache_itself_added() {
         }
         // The cache added both the lifetime and `Vary: Cookie`. A response without explicit
         // freshness is only served to anonymous requests.
-        let with_cookie = site.client.get_with("/", &[("cookie", "sid=1"), TAG]).await;
+        let with_cookie = app.client.get_with("/", &[("cookie", "sid=1"), TAG]).await;
         assert_eq!(with_cookie.cache_status(), "fwd=request; detail=cookie", "round {round}");
         clock.advance(secs(60));
     }
@@ -257,11 +254,11 @@ async fn item(
     request: HttpRequest,
     path: web::Path<(u32, String)>,
     level: web::Data<DataLevel>,
-    notes: web::Data<Notes>,
+    recorded: web::Data<SharedLines>,
 ) -> HttpResponse {
     let conditions = conditions(&request);
     let (shop, name) = path.into_inner();
-    notes.add(format!("{shop} {name} {} {:?} {conditions}", level.0, request.match_pattern()));
+    recorded.add(format!("{shop} {name} {} {:?} {conditions}", level.0, request.match_pattern()));
     let mut answer =
         if conditions.is_empty() { HttpResponse::Ok() } else { HttpResponse::NotModified() };
     // The 304 has another ETag than the condition.
@@ -277,9 +274,9 @@ enum Level {
     Route,
 }
 
-fn serve_items(cache: &Cache, level: Level, notes: &Notes) -> Server {
+fn serve_items(cache: &Cache, level: Level, recorded: &SharedLines) -> Server {
     use actix_web::middleware::{Condition, NormalizePath};
-    let (cache, notes) = (cache.clone(), notes.clone());
+    let (cache, recorded) = (cache.clone(), recorded.clone());
     serve(1, move || {
         let cache_at = |place| Condition::new(level == place, cache.clone());
         let route = web::get().to(item).wrap(cache_at(Level::Route));
@@ -293,7 +290,7 @@ fn serve_items(cache: &Cache, level: Level, notes: &Notes) -> Server {
             .service(item);
         App::new()
             .app_data(web::Data::new(DataLevel("app")))
-            .app_data(web::Data::new(notes.clone()))
+            .app_data(web::Data::new(recorded.clone()))
             .wrap(NormalizePath::trim())
             .wrap(cache_at(Level::App))
             .service(shop)
@@ -306,17 +303,17 @@ async fn not_modified_with_another_etag_is_discarded_and_the_handler_runs_again(
     for level in [Level::App, Level::Scope, Level::Resource, Level::Route] {
         for target in ["/shops/7/items/pen", "/shops/7//items/pen/"] {
             let (cache, clock) = cache();
-            let notes = Notes::default();
-            let server = serve_items(&cache, level, &notes);
+            let recorded = SharedLines::default();
+            let server = serve_items(&cache, level, &recorded);
             let client = Client::new(server.addr, Protocol::Http1);
             assert!(client.get(target).await.is_stored(), "{level:?}");
             clock.advance(secs(60));
-            let first = notes.take().concat();
+            let first = recorded.take().concat();
             let answer = client.get(target).await;
             let case = format!("{level:?} {target}");
             assert_eq!((answer.status.as_u16(), answer.text()), (200, "7 pen"), "{case}");
             assert_eq!(answer.cache_status(), "fwd=stale; stored", "{case}");
-            assert_eq!(notes.take(), [format!("{first}if-none-match: \"a\""), first], "{case}");
+            assert_eq!(recorded.take(), [format!("{first}if-none-match: \"a\""), first], "{case}");
             assert!(client.get(target).await.is_hit(), "{case}");
         }
     }
@@ -326,71 +323,70 @@ async fn not_modified_with_another_etag_is_discarded_and_the_handler_runs_again(
 #[actix_web::test]
 async fn set_cookie_of_a_not_modified_reaches_only_the_requesting_client() {
     let (cache, clock) = cache();
-    let (site, _) = noting(&cache);
-    site.client.get_with("/", &[TAG, MINUTE]).await;
+    let (app, _) = recording_app(&cache);
+    app.client.get_with("/", &[TAG, MINUTE]).await;
     clock.advance(secs(60));
-    let answer =
-        site.client.get_with("/", &[UNCHANGED, TAG, ("answer", "set-cookie: sid=1")]).await;
+    let answer = app.client.get_with("/", &[UNCHANGED, TAG, ("answer", "set-cookie: sid=1")]).await;
     assert_eq!((answer.text(), answer.field("set-cookie").as_deref()), ("run 1", Some("sid=1")));
     assert_eq!(answer.cache_status(), "fwd=stale; fwd-status=304; detail=set-cookie");
-    let next = site.client.get_with("/", &[UNCHANGED, TAG]).await;
+    let next = app.client.get_with("/", &[UNCHANGED, TAG]).await;
     assert_eq!((next.text(), next.field("set-cookie")), ("run 1", None));
     assert_eq!(next.cache_status(), VALIDATED);
-    assert_eq!(site.client.get("/").await.field("set-cookie"), None);
+    assert_eq!(app.client.get("/").await.field("set-cookie"), None);
 }
 
 #[actix_web::test]
 async fn not_modified_with_no_store_or_private_freshens_nothing() {
     for (refusal, detail) in [("no-store", "no-store"), ("private", "private")] {
         let (cache, clock) = cache();
-        let (site, _) = noting(&cache);
-        site.client.get_with("/", &[TAG, MINUTE]).await;
+        let (app, _) = recording_app(&cache);
+        app.client.get_with("/", &[TAG, MINUTE]).await;
         clock.advance(secs(60));
         let refusal = format!("cache-control: {refusal}");
-        let answer = site.client.get_with("/", &[UNCHANGED, TAG, ("answer", &refusal)]).await;
+        let answer = app.client.get_with("/", &[UNCHANGED, TAG, ("answer", &refusal)]).await;
         assert_eq!(answer.text(), "run 1");
         assert_eq!(answer.field("date"), Some(date(60)));
         assert_eq!(answer.cache_status(), format!("fwd=stale; fwd-status=304; detail={detail}"));
         assert_eq!(answer.field("cache-control").as_deref(), refusal.split(": ").nth(1));
-        assert!(!site.client.get_with("/", &[TAG, MINUTE]).await.is_hit());
+        assert!(!app.client.get_with("/", &[TAG, MINUTE]).await.is_hit());
     }
 }
 
 #[actix_web::test]
 async fn new_response_to_a_revalidation_replaces_the_entry() {
     let (cache, clock) = cache();
-    let (site, _) = noting(&cache);
+    let (app, _) = recording_app(&cache);
     let replacement = [("answer", "etag: \"b\""), MINUTE];
     for (etag, status) in [("\"a\"", 200), ("\"b\"", 304)] {
-        site.client.get_with("/", &[TAG, MINUTE]).await;
+        app.client.get_with("/", &[TAG, MINUTE]).await;
         clock.advance(secs(60));
-        let answer = site
+        let answer = app
             .client
             .get_with("/", &[&replacement[..], &[("if-none-match", etag)]].concat())
             .await;
         assert_eq!((answer.status.as_u16(), answer.is_stored()), (status, true), "{etag}");
-        let hit = site.client.get("/").await;
+        let hit = app.client.get("/").await;
         assert_eq!((hit.is_hit(), hit.field("etag").as_deref()), (true, Some("\"b\"")), "{etag}");
         clock.advance(secs(60));
     }
-    assert_eq!(site.runs.get(), 4);
+    assert_eq!(app.runs.get(), 4);
 }
 
 #[actix_web::test]
 async fn revalidation_stores_nothing_when_purged_meanwhile() {
     for (protocol, workers) in SETUPS {
         let (cache, clock) = cache();
-        let stop = Stop::new();
-        let shared = (cache.clone(), stop.clone());
+        let hold = HoldPoint::new();
+        let shared = (cache.clone(), hold.clone());
         let server = serve(workers, move || {
-            let (cache, stop) = shared.clone();
+            let (cache, hold) = shared.clone();
             App::new().wrap(cache).default_service(web::to(move |request: HttpRequest| {
-                let stop = stop.clone();
+                let hold = hold.clone();
                 async move {
                     if conditions(&request).is_empty() {
                         return HttpResponse::Ok().insert_header(("etag", "\"a\"")).body("page");
                     }
-                    stop.wait().await;
+                    hold.wait().await;
                     HttpResponse::NotModified().insert_header(("etag", "\"a\"")).finish()
                 }
             }))
@@ -400,10 +396,10 @@ async fn revalidation_stores_nothing_when_purged_meanwhile() {
         clock.advance(secs(60));
         let revalidating = client.clone();
         let validation = tokio::spawn(async move { revalidating.get("/").await });
-        stop.reached().await;
+        hold.reached().await;
         let url = format!("http://{}/", server.addr);
         cache.handle().purge_url(url).await.unwrap();
-        stop.release();
+        hold.release();
         let answer = validation.await.unwrap();
         assert_eq!(answer.text(), "page", "{protocol:?}");
         assert_eq!(answer.cache_status(), "fwd=stale; fwd-status=304; detail=overtaken");
@@ -418,7 +414,7 @@ async fn stored_file_is_revalidated_by_the_file_service() {
         let path = directory.path().join("page.txt");
         fs::write(&path, "the page").unwrap();
         let (cache, clock) = cache();
-        let (root, statuses) = (directory.path().to_owned(), Notes::default());
+        let (root, statuses) = (directory.path().to_owned(), SharedLines::default());
         let seen = statuses.clone();
         let server = serve(workers, move || {
             let seen = seen.clone();
@@ -456,15 +452,15 @@ async fn stored_file_is_revalidated_by_the_file_service() {
 #[actix_web::test]
 async fn head_response_with_matching_validators_freshens_the_entry() {
     let (cache, clock) = cache();
-    let (site, _) = noting(&cache);
+    let (app, _) = recording_app(&cache);
     let response = [TAG, MODIFIED, MINUTE, ("answer", "x-own: old"), ("answer", "x-kept: kept")];
-    site.client.get_with("/", &response).await;
+    app.client.get_with("/", &response).await;
     clock.advance(secs(60));
     let fields = [TAG, MODIFIED, ("answer", "cache-control: max-age=90"), ("answer", "x-own: new")];
-    let head = site.client.send(Method::HEAD, "/", &fields).await;
+    let head = app.client.send(Method::HEAD, "/", &fields).await;
     assert_eq!(head.cache_status(), "fwd=stale; detail=head");
     assert_eq!(head.field("x-kept").as_deref(), Some("kept"));
-    let hit = site.client.get("/").await;
+    let hit = app.client.get("/").await;
     assert_eq!((hit.text(), &*hit.cache_status()), ("run 1", "hit; ttl=90"));
     assert_eq!(hit.field("x-own").as_deref(), Some("new"));
     assert_eq!(hit.field("x-kept").as_deref(), Some("kept"));
@@ -484,17 +480,17 @@ async fn head_response_with_other_validators_removes_the_entry() {
         ("an error", &[tag, MINUTE, ("answer-status", "500")], true),
     ] {
         let (cache, clock) = cache();
-        let (site, notes) = noting(&cache);
-        site.client.get_with("/", &[TAG, MODIFIED, MINUTE]).await;
+        let (app, recorded) = recording_app(&cache);
+        app.client.get_with("/", &[TAG, MODIFIED, MINUTE]).await;
         clock.advance(secs(60));
-        let head = site.client.send(Method::HEAD, "/", fields).await;
+        let head = app.client.send(Method::HEAD, "/", fields).await;
         assert_eq!(head.cache_status(), "fwd=stale; detail=head", "{case}");
-        notes.take();
+        recorded.take();
         clock.advance(secs(60));
-        let next = site.client.get_with("/", &[TAG, MODIFIED, UNCHANGED]).await;
+        let next = app.client.get_with("/", &[TAG, MODIFIED, UNCHANGED]).await;
         assert_eq!(next.status == 200, kept, "{case}");
         assert_eq!(
-            !notes.take().concat().is_empty(),
+            !recorded.take().concat().is_empty(),
             kept,
             "{case}: the handler gets the stored validator"
         );

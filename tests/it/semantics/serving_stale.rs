@@ -12,8 +12,8 @@ use actix_web_cache::{Cache, ManualClock, MemoryStore, Policy, store::Store as _
 use hyper::Method;
 
 use crate::support::{
-    Answer, Client, Counter, Notes, Protocol, SETUPS, START, Server, Stop, conditions, eventually,
-    feeds, obey, secs, serve, settled, store,
+    Answer, Client, Counter, HoldPoint, Protocol, SETUPS, START, Server, SharedLines, conditions,
+    fills_ended, manual_bodies, requested_response, secs, serve, store, wait_until,
 };
 
 type Fields<'a> = &'a [(&'a str, &'a str)];
@@ -31,29 +31,29 @@ struct Fixture {
     clock: ManualClock,
     store: MemoryStore,
     /// Handler runs whose request has the field `hold` wait here.
-    stop: Stop,
+    hold: HoldPoint,
     runs: Counter,
-    notes: Notes,
+    recorded: SharedLines,
     _server: Server,
 }
 
 fn fixture(workers: usize, protocol: Protocol, policy: Policy) -> Fixture {
     let (store, clock) = (store(), ManualClock::at(START));
     let cache = Cache::builder(store.clone()).clock(clock.clock()).policy(policy).build().unwrap();
-    let (stop, runs, notes) = (Stop::new(), Counter::default(), Notes::default());
-    let shared = (stop.clone(), runs.clone(), notes.clone());
+    let (hold, runs, recorded) = (HoldPoint::new(), Counter::default(), SharedLines::default());
+    let shared = (hold.clone(), runs.clone(), recorded.clone());
     let server = serve(workers, move || {
-        let (stop, runs, notes) = shared.clone();
+        let (hold, runs, recorded) = shared.clone();
         let handler = move |request: HttpRequest| {
-            let (stop, runs, notes) = (stop.clone(), runs.clone(), notes.clone());
+            let (hold, runs, recorded) = (hold.clone(), runs.clone(), recorded.clone());
             async move {
                 let run = runs.count();
-                notes.add(format!("{}{}", request.path(), conditions(&request)));
+                recorded.add(format!("{}{}", request.path(), conditions(&request)));
                 if request.headers().contains_key("hold") {
-                    stop.wait().await;
+                    hold.wait().await;
                 }
                 assert!(!request.headers().contains_key("panic"), "requested by the test");
-                obey(&request, run)
+                requested_response(&request, run)
             }
         };
         App::new()
@@ -69,7 +69,7 @@ fn fixture(workers: usize, protocol: Protocol, policy: Policy) -> Fixture {
             .default_service(web::to(handler))
     });
     let client = Client::new(server.addr, protocol);
-    Fixture { client, clock, store, stop, runs, notes, _server: server }
+    Fixture { client, clock, store, hold, runs, recorded, _server: server }
 }
 
 fn http1_fixture(policy: Policy) -> Fixture {
@@ -86,11 +86,11 @@ impl Fixture {
         let answer = self.get(fields).await;
         assert!(answer.is_stored(), "{fields:?}: {}", answer.cache_status());
         self.clock.advance(secs(seconds));
-        self.notes.take();
+        self.recorded.take();
     }
 
-    async fn settled(&self) {
-        settled(self.store.coordinator()).await;
+    async fn fills_ended(&self) {
+        fills_ended(self.store.coordinator()).await;
     }
 }
 
@@ -107,7 +107,7 @@ async fn stale_response_is_served_while_one_refresh_runs() {
             let stale = fixture.get(&[HOLD, cache_control]).await;
             assert_eq!((stale.text(), &*stale.cache_status()), ("run 1", "hit; ttl=-5"), "{case}");
             assert_eq!(stale.field("age").as_deref(), Some("65"), "{case}");
-            fixture.stop.reached().await;
+            fixture.hold.reached().await;
             // The handler is held up, and every client still gets a response.
             let hits = (0..50).map(|_| {
                 let client = fixture.client.clone();
@@ -118,8 +118,8 @@ async fn stale_response_is_served_while_one_refresh_runs() {
                 assert_eq!((hit.text(), &*hit.cache_status()), ("run 1", "hit; ttl=-5"), "{case}");
             }
             assert_eq!(fixture.runs.get(), 2, "{case} by {protocol:?}");
-            fixture.stop.release();
-            fixture.settled().await;
+            fixture.hold.release();
+            fixture.fills_ended().await;
             let fresh = fixture.get(&[]).await;
             assert_eq!((fresh.text(), &*fresh.cache_status()), ("run 2", "hit; ttl=60"), "{case}");
             assert_eq!(fixture.runs.get(), 2, "{case} by {protocol:?}");
@@ -133,10 +133,10 @@ async fn refresh_sends_the_stored_validators_and_a_304_freshens_the_entry() {
     fixture.store_and_wait(&[TAG, WINDOW], 65).await;
     let fields = [HOLD, TAG, ("answer-status", "304"), ("if-none-match", "\"client\"")];
     assert_eq!(fixture.get(&fields).await.cache_status(), "hit; ttl=-5");
-    fixture.stop.reached().await;
-    assert_eq!(fixture.notes.take(), ["/if-none-match: \"a\""]);
-    fixture.stop.release();
-    fixture.settled().await;
+    fixture.hold.reached().await;
+    assert_eq!(fixture.recorded.take(), ["/if-none-match: \"a\""]);
+    fixture.hold.release();
+    fixture.fills_ended().await;
     let fresh = fixture.get(&[]).await;
     assert_eq!((fresh.text(), &*fresh.cache_status()), ("run 1", "hit; ttl=60"));
 }
@@ -149,9 +149,9 @@ async fn stale_hit_honors_conditions_and_its_refresh_fetches_the_full_response()
         fixture.store_and_wait(&[TAG, WINDOW], 65).await;
         let answer = fixture.get(&[field, HOLD, ("answer", "etag: \"b\""), WINDOW]).await;
         assert_eq!((answer.status.as_u16(), &*answer.cache_status()), (status, "hit; ttl=-5"));
-        fixture.stop.reached().await;
-        fixture.stop.release();
-        fixture.settled().await;
+        fixture.hold.reached().await;
+        fixture.hold.release();
+        fixture.fills_ended().await;
         let fresh = fixture.get(&[]).await;
         assert_eq!((fresh.is_hit(), fresh.field("etag").as_deref()), (true, Some("\"b\"")));
         assert!(fresh.text().starts_with("run "), "{status}");
@@ -168,14 +168,14 @@ async fn failed_refresh_keeps_the_stale_entry_and_delays_the_next_refresh() {
             let coordinator = fixture.store.coordinator();
             for (attempt, pause) in [(2, 1), (3, 2)] {
                 let cache_status = fixture.get(&[failure, HOLD]).await.cache_status();
-                fixture.stop.reached().await;
+                fixture.hold.reached().await;
                 for _ in 0..10 {
                     let answer = fixture.get(&[failure, HOLD]).await;
                     assert_eq!((answer.status.as_u16(), answer.text()), (200, "run 1"));
                     assert_eq!(answer.cache_status(), cache_status);
                 }
-                fixture.stop.release();
-                eventually("the refresh ended", || coordinator.open_refreshes() == 0).await;
+                fixture.hold.release();
+                wait_until("the refresh ended", || coordinator.open_refreshes() == 0).await;
                 fixture.clock.advance(secs(pause) - Duration::from_millis(1));
                 for _ in 0..10 {
                     assert_eq!(fixture.get(&[failure, HOLD]).await.text(), "run 1");
@@ -184,7 +184,7 @@ async fn failed_refresh_keeps_the_stale_entry_and_delays_the_next_refresh() {
                 fixture.clock.advance(Duration::from_millis(1));
             }
             assert_eq!(fixture.get(&[WINDOW]).await.text(), "run 1");
-            eventually("the refresh ended", || coordinator.open_refreshes() == 0).await;
+            wait_until("the refresh ended", || coordinator.open_refreshes() == 0).await;
             assert_eq!(fixture.get(&[]).await.text(), "run 4", "{failure:?}");
         }
     }
@@ -195,10 +195,10 @@ async fn refresh_stores_nothing_when_purged_meanwhile() {
     let fixture = http1_fixture(Policy::new());
     fixture.store_and_wait(&[WINDOW], 65).await;
     assert!(fixture.get(&[HOLD, WINDOW]).await.is_hit());
-    fixture.stop.reached().await;
+    fixture.hold.reached().await;
     assert_eq!(fixture.client.send(Method::PUT, "/", &[]).await.status, 200);
-    fixture.stop.release();
-    fixture.settled().await;
+    fixture.hold.release();
+    fixture.fills_ended().await;
     assert_eq!(fixture.get(&[]).await.cache_status(), "fwd=uri-miss; stored");
 }
 
@@ -211,9 +211,9 @@ async fn request_that_may_store_nothing_starts_no_refresh() {
     let head = fixture.client.send(Method::HEAD, "/", &[]).await;
     assert_eq!(head.cache_status(), "hit; ttl=-5");
     fixture.get(&[HOLD]).await;
-    fixture.stop.reached().await;
+    fixture.hold.reached().await;
     assert_eq!(fixture.runs.get(), 2, "only the last request started a refresh");
-    fixture.stop.release();
+    fixture.hold.release();
 }
 
 /// `must-revalidate`, `proxy-revalidate` and `no-cache` forbid stale responses (RFC 9111 section
@@ -368,11 +368,11 @@ async fn refresh_reads_a_streamed_body_to_its_end() {
             let builder = Cache::builder(store.clone()).clock(clock.clock());
             let policy = Policy::new().stale_while_revalidate(secs(30));
             let cache = builder.policy(policy).build().unwrap();
-            let (feeds, mut made) = feeds();
+            let (bodies, mut made) = manual_bodies();
             let server = serve(workers, move || {
-                let feeds = feeds.clone();
+                let bodies = bodies.clone();
                 let handler = move || {
-                    let response = feeds.response(length);
+                    let response = bodies.response(length);
                     async move { response }
                 };
                 App::new().wrap(cache.clone()).default_service(web::to(handler))
@@ -381,11 +381,11 @@ async fn refresh_reads_a_streamed_body_to_its_end() {
             for body in ["first", "other"] {
                 let requesting = client.clone();
                 let get = tokio::spawn(async move { requesting.get("/").await });
-                let feed = made.recv().await.unwrap();
-                assert!(feed.send(body).await, "{length:?} by {protocol:?}");
-                drop(feed);
+                let sender = made.recv().await.unwrap();
+                assert!(sender.send(body).await, "{length:?} by {protocol:?}");
+                drop(sender);
                 assert_eq!(get.await.unwrap().text(), "first");
-                settled(store.coordinator()).await;
+                fills_ended(store.coordinator()).await;
                 let hit = client.get("/").await;
                 assert_eq!((hit.text(), &*hit.cache_status()), (body, "hit; ttl=60"));
                 clock.advance(secs(65));

@@ -4,7 +4,9 @@ use actix_web::{App, HttpResponse, http::StatusCode, test, web};
 use actix_web_cache::{Policy, Rule};
 
 use super::fields::cache_fields;
-use crate::support::{Client, Protocol, Reply, builder, cache, obey, secs, serve_replies, site};
+use crate::support::{
+    Client, Protocol, Reply, builder, cache, requested_response, secs, serve_replies, test_app,
+};
 
 #[actix_web::test]
 async fn only_four_status_codes_have_a_default_lifetime() {
@@ -119,8 +121,8 @@ const STATUSES: &[(u16, bool, bool, bool)] = &[
 
 #[actix_web::test]
 async fn status_code_is_stored_by_the_default_policy_or_the_rfc9111_policy() {
-    let default = site(&builder().0.build().unwrap(), obey);
-    let rfc = site(&builder().0.policy(Policy::rfc9111()).build().unwrap(), obey);
+    let default = test_app(&builder().0.build().unwrap(), requested_response);
+    let rfc = test_app(&builder().0.policy(Policy::rfc9111()).build().unwrap(), requested_response);
     let max_age = ("answer", "cache-control: max-age=60");
     for &(status, implicit, explicit, by_rfc) in STATUSES {
         let text = status.to_string();

@@ -4,13 +4,13 @@ use std::time::UNIX_EPOCH;
 
 use actix_web_cache::Policy;
 
-use crate::support::{Answer, START, Site, builder, noting, secs};
+use crate::support::{Answer, START, TestApp, builder, recording_app, secs};
 
 type Fields<'a> = &'a [(&'a str, &'a str)];
 
-fn site_with(policy: Policy) -> (Site, actix_web_cache::ManualClock) {
+fn app_with(policy: Policy) -> (TestApp, actix_web_cache::ManualClock) {
     let (builder, clock) = builder();
-    (noting(&builder.policy(policy).build().unwrap()).0, clock)
+    (recording_app(&builder.policy(policy).build().unwrap()).0, clock)
 }
 
 fn cdn() -> Policy {
@@ -19,11 +19,11 @@ fn cdn() -> Policy {
 
 /// The freshness lifetime of a response with these fields, or `None` if it is not stored.
 async fn lifetime(policy: Policy, fields: Fields<'_>) -> Option<u64> {
-    let (site, _) = site_with(policy);
+    let (app, _) = app_with(policy);
     let lines: Vec<_> = fields.iter().map(|(name, value)| format!("{name}: {value}")).collect();
     let fields_to_send: Vec<_> = lines.iter().map(|line| ("answer", line.as_str())).collect();
-    let miss = site.client.get_with("/", &fields_to_send).await;
-    let hit: Answer = site.client.get("/").await;
+    let miss = app.client.get_with("/", &fields_to_send).await;
+    let hit: Answer = app.client.get("/").await;
     assert_eq!(miss.is_stored(), hit.is_hit(), "{fields:?}: {}", miss.cache_status());
     let ttl = hit.cache_status().strip_prefix("hit; ttl=").map(|ttl| ttl.parse().unwrap());
     assert_eq!(ttl.is_some(), hit.is_hit());
@@ -81,7 +81,7 @@ async fn first_valid_targeted_field_overrides_cache_control_and_expires() {
 async fn targeted_fields_are_forwarded_unless_the_policy_removes_them() {
     for removed in [false, true] {
         let policy = if removed { cdn().remove_targeted_fields() } else { cdn() };
-        let (site, clock) = site_with(policy);
+        let (app, clock) = app_with(policy);
         let fields = [
             ("answer", "cache-control: max-age=10"),
             ("answer", "our-cache-control: max-age=60"),
@@ -91,17 +91,17 @@ async fn targeted_fields_are_forwarded_unless_the_policy_removes_them() {
         ];
         let unchanged = [&fields[..], &[("answer-status", "304")]].concat();
         let bypass = [&fields[..], &[("if-match", "\"a\"")]].concat();
-        let mut answers = vec![("miss", site.client.get_with("/", &fields).await)];
-        answers.push(("hit", site.client.get("/").await));
-        answers.push(("304", site.client.get_with("/", &[("if-none-match", "\"a\"")]).await));
-        answers.push(("range", site.client.get_with("/", &[("range", "bytes=0-1")]).await));
-        answers.push(("head", site.client.head("/").await));
-        answers.push(("pass", site.client.get_with("/", &bypass).await));
-        answers.push(("method", site.client.send(hyper::Method::OPTIONS, "/", &fields).await));
+        let mut answers = vec![("miss", app.client.get_with("/", &fields).await)];
+        answers.push(("hit", app.client.get("/").await));
+        answers.push(("304", app.client.get_with("/", &[("if-none-match", "\"a\"")]).await));
+        answers.push(("range", app.client.get_with("/", &[("range", "bytes=0-1")]).await));
+        answers.push(("head", app.client.head("/").await));
+        answers.push(("pass", app.client.get_with("/", &bypass).await));
+        answers.push(("method", app.client.send(hyper::Method::OPTIONS, "/", &fields).await));
         clock.advance(secs(60));
-        answers.push(("validated", site.client.get_with("/", &unchanged).await));
+        answers.push(("validated", app.client.get_with("/", &unchanged).await));
         let no_store = [&fields[..], &[("cache-control", "no-store")]].concat();
-        answers.push(("not stored", site.client.get_with("/other", &no_store).await));
+        answers.push(("not stored", app.client.get_with("/other", &no_store).await));
         for (case, answer) in answers {
             for name in ["our-cache-control", "cdn-cache-control"] {
                 assert_eq!(answer.field(name).is_none(), removed, "{name} of {case}");
@@ -115,16 +115,16 @@ async fn targeted_fields_are_forwarded_unless_the_policy_removes_them() {
 
 #[actix_web::test]
 async fn targeted_field_decides_the_stale_windows() {
-    let (site, clock) = site_with(cdn());
+    let (app, clock) = app_with(cdn());
     let fields = [
         ("answer", "cache-control: max-age=600, stale-while-revalidate=600"),
         ("answer", "cdn-cache-control: max-age=10, stale-if-error=20"),
         ("answer", "etag: \"a\""),
     ];
-    site.client.get_with("/", &fields).await;
+    app.client.get_with("/", &fields).await;
     clock.advance(secs(29));
-    let answer = site.client.get_with("/", &[("answer-status", "503")]).await;
+    let answer = app.client.get_with("/", &[("answer-status", "503")]).await;
     assert_eq!(answer.cache_status(), "fwd=stale; fwd-status=503; detail=stale-if-error");
     clock.advance(secs(1));
-    assert_eq!(site.client.get_with("/", &[("answer-status", "503")]).await.status, 503);
+    assert_eq!(app.client.get_with("/", &[("answer-status", "503")]).await.status, 503);
 }

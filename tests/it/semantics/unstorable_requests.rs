@@ -18,8 +18,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 
 use super::fields::cache_fields;
 use crate::support::{
-    Client, Counter, Protocol, Reply, SETUPS, Server, builder, cache, obey, raw, secs, serve,
-    serve_replies, site,
+    Client, Counter, Protocol, Reply, SETUPS, Server, builder, cache, raw, requested_response,
+    secs, serve, serve_replies, test_app,
 };
 
 const SHARED: &[(&str, &str)] = &[("cache-control", "public, max-age=60")];
@@ -308,34 +308,34 @@ fn method_of(name: &str) -> Method {
 #[actix_web::test]
 async fn other_methods_add_no_fields_and_store_nothing() {
     let (cache, _) = cache();
-    let site = site(&cache, obey);
-    assert!(site.client.get("/").await.is_stored());
-    assert!(site.client.head("/").await.is_hit());
+    let app = test_app(&cache, requested_response);
+    assert!(app.client.get("/").await.is_stored());
+    assert!(app.client.head("/").await.is_hit());
     let safe = ["OPTIONS", "TRACE", "QUERY", "PROPFIND", "REPORT", "SEARCH"];
     let not_safe = ["POST", "PUT", "PATCH", "DELETE", "LINK", "BREW"];
     for name in safe.into_iter().chain(not_safe) {
         // An error, so that an unsafe method invalidates nothing.
-        let before = site.runs.get();
-        let answer = site.client.send(method_of(name), "/", &[("answer-status", "400")]).await;
+        let before = app.runs.get();
+        let answer = app.client.send(method_of(name), "/", &[("answer-status", "400")]).await;
         assert_eq!(answer.cache_status(), "fwd=method", "{name}");
-        assert_eq!(site.runs.get(), before + 1, "{name}");
+        assert_eq!(app.runs.get(), before + 1, "{name}");
         assert_eq!(cache_fields(&answer), [""; 0], "{name}");
-        assert!(site.client.get("/").await.is_hit(), "{name} stored nothing of its own");
+        assert!(app.client.get("/").await.is_hit(), "{name} stored nothing of its own");
     }
 }
 
 #[actix_web::test]
 async fn upgrade_request_bypasses_the_cache_and_stores_nothing() {
     let (cache, _) = cache();
-    let site = site(&cache, obey);
+    let app = test_app(&cache, requested_response);
     for fields in
         [&[("upgrade", "websocket")][..], &[("upgrade", "websocket"), ("connection", "upgrade")]]
     {
         for run in [1, 2] {
-            let answer = site.client.get_with("/", fields).await;
+            let answer = app.client.get_with("/", fields).await;
             assert_eq!(answer.cache_status(), "fwd=bypass; detail=upgrade", "{fields:?} {run}");
             assert_eq!(cache_fields(&answer), [""; 0]);
         }
     }
-    assert_eq!(site.runs.get(), 4);
+    assert_eq!(app.runs.get(), 4);
 }

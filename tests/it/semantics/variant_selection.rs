@@ -3,7 +3,7 @@
 
 use actix_web_cache::Policy;
 
-use crate::support::{builder, cache, noting};
+use crate::support::{builder, cache, recording_app};
 
 const MINUTE: (&str, &str) = ("answer", "cache-control: max-age=60");
 
@@ -11,12 +11,12 @@ type Fields<'a> = &'a [(&'a str, &'a str)];
 
 /// Returns whether a response with `Vary: name` for one value also answers the other.
 async fn is_shared(policy: &Policy, name: &str, one: &str, other: &str) -> bool {
-    let (site, _) = noting(&builder().0.policy(policy.clone()).build().unwrap());
+    let (app, _) = recording_app(&builder().0.policy(policy.clone()).build().unwrap());
     let vary = format!("vary: {name}");
     let fields = [("answer", &*vary), MINUTE];
-    let miss = site.client.get_with("/", &[&fields[..], &[(name, one)]].concat()).await;
+    let miss = app.client.get_with("/", &[&fields[..], &[(name, one)]].concat()).await;
     assert!(miss.is_stored());
-    let next = site.client.get_with("/", &[&fields[..], &[(name, other)]].concat()).await;
+    let next = app.client.get_with("/", &[&fields[..], &[(name, other)]].concat()).await;
     if !next.is_hit() {
         assert_eq!(next.cache_status(), "fwd=vary-miss; stored");
     }
@@ -58,38 +58,38 @@ async fn selecting_fields_are_compared_as_sent_or_as_policy_normalizes() {
 #[actix_web::test]
 async fn variants_are_limited_and_newest_are_kept() {
     let (cache, _) = cache();
-    let (site, _) = noting(&cache);
+    let (app, _) = recording_app(&cache);
     let vary = ("answer", "vary: accept");
     let values: Vec<String> = (0..100).map(|n| format!("x/{n}")).collect();
     for value in &values {
-        assert!(site.client.get_with("/", &[vary, MINUTE, ("accept", value)]).await.is_stored());
+        assert!(app.client.get_with("/", &[vary, MINUTE, ("accept", value)]).await.is_stored());
     }
     for (n, value) in values.iter().enumerate().rev().take(64) {
-        let hit = site.client.get_with("/", &[vary, ("accept", value)]).await;
+        let hit = app.client.get_with("/", &[vary, ("accept", value)]).await;
         assert_eq!((hit.is_hit(), hit.text()), (true, &*format!("run {}", n + 1)), "{value}");
     }
     let first: Fields<'_> = &[vary, MINUTE, ("accept", "x/0")];
-    assert_eq!(site.client.get_with("/", first).await.cache_status(), "fwd=vary-miss; stored");
+    assert_eq!(app.client.get_with("/", first).await.cache_status(), "fwd=vary-miss; stored");
 }
 
 #[actix_web::test]
 async fn new_variant_replaces_only_variant_with_equal_selection() {
     let (cache, _) = cache();
-    let (site, _) = noting(&cache);
+    let (app, _) = recording_app(&cache);
     let (de, en) = (("accept-language", "de"), ("accept-language", "en"));
     let by_language = ("answer", "vary: accept-language");
     // A handler may omit Vary on one of its paths: the variant of the other language stays.
-    assert!(site.client.get_with("/", &[by_language, MINUTE, de]).await.is_stored());
-    assert!(site.client.get_with("/", &[MINUTE, en]).await.is_stored());
+    assert!(app.client.get_with("/", &[by_language, MINUTE, de]).await.is_stored());
+    assert!(app.client.get_with("/", &[MINUTE, en]).await.is_stored());
     for (language, want) in [(de, "run 1"), (en, "run 2")] {
-        assert_eq!(site.client.get_with("/", &[language]).await.text(), want);
+        assert_eq!(app.client.get_with("/", &[language]).await.text(), want);
     }
     // An equal selection replaces the variant.
     let again = [by_language, MINUTE, de, ("cache-control", "no-cache")];
     let (builder, _) = builder();
     let policy = Policy::new().honor_request_directives();
-    let (site, _) = noting(&builder.policy(policy).build().unwrap());
-    site.client.get_with("/", &again[..3]).await;
-    assert_eq!(site.client.get_with("/", &again).await.text(), "run 2");
-    assert_eq!(site.client.get_with("/", &[de]).await.text(), "run 2");
+    let (app, _) = recording_app(&builder.policy(policy).build().unwrap());
+    app.client.get_with("/", &again[..3]).await;
+    assert_eq!(app.client.get_with("/", &again).await.text(), "run 2");
+    assert_eq!(app.client.get_with("/", &[de]).await.text(), "run 2");
 }

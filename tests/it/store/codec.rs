@@ -16,7 +16,9 @@ use actix_web_cache::{
 use bytes::Bytes;
 use hyper::header::HeaderValue;
 
-use crate::support::{Answer, START, Site, obey, secs, settled, site, store};
+use crate::support::{
+    Answer, START, TestApp, fills_ended, requested_response, secs, store, test_app,
+};
 
 /// A store that keeps the encoded variants of each cache key, the newest first.
 #[derive(Clone)]
@@ -87,12 +89,15 @@ async fn encoded_store_passes_conformance_suite() {
     conformance::check(|| EncodedStore::new(Clock::system())).await;
 }
 
-/// A site whose cache has settings for freshness lifetimes and tags, which are stored with
+/// An application whose cache has settings for freshness lifetimes and tags, which are stored with
 /// responses.
-fn site_over<S: Store>(store: S, clock: &ManualClock) -> Site {
+fn app_over<S: Store>(store: S, clock: &ManualClock) -> TestApp {
     let policy = Policy::new().default_ttl(secs(60)).client_ttl(secs(20)).tag("all");
     let cache = Cache::builder(store).clock(clock.clock()).policy(policy);
-    site(&cache.rule(Rule::any().status([404]).ttl(secs(5))).build().unwrap(), obey)
+    test_app(
+        &cache.rule(Rule::any().status([404]).ttl(secs(5))).build().unwrap(),
+        requested_response,
+    )
 }
 
 /// One request: seconds since the request before, path, fields, and a part of the `Cache-Status` of
@@ -112,7 +117,7 @@ fn parts(answer: &Answer) -> (u16, Vec<(String, HeaderValue)>, Bytes) {
 async fn encoded_and_memory_stores_give_identical_responses() {
     let (clock, memory) = (ManualClock::at(START), store());
     let records = EncodedStore::new(clock.clock());
-    let sites = [site_over(records.clone(), &clock), site_over(memory.clone(), &clock)];
+    let sites = [app_over(records.clone(), &clock), app_over(memory.clone(), &clock)];
     let tagged = [("answer", "etag: \"a\""), ("answer", "cache-control: max-age=30")];
     let varying = |language| {
         [
@@ -148,8 +153,8 @@ async fn encoded_and_memory_stores_give_identical_responses() {
             encoded.client.get_with(path, fields).await,
             in_memory.client.get_with(path, fields).await,
         ];
-        settled(records.coordinator()).await;
-        settled(memory.coordinator()).await;
+        fills_ended(records.coordinator()).await;
+        fills_ended(memory.coordinator()).await;
         assert!(answers[0].cache_status().contains(want), "step {n}: {:?}", answers[0]);
         assert_eq!(parts(&answers[0]), parts(&answers[1]), "step {n}: {path}");
     }
@@ -161,14 +166,14 @@ async fn record_of_another_process_keeps_its_age() {
     let host = [("host", "t")];
     let clock = ManualClock::at(START);
     let records = EncodedStore::new(clock.clock());
-    let first = site_over(records.clone(), &clock);
+    let first = app_over(records.clone(), &clock);
     assert!(first.client.get_with("/", &host).await.is_stored());
-    settled(records.coordinator()).await;
+    fills_ended(records.coordinator()).await;
     // A process whose monotonic clock and logical time start anew.
     let clock = ManualClock::at(START + 30);
     let later =
         EncodedStore { records: Arc::clone(&records.records), ..EncodedStore::new(clock.clock()) };
-    let second = site_over(later, &clock);
+    let second = app_over(later, &clock);
     let hit = second.client.get_with("/", &host).await;
     assert_eq!((hit.cache_status(), hit.text()), ("hit; ttl=30".to_owned(), "run 1"));
     assert_eq!(hit.field("age").as_deref(), Some("30"));
@@ -176,7 +181,7 @@ async fn record_of_another_process_keeps_its_age() {
     let clock = ManualClock::at(START - 3600);
     let behind =
         EncodedStore { records: Arc::clone(&records.records), ..EncodedStore::new(clock.clock()) };
-    let third = site_over(behind, &clock);
+    let third = app_over(behind, &clock);
     assert!(third.client.get_with("/", &host).await.is_stored());
 }
 
@@ -184,12 +189,12 @@ async fn record_of_another_process_keeps_its_age() {
 async fn damaged_record_is_a_miss_and_is_replaced() {
     let clock = ManualClock::at(START);
     let records = EncodedStore::new(clock.clock());
-    let site = site_over(records.clone(), &clock);
+    let app = app_over(records.clone(), &clock);
     for run in 1..4 {
-        let miss = site.client.get("/").await;
+        let miss = app.client.get("/").await;
         assert!(miss.is_stored(), "{miss:?}");
-        settled(records.coordinator()).await;
-        let hit = site.client.get("/").await;
+        fills_ended(records.coordinator()).await;
+        let hit = app.client.get("/").await;
         assert_eq!((hit.is_hit(), hit.text()), (true, &*format!("run {run}")));
         let mut all = records.records.lock().unwrap();
         let record = &mut all.values_mut().next().unwrap()[0];

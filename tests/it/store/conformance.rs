@@ -26,7 +26,8 @@ enum Fault {
     LosesConcurrentPuts,
 }
 
-/// A simple store with a fault.
+/// A simple store with a fault, which the conformance suite must find. The fault is inside the store, so a
+/// `HookedStore` cannot add it.
 struct Faulty {
     fault: Fault,
     entries: Mutex<HashMap<Vec<u8>, Arc<Variants>>>,

@@ -1,123 +1,27 @@
 //! Stores that fail, hang or panic: handlers answer, and a purge that fails is reported to its
 //! caller.
 
-use std::{future::pending, panic::resume_unwind, sync::Arc};
-
 use actix_web::{App, HttpRequest, HttpResponse, web};
-use actix_web_cache::{
-    Cache, CacheHandle, MemoryStore, Policy, PurgeError,
-    store::{
-        CacheKey, Coordinator, Fill, Invalidation, Lookup, Put, Selector, Store, StoreError,
-        StoredResponse,
-    },
-};
+use actix_web_cache::{Cache, CacheHandle, Policy, PurgeError, store::Store as _};
 use bytes::Bytes;
 use futures_util::stream;
 use hyper::Method;
 
-use crate::support::{Client, Protocol, SETUPS, serve, settled, store};
+use crate::support::{
+    Client, HookedStore, Protocol, SETUPS, StoreCall,
+    StoreFault::{self, Error, Hangs, Panics, PanicsAtOnce},
+    fills_ended, serve,
+};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fault {
-    None,
-    Error,
-    Hangs,
-    Panics,
-    PanicsAtOnce,
+/// A memory store with a fault of some calls.
+fn faulty(calls: &[StoreCall], fault: StoreFault) -> HookedStore {
+    let store = HookedStore::new();
+    store.set_fault(calls, fault);
+    store
 }
 
-use Fault::{Error, Hangs, Panics, PanicsAtOnce};
-
-impl Fault {
-    /// Fails, hangs or panics; or returns at once if there is no fault.
-    async fn inject(self) -> Result<(), StoreError> {
-        match self {
-            Self::None => Ok(()),
-            Self::Error => Err(StoreError::new("injected fault")),
-            Self::Hangs => pending().await,
-            // A panic without its message on standard error.
-            Self::Panics | Self::PanicsAtOnce => resume_unwind(Box::new("injected fault")),
-        }
-    }
-
-    /// Panics when the operation is called, before it returns its future.
-    fn panics_at_once(self) {
-        if self == Self::PanicsAtOnce {
-            resume_unwind(Box::new("injected fault"));
-        }
-    }
-}
-
-/// A memory store with a fault for each kind of operation.
-#[derive(Clone)]
-struct Faulty {
-    inner: MemoryStore,
-    lookup: Fault,
-    lookup_now: Fault,
-    put: Fault,
-    purge: Fault,
-}
-
-impl Faulty {
-    fn new() -> Self {
-        let none = Fault::None;
-        Self { inner: store(), lookup: none, lookup_now: none, put: none, purge: none }
-    }
-}
-
-impl Store for Faulty {
-    fn coordinator(&self) -> &Coordinator {
-        self.inner.coordinator()
-    }
-
-    fn lookup_now(&self, _: &CacheKey, _: &Selector<'_>) -> Option<Result<Lookup, StoreError>> {
-        match self.lookup_now {
-            Error => Some(Err(StoreError::new("injected fault"))),
-            fault => {
-                fault.panics_at_once();
-                None
-            }
-        }
-    }
-
-    fn lookup(
-        &self,
-        key: &CacheKey,
-        selector: &Selector<'_>,
-    ) -> impl Future<Output = Result<Lookup, StoreError>> + Send {
-        self.lookup.panics_at_once();
-        async move {
-            self.lookup.inject().await?;
-            self.inner.lookup(key, selector).await
-        }
-    }
-
-    fn put(
-        &self,
-        key: &CacheKey,
-        response: Arc<StoredResponse>,
-        fill: &Fill,
-    ) -> impl Future<Output = Result<Put, StoreError>> + Send {
-        self.put.panics_at_once();
-        async move {
-            self.put.inject().await?;
-            self.inner.put(key, response, fill).await
-        }
-    }
-
-    fn remove(&self, key: &CacheKey) -> impl Future<Output = Result<usize, StoreError>> + Send {
-        self.purge.panics_at_once();
-        async move {
-            self.purge.inject().await?;
-            self.inner.remove(key).await
-        }
-    }
-
-    async fn invalidate(&self, invalidation: &Invalidation) -> Result<(), StoreError> {
-        self.purge.inject().await?;
-        self.inner.invalidate(invalidation).await
-    }
-}
+/// The calls of purges.
+const PURGE: [StoreCall; 2] = [StoreCall::Remove, StoreCall::Invalidate];
 
 /// Handlers for a sized body, a streamed body, and purges.
 fn pages(config: &mut web::ServiceConfig) {
@@ -142,12 +46,16 @@ fn pages(config: &mut web::ServiceConfig) {
 #[actix_web::test]
 async fn handlers_answer_when_lookup_fails() {
     for (protocol, workers) in SETUPS {
-        let faults =
-            [Error, Hangs, Panics, PanicsAtOnce].map(|lookup| Faulty { lookup, ..Faulty::new() });
-        let at_once =
-            [Error, PanicsAtOnce].map(|lookup_now| Faulty { lookup_now, ..Faulty::new() });
-        for store in faults.into_iter().chain(at_once) {
-            let case = format!("{:?} {:?} by {protocol:?}", store.lookup, store.lookup_now);
+        for (call, fault) in [
+            (StoreCall::Lookup, Error),
+            (StoreCall::Lookup, Hangs),
+            (StoreCall::Lookup, Panics),
+            (StoreCall::Lookup, PanicsAtOnce),
+            (StoreCall::LookupNow, Error),
+            (StoreCall::LookupNow, PanicsAtOnce),
+        ] {
+            let store = faulty(&[call], fault);
+            let case = format!("{call:?} {fault:?} by {protocol:?}");
             let cache = Cache::new(store.clone());
             let server = serve(workers, move || App::new().configure(pages).wrap(cache.clone()));
             let client = Client::new(server.addr, protocol);
@@ -162,7 +70,7 @@ async fn handlers_answer_when_lookup_fails() {
                 assert_eq!(answer.cache_status(), "fwd=bypass; detail=store-error", "{case}");
             }
             assert_eq!(client.send(Method::POST, "/sized", &[]).await.status, 200, "{case}");
-            settled(store.coordinator()).await;
+            fills_ended(store.coordinator()).await;
         }
     }
 }
@@ -172,7 +80,7 @@ async fn responses_are_complete_when_put_fails() {
     for (protocol, workers) in SETUPS {
         for put in [Error, Hangs, Panics, PanicsAtOnce] {
             let case = format!("{put:?} by {protocol:?}");
-            let store = Faulty { put, ..Faulty::new() };
+            let store = faulty(&[StoreCall::Put], put);
             let cache = Cache::new(store.clone());
             let server = serve(workers, move || App::new().configure(pages).wrap(cache.clone()));
             let client = Client::new(server.addr, protocol);
@@ -183,7 +91,7 @@ async fn responses_are_complete_when_put_fails() {
                     assert_eq!(answer.cache_status(), "fwd=uri-miss; stored", "{case} {round}");
                 }
             }
-            settled(store.coordinator()).await;
+            fills_ended(store.coordinator()).await;
         }
     }
 }
@@ -191,7 +99,7 @@ async fn responses_are_complete_when_put_fails() {
 #[actix_web::test]
 async fn failed_purge_is_reported_to_its_caller() {
     for purge in [Error, Hangs, Panics, PanicsAtOnce] {
-        let store = Faulty { purge, ..Faulty::new() };
+        let store = faulty(&PURGE, purge);
         let cache = Cache::new(store.clone());
         let handle = cache.handle();
         let server = serve(1, move || App::new().configure(pages).wrap(cache.clone()));
@@ -214,7 +122,7 @@ async fn failed_purge_is_reported_to_its_caller() {
 #[actix_web::test]
 async fn failed_purge_of_a_url_with_key_header_is_reported() {
     for purge in [Error, Hangs, Panics] {
-        let store = Faulty { purge, ..Faulty::new() };
+        let store = faulty(&PURGE, purge);
         let policy = Policy::new().key_header("x-tenant");
         let cache = Cache::builder(store).policy(policy).build().unwrap();
         let error = cache.handle().purge_url("http://t/sized").await.unwrap_err();

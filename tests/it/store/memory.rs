@@ -6,7 +6,9 @@ use actix_web::{App, HttpRequest, HttpResponse, http::header::HeaderValue, web};
 use actix_web_cache::{Cache, MemoryStore, Policy};
 use bytes::Bytes;
 
-use crate::support::{Client, Protocol, Wire, is_alone, peak_resident, resident, serve, store};
+use crate::support::{
+    Client, Protocol, Wire, peak_resident_bytes, resident_bytes, runs_in_own_process, serve, store,
+};
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
@@ -18,7 +20,9 @@ fn number(request: &HttpRequest) -> usize {
 
 #[actix_web::test]
 async fn stored_response_retains_neither_request_head_nor_handler_buffer() {
-    if !is_alone("store::memory::stored_response_retains_neither_request_head_nor_handler_buffer") {
+    if !runs_in_own_process(
+        "store::memory::stored_response_retains_neither_request_head_nor_handler_buffer",
+    ) {
         return;
     }
     const URLS: usize = 400;
@@ -46,11 +50,11 @@ async fn stored_response_retains_neither_request_head_nor_handler_buffer() {
     for n in 0..20 {
         assert!(!get(n, &padding).is_hit());
     }
-    let before = resident();
+    let before = resident_bytes();
     for n in 20..URLS {
         assert!(!get(n, &padding).is_hit());
     }
-    let grown = resident().saturating_sub(before);
+    let grown = resident_bytes().saturating_sub(before);
     // To retain all request heads or all handler buffers would take 37 MiB each.
     assert!(grown <= 10 * MIB, "grown by {grown} bytes");
     for n in 0..URLS {
@@ -61,7 +65,7 @@ async fn stored_response_retains_neither_request_head_nor_handler_buffer() {
 
 #[actix_web::test]
 async fn store_size_limit_bounds_process_memory() {
-    if !is_alone("store::memory::store_size_limit_bounds_process_memory") {
+    if !runs_in_own_process("store::memory::store_size_limit_bounds_process_memory") {
         return;
     }
     let store = MemoryStore::new(16 * MIB);
@@ -75,7 +79,7 @@ async fn store_size_limit_bounds_process_memory() {
     let client = Client::new(server.addr, Protocol::Http1);
     client.get("/large/0").await;
     client.get("/small/0").await;
-    let before = resident();
+    let before = resident_bytes();
     // Several times as much as fits into the store.
     for n in 1..100 {
         client.get(&format!("/large/{n}")).await;
@@ -83,7 +87,7 @@ async fn store_size_limit_bounds_process_memory() {
     for n in 1..3000 {
         client.get(&format!("/small/{n}")).await;
     }
-    let grown = peak_resident().saturating_sub(before);
+    let grown = peak_resident_bytes().saturating_sub(before);
     assert!(grown <= 24 * MIB, "grown by {grown} bytes");
     assert!(store.bytes() > 8 * 1024 * 1024, "{} bytes are stored", store.bytes());
     assert!(client.get("/small/2999").await.is_hit());
@@ -91,7 +95,7 @@ async fn store_size_limit_bounds_process_memory() {
 
 #[actix_web::test]
 async fn unstored_responses_of_long_urls_take_little_memory_in_nested_caches() {
-    if !is_alone(
+    if !runs_in_own_process(
         "store::memory::unstored_responses_of_long_urls_take_little_memory_in_nested_caches",
     ) {
         return;
@@ -107,9 +111,9 @@ async fn unstored_responses_of_long_urls_take_little_memory_in_nested_caches() {
     let query = "q".repeat(60 * KIB);
     let mut get = |n: usize| assert_eq!(wire.get(&format!("/?{query}{n}"), "").status, 404);
     (0..20).for_each(&mut get);
-    let before = resident();
+    let before = resident_bytes();
     (20..220).for_each(&mut get);
-    let grown = resident().saturating_sub(before);
+    let grown = resident_bytes().saturating_sub(before);
     // The URLs have 12 MiB together.
     assert!(grown <= 4 * MIB, "grown by {grown} bytes");
 }

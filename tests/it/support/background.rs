@@ -5,9 +5,9 @@ use std::future::Future;
 use tokio::runtime::{Builder, Runtime};
 
 /// A runtime with a thread of its own. Dropping it ends the tasks.
-pub(crate) struct Background(Option<Runtime>);
+pub(crate) struct BackgroundRuntime(Option<Runtime>);
 
-impl Background {
+impl BackgroundRuntime {
     pub(crate) fn run(work: impl Future<Output = ()> + Send + 'static) -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         runtime.spawn(work);
@@ -15,7 +15,7 @@ impl Background {
     }
 }
 
-impl Drop for Background {
+impl Drop for BackgroundRuntime {
     fn drop(&mut self) {
         // An asynchronous test must not block on the end of a runtime.
         if let Some(runtime) = self.0.take() {

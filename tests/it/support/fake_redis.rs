@@ -15,11 +15,11 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use super::Background;
+use super::BackgroundRuntime;
 
 /// The reply to a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Say {
+pub(crate) enum FakeReply {
     /// Sends these bytes.
     Bytes(Vec<u8>),
     /// Sends these bytes and closes the connection.
@@ -27,7 +27,7 @@ pub(crate) enum Say {
     Nothing,
 }
 
-impl Say {
+impl FakeReply {
     /// An error. The text begins with the error code.
     pub(crate) fn error(text: &str) -> Self {
         Self::Bytes(format!("-{text}\r\n").into_bytes())
@@ -55,10 +55,10 @@ impl Say {
 pub(crate) struct FakeRedis {
     addr: SocketAddr,
     shared: Arc<Shared>,
-    _background: Background,
+    _background: BackgroundRuntime,
 }
 
-type Answer = dyn Fn(&[Vec<u8>]) -> Say + Send + Sync;
+type Answer = dyn Fn(&[Vec<u8>]) -> FakeReply + Send + Sync;
 
 struct Shared {
     answer: Box<Answer>,
@@ -68,13 +68,15 @@ struct Shared {
 
 impl FakeRedis {
     /// Answers the handshake and `PING` like Redis, and all other commands by `answer`.
-    pub(crate) fn new(answer: impl Fn(&[Vec<u8>]) -> Say + Send + Sync + 'static) -> Self {
-        Self::from_the_start(move |command| greet(command).unwrap_or_else(|| answer(command)))
+    pub(crate) fn new(answer: impl Fn(&[Vec<u8>]) -> FakeReply + Send + Sync + 'static) -> Self {
+        Self::from_the_start(move |command| {
+            handshake_reply(command).unwrap_or_else(|| answer(command))
+        })
     }
 
-    /// Answers all commands by `answer`, which may call [`greet`] for the handshake.
+    /// Answers all commands by `answer`, which may call [`handshake_reply`] for the handshake.
     pub(crate) fn from_the_start(
-        answer: impl Fn(&[Vec<u8>]) -> Say + Send + Sync + 'static,
+        answer: impl Fn(&[Vec<u8>]) -> FakeReply + Send + Sync + 'static,
     ) -> Self {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -84,7 +86,7 @@ impl FakeRedis {
             heard: Mutex::default(),
             accepted: AtomicUsize::new(0),
         });
-        let background = Background::run(Arc::clone(&shared).accept(listener));
+        let background = BackgroundRuntime::run(Arc::clone(&shared).accept(listener));
         Self { addr, shared, _background: background }
     }
 
@@ -124,9 +126,9 @@ impl Shared {
             let text = command.iter().map(|part| String::from_utf8_lossy(part).into_owned());
             self.heard.lock().unwrap().push(text.collect());
             match (self.answer)(&command) {
-                Say::Bytes(bytes) => client.write_all(&bytes).await?,
-                Say::Nothing => {}
-                Say::Last(bytes) => {
+                FakeReply::Bytes(bytes) => client.write_all(&bytes).await?,
+                FakeReply::Nothing => {}
+                FakeReply::Last(bytes) => {
                     client.write_all(&bytes).await?;
                     return client.shutdown().await;
                 }
@@ -136,28 +138,28 @@ impl Shared {
 }
 
 /// The name of a command in upper case.
-pub(crate) fn name_of(command: &[Vec<u8>]) -> String {
+pub(crate) fn command_name(command: &[Vec<u8>]) -> String {
     command.first().map(|name| String::from_utf8_lossy(name).to_uppercase()).unwrap_or_default()
 }
 
 /// The reply of Redis to the commands of the handshake and to `PING`.
-pub(crate) fn greet(command: &[Vec<u8>]) -> Option<Say> {
-    match (name_of(command).as_str(), command.get(1)) {
+pub(crate) fn handshake_reply(command: &[Vec<u8>]) -> Option<FakeReply> {
+    match (command_name(command).as_str(), command.get(1)) {
         ("HELLO", version) => Some(hello(version)),
-        ("AUTH" | "CLIENT" | "SELECT" | "READONLY" | "UNWATCH", _) => Some(Say::ok()),
-        ("PING", Some(text)) => Some(Say::bulk(text)),
-        ("PING", None) => Some(Say::Bytes(b"+PONG\r\n".to_vec())),
+        ("AUTH" | "CLIENT" | "SELECT" | "READONLY" | "UNWATCH", _) => Some(FakeReply::ok()),
+        ("PING", Some(text)) => Some(FakeReply::bulk(text)),
+        ("PING", None) => Some(FakeReply::Bytes(b"+PONG\r\n".to_vec())),
         _ => None,
     }
 }
 
-fn hello(version: Option<&Vec<u8>>) -> Say {
+fn hello(version: Option<&Vec<u8>>) -> FakeReply {
     // RESP3 has a map type. RESP2 sends its names and values as a list.
     let (start, version) =
         if version.is_some_and(|version| version == b"3") { ("%4", 3) } else { ("*8", 2) };
     let head = format!("{start}\r\n$6\r\nserver\r\n$5\r\nredis\r\n$5\r\nproto\r\n:{version}\r\n");
     let rest = "$7\r\nversion\r\n$5\r\n7.0.0\r\n$4\r\nrole\r\n$6\r\nmaster\r\n";
-    Say::Bytes((head + rest).into_bytes())
+    FakeReply::Bytes((head + rest).into_bytes())
 }
 
 async fn receive(client: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Vec<Vec<u8>>> {

@@ -19,7 +19,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::Background;
+use super::BackgroundRuntime;
 
 /// A fault of the proxy. It applies to open and to new connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +55,7 @@ pub(crate) enum End {
 pub(crate) struct FaultyProxy {
     addr: SocketAddr,
     shared: Arc<Shared>,
-    _background: Background,
+    _background: BackgroundRuntime,
 }
 
 struct Shared {
@@ -83,7 +83,7 @@ impl FaultyProxy {
             requested: AtomicU64::new(0),
             replied: AtomicU64::new(0),
         });
-        let background = Background::run(Arc::clone(&shared).accept(listener));
+        let background = BackgroundRuntime::run(Arc::clone(&shared).accept(listener));
         Self { addr, shared, _background: background }
     }
 

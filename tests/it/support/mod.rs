@@ -1,28 +1,27 @@
 //! Servers, clients, clocks and caches for the tests.
 
-#![allow(dead_code, reason = "each test module uses some of the helpers")]
-
-mod alone;
 mod background;
+mod captured_log;
 mod client;
+mod entity_tag;
 mod fake_redis;
 mod faulty_proxy;
-mod feed;
-mod fleet;
-mod house;
-mod logs;
-mod notes;
+mod gated_app;
+mod hold_point;
+mod hooked_store;
+mod manual_bodies;
 mod origin;
+mod own_process;
+mod page_server;
 mod ports;
 mod program;
 mod redis;
 mod replies;
 mod server;
-mod shop;
-mod site;
-mod spy;
-mod tagged;
-mod watched;
+mod shared_lines;
+mod simulated_processes;
+mod test_app;
+mod wait;
 mod wire;
 
 use std::{
@@ -37,27 +36,28 @@ use actix_web::App;
 use actix_web_cache::{Cache, CacheBuilder, ManualClock, MemoryStore, store::Coordinator};
 
 pub(crate) use self::{
-    alone::{is_alone, peak_resident, resident},
-    background::Background,
+    background::BackgroundRuntime,
+    captured_log::CapturedLog,
     client::{Answer, Client, Protocol, raw},
-    fake_redis::{FakeRedis, Say, greet, name_of},
+    entity_tag::with_entity_tag,
+    fake_redis::{FakeRedis, FakeReply, command_name, handshake_reply},
     faulty_proxy::{End, Fault, FaultyProxy},
-    feed::{Feed, Feeds, feeds},
-    fleet::{Fleet, Says},
-    house::{CLIENTS, House},
-    logs::Lines,
-    notes::{Notes, conditions},
+    gated_app::{CLIENTS, GatedApp},
+    hold_point::HoldPoint,
+    hooked_store::{HookedStore, StoreCall, StoreEvent, StoreFault},
+    manual_bodies::{BodySender, ManualBodies, manual_bodies},
     origin::{Origin, RawMessage, ask, connect, get},
-    ports::{free_port, nothing_listens},
+    own_process::{peak_resident_bytes, resident_bytes, runs_in_own_process},
+    page_server::{PageServer, assert_all_expires, resources},
+    ports::{free_port, refusing_addr},
     program::{Program, Proxy, example},
     redis::{RedisCluster, RedisReply, RedisSentinel, RedisServer, RedisWire},
-    replies::{Reply, serve_replies, who},
+    replies::{Reply, identity_fields, serve_replies},
     server::{Server, serve},
-    shop::{Shop, assert_all_expires, resources},
-    site::{Site, noting, obey, site},
-    spy::Spy,
-    tagged::tagged,
-    watched::{Stop, Watched},
+    shared_lines::{SharedLines, conditions},
+    simulated_processes::{LeaseAnswer, SimulatedProcesses},
+    test_app::{TestApp, recording_app, requested_response, test_app},
+    wait::{block_until, wait_until},
     wire::{Message, Wire},
 };
 
@@ -104,46 +104,16 @@ impl Counter {
 pub(crate) const SETUPS: [(Protocol, usize); 4] =
     [(Protocol::Http1, 1), (Protocol::Http1, 4), (Protocol::Http2, 1), (Protocol::Http2, 4)];
 
-/// Waits until a condition holds that another thread brings about. It yields between the checks.
-pub(crate) async fn eventually(what: &str, holds: impl Fn() -> bool) {
-    let wait = async {
-        while !holds() {
-            tokio::task::yield_now().await;
-        }
-    };
-    assert!(tokio::time::timeout(secs(20), wait).await.is_ok(), "did not happen in time: {what}");
-}
-
-/// Waits for a condition like [`eventually`], but sleeps between the checks: for conditions that take
-/// longer, so that other threads get the cores.
-pub(crate) async fn patiently(what: &str, mut holds: impl FnMut() -> bool) {
-    let wait = async {
-        while !holds() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    assert!(tokio::time::timeout(secs(20), wait).await.is_ok(), "did not happen in time: {what}");
-}
-
-/// Waits for a condition that another process brings about. It blocks the thread.
-pub(crate) fn within(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = tokio::time::Instant::now() + secs(20);
-    while !holds() {
-        assert!(tokio::time::Instant::now() < deadline, "did not happen in time: {what}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
-
 /// Waits until no fill is open and no body bytes are in fills.
-pub(crate) async fn settled(coordinator: &Coordinator) {
-    eventually("all fills ended", || {
+pub(crate) async fn fills_ended(coordinator: &Coordinator) {
+    wait_until("all fills ended", || {
         coordinator.open_fills() == 0 && coordinator.bytes_in_fills() == 0
     })
     .await;
 }
 
 /// The stored response for `http://t/`, served by an application that has no handler.
-pub(crate) fn stored_alone(store: MemoryStore) -> Message {
+pub(crate) fn hit_without_handler(store: MemoryStore) -> Message {
     let cache = Cache::new(store);
     let server = serve(1, move || App::new().wrap(cache.clone()));
     let message = Wire::open(server.addr).get("/", "");

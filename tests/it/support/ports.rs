@@ -25,6 +25,6 @@ pub(crate) fn free_port() -> u16 {
 }
 
 /// An address at which connections are refused.
-pub(crate) fn nothing_listens() -> SocketAddr {
+pub(crate) fn refusing_addr() -> SocketAddr {
     (Ipv4Addr::LOCALHOST, free_port()).into()
 }

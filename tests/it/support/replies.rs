@@ -29,12 +29,12 @@ impl Reply {
         if matches!(self.status, 204 | 304) {
             return response.finish();
         }
-        response.body(format!("run {run} for {}", who(request)))
+        response.body(format!("run {run} for {}", identity_fields(request)))
     }
 }
 
 /// The values of all request fields that could identify a user.
-pub(crate) fn who(request: &HttpRequest) -> String {
+pub(crate) fn identity_fields(request: &HttpRequest) -> String {
     let lines = |name: &str| {
         let lines = request.headers().get_all(name);
         lines.map(|line| String::from_utf8_lossy(line.as_bytes())).collect::<Vec<_>>().join("|")

@@ -1,7 +1,7 @@
 //! A Redis cluster of three masters, whose slots can be moved.
 
 use super::{
-    super::{patiently, within},
+    super::{block_until, wait_until},
     RedisServer,
 };
 
@@ -48,7 +48,7 @@ impl RedisCluster {
     /// Waits until all nodes report a healthy cluster and know each other. After a start Redis waits two
     /// seconds before a master serves.
     pub(crate) fn settle(&self) {
-        within("the cluster is healthy and complete", || {
+        block_until("the cluster is healthy and complete", || {
             self.nodes.iter().all(|node| {
                 let info = node.ask(&["CLUSTER", "INFO"]).map(|info| info.to_string());
                 info.is_ok_and(|info| {
@@ -65,11 +65,6 @@ impl RedisCluster {
         epochs.sort_unstable();
         epochs.dedup();
         epochs.len() == self.nodes.len() && maps.iter().all(|map| *map == maps[0])
-    }
-
-    /// The URLs of all nodes.
-    pub(crate) fn urls(&self) -> Vec<String> {
-        self.nodes.iter().map(RedisServer::url).collect()
     }
 
     /// A node by its index, from 0 to 2.
@@ -137,7 +132,7 @@ impl SlotMove<'_> {
         for node in [self.to].into_iter().chain(others) {
             node.command(&["CLUSTER", "SETSLOT", &self.slot, "NODE", &owner]);
         }
-        patiently("the nodes agree about their slots", || self.cluster.agrees()).await;
+        wait_until("the nodes agree about their slots", || self.cluster.agrees()).await;
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) use self::{
     sentinel::RedisSentinel,
     wire::{RedisReply, RedisWire},
 };
-use super::{free_port, within};
+use super::{block_until, free_port};
 
 /// A server that keeps its data in memory only.
 pub(crate) struct RedisServer {
@@ -226,7 +226,7 @@ fn is_up(addr: SocketAddr, process: &mut Process) -> bool {
     // The server of another process may listen on this port.
     let expected = Some(process.id().to_string());
     let mut up = false;
-    within("the server answers", || {
+    block_until("the server answers", || {
         let info = RedisWire::open(addr).and_then(|mut wire| wire.ask(&["INFO", "server"]));
         up = info.is_ok_and(|info| info_of(&info.to_string(), "process_id") == expected);
         up || process.has_ended()

@@ -8,7 +8,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use super::super::within;
+use super::super::block_until;
 
 /// A running `redis-server`. It is killed on drop, and by a guard process if the test process dies.
 pub(super) struct Process {
@@ -54,7 +54,7 @@ impl Process {
     pub(super) fn freeze(&self) {
         self.signal("STOP");
         let stat = format!("/proc/{}/stat", self.id());
-        within("the server is suspended", || {
+        block_until("the server is suspended", || {
             // Other systems than Linux have no such file.
             fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") T "))
         });

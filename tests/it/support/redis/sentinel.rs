@@ -2,7 +2,7 @@
 
 use std::{fs, io};
 
-use super::{super::within, RedisServer};
+use super::{super::block_until, RedisServer};
 
 /// Two servers, one of which is the master, and one Sentinel, which is a quorum.
 pub(crate) struct RedisSentinel {
@@ -45,7 +45,7 @@ impl RedisSentinel {
 
     /// Waits until the other server replicates the master and the Sentinel knows it as a replica.
     pub(crate) fn settle(&self) {
-        within("the Sentinel sees a connected replica", || {
+        block_until("the Sentinel sees a connected replica", || {
             let replicas = self.ask(&["REPLICAS", Self::MASTER]).unwrap_or_default();
             let lines: Vec<_> = replicas.lines().collect();
             let master = self.master().port().to_string();
@@ -62,10 +62,6 @@ impl RedisSentinel {
 
     pub(crate) const fn sentinel(&self) -> &RedisServer {
         &self.sentinel
-    }
-
-    pub(crate) fn sentinel_url(&self) -> String {
-        self.sentinel.url()
     }
 
     /// The server that is the master according to the Sentinel.
@@ -93,14 +89,14 @@ impl RedisSentinel {
     /// little later; see [`Self::settle`].
     pub(crate) fn failover(&self) {
         let former = self.master().port();
-        within("the Sentinel agrees", || self.ask(&["FAILOVER", Self::MASTER]).is_ok());
+        block_until("the Sentinel agrees", || self.ask(&["FAILOVER", Self::MASTER]).is_ok());
         self.await_master_after(former);
     }
 
     /// Waits until the server with this port is not the master any more, for example in a failover that
     /// the Sentinel begins.
     pub(crate) fn await_master_after(&self, former: u16) {
-        within("another server is the master", || {
+        block_until("another server is the master", || {
             let master = self.master();
             master.port() != former && master.info("role").as_deref() == Some("master")
         });

@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 use log::Level;
 use tokio::time::Instant;
 
-use super::{Client, Counter, Lines, Protocol, RedisServer, Server, secs, serve};
+use super::{CapturedLog, Client, Counter, Protocol, RedisServer, Server, secs, serve};
 
 /// The longest median response time with a failing store: twice the default `lookup_timeout`, as the
 /// machine may be busy.
@@ -25,21 +25,21 @@ const SHORT: Duration = Duration::from_millis(40);
 /// The longest response time of a single request on a busy machine.
 const MOST: Duration = Duration::from_millis(500);
 
-/// The number of the next handler call, of all shops.
+/// The number of the next handler call, of all servers.
 static RUNS: AtomicUsize = AtomicUsize::new(1);
 
 /// A server with one worker, a captured log, and pages that name their path and their handler call.
-pub(crate) struct Shop {
+pub(crate) struct PageServer {
     pub(crate) server: Server,
     pub(crate) client: Client,
     pub(crate) runs: Counter,
-    pub(crate) lines: Lines,
+    pub(crate) lines: CapturedLog,
     cache: Cache,
 }
 
 /// A complete and correct response for a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Visit {
+pub(crate) struct PageAnswer {
     /// The number of the handler call that made it.
     pub(crate) run: usize,
     pub(crate) is_hit: bool,
@@ -48,7 +48,7 @@ pub(crate) struct Visit {
 
 /// Response times in ascending order.
 #[derive(Debug, Clone)]
-pub(crate) struct Times(Vec<Duration>);
+pub(crate) struct ResponseTimes(Vec<Duration>);
 
 /// The body of a page. Paths that begin with `/large` have about 100 KiB.
 fn page(path: &str, run: usize) -> String {
@@ -57,13 +57,13 @@ fn page(path: &str, run: usize) -> String {
     line.repeat(lines)
 }
 
-impl Shop {
+impl PageServer {
     pub(crate) fn over(store: impl Store) -> Self {
         Self::with(Cache::new(store))
     }
 
     pub(crate) fn with(cache: Cache) -> Self {
-        let (runs, lines) = (Counter::default(), Lines::default());
+        let (runs, lines) = (Counter::default(), CapturedLog::default());
         let (wrapped, counter, here) = (cache.clone(), runs.clone(), lines.clone());
         let server = serve(1, move || {
             here.capture();
@@ -92,12 +92,12 @@ impl Shop {
     }
 
     /// Requests a page and checks that the response is complete.
-    pub(crate) async fn get(&self, path: &str) -> Visit {
+    pub(crate) async fn get(&self, path: &str) -> PageAnswer {
         self.get_as(path, &self.server.addr.to_string()).await
     }
 
-    /// Requests a page by a given host name, so that several shops share their cache keys.
-    pub(crate) async fn get_as(&self, path: &str, host: &str) -> Visit {
+    /// Requests a page by a given host name, so that several servers share their cache keys.
+    pub(crate) async fn get_as(&self, path: &str, host: &str) -> PageAnswer {
         let started = Instant::now();
         let answer = self.client.get_with(path, &[("host", host)]).await;
         let time = started.elapsed();
@@ -106,26 +106,26 @@ impl Shop {
         let run = run.and_then(|(_, run)| run.trim_end_matches('.').parse().ok());
         let run = run.unwrap_or_else(|| panic!("no page of {path}: {}", answer.text()));
         assert!(answer.text() == page(path, run), "{path} is not whole: {}", answer.text());
-        Visit { run, is_hit: answer.is_hit(), time }
+        PageAnswer { run, is_hit: answer.is_hit(), time }
     }
 
     /// Repeats the request until the response is from the store.
-    pub(crate) async fn until_hit(&self, path: &str) -> Visit {
-        self.until_hit_as(path, &self.server.addr.to_string()).await
+    pub(crate) async fn get_until_hit(&self, path: &str) -> PageAnswer {
+        self.get_as_until_hit(path, &self.server.addr.to_string()).await
     }
 
-    pub(crate) async fn until_hit_as(&self, path: &str, host: &str) -> Visit {
+    pub(crate) async fn get_as_until_hit(&self, path: &str, host: &str) -> PageAnswer {
         let hit = async {
             loop {
-                let visit = self.get_as(path, host).await;
-                if visit.is_hit {
-                    return visit;
+                let answer = self.get_as(path, host).await;
+                if answer.is_hit {
+                    return answer;
                 }
                 tokio::task::yield_now().await;
             }
         };
         match tokio::time::timeout(secs(10), hit).await {
-            Ok(visit) => visit,
+            Ok(answer) => answer,
             Err(_) => {
                 // The last thirty different messages, the latest first.
                 let mut messages = self.lines.take(Level::Trace);
@@ -147,7 +147,7 @@ impl Shop {
         clients: usize,
         requests: usize,
         path: impl Fn(usize) -> String,
-    ) -> Times {
+    ) -> ResponseTimes {
         let clients = (0..clients).map(|client| {
             let path = &path;
             async move {
@@ -160,7 +160,7 @@ impl Shop {
         });
         let mut times = join_all(clients).await.concat();
         times.sort_unstable();
-        Times(times)
+        ResponseTimes(times)
     }
 
     /// The warnings since the last call.
@@ -169,7 +169,7 @@ impl Shop {
     }
 }
 
-impl Times {
+impl ResponseTimes {
     pub(crate) fn median(&self) -> Duration {
         self.0[self.0.len() / 2]
     }

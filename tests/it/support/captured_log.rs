@@ -8,7 +8,7 @@ use std::{
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 thread_local! {
-    static HERE: RefCell<Option<Lines>> = const { RefCell::new(None) };
+    static HERE: RefCell<Option<CapturedLog>> = const { RefCell::new(None) };
 }
 
 /// The log messages of the threads that called [`capture`](Self::capture).
@@ -16,9 +16,9 @@ thread_local! {
 /// A process has one logger, and its tests run in parallel. Therefore a test calls `capture` in the
 /// application factory of its server, which runs in the worker thread.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Lines(Arc<Mutex<Vec<(Level, String)>>>);
+pub(crate) struct CapturedLog(Arc<Mutex<Vec<(Level, String)>>>);
 
-impl Lines {
+impl CapturedLog {
     /// Captures the messages that this thread logs from now on.
     pub(crate) fn capture(&self) {
         static INSTALLED: Once = Once::new();
@@ -48,7 +48,7 @@ impl Log for ByThread {
             return;
         }
         HERE.with_borrow(|here| {
-            if let Some(Lines(lines)) = here {
+            if let Some(CapturedLog(lines)) = here {
                 lines.lock().unwrap().push((record.level(), record.args().to_string()));
             }
         });

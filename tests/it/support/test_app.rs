@@ -10,9 +10,9 @@ use actix_web::{
 };
 use actix_web_cache::Cache;
 
-use super::{Client, Counter, Notes, Protocol, Server, conditions, serve};
+use super::{Client, Counter, Protocol, Server, SharedLines, conditions, serve};
 
-pub(crate) struct Site {
+pub(crate) struct TestApp {
     pub(crate) server: Server,
     pub(crate) client: Client,
     /// The number of handler calls.
@@ -20,7 +20,7 @@ pub(crate) struct Site {
 }
 
 /// Serves `handler`. Its second argument is the number of the call, from 1.
-pub(crate) fn site<F>(cache: &Cache, handler: F) -> Site
+pub(crate) fn test_app<F>(cache: &Cache, handler: F) -> TestApp
 where
     F: Fn(&HttpRequest, usize) -> HttpResponse + Clone + Send + 'static,
 {
@@ -35,12 +35,12 @@ where
         App::new().wrap(cache.clone()).default_service(web::to(answer))
     });
     let client = Client::new(server.addr, Protocol::Http1);
-    Site { server, client, runs }
+    TestApp { server, client, runs }
 }
 
 /// A handler that the request controls: `answer-status: 404` sets the status, and each line
 /// `answer: name: value` adds a header field. The body has the number of the call.
-pub(crate) fn obey(request: &HttpRequest, run: usize) -> HttpResponse {
+pub(crate) fn requested_response(request: &HttpRequest, run: usize) -> HttpResponse {
     let lines = |name| request.headers().get_all(name).map(|line| line.to_str().unwrap());
     let status = lines("answer-status").next().map_or(200, |status| status.parse().unwrap());
     let status = StatusCode::from_u16(status).unwrap();
@@ -58,13 +58,14 @@ pub(crate) fn obey(request: &HttpRequest, run: usize) -> HttpResponse {
     response
 }
 
-/// A site with the handler [`obey`], which also notes the conditional fields of its requests.
-pub(crate) fn noting(cache: &Cache) -> (Site, Notes) {
-    let notes = Notes::default();
-    let handlers = notes.clone();
-    let site = site(cache, move |request, run| {
+/// An application with the handler [`requested_response`], which also records the conditional fields of
+/// its requests.
+pub(crate) fn recording_app(cache: &Cache) -> (TestApp, SharedLines) {
+    let recorded = SharedLines::default();
+    let handlers = recorded.clone();
+    let app = test_app(cache, move |request, run| {
         handlers.add(conditions(request));
-        obey(request, run)
+        requested_response(request, run)
     });
-    (site, notes)
+    (app, recorded)
 }

@@ -1,4 +1,4 @@
-//! A server with many concurrent clients, whose handler waits until the test lets it continue.
+//! An application whose handler waits until the test lets it continue, and many concurrent clients.
 
 use std::sync::Arc;
 
@@ -7,14 +7,14 @@ use actix_web_cache::Cache;
 use futures_util::future::join_all;
 use tokio::{sync::Semaphore, time::timeout};
 
-use super::{Answer, Client, Counter, Protocol, Server, eventually, secs, serve};
+use super::{Answer, Client, Counter, Protocol, Server, secs, serve, wait_until};
 
 /// The number of concurrent clients.
 pub(crate) const CLIENTS: usize = 200;
 
 /// The state that a handler shares with its test.
 #[derive(Clone)]
-pub(crate) struct House {
+pub(crate) struct GatedApp {
     /// The number of requests that have reached the cache.
     pub(crate) arrived: Counter,
     /// The number of handler calls that have begun.
@@ -23,32 +23,32 @@ pub(crate) struct House {
     pub(crate) gate: Arc<Semaphore>,
 }
 
-impl House {
+impl GatedApp {
     pub(crate) fn new() -> Self {
         let gate = Arc::new(Semaphore::new(0));
         Self { arrived: Counter::default(), runs: Counter::default(), gate }
     }
 
     /// Counts a handler call, waits for a permit, and returns the number of the call.
-    pub(crate) async fn run(&self) -> usize {
+    pub(crate) async fn pass_gate(&self) -> usize {
         let run = self.runs.count();
         timeout(secs(20), self.gate.acquire()).await.unwrap().unwrap().forget();
         run
     }
 
     /// Starts a server. Each worker calls `cache` for its cache.
-    pub(crate) fn open(
+    pub(crate) fn serve(
         &self,
         workers: usize,
         cache: impl Fn() -> Cache + Clone + Send + 'static,
         handler: impl AsyncFn(&Self, HttpRequest) -> HttpResponse + Clone + Send + 'static,
     ) -> Server {
-        let house = self.clone();
+        let state = self.clone();
         serve(workers, move || {
-            let (house, handler, arrived) = (house.clone(), handler.clone(), house.arrived.clone());
+            let (state, handler, arrived) = (state.clone(), handler.clone(), state.arrived.clone());
             let page = web::to(move |request: HttpRequest| {
-                let (house, handler) = (house.clone(), handler.clone());
-                async move { handler(&house, request).await }
+                let (state, handler) = (state.clone(), handler.clone());
+                async move { handler(&state, request).await }
             });
             App::new().default_service(page).wrap(cache()).wrap_fn(move |request, inner| {
                 arrived.count();
@@ -59,17 +59,17 @@ impl House {
 
     /// Sends a request from each of [`CLIENTS`] clients at once. Lets one handler call end once all
     /// requests have reached the cache.
-    pub(crate) async fn rush(
+    pub(crate) async fn send_all_at_once(
         &self,
         server: &Server,
         protocol: Protocol,
         fields: &[&[(&str, &str)]],
     ) -> Vec<Answer> {
-        self.rush_at(&[server], protocol, fields).await
+        self.send_all_at_once_to(&[server], protocol, fields).await
     }
 
-    /// Like [`rush`](Self::rush), with the clients spread over several servers.
-    pub(crate) async fn rush_at(
+    /// Like [`send_all_at_once`](Self::send_all_at_once), with the clients spread over several servers.
+    pub(crate) async fn send_all_at_once_to(
         &self,
         servers: &[&Server],
         protocol: Protocol,
@@ -85,7 +85,7 @@ impl House {
             .collect();
         let answers = join_all(clients.iter().map(|(client, fields)| client.get_with("/", fields)));
         let release = async {
-            eventually("all requests have reached the cache", || {
+            wait_until("all requests have reached the cache", || {
                 self.arrived.get() == before + CLIENTS
             })
             .await;

@@ -1,4 +1,4 @@
-//! Notes that handlers make for the test.
+//! Lines that handlers record for the test.
 
 use std::sync::{Arc, Mutex};
 
@@ -6,9 +6,9 @@ use actix_web::HttpRequest;
 
 /// A list of lines that threads share.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Notes(Arc<Mutex<Vec<String>>>);
+pub(crate) struct SharedLines(Arc<Mutex<Vec<String>>>);
 
-impl Notes {
+impl SharedLines {
     pub(crate) fn add(&self, line: impl Into<String>) {
         self.0.lock().unwrap().push(line.into());
     }

@@ -3,18 +3,18 @@
 use std::{env, fs, process::Command};
 
 /// The environment variable that marks a process which runs a single test.
-const ALONE: &str = "ACTIX_WEB_CACHE_TEST_ALONE";
+const OWN_PROCESS: &str = "ACTIX_WEB_CACHE_TEST_OWN_PROCESS";
 
 /// Runs the named test (`module::name`) again in a new process without other tests.
 ///
 /// Returns true in the new process. Returns false in the process that started it, once it has ended.
-pub(crate) fn is_alone(test: &str) -> bool {
-    if env::var_os(ALONE).is_some() {
+pub(crate) fn runs_in_own_process(test: &str) -> bool {
+    if env::var_os(OWN_PROCESS).is_some() {
         return true;
     }
     let child = Command::new(env::current_exe().unwrap())
         .args([test, "--exact", "--nocapture", "--test-threads=1"])
-        .env(ALONE, "yes")
+        .env(OWN_PROCESS, "yes")
         .output()
         .unwrap();
     let (stdout, stderr) =
@@ -26,12 +26,12 @@ pub(crate) fn is_alone(test: &str) -> bool {
 }
 
 /// The resident memory of this process in bytes; 0 on systems other than Linux.
-pub(crate) fn resident() -> usize {
+pub(crate) fn resident_bytes() -> usize {
     of_status("VmRSS:")
 }
 
 /// The peak of the resident memory of this process in bytes; 0 on systems other than Linux.
-pub(crate) fn peak_resident() -> usize {
+pub(crate) fn peak_resident_bytes() -> usize {
     of_status("VmHWM:")
 }
 

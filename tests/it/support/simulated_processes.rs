@@ -1,5 +1,5 @@
-//! Stores of several simulated processes. They share entries and leases, and each has a coordinator of its
-//! own. Leases do not time out; the test ends them.
+//! Stores of several simulated processes, which share entries and leases. Each store has a coordinator of
+//! its own. Leases do not time out; the test ends them.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -21,16 +21,16 @@ use super::Counter;
 
 /// The entries and leases that all members share, and the test's handle to them.
 #[derive(Clone, Default)]
-pub(crate) struct Fleet(Arc<Inner>);
+pub(crate) struct SimulatedProcesses(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
     stored: Mutex<HashMap<CacheKey, Arc<Variants>>>,
     leases: Mutex<HashMap<(CacheKey, Vec<u8>), Held>>,
     ends: Mutex<Vec<LeaseEnd>>,
-    says: Mutex<VecDeque<Says>>,
-    asked: Counter,
-    taken: Counter,
+    answers: Mutex<VecDeque<LeaseAnswer>>,
+    lease_requests: Counter,
+    refused_lease_requests: Counter,
     broken: AtomicBool,
 }
 
@@ -43,7 +43,7 @@ enum Held {
 
 /// An unusual result of one request for a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Says {
+pub(crate) enum LeaseAnswer {
     Unneeded,
     Taken,
     Fails,
@@ -53,92 +53,92 @@ pub(crate) enum Says {
     Breaks,
 }
 
-impl Fleet {
+impl SimulatedProcesses {
     /// The store of another process.
-    pub(crate) fn member(&self) -> Member {
-        Member { fleet: self.clone(), coordinator: Coordinator::new(), leases: true }
+    pub(crate) fn store(&self) -> ProcessStore {
+        ProcessStore { processes: self.clone(), coordinator: Coordinator::new(), leases: true }
     }
 
-    /// Sets the result of the next request for a lease. Further calls add to a queue.
-    pub(crate) fn say(&self, says: Says) {
-        self.0.says.lock().unwrap().push_back(says);
+    /// Sets the result of the next request for a lease. Further calls set those of the requests after it.
+    pub(crate) fn answer_next(&self, answer: LeaseAnswer) {
+        self.0.answers.lock().unwrap().push_back(answer);
     }
 
-    /// Whether all results of the queue were used.
-    pub(crate) fn said(&self) -> bool {
-        self.0.says.lock().unwrap().is_empty()
+    /// Returns whether all results were used that the test set.
+    pub(crate) fn all_answers_used(&self) -> bool {
+        self.0.answers.lock().unwrap().is_empty()
     }
 
     /// Ends all leases, as if their time was over.
-    pub(crate) fn expire(&self) {
+    pub(crate) fn expire_leases(&self) {
         self.0.leases.lock().unwrap().clear();
     }
 
     /// Takes the ends of the leases that were given up since the last call.
-    pub(crate) fn ends(&self) -> Vec<LeaseEnd> {
+    pub(crate) fn take_ends(&self) -> Vec<LeaseEnd> {
         mem::take(&mut *self.0.ends.lock().unwrap())
     }
 
-    /// The number of leases that were given up since the last call of [`Self::ends`].
-    pub(crate) fn ended(&self) -> usize {
+    /// The number of leases that were given up since the last call of [`Self::take_ends`].
+    pub(crate) fn ends(&self) -> usize {
         self.0.ends.lock().unwrap().len()
     }
 
-    pub(crate) fn held(&self) -> usize {
+    pub(crate) fn held_leases(&self) -> usize {
         self.0.leases.lock().unwrap().values().filter(|held| **held != Held::Unstorable).count()
     }
 
     /// The number of requests for a lease.
-    pub(crate) fn asked(&self) -> usize {
-        self.0.asked.get()
+    pub(crate) fn lease_requests(&self) -> usize {
+        self.0.lease_requests.get()
     }
 
     /// The number of requests for a lease that another process held.
-    pub(crate) fn taken(&self) -> usize {
-        self.0.taken.get()
+    pub(crate) fn refused_lease_requests(&self) -> usize {
+        self.0.refused_lease_requests.get()
     }
 
-    fn lend(&self, key: &CacheKey, rest: &[u8]) -> Lease {
+    fn grant(&self, key: &CacheKey, rest: &[u8]) -> Lease {
         let name = (key.clone(), rest.to_vec());
-        let ours = Held::By(self.0.asked.count());
+        let held = Held::By(self.0.lease_requests.count());
         let mut leases = self.0.leases.lock().unwrap();
         match leases.get(&name) {
             Some(Held::Unstorable) => return Lease::Unstorable,
             Some(Held::By(_)) => {
-                self.0.taken.count();
+                self.0.refused_lease_requests.count();
                 return Lease::Taken;
             }
-            None => leases.insert(name.clone(), ours),
+            None => leases.insert(name.clone(), held),
         };
-        let fleet = self.clone();
+        let processes = self.clone();
         Lease::Granted(LeaseGuard::new(move |end| {
-            let mut leases = fleet.0.leases.lock().unwrap();
+            let mut leases = processes.0.leases.lock().unwrap();
             if end == LeaseEnd::Unstorable {
                 leases.insert(name, Held::Unstorable);
-            } else if leases.get(&name) == Some(&ours) {
+            } else if leases.get(&name) == Some(&held) {
                 leases.remove(&name);
             }
-            fleet.0.ends.lock().unwrap().push(end);
+            processes.0.ends.lock().unwrap().push(end);
         }))
     }
 }
 
 /// The store of one process.
 #[derive(Clone)]
-pub(crate) struct Member {
-    fleet: Fleet,
+pub(crate) struct ProcessStore {
+    processes: SimulatedProcesses,
     coordinator: Coordinator,
     leases: bool,
 }
 
-impl Member {
+impl ProcessStore {
     /// Returns the store without support for leases.
-    pub(crate) fn alone(self) -> Self {
+    pub(crate) fn without_leases(self) -> Self {
         Self { leases: false, ..self }
     }
 }
 
-impl Store for Member {
+impl Store for ProcessStore {
     fn coordinator(&self) -> &Coordinator {
         &self.coordinator
     }
@@ -146,10 +146,10 @@ impl Store for Member {
     async fn lookup(&self, key: &CacheKey, _: &Selector<'_>) -> Result<Lookup, StoreError> {
         let stamp = self.coordinator.stamp();
         yield_now().await;
-        if self.fleet.0.broken.load(Ordering::SeqCst) {
-            return Err(StoreError::new("out of order"));
+        if self.processes.0.broken.load(Ordering::SeqCst) {
+            return Err(StoreError::new("injected fault"));
         }
-        Ok(Lookup::new(self.fleet.0.stored.lock().unwrap().get(key).cloned(), stamp))
+        Ok(Lookup::new(self.processes.0.stored.lock().unwrap().get(key).cloned(), stamp))
     }
 
     async fn put(
@@ -159,7 +159,7 @@ impl Store for Member {
         fill: &Fill,
     ) -> Result<Put, StoreError> {
         yield_now().await;
-        let mut stored = self.fleet.0.stored.lock().unwrap();
+        let mut stored = self.processes.0.stored.lock().unwrap();
         if fill.is_invalidated() || !self.coordinator.is_valid(key, &response) {
             return Ok(Put::Outdated);
         }
@@ -172,7 +172,7 @@ impl Store for Member {
     }
 
     async fn remove(&self, key: &CacheKey) -> Result<usize, StoreError> {
-        let removed = self.fleet.0.stored.lock().unwrap().remove(key);
+        let removed = self.processes.0.stored.lock().unwrap().remove(key);
         Ok(removed.map_or(0, |variants| variants.responses().len()))
     }
 
@@ -183,19 +183,19 @@ impl Store for Member {
     async fn lease(&self, key: &CacheKey, rest: &[u8]) -> Result<Lease, StoreError> {
         assert!(self.leases, "a store without leases was asked for one");
         yield_now().await;
-        let says = self.fleet.0.says.lock().unwrap().pop_front();
-        match says {
-            None => Ok(self.fleet.lend(key, rest)),
-            Some(Says::Unneeded) => Ok(Lease::Unneeded),
-            Some(Says::Taken) => {
-                self.fleet.0.taken.count();
+        let answer = self.processes.0.answers.lock().unwrap().pop_front();
+        match answer {
+            None => Ok(self.processes.grant(key, rest)),
+            Some(LeaseAnswer::Unneeded) => Ok(Lease::Unneeded),
+            Some(LeaseAnswer::Taken) => {
+                self.processes.0.refused_lease_requests.count();
                 Ok(Lease::Taken)
             }
-            Some(Says::Fails) => Err(StoreError::new("out of order")),
-            Some(Says::Panics) => panic!("the test makes the store panic"),
-            Some(Says::Hangs) => pending().await,
-            Some(Says::Breaks) => {
-                self.fleet.0.broken.store(true, Ordering::SeqCst);
+            Some(LeaseAnswer::Fails) => Err(StoreError::new("injected fault")),
+            Some(LeaseAnswer::Panics) => panic!("the test makes the store panic"),
+            Some(LeaseAnswer::Hangs) => pending().await,
+            Some(LeaseAnswer::Breaks) => {
+                self.processes.0.broken.store(true, Ordering::SeqCst);
                 Ok(Lease::Taken)
             }
         }

@@ -8,7 +8,7 @@ use futures_util::stream;
 use tokio::sync::mpsc;
 
 /// The sender of a response body. Dropping it completes the body.
-pub(crate) struct Feed(mpsc::Sender<Part>);
+pub(crate) struct BodySender(mpsc::Sender<Part>);
 
 /// A part of a body.
 enum Part {
@@ -18,21 +18,21 @@ enum Part {
     Error(io::Error),
 }
 
-/// Sends the feed of each response from the handler to the test.
+/// Makes response bodies for a handler, and sends the [`BodySender`] of each to the test.
 #[derive(Clone)]
-pub(crate) struct Feeds(mpsc::UnboundedSender<Feed>);
+pub(crate) struct ManualBodies(mpsc::UnboundedSender<BodySender>);
 
-/// Returns the sender for the handler and the receiver for the test.
-pub(crate) fn feeds() -> (Feeds, mpsc::UnboundedReceiver<Feed>) {
+/// Returns the source of bodies for the handler, and the receiver of their senders for the test.
+pub(crate) fn manual_bodies() -> (ManualBodies, mpsc::UnboundedReceiver<BodySender>) {
     let (send, receive) = mpsc::unbounded_channel();
-    (Feeds(send), receive)
+    (ManualBodies(send), receive)
 }
 
-impl Feeds {
+impl ManualBodies {
     /// A response whose body the test sends. It declares the length, or none.
     pub(crate) fn response(&self, length: Option<u64>) -> HttpResponse {
         let (send, mut receive) = mpsc::channel(1);
-        self.0.send(Feed(send)).unwrap();
+        self.0.send(BodySender(send)).unwrap();
         let mut has_ended = false;
         let chunks = stream::poll_fn(move |cx| {
             if has_ended {
@@ -56,14 +56,14 @@ impl Feeds {
     }
 }
 
-impl Feed {
+impl BodySender {
     /// Sends a chunk. Returns false if the server dropped the body.
     pub(crate) async fn send(&self, chunk: impl Into<Bytes>) -> bool {
         self.0.send(Part::Chunk(chunk.into())).await.is_ok()
     }
 
     /// Sends the last chunk, and completes the body with it: a server that has the chunk finds the end
-    /// at its next poll. After [`send`](Self::send) the end arrives only when the test drops the feed.
+    /// at its next poll. After [`send`](Self::send) the end arrives only when the test drops the sender.
     /// Returns false if the server dropped the body.
     pub(crate) async fn finish(self, chunk: impl Into<Bytes>) -> bool {
         self.0.send(Part::Last(chunk.into())).await.is_ok()
@@ -71,7 +71,7 @@ impl Feed {
 
     /// Ends the body with an error.
     pub(crate) async fn fail(self) {
-        let _ = self.0.send(Part::Error(io::Error::other("as it was told"))).await;
+        let _ = self.0.send(Part::Error(io::Error::other("injected fault"))).await;
     }
 
     /// Waits until the server has dropped the body.
