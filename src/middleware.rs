@@ -177,14 +177,20 @@ impl fmt::Display for DrainError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "drain timed out after {:?} with {} fills and {} refreshes pending: give it as long as \
-             the slowest handler takes",
-            self.limit, self.fills, self.refreshes
+            "drain timed out after {:?} with {} and {} pending: give it as long as the slowest \
+             handler takes",
+            self.limit,
+            count(self.fills, "fill", "fills"),
+            count(self.refreshes, "refresh", "refreshes"),
         )
     }
 }
 
 impl StdError for DrainError {}
+
+fn count(number: usize, singular: &str, plural: &str) -> String {
+    format!("{number} {}", if number == 1 { singular } else { plural })
+}
 
 /// Configures a [`Cache`].
 #[must_use]

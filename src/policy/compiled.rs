@@ -217,13 +217,11 @@ impl CompiledPolicy {
     }
 
     /// See [`Policy::background_limit`].
-    #[allow(dead_code, reason = "refreshes and body reads are about to use it")]
     pub(crate) const fn background_limit(&self) -> Duration {
         self.policy.background_limit
     }
 
     /// See [`Policy::drain_limit`].
-    #[allow(dead_code, reason = "refreshes and body reads are about to use it")]
     pub(crate) const fn drain_limit(&self) -> Duration {
         self.policy.drain_limit
     }

@@ -43,7 +43,7 @@ pub(super) async fn invalidate_variant(
             shared.within_store_timeout(shared.store.remove(key)).await?;
             return Ok(VariantInvalidation { tag: None, responses: Some(0) });
         }
-        return Ok(whole_key);
+        return Ok(VariantInvalidation { responses: Some(0), ..whole_key });
     };
     // The discriminator does not count: a variant is purged behind every proxy.
     let is_selected = |stored: &&std::sync::Arc<_>| {

@@ -100,7 +100,9 @@ pub enum TieredStoreError {
 impl fmt::Display for TieredStoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NearBytes(_) => f.write_str("near_bytes is too small to store any response"),
+            Self::NearBytes(_) => f.write_str(
+                "near_bytes is too small to store any response: set 64 * 1024 * 1024 or so",
+            ),
             Self::NearLifetime => f.write_str(
                 "near_lifetime is zero: set it to some seconds, or use the far store without a tier",
             ),

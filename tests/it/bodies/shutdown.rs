@@ -201,7 +201,7 @@ async fn drained_cache_completes_open_fills_and_begins_no_more() {
     shared.ran(3).await;
     let pending = cache.drain(Duration::from_millis(10)).await.unwrap_err();
     assert_eq!((pending.fills, pending.refreshes), (2, 1));
-    assert!(pending.to_string().contains("with 2 fills and 1 refreshes pending"), "{pending}");
+    assert!(pending.to_string().contains("with 2 fills and 1 refresh pending"), "{pending}");
 
     let drained = tokio::task::spawn_local({
         let cache = cache.clone();
