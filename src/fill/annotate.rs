@@ -29,8 +29,8 @@ use crate::{
 type Fields = Box<[(HeaderName, HeaderValue)]>;
 
 impl Candidate {
-    /// Completes the fields of a response that is going to be stored, for the client of this request
-    /// and for later ones. Returns the stored response, still without its body.
+    /// Completes the fields of a response that is going to be stored, for the client of this
+    /// request and for later ones. Returns the stored response, still without its body.
     pub(crate) fn prepare(
         &self,
         plan: &StoragePlan,
@@ -50,8 +50,8 @@ impl Candidate {
         draft
     }
 
-    /// Completes `Date`, the lifetime that clients see and `Vary`. Returns the original lines of the fields that
-    /// it changed, or `None` if it changed none.
+    /// Completes `Date`, the lifetime that clients see and `Vary`. Returns the original lines of
+    /// the fields that it changed, or `None` if it changed none.
     fn annotate(
         &self,
         plan: &StoragePlan,
@@ -80,9 +80,9 @@ impl Candidate {
         Some(original)
     }
 
-    /// The fields that `Vary` lacks: those that the cache key is made of, and `Cookie` where only the
-    /// lack of cookies made the response shareable. Requests with other values get other responses, and
-    /// caches downstream must know that.
+    /// The fields that `Vary` lacks: those that the cache key is made of, and `Cookie` where only
+    /// the lack of cookies made the response shareable. Requests with other values get other
+    /// responses, and caches downstream must know that.
     fn missing_vary_members(&self, plan: &StoragePlan) -> SmallVec<[HeaderName; 2]> {
         let policy = &self.shared.policy;
         let cookie = plan.needs_no_cookie && policy.vary_cookie == VaryCookie::Added;

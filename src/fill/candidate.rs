@@ -33,7 +33,7 @@ pub(crate) struct Candidate {
     pub(crate) selecting_fields: Box<[HeaderName]>,
     pub(crate) requested: Timestamp,
     pub(crate) conditions: ClientConditions,
-    /// Followers wait for this response.
+    /// Present if this request leads a flight.
     pub(crate) leader: Option<Leader>,
     /// Set once the handler receives a request body that the request head did not announce.
     pub(crate) body_seen: Rc<Cell<bool>>,
@@ -49,7 +49,7 @@ pub(crate) enum ClientConditions {
 }
 
 impl Candidate {
-    /// The write of `draft`, which still lacks its body.
+    /// Turns the candidate into the write of `draft`, whose body is still missing.
     pub(crate) fn into_write(self: Box<Self>, draft: StoredResponse) -> Write {
         let Self { shared, key, fill, leader, .. } = *self;
         Write { shared, key, fill, leader, draft }

@@ -37,8 +37,8 @@ impl Candidate {
         Ok(plan)
     }
 
-    /// Decides about a response with this status and these fields: those of `answer` itself, or those
-    /// of a stored response that `answer` updates.
+    /// Decides about a response with this status and these fields: those of `answer` itself, or
+    /// those of a stored response that `answer` updates.
     pub(crate) fn decide<B>(
         &self,
         answer: &ServiceResponse<B>,

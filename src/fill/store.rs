@@ -139,8 +139,8 @@ impl Client {
                 Err(body) => (head.set_body(CacheBody::pass(body)), Stored::No(NotStored::Busy)),
             };
         }
-        // The client gets its 304 at once, and the body is read for later requests. One task at a
-        // time does so for a key, since no client slows it down.
+        // The client gets its 304 at once, and a task reads the body for later requests. One such
+        // task for a key is enough.
         let permit = write.shared.store.coordinator().try_background(&write.key);
         let limit = write.shared.policy.drain_limit();
         let reading = permit.and_then(|permit| {

@@ -1,8 +1,8 @@
 //! Receiving a body that is stored and sent to clients at once.
 //!
 //! A task of the cache reads the handler's body into a shared list of chunks. The leader's client
-//! and all followers read from the list, each at its own pace; at the end the list is stored. A slow
-//! client, or one that goes away, therefore delays no other client.
+//! and all followers read from the list, each at its own pace; at the end the list is stored. A
+//! slow client, or one that goes away, therefore delays no other client.
 //!
 //! A body of known length is read to its end even if no client is left, at most
 //! [`Policy::max_body_size`](crate::Policy::max_body_size) bytes. A body of unknown length is read
@@ -45,8 +45,8 @@ const YIELD_AFTER: usize = 128 * 1024;
 /// Bytes that a chunk costs in addition to its content.
 const CHUNK_OVERHEAD: usize = 1024;
 
-/// Starts to receive a body. Returns the body as the leader's client reads it, or the handler's body
-/// if too many bytes are in progress already.
+/// Starts to receive a body. Returns the body as the leader's client reads it, or the handler's
+/// body if too many bytes are in progress already.
 pub(crate) fn begin<B: MessageBody + 'static>(
     body: B,
     write: Write,
@@ -133,9 +133,9 @@ impl<B: MessageBody> Tee<B> {
                             self.writer.push(chunk);
                             continue;
                         };
-                        // The response is stored before its last chunk is sent, so that a client that
-                        // has the whole response finds it stored. Servers do not poll a body for more
-                        // than it declared.
+                        // The response is stored before its last chunk is sent, so that a client
+                        // that has the whole response finds it stored. Servers do not poll a body
+                        // for more than it declared.
                         return self.finish(chunk, next).await;
                     }
                     let accepted = self.accepts(&chunk);
@@ -188,7 +188,7 @@ impl<B: MessageBody> Tee<B> {
         })
     }
 
-    /// Ready once the body is not worth reading on.
+    /// Ready once no client reads the body and it is not worth finishing.
     fn poll_unread(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.writer.poll_unread(cx).is_pending() {
             self.unread_timer = None;
@@ -227,8 +227,8 @@ impl<B: MessageBody> Tee<B> {
         reserved
     }
 
-    /// Lets followers call the handler themselves. A body of unknown length whose end is not in sight
-    /// is not waited for again.
+    /// Lets followers call the handler themselves. If the length of the body is unknown, later
+    /// requests do not wait for this response either (hit-for-miss).
     fn release_followers(&mut self) {
         if self.expected.is_none() {
             self.mark_hit_for_miss();
@@ -269,7 +269,7 @@ impl<B: MessageBody> Tee<B> {
                 self.set_end_on_drop(FlightEnd::Failed);
                 self.rest.replace(Some(BodyRemainder::Error(error)));
             }
-            // The body is longer than declared. Servers cut it there, and the next one may be, too.
+            // The body is longer than declared. Servers cut it off at the declared length.
             Next::Chunk(more) => {
                 self.writer.push(more);
                 self.hand_back();

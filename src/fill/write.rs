@@ -43,7 +43,8 @@ impl Write {
             self.put().await;
         });
         if work.as_mut().poll(cx).is_pending() {
-            // Tokio's spawn, for that of actix needs a local set, which tests of applications lack.
+            // `spawn` of tokio, because `spawn` of actix needs a `LocalSet`, which tests of
+            // applications lack.
             tokio::spawn(timeout(limit, work));
         }
     }

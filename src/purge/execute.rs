@@ -1,28 +1,17 @@
 //! Carrying out purges and expiries, by hand and by unsafe requests.
 
-use std::sync::Arc;
-
-use actix_web::http::{
-    Uri,
-    header::{HeaderMap, HeaderName, HeaderValue},
-    uri::Authority,
-};
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{
     effect::Effect,
     error::PurgeError,
     purged::Purged,
-    target::{Host, PurgeTarget, Scope},
+    tags::{any_host_tags, caches, group_tags, locate, prefix_tags},
+    target::{PurgeTarget, Scope},
     variant::invalidate_variant,
 };
 use crate::{
-    entry::{
-        invalidation::Invalidation,
-        key::CacheKey,
-        tag::TagId,
-        url::{UrlTarget, default_port, normalize_host, normalized_hosts},
-        url_keys::UrlKeys,
-    },
+    entry::{invalidation::Invalidation, key::CacheKey, tag::TagId, url::UrlTarget},
     shared::Shared,
     store::interface::StoreError,
 };
@@ -60,53 +49,6 @@ pub(super) async fn invalidate(
     Ok(Purged::RECORDED)
 }
 
-/// The tags of a path and its query on every host.
-fn any_host_tags(shared: &Shared, url: &UrlTarget) -> Vec<TagId> {
-    let keys = caches(shared).flat_map(|cache| cache.keys_for_url(url)).collect::<Vec<_>>();
-    keys.iter().filter_map(CacheKey::url_parts).map(|url| TagId::path(&url)).collect()
-}
-
-/// The tags of a path and all paths below it.
-fn prefix_tags(
-    shared: &Shared,
-    own_host: Option<&str>,
-    target: &PurgeTarget,
-    prefix: &str,
-) -> Result<Vec<TagId>, PurgeError> {
-    let (url, host) = locate(own_host, target, prefix)?;
-    if url.query.is_some() {
-        return Err(PurgeError::Url(prefix.to_owned()));
-    }
-    let tag = |host: Option<&str>| TagId::prefix(&shared.settings.namespace, host, &url.path);
-    Ok(match host {
-        Some(host) => normalized_hosts(&host).iter().map(|host| tag(Some(host))).collect(),
-        None => vec![tag(None)],
-    })
-}
-
-/// The tags of a group under either scheme.
-fn group_tags(
-    shared: &Shared,
-    own_host: Option<&str>,
-    target: &PurgeTarget,
-    group: &str,
-) -> Result<Vec<TagId>, PurgeError> {
-    let host = match &target.host {
-        Host::Own => own_host,
-        Host::Named(host) => Some(host.as_str()),
-        Host::Any => None,
-    };
-    let host = host.ok_or(PurgeError::MissingHost)?;
-    Ok(["http", "https"].map(|scheme| group_tag(shared, scheme, host, group)).to_vec())
-}
-
-/// The tag of a group of one origin.
-pub(crate) fn group_tag(shared: &Shared, scheme: &str, host: &str, group: &str) -> TagId {
-    let host = normalize_host(scheme, host).to_ascii_lowercase();
-    let namespace = shared.settings.namespace.as_bytes();
-    TagId::group(namespace, scheme.as_bytes(), host.as_bytes(), group)
-}
-
 /// Purges all responses with one of these tags.
 pub(crate) async fn purge_tags(shared: &Shared, tags: Vec<TagId>) -> Result<(), StoreError> {
     invalidate_tags(shared, tags, Effect::Purge).await
@@ -129,41 +71,6 @@ async fn record(shared: &Shared, invalidation: &Invalidation) -> Result<(), Stor
     shared.within_store_timeout(shared.store.invalidate(invalidation)).await
 }
 
-/// The URL that a target means, and its host; without a host the path on every host.
-fn locate(
-    own_host: Option<&str>,
-    target: &PurgeTarget,
-    url: &str,
-) -> Result<(UrlTarget, Option<String>), PurgeError> {
-    let invalid = || PurgeError::Url(url.to_owned());
-    let uri: Uri = url.parse().map_err(|_| invalid())?;
-    let named = match (uri.scheme_str(), uri.authority()) {
-        (Some(scheme @ ("http" | "https")), Some(authority)) => Some(host_of(scheme, authority)),
-        // A host without a scheme would be taken for a path, and nothing would be purged.
-        (None, None) if url.starts_with('/') => None,
-        _ => return Err(invalid()),
-    };
-    let host = match &target.host {
-        Host::Any => None,
-        Host::Named(host) => Some(named.unwrap_or(host)),
-        Host::Own => Some(named.or(own_host).ok_or(PurgeError::MissingHost)?),
-    };
-    let url = UrlTarget {
-        host: host.unwrap_or_default().to_owned(),
-        path: uri.path().to_owned(),
-        query: uri.query().map(str::to_owned),
-    };
-    Ok((url, host.map(str::to_owned)))
-}
-
-/// The host of a URL as clients send it: without user information, and without the default port of
-/// the scheme, since the same page stored under the other scheme has another default port.
-fn host_of<'a>(scheme: &str, authority: &'a Authority) -> &'a str {
-    let host = authority.as_str();
-    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
-    host.strip_suffix(default_port(scheme)).unwrap_or(host)
-}
-
 fn parse_fields(fields: &[(String, String)]) -> Result<HeaderMap, PurgeError> {
     let mut map = HeaderMap::new();
     for (name, value) in fields {
@@ -174,13 +81,8 @@ fn parse_fields(fields: &[(String, String)]) -> Result<HeaderMap, PurgeError> {
     Ok(map)
 }
 
-/// All caches that share store and namespace.
-fn caches(shared: &Shared) -> impl Iterator<Item = Arc<dyn UrlKeys>> {
-    let all = shared.store.coordinator().registered_caches().into_iter();
-    all.filter(|cache| *cache.namespace() == *shared.settings.namespace)
-}
-
-/// Purges a URL in all caches that share store and namespace. Fills of the key `kept` continue.
+/// Purges a URL in all caches that share store and namespace. Fills of the key `kept` continue: the
+/// response of the current request is stored under it.
 pub(crate) async fn purge_url(
     shared: &Shared,
     url: &UrlTarget,
@@ -190,7 +92,8 @@ pub(crate) async fn purge_url(
     let (mut keys, mut tags) = (Vec::new(), Vec::new());
     for cache in caches(shared) {
         let urls = cache.keys_for_url(url);
-        // Keys with parts of the application cannot be listed; the tag of their URL reaches them.
+        // Keys that contain parts of the application cannot be listed. The tag of the URL reaches
+        // them.
         if cache.has_key_parts() {
             tags.extend(urls.iter().map(|url| TagId::url(url.url())));
         } else {

@@ -70,8 +70,8 @@ impl CacheHandle {
     ///
     /// # Errors
     ///
-    /// If the target is not valid, or the store fails. In the latter case the responses may still be
-    /// stored.
+    /// If the target is not valid, or the store fails. In the latter case the responses may still
+    /// be stored.
     pub async fn purge(&self, target: PurgeTarget) -> Result<Purged, PurgeError> {
         invalidate(&self.shared, self.host.as_deref(), &target, Effect::Purge).await
     }

@@ -8,7 +8,8 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Purged {
-    /// The number of stored responses, where they were looked up one by one: for a URL or a variant.
+    /// The number of stored responses, where they were looked up one by one: for a URL or a
+    /// variant.
     ///
     /// `None` for an invalidation that the store records without looking at the responses it
     /// reaches: by tag, group or prefix, of everything, or of a URL with several cache keys.

@@ -47,8 +47,8 @@ pub(super) enum Host {
 
 impl PurgeTarget {
     /// All variants of a URL: `/path?query` on the host of the current request, or a full
-    /// `https://host/path?query`. The scheme makes no difference. The path is percent-encoded in the
-    /// same way as in requests.
+    /// `https://host/path?query`. The scheme makes no difference. The path is percent-encoded in
+    /// the same way as in requests.
     pub fn url(url: impl Into<String>) -> Self {
         Self::new(Scope::Url(url.into()))
     }

@@ -11,14 +11,15 @@ use crate::{
 
 /// The invalidation of a variant that remains to be recorded.
 pub(super) struct VariantInvalidation {
-    /// The tag that reaches the variant; `None` if nothing of it is left.
+    /// The tag that reaches the variant; `None` if there is nothing to record, as the key was
+    /// removed.
     pub(super) tag: Option<TagId>,
     /// The number of its responses that are stored now; `None` if the tag reaches the whole key.
     pub(super) responses: Option<usize>,
 }
 
-/// Finds the tag of the variant that a request with these fields selects. A purge also ends the fills
-/// of the key.
+/// Finds the tag of the variant that a request with these fields selects. A purge also ends the
+/// fills of the key.
 pub(super) async fn invalidate_variant(
     shared: &Shared,
     cache: &dyn UrlKeys,
@@ -38,7 +39,8 @@ pub(super) async fn invalidate_variant(
     let selector = Selector::new(&compared, &[], shared.now());
     let found = shared.within_store_timeout(shared.store.lookup(key, &selector)).await?;
     let Some(found) = found.variants else {
-        // The fields that select among responses of other processes are unknown.
+        // No response is stored here, so the selecting fields of responses in other processes are
+        // unknown.
         if effect == Effect::Purge {
             shared.within_store_timeout(shared.store.remove(key)).await?;
             return Ok(VariantInvalidation { tag: None, responses: Some(0) });

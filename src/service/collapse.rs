@@ -28,9 +28,9 @@ use actix_web::{
 };
 
 use super::{
-    after_waiting::{Next, collapsed},
     context::{OriginRequest, RequestContext},
     lookup::Decision,
+    next_step::{Next, collapsed},
 };
 use crate::{
     coordination::{
@@ -46,8 +46,9 @@ use crate::{
     store::interface::Lookup,
 };
 
-/// The number of times that a request takes part in collapsing. It does so again after a leader that
-/// went away or whose response is another variant, and when it learns of variants.
+/// The number of times that a request takes part in collapsing. A request tries again when its
+/// leader went away, when the leader's response was another variant, or when a response added a
+/// selecting field.
 const MAX_ROUNDS: usize = 3;
 
 impl RequestContext {
@@ -57,7 +58,7 @@ impl RequestContext {
         request: &ServiceRequest,
         mut origin: Box<OriginRequest>,
     ) -> Next<B> {
-        // Fields that the responses to other requests turned out to be selected by.
+        // Selecting fields learned from the responses of leaders.
         let mut learned = Vec::new();
         let mut lease_deadline = self.lease_deadline();
         for _ in 0..MAX_ROUNDS {
@@ -154,7 +155,8 @@ impl RequestContext {
                 let response = response.respond_with(body, request.headers());
                 Next::Respond(response, outcome.after_waiting(reason))
             }
-            // The handler is not asked about a response that is not stored yet.
+            // The response in progress cannot be revalidated, as it is not stored yet. The request
+            // tries again.
             Decision::Fetch(next) => {
                 let cache_request = next.cache_request;
                 let origin = OriginRequest { cache_request, lookup, reason, selected, purpose };
@@ -164,8 +166,8 @@ impl RequestContext {
         }
     }
 
-    /// The values that requests must have in common to share a response; `None` if this request shares
-    /// none.
+    /// The values that requests must have in common to share a response; `None` if this request
+    /// shares none.
     fn collapse_key(
         &self,
         request: &ServiceRequest,

@@ -36,8 +36,8 @@ pub(crate) struct CacheRequest {
     pub(crate) requester: Requester,
     pub(crate) directives: RequestDirectives,
     pub(crate) now: Timestamp,
-    /// The number of responses that leaders had stored when this request looked into the store. If it
-    /// has changed since, the look-up may have missed a response.
+    /// The number of responses that leaders had stored when this request looked into the store. If
+    /// it has changed since, the look-up may have missed a response.
     pub(crate) stored_count: u64,
 }
 
@@ -60,7 +60,7 @@ pub(crate) enum Purpose {
     Refresh,
 }
 
-/// In the extensions of a response: a cache further in is responsible for it.
+/// Stored in the extensions of a response: a cache further in is responsible for the response.
 struct OwnedByInnerCache;
 
 impl RequestContext {
@@ -78,7 +78,8 @@ impl RequestContext {
         }
     }
 
-    /// Remembers that a cache further in answers for a key, if it did.
+    /// Remembers a key that a cache further in answers for. Returns whether one answered this
+    /// request.
     pub(crate) fn note_inner_cache<B>(
         &self,
         response: &ServiceResponse<B>,

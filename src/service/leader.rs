@@ -5,8 +5,8 @@ use std::pin::Pin;
 use actix_web::{dev::ServiceRequest, rt::time::Sleep};
 
 use super::{
-    after_waiting::Next,
     context::{OriginRequest, RequestContext},
+    next_step::Next,
 };
 use crate::coordination::leader::Leader;
 

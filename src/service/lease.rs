@@ -1,4 +1,4 @@
-//! One call of the handler for the processes that share a store.
+//! Collapsing between processes: of all processes that share a store, one calls the handler.
 //!
 //! The leader of a process asks the store for a lease. While another process has the lease, the
 //! leader looks for that process's response in the store, and its followers wait on.
@@ -26,8 +26,8 @@ use actix_web::{
 use futures_util::future::{Either, select};
 
 use super::{
-    after_waiting::Next,
     context::{OriginRequest, Purpose, RequestContext},
+    next_step::Next,
 };
 use crate::{
     backoff::Backoff,
@@ -35,7 +35,7 @@ use crate::{
     entry::key::CacheKey,
 };
 
-/// The delay before the lease is asked for again; each further delay is half as long again.
+/// The delay before the lease is asked for again. Each further delay is 1.5 times the one before.
 const FIRST_DELAY: Duration = Duration::from_millis(5);
 
 /// The longest delay.
@@ -46,8 +46,8 @@ const LONGEST_DELAY: Duration = Duration::from_millis(50);
 const LEASE_SHARE: f64 = 0.75;
 
 impl RequestContext {
-    /// The end of the time that a request waits for other processes; `None` if the store gives out
-    /// no leases.
+    /// A timer for the longest time that a request waits for other processes; `None` if the store
+    /// gives out no leases.
     pub(super) fn lease_deadline(&self) -> Option<Pin<Box<Sleep>>> {
         let limit = || self.shared.policy.wait_limit().mul_f64(LEASE_SHARE);
         self.shared.store.supports_leases().then(|| Box::pin(sleep(limit())))

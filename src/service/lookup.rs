@@ -59,8 +59,8 @@ impl RequestContext {
         })
     }
 
-    /// Looks up the store on behalf of a request that has waited since its first look-up, and decides
-    /// anew.
+    /// Looks up the store on behalf of a request that has waited since its first look-up, and
+    /// decides anew.
     pub(crate) async fn lookup_again(
         &self,
         request: &ServiceRequest,

@@ -1,6 +1,5 @@
 //! One request's flow through a cache: admitted, looked up, decided about, answered.
 
-mod after_waiting;
 mod background;
 mod collapse;
 mod context;
@@ -9,6 +8,7 @@ mod leader;
 mod lease;
 mod lookup;
 pub(crate) mod middleware;
+mod next_step;
 mod not_modified;
 mod origin;
 mod reply;

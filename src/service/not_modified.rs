@@ -81,8 +81,8 @@ pub(super) fn freshen_by_head<B>(
     };
     let draft = candidate.prepare(&plan, stored.status, &mut fields, now);
     let own = response.headers_mut();
-    // RFC 9110 section 9.3.2: a response to HEAD may lack fields whose values are known only when the
-    // content is generated.
+    // RFC 9110 section 9.3.2: a response to HEAD may lack fields whose values are known only when
+    // the content is generated.
     let absent: Vec<_> = fields.iter().filter(|(name, _)| !own.contains_key(*name)).collect();
     for (name, value) in absent {
         own.append(name.clone(), value.clone());
@@ -99,8 +99,8 @@ pub(super) async fn remove_entry(candidate: Box<Candidate>) {
     }
 }
 
-/// The plan with the tags of the stored response. A handler that does not make the page again may not
-/// name its tags again.
+/// The plan with the tags of the stored response. A handler that does not make the page again may
+/// not name its tags again.
 fn with_stored_tags(
     mut plan: StoragePlan,
     stored: &StoredResponse,

@@ -21,10 +21,10 @@ use actix_web::{
 };
 
 use super::{
-    after_waiting::Next,
     background::complete_in_background,
     context::{CacheRequest, OriginRequest, Purpose, RequestContext},
     head::fetch_head,
+    next_step::Next,
     not_modified::freshen_by_not_modified,
     reply::Reply,
     request::headers_mut,
@@ -97,9 +97,9 @@ struct OriginCall<S> {
     context: RequestContext,
     candidate: Box<Candidate>,
     reason: Forward,
-    /// The stored response that the handler is asked about.
+    /// The stored response to revalidate.
     selected: Option<Arc<StoredResponse>>,
-    /// Other variants whose entity tags the handler is offered.
+    /// Other variants, whose entity tags are listed in `If-None-Match` as well.
     others: Vec<Arc<StoredResponse>>,
     /// The stored response may answer if the handler fails.
     fallback: bool,
@@ -131,7 +131,7 @@ where
         candidate.leader = leader;
         let conditions = ValidationConditions::of(selected.as_deref(), &others);
         let mut validates = !conditions.is_empty();
-        // A stored response that may not answer now may not do so later either.
+        // Checked before the call: a response that is too stale to answer now is so later, too.
         let fallback =
             selected.as_ref().is_some_and(|stored| context.may_serve_stale(&candidate.key, stored));
         let stand_in = (validates || fallback).then(|| StandIn::of(&request));
@@ -175,8 +175,8 @@ where
         self.finish(result).await
     }
 
-    /// The result of the handler, if it arrives while followers wait. After that they call the handler
-    /// themselves.
+    /// The result of the handler, if it arrives while followers wait. After that they call the
+    /// handler themselves.
     async fn within_limit<T>(&self, result: Pin<&mut impl Future<Output = T>>) -> Option<T> {
         let limit = self.context.shared.policy.wait_limit();
         let result = timeout(limit, result).await.ok();
@@ -249,8 +249,8 @@ where
                 let outcome = Outcome::Revalidated { reason, stored: reply.stored };
                 return Ok(Reply::filled(reply, outcome));
             }
-            // RFC 9111 section 4.3.3: the 304 is about a response that is not stored, and the client
-            // did not ask for it.
+            // RFC 9111 section 4.3.3: the 304 is about a response that is not stored, and the
+            // client did not ask for it.
             response =
                 call_without_conditions(&context.shared, &*inner, stand_in, response).await?;
         }
@@ -297,12 +297,12 @@ where
 }
 
 impl RequestContext {
-    /// Other variants whose entity tags the handler is offered.
+    /// Other variants whose entity tags are listed in `If-None-Match`.
     ///
-    /// Handlers that give different pages the same tag exist, and clients never notice, since each
-    /// asks by the tag of its own page. So this is done only where the policy trusts the validators of
-    /// the origin, and even then neither for pages of other people nor for encoded ones, since actix's
-    /// `Compress` leaves the tag as it is.
+    /// Some handlers give different pages the same entity tag. Clients never notice, since each
+    /// asks by the tag of its own page. So other variants are listed only if the policy trusts the
+    /// validators of the origin. Variants of other people are never listed, and neither are encoded
+    /// variants, since actix's `Compress` leaves the tag as it is.
     fn other_validators(
         &self,
         request: &CacheRequest,

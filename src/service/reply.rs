@@ -1,5 +1,5 @@
-//! Completing responses: `Cache-Status`, the log and the observer learn the outcome of a request here,
-//! once.
+//! Completing responses: `Cache-Status`, the log and the observer learn the outcome of a request
+//! here, once.
 
 use actix_web::{
     HttpRequest, HttpResponse,

@@ -21,8 +21,8 @@ use crate::shared::Shared;
 ///
 /// Actix panics when a request is changed of which clones exist, and offers no way to find out
 /// whether they do. While routing is due there are none, for routing changes the request as well.
-/// Around a resource or a route, where routing is complete, only trying can tell. A cache tries until
-/// it has met one such middleware, and never in a build that aborts on panics.
+/// Around a resource or a route, where routing is complete, only trying can tell. A cache tries
+/// until it has met one such middleware, and never in a build that aborts on panics.
 pub(super) fn headers_mut<'a>(
     shared: &Shared,
     request: &'a mut ServiceRequest,
@@ -51,8 +51,8 @@ fn has_clones(shared: &Shared, request: &mut ServiceRequest) -> bool {
     has_clones
 }
 
-/// A flag that is set once the handler receives bytes of the request's body. HTTP/2 requests need not
-/// announce a body in their head.
+/// A flag that is set once the handler receives bytes of the request's body. HTTP/2 requests need
+/// not announce a body in their head.
 pub(super) fn watch_payload(request: &mut ServiceRequest) -> Rc<Cell<bool>> {
     let seen = Rc::new(Cell::new(false));
     if request.version() != Version::HTTP_2 {

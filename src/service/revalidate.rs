@@ -20,13 +20,13 @@ use super::{
 };
 use crate::semantics::validation::CONDITIONS;
 
-/// Sends a request to the handler in the background, unless the key is being refreshed already or
-/// failed a short while ago. Returns the request for the client's side: a copy if the request itself
-/// went to the handler.
+/// Sends a request to the handler in the background, unless a refresh of the key is running or
+/// failed a short while ago. Returns the request for the client's side: a copy if the request
+/// itself went to the handler.
 ///
 /// Only anonymous requests refresh. The handler gets the extensions that middlewares further out
-/// added to the request (a language, a tenant), for without them it would make another page than the
-/// key stands for. Personal data cannot be removed from extensions reliably, so a refresh by a
+/// added to the request (a language, a tenant), for without them it would make another page than
+/// the key stands for. Personal data cannot be removed from extensions reliably, so a refresh by a
 /// personal request could store a personal page for everyone.
 pub(crate) fn refresh<S, B>(
     inner: &Rc<S>,

@@ -49,8 +49,8 @@ impl RequestContext {
         Some((stale.respond(request.method(), request.headers()), outcome))
     }
 
-    /// A stale response in place of a handler's response with an error status. An error response that
-    /// is meant to be stored stays.
+    /// A stale response in place of a handler's response with an error status. An error response
+    /// that is meant to be stored stays.
     pub(crate) fn stale_for_failure<B: MessageBody>(
         &self,
         method: &Method,

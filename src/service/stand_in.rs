@@ -1,4 +1,5 @@
-//! Copies of requests: used where the original is with the handler, or was lost with an error.
+//! Copies of requests, for replies to a client while the handler has the original request, or after
+//! an error dropped it.
 
 use std::net::SocketAddr;
 
@@ -53,8 +54,8 @@ impl StandIn {
         head.version = self.version;
         head.headers = self.headers;
         head.peer_addr = self.peer;
-        // Only an application makes requests of this type, so an empty application makes this one. Each
-        // of its futures is ready at once.
+        // Only an application makes requests of this type, so an empty application makes this one.
+        // Each of its futures is ready at once.
         let factory = App::new().into_factory();
         let application = factory.new_service(AppConfig::default()).now_or_never()?.ok()?;
         let response = application.call(request).now_or_never()?.ok()?;

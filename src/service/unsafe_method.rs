@@ -21,7 +21,10 @@ use crate::{
     outcome::{Forward, NotStored, Outcome, Stored},
     policy::request_url::{scheme, target_urls},
     poll_once::to_completion,
-    purge::execute::{group_tag, purge_tags, purge_url},
+    purge::{
+        execute::{purge_tags, purge_url},
+        tags::group_tag,
+    },
     response::body::CacheBody,
     semantics::{
         invalidation::{invalidated, represents_target},
@@ -95,7 +98,7 @@ struct Invalidated {
 }
 
 /// Invalidates URLs and groups, even if the client goes away meanwhile: the handler has made its
-/// change. Fills of the key `kept` continue.
+/// change. Fills of the key `kept` continue: the response of this request is stored under it.
 async fn invalidate(shared: &Arc<Shared>, invalidated: Invalidated, kept: Option<CacheKey>) {
     let Invalidated { urls, groups } = invalidated;
     if urls.is_empty() {

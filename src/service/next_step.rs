@@ -43,8 +43,8 @@ impl RequestContext {
         }
     }
 
-    /// Looks into the store again before a leader calls the handler: another leader may have stored a
-    /// response since the first look-up.
+    /// Looks into the store again before a leader calls the handler: another leader may have stored
+    /// a response since the first look-up.
     pub(super) async fn lookup_before_fetch<B>(
         &self,
         request: &ServiceRequest,
@@ -69,8 +69,8 @@ impl RequestContext {
     }
 }
 
-/// The next step of a request that has waited: a response found in the store now is one that another
-/// request brought there.
+/// The next step of a request that has waited: a response found in the store now is one that
+/// another request brought there.
 pub(super) fn collapsed<B>(
     request: &ServiceRequest,
     decision: Decision,

@@ -1,0 +1,107 @@
+//! The tags that reach the responses of a purge target.
+
+use std::sync::Arc;
+
+use actix_web::http::{Uri, uri::Authority};
+
+use super::{
+    error::PurgeError,
+    target::{Host, PurgeTarget},
+};
+use crate::{
+    entry::{
+        key::CacheKey,
+        tag::TagId,
+        url::{UrlTarget, default_port, normalize_host, normalized_hosts},
+        url_keys::UrlKeys,
+    },
+    shared::Shared,
+};
+
+/// The tags of a path and its query on every host.
+pub(super) fn any_host_tags(shared: &Shared, url: &UrlTarget) -> Vec<TagId> {
+    let keys = caches(shared).flat_map(|cache| cache.keys_for_url(url)).collect::<Vec<_>>();
+    keys.iter().filter_map(CacheKey::url_parts).map(|url| TagId::path(&url)).collect()
+}
+
+/// The tags of a path and all paths below it.
+pub(super) fn prefix_tags(
+    shared: &Shared,
+    own_host: Option<&str>,
+    target: &PurgeTarget,
+    prefix: &str,
+) -> Result<Vec<TagId>, PurgeError> {
+    let (url, host) = locate(own_host, target, prefix)?;
+    if url.query.is_some() {
+        return Err(PurgeError::Url(prefix.to_owned()));
+    }
+    let tag = |host: Option<&str>| TagId::prefix(&shared.settings.namespace, host, &url.path);
+    Ok(match host {
+        Some(host) => normalized_hosts(&host).iter().map(|host| tag(Some(host))).collect(),
+        None => vec![tag(None)],
+    })
+}
+
+/// The tags of a group under either scheme.
+pub(super) fn group_tags(
+    shared: &Shared,
+    own_host: Option<&str>,
+    target: &PurgeTarget,
+    group: &str,
+) -> Result<Vec<TagId>, PurgeError> {
+    let host = match &target.host {
+        Host::Own => own_host,
+        Host::Named(host) => Some(host.as_str()),
+        Host::Any => None,
+    };
+    let host = host.ok_or(PurgeError::MissingHost)?;
+    Ok(["http", "https"].map(|scheme| group_tag(shared, scheme, host, group)).to_vec())
+}
+
+/// The tag of a group of one origin.
+pub(crate) fn group_tag(shared: &Shared, scheme: &str, host: &str, group: &str) -> TagId {
+    let host = normalize_host(scheme, host).to_ascii_lowercase();
+    let namespace = shared.settings.namespace.as_bytes();
+    TagId::group(namespace, scheme.as_bytes(), host.as_bytes(), group)
+}
+
+/// The URL of a target and its host; `None` stands for every host.
+pub(super) fn locate(
+    own_host: Option<&str>,
+    target: &PurgeTarget,
+    url: &str,
+) -> Result<(UrlTarget, Option<String>), PurgeError> {
+    let invalid = || PurgeError::Url(url.to_owned());
+    let uri: Uri = url.parse().map_err(|_| invalid())?;
+    let named = match (uri.scheme_str(), uri.authority()) {
+        (Some(scheme @ ("http" | "https")), Some(authority)) => Some(host_of(scheme, authority)),
+        // A host without a scheme would be taken for a path, and nothing would be purged.
+        (None, None) if url.starts_with('/') => None,
+        _ => return Err(invalid()),
+    };
+    let host = match &target.host {
+        Host::Any => None,
+        Host::Named(host) => Some(named.unwrap_or(host)),
+        Host::Own => Some(named.or(own_host).ok_or(PurgeError::MissingHost)?),
+    };
+    let url = UrlTarget {
+        host: host.unwrap_or_default().to_owned(),
+        path: uri.path().to_owned(),
+        query: uri.query().map(str::to_owned),
+    };
+    Ok((url, host.map(str::to_owned)))
+}
+
+/// The host of a URL as clients send it: without user information, and without the default port of
+/// the scheme, since the same page stored under the other scheme has another default port.
+fn host_of<'a>(scheme: &str, authority: &'a Authority) -> &'a str {
+    let host = authority.as_str();
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    host.strip_suffix(default_port(scheme)).unwrap_or(host)
+}
+
+/// All caches that share store and namespace.
+pub(super) fn caches(shared: &Shared) -> impl Iterator<Item = Arc<dyn UrlKeys>> {
+    let all = shared.store.coordinator().registered_caches().into_iter();
+    all.filter(|cache| *cache.namespace() == *shared.settings.namespace)
+}
