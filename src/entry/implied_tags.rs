@@ -10,8 +10,8 @@ use crate::entry::{
 
 /// Computes the implied tags of a response, as far as they are of the given kinds.
 ///
-/// Implied tags are not stored with the response. They are needed only after an invalidation by
-/// such a tag, which is rare, so the check of a response computes them when needed.
+/// Implied tags are not stored with the response. The check of a response needs implied tags only
+/// after an invalidation by such a tag, which is rare, and then computes them.
 pub(crate) fn implied_tags(
     key: &CacheKey,
     response: &StoredResponse,

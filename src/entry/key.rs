@@ -18,7 +18,7 @@ use crate::entry::{
 /// are therefore never equal.
 const SCHEMA: u8 = b'2';
 
-/// The buffer of a key. A key of up to 192 bytes needs no heap allocation.
+/// The buffer of an encoded key. A key of up to 192 bytes needs no heap allocation.
 type Encoded = SmallVec<[u8; 192]>;
 
 /// The key under which responses for a URL are stored.
@@ -200,7 +200,8 @@ mod tests {
         key
     }
 
-    /// Short strings that look like lengths, which are the likeliest to collide.
+    /// Short strings that look like encoded lengths. Such strings would most likely reveal an
+    /// ambiguous encoding.
     fn text() -> impl Strategy<Value = String> {
         "[\0-\x04:a]{0,6}"
     }

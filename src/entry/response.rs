@@ -28,8 +28,8 @@ pub(crate) type Selecting = Box<[(HeaderName, Option<Bytes>)]>;
 
 /// A complete response, with its freshness lifetime, tags, stamp and selecting fields.
 ///
-/// A stored response is immutable. It holds copies of the fields and the body, so that no larger
-/// receive buffer stays in memory.
+/// A stored response is immutable. A stored response holds copies of the fields and the body, so
+/// that no larger receive buffer stays in memory.
 #[derive(Debug, Clone)]
 pub struct StoredResponse {
     pub(crate) status: StatusCode,
@@ -56,13 +56,13 @@ pub struct StoredResponse {
 }
 
 impl StoredResponse {
-    /// The status code.
+    /// The status code of the response.
     #[must_use]
     pub const fn status(&self) -> StatusCode {
         self.status
     }
 
-    /// The body.
+    /// The body of the response.
     #[must_use]
     pub const fn body(&self) -> &Bytes {
         &self.body

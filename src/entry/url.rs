@@ -26,8 +26,8 @@ pub(crate) fn normalize_host<'a>(scheme: &str, host: &'a str) -> &'a str {
     host.strip_suffix(default_port(scheme)).unwrap_or(host)
 }
 
-/// All hosts that cache keys can contain for one value of the `Host` field. These hosts are in
-/// lower case and lack the default port of `http`, or that of `https`.
+/// All hosts that cache keys can contain for one value of the `Host` field. A key has the host in
+/// lower case, without the default port of its scheme.
 pub(crate) fn normalized_hosts(host: &str) -> SmallVec<[String; 2]> {
     let mut hosts = SmallVec::new();
     for scheme in ["http", "https"] {

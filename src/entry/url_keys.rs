@@ -8,9 +8,9 @@ use crate::entry::{key::CacheKey, url::UrlTarget};
 
 /// A cache that can list the keys under which it may have stored a URL. A purge needs these keys.
 ///
-/// Several caches can share one store. Each of these caches has its own policy, and the policy
-/// decides which parts of a request are in the key. A purge of a URL therefore collects the keys of
-/// all caches that share the store.
+/// Several caches can share one store. Each cache has its own policy, and the policy decides which
+/// parts of a request are in the key. A purge of a URL therefore collects the keys of all caches
+/// that share the store.
 pub(crate) trait UrlKeys: Send + Sync {
     /// The namespace in the keys of the cache.
     fn namespace(&self) -> &str;

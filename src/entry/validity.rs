@@ -11,8 +11,8 @@ use crate::{clock::Timestamp, entry::stamp::Stamp};
 pub(crate) enum Validity {
     /// No purge or expiry applies to the response.
     Valid,
-    /// The response was expired. It is stale since this time, or since the earlier time at which
-    /// its freshness lifetime ended.
+    /// The response was expired: the response is stale since this time, or since the earlier time
+    /// at which its freshness lifetime ended.
     ExpiredSince(Timestamp),
     /// The response was purged. The cache must not use it.
     Purged,
@@ -40,14 +40,14 @@ pub(crate) struct ValidityCheck {
 }
 
 impl ValidityCheck {
-    /// Whether the store with this id found the response valid at this logical time or later.
+    /// Whether the store with this id found the response valid at the logical time `at` or later.
     pub(crate) fn holds(&self, store: u64, at: Stamp) -> bool {
         self.valid_until.load(Ordering::Acquire) >= at.get()
             && self.store.load(Ordering::Relaxed) == store
     }
 
-    /// Records that the store with this id found the response valid at this logical time. `store`
-    /// is never zero, because zero stands for "no store".
+    /// Records that the store with this id found the response valid at the logical time `at`.
+    /// `store` is never zero, because zero stands for "no store".
     pub(crate) fn extend(&self, store: u64, at: Stamp) {
         let claim = self.store.compare_exchange(0, store, Ordering::Relaxed, Ordering::Relaxed);
         if claim.map_or_else(|owner| owner == store, |_| true) {

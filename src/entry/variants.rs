@@ -32,9 +32,10 @@ impl Variants {
     /// variants beyond 64 are dropped, and those beyond `max_weight` bytes
     /// ([`StoredResponse::weight`]). The new response is always kept.
     ///
-    /// Returns `None` if the existing variants have a selecting field that `response` lacks. Such a
-    /// response must not be stored, because the cache could serve it to the wrong client. The next
-    /// call of the handler records the value of this field.
+    /// Returns `None` if the existing variants have a selecting field that `response` lacks. A
+    /// response without a value for each selecting field must not be stored, because the cache
+    /// could serve the response to the wrong client. The next call of the handler records the value
+    /// of this field.
     #[must_use]
     pub fn add(
         existing: Option<&Self>,
