@@ -93,7 +93,8 @@ impl Cache {
     ///
     /// # Panics
     ///
-    /// If the policy is not valid. [`try_with_policy`](Self::try_with_policy) returns the error.
+    /// Panics if the policy is not valid. [`try_with_policy`](Self::try_with_policy) returns an
+    /// error instead.
     #[must_use]
     #[expect(clippy::panic, reason = "documented, at start-up; try_with_policy returns the error")]
     pub fn with_policy(&self, policy: Policy) -> Self {
@@ -108,7 +109,8 @@ impl Cache {
     ///
     /// # Errors
     ///
-    /// If the policy is not valid. The error says what to change.
+    /// Returns an error if the policy is not valid. The error message tells how to correct the
+    /// policy.
     pub fn try_with_policy(&self, policy: Policy) -> Result<Self, ConfigError> {
         let store = Arc::clone(&self.0.store);
         CacheBuilder::over(store, self.0.settings.clone()).policy(policy).build()
@@ -136,8 +138,9 @@ impl Cache {
     ///
     /// # Errors
     ///
-    /// If fills or refreshes are still in progress after `limit`. The pending fills and refreshes
-    /// continue, and their responses are stored if the process lives long enough.
+    /// Returns an error if fills or refreshes are still in progress after `limit`. The pending
+    /// fills and refreshes continue, and their responses are stored if the process lives long
+    /// enough.
     pub async fn drain(&self, limit: Duration) -> Result<(), DrainError> {
         let coordinator = self.0.store.coordinator();
         coordinator.begin_draining();
@@ -306,7 +309,8 @@ impl CacheBuilder {
     ///
     /// # Errors
     ///
-    /// If the configuration is not valid. The error says what to change.
+    /// Returns an error if the configuration is not valid. The error message tells how to correct
+    /// the configuration.
     pub fn build(self) -> Result<Cache, ConfigError> {
         let Self { store, policy, rules, unmatched, settings } = self;
         let defaults = Settings::new();

@@ -122,7 +122,7 @@ impl Flights {
         self.lock().values().map(Vec::len).sum()
     }
 
-    /// Removes a flight from the map. The map may hold a newer flight of the same key, which stays.
+    /// Removes a flight from the map. A newer flight of the key stays in the map.
     fn remove(&self, key: &Arc<[u8]>, events: &Arc<EventSender>) {
         let mut open = self.lock();
         if let Some(flights) = open.get_mut(key) {

@@ -24,8 +24,9 @@
 //!    not know either that `F` has the tag `g`, which may become known only with the response of
 //!    the handler.
 //!
-//! Outdated responses are therefore never served. In case 2 the handler may have read the data
-//! after the change. The purge then rejects a current response, which costs a cache miss.
+//! An outdated response is therefore never served after the purge has returned. In case 2 the
+//! handler may have read the data after the change. The purge then rejects a current response,
+//! which costs a cache miss.
 //!
 //! A flight is one call of a handler for whose response several requests wait. A request that
 //! arrives after an invalidation joins no flight that began before the invalidation, because two
@@ -37,9 +38,9 @@
 //!    time of the latest dropped record becomes the **floor**: every response with an earlier stamp
 //!    is invalid, whatever its tags are.
 //! 4. **Checks are not repeated.** If a check finds a response valid, the response remembers the
-//!    logical time of the check, which is read under the lock. No record is added before the clock
-//!    moves, so the response stays valid until then. Once the clock has moved, the response is
-//!    checked again.
+//!    logical time of the check, which is read under the lock. While the clock shows this time, no
+//!    further invalidation has completed, so the response is still valid. Once the clock has moved,
+//!    the response is checked again.
 //! 5. **Expiries have their own records.** A response with an earlier stamp than such a record is
 //!    not rejected. The response is stale since the time of the expiry, which the record holds. If
 //!    a handler was called before the expiry and responds after it, the response is stored and is

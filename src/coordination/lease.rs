@@ -77,8 +77,8 @@ impl LeaseGuard {
 
     fn release(&mut self, end: LeaseEnd) {
         if let Some(release) = self.0.take() {
-            // A panic of the program may be what drops the guard. A second panic would then abort
-            // the process.
+            // The guard may be dropped while a panic unwinds the stack. A second panic would then
+            // abort the process.
             let call = AssertUnwindSafe(|| release(end));
             if catch_unwind(call).is_err() {
                 log::warn!("the cache store panicked while it released a lease");

@@ -131,8 +131,8 @@ impl StoredResponse {
         useful.saturating_sub(self.lifetime.age(now))
     }
 
-    /// Whether both responses have the same selecting fields, with equal values, and an equal
-    /// discriminator. A request that selects one of the two responses then also selects the other.
+    /// Whether both responses have equal selecting fields, equal values of these fields, and equal
+    /// discriminators. A request that selects one of the two responses then also selects the other.
     pub(crate) fn same_selection(&self, other: &Self) -> bool {
         let recorded = |name: &HeaderName| {
             other.selecting.iter().find(|(found, _)| found == name).map(|(_, value)| value)

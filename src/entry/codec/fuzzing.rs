@@ -14,7 +14,7 @@ use crate::{
 ///
 /// # Panics
 ///
-/// If the response must never be stored, or if its encoding differs from `record`.
+/// Panics if the response must never be stored, or if its encoding differs from `record`.
 pub(crate) fn read(
     record: &[u8],
     key: &CacheKey,
