@@ -1,5 +1,5 @@
-//! How long a stored response may be reused. The cache decides this once, when it stores the
-//! response.
+//! How long a stored response may be reused. The cache decides the lifetime once, when it stores
+//! the response.
 
 use std::time::Duration;
 
@@ -43,8 +43,8 @@ pub struct Lifetime {
     pub source: LifetimeSource,
     /// When the response itself allows or forbids that it is reused without validation.
     pub staleness: Staleness,
-    /// How long the response is kept after its freshness lifetime has ended. In this time it can be
-    /// validated or served stale.
+    /// How long the response is kept after its freshness lifetime has ended. A response that is
+    /// kept can be validated or served stale.
     pub retention: Duration,
 }
 

@@ -15,9 +15,9 @@ pub(crate) const MAX_VARIANTS: usize = 64;
 
 /// The stored responses of one resource, newest first, and the selecting fields of the resource.
 ///
-/// If a request field is a selecting field of one response, it selects among all responses of the
-/// resource. A handler may forget `Vary` on some of its responses. The cache still does not serve a
-/// German page to a French reader.
+/// A request field that selects one response of a resource selects among all responses of the
+/// resource. If a handler forgets `Vary` on some of its responses, the cache therefore still does
+/// not serve a German page to a French reader.
 #[derive(Debug, Clone, Default)]
 pub struct Variants {
     responses: Vec<Arc<StoredResponse>>,
@@ -33,7 +33,7 @@ impl Variants {
     /// ([`StoredResponse::weight`]). The new response is always kept.
     ///
     /// Returns `None` if the existing variants have a selecting field that `response` lacks. A
-    /// response without a value for each selecting field must not be stored, because the cache
+    /// response that does not record each selecting field must not be stored, because the cache
     /// could serve the response to the wrong client. The next call of the handler records the value
     /// of this field.
     #[must_use]
