@@ -1,8 +1,9 @@
-//! Exponential back-off: how long to wait before the next attempt.
+//! Exponential back-off: the time to wait before the next attempt grows with each failed attempt.
 
 use std::time::Duration;
 
-/// Delays that grow from one attempt to the next, up to a longest one.
+/// The delays before successive attempts. Each delay is longer than the one before, up to a longest
+/// delay.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Backoff {
     first: Duration,
@@ -12,28 +13,29 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
-    /// Delays from `first` to `longest`, each `factor` times the one before.
+    /// Makes delays that begin with `first` and grow by `factor`, up to `longest`.
     pub(crate) const fn new(first: Duration, longest: Duration, factor: f64) -> Self {
         Self { first, longest, factor, attempts: 0 }
     }
 
-    /// The delay after `attempts` earlier delays, without jitter.
+    /// The delay before the next attempt if `attempts` delays came before. The delay has no jitter.
     pub(crate) fn delay(&self, attempts: u32) -> Duration {
-        // Beyond 64 doublings the delay is the longest one anyway, and the power stays finite.
+        // The exponent is limited to 64 so that the power stays finite. The delay reaches the
+        // longest one before that.
         let growth = self.factor.powi(i32::try_from(attempts.min(64)).unwrap_or(64));
         let seconds = self.first.as_secs_f64() * growth;
         Duration::try_from_secs_f64(seconds).unwrap_or(self.longest).min(self.longest)
     }
 
-    /// The next delay, between half of it and all of it, so that processes that failed at one
-    /// moment do not all try again at one moment.
+    /// The next delay, with jitter: a random time between half of the delay and the full delay. The
+    /// jitter spreads the attempts of processes that failed at one moment.
     pub(crate) fn next_delay(&mut self) -> Duration {
         let delay = self.delay(self.attempts);
         self.attempts = self.attempts.saturating_add(1);
         delay.mul_f64(0.5 + fastrand::f64() / 2.0)
     }
 
-    /// Starts again from the first delay.
+    /// Resets the next delay to the first one.
     #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "only a Redis store resets it"))]
     pub(crate) const fn reset(&mut self) {
         self.attempts = 0;

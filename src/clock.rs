@@ -1,4 +1,5 @@
-//! Readings of the wall clock and the monotonic clock. No other module reads the clocks.
+//! Sources of time: the wall clock and the monotonic clock. No other module reads the clocks of the
+//! machine.
 
 use std::{
     fmt,
@@ -6,7 +7,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-/// A source of time: the machine's clocks, or a `ManualClock` in tests.
+/// A source of time: the clocks of the machine, or a `ManualClock` in tests.
 #[derive(Clone)]
 pub struct Clock(Source);
 
@@ -18,7 +19,7 @@ enum Source {
 }
 
 impl Clock {
-    /// Makes a source that reads the machine's clocks.
+    /// Makes a source of time that reads the clocks of the machine.
     #[must_use]
     pub const fn system() -> Self {
         Self(Source::System)
@@ -54,9 +55,9 @@ fn system_now() -> Timestamp {
     Timestamp::new(wall, ORIGIN.elapsed())
 }
 
-/// A clock for tests, which stands still until the test moves it.
+/// A clock for tests. The clock stands still until the test moves it.
 ///
-/// Clones share their time.
+/// Clones of the clock show the time of the original.
 ///
 /// ```
 /// use std::time::Duration;
@@ -74,24 +75,25 @@ pub struct ManualClock(std::sync::Arc<std::sync::Mutex<Timestamp>>);
 
 #[cfg(feature = "test-util")]
 impl ManualClock {
-    /// Makes a clock that stands at `wall` seconds since 1970.
+    /// Makes a clock whose wall clock shows `wall` seconds since 1970.
     #[must_use]
     pub fn at(wall: u64) -> Self {
         let now = Timestamp::new(Duration::from_secs(wall), Duration::from_secs(1_000));
         Self(std::sync::Arc::new(std::sync::Mutex::new(now)))
     }
 
-    /// Moves both clocks forward.
+    /// Moves the wall clock and the monotonic clock forward.
     pub fn advance(&self, by: Duration) {
         self.change(|now| Timestamp::new(now.wall() + by, now.monotonic() + by));
     }
 
-    /// Sets only the wall clock, to `wall` seconds since 1970, as an administrator or NTP would.
+    /// Sets the wall clock to `wall` seconds since 1970, as an administrator or NTP could. The
+    /// monotonic clock does not change.
     pub fn set_wall(&self, wall: u64) {
         self.change(|now| Timestamp::new(Duration::from_secs(wall), now.monotonic()));
     }
 
-    /// This clock as a source of time for a cache.
+    /// Makes a source of time that reads this clock, for a cache.
     #[must_use]
     pub fn clock(&self) -> Clock {
         Clock(Source::Manual(self.clone()))
@@ -112,8 +114,9 @@ impl ManualClock {
 /// A reading of the wall clock and the monotonic clock at one moment.
 ///
 /// HTTP dates are wall-clock times. The monotonic clock measures elapsed time correctly even if the
-/// wall clock is set. Both are durations since an origin: 1970 for the wall clock, and an arbitrary
-/// moment of this process for the monotonic clock.
+/// wall clock is set. The reading of a clock is the time since the origin of that clock. The origin
+/// of the wall clock is 1970, and the origin of the monotonic clock is an arbitrary moment of this
+/// process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timestamp {
     wall: Duration,
@@ -121,35 +124,37 @@ pub struct Timestamp {
 }
 
 impl Timestamp {
-    /// Makes a reading: `wall` since 1970, `monotonic` since the origin of this process.
+    /// Makes a timestamp. `wall` is the time since 1970, and `monotonic` is the time since the
+    /// origin of this process.
     #[must_use]
     pub const fn new(wall: Duration, monotonic: Duration) -> Self {
         Self { wall, monotonic }
     }
 
-    /// The time by the wall clock, since 1970-01-01T00:00:00Z.
+    /// The reading of the wall clock: the time since 1970-01-01T00:00:00Z.
     #[must_use]
     pub const fn wall(self) -> Duration {
         self.wall
     }
 
-    /// The time by the monotonic clock, since the origin of this process.
+    /// The reading of the monotonic clock: the time since the origin of this process.
     #[must_use]
     pub const fn monotonic(self) -> Duration {
         self.monotonic
     }
 
-    /// The time by the wall clock as a [`SystemTime`], for formatting dates.
+    /// The reading of the wall clock as a [`SystemTime`], for formatting dates.
     #[must_use]
     pub fn system_time(self) -> SystemTime {
         UNIX_EPOCH + self.wall
     }
 
-    /// The time that passed since `earlier`, by the clock that shows more; zero if `earlier` is later
-    /// by both clocks.
+    /// The time that has passed since `earlier`, by the clock that shows the longer time. The
+    /// result is zero if `earlier` is later by both clocks.
     ///
-    /// The larger value is the safe one: no response looks younger than it is because the wall clock
-    /// was set back, or because the monotonic clock stood while the machine slept.
+    /// The longer time is the safe one, because a response must never look younger than it is. The
+    /// wall clock shows too short a time if it was set back. The monotonic clock shows too short a
+    /// time if it stood still while the machine slept.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         let wall = self.wall.saturating_sub(earlier.wall);

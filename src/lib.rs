@@ -1,7 +1,7 @@
 //! An HTTP response cache for actix-web 4, as a middleware.
 //!
-//! [`Cache`] stores the responses of handlers in a [`Store`](store::Store), and answers `GET` and `HEAD`
-//! requests from it where RFC 9111 and the application's [`Policy`] allow it.
+//! [`Cache`] stores the responses of handlers in a [`Store`](store::Store), and answers `GET` and
+//! `HEAD` requests from the store where RFC 9111 and the [`Policy`] of the application allow it.
 //!
 //! ```no_run
 //! use actix_web::{App, HttpServer, web};
@@ -20,7 +20,7 @@
 //! }
 //! ```
 //!
-//! The [guide] has a page for each task, and the [examples] are programs to try.
+//! The [guide] has a page for each task. The [examples] are programs that you can run.
 //!
 //! # Contents
 //!
@@ -28,14 +28,14 @@
 //! |---|---|
 //! | cache an application, a scope or a route | [`Cache`], [`Cache::with_policy`], [`CacheBuilder`] |
 //! | set lifetimes, stale windows, limits, credentials and keys; read the defaults | [`Policy`] |
-//! | make exceptions by path, status or predicate | [`Rule`] |
+//! | make exceptions to the policy by path, status code or predicate | [`Rule`] |
 //! | choose which query parameters are part of the cache key | [`QueryKey`] |
-//! | set options of one response in its handler, its route or its extensions | [`CacheOptions`], [`CachePolicy`], [`ResponseOptions`] |
+//! | set options of one response in its handler, on its route or in its response extensions | [`CacheOptions`], [`CachePolicy`], [`ResponseOptions`] |
 //! | purge stored responses | [`CacheHandle`], [`PurgeTarget`], [`Purged`], [`PurgeError`] |
 //! | tag responses that are purged together | [`Rule::tag`], [`Policy::tag`], [`Policy::tag_fields`], [`CacheOptions::tag`] |
 //! | observe the outcome of each request | [`Outcome`], [`CacheBuilder::observer`], the `Cache-Status` field |
 //! | turn the cache off | [`Mode`] |
-//! | wait for responses that are being stored before the server stops | [`Cache::drain`] |
+//! | finish storing responses before the server stops | [`Cache::drain`] |
 //! | write `Cache-Control` without storing responses | [`SetCacheControl`], [`NeverCache`] |
 //! | store responses in memory | [`MemoryStore`] |
 //! | share stored responses between processes | `RedisStore` and the module `redis` (feature `redis`), [`TieredStore`] |
@@ -45,34 +45,37 @@
 //!
 //! # Requirements on handlers
 //!
-//! * **On a hit no handler runs.** Code that counts, logs or checks permissions in a handler does not run
-//!   either. Put authorization outside of the cache, or send `private` or `no-store`.
-//! * **The cache must know all inputs of a response.** Beside the URL, these are the request fields in
-//!   `Vary` and the parts of the cache key: [`Policy::key_header`], [`Policy::vary_cookie`],
-//!   [`Policy::key_with`]. If two handlers of one path are selected by a guard on a request field, both
-//!   need `Vary` with this field. See [pages of people].
-//! * **Concurrent requests share one call of the handler** if its response can be stored. They wait for
-//!   up to [`Policy::wait_limit`]. See [concurrent requests].
-//! * **A stored `GET` response answers `HEAD`**, also if there is no route for `HEAD`. A response to `HEAD`
-//!   is not stored.
-//! * **Only complete responses are stored.** Ranges are cut from them. A 206 of a handler is passed on and
-//!   not stored.
+//! * **No handler runs on a hit.** Code in a handler that counts, logs or checks permissions does
+//!   not run either. Put authorization outside of the cache, or send `private` or `no-store`.
+//! * **The cache must know all inputs of a response.** These are the URL, the request fields in
+//!   `Vary`, and the parts that the application adds to the cache key: [`Policy::key_header`],
+//!   [`Policy::vary_cookie`], [`Policy::key_with`]. If guards on a request field choose between two
+//!   handlers of one path, both handlers must send `Vary` with this field. See [pages of people].
+//! * **Concurrent requests share one call of the handler** if its response can be stored. A request
+//!   waits for the response of another request for up to [`Policy::wait_limit`]. See [concurrent
+//!   requests].
+//! * **A stored `GET` response answers `HEAD` requests**, even if there is no route for `HEAD`. A
+//!   response to `HEAD` is not stored.
+//! * **Only complete responses are stored.** The cache answers range requests with a part of a
+//!   stored response. A 206 response of a handler is passed on and not stored.
 //!
 //! # Order of middlewares
 //!
-//! Register the cache before `Compress`, sessions, CORS and `NormalizePath`, so that it sits inside them.
-//! One stored response then serves all codings, sessions and origins.
+//! Register the cache before `Compress`, sessions, CORS and `NormalizePath`, so that the cache runs
+//! inside these middlewares. One stored response then serves all codings, sessions and origins.
 //!
 //! # Features
 //!
 //! No feature is enabled by default.
 //!
-//! * `regex`: `Rule::regex`.
-//! * `redis`: `RedisStore`, on one Redis or Valkey server. See [many processes].
-//! * `redis-cluster`, `redis-sentinel`: `RedisStore` on a Cluster, or on a primary that Sentinels watch.
-//! * `redis-rustls`, `redis-native-tls`: `rediss://` URLs, by rustls or by the system's TLS library. If
-//!   both are enabled, rustls is used.
-//! * `test-util`: `ManualClock`, and `store::conformance`, the suite that any store must pass.
+//! * `regex` adds `Rule::regex`.
+//! * `redis` adds `RedisStore`, a store on one Redis or Valkey server. See [many processes].
+//! * `redis-cluster` and `redis-sentinel` let `RedisStore` use a Redis Cluster, or a primary that
+//!   Sentinels watch.
+//! * `redis-rustls` and `redis-native-tls` allow `rediss://` URLs, with rustls or with the TLS
+//!   library of the system. If both features are enabled, the cache uses rustls.
+//! * `test-util` adds `ManualClock`, and `store::conformance`, a test suite that every store must
+//!   pass.
 //!
 //! [guide]: https://github.com/actix-web-cache/actix-web-cache/blob/main/docs/README.md
 //! [examples]: https://github.com/actix-web-cache/actix-web-cache/blob/main/examples/README.md
@@ -135,7 +138,7 @@ pub use crate::{
     shared::Mode,
     store::{memory::MemoryStore, tiered::TieredStore},
 };
-// Named by the `Transform` implementations only: nothing that an application needs to name.
+// Only the `Transform` implementations name these types. An application need not name them.
 #[doc(hidden)]
 pub use crate::{
     cache_control::{HeadersFuture, HeadersMiddleware},
@@ -144,7 +147,8 @@ pub use crate::{
     service::middleware::{CacheFuture, CacheMiddleware},
 };
 
-/// The code of the README and of the guide, as doc tests. Some of it needs Redis or `ManualClock`.
+/// The code of the README and the guide, as doc tests. Some of the code needs Redis or
+/// `ManualClock`.
 #[cfg(all(doctest, feature = "redis", feature = "test-util"))]
 mod guide {
     macro_rules! pages {

@@ -1,4 +1,5 @@
-//! `Cache`: the middleware for applications, scopes, resources and routes, and its builder.
+//! The cache middleware ([`Cache`]) for applications, scopes, resources and routes, and its
+//! builder.
 
 use std::{
     error::Error as StdError,
@@ -33,11 +34,11 @@ use crate::{
     store::{erased::DynStore, interface::Store},
 };
 
-/// An HTTP response cache, as a middleware.
+/// A middleware that caches HTTP responses.
 ///
-/// The cache answers `GET` and `HEAD` requests from its store where RFC 9111 and its [`Policy`] allow
-/// it, and stores the responses of handlers. Make the cache (or its store) outside of the
-/// application's factory, so that all worker threads share it:
+/// The cache stores the responses of handlers, and answers `GET` and `HEAD` requests from its store
+/// where RFC 9111 and its [`Policy`] allow it. Make the cache (or its store) outside of the
+/// application factory, so that all worker threads share it:
 ///
 /// ```no_run
 /// use actix_web::{App, HttpServer, web};
@@ -58,39 +59,42 @@ use crate::{
 /// }
 /// ```
 ///
-/// Caches may be nested: the innermost cache around a handler is responsible for its responses, and
-/// caches further out step aside.
+/// Caches may be nested. Only the innermost cache around a handler stores the responses of that
+/// handler. The outer caches pass these responses on without storing them.
 ///
-/// Middlewares registered with `wrap` before the cache are inside of it, later ones are outside. Keep
-/// content negotiation (`Compress`) and middlewares that make responses personal (sessions, identity)
-/// outside, so that one stored response serves all clients.
+/// A middleware that is registered with `wrap` before the cache runs inside the cache. A middleware
+/// that is registered later runs outside. Keep two kinds of middleware outside of the cache:
+/// content negotiation (`Compress`), and middlewares that make responses personal (sessions,
+/// identity). One stored response can then serve all clients.
 ///
 /// Around a resource or a route, a middleware outside of the cache should not keep a clone of the
-/// `HttpRequest` while it calls the inner service. The cache cannot change such a request, so handlers
-/// get no conditions to revalidate stored responses by.
+/// `HttpRequest` while it calls the inner service. The cache cannot change a request that has a
+/// clone. The handler then gets no `If-None-Match` or `If-Modified-Since` from the cache, and
+/// cannot revalidate a stored response.
 #[derive(Clone)]
 pub struct Cache(Arc<Shared>);
 
 impl Cache {
-    /// Makes a cache with the default [`Policy`] over `store`. Caches over clones of one store share
-    /// its entries.
+    /// Makes a cache over `store` with the default [`Policy`]. Caches over clones of one store
+    /// share the stored responses.
     #[must_use]
     #[expect(clippy::expect_used, reason = "the defaults are valid, as a test shows")]
     pub fn new<S: Store>(store: S) -> Self {
         Self::builder(store).build().expect("the default configuration is valid")
     }
 
-    /// Configures a cache over `store`.
+    /// Returns a builder, which configures a cache over `store`.
     pub fn builder<S: Store>(store: S) -> CacheBuilder {
         CacheBuilder::over(Arc::new(store), Settings::new())
     }
 
-    /// A cache for a scope or a route: the same store and settings under another policy, without
-    /// rules.
+    /// Makes a cache with another policy, for a scope or a route. The new cache has the store and
+    /// the settings of this cache, but not its rules.
     ///
     /// # Panics
     ///
-    /// If the policy is not valid. [`try_with_policy`](Self::try_with_policy) returns the error.
+    /// Panics if the policy is not valid. [`try_with_policy`](Self::try_with_policy) returns an
+    /// error instead.
     #[must_use]
     #[expect(clippy::panic, reason = "documented, at start-up; try_with_policy returns the error")]
     pub fn with_policy(&self, policy: Policy) -> Self {
@@ -100,24 +104,27 @@ impl Cache {
         }
     }
 
-    /// A cache for a scope or a route: the same store and settings under another policy, without
-    /// rules.
+    /// Makes a cache with another policy, like [`with_policy`](Self::with_policy), or returns an
+    /// error.
     ///
     /// # Errors
     ///
-    /// If the policy is not valid. The error says what to change.
+    /// Returns an error if the policy is not valid. The error message tells how to correct the
+    /// policy.
     pub fn try_with_policy(&self, policy: Policy) -> Result<Self, ConfigError> {
         let store = Arc::clone(&self.0.store);
         CacheBuilder::over(store, self.0.settings.clone()).policy(policy).build()
     }
 
-    /// Waits until all fills and refreshes in progress have ended, for at most `limit`. For an
-    /// application that is about to stop.
+    /// Waits until all fills and refreshes in progress have ended, for at most `limit`. Call this
+    /// before the application stops. A fill is one call of a handler whose response may be stored.
+    /// A refresh is a call of a handler in the background, to replace a stored response.
     ///
-    /// From this call on, the store accepts nothing new from this process, whichever cache uses it.
-    /// Stored responses still answer requests, all other requests reach their handlers
-    /// ([`Bypass::Draining`](crate::outcome::Bypass::Draining)), and nothing is refreshed. A stopped
-    /// server drops its background tasks at once, so drain first and stop the server then:
+    /// From this call on, all caches over the store begin no new fill and no new refresh in this
+    /// process. Stored responses still answer requests. Every other request goes to its handler,
+    /// and the response is not stored ([`Bypass::Draining`](crate::outcome::Bypass::Draining)). A
+    /// stopped server drops its background tasks at once, so drain the cache before you stop the
+    /// server:
     ///
     /// ```no_run
     /// # use std::time::Duration;
@@ -131,8 +138,9 @@ impl Cache {
     ///
     /// # Errors
     ///
-    /// If fills or refreshes are still in progress. They continue, and their responses are stored if
-    /// the process lives long enough.
+    /// Returns an error if fills or refreshes are still in progress after `limit`. The pending
+    /// fills and refreshes continue, and their responses are stored if the process lives long
+    /// enough.
     pub async fn drain(&self, limit: Duration) -> Result<(), DrainError> {
         let coordinator = self.0.store.coordinator();
         coordinator.begin_draining();
@@ -143,8 +151,8 @@ impl Cache {
         })
     }
 
-    /// A handle for purging outside of handlers: in background tasks and message consumers. Handlers
-    /// get theirs as an argument.
+    /// Returns a handle for purges outside of handlers, in background tasks and message consumers.
+    /// A handler gets a [`CacheHandle`] as an argument.
     #[must_use]
     pub fn handle(&self) -> CacheHandle {
         CacheHandle::new(Arc::clone(&self.0), None)
@@ -161,15 +169,15 @@ impl fmt::Debug for Cache {
     }
 }
 
-/// [`Cache::drain`] ended before all fills and refreshes did.
+/// The error of [`Cache::drain`] if fills or refreshes are still in progress after the time limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DrainError {
-    /// The time that `drain` waited.
+    /// The time limit of `drain`.
     pub limit: Duration,
-    /// The number of cache keys whose responses are still being made or stored.
+    /// The number of cache keys for which a handler is running or a response is being stored.
     pub fills: usize,
-    /// The number of cache keys with a task in the background.
+    /// The number of cache keys with background work: a refresh, or a fill whose client has left.
     pub refreshes: usize,
 }
 
@@ -208,20 +216,20 @@ impl CacheBuilder {
         Self { store, policy, rules, unmatched: Unmatched::Policy, settings }
     }
 
-    /// The name that separates this application's entries from those of others in one store. Default
-    /// `default`.
+    /// Sets the namespace, which separates the stored responses of this application from those of
+    /// other applications in one store. Default: `default`.
     pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
         self.settings.namespace = Arc::from(namespace.into());
         self
     }
 
-    /// The policy for requests that no rule matches. Default [`Policy::new`].
+    /// Sets the policy for requests that no rule matches. Default: [`Policy::new`].
     pub fn policy(mut self, policy: Policy) -> Self {
         self.policy = policy;
         self
     }
 
-    /// Adds a rule after the existing ones. The first rule that matches decides.
+    /// Adds a rule after the existing ones. If several rules match, the first of them decides.
     pub fn rule(mut self, rule: Rule) -> Self {
         self.rules.push(rule);
         self
@@ -233,43 +241,47 @@ impl CacheBuilder {
         self
     }
 
-    /// Caches only requests that a rule matches. Default: the policy decides about the others.
+    /// Caches only requests that a rule matches. By default, the policy decides about requests that
+    /// no rule matches.
     pub const fn rules_only(mut self) -> Self {
         self.unmatched = Unmatched::Pass;
         self
     }
 
-    /// Turns the cache off without changing the application's type. Default [`Mode::On`].
+    /// Turns the cache on or off, without a change of the type of the application. Default:
+    /// [`Mode::On`].
     pub const fn mode(mut self, mode: Mode) -> Self {
         self.settings.mode = mode;
         self
     }
 
-    /// The source of time. Default: the system's clocks. Tests use a `ManualClock` (feature
-    /// `test-util`).
+    /// Sets the source of time. Default: the clocks of the machine. Tests use a `ManualClock`
+    /// (feature `test-util`).
     pub fn clock(mut self, clock: Clock) -> Self {
         self.settings.clock = clock;
         self
     }
 
-    /// How long a request waits for a look-up in the store before its handler is called instead.
-    /// Default 50 ms. Stores in memory answer at once.
+    /// Sets the longest time that a request waits for a lookup in the store. After that, the cache
+    /// calls the handler. Default: 50 ms. A memory store answers at once.
     pub const fn lookup_timeout(mut self, limit: Duration) -> Self {
         self.settings.lookup_timeout = limit;
         self
     }
 
-    /// How long a write, a removal or an invalidation in the store may take. Default 250 ms. A purge
-    /// that takes longer returns an error; a response whose write takes longer is not stored.
+    /// Sets the longest time that a write, a removal or an invalidation in the store may take.
+    /// Default: 250 ms. A purge that takes longer returns an error. A response whose write takes
+    /// longer is not stored.
     pub const fn store_timeout(mut self, limit: Duration) -> Self {
         self.settings.store_timeout = limit;
         self
     }
 
-    /// A function that learns the [`Outcome`] of every request, for metrics.
+    /// Sets a function that receives the [`Outcome`] of every request, for example for metrics.
     ///
-    /// It is called once a request, when the outcome is known, and once for every run of a handler in
-    /// the background. It runs before the response is sent, so it must not block.
+    /// The cache calls the function once for each request, when the outcome is known, and once for
+    /// each call of a handler in the background. The function runs before the response is sent, so
+    /// it must not block.
     pub fn observer(
         mut self,
         observer: impl Fn(&RequestHead, &Outcome) + Send + Sync + 'static,
@@ -278,15 +290,16 @@ impl CacheBuilder {
         self
     }
 
-    /// Omits `Cache-Status` (RFC 9211). Default: responses have it. It tells clients whether a
-    /// response was stored, but no cache key and no content.
+    /// Omits the response field `Cache-Status` (RFC 9211). By default, responses have this field.
+    /// `Cache-Status` tells clients whether a response was stored, but contains no cache key and no
+    /// content.
     pub const fn without_cache_status(mut self) -> Self {
         self.settings.cache_status = FieldOutput::Omitted;
         self
     }
 
     /// Writes `X-Cache: hit` into responses from the store, and `X-Cache: miss` into responses that
-    /// are being stored. Default: responses have no `X-Cache`.
+    /// are being stored. By default, responses have no `X-Cache`.
     pub const fn x_cache(mut self) -> Self {
         self.settings.x_cache = FieldOutput::Written;
         self
@@ -296,7 +309,8 @@ impl CacheBuilder {
     ///
     /// # Errors
     ///
-    /// If the configuration is not valid. The error says what to change.
+    /// Returns an error if the configuration is not valid. The error message tells how to correct
+    /// the configuration.
     pub fn build(self) -> Result<Cache, ConfigError> {
         let Self { store, policy, rules, unmatched, settings } = self;
         let defaults = Settings::new();

@@ -1,70 +1,75 @@
-//! Outcomes of requests, and their reasons.
+//! The outcome of each request to the cache, and the reason for the outcome.
 //!
-//! [`Outcome`] is the one source of `Cache-Status`, the log line and the observer's argument.
+//! `Cache-Status`, the log line and the argument of the observer are all made from one [`Outcome`].
 
 use std::{fmt, time::Duration};
 
 use actix_web::http::StatusCode;
 
-/// The outcome of a request: what the cache did with it.
+/// The outcome of a request: which response answered it, and why.
 ///
-/// The outcome is reported once, when the head of the response is complete. If the body ends early
-/// after that, the response is not stored although the outcome says [`Stored::Yes`].
+/// The cache reports the outcome once, when the header fields of the response are complete. If the
+/// body ends early after that, the response is not stored, although the outcome has
+/// [`Stored::Yes`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// A fresh stored response answered.
+    /// A fresh stored response answered the request.
     #[non_exhaustive]
     Hit {
         /// The age of the response (RFC 9111 section 4.2.3).
         age: Duration,
-        /// The rest of its freshness lifetime.
+        /// The rest of the freshness lifetime of the response.
         ttl: Duration,
     },
-    /// A stale stored response answered, while it is refreshed or because the client accepts it.
+    /// A stale stored response answered the request, because the client accepts stale responses or
+    /// because the response is being refreshed.
     #[non_exhaustive]
     StaleHit {
         /// The age of the response.
         age: Duration,
-        /// The time since its freshness lifetime ended.
+        /// The time since the freshness lifetime of the response ended.
         over: Duration,
     },
-    /// No stored response answered at first, but the request waited for another one that called the
-    /// handler, and that response answered both (RFC 9211 section 2.6).
+    /// The request waited for another request, which called the handler, and the response of the
+    /// handler answered both (RFC 9211 section 2.6).
     #[non_exhaustive]
     Collapsed {
-        /// The reason why no stored response answered at first.
+        /// The reason why no stored response answered before the wait.
         reason: Forward,
         /// The age of the response.
         age: Duration,
     },
-    /// The stored response answered after the handler had validated it (RFC 9111 section 4.3).
+    /// The stored response answered the request, after the handler had validated it (RFC 9111
+    /// section 4.3).
     #[non_exhaustive]
     Revalidated {
         /// The reason why the handler was called.
         reason: Forward,
-        /// Whether the stored response was freshened.
+        /// Whether the cache updated the stored response with the fields of the 304 (RFC 9111
+        /// section 4.3.4).
         stored: Stored,
     },
-    /// The handler failed or took too long, and a stale stored response answered instead (RFC 5861
-    /// section 4).
+    /// The handler failed or took too long, and a stale stored response answered the request
+    /// instead (RFC 5861 section 4).
     #[non_exhaustive]
     StaleIfError {
         /// The reason why the handler was called.
         reason: Forward,
-        /// The status of the handler's response; `None` if it returned an error or took too long.
+        /// The status code of the response of the handler. `None` if the handler returned an error
+        /// or took too long.
         status: Option<StatusCode>,
     },
-    /// The handler answered.
+    /// The handler answered the request.
     #[non_exhaustive]
     Forward {
-        /// The reason why no stored response answered.
+        /// The reason why no stored response answered the request.
         reason: Forward,
         /// Whether the handler's response is being stored.
         stored: Stored,
     },
-    /// The client asked for a stored response only, and there was none: the cache answered 504 (RFC
-    /// 9111 section 5.2.1.7).
+    /// The client accepts only a stored response (`only-if-cached`), and none is stored. The cache
+    /// answered with 504 (RFC 9111 section 5.2.1.7).
     OnlyIfCached,
 }
 
@@ -72,26 +77,29 @@ pub enum Outcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Forward {
-    /// The cache does not handle this request.
+    /// The cache passes the request to the handler and takes no further part in it.
     Bypass(Bypass),
     /// The method is neither `GET` nor `HEAD`.
     Method,
     /// No response is stored for the URL.
     UriMiss,
-    /// Responses are stored, but for other values of the selecting request fields.
+    /// Responses are stored for the URL, but none for the values of the selecting fields in the
+    /// request. Selecting fields are the request fields that choose the variant.
     VaryMiss,
-    /// The stored response is stale, or will be soon and is refreshed ahead of time
+    /// The stored response is stale, or the cache refreshes it shortly before it becomes stale
     /// ([`refresh_ahead`](crate::Policy::refresh_ahead)).
     Stale,
-    /// A response is stored, but must not answer this request, or the client wants it validated.
+    /// A response is stored, but the client wants it validated, or the request may not be answered
+    /// from the store.
     Request,
 }
 
-/// The reason why a cache takes no part in a request.
+/// The reason why the cache only passes a request to its handler. The cache neither answers such a
+/// request from the store nor stores the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Bypass {
-    /// A rule or the policy excludes the request.
+    /// A rule or the policy excludes the request from the cache.
     Rule,
     /// The request has a body.
     RequestBody,
@@ -102,9 +110,9 @@ pub enum Bypass {
     Condition,
     /// The host of the request is missing or ambiguous.
     Host,
-    /// The store failed or took too long.
+    /// The lookup in the store failed or took too long.
     StoreError,
-    /// The cache is being drained: see [`Cache::drain`](crate::Cache::drain).
+    /// The cache is being drained by [`Cache::drain`](crate::Cache::drain).
     Draining,
 }
 
@@ -122,59 +130,65 @@ pub enum Stored {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum NotStored {
-    /// The cache did not try to store the response; the reason for the handler's call tells why.
+    /// The cache did not try to store the response. The reason for the call of the handler explains
+    /// this.
     NotAttempted,
-    /// The request is a `HEAD`, whose response has no body to store.
+    /// The request is a `HEAD`. Its response has no body to store.
     Head,
-    /// The request has `Range`, and no complete response is stored.
+    /// The request has `Range`, and no complete response is stored from which to cut the range.
     Range,
     /// The request has `Cache-Control: no-store`.
     RequestNoStore,
-    /// Responses with this status are not stored: 1xx, 206 and 304 never, others by the policy.
+    /// Responses with this status code are not stored. Responses with 1xx, 206 and 304 never are.
+    /// The policy decides about the other status codes.
     Status,
-    /// `Cache-Control: no-store`.
+    /// The response has `Cache-Control: no-store`.
     NoStore,
-    /// `Cache-Control: private`.
+    /// The response has `Cache-Control: private`.
     Private,
-    /// `Cache-Control: no-cache` without a validator to ask by, or `Pragma: no-cache`.
+    /// The response has `Cache-Control: no-cache` and no validator, or it has `Pragma: no-cache`.
     NoCache,
-    /// `Set-Cookie`.
+    /// The response has `Set-Cookie`.
     SetCookie,
-    /// `Vary: *`, or a `Vary` that is not valid.
+    /// The response has `Vary: *`, or a `Vary` that is not valid.
     Vary,
-    /// The handler refused to have the response stored, for the given reason.
+    /// The handler prevented that the response is stored, and gave this reason.
     Handler(&'static str),
-    /// A rule excludes the response.
+    /// A rule excludes the response from the store.
     Rule,
-    /// Neither the response nor the policy gives it a lifetime.
+    /// The response has no freshness lifetime, or a lifetime of zero: neither the response nor the
+    /// policy gives it a longer one.
     NoLifetime,
-    /// The freshness lifetime had ended before the response arrived.
+    /// The response was stale when it arrived from the handler.
     Stale,
-    /// The request has `Authorization`, and the response does not allow sharing.
+    /// The request has `Authorization`, and the response does not say that it may be shared.
     Authorization,
-    /// The request has cookies, and the response does not allow sharing.
+    /// The request has cookies, and the response does not say that it may be shared.
     Cookie,
-    /// The request has other credentials, and the response does not allow sharing.
+    /// The request has other credentials, and the response does not say that it may be shared.
     Credentials,
-    /// The body or the head exceeds the size limit.
+    /// The body or the header fields of the response exceed the size limit.
     TooLarge,
     /// The response has more than 64 tags, or a tag of more than 256 bytes.
     Tags,
-    /// Too many bytes of response bodies are in progress.
+    /// The responses that are being stored already fill the memory for such bodies.
     Busy,
-    /// The media type is that of an endless stream: `text/event-stream`,
+    /// The response is an endless stream, by its media type: `text/event-stream` or
     /// `multipart/x-mixed-replace`.
     Endless,
-    /// The response lacks the body that its status requires, or has one that its status forbids.
+    /// The response lacks the body that its status code requires, or has a body that its status
+    /// code forbids.
     NoBody,
-    /// A middleware between cache and handler changed a request field that `Vary` names.
+    /// A middleware between the cache and the handler changed a request field that `Vary` names, or
+    /// the request turned out to have a body.
     RequestChanged,
-    /// The resource was invalidated while the handler ran.
+    /// The resource was purged, or changed by an unsafe request such as `PUT`, while the handler
+    /// ran.
     Invalidated,
 }
 
 impl Forward {
-    /// The token of RFC 9211 section 2.2.
+    /// The token of the reason in the `fwd` parameter of `Cache-Status` (RFC 9211 section 2.2).
     #[must_use]
     pub const fn token(self) -> &'static str {
         match self {
@@ -205,8 +219,8 @@ impl Bypass {
 }
 
 impl NotStored {
-    /// The token of the reason in the `detail` parameter of `Cache-Status`; `None` if the reason for
-    /// the handler's call says enough.
+    /// The token of the reason in the `detail` parameter of `Cache-Status`. `None` for
+    /// [`NotAttempted`](Self::NotAttempted), because the `fwd` parameter has the reason.
     #[must_use]
     pub const fn token(self) -> Option<&'static str> {
         Some(match self {
@@ -238,39 +252,39 @@ impl NotStored {
     }
 }
 
-/// One constructor for each variant with fields, for tests and tools that make outcomes.
+/// Constructors of outcomes, for tests and tools. There is one for each variant with fields.
 impl Outcome {
-    /// An [`Outcome::Hit`].
+    /// Makes an [`Outcome::Hit`].
     #[must_use]
     pub const fn hit(age: Duration, ttl: Duration) -> Self {
         Self::Hit { age, ttl }
     }
 
-    /// An [`Outcome::StaleHit`].
+    /// Makes an [`Outcome::StaleHit`].
     #[must_use]
     pub const fn stale_hit(age: Duration, over: Duration) -> Self {
         Self::StaleHit { age, over }
     }
 
-    /// An [`Outcome::Collapsed`].
+    /// Makes an [`Outcome::Collapsed`].
     #[must_use]
     pub const fn collapsed(reason: Forward, age: Duration) -> Self {
         Self::Collapsed { reason, age }
     }
 
-    /// An [`Outcome::Revalidated`].
+    /// Makes an [`Outcome::Revalidated`].
     #[must_use]
     pub const fn revalidated(reason: Forward, stored: Stored) -> Self {
         Self::Revalidated { reason, stored }
     }
 
-    /// An [`Outcome::StaleIfError`].
+    /// Makes an [`Outcome::StaleIfError`].
     #[must_use]
     pub const fn stale_if_error(reason: Forward, status: Option<StatusCode>) -> Self {
         Self::StaleIfError { reason, status }
     }
 
-    /// An [`Outcome::Forward`].
+    /// Makes an [`Outcome::Forward`].
     #[must_use]
     pub const fn forward(reason: Forward, stored: Stored) -> Self {
         Self::Forward { reason, stored }
@@ -278,7 +292,7 @@ impl Outcome {
 }
 
 impl Outcome {
-    /// The outcome of a request that had waited for another one.
+    /// Returns the outcome of a request that has waited for another request.
     pub(crate) const fn after_waiting(self, reason: Forward) -> Self {
         match self {
             Self::Hit { age, .. } | Self::StaleHit { age, .. } => Self::Collapsed { reason, age },
@@ -286,7 +300,7 @@ impl Outcome {
         }
     }
 
-    /// Whether a stored response answered without a call of the handler.
+    /// Whether a stored response answered the request without a call of the handler.
     #[must_use]
     pub const fn is_hit(&self) -> bool {
         matches!(self, Self::Hit { .. } | Self::StaleHit { .. })
@@ -302,12 +316,12 @@ impl Outcome {
         )
     }
 
-    /// Whether a fresh response is stored after a request with this outcome.
+    /// Whether the store has a fresh response once the request has ended.
     pub(crate) const fn leaves_fresh_response(&self) -> bool {
         self.is_stored() || matches!(self, Self::Hit { .. } | Self::Collapsed { .. })
     }
 
-    /// The `detail` parameter of `Cache-Status`, if there is one.
+    /// The value of the `detail` parameter of `Cache-Status`, if there is one.
     #[must_use]
     pub const fn detail(&self) -> Option<&'static str> {
         match self {
@@ -323,7 +337,7 @@ impl Outcome {
     }
 }
 
-/// Formats the parameters of this cache's member of `Cache-Status` (RFC 9211 section 2).
+/// Formats the parameters that this cache writes into `Cache-Status` (RFC 9211 section 2).
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -331,7 +345,8 @@ impl fmt::Display for Outcome {
             // RFC 9211 section 2.4: a stale response has a negative ttl.
             Self::StaleHit { over, .. } => write!(f, "hit; ttl=-{}", over.as_secs())?,
             Self::Forward { reason, .. } => write!(f, "fwd={}", reason.token())?,
-            // RFC 9211 section 2.6.
+            // RFC 9211 section 2.6: `collapsed` marks a request that shared the response of another
+            // request.
             Self::Collapsed { reason, .. } => write!(f, "fwd={}; collapsed", reason.token())?,
             Self::Revalidated { reason, .. } => {
                 write!(f, "fwd={}; fwd-status=304", reason.token())?;

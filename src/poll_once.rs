@@ -1,7 +1,8 @@
-//! Futures that are mostly ready at their first poll.
+//! Ways to await a future that is usually ready at its first poll.
 //!
-//! Stores in memory never wait. Polling their futures once before a timer is armed or a task is
-//! spawned spares both, and lets such a store be used on threads without a runtime.
+//! The futures of a memory store are always ready at the first poll. The functions of this module
+//! poll a future once before they arm a timer or spawn a task, so a ready future needs neither a
+//! timer nor a task. A memory store can therefore be used on a thread without a runtime.
 
 use std::{
     future::{Future, poll_fn},
@@ -12,7 +13,7 @@ use std::{
 
 use tokio::time::timeout;
 
-/// Polls a future once, within the task that calls this.
+/// Polls a future once, with the waker of the current task.
 pub(crate) async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
     poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
 }
@@ -29,8 +30,8 @@ pub(crate) async fn with_context(start: impl FnOnce(&mut Context<'_>)) {
     .await;
 }
 
-/// The future's output; `None` if it takes longer than `limit`. No timer is armed for a future
-/// that is ready at once.
+/// Waits for the output of a future. Returns `None` if the future takes longer than `limit`. No
+/// timer is armed for a future that is ready at the first poll.
 pub(crate) async fn within<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     match poll_once(future.as_mut()).await {
@@ -39,8 +40,8 @@ pub(crate) async fn within<F: Future>(limit: Duration, future: F) -> Option<F::O
     }
 }
 
-/// Runs a future to its end, even if the caller goes away. A future that is ready at once runs in
-/// the caller's task, any other in a task of its own.
+/// Runs a future to its end, even if the caller is dropped. A future that is ready at the first
+/// poll runs in the task of the caller. Any other future runs in a task of its own.
 pub(crate) async fn to_completion(future: impl Future<Output = ()> + Send + 'static) {
     let mut future = Box::pin(future);
     if poll_once(future.as_mut()).await.is_pending() {
@@ -89,7 +90,8 @@ mod tests {
                 done.notify_one();
             }
         };
-        // The first poll spawns the task, and dropping the future does not end it.
+        // The first poll spawns a task. Dropping the future of `to_completion` does not end that
+        // task.
         assert!(to_completion(work).now_or_never().is_none());
         done.notified().await;
         assert!(ended.load(Ordering::SeqCst));

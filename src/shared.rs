@@ -1,4 +1,5 @@
-//! One cache: its store, its policy and its settings, shared by all of its clones on all threads.
+//! The store, the policy and the settings of one cache. All clones of a `Cache` share them, on all
+//! threads.
 
 use std::{
     borrow::Cow,
@@ -21,22 +22,24 @@ use crate::{
     store::{erased::DynStore, interface::StoreError},
 };
 
-/// One cache: its store, its policy, its settings.
+/// The store, the policy and the settings of one cache.
 pub(crate) struct Shared {
     pub(crate) store: Arc<dyn DynStore>,
     pub(crate) policy: CompiledPolicy,
     pub(crate) settings: Settings,
-    /// Set once a request could not be changed because a middleware kept a clone of it.
+    /// Whether the cache has met a request that it could not change, because a middleware held a
+    /// clone of the request.
     pub(crate) met_cloned_request: AtomicBool,
 }
 
 impl Shared {
-    /// The time by the cache's clock.
+    /// The present time by the clock of the cache.
     pub(crate) fn now(&self) -> Timestamp {
         self.settings.clock.now()
     }
 
-    /// Waits for the store, within the time-out for writes and invalidations.
+    /// Waits for a write, a removal or an invalidation of the store. Returns an error after
+    /// [`Settings::store_timeout`].
     pub(crate) async fn within_store_timeout<T>(
         &self,
         call: impl Future<Output = Result<T, StoreError>>,
@@ -46,7 +49,8 @@ impl Shared {
         result.unwrap_or_else(|| Err(StoreError::new(format!("it took longer than {limit:?}"))))
     }
 
-    /// Warns about a failure of the store, at most once in an interval.
+    /// Logs a failure of the store. The failure is a warning at most once in 30 seconds, and a
+    /// trace message otherwise.
     pub(crate) fn warn_about_store(&self, error: &StoreError) {
         if self.store.coordinator().should_warn_about_store(self.now()) {
             log::warn!("{}; requests go to their handlers", error.with_cause());
@@ -56,7 +60,7 @@ impl Shared {
     }
 }
 
-/// The fields of a request, in the form in which a cache compares them.
+/// The header fields of a request, with the values normalized as the cache compares them.
 pub(crate) struct ComparedFields<'a> {
     pub(crate) fields: &'a HeaderMap,
     pub(crate) cache: &'a dyn UrlKeys,
@@ -68,7 +72,8 @@ impl Selects for ComparedFields<'_> {
     }
 }
 
-/// Settings that the caches of scopes and routes inherit.
+/// The settings of a cache. A cache that is made by `Cache::with_policy` for a scope or a route has
+/// the settings of the original cache.
 #[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) namespace: Arc<str>,
@@ -77,14 +82,15 @@ pub(crate) struct Settings {
     pub(crate) observer: Option<Observer>,
     pub(crate) cache_status: FieldOutput,
     pub(crate) x_cache: FieldOutput,
-    /// How long a request waits for a look-up before its handler is called instead.
+    /// The longest time that a request waits for a lookup in the store. After that, the cache calls
+    /// the handler.
     pub(crate) lookup_timeout: Duration,
-    /// How long a write, a removal or an invalidation may take.
+    /// The longest time that a write, a removal or an invalidation in the store may take.
     pub(crate) store_timeout: Duration,
 }
 
 impl Settings {
-    /// The default settings.
+    /// Makes the default settings.
     pub(crate) fn new() -> Self {
         Self {
             namespace: Arc::from("default"),
@@ -101,26 +107,27 @@ impl Settings {
 
 pub(crate) type Observer = Arc<dyn Fn(&RequestHead, &Outcome) + Send + Sync>;
 
-/// Whether a response field is written.
+/// Whether the cache writes a response field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FieldOutput {
     Written,
     Omitted,
 }
 
-/// Whether a cache stores and answers anything.
+/// Whether the cache is on or off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Mode {
-    /// The cache works.
+    /// The cache stores responses and answers requests from them.
     #[default]
     On,
-    /// Every request reaches its handler untouched, as without a cache. Useful in development.
+    /// Every request goes to its handler unchanged, as without a cache. `Off` is useful in
+    /// development.
     Off,
 }
 
-/// In the extensions of a request: the innermost cache that the request has passed, and the number
-/// of caches passed.
+/// A request extension for nested caches. `shared` is the innermost cache that the request has
+/// passed, and `layers` is the number of caches that the request has passed.
 pub(crate) struct EnclosingCache {
     pub(crate) shared: Arc<Shared>,
     pub(crate) layers: u8,

@@ -1,31 +1,33 @@
-//! Limits on resources that all requests of a process share.
+//! Limits on memory and on writes that all requests of a process share.
+//!
+//! A fill is one call of a handler whose response may be stored.
 
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
 
-/// The most bytes of bodies that fills hold at once.
+/// The largest number of bytes of response bodies that all fills together hold in memory.
 const FILL_BUDGET: usize = 64 * 1024 * 1024;
 
-/// The bytes of bodies that fills hold.
+/// The budget of bytes of response bodies that fills hold in memory.
 #[derive(Debug, Clone, Default)]
 pub(super) struct FillBudget(Arc<AtomicUsize>);
 
 impl FillBudget {
-    /// The bytes that are reserved.
+    /// The number of reserved bytes.
     pub(super) fn reserved(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Reserves bytes; `None` if the budget does not have them.
+    /// Reserves bytes. Returns `None` if the budget has too few bytes left.
     pub(super) fn reserve(&self, bytes: usize) -> Option<Reservation> {
         let mut reservation = Reservation { budget: self.clone(), bytes: 0 };
         reservation.grow(bytes).then_some(reservation)
     }
 }
 
-/// Reserved bytes of the fill budget, returned to it on drop.
+/// Bytes reserved from the fill budget. Dropping the reservation returns the bytes to the budget.
 #[derive(Debug)]
 pub(crate) struct Reservation {
     budget: FillBudget,
@@ -33,7 +35,8 @@ pub(crate) struct Reservation {
 }
 
 impl Reservation {
-    /// Reserves more bytes. Returns `false` and changes nothing if the budget does not have them.
+    /// Reserves more bytes. If the budget has too few bytes left, `grow` reserves none and returns
+    /// `false`.
     pub(crate) fn grow(&mut self, more: usize) -> bool {
         let reserved = &self.budget.0;
         let result = reserved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |bytes| {
@@ -52,21 +55,21 @@ impl Drop for Reservation {
     }
 }
 
-/// The number of writes to the store that outlive their request.
+/// The writes to the store that continue after their request has ended.
 #[derive(Debug, Clone, Default)]
 pub(super) struct OpenWrites(Arc<AtomicUsize>);
 
 impl OpenWrites {
-    /// Begins a write; `None` if `limit` writes are open.
+    /// Permits a write. Returns `None` if `limit` writes are in progress.
     pub(super) fn try_begin(&self, limit: usize) -> Option<WritePermit> {
         let admitted = self.0.fetch_add(1, Ordering::Relaxed) < limit;
-        // The permit is made before the check: dropping it undoes the addition.
+        // The permit is made in either case, because dropping it undoes the addition.
         let permit = WritePermit(self.clone());
         admitted.then_some(permit)
     }
 }
 
-/// Permits one write that outlives its request.
+/// A permit for one write that continues after its request has ended.
 #[derive(Debug)]
 pub(crate) struct WritePermit(OpenWrites);
 

@@ -1,4 +1,9 @@
-//! The handle through which caches and their store share state.
+//! The coordinator of a store: the state that the store and all caches over it share within one
+//! process.
+//!
+//! A fill is one call of a handler whose response may be stored. A flight is one call of a handler
+//! for whose response several requests wait (request collapsing). The logical time of a store is a
+//! number that grows with each purge or expiry. A stamp is one reading of the logical time.
 
 use std::{
     fmt,
@@ -28,24 +33,26 @@ use crate::{
     },
 };
 
-/// The least time between two warnings about a failing store.
+/// The shortest time between two warnings about a failing store.
 const WARNING_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Shares state between a store and all caches over it, within one process.
+/// The state that a store and all caches over it share within one process.
 ///
-/// A store makes one coordinator when it is made, and returns it from
-/// [`Store::coordinator`](crate::store::Store::coordinator). Clones share their state.
+/// A store makes one coordinator when the store itself is made, and returns it from
+/// [`Store::coordinator`](crate::store::Store::coordinator). Clones of a coordinator share their
+/// state.
 ///
-/// A store uses the coordinator for three things:
+/// A store calls these methods of its coordinator:
 ///
-/// * [`stamp`](Self::stamp): the logical time that a lookup returns.
-/// * [`is_valid`](Self::is_valid): no response that was purged may be stored.
-/// * [`invalidate`](Self::invalidate): records an invalidation, which the provided
-///   [`Store::invalidate`](crate::store::Store::invalidate) calls. A store that several processes
-///   share also reports invalidations by other processes
+/// * [`stamp`](Self::stamp) returns the logical time of the store, which each lookup returns.
+/// * [`is_valid`](Self::is_valid) tells whether a response may be stored. A purged response may
+///   not.
+/// * [`invalidate`](Self::invalidate) records a purge or an expiry. The provided
+///   [`Store::invalidate`](crate::store::Store::invalidate) calls this method. A store that several
+///   processes share also reports the invalidations of other processes
 ///   ([`record_remote`](Self::record_remote)).
 ///
-/// The other public methods are for metrics and tests.
+/// The other public methods of the coordinator are for metrics and tests.
 #[derive(Clone, Default)]
 pub struct Coordinator(Arc<SharedState>);
 
@@ -73,34 +80,38 @@ impl Coordinator {
         Self::default()
     }
 
-    /// The logical time of the store. A lookup must read it **before** it reads stored responses.
+    /// The logical time of the store: a number that grows with each purge or expiry. A lookup must
+    /// read the logical time **before** it reads stored responses.
     #[must_use]
     pub fn stamp(&self) -> Stamp {
         self.0.log.now()
     }
 
-    /// Whether `response` has not been purged since its fill began: by a tag that it carries, or by a
-    /// tag that `key` or the variant implies. A response that was only expired is valid, and the
-    /// cache validates it before reuse.
+    /// Whether `response` has not been purged since the call of its handler began. The check covers
+    /// the tags that the response carries, and the tags that follow from `key` and from the
+    /// variant. An expired response is still valid, and the cache validates it with the handler
+    /// before reuse.
     #[must_use]
     pub fn is_valid(&self, key: &CacheKey, response: &StoredResponse) -> bool {
         self.validity(key, response) != Validity::Purged
     }
 
-    /// Records an invalidation. From now on it applies to every response whose fill began before this
-    /// call.
+    /// Records a purge or an expiry. The invalidation applies to every response whose handler was
+    /// called before `invalidate`.
     pub fn invalidate(&self, invalidation: &Invalidation) {
         self.0.log.invalidate(invalidation);
     }
 
-    /// Records invalidations by other processes, each with its logical time, oldest first.
+    /// Records invalidations by other processes, oldest first. Each invalidation has its logical
+    /// time.
     ///
-    /// `until` is the logical time up to which the list is complete. Invalidations that are recorded
-    /// already may be repeated.
+    /// `until` is the logical time up to which the list is complete. The list may repeat
+    /// invalidations that are recorded already.
     ///
-    /// This is for stores whose logical time is made outside of this process. That time must grow by
-    /// more than one with each invalidation: [`invalidate`](Self::invalidate) counts on from the
-    /// last recorded time, for invalidations that this process cannot report to the others.
+    /// Only stores that take their logical time from outside of this process call this method. A
+    /// logical time from outside must grow by more than one with each invalidation. If this process
+    /// cannot report an invalidation to the other processes, [`invalidate`](Self::invalidate)
+    /// increases the last recorded time by one.
     ///
     /// ```
     /// use actix_web_cache::store::{Coordinator, Invalidation, Stamp};
@@ -116,100 +127,105 @@ impl Coordinator {
         }
     }
 
-    /// The number of tags whose invalidation is recorded. It is bounded: the oldest records are
-    /// replaced by an invalidation of everything that is as old.
+    /// The number of tags that have a recorded invalidation. The number is bounded: the oldest
+    /// records are replaced by one invalidation of all responses that are as old.
     #[must_use]
     pub fn recorded_tags(&self) -> usize {
         self.0.log.len()
     }
 
-    /// The number of requests to handlers that other requests can wait for (flights).
+    /// The number of open flights: calls of a handler that other requests can wait for.
     #[must_use]
     pub fn open_flights(&self) -> usize {
         self.0.flights.len()
     }
 
-    /// The number of keys with background work: a refresh, or a fill that no client reads.
+    /// The number of keys with background work: a refresh, or a fill whose client has left.
     #[must_use]
     pub fn open_refreshes(&self) -> usize {
         self.0.refreshes.len()
     }
 
-    /// The number of keys that are being filled.
+    /// The number of keys with a fill in progress.
     #[must_use]
     pub fn open_fills(&self) -> usize {
         self.0.fills.len()
     }
 
-    /// The bytes of bodies that fills hold.
+    /// The number of bytes of response bodies that fills hold in memory.
     #[must_use]
     pub fn bytes_in_fills(&self) -> usize {
         self.0.fill_budget.reserved()
     }
 }
 
-/// Validity and fills.
+/// Methods for validity and fills.
 impl Coordinator {
-    /// The effect of all invalidations so far on a response.
+    /// The effect of all purges and expiries so far on a response.
     pub(crate) fn validity(&self, key: &CacheKey, response: &StoredResponse) -> Validity {
         self.0.log.validity(key, response)
     }
 
-    /// Begins a fill of `key`; `stamp` is the logical time that the lookup before it returned.
+    /// Begins a fill of `key`. `stamp` is the logical time that the preceding lookup returned.
     pub(crate) fn begin_fill(&self, key: &CacheKey, stamp: Stamp) -> Fill {
         self.0.fills.begin(key, stamp)
     }
 
-    /// Invalidates all fills of a fill's key and begins a new one in its place. Returns `None` if
-    /// the fill was invalidated already.
+    /// Invalidates all fills of the key of `fill` and begins a new fill of the key. Returns `None`
+    /// if `fill` was invalidated already.
     ///
-    /// An unsafe method that responds with the new representation of its target uses this: the
-    /// response is more recent than every other fill.
+    /// The cache calls this method if an unsafe request (for example a `PUT`) is answered with the
+    /// new representation of its target. The response to the unsafe request is more recent than the
+    /// response of every other fill.
     pub(crate) fn supersede(&self, fill: &Fill) -> Option<Fill> {
         self.0.fills.supersede(fill)
     }
 
-    /// Invalidates the fills of `key` that are in progress, and lets later requests join none of its
-    /// flights.
+    /// Invalidates the fills of `key` that are in progress, and closes the flights of `key` to
+    /// later requests.
     ///
-    /// It is called before [`Store::remove`](crate::store::Store::remove). A fill has then either
-    /// stored its response before, and the response is removed, or finds itself invalidated.
+    /// The cache calls this method before [`Store::remove`](crate::store::Store::remove). Each fill
+    /// has then either stored its response, and the store removes the response, or has not, and
+    /// does not store it.
     pub(crate) fn invalidate_fills(&self, key: &CacheKey) {
         self.0.fills.invalidate(key);
         self.0.flights.close(key);
     }
 
-    /// Whether a fill of the key is in progress.
+    /// Whether a fill of `key` is in progress.
     pub(crate) fn is_filling(&self, key: &CacheKey) -> bool {
         self.0.fills.is_open(key)
     }
 
-    /// Reserves bytes for the body of a fill; `None` if the budget does not have them.
+    /// Reserves bytes for the body of a fill. Returns `None` if the budget has too few bytes left.
     pub(crate) fn reserve_bytes(&self, bytes: usize) -> Option<Reservation> {
         self.0.fill_budget.reserve(bytes)
     }
 
-    /// Begins a write that outlives its request; `None` if `limit` such writes are open.
+    /// Permits a write to the store that outlives its request. Returns `None` if `limit` such
+    /// writes are in progress.
     pub(crate) fn try_begin_write(&self, limit: usize) -> Option<WritePermit> {
         self.0.writes.try_begin(limit)
     }
 }
 
-/// Flights and hit-for-miss.
+/// Methods for flights and hit-for-miss.
 impl Coordinator {
-    /// Joins the flight for a key. `discriminator` keeps requests for the key apart that cannot share
-    /// a response.
+    /// Joins or opens the flight for a key. `discriminator` is the encoded
+    /// [`CollapseKey`](super::leader::CollapseKey) of the request. Requests for one cache key with
+    /// different collapse keys cannot share a response.
     pub(crate) fn join(&self, key: &CacheKey, discriminator: &[u8]) -> FlightRole {
         self.0.flights.join(key, discriminator)
     }
 
-    /// The number of flights that ended with a stored response, as a version for lookups.
+    /// The number of flights that ended with a stored response. A lookup uses the number as a
+    /// version of the store.
     pub(crate) fn stored_count(&self) -> u64 {
         self.0.flights.stored()
     }
 
-    /// Marks a key as hit-for-miss: its response cannot be stored, and for some seconds no request
-    /// waits for it.
+    /// Marks a key as hit-for-miss because its response cannot be stored. For some seconds,
+    /// requests for the key do not wait for each other.
     pub(crate) fn mark_hit_for_miss(&self, key: &CacheKey, discriminator: &[u8], now: Timestamp) {
         self.0.hits_for_miss.mark((key.as_bytes(), discriminator), now);
     }
@@ -225,22 +241,23 @@ impl Coordinator {
     }
 }
 
-/// Background work and drain.
+/// Methods for background work and draining.
 impl Coordinator {
-    /// Permits a refresh of `key` in the background. Returns `None` if the key has background work,
-    /// if its last refresh failed a short while ago, if too many keys have background work, or while
-    /// the cache drains.
+    /// Permits a refresh of `key` in the background. Returns `None` in four cases: the key has
+    /// background work already, its last refresh failed a short while ago, too many keys have
+    /// background work, or the cache drains.
     pub(crate) fn try_refresh(&self, key: &CacheKey, now: Timestamp) -> Option<RefreshPermit> {
         if self.is_draining() { None } else { self.0.refreshes.try_refresh(key, now) }
     }
 
-    /// Permits a fill of `key` to go on after its client has left. Returns `None` if the key has
-    /// background work, if too many keys have, or while the cache drains.
+    /// Permits a fill of `key` to continue after its client has left. Returns `None` in three
+    /// cases: the key has background work already, too many keys have background work, or the cache
+    /// drains.
     pub(crate) fn try_background(&self, key: &CacheKey) -> Option<BackgroundPermit> {
         if self.is_draining() { None } else { self.0.refreshes.try_background(key) }
     }
 
-    /// Permits no new background work from now on.
+    /// Refuses all new background work from now on.
     pub(crate) fn begin_draining(&self) {
         self.0.draining.store(true, Ordering::Release);
     }
@@ -253,8 +270,8 @@ impl Coordinator {
     pub(crate) async fn idle(&self) {
         let SharedState { fills, refreshes, .. } = &*self.0;
         loop {
-            // Both futures are made before the check, so that an end between the check and the wait
-            // is noticed.
+            // Both futures are made before the check, so that they also notice work that ends
+            // between the check and the wait.
             let (no_fills, no_refreshes) =
                 (pin!(fills.idle.notified()), pin!(refreshes.idle.notified()));
             let either = select(no_fills, no_refreshes);
@@ -266,31 +283,34 @@ impl Coordinator {
     }
 }
 
-/// Caches over the store, and warnings.
+/// Methods for the list of caches and for warnings.
 impl Coordinator {
-    /// Marks that a cache nested within `layer` answers for `key`.
+    /// Marks that an inner cache answers for `key`. An inner cache is nested in the cache at
+    /// position `layer`, where 0 is the outermost cache.
     pub(crate) fn mark_inner_cache(&self, key: &CacheKey, layer: u8, now: Timestamp) {
         self.0.inner_caches.mark((key.as_bytes(), layer), now);
     }
 
-    /// Whether a cache nested within `layer` answered for `key` in the last seconds.
+    /// Whether an inner cache, nested in the cache at position `layer`, answered for `key` in the
+    /// last seconds.
     pub(crate) fn has_inner_cache(&self, key: &CacheKey, layer: u8, now: Timestamp) -> bool {
         self.0.inner_caches.is_marked((key.as_bytes(), layer), now)
     }
 
-    /// Registers a cache over this store, so that purges of a URL ask it for its keys.
+    /// Registers a cache over this store, so that a purge of a URL can ask the cache for its keys.
     pub(crate) fn register_cache(&self, cache: Weak<dyn UrlKeys>) {
         let mut caches = self.caches();
         caches.retain(|cache| cache.strong_count() > 0);
         caches.push(cache);
     }
 
-    /// All caches over this store.
+    /// The caches that are registered for this store and still exist.
     pub(crate) fn registered_caches(&self) -> Vec<Arc<dyn UrlKeys>> {
         self.caches().iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// Whether to log a warning about a failing store now. It is `true` at most once in 30 seconds.
+    /// Whether a warning about a failing store is due. The warning is due at most once in 30
+    /// seconds.
     pub(crate) fn should_warn_about_store(&self, now: Timestamp) -> bool {
         let mut last = self.0.last_store_warning.lock().unwrap_or_else(PoisonError::into_inner);
         let due = last.is_none_or(|last| now.since(last) >= WARNING_INTERVAL);
@@ -300,7 +320,8 @@ impl Coordinator {
         due
     }
 
-    /// Whether to log the warning about an encoded response without `Vary`. It is `true` once.
+    /// Whether the warning about an encoded response without `Vary` is due. The warning is due once
+    /// in the life of the coordinator.
     pub(crate) fn should_warn_about_encoding(&self) -> bool {
         !self.0.warned_about_encoding.swap(true, Ordering::Relaxed)
     }

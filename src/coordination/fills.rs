@@ -1,5 +1,7 @@
-//! The fills in progress, so that an invalidation of a key applies to responses that are not stored
-//! yet.
+//! The fills in progress, which an invalidation of a key must reach.
+//!
+//! A fill is one call of a handler whose response may be stored. A stamp is a reading of the
+//! logical time of a store: a number that grows with each purge or expiry.
 
 use std::{
     collections::HashMap,
@@ -20,8 +22,8 @@ use crate::{
 
 /// A fill: one call of a handler whose response may be stored.
 ///
-/// The cache begins a fill before it calls the handler and passes it to
-/// [`Store::put`](crate::store::Store::put) with the response. A fill ends when it is dropped.
+/// The cache begins a fill before it calls the handler. The cache passes the fill to
+/// [`Store::put`](crate::store::Store::put), together with the response. Dropping the fill ends it.
 pub struct Fill {
     key: Arc<[u8]>,
     stamp: Stamp,
@@ -31,20 +33,21 @@ pub struct Fill {
 }
 
 impl Fill {
-    /// The store's logical time from before the handler ran.
+    /// The logical time of the store (a number that grows with each purge or expiry) before the
+    /// handler ran.
     #[must_use]
     pub const fn stamp(&self) -> Stamp {
         self.stamp
     }
 
-    /// The time since the fill began, by the machine's clock.
+    /// The time since the fill began, by the clocks of the machine.
     #[must_use]
     pub fn age(&self) -> Duration {
         Clock::system().now().since(self.began)
     }
 
-    /// Whether the key was invalidated after the fill began. The response may then be older than the
-    /// change that the invalidation announced, and must not be stored.
+    /// Whether the key was invalidated after the fill began. If so, the response may be older than
+    /// the change for which the key was invalidated, and must not be stored.
     #[must_use]
     pub fn is_invalidated(&self) -> bool {
         self.state.invalidated.load(Ordering::Acquire)
@@ -63,8 +66,9 @@ impl fmt::Debug for Fill {
 impl Drop for Fill {
     fn drop(&mut self) {
         let mut open = self.open_fills.lock();
-        // The count, not the references to the state, tells whether this is the last fill: fields
-        // are dropped after this function, when the lock is released.
+        // The counter decides whether this is the last fill of the key. The reference count of the
+        // state cannot decide that, because `self.state` is dropped only after this function, when
+        // the lock is released.
         let is_last = self.state.fills.fetch_sub(1, Ordering::Relaxed) == 1;
         let is_current = open.get(&self.key).is_some_and(|state| Arc::ptr_eq(state, &self.state));
         if is_last && is_current {
@@ -76,16 +80,18 @@ impl Drop for Fill {
     }
 }
 
-/// The state that fills of one key share, if no invalidation came between them.
+/// The state that the fills of one key share. Fills that begin after an invalidation of the key
+/// have another state.
 #[derive(Default)]
 struct KeyState {
     invalidated: AtomicBool,
-    /// The number of fills that have not ended. It changes only under the lock of [`OpenFills`].
+    /// The number of fills that have not ended. The number changes only under the lock of
+    /// [`OpenFills`].
     fills: AtomicUsize,
 }
 
-/// All fills in progress of one store in this process: one map entry for each key that is being
-/// filled, so that the requests in flight bound the map.
+/// All fills of one store that are in progress in this process. The map has one entry for each key
+/// with a fill, so it has at most as many entries as requests in progress.
 #[derive(Default)]
 pub(super) struct OpenFills {
     open: Mutex<HashMap<Arc<[u8]>, Arc<KeyState>>>,
@@ -110,7 +116,7 @@ impl OpenFills {
         Fill { key, stamp, began, state, open_fills: Arc::clone(self) }
     }
 
-    /// Invalidates the fills of the key that are in progress. Fills that begin later are not
+    /// Invalidates the fills of a key that are in progress. A later fill of the key is not
     /// affected.
     pub(super) fn invalidate(&self, key: &CacheKey) {
         if let Some(state) = self.lock().remove(key.as_bytes()) {
@@ -118,9 +124,11 @@ impl OpenFills {
         }
     }
 
-    /// Invalidates all fills of the fill's key and begins a new fill with the same stamp, in one
-    /// step: an invalidation before it is noticed by `fill`, and an invalidation after it by the new
-    /// fill. Returns `None` if `fill` was invalidated already.
+    /// Invalidates all fills of the key of `fill` and begins a new fill with an equal stamp.
+    /// Returns `None` if `fill` was invalidated already.
+    ///
+    /// Both changes are one step under the lock. An earlier invalidation of the key is therefore
+    /// noticed by `fill`, and a later one by the new fill.
     pub(super) fn supersede(self: &Arc<Self>, fill: &Fill) -> Option<Fill> {
         let mut open = self.lock();
         if !open.get(&fill.key).is_some_and(|state| Arc::ptr_eq(state, &fill.state)) {
@@ -204,7 +212,7 @@ mod tests {
         let fills = Arc::new(OpenFills::default());
         let (one, two) =
             (fills.begin(&key("/a"), Stamp::ZERO), fills.begin(&key("/a"), Stamp::ZERO));
-        // As if both ended at one moment on two threads.
+        // The clone stands for two fills that end at one moment on two threads.
         let state = Arc::clone(&one.state);
         drop((one, two));
         assert_eq!(fills.len(), 0);

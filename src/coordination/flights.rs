@@ -1,5 +1,7 @@
-//! Flights: one request calls the handler, and requests for the same response wait for it (request
-//! collapsing).
+//! Flights: calls of a handler for whose response several requests wait (request collapsing).
+//!
+//! The first request of a flight is its leader, which calls the handler. The other requests are its
+//! followers, which wait for the response of the leader.
 
 use std::{
     collections::HashMap,
@@ -14,36 +16,38 @@ use tokio::sync::watch;
 use super::shared_body::SharedBody;
 use crate::entry::{key::CacheKey, response::StoredResponse};
 
-/// The end of a flight, as its followers see it.
+/// How a flight ended, as the flight reports it to its followers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FlightEnd {
-    /// The response is stored.
+    /// The response of the leader is stored.
     Stored,
-    /// The response is not stored: each follower calls the handler itself.
+    /// The response of the leader is not stored. Each follower calls the handler itself.
     NotStored,
-    /// The handler failed, or the body of its response broke off.
+    /// The handler returned an error, or the body of its response ended early.
     Failed,
-    /// The leader left before there was a response.
+    /// The leader was dropped before the handler responded, for example because its client
+    /// disconnected.
     Abandoned,
-    /// The leader takes too long: followers no longer wait for it.
+    /// The handler takes longer than followers wait. The leader continues without them.
     Overdue,
 }
 
-/// An event of a flight.
+/// An event that a flight reports to its followers.
 #[derive(Debug, Clone)]
 pub(crate) enum FlightEvent {
-    /// The head of the response is known, and its body is being read.
+    /// The handler sent the status line and the header fields, and the cache is reading the body.
     ResponseInProgress(Arc<ResponseInProgress>),
     /// The flight has ended.
     Ended(FlightEnd),
 }
 
-/// A response that is stored once its body is complete.
+/// A response whose body the cache is still reading. The cache stores the response once the body is
+/// complete.
 #[derive(Debug)]
 pub(crate) struct ResponseInProgress {
-    /// The response without its body.
+    /// The head of the response: all of the response except its body.
     pub(crate) response: Arc<StoredResponse>,
-    /// The length that the body will have.
+    /// The declared length of the body.
     pub(crate) length: u64,
     pub(crate) body: Arc<SharedBody>,
 }
@@ -51,15 +55,16 @@ pub(crate) struct ResponseInProgress {
 /// The role of a request in a flight.
 #[derive(Debug)]
 pub(crate) enum FlightRole {
-    /// The request is the first one and calls the handler.
+    /// The request is the first one of the flight and calls the handler.
     Leader(FlightLeader),
-    /// The request waits for the leader's response.
+    /// The request waits for the response of the leader.
     Follower(FlightFollower),
 }
 
 type EventSender = watch::Sender<Option<FlightEvent>>;
 
-/// The open flights of one store on all worker threads. The requests in flight bound their number.
+/// The open flights of one store, on all worker threads. There are at most as many flights as
+/// requests in progress.
 #[derive(Debug, Default)]
 pub(super) struct Flights {
     /// The number of flights that ended with a stored response.
@@ -69,7 +74,8 @@ pub(super) struct Flights {
 
 #[derive(Debug)]
 struct Flight {
-    /// Keeps requests for one key apart that cannot share a response.
+    /// The encoded collapse key. Two requests for one cache key with different collapse keys cannot
+    /// share a response.
     discriminator: Box<[u8]>,
     events: Arc<EventSender>,
 }
@@ -98,15 +104,16 @@ impl Flights {
         })
     }
 
-    /// Closes the flights of a key to later requests. Their followers still get the response.
+    /// Closes the flights of a key to later requests. Present followers still get the response.
     pub(super) fn close(&self, key: &CacheKey) {
         self.lock().remove(key.as_bytes());
     }
 
     /// The number of flights that ended with a stored response.
     ///
-    /// It grows before the flight is removed. A request that becomes a leader although the number
-    /// has changed since its lookup must look up again: the response may be stored by now.
+    /// The number grows before the flight is removed. A request may become a leader just after a
+    /// flight of its key has ended. If the number has changed since the lookup of that request, the
+    /// response may be stored by now, and the request must look up again.
     pub(super) fn stored(&self) -> u64 {
         self.stored.load(Ordering::Acquire)
     }
@@ -115,7 +122,7 @@ impl Flights {
         self.lock().values().map(Vec::len).sum()
     }
 
-    /// Removes a flight, unless it is closed and another has taken its place.
+    /// Removes a flight from the map. A newer flight of the key stays in the map.
     fn remove(&self, key: &Arc<[u8]>, events: &Arc<EventSender>) {
         let mut open = self.lock();
         if let Some(flights) = open.get_mut(key) {
@@ -131,7 +138,7 @@ impl Flights {
     }
 }
 
-/// The request that calls the handler. Dropping it ends the flight.
+/// The leader: the request that calls the handler. Dropping the leader ends the flight.
 #[derive(Debug)]
 pub(crate) struct FlightLeader {
     key: Arc<[u8]>,
@@ -141,24 +148,24 @@ pub(crate) struct FlightLeader {
 }
 
 impl FlightLeader {
-    /// Sets the end of the flight for the case that the response is not stored.
+    /// Sets how the flight ends if the response is not stored.
     pub(crate) const fn set_end_on_drop(&mut self, end: FlightEnd) {
         self.end_on_drop = end;
     }
 
-    /// Publishes the head of the response to present and later followers.
+    /// Sends the head of the response to present and later followers.
     pub(crate) fn publish_head(&self, response: ResponseInProgress) {
         self.events.send_replace(Some(FlightEvent::ResponseInProgress(Arc::new(response))));
     }
 
-    /// Ends the flight for its followers, while the leader goes on. A later request begins a new
+    /// Ends the flight for its followers, while the leader continues. A later request begins a new
     /// flight.
     pub(crate) fn release_followers(&self) {
         self.flights.remove(&self.key, &self.events);
         self.events.send_replace(Some(FlightEvent::Ended(FlightEnd::Overdue)));
     }
 
-    /// Whether any request waits for this flight.
+    /// Whether any request waits for the response of this flight.
     pub(crate) fn has_followers(&self) -> bool {
         self.events.receiver_count() > 0
     }
@@ -175,17 +182,19 @@ impl Drop for FlightLeader {
             self.flights.stored.fetch_add(1, Ordering::AcqRel);
         }
         self.flights.remove(&self.key, &self.events);
-        // Followers are notified after the removal, so that one that tries again can lead.
+        // The flight is removed before its followers are notified, so that a follower that joins
+        // again can become a leader.
         self.events.send_replace(Some(FlightEvent::Ended(self.end_on_drop)));
     }
 }
 
-/// A request that waits for the leader's response.
+/// A follower: a request that waits for the response of the leader.
 #[derive(Debug)]
 pub(crate) struct FlightFollower(watch::Receiver<Option<FlightEvent>>);
 
 impl FlightFollower {
-    /// Waits for the head of the response or the end of the flight. Returns the latest event.
+    /// Waits for the head of the response or for the end of the flight, and returns the latest
+    /// event.
     pub(crate) async fn next_event(&mut self) -> FlightEvent {
         let event = self.0.wait_for(Option::is_some).await;
         let event = event.ok().and_then(|event| event.clone());

@@ -1,4 +1,4 @@
-//! Short-lived marks on keys, bounded in number and in time.
+//! Marks on cache keys. Each mark lasts for ten seconds, and the number of marks is bounded.
 
 use std::{
     collections::HashMap,
@@ -12,17 +12,19 @@ use std::{
 
 use crate::clock::Timestamp;
 
-/// The most marks. A full table is cleared: a lost mark costs time and nothing else.
+/// The largest number of marks. A full table is cleared. A lost mark makes a request slower but
+/// never gives it a wrong response.
 const CAPACITY: usize = 10_000;
 
-/// How long a mark lasts.
+/// The lifetime of a mark.
 const LIFETIME: Duration = Duration::from_secs(10);
 
-/// Marked keys: hit-for-miss, or answered by an inner cache.
+/// A table of marked keys. One table marks keys as hit-for-miss, another marks keys that an inner
+/// cache answers.
 ///
-/// The table keeps digests, because clients can make keys of any length. The digests have a random
-/// seed, so that clients cannot make keys that collide; if two do, the wrong key is marked for some
-/// seconds.
+/// The table holds digests instead of keys, because clients can make keys of any length. The
+/// digests have a random seed, so that clients cannot make keys with equal digests. If two keys had
+/// equal digests by chance, a mark on one key would also mark the other key for some seconds.
 #[derive(Debug, Default)]
 pub(super) struct Hints {
     has_any: AtomicBool,
@@ -43,7 +45,7 @@ impl Hints {
 
     /// Whether the key was marked in the last ten seconds.
     pub(super) fn is_marked(&self, key: impl Hash, now: Timestamp) -> bool {
-        // No lock is taken before the first mark, which for many applications never comes.
+        // No lock is taken before the first mark. In many applications no key is ever marked.
         if !self.has_any.load(Ordering::Acquire) {
             return false;
         }

@@ -1,47 +1,54 @@
-//! The log of invalidations of one store. The cost of an invalidation does not depend on the number
-//! of stored responses.
+//! The log of invalidations (purges and expiries) of one store. The cost of an invalidation does
+//! not depend on the number of stored responses.
 //!
-//! A store does not record which responses have a tag. It has a logical clock instead. Each
-//! invalidation moves the clock on, and the log records the new time for each tag that the
-//! invalidation names: an **invalidation record**. Each response carries its **stamp**: the time that
-//! the clock showed before the response's handler ran. A response is valid while no record of any of
-//! its tags is later than its stamp.
+//! A store does not record which responses have a tag. Instead, the store has a logical clock: a
+//! number that grows with each invalidation. The **logical time** is the number that the clock
+//! shows. Each invalidation increases the logical time, and the log records the new time for each
+//! tag of the invalidation. A pair of tag and time is an **invalidation record**. Each response
+//! carries a **stamp**, which is the logical time before its handler ran. A response is valid while
+//! no record of its tags is later than its stamp.
 //!
 //! # Proof: no purged response is served, in any order of events
 //!
 //! An application changes data and then purges the tag `g`. Let `F` be a response with the tag `g`
-//! that a handler made from that data. The clock was read as `t` before the handler ran, and the
-//! purge moves the clock to `s`. The clock and the records change under one lock, so that one of the
-//! two comes first:
+//! that a handler makes from that data. Let `t` be the stamp of `F`: the logical time that was read
+//! before the handler ran. Let `s` be the logical time of the purge. A purge writes its records and
+//! moves the clock under one lock, so the clock is read either after or before the purge moves it:
 //!
-//! 1. The clock moved before it was read: `t >= s`. `F` stays valid. This is right, because its
-//!    handler began after the data was changed.
-//! 2. The clock was read before it moved: `t < s`. Once the purge has returned, the log holds a record
-//!    of `g` at `s`. Every later check of `F` finds this record and rejects `F`. It does so whether
-//!    `F` was stored before the purge, is stored after it, or is stored much later over a newer
-//!    response. The purge needs to know nothing about `F`: neither that it exists, nor that it has
-//!    the tag `g`, which may become known only with the handler's response.
+//! 1. The clock is read after the purge: `t >= s`. `F` rightly stays valid, because the handler of
+//!    `F` began after the data was changed.
+//! 2. The clock is read before the purge: `t < s`. Once the purge has returned, the log holds a
+//!    record of `g` at `s`. Every later check of `F` finds this record and rejects `F`. The check
+//!    rejects `F` if `F` was stored before the purge, if `F` is stored after the purge, and if `F`
+//!    replaces a newer response much later. The purge need not know that `F` exists. The purge need
+//!    not know either that `F` has the tag `g`, which may become known only with the response of
+//!    the handler.
 //!
-//! A purge can therefore cost a miss, but an outdated response is never served. The miss is needless
-//! in case 2 if the handler read the data after the change.
+//! An outdated response is therefore never served after the purge has returned. In case 2 the
+//! handler may have read the data after the change. The purge then rejects a current response,
+//! which costs a cache miss.
 //!
-//! A request that arrives after an invalidation joins no flight that began before it, because the
-//! stamp of its lookup is part of what keeps flights apart.
+//! A flight is one call of a handler for whose response several requests wait. A request that
+//! arrives after an invalidation joins no flight that began before the invalidation, because two
+//! requests share a flight only if their lookups returned equal stamps.
 //!
 //! # Further rules that the proof needs
 //!
-//! 3. **The log is bounded.** If it has too many records, the oldest are dropped. The time of the
-//!    latest dropped record becomes the **floor**: every response with an earlier stamp is invalid,
-//!    whatever its tags.
-//! 4. **Checks are not repeated.** A response that was found valid remembers the time that the clock
-//!    showed under the lock. While the clock stands, no record is added, so that the response stays
-//!    valid. Once the clock moves, the response is checked again.
-//! 5. **Expired responses** have records of a second kind. A response with an earlier stamp is not
-//!    rejected, but stale since the time that the record holds. A response that was fetched before
-//!    the invalidation and arrives after it is stored, and is stale at once.
-//! 6. **A single key needs no record** in a store of one process. The store removes the key's
-//!    entry. Before it stores a response it checks, under the lock of the key, that the fill was not
-//!    invalidated (`Coordinator::invalidate_fills`).
+//! 3. **The log is bounded.** If the log has too many records, the oldest records are dropped. The
+//!    time of the latest dropped record becomes the **floor**: every response with an earlier stamp
+//!    is invalid, whatever its tags are.
+//! 4. **Checks are not repeated.** If a check finds a response valid, the response remembers the
+//!    logical time of the check, which is read under the lock. While the clock shows this time, no
+//!    further invalidation has completed, so the response is still valid. Once the clock has moved,
+//!    the response is checked again.
+//! 5. **Expiries have their own records.** A response with an earlier stamp than such a record is
+//!    not rejected. The response is stale since the time of the expiry, which the record holds. If
+//!    a handler was called before the expiry and responds after it, the response is stored and is
+//!    stale from the start.
+//! 6. **The removal of a single key needs no record** in a store that only one process uses. The
+//!    store removes all responses of the key. Before the store adds a response, it checks that the
+//!    fill of the response was not invalidated (`Coordinator::invalidate_fills`). The store makes
+//!    this check under the lock of the key.
 
 use std::{
     collections::HashMap,
@@ -66,23 +73,23 @@ use crate::{
     },
 };
 
-/// The most tags with records, for each of the two kinds of records.
+/// The largest number of tags with records, for purges and for expiries each.
 const MAX_TAGS: usize = 65_536;
 
-/// The most times of expiry that are recorded for one tag.
+/// The largest number of expiries that are recorded for one tag.
 const MAX_EXPIRY_TIMES: usize = 16;
 
-/// How long the record of a single key is needed, in microseconds. Only stores that several processes
-/// share record single keys; their stamps are microseconds, and they store no response of an older
-/// fill.
+/// How long the record of the removal of a single key is needed, in microseconds. Only stores that
+/// several processes share record such removals. The stamps of these stores count microseconds, and
+/// these stores reject the response of a fill that is older than this time.
 pub(crate) const KEY_RECORD_LIFETIME: u64 = 120_000_000;
 
-/// All invalidations of one store.
+/// The purges and expiries of one store.
 #[derive(Debug)]
 pub(super) struct InvalidationLog {
-    /// Identifies the store in the validity checks of responses. It is not zero.
+    /// The id of the store in the validity checks that responses remember. The id is not zero.
     store_id: u64,
-    /// The logical time, which moves only under the lock of `records`.
+    /// The logical time, which changes only while the lock of `records` is held.
     clock: AtomicU64,
     records: RwLock<Records>,
 }
@@ -90,23 +97,24 @@ pub(super) struct InvalidationLog {
 #[derive(Debug)]
 struct Records {
     purged: RecordTable<()>,
-    /// With the time since which responses are stale.
+    /// The effect of an expiry is the time since which responses are stale.
     expired: RecordTable<Timestamp>,
 }
 
-/// The records of one kind of invalidation.
+/// The records of purges, or the records of expiries.
 #[derive(Debug)]
 struct RecordTable<E> {
     tags: HashMap<TagId, History<E>>,
-    /// Invalidations of everything.
+    /// The invalidations of all responses, whatever their tags are.
     floor: History<E>,
-    /// The kinds of tags that may have records.
+    /// The kinds of the tags that may have records.
     kinds: TagKinds,
-    /// The most times that are kept for one tag.
+    /// The largest number of invalidations that are kept for one tag.
     max_times: usize,
 }
 
-/// The times at which one tag was invalidated, oldest first, with the effect of each invalidation.
+/// The logical times at which one tag was invalidated, oldest first. Each time has the effect of
+/// its invalidation.
 #[derive(Debug)]
 struct History<E>(SmallVec<[(Stamp, E); 1]>);
 
@@ -118,12 +126,12 @@ impl Default for InvalidationLog {
 }
 
 impl InvalidationLog {
-    /// The logical time.
+    /// The present logical time.
     pub(super) fn now(&self) -> Stamp {
         Stamp::new(self.clock.load(Ordering::Acquire))
     }
 
-    /// The number of tags with records.
+    /// The number of tags with records. A tag that was purged and expired counts twice.
     pub(super) fn len(&self) -> usize {
         let records = self.records.read().unwrap_or_else(PoisonError::into_inner);
         records.purged.tags.len() + records.expired.tags.len()
@@ -131,7 +139,8 @@ impl InvalidationLog {
 
     /// The effect of all invalidations so far on a response.
     pub(super) fn validity(&self, key: &CacheKey, response: &StoredResponse) -> Validity {
-        // The common case: no invalidation since the response was made or last checked.
+        // In the common case, the store had no invalidation since the handler was called or since
+        // the last check of the response.
         let now = self.now();
         if response.stamp >= now || response.validity_check.holds(self.store_id, now) {
             return Validity::Valid;
@@ -147,22 +156,23 @@ impl InvalidationLog {
         if let Some(first) = expired.min_by_key(|since| (since.monotonic(), since.wall())) {
             return Validity::ExpiredSince(first);
         }
-        // The clock does not move while the lock is held.
+        // The logical time cannot change here, because the lock of the records is held.
         response.validity_check.extend(self.store_id, self.now());
         Validity::Valid
     }
 
-    /// Records an invalidation at a new logical time.
+    /// Records an invalidation and moves the clock by one.
     pub(super) fn invalidate(&self, invalidation: &Invalidation) {
         let mut records = self.records.write().unwrap_or_else(PoisonError::into_inner);
         let next = Stamp::new(self.clock.load(Ordering::Acquire) + 1);
         records.add(invalidation, next);
-        // The clock moves last: a thread that reads the new time finds the records of that time.
+        // The clock moves last. A thread that reads the new time therefore finds the records of
+        // that time.
         self.clock.store(next.get(), Ordering::Release);
     }
 
-    /// Records invalidations at logical times that are not made here. The list is complete up to
-    /// `until`.
+    /// Records invalidations whose logical times come from outside of this process. The list is
+    /// complete up to the logical time `until`.
     pub(super) fn record_remote(&self, invalidations: &[(Stamp, Invalidation)], until: Stamp) {
         let mut records = self.records.write().unwrap_or_else(PoisonError::into_inner);
         for (at, invalidation) in invalidations {
@@ -176,7 +186,7 @@ impl Records {
     fn add(&mut self, invalidation: &Invalidation, at: Stamp) {
         match invalidation {
             Invalidation::PurgeAll => {
-                // The floor replaces all earlier records of tags.
+                // A purge of all responses makes all earlier purge records of tags superfluous.
                 self.purged.tags.retain(|_, history| history.latest() > at);
                 self.purged.add_to_floor(at, ());
             }
@@ -189,8 +199,9 @@ impl Records {
 
 impl Default for Records {
     fn default() -> Self {
-        // Of several purges of a tag only the last counts: it applies to all responses that earlier
-        // ones applied to. Of several expiries the first that applies to a response counts.
+        // Only the last purge of a tag is kept, because it applies to all responses of the earlier
+        // purges. Of several expiries of a tag, the earliest that applies to a response counts, so
+        // several are kept.
         Self { purged: RecordTable::new(1), expired: RecordTable::new(MAX_EXPIRY_TIMES) }
     }
 }
@@ -204,8 +215,8 @@ impl<E: Copy> History<E> {
         self.0.push((at, effect));
         self.0.sort_by_key(|(stamp, _)| *stamp);
         if self.0.len() > max_times {
-            // The oldest two become one: with the later time, so that it applies to all responses of
-            // both, and with the earlier effect.
+            // The two oldest invalidations become one invalidation. The one has the later logical
+            // time, so that it applies to the responses of both, and the earlier effect.
             let (_, oldest) = self.0.remove(0);
             if let Some((_, effect)) = self.0.first_mut() {
                 *effect = oldest;
@@ -223,7 +234,8 @@ impl<E: Copy> RecordTable<E> {
         Self { tags: HashMap::new(), floor: History::new(), kinds: TagKinds::default(), max_times }
     }
 
-    /// The effects of invalidations later than `stamp`, of these tags and of everything.
+    /// Returns the effects of all invalidations that are later than `stamp` and name one of these
+    /// tags or all responses.
     fn later_than<'a>(
         &'a self,
         stamp: Stamp,
@@ -252,13 +264,15 @@ impl<E: Copy> RecordTable<E> {
         }
     }
 
-    /// Drops records of single keys that no fill needs any longer.
+    /// Drops the records of single keys that are older than [`KEY_RECORD_LIFETIME`]. The response
+    /// of such an old fill is never stored, so these records are not needed.
     fn drop_expired_keys(&mut self, now: Stamp) {
         let oldest = Stamp::new(now.get().saturating_sub(KEY_RECORD_LIFETIME));
         self.tags.retain(|tag, history| !tag.is_key() || history.latest() >= oldest);
     }
 
-    /// Drops the older half of the records and raises the floor to the latest of them.
+    /// Drops the older half of the records. The latest time among the dropped records becomes the
+    /// floor.
     fn drop_older_half(&mut self) {
         let mut latest: Vec<_> = self.tags.values().map(History::latest).collect();
         latest.sort_unstable();
@@ -372,7 +386,7 @@ mod tests {
             .collect();
         assert_eq!(log.records.read().unwrap().expired.floor.0.len(), MAX_EXPIRY_TIMES);
         for (n, old) in (0..40).zip(&old) {
-            // The first of the joined times counts: no response becomes less stale.
+            // The earliest effect of the joined expiries counts, so no response becomes less stale.
             let first = if n < 40 - MAX_EXPIRY_TIMES as u64 + 1 { 0 } else { n };
             assert_eq!(log.validity(&key(), old), Validity::ExpiredSince(at(first)), "{n}");
         }

@@ -1,4 +1,5 @@
-//! The leader of a collapsed request: the one request that calls the handler for its followers.
+//! The leader of a flight: the one request that calls the handler, while other requests (followers)
+//! wait for its response.
 
 use actix_web::http::header::HeaderName;
 
@@ -9,12 +10,13 @@ use super::{
 };
 use crate::{clock::Timestamp, entry::key::CacheKey};
 
-/// The values that requests for one cache key must have in common to share a response.
+/// The values that must be equal in two requests with one cache key, so that the requests may share
+/// a response.
 #[derive(Debug)]
 pub(crate) struct CollapseKey {
-    /// The encoded values that must be equal.
+    /// The encoded values.
     text: Box<[u8]>,
-    /// The request fields whose values are part of `text`.
+    /// The names of the request fields whose values are in `text`.
     fields: Box<[HeaderName]>,
 }
 
@@ -28,14 +30,16 @@ impl CollapseKey {
     }
 }
 
-/// A request that calls the handler while followers may wait for its response.
+/// The leader of a flight: a request that calls the handler, while followers may wait for its
+/// response.
 ///
-/// Dropping it ends the flight: followers learn the end that was set last, by default that the
-/// leader went away without a response.
+/// Dropping the leader ends the flight. Followers learn the end that
+/// [`set_end_on_drop`](Self::set_end_on_drop) set last. The default is that the leader left before
+/// there was a response.
 pub(crate) struct Leader {
     flight: FlightLeader,
     collapse_key: CollapseKey,
-    /// Held while requests in other processes wait as well.
+    /// The lease of the store, which lets requests in other processes wait for this leader, too.
     lease: Option<LeaseGuard>,
 }
 
@@ -44,17 +48,17 @@ impl Leader {
         Self { flight, collapse_key, lease: None }
     }
 
-    /// The end that followers learn unless the response is stored.
+    /// Sets the end that followers learn if the response is not stored.
     pub(crate) const fn set_end_on_drop(&mut self, end: FlightEnd) {
         self.flight.set_end_on_drop(end);
     }
 
-    /// Lets followers read the body while it is received.
+    /// Sends followers the head of the response. From then on, they read the body while it arrives.
     pub(crate) fn publish_head(&self, response: ResponseInProgress) {
         self.flight.publish_head(response);
     }
 
-    /// Lets followers call the handler themselves: the response takes too long.
+    /// Lets followers call the handler themselves, because the handler takes too long.
     pub(crate) fn release_followers(&self) {
         self.flight.release_followers();
     }
@@ -71,8 +75,8 @@ impl Leader {
         self.flight.stored();
     }
 
-    /// Remembers for a while that responses to such requests cannot be stored, so that later requests
-    /// do not wait for each other, in any process (hit-for-miss).
+    /// Marks the key as hit-for-miss for this collapse key, because the response cannot be stored.
+    /// For some seconds, such requests do not wait for each other in any process.
     pub(crate) fn mark_hit_for_miss(
         &mut self,
         coordinator: &Coordinator,
@@ -85,7 +89,8 @@ impl Leader {
         }
     }
 
-    /// Keeps a lease until the flight ends: from now on requests in other processes wait, too.
+    /// Keeps a lease until the flight ends. The lease makes requests in other processes wait for
+    /// this leader.
     pub(crate) fn hold_lease(&mut self, lease: LeaseGuard) {
         self.lease = Some(lease);
     }
@@ -94,8 +99,8 @@ impl Leader {
         self.collapse_key.as_bytes()
     }
 
-    /// Whether a field in `selecting_fields` is not part of the collapse key: then this flight's
-    /// requests may turn out to want different variants.
+    /// Whether `selecting_fields` contains a field that is not part of the collapse key. In that
+    /// case, the followers of this flight may select other variants than the leader.
     pub(crate) fn ignores_any_of(&self, selecting_fields: &[HeaderName]) -> bool {
         !selecting_fields.iter().all(|name| self.collapse_key.fields.contains(name))
     }

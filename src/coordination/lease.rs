@@ -1,41 +1,42 @@
-//! Leases: of all processes that share a store, one calls the handler, and the others wait.
+//! Leases: permits by which a shared store lets one process call a handler while the other
+//! processes wait for the response.
 
 use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-/// The answer of a store to a request for a lease: see
-/// [`Store::lease`](crate::store::Store::lease).
+/// The answer of a store to a request for a lease ([`Store::lease`](crate::store::Store::lease)).
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Lease {
-    /// The store gives no leases: every process may call the handler.
+    /// The store has no leases. Every process may call the handler.
     Unneeded,
-    /// This process may call the handler. Other processes wait until the guard is dropped or the
-    /// lease expires.
+    /// This process has the lease and may call the handler. Other processes wait until the guard is
+    /// dropped or the lease expires.
     Granted(LeaseGuard),
     /// Another process has the lease.
     Taken,
     /// Another process had the lease a short while ago, and its response could not be stored. This
-    /// process need not wait.
+    /// process calls the handler without waiting.
     Unstorable,
 }
 
-/// The end of a lease.
+/// How a lease ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LeaseEnd {
-    /// The response is stored.
+    /// The response of the handler is stored.
     Stored,
-    /// The response cannot be stored, and the next one probably cannot either. For some seconds no
-    /// process needs to wait for another.
+    /// The response cannot be stored, and the next response probably cannot be stored either. For
+    /// some seconds no process waits for another process.
     Unstorable,
-    /// The response is not stored for another reason: another process may take the lease.
+    /// The response is not stored for another reason. Another process may take the lease.
     Abandoned,
 }
 
-/// Holds a lease. The store makes it, and the cache keeps it while the handler runs.
+/// A guard that holds a lease. The store makes the guard, and the cache keeps the guard while the
+/// handler runs.
 ///
 /// Dropping the guard ends the lease with [`LeaseEnd::Abandoned`].
 ///
@@ -56,8 +57,8 @@ pub struct LeaseGuard(Option<Release>);
 type Release = Box<dyn FnOnce(LeaseEnd) + Send>;
 
 impl LeaseGuard {
-    /// Makes a guard that calls `release` once, on whichever thread the guard is dropped: `release`
-    /// must not block.
+    /// Makes a guard that calls `release` once, when the lease ends. The call is made on the thread
+    /// that ends the lease or drops the guard, so `release` must not block.
     pub fn new(release: impl FnOnce(LeaseEnd) + Send + 'static) -> Self {
         Self(Some(Box::new(release)))
     }
@@ -67,7 +68,8 @@ impl LeaseGuard {
         self.release(end);
     }
 
-    /// Drops the guard of a lease that was not granted after all, without a call of `release`.
+    /// Drops the guard without calling `release`. The store uses this function if the lease was not
+    /// granted after all.
     #[cfg(feature = "redis")]
     pub(crate) fn disarm(mut self) {
         self.0 = None;
@@ -75,7 +77,8 @@ impl LeaseGuard {
 
     fn release(&mut self, end: LeaseEnd) {
         if let Some(release) = self.0.take() {
-            // The guard may be dropped during a panic, and a second panic would abort the process.
+            // The guard may be dropped while a panic unwinds the stack. A second panic would then
+            // abort the process.
             let call = AssertUnwindSafe(|| release(end));
             if catch_unwind(call).is_err() {
                 log::warn!("the cache store panicked while it released a lease");

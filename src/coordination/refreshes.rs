@@ -1,4 +1,5 @@
-//! Background work on keys: one task for each key, and a back-off after failed refreshes.
+//! Background work on cache keys: refreshes, and fills whose client has left. A key has at most one
+//! background task. After a failed refresh, the next one waits for a back-off time.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -11,27 +12,27 @@ use tokio::sync::Notify;
 
 use crate::{backoff::Backoff, clock::Timestamp, entry::key::CacheKey};
 
-/// The most keys with background work at once. Beyond that, stale responses are served without a
-/// refresh.
+/// The largest number of keys with background work. Beyond this number, stale responses are served
+/// without a refresh.
 const MAX_OPEN: usize = 64;
 
-/// The most keys whose failures are remembered. A full table is cleared.
+/// The largest number of keys whose failures are remembered. A full table is cleared.
 const MAX_FAILED: usize = 10_000;
 
-/// The time between a refresh that failed and the next one: 1 s, and twice as much after each further
-/// failure, up to a minute.
+/// The back-off time between a failed refresh and the next refresh. The time is 1 s after the first
+/// failure, doubles with each further failure, and is a minute at most.
 const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60), 2.0);
 
 /// The background work on the keys of one store.
 ///
-/// Failures are kept by a digest of the key, because clients can make keys of any length. The digests
-/// have a random seed, so that clients cannot make keys that collide; if two do, they share a
-/// back-off.
+/// Failures are stored under the digest of the key, because clients can make keys of any length.
+/// The digests have a random seed, so that clients cannot make keys with equal digests. If two keys
+/// had equal digests by chance, they would share a back-off.
 #[derive(Debug, Default)]
 pub(super) struct Refreshes {
     state: Mutex<State>,
     digests: RandomState,
-    /// Notified whenever the last task ends.
+    /// Notified whenever the last background task ends.
     pub(super) idle: Notify,
 }
 
@@ -41,10 +42,10 @@ struct State {
     failures: HashMap<u64, Failures>,
 }
 
-/// Consecutive failures of one key's refreshes.
+/// The consecutive failures of the refreshes of one key.
 #[derive(Debug)]
 struct Failures {
-    /// At least one.
+    /// The number of failures, at least one.
     number: u32,
     last: Timestamp,
 }
@@ -56,13 +57,16 @@ impl Failures {
 }
 
 impl Refreshes {
-    /// Permits background work on a key; `None` if it has some already, or too many keys have.
+    /// Permits background work on a key. Returns `None` if the key has background work already, or
+    /// if too many keys have background work.
     pub(super) fn try_background(self: &Arc<Self>, key: &CacheKey) -> Option<BackgroundPermit> {
         let key = self.lock().begin(key)?;
         Some(BackgroundPermit { key, refreshes: Arc::clone(self) })
     }
 
-    /// Permits a refresh of a key; `None` also while the key backs off after a failed refresh.
+    /// Permits a refresh of a key. Returns `None` in the cases of
+    /// [`try_background`](Self::try_background), and while the key backs off after a failed
+    /// refresh.
     pub(super) fn try_refresh(
         self: &Arc<Self>,
         key: &CacheKey,
@@ -95,7 +99,7 @@ impl State {
     }
 }
 
-/// Permits background work on one key, until it is dropped.
+/// A permit for background work on one key. Dropping the permit ends it.
 #[derive(Debug)]
 pub(crate) struct BackgroundPermit {
     key: Arc<[u8]>,
@@ -112,23 +116,23 @@ impl Drop for BackgroundPermit {
     }
 }
 
-/// Permits a refresh of one key. Dropping it means that the refresh failed, for example by a panic of
-/// the handler.
+/// A permit for a refresh of one key. A permit that is dropped without a result counts as a failed
+/// refresh, for example after a panic of the handler.
 #[derive(Debug)]
 pub(crate) struct RefreshPermit {
     permit: BackgroundPermit,
     digest: u64,
-    /// The time from which the key backs off; `None` if the refresh succeeded.
+    /// The time at which the back-off of the key begins, or `None` if the refresh succeeded.
     failed: Option<Timestamp>,
 }
 
 impl RefreshPermit {
-    /// Ends the refresh and forgets earlier failures.
+    /// Ends the refresh as successful and forgets earlier failures of the key.
     pub(crate) fn succeeded(mut self) {
         self.failed = None;
     }
 
-    /// Ends the refresh. The key backs off from now on.
+    /// Ends the refresh as failed. The back-off of the key begins at `now`.
     pub(crate) fn failed(mut self, now: Timestamp) {
         self.failed = Some(now);
     }

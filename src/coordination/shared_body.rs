@@ -1,5 +1,5 @@
-//! The body of a response in progress: one task appends chunks, and any number of readers read them
-//! on any thread.
+//! The body of a response in progress. One task appends chunks to the body, and any number of
+//! readers read the chunks on any thread.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -11,11 +11,11 @@ use slab::Slab;
 
 use super::budget::Reservation;
 
-/// Chunks shorter than this are joined, so that many short chunks take little more memory than their
-/// bytes.
+/// Chunks shorter than this number of bytes are joined, so that many short chunks need little more
+/// memory than their bytes.
 const SHORT_CHUNK: usize = 4096;
 
-/// The chunks of a body that have arrived so far.
+/// The part of a body that has arrived so far, in chunks.
 #[derive(Debug)]
 pub(crate) struct SharedBody(Mutex<State>);
 
@@ -24,9 +24,9 @@ struct State {
     chunks: Vec<Chunk>,
     length: usize,
     progress: Progress,
-    /// One slot for each reader, with the waker of a reader that waits.
+    /// One slot for each reader. The slot has a waker while the reader waits.
     readers: Slab<Option<Waker>>,
-    /// The waker of a writer that waits for the last reader to leave.
+    /// The waker of the writer, while the writer waits until the body has no reader.
     unread: Option<Waker>,
     reservation: Option<Reservation>,
 }
@@ -45,8 +45,8 @@ enum Progress {
 }
 
 impl SharedBody {
-    /// Begins a body. Its bytes count as reserved until it is complete, or until the last reader of
-    /// an aborted body has left.
+    /// Begins a body. The reservation of its bytes lasts until the body is complete. If the body is
+    /// aborted, the reservation lasts until the last reader has been dropped.
     pub(crate) fn begin(reservation: Reservation) -> BodyWriter {
         BodyWriter(Arc::new(Self(Mutex::new(State {
             chunks: Vec::new(),
@@ -58,7 +58,8 @@ impl SharedBody {
         }))))
     }
 
-    /// A reader from the beginning of the body; `None` if the body was aborted.
+    /// Makes a reader that starts at the beginning of the body. Returns `None` if the body was
+    /// aborted.
     pub(crate) fn reader(self: &Arc<Self>) -> Option<BodyReader> {
         let mut state = self.lock();
         if state.progress == Progress::Aborted {
@@ -73,7 +74,7 @@ impl SharedBody {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the state and wakes all waiting readers.
+    /// Changes the state of the body, then wakes all waiting readers.
     fn update(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.lock();
         change(&mut state);
@@ -84,28 +85,29 @@ impl SharedBody {
     }
 }
 
-/// The writing end of a body. Dropping it before [`finish`](Self::finish) aborts the body.
+/// The writer of a body. Dropping the writer before [`finish`](Self::finish) aborts the body.
 #[derive(Debug)]
 pub(crate) struct BodyWriter(Arc<SharedBody>);
 
 impl BodyWriter {
-    /// The body, for readers.
+    /// The body, from which readers are made.
     pub(crate) const fn body(&self) -> &Arc<SharedBody> {
         &self.0
     }
 
-    /// The number of bytes that have arrived.
+    /// The number of bytes of the body that have arrived.
     pub(crate) fn length(&self) -> usize {
         self.0.lock().length
     }
 
-    /// Reserves more bytes. Returns `false` if the budget does not have them.
+    /// Reserves more bytes of the fill budget. Returns `false` if the budget has too few bytes
+    /// left.
     pub(crate) fn reserve(&self, more: usize) -> bool {
         let mut state = self.0.lock();
         state.reservation.as_mut().is_none_or(|reservation| reservation.grow(more))
     }
 
-    /// Appends a chunk.
+    /// Appends a chunk to the body.
     pub(crate) fn push(&self, chunk: Bytes) {
         if chunk.is_empty() {
             return;
@@ -113,8 +115,9 @@ impl BodyWriter {
         self.0.update(|state| {
             let mut chunk = Chunk { start: state.length, bytes: chunk };
             state.length += chunk.bytes.len();
-            // A chunk is joined with earlier ones that are no longer than it, as a binary counter
-            // carries: each byte is copied a few times at most.
+            // A short chunk is joined with the chunk before it if that chunk is not longer. The
+            // joined chunk is then joined in turn, like the carry of a binary counter. Each byte is
+            // therefore copied only a few times.
             while chunk.bytes.len() < SHORT_CHUNK
                 && let Some(previous) =
                     state.chunks.pop_if(|previous| previous.bytes.len() <= chunk.bytes.len())
@@ -128,7 +131,8 @@ impl BodyWriter {
         });
     }
 
-    /// Copies the body into one buffer: all chunks, and a last one that is not pushed.
+    /// Copies all chunks of the body and then `last` into one buffer. `last` is not appended to the
+    /// body.
     pub(crate) fn concat(&self, last: &[u8]) -> Bytes {
         let state = self.0.lock();
         let mut body = Vec::with_capacity(state.length + last.len());
@@ -137,8 +141,8 @@ impl BodyWriter {
         body.into()
     }
 
-    /// Completes the body. Readers read the rest from `complete`, a copy of the whole body that the
-    /// store keeps as well, so that the chunks can be freed.
+    /// Completes the body. `complete` is a copy of the whole body, which the store keeps, too.
+    /// Readers read the rest from `complete`, so that the memory of the chunks can be freed.
     pub(crate) fn finish(self, complete: Bytes) {
         self.0.update(|state| {
             state.length = complete.len();
@@ -148,8 +152,8 @@ impl BodyWriter {
         });
     }
 
-    /// Aborts the body if it has no reader, and returns whether it did. No reader can be added after
-    /// that.
+    /// Aborts the body if it has no reader. Returns whether the body was aborted. An aborted body
+    /// gets no further readers.
     pub(crate) fn abort_if_unread(&self) -> bool {
         let mut state = self.0.lock();
         let unread = state.readers.is_empty();
@@ -159,7 +163,7 @@ impl BodyWriter {
         unread
     }
 
-    /// Ready while the body has no reader.
+    /// Returns `Ready` if the body has no reader.
     pub(crate) fn poll_unread(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.0.lock();
         if state.readers.is_empty() {
@@ -180,23 +184,23 @@ impl Drop for BodyWriter {
     }
 }
 
-/// A reader of a body. Readers do not wait for each other.
+/// A reader of a body. A slow reader does not delay other readers.
 #[derive(Debug)]
 pub(crate) struct BodyReader {
     body: Arc<SharedBody>,
     slot: usize,
-    /// The number of bytes that were read.
+    /// The number of bytes that this reader has read.
     position: usize,
 }
 
-/// A step in reading a body.
+/// The result of one read from a body.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum BodyStep {
-    /// The next bytes.
+    /// The next bytes of the body.
     Chunk(Bytes),
-    /// The body is complete, and all of it was read.
+    /// The body is complete, and the reader has read all of it.
     Complete,
-    /// The body was aborted and will never be complete.
+    /// The body was aborted: it will never be complete.
     Aborted,
 }
 

@@ -1,4 +1,4 @@
-//! Responses and times for unit tests.
+//! Stored responses and timestamps for unit tests.
 
 use std::time::Duration;
 
@@ -15,13 +15,13 @@ use crate::{
     },
 };
 
-/// The time `seconds` after the beginning of a test.
+/// The timestamp `seconds` after the beginning of a test.
 pub(crate) const fn at(seconds: u64) -> Timestamp {
     Timestamp::new(Duration::from_secs(1_000_000 + seconds), Duration::from_secs(seconds))
 }
 
-/// A response that was received at [`at`]`(second)`, is fresh for a minute and is selected by these
-/// request fields.
+/// A response that was received at [`at`]`(second)` and is fresh for a minute. The request for
+/// which it was made had these selecting fields.
 pub(crate) fn stored(second: u64, selecting: &[(HeaderName, Option<&str>)]) -> StoredResponse {
     let copied = |(name, value): &(HeaderName, Option<&str>)| {
         (name.clone(), value.map(|value| Bytes::copy_from_slice(value.as_bytes())))

@@ -1,4 +1,4 @@
-//! The tags that a response has by its key and its variant.
+//! Implied tags: the tags that follow from the key and the variant of a response.
 
 use smallvec::SmallVec;
 
@@ -8,10 +8,10 @@ use crate::entry::{
     tag::{MAX_PREFIXES, TagId, TagKind, TagKinds, decode_path, prefix_ends},
 };
 
-/// The tags of these kinds that a response has by its key and its variant.
+/// Computes the implied tags of a response, as far as they are of the given kinds.
 ///
-/// They are computed for each check instead of being stored with every response, because checks
-/// that need them are rare: an invalidation by such a tag must have happened since the last one.
+/// Implied tags are not stored with the response. The check of a response needs implied tags only
+/// after an invalidation by such a tag, which is rare, and then computes them.
 pub(crate) fn implied_tags(
     key: &CacheKey,
     response: &StoredResponse,

@@ -1,27 +1,29 @@
-//! The scope and the effect of an invalidation.
+//! Invalidations: purges, and expiries (soft purges).
 
 use crate::{clock::Timestamp, entry::tag::TagId};
 
-/// An invalidation: which responses it applies to, and whether it purges or expires them.
+/// A purge or an expiry of stored responses.
 ///
-/// An invalidation applies to every response whose fill began before it and that has one of the
-/// tags. A response has the tags that it carries, and the tags that its key and its variant imply.
-/// [`Coordinator::is_valid`](crate::store::Coordinator::is_valid) checks both.
+/// An invalidation applies to a response if the call of the handler that made the response began
+/// before the invalidation, and if the response has one of the tags of the invalidation. Some tags
+/// are stored with the response, and others follow from its key and its variant.
+/// [`Coordinator::is_valid`](crate::store::Coordinator::is_valid) checks both kinds of tags.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Invalidation {
     /// Purges every response.
     PurgeAll,
-    /// Purges responses that have one of these tags.
+    /// Purges the responses that have at least one of these tags.
     PurgeTags(Vec<TagId>),
-    /// Expires every response (a soft purge): it is stale and must be validated before reuse.
+    /// Expires every response (soft purge). An expired response is stale, and the cache must
+    /// validate it before reuse.
     ExpireAll {
         /// The time from which responses are stale.
         since: Timestamp,
     },
-    /// Expires responses that have one of these tags.
+    /// Expires the responses that have at least one of these tags.
     ExpireTags {
-        /// The tags of the responses.
+        /// The tags by which responses are selected.
         tags: Vec<TagId>,
         /// The time from which responses are stale.
         since: Timestamp,

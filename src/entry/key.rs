@@ -1,4 +1,7 @@
-//! Cache keys: an injective encoding of everything that identifies a resource.
+//! Cache keys, which encode the URL of a request and further parts that the application adds.
+//!
+//! The encoding is injective: different inputs never have equal keys. The scope of a key is its
+//! namespace together with a fingerprint of the policy.
 
 use std::{fmt, sync::Arc};
 
@@ -11,21 +14,22 @@ use crate::entry::{
     url::normalize_host,
 };
 
-/// The version of the encoding. Keys of another version are never equal to keys of this one.
+/// The version of the key encoding, which is the first byte of each key. Keys of different versions
+/// are therefore never equal.
 const SCHEMA: u8 = b'2';
 
-/// Keys of usual length are made without an allocation.
+/// The buffer of an encoded key. A key of up to 192 bytes needs no heap allocation.
 type Encoded = SmallVec<[u8; 192]>;
 
 /// The key under which responses for a URL are stored.
 ///
 /// A key encodes the namespace, scheme, host, path and query of the target URI, and the parts that
-/// the application adds (for example the tenant). Two requests that differ in any of these have
-/// different keys. Stores compare whole keys ([`as_bytes`](Self::as_bytes)), never only a digest, so
-/// that a collision of digests cannot mix up two resources.
+/// the application adds (for example the tenant). Two requests that differ in any of these inputs
+/// have different keys. Stores compare whole keys ([`as_bytes`](Self::as_bytes)), never only a
+/// digest, because two keys with equal digests would mix up two resources.
 ///
-/// A key contains the URL as the client sent it, which may hold secrets. [`Debug`](fmt::Debug)
-/// therefore prints only the key's length.
+/// A key contains the URL as the client sent it, and the URL may hold secrets.
+/// [`Debug`](fmt::Debug) therefore prints only the length of the key.
 ///
 /// ```
 /// use actix_web_cache::store::CacheKey;
@@ -39,10 +43,10 @@ type Encoded = SmallVec<[u8; 192]>;
 ///
 /// # Encoding
 ///
-/// The schema version `2` as an ASCII digit, then a list of parts: scope, scheme, host, path, query,
-/// and for each application part its name and its value. The scope is itself an encoded list: the
-/// namespace, and a fingerprint of the policy. Each part has its length before it in 4 bytes,
-/// little-endian; an absent query or value has the length 2³²−1 and no bytes.
+/// A key consists of the schema version (the ASCII digit `2`) and a list of parts: scope, scheme,
+/// host, path, query, then the name and the value of each application part. The scope is itself an
+/// encoded list of the namespace and a fingerprint of the policy. A part is preceded by its length
+/// in 4 bytes, little-endian. An absent query or value has the length 2³²−1 and no bytes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CacheKey {
     encoded: Encoded,
@@ -50,10 +54,10 @@ pub struct CacheKey {
 }
 
 impl CacheKey {
-    /// Makes the key of a URL in a namespace, without application parts.
+    /// Makes the key of a URL in a namespace. The key has no application parts.
     ///
-    /// `host` is converted to lower case, and the scheme's default port is dropped (RFC 9110 section
-    /// 4.2.3).
+    /// The key contains `host` in lower case and without the default port of `scheme` (RFC 9110
+    /// section 4.2.3).
     #[must_use]
     pub fn new(namespace: &str, scheme: &str, host: &str, path: &str, query: Option<&str>) -> Self {
         let mut encoded = Encoded::new();
@@ -65,7 +69,7 @@ impl CacheKey {
         Self { encoded, url_len }
     }
 
-    /// Makes the key of a URL in the scope of one policy, without application parts.
+    /// Makes the key of a URL in the scope of one policy. The key has no application parts.
     pub(crate) fn in_scope(
         scope: &KeyScope,
         scheme: &str,
@@ -81,8 +85,10 @@ impl CacheKey {
         Self { encoded, url_len }
     }
 
-    /// Adds an application part: its name, and its value in the request. `None` (for example a
-    /// field that the request does not have) differs from an empty value.
+    /// Adds an application part: a name, and the value that the request has for this name.
+    ///
+    /// `None` (for example for a header field that is absent from the request) differs from an
+    /// empty value.
     pub fn push_part(&mut self, name: &str, value: Option<&[u8]>) {
         append_part(&mut self.encoded, name.as_bytes());
         append_optional(&mut self.encoded, value);
@@ -94,13 +100,14 @@ impl CacheKey {
         &self.encoded
     }
 
-    /// The bytes of the key without its application parts: equal for all keys of one URL.
+    /// The bytes of the key without its application parts. All keys of one URL have these bytes in
+    /// common.
     #[must_use]
     pub fn url(&self) -> &[u8] {
         self.encoded.get(..self.url_len).unwrap_or(&self.encoded)
     }
 
-    /// The parts of the URL.
+    /// Reads the parts of the URL from the key.
     pub(crate) fn url_parts(&self) -> Option<UrlParts<'_>> {
         let rest = self.url().strip_prefix(&[SCHEMA])?;
         let (scope, rest) = read_part(rest)?;
@@ -111,7 +118,7 @@ impl CacheKey {
         Some(UrlParts { scope, scheme, host, path, query })
     }
 
-    /// Whether the key has application parts, so that one URL has several keys.
+    /// Whether the key has application parts. If it has, one URL can have several keys.
     #[must_use]
     pub fn has_parts(&self) -> bool {
         self.url_len < self.encoded.len()
@@ -139,15 +146,16 @@ fn append_url(encoded: &mut Encoded, scheme: &str, host: &str, path: &str, query
     append_optional(encoded, query.map(str::as_bytes));
 }
 
-/// The first part of each key of one policy.
+/// The scope of keys: the first part of each key that one policy makes.
 ///
-/// Two policies over one store may read a URL differently. Their fingerprints keep their keys apart,
-/// while a purge by namespace still applies to both.
+/// Two policies that share a store may make keys from one URL in different ways. The fingerprint of
+/// the policy keeps the keys of the two policies apart. A purge by namespace still applies to the
+/// keys of both policies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct KeyScope(Box<[u8]>);
 
 impl KeyScope {
-    /// Makes the scope of a policy with this fingerprint.
+    /// Makes the scope of a policy in `namespace`. `fingerprint` identifies the policy.
     pub(crate) fn new(namespace: &str, fingerprint: &str) -> Self {
         let mut scope = Vec::new();
         append_part(&mut scope, namespace.as_bytes());
@@ -156,10 +164,11 @@ impl KeyScope {
     }
 }
 
-/// The parts of a key's URL as they were encoded: the host in lower case, without a default port.
+/// The parts of the URL in a key, as the key encodes them: the host is in lower case and has no
+/// default port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct UrlParts<'a> {
-    /// The encoded scope: the namespace, and a fingerprint of the policy.
+    /// The encoded scope of the key: the namespace, and a fingerprint of the policy.
     pub(crate) scope: &'a [u8],
     pub(crate) scheme: &'a [u8],
     pub(crate) host: &'a [u8],
@@ -168,7 +177,7 @@ pub(crate) struct UrlParts<'a> {
 }
 
 impl UrlParts<'_> {
-    /// The namespace within the scope.
+    /// Reads the namespace from the scope.
     pub(crate) fn namespace(&self) -> &[u8] {
         read_part(self.scope).map_or(&[], |(namespace, _)| namespace)
     }
@@ -191,7 +200,8 @@ mod tests {
         key
     }
 
-    /// Short strings that look like lengths, which are the likeliest to collide.
+    /// Short strings that look like encoded lengths. Such strings would most likely reveal an
+    /// ambiguous encoding.
     fn text() -> impl Strategy<Value = String> {
         "[\0-\x04:a]{0,6}"
     }

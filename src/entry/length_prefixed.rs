@@ -1,9 +1,9 @@
-//! The one encoding of lists of byte strings: each has its length before it.
+//! The encoding of a list of byte strings: each part of the list is preceded by its length.
 //!
-//! Cache keys, variants, collapse keys and tags are made of several parts that clients choose. With
-//! the length before each part, no two lists of parts are encoded alike, whatever bytes they hold.
-//! A length is 4 bytes, little-endian; an absent part has the length 2³²−1 and no bytes, so that it
-//! differs from an empty one. The encoding is shared between processes and never depends on the
+//! Cache keys, variant ids, collapse keys and tags consist of several parts that clients choose.
+//! Because each part is preceded by its length, two different lists never have equal encodings. A
+//! length is 4 bytes, little-endian. An absent part has the length 2³²−1 and no bytes, so it
+//! differs from an empty part. Processes share encoded lists, so the encoding never depends on the
 //! build.
 
 use std::hash::Hasher;
@@ -12,10 +12,10 @@ use sha2::{Digest, Sha256};
 use siphasher::sip128::SipHasher13;
 use smallvec::{Array, SmallVec};
 
-/// The length of a part that is absent.
+/// The number that is written instead of a length if a part is absent.
 const ABSENT: u32 = u32::MAX;
 
-/// Bytes of a length.
+/// The number of bytes in an encoded length.
 const LENGTH: usize = size_of::<u32>();
 
 /// A destination of encoded bytes: a buffer or a hash function.
@@ -48,7 +48,7 @@ impl ByteSink for SipHasher13 {
     }
 }
 
-/// Appends a part with its length before it.
+/// Appends the length of a part, then the part.
 pub(crate) fn append_part(sink: &mut impl ByteSink, part: &[u8]) {
     append_length(sink, part.len());
     sink.append(part);
@@ -62,9 +62,10 @@ pub(crate) fn append_optional(sink: &mut impl ByteSink, part: Option<&[u8]>) {
     }
 }
 
-/// Appends the length of a part whose bytes follow.
+/// Appends the length of a part. The caller appends the bytes of the part.
 pub(crate) fn append_length(sink: &mut impl ByteSink, length: usize) {
-    // Parts come from request heads and configuration, which are never that long.
+    // Parts come from request heads and from the configuration, which are always shorter than 4
+    // GiB.
     let length = u32::try_from(length).unwrap_or(ABSENT - 1);
     sink.append(&length.to_le_bytes());
 }
@@ -74,7 +75,8 @@ pub(crate) const fn encoded_length(part: &[u8]) -> usize {
     LENGTH + part.len()
 }
 
-/// The first part of an encoded list, and the rest of the list. `None` if the bytes are no such list.
+/// Splits an encoded list into its first part and the rest of the list. Returns `None` if the bytes
+/// are not an encoded list.
 pub(crate) fn read_optional(list: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
     let (length, rest) = list.split_first_chunk::<LENGTH>()?;
     let length = u32::from_le_bytes(*length);
@@ -85,7 +87,7 @@ pub(crate) fn read_optional(list: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
     Some((Some(part), rest))
 }
 
-/// The first part of an encoded list, where it must be present.
+/// Splits an encoded list like [`read_optional`], but returns `None` if the first part is absent.
 pub(crate) fn read_part(list: &[u8]) -> Option<(&[u8], &[u8])> {
     let (part, rest) = read_optional(list)?;
     Some((part?, rest))
@@ -108,7 +110,7 @@ mod tests {
     }
 
     fn parts() -> impl Strategy<Value = Parts> {
-        // Bytes that look like lengths are the likeliest to collide.
+        // Random bytes that look like lengths would most likely reveal an ambiguous encoding.
         let byte = prop_oneof![Just(0), Just(1), Just(4), Just(255)];
         let part = proptest::collection::vec(byte, 0..10);
         proptest::collection::vec(proptest::option::of(part), 0..4)

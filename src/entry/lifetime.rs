@@ -1,26 +1,28 @@
-//! The freshness of a stored response, decided once when it is stored.
+//! How long a stored response may be reused. The cache decides the lifetime once, when it stores
+//! the response.
 
 use std::time::Duration;
 
 use crate::clock::Timestamp;
 
-/// The source of a freshness lifetime.
+/// The origin of the freshness lifetime of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LifetimeSource {
-    /// The response's `Cache-Control`, a field targeted at this cache, or `Expires` (RFC 9111
-    /// section 4.2.1, RFC 9213).
+    /// `Cache-Control`, `Expires` or a targeted field (such as `CDN-Cache-Control`) of the response
+    /// states the lifetime (RFC 9111 section 4.2.1, RFC 9213).
     Explicit,
-    /// The response's `Last-Modified` (RFC 9111 section 4.2.2).
+    /// The cache computed the lifetime from `Last-Modified` of the response (RFC 9111 section
+    /// 4.2.2).
     Heuristic,
-    /// A lifetime that the handler gave this cache for this response, beside the response's fields.
+    /// The handler set the lifetime in the options of the response, not in a header field.
     Handler,
-    /// A rule or the policy, for a response without a lifetime of its own.
+    /// A rule or the policy set the lifetime, because the response states none.
     Policy,
 }
 
 impl LifetimeSource {
-    /// Whether clients can compute the lifetime from the response's own fields.
+    /// Whether clients can compute the lifetime from the header fields of the response.
     pub(crate) const fn is_stated(self) -> bool {
         matches!(self, Self::Explicit | Self::Heuristic)
     }
@@ -30,27 +32,28 @@ impl LifetimeSource {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Lifetime {
-    /// `response_time` of RFC 9111 section 4.2.3: when the head of the response was received from the
-    /// handler.
+    /// `response_time` of RFC 9111 section 4.2.3: the time at which the cache received the status
+    /// line and the header fields from the handler.
     pub response_time: Timestamp,
     /// `corrected_initial_age` of RFC 9111 section 4.2.3.
     pub initial_age: Duration,
     /// `freshness_lifetime` of RFC 9111 section 4.2.1, at most 2^31 seconds (68 years).
     pub freshness: Duration,
-    /// The source of the freshness lifetime.
+    /// The origin of the freshness lifetime.
     pub source: LifetimeSource,
-    /// The response's own terms for reuse without validation.
+    /// When the response itself allows or forbids that it is reused without validation.
     pub staleness: Staleness,
-    /// How long after its freshness lifetime the response is kept: for validation, and to be served
-    /// stale.
+    /// How long the response is kept after its freshness lifetime has ended. A response that is
+    /// kept can be validated or served stale.
     pub retention: Duration,
 }
 
-/// A response's own terms for its reuse without validation (RFC 9111 sections 4.2.4 and 5.2.2).
+/// The directives of a response about its reuse once it is stale (RFC 9111 sections 4.2.4 and
+/// 5.2.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Staleness {
-    /// When the response must be validated before it is reused.
+    /// When the cache must validate the response before it reuses the response.
     pub validation: Validation,
     /// The response's `stale-while-revalidate` (RFC 5861 section 3).
     pub while_revalidate: Option<Duration>,
@@ -58,36 +61,40 @@ pub struct Staleness {
     pub if_error: Option<Duration>,
 }
 
-/// When a stored response must be validated before it is reused.
+/// When the cache must validate a stored response before it reuses the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Validation {
-    /// Once the response is stale, unless the response, the client or the policy allows a stale
-    /// reply.
+    /// The cache validates the response once it is stale, unless the response, the client or the
+    /// policy allows a stale reply.
     #[default]
     OnceStale,
-    /// Once the response is stale, without exception: `must-revalidate`, `proxy-revalidate`,
-    /// `s-maxage` (RFC 9111 section 4.2.4).
+    /// The cache validates the response once it is stale, without exception. The response has
+    /// `must-revalidate`, `proxy-revalidate` or `s-maxage` (RFC 9111 section 4.2.4).
     Strict,
-    /// Always: `no-cache` (RFC 9111 section 5.2.2.4).
+    /// The cache validates the response before each reuse. The response has `no-cache` (RFC 9111
+    /// section 5.2.2.4).
     Always,
 }
 
 impl Lifetime {
-    /// The response's `current_age` (RFC 9111 section 4.2.3).
+    /// The age of the response at `now`: `current_age` of RFC 9111 section 4.2.3.
     #[must_use]
     pub fn age(&self, now: Timestamp) -> Duration {
         self.initial_age.saturating_add(now.since(self.response_time))
     }
 
-    /// The rest of the freshness lifetime; `None` once the response is stale. A response is fresh
-    /// while its freshness lifetime is greater than its age (RFC 9111 section 4.2).
+    /// The rest of the freshness lifetime at `now`, or `None` if the response is stale.
+    ///
+    /// A response is fresh while its freshness lifetime is greater than its age (RFC 9111 section
+    /// 4.2).
     #[must_use]
     pub fn remaining(&self, now: Timestamp) -> Option<Duration> {
         self.freshness.checked_sub(self.age(now)).filter(|rest| !rest.is_zero())
     }
 
-    /// How long the response has been stale; zero while it is fresh.
+    /// The time for which the response has been stale at `now`. The time is zero while the response
+    /// is fresh.
     #[must_use]
     pub fn stale_for(&self, now: Timestamp) -> Duration {
         self.age(now).saturating_sub(self.freshness)

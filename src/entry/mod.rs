@@ -1,4 +1,4 @@
-//! Plain data: stored responses, their keys and tags, and their encoding as bytes.
+//! Data types for stored responses, their cache keys, their tags, and their encoding as bytes.
 
 pub mod codec;
 #[cfg(test)]

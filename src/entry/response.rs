@@ -1,4 +1,10 @@
-//! A stored response.
+//! Stored responses.
+//!
+//! The selecting fields of a response are the request fields whose values choose the variant, for
+//! example those in `Vary`. The discriminator of a request consists of the inputs by which handlers
+//! can tell requests apart beside the cache key and the selecting fields: the forwarded host and
+//! scheme, and the position of the cache among nested caches. The annotated fields are the response
+//! fields that the cache may change for clients.
 
 use std::time::Duration;
 
@@ -13,78 +19,81 @@ use crate::{
     entry::{lifetime::Lifetime, stamp::Stamp, tag::TagId, validity::ValidityCheck},
 };
 
-/// The fields that the cache may add to or change for clients.
+/// The response fields that the cache may change or extend for clients (annotated fields).
 pub(crate) const ANNOTATED_FIELDS: [HeaderName; 4] = [CACHE_CONTROL, DATE, EXPIRES, VARY];
 
-/// The selecting fields with the values that the request had; `None` for a field that it did not
-/// have.
+/// The selecting fields of a response, each with the value in the request for which the response
+/// was made. The value is `None` if the request lacked the field.
 pub(crate) type Selecting = Box<[(HeaderName, Option<Bytes>)]>;
 
-/// A complete response, with everything that decides its reuse.
+/// A complete response, with its freshness lifetime, tags, stamp and selecting fields.
 ///
-/// A stored response never changes. All of it is copied from the exchange, so that it keeps no larger
-/// buffer alive.
+/// A stored response is immutable. A stored response holds copies of the fields and the body, so
+/// that no larger receive buffer stays in memory.
 #[derive(Debug, Clone)]
 pub struct StoredResponse {
     pub(crate) status: StatusCode,
     pub(crate) fields: Box<[(HeaderName, HeaderValue)]>,
     pub(crate) body: Bytes,
     pub(crate) lifetime: Lifetime,
-    /// The freshness lifetime that the response itself states, whatever the source of `lifetime`.
+    /// The freshness lifetime that the header fields of the response state, even if `lifetime` has
+    /// another source.
     pub(crate) stated: Option<Duration>,
     pub(crate) selecting: Selecting,
-    /// Keeps requests apart that have one key and equal selecting fields, and still must not share
-    /// a response.
+    /// The discriminator of the request for which the response was made. Only requests with an
+    /// equal discriminator may receive the response.
     pub(crate) discriminator: Box<[u8]>,
     pub(crate) tags: Box<[TagId]>,
     pub(crate) stamp: Stamp,
     pub(crate) client_ttl: Option<Duration>,
-    /// The handler's own lines of the annotated fields, for validation; `None` if the cache
-    /// annotated no field.
+    /// The annotated fields as the handler sent them, for validation. `None` if the cache changed
+    /// none of these fields.
     pub(crate) original_fields: Option<Box<[(HeaderName, HeaderValue)]>>,
     pub(crate) validity_check: ValidityCheck,
-    /// The time at which this process received or read the response, by its monotonic clock.
+    /// The time at which this process received the response or read it from a store, by the
+    /// monotonic clock of the process.
     pub(crate) received: Duration,
 }
 
 impl StoredResponse {
-    /// The status code.
+    /// The status code of the response.
     #[must_use]
     pub const fn status(&self) -> StatusCode {
         self.status
     }
 
-    /// The body.
+    /// The body of the response.
     #[must_use]
     pub const fn body(&self) -> &Bytes {
         &self.body
     }
 
-    /// The freshness of the response.
+    /// The freshness lifetime of the response, and the rules for its reuse.
     #[must_use]
     pub const fn lifetime(&self) -> &Lifetime {
         &self.lifetime
     }
 
-    /// The tags that the response carries. It has further tags by its key and its variant, which are
-    /// not listed.
+    /// The tags that are stored with the response. The list lacks the tags that follow from the key
+    /// and the variant of the response.
     #[must_use]
     pub fn tags(&self) -> &[TagId] {
         &self.tags
     }
 
-    /// The store's logical time from before the response's handler ran.
+    /// The logical time of the store (a number that grows with each invalidation) before the
+    /// handler made the response.
     #[must_use]
     pub const fn stamp(&self) -> Stamp {
         self.stamp
     }
 
-    /// The lines of a field, in their order.
+    /// The values of all lines of a response field, in the order of the response.
     pub(crate) fn lines<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a HeaderValue> {
         self.fields.iter().filter(move |(found, _)| found == name).map(|(_, value)| value)
     }
 
-    /// The fields as the handler sent them, without the cache's annotations.
+    /// The header fields as the handler sent them, without the changes of the cache.
     pub(crate) fn as_handler_sent(&self) -> impl Iterator<Item = &(HeaderName, HeaderValue)> {
         let annotated =
             |name: &HeaderName| self.original_fields.is_some() && ANNOTATED_FIELDS.contains(name);
@@ -92,7 +101,8 @@ impl StoredResponse {
         unchanged.chain(self.original_fields.iter().flat_map(|fields| fields.iter()))
     }
 
-    /// The size of the response in memory, in bytes: body, fields and bookkeeping.
+    /// The size of the response in memory, in bytes. The size includes the body, the header fields
+    /// and the bookkeeping.
     #[must_use]
     pub fn weight(&self) -> usize {
         let fields: usize =
@@ -113,15 +123,16 @@ impl StoredResponse {
         size_of::<Self>() + self.body.len() + parts + self.discriminator.len()
     }
 
-    /// How much longer the response can be of use, from `now` on: while it is fresh, and while its
-    /// retention lasts after that.
+    /// The time from `now` until the freshness lifetime and the retention of the response have
+    /// ended. After that the response is of no use.
     #[must_use]
     pub fn useful_for(&self, now: Timestamp) -> Duration {
         let useful = self.lifetime.freshness.saturating_add(self.lifetime.retention);
         useful.saturating_sub(self.lifetime.age(now))
     }
 
-    /// Whether each request that selects this response would have selected `other`.
+    /// Whether both responses have equal selecting fields, equal values of these fields, and equal
+    /// discriminators. A request that selects one of the two responses then also selects the other.
     pub(crate) fn same_selection(&self, other: &Self) -> bool {
         let recorded = |name: &HeaderName| {
             other.selecting.iter().find(|(found, _)| found == name).map(|(_, value)| value)
@@ -132,12 +143,14 @@ impl StoredResponse {
     }
 }
 
-/// The bytes that a field takes: two handles and its text.
+/// The number of bytes that a header field takes in memory: two handles, and the text of the name
+/// and the value.
 fn field_weight(name: &HeaderName, value: usize) -> usize {
     size_of::<(HeaderName, HeaderValue)>() + name.as_str().len() + value
 }
 
-/// Copies fields out of the exchange in the given order. All values share one allocation.
+/// Copies header fields in the given order. The copies share one allocation with each other and
+/// none with the originals.
 pub(crate) fn copy_fields(
     fields: &[(&HeaderName, &HeaderValue)],
 ) -> Box<[(HeaderName, HeaderValue)]> {
@@ -157,7 +170,7 @@ pub(crate) fn copy_fields(
         .collect()
 }
 
-/// A copy of a field name that shares no buffer with the exchange.
+/// Copies a field name. The copy shares no buffer with the original.
 fn copy_name(name: &HeaderName) -> HeaderName {
     HeaderName::from_bytes(name.as_str().as_bytes()).unwrap_or_else(|_| name.clone())
 }

@@ -1,4 +1,9 @@
-//! Selection among the variants of a key.
+//! Selection of the variant of a cache key that fits a request.
+//!
+//! The selecting fields of a key are the request fields whose values choose the variant, for
+//! example those in `Vary`. The discriminator of a request consists of the inputs by which handlers
+//! can tell requests apart beside the cache key and the selecting fields: the forwarded host and
+//! scheme, and the position of the cache among nested caches.
 
 use std::{borrow::Cow, fmt};
 
@@ -14,11 +19,11 @@ use crate::{
     },
 };
 
-/// The values by which a request selects among variants, and the time of the request.
+/// The values by which a request selects a variant, and the time of the request.
 ///
-/// A store that returns all variants of a key can ignore the selector. A store that keeps each
-/// variant on its own calls [`variant`](Self::variant) with the key's selecting fields, and returns
-/// the variant with that id:
+/// A store may return all variants of a key and ignore the selector. A store that keeps each
+/// variant under its own id calls [`variant`](Self::variant) with the selecting fields of the key,
+/// and returns the variant with that id:
 ///
 /// ```
 /// use std::{collections::HashMap, sync::Arc};
@@ -46,9 +51,9 @@ pub struct Selector<'a> {
     now: Timestamp,
 }
 
-/// A request, as a source of the values by which it selects among variants.
+/// A source of the request field values that choose a variant.
 pub(crate) trait Selects: Sync {
-    /// The normalized value of a request field; `None` if the request does not have it.
+    /// The normalized value of a request field. Returns `None` if the request lacks the field.
     fn value(&self, name: &HeaderName) -> Option<Cow<'_, [u8]>>;
 }
 
@@ -67,20 +72,21 @@ impl<'a> Selector<'a> {
         self.now
     }
 
-    /// Whether the request selects a response among the responses of its key.
+    /// Whether the request selects this response among the responses of one key.
     #[must_use]
     pub fn selects(&self, response: &StoredResponse) -> bool {
         *response.discriminator == *self.discriminator && self.matches_fields(response)
     }
 
-    /// Whether the request's selecting fields match those of a response, whatever the
-    /// discriminators are.
+    /// Whether the request has the values that the response recorded for its selecting fields. The
+    /// discriminators are not compared.
     pub(crate) fn matches_fields(&self, response: &StoredResponse) -> bool {
         let mut selecting = response.selecting.iter();
         selecting.all(|(name, recorded)| self.request.value(name).as_deref() == recorded.as_deref())
     }
 
-    /// The id of the variant that the request selects, for a key with these selecting fields.
+    /// Computes the id of the variant that the request selects. `selecting_fields` are the
+    /// selecting fields of the key.
     #[must_use]
     pub fn variant(&self, selecting_fields: &[HeaderName]) -> VariantId {
         let values = selecting_fields.iter().map(|name| (name, self.request.value(name)));
@@ -94,15 +100,16 @@ impl fmt::Debug for Selector<'_> {
     }
 }
 
-/// Identifies a variant among the variants of its key.
+/// The id of a variant among the variants of one key.
 ///
-/// A digest of the selecting fields and their values. It is equal in every process and in every
-/// build, so that stores may write it down.
+/// The id is a digest of the discriminator and of the selecting fields with their values. A variant
+/// has an equal id in every process and every build, so stores may write ids to disk or to the
+/// network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct VariantId([u8; 16]);
 
 impl VariantId {
-    /// The bytes of the digest.
+    /// The bytes of the id.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
@@ -113,7 +120,7 @@ impl VariantId {
         discriminator: &[u8],
     ) -> Self {
         let mut selecting: SmallVec<[_; 4]> = selecting.collect();
-        // Processes may have learned of the selecting fields in different orders.
+        // Two processes may have learned of the selecting fields in different orders.
         selecting.sort_unstable_by(|(one, _), (other, _)| one.as_str().cmp(other.as_str()));
         let mut digest = Sha256::new();
         append_part(&mut digest, discriminator);
@@ -130,7 +137,7 @@ impl VariantId {
 }
 
 impl StoredResponse {
-    /// The id of the variant that the response is.
+    /// The id of the variant to which the response belongs.
     #[must_use]
     pub fn variant(&self) -> VariantId {
         let selecting = self.selecting.iter().map(|(name, value)| (name, value.as_ref()));
@@ -190,7 +197,7 @@ mod tests {
 
     #[test]
     fn variant_is_the_same_in_every_process() {
-        // Stores that processes share write ids down, so this value must not change.
+        // Stores that several processes share contain this id, so its value must not change.
         let id = stored(0, &[(ACCEPT, Some("text/html"))]).variant();
         assert_eq!(u128::from_be_bytes(id.0), 0xacd2_8af9_7c8a_a521_74e6_cfbc_438a_d2f4);
     }

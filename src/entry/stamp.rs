@@ -1,30 +1,35 @@
-//! The logical time of a store, which orders fills and invalidations.
+//! Stamps, by which a store orders fills and invalidations.
+//!
+//! A fill is one call of a handler whose response may be stored. The logical time of a store is a
+//! number that grows with each invalidation. A stamp is one reading of the logical time.
 
-/// A logical time of a store.
+/// A reading of the logical time of a store. The logical time is a number that grows with each
+/// invalidation.
 ///
-/// A fill carries the stamp that was current before its handler ran. An invalidation moves the
-/// store's time on and gets a stamp that is later than every stamp handed out before it. A response
-/// is valid only while no invalidation of one of its tags is later than its stamp. A response whose
-/// fill began before a purge is therefore never served after that purge, in whichever order the two
-/// reach the store.
+/// A fill (one call of a handler whose response may be stored) carries the stamp that the store had
+/// before the handler ran. An invalidation increases the logical time of the store, and its stamp
+/// is later than every stamp that the store gave out before. A response is valid while no
+/// invalidation of one of its tags is later than the stamp of the response. If a fill began before
+/// a purge, its response is never served after that purge, even if the response reaches the store
+/// after the purge.
 ///
-/// Stores within one process take stamps from
+/// A store that only one process uses takes stamps from
 /// [`Coordinator::stamp`](crate::store::Coordinator::stamp). A store that several processes share
-/// makes stamps of its own: any number that grows with each invalidation.
+/// makes its own stamps, from any number that grows with each invalidation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Stamp(u64);
 
 impl Stamp {
-    /// The stamp before every invalidation.
+    /// The first stamp. Every invalidation has a later one.
     pub const ZERO: Self = Self(0);
 
-    /// Makes a stamp from the number that a store keeps. Later stamps are larger numbers.
+    /// Makes a stamp from the number that a store keeps. A larger number is a later stamp.
     #[must_use]
     pub const fn new(value: u64) -> Self {
         Self(value)
     }
 
-    /// The number of the stamp, for stores that write stamps down.
+    /// The number of the stamp, for stores that write stamps to disk or to the network.
     #[must_use]
     pub const fn get(self) -> u64 {
         self.0

@@ -1,4 +1,7 @@
-//! Tags: names by which several stored responses are invalidated at once.
+//! Tags (surrogate keys): names by which an application purges or expires several stored responses
+//! at once.
+//!
+//! The scope of a key, which some tags contain, is its namespace and a fingerprint of the policy.
 
 use std::fmt;
 
@@ -11,79 +14,83 @@ use crate::entry::{
     length_prefixed::{append_optional, append_part},
 };
 
-/// The most path prefixes that have a tag of their own. Longer prefixes count as the longest one
-/// that has.
+/// The largest number of prefixes of one path that have tags. A deeper prefix counts as the deepest
+/// prefix that has a tag.
 pub(crate) const MAX_PREFIXES: usize = 16;
 
-/// A tag (surrogate key) by which stored responses are invalidated.
+/// A tag (surrogate key), by which stored responses are purged or expired.
 ///
-/// Some tags are given by the application or by the response. Others follow from a response's key:
-/// its URL, its path, and the prefixes of its path.
+/// The application or the response gives some tags of a response. The other tags follow from the
+/// cache key of the response: its URL, its path, and the prefixes of its path.
 ///
-/// A tag is the kind of its name and a 120-bit digest of the name. It is equal in every process and
-/// in every build, so that stores may write it down. If two names of one kind had one digest, an
-/// invalidation of one would also invalidate the other, which costs a miss.
+/// A tag consists of the kind of its name and a 120-bit digest of the name. A name has an equal tag
+/// in every process and every build, so stores may write tags to disk or to the network. If two
+/// names of one kind had equal digests, an invalidation of one name would also invalidate the
+/// responses of the other name. The cost is a cache miss.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TagId(u128);
 
-/// The kind of name that a tag stands for.
+/// The kind of name that a tag is made from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum TagKind {
     /// A name that the application gives.
     Name = 1,
-    /// A name that `Cache-Groups` gives within one origin (RFC 9875).
+    /// A name in the `Cache-Groups` field of responses of one origin (RFC 9875).
     Group = 2,
-    /// All keys of one URL.
+    /// The URL of a key. All keys of one URL have this tag.
     Url = 3,
-    /// A path and its query, on any host.
+    /// A path with its query, on any host.
     Path = 4,
     /// A path and everything below it, on one host.
     Prefix = 5,
     /// A path and everything below it, on any host.
     PrefixOnAnyHost = 6,
-    /// One variant of a key.
+    /// One variant of one key.
     Variant = 7,
     /// One key.
     Key = 8,
 }
 
 impl TagId {
-    /// The tag that all keys of one URL share; `url` is [`CacheKey::url`](crate::store::CacheKey::url).
+    /// Makes the tag that all keys of one URL share. `url` is
+    /// [`CacheKey::url`](crate::store::CacheKey::url).
     #[must_use]
     pub fn url(url: &[u8]) -> Self {
         digest(TagKind::Url, [url])
     }
 
-    /// The tag for a name that an application gives to some of its responses.
+    /// Makes the tag of a name that an application gives to some of its responses.
     #[must_use]
     pub fn tag(namespace: &str, name: &str) -> Self {
         digest(TagKind::Name, [namespace.as_bytes(), name.as_bytes()])
     }
 
-    /// The bytes of the tag, for stores that write tags down. The first byte is the kind of the name.
+    /// The bytes of the tag, for stores that write tags to disk or to the network. The first byte
+    /// is the kind of the name.
     #[must_use]
     pub const fn to_bytes(self) -> [u8; 16] {
         self.0.to_be_bytes()
     }
 
-    /// The tag with these [bytes](Self::to_bytes).
+    /// Makes the tag with these [bytes](Self::to_bytes).
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(u128::from_be_bytes(bytes))
     }
 
-    /// A group of responses of one origin (RFC 9875 section 2.1).
+    /// Makes the tag of a group of responses of one origin (RFC 9875 section 2.1).
     pub(crate) fn group(namespace: &[u8], scheme: &[u8], host: &[u8], name: &str) -> Self {
         digest(TagKind::Group, [namespace, scheme, host, name.as_bytes()])
     }
 
-    /// All variants of one key, for stores that record a removal as an invalidation.
+    /// Makes the tag of one key with all of its variants. Stores that record the removal of a key
+    /// as an invalidation use this tag.
     pub(crate) fn key(key: &CacheKey) -> Self {
         digest(TagKind::Key, [key.as_bytes()])
     }
 
-    /// A path with its query, on any host.
+    /// Makes the tag of a path with its query, on any host.
     pub(crate) fn path(url: &UrlParts<'_>) -> Self {
         let mut hasher = hasher();
         append_part(&mut hasher, url.scope);
@@ -92,8 +99,9 @@ impl TagId {
         finish(TagKind::Path, &hasher)
     }
 
-    /// A path and everything below it by whole segments, on one host or on any. A path with more than
-    /// [`MAX_PREFIXES`] prefixes is cut to the longest that has a tag.
+    /// Makes the tag of a path and everything below it, on one host or on any host. "Below" counts
+    /// whole segments: `/a/b` is below `/a`, but `/ab` is not. Only the first [`MAX_PREFIXES`]
+    /// prefixes of a path have tags, so a deeper path is cut to the last of them.
     pub(crate) fn prefix(namespace: &str, host: Option<&str>, path: &str) -> Self {
         let path = decode_path(path.as_bytes());
         let end = prefix_ends(without_trailing_slashes(&path)).last().unwrap_or_default();
@@ -101,7 +109,8 @@ impl TagId {
         Self::decoded_prefix(namespace.as_bytes(), host.map(str::as_bytes), prefix)
     }
 
-    /// A path prefix that is decoded and ends where [`prefix_ends`] says.
+    /// Makes the tag of a path prefix. The prefix must be decoded by [`decode_path`] and end at one
+    /// of its [`prefix_ends`].
     pub(super) fn decoded_prefix(namespace: &[u8], host: Option<&[u8]>, prefix: &[u8]) -> Self {
         match host {
             Some(host) => digest(TagKind::Prefix, [namespace, host, prefix]),
@@ -109,7 +118,8 @@ impl TagId {
         }
     }
 
-    /// The variant of a key that these values of the selecting fields select.
+    /// Makes the tag of one variant of a key. `selecting` has the request fields that choose the
+    /// variant, each with its value.
     pub(crate) fn variant<V: AsRef<[u8]>>(
         key: &CacheKey,
         selecting: impl Iterator<Item = (HeaderName, Option<V>)>,
@@ -125,12 +135,13 @@ impl TagId {
         finish(TagKind::Variant, &hasher)
     }
 
-    /// Whether the tag stands for a single key.
+    /// Whether the tag is made from a single key.
     pub(crate) fn is_key(self) -> bool {
         self.kinds() == TagKinds::of(TagKind::Key)
     }
 
-    /// The set of the tag's own kind; empty for a kind that this build does not know.
+    /// The set that contains only the kind of the tag. The set is empty if this build does not know
+    /// the kind.
     pub(crate) fn kinds(self) -> TagKinds {
         let [kind, ..] = self.0.to_be_bytes();
         TagKinds(1_u16.checked_shl(u32::from(kind)).unwrap_or_default())
@@ -143,17 +154,17 @@ impl fmt::Debug for TagId {
     }
 }
 
-/// A set of kinds of tags.
+/// A set of [`TagKind`]s.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct TagKinds(u16);
 
 impl TagKinds {
-    /// The set of one kind.
+    /// Makes the set of one kind.
     pub(super) const fn of(kind: TagKind) -> Self {
         Self(1 << kind as u8)
     }
 
-    /// The union of two sets.
+    /// Makes the union of two sets.
     pub(crate) const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
@@ -163,7 +174,8 @@ impl TagKinds {
     }
 }
 
-/// The ends of the prefixes of a path that have a tag, from the root's to the whole path's.
+/// The lengths of the prefixes of a path that have tags, from the empty prefix (the root) to the
+/// whole path.
 pub(super) fn prefix_ends(path: &[u8]) -> impl Iterator<Item = usize> {
     let slashes = path.iter().enumerate().skip(1).filter(|(_, byte)| **byte == b'/');
     let whole = (path.len() > 1).then_some(path.len());
@@ -177,8 +189,9 @@ fn without_trailing_slashes(mut path: &[u8]) -> &[u8] {
     path
 }
 
-/// Decodes a path as the router does, and further: two paths that are routed to one handler are
-/// decoded to one path. An encoded slash stays encoded, for it separates no segments.
+/// Percent-decodes a path further than the router of actix does. Two paths that the router sends to
+/// one handler therefore have equal decoded paths. An encoded slash (`%2F`) stays encoded, because
+/// it does not separate segments.
 pub(super) fn decode_path(path: &[u8]) -> SmallVec<[u8; 96]> {
     let digit = |byte: Option<&u8>| byte.and_then(|&byte| char::from(byte).to_digit(16));
     let mut text = SmallVec::new();
@@ -200,8 +213,9 @@ pub(super) fn decode_path(path: &[u8]) -> SmallVec<[u8; 96]> {
     text
 }
 
-/// The hash keys. They are public and fixed, so that all processes compute equal tags: names that are
-/// made to collide are only invalidated together.
+/// The keys of the hash function. The keys are public and fixed, so that all processes compute
+/// equal tags. A client can therefore make names with equal tags, but such names are only
+/// invalidated together.
 const HASH_KEYS: (u64, u64) = (0x6163_7469_782d_7765, 0x622d_6361_6368_6531);
 
 fn hasher() -> SipHasher13 {
@@ -229,7 +243,7 @@ mod tests {
 
     #[test]
     fn tag_is_the_same_in_every_process() {
-        // Stores that processes share write tags down, so these values must not change.
+        // Stores that several processes share contain these tags, so the values must not change.
         let tags = [
             TagId::tag("shop", "post:1"),
             TagId::group(b"shop", b"http", b"a", "post:1"),

@@ -4,30 +4,30 @@ use smallvec::SmallVec;
 
 /// The host, path and query of a URL.
 ///
-/// The scheme is left out: an invalidation of a URL applies to `http` and `https` alike, because a
-/// TLS proxy between the client and this cache may have changed the scheme.
+/// `UrlTarget` has no scheme, because an invalidation of a URL applies to `http` and `https` alike.
+/// A TLS proxy between the client and the cache may have changed the scheme.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct UrlTarget {
-    /// Host and port as in the `Host` field.
+    /// The host and port, as in the `Host` field.
     pub(crate) host: String,
-    /// Path, undecoded.
+    /// The path, percent-encoded as the client sent it.
     pub(crate) path: String,
-    /// Query without the question mark, undecoded.
+    /// The query, without the question mark and percent-encoded as the client sent it.
     pub(crate) query: Option<String>,
 }
 
-/// The scheme's default port with the colon before it.
+/// The default port of a scheme, with a colon before the number.
 pub(crate) fn default_port(scheme: &str) -> &'static str {
     if scheme == "https" { ":443" } else { ":80" }
 }
 
-/// A host without the default port of its scheme (RFC 9110 section 4.2.3).
+/// Removes the default port of the scheme from a host (RFC 9110 section 4.2.3).
 pub(crate) fn normalize_host<'a>(scheme: &str, host: &'a str) -> &'a str {
     host.strip_suffix(default_port(scheme)).unwrap_or(host)
 }
 
-/// All hosts that keys can have for one value of the `Host` field: in lower case, and without the
-/// default port of either scheme.
+/// All hosts that cache keys can contain for one value of the `Host` field. A key has the host in
+/// lower case, without the default port of its scheme.
 pub(crate) fn normalized_hosts(host: &str) -> SmallVec<[String; 2]> {
     let mut hosts = SmallVec::new();
     for scheme in ["http", "https"] {

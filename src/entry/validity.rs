@@ -1,22 +1,25 @@
-//! The effect of invalidations on one stored response.
+//! The effect of purges and expiries on one stored response.
+//!
+//! The logical time of a store is a number that grows with each purge or expiry.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::{clock::Timestamp, entry::stamp::Stamp};
 
-/// The effect of all invalidations so far on a stored response.
+/// The effect of all purges and expiries so far on a stored response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Validity {
-    /// No invalidation applies to the response.
+    /// No purge or expiry applies to the response.
     Valid,
-    /// The response was expired: it is stale since this time, or since earlier by its own lifetime.
+    /// The response was expired: the response is stale since this time, or since the earlier time
+    /// at which its freshness lifetime ended.
     ExpiredSince(Timestamp),
-    /// The response was purged and must not be used.
+    /// The response was purged. The cache must not use it.
     Purged,
 }
 
 impl Validity {
-    /// The time since which the response is stale by an invalidation.
+    /// The time at which an expiry made the response stale.
     pub(crate) const fn expired_since(self) -> Option<Timestamp> {
         match self {
             Self::ExpiredSince(since) => Some(since),
@@ -25,10 +28,11 @@ impl Validity {
     }
 }
 
-/// The logical time up to which a store found a response valid.
+/// The latest logical time at which a store found a response valid.
 ///
-/// A response need not be checked again until the store's logical time moves on. The check belongs
-/// to the first store that extends it: logical times of two stores cannot be compared.
+/// The store checks the response again only after its logical time has changed. The check belongs
+/// to the first store that calls `extend`, because the logical times of two stores cannot be
+/// compared.
 #[derive(Debug, Default)]
 pub(crate) struct ValidityCheck {
     store: AtomicU64,
@@ -36,14 +40,14 @@ pub(crate) struct ValidityCheck {
 }
 
 impl ValidityCheck {
-    /// Whether the store with this id found the response valid at this logical time or later.
+    /// Whether the store with this id found the response valid at the logical time `at` or later.
     pub(crate) fn holds(&self, store: u64, at: Stamp) -> bool {
         self.valid_until.load(Ordering::Acquire) >= at.get()
             && self.store.load(Ordering::Relaxed) == store
     }
 
-    /// Records that the store with this id found the response valid at this logical time. The id is
-    /// not zero.
+    /// Records that the store with this id found the response valid at the logical time `at`.
+    /// `store` is never zero, because zero stands for "no store".
     pub(crate) fn extend(&self, store: u64, at: Stamp) {
         let claim = self.store.compare_exchange(0, store, Ordering::Relaxed, Ordering::Relaxed);
         if claim.map_or_else(|owner| owner == store, |_| true) {
@@ -52,7 +56,7 @@ impl ValidityCheck {
     }
 }
 
-/// A copy starts without a check, for it may be put into another store.
+/// A clone of the check is empty, because the clone of the response may be put into another store.
 impl Clone for ValidityCheck {
     fn clone(&self) -> Self {
         Self::default()

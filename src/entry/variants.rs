@@ -1,4 +1,7 @@
-//! The stored variants of one resource.
+//! The stored variants of one resource: the responses of one cache key.
+//!
+//! The selecting fields of a resource are the request fields whose values choose the variant, for
+//! example those in `Vary`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,14 +9,15 @@ use actix_web::http::header::HeaderName;
 
 use crate::{clock::Timestamp, entry::response::StoredResponse};
 
-/// The most variants that are kept of one resource; beyond that the oldest are dropped.
+/// The largest number of variants that are kept of one resource. The oldest variant is dropped
+/// first.
 pub(crate) const MAX_VARIANTS: usize = 64;
 
-/// The stored responses of one resource, newest first, and the fields that select among them.
+/// The stored responses of one resource, newest first, and the selecting fields of the resource.
 ///
-/// A field that selects one response of a resource selects among all of them. A handler that forgets
-/// `Vary` for some of its responses can therefore not make the cache serve a German page to a French
-/// reader.
+/// A request field that selects one response of a resource selects among all responses of the
+/// resource. If a handler forgets `Vary` on some of its responses, the cache therefore still does
+/// not serve a German page to a French reader.
 #[derive(Debug, Clone, Default)]
 pub struct Variants {
     responses: Vec<Arc<StoredResponse>>,
@@ -21,14 +25,17 @@ pub struct Variants {
 }
 
 impl Variants {
-    /// Adds a response to the existing variants of its resource.
+    /// Adds a response to the existing variants of its resource, and drops old variants.
     ///
-    /// Dropped are the variant that the response replaces, variants that are no longer useful, and
-    /// the oldest variants beyond 64, or beyond `max_weight` bytes ([`StoredResponse::weight`]).
+    /// A variant is dropped if the new response replaces it, if the variant lacks a selecting field
+    /// of the new response, or if its freshness lifetime and retention have ended. The oldest
+    /// variants beyond 64 are dropped, and those beyond `max_weight` bytes
+    /// ([`StoredResponse::weight`]). The new response is always kept.
     ///
-    /// Returns `None` if the existing variants are selected by a field whose value was not recorded
-    /// with `response`. Such a response must not be stored: it could be served to the wrong client.
-    /// The next fill records the field.
+    /// Returns `None` if the existing variants have a selecting field that `response` lacks. A
+    /// response that does not record each selecting field must not be stored, because the cache
+    /// could serve the response to the wrong client. The next call of the handler records the value
+    /// of this field.
     #[must_use]
     pub fn add(
         existing: Option<&Self>,
@@ -59,8 +66,9 @@ impl Variants {
         Some(Self { responses, selecting_fields })
     }
 
-    /// Makes variants from a store's result: some or all responses of a resource, newest first, and the
-    /// fields that select among all responses of the resource.
+    /// Makes variants from the result of a store. `responses` are some or all responses of a
+    /// resource, newest first. `selecting_fields` are the fields that select among all responses of
+    /// the resource.
     #[must_use]
     pub fn new(
         selecting_fields: &[HeaderName],
@@ -72,7 +80,7 @@ impl Variants {
         }
     }
 
-    /// The variants that `keep` accepts; `None` if it accepts none.
+    /// Returns the variants that `keep` accepts, or `None` if `keep` accepts none.
     pub(crate) fn retain(&self, keep: impl Fn(&StoredResponse) -> bool) -> Option<Self> {
         let kept = self.responses.iter().filter(|response| keep(response));
         let responses: Vec<_> = kept.cloned().collect();
@@ -99,7 +107,8 @@ impl Variants {
         size_of::<Self>() + responses + self.selecting_fields.len() * size_of::<HeaderName>()
     }
 
-    /// How much longer any of the responses can be of use, from `now` on.
+    /// The time from `now` until the last of the responses is of no use: until its freshness
+    /// lifetime and its retention have ended.
     #[must_use]
     pub fn useful_for(&self, now: Timestamp) -> Duration {
         self.responses.iter().map(|response| response.useful_for(now)).max().unwrap_or_default()
@@ -121,7 +130,7 @@ mod tests {
         Variants::add(existing, Arc::new(stored(second, selecting)), usize::MAX)
     }
 
-    /// The seconds at which the responses were received.
+    /// The seconds at which the responses of `variants` were received.
     fn seconds(variants: &Variants) -> Vec<u64> {
         let second = |r: &Arc<StoredResponse>| r.lifetime.response_time.monotonic().as_secs();
         variants.responses().iter().map(second).collect()

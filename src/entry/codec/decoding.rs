@@ -1,4 +1,5 @@
-//! The decoder of records, which trusts nothing in a record.
+//! The decoder of records: a record is one stored response as bytes. The decoder checks each part
+//! of a record before it uses the part, because another program may have written the record.
 
 use std::{error::Error, fmt, time::Duration};
 
@@ -22,21 +23,23 @@ use crate::{
     },
 };
 
-/// The reason why a record cannot be read.
+/// The reason why [`decode`] cannot read a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RecordError {
     /// The record is shorter than its stated length.
     Truncated,
-    /// The record has another version.
+    /// The record has this version number, which differs from the version that this build reads.
     Version(u8),
-    /// The content does not match the checksum.
+    /// The content of the record does not match the checksum of the record.
     Checksum,
-    /// The record was written for another key.
+    /// The record was written for another cache key.
     OtherKey,
-    /// The named part has a value that [`encode`](crate::store::codec::encode) never writes.
+    /// The named part of the record has a value that [`encode`](crate::store::codec::encode) never
+    /// writes.
     Malformed(&'static str),
-    /// The response is from further in the future than [`MAX_SKEW`].
+    /// The response in the record was made more than [`MAX_SKEW`] in the future, by the clock of
+    /// this process.
     FromTheFuture,
 }
 
@@ -75,14 +78,15 @@ impl fmt::Display for RecordError {
 
 impl Error for RecordError {}
 
-/// Reads a record that [`encode`](crate::store::codec::encode) wrote for this key.
+/// Decodes a record that [`encode`](crate::store::codec::encode) wrote for this cache key.
 ///
-/// `now` is a reading of this process's clocks, by which the age of the response is computed.
+/// `now` is the present time by the clocks of this process. The age of the response is computed
+/// from `now`.
 ///
 /// # Errors
 ///
-/// If the bytes are no record of this version and key, or the response is from further in the future
-/// than [`MAX_SKEW`].
+/// Returns an error if the bytes are not a record of this version and this key, or if the response
+/// was made more than [`MAX_SKEW`] in the future.
 pub fn decode(
     record: Bytes,
     key: &CacheKey,
@@ -141,7 +145,7 @@ struct Head {
     source: LifetimeSource,
     staleness: Staleness,
     stamp: Stamp,
-    /// The time of the response by the writer's wall clock.
+    /// The time of the response by the wall clock of the process that wrote the record.
     time: Duration,
     initial_age: Duration,
     freshness: Duration,
@@ -178,8 +182,10 @@ fn validation_of(code: u8) -> Result<Validation, RecordError> {
     }
 }
 
-/// The time of a response by this process's clocks. The monotonic clock cannot show a time from before
-/// this process; for an older response the wall clock alone shows its age.
+/// Converts the wall-clock time of a response to a timestamp of this process.
+///
+/// The monotonic clock of this process cannot show a time from before the process began. The age of
+/// an older response therefore comes from the wall clock alone.
 fn rebased(time: Duration, now: Timestamp) -> Result<Timestamp, RecordError> {
     if time > now.wall().saturating_add(MAX_SKEW) {
         return Err(RecordError::FromTheFuture);
@@ -190,12 +196,12 @@ fn rebased(time: Duration, now: Timestamp) -> Result<Timestamp, RecordError> {
 
 struct Reader<'a> {
     record: &'a Bytes,
-    /// The bytes that are not read yet.
+    /// The bytes of the record that are not read yet.
     rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
-    /// Reads the first 12 bytes, and checks that the record is whole.
+    /// Reads the first 12 bytes of the record and checks that the record is complete.
     fn envelope(&mut self) -> Result<(), RecordError> {
         let or_truncated = |bytes: Result<[u8; 4], _>| bytes.map_err(|_| RecordError::Truncated);
         let [first, second, version, reserved] = or_truncated(self.array())?;
@@ -257,8 +263,8 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Checks that the rest of the record can hold so many items of at least this length, before
-    /// memory is allocated for them.
+    /// Checks that the rest of the record is long enough for `number` items of at least `shortest`
+    /// bytes. The check precedes the allocation of memory for the items.
     fn require_items(&self, number: usize, shortest: usize) -> Result<(), RecordError> {
         let bytes = number.checked_mul(shortest);
         require(bytes.is_some_and(|bytes| bytes <= self.rest.len()), "number of items")
@@ -271,8 +277,9 @@ impl<'a> Reader<'a> {
         Ok(found)
     }
 
-    /// A slice of the record that shares its buffer. This and `name` are inlined because their
-    /// results are large to move.
+    /// Reads bytes as a slice that shares the buffer of the record.
+    ///
+    /// `shared` and `name` are inlined because their results are large to move.
     #[inline(always)]
     fn shared(&mut self, length: usize) -> Result<Bytes, RecordError> {
         let found = self.bytes(length)?;
@@ -305,7 +312,8 @@ impl<'a> Reader<'a> {
         Ok(Duration::new(seconds, nanoseconds))
     }
 
-    /// A time that still gives a valid date when it is added to a date.
+    /// Reads a lifetime. A lifetime over [`MAX_LIFETIME`] is an error, because a date plus such a
+    /// lifetime may not be a valid date.
     fn lifetime(&mut self) -> Result<Duration, RecordError> {
         let time = self.time()?;
         require(time <= MAX_LIFETIME, "lifetime")?;

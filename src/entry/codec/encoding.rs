@@ -1,4 +1,4 @@
-//! The encoder of records.
+//! The encoder of records: a record is one stored response as bytes.
 
 use std::{error::Error, fmt, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::entry::{
     response::StoredResponse,
 };
 
-/// The reason why a response cannot be written.
+/// The reason why [`encode`] cannot write a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EncodeError {
@@ -33,11 +33,12 @@ impl fmt::Display for EncodeError {
 
 impl Error for EncodeError {}
 
-/// Writes a response under a key as bytes that [`decode`](crate::store::codec::decode) reads.
+/// Encodes a response and its cache key as a record that [`decode`](crate::store::codec::decode)
+/// reads.
 ///
 /// # Errors
 ///
-/// If the record would be larger than 4 GiB.
+/// Returns [`EncodeError::TooLarge`] if the record would be larger than 4 GiB.
 pub fn encode(key: &CacheKey, response: &StoredResponse) -> Result<Vec<u8>, EncodeError> {
     let size = u32::try_from(size(key, response)).map_err(|_| EncodeError::TooLarge)?;
     let mut writer = Writer(Vec::with_capacity(fitting(size)?));
@@ -49,7 +50,8 @@ pub fn encode(key: &CacheKey, response: &StoredResponse) -> Result<Vec<u8>, Enco
     Ok(record)
 }
 
-/// The length of the record. It may exceed the address space, because field lines can share bytes.
+/// Returns the length of the record. The length may exceed the address space, because header fields
+/// in memory can share their bytes and the record holds each of them in full.
 fn size(key: &CacheKey, response: &StoredResponse) -> u64 {
     let field = |name: &HeaderName, value: usize| 2 + 4 + (name.as_str().len() + value) as u64;
     let line = |(name, value): &(HeaderName, HeaderValue)| field(name, value.len());
@@ -64,7 +66,7 @@ fn size(key: &CacheKey, response: &StoredResponse) -> u64 {
     lines + selecting + rest
 }
 
-/// Writes the checksum of the bytes after it.
+/// Computes the checksum of the record and writes the checksum into the head of the record.
 pub(super) fn seal(record: &mut [u8]) {
     if let Some((head, rest)) = record.split_at_mut_checked(CHECKSUMMED)
         && let Some(checksum) = head.last_chunk_mut()
@@ -104,7 +106,7 @@ const fn validation_code(validation: Validation) -> u8 {
     }
 }
 
-/// Converts a number to the integer type that the record has for it.
+/// Converts a number to the integer type that the record uses for it.
 fn fitting<N, M: TryFrom<N>>(number: N) -> Result<M, EncodeError> {
     M::try_from(number).map_err(|_| EncodeError::TooLarge)
 }
@@ -112,14 +114,15 @@ fn fitting<N, M: TryFrom<N>>(number: N) -> Result<M, EncodeError> {
 struct Writer(Vec<u8>);
 
 impl Writer {
-    /// Writes the fixed part of the record, with a checksum of zero.
+    /// Writes the fixed part of the record, with zero in place of the checksum.
     fn head(
         &mut self,
         key: &CacheKey,
         response: &StoredResponse,
         size: u32,
     ) -> Result<(), EncodeError> {
-        // Fields are listed without `..`, so that a new field cannot be forgotten here.
+        // The patterns list all struct fields without `..`, so that the compiler reports a new
+        // struct field that is not encoded.
         let StoredResponse {
             status,
             fields,
@@ -161,7 +164,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes the parts of variable length.
+    /// Writes the parts of the record that have a variable length.
     fn content(&mut self, key: &CacheKey, response: &StoredResponse) -> Result<(), EncodeError> {
         self.bytes(key.as_bytes());
         for tag in &response.tags {

@@ -1,4 +1,4 @@
-//! Checks of decoded records, for tests and the fuzz target.
+//! Checks of decoded records, for unit tests and the fuzz target of the codec.
 
 use super::{
     decoding::{RecordError, decode},
@@ -10,11 +10,11 @@ use crate::{
     entry::{key::CacheKey, response::StoredResponse},
 };
 
-/// Reads a record and checks the response.
+/// Decodes a record and checks that the decoded response may be stored.
 ///
 /// # Panics
 ///
-/// If the response is one that is never stored, or if it is encoded to other bytes.
+/// Panics if the response must never be stored, or if its encoding differs from `record`.
 pub(crate) fn read(
     record: &[u8],
     key: &CacheKey,
@@ -41,7 +41,8 @@ pub(crate) fn read(
     for (name, _) in response.original_fields.iter().flat_map(|fields| fields.iter()) {
         assert!(["cache-control", "date", "expires", "vary"].contains(&name.as_str()), "{name}");
     }
-    // A time in the future is read as now, and would be written as now.
+    // The decoder replaces a time in the future by `now`, so the encoding of such a response
+    // differs.
     if response_time(record) <= now.wall().as_nanos() {
         assert_eq!(encode(key, &response).expect("a decoded response can be encoded"), record);
     }
@@ -62,7 +63,8 @@ fn response_time(record: &[u8]) -> u128 {
         + u128::from(u32::from_le_bytes(nanoseconds.unwrap()))
 }
 
-/// Makes any bytes a record for this key, with a valid envelope and checksum.
+/// Turns any bytes into a record for this key, with valid magic bytes, version, lengths and
+/// checksum.
 pub(crate) fn forge(content: &[u8], key: &CacheKey) -> Vec<u8> {
     let key = key.as_bytes();
     let (head, rest) = content.split_at_checked(HEAD).unwrap_or((content, &[]));
@@ -83,7 +85,7 @@ pub(crate) fn forge(content: &[u8], key: &CacheKey) -> Vec<u8> {
     record
 }
 
-/// Corrects the length and the checksum of a record that was changed.
+/// Writes the correct length and checksum into a record that a test has changed.
 #[cfg(test)]
 pub(super) fn repair(record: &mut [u8]) {
     let length = u32::try_from(record.len()).unwrap();

@@ -1,26 +1,28 @@
-//! Constants of the record's layout.
+//! Constants of the byte layout of a record, which is one encoded response.
 
 use std::time::Duration;
 
-/// The most that the writer's clock may be ahead of the reader's.
+/// The longest time by which the clock of the process that wrote a record may be ahead of the clock
+/// of the process that reads the record.
 pub const MAX_SKEW: Duration = Duration::from_secs(2);
 
 pub(super) const MAGIC: [u8; 2] = [0xac, 0x57];
 pub(super) const VERSION: u8 = 1;
 
-/// The offset of the bytes that the checksum covers.
+/// The offset of the first byte that the checksum covers. The checksum covers all later bytes.
 pub(super) const CHECKSUMMED: usize = 8;
 
-/// The length of the fixed part, which ends with the key's offset.
+/// The length of the fixed part of a record. The key begins at this offset.
 pub(super) const HEAD: usize = 144;
 
-/// The length of an absent value.
+/// The number that a record has instead of a length if a value is absent.
 pub(super) const ABSENT: u32 = u32::MAX;
 
-/// The length of the shortest field: a name of one byte without a value.
+/// The length of the shortest encoded header field: a name of one byte, with an empty or absent
+/// value.
 pub(super) const SHORTEST_FIELD: usize = 2 + 1 + 4;
 
-/// Flags of the optional parts that a record has.
+/// Flags for the optional parts of a record. A flag is set if the part is present.
 pub(super) mod flag {
     pub(in super::super) const WHILE_REVALIDATE: u8 = 1;
     pub(in super::super) const IF_ERROR: u8 = 2;

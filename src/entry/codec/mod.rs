@@ -1,8 +1,9 @@
-//! Responses as bytes, for stores that keep bytes: in another process, on disk, on the network.
+//! An encoding of stored responses as bytes, for stores on disk, on the network or in another
+//! process.
 //!
-//! [`encode`] writes a record of one response under one key, and [`decode`] reads it. A store treats
-//! a record that cannot be read as a miss: the handler is called, and its response replaces the
-//! record.
+//! [`encode`] converts a response and its cache key into a record. [`decode`] converts the record
+//! back. If [`decode`] returns an error, the store reports a miss: the cache calls the handler, and
+//! the new response replaces the record.
 //!
 //! ```
 //! use std::collections::HashMap;
@@ -45,34 +46,38 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The decoded field values and the body are slices of the bytes that `decode` gets, not copies.
-//! Pass it a buffer that holds only the record: the whole buffer lives as long as the response.
+//! The field values and the body of a decoded response are slices of the buffer that [`decode`]
+//! receives, not copies. Pass a buffer that holds only the record, because the response keeps the
+//! whole buffer in memory.
 //!
 //! # Clocks
 //!
-//! A record holds the time of its response by the wall clock, because monotonic clocks of two
-//! processes cannot be compared. Machines that share a store must therefore keep their clocks by NTP.
-//! A response from up to [`MAX_SKEW`] in the future counts as made now. A response from further in
-//! the future has no known age, and its record is an error.
+//! A record holds the wall-clock time of its response, because monotonic clocks of two processes
+//! cannot be compared. Machines that share a store must therefore synchronize their wall clocks,
+//! for example by NTP. [`decode`] treats a response from up to [`MAX_SKEW`] in the future as made
+//! now. [`decode`] rejects a response from further in the future, because the age of that response
+//! is unknown.
 //!
 //! # Trust
 //!
-//! The checksum detects accidents. It is no signature: anyone who can write to a store can answer
-//! requests in the application's name. The decoder also refuses fields that are never stored, bodies
-//! where none is allowed, and lifetimes that are too long. A forged record can therefore do no more
-//! harm than its own reply.
+//! The checksum of a record detects accidental damage. The checksum is not a signature: anyone who
+//! can write to the store can answer requests in the name of the application. [`decode`] also
+//! rejects header fields that are never stored, a body with status code 204, and lifetimes over 2³¹
+//! seconds. A forged record can therefore affect only the replies that are made from it.
 //!
 //! # Versions
 //!
-//! The layout of a version never changes; a new layout gets a new version. A build writes and reads
-//! one version, and treats a record of another version as an error, that is, as a miss. Processes of
-//! two versions that share a store replace each other's records, and misread none.
+//! The layout of a record version never changes. A new layout gets a new version number. Each build
+//! of this crate writes and reads one version. [`decode`] returns an error for a record of another
+//! version, so the lookup is a miss. Processes with different versions may share a store: they
+//! replace records of the other version and never misread one.
 //!
 //! # Layout of version 1
 //!
-//! Numbers are unsigned and little-endian. A time is 8 bytes of whole seconds and 4 bytes of
-//! nanoseconds (less than 10⁹); an absent time is zero. Field names are in lower case. The encoding
-//! is canonical: a response and a key have exactly one record, and any other bytes are an error.
+//! All numbers in a record are unsigned and little-endian. A time is 8 bytes of whole seconds, then
+//! 4 bytes of nanoseconds (less than 10⁹). An absent time is written as zero. Field names are in
+//! lower case. The encoding is canonical: each pair of a key and a response has exactly one valid
+//! record.
 //!
 //! | offset | bytes | content |
 //! |---|---|---|
@@ -91,25 +96,26 @@
 //! | 36 | 1 | number of tags: 64 at most |
 //! | 37 | 1 | source of the lifetime: 1 explicit, 2 heuristic, 3 handler, 4 policy ([`LifetimeSource`](crate::store::LifetimeSource)) |
 //! | 38 | 1 | validation: 1 once stale, 2 strict, 3 always ([`Validation`](crate::store::Validation)) |
-//! | 39 | 1 | flags of the optional parts that are present: 1 `stale-while-revalidate`, 2 `stale-if-error`, 4 the stated lifetime, 8 the clients' lifetime, 16 original field lines |
-//! | 40 | 8 | stamp ([`Stamp`](crate::store::Stamp)) |
+//! | 39 | 1 | flags of the optional parts that are present: 1 `stale-while-revalidate`, 2 `stale-if-error`, 4 the stated lifetime, 8 the lifetime for clients, 16 original field lines |
+//! | 40 | 8 | stamp: the logical time of the store before the handler ran ([`Stamp`](crate::store::Stamp)) |
 //! | 48 | 12 | time of the response, since 1970 |
-//! | 60 | 12 | initial age |
+//! | 60 | 12 | initial age (`corrected_initial_age` of RFC 9111 section 4.2.3) |
 //! | 72 | 12 | freshness lifetime: 2³¹ seconds at most |
-//! | 84 | 12 | retention: 2³¹ seconds at most |
+//! | 84 | 12 | retention (how long a stale response is kept): 2³¹ seconds at most |
 //! | 96 | 12 | `stale-while-revalidate` |
 //! | 108 | 12 | `stale-if-error` |
 //! | 120 | 12 | the freshness lifetime that the response itself states |
-//! | 132 | 12 | the lifetime for clients |
+//! | 132 | 12 | the freshness lifetime that the cache states to clients |
 //! | 144 | | the key ([`CacheKey::as_bytes`](crate::store::CacheKey::as_bytes)) |
 //! | | 16 each | the tags ([`TagId::to_bytes`](crate::store::TagId::to_bytes)) |
-//! | | | the discriminator, which keeps requests with equal keys and selecting fields apart |
-//! | | | the selecting fields, each a name and a value; an absent value has the length 2³²−1 |
+//! | | | the discriminator: the forwarded host and scheme, and the position of the cache among nested caches, where the key does not contain them |
+//! | | | the selecting fields (the request fields that choose the variant), each a name and a value; an absent value has the length 2³²−1 |
 //! | | | the field lines, each a name and a value |
-//! | | | the original field lines, each a name and a value: the handler's own `Cache-Control`, `Date`, `Expires` and `Vary`, where the cache changed any of them |
+//! | | | the original field lines, each a name and a value: `Cache-Control`, `Date`, `Expires` and `Vary` as the handler sent them, present if the cache changed any of these fields |
 //! | | | the body, to the end |
 //!
-//! A name has its length before it in 2 bytes, a value in 4.
+//! The length of a name precedes the name in 2 bytes. The length of a value precedes the value in 4
+//! bytes.
 
 mod decoding;
 mod encoding;

@@ -35,7 +35,8 @@ use crate::{
 mod golden;
 mod properties;
 
-/// An hour after the time of `full()`, in a process that is ten minutes old.
+/// The time at which tests decode: an hour after the response time of `full()`, in a process that
+/// is ten minutes old.
 const NOW: Timestamp = Timestamp::new(Duration::new(1_700_003_600, 5), Duration::from_secs(600));
 
 fn key() -> CacheKey {
@@ -106,7 +107,7 @@ fn minimal() -> StoredResponse {
     StoredResponse { status: StatusCode::NO_CONTENT, body: Bytes::new(), ..stored(0, &[]) }
 }
 
-/// The parts of a response that a record holds.
+/// The parts of a response that its record holds.
 fn written(response: &StoredResponse) -> impl PartialEq + Debug + use<> {
     let StoredResponse {
         status,
@@ -133,7 +134,7 @@ fn full_record() -> Vec<u8> {
     encode(&key(), &full()).unwrap()
 }
 
-/// Reads the full record after a change, with a corrected checksum.
+/// Decodes the record of `full()` after a change of its bytes and a correction of its checksum.
 fn read_changed(change: impl FnOnce(&mut Vec<u8>)) -> Result<StoredResponse, RecordError> {
     let mut record = full_record();
     change(&mut record);

@@ -1,4 +1,4 @@
-//! Golden records: version 1 keeps this layout, however the code changes.
+//! Golden records: files with the bytes of version 1, whose layout must never change.
 
 use std::{fs::File, io::Write as _, path::Path};
 
@@ -7,9 +7,9 @@ use super::{super::layout::VERSION, *};
 const FULL: &[u8] = include_bytes!("../golden/record-v1-full.bin");
 const MINIMAL: &[u8] = include_bytes!("../golden/record-v1-minimal.bin");
 
-/// Writes the golden files of a new version: increment `VERSION`, run this test by its name with
-/// `--ignored`, and include the new files above instead of the old ones. Existing files are never
-/// overwritten.
+/// Writes the golden files of a new version. Increment `VERSION`, run this test by its name with
+/// `--ignored`, and include the new files above instead of the old ones. The test never overwrites
+/// an existing file.
 #[test]
 #[ignore = "writes files"]
 fn write_golden_records() {
@@ -89,7 +89,7 @@ fn minimal_golden_record_is_read() {
     assert_eq!(got.lifetime.staleness, Staleness::default());
 }
 
-/// Reads the record by the documented table, without the decoder.
+/// Reads a golden record by the table in the documentation of the codec, without the decoder.
 #[test]
 fn layout_is_as_documented() {
     let bytes = |from: usize, length: usize| &FULL[from..from + length];

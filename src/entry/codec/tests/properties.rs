@@ -1,4 +1,4 @@
-//! Properties of the codec for any response and for any bytes.
+//! Properties that the codec has for all responses and for all bytes.
 
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
@@ -101,7 +101,7 @@ fn responses() -> impl Strategy<Value = StoredResponse> {
     )
 }
 
-/// A change of a record by an attacker, who can also correct the checksum.
+/// A change that an attacker makes to a record. The attacker can also correct the checksum.
 #[derive(Debug, Clone)]
 enum Mutation {
     Set(usize, u8),
@@ -134,7 +134,7 @@ impl Mutation {
 }
 
 fn mutations() -> impl Strategy<Value = Mutation> {
-    // Most changes are in the head, whose numbers decide how the rest is read.
+    // Most changes are in the first 144 bytes, whose numbers decide how the decoder reads the rest.
     let at = prop_oneof![12..144_usize, any::<usize>()];
     let number = prop_oneof![0..70_u32, select(vec![255, 256, 65_535, 1 << 31, u32::MAX])];
     prop_oneof![
