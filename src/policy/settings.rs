@@ -271,7 +271,7 @@ impl Policy {
     /// Refreshes a stored response in the background if it is requested in the last `percent` of
     /// its lifetime.
     ///
-    /// A response that is often requested then never becomes stale.
+    /// Thereby, a response that is often requested never becomes stale.
     ///
     /// `percent` is from 1 to 99. Default: the cache refreshes no response before the end of its
     /// lifetime. [`stale_while_revalidate`](Self::stale_while_revalidate) describes how a refresh

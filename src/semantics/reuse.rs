@@ -36,7 +36,7 @@ pub(crate) struct ReuseRequest {
 pub(crate) enum Reuse {
     /// The response is fresh and answers the request.
     Fresh { stored: Arc<StoredResponse>, age: Duration, ttl: Duration },
-    /// The response has been stale for `over`, but it may answer the request.
+    /// The response has been stale for `over`, and may still answer the request.
     Stale { stored: Arc<StoredResponse>, age: Duration, over: Duration, refresh: BackgroundRefresh },
     /// The response may answer the request after the handler has validated it.
     Validate { stored: Arc<StoredResponse>, because: ValidationReason },

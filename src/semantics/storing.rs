@@ -51,7 +51,7 @@ pub(crate) struct StorageTerms<'a> {
     /// A freshness lifetime that takes precedence over the one that the response states, and its
     /// source: a rule or the handler.
     pub(crate) first: Option<(Duration, LifetimeSource)>,
-    /// The policy's freshness lifetime for a response that states none.
+    /// The freshness lifetime that a rule or the policy gives to a response that states none.
     pub(crate) fallback: Option<Duration>,
     /// The choices of the policy, which apply to all responses.
     pub(crate) choices: &'a PolicyChoices,
@@ -79,10 +79,11 @@ pub(crate) struct PolicyChoices {
 /// Whether a response without explicit freshness gets a heuristic lifetime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Heuristics {
-    /// Such a response gets no heuristic lifetime.
+    /// A response without explicit freshness gets no heuristic lifetime.
     #[default]
     Off,
-    /// Such a response gets a lifetime derived from `Last-Modified` (section 4.2.2).
+    /// A response without explicit freshness gets a lifetime derived from `Last-Modified` (section
+    /// 4.2.2).
     On,
 }
 
@@ -292,7 +293,7 @@ fn freshness(
 }
 
 /// Returns the freshness lifetime of a response that states none: the heuristic lifetime if the
-/// status code or `public` permits it (section 4.2.2), or else the policy's lifetime.
+/// status code or `public` permits it (section 4.2.2), or else the fallback lifetime of the terms.
 fn implicit_freshness(
     exchange: &Exchange<'_>,
     directives: &ResponseDirectives,
@@ -309,7 +310,7 @@ fn implicit_freshness(
 ///
 /// Section 5.4 does not define `Pragma` for responses, so `Pragma` does not override explicit
 /// freshness. A handler that sends `Pragma: no-cache` does not want the response to be stored, so
-/// the policy's and the heuristic lifetime do not apply to the response.
+/// neither a heuristic nor a fallback lifetime applies to the response.
 fn has_pragma_no_cache(response: &HeaderMap) -> bool {
     field_lines(response, &PRAGMA)
         .flat_map(list_members)
@@ -349,8 +350,8 @@ fn check_requester(
     if requester.has_cookies && !selected_by_cookie && !directives.allows_sharing() {
         return Err(NotStored::Cookie);
     }
-    // Fields with other credentials, such as `X-Api-Key`, are unknown to RFC 9111. A handler
-    // permits storing by explicit freshness.
+    // Other fields with credentials, such as `X-Api-Key`, are unknown to RFC 9111. A handler
+    // permits storing by explicit freshness, `public`, `s-maxage` or `must-revalidate`.
     if requester.has_credentials
         && source != LifetimeSource::Explicit
         && !directives.allows_authorized()
