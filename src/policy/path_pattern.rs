@@ -95,8 +95,8 @@ fn check_literal(text: &str) -> Result<(), String> {
     if text.contains('}') { Err("a brace is not opened".to_owned()) } else { Ok(()) }
 }
 
-/// Splits the text after an opening brace at the matching closing brace. Escaped braces also count,
-/// as in actix.
+/// Splits the text after an opening brace at the matching closing brace. Escaped braces count like
+/// other braces, as in actix.
 fn split_at_closing_brace(text: &str) -> Result<(&str, &str), String> {
     let mut depth = 1_usize;
     for (index, byte) in text.bytes().enumerate() {

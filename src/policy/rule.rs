@@ -150,9 +150,11 @@ impl Rule {
     /// The lifetime applies to every status code, unless [`status`](Self::status) names the codes.
     /// **Without `status`, the rule also stores error responses such as a 500.**
     ///
-    /// A lifetime of zero bypasses the cache. The rule does not override refusals: a response with
-    /// `no-store`, `private` or `Set-Cookie`, for example, is not stored. A response with
-    /// `no-cache` is revalidated before every use.
+    /// Without `status`, a lifetime of zero bypasses the cache. With `status`, a lifetime of zero
+    /// makes the responses stale at once.
+    ///
+    /// The rule does not override refusals: a response with `no-store`, `private` or `Set-Cookie`,
+    /// for example, is not stored. A response with `no-cache` is revalidated before every use.
     pub fn override_ttl(mut self, ttl: Duration) -> Self {
         self.override_ttl = Some(ttl);
         self
