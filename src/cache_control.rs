@@ -1,4 +1,4 @@
-//! Middlewares that only write `Cache-Control`, for clients and other caches. They store nothing.
+//! Middlewares that write `Cache-Control` for clients and other caches. They store no responses.
 
 use std::{
     future::{self, Future},
@@ -19,10 +19,10 @@ use pin_project_lite::pin_project;
 
 use crate::{clock::Clock, semantics::directive_list::DirectiveList};
 
-/// A middleware that adds `Cache-Control` directives to every response. It stores nothing.
+/// A middleware that adds `Cache-Control` directives to every response. It stores no responses.
 ///
-/// A directive replaces one of the same name that the handler sent, except that of two `max-age`
-/// the smaller applies. Other directives of the handler are kept, in their order.
+/// An added directive replaces a directive of equal name from the handler. Of two `max-age`, the
+/// smaller one applies. Other directives of the handler are kept, in their order.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -39,18 +39,18 @@ pub struct SetCacheControl(Vec<Edit>);
 enum Edit {
     Flag(&'static str),
     Seconds(&'static str, Duration),
-    /// Sets `max-age`, unless a smaller one is present.
+    /// Sets `max-age`, unless the response already has a smaller one.
     MaxAge(Duration),
     Other(String, Option<String>),
     Remove(String),
-    /// Sets one of `public` and `private` and removes the other.
+    /// Sets one of `public` and `private`, and removes the other.
     Scope {
         set: &'static str,
         remove: &'static str,
     },
 }
 
-/// Defines methods that set one directive each.
+/// Defines methods that each set one directive.
 macro_rules! directives {
     ($($method:ident $name:literal $section:literal),*: flags;
      $($timed:ident $timed_name:literal $timed_section:literal),*: seconds) => {
@@ -104,7 +104,7 @@ impl SetCacheControl {
         stale_if_error "stale-if-error" "RFC 5861 section 4": seconds
     }
 
-    /// Sets any directive, such as an extension. `None` sets a directive without a value.
+    /// Sets any directive, such as an extension. With the value `None`, the directive has no value.
     ///
     /// # Panics
     ///
@@ -116,7 +116,7 @@ impl SetCacheControl {
             !text.is_empty()
                 && text.bytes().all(|b| b.is_ascii_graphic() && !b",;=\"()".contains(&b))
         };
-        // Escapes are refused, so that the first quote inside the string is an error.
+        // Escapes are not accepted, so a quote or backslash inside the string is invalid.
         let is_quoted_string = |text: &str| {
             let inner = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
             let is_valid = |b: u8| matches!(b, b'\t' | b' '..=b'~') && !b"\"\\".contains(&b);
@@ -166,7 +166,7 @@ impl SetCacheControl {
 ///
 /// It sets `Cache-Control: max-age=0, no-cache, no-store, must-revalidate, private`, and `Expires`
 /// to the current time. A [`Cache`](crate::Cache) around it does not store the responses either,
-/// whatever its policy says.
+/// regardless of its policy.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NeverCache;
 
@@ -189,9 +189,9 @@ impl NeverCache {
 /// The change that a middleware makes to the fields of each response.
 #[derive(Debug, Clone)]
 enum Change {
-    /// As [`SetCacheControl`]. The edits are shared by all requests of a worker.
+    /// Changes the fields as [`SetCacheControl`] does. All requests of a worker share the edits.
     Set(Rc<SetCacheControl>),
-    /// As [`NeverCache`].
+    /// Changes the fields as [`NeverCache`] does.
     Never,
 }
 

@@ -1,4 +1,4 @@
-//! Entry points for the fuzz targets, compiled only by cargo-fuzz.
+//! Entry points for the fuzz targets. Only cargo-fuzz compiles this module.
 
 use std::time::Duration;
 
@@ -37,11 +37,11 @@ use crate::{
 const NOW: Timestamp =
     Timestamp::new(Duration::from_secs(1_700_000_000), Duration::from_secs(1000));
 
-/// Parses a value as each field that the crate parses.
+/// Parses a field value with the parser of each field that the crate reads.
 ///
 /// # Panics
 ///
-/// If a parser returns more than the value contains.
+/// Panics if a parser returns more than the value contains.
 pub fn parse_field_value(value: &[u8]) {
     for separator in *b",; " {
         let pieces: usize = split(value, separator).map(|piece| piece.len() + 1).sum();
@@ -140,20 +140,21 @@ fn evaluate_conditions(field: &HeaderValue) {
     }
 }
 
-/// Decodes bytes as a stored record, and as the content of a record with a valid checksum.
+/// Decodes bytes as a stored record, and as the content of a stored record with a valid checksum.
 ///
 /// # Panics
 ///
-/// If the decoded response is one that is never stored, or is not encoded to the same bytes.
+/// Panics if the decoded response is one that the cache never stores, or if encoding it again gives
+/// other bytes.
 pub fn decode_record(bytes: &[u8]) {
     let key = CacheKey::new("n", "http", "h", "/", None);
     let _ = fuzzing::read(bytes, &key, NOW);
     let _ = fuzzing::read(&fuzzing::forge(bytes, &key), &key, NOW);
 }
 
-/// Returns whether the default policy stores the response of an exchange.
+/// Returns whether the default policy stores the response to a request.
 ///
-/// Field values that HTTP does not allow are left out.
+/// Field values that HTTP does not allow are left out of the messages.
 #[must_use]
 pub fn is_stored_by_default(
     request: &[(&'static str, Vec<u8>)],

@@ -1,4 +1,4 @@
-//! How handlers, routes and responses set their own caching options.
+//! Caching options that handlers and routes set for their own responses.
 
 use std::{cell::RefCell, future, mem, rc::Rc, time::Duration};
 
@@ -11,11 +11,11 @@ use actix_web::{
 
 use crate::outcome::NotStored;
 
-/// Caching options of one response: lifetime, refusal and tags.
+/// Caching options of one response: its lifetime, its tags, and whether it may be stored.
 ///
-/// Insert them into the extensions of the response. [`CacheOptions`] sets the same options from
-/// the arguments of a handler, [`CachePolicy`] from the `wrap` of a route. If several set a
-/// lifetime, the response precedes the handler and the handler precedes the route.
+/// Insert the options into the extensions of the response. A handler can set them through the
+/// extractor [`CacheOptions`], and a route through the middleware [`CachePolicy`]. If several of
+/// these set a lifetime, the response precedes the handler, and the handler precedes the route.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -38,17 +38,18 @@ impl ResponseOptions {
         Self { ttl: None, no_store: None, tags: Vec::new() }
     }
 
-    /// Sets the lifetime of the response, whatever lifetime its fields state.
+    /// Sets the lifetime of the response, regardless of the lifetime that its fields state.
     ///
-    /// It does not override refusals: a response with `no-store`, `private`, `Set-Cookie` and the
-    /// like is not stored. With zero, the response is stale at once: it is stored only if it can
-    /// be revalidated or used stale.
+    /// In the extensions of a response, the lifetime applies to any status code. It does not
+    /// override refusals: a response with `no-store`, `private` or `Set-Cookie`, for example, is
+    /// not stored. With zero, the response is stale at once. The cache then stores it only if it
+    /// can be revalidated or served stale.
     pub const fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);
         self
     }
 
-    /// Prevents that the response is stored.
+    /// Forbids the cache to store the response.
     ///
     /// The reason appears in the log and in
     /// [`NotStored::Handler`](crate::outcome::NotStored::Handler), but in no header field.
@@ -60,18 +61,19 @@ impl ResponseOptions {
     /// Adds a tag (surrogate key) to the response, for
     /// [`CacheHandle::purge_tag`](crate::CacheHandle::purge_tag).
     ///
-    /// Several calls add up. Tags of the policy, of rules and of response fields are kept.
+    /// Several calls add up. The response keeps its tags from the policy, from rules and from
+    /// response fields.
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
         self.tags.push(tag.into());
         self
     }
 }
 
-/// An extractor with which a handler sets the caching options of its response.
+/// An extractor that lets a handler set the caching options of its response.
 ///
-/// A lifetime applies to responses with status 200, 203, 301 or 308 and with the codes of
-/// [`Policy::status_ttl`](crate::Policy::status_ttl), so a handler can set it first and return an
-/// error later. Without a cache around the handler, the options have no effect.
+/// A lifetime applies to responses with status 200, 203, 301 or 308, and with the codes of
+/// [`Policy::status_ttl`](crate::Policy::status_ttl). A handler can therefore set a lifetime and
+/// still return an error later. Without a cache around the handler, the options have no effect.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -92,7 +94,7 @@ impl CacheOptions {
         self.update(|options| options.ttl(ttl));
     }
 
-    /// Prevents that the response is stored; see [`ResponseOptions::no_store`].
+    /// Forbids the cache to store the response; see [`ResponseOptions::no_store`].
     pub fn no_store(&self, reason: &'static str) {
         self.update(|options| options.no_store(reason));
     }
@@ -127,18 +129,19 @@ impl FromRequest for CacheOptions {
     }
 }
 
-/// The options of a request's handler, in the extensions of the request.
+/// The options that a handler set through [`CacheOptions`], in the extensions of the request.
 struct ExtractedOptions(Rc<RefCell<ResponseOptions>>);
 
-/// The options of a request's route, in the extensions of the request.
+/// The options that a route set through [`CachePolicy`], in the extensions of the request.
 struct RouteOptions(Rc<ResponseOptions>);
 
 /// A middleware that sets the caching options of a route's responses, for
 /// `#[get("/", wrap = "...")]`.
 ///
-/// It has an effect only inside a [`Cache`](crate::Cache). As with [`CacheOptions`], a lifetime
-/// applies to status 200, 203, 301 and 308 and to the codes of
-/// [`Policy::status_ttl`](crate::Policy::status_ttl). If several are nested, the innermost applies.
+/// The middleware has an effect only inside a [`Cache`](crate::Cache). A lifetime applies to
+/// responses with status 200, 203, 301 or 308, and with the codes of
+/// [`Policy::status_ttl`](crate::Policy::status_ttl). If several of these middlewares are nested,
+/// the innermost one applies.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -159,7 +162,7 @@ impl CachePolicy {
         Self(ResponseOptions::new().ttl(ttl))
     }
 
-    /// Prevents that the route's responses are stored; see [`ResponseOptions::no_store`].
+    /// Forbids the cache to store the route's responses; see [`ResponseOptions::no_store`].
     pub const fn no_store(reason: &'static str) -> Self {
         Self(ResponseOptions::new().no_store(reason))
     }
@@ -203,23 +206,27 @@ where
     forward_ready!(inner);
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
-        // An inner middleware runs later and replaces the options of an outer one.
+        // An inner `CachePolicy` runs later, so its options replace those of an outer one.
         request.extensions_mut().insert(RouteOptions(Rc::clone(&self.options)));
         self.inner.call(request)
     }
 }
 
-/// The options of a response from all sources.
+/// The combined options of the response, its handler and its route.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct HandlerOptions {
     pub(crate) ttl: Option<Duration>,
     pub(crate) tags: Vec<String>,
 }
 
-/// Returns the options from the extensions of a request and of its response; an error if one of
-/// them prevents that the response is stored.
+/// Returns the combined options from the extensions of a request and of its response.
 ///
-/// Lifetimes of the handler and the route apply only if `status_gets_lifetimes` returns true.
+/// Lifetimes of the handler and the route apply only if `status_gets_lifetimes` returns true for
+/// `status`.
+///
+/// # Errors
+///
+/// Returns [`NotStored::Handler`] if any of the options forbids the cache to store the response.
 pub(crate) fn handler_options(
     request: &Extensions,
     response: &Extensions,

@@ -1,4 +1,4 @@
-//! The cache key of a request, and the cache keys of a URL.
+//! Computes the cache key of a request, and the cache keys that requests for a URL can have.
 
 use actix_web::{
     dev::{ServiceRequest, Url},
@@ -43,7 +43,7 @@ impl CompiledPolicy {
         Ok(key)
     }
 
-    /// Adds the request fields and cookies that are part of the key.
+    /// Adds the request fields and cookies that are part of the cache key to `key`.
     fn push_fields(&self, key: &mut CacheKey, fields: &HeaderMap) {
         for name in &self.identity.keyed {
             push_field(key, name, fields);
@@ -57,18 +57,22 @@ impl CompiledPolicy {
         }
     }
 
-    /// Returns whether one URL has several keys, because keys contain fields, cookies or values
-    /// that the application computes.
+    /// Returns whether requests for one URL can have different cache keys, because keys contain
+    /// fields, cookies or computed values.
     pub(crate) fn has_key_parts(&self) -> bool {
         !(self.identity.keyed.is_empty()
             && self.policy.cookies.keyed.is_empty()
             && self.policy.key_parts.is_empty())
     }
 
-    /// Returns the keys that a URL can have, without fields, cookies and computed values.
+    /// Returns the cache keys that requests for a URL can have, without fields, cookies and
+    /// computed values.
+    ///
+    /// A URL has several keys because the scheme is not known, and because a rule with a predicate
+    /// may change the query parameters in the key.
     pub(crate) fn keys_for_url(&self, target: &UrlTarget) -> Vec<CacheKey> {
         let uri = target.path.parse().unwrap_or_default();
-        // Rules match the path as actix decodes it for routing.
+        // Rules match the path that actix has decoded for routing.
         let decoded = Url::new(uri);
         let mut keys = Vec::new();
         for scheme in ["http", "https"] {
@@ -93,8 +97,8 @@ impl CompiledPolicy {
         keys
     }
 
-    /// Adds the fields and cookies of a request to the key of its URL. `None` if keys also contain
-    /// values that the application computes, which need the whole request.
+    /// Adds the fields and cookies of a request to the cache key of its URL. `None` if cache keys
+    /// also contain computed values, because their computation needs the whole request.
     pub(crate) fn key_for_fields(&self, url: &CacheKey, fields: &HeaderMap) -> Option<CacheKey> {
         if !self.policy.key_parts.is_empty() {
             return None;
@@ -105,14 +109,15 @@ impl CompiledPolicy {
     }
 }
 
-/// Adds all lines of a request field to a key.
+/// Adds all lines of a request field to a cache key.
 fn push_field(key: &mut CacheKey, name: &HeaderName, fields: &HeaderMap) {
     let mut lines = field_lines(fields, name);
     let first = lines.next();
     match lines.next() {
         None => key.push_part(name.as_str(), first),
         Some(second) => {
-            // Two lines differ from one line with a comma: handlers may read only the first.
+            // Two lines make another key than one line with a comma, because a handler may read
+            // only the first line.
             let mut encoded = Vec::new();
             for line in first.into_iter().chain([second]).chain(lines) {
                 append_part(&mut encoded, line);

@@ -1,4 +1,4 @@
-//! Checks of single settings that policies and rules share.
+//! Checks of settings that policies and rules have in common.
 
 use actix_web::http::header::HeaderName;
 
@@ -7,7 +7,7 @@ use crate::entry::limits::may_have_status;
 
 /// Checks that responses with this status code can be stored.
 pub(super) fn check_status(status: u16) -> Result<(), ConfigError> {
-    // RFC 9110 section 15 defines no class above 5xx.
+    // RFC 9110 section 15 defines no status codes above 599.
     if status < 600 && may_have_status(status) {
         Ok(())
     } else {
@@ -15,12 +15,13 @@ pub(super) fn check_status(status: u16) -> Result<(), ConfigError> {
     }
 }
 
-/// Checks that a path begins with a slash, as every path that actix routes does.
+/// Checks that the path of a rule begins with a slash. Every path that actix routes begins with a
+/// slash.
 pub(super) fn check_path(path: &str) -> Result<(), ConfigError> {
     if path.starts_with('/') { Ok(()) } else { Err(ConfigError::RelativePath(path.to_owned())) }
 }
 
-/// Parses the names of header fields.
+/// Parses configured names of header fields.
 pub(super) fn parse_field_names(names: &[String]) -> Result<Vec<HeaderName>, ConfigError> {
     let parse = |name: &String| {
         HeaderName::from_bytes(name.as_bytes())

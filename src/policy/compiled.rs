@@ -1,4 +1,4 @@
-//! A policy with its rules, checked and ready for use.
+//! `CompiledPolicy`: a policy and its rules, checked and compiled.
 
 use std::{sync::Arc, time::Duration};
 
@@ -35,18 +35,19 @@ use crate::{
 /// The treatment of requests that match no rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unmatched {
-    /// As the policy says.
+    /// The policy alone decides.
     Policy,
-    /// They bypass the cache.
+    /// The requests bypass the cache.
     Pass,
 }
 
-/// The treatment of a response that is stored only because its request had no cookies: it gets
-/// `Vary: Cookie` if cookies matter at all.
+/// The treatment of a response that is stored only because its request had no cookies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum VaryCookie {
+    /// The response is sent with `Vary: Cookie`.
     Added,
-    /// Cookies never decide whether a response is stored.
+    /// The response is sent without `Vary: Cookie`: cookies never decide whether a response is
+    /// stored.
     NotNeeded,
 }
 
@@ -56,21 +57,22 @@ pub(crate) struct CompiledPolicy {
     pub(super) policy: Policy,
     pub(super) rules: Arc<[CompiledRule]>,
     unmatched: Unmatched,
-    /// Which parts of a request make it personal.
+    /// The rules that decide which requests are personal.
     pub(crate) identity: IdentityRules,
-    /// How selecting fields are compared.
+    /// The normalization of selecting fields.
     pub(crate) comparison: Comparison,
     choices: PolicyChoices,
     pub(super) tag_fields: Vec<HeaderName>,
     removed_downstream: Vec<HeaderName>,
     pub(super) namespace: String,
-    /// The namespace and the fingerprint of the policy: the beginning of each cache key.
+    /// The scope is the beginning of each cache key: the namespace and the fingerprint of the
+    /// policy.
     pub(super) scope: KeyScope,
     pub(crate) vary_cookie: VaryCookie,
 }
 
 impl CompiledPolicy {
-    /// Checks a configuration and compiles it.
+    /// Checks and compiles the configuration of a cache.
     pub(crate) fn new(
         policy: Policy,
         rules: Vec<Rule>,
@@ -84,7 +86,8 @@ impl CompiledPolicy {
         let identity = policy.identity_rules()?;
         let choices = policy.policy_choices()?;
         let tag_fields = parse_field_names(&policy.tag_fields)?;
-        // The length separates the namespace from the fingerprint, whatever characters it has.
+        // The scope encodes the length of the namespace, so any namespace is distinguishable from
+        // the fingerprint.
         let scope = KeyScope::new(namespace, &fingerprint(&policy, &rules));
         let rules = rules.into_iter().map(CompiledRule::new).collect::<Result<Arc<[_]>, _>>()?;
         let mut removed_downstream = Vec::new();
@@ -111,7 +114,7 @@ impl CompiledPolicy {
         })
     }
 
-    /// Returns the rules that match a request. `None` if the request bypasses the cache.
+    /// Returns the rules that match a request; `None` if the request bypasses the cache.
     pub(crate) fn match_rules(&self, request: &ServiceRequest) -> Option<MatchedRules> {
         let mut matched = MatchedRules::default();
         if !self.rules.is_empty() {
@@ -132,7 +135,8 @@ impl CompiledPolicy {
         (!bypasses).then_some(matched)
     }
 
-    /// Returns whether no response can be stored under a rule, or without one.
+    /// Returns whether no response can be stored under the rule with this index, or without a
+    /// matching rule if the index is `None`.
     fn never_stores(&self, by_request: Option<usize>) -> bool {
         match by_request.and_then(|index| self.rules.get(index)) {
             Some(rule) => rule.never_stores(),
@@ -140,8 +144,15 @@ impl CompiledPolicy {
         }
     }
 
-    /// Returns the terms for storing a response with this status. `handler_ttl` is the lifetime
-    /// that the handler set. An error if a rule, or the lack of one, forbids to store it.
+    /// Returns the terms for a response with this status: the conditions under which the policy
+    /// stores the response.
+    ///
+    /// `handler_ttl` is the lifetime that the handler set.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`NotStored::Rule`] if the deciding rule forbids to store the response, or if no
+    /// rule matches and such requests bypass the cache.
     pub(crate) fn terms(
         &self,
         matched: &MatchedRules,
@@ -157,8 +168,8 @@ impl CompiledPolicy {
         Ok(StorageTerms { first, fallback, choices: &self.choices })
     }
 
-    /// Returns the lifetime that a stored response has under this policy; another policy may have
-    /// stored it. `None` if this policy would not have stored it.
+    /// Returns the lifetime that this policy gives to a stored response, which a process with
+    /// another policy may have stored. `None` if this policy would not store the response.
     pub(crate) fn lifetime_under_policy(
         &self,
         matched: &MatchedRules,
@@ -183,8 +194,8 @@ impl CompiledPolicy {
         self.fallback_ttl(rule, status)
     }
 
-    /// Returns the longest time for which clients may keep a response with this status, if the
-    /// policy gave its lifetime.
+    /// Returns the longest time for which clients may keep a response with this status. The limit
+    /// applies only if the policy, a rule or the handler set the lifetime of the response.
     pub(crate) fn client_ttl(
         &self,
         matched: &MatchedRules,
@@ -194,13 +205,13 @@ impl CompiledPolicy {
         rule.and_then(|rule| rule.client_ttl).or(self.policy.client_ttl)
     }
 
-    /// Returns whether responses with this status get a lifetime that is not set for a certain
-    /// status.
+    /// Returns whether a lifetime that was set without naming a status code, such as that of a
+    /// handler, applies to responses with this status.
     pub(crate) fn gives_lifetimes_to(&self, status: StatusCode) -> bool {
         has_default_ttl(status) || self.status_ttl(status).is_some()
     }
 
-    /// The request fields whose values are part of the cache key.
+    /// Returns the request fields whose values are part of the cache key.
     pub(crate) fn keyed_fields(&self) -> impl Iterator<Item = &HeaderName> {
         let cookie = (!self.identity.cookies.keyed.is_empty()).then_some(&COOKIE);
         self.identity.keyed.iter().chain(cookie)
@@ -226,8 +237,8 @@ impl CompiledPolicy {
         self.policy.drain_limit
     }
 
-    /// Returns whether a fresh response is refreshed in the background when `left` of its lifetime
-    /// is left.
+    /// Returns whether a fresh response is refreshed in the background when `left` remains of its
+    /// lifetime.
     pub(crate) fn refreshes(&self, freshness: Duration, left: Duration) -> bool {
         let percent = self.policy.refresh_ahead;
         percent.is_some_and(|percent| left <= freshness.mul_f64(f64::from(percent) / 100.0))
@@ -238,7 +249,7 @@ impl CompiledPolicy {
         self.policy.client_directives == ClientDirectives::Honored
     }
 
-    /// The windows for stale responses that state none.
+    /// Returns the policy's windows for stale responses that state no window.
     pub(crate) const fn windows(&self) -> Windows {
         self.choices.windows
     }
@@ -248,8 +259,10 @@ impl CompiledPolicy {
         self.policy.client_conditions == ClientConditions::Forwarded
     }
 
-    /// Returns whether the origin's validators are trusted across variants: validation requests
-    /// list the entity tags of all variants, and a `HEAD` response without validators is believed.
+    /// Returns whether the cache trusts the origin's validators across variants.
+    ///
+    /// With this trust, validation requests list the entity tags of all variants, and a `HEAD`
+    /// response without validators can confirm a stored response.
     pub(crate) fn trusts_origin_validators(&self) -> bool {
         self.policy.offered_tags == OfferedTags::AllVariants
     }
@@ -259,19 +272,19 @@ impl CompiledPolicy {
         self.policy.post_responses == PostResponses::Stored
     }
 
-    /// The response fields that clients do not receive.
+    /// Returns the response fields that clients do not receive.
     pub(crate) fn removed_downstream(&self) -> &[HeaderName] {
         &self.removed_downstream
     }
 
-    /// Returns which parameters of a request's query are part of its cache key.
+    /// Returns the query setting for a request: the one of its rule, or else the policy's.
     pub(super) fn query(&self, matched: &MatchedRules) -> Option<&QueryKey> {
         let rule = self.rule(matched.by_request);
         rule.and_then(|rule| rule.query.as_ref()).or(self.policy.query.as_ref())
     }
 
-    /// Returns all query settings that can have applied to requests for a path. They are several
-    /// if a rule with a predicate matches.
+    /// Returns all query settings that can apply to requests for a path. There are several if a
+    /// rule with a predicate matches the path.
     pub(super) fn queries_of_path(&self, path: &str) -> Vec<Option<&QueryKey>> {
         let mut queries = Vec::new();
         for compiled in self.rules.iter().filter(|rule| !rule.needs_status()) {
@@ -287,8 +300,13 @@ impl CompiledPolicy {
         queries
     }
 
-    /// Returns the first rule that matches a response; an error if it, or the lack of one, forbids
-    /// to store the response.
+    /// Returns the deciding rule: the first rule that matches the request and the status of the
+    /// response.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`NotStored::Rule`] if the rule forbids to store the response, or if no rule matches
+    /// and such requests bypass the cache.
     fn deciding_rule(
         &self,
         matched: &MatchedRules,
@@ -301,7 +319,8 @@ impl CompiledPolicy {
         }
     }
 
-    /// Returns the index of the first rule that matches a response.
+    /// Returns the index of the deciding rule: the first rule that matches the request and the
+    /// status of the response.
     pub(super) fn deciding_index(
         &self,
         matched: &MatchedRules,
@@ -314,7 +333,8 @@ impl CompiledPolicy {
         matched.by_status.iter().copied().find(matches_status).or(matched.by_request)
     }
 
-    /// Returns the lifetime of a response that states none.
+    /// Returns the lifetime of a response that states none; `None` if neither the rule nor the
+    /// policy sets one.
     fn fallback_ttl(&self, rule: Option<&Rule>, status: StatusCode) -> Option<Duration> {
         let rule_ttl = rule.and_then(|rule| {
             let applies = !rule.statuses.is_empty() || self.gives_lifetimes_to(status);

@@ -1,4 +1,4 @@
-//! A rule whose paths and tags are parsed, ready for matching.
+//! A rule that is checked and compiled: its path and its tags are parsed.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::{
     tagging::CompiledTagging,
 };
 
-/// A checked rule.
+/// A checked rule with its parsed path and tags.
 #[derive(Debug, Clone)]
 pub(super) struct CompiledRule {
     pub(super) rule: Rule,
@@ -30,12 +30,12 @@ enum PathMatcher {
     Regex(regex::Regex),
 }
 
-/// The result of matching a rule with a URL, without a request.
+/// The result of matching a rule with the path of a URL, without a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum UrlMatch {
     No,
     Yes,
-    /// The path matches; a predicate decides for each request.
+    /// The path matches, but predicates must also accept the request.
     Maybe,
 }
 
@@ -58,13 +58,14 @@ impl CompiledRule {
         Ok(Self { rule, tags, matcher })
     }
 
-    /// Returns whether the rule applies to a request. `path` is the path by which actix routes it.
+    /// Returns whether the rule applies to a request. `path` is the path by which actix routes the
+    /// request.
     pub(super) fn matches(&self, request: &ServiceRequest, path: &str) -> bool {
         self.matcher.matches(path)
             && self.rule.predicates.iter().all(|predicate| predicate(request))
     }
 
-    /// Returns whether the rule applies to the requests for a path.
+    /// Returns whether the rule applies to requests for a path.
     pub(super) fn matches_url(&self, path: &str) -> UrlMatch {
         match self.matcher.matches(path) {
             false => UrlMatch::No,
@@ -73,7 +74,7 @@ impl CompiledRule {
         }
     }
 
-    /// Returns the value that a path has for one of the rule's parameters, not decoded further.
+    /// Returns the value of one of the rule's path parameters in a path, without further decoding.
     pub(super) fn parameter(&self, path: &str, name: &str) -> Option<String> {
         self.matcher.parameter(path, name)
     }
@@ -142,20 +143,21 @@ impl PathMatcher {
     }
 }
 
-/// Returns whether a path is `prefix`, or has it as its first segments.
+/// Returns whether a path equals `prefix`, or begins with the segments of `prefix`.
 fn is_at_or_below(path: &str, prefix: &str) -> bool {
     path.strip_prefix(prefix)
         .is_some_and(|rest| prefix.ends_with('/') || rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Compiles an expression that must match the whole path.
+/// Compiles a regular expression that must match the whole path.
 #[cfg(feature = "regex")]
 fn compile_anchored(pattern: &str) -> Result<regex::Regex, ConfigError> {
     let error = |error: regex::Error| ConfigError::Regex {
         pattern: pattern.to_owned(),
         reason: error.to_string(),
     };
-    // The expression alone must be valid: `a)(b` is not, but would be inside the added group.
+    // The expression is also compiled alone: `a)(b` is invalid, but inside the added group it would
+    // be valid.
     regex::Regex::new(pattern).map_err(error)?;
     regex::Regex::new(&format!("^(?:{pattern})$")).map_err(error)
 }

@@ -1,4 +1,8 @@
-//! The discriminator of a request: what handlers can see of it that is not part of the cache key.
+//! Computes the discriminator of a request.
+//!
+//! A discriminator is a value that is stored with a response. It contains properties of the request
+//! that are not in the cache key but may change the response, such as `X-Forwarded-Host`. A stored
+//! response answers only requests with an equal discriminator.
 
 use actix_web::{
     dev::ServiceRequest,
@@ -12,36 +16,36 @@ use crate::{
     semantics::fields::{field_lines, list_members, split, trim},
 };
 
-/// The encoded discriminator: pairs of a kind and a value.
+/// An encoded discriminator: a sequence of kinds and values.
 type Discriminator = SmallVec<[u8; 32]>;
 
-/// The kind of a value in a discriminator. The numbers are stored, so they never change.
+/// The kind of a value in a discriminator. Stores contain these numbers, so they must never change.
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     /// The position of the cache among nested caches.
     Layer = 1,
-    /// The scheme in the request target.
+    /// The scheme in the request target, if it differs from the scheme of the connection.
     TargetScheme = 2,
     /// A line of `X-Forwarded-Host`.
     ForwardedHost = 3,
     /// A line of `X-Forwarded-Proto`.
     ForwardedProto = 4,
-    /// A pair of `Forwarded`.
+    /// A `host` or `proto` pair of `Forwarded`.
     Forwarded = 5,
 }
 
-/// Returns the discriminator of a request for the cache at position `layer`, 0 for the outermost.
+/// Returns the discriminator of a request for the cache at position `layer` among nested caches.
+/// The outermost cache has position 0.
 ///
-/// Two requests with one cache key but different discriminators share no stored response. The
-/// discriminator contains the position of the cache among nested caches, and the fields from which
-/// actix makes links (`url_for`, `ConnectionInfo`), as far as they are not in the cache key. It is
-/// empty for the outermost cache without a proxy in front.
+/// The discriminator contains the position of the cache, and the sources of absolute URLs in actix
+/// (`url_for`, `ConnectionInfo`) besides the scheme and the host in the cache key. For the
+/// outermost cache without a proxy in front, the discriminator is empty.
 pub(crate) fn discriminator_for(layer: u8, request: &ServiceRequest) -> SmallVec<[u8; 32]> {
     let mut text = Discriminator::new();
     if layer > 0 {
         append(&mut text, Kind::Layer, &[layer]);
     }
-    // A client can put any scheme into an absolute-form target and into `:scheme`.
+    // A client can send any scheme in an absolute-form target or in `:scheme`.
     if let Some(target_scheme) = request.uri().scheme_str()
         && target_scheme != scheme(request)
     {
@@ -54,8 +58,8 @@ pub(crate) fn discriminator_for(layer: u8, request: &ServiceRequest) -> SmallVec
         append(&mut text, Kind::ForwardedProto, line);
     }
     for line in field_lines(request.headers(), &FORWARDED) {
-        // RFC 7239 section 4 has quoted strings. actix does not know them and splits at every
-        // separator, so the pairs of both readings are appended.
+        // RFC 7239 section 4 allows quoted strings in `Forwarded`. actix ignores quotes and splits
+        // the line at every separator. The pairs of both readings are appended.
         let by_rfc = list_members(line).flat_map(|element| split(element, b';'));
         let by_actix = line.split(|byte| matches!(byte, b',' | b';')).map(trim);
         for pair in by_rfc.chain(by_actix).filter(|pair| names_host_or_proto(pair)) {
@@ -65,7 +69,7 @@ pub(crate) fn discriminator_for(layer: u8, request: &ServiceRequest) -> SmallVec
     text
 }
 
-/// Returns whether a pair of `Forwarded` contains the host or the scheme.
+/// Returns whether a pair of `Forwarded` has the name `host` or `proto`.
 fn names_host_or_proto(pair: &[u8]) -> bool {
     let name = trim(pair.split(|&byte| byte == b'=').next().unwrap_or_default());
     name.eq_ignore_ascii_case(b"host") || name.eq_ignore_ascii_case(b"proto")

@@ -2,10 +2,10 @@
 
 use std::{error::Error, fmt, time::Duration};
 
-/// The reason why the configuration of a cache was refused.
+/// The reason why a cache refused its configuration.
 ///
-/// [`CacheBuilder::build`](crate::CacheBuilder::build) returns it at start-up. The message names
-/// the setting and its value, and says what to do.
+/// [`CacheBuilder::build`](crate::CacheBuilder::build) returns this error at start-up. The message
+/// names the setting and its value, and tells how to correct it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConfigError {
@@ -22,13 +22,13 @@ pub enum ConfigError {
     },
     /// [`Policy::refresh_ahead`](crate::Policy::refresh_ahead) is not between 1 and 99 percent.
     InvalidRefreshAhead(u8),
-    /// A text is not the name of a header field (RFC 9110 section 5.1).
+    /// A configured field name is not a valid header field name (RFC 9110 section 5.1).
     InvalidFieldName(String),
-    /// The name of a cookie is empty.
+    /// A configured cookie name is empty.
     EmptyCookieName,
-    /// The name of a key part is empty.
+    /// A name that was passed to [`Policy::key_with`](crate::Policy::key_with) is empty.
     EmptyKeyPartName,
-    /// Responses with this status code are never stored.
+    /// A setting names this status code, but responses with this status code are never stored.
     StatusNotStorable(u16),
     /// The path of a rule does not begin with a slash.
     RelativePath(String),
@@ -36,17 +36,17 @@ pub enum ConfigError {
     Pattern {
         /// The pattern.
         pattern: String,
-        /// The reason why it is not valid.
+        /// The reason why the pattern or expression is not valid.
         reason: String,
     },
     /// The regular expression of a rule is not valid.
     Regex {
-        /// The expression.
+        /// The regular expression.
         pattern: String,
-        /// The reason why it is not valid.
+        /// The reason why the pattern or expression is not valid.
         reason: String,
     },
-    /// A tag of a rule names a parameter that the path of the rule does not have.
+    /// A tag of a rule contains a parameter that the path of the rule does not have.
     UnknownTagParameter(String),
     /// A rule has both `bypass` and a lifetime.
     BypassWithLifetime,

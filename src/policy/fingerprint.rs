@@ -1,15 +1,19 @@
-//! The fingerprint of a policy: which policies may use each other's stored responses.
+//! The fingerprint of a policy. Only policies with equal fingerprints share stored responses.
 //!
-//! Two policies must not share stored responses if they differ in which requests are the same, in
-//! which requests are personal, or in which tags a response has: a response that one policy stores
-//! could reach a wrong client under the other, or escape a purge. Their cache keys therefore
-//! contain a fingerprint of these settings. Settings that only affect lifetimes and limits are not
-//! part of it, and settings whose values are themselves part of the cache key (fields, cookies and
-//! computed parts) are not either.
+//! Two policies must not share stored responses if they differ in the settings that decide which
+//! requests share a response, which requests are personal, which kinds of responses are stored (for
+//! example, with `Set-Cookie`), or which tags a response has. Otherwise, a response that one policy
+//! stores could reach a wrong client under the other policy, or escape a purge. Each cache key
+//! therefore contains a fingerprint of these settings.
 //!
-//! Processes share stored responses through a store, so the fingerprint must not depend on the
-//! build. It is the beginning of a SHA-256 digest over an explicit encoding. The numbers in the
-//! encoding are fixed; a change of the encoding needs a new [`VERSION`].
+//! The fingerprint does not cover settings that only affect lifetimes and limits. The settings for
+//! key fields, key cookies and computed key parts are not covered either, because the cache key
+//! contains their values.
+//!
+//! Processes of different builds share stored responses through a store, so the fingerprint must
+//! not depend on the build. The fingerprint is the beginning of a SHA-256 digest of an explicit
+//! encoding. The numbers in the encoding are fixed. Every change of the encoding needs a new
+//! [`VERSION`].
 
 use std::fmt::Write;
 
@@ -34,11 +38,11 @@ use crate::{
 /// The version of the encoding.
 const VERSION: u8 = 1;
 
-/// Bytes of the digest that are used.
+/// The number of digest bytes in a fingerprint.
 const LENGTH: usize = 8;
 
-/// Returns the fingerprint as hexadecimal text. It is empty for the default policy without rules,
-/// and for all policies that may share stored responses with it.
+/// Returns the fingerprint as hexadecimal text. The text is empty for the default policy without
+/// rules, and for all policies that may share stored responses with that policy.
 pub(super) fn fingerprint(policy: &Policy, rules: &[Rule]) -> String {
     let encoded = encode(policy, rules);
     if encoded == encode(&Policy::new(), &[]) {
@@ -55,14 +59,14 @@ pub(super) fn fingerprint(policy: &Policy, rules: &[Rule]) -> String {
 fn encode(policy: &Policy, rules: &[Rule]) -> Vec<u8> {
     let mut encoder = Encoder(Vec::new());
     encoder.number(VERSION);
-    // Which requests are personal.
+    // Settings that decide which requests are personal.
     encoder.set(&policy.cookies.ignored, Case::Sensitive);
     encoder.set(&policy.credentials, Case::Insensitive);
     encoder.number(match policy.cookie_meaning {
         CookieMeaning::Identity => 0,
         CookieMeaning::Ordinary => 1,
     });
-    // Which responses are stored.
+    // Settings that decide which responses are stored.
     encoder.number(match policy.choices.any_status {
         AnyStatus::Usual => 0,
         AnyStatus::Final => 1,
@@ -81,7 +85,7 @@ fn encode(policy: &Policy, rules: &[Rule]) -> Vec<u8> {
     });
     let targeted_fields = policy.targeted_fields.iter().map(|name| name.to_ascii_lowercase());
     encoder.list(targeted_fields);
-    // Which requests are the same.
+    // Settings that decide which requests share a stored response.
     encoder.optional_query(policy.query.as_ref());
     let query_rules = rules.iter().filter(|rule| rule.query.is_some());
     encoder.count(query_rules.clone().count());
@@ -91,7 +95,7 @@ fn encode(policy: &Policy, rules: &[Rule]) -> Vec<u8> {
     }
     encoder.languages(&policy.languages);
     encoder.codings(&policy.codings);
-    // Which tags a response has.
+    // Settings that decide which tags a response has.
     encoder.set(&policy.tag_fields, Case::Insensitive);
     encoder.tags(&policy.tags);
     let tagging_rules = rules.iter().filter(|rule| !rule.tags.is_empty());
@@ -103,14 +107,14 @@ fn encode(policy: &Policy, rules: &[Rule]) -> Vec<u8> {
     encoder.0
 }
 
-/// The comparison of names.
+/// Whether names are compared with regard to case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Case {
     Sensitive,
     Insensitive,
 }
 
-/// Appends values to an encoding that differs for different values.
+/// An encoder that appends values to bytes. Different sequences of values have different bytes.
 struct Encoder(Vec<u8>);
 
 impl Encoder {
@@ -126,7 +130,7 @@ impl Encoder {
         append_part(&mut self.0, text.as_bytes());
     }
 
-    /// Appends texts whose order has a meaning.
+    /// Appends texts whose order matters.
     fn list(&mut self, texts: impl ExactSizeIterator<Item = impl AsRef<str>>) {
         self.count(texts.len());
         for text in texts {
@@ -134,7 +138,7 @@ impl Encoder {
         }
     }
 
-    /// Appends names whose order and repetition have no meaning.
+    /// Appends names whose order and repetition do not matter.
     fn set(&mut self, names: &[String], case: Case) {
         let mut names = names.to_vec();
         if case == Case::Insensitive {
@@ -166,8 +170,8 @@ impl Encoder {
         });
     }
 
-    /// Appends the requests and responses that a rule matches. Predicates have no encoding, so
-    /// only their number is appended.
+    /// Appends the conditions under which a rule matches. A predicate cannot be encoded, so only
+    /// the number of predicates is appended.
     fn conditions(&mut self, rule: &Rule) {
         let (kind, path) = match &rule.path {
             PathRule::Any => (0, ""),
@@ -207,7 +211,7 @@ impl Encoder {
         }
     }
 
-    /// Appends tags. Functions have no encoding, so all functions are equal.
+    /// Appends tags. A function cannot be encoded, so all functions have equal encodings.
     fn tags(&mut self, tags: &[Tagging]) {
         self.count(tags.len());
         for tag in tags {
@@ -233,7 +237,8 @@ mod tests {
         fingerprint(&Policy::new(), rules)
     }
 
-    /// Processes of different builds share one store, so these texts never change.
+    /// Processes of different builds share one store, so these expected fingerprints must never
+    /// change.
     #[test]
     fn fingerprint_is_the_same_in_every_build() {
         for (policy, rules, want) in [

@@ -1,9 +1,11 @@
 //! The configuration of a cache: the policy, its rules, and their compiled form.
 //!
-//! An application builds a [`Policy`] (`settings`) and [`Rule`]s. A cache checks both at start-up
-//! and compiles them into a [`CompiledPolicy`], which the service asks for each request and
-//! response: which rules match, what the cache key is, on which terms a response is stored, and
-//! which tags it has.
+//! An application builds a [`Policy`] (in `settings`) and [`Rule`]s. At start-up, a cache checks
+//! and compiles them into a [`CompiledPolicy`].
+//!
+//! For each request, the service asks the [`CompiledPolicy`] for the matching rules and the cache
+//! key. For each response, the service asks for the tags and for the terms: the conditions under
+//! which the response is stored.
 
 mod cache_key;
 mod check;

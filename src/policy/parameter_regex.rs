@@ -1,8 +1,9 @@
 //! The regular expressions that a path pattern accepts in `{name:expression}`.
 //!
-//! actix compiles them with the crate `regex` or with `regex-lite`, depending on its features, and
-//! panics on an expression that its crate refuses. This module checks expressions before actix
-//! sees them. It accepts a subset of the syntax that both crates accept:
+//! actix compiles such an expression with the crate `regex` or with `regex-lite`, depending on its
+//! features. actix panics on an expression that its crate refuses. This module therefore checks
+//! expressions before actix gets them. The module accepts a subset of the syntax that both crates
+//! accept:
 //!
 //! * characters, `.`, `^`, `$`, and `\` before ASCII punctuation;
 //! * the classes `\d`, `\s`, `\w` and their negations, alone and in brackets;
@@ -10,21 +11,22 @@
 //! * groups `(...)`, `(?:...)`, `(?i:...)` and the flag `(?i)`;
 //! * alternatives, and the repetitions `*`, `+`, `?`, `{n}`, `{n,}` and `{n,m}`, also lazy.
 //!
-//! Nesting and repetition have limits below those of both crates.
+//! The limits of nesting and repetition are below those of both crates.
 
 use std::{iter::Peekable, str::Chars};
 
-/// Depth of groups. The crate `regex-lite` allows 50 levels, to which repetitions count too.
+/// The greatest depth of nested groups. The crate `regex-lite` allows 50 levels, and counts
+/// repetitions as levels too.
 const MAX_DEPTH: usize = 10;
 
-/// Total cost of an expression. The crate `regex` limits a compiled expression to 10 MiB; an
-/// expression of this cost needs less than that, however the cost is made up.
+/// The greatest cost of an expression. The crate `regex` limits the size of a compiled expression
+/// to 10 MiB. An expression of this cost is always smaller than that limit.
 pub(super) const MAX_COST: usize = 6000;
 
-/// The cost of a class like `\w`, which has hundreds of ranges in Unicode.
+/// The cost of a class such as `\w`, which consists of hundreds of Unicode ranges.
 const UNICODE_CLASS_COST: usize = 40;
 
-/// The cost of `.` or of an empty pair of brackets.
+/// The cost of `.`, or of brackets before their members are added.
 const CLASS_COST: usize = 4;
 
 /// The reason why an expression is not accepted.
@@ -59,9 +61,9 @@ struct Parser<'a> {
 
 /// A part of an expression.
 enum Item {
-    /// Matches text, at this cost. It can be repeated.
+    /// An item that matches text and can be repeated, with its cost.
     Matching(usize),
-    /// A position or a flag.
+    /// An item that matches a position or sets a flag. It cannot be repeated.
     Assertion,
 }
 
@@ -102,16 +104,16 @@ impl Parser<'_> {
             '^' | '$' => Ok(Item::Assertion),
             '*' | '+' | '?' | '{' => Err(NOTHING_TO_REPEAT),
             ']' | '}' => Err("']' and '}' in an expression must be escaped"),
-            // Case folding may add a few characters.
+            // The cost is 2 instead of 1, because case folding may add a few characters.
             _ => Ok(Item::Matching(2)),
         }
     }
 
-    /// Reads what follows a backslash. `None` for a class.
+    /// Reads the character after a backslash; returns `None` if it denotes a class such as `\d`.
     fn escape(&mut self) -> Result<Option<char>, Reason> {
         match self.chars.next() {
             Some('d' | 'D' | 's' | 'S' | 'w' | 'W') => Ok(None),
-            // `\<` and `\>` are word boundaries.
+            // `\<` and `\>` are refused, because they are word boundaries.
             Some(mark) if mark.is_ascii_punctuation() && !matches!(mark, '<' | '>') => {
                 Ok(Some(mark))
             }
@@ -145,7 +147,7 @@ impl Parser<'_> {
     fn brackets(&mut self) -> Result<usize, Reason> {
         let mut cost = CLASS_COST;
         self.chars.next_if_eq(&'^');
-        // The last character that could begin a range.
+        // The previous character, if it can begin a range.
         let mut range_start = None;
         let mut first = true;
         loop {
@@ -172,7 +174,7 @@ impl Parser<'_> {
         }
     }
 
-    /// Reads the last character of a range after its dash.
+    /// Reads the last character of a range, after its dash.
     fn range_end(&mut self, start: Option<char>) -> Result<(), Reason> {
         let end = match self.chars.next().ok_or(UNCLOSED_BRACKETS)? {
             '[' | '-' => return Err(UNSUPPORTED_CLASS),
@@ -189,7 +191,8 @@ impl Parser<'_> {
         }
     }
 
-    /// Reads the repetition after an item; returns the cost of both.
+    /// Reads the repetition after an item, if any. Returns the cost of the item with its
+    /// repetition.
     fn repeated(&mut self, item: usize) -> Result<usize, Reason> {
         let is_repetition = |next: &char| matches!(next, '*' | '+' | '?' | '{');
         let times = match self.chars.next_if(is_repetition) {
@@ -198,7 +201,7 @@ impl Parser<'_> {
             Some('?') => 1,
             Some(_) => 2,
         };
-        // Lazy.
+        // A question mark after a repetition makes the repetition lazy.
         self.chars.next_if_eq(&'?');
         if self.chars.peek().is_some_and(is_repetition) {
             return Err(NOTHING_TO_REPEAT);
@@ -206,7 +209,8 @@ impl Parser<'_> {
         Ok(item.saturating_mul(times).saturating_add(1))
     }
 
-    /// Reads a count after its opening brace; returns how often the item is written out.
+    /// Reads a counted repetition after its opening brace. Returns the number of copies of the item
+    /// in the compiled expression.
     fn count(&mut self) -> Result<usize, Reason> {
         let least = self.number()?;
         let most = match self.chars.next() {

@@ -5,10 +5,10 @@ use actix_web::dev::{Path, ResourceDef};
 
 use super::parameter_regex::{MAX_COST, check_expression};
 
-/// The number of parameters for which actix has space.
+/// The largest number of parameters in a pattern. actix has no space for more.
 const MAX_PARAMETERS: usize = 16;
 
-/// A valid pattern, ready for matching.
+/// A valid pattern that is compiled for matching.
 #[derive(Debug, Clone)]
 pub(super) struct PathPattern {
     resource: ResourceDef,
@@ -16,16 +16,16 @@ pub(super) struct PathPattern {
 }
 
 impl PathPattern {
-    /// Compiles a pattern; returns the reason if it is not valid.
+    /// Compiles a pattern. The error is the reason why the pattern is not valid.
     ///
-    /// `ResourceDef::new` panics on a pattern that it cannot compile. The pattern is therefore
-    /// checked first, by rules at least as strict as those of actix.
+    /// `ResourceDef::new` panics on a pattern that it cannot compile. Therefore the pattern is
+    /// checked first, by rules that are at least as strict as those of actix.
     pub(super) fn new(pattern: &str) -> Result<Self, String> {
         let parameters = parse_parameters(pattern)?;
         Ok(Self { resource: ResourceDef::new(pattern), parameters })
     }
 
-    /// The names of the parameters.
+    /// Returns the names of the pattern's parameters.
     pub(super) fn parameters(&self) -> &[String] {
         &self.parameters
     }
@@ -34,7 +34,7 @@ impl PathPattern {
         self.resource.is_match(path)
     }
 
-    /// Returns the value that a path has for a parameter.
+    /// Returns the value of a parameter in a path.
     pub(super) fn parameter(&self, path: &str, name: &str) -> Option<String> {
         let mut path = Path::new(path);
         self.resource.capture_match_info(&mut path);
@@ -42,7 +42,7 @@ impl PathPattern {
     }
 }
 
-/// Returns the names of the parameters of a pattern, or the reason why it is not valid.
+/// Returns the names of a pattern's parameters, or the reason why the pattern is not valid.
 fn parse_parameters(pattern: &str) -> Result<Vec<String>, String> {
     let mut names = Vec::<String>::new();
     let mut cost = pattern.len();
@@ -90,13 +90,13 @@ fn parse_parameters(pattern: &str) -> Result<Vec<String>, String> {
     Ok(names)
 }
 
-/// Checks text between parameters.
+/// Checks the text outside of parameters.
 fn check_literal(text: &str) -> Result<(), String> {
     if text.contains('}') { Err("a brace is not opened".to_owned()) } else { Ok(()) }
 }
 
-/// Splits the text after an opening brace at the closing brace that belongs to it. As in actix,
-/// braces nest whether they are escaped or not.
+/// Splits the text after an opening brace at the matching closing brace. Escaped braces count like
+/// other braces, as in actix.
 fn split_at_closing_brace(text: &str) -> Result<(&str, &str), String> {
     let mut depth = 1_usize;
     for (index, byte) in text.bytes().enumerate() {
@@ -113,7 +113,7 @@ fn split_at_closing_brace(text: &str) -> Result<(&str, &str), String> {
     Err("a brace is not closed".to_owned())
 }
 
-/// Checks the name of a parameter, which actix makes the name of a capture group.
+/// Checks the name of a parameter. actix makes this name the name of a capture group.
 fn check_name(name: &str) -> Result<(), String> {
     let mut characters = name.chars();
     let Some(first) = characters.next() else {
@@ -191,7 +191,8 @@ mod tests {
     }
 
     proptest! {
-        /// `ResourceDef::new` panics on a pattern that actix refuses.
+        /// `ResourceDef::new` panics on a pattern that is invalid for actix, so `PathPattern` must
+        /// not accept such a pattern.
         #[test]
         fn accepted_pattern_never_panics(
             pattern in prop_oneof![
@@ -217,7 +218,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
-        /// An accepted expression of the highest cost stays below the limits of actix.
+        /// An accepted pattern must stay below the size limits of actix, even if its expression has
+        /// the highest accepted cost.
         #[test]
         fn expensive_accepted_pattern_never_panics(
             item in proptest::sample::select(vec![

@@ -1,4 +1,4 @@
-//! Which parts of a query belong to the cache key.
+//! `QueryKey`: the parameters of a query that are part of the cache key.
 
 use std::borrow::Cow;
 
@@ -6,14 +6,15 @@ use percent_encoding::percent_decode;
 
 /// Selects the parameters of a query that are part of the cache key.
 ///
-/// Without a `QueryKey`, every byte of the query is part of the key. That is always correct, but
-/// stores one response several times if parameters have no effect on it.
+/// Without a `QueryKey`, every byte of the query is part of the cache key. This default is always
+/// correct. However, if a parameter has no effect on a response, the cache stores the response once
+/// for each value of the parameter.
 ///
-/// Handlers still see the whole query. Leave out only parameters that cannot change the response:
-/// the response to the first client's value is sent to all clients.
+/// Handlers still see the whole query. Leave a parameter out of the key only if it cannot change
+/// the response: otherwise, all clients get the response for the first client's value.
 ///
-/// Parameters are separated by `&`. Names are compared after percent-decoding, as
-/// [`web::Query`](actix_web::web::Query) reads them.
+/// Parameters are separated by `&`. Their names are compared after percent-decoding, as
+/// [`web::Query`](actix_web::web::Query) decodes them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub struct QueryKey {
@@ -37,12 +38,13 @@ pub(super) enum ParameterOrder {
 }
 
 impl QueryKey {
-    /// Makes only these parameters part of the key.
+    /// Makes only these parameters part of the cache key.
     pub fn only(names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self::new(ParameterNames::Only(names.into_iter().map(Into::into).collect()))
     }
 
-    /// Makes all parameters but these part of the key. A trailing `*` matches any rest of a name.
+    /// Makes all parameters except these part of the cache key. A trailing `*` in a name matches
+    /// any suffix.
     ///
     /// ```
     /// # use actix_web_cache::QueryKey;
@@ -52,25 +54,26 @@ impl QueryKey {
         Self::new(ParameterNames::Ignoring(names.into_iter().map(Into::into).collect()))
     }
 
-    /// Makes all parameters part of the key, in any order.
+    /// Makes all parameters part of the cache key, regardless of their order.
     ///
-    /// Parameters of the same name keep their order, because handlers may depend on it.
+    /// Parameters with equal names keep their order, because handlers may depend on it.
     pub fn sorted() -> Self {
         Self::new(ParameterNames::All).then_sorted()
     }
 
-    /// Removes the order of parameters from the key.
+    /// Sorts the parameters in the cache key by name, so that their order in the request has no
+    /// effect.
     ///
-    /// Parameters of the same name keep their order, because handlers may depend on it.
+    /// Parameters with equal names keep their order, because handlers may depend on it.
     pub fn then_sorted(mut self) -> Self {
         self.order = ParameterOrder::Sorted;
         self
     }
 
-    /// Returns the names of parameters that campaigns and mail programs add for statistics, for
-    /// [`ignoring`](Self::ignoring).
+    /// Returns the names of parameters that advertising campaigns and mail programs add to URLs for
+    /// statistics. Pass the names to [`ignoring`](Self::ignoring).
     ///
-    /// Later versions may add names.
+    /// Later versions of this crate may add names.
     pub fn tracking_parameters() -> impl Iterator<Item = &'static str> {
         TRACKING_PARAMETERS.iter().copied()
     }
@@ -79,8 +82,8 @@ impl QueryKey {
         Self { names, order: ParameterOrder::AsSent }
     }
 
-    /// Returns the query as it is part of the key. `None` if the request has no query, or no
-    /// parameter of it is part of the key.
+    /// Returns the query as the cache key contains it. `None` if the request has no query, or if no
+    /// parameter of the query is part of the key.
     pub(super) fn normalize<'a>(&self, query: Option<&'a str>) -> Option<Cow<'a, str>> {
         let query = query?;
         let total = query.split('&').count();
@@ -144,7 +147,8 @@ const TRACKING_PARAMETERS: &[&str] = &[
     "srsltid",
 ];
 
-/// Returns the name of a parameter. Percent-encoding and plus signs are decoded, as in forms.
+/// Returns the decoded name of a parameter: percent-encoding and plus signs are decoded as in HTML
+/// forms.
 fn parameter_name(parameter: &str) -> Cow<'_, [u8]> {
     let raw = parameter.split_once('=').map_or(parameter, |(name, _)| name);
     if !raw.contains(['%', '+']) {

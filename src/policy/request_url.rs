@@ -1,15 +1,15 @@
-//! The URL that a request is for, as the cache key needs it.
+//! Reads the URL of a request, for the cache key and for invalidation.
 
 use actix_web::{dev::ServiceRequest, http::header::HOST};
 
 use crate::entry::url::UrlTarget;
 
-/// The request names no host, or several: handlers could take either for the target.
+/// The request names no host or several hosts, so handlers may disagree about the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct AmbiguousHost;
 
-/// Returns the scheme of the connection. Fields and targets that name another scheme are not
-/// trusted, because every client can send them.
+/// Returns the scheme of the connection. A scheme in the request target or in a field is not
+/// trusted, because every client can send it.
 pub(crate) fn scheme(request: &ServiceRequest) -> &'static str {
     if request.app_config().secure() { "https" } else { "http" }
 }
@@ -20,7 +20,7 @@ pub(super) fn host(request: &ServiceRequest) -> Result<&str, AmbiguousHost> {
     let mut lines = request.headers().get_all(HOST);
     let Some(line) = lines.next() else { return authority.ok_or(AmbiguousHost) };
     let host = line.to_str().map_err(|_| AmbiguousHost)?;
-    // RFC 9112 section 3.2.2: a target in absolute form can name another host than the field.
+    // RFC 9112 section 3.2.2: a request target in absolute form can name another host than `Host`.
     let agrees = authority.is_none_or(|authority| authority.eq_ignore_ascii_case(host));
     if lines.next().is_some() || !agrees {
         return Err(AmbiguousHost);
@@ -28,7 +28,8 @@ pub(super) fn host(request: &ServiceRequest) -> Result<&str, AmbiguousHost> {
     Ok(host)
 }
 
-/// Returns the URLs that a request may be for: several if it names several hosts.
+/// Returns the URLs that a request may be for. There are several if the request names several
+/// hosts.
 pub(crate) fn target_urls(request: &ServiceRequest) -> Vec<UrlTarget> {
     let uri = request.uri();
     let lines = request.headers().get_all(HOST).filter_map(|line| line.to_str().ok());

@@ -1,5 +1,6 @@
-//! The tags (surrogate keys) of a response: from the policy, the deciding rule, the handler and the
-//! response's fields.
+//! Collects the tags (surrogate keys) of a response from the policy, the deciding rule, the handler
+//! and the response fields. The deciding rule is the first rule that matches the request and the
+//! status code.
 
 use actix_web::{
     dev::ServiceRequest,
@@ -14,19 +15,19 @@ use crate::{
     semantics::tags::{CACHE_GROUPS, groups, listed_tags},
 };
 
-/// Bytes of the longest tag.
+/// The length of the longest tag in bytes.
 const MAX_LENGTH: usize = 256;
 
-/// The tags that a request implies for its response.
+/// The tags that the policy and the rules give to the response of a request.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RequestTags {
     policy: SmallVec<[String; 1]>,
-    /// The tags of each rule that can decide about the response, by the index of the rule.
+    /// The tags of each rule that can be the deciding rule, by the index of the rule.
     rules: SmallVec<[(usize, SmallVec<[String; 1]>); 1]>,
 }
 
 impl CompiledPolicy {
-    /// Returns the tags that the policy and the matching rules give to the response.
+    /// Returns the tags that the policy and the matching rules give to the response of a request.
     pub(crate) fn request_tags(
         &self,
         request: &ServiceRequest,
@@ -45,10 +46,12 @@ impl CompiledPolicy {
         tags
     }
 
-    /// Returns all tags of a response. `handler_tags` are those that the handler added.
+    /// Returns all tags of a response. `handler_tags` are the tags that the handler added.
     ///
-    /// An error if there are too many tags or one is too long: without all its tags, a response
-    /// could escape a purge, so it is not stored.
+    /// # Errors
+    ///
+    /// Returns [`NotStored::Tags`] if the response has too many tags or a tag that is too long. The
+    /// response is then not stored, because without all its tags it could escape a purge.
     pub(crate) fn tags(
         &self,
         request_tags: &RequestTags,
@@ -68,7 +71,7 @@ impl CompiledPolicy {
         for name in self.tag_fields.iter().flat_map(|field| listed_tags(fields, field)) {
             add(&mut tags, TagId::tag(&self.namespace, &name), &name)?;
         }
-        // RFC 9875: a group belongs to the origin of the response.
+        // RFC 9875: a group belongs to the origin (scheme and host) of the response.
         if fields.contains_key(CACHE_GROUPS)
             && let Some(url) = key.url_parts()
         {
@@ -88,7 +91,8 @@ fn add(tags: &mut Vec<TagId>, tag: TagId, name: &str) -> Result<(), NotStored> {
     merge_tags(tags, &[tag])
 }
 
-/// Adds the tags that are not present yet. An error if a response cannot have so many.
+/// Adds the tags that are not in the list yet. Returns an error if the list then has more tags than
+/// a response may have.
 pub(crate) fn merge_tags(tags: &mut Vec<TagId>, more: &[TagId]) -> Result<(), NotStored> {
     for tag in more {
         if !tags.contains(tag) {

@@ -1,4 +1,4 @@
-//! Exceptions from the policy for some requests or responses.
+//! `Rule`: an exception from the policy for some requests or responses.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -8,9 +8,9 @@ use super::{query::QueryKey, tagging::Tagging, values::RequestText};
 
 /// An exception from the [`Policy`](crate::Policy) for some requests or responses.
 ///
-/// The first rule that matches decides; rules are tried in the order in which they were added.
-/// A rule matches paths as actix routes them: percent-encoded characters that need no encoding
-/// are decoded, and the query is not part of the path.
+/// The first matching rule decides. Rules are tried in the order in which they were added. A rule
+/// matches the path by which actix routes: percent-encoded characters that need no encoding are
+/// decoded, and the query is not part of the path.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -25,9 +25,9 @@ use super::{query::QueryKey, tagging::Tagging, values::RequestText};
 ///
 /// # Errors
 ///
-/// Constructors and setters accept every value.
+/// The constructors and setters accept every value.
 /// [`CacheBuilder::build`](crate::CacheBuilder::build) returns a
-/// [`ConfigError`](crate::ConfigError) if a value cannot work.
+/// [`ConfigError`](crate::ConfigError) if a value is invalid.
 #[derive(Clone)]
 #[must_use]
 pub struct Rule {
@@ -45,14 +45,14 @@ pub struct Rule {
 /// A function of the application that decides whether a rule applies to a request.
 pub(super) type Predicate = Arc<dyn Fn(&ServiceRequest) -> bool + Send + Sync>;
 
-/// The treatment of a rule's requests.
+/// The treatment of the requests and responses that a rule matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Handling {
     Cache,
     Bypass,
 }
 
-/// The paths that a rule matches, as configured.
+/// The paths that a rule matches, as the application configured them.
 #[derive(Debug, Clone)]
 pub(super) enum PathRule {
     Any,
@@ -82,13 +82,14 @@ impl Rule {
         Self::new(PathRule::Prefix(prefix.into()))
     }
 
-    /// Creates a rule for the paths of a pattern, written as for
+    /// Creates a rule for the paths that match a pattern, in the syntax of
     /// [`web::resource`](actix_web::web::resource): `/posts/{id}`, `/posts/{id:\d+}`,
     /// `/files/{tail}*`.
     ///
-    /// There can be 16 parameters. The expression of a parameter can contain characters, `.`,
-    /// brackets, `\d`, `\s`, `\w` and their negations, groups, alternatives and repetitions. For
-    /// other expressions, use `Rule::regex` (feature `regex`) or [`when`](Self::when).
+    /// A pattern can have up to 16 parameters. The expression of a parameter can contain
+    /// characters, `.`, brackets, `\d`, `\s`, `\w` and their negations, groups, alternatives and
+    /// repetitions. For other expressions, use `Rule::regex` (feature `regex`) or
+    /// [`when`](Self::when).
     pub fn pattern(pattern: impl Into<String>) -> Self {
         Self::new(PathRule::Pattern(pattern.into()))
     }
@@ -102,8 +103,8 @@ impl Rule {
 
     /// Limits the rule to requests for which `predicate` returns true.
     ///
-    /// The cache calls `predicate` for every request with a matching path, before the lookup.
-    /// Several predicates must all return true.
+    /// The cache calls `predicate` for requests with a matching path, before the lookup. If several
+    /// predicates are set, all must return true.
     pub fn when(
         mut self,
         predicate: impl Fn(&ServiceRequest) -> bool + Send + Sync + 'static,
@@ -114,8 +115,8 @@ impl Rule {
 
     /// Limits the rule to responses with one of these status codes.
     ///
-    /// Such a rule applies when the handler has answered. The lookup before that follows the next
-    /// matching rule without `status`, or the policy. Several calls add up.
+    /// A rule with status codes applies after the handler has answered. Before that, the lookup
+    /// follows the next matching rule without `status`, or the policy. Several calls add up.
     pub fn status(mut self, statuses: impl IntoIterator<Item = u16>) -> Self {
         self.statuses.extend(statuses);
         self
@@ -123,8 +124,9 @@ impl Rule {
 
     /// Bypasses the cache: requests are not looked up, and responses are not stored.
     ///
-    /// The response is not changed, except that it gets `Cache-Status`. With
-    /// [`status`](Self::status), only storing is bypassed. It cannot be combined with a lifetime.
+    /// The response is not changed, except that it gets `Cache-Status`. In a rule with
+    /// [`status`](Self::status), only storing is bypassed. A rule cannot have both `bypass` and a
+    /// lifetime.
     pub fn bypass(mut self) -> Self {
         self.handling = Handling::Bypass;
         self
@@ -132,20 +134,27 @@ impl Rule {
 
     /// Sets the lifetime of responses that state none.
     ///
-    /// It applies to status 200, 203, 301 and 308 and to the codes of
-    /// [`Policy::status_ttl`](crate::Policy::status_ttl); with [`status`](Self::status), it
-    /// applies to the codes of the rule instead. With zero, such responses are stale at once: they
-    /// are stored only if they can be revalidated or used stale.
+    /// Without [`status`](Self::status), the lifetime applies to responses with status 200, 203,
+    /// 301 or 308, and with the codes of [`Policy::status_ttl`](crate::Policy::status_ttl). With
+    /// `status`, the lifetime applies to the codes of the rule instead. With zero, such responses
+    /// are stale at once. The cache then stores a response only if the response can be revalidated
+    /// or served stale.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);
         self
     }
 
-    /// Sets the lifetime of responses, whatever lifetime the response states or the handler sets.
+    /// Sets the lifetime of responses, regardless of the lifetime that the response states or the
+    /// handler sets.
     ///
-    /// Zero bypasses the cache. It does not override refusals: a response with `no-store`,
-    /// `private`, `Set-Cookie` and the like is not stored, and one with `no-cache` is revalidated
-    /// before every use.
+    /// The lifetime applies to every status code, unless [`status`](Self::status) names the codes.
+    /// **Without `status`, the rule also stores error responses such as a 500.**
+    ///
+    /// Without `status`, a lifetime of zero bypasses the cache. With `status`, a lifetime of zero
+    /// makes the responses stale at once.
+    ///
+    /// The rule does not override refusals: a response with `no-store`, `private` or `Set-Cookie`,
+    /// for example, is not stored. A response with `no-cache` is revalidated before every use.
     pub fn override_ttl(mut self, ttl: Duration) -> Self {
         self.override_ttl = Some(ttl);
         self
@@ -159,8 +168,9 @@ impl Rule {
     }
 
     /// Sets which parameters of the query are part of the cache key; see
-    /// [`Policy::query`](crate::Policy::query). It cannot be combined with
-    /// [`status`](Self::status).
+    /// [`Policy::query`](crate::Policy::query).
+    ///
+    /// A rule cannot have both `query` and [`status`](Self::status).
     pub fn query(mut self, query: QueryKey) -> Self {
         self.query = Some(query);
         self
@@ -169,9 +179,9 @@ impl Rule {
     /// Gives responses a tag (surrogate key) for
     /// [`CacheHandle::purge_tag`](crate::CacheHandle::purge_tag).
     ///
-    /// The tag can contain parameters of the rule's own path: `post:{id}` on
-    /// `Rule::pattern("/posts/{id}")` is `post:1` for `/posts/1`. Values are decoded as
-    /// [`web::Path`](actix_web::web::Path) decodes them. Several calls add up.
+    /// The tag can contain parameters of the rule's own path. For example, `post:{id}` in
+    /// `Rule::pattern("/posts/{id}")` becomes `post:1` for `/posts/1`. The values of parameters are
+    /// decoded as [`web::Path`](actix_web::web::Path) decodes them. Several calls add up.
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
         self.tags.push(Tagging::Text(tag.into()));
         self
@@ -179,7 +189,7 @@ impl Rule {
 
     /// Gives responses a tag that is computed from the request. `None` adds no tag.
     ///
-    /// The cache calls `tag` before the handler, and not on hits.
+    /// The cache calls `tag` before it calls the handler. A hit does not call `tag`.
     pub fn tag_with(
         mut self,
         tag: impl Fn(&ServiceRequest) -> Option<String> + Send + Sync + 'static,

@@ -1,4 +1,5 @@
-//! The settings of a cache: lifetimes, limits, the cache key, and which requests are personal.
+//! `Policy`: the settings of a cache for lifetimes, limits, the cache key and personal requests. A
+//! request is personal if its response may be meant for one client only.
 
 use std::time::Duration;
 
@@ -21,26 +22,28 @@ use crate::semantics::{
     vary::{Codings, Comparison, Languages},
 };
 
-/// How a cache treats requests and responses, unless a [`Rule`](crate::Rule) says otherwise.
+/// The settings by which a cache stores and reuses responses, unless a [`Rule`](crate::Rule) makes
+/// an exception.
 ///
 /// # Defaults
 ///
-/// The defaults are safe for an application whose handlers were written without a cache in mind.
-/// In doubt, the cache calls the handler and does not store the response.
+/// The defaults are safe for an application whose handlers were written without a cache in mind. In
+/// doubt, the cache calls the handler and does not store the response.
 ///
 /// | subject | default | reason |
 /// |---|---|---|
-/// | lifetime of a response that states none | 60 s with status 200, 203, 301 or 308; other responses are not stored | A minute takes most of the load off a handler, and an entry that the application forgot to purge corrects itself soon. Errors are not stored unless the response or the application gives them a lifetime. |
-/// | `no-store`, `private`, `Set-Cookie`, `Vary: *`, status 1xx, 206 or 304 | never stored | The response is meant for one client or one moment. |
-/// | `no-cache` | stored if the response has `ETag` or `Last-Modified`, and revalidated before every use | RFC 9111 section 5.2.2.4 |
-/// | `Pragma: no-cache` in a response | not stored, unless the response states a lifetime | RFC 9111 section 5.4 gives it no meaning in responses, but a handler that sends it does not want its response cached. |
-/// | stale response | kept for one hour if it has `ETag` or `Last-Modified`, and used after the handler has answered 304; otherwise used only within the windows that it states | RFC 9111 section 4.2.4, RFC 5861 |
-/// | request with `Authorization` | its response is stored only with `public`, `s-maxage` or `must-revalidate` | RFC 9111 section 3.5 |
-/// | request with cookies | its response is stored only with `public`, `s-maxage` or `Vary: Cookie`; a stored response without a stated lifetime is not used for it | Handlers that read a session seldom say so in the response. |
-/// | request with other [credentials](Self::credentials) | its response is stored only if it states a lifetime, or has `public`, `s-maxage` or `must-revalidate`; a stored response without a stated lifetime is not used for it | The HTTP standard does not know these fields, so handlers seldom mark such responses. |
-/// | `Cache-Control` of a request | `no-store` is honored, other directives are ignored | RFC 9111 section 5.2.1 makes them advisory, and any client could force every request to the handler. |
-/// | query | every byte is part of the cache key | Two queries are never confused. |
-/// | size of a body | up to 2 MiB are stored | A large body displaces many small ones. |
+/// | lifetime of a response that states none | 60 s with status 200, 203, 301 or 308; other responses are not stored | A lifetime of one minute takes most of the load off a handler. A stored response that the application forgot to purge is soon replaced. |
+/// | lifetime that a response states | followed with status 200, 203, 204, 300, 301, 302, 307, 308, 404, 405, 410, 414 or 501; ignored with other status codes, such as 403 or 500, whose responses are stored only if the application sets a lifetime for them | A response with another status code is seldom useful for a second request. |
+/// | response with `no-store`, `private`, `Set-Cookie`, `Vary: *` or status 1xx, 206 or 304 | never stored | The response is meant for one client or one request. |
+/// | response with `no-cache` | stored if the response has `ETag` or `Last-Modified`, and revalidated before every use | RFC 9111 section 5.2.2.4 |
+/// | response with `Pragma: no-cache` | not stored, unless the response states a lifetime | RFC 9111 section 5.4 does not define `Pragma` for responses, but a handler that sends it does not want its response cached. |
+/// | stale response | kept for one hour if it has `ETag` or `Last-Modified`, so that the handler can revalidate it with 304; served stale only within the `stale-while-revalidate` and `stale-if-error` windows that it states | RFC 9111 section 4.2.4, RFC 5861 |
+/// | request with `Authorization` | the response is stored only with `public`, `s-maxage` or `must-revalidate` | RFC 9111 section 3.5 |
+/// | request with cookies | the response is stored only with `public`, `s-maxage` or `Vary: Cookie`; the request is not answered with a stored response that states no lifetime | A handler that reads a session seldom marks its response as personal. |
+/// | request with other [credentials](Self::credentials) | the response is stored only if it states a lifetime, or has `public`, `s-maxage` or `must-revalidate`; the request is not answered with a stored response that states no lifetime | RFC 9111 does not know these fields, so a handler seldom marks its response as personal. |
+/// | `Cache-Control` of a request | `no-store` is honored, other directives are ignored | RFC 9111 section 5.2.1 makes the directives advisory. If the cache honored them, any client could force every request to the handler. |
+/// | query of the URL | every byte is part of the cache key | Requests with different queries never share a stored response. |
+/// | response body | stored up to a size of 2 MiB | A large body displaces many small ones. |
 ///
 /// # Example
 ///
@@ -57,8 +60,8 @@ use crate::semantics::{
 ///
 /// # Errors
 ///
-/// Setters accept every value. [`CacheBuilder::build`](crate::CacheBuilder::build) returns a
-/// [`ConfigError`](crate::ConfigError) if a value cannot work.
+/// The setters accept every value. [`CacheBuilder::build`](crate::CacheBuilder::build) returns a
+/// [`ConfigError`](crate::ConfigError) if a value is invalid.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct Policy {
@@ -134,25 +137,30 @@ impl Policy {
         }
     }
 
-    /// Creates a policy for a reverse proxy: a plain shared cache as RFC 9111 describes it.
+    /// Creates a policy for a reverse proxy: a shared cache according to RFC 9111.
     ///
-    /// The origin alone decides which responses are shared. In detail:
+    /// Only the origin's responses decide which responses clients share. The main differences from
+    /// the [defaults](Self#defaults) are:
     ///
-    /// * A response of any final status code is stored if it states a lifetime. Heuristic
-    ///   lifetimes are used (RFC 9111 section 4.2.2). There is no default lifetime.
+    /// * A response with any final status code except 206 and 304 is stored if it states a
+    ///   lifetime. Heuristic lifetimes are used (RFC 9111 section 4.2.2). There is no default
+    ///   lifetime.
     /// * `CDN-Cache-Control` takes precedence over `Cache-Control` (RFC 9213).
-    /// * Directives of clients are honored (RFC 9111 section 5.2.1). On a miss, conditions of
-    ///   clients are forwarded to the origin.
+    /// * `Cache-Control` directives of clients are honored (RFC 9111 section 5.2.1). On a miss, the
+    ///   conditions of a client are forwarded to the origin.
     /// * Validation requests list the entity tags of all stored variants (RFC 9111 section 4.3.1).
-    /// * A stale response is used for up to a day if the origin fails and the response does not
-    ///   forbid it (RFC 5861 section 4).
-    /// * Qualified `private` and `no-cache` apply to the fields that they name (RFC 9111 sections
-    ///   5.2.2.4 and 5.2.2.7).
-    /// * A response to `POST` that represents its URL is used for later `GET` requests (RFC 9110
+    /// * `Accept-Language` is compared without regard to case.
+    /// * A stale response is served for up to a day if the origin fails, unless the response
+    ///   forbids it (RFC 5861 section 4). A response with `ETag` or `Last-Modified` is kept for a
+    ///   day after its lifetime.
+    /// * `private="field"` and `no-cache="field"` apply only to the fields that they name (RFC 9111
+    ///   sections 5.2.2.4 and 5.2.2.7).
+    /// * A response to `POST` that represents its URL answers later `GET` requests (RFC 9110
     ///   section 9.3.3).
-    /// * Cookies have no effect unless the response says so (RFC 9111 section 7.3). Requests with
-    ///   cookies are stored and answered, and **`Set-Cookie` is stored and sent to other clients**.
-    ///   An origin with sessions must therefore send `private` or `no-store`.
+    /// * Cookies in requests have no effect unless the response names `Cookie` in `Vary` (RFC 9111
+    ///   section 7.3). Responses to requests with cookies are stored, and such requests are
+    ///   answered from the store. **`Set-Cookie` is stored and sent to other clients.** An origin
+    ///   with sessions must therefore send `private` or `no-store`.
     pub fn rfc9111() -> Self {
         const DAY: Duration = Duration::from_secs(24 * 60 * 60);
         let mut policy = Self::new()
@@ -173,27 +181,33 @@ impl Policy {
         policy
     }
 
-    /// Sets the lifetime of responses with status 200, 203, 301 or 308 that state none.
+    /// Sets the lifetime of responses that state none and have status 200, 203, 301 or 308.
     ///
-    /// Default: 60 s. With zero, such responses are stale at once: they are stored only if they can
-    /// be revalidated or used stale.
+    /// Default: 60 s. With zero, such responses are stale at once. The cache then stores a response
+    /// only if the response can be revalidated or served stale.
     pub fn default_ttl(mut self, ttl: Duration) -> Self {
         self.default_ttl = Some(ttl);
         self
     }
 
-    /// Sets the lifetime of responses with this status code that state none.
+    /// Sets the lifetime of responses that state none and have this status code.
     ///
-    /// Default: [`default_ttl`](Self::default_ttl) for 200, 203, 301 and 308, none for others.
+    /// A lifetime that the response states takes precedence. In a policy from [`new`](Self::new),
+    /// it takes precedence only for the status codes that the [defaults](Self#defaults) list. For
+    /// other status codes, such as 500, `ttl` replaces the stated lifetime.
+    ///
+    /// Default: [`default_ttl`](Self::default_ttl) for 200, 203, 301 and 308; no lifetime for other
+    /// status codes.
     pub fn status_ttl(mut self, status: u16, ttl: Duration) -> Self {
         self.status_ttls.retain(|(known, _)| *known != status);
         self.status_ttls.push((status, ttl));
         self
     }
 
-    /// Stores only responses that state a lifetime, or get one from a rule or their handler.
+    /// Stores only responses that state a lifetime, or that get a lifetime from a rule, from their
+    /// handler or by [`status_ttl`](Self::status_ttl).
     ///
-    /// It removes the [`default_ttl`](Self::default_ttl).
+    /// This setter removes the [`default_ttl`](Self::default_ttl).
     pub fn explicit_only(mut self) -> Self {
         self.default_ttl = None;
         self
@@ -202,7 +216,8 @@ impl Policy {
     /// Honors `no-cache`, `max-age`, `max-stale`, `min-fresh` and `only-if-cached` in requests
     /// (RFC 9111 section 5.2.1).
     ///
-    /// Default: they are ignored, because any client could force every request to the handler.
+    /// Default: these directives are ignored, because any client could use them to force every
+    /// request to the handler.
     pub fn honor_request_directives(mut self) -> Self {
         self.client_directives = ClientDirectives::Honored;
         self
@@ -211,84 +226,97 @@ impl Policy {
     /// Derives a lifetime from `Last-Modified` if a response states none (RFC 9111 section
     /// 4.2.2).
     ///
-    /// The lifetime is a tenth of the time since the last modification, a day at most. Default:
-    /// off, because handlers seldom send `Last-Modified` for that purpose.
+    /// The lifetime is a tenth of the time since the last modification, and one day at most.
+    ///
+    /// Default: no such lifetime, because handlers seldom send `Last-Modified` for this purpose.
     pub fn heuristic_freshness(mut self) -> Self {
         self.choices.heuristics = Heuristics::On;
         self
     }
 
-    /// Sets how long a stale response is served while it is refreshed in the background, if it
-    /// does not state `stale-while-revalidate` itself (RFC 5861 section 3).
+    /// Sets how long a stale response without `stale-while-revalidate` is served while the cache
+    /// refreshes it in the background (RFC 5861 section 3).
     ///
-    /// Default: zero. `must-revalidate`, `proxy-revalidate`, `s-maxage` and `no-cache` in the
-    /// response forbid it.
+    /// Default: zero. The window does not apply to responses with `must-revalidate`,
+    /// `proxy-revalidate`, `s-maxage` or `no-cache`.
     ///
-    /// The refresh sends the client's own request to the handler, without its conditions and with
-    /// the extensions that outer middlewares put into it. Outer middlewares see a copy of the
-    /// request head without extensions on the way back. Only requests without cookies and
-    /// credentials start a refresh; cookies that are ignored, and cookies and credentials that are
-    /// part of the cache key, do not count. Other requests get the stale response and start
-    /// nothing.
+    /// To refresh a response, the cache calls the handler with the client's own request. The
+    /// refresh request keeps the extensions that outer middlewares inserted, but not the client's
+    /// conditions. For the response to the client, the cache hands outer middlewares a copy of the
+    /// request head, without extensions.
+    ///
+    /// Only a request without cookies and credentials starts a refresh. Ignored cookies do not
+    /// count, and neither do cookies and credentials that are part of the cache key. Other requests
+    /// get the stale response without starting a refresh.
     pub fn stale_while_revalidate(mut self, window: Duration) -> Self {
         self.choices.windows.while_revalidate = window;
         self
     }
 
-    /// Sets how long a stale response is served if the handler fails, if the response does not
-    /// state `stale-if-error` itself (RFC 5861 section 4).
+    /// Sets how long a stale response without `stale-if-error` is served if the handler fails (RFC
+    /// 5861 section 4).
     ///
     /// Default: zero. A handler fails if it answers 500, 502, 503 or 504, returns an `Err` with
     /// such a status, or does not answer within [`wait_limit`](Self::wait_limit). A handler that
-    /// is too slow continues in the background, and its response is stored if it is storable.
+    /// exceeds the limit continues in the background, and the cache stores its response if the
+    /// response is storable.
     ///
-    /// `must-revalidate`, `proxy-revalidate`, `s-maxage` and `no-cache` in the response forbid it.
+    /// The window does not apply to responses with `must-revalidate`, `proxy-revalidate`,
+    /// `s-maxage` or `no-cache`.
     pub fn stale_if_error(mut self, window: Duration) -> Self {
         self.choices.windows.if_error = window;
         self
     }
 
-    /// Refreshes a response in the background if it is requested in the last `percent` of its
-    /// lifetime, so that responses in demand never become stale.
+    /// Refreshes a stored response in the background if it is requested in the last `percent` of
+    /// its lifetime.
     ///
-    /// `percent` is from 1 to 99. Default: no refresh before the end of the lifetime. The refresh
-    /// works as described at [`stale_while_revalidate`](Self::stale_while_revalidate).
+    /// Thereby, a response that is often requested never becomes stale.
+    ///
+    /// `percent` is from 1 to 99. Default: the cache refreshes no response before the end of its
+    /// lifetime. [`stale_while_revalidate`](Self::stale_while_revalidate) describes how a refresh
+    /// works.
     pub fn refresh_ahead(mut self, percent: u8) -> Self {
         self.refresh_ahead = Some(percent);
         self
     }
 
-    /// Sets how long a request waits for the handler before the cache takes another way.
+    /// Sets how long a request waits for a handler or for another request before the cache stops
+    /// waiting.
     ///
-    /// Default: 5 s; most handlers are done by then, and few clients wait for longer. The limit
-    /// applies twice: a collapsed request that waits for another request's response calls the
-    /// handler itself after this time; and a request whose handler is slow gets a stale response
-    /// after this time, if [`stale_if_error`](Self::stale_if_error) allows it. Must not be zero.
+    /// A collapsed request, which waits for the response to another request, calls the handler
+    /// itself after this time. A request whose handler is slow gets a stale response after this
+    /// time, if [`stale_if_error`](Self::stale_if_error) allows it.
+    ///
+    /// Default: 5 s, because most handlers answer within this time and few clients wait longer.
+    /// Must not be zero.
     pub fn wait_limit(mut self, limit: Duration) -> Self {
         self.wait_limit = limit;
         self
     }
 
-    /// Sets how long a refresh in the background may take, the body included.
+    /// Sets how long a background refresh may take, including the response body.
     ///
     /// Default: 30 s. The cache drops a refresh that takes longer, and a later request starts
-    /// another one. Must not be zero.
+    /// another refresh. Must not be zero.
     pub fn background_limit(mut self, limit: Duration) -> Self {
         self.background_limit = limit;
         self
     }
 
-    /// Sets how long the cache continues to read a handler's body after its last reader has left.
+    /// Sets how long the cache continues to read a response body from the handler after the last
+    /// waiting client has disconnected.
     ///
-    /// Default: 30 s. A body that ends within this time is stored; the cache drops a body that
-    /// takes longer. Must not be zero.
+    /// Default: 30 s. The cache stores a body that ends within this time, and drops a body that
+    /// does not. Must not be zero.
     pub fn drain_limit(mut self, limit: Duration) -> Self {
         self.drain_limit = limit;
         self
     }
 
-    /// Sets how long a response with `ETag` or `Last-Modified` is kept after its lifetime, so that
-    /// the handler can revalidate it with 304 instead of sending it again.
+    /// Sets how long a response with `ETag` or `Last-Modified` is kept after its lifetime.
+    ///
+    /// The handler can revalidate such a response with 304 instead of sending the body again.
     ///
     /// Default: one hour.
     pub fn keep_stale(mut self, time: Duration) -> Self {
@@ -296,12 +324,13 @@ impl Policy {
         self
     }
 
-    /// Sets the response fields that address this cache, in order of precedence (RFC 9213).
+    /// Sets the targeted fields that this cache obeys, in order of precedence (RFC 9213).
     ///
-    /// The first of them that is present and valid replaces `Cache-Control` and `Expires`.
-    /// Default: none, because `CDN-Cache-Control` addresses a CDN in front of the application.
+    /// The first of these response fields that is present and valid replaces `Cache-Control` and
+    /// `Expires`. Default: none, because `CDN-Cache-Control` addresses a CDN in front of the
+    /// application.
     ///
-    /// Clients receive these fields, unless
+    /// Clients also receive the targeted fields, unless
     /// [`remove_targeted_fields`](Self::remove_targeted_fields) is set.
     pub fn targeted_fields(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.targeted_fields = names.into_iter().map(Into::into).collect();
@@ -310,23 +339,27 @@ impl Policy {
 
     /// Removes the [`targeted_fields`](Self::targeted_fields) from responses to clients.
     ///
-    /// Default: they are kept, because they may also address a cache in front.
+    /// Default: the fields are kept, because they may also address a cache in front of the
+    /// application.
     pub fn remove_targeted_fields(mut self) -> Self {
         self.targeted_downstream = DownstreamFields::Removed;
         self
     }
 
-    /// Applies `private="field"` and `no-cache="field"` to the fields that they name (RFC 9111
-    /// sections 5.2.2.4 and 5.2.2.7): the response is stored without these fields.
+    /// Applies `private="field"` and `no-cache="field"` only to the fields that they name (RFC 9111
+    /// sections 5.2.2.4 and 5.2.2.7).
     ///
-    /// Default: the qualified forms have the same effect as `private` and `no-cache`.
+    /// The response is stored without these fields.
+    ///
+    /// Default: `private="field"` and `no-cache="field"` have the effect of `private` and
+    /// `no-cache`.
     pub fn honor_qualified_directives(mut self) -> Self {
         self.choices.qualified = Qualified::ByField;
         self
     }
 
-    /// Stores responses with `Set-Cookie`, **and sends the cookies to every client that is
-    /// answered from the store** (RFC 9111 section 7.3).
+    /// Stores responses with `Set-Cookie`, **and sends the cookies to every client that gets the
+    /// stored response** (RFC 9111 section 7.3).
     ///
     /// Default: responses with `Set-Cookie` are never stored.
     pub fn replay_set_cookie(mut self) -> Self {
@@ -334,40 +367,43 @@ impl Policy {
         self
     }
 
-    /// Treats requests with cookies like requests without, **although handlers see the cookies**.
+    /// Treats requests with cookies like requests without cookies, **although handlers see the
+    /// cookies**.
     ///
-    /// Only `private`, `no-store` and `Vary: Cookie` in responses then separate users. Default: a
-    /// request with cookies is personal.
+    /// With this setting, only `private`, `no-store` and `Vary: Cookie` in responses keep the
+    /// responses of users apart. Default: a request with cookies is personal.
     pub fn share_despite_cookies(mut self) -> Self {
         self.cookie_meaning = CookieMeaning::Ordinary;
         self
     }
 
-    /// Compares `Accept-Language` without regard to case, if a response varies by it (RFC 5646
-    /// section 2.1.1).
+    /// Compares `Accept-Language` without regard to case, if a response names the field in `Vary`
+    /// (RFC 5646 section 2.1.1).
     ///
-    /// Default: the values are compared as sent.
+    /// Default: the field values are compared as sent.
     pub fn fold_language_case(mut self) -> Self {
         self.languages = Languages::CaseFolded;
         self
     }
 
-    /// Compares `Accept-Language` by the best match among these languages, if a response varies by
-    /// it (RFC 4647 section 3.4).
+    /// Compares `Accept-Language` by the best match among these languages, if a response names the
+    /// field in `Vary` (RFC 4647 section 3.4).
     ///
-    /// The cache then stores one variant per language instead of one per browser. Name all
-    /// languages of the handlers, in the handlers' order of preference; `*` matches the first.
-    /// Default: the values are compared as sent.
+    /// The cache then stores one variant for each language instead of one for each field value.
+    /// Pass all languages of the handlers, in the handlers' order of preference. `*` in a request
+    /// matches the first language. Default: the field values are compared as sent.
     pub fn vary_languages(mut self, tags: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.languages = Languages::Best(tags.into_iter().map(Into::into).collect());
         self
     }
 
-    /// Compares `Accept-Encoding` by which of these codings it accepts, if a response varies by
-    /// it. Weights and other codings do not count.
+    /// Compares `Accept-Encoding` by the accepted codings among these, if a response names the
+    /// field in `Vary`.
     ///
-    /// Name all codings of the handlers. The handlers must choose by their own order of
-    /// preference, not by the client's weights. Default: the values are compared as sent.
+    /// The weights and other codings in the field have no effect.
+    ///
+    /// Pass all codings of the handlers. The handlers must choose a coding by their own order of
+    /// preference, not by the client's weights. Default: the field values are compared as sent.
     pub fn vary_codings(mut self, codings: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let lowercase = |coding: String| coding.to_ascii_lowercase();
         let codings = codings.into_iter().map(Into::into).map(lowercase);
@@ -384,10 +420,11 @@ impl Policy {
         self
     }
 
-    /// Sets the longest time for which clients may keep a response whose lifetime the policy gave.
+    /// Sets the longest time for which clients may keep a response whose lifetime the policy, a
+    /// rule or the handler set.
     ///
-    /// Default: the rest of the lifetime. Purges do not reach browsers, so a long lifetime in this
-    /// cache and a short one in browsers makes purges visible soon.
+    /// Default: the rest of the lifetime. Purges do not reach browsers. With a long lifetime in
+    /// this cache and a short one in browsers, users soon see the effect of a purge.
     pub fn client_ttl(mut self, ttl: Duration) -> Self {
         self.client_ttl = Some(ttl);
         self
@@ -403,12 +440,12 @@ impl Policy {
 
     /// Ignores cookies that have no effect on any response, such as cookies of analytics.
     ///
-    /// A request with these cookies alone is treated like a request without cookies. A trailing
-    /// `*` matches any rest of a name; `*` alone matches all cookies. Several calls add up.
-    /// Default: none.
+    /// A request that has only ignored cookies is treated like a request without cookies. A
+    /// trailing `*` in a name matches any suffix, and `*` alone matches all cookies. Several calls
+    /// add up. Default: none.
     ///
-    /// Handlers still see the cookies. Do not name a cookie that a response depends on: the
-    /// response to the first client's value would be sent to all clients.
+    /// Handlers still see the ignored cookies. Do not ignore a cookie that a response depends on:
+    /// all clients would get the response for the first client's value.
     pub fn ignore_cookies(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.cookies.ignored.extend(names.into_iter().map(Into::into));
         self
@@ -416,17 +453,18 @@ impl Policy {
 
     /// Makes the value of a cookie part of the cache key.
     ///
-    /// Each value has its own stored responses, and the cookie no longer makes a request personal.
-    /// Responses get `Vary: Cookie`, for clients and other caches. Several calls add up.
+    /// Each value of the cookie has its own stored responses, and the cookie no longer makes a
+    /// request personal. Responses get `Vary: Cookie` for clients and other caches. Several calls
+    /// add up.
     pub fn vary_cookie(mut self, name: impl Into<String>) -> Self {
         self.cookies.keyed.push(name.into());
         self
     }
 
-    /// Adds request fields that carry credentials, beside `Authorization` and `Cookie`.
+    /// Adds request fields that carry credentials, besides `Authorization` and `Cookie`.
     ///
-    /// Default: `Proxy-Authorization`, `X-Api-Key`, `Api-Key`, `X-Auth-Token` and
-    /// `X-Access-Token`; the names are added to these.
+    /// Default: `Proxy-Authorization`, `X-Api-Key`, `Api-Key`, `X-Auth-Token` and `X-Access-Token`.
+    /// The names are added to the default.
     pub fn credentials(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.credentials.extend(names.into_iter().map(Into::into));
         self
@@ -434,20 +472,20 @@ impl Policy {
 
     /// Makes a request field part of the cache key.
     ///
-    /// Each value has its own stored responses. If the field carries credentials, they no longer
-    /// make a request personal. Responses get a `Vary` with the field, for clients and other
-    /// caches. Several calls add up.
+    /// Each value of the field has its own stored responses. If the field carries credentials, they
+    /// no longer make a request personal. The `Vary` of responses names the field for clients and
+    /// other caches. Several calls add up.
     pub fn key_header(mut self, name: impl Into<String>) -> Self {
         self.key_headers.push(name.into());
         self
     }
 
-    /// Makes a value that the application computes part of the cache key: a tenant, a language, a
-    /// user group.
+    /// Makes a value that the application computes part of the cache key, such as a tenant, a
+    /// language or a user group.
     ///
     /// The cache calls `value` for every request, before the lookup. `value` sees the request with
     /// the extensions of outer middlewares. The cache does not know which request fields `value`
-    /// reads; handlers must name them in `Vary` for clients and other caches.
+    /// reads, so handlers must name these fields in `Vary` for clients and other caches.
     pub fn key_with(
         mut self,
         name: impl Into<String>,
@@ -460,17 +498,17 @@ impl Policy {
     /// Gives all responses a tag (surrogate key) for
     /// [`CacheHandle::purge_tag`](crate::CacheHandle::purge_tag).
     ///
-    /// Tags of rules, handlers and response fields are added. A response with more than 64 tags,
-    /// or with a tag of more than 256 bytes, is not stored.
+    /// The response keeps its tags from rules, handlers and response fields. A response with more
+    /// than 64 tags, or with a tag of more than 256 bytes, is not stored.
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
         self.tags.push(Tagging::Text(tag.into()));
         self
     }
 
-    /// Gives all responses a tag that is computed from the request: a tenant, a shop. `None` adds
-    /// no tag.
+    /// Gives all responses a tag that is computed from the request, such as a tenant or a shop.
+    /// `None` adds no tag.
     ///
-    /// The cache calls `tag` before the handler, and not on hits.
+    /// The cache calls `tag` before it calls the handler. A hit does not call `tag`.
     pub fn tag_with(
         mut self,
         tag: impl Fn(&ServiceRequest) -> Option<String> + Send + Sync + 'static,
@@ -481,11 +519,12 @@ impl Policy {
 
     /// Sets the response fields that list tags, such as `Cache-Tag` or `Surrogate-Key`.
     ///
-    /// `Surrogate-Key` and `xkey` separate tags by white space, all other fields by commas.
-    /// Default: none. `Cache-Groups` (RFC 9875) is always read and names
-    /// [groups](crate::CacheHandle::purge_group).
+    /// White space separates the tags in `Surrogate-Key` and `xkey`, and commas separate the tags
+    /// in all other fields. Default: none. The cache always reads `Cache-Groups` (RFC 9875), which
+    /// names [groups](crate::CacheHandle::purge_group).
     ///
-    /// Clients receive these fields, unless [`remove_tag_fields`](Self::remove_tag_fields) is set.
+    /// Clients also receive the tag fields, unless [`remove_tag_fields`](Self::remove_tag_fields)
+    /// is set.
     pub fn tag_fields(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.tag_fields = names.into_iter().map(Into::into).collect();
         self
@@ -493,13 +532,13 @@ impl Policy {
 
     /// Removes the [`tag_fields`](Self::tag_fields) from responses to clients.
     ///
-    /// Default: they are kept, because a cache in front may use them.
+    /// Default: the fields are kept, because a cache in front of the application may use them.
     pub fn remove_tag_fields(mut self) -> Self {
         self.tags_downstream = DownstreamFields::Removed;
         self
     }
 
-    /// Checks all settings that need no parsing.
+    /// Checks all settings except field names, which are checked when they are parsed.
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         if self.max_body_size == 0 {
             return Err(ConfigError::ZeroMaxBodySize);
@@ -528,7 +567,7 @@ impl Policy {
         Ok(())
     }
 
-    /// Returns which parts of a request make it personal.
+    /// Returns the rules that decide which requests are personal.
     pub(super) fn identity_rules(&self) -> Result<IdentityRules, ConfigError> {
         Ok(IdentityRules {
             cookies: self.cookies.clone(),
@@ -538,7 +577,7 @@ impl Policy {
         })
     }
 
-    /// Returns the choices for storing responses.
+    /// Returns the policy's choices for storing responses, with parsed field names.
     pub(super) fn policy_choices(&self) -> Result<PolicyChoices, ConfigError> {
         Ok(PolicyChoices {
             targets: parse_field_names(&self.targeted_fields)?,
@@ -546,7 +585,7 @@ impl Policy {
         })
     }
 
-    /// Returns how selecting fields are compared.
+    /// Returns the normalization of selecting fields.
     pub(super) fn comparison(&self) -> Comparison {
         Comparison {
             cookies: self.cookies.clone(),
@@ -555,7 +594,8 @@ impl Policy {
         }
     }
 
-    /// Returns whether no response is ever stored or withheld because of a request's cookies.
+    /// Returns whether the cookies of a request never affect whether a response is stored or
+    /// served.
     pub(super) fn ignores_all_cookies(&self) -> bool {
         self.cookie_meaning == CookieMeaning::Ordinary
             || self.cookies.ignored.iter().any(|name| name == "*")

@@ -8,14 +8,15 @@ use super::{error::ConfigError, values::RequestText};
 /// A tag as the application configures it.
 #[derive(Debug, Clone)]
 pub(super) enum Tagging {
-    /// A text; in tags of rules it may contain path parameters in braces.
+    /// A text. In tags of rules, the text may contain path parameters in braces.
     Text(String),
-    /// The text that a function returns for a request.
+    /// A function that computes the tag from a request.
     Computed(RequestText),
 }
 
 impl Tagging {
-    /// Returns the tag for a request. Braces in a text have no meaning.
+    /// Returns the tag for a request, as a tag of the policy: braces in a text have no special
+    /// meaning.
     pub(super) fn of_request(&self, request: &ServiceRequest) -> Option<String> {
         match self {
             Self::Text(text) => Some(text.clone()),
@@ -23,7 +24,8 @@ impl Tagging {
         }
     }
 
-    /// Parses path parameters in braces. `parameters` are the names that the path of the rule has.
+    /// Parses the tag of a rule, which may contain path parameters in braces. `parameters` are the
+    /// names of the parameters in the rule's path.
     pub(super) fn compile(&self, parameters: &[String]) -> Result<CompiledTagging, ConfigError> {
         match self {
             Self::Text(text) => parse_template(text, parameters).map(CompiledTagging::Template),
@@ -32,14 +34,14 @@ impl Tagging {
     }
 }
 
-/// A tag of a rule, ready for use.
+/// A tag of a rule with its parsed path parameters.
 #[derive(Debug, Clone)]
 pub(super) enum CompiledTagging {
     Template(Vec<TemplatePart>),
     Computed(RequestText),
 }
 
-/// A part of a tag's text.
+/// A part of the text of a rule's tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum TemplatePart {
     Text(String),
@@ -63,7 +65,7 @@ impl CompiledTagging {
                         TemplatePart::Text(text) => tag.push_str(text),
                         TemplatePart::Parameter(name) => {
                             let value = parameter(name).unwrap_or_default();
-                            // Decoded as `web::Path` decodes it for handlers.
+                            // The value is decoded as `web::Path` decodes it for handlers.
                             tag.push_str(&percent_decode_str(&value).decode_utf8_lossy());
                         }
                     }

@@ -1,56 +1,57 @@
-//! The values that settings of a policy take.
+//! The types of single settings in a policy.
 
 use std::{fmt, sync::Arc};
 
 use actix_web::dev::ServiceRequest;
 
-/// The effect of `Cache-Control` in requests on lookups (RFC 9111 section 5.2.1).
+/// The effect of a request's `Cache-Control` on lookups (RFC 9111 section 5.2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ClientDirectives {
     /// Only `no-store` has an effect.
     Ignored,
-    /// All directives have an effect.
+    /// `no-cache`, `max-age`, `max-stale`, `min-fresh` and `only-if-cached` have an effect too.
     Honored,
 }
 
-/// The treatment of a request's conditions (`If-None-Match`, `If-Modified-Since`) on a miss.
+/// The treatment of a client's conditions (`If-None-Match`, `If-Modified-Since`) on a miss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ClientConditions {
-    /// The cache removes them, stores the handler's complete response and evaluates them itself.
+    /// The cache removes the conditions from the request, stores the handler's complete response,
+    /// and evaluates the conditions itself.
     Evaluated,
-    /// The handler receives and evaluates them.
+    /// The handler receives and evaluates the conditions.
     Forwarded,
 }
 
 /// The entity tags that a validation request to the handler lists (RFC 9111 section 4.3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum OfferedTags {
-    /// The tag of the selected variant.
+    /// The entity tag of the selected variant.
     Selected,
-    /// The tags of all stored variants.
+    /// The entity tags of all stored variants.
     AllVariants,
 }
 
-/// The treatment of responses to `POST`, which later `GET` requests can use (RFC 9110 section
-/// 9.3.3).
+/// The treatment of responses to `POST`. Later `GET` requests can use a stored response (RFC 9110
+/// section 9.3.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PostResponses {
-    /// It is never stored.
+    /// A response to `POST` is never stored.
     NotStored,
-    /// It is stored if it states a lifetime and represents its URL.
+    /// A response to `POST` is stored if it states a lifetime and represents its URL.
     Stored,
 }
 
-/// The treatment of response fields that are addressed to this cache.
+/// The treatment of response fields that address this cache, in responses to clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DownstreamFields {
-    /// Clients receive them.
+    /// Clients receive the fields.
     Kept,
-    /// The cache removes them.
+    /// The cache removes the fields.
     Removed,
 }
 
-/// A function of the application that derives a text from a request.
+/// A function of the application that computes a text from a request.
 #[derive(Clone)]
 pub(super) struct RequestText(Arc<RequestFunction>);
 
@@ -63,7 +64,7 @@ impl RequestText {
         Self(Arc::new(function))
     }
 
-    /// Calls the function.
+    /// Calls the function with a request.
     pub(super) fn of(&self, request: &ServiceRequest) -> Option<String> {
         (self.0)(request)
     }

@@ -1,4 +1,4 @@
-//! Which response bodies can be stored: their length, their media type and their status code.
+//! Checks whether a response body can be stored, by its length, its media type and the status code.
 
 use actix_web::{
     body::BodySize,
@@ -11,14 +11,15 @@ use actix_web::{
 use super::fields::{field_lines, trim};
 use crate::{entry::limits::may_have_body, outcome::NotStored};
 
-/// Media types of responses that the server keeps open: server-sent events, and images that replace
-/// each other (as cameras send them).
+/// Media types of bodies that usually do not end: server-sent events, and images that replace each
+/// other, such as those of a camera.
 const ENDLESS_TYPES: [&[u8]; 2] = [b"text/event-stream", b"multipart/x-mixed-replace"];
 
-/// Checks whether a response's body can be stored, as far as its head tells.
+/// Checks whether a response's body can be stored, as far as the head of the response shows.
 ///
-/// `size` is the size that the body itself reports. A response is too large if its body has more
-/// than `max_body_size` bytes, or if the names and values of its header fields have.
+/// `size` is the size that the body object reports. A response is too large if its body has more
+/// than `max_body_size` bytes. The limit applies separately to the total length of the header field
+/// names and values.
 pub(crate) fn check_body(
     status: StatusCode,
     response: &HeaderMap,
@@ -35,23 +36,23 @@ pub(crate) fn check_body(
     }
     match size {
         BodySize::Sized(1..) | BodySize::Stream if !may_have_body(status) => Err(NotStored::NoBody),
-        // The response declares no length and no body: it is incomplete.
+        // A status code that calls for a body, without a body: the response is incomplete.
         BodySize::None if may_have_body(status) => Err(NotStored::NoBody),
         BodySize::Sized(_) | BodySize::Stream | BodySize::None => Ok(()),
     }
 }
 
-/// Returns whether the media type is one whose body usually does not end.
+/// Returns whether a response has a media type whose bodies usually do not end.
 pub(crate) fn is_endless(response: &HeaderMap) -> bool {
     let content_type = field_lines(response, &CONTENT_TYPE).next().unwrap_or_default();
     let media_type = trim(content_type.split(|&byte| byte == b';').next().unwrap_or_default());
     ENDLESS_TYPES.iter().any(|endless| media_type.eq_ignore_ascii_case(endless))
 }
 
-/// Returns the length that a body is declared to have.
+/// Returns the declared length of a body; `None` if the length is unknown.
 ///
-/// A body of unknown size may have been received from another server, whose `Content-Length` is
-/// still in the head. A shorter body is then incomplete (RFC 9112 section 8).
+/// The handler may forward a response of another server as a body of unknown size. `Content-Length`
+/// in the head then declares the length. A shorter body is incomplete (RFC 9112 section 8).
 pub(crate) fn declared_length(size: BodySize, response: &HeaderMap) -> Option<u64> {
     match size {
         BodySize::Sized(length) => Some(length),

@@ -1,4 +1,4 @@
-//! The Cache-Control field of requests and responses (RFC 9111 section 5.2).
+//! The `Cache-Control` field of requests and responses (RFC 9111 section 5.2).
 
 use std::time::Duration;
 
@@ -36,20 +36,20 @@ pub(crate) struct ResponseDirectives {
     pub(crate) stale_if_error: Option<Duration>,
 }
 
-/// The part of a response that `private` or `no-cache` applies to.
+/// The scope of `private` or `no-cache`: the part of a response to which the directive applies.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) enum DirectiveScope {
     /// The response does not have the directive.
     #[default]
     Absent,
-    /// The directive has an argument and applies to these fields (the qualified form).
+    /// The directive applies to these fields, which its argument names (the qualified form).
     Fields(SmallVec<[HeaderName; 2]>),
     /// The directive applies to the whole response.
     Response,
 }
 
 impl DirectiveScope {
-    /// Returns the scope after another occurrence of the directive with this argument.
+    /// Returns the scope of a directive that occurs once more with this argument.
     fn extended_by(self, argument: Option<&[u8]>) -> Self {
         match (self, Self::field_names(argument)) {
             (Self::Response, _) | (_, None) => Self::Response,
@@ -61,15 +61,15 @@ impl DirectiveScope {
         }
     }
 
-    /// Returns the field names of a qualified form; `None` if there are none or one is invalid, so
-    /// that the directive applies to the whole response.
+    /// Returns the field names in the argument of a qualified form. `None` if the argument names no
+    /// field or contains an invalid name: the directive then applies to the whole response.
     fn field_names(argument: Option<&[u8]>) -> Option<SmallVec<[HeaderName; 2]>> {
         let members = list_members(unquoted(argument?));
         let names = members.map(field_name).collect::<Option<SmallVec<_>>>()?;
         (!names.is_empty()).then_some(names)
     }
 
-    /// Returns the fields of a qualified form.
+    /// Returns the fields that a qualified form names; an empty slice for the other forms.
     pub(crate) fn fields(&self) -> &[HeaderName] {
         match self {
             Self::Fields(names) => names,
@@ -79,7 +79,7 @@ impl DirectiveScope {
 }
 
 impl ResponseDirectives {
-    /// Reads all lines of Cache-Control.
+    /// Reads all lines of `Cache-Control`.
     pub(crate) fn of(fields: &HeaderMap) -> Self {
         let mut found = Self::default();
         for line in field_lines(fields, &CACHE_CONTROL) {
@@ -89,8 +89,8 @@ impl ResponseDirectives {
                 found.add_refusals(member);
             }
         }
-        // A quoted string without its closing quote may hide `no-store`. `must-understand` must
-        // not override it.
+        // A quoted string without its closing quote may hide `no-store`. Therefore `no-store` is
+        // assumed, and `must-understand` cannot override the assumption.
         if field_lines(fields, &CACHE_CONTROL).any(has_open_quote) {
             found.no_store = true;
             found.must_understand = false;
@@ -98,16 +98,17 @@ impl ResponseDirectives {
         found
     }
 
-    /// Adds one directive. Unknown directives are ignored (section 5.2.3).
+    /// Adds one directive. An unknown directive is ignored (section 5.2.3).
     pub(super) fn add(&mut self, name: &[u8], argument: Option<&[u8]>) {
         let is = |word: &str| name.eq_ignore_ascii_case(word.as_bytes());
-        // Section 4.2.1: a response with invalid or conflicting freshness may be considered stale.
-        // An invalid lifetime is zero; of several lifetimes, the shortest counts.
+        // Section 4.2.1: a response with an invalid or conflicting lifetime may be considered
+        // stale. An invalid lifetime therefore counts as zero. Of several lifetimes, the shortest
+        // counts.
         let shortest = |known: Option<Duration>| {
             let lifetime = argument.and_then(seconds).unwrap_or(Duration::ZERO);
             Some(known.map_or(lifetime, |known| known.min(lifetime)))
         };
-        // An invalid stale window is ignored; of several windows, the first counts.
+        // An invalid window for stale responses is ignored. Of several windows, the first counts.
         let window = |known: Option<Duration>| known.or_else(|| argument.and_then(seconds));
         if is("no-store") {
             self.no_store = true;
@@ -134,9 +135,10 @@ impl ResponseDirectives {
         }
     }
 
-    /// Adds `no-store`, `private` and `no-cache` if they are among several words of one member.
+    /// Adds `no-store`, `private` and `no-cache` if they are words in a list member of several
+    /// words.
     ///
-    /// In `private; max-age=60` a semicolon stands in place of the comma. Its author most likely
+    /// In `private; max-age=60`, the server most likely meant a comma instead of the semicolon, and
     /// meant `private`. Directives that permit storing or reuse are not read from such a member.
     fn add_refusals(&mut self, member: &[u8]) {
         if words(member).nth(1).is_none() {
@@ -158,34 +160,37 @@ impl ResponseDirectives {
         self.allows_sharing() || self.must_revalidate
     }
 
-    /// Returns whether the response says that it is the same for all clients.
+    /// Returns whether the response may be shared by all clients: it has `public` or a positive
+    /// `s-maxage`.
     ///
-    /// `s-maxage=0` does not say so: no shared cache may reuse the response without validation.
+    /// `s-maxage=0` does not count, because no shared cache may reuse such a response without
+    /// validation.
     pub(crate) fn allows_sharing(&self) -> bool {
         self.public || self.s_maxage.is_some_and(|lifetime| !lifetime.is_zero())
     }
 }
 
-/// Request directives (section 5.2.1).
+/// Directives of a request (section 5.2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct RequestDirectives {
     /// `no-store`: neither the request nor its response may be stored.
     pub(crate) no_store: bool,
-    /// `no-cache`: stored responses must be validated before they are used.
+    /// `no-cache`: a stored response must be validated before it is used.
     pub(crate) no_cache: bool,
-    /// `only-if-cached`: the handler must not be called.
+    /// `only-if-cached`: only the cache may answer the request; the handler must not be called.
     pub(crate) only_if_cached: bool,
     /// `max-age`: the highest age of a response that the client accepts.
     pub(crate) max_age: Option<Duration>,
-    /// `min-fresh`: how long a response must still be fresh.
+    /// `min-fresh`: the time for which a response must still be fresh.
     pub(crate) min_fresh: Option<Duration>,
-    /// `max-stale`: how long a response may have been stale; [`Duration::MAX`] without an argument.
+    /// `max-stale`: the longest time for which a response may have been stale; [`Duration::MAX`] if
+    /// the directive has no argument.
     pub(crate) max_stale: Option<Duration>,
 }
 
 impl RequestDirectives {
-    /// Reads all lines of Cache-Control. Directives with an invalid argument are ignored; of
-    /// several valid ones, the first counts.
+    /// Reads all lines of `Cache-Control`. A directive with an invalid argument is ignored. Of
+    /// several valid directives of one name, the first counts.
     pub(crate) fn of(fields: &HeaderMap) -> Self {
         let mut found = Self::default();
         let members = field_lines(fields, &CACHE_CONTROL).flat_map(list_members);
@@ -202,7 +207,8 @@ impl RequestDirectives {
             } else if is("min-fresh") {
                 found.min_fresh = found.min_fresh.or_else(|| argument.and_then(seconds));
             } else if is("max-stale") {
-                // Section 5.2.1.2: without an argument, a response of any age is accepted.
+                // Section 5.2.1.2: `max-stale` without an argument accepts a stale response of any
+                // age.
                 let limit = argument.map_or(Some(Duration::MAX), seconds);
                 found.max_stale = found.max_stale.or(limit);
             }
@@ -211,7 +217,7 @@ impl RequestDirectives {
     }
 }
 
-/// A directive: its name, and its argument with its quotes.
+/// A directive: its name and its argument. Quotes around the argument are kept.
 #[derive(Clone, Copy)]
 pub(crate) struct Directive<'a> {
     pub(crate) name: &'a [u8],
@@ -219,11 +225,11 @@ pub(crate) struct Directive<'a> {
 }
 
 impl<'a> Directive<'a> {
-    /// Splits a list member at the first equals sign.
+    /// Splits a list member into name and argument at the first equals sign.
     ///
-    /// The grammar allows no white space around the equals sign. An argument with white space is
-    /// read as an empty one, which is invalid for all directives that need one: other parsers
-    /// disagree about its value.
+    /// The grammar allows no white space around the equals sign, and parsers disagree about such an
+    /// argument. The argument counts as empty. An empty argument is invalid for each directive that
+    /// needs an argument.
     pub(crate) fn parse(member: &'a [u8]) -> Self {
         let Some(equals) = member.iter().position(|&byte| byte == b'=') else {
             return Self { name: member, argument: None };
@@ -234,7 +240,7 @@ impl<'a> Directive<'a> {
         Self { name: trim(name), argument: Some(if has_space { &[] } else { argument }) }
     }
 
-    /// Returns whether the directive has this name, in any case.
+    /// Returns whether the directive has this name, regardless of case.
     pub(crate) fn is(&self, name: &str) -> bool {
         self.name.eq_ignore_ascii_case(name.as_bytes())
     }
@@ -245,7 +251,7 @@ fn words(member: &[u8]) -> impl Iterator<Item = &[u8]> {
     split(member, b';').flat_map(|part| split(part, b' ')).flat_map(|part| split(part, b'\t'))
 }
 
-/// Reads delta-seconds, quoted or not (section 5.2: recipients ought to accept both forms).
+/// Parses delta-seconds, quoted or not. Section 5.2 recommends that recipients accept both forms.
 pub(crate) fn seconds(argument: &[u8]) -> Option<Duration> {
     delta_seconds(unquoted(argument))
 }

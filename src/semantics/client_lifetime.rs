@@ -1,4 +1,4 @@
-//! The freshness lifetime that a response states to clients and caches downstream.
+//! The freshness lifetime that the cache writes into a response for clients and downstream caches.
 
 use std::time::Duration;
 
@@ -12,17 +12,19 @@ use super::{
 };
 use crate::{clock::Timestamp, entry::lifetime::Lifetime};
 
-/// Limits the lifetime that a response states, so that it ends `left` after `now` at the latest.
+/// Limits the lifetime that a response states to clients: the lifetime ends at most `left` after
+/// `now`.
 ///
-/// `age` is the response's age at `now`. A shorter lifetime that the response states stays. A
-/// response that states none gets this one, as `max-age` and as `Expires`.
+/// `age` is the response's age at `now`. A shorter lifetime that the response states is kept. A
+/// response without a lifetime gets the limit as its lifetime, in `max-age` and in `Expires`.
 pub(crate) fn limit_lifetime(
     fields: &mut HeaderMap,
     age: Duration,
     left: Duration,
     now: Timestamp,
 ) {
-    // RFC 9111 section 4.2: `max-age` counts from the time when the response was made.
+    // RFC 9111 section 4.2: `max-age` counts from the generation of the response, so the age is
+    // added.
     let mut directives = DirectiveList::of(fields);
     directives.limit("max-age", age.saturating_add(left));
     directives.write(fields);
@@ -31,16 +33,18 @@ pub(crate) fn limit_lifetime(
     set_date(fields, EXPIRES, stated.min(end));
 }
 
-/// Writes the lifetime that the cache uses into a response that does not state it itself.
+/// Writes the cache's freshness lifetime into a response for clients, if a rule, the policy or the
+/// handler set it.
 ///
-/// Clients then keep the response no longer than the cache does. If the response states another
-/// lifetime, as `max-age` or as `Expires`, the shorter of the two is written. Nothing is written
-/// if the lifetime is the response's own.
+/// Clients then keep the response no longer than the cache does. If the response also states a
+/// lifetime, as `max-age` or as `Expires`, the shorter of the two lifetimes is written. A lifetime
+/// that clients can compute from the response's own fields is not written.
 pub(crate) fn state_lifetime(fields: &mut HeaderMap, lifetime: &Lifetime, now: Timestamp) {
     if lifetime.source.is_stated() {
         return;
     }
-    // `s-maxage` does not count for clients (RFC 9111 section 5.2.2.10).
+    // RFC 9111 section 5.2.2.10: `s-maxage` applies only to shared caches, so it does not limit the
+    // lifetime for clients.
     let mut governing = Governing::of(fields, &[]);
     governing.directives.s_maxage = None;
     let stated = freshness::explicit_lifetime(&governing, fields, now);

@@ -1,4 +1,4 @@
-//! Fields that concern one connection and are not stored (RFC 9110 section 7.6.1).
+//! Fields that concern only one connection, which a cache does not store (RFC 9110 section 7.6.1).
 
 use actix_web::http::header::{CONNECTION, HeaderMap, HeaderName};
 use smallvec::SmallVec;
@@ -10,14 +10,14 @@ use crate::entry::limits::may_have_field;
 pub(crate) struct ConnectionFields(SmallVec<[HeaderName; 2]>);
 
 impl ConnectionFields {
-    /// Reads all lines of `Connection`. Members that are not field names are ignored.
+    /// Reads all lines of `Connection`. A member that is not a field name is ignored.
     pub(crate) fn of(fields: &HeaderMap) -> Self {
         let members = field_lines(fields, &CONNECTION).flat_map(list_members);
         Self(members.filter_map(|member| HeaderName::from_bytes(member).ok()).collect())
     }
 
-    /// Returns whether a field of the message may be stored: it is neither named by `Connection`
-    /// nor one that is never stored (RFC 9111 section 3.1).
+    /// Returns whether a field of the message may be stored (RFC 9111 section 3.1). `Connection`
+    /// must not name the field, and the field must not be one that is never stored.
     pub(crate) fn may_be_stored(&self, name: &HeaderName) -> bool {
         may_have_field(name) && !self.0.contains(name)
     }

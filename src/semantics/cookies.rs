@@ -1,5 +1,5 @@
-//! The Cookie field (RFC 6265 section 5.4): which cookies may identify a client, and how cookies
-//! become part of cache keys and variants.
+//! The `Cookie` field (RFC 6265 section 5.4): finds cookies that may identify a client, and
+//! computes the values of cookies for cache keys and variants.
 
 use std::borrow::Cow;
 
@@ -8,10 +8,10 @@ use percent_encoding::percent_decode;
 
 use super::fields::{field_lines, trim};
 
-/// How an application's policy treats cookies, by their names.
+/// The treatment of cookies by a policy, by their names.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct CookieRules {
-    /// Names of cookies that no handler uses. A trailing `*` matches any suffix.
+    /// Names of cookies that have no effect on any response. A trailing `*` matches any suffix.
     pub(crate) ignored: Vec<String>,
     /// Names of cookies whose values are part of the cache key.
     pub(crate) keyed: Vec<String>,
@@ -26,8 +26,8 @@ impl CookieRules {
     /// Returns the part of the cache key for the cookie `name`; `None` if the request has no such
     /// cookie.
     ///
-    /// The part is the cookie's value. It is the whole field if the handler's parser could find
-    /// another value than this one.
+    /// The part is the cookie's value. If another parser of `Cookie` could find another value, the
+    /// part is the whole field.
     pub(crate) fn part<'a>(request: &'a HeaderMap, name: &str) -> Option<Part<'a>> {
         let mut found = cookies(request).filter(|cookie| has_name(cookie.name, name.as_bytes()));
         let first = found.next();
@@ -38,8 +38,8 @@ impl CookieRules {
         first.map(|cookie| Part::Value(cookie.value))
     }
 
-    /// Returns the cookies that are not ignored, as one value that `Vary: Cookie` compares; `None` if
-    /// there are none.
+    /// Returns the cookies that are not ignored, joined to one value that `Vary: Cookie` compares;
+    /// `None` if no cookie is left.
     pub(crate) fn selecting_value<'a>(&self, request: &'a HeaderMap) -> Option<Cow<'a, [u8]>> {
         if self.ignored.is_empty() || is_ambiguous(request) {
             return joined_lines(request);
@@ -49,7 +49,8 @@ impl CookieRules {
         (!pairs.is_empty()).then(|| Cow::Owned(pairs.join(&b"; "[..])))
     }
 
-    /// Returns whether a cookie is ignored, by its name as it was sent and by its decoded name.
+    /// Returns whether a cookie is ignored. For a percent-encoded name, the rules must ignore both
+    /// the name as it was sent and the decoded name.
     fn is_ignored(&self, name: &[u8]) -> bool {
         let matches = |name: &[u8]| {
             self.ignored.iter().any(|pattern| match pattern.strip_suffix('*') {
@@ -65,8 +66,8 @@ impl CookieRules {
     }
 }
 
-/// Returns whether a cookie has this name, either as it was sent or percent-decoded, as actix reads
-/// it.
+/// Returns whether a cookie has this name, either as it was sent or percent-decoded. actix decodes
+/// the names of cookies.
 fn has_name(found: &[u8], name: &[u8]) -> bool {
     found == name || (found.contains(&b'%') && *decoded(found) == *name)
 }
@@ -75,7 +76,7 @@ fn decoded(name: &[u8]) -> Cow<'_, [u8]> {
     percent_decode(name).into()
 }
 
-/// The part of a cache key that a cookie makes; see [`CookieRules::part`].
+/// The part of a cache key for a cookie; see [`CookieRules::part`].
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Part<'a> {
     /// The cookie's value.
@@ -87,14 +88,14 @@ pub(crate) enum Part<'a> {
 /// One cookie of a request.
 #[derive(Debug, Clone, Copy)]
 struct Cookie<'a> {
-    /// Name and value as they were sent.
+    /// The name and the value with the equals sign, as they were sent.
     pair: &'a [u8],
     name: &'a [u8],
     value: &'a [u8],
 }
 
-/// Returns the cookies of a request. A cookie without an equals sign has a name and an empty value,
-/// because the handler may use it.
+/// Returns the cookies of a request. For a cookie without an equals sign, the text is the name and
+/// the value is empty: the handler may use such a cookie.
 fn cookies(request: &HeaderMap) -> impl Iterator<Item = Cookie<'_>> {
     field_lines(request, &COOKIE)
         .flat_map(|line| line.split(|&byte| byte == b';'))
@@ -109,16 +110,18 @@ fn cookies(request: &HeaderMap) -> impl Iterator<Item = Cookie<'_>> {
         })
 }
 
-/// Returns whether parsers disagree about the field, so that the handler may see other cookies.
+/// Returns whether parsers disagree about `Cookie`, so that the handler may see other cookies than
+/// the cache.
 ///
-/// If the field contains bytes that are not ASCII, or a cookie without a name or an equals sign,
-/// some parsers drop that cookie and others drop all cookies.
+/// A field is ambiguous if it contains bytes outside of ASCII, or a cookie without a name or an
+/// equals sign. Some parsers drop only that cookie, others drop all cookies.
 fn is_ambiguous(request: &HeaderMap) -> bool {
     field_lines(request, &COOKIE).any(|line| !line.is_ascii())
         || cookies(request).any(|cookie| cookie.name.is_empty() || !cookie.pair.contains(&b'='))
 }
 
-/// Returns the whole field. HTTP/2 clients may send it in several lines (RFC 9113 section 8.2.3).
+/// Returns the whole `Cookie` field in one value. HTTP/2 clients may send `Cookie` in several lines
+/// (RFC 9113 section 8.2.3).
 fn joined_lines(request: &HeaderMap) -> Option<Cow<'_, [u8]>> {
     let mut lines = field_lines(request, &COOKIE);
     let first = lines.next()?;

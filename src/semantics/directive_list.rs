@@ -1,4 +1,5 @@
-//! Edits Cache-Control: directives that are not changed keep their position and their text.
+//! An editor for `Cache-Control`. Directives that an edit does not concern keep their position and
+//! their text.
 
 use std::time::Duration;
 
@@ -9,12 +10,12 @@ use super::{
     fields::{field_lines, list_members},
 };
 
-/// The directives of a message, in their order.
+/// The `Cache-Control` directives of a message, in the order in which they were sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DirectiveList(Vec<Vec<u8>>);
 
 impl DirectiveList {
-    /// Reads all lines of Cache-Control.
+    /// Reads all lines of `Cache-Control`.
     pub(crate) fn of(fields: &HeaderMap) -> Self {
         Self(
             field_lines(fields, &CACHE_CONTROL)
@@ -24,7 +25,8 @@ impl DirectiveList {
         )
     }
 
-    /// Sets a directive, at the position that it has or at the end. Repetitions are removed.
+    /// Sets a directive. The new directive replaces the first one of its name, or is added at the
+    /// end. Further directives of the name are removed.
     pub(crate) fn set(&mut self, name: &str, argument: Option<&str>) {
         let text =
             argument.map_or_else(|| name.to_owned(), |argument| format!("{name}={argument}"));
@@ -36,14 +38,14 @@ impl DirectiveList {
         }
     }
 
-    /// Removes all occurrences of a directive.
+    /// Removes all directives of this name.
     pub(crate) fn remove(&mut self, name: &str) {
         self.remove_from(name, 0);
     }
 
-    /// Sets a directive to a number of seconds, unless the directive has a smaller one already.
+    /// Sets a directive to `limit` in seconds, unless the directive already has a smaller number.
     ///
-    /// An invalid number counts as zero (RFC 9111 section 4.2.1).
+    /// An invalid number in the directive counts as zero (RFC 9111 section 4.2.1), so zero is kept.
     pub(crate) fn limit(&mut self, name: &str, limit: Duration) {
         let old = self.0.iter().map(|member| Directive::parse(member)).filter(|d| d.is(name));
         let least = old.map(|old| old.argument.and_then(seconds).unwrap_or_default()).min();
@@ -51,7 +53,7 @@ impl DirectiveList {
         self.set(name, Some(&seconds.to_string()));
     }
 
-    /// Writes Cache-Control as one line, or removes it if there are no directives.
+    /// Writes `Cache-Control` in one line. Without directives, the field is removed.
     pub(crate) fn write(&self, fields: &mut HeaderMap) {
         if self.0.is_empty() {
             fields.remove(CACHE_CONTROL);
@@ -60,7 +62,7 @@ impl DirectiveList {
         }
     }
 
-    /// Removes the occurrences of a directive from a position on.
+    /// Removes all directives of this name at the index `start` and after it.
     fn remove_from(&mut self, name: &str, start: usize) {
         let mut index = 0;
         self.0.retain(|member| {

@@ -1,5 +1,5 @@
-//! Parsers for the kinds of field values that several fields share: lists, numbers, dates and
-//! entity tags (RFC 9110).
+//! Parsers for the value types that several header fields use: lists, numbers, dates and entity
+//! tags (RFC 9110).
 
 use std::time::{Duration, SystemTime};
 
@@ -7,7 +7,7 @@ use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::entry::limits::MAX_LIFETIME;
 
-/// The largest number of delta-seconds; larger ones are treated like it (RFC 9111 section 1.2.2).
+/// The largest value of delta-seconds. Larger numbers count as this one (RFC 9111 section 1.2.2).
 const MAX_DELTA: u64 = MAX_LIFETIME.as_secs();
 
 /// Returns the values of all lines of a field.
@@ -18,13 +18,14 @@ pub(crate) fn field_lines<'a>(
     fields.get_all(name).map(|value| value.as_bytes())
 }
 
-/// Returns the members of a list-based field (RFC 9110 section 5.6.1), without empty members and
-/// without white space around members. Commas inside quoted strings do not separate members.
+/// Returns the members of a line of a list-based field (RFC 9110 section 5.6.1), trimmed. Empty
+/// members are left out. A comma inside a quoted string does not separate members.
 pub(crate) fn list_members(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     split(line, b',').filter(|member| !member.is_empty())
 }
 
-/// Splits a line at each `separator` outside of quoted strings, and trims the pieces.
+/// Splits a line at each `separator` outside of quoted strings, and trims the pieces. Empty pieces
+/// are kept.
 pub(crate) fn split(line: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(line);
     std::iter::from_fn(move || {
@@ -36,15 +37,15 @@ pub(crate) fn split(line: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Returns the position of the first separator outside of quoted strings, or the end of the text. A
-/// quoted string without its closing quote extends to the end.
+/// Returns the position of the first separator outside of quoted strings, or the length of the
+/// text. A quoted string without its closing quote extends to the end of the text.
 fn end_of_member(text: &[u8], separator: u8) -> usize {
     let mut quotes = QuoteState::default();
     let end = text.iter().position(|&byte| !quotes.advance(byte) && byte == separator);
     end.unwrap_or(text.len())
 }
 
-/// Returns whether a line has a quoted string without its closing quote.
+/// Returns whether a line contains a quoted string without its closing quote.
 pub(crate) fn has_open_quote(line: &[u8]) -> bool {
     let mut quotes = QuoteState::default();
     line.iter().for_each(|&byte| {
@@ -82,7 +83,8 @@ pub(crate) fn trim(text: &[u8]) -> &[u8] {
     text.get(start..end).unwrap_or_default()
 }
 
-/// Parses delta-seconds (RFC 9111 section 1.2.2): only digits. Numbers above 2^31 become 2^31.
+/// Parses delta-seconds (RFC 9111 section 1.2.2), which consist of digits only. A number above 2^31
+/// becomes 2^31.
 pub(crate) fn delta_seconds(text: &[u8]) -> Option<Duration> {
     if text.is_empty() {
         return None;
@@ -97,8 +99,8 @@ pub(crate) fn delta_seconds(text: &[u8]) -> Option<Duration> {
     Some(Duration::from_secs(seconds))
 }
 
-/// Parses a field name, which is a token (RFC 9110 section 5.6.2). `HeaderName` accepts further
-/// bytes, such as quotes.
+/// Parses a field name, which is a token (RFC 9110 section 5.6.2). `HeaderName` alone does not
+/// suffice, because it accepts bytes that are not allowed in tokens, such as quotes.
 pub(crate) fn field_name(text: &[u8]) -> Option<HeaderName> {
     let is_token = |&byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     text.iter().all(is_token).then(|| HeaderName::from_bytes(text).ok())?
@@ -109,7 +111,8 @@ pub(crate) fn http_date(text: &[u8]) -> Option<SystemTime> {
     httpdate::parse_http_date(std::str::from_utf8(trim(text)).ok()?).ok()
 }
 
-/// Parses a field that contains one date; `None` if it has several lines or an invalid date.
+/// Parses a field that contains one date; `None` if the field is absent, has several lines or
+/// contains an invalid date.
 pub(crate) fn date_field(fields: &HeaderMap, name: &HeaderName) -> Option<SystemTime> {
     let mut lines = field_lines(fields, name);
     let first = lines.next()?;
@@ -119,10 +122,11 @@ pub(crate) fn date_field(fields: &HeaderMap, name: &HeaderName) -> Option<System
     http_date(first)
 }
 
-/// Sets a field such as `Date` or `Expires` to a time, in the preferred format of RFC 9110 section
+/// Sets a field such as `Date` or `Expires` to `time`, in the preferred format of RFC 9110 section
 /// 5.6.7.
 ///
-/// `time` must be before the year 10000: lifetimes are limited to [`MAX_LIFETIME`] for that reason.
+/// `time` must be before the year 10000. For the ends of lifetimes, [`MAX_LIFETIME`] ensures this
+/// limit.
 pub(crate) fn set_date(fields: &mut HeaderMap, name: HeaderName, time: SystemTime) {
     if let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(time)) {
         fields.insert(name, date);
@@ -146,12 +150,14 @@ impl<'a> EntityTag<'a> {
         opaque.iter().all(allowed).then_some(Self { weak, opaque })
     }
 
-    /// Returns whether representations with this tag have the same bytes (RFC 9110 section 8.8.1).
+    /// Returns whether the entity tag is strong: all representations with a strong entity tag have
+    /// the same bytes (RFC 9110 section 8.8.1).
     pub(crate) const fn is_strong(self) -> bool {
         !self.weak
     }
 
-    /// Compares without regard to strength (weak comparison, RFC 9110 section 8.8.3.2).
+    /// Compares two entity tags by the weak comparison, which ignores `W/` (RFC 9110 section
+    /// 8.8.3.2).
     pub(crate) fn weak_eq(self, other: Self) -> bool {
         self.opaque == other.opaque
     }

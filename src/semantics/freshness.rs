@@ -10,12 +10,12 @@ use super::{
 };
 use crate::clock::Timestamp;
 
-/// The longest heuristic freshness lifetime. A response that has not changed for ten years may still
+/// The longest heuristic freshness lifetime. Even a response that did not change for ten years may
 /// change today.
 const MAX_HEURISTIC: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Returns the freshness lifetime that a response states (section 4.2.1): `s-maxage`, else
-/// `max-age`, else `Expires` minus `Date`. `None` if it states none.
+/// Returns the freshness lifetime that a response states (section 4.2.1): `s-maxage`, or else
+/// `max-age`, or else `Expires` minus `Date`. `None` if the response states no lifetime.
 pub(crate) fn explicit_lifetime(
     governing: &Governing,
     response: &HeaderMap,
@@ -29,8 +29,8 @@ pub(crate) fn explicit_lifetime(
         }
         let mut expires = field_lines(response, &EXPIRES);
         expires.next()?;
-        // Section 5.3: an invalid date, especially "0", is in the past. So are several lines,
-        // because each of them could be the right one.
+        // Section 5.3: an invalid date in `Expires`, especially "0", is in the past. Several lines
+        // of `Expires` count as invalid, because each of them could be the correct one.
         let Some(expires) = date_field(response, &EXPIRES) else { return Some(Duration::ZERO) };
         let date = date_field(response, &DATE).unwrap_or_else(|| responded.system_time());
         Some(expires.duration_since(date).unwrap_or(Duration::ZERO))
@@ -38,7 +38,7 @@ pub(crate) fn explicit_lifetime(
 }
 
 /// Returns the heuristic freshness lifetime (section 4.2.2): a tenth of the time between
-/// `Last-Modified` and `Date`, in whole seconds, and a day at most.
+/// `Last-Modified` and `Date`, in whole seconds, at most one day.
 ///
 /// `None` if `Last-Modified` is missing, invalid, or after `Date`.
 pub(crate) fn heuristic_lifetime(response: &HeaderMap, responded: Timestamp) -> Option<Duration> {
@@ -48,12 +48,12 @@ pub(crate) fn heuristic_lifetime(response: &HeaderMap, responded: Timestamp) -> 
     Some(Duration::from_secs(unchanged.as_secs() / 10).min(MAX_HEURISTIC))
 }
 
-/// Returns the age of a response when it was received (`corrected_initial_age` of section 4.2.3).
+/// Returns the age that a response had on receipt (`corrected_initial_age` of section 4.2.3).
 ///
-/// A response without `Date` and `Age` was made by a handler in this process. It is new when its
-/// head is known, however long the handler took. A response with `Date` or `Age` was received from
-/// another server. The duration of the exchange counts as its age, because all of it may have been
-/// spent on the transfer.
+/// A response without `Date` and `Age` was made by a handler in this process. Its age is zero,
+/// however long the handler took. A response with `Date` or `Age` was received from another server.
+/// The duration of the exchange counts as part of its age, because the response may have been
+/// generated at the beginning of the exchange.
 pub(crate) fn initial_age(
     response: &HeaderMap,
     requested: Timestamp,
@@ -66,14 +66,14 @@ pub(crate) fn initial_age(
     }
     let apparent = date
         .and_then(|date| responded.system_time().duration_since(date).ok())
-        // Dates are in whole seconds, so a difference of less than a second is no age.
+        // `Date` has a resolution of one second, so fractions of a second do not count.
         .map_or(Duration::ZERO, |age| Duration::from_secs(age.as_secs()));
     let corrected = age.unwrap_or_default().saturating_add(responded.since(requested));
     apparent.max(corrected)
 }
 
-/// Returns the value of `Age` (section 5.1): of several members the first one counts, and an invalid
-/// one is ignored.
+/// Returns the value of `Age` (section 5.1). Of several members, the first one counts. `None` if
+/// this member is invalid.
 fn age_value(response: &HeaderMap) -> Option<Duration> {
     field_lines(response, &AGE).flat_map(list_members).next().and_then(delta_seconds)
 }

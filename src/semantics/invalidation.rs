@@ -1,4 +1,4 @@
-//! Which stored responses an unsafe request invalidates (RFC 9111 section 4.4).
+//! Invalidation of stored responses by unsafe requests (RFC 9111 section 4.4).
 
 use actix_web::http::{
     Method, StatusCode,
@@ -9,8 +9,9 @@ use url::Url;
 use super::fields::field_lines;
 use crate::entry::url::UrlTarget;
 
-/// Returns whether a method is safe (RFC 9110 section 9.2.1 and the IANA method registry). Unknown
-/// methods are assumed to be unsafe.
+/// Returns whether a method is safe (RFC 9110 section 9.2.1 and the IANA method registry).
+///
+/// An unknown method counts as unsafe.
 pub(crate) fn is_safe(method: &Method) -> bool {
     matches!(
         method.as_str(),
@@ -28,10 +29,10 @@ pub(crate) fn is_safe(method: &Method) -> bool {
 
 /// Returns the URLs whose stored responses an unsafe request invalidates.
 ///
-/// `targets` are the URLs of the request: one, unless the request names several hosts. An error
-/// response invalidates nothing. `Location` and `Content-Location` are invalidated too if they are
-/// on the host of the request. Others are not, so that a site cannot invalidate the responses of
-/// another site.
+/// `targets` are the URLs that the request may be for: several if the request names several hosts.
+/// An error response invalidates nothing. Besides the targets, the URLs in `Location` and
+/// `Content-Location` are invalidated if their host is the host of a target. URLs on other hosts
+/// are not invalidated, so that a site cannot invalidate the responses of another site.
 pub(crate) fn invalidated(
     targets: &[UrlTarget],
     status: StatusCode,
@@ -53,7 +54,7 @@ pub(crate) fn invalidated(
 }
 
 /// Returns whether a response is a representation of the request's target: `Content-Location` is
-/// the same URL (RFC 9110 section 9.3.3).
+/// the URL of the target (RFC 9110 section 9.3.3).
 pub(crate) fn represents_target(targets: &[UrlTarget], response: &HeaderMap) -> bool {
     let [target] = targets else { return false };
     let mut locations = field_lines(response, &CONTENT_LOCATION);
@@ -61,9 +62,11 @@ pub(crate) fn represents_target(targets: &[UrlTarget], response: &HeaderMap) -> 
     resolve_on_host(target, location).is_some_and(|url| url == *target)
 }
 
-/// Resolves a URL reference in a field against the target; `None` if it is on another host.
+/// Resolves the URL reference in a response field against the target; `None` if the resolved URL is
+/// on another host.
 fn resolve_on_host(target: &UrlTarget, reference: &[u8]) -> Option<UrlTarget> {
-    // The scheme of the request does not matter: a proxy in front of the server may end TLS.
+    // Any scheme can serve as the base, because hosts are compared without the scheme: a proxy in
+    // front of the server may terminate TLS.
     let mut base = format!("http://{}{}", target.host, target.path);
     if let Some(query) = &target.query {
         base = format!("{base}?{query}");

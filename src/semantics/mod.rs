@@ -1,9 +1,10 @@
 //! The rules of HTTP caching, as pure functions of requests, responses and the time.
 //!
-//! The functions neither wait nor read a clock nor use a store, so that each rule can be tested with
-//! a table of cases. They return the reasons for their decisions. The section of the RFC stands
-//! above the code that implements it. Sections without an RFC number are those of the RFC that the
-//! first line of the file names, or else of RFC 9111.
+//! The functions do not wait, read a clock or use a store, so that a table of cases can test each
+//! rule. A function that refuses a request or a response returns the reason.
+//!
+//! Comments cite the RFC section that the code below them implements. A section without an RFC
+//! number belongs to the RFC that the first line of the file names, or else to RFC 9111.
 
 pub(crate) mod body;
 pub(crate) mod cache_control;

@@ -1,5 +1,5 @@
-//! Range requests for stored responses (RFC 9110 section 14). Sections without an RFC number are
-//! those of RFC 9110.
+//! Range requests for stored responses (RFC 9110 section 14). Sections without an RFC number belong
+//! to RFC 9110.
 
 use std::{ops::Range, time::Duration};
 
@@ -14,20 +14,22 @@ use super::{
     validation::Validators,
 };
 
-/// How many ranges a request may have. If it has more, the full representation is sent.
+/// The largest number of ranges that a request may ask for. A request for more ranges gets the full
+/// representation.
 const MAX_RANGES: usize = 32;
 
-/// The approximate size of the head of each part in a multipart response, in bytes.
+/// The approximate size in bytes of the head that precedes each part in a `multipart/byteranges`
+/// response.
 const PART_OVERHEAD: u64 = 128;
 
-/// Which part of a representation is sent.
+/// The part of a representation that the response contains.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RangeSelection {
-    /// All of it: the request has no range, or one that is ignored.
+    /// The full representation: the request has no `Range`, or the `Range` is ignored.
     Full,
-    /// These ranges. None is empty or extends beyond the end.
+    /// These byte ranges of the representation. No range is empty or extends beyond the end.
     Parts(SmallVec<[Range<u64>; 1]>),
-    /// No bytes, because all requested ranges are beyond the end (status code 416).
+    /// No bytes: all requested ranges are beyond the end of the representation (status code 416).
     Unsatisfiable,
 }
 
@@ -44,7 +46,7 @@ pub(crate) fn requested_ranges(
     if *method != Method::GET || !if_range_matches(request, validators) {
         return RangeSelection::Full;
     }
-    // Section 14.2: invalid ranges and unknown units are ignored.
+    // Section 14.2: `Range` is ignored if a range is invalid or the unit is unknown.
     let Some(specs) = parse(value) else { return RangeSelection::Full };
     let satisfiable: SmallVec<_> = specs.iter().filter_map(|spec| spec.resolve(length)).collect();
     if satisfiable.is_empty() {
@@ -52,8 +54,8 @@ pub(crate) fn requested_ranges(
     }
     let parts = coalesce(satisfiable);
     let sent: u64 = parts.iter().map(|part| part.end - part.start + PART_OVERHEAD).sum();
-    // Sections 14.2 and 17.15: many small ranges can be an attack. If the parts with their heads are
-    // larger than the representation, all of it is sent.
+    // Sections 14.2 and 17.15: many small ranges can be an attack. The full representation is sent
+    // if the parts with their heads would be at least as large.
     if parts.len() > 1 && sent >= length {
         RangeSelection::Full
     } else {
@@ -61,10 +63,10 @@ pub(crate) fn requested_ranges(
     }
 }
 
-/// Returns whether the condition `If-Range` is true (section 13.1.5).
+/// Returns whether the condition `If-Range` is true, or absent (section 13.1.5).
 ///
-/// An entity tag is compared strongly. A date must be exactly the same, and must be a strong
-/// validator.
+/// Entity tags are compared strongly. A date must equal `Last-Modified`, and `Last-Modified` must
+/// be a strong validator.
 fn if_range_matches(request: &HeaderMap, validators: Validators<'_>) -> bool {
     let mut values = field_lines(request, &IF_RANGE);
     let Some(value) = values.next() else { return true };
@@ -85,14 +87,16 @@ fn if_range_matches(request: &HeaderMap, validators: Validators<'_>) -> bool {
 /// A range-spec (section 14.1.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum RangeSpec {
-    /// `2-5` or `2-`: from the first to the last byte, both included.
+    /// `2-5` or `2-`: from the first to the last byte inclusive. Without a last byte, the range
+    /// extends to the end.
     From(u64, Option<u64>),
-    /// `-3`: this number of bytes at the end.
+    /// `-3`: the given number of bytes at the end.
     Last(u64),
 }
 
 impl RangeSpec {
-    /// Returns the range within a representation of `length` bytes; `None` if it has no bytes.
+    /// Returns the range within a representation of `length` bytes; `None` if the range contains no
+    /// bytes.
     fn resolve(self, length: u64) -> Option<Range<u64>> {
         let range = match self {
             Self::From(first, last) => {
@@ -104,7 +108,7 @@ impl RangeSpec {
     }
 }
 
-/// Parses the value of `Range`; `None` if it is invalid or has another unit than bytes.
+/// Parses the value of `Range`; `None` if the value is invalid or its unit is not `bytes`.
 fn parse(value: &[u8]) -> Option<SmallVec<[RangeSpec; 1]>> {
     let (unit, set) = value.split_at_checked(b"bytes=".len())?;
     if !unit.eq_ignore_ascii_case(b"bytes=") {
@@ -112,7 +116,7 @@ fn parse(value: &[u8]) -> Option<SmallVec<[RangeSpec; 1]>> {
     }
     let mut specs = SmallVec::new();
     for member in set.split(|&byte| byte == b',').map(trim) {
-        // Empty members of a list are allowed (section 5.6.1.2).
+        // Section 5.6.1.2: a list may contain empty members.
         if member.is_empty() {
             continue;
         }
@@ -139,7 +143,8 @@ fn parse_spec(member: &[u8]) -> Option<RangeSpec> {
     }
 }
 
-/// Parses digits. Numbers that are too large become the largest one, which is beyond any end.
+/// Parses a byte position or a byte count. A number that does not fit into `u64` becomes
+/// `u64::MAX`, which is beyond the end of any representation.
 fn parse_number(digits: &[u8]) -> Option<u64> {
     digits.iter().try_fold(0_u64, |sum, byte| {
         let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
@@ -246,7 +251,7 @@ mod tests {
         assert_eq!(of(&format!("bytes={}", "0-,".repeat(1000)), 1000), RangeSelection::Full);
         assert_eq!(of(&format!("bytes={}0-0", "0-0,".repeat(31)), 1000), parts(&[0..1]));
         assert_eq!(of(&format!("bytes={}0-0", "0-0,".repeat(32)), 1000), RangeSelection::Full);
-        // Ranges of 10 and 20 bytes are 286 bytes with the heads of the parts.
+        // The two parts need 10 + 20 bytes of content and 2 * 128 bytes for their heads: 286 bytes.
         assert_eq!(of("bytes=0-9,20-39", 286), RangeSelection::Full);
         assert_eq!(of("bytes=0-9,20-39", 287), parts(&[0..10, 20..40]));
         assert_eq!(of("bytes=0-9", 11), parts(&[0..10]), "a single part has no head");

@@ -1,4 +1,4 @@
-//! Properties of a request's header fields that decide whether and how a cache handles it.
+//! Checks of a request's header fields that decide whether the cache handles the request.
 
 use actix_web::http::header::{
     CONNECTION, CONTENT_LENGTH, HeaderMap, IF_MODIFIED_SINCE, IF_NONE_MATCH, TRANSFER_ENCODING,
@@ -11,15 +11,16 @@ use super::{
 };
 use crate::outcome::Bypass;
 
-/// Returns why a GET or HEAD request bypasses the cache because of its header fields, or `None` if
-/// the cache may answer it.
+/// Returns the reason why a GET or HEAD request bypasses the cache because of its header fields;
+/// `None` if the cache may answer the request.
 pub(crate) fn bypass_reason(request: &HeaderMap) -> Option<Bypass> {
-    // RFC 9110 section 7.8: the response may switch the connection to another protocol.
+    // RFC 9110 section 7.8: the response to an upgrade request may switch the connection to another
+    // protocol.
     if request.contains_key(UPGRADE) || has_connection_option(request, b"upgrade") {
         return Some(Bypass::Upgrade);
     }
-    // RFC 9110 section 9.3.1: content in a GET request has no defined meaning, so it is not part
-    // of the cache key, but the handler may use it.
+    // RFC 9110 section 9.3.1: content in a GET request has no defined meaning. The content is not
+    // part of the cache key, but the handler may use it.
     let has_content = field_lines(request, &CONTENT_LENGTH).any(|length| length != b"0");
     if has_content || request.contains_key(TRANSFER_ENCODING) {
         return Some(Bypass::RequestBody);
@@ -34,16 +35,16 @@ fn has_connection_option(request: &HeaderMap, option: &[u8]) -> bool {
         .any(|member| member.eq_ignore_ascii_case(option))
 }
 
-/// Returns whether a request has a condition that a cache evaluates and answers with 304 (RFC 9111
-/// section 4.3.2).
+/// Returns whether a request has a condition that a cache evaluates and may answer with 304 (RFC
+/// 9111 section 4.3.2).
 pub(crate) fn is_conditional(request: &HeaderMap) -> bool {
     request.contains_key(IF_NONE_MATCH) || request.contains_key(IF_MODIFIED_SINCE)
 }
 
-/// Returns a request's header fields without those that describe its content.
+/// Returns the header fields of a request without the fields that describe its content.
 ///
-/// The result has the fields that a GET request for the same URL would have. It is used to store
-/// the response to a POST request for later GET requests (RFC 9110 section 9.3.3).
+/// The result is the header of a GET request for the URL of a POST request. The response to the
+/// POST request is stored for such GET requests (RFC 9110 section 9.3.3).
 pub(crate) fn without_content_fields(request: &HeaderMap) -> HeaderMap {
     let mut fields = request.clone();
     fields.retain(|name, _| !name.as_str().starts_with("content-") && *name != TRANSFER_ENCODING);

@@ -1,16 +1,16 @@
-//! Credentials in a request, by which a response could be meant for one client.
+//! The credentials that a request carries. Its response may be meant for one client only.
 
 use actix_web::http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName};
 
 use super::cookies::CookieRules;
 
-/// Which fields and cookies of a request identify a client.
+/// The rules that decide which fields and cookies of a request identify a client.
 ///
-/// Fields and cookies that are part of the cache key do not count: requests with other values have
-/// other keys.
+/// Fields and cookies that are part of the cache key do not identify a client: requests with other
+/// values have other cache keys, so they share no stored response.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct IdentityRules {
-    /// Which cookies are ignored and which are part of the cache key.
+    /// The cookies that are ignored, and the cookies that are part of the cache key.
     pub(crate) cookies: CookieRules,
     /// Fields other than `Authorization` and `Cookie` that carry credentials.
     pub(crate) credentials: Vec<HeaderName>,
@@ -30,10 +30,11 @@ impl IdentityRules {
 /// Whether the cookies of a request identify a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(crate) enum CookieMeaning {
-    /// Each cookie may identify a client, unless it is ignored or part of the cache key.
+    /// Each cookie may identify a client, unless the policy ignores the cookie or makes it part of
+    /// the cache key.
     #[default]
     Identity,
-    /// Cookies have no meaning of their own; the response says if it depends on them (RFC 9111
+    /// Cookies do not identify a client. The response states whether it depends on them (RFC 9111
     /// section 7.3).
     Ordinary,
 }
@@ -50,7 +51,7 @@ pub(crate) struct Requester {
 }
 
 impl Requester {
-    /// Reads a request's credentials by the rules of a policy.
+    /// Returns the credentials of a request according to the rules of a policy.
     pub(crate) fn of(request: &HeaderMap, rules: &IdentityRules) -> Self {
         let identifies =
             |name: &HeaderName| request.contains_key(name) && !rules.keyed.contains(name);

@@ -1,4 +1,4 @@
-//! When a stored response may answer a request (RFC 9111 section 4).
+//! Decides whether a stored response may answer a request (RFC 9111 section 4).
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,14 +20,14 @@ use crate::{
     },
 };
 
-/// The properties of a request that decide whether a selected response may answer it.
+/// The properties of a request that decide whether a stored response may answer it.
 #[derive(Debug)]
 pub(crate) struct ReuseRequest {
     /// The credentials that the request carries.
     pub(crate) requester: Requester,
     /// The request's directives; `None` if the policy ignores them.
     pub(crate) directives: Option<RequestDirectives>,
-    /// How long stale responses may be served by the policy, if they do not say so themselves.
+    /// The policy's windows for stale responses that state no window.
     pub(crate) windows: Windows,
 }
 
@@ -36,15 +36,15 @@ pub(crate) struct ReuseRequest {
 pub(crate) enum Reuse {
     /// The response is fresh and answers the request.
     Fresh { stored: Arc<StoredResponse>, age: Duration, ttl: Duration },
-    /// The response has been stale for `over`, but may answer the request.
+    /// The response has been stale for `over`, and may still answer the request.
     Stale { stored: Arc<StoredResponse>, age: Duration, over: Duration, refresh: BackgroundRefresh },
-    /// The response may answer the request once the handler has validated it.
+    /// The response may answer the request after the handler has validated it.
     Validate { stored: Arc<StoredResponse>, because: ValidationReason },
     /// No response is stored.
     Absent,
     /// Responses are stored, but the request's selecting fields match none of them.
     OtherVariant,
-    /// The selected response must not be served to a client with these credentials.
+    /// The selected response must not be served to a client with the credentials of this request.
     NotForRequester,
 }
 
@@ -57,7 +57,7 @@ pub(crate) enum BackgroundRefresh {
     NotDue,
 }
 
-/// Why a stored response must be validated.
+/// The reason why a stored response must be validated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ValidationReason {
     /// The response is stale, or has `no-cache`.
@@ -67,11 +67,12 @@ pub(crate) enum ValidationReason {
 }
 
 /// Selects the stored response for a request among the variants of its resource, and decides
-/// whether it may answer the request.
+/// whether this response may answer the request.
 ///
-/// `validity` returns the effect of invalidations on a response. `lifetime_under_policy` returns
-/// the freshness lifetime that the current policy allows for a response, which may be shorter than
-/// the stored one: another process with another policy may have stored the response.
+/// `validity` returns whether an invalidation purged or expired a stored response.
+/// `lifetime_under_policy` returns the freshness lifetime that the current policy gives a stored
+/// response, or `None` if the current policy would not store the response. The shorter of this
+/// lifetime and the stored one applies: a process with another policy may have stored the response.
 pub(crate) fn select_response(
     variants: Option<&Variants>,
     selector: &Selector<'_>,
@@ -82,7 +83,8 @@ pub(crate) fn select_response(
 ) -> Reuse {
     let Some(variants) = variants else { return Reuse::Absent };
     let mut any_valid = false;
-    // Section 4.1: of several matching responses, the most recent one is used. It comes first.
+    // Section 4.1: the most recent of several matching responses is used. The variants are sorted
+    // with the most recent one first.
     for stored in variants.responses() {
         let validity = validity(stored);
         if validity == Validity::Purged {
@@ -97,12 +99,12 @@ pub(crate) fn select_response(
     if any_valid { Reuse::OtherVariant } else { Reuse::Absent }
 }
 
-/// Returns whether a stored response may be served to a client with these credentials, whether it
-/// is fresh or not.
+/// Returns whether a stored response may be served to a client with these credentials. Freshness is
+/// not considered.
 ///
 /// A response without explicit freshness is only served to anonymous requests, because its handler
-/// did not decide that it may be shared. A cookie does not count if the response was selected by
-/// `Cookie`: then only requests with the same cookies get it.
+/// did not state that the response may be shared. If `Cookie` is a selecting field of the response,
+/// cookies do not count as credentials: only requests with equal cookies select this response.
 pub(crate) fn is_allowed_for(stored: &StoredResponse, requester: Requester) -> bool {
     let selected_by_cookie = stored.selecting.iter().any(|(name, _)| *name == COOKIE);
     let has_cookies = requester.has_cookies && !selected_by_cookie;
@@ -112,7 +114,7 @@ pub(crate) fn is_allowed_for(stored: &StoredResponse, requester: Requester) -> b
 
 /// Decides whether a selected response may answer a request.
 ///
-/// `expired_since` is the time at which an invalidation made the response stale.
+/// `expired_since` is the time at which an invalidation expired the response (soft purge), if any.
 fn judge(
     stored: &Arc<StoredResponse>,
     expired_since: Option<Timestamp>,
@@ -128,17 +130,17 @@ fn judge(
     let freshness = lifetime.freshness.min(lifetime_limit);
     let freshness = expired_since.map_or(freshness, |since| freshness.min(lifetime.age(since)));
     let validate = |because| Reuse::Validate { stored: Arc::clone(stored), because };
-    // Section 5.2.2.4: `no-cache`.
+    // Section 5.2.2.4: a response with `no-cache` is validated before each reuse.
     if lifetime.staleness.validation == Validation::Always {
         return validate(ValidationReason::Stale);
     }
     let directives = request.directives.unwrap_or_default();
-    // Sections 5.2.1.4 and 5.2.1.1: `no-cache` and `max-age`.
+    // Sections 5.2.1.4 and 5.2.1.1: `no-cache` and `max-age` in the request.
     if directives.no_cache || directives.max_age.is_some_and(|limit| age > limit) {
         return validate(ValidationReason::Client);
     }
     match freshness.checked_sub(age).filter(|left| !left.is_zero()) {
-        // Section 5.2.1.3: `min-fresh`.
+        // Section 5.2.1.3: `min-fresh` in the request.
         Some(ttl) if directives.min_fresh.is_some_and(|least| ttl < least) => {
             validate(ValidationReason::Client)
         }
@@ -153,8 +155,8 @@ fn judge(
     }
 }
 
-/// Returns whether a stale response should be refreshed after it was served, or `None` if it must
-/// not be served (section 4.2.4).
+/// Returns whether a stale response should be refreshed after it was served; `None` if the response
+/// must not be served (section 4.2.4).
 fn stale_reuse(
     stored: &StoredResponse,
     over: Duration,
@@ -166,19 +168,19 @@ fn stale_reuse(
     if directives.min_fresh.is_some() {
         return None;
     }
-    // RFC 5861 section 3.
+    // RFC 5861 section 3: `stale-while-revalidate`.
     if over < windows.while_revalidate(staleness) {
         return Some(BackgroundRefresh::Due);
     }
-    // Section 5.2.1.2.
+    // Section 5.2.1.2: `max-stale` in the request.
     max_stale_allows(staleness, over, directives.max_stale).then_some(BackgroundRefresh::NotDue)
 }
 
-/// Returns whether a stored response may be served because the handler failed (section 4.2.4,
-/// RFC 5861 section 4).
+/// Returns whether a stored response may be served in place of an error of the handler (section
+/// 4.2.4, RFC 5861 section 4).
 ///
-/// `validity` is the effect of invalidations on the response. `windows` are those of the policy,
-/// for responses without `stale-if-error`.
+/// `validity` says whether an invalidation purged or expired the response. `windows` are the
+/// policy's windows, for responses without `stale-if-error`.
 pub(crate) fn may_serve_stale_on_error(
     stored: &StoredResponse,
     validity: Validity,
@@ -196,8 +198,8 @@ pub(crate) fn may_serve_stale_on_error(
     over < windows.if_error(&lifetime.staleness)
 }
 
-/// Returns whether a status code says that the handler failed, rather than that the request was
-/// wrong (RFC 5861 section 4).
+/// Returns whether a status code means that the handler failed: 500, 502, 503 or 504 (RFC 5861
+/// section 4).
 pub(crate) fn is_server_failure(status: StatusCode) -> bool {
     matches!(status.as_u16(), 500 | 502 | 503 | 504)
 }

@@ -1,11 +1,12 @@
-//! How long a stale response may be served (RFC 9111 section 4.2.4, RFC 5861).
+//! The time for which a stale response may be served (RFC 9111 section 4.2.4, RFC 5861).
 
 use std::time::Duration;
 
 use super::cache_control::{DirectiveScope, ResponseDirectives};
 use crate::entry::lifetime::{Staleness, Validation};
 
-/// How long stale responses may be served by a policy, if the responses do not say so themselves.
+/// The policy's windows: how long a stale response may be served that has no
+/// `stale-while-revalidate` or `stale-if-error` of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Windows {
     /// The window of `stale-while-revalidate`.
@@ -14,17 +15,17 @@ pub(crate) struct Windows {
     pub(crate) if_error: Duration,
 }
 
-/// Returns what a response's directives say about its use when it is stale.
+/// Returns the rules for serving a response stale, as its directives state them.
 pub(crate) fn response_staleness(directives: &ResponseDirectives) -> Staleness {
     let no_cache = directives.no_cache == DirectiveScope::Response;
-    // Sections 5.2.2.2 and 5.2.2.8: these directives forbid stale responses without exception, so
-    // the windows do not apply.
+    // Sections 5.2.2.2 and 5.2.2.8: `no-cache`, `must-revalidate` and `proxy-revalidate` forbid
+    // stale responses without exception, so the windows in the response do not apply.
     let never_stale = no_cache || directives.must_revalidate || directives.proxy_revalidate;
     let validation = if no_cache {
         Validation::Always
     } else if never_stale || directives.s_maxage.is_some() {
-        // Section 5.2.2.10: `s-maxage` implies `proxy-revalidate`. A window in the same response
-        // is an explicit exception.
+        // Section 5.2.2.10: `s-maxage` implies `proxy-revalidate`. A window for stale responses in
+        // the same response is an explicit exception.
         Validation::Strict
     } else {
         Validation::OnceStale
@@ -47,13 +48,16 @@ impl Windows {
         window(staleness.validation, staleness.if_error, self.if_error)
     }
 
-    /// Returns the longer of the two windows.
+    /// Returns the longer of the windows for `stale-while-revalidate` and `stale-if-error`.
     pub(crate) fn longest(&self, staleness: &Staleness) -> Duration {
         self.while_revalidate(staleness).max(self.if_error(staleness))
     }
 }
 
-/// Returns the window that the response states, or else the policy's, if validation permits any.
+/// Returns the window that applies to a stale response: the one that the response states, or else
+/// the policy's.
+///
+/// `Validation::Strict` excludes the policy's window, and `Validation::Always` both.
 fn window(validation: Validation, stated: Option<Duration>, by_policy: Duration) -> Duration {
     match validation {
         Validation::Always => Duration::ZERO,
@@ -62,8 +66,8 @@ fn window(validation: Validation, stated: Option<Duration>, by_policy: Duration)
     }
 }
 
-/// Returns whether a response that has been stale for `over` may be served to a client because of
-/// `max-stale` (section 5.2.1.2).
+/// Returns whether the client's `max-stale` allows a response that has been stale for `over`
+/// (section 5.2.1.2).
 pub(crate) fn max_stale_allows(
     staleness: &Staleness,
     over: Duration,

@@ -1,4 +1,4 @@
-//! Whether a response is stored (RFC 9111 section 3), and for how long.
+//! Decides whether a response is stored (RFC 9111 section 3), and for how long.
 
 use std::time::Duration;
 
@@ -34,80 +34,86 @@ pub(crate) struct Exchange<'a> {
     pub(crate) request_no_store: bool,
     /// The credentials of the request.
     pub(crate) requester: Requester,
-    /// When the request was sent to the handler.
+    /// The time at which the request was sent to the handler.
     pub(crate) requested: Timestamp,
     /// The status code of the response.
     pub(crate) status: StatusCode,
     /// The header fields of the response.
     pub(crate) response: &'a HeaderMap,
-    /// When the head of the response was received.
+    /// The time at which the head of the response was received from the handler.
     pub(crate) responded: Timestamp,
 }
 
-/// The policy's terms for storing one response.
+/// Terms are the conditions under which the policy stores one response: a lifetime from outside the
+/// response, and the choices of the policy.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StorageTerms<'a> {
-    /// A freshness lifetime that replaces the one of the response, and its source.
+    /// A freshness lifetime that takes precedence over the one that the response states, and its
+    /// source: a rule or the handler.
     pub(crate) first: Option<(Duration, LifetimeSource)>,
-    /// A freshness lifetime for a response that has none.
+    /// The freshness lifetime that a rule or the policy gives to a response that states none.
     pub(crate) fallback: Option<Duration>,
-    /// The choices that apply to all responses.
+    /// The choices of the policy, which apply to all responses.
     pub(crate) choices: &'a PolicyChoices,
 }
 
 /// A policy's decisions on the options that RFC 9111 leaves to a cache.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct PolicyChoices {
-    /// The status codes for which explicit freshness is obeyed.
+    /// The status codes of responses whose explicit freshness the cache obeys.
     pub(crate) any_status: AnyStatus,
     /// Whether heuristic freshness is used.
     pub(crate) heuristics: Heuristics,
     /// Whether responses with `Set-Cookie` are stored.
     pub(crate) set_cookie: SetCookie,
-    /// The effect of `private="field"` and `no-cache="field"`.
+    /// The effect of the qualified forms `private="field"` and `no-cache="field"`.
     pub(crate) qualified: Qualified,
-    /// Targeted fields that this cache obeys (RFC 9213), the most important first.
+    /// The targeted fields that this cache obeys (RFC 9213), the most important first.
     pub(crate) targets: Vec<HeaderName>,
-    /// How long a response with a validator is kept after its freshness lifetime.
+    /// The time for which a response with a validator is kept after its freshness lifetime.
     pub(crate) retention: Duration,
-    /// How long stale responses may be served, if they do not say so themselves.
+    /// The windows for stale responses that state no window.
     pub(crate) windows: Windows,
 }
 
 /// Whether a response without explicit freshness gets a heuristic lifetime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Heuristics {
-    /// No.
+    /// A response without explicit freshness gets no heuristic lifetime.
     #[default]
     Off,
-    /// Yes, by `Last-Modified` (section 4.2.2).
+    /// A response without explicit freshness gets a lifetime derived from `Last-Modified` (section
+    /// 4.2.2).
     On,
 }
 
 /// Whether responses that set cookies are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(crate) enum SetCookie {
-    /// They are not stored.
+    /// Responses with `Set-Cookie` are not stored.
     #[default]
     Refused,
-    /// They are stored, and all clients get the cookie (section 7.3 permits it).
+    /// Responses with `Set-Cookie` are stored, and all clients get the cookie (section 7.3 permits
+    /// it).
     Stored,
 }
 
 /// The effect of the qualified forms `private="field"` and `no-cache="field"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(crate) enum Qualified {
-    /// They have the effect of `private` and `no-cache`, because many handlers mean that.
+    /// The qualified forms have the effect of `private` and `no-cache`, because handlers often send
+    /// a qualified form but mean the whole response.
     #[default]
     AsUnqualified,
-    /// The named fields are not stored, and the rest of the response is.
+    /// The response is stored without the fields that the qualified forms name.
     ByField,
 }
 
-/// The status codes for which explicit freshness is obeyed.
+/// The status codes of responses whose explicit freshness the cache obeys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(crate) enum AnyStatus {
-    /// Status codes whose responses are usually useful for more than one request.
+    /// The status codes for which [`is_usually_shared`] returns true. Examples of other status
+    /// codes are 403 and 500.
     #[default]
     Usual,
     /// All final status codes (section 3).
@@ -124,26 +130,28 @@ impl AnyStatus {
 /// Whether a response is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum StorageDecision {
-    /// The response is stored in this way.
+    /// The response is stored as the plan describes.
     Store(StoragePlan),
     /// The response is not stored, for this reason.
     Skip(NotStored),
 }
 
-/// How a response is stored.
+/// The properties of a response that will be stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StoragePlan {
-    /// How long the response may be reused.
+    /// The freshness lifetime of the response, and its use when stale.
     pub(crate) lifetime: Lifetime,
     /// The freshness lifetime that the response states, even if `lifetime` has another source.
     pub(crate) stated: Option<Duration>,
     /// The fields that `Vary` names.
     pub(crate) nominated: Vec<HeaderName>,
-    /// Whether the response would not be stored if the request had cookies.
+    /// Whether the response may be stored only for a request without cookies that identify a
+    /// client.
     pub(crate) needs_no_cookie: bool,
     /// Fields of the response that must not be stored.
     pub(crate) withheld: Vec<HeaderName>,
-    /// The tags by which the stored response can be invalidated, except those of its cache key.
+    /// The tags (surrogate keys) by which the stored response can be invalidated. Tags that derive
+    /// from its cache key are not included.
     pub(crate) tags: Vec<TagId>,
 }
 
@@ -181,15 +189,16 @@ fn check_message(
     choices: &PolicyChoices,
     withheld: &[HeaderName],
 ) -> Result<(), NotStored> {
-    // Section 5.2.1.5.
+    // Section 5.2.1.5: `no-store` in the request.
     if exchange.request_no_store {
         return Err(NotStored::RequestNoStore);
     }
-    // Section 3: the status code must be final.
+    // Section 3: the status code must be final. 206 and 304 are never stored.
     if !may_have_status(exchange.status.as_u16()) {
         return Err(NotStored::Status);
     }
-    // Section 5.2.2.3: only responses with a status code that the cache understands are stored.
+    // Section 5.2.2.3: a response with `must-understand` is stored only if the cache implements the
+    // caching requirements of its status code.
     if directives.must_understand && !is_understood(exchange.status) {
         return Err(NotStored::Status);
     }
@@ -197,16 +206,17 @@ fn check_message(
     if directives.no_store && !directives.must_understand {
         return Err(NotStored::NoStore);
     }
-    // Section 5.2.2.7.
+    // Section 5.2.2.7: `private`.
     if directives.private == DirectiveScope::Response {
         return Err(NotStored::Private);
     }
-    // Section 5.2.2.4: the response must be validated before each reuse. Without a validator that
-    // is impossible.
+    // Section 5.2.2.4: a response with `no-cache` must be validated before each reuse. A response
+    // without a validator cannot be validated.
     if directives.no_cache == DirectiveScope::Response && !has_validator(exchange.response) {
         return Err(NotStored::NoCache);
     }
-    // Section 7.3 permits a cache to store cookies. They are usually meant for one client.
+    // Section 7.3 permits a cache to store `Set-Cookie`, but cookies are usually meant for one
+    // client.
     let sets_cookie = ["set-cookie", "set-cookie2"].into_iter().any(|name| {
         exchange.response.contains_key(name) && !withheld.iter().any(|field| field == name)
     });
@@ -216,8 +226,8 @@ fn check_message(
     Ok(())
 }
 
-/// Returns whether the caching requirements of a status code are implemented: RFC 9110 section 15
-/// defines them.
+/// Returns whether the cache implements the caching requirements of a status code (RFC 9110 section
+/// 15).
 fn is_understood(status: StatusCode) -> bool {
     matches!(
         status.as_u16(),
@@ -225,7 +235,7 @@ fn is_understood(status: StatusCode) -> bool {
     )
 }
 
-/// Returns how long a response may be reused.
+/// Returns the lifetime of a response, or the reason why the response cannot be reused.
 ///
 /// `stated` is the freshness lifetime that the response states.
 fn lifetime(
@@ -236,7 +246,8 @@ fn lifetime(
 ) -> Result<Lifetime, NotStored> {
     let choices = terms.choices;
     let (freshness, source) = freshness(exchange, directives, stated, terms)?;
-    // Section 1.2.2: longer lifetimes count as this one. Added to the time, it is still a valid date.
+    // Section 1.2.2: longer lifetimes count as `MAX_LIFETIME`, so that the end of a lifetime is a
+    // valid date.
     let freshness = freshness.min(MAX_LIFETIME);
     let initial_age = initial_age(exchange.response, exchange.requested, exchange.responded);
     let staleness = response_staleness(directives);
@@ -281,8 +292,8 @@ fn freshness(
     }
 }
 
-/// Returns the freshness lifetime of a response without explicit freshness: the heuristic lifetime
-/// if its status code or `public` permits one (section 4.2.2), or else the policy's.
+/// Returns the freshness lifetime of a response that states none: the heuristic lifetime if the
+/// status code or `public` permits it (section 4.2.2), or else the fallback lifetime of the terms.
 fn implicit_freshness(
     exchange: &Exchange<'_>,
     directives: &ResponseDirectives,
@@ -297,23 +308,23 @@ fn implicit_freshness(
 
 /// Returns whether a response has `Pragma: no-cache`.
 ///
-/// Section 5.4 does not define `Pragma` for responses, so it does not override explicit freshness.
-/// A handler that sends it does not want the response to be stored, so it overrides a lifetime that
-/// the response does not state.
+/// Section 5.4 does not define `Pragma` for responses, so `Pragma` does not override explicit
+/// freshness. A handler that sends `Pragma: no-cache` does not want the response to be stored, so
+/// neither a heuristic nor a fallback lifetime applies to the response.
 fn has_pragma_no_cache(response: &HeaderMap) -> bool {
     field_lines(response, &PRAGMA)
         .flat_map(list_members)
         .any(|member| member.eq_ignore_ascii_case(b"no-cache"))
 }
 
-/// Returns whether a status code is heuristically cacheable (RFC 9110 section 15.1). 206 is missing,
-/// because partial responses are not stored.
+/// Returns whether a status code is heuristically cacheable (RFC 9110 section 15.1). The RFC also
+/// lists 206, but partial responses are not stored.
 fn is_heuristically_cacheable(status: StatusCode) -> bool {
     matches!(status.as_u16(), 200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
 }
 
-/// Returns whether responses with this status code are usually useful for more than one request:
-/// those that are heuristically cacheable, and temporary redirects with explicit freshness.
+/// Returns whether responses with this status code are usually useful for more than one request.
+/// These are the heuristically cacheable status codes, and the temporary redirects 302 and 307.
 fn is_usually_shared(status: StatusCode) -> bool {
     is_heuristically_cacheable(status) || matches!(status.as_u16(), 302 | 307)
 }
@@ -325,21 +336,22 @@ fn check_requester(
     nominated: &[HeaderName],
     source: LifetimeSource,
 ) -> Result<(), NotStored> {
-    // Section 3.5: `Vary: Authorization` is not sufficient. `must-revalidate` only counts together
-    // with explicit freshness: otherwise the handler did not decide that the response is shared.
+    // Section 3.5: `Vary: Authorization` is not sufficient. `must-revalidate` counts only together
+    // with explicit freshness: without explicit freshness, the handler did not state that the
+    // response may be shared.
     let allows_authorized = directives.allows_sharing()
         || (directives.must_revalidate && source == LifetimeSource::Explicit);
     if requester.has_authorization && !allows_authorized {
         return Err(NotStored::Authorization);
     }
-    // Section 7.3 leaves cookies to the handler. Handlers forget to forbid storing, so the response
-    // must permit it, or must be selected by the cookies.
+    // Section 7.3 leaves the control of cookies to the handler. Handlers often forget to forbid
+    // storing, so the response must permit sharing or name `Cookie` in `Vary`.
     let selected_by_cookie = nominated.contains(&COOKIE);
     if requester.has_cookies && !selected_by_cookie && !directives.allows_sharing() {
         return Err(NotStored::Cookie);
     }
-    // Only the application knows the meaning of other credentials. Explicit freshness is its
-    // permission.
+    // Other fields with credentials, such as `X-Api-Key`, are unknown to RFC 9111. A handler
+    // permits storing by explicit freshness, `public`, `s-maxage` or `must-revalidate`.
     if requester.has_credentials
         && source != LifetimeSource::Explicit
         && !directives.allows_authorized()
@@ -349,11 +361,12 @@ fn check_requester(
     Ok(())
 }
 
-/// Returns whether a refusal to store a response predicts that later responses to the same request
-/// will not be stored either.
+/// Returns whether a refusal to store a response predicts that later responses to the request will
+/// not be stored either.
 ///
-/// Later requests then do not wait for each other's response (hit-for-miss). A handler that failed
-/// may soon succeed while many requests arrive, so the refusal of a 5xx response is not lasting.
+/// After a lasting refusal, later requests do not wait for each other's response (hit-for-miss).
+/// The refusal of a 5xx response is not lasting, because the handler may soon succeed while many
+/// requests arrive.
 pub(crate) fn is_lasting_refusal(reason: NotStored, status: StatusCode) -> bool {
     !status.is_server_error()
         && !matches!(reason, NotStored::Invalidated | NotStored::Busy | NotStored::RequestChanged)

@@ -1,4 +1,5 @@
-//! Tags in response fields, by which stored responses are invalidated.
+//! Parsers for response fields that list tags (surrogate keys) or cache groups. Tags and groups
+//! select the stored responses of an invalidation.
 
 use std::borrow::Cow;
 
@@ -7,17 +8,19 @@ use sfv::{BareItem, List, ListEntry, Parser};
 
 use super::fields::{field_lines, trim};
 
-/// The groups that a response belongs to (RFC 9875 section 2).
+/// The field that lists the groups of a response (RFC 9875 section 2).
 pub(crate) const CACHE_GROUPS: HeaderName = HeaderName::from_static("cache-groups");
 
-/// The groups that a response invalidates (RFC 9875 section 3).
+/// The field that lists the groups whose stored responses a response invalidates (RFC 9875 section
+/// 3).
 pub(crate) const CACHE_GROUP_INVALIDATION: HeaderName =
     HeaderName::from_static("cache-group-invalidation");
 
-/// Returns the groups in a field that is a list of strings (RFC 9651 section 3.1).
+/// Returns the groups in `Cache-Groups` or `Cache-Group-Invalidation`, which are lists of strings
+/// (RFC 9651 section 3.1).
 ///
-/// The result is empty if the field is absent or invalid: all of an invalid field is ignored (RFC
-/// 9651 section 4.2).
+/// The result is empty if the field is absent or invalid. One invalid member makes the whole field
+/// invalid (RFC 9651 section 4.2).
 pub(crate) fn groups(fields: &HeaderMap, name: &HeaderName) -> Vec<String> {
     let value = field_lines(fields, name).collect::<Vec<_>>().join(&b", "[..]);
     let string = |entry: &ListEntry| match entry {
@@ -36,7 +39,7 @@ pub(crate) fn groups(fields: &HeaderMap, name: &HeaderName) -> Vec<String> {
     strings.unwrap_or_default()
 }
 
-/// Returns the tags in a field that is not standardized.
+/// Returns the tags in a field that no RFC defines, such as `Cache-Tag`.
 ///
 /// Tags are separated by white space in `Surrogate-Key` and `xkey`, and by commas in all other
 /// fields.

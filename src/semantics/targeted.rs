@@ -1,11 +1,12 @@
-//! Cache control fields that are targeted at this cache (RFC 9213), in place of Cache-Control.
+//! Targeted fields: fields such as `CDN-Cache-Control`, which replace `Cache-Control` for the
+//! caches that they address (RFC 9213).
 
 use actix_web::http::header::{HeaderMap, HeaderName};
 use sfv::{BareItem, Dictionary, ListEntry, Parser};
 
 use super::{cache_control::ResponseDirectives, fields::field_lines};
 
-/// The directives that apply to a response, and the field that they are in.
+/// The directives that apply to a response, and the field that contains them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Governing {
     pub(crate) directives: ResponseDirectives,
@@ -15,17 +16,18 @@ pub(crate) struct Governing {
 /// The field that contains the directives of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// Cache-Control. `Expires` applies as well.
+    /// `Cache-Control`. `Expires` applies as well.
     CacheControl,
-    /// A targeted field. Neither Cache-Control nor `Expires` applies.
+    /// A targeted field. `Cache-Control` and `Expires` do not apply.
     Targeted,
 }
 
 impl Governing {
-    /// Reads the directives of a response (section 2.2).
+    /// Reads the directives that apply to a response (section 2.2).
     ///
-    /// The first field of the target list that is valid and not empty replaces Cache-Control and
-    /// `Expires`. Then even `no-store` in Cache-Control does not apply.
+    /// `targets` are the targeted fields that this cache obeys, the most important first. The first
+    /// of these fields that is valid and not empty replaces `Cache-Control` and `Expires`. A
+    /// `no-store` in the replaced `Cache-Control` has no effect.
     pub(crate) fn of(response: &HeaderMap, targets: &[HeaderName]) -> Self {
         targets.iter().find_map(|name| targeted(response, name)).map_or_else(
             || Self { directives: ResponseDirectives::of(response), source: Source::CacheControl },
@@ -34,8 +36,8 @@ impl Governing {
     }
 }
 
-/// Parses a targeted field, which is a structured dictionary (section 2.1); `None` if it is absent,
-/// empty or invalid.
+/// Parses a targeted field, which is a structured dictionary (section 2.1); `None` if the field is
+/// absent, empty or invalid.
 fn targeted(response: &HeaderMap, name: &HeaderName) -> Option<ResponseDirectives> {
     let value = field_lines(response, name).collect::<Vec<_>>().join(&b", "[..]);
     let members: Dictionary = Parser::new(&value).parse().ok()?;
@@ -44,8 +46,8 @@ fn targeted(response: &HeaderMap, name: &HeaderName) -> Option<ResponseDirective
     }
     let mut directives = ResponseDirectives::default();
     for (key, member) in &members {
-        // No known directive has a list as its argument. Unknown directives and parameters are
-        // ignored.
+        // No known directive has a list as its argument: a known directive with a list makes the
+        // field invalid. Unknown directives and all parameters are ignored.
         let argument = match member {
             ListEntry::Item(item) => argument(key.as_str(), &item.bare_item)?,
             ListEntry::InnerList(_) if !is_known(key.as_str()) => continue,
@@ -56,9 +58,9 @@ fn targeted(response: &HeaderMap, name: &HeaderName) -> Option<ResponseDirective
     Some(directives)
 }
 
-/// Directives with a number of seconds as their argument.
+/// Directives whose argument is a number of seconds.
 const SECONDS: [&str; 4] = ["max-age", "s-maxage", "stale-while-revalidate", "stale-if-error"];
-/// Directives that have field names as their argument, or none.
+/// Directives whose argument is a list of field names, or absent.
 const SCOPED: [&str; 2] = ["no-cache", "private"];
 /// Directives without an argument.
 const FLAGS: [&str; 5] =
@@ -68,8 +70,8 @@ fn is_known(name: &str) -> bool {
     SECONDS.contains(&name) || SCOPED.contains(&name) || FLAGS.contains(&name)
 }
 
-/// Returns a directive's argument in the form that it has in Cache-Control; `None` if it has another
-/// type than the directive requires, so that its meaning is unknown.
+/// Returns a directive's argument in the form that it has in `Cache-Control`. The outer `None`
+/// means that the argument does not have the type that the directive requires.
 fn argument(name: &str, value: &BareItem) -> Option<Option<String>> {
     let has_valid_type = if SECONDS.contains(&name) {
         matches!(value, BareItem::Integer(_))

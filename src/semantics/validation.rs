@@ -1,5 +1,5 @@
-//! Conditional requests (RFC 9111 section 4.3): conditions of clients, which the cache evaluates, and
-//! conditions by which the cache validates stored responses with the handler.
+//! Conditional requests (RFC 9111 section 4.3): the cache evaluates the conditions of clients, and
+//! sends conditions of its own to validate stored responses with the handler.
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -18,13 +18,15 @@ use crate::entry::response::StoredResponse;
 /// The largest number of entity tags in a validation request.
 const MAX_OFFERED: usize = 8;
 
-/// The request fields that the cache evaluates in place of the handler: conditions and `Range`.
+/// The conditions (and `Range`) that the cache removes from a request to the handler and evaluates
+/// itself.
 pub(crate) const CONDITIONS: [HeaderName; 4] = [IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_RANGE, RANGE];
 
-/// The fields that distinguish a representation from others of its resource.
+/// The validators of a response: the fields that distinguish its representation from others of the
+/// resource. `Date` is included, because it tells whether `Last-Modified` is a strong validator.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Validators<'a> {
-    /// `ETag`, as it was sent, even if it is invalid.
+    /// The value of `ETag` as the handler sent it, even if it is not a valid entity tag.
     pub(crate) tag: Option<&'a [u8]>,
     /// `Last-Modified`.
     pub(crate) modified: Option<SystemTime>,
@@ -57,37 +59,41 @@ impl<'a> Validators<'a> {
     }
 }
 
-/// Returns whether a response can be validated with the handler (section 4.3.1).
+/// Returns whether a response has a validator, by which the handler can validate it (section
+/// 4.3.1).
 pub(crate) fn has_validator(response: &HeaderMap) -> bool {
     response.contains_key(ETAG) || date_field(response, &LAST_MODIFIED).is_some()
 }
 
-/// Returns whether a request has a condition that only the handler can evaluate: `If-Match` and
-/// `If-Unmodified-Since` do not apply to a cache (section 4.3.2).
+/// Returns whether a request has a condition that only the handler can evaluate.
+///
+/// `If-Match` and `If-Unmodified-Since` do not apply to a cache (section 4.3.2).
 pub(crate) fn has_handler_only_condition(request: &HeaderMap) -> bool {
     request.contains_key(IF_MATCH) || request.contains_key(IF_UNMODIFIED_SINCE)
 }
 
-/// Returns whether the client already has the representation, so that the response is 304.
+/// Returns whether the conditions of a request show that the client already has the representation,
+/// so that the client gets a 304.
 pub(crate) fn not_modified(
     request: &HeaderMap,
     status: StatusCode,
     validators: Validators<'_>,
 ) -> bool {
-    // RFC 9110 section 13.2.1: conditions are ignored unless the response without them is successful.
-    // Of the successful status codes, 304 can only replace 200.
+    // RFC 9110 section 13.2.1: conditions only apply if the response without them would be
+    // successful. A 304 can only replace a 200.
     if status != StatusCode::OK {
         return false;
     }
-    // RFC 9110 section 13.1.3: `If-Modified-Since` is ignored if there is `If-None-Match`.
+    // RFC 9110 section 13.1.3: `If-None-Match` overrides `If-Modified-Since`.
     if request.contains_key(IF_NONE_MATCH) {
         return is_none_match_false(request, validators.tag);
     }
     is_modified_since_false(request, validators)
 }
 
-/// Returns whether `If-None-Match` is false (RFC 9110 section 13.1.2): it is `*`, or one of its tags
-/// matches by weak comparison. Invalid tags match if they are equal.
+/// Returns whether `If-None-Match` is false (RFC 9110 section 13.1.2): its value is `*`, or one of
+/// its entity tags matches `tag` by weak comparison. An invalid entity tag matches only an equal
+/// one.
 fn is_none_match_false(request: &HeaderMap, tag: Option<&[u8]>) -> bool {
     let parsed = tag.and_then(EntityTag::parse);
     field_lines(request, &IF_NONE_MATCH).flat_map(list_members).any(|member| {
@@ -96,30 +102,33 @@ fn is_none_match_false(request: &HeaderMap, tag: Option<&[u8]>) -> bool {
     })
 }
 
-/// Returns whether `If-Modified-Since` is false (RFC 9110 section 13.1.3). `Date` is used if there is
-/// no `Last-Modified` (section 4.3.2).
+/// Returns whether `If-Modified-Since` is false (RFC 9110 section 13.1.3). For a response without
+/// `Last-Modified`, `Date` is compared (section 4.3.2).
 fn is_modified_since_false(request: &HeaderMap, validators: Validators<'_>) -> bool {
     let Some(since) = date_field(request, &IF_MODIFIED_SINCE) else { return false };
     validators.modified.or(validators.date).is_some_and(|modified| modified <= since)
 }
 
-/// Returns whether a field is sent in a 304 response (RFC 9110 section 15.4.5). Fields that describe
-/// the content are not sent: the client has the content and these fields already.
+/// Returns whether a field of a stored response is sent in a 304 response (RFC 9110 section
+/// 15.4.5). Fields that describe the content are not sent, because the client already has the
+/// content and these fields.
 pub(crate) fn belongs_in_not_modified(name: &HeaderName) -> bool {
     use actix_web::http::header::CONTENT_LANGUAGE;
     ![CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE]
         .contains(name)
 }
 
-/// Removes the client's conditions and `Range` from a request, so that the handler makes a complete
-/// response. The cache then applies them to that response.
+/// Removes the client's conditions and `Range` from a request, so that the handler returns a
+/// complete response.
+///
+/// The cache evaluates the removed conditions and `Range` against that response.
 pub(crate) fn remove_conditions(request: &mut HeaderMap) {
     for name in CONDITIONS {
         request.remove(name);
     }
 }
 
-/// The conditions of a validation request (section 4.3.1).
+/// The conditions that the cache sends to the handler in a validation request (section 4.3.1).
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ValidationConditions {
     /// The value of `If-None-Match`.
@@ -129,8 +138,8 @@ pub(crate) struct ValidationConditions {
 }
 
 impl ValidationConditions {
-    /// Makes conditions of the validators of the selected response, and of the strong entity tags of
-    /// other variants of its resource.
+    /// Creates conditions from the validators of the selected stored response, and from the strong
+    /// entity tags of the other variants of its resource.
     pub(crate) fn of(selected: Option<&StoredResponse>, others: &[Arc<StoredResponse>]) -> Self {
         let validators = selected.map(Validators::of_stored).unwrap_or_default();
         let mut tags: Vec<&[u8]> = validators.tag.into_iter().collect();
@@ -150,12 +159,12 @@ impl ValidationConditions {
         }
     }
 
-    /// Returns whether there are no conditions, because no response has a validator.
+    /// Returns whether there are no conditions, because no stored response has a usable validator.
     pub(crate) const fn is_empty(&self) -> bool {
         self.tags.is_none() && self.modified.is_none()
     }
 
-    /// Replaces the conditions of a request.
+    /// Writes the conditions into a request, in place of the request's own conditions and `Range`.
     pub(crate) fn write(self, request: &mut HeaderMap) {
         remove_conditions(request);
         if let Some(tags) = self.tags {
@@ -167,7 +176,7 @@ impl ValidationConditions {
     }
 }
 
-/// Returns the stored response that a 304 validates (section 4.3.4).
+/// Returns the stored response that a 304 response of the handler validates (section 4.3.4).
 pub(crate) fn find_validated(
     not_modified: &HeaderMap,
     selected: Option<&Arc<StoredResponse>>,
@@ -178,7 +187,7 @@ pub(crate) fn find_validated(
     let found = if let Some(tag) = new.strong_tag() {
         candidates().find(|stored| Validators::of_stored(stored).strong_tag() == Some(tag))
     } else if let Some(tag) = new.tag {
-        // A weak or an invalid tag: the most recent response that matches.
+        // A weak or invalid entity tag validates the most recent stored response that matches it.
         let matches = |stored: &&Arc<StoredResponse>| {
             Validators::of_stored(stored).tag.is_some_and(|old| tags_match(old, tag))
         };
@@ -186,7 +195,7 @@ pub(crate) fn find_validated(
     } else if let Some(modified) = new.modified {
         selected.filter(|stored| Validators::of_stored(stored).modified == Some(modified))
     } else {
-        // Without a validator, the 304 can only be about the one response in the request.
+        // A 304 without a validator validates the stored response only if there is exactly one.
         match (selected, others) {
             (Some(only), []) | (None, [only]) => Some(only),
             _ => None,
@@ -195,19 +204,19 @@ pub(crate) fn find_validated(
     found.cloned()
 }
 
-/// Compares entity tags weakly. Invalid tags match if they are equal.
+/// Compares two entity tags weakly. Invalid entity tags match only if their bytes are equal.
 fn tags_match(one: &[u8], other: &[u8]) -> bool {
     let weak_eq = || Some(EntityTag::parse(one)?.weak_eq(EntityTag::parse(other)?));
     one == other || weak_eq().unwrap_or(false)
 }
 
-/// Returns the fields of a stored response after a response without content validated it (section
-/// 3.2).
+/// Returns the fields that a stored response has after a new response without content, such as a
+/// 304, validated it (section 3.2).
 ///
-/// The fields of the new response replace the stored ones, except those that describe the stored
-/// content. `Age` and `Date` are only taken from the new response.
+/// The fields of the new response replace the stored ones, except fields that describe the stored
+/// content. `Age` and `Date` of the stored response are always removed.
 pub(crate) fn updated_fields(stored: &StoredResponse, new: &HeaderMap) -> HeaderMap {
-    // The stored tag stays, because it may differ from the new one in its strength.
+    // The stored entity tag stays, because the new one may differ in strength.
     let has_tag = stored.lines(&ETAG).next().is_some();
     let describes_content = |name: &HeaderName| {
         [CONTENT_LENGTH, CONTENT_ENCODING, CONTENT_RANGE].contains(name)
@@ -226,23 +235,24 @@ pub(crate) fn updated_fields(stored: &StoredResponse, new: &HeaderMap) -> Header
     fields
 }
 
-/// The statement of a 200 response to HEAD about a stored response.
+/// The validity of a stored response according to a 200 response to HEAD.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum HeadVerdict {
     /// The stored response is still valid.
     Holds,
     /// The stored response is outdated.
     Outdated,
-    /// The response does not identify the representation, so nothing follows.
+    /// The HEAD response does not identify the representation, so it neither confirms nor refutes
+    /// the stored response.
     Nothing,
 }
 
-/// Returns what a 200 response to HEAD says about a stored response (section 4.3.5).
+/// Compares a 200 response to HEAD with a stored response (section 4.3.5).
 ///
-/// The stored response is outdated if a validator or the length in the new response is another. A
-/// new response without validators does not make the stored response valid, although the section
-/// permits it: handlers for HEAD often send an empty head. If the stored response has no validators,
-/// the new one must state a lifetime.
+/// The stored response is outdated if a validator or the length in the HEAD response differs. A
+/// HEAD response without validators does not confirm a stored response with validators, although
+/// the section permits it: handlers for HEAD often send few fields. A stored response without
+/// validators is confirmed only if the HEAD response has `Cache-Control` or `Expires`.
 pub(crate) fn compare_head(head: &HeaderMap, stored: &StoredResponse) -> HeadVerdict {
     let (new, old) = (Validators::of(head), Validators::of_stored(stored));
     let length = field_lines(head, &CONTENT_LENGTH).next();

@@ -1,4 +1,4 @@
-//! Selection of variants by request fields (RFC 9111 section 4.1).
+//! Reading `Vary`, and normalizing the fields that it names (RFC 9111 section 4.1).
 
 use std::borrow::Cow;
 
@@ -12,15 +12,17 @@ use super::{
     fields::{field_lines, field_name, list_members, split, trim},
 };
 
-/// The largest number of fields in `Vary`. A response that names more is not stored.
+/// The largest number of fields that `Vary` may name. A response that names more fields is not
+/// stored.
 const MAX_NAMES: usize = 16;
 
-/// The request fields by which a response was selected.
+/// The parsed `Vary` of a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Vary {
-    /// `*` or an invalid field name: the response matches no other request.
+    /// `Vary` contains `*`, an invalid field name or too many names: the response matches no other
+    /// request.
     NeverMatches,
-    /// The response matches requests with the same values of these fields.
+    /// The response matches requests in which these selecting fields have equal values.
     Fields(Vec<HeaderName>),
 }
 
@@ -29,8 +31,8 @@ impl Vary {
     pub(crate) fn of(response: &HeaderMap) -> Self {
         let mut names = Vec::new();
         for member in field_lines(response, &VARY).flat_map(list_members) {
-            // A list that contains `*` has the meaning of `*` (RFC 9110 section 12.5.5). An invalid
-            // name cannot be compared.
+            // RFC 9110 section 12.5.5: a list that contains `*` has the meaning of `*` alone. A
+            // field with an invalid name cannot be compared.
             if member == b"*" {
                 return Self::NeverMatches;
             }
@@ -46,10 +48,10 @@ impl Vary {
     }
 }
 
-/// Adds field names to `Vary`, which then has one line.
+/// Adds field names to `Vary`, and joins its lines to one line.
 ///
-/// One line is safer than several: middleware outside of the cache may read only the first line
-/// and drop the others, as actix-cors does.
+/// Middleware around the cache may read only the first line of `Vary` and drop the other lines, as
+/// actix-cors does.
 pub(crate) fn add_to_vary(fields: &mut HeaderMap, names: &[HeaderName]) {
     let present = field_lines(fields, &VARY).flat_map(list_members);
     let members: Vec<_> = present.chain(names.iter().map(usual_spelling)).collect();
@@ -58,48 +60,54 @@ pub(crate) fn add_to_vary(fields: &mut HeaderMap, names: &[HeaderName]) {
     }
 }
 
-/// Returns a field name as it is usually written, for people who read the header.
+/// Returns a field name in the spelling that people expect to read: `Cookie`, and lower case for
+/// other names.
 fn usual_spelling(name: &HeaderName) -> &[u8] {
     if *name == COOKIE { b"Cookie" } else { name.as_str().as_bytes() }
 }
 
-/// How the selecting fields of requests are compared.
+/// The normalization of selecting fields before they are compared.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Comparison {
-    /// Which cookies are ignored.
+    /// The cookies that are ignored in `Cookie`.
     pub(crate) cookies: CookieRules,
-    /// How `Accept-Language` is compared.
+    /// The normalization of `Accept-Language`.
     pub(crate) languages: Languages,
-    /// How `Accept-Encoding` is compared.
+    /// The normalization of `Accept-Encoding`.
     pub(crate) codings: Codings,
 }
 
-/// How `Accept-Language` is compared.
+/// The normalization of `Accept-Language`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) enum Languages {
-    /// As it was sent, except for white space.
+    /// The field is compared as it was sent, except for white space.
     #[default]
     AsSent,
-    /// Without regard to case, which language tags do not have (RFC 5646 section 2.1.1).
+    /// The field is compared without regard to case: language tags are case-insensitive (RFC 5646
+    /// section 2.1.1).
     CaseFolded,
-    /// By the best match among these languages, which are all that the application has.
+    /// `Accept-Language` is replaced by its best match among these languages, which are all
+    /// languages that the application offers.
     Best(Vec<String>),
 }
 
-/// How `Accept-Encoding` is compared.
+/// The normalization of `Accept-Encoding`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) enum Codings {
-    /// As it was sent, except for white space.
+    /// The field is compared as it was sent, except for white space.
     #[default]
     AsSent,
-    /// By which of these codings are accepted, which are all that the application has.
+    /// `Accept-Encoding` is replaced by the accepted ones of these codings, which are all codings
+    /// that the application offers.
     Offered(Vec<String>),
 }
 
-/// Returns the value of a selecting field that is compared; `None` if the request has no such field.
+/// Returns the normalized value of a selecting field, for comparison; `None` if the request does
+/// not have the field.
 ///
-/// The lines of the field are joined (RFC 9110 section 5.3), white space around members is
-/// normalized, and differences that the application does not respond to are removed.
+/// The lines of the field are joined (RFC 9110 section 5.3), and white space around list members is
+/// normalized. Differences that have no effect on the application's responses are removed, as
+/// `comparison` describes.
 pub(crate) fn selecting_value<'a>(
     request: &'a HeaderMap,
     name: &HeaderName,
@@ -123,9 +131,9 @@ pub(crate) fn selecting_value<'a>(
     })
 }
 
-/// Returns the lines of a field in one value.
+/// Returns the lines of a field, joined to one value.
 fn joined<'a>(request: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, [u8]>> {
-    // Credentials are not lists. They are compared byte by byte.
+    // `Authorization` and `Proxy-Authorization` are not lists, so their bytes are not changed.
     let is_credential = *name == AUTHORIZATION || *name == PROXY_AUTHORIZATION;
     let normalize = |line| if is_credential { Cow::Borrowed(line) } else { normalized(line) };
     let mut lines = field_lines(request, name);
@@ -140,7 +148,7 @@ fn joined<'a>(request: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, [u8]>
 }
 
 /// Returns the members of an `Accept-*` field with their weights in thousandths (RFC 9110 section
-/// 12.4.2). An invalid weight counts as 1.
+/// 12.4.2). An invalid or absent weight counts as 1000.
 fn weighted(value: &[u8]) -> impl Iterator<Item = (&str, u16)> {
     list_members(value).filter_map(|member| {
         let mut parts = split(member, b';');
@@ -153,19 +161,20 @@ fn weighted(value: &[u8]) -> impl Iterator<Item = (&str, u16)> {
     })
 }
 
-/// Parses a weight from 0 to 1.
+/// Parses a weight between 0 and 1, and returns it in thousandths.
 fn thousandths(weight: &[u8]) -> Option<u16> {
     let number: f32 = std::str::from_utf8(weight).ok()?.parse().ok()?;
     (0.0..=1.0).contains(&number).then_some((number * 1000.0) as u16)
 }
 
-/// Returns the offered language that matches `Accept-Language` best, or an empty string if none does.
+/// Returns the offered language that matches `Accept-Language` best; an empty string if no language
+/// matches.
 ///
-/// This is the lookup of RFC 4647 section 3.4: each language range is shortened until it equals an
-/// offered language, beginning with the range of the highest weight.
+/// The algorithm is the lookup of RFC 4647 section 3.4. Each language range, in the order of the
+/// weights, is shortened until it equals an offered language.
 fn best_language<'a>(value: &[u8], offered: &'a [String]) -> &'a str {
     let mut ranges: Vec<_> = weighted(value).filter(|(_, weight)| *weight > 0).collect();
-    // The sort is stable, so ranges of equal weight keep their order.
+    // The sort is stable: ranges of equal weight keep their order.
     ranges.sort_by_key(|(_, weight)| std::cmp::Reverse(*weight));
     let find = |range: &str| offered.iter().find(|tag| tag.eq_ignore_ascii_case(range));
     let found = ranges.iter().find_map(|(range, _)| {
@@ -183,8 +192,9 @@ fn best_language<'a>(value: &[u8], offered: &'a [String]) -> &'a str {
     found.map_or("", String::as_str)
 }
 
-/// Returns the offered codings that are accepted, in the order in which they are offered, and
-/// `identity;q=0` if responses without a coding are not accepted (RFC 9110 section 12.5.3).
+/// Returns the offered codings that `Accept-Encoding` accepts, in the order of the offer.
+/// `identity;q=0` is appended if the client does not accept a response without a coding (RFC 9110
+/// section 12.5.3).
 fn accepted_codings(value: &[u8], offered: &[String]) -> String {
     let weight = |coding: &str| {
         let matches = |name: &str| {
@@ -205,7 +215,7 @@ fn accepted_codings(value: &[u8], offered: &[String]) -> String {
     accepted.join(", ")
 }
 
-/// Separates the members of a list by a comma and a space each. Empty members stay, because a
+/// Separates the members of a list by a comma and a space each. Empty members are kept, because a
 /// handler that does not parse the field as a list distinguishes `a,` from `a`.
 fn normalized(line: &[u8]) -> Cow<'_, [u8]> {
     let line = trim(line);

@@ -28,7 +28,8 @@ fn response(cache_control: &str) -> HeaderMap {
     fields
 }
 
-/// The freshness lifetime and its source, or the refusal.
+/// Returns the freshness lifetime in seconds and its source, or the reason why the response is not
+/// stored.
 fn outcome(decision: StorageDecision) -> Result<(u64, LifetimeSource), NotStored> {
     match decision {
         StorageDecision::Store(plan) => {
@@ -38,7 +39,7 @@ fn outcome(decision: StorageDecision) -> Result<(u64, LifetimeSource), NotStored
     }
 }
 
-/// The choices of the default policy, except that responses are not kept for validation.
+/// The choices of the default policy, except that stale responses are not kept for validation.
 static DEFAULTS: PolicyChoices = PolicyChoices {
     any_status: AnyStatus::Usual,
     heuristics: Heuristics::Off,
@@ -326,7 +327,7 @@ fn heuristic_lifetime_is_used_if_allowed_and_no_explicit_one_exists() {
     use LifetimeSource::{Explicit, Heuristic, Policy};
     use NotStored::{NoCache, NoLifetime, Status};
     let on = PolicyChoices { heuristics: Heuristics::On, ..DEFAULTS.clone() };
-    // The test's clock starts a million seconds after 1970.
+    // Time 0 of the test clock is 13:46:40 on January 12, 1970. This date is 50 s earlier.
     let long_ago = || vec![(LAST_MODIFIED, "Mon, 12 Jan 1970 13:45:50 GMT")];
     let pragma = || [long_ago(), vec![(PRAGMA, "no-cache")]].concat();
     let just_now = || vec![(LAST_MODIFIED, "Mon, 12 Jan 1970 13:46:35 GMT")];
