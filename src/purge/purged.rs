@@ -4,7 +4,8 @@ use std::fmt;
 
 /// The result of a purge or an expiry that was carried out.
 ///
-/// After it, no response of its target that was made before is served as fresh.
+/// A response that was made before the purge and that the purge reaches is never served as fresh
+/// afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Purged {

@@ -75,7 +75,7 @@ pub(super) fn locate(
     let uri: Uri = url.parse().map_err(|_| invalid())?;
     let named = match (uri.scheme_str(), uri.authority()) {
         (Some(scheme @ ("http" | "https")), Some(authority)) => Some(host_of(scheme, authority)),
-        // A host without a scheme would be taken for a path, and nothing would be purged.
+        // `example.com/a` is refused: it would be read as a path, and nothing would be purged.
         (None, None) if url.starts_with('/') => None,
         _ => return Err(invalid()),
     };

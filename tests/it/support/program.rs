@@ -19,11 +19,14 @@ pub(crate) struct Program {
     lines: mpsc::Receiver<String>,
 }
 
-/// The command that starts an example. Cargo builds examples into the folder beside that of the tests.
+/// The command that starts an example. Cargo builds examples into the folder beside that of the tests;
+/// `EXAMPLES_FOLDER` names another one.
 pub(crate) fn example(name: &str) -> Command {
     let tests = env::current_exe().unwrap();
     let target = tests.ancestors().nth(2).unwrap();
-    let path: PathBuf = target.join("examples").join(format!("{name}{}", env::consts::EXE_SUFFIX));
+    let folder = env::var_os("EXAMPLES_FOLDER").map(PathBuf::from);
+    let folder = folder.unwrap_or_else(|| target.join("examples"));
+    let path = folder.join(format!("{name}{}", env::consts::EXE_SUFFIX));
     assert!(
         path.exists(),
         "{path:?} is missing: cargo build --workspace --all-features --examples"
