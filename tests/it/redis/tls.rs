@@ -1,11 +1,14 @@
 //! TLS to Redis, and certificates that do not verify.
 
-use actix_web_cache::redis::RedisSource;
+use std::sync::Arc;
+
+use actix_web_cache::{RedisStore, redis::RedisSource};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+use rustls::crypto::CryptoProvider;
 
 use crate::{
     redis::{own_store_with_defaults, page_path, shared_store, shop},
-    support::{PageServer, RedisServer},
+    support::{PageServer, RedisServer, runs_in_own_process},
 };
 
 /// A certificate authority.
@@ -109,4 +112,24 @@ async fn tls_on_one_side_only_fails_no_request() {
         assert!(!logged("secret") && !logged(&plain.port().to_string()), "{warnings:?}");
         assert!(!logged(&tls.port().to_string()), "{warnings:?}");
     }
+}
+
+/// A crypto provider serves the whole process, so a store installs one only if it cannot do without.
+#[test]
+fn crypto_provider_is_installed_only_for_tls_and_only_if_the_process_has_none() {
+    let test =
+        "redis::tls::crypto_provider_is_installed_only_for_tls_and_only_if_the_process_has_none";
+    if !runs_in_own_process(test) {
+        return;
+    }
+    let build = |url: &str| {
+        let source: RedisSource = url.parse().unwrap();
+        RedisStore::new(source.root_certificates(Authority::new().certificate), "test").unwrap()
+    };
+    let _plain = RedisStore::new("redis://127.0.0.1:1", "test").unwrap();
+    assert!(CryptoProvider::get_default().is_none(), "a store without TLS installs no provider");
+    let _tls = build("rediss://127.0.0.1:1");
+    let installed = CryptoProvider::get_default().cloned().expect("a provider for TLS");
+    let _other = build("rediss://127.0.0.1:2");
+    assert!(Arc::ptr_eq(&installed, CryptoProvider::get_default().unwrap()), "it was replaced");
 }
