@@ -1,4 +1,4 @@
-//! Memory in front of a store that processes share.
+//! A store that keeps copies in memory of the responses in a store that several processes share.
 
 mod builder;
 pub(super) mod far_store;
