@@ -326,7 +326,7 @@ pub async fn removal_applies_to_concurrent_fills<S: Store>(store: Arc<S>) {
         })
         .collect();
     for _ in 0..200 {
-        // This fill certainly begins before the removal of the round.
+        // This fill begins before the removal in every interleaving.
         let fill = begin(&*store, &key("/a")).await;
         let old = Arc::new(Response::new(0).stored(fill.stamp()));
         let put = {
@@ -488,7 +488,7 @@ impl Response {
         }
     }
 
-    /// Stores the response with a fill of its own.
+    /// Begins a fill, and stores the response by this fill.
     async fn put<S: Store>(&self, store: &S, key: &CacheKey) -> Put {
         let fill = begin(store, key).await;
         let response = Arc::new(self.stored(fill.stamp()));

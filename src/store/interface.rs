@@ -16,9 +16,9 @@ use crate::{
 /// store. A store makes one [`Coordinator`] when it is built. All clones of the store share the
 /// coordinator, so that all caches that use the store, on all worker threads, share their state.
 ///
-/// A store makes no HTTP decisions: the cache checks the freshness, the `Vary` field and the
-/// validity of each response that the store returns. A store must keep three promises, which the
-/// `conformance` suite (feature `test-util`) checks:
+/// A store makes no HTTP decisions: the cache checks the freshness, the selecting fields (`Vary`)
+/// and the invalidations of each response that the store returns. A store must keep three promises,
+/// which the `conformance` suite (feature `test-util`) checks:
 ///
 /// * [`put`](Self::put) adds the response to the stored variants of its key by [`Variants::add`].
 ///   Concurrent `put`s of one key lose no response.
@@ -52,8 +52,8 @@ pub trait Store: Send + Sync + 'static {
 
     /// Looks up a key without waiting.
     ///
-    /// Returns `None` if the store would have to wait, which is the default. The cache then calls
-    /// [`lookup`](Self::lookup).
+    /// Returns `None` if the store would have to wait. The cache then calls
+    /// [`lookup`](Self::lookup). The default implementation always returns `None`.
     ///
     /// Implement this method for a store in memory, because every hit then needs no future.
     fn lookup_now(
@@ -86,8 +86,8 @@ pub trait Store: Send + Sync + 'static {
 
     /// Records an invalidation, which applies to every response whose fill began before the call.
     ///
-    /// The default implementation records the invalidation in the [`Coordinator`]. This is enough
-    /// for a store that only one process uses.
+    /// The default implementation records the invalidation in the [`Coordinator`]. This record is
+    /// enough for a store that only one process uses.
     ///
     /// # Errors
     ///
@@ -112,7 +112,7 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// Requests for one key that cannot share a response have different `discriminator`s. A process
     /// that is granted the lease looks up the key once more before it calls the handler. A process
-    /// that finds the lease taken repeats the lookup and this call until
+    /// that finds the lease taken repeats the lookup and the lease request until
     /// [`Policy::wait_limit`](crate::Policy::wait_limit) is nearly over. A lease must expire even
     /// if its holder never ends it.
     ///

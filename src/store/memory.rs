@@ -28,8 +28,8 @@ use crate::{
 /// several times its limit.
 const ENTRY_OVERHEAD: usize = 512;
 
-/// The weight from which the insert of a response evicts other entries at once. After smaller
-/// inserts, moka evicts later, in batches.
+/// The size of a response in bytes from which its insert evicts other entries at once. After
+/// smaller inserts, moka evicts later, in batches.
 const LARGE: usize = 64 * 1024;
 
 /// The time between two passes of the maintenance thread, which frees expired entries.
@@ -129,8 +129,7 @@ impl MemoryStore {
         }
     }
 
-    /// Frees all entries. The call only frees memory: a purged response is not served while it is
-    /// in the store, either.
+    /// Frees all entries. The call only frees memory, because purged responses are never served.
     pub(super) fn clear(&self) {
         self.0.entries.invalidate_all();
         self.0.entries.run_pending_tasks();
@@ -186,8 +185,8 @@ impl MemoryStore {
             }
             let max_weight = state.max_entry - fixed;
             let added = Variants::add(existing.as_deref(), Arc::clone(&copy), max_weight);
-            // The copy varies on fewer fields than the stored variants, so these are no longer
-            // valid.
+            // The copy varies on fewer fields than the stored variants, so the stored variants are
+            // no longer valid.
             added
                 .or_else(|| Variants::add(None, copy, max_weight))
                 .map_or(Op::Nop, |variants| Op::Put(Arc::new(variants)))

@@ -62,8 +62,8 @@ impl Batch {
 }
 
 impl Batches {
-    /// Sends a lookup together with the lookups of other requests. Returns the reply and a stamp:
-    /// this process knows all invalidations up to the stamp.
+    /// Sends a lookup together with the lookups of other requests. Returns the reply, and the time
+    /// up to which this process knows all invalidations.
     pub(super) async fn lookup(
         &self,
         client: &Arc<RedisClient>,
@@ -95,8 +95,8 @@ impl Batches {
         let batch = Arc::new(Batch::of(lookup));
         *current = Arc::clone(&batch);
         let client = Arc::clone(client);
-        // The runtime polls this task after all tasks that are ready now, so these can still add
-        // lookups.
+        // The runtime polls this task after all tasks that are ready now, so those tasks can still
+        // add lookups.
         runtime.spawn(async move { send(&client, batch.close()).await });
         Ok(())
     }
@@ -132,7 +132,7 @@ async fn send(client: &Arc<RedisClient>, lookups: Vec<PendingLookup>) {
 ///
 /// A single server reads the epoch after the responses. The nodes of a Cluster read the epoch and
 /// the responses at the same time. In both cases, this process knows every invalidation that was
-/// confirmed before the call once the call returns.
+/// confirmed before the call when the call returns.
 async fn query(
     client: &RedisClient,
     connection: &mut Connection,

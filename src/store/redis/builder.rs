@@ -110,9 +110,9 @@ impl RedisStoreBuilder {
     /// default, each process runs the handler.
     ///
     /// The process that runs the handler holds a lease, which expires after the time `lease`. The
-    /// other processes wait for its response, as the requests within a process do. Set a time a
-    /// little longer than the handlers run: if the holder of a lease crashes, other processes run
-    /// the handler only once the lease has expired. No request waits longer than
+    /// other processes wait for the response of this process, as the requests within a process do.
+    /// Set a time a little longer than the handlers run: if the holder of a lease crashes, other
+    /// processes run the handler only once the lease has expired. No request waits longer than
     /// [`Policy::wait_limit`](crate::Policy::wait_limit). Each miss takes two more round trips.
     /// `docs/concurrent-requests.md` in the repository has the details.
     pub const fn lease(mut self, lease: Duration) -> Self {

@@ -1,6 +1,6 @@
 //! The TLS certificates for connections to Redis, as the client library (the crate `redis`) takes
-//! them. Builds without rustls set none, because the system's TLS library uses the system's
-//! certificates.
+//! them. Without the feature `redis-rustls` there are none, because the system's TLS library uses
+//! the system's certificates.
 
 #[cfg(feature = "redis-cluster")]
 use deadpool_redis::redis::cluster::ClusterClientBuilder;

@@ -148,8 +148,8 @@ impl RedisClient {
         }
     }
 
-    /// Sends an invalidation. The client queues an invalidation that fails, and the process sends
-    /// it before it reads anything from Redis again.
+    /// Sends an invalidation. An invalidation that fails is queued, and is sent before this process
+    /// reads anything from Redis again.
     pub(super) async fn invalidate(
         self: &Arc<Self>,
         invalidation: &Invalidation,

@@ -9,7 +9,8 @@ macro_rules! counters {
         #[non_exhaustive]
         pub struct RedisStats {
             $(#[doc = $doc] pub $name: u64,)*
-            /// Whether the circuit breaker is open. While it is open, only probes call Redis.
+            /// Whether the circuit breaker is open. While the breaker is open, only probes call
+            /// Redis.
             pub circuit_open: bool,
             /// Invalidations that have not reached Redis yet. This process sends them before it
             /// reads anything from Redis again.

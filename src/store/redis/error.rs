@@ -10,7 +10,8 @@ use std::{convert::Infallible, error::Error, fmt, time::Duration};
 pub enum RedisStoreError {
     /// The URL has no valid form, or the URLs of one source contradict each other.
     InvalidUrl,
-    /// The URL needs a feature of this crate that is not enabled. The value is its name.
+    /// The URL needs a feature of this crate that is not enabled. The value is the name of the
+    /// feature.
     MissingFeature(&'static str),
     /// A certificate or private key cannot be used. The value is the reason.
     InvalidCertificate(String),
@@ -20,9 +21,9 @@ pub enum RedisStoreError {
     TooShort {
         /// The name of the setting.
         setting: &'static str,
-        /// The time that it was set to.
+        /// The time that was set.
         value: Duration,
-        /// The shortest time that it can be set to.
+        /// The shortest time that the setting accepts.
         least: Duration,
     },
 }

@@ -39,7 +39,7 @@ const INVALIDATION_RETENTION: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 /// The longest time that a response is kept in Redis.
 pub(super) const MAX_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// The maximum age of a fill whose response may still be stored. It is less than
+/// The maximum age of a fill whose response may still be stored. This age is less than
 /// [`KEY_RECORD_LIFETIME`], the time that the table keeps the invalidation of a single cache key.
 pub(super) const MAX_FILL_AGE: Duration = Duration::from_secs(100);
 
@@ -257,7 +257,7 @@ fn parse_number(value: &Value) -> Option<u64> {
 }
 
 /// Decodes a member of the table. A member of an unknown form, from a later version of this crate,
-/// may concern any response, so it becomes an invalidation of all responses.
+/// may concern any response, so it is decoded as an invalidation of all responses.
 fn decode_member(member: &[u8]) -> Invalidation {
     let decoded = || {
         let (kind, rest) = member.split_first()?;

@@ -8,9 +8,9 @@
 //! | `i` | the index: the id and the expiry of each variant, the newest first |
 //!
 //! All variants of a cache key are in one hash, so that Redis removes, evicts and expires all
-//! variants together. A lookup reads one variant. It guesses the variant from the selecting fields
-//! that this process saw last. If the guessed variant is missing, the lookup reads the names of the
-//! selecting fields from the hash.
+//! variants together. A lookup reads one variant, which it guesses from the selecting fields that
+//! this process saw last for the cache key. If the guessed variant is missing, the lookup reads the
+//! names of the selecting fields from the hash.
 
 use std::{sync::Arc, time::Duration};
 

@@ -70,8 +70,7 @@ impl RedisSource {
     ///
     /// # Errors
     ///
-    /// [`RedisStoreError::InvalidUrl`] if there is no URL, or a URL is not the URL of a single
-    /// server.
+    /// [`RedisStoreError::InvalidUrl`] if there is no URL, or a URL is invalid or of another kind.
     #[cfg(feature = "redis-cluster")]
     #[cfg_attr(docsrs, doc(cfg(feature = "redis-cluster")))]
     pub fn cluster<U: AsRef<str>>(
@@ -90,8 +89,8 @@ impl RedisSource {
     ///
     /// # Errors
     ///
-    /// [`RedisStoreError::InvalidUrl`] if there is no URL, `primary` is empty, a URL is not the URL
-    /// of a single server, or the URLs differ in their credentials or in the use of TLS.
+    /// [`RedisStoreError::InvalidUrl`] if there is no URL, `primary` is empty, a URL is invalid or
+    /// of another kind, or the URLs differ in their credentials or in the use of TLS.
     #[cfg(feature = "redis-sentinel")]
     #[cfg_attr(docsrs, doc(cfg(feature = "redis-sentinel")))]
     pub fn sentinel<U: AsRef<str>>(
@@ -136,7 +135,7 @@ impl RedisSource {
     /// Sets the root certificates to trust, in PEM format, in place of the system's root
     /// certificates.
     ///
-    /// Building the store checks the certificates.
+    /// `RedisStoreBuilder::build` checks the certificates.
     #[cfg(feature = "redis-rustls")]
     #[cfg_attr(docsrs, doc(cfg(feature = "redis-rustls")))]
     #[must_use]
@@ -148,7 +147,7 @@ impl RedisSource {
     /// Sets the client's certificate chain, which the client shows to the server, and its private
     /// key. Both are in PEM format.
     ///
-    /// Building the store checks the certificates.
+    /// `RedisStoreBuilder::build` checks the certificates.
     #[cfg(feature = "redis-rustls")]
     #[cfg_attr(docsrs, doc(cfg(feature = "redis-rustls")))]
     #[must_use]
@@ -184,8 +183,8 @@ impl RedisSource {
         }
     }
 
-    /// Returns the settings of a server that holds data. Settings by methods of the source replace
-    /// the settings `of_url`.
+    /// Returns the settings of a server that holds data. Settings from methods of the source
+    /// replace the settings in `of_url`.
     pub(super) fn data_settings(&self, of_url: RedisConnectionInfo) -> RedisConnectionInfo {
         let mut settings = of_url;
         if let Some(username) = &self.username {

@@ -46,7 +46,8 @@ const REMEMBERED_KEYS: u64 = 10_000;
 /// A store in Redis (6.2 or later) or Valkey, which several processes can share.
 ///
 /// A hit costs one round trip, even if the response has tags or varies by request fields (`Vary`).
-/// A purge applies in every process once its call has returned. Clones of a store share everything.
+/// A purge applies in every process once its call has returned. Clones of a store share connections
+/// and counters.
 ///
 /// ```no_run
 /// use actix_web::{App, HttpServer};
@@ -85,7 +86,7 @@ const REMEMBERED_KEYS: u64 = 10_000;
 /// responses then become invalid. Redis forgets the purge only if all these processes end first.
 ///
 /// Synchronize the clocks of the machines. If the clock of a process is more than two seconds
-/// ahead, other processes do not serve the responses that it stores.
+/// ahead, other processes do not serve its responses.
 ///
 /// A `RedisStore` does not store responses to `POST` (`stores_posts` of [`Policy`](crate::Policy)).
 #[derive(Clone)]
@@ -265,8 +266,8 @@ impl RedisStore {
             // its response later.
             let purge = Invalidation::PurgeTags([TagId::key(&key)].into_iter().collect());
             client.invalidate(&purge).await?;
-            // The stored responses are invalid now. Their removal only frees memory, so it may
-            // fail.
+            // The stored responses are invalid now. The removal only frees memory, so its failure
+            // is ignored.
             let entry = client.keys.entry(&key);
             let timeout = client.timeouts.write / 2;
             let removed =
@@ -329,8 +330,8 @@ impl Store for RedisStore {
     }
 }
 
-/// The maintenance thread keeps a process current: it reads the invalidation table, and listens to
-/// announcements of invalidations.
+/// The maintenance thread learns the invalidations of other processes: the thread reads the
+/// invalidation table, and listens to announcements.
 impl FarStore for RedisStore {
     fn keep_current(&self, interval: Duration) {
         self.0.client.keep_table_current(interval);

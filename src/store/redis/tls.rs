@@ -26,9 +26,10 @@ impl TlsCertificateSettings {
     /// Returns the certificates for the client library, always with root certificates.
     ///
     /// The client library reads the system's root certificates only if its feature `tls-native-tls`
-    /// is disabled. This crate's `redis-native-tls` enables that feature, and any other crate of
-    /// the application may. rustls would then trust no certificate at all (`create_rustls_config`
-    /// in redis 1.8). So this method reads the system's root certificates with any features.
+    /// is disabled. This crate's `redis-native-tls` enables that feature, and so may any other
+    /// crate of the application. rustls would then trust no certificate at all
+    /// (`create_rustls_config` in redis 1.8). So this method itself reads the system's root
+    /// certificates, unless the application sets others.
     pub(super) fn into_certificates(self) -> Result<TlsCertificates, RedisStoreError> {
         let roots = match self.roots {
             Some(roots) if CertificateDer::pem_slice_iter(&roots).next().is_some() => roots,

@@ -20,7 +20,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) enum ConnectionRole {
     /// Lookups, invalidations, removals and leases, whose commands are small.
     Lookups,
-    /// Writes of responses.
+    /// Writes of responses, whose commands can be large.
     Writes,
 }
 

@@ -11,7 +11,7 @@ use crate::store::interface::Store;
 /// made. A far store learns these invalidations with each lookup
 /// ([`Coordinator::record_remote`](crate::store::Coordinator::record_remote)). A hit in memory
 /// makes no lookup in the far store. So the far store must also learn invalidations in the
-/// background, and report how current it is.
+/// background, and report how recent the known invalidations are.
 ///
 /// [`invalidate`](Store::invalidate) of a far store must record the invalidation in the coordinator
 /// of this process before it returns, even if the shared server cannot be reached.

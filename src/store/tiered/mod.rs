@@ -1,4 +1,4 @@
-//! A store that keeps copies in memory of the responses in a store that several processes share.
+//! A store with copies, in memory, of responses from a store that several processes share.
 
 mod builder;
 pub(super) mod far_store;
