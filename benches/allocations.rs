@@ -37,7 +37,7 @@ fn main() {
     });
 }
 
-/// The mean number of allocations and allocated bytes of one request, with its complete response.
+/// Returns the mean numbers of allocations and of allocated bytes for a request and its response.
 async fn count<B: MessageBody>(
     app: &impl Service<actix_http::Request, Response = ServiceResponse<B>, Error = Error>,
 ) -> (f64, f64) {
@@ -49,7 +49,7 @@ async fn count<B: MessageBody>(
             .insert_header(("accept-encoding", "gzip, deflate, br"))
             .to_request()
     };
-    // The allocations of making requests are subtracted: the service does not make them.
+    // Subtract the allocations of making requests, because the service does not make requests.
     let region = Region::new(ALLOCATOR);
     for _ in 0..ROUNDS {
         drop(request());

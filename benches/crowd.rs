@@ -1,5 +1,7 @@
-//! Measures collapsing: a thousand clients request one page that is not stored, with a cache and without;
-//! and 200 clients request ten thousand pages of 2 MiB, whose fills must stay within their memory budget.
+//! Measures concurrent requests for pages that are not stored.
+//!
+//! First, a thousand clients request one page, with a cache and without a cache. Then 200 clients
+//! request ten thousand pages of 2 MiB, and the fills must stay within their memory budget.
 //!
 //! ```sh
 //! cargo bench -p actix-web-cache-benches --bench crowd
@@ -31,12 +33,13 @@ use support::{Server, median, requested_server};
 const CLIENTS: usize = 1000;
 const LAPS: u64 = 5;
 const SLOW: Duration = Duration::from_millis(100);
-/// The highest ratio of the time until the last response is complete, with a cache and without.
+/// The highest accepted ratio of the times until the last response is complete, with a cache to
+/// without a cache.
 const MAX_RATIO: f64 = 1.3;
 
 const PAGES: u64 = 10_000;
 const PAGE_BYTES: u64 = 2 * 1024 * 1024;
-/// The number of clients that request these pages concurrently.
+/// The number of clients that request the [`PAGES`] pages concurrently.
 const READERS: u64 = 200;
 const BUDGET: u64 = 64 * 1024 * 1024;
 const STORE: u64 = 64 * 1024 * 1024;

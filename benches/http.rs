@@ -4,8 +4,9 @@
 //! cargo bench -p actix-web-cache-benches --bench http -- [--laps 9] [--millis 1000] [--connections 64]
 //! ```
 //!
-//! Each server is a process with one worker. The laps of all servers are interleaved, and the bench prints
-//! the median of the ratios within a lap, so that a changing load of the machine has little effect.
+//! Each server is a process with one worker. In each lap, the bench measures all servers in turn.
+//! It prints the median of the ratios within a lap, so that a changing load of the machine has
+//! little effect.
 
 #![allow(missing_docs, clippy::expect_used, clippy::indexing_slicing)]
 
@@ -34,7 +35,7 @@ const SERVERS: [(&str, &str); 8] = [
     ("hit-13", "a hit, 13 bytes"),
 ];
 
-/// Compared servers, and the highest wanted ratio of their CPU times.
+/// Pairs of servers to compare, and the highest accepted ratio of their CPU times.
 const RATIOS: [(&str, &str, f64); 5] = [
     ("hit", "fields", 1.3),
     ("hit-13", "fields-13", 1.3),
@@ -90,7 +91,8 @@ fn main() -> io::Result<ExitCode> {
     Ok(code)
 }
 
-/// The address after `--drive`: a running server that gets some requests over one connection.
+/// Returns the address after `--drive`. The bench then only sends requests to the server at this
+/// address, over one connection.
 fn drive() -> Option<SocketAddr> {
     text_argument("--drive")?.parse().ok()
 }
@@ -123,7 +125,8 @@ fn serve(name: &str) -> io::Result<()> {
             let builder = match name {
                 "bypass" => builder.rule(Rule::any().bypass()),
                 _ => builder.policy(
-                    // Longer than the bench runs, so that all requests are hits.
+                    // A lifetime longer than the bench runs, so that no stored response becomes
+                    // stale.
                     actix_web_cache::Policy::new().default_ttl(Duration::from_secs(86_400)),
                 ),
             };
@@ -138,8 +141,9 @@ fn serve(name: &str) -> io::Result<()> {
 /// The header fields that a handler sends.
 #[derive(Clone, Copy, PartialEq)]
 enum Fields {
+    /// The handler's own fields.
     Own,
-    /// Its own fields and those that a cache would add.
+    /// The handler's own fields, and the fields that a cache would add.
     Cache,
 }
 

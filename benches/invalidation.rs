@@ -1,11 +1,12 @@
-//! Measures the purge of a tag that a million responses have, and of a tag that one response has.
+//! Compares the purge of a tag that a million responses have with the purge of a tag that one
+//! response has.
 //!
 //! ```sh
 //! cargo bench -p actix-web-cache-benches --bench invalidation -- [--urls 1000000]
 //! ```
 //!
-//! It fails if the first purge takes more than twice as long as the second one (medians), or if later
-//! lookups do not free the purged responses.
+//! The bench fails if the purge of a million responses takes more than twice as long as the purge
+//! of one response (medians), or if later lookups do not free the purged responses.
 
 #![allow(missing_docs, clippy::expect_used, clippy::disallowed_methods)]
 
@@ -31,7 +32,7 @@ use actix_web_cache::{Cache, CacheHandle, MemoryStore, Policy};
 
 const ROUNDS: usize = 2001;
 
-/// The number of purges per measurement. A single purge is too short for the resolution of the clock.
+/// The number of purges per measurement. A single purge is too short for the clock to measure.
 const PURGES: u32 = 16;
 
 fn main() -> ExitCode {
@@ -69,7 +70,7 @@ fn main() -> ExitCode {
         let (of_one, of_many) = (median(of_one), median(of_many));
         let ratio = of_many.as_secs_f64() / of_one.as_secs_f64();
         println!("purge_tag   1 response {of_one:?}, {urls} responses {of_many:?}: x {ratio:.2} (wanted: 2)");
-        // Now responses are not stored, and each lookup frees a purged response.
+        // From now on, handlers send `no-store`, and each lookup frees a purged response.
         no_store.store(true, Ordering::Relaxed);
         let stored = large.len();
         ask_all(&many, urls).await;
@@ -86,7 +87,7 @@ async fn ask_all<B: MessageBody>(
         let request = TestRequest::get().uri(&format!("/{n}")).insert_header(("host", "localhost"));
         drop(app.call(request.to_request()).await.expect("a response"));
     }
-    // The store updates its counts in the background.
+    // Wait, because the store updates its counts in the background.
     actix_web::rt::time::sleep(Duration::from_secs(3)).await;
 }
 

@@ -4,8 +4,8 @@
 //! cargo bench -p actix-web-cache-benches --bench memory -- [--urls 1000000] [--store-mib 64]
 //! ```
 //!
-//! It fails if the memory grows by more than the sum of 1.25 times the limit of the store, the fill budget
-//! and 16 MiB.
+//! The bench fails if the memory grows by more than the sum of 1.25 times the limit of the store,
+//! the fill budget and 16 MiB.
 
 #![allow(missing_docs, clippy::expect_used)]
 
@@ -37,7 +37,8 @@ fn main() -> io::Result<ExitCode> {
     let store = argument("--store-mib", 64) as u64;
     let server = Server::start_with("memory", &[(STORE, store.to_string())]);
     let load = Load::new(64);
-    // Requests without a cache first, so that the memory for connections is not counted.
+    // First send requests to a route without a cache, so that memory for connections does not count
+    // as growth.
     load.for_count(server.addr, 20_000, |_| "/idle".to_owned());
     let idle = server.resident();
     let answered = load.for_count(server.addr, urls, |n| format!("/page/{n}?cb={n}"));
@@ -54,7 +55,7 @@ fn main() -> io::Result<ExitCode> {
     Ok(if growth <= most { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// A response of the size of a small API response.
+/// Returns a body of 200 bytes, the size of a small API response.
 async fn page(n: web::Path<u64>) -> HttpResponse {
     HttpResponse::Ok().body(format!("{n:0>200}"))
 }

@@ -1,13 +1,14 @@
-//! Measures response times while Redis is unavailable: the 99th percentile with a cache, and without one.
+//! Compares the 99th percentile of response times while Redis is unavailable, with a cache and
+//! without a cache.
 //!
 //! ```sh
 //! cargo bench -p actix-web-cache-benches --features redis --bench outage -- \
 //!     [--laps 5] [--requests 2000] [--connections 8]
 //! ```
 //!
-//! Each server is a process with one worker. One of them gets its connections to Redis refused; to the
-//! others connections are accepted and never answered. Laps are interleaved, and the bench prints the median
-//! of the differences within a lap.
+//! Each server is a process with one worker. Connections to Redis are refused for one server. For
+//! the other servers, connections are accepted, and Redis never answers. In each lap, the bench
+//! measures all servers in turn. It prints the median of the differences within a lap.
 
 #![allow(missing_docs, clippy::expect_used, clippy::indexing_slicing)]
 
@@ -28,7 +29,7 @@ use crate::support::{Load, Server, argument, median, requested_server};
 /// The environment variable with the Redis URL of a server.
 const URL: &str = "BENCH_REDIS_URL";
 
-/// The highest wanted difference of the 99th percentiles in milliseconds.
+/// The highest accepted difference of the 99th percentiles, in milliseconds.
 const MAX_DIFFERENCE: f64 = 2.0;
 
 const SERVERS: [(&str, &str); 4] = [
@@ -44,7 +45,7 @@ fn main() -> io::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let refused = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
-    // The operating system accepts connections up to the backlog.
+    // The bench never accepts these connections, but the operating system does, up to the backlog.
     let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let silent_addr = silent.local_addr()?;
     let laps = argument("--laps", 5);
@@ -61,7 +62,7 @@ fn main() -> io::Result<ExitCode> {
             times.sort_unstable();
             times[times.len() * 99 / 100].as_secs_f64() * 1e3
         });
-        // In the first lap the stores notice that Redis is unavailable.
+        // Skip the first lap, in which the stores notice that Redis is unavailable.
         if lap > 0 {
             for (differences, own) in differences.iter_mut().zip(p99) {
                 differences.push(own - p99[0]);

@@ -1,12 +1,13 @@
-//! Measures the throughput of hits in Redis, and of a handler that reads the same bytes from Redis.
+//! Compares the throughput of hits in Redis with that of a handler that reads equally many bytes
+//! from Redis.
 //!
 //! ```sh
 //! cargo bench -p actix-web-cache-benches --features redis --bench redis -- \
 //!     [--laps 7] [--millis 1000] [--connections 64]
 //! ```
 //!
-//! Each server is a process with one worker, and redis-server runs on a free port. The laps of all servers
-//! are interleaved, and the bench prints the median of the ratios within a lap.
+//! Each server is a process with one worker. The bench starts redis-server on a free port. In each
+//! lap, the bench measures all servers in turn. It prints the median of the ratios within a lap.
 
 #![allow(missing_docs, clippy::expect_used, clippy::indexing_slicing)]
 
@@ -43,7 +44,7 @@ const SERVERS: [(&str, &str); 6] = [
     ("hit-32k", "a hit in Redis, 32 KiB"),
 ];
 
-/// Compared servers, and the lowest wanted ratio of their throughput.
+/// Pairs of servers to compare, and the lowest accepted ratio of their throughput.
 const RATIOS: [(&str, &str, f64); 4] =
     [("hit", "get", 0.85), ("vary", "get", 0.8), ("near", "get", 1.1), ("hit-32k", "get-32k", 0.7)];
 
@@ -153,12 +154,12 @@ fn serve(name: &str) -> io::Result<()> {
     })
 }
 
-/// Sets a lifetime longer than the bench runs, so that all requests are hits.
+/// Sets a freshness lifetime longer than the bench runs, so that all requests are hits.
 fn with_long_lifetime(builder: CacheBuilder) -> CacheBuilder {
     builder.policy(Policy::new().default_ttl(Duration::from_secs(86_400)))
 }
 
-/// The connection of a worker. Its first request opens it.
+/// The connection of a worker to Redis. The first request of the worker opens the connection.
 struct WorkerConnection {
     redis: OnceCell<MultiplexedConnection>,
     url: String,
@@ -174,7 +175,7 @@ impl WorkerConnection {
     }
 }
 
-/// Reads the body by one GET and sends the header fields that a cache would add.
+/// Reads the body from Redis by one GET, and sends the header fields that a cache would add.
 async fn get(worker: web::Data<WorkerConnection>) -> HttpResponse {
     let mut redis = worker.redis.get_or_init(|| worker.connect()).await.clone();
     let body: web::Bytes = redis.get(worker.length).await.expect("GET");

@@ -1,4 +1,5 @@
-//! Clients with persistent connections. Each client sends its next request after the response.
+//! A load of clients with persistent connections. Each client sends a request once the previous
+//! response is complete.
 
 use std::{
     net::SocketAddr,
@@ -44,8 +45,8 @@ impl Load {
         Self { runtime, connections }
     }
 
-    /// Sends requests for `path(n)`, with a new `n` each, until `time` is over. Returns the number of
-    /// responses.
+    /// Sends requests for `path(n)`, each with a new `n`, until `time` is over. Returns the number
+    /// of responses.
     pub(crate) fn for_time(
         &self,
         server: SocketAddr,
@@ -76,7 +77,8 @@ impl Load {
         })
     }
 
-    /// Sends `count` requests in total.
+    /// Sends `count` requests in total, for `path(n)`, each with a new `n`. Returns the number of
+    /// responses.
     pub(crate) fn for_count(
         &self,
         server: SocketAddr,
@@ -92,7 +94,7 @@ impl Load {
         path: impl Fn(u64) -> String + Clone + Send + 'static,
         continues: impl Fn(Instant, u64) -> bool + Clone + Send + 'static,
     ) -> u64 {
-        // No number repeats, so that requests that should miss also miss in later laps.
+        // No `n` repeats, so that requests that must miss also miss in later laps.
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let first = NEXT.load(Ordering::Relaxed);
         self.runtime.block_on(async {
@@ -152,7 +154,7 @@ impl Connection {
     }
 }
 
-/// The length of the head of a response, and of head and body.
+/// Returns the length of the head of a response, and the length of the head and the body together.
 fn lengths(response: &[u8]) -> Option<(usize, usize)> {
     let head = response.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
     let text = std::str::from_utf8(response.get(..head)?).expect("a head of text");

@@ -11,13 +11,13 @@ pub(crate) use self::{
     server::{Server, requested_server, serve},
 };
 
-/// The median of the values.
+/// Returns the median of the values.
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// The value that follows `name` among the arguments, or `default`.
+/// Returns the number that follows `name` among the program's arguments, or `default`.
 pub(crate) fn argument(name: &str, default: usize) -> usize {
     let mut arguments = std::env::args().skip_while(|argument| argument != name);
     arguments.nth(1).and_then(|value| value.parse().ok()).unwrap_or(default)

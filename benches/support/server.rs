@@ -27,12 +27,13 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts this executable again as the server `name`; see [`requested_server`].
+    /// Starts this executable again, as the server `name`. [`requested_server`] returns this name
+    /// there.
     pub(crate) fn start(name: &'static str) -> Self {
         Self::start_with(name, &[])
     }
 
-    /// Starts a server with further environment variables.
+    /// Starts the server `name` with further environment variables.
     pub(crate) fn start_with(name: &'static str, variables: &[(&str, String)]) -> Self {
         let program = env::current_exe().expect("this program");
         let mut child = Command::new(program)
@@ -48,7 +49,7 @@ impl Server {
         Self { name, addr, child, _stdout: stdout }
     }
 
-    /// The CPU time of its threads so far.
+    /// Returns the CPU time that the threads of the server have used.
     pub(crate) fn cpu(&self) -> Duration {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("its threads");
         let nanos = tasks.filter_map(|task| {
@@ -58,12 +59,12 @@ impl Server {
         Duration::from_nanos(nanos.sum())
     }
 
-    /// Its resident memory in bytes.
+    /// Returns the resident memory of the server in bytes.
     pub(crate) fn resident(&self) -> u64 {
         self.status("VmRSS:")
     }
 
-    /// The peak of its resident memory in bytes.
+    /// Returns the peak of the resident memory of the server in bytes.
     pub(crate) fn peak(&self) -> u64 {
         self.status("VmHWM:")
     }
@@ -83,7 +84,8 @@ impl Drop for Server {
     }
 }
 
-/// The name of the server that this process must run, if [`Server::start`] started it.
+/// Returns the name of the server that this process must run, or `None` if [`Server::start`] did
+/// not start this process.
 pub(crate) fn requested_server() -> Option<String> {
     env::var(SERVER).ok()
 }

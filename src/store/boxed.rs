@@ -15,8 +15,8 @@ use crate::{
 
 /// A store of any type, so that an application can choose its store at run time.
 ///
-/// Clones share the store. Each call allocates a future, except lookups that the store answers
-/// [at once](Store::lookup_now).
+/// Clones of a boxed store share the inner store. Each call allocates a future, except lookups that
+/// the store answers [at once](Store::lookup_now).
 ///
 /// ```
 /// use actix_web_cache::{Cache, MemoryStore, store::BoxedStore};

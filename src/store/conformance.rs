@@ -1,7 +1,7 @@
 //! The conformance suite, which every [`Store`] must pass.
 //!
-//! Each check takes a new, empty store, and panics if the store violates it. Checks spawn tasks: run
-//! them in a tokio runtime, and with several threads, so that races can occur.
+//! Each check takes a new, empty store, and panics if the store fails the check. The checks spawn
+//! tasks, so run them in a tokio runtime. A runtime with several threads lets races occur.
 //!
 //! ```
 //! # #[cfg(feature = "test-util")] {
@@ -69,7 +69,7 @@ pub async fn check<S: Store>(make: impl Fn() -> S) {
 ///
 /// # Panics
 ///
-/// If it finds or removes a response.
+/// If the store finds or removes a response.
 pub async fn empty_store_finds_nothing<S: Store>(store: &S) {
     let lookup = lookup(store, &key("/"), None).await;
     assert!(lookup.variants.is_none(), "an empty store found a response");
@@ -82,7 +82,7 @@ pub async fn empty_store_finds_nothing<S: Store>(store: &S) {
 ///
 /// # Panics
 ///
-/// If it is not found or is changed.
+/// If the response is not found, or is changed.
 pub async fn stored_response_is_found_unchanged<S: Store>(store: &S) {
     let key = key("/a");
     let put = Response::new(1).tag(b"t");
@@ -92,7 +92,8 @@ pub async fn stored_response_is_found_unchanged<S: Store>(store: &S) {
     assert_eq!(found.status(), want.status(), "status");
     assert_eq!(found.body(), want.body(), "body");
     assert_eq!(found.fields, want.fields, "fields, their lines and order");
-    // Only the wall clock's time can be written down for another process.
+    // Compare only wall-clock times: a store does not keep the monotonic time, which has no meaning
+    // in another process.
     assert_eq!(
         found.lifetime.response_time.wall(),
         want.lifetime.response_time.wall(),
@@ -114,7 +115,7 @@ pub async fn stored_response_is_found_unchanged<S: Store>(store: &S) {
     }
 }
 
-/// Checks that keys that differ in any part are kept apart.
+/// Checks that each cache key has its own response, even if two keys differ in only one part.
 ///
 /// # Panics
 ///
@@ -147,7 +148,8 @@ pub async fn whole_keys_are_compared<S: Store>(store: &S) {
     }
 }
 
-/// Checks that a variant replaces its equal and no other variant.
+/// Checks that a new variant replaces only the stored variant with the same values of the selecting
+/// fields.
 ///
 /// # Panics
 ///
@@ -166,11 +168,11 @@ pub async fn variants_are_kept_apart<S: Store>(store: &S) {
     assert_eq!(variants.selecting_fields(), [ACCEPT], "selecting fields");
 }
 
-/// Checks that a response is refused if the request's value of a selecting field was not recorded.
+/// Checks that a store refuses a response that lacks a selecting field of the stored variants.
 ///
 /// # Panics
 ///
-/// If it is stored.
+/// If the store keeps the response.
 pub async fn response_without_a_selecting_field_is_refused<S: Store>(store: &S) {
     let key = key("/a");
     assert_eq!(Response::new(1).accept("de").put(store, &key).await, Put::Stored);
@@ -179,7 +181,7 @@ pub async fn response_without_a_selecting_field_is_refused<S: Store>(store: &S) 
     assert_eq!(*kept.body(), Response::new(1).body);
 }
 
-/// Checks that a removal removes and counts all variants of its key, and no other key.
+/// Checks that the removal of a key removes and counts all its variants, and removes no other key.
 ///
 /// # Panics
 ///
@@ -201,7 +203,7 @@ pub async fn removal_removes_all_variants_of_a_key<S: Store>(store: &S) {
 ///
 /// # Panics
 ///
-/// If it is stored.
+/// If the store keeps the response.
 pub async fn invalidated_fill_is_not_stored<S: Store>(store: &S) {
     let key = key("/a");
     let fill = begin(store, &key).await;
@@ -213,18 +215,18 @@ pub async fn invalidated_fill_is_not_stored<S: Store>(store: &S) {
     assert_eq!(Response::new(2).put(store, &key).await, Put::Stored, "a later fill was refused");
 }
 
-/// Checks that a purge applies to all fills from before it: to responses that are stored, and to
-/// responses that are put after the purge.
+/// Checks that a purge applies to every response whose fill began before the purge, even if the
+/// response is put after the purge.
 ///
 /// # Panics
 ///
-/// If such a response is valid, or the response of a later fill is not.
+/// If the response of an earlier fill is valid, or the response of a later fill is invalid.
 pub async fn purged_responses_are_not_valid<S: Store>(store: &S) {
     let keys = |n: usize| (key(&format!("/{n}/before")), key(&format!("/{n}/during")));
     let implied = [TagId::url(keys(1).0.url()), TagId::url(keys(1).1.url())];
     let all = [
         Invalidation::PurgeTags(vec![TagId::url(b"t")]),
-        // No response carries these tags; the keys imply them.
+        // No response has these tags: each cache key implies the tag of its URL.
         Invalidation::PurgeTags(Vec::from(implied)),
         Invalidation::PurgeAll,
     ];
@@ -248,11 +250,12 @@ pub async fn purged_responses_are_not_valid<S: Store>(store: &S) {
     }
 }
 
-/// Checks that expired responses are still found, as stale since the expiry.
+/// Checks that an expired (soft-purged) response is still found, and is stale since the time of the
+/// expiry.
 ///
 /// # Panics
 ///
-/// If such a response is removed or valid, or the response of a later fill is stale.
+/// If the expired response is removed or fresh, or the response of a later fill is stale.
 pub async fn expired_responses_are_kept_as_stale<S: Store>(store: &S) {
     let (now, second) = (Clock::system().now(), Duration::from_secs(1));
     let since = Timestamp::new(now.wall() + second, now.monotonic() + second);
@@ -265,8 +268,8 @@ pub async fn expired_responses_are_kept_as_stale<S: Store>(store: &S) {
         store.invalidate(&invalidation).await.expect("expire");
         let stale = only(found(store, &key("/a")).await);
         let validity = store.coordinator().validity(&key("/a"), &stale);
-        // Another process may have recorded the expiry, by its own monotonic clock, and stores may
-        // write the time down in milliseconds.
+        // Compare wall-clock times in milliseconds: another process may have recorded the expiry by
+        // its own monotonic clock, and a store may keep only milliseconds.
         let expired = validity.expired_since().map(|since| since.wall().as_millis());
         assert_eq!(expired, Some(since.wall().as_millis()), "after {invalidation:?}");
         assert_eq!(tagged.put(store, &key("/a")).await, Put::Stored);
@@ -303,11 +306,12 @@ pub async fn concurrent_puts_are_all_kept<S: Store>(store: Arc<S>) {
     }
 }
 
-/// Checks that no response of a fill from before a removal is found after it, in any interleaving.
+/// Checks that a lookup after a removal never finds a response whose fill began before the removal,
+/// in any interleaving.
 ///
 /// # Panics
 ///
-/// If such a response is found.
+/// If a lookup after a removal finds the response of an earlier fill.
 pub async fn removal_applies_to_concurrent_fills<S: Store>(store: Arc<S>) {
     let done = Arc::new(AtomicBool::new(false));
     let fillers: Vec<_> = (0..4)
@@ -322,7 +326,7 @@ pub async fn removal_applies_to_concurrent_fills<S: Store>(store: Arc<S>) {
         })
         .collect();
     for _ in 0..200 {
-        // Each round has a fill that is certainly older than the removal.
+        // This fill begins before the removal in every interleaving.
         let fill = begin(&*store, &key("/a")).await;
         let old = Arc::new(Response::new(0).stored(fill.stamp()));
         let put = {
@@ -363,7 +367,7 @@ async fn begin<S: Store>(store: &S, key: &CacheKey) -> Fill {
 }
 
 async fn lookup<S: Store>(store: &S, key: &CacheKey, accept: Option<&str>) -> Lookup {
-    // A busy store may fail a lookup now and then.
+    // A lookup may fail because the store is busy, so try again.
     let repeated = async {
         loop {
             if let Ok(found) = store.lookup(key, &Request(accept).selector()).await {
@@ -375,7 +379,7 @@ async fn lookup<S: Store>(store: &S, key: &CacheKey, accept: Option<&str>) -> Lo
     tokio::time::timeout(Duration::from_secs(10), repeated).await.expect("lookup")
 }
 
-/// The valid responses of a key without selecting fields.
+/// Returns the valid responses that a request without `Accept` finds for a key.
 async fn found<S: Store>(store: &S, key: &CacheKey) -> Vec<Arc<StoredResponse>> {
     let variants = lookup(store, key, None).await.variants;
     let responses = variants.as_deref().map_or(&[][..], Variants::responses);
@@ -386,7 +390,7 @@ async fn found<S: Store>(store: &S, key: &CacheKey) -> Vec<Arc<StoredResponse>> 
         .collect()
 }
 
-/// The valid response of a key that this `Accept` selects.
+/// Returns the valid response that a request with this `Accept` selects for a key.
 async fn found_for<S: Store>(
     store: &S,
     key: &CacheKey,
@@ -422,7 +426,7 @@ fn only(mut responses: Vec<Arc<StoredResponse>>) -> Arc<StoredResponse> {
     responses.remove(0)
 }
 
-/// A response that checks store.
+/// A response that the checks put into the store.
 #[derive(Clone)]
 struct Response {
     body: Bytes,
@@ -433,7 +437,7 @@ struct Response {
 
 impl Response {
     fn new(n: usize) -> Self {
-        // A store may drop old responses, so the time is the present.
+        // The response is from now, because a store may drop old responses.
         let at = Clock::system().now();
         Self { body: Bytes::from(format!("body {n}")), accept: None, tags: Box::default(), at }
     }
@@ -484,7 +488,7 @@ impl Response {
         }
     }
 
-    /// Stores the response with a fill of its own.
+    /// Begins a fill, and stores the response by this fill.
     async fn put<S: Store>(&self, store: &S, key: &CacheKey) -> Put {
         let fill = begin(store, key).await;
         let response = Arc::new(self.stored(fill.stamp()));

@@ -1,6 +1,6 @@
 //! The object-safe form of [`Store`], so that [`Cache`](crate::Cache) has no type parameter.
 //!
-//! A panic of the store becomes an error of the call, so that the request goes on.
+//! A panic in a method of the store becomes a [`StoreError`], so that the request continues.
 
 use std::{
     future::Future,
@@ -93,8 +93,8 @@ impl<S: Store> DynStore for S {
 
 /// Boxes a call and turns its panic into an error.
 ///
-/// Unwind safety is asserted: the cache shares only the coordinator with the store, which a panic of
-/// the store leaves whole, and the store is responsible for its own state.
+/// Unwind safety is asserted. The cache shares only the coordinator with the store, and a panic of
+/// the store cannot corrupt the coordinator. The store is responsible for its own state.
 fn boxed<'a, T: 'a>(
     call: impl Future<Output = Result<T, StoreError>> + Send + 'a,
 ) -> BoxFuture<'a, T> {

@@ -12,45 +12,50 @@ use crate::{
 
 /// A store of responses.
 ///
-/// Implementations are plain `async fn`s; `examples/custom_store.rs` has a small one. A store makes
-/// one [`Coordinator`] when it is made. All clones of the store share it, so that all caches over the
-/// store, on all worker threads, share their state.
+/// The methods can be implemented as plain `async fn`s. `examples/custom_store.rs` is a small
+/// store. A store makes one [`Coordinator`] when it is built. All clones of the store share the
+/// coordinator, so that all caches that use the store, on all worker threads, share their state.
 ///
-/// A store decides nothing about HTTP: the cache checks freshness, `Vary` and invalidations of the
-/// responses that the store returns. A store must keep three promises, which the `conformance`
-/// suite (feature `test-util`) checks:
+/// A store makes no HTTP decisions: the cache checks the freshness, the selecting fields (`Vary`)
+/// and the invalidations of each response that the store returns. A store must keep three promises,
+/// which the `conformance` suite (feature `test-util`) checks:
 ///
 /// * [`put`](Self::put) adds the response to the stored variants of its key by [`Variants::add`].
 ///   Concurrent `put`s of one key lose no response.
-/// * `put` does not store the response of an [invalidated](Fill::is_invalidated) fill, nor a response
-///   that is not [valid](Coordinator::is_valid). It checks this in the critical section in which it
-///   stores, so that no [`remove`](Self::remove) comes between the check and the write.
-/// * It compares whole keys ([`CacheKey::as_bytes`]), never only a digest of them.
+/// * `put` stores neither the response of an [invalidated](Fill::is_invalidated) fill nor a
+///   response that is not [valid](Coordinator::is_valid). `put` checks both in the critical section
+///   in which it stores the response, so that no [`remove`](Self::remove) runs between the check
+///   and the write.
+/// * A lookup compares whole cache keys ([`CacheKey::as_bytes`]), never only digests of keys.
 ///
-/// The cache limits the time of each call: it drops the future of a call that takes too long. A call
-/// that panics counts as failed.
+/// The cache limits the time of each call, and drops the future of a call that takes too long. A
+/// call that panics counts as failed.
 ///
 /// Use [`BoxedStore`](crate::store::BoxedStore) to choose among stores at run time.
 pub trait Store: Send + Sync + 'static {
-    /// The coordinator that the store made when it was made.
+    /// Returns the coordinator, which the store made when it was built.
     fn coordinator(&self) -> &Coordinator;
 
-    /// Looks up a key. Returns the store's logical time, and all stored variants of the key, or at
-    /// least the variant that `selector` selects.
+    /// Looks up a key.
+    ///
+    /// The result holds the store's logical time, and all stored variants of the key or at least
+    /// the variant that `selector` selects.
     ///
     /// # Errors
     ///
-    /// If the store is not reachable. The request then goes to the handler.
+    /// If the store cannot be reached. The handler then answers the request.
     fn lookup(
         &self,
         key: &CacheKey,
         selector: &Selector<'_>,
     ) -> impl Future<Output = Result<Lookup, StoreError>> + Send;
 
-    /// Looks up a key without waiting. Returns `None` if the store would have to wait; the cache then
-    /// calls [`lookup`](Self::lookup).
+    /// Looks up a key without waiting.
     ///
-    /// Stores in memory should implement this, because it saves a future for every hit.
+    /// Returns `None` if the store would have to wait. The cache then calls
+    /// [`lookup`](Self::lookup). The default implementation always returns `None`.
+    ///
+    /// Implement this method for a store in memory, because every hit then needs no future.
     fn lookup_now(
         &self,
         key: &CacheKey,
@@ -64,7 +69,7 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// If the store is not reachable. The client gets its response nevertheless.
+    /// If the store cannot be reached. The client still receives the response.
     fn put(
         &self,
         key: &CacheKey,
@@ -76,17 +81,17 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// If the store is not reachable: the removal is not confirmed.
+    /// If the store cannot be reached. The removal is then not confirmed.
     fn remove(&self, key: &CacheKey) -> impl Future<Output = Result<usize, StoreError>> + Send;
 
-    /// Records an invalidation, which applies to every response whose fill began before this call.
+    /// Records an invalidation, which applies to every response whose fill began before the call.
     ///
-    /// The provided implementation records it in the [`Coordinator`]. That is enough for a store of
-    /// one process.
+    /// The default implementation records the invalidation in the [`Coordinator`]. This record is
+    /// enough for a store that only one process uses.
     ///
     /// # Errors
     ///
-    /// If the store is not reachable: the invalidation is not confirmed.
+    /// If the store cannot be reached. The invalidation is then not confirmed.
     fn invalidate(
         &self,
         invalidation: &Invalidation,
@@ -95,24 +100,25 @@ pub trait Store: Send + Sync + 'static {
         async { Ok(()) }
     }
 
-    /// Whether the store gives leases. If not, which is the default, [`lease`](Self::lease) is never
-    /// called.
+    /// Returns whether the store grants leases. Default `false`.
+    ///
+    /// The cache calls [`lease`](Self::lease) only if the store grants leases.
     fn supports_leases(&self) -> bool {
         false
     }
 
-    /// Requests the lease of a response that is not stored, so that only one of the processes that
-    /// share the store calls the handler.
+    /// Requests a lease: the right of one process to call the handler for a response that is not
+    /// stored, while the other processes that share the store wait.
     ///
-    /// `discriminator` keeps requests for one key apart that cannot share a response. A process that
-    /// is granted the lease looks up the key once more before it calls the handler. A process that
-    /// finds the lease taken repeats the lookup and this call until
-    /// [`Policy::wait_limit`](crate::Policy::wait_limit) is nearly over. The store must let a lease
-    /// expire whose holder never ends it.
+    /// Requests for one key that cannot share a response have different `discriminator`s. A process
+    /// that is granted the lease looks up the key once more before it calls the handler. A process
+    /// that finds the lease taken repeats the lookup and the lease request until
+    /// [`Policy::wait_limit`](crate::Policy::wait_limit) is nearly over. A lease must expire even
+    /// if its holder never ends it.
     ///
     /// # Errors
     ///
-    /// If the store is not reachable. The process then calls the handler without a lease.
+    /// If the store cannot be reached. The process then calls the handler without a lease.
     fn lease(
         &self,
         key: &CacheKey,
@@ -127,16 +133,18 @@ pub trait Store: Send + Sync + 'static {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Lookup {
-    /// The stored variants of the key, and the fields that select among them. They may include
-    /// invalidated and stale responses, and may be without any response.
+    /// The stored variants of the key, and the fields that select among the variants. The responses
+    /// may be invalidated or stale, and the list of responses may be empty.
     pub variants: Option<Arc<Variants>>,
-    /// The store's logical time, read **before** the variants were.
+    /// The store's logical time, read **before** the variants.
     pub stamp: Stamp,
 }
 
 impl Lookup {
-    /// Makes a result of the stored variants and the store's logical time, which must be read before
-    /// the variants. Stores of one process read it by [`Coordinator::stamp`].
+    /// Makes a result from the stored variants and the store's logical time.
+    ///
+    /// Read the time before the variants. A store that only one process uses reads the time by
+    /// [`Coordinator::stamp`].
     #[must_use]
     pub const fn new(variants: Option<Arc<Variants>>, stamp: Stamp) -> Self {
         Self { variants, stamp }
@@ -149,27 +157,29 @@ impl Lookup {
 pub enum Put {
     /// The response is stored.
     Stored,
-    /// The response is larger than the store keeps.
+    /// The response is larger than the store allows.
     TooLarge,
-    /// The response is outdated: its key or one of its tags was invalidated after its fill began, or
-    /// its resource is selected by further fields by now.
+    /// The response is outdated. Its key or one of its tags was invalidated after its fill began,
+    /// or the stored variants have a selecting field that the response lacks.
     Outdated,
 }
 
-/// A store failed to carry out a call.
+/// The error of a call to a store.
 ///
 /// The cause is the error's [`source`](Error::source).
 #[derive(Debug)]
 pub struct StoreError(Box<dyn Error + Send + Sync>);
 
 impl StoreError {
-    /// Wraps the cause of the failure. The cache logs its text, which should therefore hold no key and
-    /// no content.
+    /// Wraps the cause of the failure.
+    ///
+    /// The cache logs the text of the cause, so the text should contain no cache key and no part of
+    /// a response.
     pub fn new(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self(source.into())
     }
 
-    /// The failure with its cause, for logs.
+    /// Returns the text of the error and of its cause, for logs.
     pub(crate) fn with_cause(&self) -> impl fmt::Display {
         format!("{self}: {}", self.0)
     }

@@ -23,25 +23,26 @@ use crate::{
     },
 };
 
-/// The memory that moka takes for an entry, as measured. If it were not counted, a store of many
-/// small responses would take several times its limit.
+/// The bytes of bookkeeping that moka, the cache library, needs for each entry, as measured. The
+/// weight of an entry includes them, because a store of many small responses would otherwise take
+/// several times its limit.
 const ENTRY_OVERHEAD: usize = 512;
 
-/// The size from which an insert evicts other entries at once. After smaller ones moka evicts later,
-/// in batches.
+/// The size of a response in bytes from which its insert evicts other entries at once. After
+/// smaller inserts, moka evicts later, in batches.
 const LARGE: usize = 64 * 1024;
 
-/// How often expired entries are freed in a store without traffic.
+/// The time between two passes of the maintenance thread, which frees expired entries.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A store in the memory of this process, limited in bytes.
 ///
-/// Clones share their entries: make one store before `HttpServer::new`, and clone it for each worker
-/// thread. A full store evicts entries that are used least.
+/// Clones share their entries: make one store before `HttpServer::new`, and clone the store for
+/// each worker thread. A full store evicts the entries that are used least.
 ///
-/// The limit counts bodies, fields, keys and bookkeeping (512 bytes for each URL), so that the
-/// process grows by about the limit. One URL may take an eighth of it; larger responses are not
-/// stored.
+/// The limit counts bodies, header fields, keys and bookkeeping (512 bytes for each URL), so the
+/// memory of the process grows by about the limit. All responses of one URL may together take an
+/// eighth of the limit. A larger response is not stored.
 ///
 /// ```
 /// use actix_web_cache::{Cache, MemoryStore};
@@ -56,7 +57,7 @@ struct MemoryState {
     entries: Cache<Arc<[u8]>, Arc<Variants>>,
     max_entry: usize,
     coordinator: Coordinator,
-    /// Starts the maintenance thread with the first insert.
+    /// Lets only the first insert start the maintenance thread.
     maintenance: Once,
 }
 
@@ -76,31 +77,33 @@ impl MemoryStore {
         }
     }
 
-    /// A builder, which returns configuration errors instead of panicking.
+    /// Returns a builder. [`MemoryStoreBuilder::build`] returns an error if the limit is too small,
+    /// and does not panic.
     pub const fn builder() -> MemoryStoreBuilder {
         MemoryStoreBuilder { max_bytes: 64 * 1024 * 1024 }
     }
 
-    /// The approximate number of keys in the store. Recent changes may not be counted yet.
+    /// Returns the approximate number of keys in the store. Recent changes may not be counted yet.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.0.entries.entry_count()
     }
 
-    /// Whether the store is empty. Recent changes may not be counted yet.
+    /// Returns whether the store is empty. Recent changes may not be counted yet.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The approximate number of bytes in the store, as its limit counts them.
+    /// Returns the approximate number of bytes that count for the limit of the store.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.0.entries.weighted_size()
     }
 
     pub(super) fn find(&self, key: &CacheKey) -> Lookup {
-        // The stamp is read first: an invalidation between the two reads is then later than it.
+        // Read the stamp before the entry: an invalidation between the two reads is then later than
+        // the stamp.
         let stamp = self.0.coordinator.stamp();
         let found = self.0.entries.get(key.as_bytes());
         let newest = found.as_deref().and_then(|variants| variants.responses().first());
@@ -126,7 +129,7 @@ impl MemoryStore {
         }
     }
 
-    /// Frees all entries. Invalid responses are not served even before that.
+    /// Frees all entries. The call only frees memory, because purged responses are never served.
     pub(super) fn clear(&self) {
         self.0.entries.invalidate_all();
         self.0.entries.run_pending_tasks();
@@ -140,7 +143,8 @@ impl MemoryStore {
             return Put::TooLarge;
         }
         let result = state.entries.entry(key.to_shared()).and_compute_with(|existing| {
-            // Moka holds the lock of the key: no removal comes between the check and the insert.
+            // Moka holds the lock of the key here, so no removal runs between the check and the
+            // insert.
             if fill.is_invalidated() || !state.coordinator.is_valid(key, &response) {
                 return Op::Nop;
             }
@@ -159,8 +163,8 @@ impl MemoryStore {
         Put::Stored
     }
 
-    /// Adds a copy of a response from another store, unless a newer one is here. The other store
-    /// decides which fields select.
+    /// Adds a copy of a response from the far store of a tiered store, unless this store has a
+    /// newer response for the same selecting fields. The far store decides which fields select.
     pub(super) fn add_copy(&self, key: &CacheKey, copy: Arc<StoredResponse>) {
         let state = &self.0;
         let fixed = key.as_bytes().len() + ENTRY_OVERHEAD;
@@ -181,7 +185,8 @@ impl MemoryStore {
             }
             let max_weight = state.max_entry - fixed;
             let added = Variants::add(existing.as_deref(), Arc::clone(&copy), max_weight);
-            // The new response varies on fewer fields, so the other variants are no longer valid.
+            // The copy varies on fewer fields than the stored variants, so the stored variants are
+            // no longer valid.
             added
                 .or_else(|| Variants::add(None, copy, max_weight))
                 .map_or(Op::Nop, |variants| Op::Put(Arc::new(variants)))
@@ -189,8 +194,8 @@ impl MemoryStore {
     }
 
     pub(super) fn remove_entry(&self, key: &CacheKey) -> usize {
-        // This takes the lock of the key, as `add` does. A plain removal could come between the check
-        // and the insert of `add`.
+        // `and_compute_with` takes the lock of the key, as `add` does. A plain `remove` could run
+        // between the check and the insert of `add`.
         let removed = self.0.entries.entry(key.to_shared()).and_compute_with(|_| Op::Remove);
         match removed {
             CompResult::Removed(entry) => entry.into_value().responses().len(),
@@ -243,7 +248,7 @@ impl fmt::Debug for MemoryStore {
     }
 }
 
-/// A builder of a [`MemoryStore`].
+/// Builds a [`MemoryStore`].
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct MemoryStoreBuilder {
@@ -251,13 +256,13 @@ pub struct MemoryStoreBuilder {
 }
 
 impl MemoryStoreBuilder {
-    /// Sets the most bytes that the store takes. Default: 64 MiB.
+    /// Sets the limit of the store in bytes. Default 64 MiB.
     pub const fn max_bytes(mut self, max_bytes: usize) -> Self {
         self.max_bytes = max_bytes;
         self
     }
 
-    /// Makes the store.
+    /// Builds the store.
     ///
     /// # Errors
     ///
@@ -266,7 +271,7 @@ impl MemoryStoreBuilder {
         self.build_with_coordinator(Coordinator::new())
     }
 
-    /// Makes a store for copies of another store's responses, with that store's coordinator.
+    /// Builds the near store of a tiered store, which shares the coordinator of the far store.
     pub(super) fn build_with_coordinator(
         self,
         coordinator: Coordinator,
@@ -277,6 +282,8 @@ impl MemoryStoreBuilder {
         }
         let entries = Cache::builder()
             .name("actix-web-cache")
+            // Moka enforces the byte limit here. The weigher returns the bytes of an entry, and moka
+            // evicts entries while the sum of all weights is more than `max_capacity`.
             .max_capacity(self.max_bytes as u64)
             .weigher(|key: &Arc<[u8]>, variants: &Arc<Variants>| {
                 let weight = variants.weight() + key.len() + ENTRY_OVERHEAD;
@@ -307,14 +314,14 @@ impl fmt::Display for MemoryStoreError {
 
 impl Error for MemoryStoreError {}
 
-/// Frees entries once none of their responses is useful. It only saves memory, because the cache
-/// checks the freshness of each response.
+/// Lets moka free an entry once its responses can neither be fresh nor be served stale. This expiry
+/// only saves memory, because the cache itself checks the freshness of each response.
 struct ExpireUseless;
 
 impl ExpireUseless {
     fn lifetime(variants: &Variants) -> Duration {
         let newest = variants.responses().first().map(|newest| newest.lifetime().response_time);
-        // One second more, because moka's clock is not the cache's.
+        // Add a second, because moka's clock differs from the cache's clock.
         newest.map_or(Duration::ZERO, |at| variants.useful_for(at)) + Duration::from_secs(1)
     }
 }
@@ -340,8 +347,8 @@ impl Expiry<Arc<[u8]>, Arc<Variants>> for ExpireUseless {
     }
 }
 
-/// Starts a thread that frees expired entries until the store is dropped. Moka frees them only while
-/// it is called, and a store without traffic would keep them.
+/// Starts a thread that frees expired entries until the store is dropped. Moka frees expired
+/// entries only during calls, so a store without traffic would keep them.
 fn start_maintenance(store: &Arc<MemoryState>) {
     let store = Arc::downgrade(store);
     let work = move || {

@@ -1,8 +1,9 @@
 //! The [`Store`] trait and everything that authors of stores need.
 //!
-//! The crate has a store in memory ([`MemoryStore`]) and, with the feature `redis`, stores in Redis.
-//! For another store, implement [`Store`] and let the `conformance` suite (feature `test-util`) check
-//! it. A store that keeps bytes writes and reads responses by [`codec`].
+//! A store keeps the responses of a cache. The crate has a store in memory ([`MemoryStore`]) and,
+//! with the feature `redis`, a store in Redis. To keep responses elsewhere, implement [`Store`] and
+//! check the implementation with the `conformance` suite (feature `test-util`). A store that keeps
+//! bytes can encode responses by [`codec`].
 
 pub(crate) mod boxed;
 pub(crate) mod erased;

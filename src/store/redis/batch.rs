@@ -1,7 +1,8 @@
-//! Look-ups of one thread that are sent together.
+//! Sends lookups of one thread together.
 //!
-//! Requests that one thread handles in one turn of its runtime share one round trip. Each batch also
-//! asks for the epoch of the table of invalidations, once for all its look-ups.
+//! Lookups that one thread makes in one turn of its runtime share one round trip. Each batch also
+//! reads the epoch of the invalidation table, once for all its lookups. The epoch is the time of
+//! the latest invalidation (see `invalidation_table.rs`).
 
 use std::{
     cell::RefCell,
@@ -23,14 +24,15 @@ use super::{
 };
 use crate::entry::stamp::Stamp;
 
-/// The look-ups in one batch at most. All of them wait for the replies to all.
+/// The maximum number of lookups in a batch. Each lookup waits for the replies to all lookups of
+/// its batch.
 const MAX_BATCH: usize = 16;
 
-/// The batch that each thread is collecting.
+/// The batch to which each thread adds its lookups.
 #[derive(Default)]
 pub(super) struct Batches(ThreadLocal<RefCell<Arc<Batch>>>);
 
-/// Look-ups that are not sent yet; none once the batch is closed.
+/// Lookups that are not sent yet, or `None` once the batch is closed.
 #[derive(Default)]
 struct Batch(Mutex<Option<Vec<PendingLookup>>>);
 
@@ -44,7 +46,7 @@ impl Batch {
         Self(Mutex::new(Some(vec![lookup])))
     }
 
-    /// Adds a look-up, or returns it if the batch is full or closed.
+    /// Adds a lookup. Returns the lookup if the batch is full or closed.
     fn add(&self, lookup: PendingLookup) -> Result<(), PendingLookup> {
         match &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(lookups) if lookups.len() < MAX_BATCH => lookups.push(lookup),
@@ -60,8 +62,8 @@ impl Batch {
 }
 
 impl Batches {
-    /// Sends a look-up with those of other requests. Returns its reply, and the time up to which this
-    /// process knew all invalidations when the reply was made.
+    /// Sends a lookup together with the lookups of other requests. Returns the reply, and the time
+    /// up to which this process knows all invalidations.
     pub(super) async fn lookup(
         &self,
         client: &Arc<RedisClient>,
@@ -72,14 +74,15 @@ impl Batches {
         }
         let (reply_to, reply) = oneshot::channel();
         self.collect(client, PendingLookup { command, reply_to })?;
-        // The sender is dropped without a reply only if its runtime ends.
+        // `send` drops a sender without a reply only if the runtime of the task ends.
         reply.await.unwrap_or(Err(Failure::NoRuntime))
     }
 
-    /// Adds a look-up to this thread's batch, or begins a batch.
+    /// Adds a lookup to the batch of this thread, or begins a new batch.
     fn collect(&self, client: &Arc<RedisClient>, lookup: PendingLookup) -> Result<(), Failure> {
         let mut current = self.0.get_or_default().borrow_mut();
-        // If no task holds the batch, it was sent or its runtime has ended.
+        // The task that sends a batch holds it. If no task holds the batch, the batch was sent or
+        // the runtime has ended.
         let lookup = if Arc::strong_count(&current) > 1 {
             match current.add(lookup) {
                 Ok(()) => return Ok(()),
@@ -92,7 +95,8 @@ impl Batches {
         let batch = Arc::new(Batch::of(lookup));
         *current = Arc::clone(&batch);
         let client = Arc::clone(client);
-        // The runtime polls this task after all tasks that are ready now.
+        // The runtime polls this task after all tasks that are ready now, so those tasks can still
+        // add lookups.
         runtime.spawn(async move { send(&client, batch.close()).await });
         Ok(())
     }
@@ -124,10 +128,11 @@ async fn send(client: &Arc<RedisClient>, lookups: Vec<PendingLookup>) {
     }
 }
 
-/// Sends look-ups together with the question for the epoch of the table.
+/// Sends lookups, and reads the epoch of the invalidation table.
 ///
-/// One server reads the epoch after the responses, the nodes of a Cluster at the same time. Both ways,
-/// every invalidation that was confirmed before this call is known when it returns.
+/// A single server reads the epoch after the responses. The nodes of a Cluster read the epoch and
+/// the responses at the same time. In both cases, this process knows every invalidation that was
+/// confirmed before the call when the call returns.
 async fn query(
     client: &RedisClient,
     connection: &mut Connection,
@@ -144,7 +149,7 @@ async fn query(
         let epoch = replies.pop().unwrap_or(Value::Nil);
         (replies, epoch)
     } else {
-        // The keys may be on several nodes, which are asked at the same time.
+        // The keys may be on several nodes, so send all commands at the same time.
         let mut table_connection = connection.clone();
         let replies = commands.iter().map(|command| {
             let mut connection = connection.clone();

@@ -10,20 +10,20 @@ use super::{
     store::{RedisStore, Settings},
 };
 
-/// The shortest time that a setting can have.
+/// The shortest time that a setting accepts.
 const MIN_TIME: Duration = Duration::from_millis(1);
 
 impl RedisStore {
-    /// Makes a store with the default settings. Nothing is connected before the first request.
+    /// Makes a store with the default settings. The first request connects to Redis.
     ///
-    /// `source` is a URL or a [`RedisSource`]. Stores with the same `namespace` in one Redis share all
-    /// responses and purges, and stores with different namespaces share nothing. So all processes of
-    /// one application use one namespace, and each application its own. It is the beginning of all
-    /// key names in Redis.
+    /// `source` is a URL or a [`RedisSource`]. `namespace` is the beginning of all key names in
+    /// Redis. Stores with the same namespace share all responses and purges, and stores with
+    /// different namespaces share nothing. Use one namespace for all processes of an application,
+    /// and a namespace of its own for each application.
     ///
     /// # Errors
     ///
-    /// As [`RedisStoreBuilder::build`].
+    /// The errors of [`RedisStoreBuilder::build`].
     pub fn new<S>(source: S, namespace: impl Into<String>) -> Result<Self, RedisStoreError>
     where
         S: TryInto<RedisSource, Error: Into<RedisStoreError>>,
@@ -31,9 +31,9 @@ impl RedisStore {
         Self::builder(source, namespace).build()
     }
 
-    /// Starts the settings of a store. The parameters are those of [`new`](Self::new).
+    /// Returns a builder of a store. The parameters are those of [`new`](Self::new).
     ///
-    /// An error in them is returned by [`RedisStoreBuilder::build`].
+    /// [`RedisStoreBuilder::build`] returns an error if a parameter is invalid.
     ///
     /// ```
     /// use std::time::Duration;
@@ -76,7 +76,7 @@ pub struct RedisStoreBuilder {
 }
 
 impl RedisStoreBuilder {
-    /// Sets the bytes that one response may take in Redis, header fields included. Default 16 MiB.
+    /// Sets the maximum size of a stored response in bytes, header fields included. Default 16 MiB.
     ///
     /// Larger responses are served but not stored.
     pub const fn max_record(mut self, bytes: usize) -> Self {
@@ -84,12 +84,13 @@ impl RedisStoreBuilder {
         self
     }
 
-    /// Sets the time that a look-up may take, including the time to connect. Default 45 ms, at least
+    /// Sets the time that a lookup may take, including the time to connect. Default 45 ms, at least
     /// 1 ms.
     ///
-    /// The handler answers if Redis takes longer, and the circuit breaker counts a failure. No request
-    /// waits longer than [`CacheBuilder::lookup_timeout`](crate::CacheBuilder::lookup_timeout), which
-    /// is 50 ms by default: to wait longer for Redis, raise both.
+    /// If Redis takes longer, the handler answers, and the circuit breaker counts a failure. No
+    /// request waits longer than
+    /// [`CacheBuilder::lookup_timeout`](crate::CacheBuilder::lookup_timeout), which is 50 ms by
+    /// default. To wait longer for Redis, raise both time-outs.
     pub const fn lookup_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.lookup = timeout;
         self
@@ -98,19 +99,20 @@ impl RedisStoreBuilder {
     /// Sets the time that writing a response or an invalidation may take, including the time to
     /// connect. Default 200 ms, at least 2 ms.
     ///
-    /// No client waits for the write of a response. An invalidation is tried twice if its connection
-    /// turns out to be closed, and each attempt may take half of the time.
+    /// No client waits for the write of a response. If the connection turns out to be closed, the
+    /// store sends an invalidation a second time. Each attempt may take half of the time-out.
     pub const fn write_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.write = timeout;
         self
     }
 
-    /// Lets only one process at a time run the handler for a response that is not stored. Not used by
-    /// default.
+    /// Lets only one process at a time run the handler for a response that is not stored. By
+    /// default, each process runs the handler.
     ///
-    /// The other processes wait for that response, as requests within a process do. The lease should
-    /// be a little longer than the handlers run: if its holder crashes, other processes run the handler
-    /// once the lease is over. No request waits longer than
+    /// The process that runs the handler holds a lease, which expires after the time `lease`. The
+    /// other processes wait for the response of this process, as the requests within a process do.
+    /// Set a time a little longer than the handlers run: if the holder of a lease crashes, other
+    /// processes run the handler only once the lease has expired. No request waits longer than
     /// [`Policy::wait_limit`](crate::Policy::wait_limit). Each miss takes two more round trips.
     /// `docs/concurrent-requests.md` in the repository has the details.
     pub const fn lease(mut self, lease: Duration) -> Self {
@@ -118,16 +120,17 @@ impl RedisStoreBuilder {
         self
     }
 
-    /// Builds the store. Nothing is connected before the first request.
+    /// Builds the store. The first request connects to Redis.
     ///
-    /// If the source connects by TLS and the feature `redis-rustls` is enabled, this reads the
-    /// system's root certificates, and installs ring as rustls' crypto provider unless the process has
-    /// one. To use another provider, install it before. Other sources install nothing.
+    /// With the feature `redis-rustls` and a source that connects by TLS, `build` reads the
+    /// system's root certificates, unless the source has its own. `build` also installs ring as the
+    /// crypto provider of rustls, unless the process has a provider. To use another provider,
+    /// install it before the call.
     ///
     /// # Errors
     ///
-    /// If the URL is invalid or needs a feature that is not enabled, the namespace is empty or contains
-    /// `{` or `}`, a certificate cannot be used, or a time is too short.
+    /// If the URL is invalid or needs a feature that is not enabled, the namespace is empty or
+    /// contains `{` or `}`, a certificate cannot be used, or a time setting is too short.
     pub fn build(self) -> Result<RedisStore, RedisStoreError> {
         let Self { source, namespace, max_record, lease, timeouts } = self;
         let source = source?;

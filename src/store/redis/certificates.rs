@@ -1,5 +1,6 @@
-//! The certificates of a source, as the client library takes them. Empty in builds without rustls: the
-//! system's TLS library uses the system's certificates.
+//! The TLS certificates for connections to Redis, as the client library (the crate `redis`) takes
+//! them. Without the feature `redis-rustls` there are none, because the system's TLS library uses
+//! the system's certificates.
 
 #[cfg(feature = "redis-cluster")]
 use deadpool_redis::redis::cluster::ClusterClientBuilder;
@@ -11,21 +12,23 @@ use deadpool_redis::redis::{Client, ConnectionInfo};
 use super::tls;
 use super::{error::RedisStoreError, source::RedisSource};
 
-/// The certificates of a source.
+/// The TLS certificates for connections to one [`RedisSource`].
 pub(super) struct Certificates {
-    /// There are some if the source connects by TLS.
+    /// `None` if the connections do not use TLS.
     #[cfg(feature = "redis-rustls")]
     rustls: Option<deadpool_redis::redis::TlsCertificates>,
 }
 
 impl Certificates {
-    /// Returns the certificates of `source`. Prepares the process for rustls if it connects by TLS.
+    /// Returns the certificates for connections to `source`. Installs the crypto provider of rustls
+    /// if these connections use TLS.
     #[cfg(feature = "redis-rustls")]
     pub(super) fn new(source: &RedisSource) -> Result<Self, RedisStoreError> {
         if source.uses_tls() {
             tls::install_crypto_provider();
             let certificates = source.certificates.clone().into_certificates()?;
-            // The client library parses them when a client is made, so make one to check them.
+            // The client library parses certificates only when it makes a client, so make a client
+            // to check the certificates.
             Client::build_with_tls("rediss://localhost", certificates.clone()).map_err(
                 |error| {
                     let reason = error.detail().unwrap_or("they cannot be parsed");

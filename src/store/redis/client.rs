@@ -1,4 +1,4 @@
-//! Calls to Redis within their time-outs, guarded by the circuit breaker and the retry queue.
+//! Calls to Redis with time-outs, a circuit breaker, and a retry queue for invalidations.
 
 use std::{
     fmt,
@@ -23,16 +23,16 @@ use crate::{
     store::remote::{circuit_breaker::CircuitBreaker, deadline::Deadline, retry_queue::RetryQueue},
 };
 
-/// The times that calls may take, including the time to connect.
+/// The time-outs of calls to Redis, including the time to connect.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Timeouts {
-    /// For calls that a request waits for.
+    /// The time-out of lookups and lease requests.
     pub(super) lookup: Duration,
-    /// For calls that no request waits for.
+    /// The time-out of writes, invalidations, removals and lease releases.
     pub(super) write: Duration,
 }
 
-/// The state that all threads of a process share for one store.
+/// The client of one store. All threads of the process share the client.
 pub(super) struct RedisClient {
     pub(super) keys: Keys,
     pub(super) timeouts: Timeouts,
@@ -45,7 +45,8 @@ pub(super) struct RedisClient {
     connections: WorkerConnections,
     /// Wakes the maintenance thread.
     pub(super) wake: Arc<Notify>,
-    /// The longest time between two reads of the table by the maintenance thread, if it reads it.
+    /// The longest time between two reads of the invalidation table by the maintenance thread. Not
+    /// set if the thread does not read the table.
     table_interval: OnceLock<Duration>,
 }
 
@@ -114,14 +115,15 @@ impl RedisClient {
         }
     }
 
-    /// Follows each opening of the circuit breaker.
+    /// Wakes the maintenance thread to probe Redis, after the circuit breaker opened.
     fn start_probing(&self, failure: &Failure) {
         count(&self.counters.circuit_openings);
-        log::debug!("circuit breaker for Redis opened: {failure}");
+        log::debug!("Redis is not called until a probe succeeds: {failure}");
         self.wake.notify_one();
     }
 
-    /// Makes a connection. The first one reads the table of invalidations before any look-up.
+    /// Makes a connection. The first connection of a process reads the invalidation table before
+    /// any lookup.
     async fn connect(self: Arc<Self>) -> Result<Connection, Failure> {
         let mut connection = self.connector.connect().await?;
         count(&self.counters.connections);
@@ -131,27 +133,30 @@ impl RedisClient {
         Ok(connection)
     }
 
-    /// Reads all new invalidations. Returns the time up to which this process knows them.
+    /// Reads all new invalidations. Returns the time up to which this process knows all
+    /// invalidations.
     pub(super) async fn read_table(&self, connection: &mut Connection) -> Result<Stamp, Failure> {
         match self.table.read(connection, &self.keys, &self.coordinator).await? {
             TableRead::Continued(until) => Ok(until),
             TableRead::Recreated(until) => {
                 count(&self.counters.table_losses);
                 log::debug!(
-                    "table of invalidations not found in Redis: all stored responses are invalid"
+                    "Redis lost the table of invalidations: all stored responses are invalid"
                 );
                 Ok(until)
             }
         }
     }
 
-    /// Sends an invalidation. If that fails, it is queued, and sent before anything is read again.
+    /// Sends an invalidation. An invalidation that fails is queued, and is sent before this process
+    /// reads anything from Redis again.
     pub(super) async fn invalidate(
         self: &Arc<Self>,
         invalidation: &Invalidation,
     ) -> Result<Stamp, Failure> {
         let mut result = self.send_invalidation(invalidation).await;
-        // A server may have closed an idle connection, which is only noticed when it is used.
+        // The server may have closed the idle connection, which only shows when the connection is
+        // used.
         if matches!(&result, Err(failure) if failure.ends_connection() && !matches!(failure, Failure::TimedOut))
         {
             result = self.send_invalidation(invalidation).await;
@@ -163,14 +168,15 @@ impl RedisClient {
                 if self.retry_queue.push(invalidation.clone(), &self.breaker) {
                     self.start_probing(failure);
                 }
-                // For copies in this process, such as those of a tiered store.
+                // Copies in this process, such as those of a tiered store, become invalid at once.
                 self.coordinator.invalidate(invalidation);
             }
         }
         result
     }
 
-    /// Half of the time-out is for a second attempt.
+    /// Sends an invalidation within half of the write time-out. The other half is for a second
+    /// attempt.
     async fn send_invalidation(
         self: &Arc<Self>,
         invalidation: &Invalidation,
@@ -184,7 +190,8 @@ impl RedisClient {
         .await
     }
 
-    /// Lets the maintenance thread read the table at least once in `interval` from now on.
+    /// Lets the maintenance thread read the invalidation table at least once in `interval` from now
+    /// on.
     pub(super) fn keep_table_current(&self, interval: Duration) {
         if self.table_interval.set(interval).is_ok() {
             self.wake.notify_one();
@@ -198,7 +205,7 @@ impl RedisClient {
 
 impl Drop for RedisClient {
     fn drop(&mut self) {
-        // The maintenance thread ends when it cannot upgrade its weak pointer.
+        // Wake the maintenance thread: it ends if it cannot upgrade its weak pointer to the client.
         self.wake.notify_one();
     }
 }

@@ -7,7 +7,7 @@ use deadpool_redis::redis::{
     aio::{ConnectionLike, MultiplexedConnection},
 };
 
-/// A connection for several calls at once, each on a clone.
+/// A connection that serves several calls at once. Each call uses a clone of the connection.
 #[derive(Clone)]
 pub(super) enum Connection {
     Single(MultiplexedConnection),

@@ -1,4 +1,4 @@
-//! Makes connections to a server, to a Cluster, or to the primary that Sentinels name.
+//! Makes connections to a single server, to a Cluster, or to a primary that Sentinels watch.
 
 use std::{fmt, time::Duration};
 
@@ -27,19 +27,19 @@ use super::{
     source::{RedisSource, Servers},
 };
 
-/// The time that the pool may take for a connection. Requests wait for less; connecting goes on
-/// without them.
+/// The time that the connection pool may take for a connection. Requests wait for less time, and
+/// connecting continues after their time-outs.
 const POOL_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The connections that the pool makes at the same time at most. A thread makes two at most; the limit
-/// is high so that no thread waits for another one.
+/// The maximum number of connections that the pool makes at the same time. Each thread makes at
+/// most two. The limit is high so that no thread waits for another thread.
 const MAX_CONNECTING: usize = 512;
 
-/// Makes connections, each driven by the runtime in which it was made.
+/// Makes connections to Redis. The runtime in which a connection is made drives that connection.
 ///
-/// The connections to a single server come from a pool of deadpool-redis. Its pools for a Cluster and
-/// for Sentinels take neither certificates nor TCP settings, so those connections come from clients of
-/// the crate `redis`.
+/// The connections to a single server come from a pool of deadpool-redis. The pools of
+/// deadpool-redis for a Cluster and for Sentinels take neither certificates nor TCP settings. So
+/// connections to a Cluster and to a primary with Sentinels come from clients of the crate `redis`.
 pub(super) enum Connector {
     Single(Box<SingleServer>),
     #[cfg(feature = "redis-cluster")]
@@ -51,7 +51,7 @@ pub(super) enum Connector {
 /// One server.
 pub(super) struct SingleServer {
     pool: Pool,
-    /// Subscribes to announcements of invalidations; the pool cannot.
+    /// Subscribes to announcements of invalidations, which a pool cannot do.
     client: Client,
 }
 
@@ -59,12 +59,13 @@ pub(super) struct SingleServer {
 #[cfg(feature = "redis-cluster")]
 pub(super) struct ClusterServers {
     client: ClusterClient,
-    /// The nodes of the source. Each node of a Cluster sends announcements of invalidations.
+    /// Clients of the nodes in the URL, to subscribe to announcements of invalidations. Any node of
+    /// a Cluster delivers all announcements.
     nodes: Vec<Client>,
 }
 
 impl Connector {
-    /// Prepares connections to `source`; connects to nothing yet.
+    /// Prepares connections to `source`. Does not connect yet.
     pub(super) fn new(source: &RedisSource) -> Result<Self, RedisStoreError> {
         let certificates = Certificates::new(source)?;
         let data_server = |server: &ConnectionInfo| {
@@ -79,7 +80,8 @@ impl Connector {
             #[cfg(feature = "redis-cluster")]
             Servers::Cluster(nodes) => {
                 let nodes: Vec<_> = nodes.iter().map(data_server).collect();
-                // Asks primaries only, as a replica may not have the latest invalidations.
+                // This client reads from primaries only, because a replica may lack the latest
+                // invalidations.
                 let builder = ClusterClientBuilder::new(nodes.clone()).tcp_settings(tcp_settings());
                 let client = certificates.set_for_cluster(builder).build();
                 let client = client.map_err(|_| RedisStoreError::InvalidUrl)?;
@@ -95,7 +97,7 @@ impl Connector {
                     data: source.data_settings(RedisConnectionInfo::default()),
                     certificates,
                 };
-                // The check that `connect` would make.
+                // Report invalid settings now, not in `connect`.
                 settings.client().map_err(|_| RedisStoreError::InvalidUrl)?;
                 Ok(Self::Sentinels(Box::new(settings)))
             }
@@ -118,7 +120,7 @@ impl Connector {
         Ok(Connection::Single(connection))
     }
 
-    /// Subscribes to a channel, on a connection of its own.
+    /// Subscribes to a channel, on a new connection.
     pub(super) async fn subscribe(&self, channel: &str) -> Result<PubSub, Failure> {
         let mut subscription = match self {
             Self::Single(server) => server.client.get_async_pubsub().await?,
@@ -140,14 +142,14 @@ impl fmt::Debug for Connector {
     }
 }
 
-/// The settings of a connection. By default the client library ends each call after 500 ms, whatever
-/// the time-outs of the store are.
+/// The settings of a connection, which turn off the client library's own time-out. That time-out
+/// would end each call after 500 ms, even if a time-out of the store is longer.
 fn connection_config() -> AsyncConnectionConfig {
     AsyncConnectionConfig::new().set_response_timeout(None)
 }
 
 impl SingleServer {
-    /// Prepares connections like those of `client`, with its certificates.
+    /// Prepares connections with the address, the settings and the certificates of `client`.
     fn new(client: Client) -> Result<Self, RedisStoreError> {
         let server = client.get_connection_info().clone();
         let manager = Manager::new_with_config(server, connection_config())
@@ -160,8 +162,9 @@ impl SingleServer {
         Ok(Self { pool, client })
     }
 
-    /// Takes a new connection out of the pool for good. A connection that was returned to the pool could
-    /// come to another thread, whose calls would wait whenever the thread that made it is busy.
+    /// Takes a new connection out of the pool, and never returns it. The pool could give a returned
+    /// connection to another thread. The calls of that thread would wait whenever the thread that
+    /// made the connection is busy.
     async fn connect(&self) -> Result<MultiplexedConnection, Failure> {
         let timeouts = Timeouts {
             wait: Some(POOL_TIMEOUT),
@@ -172,7 +175,7 @@ impl SingleServer {
     }
 }
 
-/// Connects to the first node that answers.
+/// Connects to the first node of a Cluster that answers.
 #[cfg(feature = "redis-cluster")]
 async fn any_node(nodes: &[Client]) -> Result<PubSub, Failure> {
     let mut last_failure = Failure::TimedOut;
@@ -185,10 +188,11 @@ async fn any_node(nodes: &[Client]) -> Result<PubSub, Failure> {
     Err(last_failure)
 }
 
-/// The settings of a primary that Sentinels name.
+/// The Sentinels that watch a primary, and the settings for connections to the primary.
 #[cfg(feature = "redis-sentinel")]
 pub(super) struct SentinelSettings {
-    /// Not empty; they share their credentials and the use of TLS.
+    /// At least one Sentinel. All Sentinels have the same credentials, and either all or none use
+    /// TLS.
     sentinels: Vec<ConnectionInfo>,
     primary: String,
     data: RedisConnectionInfo,
@@ -197,8 +201,8 @@ pub(super) struct SentinelSettings {
 
 #[cfg(feature = "redis-sentinel")]
 impl SentinelSettings {
-    /// Makes a client for one use. It caches connections to Sentinels, which belong to one runtime, so
-    /// it is not kept.
+    /// Makes a client for a single connection. A client caches connections to Sentinels, which
+    /// belong to one runtime, so no client is kept.
     fn client(&self) -> Result<SentinelClient, RedisError> {
         let addresses: Vec<_> = self.sentinels.iter().map(|server| server.addr().clone()).collect();
         let uses_tls = addresses.iter().any(|addr| matches!(addr, ConnectionAddr::TcpTls { .. }));

@@ -1,4 +1,4 @@
-//! Counters of the calls between a store and its Redis.
+//! Counters of the calls of a store to Redis.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,10 +9,11 @@ macro_rules! counters {
         #[non_exhaustive]
         pub struct RedisStats {
             $(#[doc = $doc] pub $name: u64,)*
-            /// Whether the circuit breaker is open: Redis failed, and is not called until a probe
-            /// finds that it works again.
+            /// Whether the circuit breaker is open. While the breaker is open, only probes call
+            /// Redis.
             pub circuit_open: bool,
-            /// Invalidations that did not reach Redis yet, and are sent before anything is read again.
+            /// Invalidations that have not reached Redis yet. This process sends them before it
+            /// reads anything from Redis again.
             pub invalidations_queued: u64,
         }
 
@@ -33,21 +34,21 @@ macro_rules! counters {
 }
 
 counters! {
-    lookups "Look-ups that were sent to Redis."
-    found "Look-ups that found a response. It may be stale or invalidated."
-    lookups_failed "Look-ups that failed, including those not sent while the circuit breaker is open."
-    timeouts "Calls of any kind that timed out."
-    writes "Responses that were written."
-    writes_failed "Responses that could not be written."
-    unreadable_records "Records that could not be used: damaged, of another format version or from the future."
+    lookups "Lookups that were sent to Redis."
+    found "Lookups that found a response. The response may be stale or invalidated."
+    lookups_failed "Lookups that failed, including lookups that were not sent because the circuit breaker was open."
+    timeouts "Calls to Redis, of any kind, that timed out."
+    writes "Responses that were written to Redis."
+    writes_failed "Responses that could not be written to Redis."
+    unreadable_records "Stored responses that could not be used: damaged, of another format version or from the future."
     leases_granted "Leases that were granted to this process."
-    leases_taken "Leases that were refused, as another process held them."
-    leases_failed "Leases that could not be asked for."
-    connections "Connections that were made."
-    circuit_openings "Times that the circuit breaker opened."
+    leases_taken "Leases that were refused, because another process held them."
+    leases_failed "Lease requests to Redis that failed."
+    connections "Connections to Redis that were made."
+    circuit_openings "How many times the circuit breaker opened."
     invalidations "Invalidations that reached Redis."
     invalidations_failed "Invalidations that did not reach Redis at once, and were queued."
-    table_losses "Times that Redis had lost the table of invalidations, so that all stored responses became invalid."
+    table_losses "How many times Redis had lost the table of invalidations, which made all stored responses invalid."
 }
 
 pub(super) fn count(counter: &AtomicU64) {

@@ -8,21 +8,22 @@ use std::{convert::Infallible, error::Error, fmt, time::Duration};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RedisStoreError {
-    /// The URL has no form that is understood, or the URLs of one source contradict each other.
+    /// The URL has no valid form, or the URLs of one source contradict each other.
     InvalidUrl,
-    /// The URL needs this feature of the crate, which is not enabled.
+    /// The URL needs a feature of this crate that is not enabled. The value is the name of the
+    /// feature.
     MissingFeature(&'static str),
-    /// A certificate or key cannot be used; the text says why.
+    /// A certificate or private key cannot be used. The value is the reason.
     InvalidCertificate(String),
-    /// The namespace is empty or contains a brace.
+    /// The namespace, which is the value, is empty or contains `{` or `}`.
     InvalidNamespace(String),
-    /// A time is too short.
+    /// A time setting is too short.
     TooShort {
         /// The name of the setting.
         setting: &'static str,
-        /// The time that it was set to.
+        /// The time that was set.
         value: Duration,
-        /// The shortest time that it can be set to.
+        /// The shortest time that the setting accepts.
         least: Duration,
     },
 }
@@ -55,7 +56,7 @@ impl fmt::Display for RedisStoreError {
 
 impl Error for RedisStoreError {}
 
-/// For `RedisStore::new(source, ..)` with a source that is ready: its conversion cannot fail.
+/// Lets `RedisStore::new` accept a `RedisSource`, whose conversion into itself cannot fail.
 impl From<Infallible> for RedisStoreError {
     fn from(error: Infallible) -> Self {
         match error {}

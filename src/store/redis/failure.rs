@@ -1,4 +1,5 @@
-//! The reasons why a call to Redis fails, and their consequences for the connection and the breaker.
+//! The reasons why a call to Redis fails, and the effect of each reason on the connection and on
+//! the circuit breaker.
 
 use std::fmt;
 
@@ -12,11 +13,11 @@ use crate::store::{interface::StoreError, remote::error::RemoteError};
 /// The reason why a call to Redis failed.
 #[derive(Debug, Clone)]
 pub(super) enum Failure {
-    /// Redis was not called, as the circuit breaker is open.
+    /// Redis was not called, because the circuit breaker is open.
     CircuitOpen,
     /// Redis did not answer in time.
     TimedOut,
-    /// There is no tokio runtime in which to call it.
+    /// There is no tokio runtime in which to call Redis.
     NoRuntime,
     /// The client library panicked.
     Panicked,
@@ -25,7 +26,8 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    /// Returns whether the connection may be the cause, so that the next call needs a new one.
+    /// Returns whether the connection may be the cause of the failure, so that the next call needs
+    /// a new connection.
     pub(super) fn ends_connection(&self) -> bool {
         match self {
             Self::CircuitOpen | Self::NoRuntime => false,
@@ -47,25 +49,26 @@ impl Failure {
         }
     }
 
-    /// Returns whether other calls will probably fail too, so that the breaker should count it.
+    /// Returns whether other calls will probably fail too, so that the circuit breaker counts the
+    /// failure.
     pub(super) fn is_outage(&self) -> bool {
         match self {
             Self::TimedOut | Self::Panicked => true,
             Self::CircuitOpen | Self::NoRuntime => false,
-            // A replica refuses writes only.
+            // A replica refuses only writes, so lookups still succeed.
             Self::Redis(error) => self.ends_connection() && error.code() != Some("READONLY"),
         }
     }
 }
 
-/// Without the text of the server or of a URL, which may contain secrets.
+/// Shows neither the error text of the server nor a URL, because both may contain secrets.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::CircuitOpen => f.write_str("Redis not called: it failed a short while ago"),
+            Self::CircuitOpen => f.write_str("Redis not called: its circuit breaker is open"),
             Self::TimedOut => f.write_str("Redis did not answer in time"),
             Self::NoRuntime => f.write_str("Redis not called: there is no tokio runtime"),
-            Self::Panicked => f.write_str("Redis not called: its client library panicked"),
+            Self::Panicked => f.write_str("Redis call failed: the client library panicked"),
             Self::Redis(error) => match error.code() {
                 Some(code) => write!(f, "Redis returned the error {code}{}", advice(code)),
                 None if error.is_io_error() => write!(f, "Redis cannot be reached: {error}"),
@@ -95,7 +98,8 @@ fn advice(code: &str) -> &'static str {
 
 impl From<RedisError> for Failure {
     fn from(error: RedisError) -> Self {
-        // The error of a pipeline may only say that a command failed: take the first command's error.
+        // The error of a pipeline may say only that some command failed, so use the error of the
+        // first command that failed.
         let is_vague = matches!(error.code(), None | Some("EXECABORT"));
         if is_vague
             && let Some(command_errors) = error.clone().into_server_errors()
@@ -112,7 +116,8 @@ impl From<PoolError> for Failure {
         match error {
             PoolError::Backend(error) => error.into(),
             PoolError::NoRuntimeSpecified => Self::NoRuntime,
-            // The store never closes its pool, and the pool has no hooks.
+            // Only a time-out can occur: the store never closes its pool, and the pool has no
+            // hooks.
             PoolError::Timeout(_) | PoolError::Closed | PoolError::PostCreateHook(_) => {
                 Self::TimedOut
             }

@@ -1,22 +1,23 @@
--- Adds a variant that was just written to the index of its hash, or removes the variant again.
+-- Adds a newly written variant to the index of its hash, or removes the variant from the hash
+-- again.
 --
 -- KEYS[1]: the hash of a cache key.
--- ARGV: 1 the variant; 2 the names of its selecting fields; 3 the milliseconds to keep it;
---       4 the number of variants to keep at most.
--- The record itself was written by HSET, so that no body passes through Lua.
+-- ARGV: 1 the id of the variant; 2 the names of its selecting fields; 3 the milliseconds to keep
+--       the variant; 4 the maximum number of variants.
+-- An HSET before this script wrote the response, so that no body passes through Lua.
 -- Returns 1 if the variant is stored, 0 if it was removed.
 local variant, names, max_variants = ARGV[1], ARGV[2], tonumber(ARGV[4])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local stored_names = redis.call('HGET', KEYS[1], 'n')
--- Text that is no list of field names is damaged, and replaced.
+-- Ignore the stored names if they are damaged, so that the new names replace them.
 if stored_names and string.find(stored_names, "[^%w!#$%%&'*+%-.^_`|~,]") then
     stored_names = false
 end
 local index = redis.call('HGET', KEYS[1], 'i') or ''
 
--- Remove the new variant if a field selects among the stored ones that does not select it: it may
--- belong to another value of that field.
+-- Refuse the new variant if the stored variants have a selecting field that the new variant lacks:
+-- the new variant may be for another value of that field.
 local refused = false
 if stored_names and stored_names ~= names then
     for name in string.gmatch(stored_names, '[^,]+') do
@@ -37,8 +38,8 @@ else
     keep(variant, now + tonumber(ARGV[3]))
 end
 
--- Keep the stored variants, unless the new one has more selecting fields: it is not known for which
--- values of the additional fields the stored ones are right.
+-- Drop the stored variants if the new variant has more selecting fields: the stored variants may be
+-- for other values of the additional fields.
 local keep_stored = refused or stored_names == names
 for from = 1, #index, 32 do
     local id = string.sub(index, from, from + 15)

@@ -1,17 +1,17 @@
--- Adds invalidations to the table, or only begins a new table if there are none to add and the table
--- was lost.
+-- Adds invalidations to the invalidation table. Begins a new table if Redis lost the table, even if
+-- there is no invalidation to add.
 --
 -- KEYS: 1 the table; 2 the index of invalidations of single cache keys.
--- ARGV: 1 the latest time that the caller knows; 2 the microseconds to keep an invalidation; 3 the
---       same for one of a single cache key; 4 the number of members to keep at most; 5 and on: the
---       members to add.
--- All times are from this server's clock, in microseconds. Each is later than all before it.
--- Returns the time of the latest invalidation (the epoch).
+-- ARGV: 1 the latest epoch that the caller knows; 2 the microseconds to keep an invalidation; 3 the
+--       microseconds to keep the invalidation of a single cache key; 4 the maximum number of
+--       members; 5 and on: the members to add.
+-- Times are microseconds of this server's clock. Each new time is later than all earlier times.
+-- Returns the epoch: the time of the latest invalidation.
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 local known = tonumber(ARGV[1])
 local epoch = tonumber(redis.call('ZSCORE', KEYS[1], 'e') or -1)
--- The table was lost if it has no epoch, or an earlier one than the caller has seen.
+-- Redis lost the table if the epoch is missing, or earlier than the epoch that the caller knows.
 local lost = epoch < 0 or epoch < known
 if #ARGV < 5 and not lost then
     return string.format('%.0f', epoch)
@@ -20,7 +20,7 @@ end
 local at = math.max(now, epoch + 1, known + 1)
 local score = string.format('%.0f', at)
 if lost then
-    -- Invalidations were lost, so everything is invalidated.
+    -- Unknown invalidations were lost, so invalidate all responses (member f).
     redis.call('UNLINK', KEYS[1], KEYS[2])
     redis.call('ZADD', KEYS[1], score, 'f')
 end
@@ -32,8 +32,8 @@ for i = 5, #ARGV do
     end
 end
 
--- Remove invalidations that are too old. 128 of those of single cache keys at most, to bound the time
--- of this call.
+-- Remove expired invalidations. Each call removes at most 128 invalidations of single cache keys,
+-- which bounds the time of the call.
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('(%.0f', at - ARGV[2]))
 local oldest = string.format('(%.0f', at - ARGV[3])
 local expired = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', oldest, 'LIMIT', 0, 128)
@@ -42,7 +42,8 @@ if #expired > 0 then
     redis.call('ZREM', KEYS[1], unpack(expired))
 end
 
--- Replace the older half by one invalidation of everything that is as old, if there are too many.
+-- If there are too many members, replace the older half by one invalidation of all responses
+-- (member f) at the latest time of that half.
 local max_members = tonumber(ARGV[4])
 if redis.call('ZCARD', KEYS[1]) > max_members then
     local half = math.floor(max_members / 2)
@@ -52,8 +53,8 @@ if redis.call('ZCARD', KEYS[1]) > max_members then
     redis.call('ZADD', KEYS[1], string.format('%.0f', math.max(all, tonumber(cut))), 'f')
 end
 
--- The epoch is later than the members of this call by one, so that a process that knows it does not
--- read them again.
+-- The epoch is one microsecond later than the new members, so that a process that knows the epoch
+-- does not read these members again.
 local new_epoch = string.format('%.0f', at + 1)
 redis.call('ZADD', KEYS[1], new_epoch, 'e')
 redis.call('PUBLISH', KEYS[1], new_epoch)

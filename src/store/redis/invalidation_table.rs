@@ -1,21 +1,22 @@
-//! The invalidations of all processes: one table in Redis, and a copy of it in each process.
+//! The invalidation table: the invalidations of all processes, in Redis, with a copy in each
+//! process.
 //!
-//! The table is a sorted set. A member names the tag or the resource that was invalidated, and its
-//! score is the time of that: the clock of the one server that has the table, in microseconds, and
-//! always later than all earlier times. One more member, the epoch, has the time of the latest
-//! invalidation. A fill reads the epoch before its handler runs. A response is valid unless the table
-//! has a later time for one of its tags.
+//! The table is a sorted set. Each member names a tag or a resource that was invalidated. Its score
+//! is the time of the invalidation: microseconds by the clock of the server that has the table, and
+//! always later than all earlier scores. One more member is the **epoch**, whose score is the time
+//! of the latest invalidation. A fill reads the epoch before its handler runs. A response is valid
+//! unless the table has a later time for one of the response's tags.
 //!
-//! Each look-up asks for the epoch in the same round trip. If it is not the one that this process
-//! knows, the process reads the newer members before it uses what was found. So a look-up that begins
-//! after an invalidation was confirmed knows of it, in every process, even if the announcement of the
-//! invalidation got lost.
+//! Each lookup reads the epoch and the response in one round trip. If the epoch is not the one that
+//! this process knows, the process reads the newer members of the table before it uses the
+//! response. So a lookup that begins after an invalidation was confirmed respects this
+//! invalidation, in every process, even if the announcement of the invalidation got lost.
 //!
-//! Redis may lose the table: by eviction, a flush, or a failover to a replica that lags behind. The
-//! table is one key, so it is lost as a whole, and the loss shows: the epoch is missing, or earlier
-//! than a process has seen. A new table begins with an invalidation of everything, later than all
-//! times that were used before. No purged response comes back that way, at the cost of all stored
-//! responses.
+//! Redis may lose the table, or a part of it: by eviction, by a flush, or by a failover to a
+//! replica that lags behind. A process notices the loss by the epoch, which is then missing, or
+//! earlier than the epoch that the process knows. The process begins a new table with an
+//! invalidation of all responses, whose time is later than all earlier times. So a loss of the
+//! table makes all stored responses invalid, and no purged response becomes valid again.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -31,54 +32,56 @@ use crate::{
     entry::{invalidation::Invalidation, stamp::Stamp, tag::TagId},
 };
 
-/// The time that the table keeps an invalidation: longer than [`MAX_RETENTION`], so that it outlives
-/// all responses that it is about.
+/// The time that the table keeps an invalidation. This time is longer than [`MAX_RETENTION`], so
+/// that an invalidation outlives all responses that it applies to.
 const INVALIDATION_RETENTION: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 
 /// The longest time that a response is kept in Redis.
 pub(super) const MAX_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// The age of a fill whose response is not stored any more. The table keeps invalidations of single
-/// cache keys for little more than this.
+/// The maximum age of a fill whose response may still be stored. This age is less than
+/// [`KEY_RECORD_LIFETIME`], the time that the table keeps the invalidation of a single cache key.
 pub(super) const MAX_FILL_AGE: Duration = Duration::from_secs(100);
 
-/// The number of members in the table at most. One invalidation of everything that is older replaces
-/// the older half once there are more.
+/// The maximum number of members in the table. If there are more, a single invalidation of all
+/// older responses replaces the older half of the members.
 const MAX_MEMBERS: usize = 65_536;
 
 const INVALIDATE: &str = include_str!("invalidate.lua");
 
-/// The member with the time of the latest invalidation.
+/// The name of the epoch, the member whose score is the time of the latest invalidation.
 const EPOCH: &[u8] = b"e";
 
-/// The member for an invalidation of everything.
+/// The name of the member that invalidates all responses.
 const ALL: &[u8] = b"f";
 
-/// The state of this process's copy of the table. The copy itself is in the [`Coordinator`].
+/// The state of this process's copy of the invalidation table. The [`Coordinator`] holds the copy
+/// itself.
 #[derive(Debug, Default)]
 pub(super) struct InvalidationTable {
     /// The latest epoch whose invalidations this process knows; 0 before the first read.
     known_epoch: AtomicU64,
-    /// The time of the latest question whose reply this process knows, by the monotonic clock: in
-    /// microseconds, plus one; 0 before the first.
+    /// The time at which the latest answered read of the table or its epoch was sent, in
+    /// microseconds of the monotonic clock, plus one; 0 before the first read.
     current_at: AtomicU64,
 }
 
-/// The result of a comparison with the epoch in Redis.
+/// The result of comparing the known epoch with the epoch in Redis.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum EpochCheck {
-    /// This process knows all invalidations, up to this time.
+    /// This process knows all invalidations, up to the time in the value.
     Unchanged(Stamp),
-    /// This process has to read the table.
+    /// This process has to read the invalidation table.
     Changed,
 }
 
-/// The result of reading the table: this process knows all invalidations up to the time in it.
+/// The result of reading the table. The value is the time up to which this process knows all
+/// invalidations.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum TableRead {
-    /// The table was there, and continued the known one.
+    /// The table continues the table that this process knows.
     Continued(Stamp),
-    /// The table was lost. A new one begins, and all stored responses are invalid.
+    /// Redis had lost the table. A new table begins, and all stored responses are invalid.
     Recreated(Stamp),
 }
 
@@ -95,13 +98,13 @@ impl InvalidationTable {
         current_at != 0 && age <= max_age
     }
 
-    /// Records that a question of this time was answered, and its reply is known. The time is one of
-    /// [`monotonic_micros`].
+    /// Records that the table or its epoch was read. `sent` is the time of [`monotonic_micros`] at
+    /// which the read was sent.
     pub(super) fn set_current_at(&self, sent: u64) {
         self.current_at.fetch_max(sent.saturating_add(1), Ordering::Relaxed);
     }
 
-    /// Returns the command that asks for the epoch alone.
+    /// Returns the command that reads only the epoch.
     pub(super) fn epoch_command(&self, keys: &Keys) -> Cmd {
         let mut command = cmd("ZSCORE");
         command.arg(&keys.table).arg(EPOCH);
@@ -121,7 +124,7 @@ impl InvalidationTable {
         })
     }
 
-    /// Returns the command that reads the members since the known epoch, and that epoch.
+    /// Returns the command that reads the members since the known epoch, and the known epoch.
     fn read_command(&self, keys: &Keys) -> (Cmd, u64) {
         let since = self.known_epoch.load(Ordering::Acquire);
         let mut command = cmd("ZRANGE");
@@ -129,8 +132,9 @@ impl InvalidationTable {
         (command, since)
     }
 
-    /// Copies the invalidations in the reply to [`read_command`](Self::read_command). Returns the
-    /// epoch, or `None` if the table is missing or older than the known one.
+    /// Copies the invalidations in the reply to [`read_command`](Self::read_command) to the
+    /// coordinator. Returns the epoch in the reply, or `None` if the table is missing or older than
+    /// the known epoch.
     fn learn(&self, reply: &Value, coordinator: &Coordinator) -> Option<Stamp> {
         let mut epoch = None;
         let mut invalidations = Vec::new();
@@ -147,7 +151,7 @@ impl InvalidationTable {
         Some(until)
     }
 
-    /// Reads the new invalidations. Begins a new table if the known one was lost.
+    /// Reads the new invalidations. Begins a new table if Redis lost the known table.
     pub(super) async fn read(
         &self,
         connection: &mut Connection,
@@ -165,7 +169,8 @@ impl InvalidationTable {
         Ok(read)
     }
 
-    /// Adds an invalidation to the table. It holds in this process when this returns.
+    /// Adds an invalidation to the table. The invalidation also applies in this process when the
+    /// call returns.
     pub(super) async fn invalidate(
         &self,
         connection: &mut Connection,
@@ -176,7 +181,8 @@ impl InvalidationTable {
         self.write(connection, keys, coordinator, &encode_members(invalidation)).await
     }
 
-    /// Adds members, or only begins a new table if there are none to add and the table was lost.
+    /// Adds members to the table. Begins a new table if Redis lost the table, even if `members` is
+    /// empty.
     async fn write(
         &self,
         connection: &mut Connection,
@@ -193,7 +199,8 @@ impl InvalidationTable {
         pipeline.add_command(script).add_command(read);
         let replies: Vec<Value> = pipeline.query_async(connection).await?;
         let reply = replies.get(1).unwrap_or(&Value::Nil);
-        // The table is missing here only if it was lost again meanwhile. The next call notices that.
+        // The table is missing only if Redis lost it again after the script. The next call notices
+        // the loss.
         self.learn(reply, coordinator).ok_or(Failure::TimedOut)
     }
 }
@@ -204,7 +211,8 @@ pub(super) fn monotonic_micros() -> u64 {
     u64::try_from(now.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Parses members and their scores: RESP3 replies have a list of pairs, RESP2 replies a flat list.
+/// Parses members of the table and their scores. A RESP3 reply is a list of pairs, and a RESP2
+/// reply is a flat list.
 fn parse_members(reply: &Value) -> Vec<(&[u8], u64)> {
     let Value::Array(items) = reply else { return Vec::new() };
     let mut members = Vec::new();
@@ -248,8 +256,8 @@ fn parse_number(value: &Value) -> Option<u64> {
     }
 }
 
-/// Decodes a member. One of an unknown form, from a later version of this crate, may be about any
-/// response, so it invalidates everything.
+/// Decodes a member of the table. A member of an unknown form, from a later version of this crate,
+/// may concern any response, so it is decoded as an invalidation of all responses.
 fn decode_member(member: &[u8]) -> Invalidation {
     let decoded = || {
         let (kind, rest) = member.split_first()?;
@@ -269,13 +277,14 @@ fn decode_member(member: &[u8]) -> Invalidation {
     decoded().unwrap_or(Invalidation::PurgeAll)
 }
 
-/// Decodes a time of the wall clock. The monotonic clock of another process has no meaning here.
+/// Decodes a wall-clock time. The table has no monotonic times, which have no meaning in another
+/// process.
 fn decode_time(bytes: &[u8]) -> Option<Timestamp> {
     let millis = u64::from_be_bytes(bytes.try_into().ok()?);
     Some(Timestamp::new(Duration::from_millis(millis), Duration::ZERO))
 }
 
-/// Encodes an invalidation, as one member for each tag.
+/// Encodes an invalidation as members of the table, one for each tag.
 fn encode_members(invalidation: &Invalidation) -> Vec<Vec<u8>> {
     let time = |since: &Timestamp| {
         let millis = u64::try_from(since.wall().as_millis()).unwrap_or(u64::MAX);
@@ -310,11 +319,11 @@ mod tests {
     #[test]
     fn table_is_current_for_as_long_as_its_latest_read_is_recent() {
         let table = InvalidationTable::default();
-        assert!(!table.is_current(Duration::MAX), "it was never read");
+        assert!(!table.is_current(Duration::MAX), "the table was never read");
         table.set_current_at(monotonic_micros());
         assert!(table.is_current(Duration::from_secs(60)));
         table.set_current_at(0);
-        assert!(table.is_current(Duration::from_secs(60)), "an earlier question changes nothing");
+        assert!(table.is_current(Duration::from_secs(60)), "an earlier read changes nothing");
     }
 
     fn tag(name: &str) -> TagId {
@@ -402,7 +411,7 @@ mod tests {
         for reply in [bulk(b"32"), bulk(b"30"), Value::Nil, Value::Okay] {
             assert_eq!(table.check_epoch(reply).unwrap(), EpochCheck::Changed);
         }
-        // A late reply with an epoch that is known already.
+        // A late reply with an older epoch changes nothing.
         assert_eq!(table.learn(&flat(&[(b"e", "10")]), &coordinator), Some(Stamp::new(10)));
         assert_eq!(coordinator.stamp(), Stamp::new(31));
         let expire_all = encode_members(&Invalidation::ExpireAll { since: at(5) }).remove(0);

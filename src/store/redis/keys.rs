@@ -4,28 +4,28 @@ use sha2::{Digest as _, Sha256};
 
 use crate::entry::key::CacheKey;
 
-/// The version of all formats in Redis. It is part of each name, so that processes of another version
-/// use other keys.
+/// The version of the data formats in Redis. Each key name contains the version, so that builds
+/// with different formats use different keys.
 const FORMAT_VERSION: u8 = 1;
 
-/// The names of one namespace.
+/// The key names of one namespace.
 ///
-/// In a Cluster, the text in braces chooses the slot, and with it the node. Keys that one command or
-/// script uses have the same text in braces.
+/// In a Cluster, the text in braces in a key name chooses the slot of the key, and so its node. All
+/// keys that one command or script uses have the same text in braces.
 #[derive(Debug)]
 pub(super) struct Keys {
     prefix: String,
-    /// The table of invalidations; also the channel on which they are announced.
+    /// The name of the invalidation table, and of the channel on which invalidations are announced.
     pub(super) table: String,
-    /// The index of those invalidations that are about one cache key, by time.
+    /// The name of the index of all invalidations of single cache keys, sorted by time.
     pub(super) recent: String,
 }
 
-/// The name of the hash for one cache key.
+/// The name of the hash with the stored responses of one cache key.
 #[derive(Debug, Clone)]
 pub(super) struct EntryKey {
     pub(super) name: String,
-    /// A digest of the cache key, for tables in memory.
+    /// A digest of the cache key, to identify the key in the memory of this process.
     pub(super) digest: u64,
 }
 
@@ -50,8 +50,8 @@ impl Keys {
         EntryKey { name, digest }
     }
 
-    /// Returns the name of the lease for running a cache key's handler. Requests that cannot share a
-    /// response differ in their `discriminator`.
+    /// Returns the name of the lease: the right to run the handler for a cache key. Requests that
+    /// cannot share a response have different `discriminator`s.
     pub(super) fn lease(&self, key: &CacheKey, discriminator: &[u8]) -> String {
         let mut name = self.entry(key).name;
         name.push_str(":lease:");

@@ -1,8 +1,10 @@
-//! Leases: the right of one process, of all that share the store, to run the handler for a request.
+//! Leases. A lease is the right of one process to run the handler for a response that is not
+//! stored, while the other processes that share the store wait.
 //!
-//! A lease is a key in Redis that can only be set while it does not exist. Its value is the token of
-//! the process that holds it, and it expires by itself. If the response turns out not to be storable,
-//! the key holds a note of that for some seconds, so that other processes do not wait for it.
+//! In Redis, a lease is a key that is set only if it does not exist, and that expires. The value is
+//! the token of the process that holds the lease. If the response cannot be stored, the holder
+//! replaces the token by a hit-for-miss marker for some seconds, so that other processes do not
+//! wait.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,16 +22,17 @@ use crate::{
 
 const RELEASE: &str = include_str!("release_lease.lua");
 
-/// The value in place of a token if the response cannot be stored.
+/// The hit-for-miss marker: the value, in place of a token, if the response cannot be stored.
 const UNSTORABLE: &[u8] = b"n";
 
-/// The time that this value is kept: as long as the same note within a process (hit-for-miss).
+/// The time that Redis keeps a hit-for-miss marker: as long as each process keeps its own markers.
 const UNSTORABLE_RETENTION: Duration = Duration::from_secs(10);
 
-/// Tells the holders of one lease apart. It is no secret, it only has to be distinct.
+/// A random number that identifies the holder of a lease. A token need not be secret.
 type Token = [u8; 16];
 
-/// Asks for a lease of `duration`. Requests that cannot share a response differ in `discriminator`.
+/// Requests a lease that expires after `duration`. Requests that cannot share a response have
+/// different `discriminator`s.
 pub(super) async fn acquire(
     client: &Arc<RedisClient>,
     key: &CacheKey,
@@ -38,7 +41,8 @@ pub(super) async fn acquire(
 ) -> Result<Lease, Failure> {
     let name: Arc<str> = client.keys.lease(key, discriminator).into();
     let token: Token = fastrand::u128(..).to_ne_bytes();
-    // The guard exists before the question is sent: if the caller is canceled, it releases the lease.
+    // Make the guard before the request is sent: if the caller is canceled, the guard releases the
+    // lease.
     let guard = guard(client, &name, token);
     let reply = client
         .call(ConnectionRole::Lookups, client.timeouts.lookup, |mut connection| async move {
@@ -62,7 +66,8 @@ pub(super) async fn acquire(
         }
         Err(failure) => {
             count(&counters.leases_failed);
-            // The lease may have been granted all the same, so the guard releases it.
+            // Redis may have granted the lease although the call failed, so the guard releases the
+            // lease.
             drop(guard);
             Err(failure)
         }
@@ -76,8 +81,8 @@ enum LeaseReply {
     Unstorable,
 }
 
-/// Sets the key unless it exists, in one round trip. `SET` with both `NX` and `GET`, which would return
-/// the value, needs Redis 7.
+/// Sets the key of a lease unless it exists, and reads its value, in one round trip. A single `SET`
+/// with both `NX` and `GET` needs Redis 7.
 async fn set_if_absent(
     connection: &mut Connection,
     name: &str,
@@ -95,7 +100,7 @@ async fn set_if_absent(
     })
 }
 
-/// Makes the guard that releases a lease in the background. If Redis cannot be reached then, the lease
+/// Makes the guard that releases a lease in the background. If Redis cannot be reached, the lease
 /// expires by itself.
 fn guard(client: &Arc<RedisClient>, name: &Arc<str>, token: Token) -> LeaseGuard {
     let (client, name) = (Arc::clone(client), Arc::clone(name));
@@ -108,7 +113,7 @@ fn guard(client: &Arc<RedisClient>, name: &Arc<str>, token: Token) -> LeaseGuard
                     release(&mut connection, &name, &token, end).await
                 });
             if let Err(failure) = released.await {
-                log::debug!("lease not released, it expires by itself: {failure}");
+                log::debug!("lease in Redis not released, it expires by itself: {failure}");
             }
         });
     })
@@ -121,7 +126,7 @@ async fn release(
     end: LeaseEnd,
 ) -> Result<(), Failure> {
     let command = match end {
-        // Replaces the lease of any other holder too: its response cannot be stored either.
+        // `SET` also replaces the lease of another holder, whose response cannot be stored either.
         LeaseEnd::Unstorable => {
             let mut set = cmd("SET");
             set.arg(name).arg(UNSTORABLE).arg("PX").arg(millis(UNSTORABLE_RETENTION));

@@ -1,8 +1,10 @@
-//! The background thread of a store: it probes a Redis that failed, sends queued invalidations, and
-//! reads the invalidations of other processes for stores that keep copies.
+//! The maintenance thread of a Redis store. The thread probes Redis while the circuit breaker is
+//! open, sends queued invalidations, and reads the invalidations of other processes for tiered
+//! stores.
 //!
-//! It is a thread of its own, so that no slow handler delays it and no worker's end stops it. It starts
-//! with the first call, and ends when the store is dropped.
+//! Maintenance runs on a thread of its own, so that no slow handler delays it, and it continues
+//! when a worker ends. The thread starts with the first call of the store, and ends when the store
+//! is dropped.
 
 use std::{
     future::{Future, pending},
@@ -24,16 +26,17 @@ use tokio::{
 use super::{client::RedisClient, connection::Connection, failure::Failure};
 use crate::backoff::Backoff;
 
-/// The delay between two probes: it doubles from the first to the longest.
+/// The delay between two probes. The delay doubles from 50 ms to at most 1 s.
 const PROBE_BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1), 2.0);
 
 /// The time that a probe may take, including the time to connect and to send queued invalidations.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The time that each step of reading the table may take.
+/// The time that each step of reading the invalidation table may take: to subscribe, to connect, to
+/// read.
 const READ_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// The background thread of a store, started once.
+/// Starts the maintenance thread of a store, once.
 #[derive(Debug, Default)]
 pub(super) struct Maintenance(OnceLock<()>);
 
@@ -44,8 +47,8 @@ impl Maintenance {
             let thread = thread::Builder::new().name("redis-cache".to_owned());
             if let Err(error) = thread.spawn(move || worker.run()) {
                 log::warn!(
-                    "maintenance thread for Redis not started: if Redis fails, it is not called again \
-                     until this process restarts: {error}"
+                    "cannot start the maintenance thread for Redis: after an outage, Redis is not \
+                     called again until this process restarts: {error}"
                 );
             }
         });
@@ -57,7 +60,7 @@ struct Worker {
     wake: Arc<Notify>,
 }
 
-/// The connections that the thread keeps while Redis works.
+/// The connections that the maintenance thread keeps while Redis works.
 #[derive(Default)]
 struct Connections {
     table: Option<Connection>,
@@ -69,8 +72,8 @@ impl Worker {
         match Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime.block_on(self.work()),
             Err(error) => log::warn!(
-                "maintenance thread for Redis has no runtime: if Redis fails, it is not called again \
-                 until this process restarts: {error}"
+                "maintenance thread for Redis cannot start a runtime: after an outage, Redis is not \
+                 called again until this process restarts: {error}"
             ),
         }
     }
@@ -82,7 +85,8 @@ impl Worker {
             if client.breaker.is_open() {
                 connections = Connections::default();
                 match guarded(PROBE_TIMEOUT, probe(&client)).await {
-                    // It is not empty if an invalidation was queued meanwhile: that one is sent at once.
+                    // An invalidation that was queued during the probe is sent at once, by the next
+                    // probe.
                     Ok(()) => {
                         if client.retry_queue.close_if_empty(&client.breaker) {
                             log::info!("Redis answers again");
@@ -106,7 +110,7 @@ impl Worker {
                 guarded(PROBE_TIMEOUT, update_table(&client, &mut connections)).await
             {
                 connections = Connections::default();
-                // At once, so that no request has to find out.
+                // Open the circuit breaker at once, so that no request waits for Redis.
                 client.open_circuit(&failure);
             }
             drop(client);
@@ -114,8 +118,8 @@ impl Worker {
         }
     }
 
-    /// Waits for an announcement of an invalidation, a call of [`Notify::notify_one`], or the end of
-    /// the interval.
+    /// Waits for an announcement of an invalidation, a notification of `wake`, or the end of the
+    /// interval.
     async fn wait(&self, connections: &mut Connections, interval: Duration) {
         let Connections { announcements, .. } = connections;
         let announcement = async {
@@ -129,7 +133,7 @@ impl Worker {
             () = self.wake.notified() => {}
             message = announcement => {
                 if message.is_none() {
-                    log::debug!("connection for announcements of invalidations was closed");
+                    log::debug!("Redis closed the connection for announcements of invalidations");
                     connections.announcements = None;
                 }
             }
@@ -137,8 +141,8 @@ impl Worker {
     }
 }
 
-/// Awaits `work` up to `limit`, and turns a panic into a failure: without this thread, nothing would
-/// find out that Redis works again.
+/// Awaits `work` for at most `limit`, and turns a panic into a failure. A panic must not end the
+/// maintenance thread, because only this thread closes the circuit breaker.
 async fn guarded<T>(
     limit: Duration,
     work: impl Future<Output = Result<T, Failure>>,
@@ -156,7 +160,7 @@ async fn in_time<T>(
     timeout(limit, work).await.unwrap_or(Err(Failure::TimedOut))
 }
 
-/// Connects to Redis, sends all queued invalidations, and reads the table.
+/// Connects to Redis, sends all queued invalidations, and reads the invalidation table.
 async fn probe(client: &RedisClient) -> Result<(), Failure> {
     let mut connection = client.connector.connect().await?;
     let RedisClient { table, keys, coordinator, retry_queue, .. } = client;
@@ -168,13 +172,16 @@ async fn probe(client: &RedisClient) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Reads the table. Subscribes to announcements first, so that none after this read is missed.
+/// Reads the invalidation table. Subscribes to announcements before the read, so that no later
+/// announcement is missed.
 async fn update_table(client: &RedisClient, connections: &mut Connections) -> Result<(), Failure> {
     if connections.announcements.is_none() {
         match in_time(READ_TIMEOUT, client.connector.subscribe(&client.keys.table)).await {
             Ok(subscription) => connections.announcements = Some(subscription.into_on_message()),
             Err(failure) => {
-                log::debug!("announcements of invalidations not subscribed to: {failure}");
+                log::debug!(
+                    "cannot subscribe to announcements of invalidations in Redis: {failure}"
+                );
             }
         }
     }

@@ -1,12 +1,12 @@
-//! A store in Redis or Valkey, shared by all processes that use it.
+//! A store in Redis or Valkey, which several processes can share.
 //!
 //! | file | concern |
 //! |---|---|
 //! | `source`, `certificates`, `tls`, `builder`, `error` | settings: the server's address, certificates, time-outs |
-//! | `store` | [`RedisStore`], its look-ups and writes |
+//! | `store` | [`RedisStore`]: lookups, writes and removals |
 //! | `client`, `batch`, `worker_connections`, `connector`, `connection` | calls to the server |
-//! | `maintenance` | the background thread: probes, queued invalidations, announcements |
-//! | `invalidation_table` | the invalidations of all processes |
+//! | `maintenance` | the maintenance thread: probes of a failed server, queued invalidations, announcements |
+//! | `invalidation_table` | the invalidations of all processes, which one table in Redis holds |
 //! | `records`, `keys`, `lease` | stored responses and leases in Redis |
 //! | `counters`, `failure` | statistics and errors of calls |
 

@@ -1,14 +1,16 @@
-//! Stored responses in Redis: one hash for each cache key.
+//! Stored responses in Redis: one hash for each cache key. A record is one response, encoded by
+//! `codec`.
 //!
 //! | field | value |
 //! |---|---|
 //! | `n` | the names of the selecting fields, separated by commas |
-//! | 16 bytes, a [`VariantId`] | the record of that variant |
-//! | `i` | the index: for each variant, the newest first, its 16 bytes and its expiry |
+//! | 16 bytes, a [`VariantId`] | the record of the variant with this id |
+//! | `i` | the index: the id and the expiry of each variant, the newest first |
 //!
-//! All variants of a cache key are in one hash, so that they are removed, evicted and expired
-//! together. A look-up reads one variant, which it chooses by the selecting fields seen last. Only if
-//! that variant is not there does it read the names of the selecting fields.
+//! All variants of a cache key are in one hash, so that Redis removes, evicts and expires all
+//! variants together. A lookup reads one variant, which it guesses from the selecting fields that
+//! this process saw last for the cache key. If the guessed variant is missing, the lookup reads the
+//! names of the selecting fields from the hash.
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,16 +28,16 @@ pub(super) type SelectingFields = Arc<[HeaderName]>;
 
 /// Returns the command that reads the record of one variant.
 ///
-/// If the variant is there, its selecting fields are the current ones: a response with other selecting
-/// fields removes all variants with the old ones.
+/// A variant that is found has the current selecting fields, because a write that changes the
+/// selecting fields removes all older variants.
 pub(super) fn record_command(key: &EntryKey, variant: VariantId) -> Cmd {
     let mut command = cmd("HGET");
     command.arg(&key.name).arg(variant.as_bytes());
     command
 }
 
-/// Parses the reply to [`record_command`]. A key of another type counts as missing: the next response
-/// replaces it.
+/// Parses the reply to [`record_command`]. A Redis key that is not a hash counts as missing, and
+/// the next write replaces the key.
 pub(super) fn parse_record(reply: Value) -> Result<Option<Bytes>, Failure> {
     match reply {
         Value::BulkString(record) => Ok(Some(Bytes::from(record))),
@@ -47,13 +49,13 @@ pub(super) fn parse_record(reply: Value) -> Result<Option<Bytes>, Failure> {
     }
 }
 
-/// Turns the error of a key that is no hash into a missing value.
+/// Turns the error for a Redis key that is not a hash into a nil reply.
 pub(super) fn nil_if_wrong_type(error: RedisError) -> Result<Value, RedisError> {
     if is_wrong_type(&error) { Ok(Value::Nil) } else { Err(error) }
 }
 
-/// Reads the names of the selecting fields. Returns `guessed` itself if they are the same, and `None`
-/// if there is no variant.
+/// Reads the stored names of the selecting fields. Returns `guessed` itself if the stored names are
+/// equal, and `None` if no variant is stored.
 pub(super) async fn read_selecting_fields(
     connection: &mut Connection,
     key: &EntryKey,
@@ -66,7 +68,7 @@ pub(super) async fn read_selecting_fields(
     }
 }
 
-/// Decodes names; returns `guessed` itself if they are the same.
+/// Decodes field names. Returns `guessed` itself if the names are equal.
 fn decode_names(text: &[u8], guessed: &SelectingFields) -> Option<SelectingFields> {
     let names = || text.split(|&byte| byte == b',').filter(|name| !name.is_empty());
     if names().eq(guessed.iter().map(|name| name.as_str().as_bytes())) {
@@ -75,7 +77,7 @@ fn decode_names(text: &[u8], guessed: &SelectingFields) -> Option<SelectingField
     names().map(|name| HeaderName::from_bytes(name).ok()).collect()
 }
 
-/// Encodes names in alphabetical order, so that equal sets of names have equal texts.
+/// Encodes field names in alphabetical order, so that equal sets of names have equal texts.
 fn encode_names<'a>(names: impl Iterator<Item = &'a HeaderName>) -> String {
     let mut names: Vec<_> = names.map(HeaderName::as_str).collect();
     names.sort_unstable();
@@ -88,12 +90,12 @@ pub(super) struct NewRecord<'a> {
     pub(super) variant: VariantId,
     pub(super) selecting: Vec<&'a HeaderName>,
     pub(super) record: &'a [u8],
-    /// The time after which Redis deletes it.
+    /// The time after which Redis deletes the response.
     pub(super) retention: Duration,
 }
 
-/// Writes a variant. Returns `false`, and stores nothing, if the stored variants are selected by a
-/// field that does not select this response.
+/// Writes a variant. Returns `false` and stores nothing if the stored variants have a selecting
+/// field that the new variant lacks.
 pub(super) async fn write(
     connection: &mut Connection,
     new: &NewRecord<'_>,
@@ -113,7 +115,8 @@ async fn try_write(connection: &mut Connection, new: &NewRecord<'_>) -> Result<b
     let mut index = cmd("EVAL");
     index.arg(INDEX_VARIANT).arg(1).arg(name).arg(variant.as_bytes());
     index.arg(encode_names(new.selecting.iter().copied())).arg(retention).arg(MAX_VARIANTS);
-    // In one transaction, so that no hash is left without an expiry or read half-written.
+    // Use one transaction, so that no hash stays without an expiry, and no lookup reads a hash that
+    // is half-written.
     let mut transaction = pipe();
     transaction.atomic();
     transaction.cmd("HSET").arg(name).arg(variant.as_bytes()).arg(new.record).ignore();
@@ -122,7 +125,7 @@ async fn try_write(connection: &mut Connection, new: &NewRecord<'_>) -> Result<b
     Ok(is_stored == 1)
 }
 
-/// Returns whether the error says that a key is no hash, so another program has written it.
+/// Returns whether the error says that a key is not a hash. Only another program writes such a key.
 fn is_wrong_type(error: &RedisError) -> bool {
     let command_errors = error.clone().into_server_errors();
     error.code() == Some("WRONGTYPE")
@@ -139,7 +142,7 @@ pub(super) async fn remove(connection: &mut Connection, key: &EntryKey) -> Resul
         Some(Value::Int(fields)) => usize::try_from(*fields).unwrap_or_default(),
         _ => 0,
     };
-    // All fields but the names and the index are variants.
+    // Each field of the hash except `n` and `i` is a variant.
     Ok(fields.saturating_sub(2))
 }
 

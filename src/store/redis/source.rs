@@ -14,8 +14,8 @@ use super::tls::TlsCertificateSettings;
 
 /// The address of a Redis server, a Cluster, or the Sentinels that watch a primary.
 ///
-/// A source is parsed from a URL, by `parse`, `try_from`, or by
-/// [`RedisStore::new`](crate::RedisStore::new) itself:
+/// A source is parsed from a URL by `parse`, by `try_from`, or by
+/// [`RedisStore::new`](crate::RedisStore::new):
 ///
 /// | URL | server |
 /// |---|---|
@@ -24,11 +24,11 @@ use super::tls::TlsCertificateSettings;
 /// | `redis-cluster://host:port,host:port` | a Cluster, found through these nodes (feature `redis-cluster`) |
 /// | `redis-sentinel://host:port,host:port/primary` | the primary of this name, found through these Sentinels (feature `redis-sentinel`) |
 ///
-/// The schemes `rediss`, `rediss-cluster` and `rediss-sentinel` connect by TLS (feature `redis-rustls`
-/// or `redis-native-tls`), in the last case to the Sentinels and to the primary. In a URL of several
-/// hosts, `user:password@` stands before each host.
+/// The schemes `rediss`, `rediss-cluster` and `rediss-sentinel` connect by TLS (feature
+/// `redis-rustls` or `redis-native-tls`). `rediss-sentinel` uses TLS both for the Sentinels and for
+/// the primary. In a URL of several hosts, `user:password@` stands before each host.
 ///
-/// Use the methods for settings that a URL cannot hold:
+/// Methods set values that a URL cannot hold, such as a password with a slash:
 ///
 /// ```
 /// use actix_web_cache::redis::{RedisSource, RedisStoreError};
@@ -49,14 +49,14 @@ pub struct RedisSource {
     pub(super) certificates: TlsCertificateSettings,
 }
 
-/// The addresses of a source.
+/// The addresses of a [`RedisSource`].
 #[derive(Clone)]
 pub(super) enum Servers {
     Single(ConnectionInfo),
-    /// Some nodes of a Cluster; not empty.
+    /// At least one node of a Cluster.
     #[cfg(feature = "redis-cluster")]
     Cluster(Vec<ConnectionInfo>),
-    /// Sentinels (not empty), which share their credentials, and the name of the primary.
+    /// At least one Sentinel, all with the same credentials, and the name of the primary.
     #[cfg(feature = "redis-sentinel")]
     Sentinels {
         sentinels: Vec<ConnectionInfo>,
@@ -65,12 +65,12 @@ pub(super) enum Servers {
 }
 
 impl RedisSource {
-    /// Makes the source of a Cluster that is found through these nodes, given as `redis://` or
-    /// `rediss://` URLs.
+    /// Makes the source of a Cluster. `nodes` are the `redis://` or `rediss://` URLs of some of its
+    /// nodes.
     ///
     /// # Errors
     ///
-    /// [`RedisStoreError::InvalidUrl`] if there is no URL, or one is not of a single server.
+    /// [`RedisStoreError::InvalidUrl`] if there is no URL, or a URL is invalid or of another kind.
     #[cfg(feature = "redis-cluster")]
     #[cfg_attr(docsrs, doc(cfg(feature = "redis-cluster")))]
     pub fn cluster<U: AsRef<str>>(
@@ -79,18 +79,18 @@ impl RedisSource {
         Ok(Self::with_servers(Servers::Cluster(parse_hosts(nodes)?)))
     }
 
-    /// Makes the source of the primary called `primary`, which is found through these Sentinels, given
-    /// as `redis://` or `rediss://` URLs.
+    /// Makes the source of the primary with the name `primary`. `sentinels` are the `redis://` or
+    /// `rediss://` URLs of the Sentinels that watch the primary.
     ///
-    /// The user and password in the URLs are those of the Sentinels, which must share them. Those of
-    /// the primary and its replicas are set by [`username`](Self::username),
-    /// [`password`](Self::password) and [`database`](Self::database). If the Sentinels are reached by
-    /// TLS, so is the primary.
+    /// All URLs must have the same user and password, which are for the Sentinels. Set the
+    /// credentials and the database of the primary by [`username`](Self::username),
+    /// [`password`](Self::password) and [`database`](Self::database). If the URLs use TLS, the
+    /// connection to the primary uses TLS too.
     ///
     /// # Errors
     ///
-    /// [`RedisStoreError::InvalidUrl`] if there is no URL, one is not of a single server, or the URLs
-    /// differ in their credentials or in the use of TLS.
+    /// [`RedisStoreError::InvalidUrl`] if there is no URL, `primary` is empty, a URL is invalid or
+    /// of another kind, or the URLs differ in their credentials or in the use of TLS.
     #[cfg(feature = "redis-sentinel")]
     #[cfg_attr(docsrs, doc(cfg(feature = "redis-sentinel")))]
     pub fn sentinel<U: AsRef<str>>(
@@ -111,30 +111,31 @@ impl RedisSource {
         Ok(Self::with_servers(Servers::Sentinels { sentinels, primary }))
     }
 
-    /// Sets the user to log in as, in place of the one in the URL.
+    /// Sets the user name for the login, in place of the user name in the URL.
     #[must_use]
     pub fn username(mut self, username: impl Into<String>) -> Self {
         self.username = Some(username.into());
         self
     }
 
-    /// Sets the password to log in with, in place of the one in the URL.
+    /// Sets the password for the login, in place of the password in the URL.
     #[must_use]
     pub fn password(mut self, password: impl Into<String>) -> Self {
         self.password = Some(password.into());
         self
     }
 
-    /// Sets the number of the database, in place of the one in the URL. Default 0.
+    /// Sets the number of the database, in place of the number in the URL. Default 0.
     #[must_use]
     pub const fn database(mut self, database: u16) -> Self {
         self.database = Some(database);
         self
     }
 
-    /// Trusts these root certificates, in PEM format, in place of the system's.
+    /// Sets the root certificates to trust, in PEM format, in place of the system's root
+    /// certificates.
     ///
-    /// They are checked when the store is built.
+    /// `RedisStoreBuilder::build` checks the certificates.
     #[cfg(feature = "redis-rustls")]
     #[cfg_attr(docsrs, doc(cfg(feature = "redis-rustls")))]
     #[must_use]
@@ -143,9 +144,10 @@ impl RedisSource {
         self
     }
 
-    /// Shows the server this certificate chain; both it and its private key are in PEM format.
+    /// Sets the client's certificate chain, which the client shows to the server, and its private
+    /// key. Both are in PEM format.
     ///
-    /// They are checked when the store is built.
+    /// `RedisStoreBuilder::build` checks the certificates.
     #[cfg(feature = "redis-rustls")]
     #[cfg_attr(docsrs, doc(cfg(feature = "redis-rustls")))]
     #[must_use]
@@ -181,7 +183,8 @@ impl RedisSource {
         }
     }
 
-    /// Returns the settings of a data server: those of its URL, with those set by methods.
+    /// Returns the settings of a server that holds data. Settings from methods of the source
+    /// replace the settings in `of_url`.
     pub(super) fn data_settings(&self, of_url: RedisConnectionInfo) -> RedisConnectionInfo {
         let mut settings = of_url;
         if let Some(username) = &self.username {
@@ -198,7 +201,7 @@ impl RedisSource {
 }
 
 impl fmt::Debug for RedisSource {
-    /// Shows the kind of the source only: its addresses may be confidential, its password is.
+    /// Shows only the kind of the source, because addresses may be confidential and passwords are.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match &self.servers {
             Servers::Single(_) => "single server",
@@ -248,8 +251,8 @@ impl TryFrom<&String> for RedisSource {
     }
 }
 
-/// Settings for TCP without Nagle's algorithm: each write is a complete command, so there is nothing
-/// to wait for.
+/// Returns TCP settings without Nagle's algorithm. Each write is a complete command, so delaying a
+/// write to add more data would only cost time.
 pub(super) fn tcp_settings() -> TcpSettings {
     TcpSettings::default().set_nodelay(true)
 }
@@ -260,7 +263,7 @@ fn parse_host(url: &str) -> Result<ConnectionInfo, RedisStoreError> {
     if is_tls && !cfg!(any(feature = "redis-rustls", feature = "redis-native-tls")) {
         return Err(RedisStoreError::MissingFeature("redis-rustls"));
     }
-    // The error of the client library may quote the URL.
+    // The error of the client library may contain the URL with its password, so replace the error.
     let server = url.into_connection_info().map_err(|_| RedisStoreError::InvalidUrl)?;
     Ok(server.set_tcp_settings(tcp_settings()))
 }

@@ -1,4 +1,4 @@
-//! The store in Redis: look-ups, writes and invalidations of stored responses.
+//! The store in Redis: lookups, writes and invalidations of stored responses.
 
 use std::{
     fmt,
@@ -40,13 +40,14 @@ use crate::{
     },
 };
 
-/// The cache keys whose selecting fields are remembered.
+/// The maximum number of cache keys whose selecting fields a process remembers.
 const REMEMBERED_KEYS: u64 = 10_000;
 
-/// Stores responses in Redis (6.2 or later) or Valkey, shared by all processes that use it.
+/// A store in Redis (6.2 or later) or Valkey, which several processes can share.
 ///
-/// A hit costs one round trip, also if the response has tags or is selected by `Vary`. A purge holds in
-/// every process when its call returns. Clones of a store share everything.
+/// A hit costs one round trip, even if the response has tags or varies by request fields (`Vary`).
+/// A purge applies in every process once its call has returned. Clones of a store share connections
+/// and counters.
 ///
 /// ```no_run
 /// use actix_web::{App, HttpServer};
@@ -65,24 +66,29 @@ const REMEMBERED_KEYS: u64 = 10_000;
 ///
 /// # When Redis fails
 ///
-/// No request fails because of Redis, or waits for it longer than 50 ms: the handler answers. A circuit
-/// breaker opens after five failures in a row. Redis is then not called, except by a probe at least once
-/// a second, until it answers again. A purge that does not reach Redis returns an error. This process
-/// sends it again before it reads anything from Redis; until then, other processes may serve the purged
+/// No request fails because of Redis, and no request waits for Redis longer than 50 ms: the handler
+/// answers instead. A circuit breaker opens after five failures in a row. While the breaker is
+/// open, only a probe calls Redis, at least once a second. The breaker closes once Redis answers.
+///
+/// A purge that does not reach Redis returns an error. The process sends the purge again before it
+/// reads anything from Redis. Until the purge reaches Redis, other processes may serve the purged
 /// responses.
 ///
 /// # Guarantees across processes
 ///
-/// A request that begins after a purge has returned never gets a response whose handler ran before the
-/// purge, in any process, even if that response is stored later. If Redis loses the record of purges,
-/// for instance because it was restarted empty or evicted it, all stored responses become invalid. A
-/// failover to a replica that does not have a purge yet is noticed by the process that purged, and by
-/// every process that called Redis since. The purge is forgotten only if all of these end first.
+/// A request that begins after a purge has returned never gets a response whose handler ran before
+/// the purge. This guarantee applies in every process, even to a response that is stored after the
+/// purge. If Redis loses its table of invalidations, by a restart without persistence or by
+/// eviction, all stored responses become invalid.
 ///
-/// The clocks of the machines should be synchronized: a response from a clock that is more than two
-/// seconds ahead is not served by the other processes.
+/// A failover may lead to a replica that does not have a purge yet. The process that purged notices
+/// such a failover, and so does every process that called Redis after the purge. All stored
+/// responses then become invalid. Redis forgets the purge only if all these processes end first.
 ///
-/// Responses to `POST` (`stores_posts` of [`Policy`](crate::Policy)) are not stored here.
+/// Synchronize the clocks of the machines. If the clock of a process is more than two seconds
+/// ahead, other processes do not serve its responses.
+///
+/// A `RedisStore` does not store responses to `POST` (`stores_posts` of [`Policy`](crate::Policy)).
 #[derive(Clone)]
 pub struct RedisStore(Arc<Inner>);
 
@@ -90,9 +96,10 @@ struct Inner {
     client: Arc<RedisClient>,
     maintenance: Maintenance,
     batches: Batches,
-    /// The selecting fields of cache keys, by digest, if they have any.
+    /// The selecting fields of the cache keys that have any, by the digest of the cache key.
     selecting: Cache<u64, SelectingFields>,
-    /// Whether `selecting` was ever filled. In most applications no field selects.
+    /// Whether `selecting` ever had an entry. Most applications have no selecting fields, and skip
+    /// the access to `selecting`.
     any_selecting: AtomicBool,
     no_selecting: SelectingFields,
     max_record: usize,
@@ -123,7 +130,7 @@ impl RedisStore {
         }))
     }
 
-    /// Returns the counters since the store was built, in this process.
+    /// Returns the counters of this process since the store was built.
     #[must_use]
     pub fn stats(&self) -> RedisStats {
         let client = &self.0.client;
@@ -134,7 +141,7 @@ impl RedisStore {
         }
     }
 
-    /// Returns the client for a call. Starts the maintenance thread, which each call needs.
+    /// Returns the client for a call. The first call starts the maintenance thread.
     fn client(&self) -> &Arc<RedisClient> {
         self.0.maintenance.start(&self.0.client);
         &self.0.client
@@ -153,13 +160,14 @@ impl RedisStore {
         if let Some(record) = records::parse_record(reply)? {
             return Ok(self.found(key, &guessed, Some(record), stamp, selector.now()));
         }
-        // Either nothing is stored, or the guessed selecting fields were wrong. All round trips share
-        // one deadline. Boxed, as hits need no space for this future.
+        // Either nothing is stored, or the guessed selecting fields are wrong. All round trips of a
+        // lookup share one deadline. The future is boxed, so that the future of a hit stays small.
         let retry = Box::pin(self.find_by_stored_fields(key, selector, &entry, guessed, stamp));
         Ok(deadline.run(retry).await?)
     }
 
-    /// Looks up by the selecting fields that are stored, after the guessed ones found no variant.
+    /// Looks up a key by its stored selecting fields, after the guessed selecting fields found no
+    /// variant.
     async fn find_by_stored_fields(
         &self,
         key: &CacheKey,
@@ -188,7 +196,8 @@ impl RedisStore {
         Ok(self.found(key, &stored, record, stamp, selector.now()))
     }
 
-    /// Makes the result of a look-up of which at least the selecting fields are known.
+    /// Makes the result of a lookup from the selecting fields and, if there is one, the record: the
+    /// encoded response.
     fn found(
         &self,
         key: &CacheKey,
@@ -205,7 +214,7 @@ impl RedisStore {
             }
             Err(error) => {
                 count(&counters.unreadable_records);
-                log::debug!("record in Redis not used: {error}");
+                log::debug!("stored response in Redis not used: {error}");
                 None
             }
         });
@@ -253,10 +262,12 @@ impl RedisStore {
     async fn remove_entry(&self, key: &CacheKey) -> Result<usize, Failure> {
         let (client, key) = (Arc::clone(self.client()), key.clone());
         run_to_end(async move {
-            // The invalidation comes first: it also holds for a fill that stores its response later.
+            // Invalidate before the removal: the invalidation also applies to a fill that stores
+            // its response later.
             let purge = Invalidation::PurgeTags([TagId::key(&key)].into_iter().collect());
             client.invalidate(&purge).await?;
-            // The responses are invalid now. Removing them only frees memory, so it may fail.
+            // The stored responses are invalid now. The removal only frees memory, so its failure
+            // is ignored.
             let entry = client.keys.entry(&key);
             let timeout = client.timeouts.write / 2;
             let removed =
@@ -269,7 +280,7 @@ impl RedisStore {
     }
 }
 
-/// Runs `work` in a task of its own, so that it ends even if its caller is canceled.
+/// Runs `work` in a task of its own, so that `work` completes even if the caller is canceled.
 async fn run_to_end<T: Send + 'static>(
     work: impl Future<Output = Result<T, Failure>> + Send + 'static,
 ) -> Result<T, Failure> {
@@ -319,7 +330,8 @@ impl Store for RedisStore {
     }
 }
 
-/// The maintenance thread reads the table of invalidations, and listens to their announcements.
+/// The maintenance thread learns the invalidations of other processes: the thread reads the
+/// invalidation table, and listens to announcements.
 impl FarStore for RedisStore {
     fn keep_current(&self, interval: Duration) {
         self.0.client.keep_table_current(interval);

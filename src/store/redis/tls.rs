@@ -1,4 +1,4 @@
-//! TLS by rustls: the certificates and the crypto provider of a source that connects by TLS.
+//! The certificates and the crypto provider for connections to Redis by rustls, a TLS library.
 
 use deadpool_redis::redis::{ClientTlsConfig, TlsCertificates};
 use rustls::{
@@ -9,12 +9,12 @@ use rustls::{
 
 use super::error::RedisStoreError;
 
-/// The certificates that an application sets, in PEM format.
+/// The certificates that an application sets for connections to Redis, in PEM format.
 #[derive(Clone, Default)]
 pub(super) struct TlsCertificateSettings {
-    /// The roots to trust. The system's if there are none.
+    /// The root certificates to trust, or `None` for the system's root certificates.
     pub(super) roots: Option<Vec<u8>>,
-    /// The certificate chain and the private key to show the server.
+    /// The client's certificate chain and its private key.
     pub(super) client: Option<(Vec<u8>, Vec<u8>)>,
 }
 
@@ -25,10 +25,11 @@ impl TlsCertificateSettings {
 
     /// Returns the certificates for the client library, always with root certificates.
     ///
-    /// The client library reads the system's roots by itself, but not if its feature `tls-native-tls`
-    /// is enabled too, by this crate's `redis-native-tls` or by any other crate of the application.
-    /// rustls would then trust no certificate at all (`create_rustls_config` in redis 1.8). So the
-    /// system's roots are read here, whatever features are enabled.
+    /// The client library reads the system's root certificates only if its feature `tls-native-tls`
+    /// is disabled. This crate's `redis-native-tls` enables that feature, and so may any other
+    /// crate of the application. rustls would then trust no certificate at all
+    /// (`create_rustls_config` in redis 1.8). So this method itself reads the system's root
+    /// certificates, unless the application sets others.
     pub(super) fn into_certificates(self) -> Result<TlsCertificates, RedisStoreError> {
         let roots = match self.roots {
             Some(roots) if CertificateDer::pem_slice_iter(&roots).next().is_some() => roots,
@@ -52,7 +53,7 @@ fn system_roots() -> Result<Vec<u8>, RedisStoreError> {
     for error in &found.errors {
         log::warn!("root certificate for Redis not used: {error}");
     }
-    // rustls refuses a list of roots as a whole if it cannot read one of them.
+    // rustls refuses all root certificates if it cannot read one of them.
     let is_usable = |certificate: &&CertificateDer<'_>| {
         RootCertStore::empty().add((*certificate).clone()).is_ok()
     };
@@ -91,8 +92,9 @@ fn pem(certificate: &[u8]) -> Vec<u8> {
 
 /// Makes ring the process's crypto provider, unless the process has one.
 ///
-/// rustls would panic on the first connection if it had none and could not choose one by itself. Call
-/// this only for a source that connects by TLS, as the provider serves the whole process.
+/// Without a provider, rustls would panic on the first connection if it could not choose one by
+/// itself. Call this function only for a source that connects by TLS, because the provider applies
+/// to the whole process.
 pub(super) fn install_crypto_provider() {
     if CryptoProvider::get_default().is_none()
         && ring::default_provider().install_default().is_err()

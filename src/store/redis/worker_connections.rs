@@ -1,8 +1,8 @@
-//! The connections of each worker thread, kept while they work.
+//! The connections of each worker thread to Redis.
 //!
-//! A thread shares no connection with others. A connection is driven by the runtime that made it, so
-//! one thread's slow handler would delay the requests of all threads that share its connection. A
-//! thread has two connections, so that no look-up waits behind the transfer of a large response.
+//! Threads share no connections. The runtime that made a connection drives it. If threads shared a
+//! connection, a slow handler on one thread would delay the requests of the others. Each thread has
+//! two connections, so that no lookup waits behind the transfer of a large response.
 
 use std::{cell::RefCell, time::Duration};
 
@@ -11,15 +11,16 @@ use tokio::{runtime::Handle, sync::watch, time::timeout};
 
 use super::{connection::Connection, failure::Failure};
 
-/// The time that connecting may take. Requests wait for less; connecting goes on without them.
+/// The time that connecting may take. Requests wait for less time, and connecting continues after
+/// their time-outs.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The use of a connection.
+/// The kind of calls that a connection serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ConnectionRole {
-    /// Look-ups, invalidations and leases, which are small.
+    /// Lookups, invalidations, removals and leases, whose commands are small.
     Lookups,
-    /// Writes of responses.
+    /// Writes of responses, whose commands can be large.
     Writes,
 }
 
@@ -34,7 +35,7 @@ enum Slot {
     Connecting(watch::Receiver<Option<ConnectResult>>),
     Connected {
         connection: Connection,
-        /// The openings of the circuit breaker at the time of connecting.
+        /// The number of times that the circuit breaker had opened when the connection was made.
         openings: u64,
     },
 }
@@ -42,10 +43,11 @@ enum Slot {
 type ConnectResult = Result<Connection, Failure>;
 
 impl WorkerConnections {
-    /// Returns this thread's connection.
+    /// Returns the connection of this thread for `role`.
     ///
-    /// Calls `connect` if there is none, or if the circuit breaker opened since it was made. Several
-    /// requests can wait for one new connection. Connecting goes on if none of them waits any more.
+    /// Calls `connect` if there is no connection, or if the circuit breaker opened after the
+    /// connection was made. Several requests can wait for one new connection. Connecting continues
+    /// even if no request waits any longer.
     pub(super) async fn get<F>(
         &self,
         role: ConnectionRole,
@@ -62,7 +64,7 @@ impl WorkerConnections {
                 Slot::Connected { connection, openings: when_made } if *when_made == openings => {
                     return Ok(connection.clone());
                 }
-                // The sender is gone without a result if its runtime has ended.
+                // The channel is closed if the runtime that was connecting has ended.
                 Slot::Connecting(receiver) if receiver.has_changed().is_ok() => receiver.clone(),
                 Slot::Empty | Slot::Connected { .. } | Slot::Connecting(_) => {
                     let receiver = spawn_connect(connect())?;
@@ -86,7 +88,8 @@ impl WorkerConnections {
         result
     }
 
-    /// Removes this thread's connection. Calls that use it now keep it to their end.
+    /// Removes the connection of this thread for `role`. Calls in progress continue to use the
+    /// connection.
     pub(super) fn remove(&self, role: ConnectionRole) {
         let mut slots = self.0.get_or_default().borrow_mut();
         let slot = slot(&mut slots, role);
@@ -106,7 +109,8 @@ fn spawn_connect(
     runtime.spawn(async move {
         let result = connect.await.unwrap_or(Err(Failure::TimedOut));
         sender.send_replace(Some(result));
-        // A dropped sender means that the runtime has ended, so keep it until all receivers are gone.
+        // A dropped sender means that the runtime has ended, so keep the sender until all receivers
+        // are gone.
         sender.closed().await;
     });
     Ok(receiver)

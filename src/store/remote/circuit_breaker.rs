@@ -1,14 +1,15 @@
-//! Stops calls to a server that fails, until a probe finds that it works again.
+//! Stops calls to a server that fails, until a probe of the server succeeds.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// Stops calls to a server after several failures in a row.
 ///
-/// A breaker has two states. It starts **closed**: calls are made, and their failures are counted. It
-/// becomes **open** after [`failure_limit`](Self::new) failures without a success between them: no
-/// call is made then, except by the probe that calls [`close`](Self::close) once the server works.
+/// A breaker has two states. A new breaker is **closed**: the store calls the server, and the
+/// breaker counts failed calls. After [`failure_limit`](Self::new) failures without a success
+/// between them, the breaker is **open**: only a probe calls the server. The probe calls
+/// [`close`](Self::close) once the server works.
 ///
-/// All threads of a process share one breaker. Its methods do not lock and do not wait.
+/// All threads of a process share one breaker. The methods of a breaker neither lock nor wait.
 #[derive(Debug)]
 pub struct CircuitBreaker {
     failure_limit: u32,
@@ -18,7 +19,7 @@ pub struct CircuitBreaker {
 }
 
 impl CircuitBreaker {
-    /// The failures in a row after which a [`default`](Self::default) breaker opens.
+    /// The number of failures in a row after which a [`default`](Self::default) breaker opens.
     pub const DEFAULT_FAILURE_LIMIT: u32 = 5;
 
     /// Makes a closed breaker that opens after `failure_limit` failures in a row.
@@ -42,18 +43,19 @@ impl CircuitBreaker {
 
     /// Returns how many times the breaker has opened.
     ///
-    /// A connection that was made before the latest opening should not be used again: it may lead to
-    /// a server that has been replaced since.
+    /// Do not reuse a connection that was made before the latest opening: the server may have been
+    /// replaced since then.
     #[must_use]
     pub fn openings(&self) -> u64 {
         self.openings.load(Ordering::Acquire)
     }
 
-    /// Records that a call succeeded: the count of failures starts again.
+    /// Records that a call succeeded, and resets the count of failures.
     ///
-    /// An open breaker stays open. Only [`close`](Self::close) closes it.
+    /// An open breaker stays open until [`close`](Self::close) is called.
     pub fn record_success(&self) {
-        // A load is enough on nearly every call. A store would move the cache line between threads.
+        // The count is 0 for nearly every call, so no write is needed. A write would move the cache
+        // line between threads.
         if self.failures.load(Ordering::Relaxed) != 0 {
             self.failures.store(0, Ordering::Relaxed);
         }
@@ -74,7 +76,7 @@ impl CircuitBreaker {
         opened
     }
 
-    /// Closes the breaker, and starts the count of failures again.
+    /// Closes the breaker, and resets the count of failures.
     pub fn close(&self) {
         self.failures.store(0, Ordering::Relaxed);
         self.is_open.store(false, Ordering::Release);
@@ -82,7 +84,8 @@ impl CircuitBreaker {
 }
 
 impl Default for CircuitBreaker {
-    /// A breaker with the [`DEFAULT_FAILURE_LIMIT`](Self::DEFAULT_FAILURE_LIMIT).
+    /// Makes a closed breaker with the limit
+    /// [`DEFAULT_FAILURE_LIMIT`](Self::DEFAULT_FAILURE_LIMIT).
     fn default() -> Self {
         Self::new(Self::DEFAULT_FAILURE_LIMIT)
     }

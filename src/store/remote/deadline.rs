@@ -7,8 +7,8 @@ use crate::{clock::Clock, poll_once::within};
 
 /// The moment at which a call has to end.
 ///
-/// Pass one deadline to all round trips of a call, so that they take no longer together than the call
-/// may. It is read from the monotonic clock, so changes of the wall clock do not move it.
+/// Use one deadline for all round trips of a call, so that all of them together take no longer than
+/// the call may. A deadline uses the monotonic clock, so changes of the wall clock do not move it.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadline {
     started: Duration,
@@ -22,13 +22,13 @@ impl Deadline {
         Self { started: monotonic_now(), budget }
     }
 
-    /// Returns the time that is left, or zero if the deadline is over.
+    /// Returns the time until the deadline, or zero if the deadline has passed.
     #[must_use]
     pub fn remaining(&self) -> Duration {
         self.budget.saturating_sub(monotonic_now().saturating_sub(self.started))
     }
 
-    /// Awaits `call` until the deadline, then drops it.
+    /// Awaits `call` until the deadline, and drops `call` if it is not complete by then.
     ///
     /// A call that has to wait needs a tokio runtime with timers, which actix-web's workers have.
     ///

@@ -1,4 +1,4 @@
-//! The reasons for which a call to a remote server has no result.
+//! The error of a call to a remote server.
 
 use std::{error::Error, fmt};
 
@@ -8,7 +8,7 @@ use crate::store::interface::StoreError;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RemoteError<E> {
-    /// The call was not made, as the [`CircuitBreaker`](super::CircuitBreaker) is open.
+    /// The call was not made, because the [`CircuitBreaker`](super::CircuitBreaker) is open.
     CircuitOpen,
     /// The call did not end before its [`Deadline`](super::Deadline).
     TimedOut,
@@ -35,8 +35,8 @@ impl<E: Error + 'static> Error for RemoteError<E> {
     }
 }
 
-/// The error of a call that failed becomes the source of the [`StoreError`] itself, so that its text
-/// is logged.
+/// The error in [`RemoteError::Failed`] becomes the source of the [`StoreError`], so that the log
+/// shows its text.
 impl<E: Error + Send + Sync + 'static> From<RemoteError<E>> for StoreError {
     fn from(error: RemoteError<E>) -> Self {
         match error {

@@ -1,16 +1,15 @@
 //! Building blocks for stores on a remote server: a circuit breaker, deadlines and a retry queue.
 //!
-//! A remote server can be slow or unreachable, and the requests of the application must not wait for
-//! it. [`RedisStore`](crate::RedisStore) is built on these types, and other remote stores can use
-//! them in the same way:
+//! A remote server can be slow or unreachable, and requests must not wait for such a server.
+//! [`RedisStore`](crate::RedisStore) uses these types as follows, and other remote stores can too:
 //!
-//! 1. A call is not made while the [`CircuitBreaker`] is open.
-//! 2. A call ends at its [`Deadline`].
-//! 3. The breaker counts the failures of calls, and opens after several in a row.
-//! 4. An invalidation that did not reach the server is kept in a [`RetryQueue`], which opens the
+//! 1. The store makes no call while the [`CircuitBreaker`] is open.
+//! 2. Each call ends at its [`Deadline`] at the latest.
+//! 3. The breaker counts failed calls, and opens after several failures in a row.
+//! 4. A [`RetryQueue`] keeps each invalidation that did not reach the server, and opens the
 //!    breaker. The store reads nothing from the server until the queue is empty.
-//! 5. A background task probes the server while the breaker is open. It sends the queued invalidations
-//!    first, then closes the breaker.
+//! 5. While the breaker is open, a background task probes the server. If the server answers, the
+//!    task sends the queued invalidations, and then closes the breaker.
 //!
 //! ```
 //! use std::{future::Future, io, time::Duration};
@@ -44,7 +43,7 @@
 //!         result
 //!     }
 //!
-//!     /// Keeps an invalidation for later, and stops reading from the server until it was sent.
+//!     /// Queues an invalidation, and stops reads from the server until the queue is empty.
 //!     fn retry_later(&self, invalidation: Invalidation) {
 //!         if self.retries.push(invalidation, &self.breaker) { /* start to probe the server */ }
 //!     }

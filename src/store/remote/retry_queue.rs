@@ -1,4 +1,4 @@
-//! Invalidations that did not reach the server, kept until they do.
+//! A queue of invalidations that did not reach the server.
 
 use std::{
     collections::VecDeque,
@@ -10,13 +10,14 @@ use crate::entry::invalidation::Invalidation;
 
 /// A bounded queue of invalidations that did not reach the server.
 ///
-/// The queue and a [`CircuitBreaker`] work together, so that no stored response is read while an
-/// invalidation of it is queued: [`push`](Self::push) opens the breaker, and
-/// [`close_if_empty`](Self::close_if_empty) closes it only if nothing is queued. Each does both steps
-/// under one lock. Do not close the breaker in another way.
+/// The queue and a [`CircuitBreaker`] work together, so that a process reads no stored response
+/// while an invalidation is queued. [`push`](Self::push) opens the breaker, and
+/// [`close_if_empty`](Self::close_if_empty) closes the breaker only if the queue is empty. Each of
+/// these methods accesses the queue and the breaker under one lock. Do not close the breaker in
+/// another way.
 ///
 /// Once more than [`max_tags`](Self::new) tags are queued, one [`Invalidation::PurgeAll`] replaces
-/// them all. The queue is in memory only: it is lost if the process ends.
+/// all queued invalidations. The queue is only in memory: a process that ends loses its queue.
 #[derive(Debug)]
 pub struct RetryQueue {
     max_tags: usize,
@@ -28,7 +29,7 @@ struct Pending {
     queue: VecDeque<QueuedInvalidation>,
     tags: usize,
     next_id: u64,
-    /// The id that [`RetryQueue::first`] returned last, which is being sent.
+    /// The id of the invalidation that is being sent: [`RetryQueue::first`] returned it last.
     in_flight: Option<u64>,
 }
 
@@ -48,28 +49,29 @@ impl QueuedInvalidation {
 }
 
 impl RetryQueue {
-    /// The tags that a [`default`](Self::default) queue holds at most.
+    /// The maximum number of tags in a [`default`](Self::default) queue.
     pub const DEFAULT_MAX_TAGS: usize = 4096;
 
-    /// Makes an empty queue of at most `max_tags` tags. An invalidation of everything counts as one.
+    /// Makes an empty queue of at most `max_tags` tags. An invalidation of all responses counts as
+    /// one tag.
     #[must_use]
     pub fn new(max_tags: usize) -> Self {
         Self { max_tags, pending: Mutex::default() }
     }
 
-    /// Queues an invalidation, and opens `breaker`. Returns whether this opened it.
+    /// Queues an invalidation, and opens `breaker`. Returns whether `breaker` was closed before.
     ///
-    /// An invalidation that is queued already is not queued again, unless it is being sent: the server
-    /// may have handled that one too early.
+    /// An invalidation that is already queued is not queued again, unless it is being sent: the
+    /// server may have applied the sent invalidation before this call.
     pub fn push(&self, invalidation: Invalidation, breaker: &CircuitBreaker) -> bool {
         let mut pending = self.lock();
         pending.push(invalidation, self.max_tags);
         breaker.open()
     }
 
-    /// Returns the oldest queued invalidation, and leaves it in the queue.
+    /// Returns the oldest queued invalidation without removing it from the queue.
     ///
-    /// Only one task should send at a time.
+    /// Only one task at a time should send invalidations.
     #[must_use]
     pub fn first(&self) -> Option<QueuedInvalidation> {
         let mut pending = self.lock();
@@ -78,10 +80,11 @@ impl RetryQueue {
         first
     }
 
-    /// Removes an invalidation that [`first`](Self::first) returned, once the server has confirmed it.
+    /// Removes an invalidation that [`first`](Self::first) returned. Call this method once the
+    /// server has confirmed the invalidation.
     ///
-    /// The queue stays as it is if that invalidation is no longer queued, as an
-    /// [`Invalidation::PurgeAll`] may have replaced it meanwhile.
+    /// The method does nothing if the invalidation is no longer queued: an
+    /// [`Invalidation::PurgeAll`] may have replaced it.
     pub fn remove(&self, sent: &QueuedInvalidation) {
         self.lock().remove(sent);
     }
@@ -114,7 +117,7 @@ impl RetryQueue {
 }
 
 impl Default for RetryQueue {
-    /// A queue of at most [`DEFAULT_MAX_TAGS`](Self::DEFAULT_MAX_TAGS) tags.
+    /// Makes a queue of at most [`DEFAULT_MAX_TAGS`](Self::DEFAULT_MAX_TAGS) tags.
     fn default() -> Self {
         Self::new(Self::DEFAULT_MAX_TAGS)
     }
@@ -136,10 +139,10 @@ impl Pending {
         }
         if tags > max_tags {
             log::debug!(
-                "more than {max_tags} tags are queued for invalidation: everything is purged instead"
+                "more than {max_tags} tags queued for invalidation: all responses are purged instead"
             );
         }
-        // A purge of everything includes all that is queued.
+        // A purge of all responses includes all queued invalidations.
         self.queue.clear();
         self.tags = 0;
         self.push_back(Invalidation::PurgeAll);

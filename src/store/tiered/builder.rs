@@ -5,18 +5,19 @@ use std::{error::Error, fmt, time::Duration};
 use super::{far_store::FarStore, store::TieredStore};
 use crate::store::memory::{MemoryStore, MemoryStoreError};
 
-/// The shortest `max_staleness`: a shorter one would keep the far store busy with questions.
+/// The shortest `max_staleness`. With a shorter time, reading invalidations would put a high load
+/// on the far store.
 const MIN_MAX_STALENESS: Duration = Duration::from_millis(10);
 
 impl<F: FarStore> TieredStore<F> {
-    /// Makes a store with the default settings: 64 MiB of memory in each process.
+    /// Makes a store in front of `far` with the default settings: 64 MiB of memory in each process.
     #[must_use]
     #[expect(clippy::expect_used, reason = "the default settings are valid, as a test shows")]
     pub fn new(far: F) -> Self {
         Self::builder(far).build().expect("the default settings are valid")
     }
 
-    /// Starts the settings of a store in front of `far`.
+    /// Returns a builder of a store in front of `far`, the store that all processes share.
     pub const fn builder(far: F) -> TieredStoreBuilder<F> {
         TieredStoreBuilder {
             far,
@@ -38,25 +39,26 @@ pub struct TieredStoreBuilder<F> {
 }
 
 impl<F: FarStore> TieredStoreBuilder<F> {
-    /// Sets the bytes that the memory of each process takes at most. Default 64 MiB.
+    /// Sets the limit of the memory in each process, in bytes. Default 64 MiB.
     pub const fn near_bytes(mut self, bytes: usize) -> Self {
         self.near_bytes = bytes;
         self
     }
 
-    /// Sets how long a response is answered from memory at most. Default 60 s.
+    /// Sets the maximum time that a response is served from memory. Default 60 s.
     ///
-    /// A response that another process stores in its place is seen here no later than that.
+    /// If another process stores a newer response, this process serves the newer response after
+    /// this time at the latest.
     pub const fn near_lifetime(mut self, lifetime: Duration) -> Self {
         self.near_lifetime = lifetime;
         self
     }
 
-    /// Sets how long a response may be answered from memory after another process purged it.
+    /// Sets the maximum time that a response is served from memory after another process purged it.
     /// Default 1 s, at least 10 ms.
     ///
-    /// This holds while the far store can be reached. Each process asks it for invalidations four
-    /// times in this period.
+    /// The limit holds while this process can reach the far store. Each process reads new
+    /// invalidations from the far store four times in this period.
     pub const fn max_staleness(mut self, limit: Duration) -> Self {
         self.max_staleness = limit;
         self
@@ -104,12 +106,13 @@ impl fmt::Display for TieredStoreError {
                 "near_bytes is too small to store any response: set 64 * 1024 * 1024 or so",
             ),
             Self::NearLifetime => f.write_str(
-                "near_lifetime is zero: set it to some seconds, or use the far store without a tier",
+                "near_lifetime is zero: set it to some seconds, or use the far store without a \
+                 `TieredStore`",
             ),
             Self::MaxStaleness(limit) => write!(
                 f,
-                "max_staleness is {limit:?}: set it to 10 ms or more, or use the far store without a \
-                 tier if no response may be stale"
+                "max_staleness is {limit:?}: set it to 10 ms or more, or, if no purged response may \
+                 be served, use the far store without a `TieredStore`"
             ),
         }
     }

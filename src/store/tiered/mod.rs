@@ -1,4 +1,4 @@
-//! Memory in front of a store that processes share.
+//! A store with copies, in memory, of responses from a store that several processes share.
 
 mod builder;
 pub(super) mod far_store;

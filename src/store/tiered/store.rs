@@ -1,4 +1,4 @@
-//! A store that answers from memory first, and else from a store that processes share.
+//! A store that looks in memory first, and then in a store that several processes share.
 
 use std::{
     fmt,
@@ -25,9 +25,10 @@ use crate::{
 /// A [`MemoryStore`] in each process (the near store), in front of a store that all processes share
 /// (the far store).
 ///
-/// A popular response is answered from memory. Other responses cost a round trip to the far store, and
-/// are in memory afterwards. The far store is a `RedisStore` (feature `redis`) or any other
-/// [`FarStore`](crate::store::FarStore). Clones of a tiered store share everything.
+/// A popular response is served from memory. The first request for another response costs a round
+/// trip to the far store, and later requests find the response in memory. The far store is a
+/// `RedisStore` (feature `redis`) or any other [`FarStore`](crate::store::FarStore). Clones of a
+/// tiered store share both stores.
 ///
 /// ```no_run
 /// # #[cfg(feature = "redis")]
@@ -44,26 +45,27 @@ use crate::{
 ///
 /// # Responses that were purged
 ///
-/// A response in memory and one in the far store are valid by the same invalidations. With a
-/// `RedisStore`, a process learns of a purge from its announcement, which takes about a millisecond,
-/// from each look-up it makes in Redis, and by asking Redis four times in each
-/// [`max_staleness`](crate::store::TieredStoreBuilder::max_staleness). A purged response is served for
-/// no longer than this after the purge has returned:
+/// An invalidation applies to responses in memory and in the far store. With a `RedisStore`, a
+/// process learns of a purge in three ways: from the announcement of the purge, which takes about a
+/// millisecond, from each lookup in Redis, and from reading new invalidations four times in each
+/// [`max_staleness`](crate::store::TieredStoreBuilder::max_staleness). The table shows for how long
+/// a purged response may be served after the purge has returned:
 ///
 /// | while | by the process that purged | by other processes |
 /// |---|---|---|
 /// | Redis works | not served | some milliseconds |
 /// | announcements do not arrive | not served | `max_staleness`, 1 s |
 /// | another process cannot reach Redis | not served | by that process for [`near_lifetime`](crate::store::TieredStoreBuilder::near_lifetime), 60 s |
-/// | the purging process cannot reach Redis, and the purge returns an error | not served | until Redis was reached again and has the purge, or the response's lifetime ends |
+/// | the purging process cannot reach Redis, and the purge returns an error | not served | until the purge reaches Redis, or the response's lifetime ends |
 ///
-/// No response is answered from memory for longer than `near_lifetime`, so a response that another
-/// process stored in its place is seen after that time at the latest.
+/// No response is served from memory for longer than `near_lifetime`. So a newer response that
+/// another process stored is served after that time at the latest.
 ///
 /// # When the far store fails
 ///
-/// The memory works on alone: it answers, and stores the responses of handlers. Responses that other
-/// processes purged meanwhile become invalid when the far store can be reached again.
+/// While the far store fails, the near store alone serves responses and stores the responses of
+/// handlers. Responses that other processes purged during that time become invalid once the far
+/// store can be reached again.
 pub struct TieredStore<F>(Arc<Inner<F>>);
 
 struct Inner<F> {
@@ -74,11 +76,11 @@ struct Inner<F> {
     near_hits: AtomicU64,
 }
 
-/// Counters of the memory of a [`TieredStore`], in this process.
+/// Counters of the near store of a [`TieredStore`], in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TieredStats {
-    /// Look-ups answered from memory, without a round trip.
+    /// Lookups answered from memory, without a round trip.
     pub near_hits: u64,
     /// Approximate number of URLs in memory.
     pub near_len: u64,
@@ -97,7 +99,7 @@ impl<F: FarStore> TieredStore<F> {
         Self(Arc::new(Inner { near, far, near_lifetime, max_staleness, near_hits }))
     }
 
-    /// Returns the counters of the memory since the store was built, in this process.
+    /// Returns the counters of this process since the store was built.
     #[must_use]
     pub fn stats(&self) -> TieredStats {
         let Inner { near, near_hits, .. } = &*self.0;
@@ -108,13 +110,13 @@ impl<F: FarStore> TieredStore<F> {
         }
     }
 
-    /// Returns the far store, for instance to read its own counters.
+    /// Returns the far store, for instance to read the counters of the far store.
     #[must_use]
     pub fn far(&self) -> &F {
         &self.0.far
     }
 
-    /// Looks in memory for responses that are younger there than `near_lifetime` and usable.
+    /// Looks up usable responses that have been in memory for less than `near_lifetime`.
     fn lookup_near(
         &self,
         key: &CacheKey,
@@ -150,7 +152,7 @@ impl<F: FarStore> Store for TieredStore<F> {
         if !far.is_current(*max_staleness) {
             return None;
         }
-        // Another process may have replaced a response that is stale here, so only fresh ones are used.
+        // Use only fresh responses: another process may have replaced a stale response.
         let found = self.lookup_near(key, selector, |response| {
             selector.selects(response)
                 && response.lifetime.remaining(selector.now()).is_some()
@@ -167,7 +169,7 @@ impl<F: FarStore> Store for TieredStore<F> {
             Ok(found) => found,
             Err(error) => {
                 if self.coordinator().should_warn_about_store(selector.now()) {
-                    log::warn!("{error}; answering from memory alone");
+                    log::warn!("{error}; serving responses from memory only");
                 }
                 return Ok(self.lookup_near(key, selector, |_| true));
             }
@@ -187,7 +189,7 @@ impl<F: FarStore> Store for TieredStore<F> {
         fill: &Fill,
     ) -> Result<Put, StoreError> {
         let Inner { near, far, .. } = &*self.0;
-        // The far store comes first: it knows the selecting fields of all variants.
+        // Write to the far store first, because it knows the selecting fields of all variants.
         match far.put(key, Arc::clone(&response), fill).await {
             Ok(Put::Stored) => {
                 near.add_copy(key, response);
