@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Compares what a caching proxy makes of the public HTTP cache tests with expected.toml.
+"""Runs the public HTTP cache tests against a caching proxy, and compares the results with expected.toml.
 
     judge.py PROXY [ARGUMENT ...]
 
-PROXY is started with --listen, --origin and the arguments. A test that does not pass must have its
-sentence in expected.toml, and one that has a sentence must not pass.
+PROXY is started with --listen, --origin and the arguments. A test that is listed in expected.toml must
+fail, and all other tests must pass.
 """
 
 import collections
@@ -18,7 +18,7 @@ import threading
 import tomllib
 
 HERE = pathlib.Path(__file__).parent
-LIMIT = 300  # seconds for the whole suite, which knows none itself
+LIMIT = 300  # seconds for the whole suite, which has no time limit itself
 
 
 def main():
@@ -31,12 +31,13 @@ def main():
     try:
         base = "http://" + proxy.stdout.readline().removeprefix("listening on ").strip()
         results = run(base)
-        wrong = surprises(results, excused)
-        # Some tests race with their own timers: what surprises is asked again, alone, twice.
+        wrong = unexpected(results, excused)
+        # Some tests depend on timers and fail by chance. Each unexpected result is checked again, up to
+        # twice, by a run of that test alone.
         for _ in range(2):
             if wrong:
                 results |= {test: one for test in wrong for test, one in run(base, test).items()}
-                wrong = surprises(results, excused)
+                wrong = unexpected(results, excused)
     finally:
         for process in (proxy, origin):
             process.kill()
@@ -49,11 +50,11 @@ def run(base, *ids):
     done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, cwd=HERE)
     if done.returncode:
         sys.exit(f"the suite did not run: {done.stderr}")
-    # The suite itself may print before the report.
+    # The suite may print lines before the report.
     return json.loads(done.stdout[done.stdout.index('{"'):])
 
 
-def surprises(results, excused):
+def unexpected(results, excused):
     return [test for test, one in results.items() if one["passed"] == (test in excused)]
 
 
@@ -73,11 +74,11 @@ def report(results, excused, wrong, least):
             print(f"does not pass: {test}: {results[test]['why']}")
     for test in excused.keys() - results.keys():
         failed += 1
-        print(f"expected.toml names a test that the suite has not: {test}")
+        print(f"expected.toml lists a test that is not in the suite: {test}")
     for kind, count in least.items():
         if passed[kind] < count:
             failed += 1
-            print(f"{kind}: fewer than {count} pass")
+            print(f"{kind}: {passed[kind]} tests pass, expected at least {count}")
     print(f"conformance: {len(results) - len(wrong)} passed, {failed} failed")
     sys.exit(failed > 0)
 
@@ -100,7 +101,7 @@ def start_origin(port):
     if "127.0.0.1" not in line:
         origin.kill()
         sys.exit(f"the suite's origin did not start on loopback: {line}")
-    # Its further lines are dropped, so that it never waits for a reader.
+    # A thread reads and drops the further output of the origin, so that a full pipe does not block it.
     threading.Thread(target=lambda: collections.deque(origin.stdout, maxlen=0), daemon=True).start()
     return origin
 

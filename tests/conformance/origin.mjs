@@ -1,4 +1,4 @@
-// The suite's origin, on loopback only: by itself it listens on every interface.
+// Starts the origin of the suite on the loopback interface. Without this file it listens on all interfaces.
 import net from 'node:net'
 
 const listen = net.Server.prototype.listen

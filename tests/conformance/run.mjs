@@ -1,5 +1,5 @@
-// Runs the public HTTP cache tests, or those of the given ids, against a cache; prints a JSON object
-// of id to { kind, passed, why }.
+// Runs the public HTTP cache tests, or only the tests with the given ids, against the cache at BASE. Prints
+// a JSON object with an entry for each test: its id, and { kind, passed, why }.
 //
 //     node run.mjs BASE [ID ...]
 import fetch from 'node-fetch'

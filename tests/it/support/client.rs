@@ -53,10 +53,10 @@ impl Client {
     }
 
     pub(crate) async fn send(&self, method: Method, path: &str, fields: &[(&str, &str)]) -> Answer {
-        self.send_body(method, path, fields, "").await.expect("a complete answer")
+        self.send_body(method, path, fields, "").await.expect("a complete response")
     }
 
-    /// Returns an error if the connection or the body breaks off.
+    /// Sends a request and reads the response. Returns an error if the connection or the body ends early.
     pub(crate) async fn send_body(
         &self,
         method: Method,

@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, HttpResponse};
 
 /// Answers with `body` and the entity tag `tag`, or with a 304 if `If-None-Match` contains the tag.
 ///
-/// Like many handlers it does not check which response of the client has the tag.
+/// Like many handlers, it does not check whether the client got the tag with the same variant.
 pub(crate) fn with_entity_tag(request: &HttpRequest, tag: &str, body: String) -> HttpResponse {
     let matches =
         request.headers().get_all("if-none-match").any(|line| line.to_str().unwrap().contains(tag));

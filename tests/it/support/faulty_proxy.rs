@@ -31,9 +31,9 @@ pub(crate) enum Fault {
     BlackHole,
     /// Forwards requests but no replies: the server executes commands, and clients do not learn of it.
     Mute,
-    /// Closes new connections at once. Open ones stay; see [`FaultyProxy::drop_connections`].
+    /// Closes new connections at once. Connections that are open stay open; see [`FaultyProxy::drop_connections`].
     Refuse,
-    /// Ends each connection after so many further bytes of replies. With 0 it ends as soon as the server
+    /// Ends each connection after this number of further bytes of replies. With 0 it ends as soon as the server
     /// replies.
     Cut(usize, End),
     /// Forwards replies byte by byte, with this time between them.
@@ -266,7 +266,7 @@ impl<W: AsyncWrite + Unpin> Replies<'_, W> {
         }
     }
 
-    /// Forwards one piece. Returns how the connection must end, if it must.
+    /// Forwards one piece. Returns the way in which the connection must end after it, if it must end.
     async fn pass(&mut self) -> io::Result<Option<End>> {
         let Some((came, mut piece)) = self.queue.pop_front() else { return Ok(None) };
         let most = match self.fault {

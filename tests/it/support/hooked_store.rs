@@ -93,8 +93,8 @@ impl HookedStore {
         Self::over(store())
     }
 
-    /// A memory store whose calls are never ready at their first poll. A caller that does not await a call
-    /// misses its effect.
+    /// A memory store whose calls are not ready at their first poll. A call has no effect if its caller
+    /// polls it only once.
     pub(crate) fn slow() -> Self {
         Self(Arc::new(Inner { is_slow: true, ..Inner::new(store()) }))
     }

@@ -13,7 +13,7 @@ pub(crate) struct BodySender(mpsc::Sender<Part>);
 /// A part of a body.
 enum Part {
     Chunk(Bytes),
-    /// The last chunk; the body ends behind it at once.
+    /// The last chunk. The body is complete with it.
     Last(Bytes),
     Error(io::Error),
 }
@@ -29,7 +29,7 @@ pub(crate) fn manual_bodies() -> (ManualBodies, mpsc::UnboundedReceiver<BodySend
 }
 
 impl ManualBodies {
-    /// A response whose body the test sends. It declares the length, or none.
+    /// A response whose body the test sends. The response declares `length`, or no length.
     pub(crate) fn response(&self, length: Option<u64>) -> HttpResponse {
         let (send, mut receive) = mpsc::channel(1);
         self.0.send(BodySender(send)).unwrap();

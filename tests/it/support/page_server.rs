@@ -105,7 +105,7 @@ impl PageServer {
         let run = answer.text().lines().next().and_then(|line| line.split_once(" run "));
         let run = run.and_then(|(_, run)| run.trim_end_matches('.').parse().ok());
         let run = run.unwrap_or_else(|| panic!("no page of {path}: {}", answer.text()));
-        assert!(answer.text() == page(path, run), "{path} is not whole: {}", answer.text());
+        assert!(answer.text() == page(path, run), "incomplete page for {path}: {}", answer.text());
         PageAnswer { run, is_hit: answer.is_hit(), time }
     }
 

@@ -19,7 +19,7 @@ use tokio::task::yield_now;
 
 use super::Counter;
 
-/// The entries and leases that all members share, and the test's handle to them.
+/// The entries and leases that all stores share, and the test's handle to them.
 #[derive(Clone, Default)]
 pub(crate) struct SimulatedProcesses(Arc<Inner>);
 

@@ -19,7 +19,7 @@ impl RedisCluster {
         Self::with(&[])
     }
 
-    /// With further arguments for each node.
+    /// Starts the cluster with further arguments for each node.
     pub(crate) fn with(more: &[&str]) -> Self {
         let mut args = vec!["--cluster-enabled", "yes", "--cluster-node-timeout", "1000"];
         args.extend(more);
@@ -58,7 +58,7 @@ impl RedisCluster {
         });
     }
 
-    /// Whether all nodes agree on the owners of the slots and on their epochs.
+    /// Returns whether all nodes agree on the owners of the slots and on their epochs.
     fn agrees(&self) -> bool {
         let maps: Vec<_> = self.nodes.iter().map(map).collect();
         let mut epochs: Vec<_> = maps[0].iter().map(|(_, epoch, _)| epoch).collect();
