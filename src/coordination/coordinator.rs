@@ -211,11 +211,11 @@ impl Coordinator {
 
 /// Methods for flights and hit-for-miss.
 impl Coordinator {
-    /// Joins or opens the flight for a key. `discriminator` is the encoded
+    /// Joins or opens the flight for a key. `collapse_key` is the encoded
     /// [`CollapseKey`](super::leader::CollapseKey) of the request. Requests for one cache key with
     /// different collapse keys cannot share a response.
-    pub(crate) fn join(&self, key: &CacheKey, discriminator: &[u8]) -> FlightRole {
-        self.0.flights.join(key, discriminator)
+    pub(crate) fn join(&self, key: &CacheKey, collapse_key: &[u8]) -> FlightRole {
+        self.0.flights.join(key, collapse_key)
     }
 
     /// The number of flights that ended with a stored response. A lookup uses the number as a
@@ -226,18 +226,18 @@ impl Coordinator {
 
     /// Marks a key as hit-for-miss because its response cannot be stored. For some seconds,
     /// requests for the key do not wait for each other.
-    pub(crate) fn mark_hit_for_miss(&self, key: &CacheKey, discriminator: &[u8], now: Timestamp) {
-        self.0.hits_for_miss.mark((key.as_bytes(), discriminator), now);
+    pub(crate) fn mark_hit_for_miss(&self, key: &CacheKey, collapse_key: &[u8], now: Timestamp) {
+        self.0.hits_for_miss.mark((key.as_bytes(), collapse_key), now);
     }
 
     /// Whether the key was marked as hit-for-miss in the last seconds.
     pub(crate) fn is_hit_for_miss(
         &self,
         key: &CacheKey,
-        discriminator: &[u8],
+        collapse_key: &[u8],
         now: Timestamp,
     ) -> bool {
-        self.0.hits_for_miss.is_marked((key.as_bytes(), discriminator), now)
+        self.0.hits_for_miss.is_marked((key.as_bytes(), collapse_key), now)
     }
 }
 

@@ -76,25 +76,23 @@ pub(super) struct Flights {
 struct Flight {
     /// The encoded collapse key. Two requests for one cache key with different collapse keys cannot
     /// share a response.
-    discriminator: Box<[u8]>,
+    collapse_key: Box<[u8]>,
     events: Arc<EventSender>,
 }
 
 impl Flights {
-    pub(super) fn join(self: &Arc<Self>, key: &CacheKey, discriminator: &[u8]) -> FlightRole {
+    pub(super) fn join(self: &Arc<Self>, key: &CacheKey, collapse_key: &[u8]) -> FlightRole {
         let mut open = self.lock();
         let key = match open.get_key_value(key.as_bytes()) {
             Some((key, _)) => Arc::clone(key),
             None => key.to_shared(),
         };
         let flights = open.entry(Arc::clone(&key)).or_default();
-        if let Some(flight) = flights.iter().find(|flight| *flight.discriminator == *discriminator)
-        {
+        if let Some(flight) = flights.iter().find(|flight| *flight.collapse_key == *collapse_key) {
             return FlightRole::Follower(FlightFollower(flight.events.subscribe()));
         }
         let events = Arc::new(watch::Sender::new(None));
-        flights
-            .push(Flight { discriminator: Box::from(discriminator), events: Arc::clone(&events) });
+        flights.push(Flight { collapse_key: Box::from(collapse_key), events: Arc::clone(&events) });
         drop(open);
         FlightRole::Leader(FlightLeader {
             key,

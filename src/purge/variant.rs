@@ -29,7 +29,7 @@ pub(super) async fn invalidate_variant(
 ) -> Result<VariantInvalidation, StoreError> {
     let coordinator = shared.store.coordinator();
     let whole_key = VariantInvalidation { tag: Some(TagId::key(key)), responses: None };
-    // Before the look-up: the variant that a fill makes is known only when the fill is stored.
+    // Before the lookup: the variant that a fill makes is known only when the fill is stored.
     match effect {
         Effect::Purge => coordinator.invalidate_fills(key),
         Effect::Expire { .. } if coordinator.is_filling(key) => return Ok(whole_key),

@@ -37,11 +37,11 @@ pub(crate) struct CacheRequest {
     pub(crate) directives: RequestDirectives,
     pub(crate) now: Timestamp,
     /// The number of responses that leaders had stored when this request looked into the store. If
-    /// it has changed since, the look-up may have missed a response.
+    /// it has changed since, the lookup may have missed a response.
     pub(crate) stored_count: u64,
 }
 
-/// A request to the handler, with what the look-up found.
+/// A request to the handler, with what the lookup found.
 pub(crate) struct OriginRequest {
     pub(crate) cache_request: CacheRequest,
     pub(crate) lookup: Lookup,

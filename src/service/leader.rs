@@ -23,7 +23,7 @@ impl RequestContext {
         let (origin, leader) = if stored_count == origin.cache_request.stored_count {
             (origin, leader)
         } else {
-            // Another leader has stored a response since this request's look-up.
+            // Another leader has stored a response since this request's lookup.
             match self.lookup_before_fetch(request, *origin, leader).await {
                 Next::Fetch(origin, Some(leader)) => (origin, leader),
                 next @ (Next::Respond(..) | Next::Fetch(..) | Next::Bypass(_) | Next::Retry(_)) => {

@@ -18,7 +18,7 @@ use crate::{
     store::interface::{Lookup, StoreError},
 };
 
-/// The result of a look-up: what happens to the request.
+/// The result of a lookup: what happens to the request.
 pub(crate) enum Decision {
     /// The stored response answers.
     Respond(CachedResponse, Outcome),
@@ -44,7 +44,7 @@ impl RequestContext {
         self.shared.store.lookup_now(&request.key, &selector)
     }
 
-    /// Looks up the store, within the time-out for look-ups.
+    /// Looks up the store, within the time-out for lookups.
     pub(crate) async fn lookup(
         &self,
         fields: &HeaderMap,
@@ -55,11 +55,11 @@ impl RequestContext {
         let limit = self.shared.settings.lookup_timeout;
         let found = timeout(limit, self.shared.store.lookup(&request.key, &selector)).await;
         found.unwrap_or_else(|_| {
-            Err(StoreError::new(format!("the look-up took longer than {limit:?}")))
+            Err(StoreError::new(format!("the lookup took longer than {limit:?}")))
         })
     }
 
-    /// Looks up the store on behalf of a request that has waited since its first look-up, and
+    /// Looks up the store on behalf of a request that has waited since its first lookup, and
     /// decides anew.
     pub(crate) async fn lookup_again(
         &self,
@@ -76,7 +76,7 @@ impl RequestContext {
         self.decide(request, cache_request, found)
     }
 
-    /// Decides what the result of a look-up means for the request.
+    /// Decides what the result of a lookup means for the request.
     pub(crate) fn decide(
         &self,
         request: &ServiceRequest,

@@ -44,7 +44,7 @@ impl RequestContext {
     }
 
     /// Looks into the store again before a leader calls the handler: another leader may have stored
-    /// a response since the first look-up.
+    /// a response since the first lookup.
     pub(super) async fn lookup_before_fetch<B>(
         &self,
         request: &ServiceRequest,

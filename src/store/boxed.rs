@@ -81,8 +81,8 @@ impl Store for BoxedStore {
         self.0.supports_leases()
     }
 
-    async fn lease(&self, key: &CacheKey, discriminator: &[u8]) -> Result<Lease, StoreError> {
-        self.0.lease(key, discriminator).await
+    async fn lease(&self, key: &CacheKey, collapse_key: &[u8]) -> Result<Lease, StoreError> {
+        self.0.lease(key, collapse_key).await
     }
 }
 

@@ -40,7 +40,7 @@ pub(crate) trait DynStore: Send + Sync {
     fn remove<'a>(&'a self, key: &'a CacheKey) -> BoxFuture<'a, usize>;
     fn invalidate<'a>(&'a self, invalidation: &'a Invalidation) -> BoxFuture<'a, ()>;
     fn supports_leases(&self) -> bool;
-    fn lease<'a>(&'a self, key: &'a CacheKey, discriminator: &'a [u8]) -> BoxFuture<'a, Lease>;
+    fn lease<'a>(&'a self, key: &'a CacheKey, collapse_key: &'a [u8]) -> BoxFuture<'a, Lease>;
 }
 
 impl<S: Store> DynStore for S {
@@ -86,8 +86,8 @@ impl<S: Store> DynStore for S {
         catch_unwind(AssertUnwindSafe(|| Store::supports_leases(self))).unwrap_or(false)
     }
 
-    fn lease<'a>(&'a self, key: &'a CacheKey, discriminator: &'a [u8]) -> BoxFuture<'a, Lease> {
-        boxed(async move { Store::lease(self, key, discriminator).await })
+    fn lease<'a>(&'a self, key: &'a CacheKey, collapse_key: &'a [u8]) -> BoxFuture<'a, Lease> {
+        boxed(async move { Store::lease(self, key, collapse_key).await })
     }
 }
 

@@ -110,7 +110,7 @@ pub trait Store: Send + Sync + 'static {
     /// Requests a lease: the right of one process to call the handler for a response that is not
     /// stored, while the other processes that share the store wait.
     ///
-    /// Requests for one key that cannot share a response have different `discriminator`s. A process
+    /// Requests for one key that cannot share a response have different `collapse_key`s. A process
     /// that is granted the lease looks up the key once more before it calls the handler. A process
     /// that finds the lease taken repeats the lookup and the lease request until
     /// [`Policy::wait_limit`](crate::Policy::wait_limit) is nearly over. A lease must expire even
@@ -122,9 +122,9 @@ pub trait Store: Send + Sync + 'static {
     fn lease(
         &self,
         key: &CacheKey,
-        discriminator: &[u8],
+        collapse_key: &[u8],
     ) -> impl Future<Output = Result<Lease, StoreError>> + Send {
-        let _ = (key, discriminator);
+        let _ = (key, collapse_key);
         async { Ok(Lease::Unneeded) }
     }
 }

@@ -51,11 +51,11 @@ impl Keys {
     }
 
     /// Returns the name of the lease: the right to run the handler for a cache key. Requests that
-    /// cannot share a response have different `discriminator`s.
-    pub(super) fn lease(&self, key: &CacheKey, discriminator: &[u8]) -> String {
+    /// cannot share a response have different `collapse_key`s.
+    pub(super) fn lease(&self, key: &CacheKey, collapse_key: &[u8]) -> String {
         let mut name = self.entry(key).name;
         name.push_str(":lease:");
-        let digest = Sha256::digest(discriminator);
+        let digest = Sha256::digest(collapse_key);
         push_hex(&mut name, digest.split_at(8).0);
         name
     }

@@ -32,14 +32,14 @@ const UNSTORABLE_RETENTION: Duration = Duration::from_secs(10);
 type Token = [u8; 16];
 
 /// Requests a lease that expires after `duration`. Requests that cannot share a response have
-/// different `discriminator`s.
+/// different `collapse_key`s.
 pub(super) async fn acquire(
     client: &Arc<RedisClient>,
     key: &CacheKey,
-    discriminator: &[u8],
+    collapse_key: &[u8],
     duration: Duration,
 ) -> Result<Lease, Failure> {
-    let name: Arc<str> = client.keys.lease(key, discriminator).into();
+    let name: Arc<str> = client.keys.lease(key, collapse_key).into();
     let token: Token = fastrand::u128(..).to_ne_bytes();
     // Make the guard before the request is sent: if the caller is canceled, the guard releases the
     // lease.

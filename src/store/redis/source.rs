@@ -310,7 +310,7 @@ const fn parse_sentinel(_: &str, _: &str) -> Result<RedisSource, RedisStoreError
     Err(RedisStoreError::MissingFeature("redis-sentinel"))
 }
 
-#[cfg(any(feature = "redis-cluster", feature = "redis-sentinel", feature = "redis-rustls"))]
+#[cfg(any(feature = "redis-sentinel", feature = "redis-rustls"))]
 fn uses_tls(server: &ConnectionInfo) -> bool {
     matches!(server.addr(), ConnectionAddr::TcpTls { .. })
 }

@@ -324,9 +324,9 @@ impl Store for RedisStore {
         self.0.lease.is_some()
     }
 
-    async fn lease(&self, key: &CacheKey, discriminator: &[u8]) -> Result<Lease, StoreError> {
+    async fn lease(&self, key: &CacheKey, collapse_key: &[u8]) -> Result<Lease, StoreError> {
         let Some(duration) = self.0.lease else { return Ok(Lease::Unneeded) };
-        Ok(lease::acquire(self.client(), key, discriminator, duration).await?)
+        Ok(lease::acquire(self.client(), key, collapse_key, duration).await?)
     }
 }
 
