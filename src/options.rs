@@ -15,7 +15,8 @@ use crate::outcome::NotStored;
 ///
 /// Insert the options into the extensions of the response. A handler can set them through the
 /// extractor [`CacheOptions`], and a route through the middleware [`CachePolicy`]. If several of
-/// these set a lifetime, the response precedes the handler, and the handler precedes the route.
+/// these set a lifetime, that of the response takes precedence over that of the handler, and that of
+/// the handler over that of the route.
 ///
 /// ```
 /// # use std::time::Duration;

@@ -230,7 +230,7 @@ impl Coordinator {
         self.0.hits_for_miss.mark((key.as_bytes(), collapse_key), now);
     }
 
-    /// Whether the key was marked as hit-for-miss in the last seconds.
+    /// Whether the key was marked as hit-for-miss within the last few seconds.
     pub(crate) fn is_hit_for_miss(
         &self,
         key: &CacheKey,
@@ -291,8 +291,8 @@ impl Coordinator {
         self.0.inner_caches.mark((key.as_bytes(), layer), now);
     }
 
-    /// Whether an inner cache, nested in the cache at position `layer`, answered for `key` in the
-    /// last seconds.
+    /// Whether an inner cache, nested in the cache at position `layer`, answered for `key` within
+    /// the last few seconds.
     pub(crate) fn has_inner_cache(&self, key: &CacheKey, layer: u8, now: Timestamp) -> bool {
         self.0.inner_caches.is_marked((key.as_bytes(), layer), now)
     }

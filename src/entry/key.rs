@@ -118,7 +118,8 @@ impl CacheKey {
         Some(UrlParts { scope, scheme, host, path, query })
     }
 
-    /// Whether the key has application parts. If it has, one URL can have several keys.
+    /// Whether the key contains application parts: values that the policy adds to the key, such as
+    /// a header field, a cookie or a computed value. If it does, one URL can have several keys.
     #[must_use]
     pub fn has_parts(&self) -> bool {
         self.url_len < self.encoded.len()

@@ -19,7 +19,8 @@ pub(crate) enum Validity {
 }
 
 impl Validity {
-    /// The time at which an expiry made the response stale.
+    /// The time at which an expiry (a soft purge) made the response stale, before its lifetime
+    /// ended.
     pub(crate) const fn expired_since(self) -> Option<Timestamp> {
         match self {
             Self::ExpiredSince(since) => Some(since),

@@ -15,8 +15,8 @@ pub(super) enum Tagging {
 }
 
 impl Tagging {
-    /// Returns the tag for a request, as a tag of the policy: braces in a text have no special
-    /// meaning.
+    /// Returns the tag for a request. The text of a tag of the policy is used literally: `{` and
+    /// `}` do not mark path parameters in it.
     pub(super) fn of_request(&self, request: &ServiceRequest) -> Option<String> {
         match self {
             Self::Text(text) => Some(text.clone()),
@@ -34,7 +34,7 @@ impl Tagging {
     }
 }
 
-/// A tag of a rule with its parsed path parameters.
+/// A tag template of a rule, parsed into literal text and `{parameter}` placeholders.
 #[derive(Debug, Clone)]
 pub(super) enum CompiledTagging {
     Template(Vec<TemplatePart>),

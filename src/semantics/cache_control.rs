@@ -108,7 +108,8 @@ impl ResponseDirectives {
             let lifetime = argument.and_then(seconds).unwrap_or(Duration::ZERO);
             Some(known.map_or(lifetime, |known| known.min(lifetime)))
         };
-        // An invalid window for stale responses is ignored. Of several windows, the first counts.
+        // An invalid window for stale responses is ignored. If a window directive is repeated, the
+        // first valid value counts.
         let window = |known: Option<Duration>| known.or_else(|| argument.and_then(seconds));
         if is("no-store") {
             self.no_store = true;

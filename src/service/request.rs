@@ -19,10 +19,10 @@ use crate::shared::Shared;
 /// The fields of a request, to be changed. `None` if they cannot be changed, since a middleware
 /// further out keeps a clone of the request.
 ///
-/// Actix panics when a request is changed of which clones exist, and offers no way to find out
-/// whether they do. While routing is due there are none, for routing changes the request as well.
-/// Around a resource or a route, where routing is complete, only trying can tell. A cache tries
-/// until it has met one such middleware, and never in a build that aborts on panics.
+/// Actix panics if a request is changed while clones of the request exist, and offers no way to
+/// find out whether they do. While routing is due there are none, for routing changes the request
+/// as well. Around a resource or a route, where routing is complete, only trying can tell. A cache
+/// tries until it has met one such middleware, and never in a build that aborts on panics.
 pub(super) fn headers_mut<'a>(
     shared: &Shared,
     request: &'a mut ServiceRequest,
