@@ -16,6 +16,7 @@ pub(crate) mod error;
 mod fingerprint;
 pub(crate) mod matched;
 mod parameter_regex;
+mod parse;
 mod path_pattern;
 pub(crate) mod query;
 pub(crate) mod request_url;

@@ -6,8 +6,6 @@ use std::time::Duration;
 use actix_web::{dev::ServiceRequest, http::header::PROXY_AUTHORIZATION};
 
 use super::{
-    check::{check_status, parse_field_names},
-    error::ConfigError,
     query::QueryKey,
     tagging::Tagging,
     values::{
@@ -17,9 +15,9 @@ use super::{
 };
 use crate::semantics::{
     cookies::CookieRules,
-    requester::{CookieMeaning, IdentityRules},
+    requester::CookieMeaning,
     storing::{AnyStatus, Heuristics, PolicyChoices, Qualified, SetCookie},
-    vary::{Codings, Comparison, Languages},
+    vary::{Codings, Languages},
 };
 
 /// The settings by which a cache stores and reuses responses, unless a [`Rule`](crate::Rule) makes
@@ -93,9 +91,9 @@ pub struct Policy {
     pub(super) key_parts: Vec<KeyPart>,
 }
 
-const WAIT_LIMIT: Duration = Duration::from_secs(5);
-const BACKGROUND_LIMIT: Duration = Duration::from_secs(30);
-const DRAIN_LIMIT: Duration = Duration::from_secs(30);
+pub(super) const WAIT_LIMIT: Duration = Duration::from_secs(5);
+pub(super) const BACKGROUND_LIMIT: Duration = Duration::from_secs(30);
+pub(super) const DRAIN_LIMIT: Duration = Duration::from_secs(30);
 
 impl Policy {
     /// Creates a policy with the [defaults](Self#defaults).
@@ -536,69 +534,6 @@ impl Policy {
     pub fn remove_tag_fields(mut self) -> Self {
         self.tags_downstream = DownstreamFields::Removed;
         self
-    }
-
-    /// Checks all settings except field names, which are checked when they are parsed.
-    pub(super) fn check(&self) -> Result<(), ConfigError> {
-        if self.max_body_size == 0 {
-            return Err(ConfigError::ZeroMaxBodySize);
-        }
-        for (setting, limit, default) in [
-            ("wait_limit", self.wait_limit, WAIT_LIMIT),
-            ("background_limit", self.background_limit, BACKGROUND_LIMIT),
-            ("drain_limit", self.drain_limit, DRAIN_LIMIT),
-        ] {
-            if limit.is_zero() {
-                return Err(ConfigError::ZeroLimit { setting, default });
-            }
-        }
-        if let Some(percent) = self.refresh_ahead.filter(|percent| !(1..100).contains(percent)) {
-            return Err(ConfigError::InvalidRefreshAhead(percent));
-        }
-        for &(status, _) in &self.status_ttls {
-            check_status(status)?;
-        }
-        if self.cookies.keyed.iter().chain(&self.cookies.ignored).any(String::is_empty) {
-            return Err(ConfigError::EmptyCookieName);
-        }
-        if self.key_parts.iter().any(|part| part.name.is_empty()) {
-            return Err(ConfigError::EmptyKeyPartName);
-        }
-        Ok(())
-    }
-
-    /// Returns the rules that decide which requests are personal.
-    pub(super) fn identity_rules(&self) -> Result<IdentityRules, ConfigError> {
-        Ok(IdentityRules {
-            cookies: self.cookies.clone(),
-            credentials: parse_field_names(&self.credentials)?,
-            keyed: parse_field_names(&self.key_headers)?,
-            meaning: self.cookie_meaning,
-        })
-    }
-
-    /// Returns the policy's choices for storing responses, with parsed field names.
-    pub(super) fn policy_choices(&self) -> Result<PolicyChoices, ConfigError> {
-        Ok(PolicyChoices {
-            targets: parse_field_names(&self.targeted_fields)?,
-            ..self.choices.clone()
-        })
-    }
-
-    /// Returns the normalization of selecting fields.
-    pub(super) fn comparison(&self) -> Comparison {
-        Comparison {
-            cookies: self.cookies.clone(),
-            languages: self.languages.clone(),
-            codings: self.codings.clone(),
-        }
-    }
-
-    /// Returns whether the cookies of a request never affect whether a response is stored or
-    /// served.
-    pub(super) fn ignores_all_cookies(&self) -> bool {
-        self.cookie_meaning == CookieMeaning::Ordinary
-            || self.cookies.ignored.iter().any(|name| name == "*")
     }
 }
 
