@@ -80,7 +80,7 @@ impl Refreshes {
         let key = state.begin(key)?;
         drop(state);
         let permit = BackgroundPermit { key, refreshes: Arc::clone(self) };
-        Some(RefreshPermit { permit, digest, failed: Some(now) })
+        Some(RefreshPermit { permit, digest, end: RefreshEnd::Failed(now) })
     }
 
     pub(super) fn len(&self) -> usize {
@@ -122,28 +122,47 @@ impl Drop for BackgroundPermit {
 pub(crate) struct RefreshPermit {
     permit: BackgroundPermit,
     digest: u64,
-    /// The time at which the back-off of the key begins, or `None` if the refresh succeeded.
-    failed: Option<Timestamp>,
+    end: RefreshEnd,
+}
+
+/// The way in which a refresh ended.
+#[derive(Debug, Clone, Copy)]
+enum RefreshEnd {
+    Succeeded,
+    /// The back-off of the key begins at this time.
+    Failed(Timestamp),
+    /// The handler was not called.
+    Cancelled,
 }
 
 impl RefreshPermit {
     /// Ends the refresh as successful and forgets earlier failures of the key.
     pub(crate) fn succeeded(mut self) {
-        self.failed = None;
+        self.end = RefreshEnd::Succeeded;
     }
 
     /// Ends the refresh as failed. The back-off of the key begins at `now`.
     pub(crate) fn failed(mut self, now: Timestamp) {
-        self.failed = Some(now);
+        self.end = RefreshEnd::Failed(now);
+    }
+
+    /// Ends a refresh that never reached the handler. The earlier failures of the key stay as they
+    /// are.
+    pub(crate) fn cancelled(mut self) {
+        self.end = RefreshEnd::Cancelled;
     }
 }
 
 impl Drop for RefreshPermit {
     fn drop(&mut self) {
         let mut state = self.permit.refreshes.lock();
-        let Some(last) = self.failed else {
-            state.failures.remove(&self.digest);
-            return;
+        let last = match self.end {
+            RefreshEnd::Cancelled => return,
+            RefreshEnd::Succeeded => {
+                state.failures.remove(&self.digest);
+                return;
+            }
+            RefreshEnd::Failed(now) => now,
         };
         if state.failures.len() >= MAX_FAILED {
             state.failures.clear();
@@ -198,6 +217,17 @@ mod tests {
         drop(refreshes.try_refresh(&key(0), at(0)));
         assert!(refreshes.try_refresh(&key(0), at(0)).is_none());
         assert!(refreshes.try_refresh(&key(0), at(1)).is_some());
+    }
+
+    #[test]
+    fn cancelled_refresh_neither_begins_nor_ends_a_backoff() {
+        let refreshes = Arc::new(Refreshes::default());
+        refreshes.try_refresh(&key(0), at(0)).unwrap().cancelled();
+        refreshes.try_refresh(&key(0), at(0)).unwrap().failed(at(0));
+        refreshes.try_refresh(&key(0), at(1)).unwrap().cancelled();
+        refreshes.try_refresh(&key(0), at(1)).unwrap().failed(at(1));
+        assert!(refreshes.try_refresh(&key(0), at(2)).is_none(), "the second failure of two");
+        assert!(refreshes.try_refresh(&key(0), at(3)).is_some());
     }
 
     #[test]

@@ -26,6 +26,7 @@ use crate::{
     outcome::NotStored,
     semantics::{
         requester::IdentityRules,
+        reuse::BackgroundRefresh,
         staleness::Windows,
         storing::{Heuristics, PolicyChoices, StorageTerms},
         vary::Comparison,
@@ -239,9 +240,13 @@ impl CompiledPolicy {
 
     /// Returns whether a fresh response is refreshed in the background when `left` remains of its
     /// lifetime.
-    pub(crate) fn refreshes(&self, freshness: Duration, left: Duration) -> bool {
-        let percent = self.policy.refresh_ahead;
-        percent.is_some_and(|percent| left <= freshness.mul_f64(f64::from(percent) / 100.0))
+    pub(crate) fn refresh_ahead(&self, freshness: Duration, left: Duration) -> BackgroundRefresh {
+        match self.policy.refresh_ahead {
+            Some(percent) if left <= freshness.mul_f64(f64::from(percent) / 100.0) => {
+                BackgroundRefresh::Due
+            }
+            _ => BackgroundRefresh::NotDue,
+        }
     }
 
     /// Returns whether `Cache-Control` in requests affects lookups.

@@ -1,5 +1,7 @@
 //! Invalidating one variant of a cache key.
 
+use std::sync::Arc;
+
 use actix_web::http::header::HeaderMap;
 
 use super::effect::Effect;
@@ -48,9 +50,8 @@ pub(super) async fn invalidate_variant(
         return Ok(VariantInvalidation { responses: Some(0), ..whole_key });
     };
     // The discriminator does not count: a variant is purged behind every proxy.
-    let is_selected = |stored: &&std::sync::Arc<_>| {
-        coordinator.is_valid(key, stored) && selector.matches_fields(stored)
-    };
+    let is_selected =
+        |stored: &&Arc<_>| coordinator.is_valid(key, stored) && selector.matches_fields(stored);
     let responses = found.responses().iter().filter(is_selected).count();
     let selecting =
         found.selecting_fields().iter().map(|name| (name.clone(), cache.value(fields, name)));

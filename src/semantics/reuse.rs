@@ -48,12 +48,12 @@ pub(crate) enum Reuse {
     NotForRequester,
 }
 
-/// Whether a stale response should be refreshed after it was served.
+/// Whether a response should be refreshed in the background after it was served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BackgroundRefresh {
-    /// The response was served within its `stale-while-revalidate` window.
+    /// The response is in its `stale-while-revalidate` window, or about to become stale.
     Due,
-    /// The response was served because the client accepts stale responses (`max-stale`).
+    /// The response is fresh, or the client accepts stale responses (`max-stale`).
     NotDue,
 }
 

@@ -21,7 +21,7 @@ use std::{
 
 use actix_web::{
     dev::ServiceRequest,
-    rt::time::{Sleep, sleep, timeout},
+    rt::time::{Sleep, sleep},
 };
 use futures_util::future::{Either, select};
 
@@ -33,6 +33,7 @@ use crate::{
     backoff::Backoff,
     coordination::{flights::FlightEnd, leader::Leader, lease::Lease},
     entry::key::CacheKey,
+    poll_once::within,
 };
 
 /// The delay before the lease is asked for again. Each further delay is 1.5 times the one before.
@@ -115,13 +116,13 @@ impl RequestContext {
 
     async fn lease(&self, key: &CacheKey, collapse_key: &[u8]) -> Lease {
         let limit = self.shared.settings.lookup_timeout;
-        match timeout(limit, self.shared.store.lease(key, collapse_key)).await {
-            Ok(Ok(lease)) => lease,
-            Ok(Err(error)) => {
+        match within(limit, self.shared.store.lease(key, collapse_key)).await {
+            Some(Ok(lease)) => lease,
+            Some(Err(error)) => {
                 self.shared.warn_about_store(&error);
                 Lease::Unneeded
             }
-            Err(_) => {
+            None => {
                 log::debug!("asking for a lease took longer than {limit:?}");
                 Lease::Unneeded
             }

@@ -6,12 +6,12 @@ use actix_web::{
     dev::ServiceRequest,
     http::{Method, header::HeaderMap},
 };
-use tokio::time::timeout;
 
 use super::context::{CacheRequest, OriginRequest, Purpose, RequestContext};
 use crate::{
     entry::{response::StoredResponse, selector::Selector},
     outcome::{Bypass, Forward, Outcome},
+    poll_once::within,
     response::cached::CachedResponse,
     semantics::reuse::{BackgroundRefresh, Reuse, ReuseRequest, ValidationReason, select_response},
     shared::ComparedFields,
@@ -53,8 +53,8 @@ impl RequestContext {
         let compared = ComparedFields { fields, cache: &*self.shared };
         let selector = Selector::new(&compared, &request.discriminator, request.now);
         let limit = self.shared.settings.lookup_timeout;
-        let found = timeout(limit, self.shared.store.lookup(&request.key, &selector)).await;
-        found.unwrap_or_else(|_| {
+        let found = within(limit, self.shared.store.lookup(&request.key, &selector)).await;
+        found.unwrap_or_else(|| {
             Err(StoreError::new(format!("the lookup took longer than {limit:?}")))
         })
     }
@@ -93,13 +93,12 @@ impl RequestContext {
         let reuse = self.reuse(request.headers(), &cache_request, &lookup);
         let (reason, selected) = match reuse {
             Reuse::Fresh { stored, age, ttl } => {
-                let refresh = self.shared.policy.refreshes(age.saturating_add(ttl), ttl);
+                let refresh = self.shared.policy.refresh_ahead(age.saturating_add(ttl), ttl);
                 let outcome = Outcome::Hit { age, ttl };
                 let response = CachedResponse { stored, age, left: ttl, now: cache_request.now };
                 return respond(request, response, outcome, refresh, cache_request, lookup);
             }
             Reuse::Stale { stored, age, over, refresh } => {
-                let refresh = refresh == BackgroundRefresh::Due;
                 let outcome = Outcome::StaleHit { age, over };
                 let left = Duration::ZERO;
                 let response = CachedResponse { stored, age, left, now: cache_request.now };
@@ -160,11 +159,11 @@ fn respond(
     request: &ServiceRequest,
     response: CachedResponse,
     outcome: Outcome,
-    refresh: bool,
+    refresh: BackgroundRefresh,
     cache_request: CacheRequest,
     lookup: Lookup,
 ) -> Decision {
-    if !refresh || *request.method() == Method::HEAD {
+    if refresh == BackgroundRefresh::NotDue || *request.method() == Method::HEAD {
         return Decision::Respond(response, outcome);
     }
     let selected: Option<Arc<StoredResponse>> = Some(Arc::clone(&response.stored));

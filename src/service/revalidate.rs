@@ -18,7 +18,7 @@ use super::{
     request::headers_mut,
     stand_in::StandIn,
 };
-use crate::semantics::validation::CONDITIONS;
+use crate::{semantics::validation::CONDITIONS, shared::Shared};
 
 /// Sends a request to the handler in the background, unless a refresh of the key is running or
 /// failed a short while ago. Returns the request for the client's side: a copy if the request
@@ -45,19 +45,10 @@ where
     let permit =
         if useful { coordinator.try_refresh(&cache_request.key, cache_request.now) } else { None };
     let Some(permit) = permit else { return request.into_parts().0 };
-    let Some(client_side) = StandIn::of(&request).into_request() else {
+    let Some(client_side) = prepare(&context.shared, &mut request) else {
+        permit.cancelled();
         return request.into_parts().0;
     };
-    // The refresh wants the complete response, whichever the client has already.
-    if CONDITIONS.iter().any(|name| request.headers().contains_key(name)) {
-        let Some(fields) = headers_mut(&context.shared, &mut request) else {
-            return request.into_parts().0;
-        };
-        for name in &CONDITIONS {
-            fields.remove(name);
-        }
-    }
-    drop(request.take_payload());
     let (inner, context) = (Rc::clone(inner), context.clone());
     spawn(async move {
         let reply = async {
@@ -70,4 +61,19 @@ where
         }
     });
     client_side
+}
+
+/// Makes a request of a client into a request for the refresh, and returns a copy for the client's
+/// side. `None` if actix-web allows no change of the request.
+fn prepare(shared: &Shared, request: &mut ServiceRequest) -> Option<HttpRequest> {
+    let client_side = StandIn::of(request).into_request()?;
+    // The refresh wants the complete response, whichever the client has already.
+    if CONDITIONS.iter().any(|name| request.headers().contains_key(name)) {
+        let fields = headers_mut(shared, request)?;
+        for name in &CONDITIONS {
+            fields.remove(name);
+        }
+    }
+    drop(request.take_payload());
+    Some(client_side)
 }

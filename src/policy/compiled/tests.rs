@@ -279,11 +279,14 @@ fn compiled_policy_returns_the_settings() {
 #[test]
 fn response_is_refreshed_ahead_in_the_last_percent_of_its_lifetime() {
     let ahead = compile(Policy::new().refresh_ahead(20), vec![]);
-    for (freshness, left, want) in [(100, 100, false), (100, 21, false), (100, 20, true)] {
-        assert_eq!(ahead.refreshes(secs(freshness), secs(left)), want, "{left}");
+    let (due, not_due) = (BackgroundRefresh::Due, BackgroundRefresh::NotDue);
+    for (freshness, left, want) in
+        [(100, 100, not_due), (100, 21, not_due), (100, 20, due), (u64::MAX, 0, due)]
+    {
+        assert_eq!(ahead.refresh_ahead(secs(freshness), secs(left)), want, "{left}");
     }
-    assert!(ahead.refreshes(Duration::MAX, Duration::ZERO));
-    assert!(!compile(Policy::new(), vec![]).refreshes(secs(100), Duration::ZERO));
+    let never = compile(Policy::new(), vec![]);
+    assert_eq!(never.refresh_ahead(secs(100), Duration::ZERO), not_due);
 }
 
 #[test]
