@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
-use actix_web::http::{StatusCode, header::HeaderName};
+use actix_web::http::{
+    StatusCode,
+    header::{HeaderMap, HeaderName, HeaderValue},
+};
 use bytes::Bytes;
+use httpdate::fmt_http_date;
 
 use crate::{
     clock::Timestamp,
@@ -18,6 +22,18 @@ use crate::{
 /// The timestamp `seconds` after the beginning of a test.
 pub(crate) const fn at(seconds: u64) -> Timestamp {
     Timestamp::new(Duration::from_secs(1_000_000 + seconds), Duration::from_secs(seconds))
+}
+
+/// [`at`]`(second)` in the format of `Date` and `Expires`.
+pub(crate) fn http_date(second: u64) -> String {
+    fmt_http_date(at(second).system_time())
+}
+
+pub(crate) fn header_map(fields: &[(HeaderName, String)]) -> HeaderMap {
+    let field = |(name, value): &(HeaderName, String)| {
+        (name.clone(), HeaderValue::from_str(value).unwrap())
+    };
+    fields.iter().map(field).collect()
 }
 
 /// A response that was received at [`at`]`(second)` and is fresh for a minute. The request for

@@ -60,26 +60,13 @@ pub(crate) fn state_lifetime(fields: &mut HeaderMap, lifetime: &Lifetime, now: T
 
 #[cfg(test)]
 mod tests {
-    use actix_web::http::header::{CACHE_CONTROL, DATE, HeaderName, HeaderValue};
-    use httpdate::fmt_http_date;
+    use actix_web::http::header::{CACHE_CONTROL, DATE, HeaderName};
 
     use super::*;
     use crate::entry::{
-        fixtures::{at, stored},
+        fixtures::{at, header_map, http_date, stored},
         lifetime::LifetimeSource,
     };
-
-    fn response(fields: &[(HeaderName, String)]) -> HeaderMap {
-        let mut map = HeaderMap::new();
-        for (name, value) in fields {
-            map.append(name.clone(), HeaderValue::from_str(value).unwrap());
-        }
-        map
-    }
-
-    fn date(second: u64) -> String {
-        fmt_http_date(at(second).system_time())
-    }
 
     fn cache_control(text: &str) -> (HeaderName, String) {
         (CACHE_CONTROL, text.to_owned())
@@ -105,43 +92,55 @@ mod tests {
             ),
             ("shorter max-age", vec![cache_control("max-age=15")], ("max-age=15", 120)),
             ("unreadable max-age", vec![cache_control("max-age=x")], ("max-age=0", 120)),
-            ("later Expires", vec![expires(date(500))], ("max-age=30", 120)),
-            ("same Expires", vec![expires(date(120))], ("max-age=30", 120)),
-            ("earlier Expires", vec![expires(date(105))], ("max-age=30", 105)),
+            ("later Expires", vec![expires(http_date(500))], ("max-age=30", 120)),
+            ("same Expires", vec![expires(http_date(120))], ("max-age=30", 120)),
+            ("earlier Expires", vec![expires(http_date(105))], ("max-age=30", 105)),
             ("unreadable Expires", vec![expires("0")], ("max-age=30", 120)),
         ] {
-            let mut fields = response(&fields);
+            let mut fields = header_map(&fields);
             limit_lifetime(&mut fields, Duration::from_secs(10), Duration::from_secs(20), at(100));
             let (directives, second) = want;
-            assert_eq!(stated(&fields), (directives, &*date(second)), "{case}");
+            assert_eq!(stated(&fields), (directives, &*http_date(second)), "{case}");
         }
         let mut fields = HeaderMap::new();
         limit_lifetime(&mut fields, Duration::from_secs(10), Duration::ZERO, at(100));
-        assert_eq!(stated(&fields), ("max-age=10", &*date(100)), "no time is left");
+        assert_eq!(stated(&fields), ("max-age=10", &*http_date(100)), "no time is left");
     }
 
     #[test]
     fn lifetime_of_policy_or_handler_is_stated_unless_the_response_states_a_shorter_one() {
-        let dated = || (DATE, date(90));
+        let dated = || (DATE, http_date(90));
         for (case, fields, want) in [
-            ("no lifetime", vec![], ("max-age=60", date(150))),
-            ("longer max-age", vec![cache_control("max-age=90")], ("max-age=60", date(150))),
-            ("shorter max-age", vec![cache_control("max-age=20")], ("max-age=20", date(110))),
+            ("no lifetime", vec![], ("max-age=60", http_date(150))),
+            ("longer max-age", vec![cache_control("max-age=90")], ("max-age=60", http_date(150))),
+            ("shorter max-age", vec![cache_control("max-age=20")], ("max-age=20", http_date(110))),
             (
                 "s-maxage does not count",
                 vec![cache_control("s-maxage=5")],
-                ("s-maxage=5, max-age=60", date(150)),
+                ("s-maxage=5, max-age=60", http_date(150)),
             ),
-            ("shorter Expires", vec![dated(), expires(date(120))], ("max-age=30", date(120))),
-            ("longer Expires", vec![dated(), expires(date(500))], ("max-age=60", date(500))),
+            (
+                "shorter Expires",
+                vec![dated(), expires(http_date(120))],
+                ("max-age=30", http_date(120)),
+            ),
+            (
+                "longer Expires",
+                vec![dated(), expires(http_date(500))],
+                ("max-age=60", http_date(500)),
+            ),
             ("unreadable Expires", vec![expires("0")], ("max-age=0", "0".to_owned())),
-            ("shorter than the age", vec![cache_control("max-age=5")], ("max-age=5", date(100))),
+            (
+                "shorter than the age",
+                vec![cache_control("max-age=5")],
+                ("max-age=5", http_date(100)),
+            ),
         ] {
             for source in [LifetimeSource::Policy, LifetimeSource::Handler] {
                 let lifetime =
                     Lifetime { response_time: at(90), source, ..stored(0, &[]).lifetime };
                 assert_eq!(lifetime.freshness.as_secs(), 60);
-                let mut fields = response(&fields);
+                let mut fields = header_map(&fields);
                 state_lifetime(&mut fields, &lifetime, at(100));
                 let (directives, date) = &want;
                 assert_eq!(stated(&fields), (*directives, &**date), "{case}");
@@ -153,7 +152,7 @@ mod tests {
     fn lifetime_that_the_response_states_is_not_written_again() {
         for source in [LifetimeSource::Explicit, LifetimeSource::Heuristic] {
             let lifetime = Lifetime { source, ..stored(0, &[]).lifetime };
-            let mut fields = response(&[cache_control("s-maxage=5")]);
+            let mut fields = header_map(&[cache_control("s-maxage=5")]);
             state_lifetime(&mut fields, &lifetime, at(100));
             assert_eq!(stated(&fields), ("s-maxage=5", ""), "{source:?}");
         }

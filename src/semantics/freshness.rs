@@ -80,23 +80,10 @@ fn age_value(response: &HeaderMap) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use actix_web::http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
-    use httpdate::fmt_http_date;
+    use actix_web::http::header::{CACHE_CONTROL, HeaderName};
 
     use super::*;
-    use crate::entry::fixtures::at;
-
-    fn response(fields: &[(HeaderName, String)]) -> HeaderMap {
-        let mut map = HeaderMap::new();
-        for (name, value) in fields {
-            map.append(name.clone(), HeaderValue::from_str(value).unwrap());
-        }
-        map
-    }
-
-    fn date(second: u64) -> String {
-        fmt_http_date(at(second).system_time())
-    }
+    use crate::entry::fixtures::{at, header_map, http_date};
 
     #[test]
     fn explicit_lifetime_is_s_maxage_then_max_age_then_expires() {
@@ -106,17 +93,21 @@ mod tests {
             ("max-age", vec![cc("max-age=5")], Some(5)),
             ("s-maxage before max-age", vec![cc("max-age=5, s-maxage=9")], Some(9)),
             ("s-maxage=0 before max-age", vec![cc("max-age=5, s-maxage=0")], Some(0)),
-            ("max-age before Expires", vec![cc("max-age=5"), (EXPIRES, date(99))], Some(5)),
-            ("invalid max-age before Expires", vec![cc("max-age=x"), (EXPIRES, date(99))], Some(0)),
-            ("Expires minus Date", vec![(EXPIRES, date(99)), (DATE, date(90))], Some(9)),
-            ("Expires minus now", vec![(EXPIRES, date(130))], Some(30)),
-            ("Expires in the past", vec![(EXPIRES, date(50)), (DATE, date(90))], Some(0)),
+            ("max-age before Expires", vec![cc("max-age=5"), (EXPIRES, http_date(99))], Some(5)),
+            (
+                "invalid max-age before Expires",
+                vec![cc("max-age=x"), (EXPIRES, http_date(99))],
+                Some(0),
+            ),
+            ("Expires minus Date", vec![(EXPIRES, http_date(99)), (DATE, http_date(90))], Some(9)),
+            ("Expires minus now", vec![(EXPIRES, http_date(130))], Some(30)),
+            ("Expires in the past", vec![(EXPIRES, http_date(50)), (DATE, http_date(90))], Some(0)),
             ("Expires: 0", vec![(EXPIRES, "0".to_owned())], Some(0)),
             ("invalid Expires", vec![(EXPIRES, "soon".to_owned())], Some(0)),
-            ("two Expires", vec![(EXPIRES, date(130)), (EXPIRES, date(140))], Some(0)),
-            ("invalid Date", vec![(EXPIRES, date(130)), (DATE, "x".to_owned())], Some(30)),
+            ("two Expires", vec![(EXPIRES, http_date(130)), (EXPIRES, http_date(140))], Some(0)),
+            ("invalid Date", vec![(EXPIRES, http_date(130)), (DATE, "x".to_owned())], Some(30)),
         ] {
-            let fields = response(&fields);
+            let fields = header_map(&fields);
             let got = explicit_lifetime(&Governing::of(&fields, &[]), &fields, at(100));
             assert_eq!(got.map(|lifetime| lifetime.as_secs()), want, "{case}");
         }
@@ -125,7 +116,7 @@ mod tests {
     #[test]
     fn targeted_field_replaces_expires() {
         let cdn = HeaderName::from_static("cdn-cache-control");
-        let fields = response(&[(cdn.clone(), "public".to_owned()), (EXPIRES, date(130))]);
+        let fields = header_map(&[(cdn.clone(), "public".to_owned()), (EXPIRES, http_date(130))]);
         let of = |targets: &[HeaderName]| {
             explicit_lifetime(&Governing::of(&fields, targets), &fields, at(100))
                 .map(|age| age.as_secs())
@@ -138,16 +129,16 @@ mod tests {
     fn heuristic_lifetime_is_a_tenth_of_the_time_since_last_modified() {
         for (case, fields, want) in [
             ("no Last-Modified", vec![], None),
-            ("modified 50 s ago", vec![(LAST_MODIFIED, date(50))], Some(5)),
-            ("with Date", vec![(LAST_MODIFIED, date(50)), (DATE, date(70))], Some(2)),
-            ("just modified", vec![(LAST_MODIFIED, date(95))], Some(0)),
-            ("in the future", vec![(LAST_MODIFIED, date(400))], None),
+            ("modified 50 s ago", vec![(LAST_MODIFIED, http_date(50))], Some(5)),
+            ("with Date", vec![(LAST_MODIFIED, http_date(50)), (DATE, http_date(70))], Some(2)),
+            ("just modified", vec![(LAST_MODIFIED, http_date(95))], Some(0)),
+            ("in the future", vec![(LAST_MODIFIED, http_date(400))], None),
             ("invalid", vec![(LAST_MODIFIED, "then".to_owned())], None),
         ] {
-            let got = heuristic_lifetime(&response(&fields), at(100));
+            let got = heuristic_lifetime(&header_map(&fields), at(100));
             assert_eq!(got.map(|lifetime| lifetime.as_secs()), want, "{case}");
         }
-        let old = response(&[
+        let old = header_map(&[
             (LAST_MODIFIED, "Sun, 06 Nov 1994 08:49:37 GMT".to_owned()),
             (DATE, "Sun, 06 Nov 2016 08:49:37 GMT".to_owned()),
         ]);
@@ -163,17 +154,17 @@ mod tests {
         let age = |text: &str| (AGE, text.to_owned());
         for (case, fields, want) in [
             ("neither Date nor Age", vec![], 0),
-            ("dated now", vec![(DATE, date(100))], 10),
-            ("dated long ago", vec![(DATE, date(40))], 60),
-            ("dated in the future", vec![(DATE, date(400))], 10),
+            ("dated now", vec![(DATE, http_date(100))], 10),
+            ("dated long ago", vec![(DATE, http_date(40))], 60),
+            ("dated in the future", vec![(DATE, http_date(400))], 10),
             ("only Age", vec![age("30")], 40),
-            ("Age and older Date", vec![age("30"), (DATE, date(20))], 80),
-            ("Age and younger Date", vec![age("30"), (DATE, date(95))], 40),
+            ("Age and older Date", vec![age("30"), (DATE, http_date(20))], 80),
+            ("Age and younger Date", vec![age("30"), (DATE, http_date(95))], 40),
             ("invalid Age", vec![age("x")], 0),
             ("two members of Age", vec![age("30, 500")], 40),
             ("two lines of Age", vec![age("30"), age("500")], 40),
         ] {
-            let got = initial_age(&response(&fields), at(90), at(100));
+            let got = initial_age(&header_map(&fields), at(90), at(100));
             assert_eq!(got.as_secs(), want, "{case}");
         }
     }

@@ -3,10 +3,10 @@
 
 use actix_web::{App, HttpRequest, HttpResponse, cookie::Cookie, web};
 use actix_web_cache::Policy;
+use http_body_util::Empty;
 use hyper::{Method, Request};
-use hyper_util::rt::{TokioExecutor, TokioIo};
 
-use crate::support::{Client, Protocol, Server, builder, cache, raw, serve};
+use crate::support::{Client, Protocol, Server, body_over_http2, builder, cache, raw, serve};
 
 const PLAIN_BODY: &str = "http://good.example/target good.example http";
 
@@ -109,21 +109,10 @@ async fn equivalent_absolute_form_target_shares_entry() {
 
 /// Sends a GET over HTTP/2 whose `:scheme` may be any.
 async fn get_over_http2(server: &Server, uri: &str, fields: &[(&str, &str)]) -> String {
-    use http_body_util::{BodyExt as _, Empty};
-    let stream = tokio::net::TcpStream::connect(server.addr).await.unwrap();
-    let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-            .await
-            .unwrap();
-    let connection = tokio::spawn(connection);
     let request = Request::builder().method(Method::GET).uri(uri);
     let request =
         fields.iter().fold(request, |request, (name, value)| request.header(*name, *value));
-    let request = request.body(Empty::<bytes::Bytes>::new()).unwrap();
-    let answer = sender.send_request(request).await.unwrap();
-    let body = answer.into_body().collect().await.unwrap().to_bytes();
-    connection.abort();
-    String::from_utf8(body.to_vec()).unwrap()
+    body_over_http2(server, request.body(Empty::new()).unwrap()).await
 }
 
 #[actix_web::test]

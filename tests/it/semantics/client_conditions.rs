@@ -1,30 +1,19 @@
 //! Conditional requests: the cache evaluates the client's conditions against the stored response
 //! (RFC 9110 section 13, RFC 9111 section 4.3.2).
 
-use std::time::UNIX_EPOCH;
-
 use actix_web::http::header::{ETAG, HeaderValue};
 use actix_web_cache::{Cache, Policy, store::Store as _};
 use hyper::Method;
 
 use crate::support::{
-    Client, Protocol, SETUPS, START, builder, cache, fills_ended, manual_bodies, recording_app,
+    Client, Protocol, SETUPS, builder, cache, fills_ended, manual_bodies, recording_app,
     requested_response, secs, store, test_app,
+    validators::{EARLY, MINUTE, MODIFIED, TAG, UNCHANGED, VALIDATED, http_date},
 };
 
-const EARLY: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 const LATE: &str = "Mon, 07 Nov 1994 08:49:37 GMT";
 
-const TAG: (&str, &str) = ("answer", "etag: \"a\"");
-const MODIFIED: (&str, &str) = ("answer", "last-modified: Sun, 06 Nov 1994 08:49:37 GMT");
 const TYPE: (&str, &str) = ("answer", "content-type: text/plain");
-const MINUTE: (&str, &str) = ("answer", "cache-control: max-age=60");
-const UNCHANGED: (&str, &str) = ("answer-status", "304");
-const VALIDATED: &str = "fwd=stale; fwd-status=304; stored";
-
-fn date(second: u64) -> String {
-    httpdate::fmt_http_date(UNIX_EPOCH + secs(START + second))
-}
 
 #[actix_web::test]
 async fn matching_condition_gets_304_from_the_stored_response() {
@@ -39,7 +28,7 @@ async fn matching_condition_gets_304_from_the_stored_response() {
     }
     recorded.take();
     clock.advance(secs(5));
-    let (stored, before) = (date(0), "Sat, 05 Nov 1994 08:49:37 GMT");
+    let (stored, before) = (http_date(0), "Sat, 05 Nov 1994 08:49:37 GMT");
     let none_match = |value| ("if-none-match", value);
     let since = |value| ("if-modified-since", value);
     for (path, conditions, status) in [

@@ -1,7 +1,7 @@
 //! Revalidation of stored responses with the handler: by a 304, by a new response, and by HEAD (RFC
 //! 9111 section 4.3).
 
-use std::{fs, time::UNIX_EPOCH};
+use std::fs;
 
 use actix_files::Files;
 use actix_web::{App, HttpRequest, HttpResponse, dev::Service as _, web};
@@ -9,20 +9,10 @@ use actix_web_cache::{Cache, Policy};
 use hyper::Method;
 
 use crate::support::{
-    Client, Counter, HoldPoint, Protocol, SETUPS, START, Server, SharedLines, builder, cache,
-    conditions, recording_app, secs, serve,
+    Client, Counter, HoldPoint, Protocol, SETUPS, Server, SharedLines, builder, cache, conditions,
+    recording_app, secs, serve,
+    validators::{EARLY, MINUTE, MODIFIED, TAG, UNCHANGED, VALIDATED, http_date},
 };
-
-const EARLY: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
-const TAG: (&str, &str) = ("answer", "etag: \"a\"");
-const MODIFIED: (&str, &str) = ("answer", "last-modified: Sun, 06 Nov 1994 08:49:37 GMT");
-const MINUTE: (&str, &str) = ("answer", "cache-control: max-age=60");
-const UNCHANGED: (&str, &str) = ("answer-status", "304");
-const VALIDATED: &str = "fwd=stale; fwd-status=304; stored";
-
-fn date(second: u64) -> String {
-    httpdate::fmt_http_date(UNIX_EPOCH + secs(START + second))
-}
 
 #[actix_web::test]
 async fn stale_entry_is_revalidated_with_exactly_its_own_validators() {
@@ -58,7 +48,7 @@ async fn stale_entry_is_revalidated_with_exactly_its_own_validators() {
             assert_eq!((answer.status.as_u16(), answer.text()), (200, "run 1"), "{case}");
             assert_eq!(answer.cache_status(), VALIDATED, "{case}");
             assert_eq!(answer.field("age"), None, "{case}: just revalidated");
-            assert_eq!(answer.field("date"), Some(date(60)), "{case}");
+            assert_eq!(answer.field("date"), Some(http_date(60)), "{case}");
             clock.advance(secs(59));
             let hit = app.client.get("/").await;
             assert_eq!((hit.text(), &*hit.cache_status()), ("run 1", "hit; ttl=1"), "{case}");
@@ -209,7 +199,7 @@ async fn not_modified_resets_the_age_of_the_entry() {
     let (app, _) = recording_app(&cache);
     app.client.get_with("/", &[TAG, MINUTE, ("answer", "age: 20")]).await;
     clock.advance(secs(40));
-    let old = format!("date: {}", date(37));
+    let old = format!("date: {}", http_date(37));
     for (line, age_field, age) in [("age: 5", Some("5"), 5), (&*old, None, 68)] {
         let fields = [TAG, UNCHANGED, ("answer", line), ("answer", "cache-control: max-age=70")];
         let answer = app.client.get_with("/", &fields).await;
@@ -236,7 +226,7 @@ async fn revalidation_ignores_fields_that_the_cache_itself_added() {
             assert_eq!(answer.text(), "run 1", "round {round}");
             let cache_control = answer.field("cache-control").unwrap();
             assert_eq!(cache_control, "max-stale-own=1, max-age=60", "round {round}");
-            assert_eq!(answer.field("expires"), Some(date(60 * (round + 1))), "round {round}");
+            assert_eq!(answer.field("expires"), Some(http_date(60 * (round + 1))), "round {round}");
             assert_eq!(answer.field("vary").as_deref(), Some("Cookie"), "round {round}");
         }
         // The cache added both the lifetime and `Vary: Cookie`. A response without explicit
@@ -345,7 +335,7 @@ async fn not_modified_with_no_store_or_private_freshens_nothing() {
         let refusal = format!("cache-control: {refusal}");
         let answer = app.client.get_with("/", &[UNCHANGED, TAG, ("answer", &refusal)]).await;
         assert_eq!(answer.text(), "run 1");
-        assert_eq!(answer.field("date"), Some(date(60)));
+        assert_eq!(answer.field("date"), Some(http_date(60)));
         assert_eq!(answer.cache_status(), format!("fwd=stale; fwd-status=304; detail={detail}"));
         assert_eq!(answer.field("cache-control").as_deref(), refusal.split(": ").nth(1));
         assert!(!app.client.get_with("/", &[TAG, MINUTE]).await.is_hit());

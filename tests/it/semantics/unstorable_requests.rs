@@ -12,14 +12,13 @@ use actix_web_cache::{
     outcome::{NotStored, Stored},
 };
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, StreamBody};
+use http_body_util::StreamBody;
 use hyper::{Method, Request, body::Frame};
-use hyper_util::rt::{TokioExecutor, TokioIo};
 
 use super::fields::cache_fields;
 use crate::support::{
-    Client, Counter, Protocol, Reply, SETUPS, Server, builder, cache, raw, requested_response,
-    secs, serve, serve_replies, test_app,
+    Client, Counter, Protocol, Reply, SETUPS, Server, body_over_http2, builder, cache, raw,
+    requested_response, secs, serve, serve_replies, test_app,
 };
 
 const SHARED: &[(&str, &str)] = &[("cache-control", "public, max-age=60")];
@@ -112,19 +111,10 @@ async fn get_with_a_chunked_body_bypasses_the_cache() {
 
 /// Sends a `GET` with a body but without `Content-Length`, which HTTP/2 permits.
 async fn get_with_undeclared_body(server: &Server, chunk: &'static str) -> String {
-    let stream = tokio::net::TcpStream::connect(server.addr).await.unwrap();
-    let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-            .await
-            .unwrap();
-    let connection = tokio::spawn(connection);
     let chunks = [Ok::<_, Infallible>(Frame::data(Bytes::from_static(chunk.as_bytes())))];
     let body = StreamBody::new(futures_util::stream::iter(chunks));
     let request = Request::get(format!("http://{}/read", server.addr)).body(body).unwrap();
-    let answer = sender.send_request(request).await.unwrap();
-    let body = answer.into_body().collect().await.unwrap().to_bytes();
-    connection.abort();
-    String::from_utf8(body.to_vec()).unwrap()
+    body_over_http2(server, request).await
 }
 
 #[actix_web::test]

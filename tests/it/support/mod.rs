@@ -9,6 +9,7 @@ mod faulty_proxy;
 mod gated_app;
 mod hold_point;
 mod hooked_store;
+mod http2;
 mod manual_bodies;
 mod origin;
 mod own_process;
@@ -21,6 +22,7 @@ mod server;
 mod shared_lines;
 mod simulated_processes;
 mod test_app;
+pub(crate) mod validators;
 mod wait;
 mod wire;
 
@@ -45,6 +47,7 @@ pub(crate) use self::{
     gated_app::{CLIENTS, GatedApp},
     hold_point::HoldPoint,
     hooked_store::{HookedStore, StoreCall, StoreEvent, StoreFault},
+    http2::body_over_http2,
     manual_bodies::{BodySender, ManualBodies, manual_bodies},
     origin::{Origin, RawMessage, ask, connect, get},
     own_process::{peak_resident_bytes, resident_bytes, runs_in_own_process},
