@@ -10,19 +10,42 @@ use std::{
 
 use actix_service::{Service, Transform, forward_ready};
 use actix_web::{
-    Error,
-    dev::{ServiceRequest, ServiceResponse},
-    http::header::{EXPIRES, HeaderMap, HeaderValue},
+    Error, HttpResponse,
+    dev::{Extensions, ServiceRequest, ServiceResponse},
+    http::{
+        StatusCode,
+        header::{CACHE_CONTROL, EXPIRES, HeaderMap, HeaderValue},
+    },
 };
 use httpdate::fmt_http_date;
 use pin_project_lite::pin_project;
+use smallvec::SmallVec;
 
-use crate::{clock::Clock, semantics::directive_list::DirectiveList};
+use crate::{
+    clock::Clock,
+    semantics::{cache_control::ResponseDirectives, directive_list::DirectiveList},
+};
 
-/// A middleware that adds `Cache-Control` directives to every response. It stores no responses.
+/// A middleware that adds `Cache-Control` directives to responses. It stores no responses.
 ///
-/// An added directive replaces a directive of equal name from the handler. Of two `max-age`, the
-/// smaller one applies. Other directives of the handler are kept, in their order.
+/// Directives of two kinds are treated differently:
+///
+/// - Restrictions (`private`, `no-store`, `no-cache`, `no-transform`, `must-revalidate` and
+///   `proxy-revalidate`) are added to every response, errors included.
+/// - Permissions (`public`, `max-age`, `s-maxage`, `immutable`, `must-understand` and the windows for
+///   stale responses) are added to responses with status 2xx, 301, 304 or 308. Without this limit,
+///   clients would keep a 404 or a redirection to a login page as long as the page itself.
+///   [`also_for_status`](Self::also_for_status) adds further status codes.
+///
+/// The middleware never permits what the handler refuses: it adds no `public` to a response with
+/// `private`, `no-store` or `no-cache`. Of two `max-age` or `s-maxage`, the smaller one applies. Any
+/// other added directive replaces a directive of equal name from the handler. The remaining
+/// directives of the handler are kept, in their order.
+///
+/// A [`Cache`](crate::Cache) around this middleware uses the lifetimes that it adds. Permissions of
+/// a middleware apply to anonymous requests only, because the middleware does not know how a handler
+/// uses credentials: whether the response to a request with cookies or `Authorization` may be shared
+/// is decided by the directives of the handler alone.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -32,38 +55,66 @@ use crate::{clock::Clock, semantics::directive_list::DirectiveList};
 /// ```
 #[derive(Debug, Clone, Default)]
 #[must_use]
-pub struct SetCacheControl(Vec<Edit>);
+pub struct SetCacheControl {
+    edits: Vec<Edit>,
+    /// Status codes that get permissions, besides the usual ones.
+    statuses: Vec<StatusCode>,
+}
 
 /// A change of `Cache-Control`.
 #[derive(Debug, Clone)]
 enum Edit {
-    Flag(&'static str),
-    Seconds(&'static str, Duration),
-    /// Sets `max-age`, unless the response already has a smaller one.
-    MaxAge(Duration),
-    Other(String, Option<String>),
+    /// Adds a directive that restricts caches.
+    Restriction(&'static str),
+    /// Sets `private`, and removes `public`.
+    Private,
+    /// Sets `public`, and removes `private`, unless the handler refuses.
+    Public,
+    /// Adds a directive that permits something to caches.
+    Permission(&'static str),
+    /// Permits stale responses for a time.
+    Window(&'static str, Duration),
+    /// Sets a lifetime, unless the response already has a smaller one.
+    Lifetime(&'static str, Duration),
+    Extension(String, Option<String>),
     Remove(String),
-    /// Sets one of `public` and `private`, and removes the other.
-    Scope {
-        set: &'static str,
-        remove: &'static str,
-    },
 }
 
-/// Defines methods that each set one directive.
+/// The directives with methods of their own.
+const KNOWN: [&str; 13] = [
+    "max-age",
+    "s-maxage",
+    "public",
+    "private",
+    "no-cache",
+    "no-store",
+    "no-transform",
+    "must-revalidate",
+    "proxy-revalidate",
+    "must-understand",
+    "immutable",
+    "stale-while-revalidate",
+    "stale-if-error",
+];
+
+/// The directives by which a handler refuses shared storage.
+const REFUSALS: [&str; 3] = ["private", "no-store", "no-cache"];
+
+/// Defines methods that each add one edit.
 macro_rules! directives {
-    ($($method:ident $name:literal $section:literal),*: flags;
-     $($timed:ident $timed_name:literal $timed_section:literal),*: seconds) => {
+    ($edit:ident: $($method:ident $name:literal $section:literal),* $(,)?) => {
         $(
             #[doc = concat!("Sets `", $name, "` (", $section, ").")]
             pub fn $method(self) -> Self {
-                self.with(Edit::Flag($name))
+                self.with(Edit::$edit($name))
             }
         )*
+    };
+    ($edit:ident in seconds: $($method:ident $name:literal $section:literal $rule:literal),* $(,)?) => {
         $(
-            #[doc = concat!("Sets `", $timed_name, "`, in whole seconds (", $timed_section, ").")]
-            pub fn $timed(self, time: Duration) -> Self {
-                self.with(Edit::Seconds($timed_name, time))
+            #[doc = concat!("Sets `", $name, "`, in whole seconds", $rule, " (", $section, ").")]
+            pub fn $method(self, time: Duration) -> Self {
+                self.with(Edit::$edit($name, time))
             }
         )*
     };
@@ -72,44 +123,50 @@ macro_rules! directives {
 impl SetCacheControl {
     /// Creates a middleware that changes nothing.
     pub const fn new() -> Self {
-        Self(Vec::new())
+        Self { edits: Vec::new(), statuses: Vec::new() }
     }
 
-    /// Sets `max-age`, in whole seconds, unless the handler sent a smaller one (RFC 9111 section
-    /// 5.2.2.1).
-    pub fn max_age(self, time: Duration) -> Self {
-        self.with(Edit::MaxAge(time))
-    }
-
-    /// Sets `public`, and removes `private` (RFC 9111 section 5.2.2.9).
+    /// Sets `public`, and removes a `private` of this middleware (RFC 9111 section 5.2.2.9). A
+    /// response whose handler sent `private`, `no-store` or `no-cache` stays as it is.
     pub fn public(self) -> Self {
-        self.with(Edit::Scope { set: "public", remove: "private" })
+        self.with(Edit::Public)
     }
 
     /// Sets `private`, and removes `public` (RFC 9111 section 5.2.2.7).
     pub fn private(self) -> Self {
-        self.with(Edit::Scope { set: "private", remove: "public" })
+        self.with(Edit::Private)
     }
 
-    directives! {
+    directives! { Lifetime in seconds:
+        max_age "max-age" "RFC 9111 section 5.2.2.1" ", unless the handler sent a smaller one",
+        s_maxage "s-maxage" "RFC 9111 section 5.2.2.10" ", unless the handler sent a smaller one",
+    }
+
+    directives! { Window in seconds:
+        stale_while_revalidate "stale-while-revalidate" "RFC 5861 section 3" "",
+        stale_if_error "stale-if-error" "RFC 5861 section 4" "",
+    }
+
+    directives! { Restriction:
         no_cache "no-cache" "RFC 9111 section 5.2.2.4",
         no_store "no-store" "RFC 9111 section 5.2.2.5",
         no_transform "no-transform" "RFC 9111 section 5.2.2.6",
         must_revalidate "must-revalidate" "RFC 9111 section 5.2.2.2",
         proxy_revalidate "proxy-revalidate" "RFC 9111 section 5.2.2.8",
-        must_understand "must-understand" "RFC 9111 section 5.2.2.3",
-        immutable "immutable" "RFC 8246": flags;
-        s_maxage "s-maxage" "RFC 9111 section 5.2.2.10",
-        stale_while_revalidate "stale-while-revalidate" "RFC 5861 section 3",
-        stale_if_error "stale-if-error" "RFC 5861 section 4": seconds
     }
 
-    /// Sets any directive, such as an extension. With the value `None`, the directive has no value.
+    directives! { Permission:
+        must_understand "must-understand" "RFC 9111 section 5.2.2.3",
+        immutable "immutable" "RFC 8246",
+    }
+
+    /// Sets an extension directive on every response. With the value `None`, the directive has no
+    /// value.
     ///
     /// # Panics
     ///
-    /// Panics if the name is not a token, or if the value is neither a token nor a quoted string
-    /// without escapes (RFC 9111 section 5.2).
+    /// Panics if the name is not a token, if this type has a method for the directive, or if the
+    /// value is neither a token nor a quoted string without escapes (RFC 9111 section 5.2).
     pub fn directive(self, name: impl Into<String>, value: Option<&str>) -> Self {
         let name = name.into();
         let is_token = |text: &str| {
@@ -127,58 +184,129 @@ impl SetCacheControl {
             "{name:?} with value {value:?} is not a Cache-Control directive: quote a value with \
              commas or spaces"
         );
-        self.with(Edit::Other(name, value.map(str::to_owned)))
+        assert!(
+            !contains(&KNOWN, &name),
+            "{name:?} is not an extension directive: use the method of SetCacheControl for it"
+        );
+        self.with(Edit::Extension(name, value.map(str::to_owned)))
     }
 
     /// Removes a directive that the handler sent.
+    ///
+    /// # Panics
+    ///
+    /// Panics for `private`, `no-store` and `no-cache`: a middleware must not publish what a handler
+    /// refuses to publish.
     pub fn remove(self, name: impl Into<String>) -> Self {
-        self.with(Edit::Remove(name.into()))
+        let name = name.into();
+        assert!(
+            !contains(&REFUSALS, &name),
+            "SetCacheControl cannot remove {name:?}, since a handler's refusal takes precedence: \
+             change the handler"
+        );
+        self.with(Edit::Remove(name))
     }
 
-    fn with(mut self, edit: Edit) -> Self {
-        self.0.push(edit);
+    /// Adds permissions to responses with this status code, too. By default, only responses with
+    /// status 2xx, 301, 304 or 308 get them.
+    pub fn also_for_status(mut self, status: StatusCode) -> Self {
+        self.statuses.push(status);
         self
     }
 
-    fn apply(&self, fields: &mut HeaderMap) {
-        if self.0.is_empty() {
+    fn with(mut self, edit: Edit) -> Self {
+        self.edits.push(edit);
+        self
+    }
+
+    /// Returns whether a response with this status code gets permissions.
+    fn permits(&self, status: StatusCode) -> bool {
+        status.is_success()
+            || matches!(status.as_u16(), 301 | 304 | 308)
+            || self.statuses.contains(&status)
+    }
+
+    fn apply<B>(&self, response: &mut HttpResponse<B>) {
+        if self.edits.is_empty() {
             return;
         }
+        let permits = self.permits(response.status());
+        let fields = response.headers();
+        let refused = ResponseDirectives::of(fields).refuses_sharing();
         let mut list = DirectiveList::of(fields);
-        for edit in &self.0 {
+        for edit in &self.edits {
             match edit {
-                Edit::Flag(name) => list.set(name, None),
-                Edit::Seconds(name, time) => list.set(name, Some(&time.as_secs().to_string())),
-                Edit::MaxAge(time) => list.limit("max-age", *time),
-                Edit::Other(name, value) => list.set(name, value.as_deref()),
-                Edit::Remove(name) => list.remove(name),
-                Edit::Scope { set, remove } => {
-                    list.remove(remove);
-                    list.set(set, None);
+                Edit::Restriction(name) => list.set(name, None),
+                Edit::Private => {
+                    list.remove("public");
+                    list.set("private", None);
                 }
+                Edit::Public if permits && !refused => {
+                    list.remove("private");
+                    list.set("public", None);
+                }
+                Edit::Permission(name) if permits => list.set(name, None),
+                Edit::Window(name, time) if permits => {
+                    list.set(name, Some(&time.as_secs().to_string()));
+                }
+                Edit::Lifetime(name, time) if permits => list.limit(name, *time),
+                // A smaller lifetime is a restriction of the one that the handler sent.
+                Edit::Lifetime(name, time) if list.has(name) => list.limit(name, *time),
+                Edit::Public | Edit::Permission(_) | Edit::Window(..) | Edit::Lifetime(..) => {}
+                Edit::Extension(name, value) => list.set(name, value.as_deref()),
+                Edit::Remove(name) => list.remove(name),
             }
         }
-        list.write(fields);
+        if permits {
+            HandlerCacheControl::keep(response);
+        }
+        list.write(response.headers_mut());
+    }
+}
+
+fn contains(names: &[&str], name: &str) -> bool {
+    names.iter().any(|known| known.eq_ignore_ascii_case(name))
+}
+
+/// The `Cache-Control` that the handler sent, in the extensions of a response to which a
+/// [`SetCacheControl`] added permissions.
+pub(crate) struct HandlerCacheControl(SmallVec<[HeaderValue; 1]>);
+
+impl HandlerCacheControl {
+    /// Keeps the lines of `Cache-Control`, unless a middleware further in has kept them.
+    fn keep<B>(response: &mut HttpResponse<B>) {
+        if response.extensions().contains::<Self>() {
+            return;
+        }
+        let lines = response.headers().get_all(CACHE_CONTROL).cloned().collect();
+        response.extensions_mut().insert(Self(lines));
+    }
+
+    /// The directives of the handler. `None` if no middleware added permissions.
+    pub(crate) fn directives(extensions: &Extensions) -> Option<ResponseDirectives> {
+        let Self(lines) = extensions.get::<Self>()?;
+        Some(ResponseDirectives::of_lines(lines.iter().map(HeaderValue::as_bytes)))
     }
 }
 
 /// A middleware that forbids clients and caches to store responses.
 ///
 /// It sets `Cache-Control: max-age=0, no-cache, no-store, must-revalidate, private`, and `Expires`
-/// to the current time. A [`Cache`](crate::Cache) around it does not store the responses either,
-/// regardless of its policy.
+/// to the current time, on every response, the responses to errors of inner middlewares included. A
+/// [`Cache`](crate::Cache) around it does not store the responses either, regardless of its policy.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NeverCache;
 
 impl NeverCache {
     fn apply(fields: &mut HeaderMap) {
-        SetCacheControl::new()
-            .with(Edit::MaxAge(Duration::ZERO))
-            .no_cache()
-            .no_store()
-            .must_revalidate()
-            .private()
-            .apply(fields);
+        let mut list = DirectiveList::of(fields);
+        list.limit("max-age", Duration::ZERO);
+        for name in ["no-cache", "no-store", "must-revalidate"] {
+            list.set(name, None);
+        }
+        list.remove("public");
+        list.set("private", None);
+        list.write(fields);
         let now = Clock::system().now().system_time();
         if let Ok(expires) = HeaderValue::try_from(fmt_http_date(now)) {
             fields.insert(EXPIRES, expires);
@@ -186,13 +314,22 @@ impl NeverCache {
     }
 }
 
-/// The change that a middleware makes to the fields of each response.
+/// The change that a middleware makes to each response.
 #[derive(Debug, Clone)]
 enum Change {
     /// Changes the fields as [`SetCacheControl`] does. All requests of a worker share the edits.
     Set(Rc<SetCacheControl>),
     /// Changes the fields as [`NeverCache`] does.
     Never,
+}
+
+impl Change {
+    fn apply<B>(&self, response: &mut HttpResponse<B>) {
+        match self {
+            Self::Set(set) => set.apply(response),
+            Self::Never => NeverCache::apply(response.headers_mut()),
+        }
+    }
 }
 
 /// The service of [`SetCacheControl`] and [`NeverCache`].
@@ -258,11 +395,20 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let mut response = ready!(this.inner.poll(cx))?;
-        match this.change {
-            Change::Set(set) => set.apply(response.headers_mut()),
-            Change::Never => NeverCache::apply(response.headers_mut()),
-        }
-        Poll::Ready(Ok(response))
+        Poll::Ready(match ready!(this.inner.poll(cx)) {
+            Ok(mut response) => {
+                this.change.apply(response.response_mut());
+                Ok(response)
+            }
+            // The server makes the response of an error later.
+            Err(mut error) => {
+                let change = this.change.clone();
+                error.add_response_mapper(move |mut response| {
+                    change.apply(&mut response);
+                    response
+                });
+                Err(error)
+            }
+        })
     }
 }

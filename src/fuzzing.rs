@@ -180,6 +180,7 @@ pub fn is_stored_by_default(
         requested: NOW,
         status,
         response: &response,
+        handler_directives: None,
         responded: NOW,
     };
     matches!(decide(&exchange, &terms), StorageDecision::Store(_))

@@ -9,7 +9,7 @@ use actix_web::{
     http::StatusCode,
 };
 
-use crate::outcome::NotStored;
+use crate::{outcome::NotStored, semantics::storing::gets_general_lifetime};
 
 /// Caching options of one response: its lifetime, its tags, and whether it may be stored.
 ///
@@ -72,9 +72,9 @@ impl ResponseOptions {
 
 /// An extractor that lets a handler set the caching options of its response.
 ///
-/// A lifetime applies to responses with status 200, 203, 301 or 308, and with the codes of
-/// [`Policy::status_ttl`](crate::Policy::status_ttl). A handler can therefore set a lifetime and
-/// still return an error later. Without a cache around the handler, the options have no effect.
+/// A lifetime applies to responses with status 200, 203, 301 or 308. A handler can therefore set a
+/// lifetime and still return an error later;
+/// [`Policy::status_ttl`](crate::Policy::status_ttl) sets the lifetime of errors. Without a cache around the handler, the options have no effect.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -140,8 +140,8 @@ struct RouteOptions(Rc<ResponseOptions>);
 /// `#[get("/", wrap = "...")]`.
 ///
 /// The middleware has an effect only inside a [`Cache`](crate::Cache). A lifetime applies to
-/// responses with status 200, 203, 301 or 308, and with the codes of
-/// [`Policy::status_ttl`](crate::Policy::status_ttl). If several of these middlewares are nested,
+/// responses with status 200, 203, 301 or 308;
+/// [`Policy::status_ttl`](crate::Policy::status_ttl) sets the lifetime of errors. If several of these middlewares are nested,
 /// the innermost one applies.
 ///
 /// ```
@@ -222,8 +222,7 @@ pub(crate) struct HandlerOptions {
 
 /// Returns the combined options from the extensions of a request and of its response.
 ///
-/// Lifetimes of the handler and the route apply only if `status_gets_lifetimes` returns true for
-/// `status`.
+/// Lifetimes of the handler and the route apply only to [some status codes](gets_general_lifetime).
 ///
 /// # Errors
 ///
@@ -231,7 +230,6 @@ pub(crate) struct HandlerOptions {
 pub(crate) fn handler_options(
     request: &Extensions,
     response: &Extensions,
-    status_gets_lifetimes: impl Fn(StatusCode) -> bool,
     status: StatusCode,
 ) -> Result<HandlerOptions, NotStored> {
     let attached = response.get::<ResponseOptions>().cloned().unwrap_or_default();
@@ -240,7 +238,7 @@ pub(crate) fn handler_options(
     let route = request.get::<RouteOptions>();
     let route = route.map(|options| ResponseOptions::clone(&options.0)).unwrap_or_default();
     let general_ttl = extracted.ttl.or(route.ttl);
-    let ttl = attached.ttl.or_else(|| general_ttl.filter(|_| status_gets_lifetimes(status)));
+    let ttl = attached.ttl.or_else(|| general_ttl.filter(|_| gets_general_lifetime(status)));
     let all = [attached, extracted, route];
     if let Some(reason) = all.iter().find_map(|options| options.no_store) {
         return Err(NotStored::Handler(reason));
@@ -275,8 +273,7 @@ mod tests {
             request.insert(RouteOptions(Rc::new(route)));
             response.insert(attached);
             let status = StatusCode::from_u16(status).unwrap();
-            let got =
-                handler_options(&request, &response, |status| status == StatusCode::OK, status);
+            let got = handler_options(&request, &response, status);
             assert_eq!(got.map(|options| options.ttl), want, "{case}");
         }
     }
@@ -287,7 +284,7 @@ mod tests {
         response.insert(ResponseOptions::new().tag("a").tag("b"));
         request.insert(ExtractedOptions(Rc::new(RefCell::new(ResponseOptions::new().tag("c")))));
         request.insert(RouteOptions(Rc::new(CachePolicy::ttl(Duration::ZERO).tag("d").0)));
-        let options = handler_options(&request, &response, |_| true, StatusCode::OK).unwrap();
+        let options = handler_options(&request, &response, StatusCode::OK).unwrap();
         assert_eq!(options.tags, ["a", "b", "c", "d"]);
     }
 }

@@ -12,6 +12,9 @@ pub enum LifetimeSource {
     /// `Cache-Control`, `Expires` or a targeted field (such as `CDN-Cache-Control`) of the response
     /// states the lifetime (RFC 9111 section 4.2.1, RFC 9213).
     Explicit,
+    /// A middleware such as [`SetCacheControl`](crate::SetCacheControl) added the lifetime to the
+    /// fields of the response. The handler stated none.
+    Middleware,
     /// The cache computed the lifetime from `Last-Modified` of the response (RFC 9111 section
     /// 4.2.2).
     Heuristic,
@@ -24,7 +27,7 @@ pub enum LifetimeSource {
 impl LifetimeSource {
     /// Whether clients can compute the lifetime from the header fields of the response.
     pub(crate) const fn is_stated(self) -> bool {
-        matches!(self, Self::Explicit | Self::Heuristic)
+        matches!(self, Self::Explicit | Self::Middleware | Self::Heuristic)
     }
 }
 
@@ -134,6 +137,7 @@ mod tests {
     fn lifetime_is_stated_if_it_comes_from_the_fields_of_the_response() {
         for (source, stated) in [
             (LifetimeSource::Explicit, true),
+            (LifetimeSource::Middleware, true),
             (LifetimeSource::Heuristic, true),
             (LifetimeSource::Handler, false),
             (LifetimeSource::Policy, false),

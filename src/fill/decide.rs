@@ -12,6 +12,7 @@ use actix_web::{
 
 use super::candidate::Candidate;
 use crate::{
+    cache_control::HandlerCacheControl,
     clock::Timestamp,
     options::handler_options,
     outcome::NotStored,
@@ -50,15 +51,16 @@ impl Candidate {
         let options = handler_options(
             &answer.request().extensions(),
             &answer.response().extensions(),
-            |status| policy.gives_lifetimes_to(status),
             status,
         )?;
+        let handler_directives = HandlerCacheControl::directives(&answer.response().extensions());
         let exchange = Exchange {
             request_no_store: self.request_no_store,
             requester: self.requester,
             requested: self.requested,
             status,
             response: fields,
+            handler_directives: handler_directives.as_ref(),
             responded: now,
         };
         let terms = policy.terms(&self.matched, status, options.ttl)?;

@@ -28,7 +28,7 @@ use crate::{
         requester::IdentityRules,
         reuse::BackgroundRefresh,
         staleness::Windows,
-        storing::{Heuristics, PolicyChoices, StorageTerms},
+        storing::{Heuristics, PolicyChoices, StorageTerms, gets_general_lifetime},
         vary::Comparison,
     },
 };
@@ -162,7 +162,7 @@ impl CompiledPolicy {
     ) -> Result<StorageTerms<'_>, NotStored> {
         let rule = self.deciding_rule(matched, status)?;
         let first = rule
-            .and_then(|rule| rule.override_ttl)
+            .and_then(|rule| override_ttl(rule, status))
             .map(|ttl| (ttl, LifetimeSource::Policy))
             .or_else(|| handler_ttl.map(|ttl| (ttl, LifetimeSource::Handler)));
         let fallback = self.fallback_ttl(rule, status);
@@ -178,7 +178,7 @@ impl CompiledPolicy {
     ) -> Option<Duration> {
         let status = stored.status;
         let rule = self.deciding_rule(matched, status).ok()?;
-        if let Some(ttl) = rule.and_then(|rule| rule.override_ttl) {
+        if let Some(ttl) = rule.and_then(|rule| override_ttl(rule, status)) {
             return Some(ttl);
         }
         let lifetime = &stored.lifetime;
@@ -204,12 +204,6 @@ impl CompiledPolicy {
     ) -> Option<Duration> {
         let rule = self.deciding_rule(matched, status).ok().flatten();
         rule.and_then(|rule| rule.client_ttl).or(self.policy.client_ttl)
-    }
-
-    /// Returns whether a lifetime that was set without naming a status code, such as that of a
-    /// handler, applies to responses with this status.
-    pub(crate) fn gives_lifetimes_to(&self, status: StatusCode) -> bool {
-        has_default_ttl(status) || self.status_ttl(status).is_some()
     }
 
     /// Returns the request fields whose values are part of the cache key.
@@ -341,13 +335,10 @@ impl CompiledPolicy {
     /// Returns the lifetime of a response that states none; `None` if neither the rule nor the
     /// policy sets one.
     fn fallback_ttl(&self, rule: Option<&Rule>, status: StatusCode) -> Option<Duration> {
-        let rule_ttl = rule.and_then(|rule| {
-            let applies = !rule.statuses.is_empty() || self.gives_lifetimes_to(status);
-            rule.ttl.filter(|_| applies)
-        });
+        let rule_ttl = rule.and_then(|rule| rule.ttl.filter(|_| sets_lifetime(rule, status)));
         rule_ttl
             .or_else(|| self.status_ttl(status))
-            .or_else(|| self.policy.default_ttl.filter(|_| has_default_ttl(status)))
+            .or_else(|| self.policy.default_ttl.filter(|_| gets_general_lifetime(status)))
     }
 
     fn status_ttl(&self, status: StatusCode) -> Option<Duration> {
@@ -360,9 +351,13 @@ impl CompiledPolicy {
     }
 }
 
-/// Returns whether [`Policy::default_ttl`] applies to responses with this status.
-fn has_default_ttl(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 200 | 203 | 301 | 308)
+/// Returns whether the lifetimes of a deciding rule apply to responses with this status.
+fn sets_lifetime(rule: &Rule, status: StatusCode) -> bool {
+    !rule.statuses.is_empty() || gets_general_lifetime(status)
+}
+
+fn override_ttl(rule: &Rule, status: StatusCode) -> Option<Duration> {
+    rule.override_ttl.filter(|_| sets_lifetime(rule, status))
 }
 
 #[cfg(test)]

@@ -135,8 +135,8 @@ impl Rule {
     /// Sets the lifetime of responses that state none.
     ///
     /// Without [`status`](Self::status), the lifetime applies to responses with status 200, 203,
-    /// 301 or 308, and with the codes of [`Policy::status_ttl`](crate::Policy::status_ttl). With
-    /// `status`, the lifetime applies to the codes of the rule instead. With zero, such responses
+    /// 301 or 308. With `status`, the lifetime applies to the codes of the rule instead, and takes
+    /// precedence over [`Policy::status_ttl`](crate::Policy::status_ttl). With zero, such responses
     /// are stale at once. The cache then stores a response only if the response can be revalidated
     /// or served stale.
     pub fn ttl(mut self, ttl: Duration) -> Self {
@@ -147,8 +147,8 @@ impl Rule {
     /// Sets the lifetime of responses, regardless of the lifetime that the response states or the
     /// handler sets.
     ///
-    /// The lifetime applies to every status code, unless [`status`](Self::status) names the codes.
-    /// **Without `status`, the rule also stores error responses such as a 500.**
+    /// Without [`status`](Self::status), the lifetime applies to responses with status 200, 203,
+    /// 301 or 308. With `status`, the lifetime applies to the codes of the rule instead.
     ///
     /// Without `status`, a lifetime of zero bypasses the cache. With `status`, a lifetime of zero
     /// makes the responses stale at once.

@@ -81,8 +81,15 @@ impl DirectiveScope {
 impl ResponseDirectives {
     /// Reads all lines of `Cache-Control`.
     pub(crate) fn of(fields: &HeaderMap) -> Self {
+        Self::of_lines(field_lines(fields, &CACHE_CONTROL))
+    }
+
+    /// Reads lines of `Cache-Control`.
+    pub(crate) fn of_lines<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Self {
         let mut found = Self::default();
-        for line in field_lines(fields, &CACHE_CONTROL) {
+        let mut any_open_quote = false;
+        for line in lines {
+            any_open_quote |= has_open_quote(line);
             for member in list_members(line) {
                 let Directive { name, argument } = Directive::parse(member);
                 found.add(name, argument);
@@ -91,7 +98,7 @@ impl ResponseDirectives {
         }
         // A quoted string without its closing quote may hide `no-store`. Therefore `no-store` is
         // assumed, and `must-understand` cannot override the assumption.
-        if field_lines(fields, &CACHE_CONTROL).any(has_open_quote) {
+        if any_open_quote {
             found.no_store = true;
             found.must_understand = false;
         }
@@ -153,6 +160,14 @@ impl ResponseDirectives {
                 self.no_cache = DirectiveScope::Response;
             }
         }
+    }
+
+    /// Returns whether the response forbids, for all of it or for some fields, that it is shared
+    /// without validation: it has `private`, `no-store` or `no-cache`.
+    pub(crate) fn refuses_sharing(&self) -> bool {
+        self.no_store
+            || self.private != DirectiveScope::Absent
+            || self.no_cache != DirectiveScope::Absent
     }
 
     /// Returns whether the response to a request with `Authorization` may be stored and reused

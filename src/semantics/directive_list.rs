@@ -25,6 +25,11 @@ impl DirectiveList {
         )
     }
 
+    /// Returns whether the list has a directive of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|member| is(member, name))
+    }
+
     /// Sets a directive. The new directive replaces the first one of its name, or is added at the
     /// end. Further directives of the name are removed.
     pub(crate) fn set(&mut self, name: &str, argument: Option<&str>) {
@@ -111,6 +116,12 @@ mod tests {
             ("repetition removed", &["b=1, a, b=2"], |l| l.set("b", Some("3")), Some("b=3, a")),
             ("removed", &["a, b=1"], |l| l.remove("b"), Some("a")),
             ("last directive removed", &["b"], |l| l.remove("b"), None),
+            (
+                "present directive found",
+                &["A=1"],
+                |l| assert!(l.has("a") && !l.has("1")),
+                Some("A=1"),
+            ),
             ("absent directive removed", &["a"], |l| l.remove("b"), Some("a")),
             (
                 "directive in quotes kept",

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use actix_web::http::{
     StatusCode,
-    header::{COOKIE, HeaderMap, HeaderName, PRAGMA},
+    header::{COOKIE, EXPIRES, HeaderMap, HeaderName, PRAGMA},
 };
 
 use super::{
@@ -13,7 +13,7 @@ use super::{
     freshness::{explicit_lifetime, heuristic_lifetime, initial_age},
     requester::Requester,
     staleness::{Windows, response_staleness},
-    targeted::Governing,
+    targeted::{Governing, Source},
     validation::has_validator,
     vary::Vary,
 };
@@ -40,6 +40,9 @@ pub(crate) struct Exchange<'a> {
     pub(crate) status: StatusCode,
     /// The header fields of the response.
     pub(crate) response: &'a HeaderMap,
+    /// The directives in the handler's own `Cache-Control`, if a middleware added permissions to
+    /// it.
+    pub(crate) handler_directives: Option<&'a ResponseDirectives>,
     /// The time at which the head of the response was received from the handler.
     pub(crate) responded: Timestamp,
 }
@@ -176,10 +179,36 @@ fn plan(exchange: &Exchange<'_>, terms: &StorageTerms<'_>) -> Result<StoragePlan
     check_message(exchange, directives, choices, &withheld)?;
     let Vary::Fields(nominated) = Vary::of(exchange.response) else { return Err(NotStored::Vary) };
     let stated = explicit_lifetime(&governing, exchange.response, exchange.responded);
-    let lifetime = lifetime(exchange, directives, stated, terms)?;
-    check_requester(exchange.requester, directives, &nominated, lifetime.source)?;
-    let needs_no_cookie = !nominated.contains(&COOKIE) && !directives.allows_sharing();
+    let mut lifetime = lifetime(exchange, directives, stated, terms)?;
+    let own = handler_directives(exchange, &governing);
+    if lifetime.source == LifetimeSource::Explicit && !states_lifetime(own, exchange.response) {
+        lifetime.source = LifetimeSource::Middleware;
+    }
+    check_requester(exchange.requester, own, &nominated, lifetime.source)?;
+    let needs_no_cookie = !nominated.contains(&COOKIE) && !own.allows_sharing();
     Ok(StoragePlan { lifetime, stated, nominated, needs_no_cookie, withheld, tags: Vec::new() })
+}
+
+/// Returns the directives of the handler. Permissions that a middleware added to `Cache-Control` do
+/// not decide about requests with credentials. A targeted field replaces `Cache-Control`, and the
+/// middlewares of this crate do not change it.
+fn handler_directives<'a>(
+    exchange: &Exchange<'a>,
+    governing: &'a Governing,
+) -> &'a ResponseDirectives {
+    match governing.source {
+        Source::CacheControl => exchange.handler_directives.unwrap_or(&governing.directives),
+        Source::Targeted => &governing.directives,
+    }
+}
+
+/// Returns whether the handler stated the freshness lifetime of its response: these directives have
+/// a lifetime or `no-cache`, or the response has `Expires`.
+fn states_lifetime(own: &ResponseDirectives, response: &HeaderMap) -> bool {
+    own.s_maxage.is_some()
+        || own.max_age.is_some()
+        || own.no_cache == DirectiveScope::Response
+        || response.contains_key(EXPIRES)
 }
 
 /// Checks whether request, status code, directives and `Set-Cookie` permit storing.
@@ -327,6 +356,13 @@ fn is_heuristically_cacheable(status: StatusCode) -> bool {
 /// These are the heuristically cacheable status codes, and the temporary redirects 302 and 307.
 fn is_usually_shared(status: StatusCode) -> bool {
     is_heuristically_cacheable(status) || matches!(status.as_u16(), 302 | 307)
+}
+
+/// Returns whether a lifetime that names no status code applies to responses with this status code:
+/// the default lifetime, or that of a rule, a handler or a route. The lifetime of a page would be
+/// too long for an error in place of the page.
+pub(crate) fn gets_general_lifetime(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 200 | 203 | 301 | 308)
 }
 
 /// Checks whether the response to a request with these credentials may be stored.

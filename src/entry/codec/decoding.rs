@@ -169,6 +169,7 @@ fn source_of(code: u8) -> Result<LifetimeSource, RecordError> {
         2 => Ok(LifetimeSource::Heuristic),
         3 => Ok(LifetimeSource::Handler),
         4 => Ok(LifetimeSource::Policy),
+        5 => Ok(LifetimeSource::Middleware),
         _ => Err(RecordError::Malformed("lifetime source")),
     }
 }

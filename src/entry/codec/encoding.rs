@@ -95,6 +95,7 @@ const fn source_code(source: LifetimeSource) -> u8 {
         LifetimeSource::Heuristic => 2,
         LifetimeSource::Handler => 3,
         LifetimeSource::Policy => 4,
+        LifetimeSource::Middleware => 5,
     }
 }
 

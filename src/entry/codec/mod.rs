@@ -94,7 +94,7 @@
 //! | 32 | 2 | number of selecting fields |
 //! | 34 | 2 | status code: 200 to 999, except 206 and 304 |
 //! | 36 | 1 | number of tags: 64 at most |
-//! | 37 | 1 | source of the lifetime: 1 explicit, 2 heuristic, 3 handler, 4 policy ([`LifetimeSource`](crate::store::LifetimeSource)) |
+//! | 37 | 1 | source of the lifetime: 1 explicit, 2 heuristic, 3 handler, 4 policy, 5 middleware ([`LifetimeSource`](crate::store::LifetimeSource)) |
 //! | 38 | 1 | validation: 1 once stale, 2 strict, 3 always ([`Validation`](crate::store::Validation)) |
 //! | 39 | 1 | flags of the optional parts that are present: 1 `stale-while-revalidate`, 2 `stale-if-error`, 4 the stated lifetime, 8 the lifetime for clients, 16 original field lines |
 //! | 40 | 8 | stamp: the logical time of the store before the handler ran ([`Stamp`](crate::store::Stamp)) |

@@ -162,6 +162,7 @@ fn written_response_is_read_back() {
         LifetimeSource::Heuristic,
         LifetimeSource::Handler,
         LifetimeSource::Policy,
+        LifetimeSource::Middleware,
     ];
     let validations = [Validation::OnceStale, Validation::Strict, Validation::Always];
     for (source, validation) in sources.into_iter().flat_map(|s| validations.map(|v| (s, v))) {
@@ -305,7 +306,7 @@ fn invalid_numbers_in_the_head_are_refused() {
         (Box::new(set(36, &[65])), "number of tags"),
         (Box::new(set(36, &[64])), "length"),
         (Box::new(set(37, &[0])), "lifetime source"),
-        (Box::new(set(37, &[5])), "lifetime source"),
+        (Box::new(set(37, &[6])), "lifetime source"),
         (Box::new(set(38, &[0])), "validation"),
         (Box::new(set(38, &[4])), "validation"),
         (Box::new(set(39, &[0x3f])), "flags"),

@@ -32,6 +32,7 @@ fn first_rule_that_matches_path_and_status_decides() {
             Rule::prefix("/a").status([404, 500]).ttl(secs(1)),
             Rule::prefix("/a").status([200]).bypass(),
             Rule::prefix("/a").ttl(secs(2)),
+            Rule::path("/bb").status([500]).override_ttl(secs(3)),
             Rule::prefix("/b").override_ttl(secs(3)),
             Rule::prefix("/c").override_ttl(secs(0)),
             Rule::prefix("/d").ttl(secs(0)),
@@ -46,10 +47,14 @@ fn first_rule_that_matches_path_and_status_decides() {
         ("/a", 301, Some((Some(2), None))),
         ("/a", 503, Some((None, None))),
         ("/b", 200, Some((Some(60), Some(3)))),
-        ("/b", 500, Some((None, Some(3)))),
+        ("/b", 404, Some((Some(7), None))),
+        ("/b", 500, Some((None, None))),
+        ("/bb", 500, Some((None, Some(3)))),
+        ("/bb", 200, Some((Some(60), None))),
         ("/c", 200, None),
         ("/d", 200, Some((Some(0), None))),
-        ("/d", 404, Some((Some(0), None))),
+        ("/a", 302, Some((None, None))),
+        ("/d", 404, Some((Some(7), None))),
         ("/other", 200, Some((Some(60), None))),
         ("/other", 404, Some((Some(7), None))),
         ("/other", 410, Some((Some(4), None))),
@@ -77,7 +82,8 @@ fn response_of_another_policy_gets_the_lifetime_of_this_policy() {
         ("/", 404, LifetimeSource::Explicit, Some(5), Some(5)),
         ("/", 503, LifetimeSource::Explicit, Some(5), None),
         ("/long", 200, LifetimeSource::Explicit, Some(5), Some(90)),
-        ("/long", 503, LifetimeSource::Handler, None, Some(90)),
+        ("/long", 503, LifetimeSource::Handler, None, Some(60)),
+        ("/long", 301, LifetimeSource::Handler, None, Some(90)),
         ("/no", 200, LifetimeSource::Explicit, Some(5), None),
         ("/no", 404, LifetimeSource::Handler, None, None),
     ] {
@@ -207,23 +213,6 @@ fn client_ttl_of_the_deciding_rule_precedes_that_of_the_policy() {
         };
         assert_eq!(of(&with), of_rule.or(Some(3)), "{path} {status}");
         assert_eq!(of(&without), of_rule, "{path} {status}");
-    }
-}
-
-#[test]
-fn status_with_default_or_status_ttl_gets_lifetimes() {
-    let policy = compile(Policy::new().status_ttl(404, secs(7)), vec![]);
-    for (status, want) in [
-        (200, true),
-        (203, true),
-        (301, true),
-        (308, true),
-        (404, true),
-        (302, false),
-        (500, false),
-    ] {
-        let status = StatusCode::from_u16(status).unwrap();
-        assert_eq!(policy.gives_lifetimes_to(status), want, "{status}");
     }
 }
 

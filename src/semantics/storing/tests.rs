@@ -16,6 +16,7 @@ fn exchange(status: u16, response: &HeaderMap, requester: Requester) -> Exchange
         requested: at(0),
         status: StatusCode::from_u16(status).unwrap(),
         response,
+        handler_directives: None,
         responded: at(0),
     }
 }
@@ -490,6 +491,54 @@ fn plan_contains_stated_lifetime_and_initial_age() {
 }
 
 #[test]
+fn permissions_of_a_middleware_do_not_decide_about_requests_with_credentials() {
+    use LifetimeSource::{Explicit, Middleware};
+    use NotStored::{Authorization, Cookie, Credentials};
+    for (requester, handler, sent, want) in [
+        (ANONYMOUS, "", "public, max-age=5", Ok((5, Middleware))),
+        (AUTHORIZED, "", "public, max-age=5", Err(Authorization)),
+        (COOKIES, "", "public, max-age=5", Err(Cookie)),
+        (CREDENTIALS, "", "public, max-age=5", Err(Credentials)),
+        (COOKIES, "", "s-maxage=5", Err(Cookie)),
+        (ANONYMOUS, "max-age=9", "public, max-age=5", Ok((5, Explicit))),
+        (AUTHORIZED, "max-age=9", "public, max-age=5", Err(Authorization)),
+        (CREDENTIALS, "max-age=9", "public, max-age=5", Ok((5, Explicit))),
+        (COOKIES, "public", "public, max-age=5", Ok((5, Middleware))),
+        (AUTHORIZED, "s-maxage=9", "s-maxage=5, public", Ok((5, Explicit))),
+        (AUTHORIZED, "must-revalidate", "must-revalidate, max-age=5", Err(Authorization)),
+    ] {
+        let (own, fields) = (ResponseDirectives::of(&response(handler)), response(sent));
+        let exchange =
+            Exchange { handler_directives: Some(&own), ..exchange(200, &fields, requester) };
+        let got = outcome(decide(&exchange, &terms(None, None)));
+        assert_eq!(got, want, "{requester:?} {handler:?} {sent:?}");
+    }
+    let mut fields = response("public, max-age=5");
+    fields.insert(EXPIRES, HeaderValue::from_static("0"));
+    let none = ResponseDirectives::default();
+    let exchange =
+        Exchange { handler_directives: Some(&none), ..exchange(200, &fields, ANONYMOUS) };
+    let got = outcome(decide(&exchange, &terms(None, None)));
+    assert_eq!(got, Ok((5, Explicit)), "the handler stated Expires");
+}
+
+#[test]
+fn targeted_field_is_the_word_of_the_handler() {
+    let targets = vec![HeaderName::from_static("cdn-cache-control")];
+    let choices = PolicyChoices { targets, ..DEFAULTS.clone() };
+    let mut fields = response("public, max-age=5");
+    fields.insert(
+        HeaderName::from_static("cdn-cache-control"),
+        HeaderValue::from_static("public, max-age=7"),
+    );
+    let none = ResponseDirectives::default();
+    let exchange =
+        Exchange { handler_directives: Some(&none), ..exchange(200, &fields, AUTHORIZED) };
+    let terms = StorageTerms { choices: &choices, ..terms(None, None) };
+    assert_eq!(outcome(decide(&exchange, &terms)), Ok((7, LifetimeSource::Explicit)));
+}
+
+#[test]
 fn response_to_request_with_other_credentials_needs_explicit_lifetime() {
     let on = PolicyChoices { heuristics: Heuristics::On, ..DEFAULTS.clone() };
     let modified = (LAST_MODIFIED, "Mon, 12 Jan 1970 13:45:50 GMT");
@@ -503,6 +552,22 @@ fn response_to_request_with_other_credentials_needs_explicit_lifetime() {
         let terms = StorageTerms { choices: &on, ..NO_LIFETIMES };
         let got = outcome(decide(&exchange(200, &fields, CREDENTIALS), &terms));
         assert_eq!(got, want, "{cache_control}");
+    }
+}
+
+#[test]
+fn general_lifetimes_are_for_pages_and_permanent_redirections() {
+    for (status, want) in [
+        (200, true),
+        (203, true),
+        (301, true),
+        (308, true),
+        (204, false),
+        (302, false),
+        (404, false),
+        (500, false),
+    ] {
+        assert_eq!(gets_general_lifetime(StatusCode::from_u16(status).unwrap()), want, "{status}");
     }
 }
 

@@ -2,12 +2,21 @@
 
 use std::time::Duration;
 
-use actix_web::{App, HttpRequest, Route, web};
+use actix_web::{
+    App, Error, HttpRequest, HttpResponse, Route,
+    body::{BoxBody, MessageBody},
+    dev::{ServiceRequest, ServiceResponse},
+    error::ErrorUnauthorized,
+    http::StatusCode,
+    middleware::{Next, from_fn},
+    web,
+};
 use actix_web_cache::{Cache, NeverCache, Policy, Rule, SetCacheControl};
 use hyper::Method;
 
 use crate::support::{
-    Client, Counter, HookedStore, Protocol, SETUPS, StoreCall, requested_response, secs, serve,
+    Client, Counter, HookedStore, Protocol, SETUPS, StoreCall, cache, requested_response, secs,
+    serve,
 };
 
 const NEVER: &str = "max-age=0, no-cache, no-store, must-revalidate, private";
@@ -73,9 +82,15 @@ fn cases() -> Vec<Case> {
         ("case-insensitive names", set().max_age(secs(60)), &["Max-Age=90"], Some("max-age=60")),
         (
             "a repeated name keeps its first place",
+            set().stale_if_error(secs(9)),
+            &["stale-if-error=1, a, Stale-If-Error=2"],
+            Some("stale-if-error=9, a"),
+        ),
+        (
+            "the smaller s-maxage",
             set().s_maxage(secs(9)),
-            &["s-maxage=1, a, S-MaxAge=2"],
-            Some("s-maxage=9, a"),
+            &["s-maxage=5, max-age=1"],
+            Some("s-maxage=5, max-age=1"),
         ),
         (
             "text in quotes is no directive",
@@ -89,7 +104,21 @@ fn cases() -> Vec<Case> {
             &["public, max-age=9"],
             Some("max-age=9, private"),
         ),
-        ("public removes private", set().public(), &["private=\"x-a\""], Some("public")),
+        (
+            "private of the handler stays",
+            set().public().max_age(secs(9)),
+            &["private"],
+            Some("private, max-age=9"),
+        ),
+        ("qualified private stays", set().public(), &["private=\"x-a\""], Some("private=\"x-a\"")),
+        ("no-store stays", set().public(), &["no-store, max-age=9"], Some("no-store, max-age=9")),
+        ("no-cache stays", set().public(), &["no-cache"], Some("no-cache")),
+        (
+            "private in a list that lacks a comma stays",
+            set().public(),
+            &["private; max-age=9"],
+            Some("private; max-age=9"),
+        ),
         ("the last of public and private", set().private().public(), &[], Some("public")),
         (
             "extension directives",
@@ -143,7 +172,7 @@ async fn directives_are_merged_into_the_handlers_cache_control() {
 }
 
 #[actix_web::test]
-async fn fields_are_written_on_every_response_and_nothing_is_stored() {
+async fn middlewares_write_fields_for_each_method_and_store_nothing() {
     for (protocol, workers) in SETUPS {
         let runs = Counter::default();
         let counter = runs.clone();
@@ -166,7 +195,8 @@ async fn fields_are_written_on_every_response_and_nothing_is_stored() {
             for status in ["200", "204", "301", "404", "500"] {
                 let fields = [("answer-status", status)];
                 let plain = client.send(method.clone(), "/", &fields).await;
-                assert_eq!(plain.field("cache-control").as_deref(), Some("public, max-age=300"));
+                let want = (status < "400").then_some("public, max-age=300");
+                assert_eq!(plain.field("cache-control").as_deref(), want, "{status}");
                 assert_eq!(plain.field("cache-status"), None);
                 let never = client.send(method.clone(), "/never/", &fields).await;
                 let cache_control = never.field("cache-control").unwrap();
@@ -226,6 +256,186 @@ async fn outer_cache_never_stores_responses_of_never_cache_or_private() {
         }
     }
     assert_eq!(store.calls(StoreCall::Put), 0);
+}
+
+#[actix_web::test]
+async fn permissions_are_added_by_status_code_and_restrictions_always() {
+    let server = serve(1, || {
+        let permissions = SetCacheControl::new()
+            .public()
+            .max_age(secs(9))
+            .s_maxage(secs(8))
+            .stale_while_revalidate(secs(7))
+            .immutable();
+        let scopes = [
+            ("/usual", permissions.clone()),
+            ("/missing", permissions.also_for_status(StatusCode::NOT_FOUND)),
+            ("/restricted", SetCacheControl::new().must_revalidate().directive("x", None)),
+        ];
+        scopes.into_iter().fold(App::new(), |app, (path, set)| {
+            app.service(web::scope(path).wrap(set).default_service(requested_response_route()))
+        })
+    });
+    let client = Client::new(server.addr, Protocol::Http1);
+    let all = "public, max-age=9, s-maxage=8, stale-while-revalidate=7, immutable";
+    for (statuses, usual, missing) in [
+        (&["200", "201", "204", "206", "301", "308"][..], Some(all), Some(all)),
+        (&["404"], None, Some(all)),
+        (&["302", "303", "307", "400", "401", "403", "410", "412", "416", "429"], None, None),
+        (&["500", "503"], None, None),
+    ] {
+        for status in statuses {
+            let fields = [("answer-status", *status)];
+            for (path, want) in [
+                ("/usual/", usual),
+                ("/missing/", missing),
+                ("/restricted/", Some("must-revalidate, x")),
+            ] {
+                let answer = client.get_with(path, &fields).await;
+                assert_eq!(answer.field("cache-control").as_deref(), want, "{path} {status}");
+            }
+        }
+    }
+    let validated =
+        [("answer-status", "304"), ("if-none-match", "\"a\""), ("answer", "etag: \"a\"")];
+    let answer = client.get_with("/usual/", &validated).await;
+    assert_eq!(answer.field("cache-control").as_deref(), Some(all), "304");
+    // A smaller lifetime restricts the one that the handler stated.
+    let stated = [("answer-status", "404"), ("answer", "cache-control: max-age=99, s-maxage=3")];
+    let answer = client.get_with("/usual/", &stated).await;
+    assert_eq!(answer.field("cache-control").as_deref(), Some("max-age=9, s-maxage=3"));
+}
+
+/// Errors that a middleware or an extractor returns become responses only outside of these
+/// middlewares.
+#[actix_web::test]
+async fn errors_of_inner_middlewares_get_restrictions_and_no_permissions() {
+    let server = serve(1, || {
+        let never = web::scope("/never")
+            .wrap(from_fn(refuse))
+            .wrap(NeverCache)
+            .default_service(requested_response_route());
+        let set = web::scope("/set")
+            .wrap(from_fn(refuse))
+            .wrap(SetCacheControl::new().private().max_age(secs(60)))
+            .default_service(requested_response_route());
+        let extractor = web::scope("/extractor")
+            .wrap(NeverCache)
+            .route("/{number}", web::get().to(|_: web::Path<u8>| async { "a number" }));
+        App::new().service(never).service(set).service(extractor)
+    });
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        let client = Client::new(server.addr, protocol);
+        for (path, status, want) in [
+            ("/never/", 401, Some(NEVER)),
+            ("/set/", 401, Some("private")),
+            ("/extractor/x", 404, Some(NEVER)),
+            ("/extractor/1/none", 404, Some(NEVER)),
+        ] {
+            let answer = client.get(path).await;
+            assert_eq!(answer.status.as_u16(), status, "{path}");
+            assert_eq!(answer.field("cache-control").as_deref(), want, "{path}");
+            assert_eq!(answer.field("expires").is_some(), want == Some(NEVER), "{path}");
+        }
+        let method = client.send(Method::POST, "/extractor/1", &[]).await;
+        assert_eq!(method.field("cache-control").as_deref(), Some(NEVER), "405");
+    }
+}
+
+async fn refuse(
+    _: ServiceRequest,
+    _: Next<impl MessageBody>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    Err(ErrorUnauthorized("log in first"))
+}
+
+/// The middleware does not know which handlers of its scope make a page for one person.
+#[actix_web::test]
+async fn public_of_a_middleware_does_not_share_pages_of_people() {
+    for (protocol, workers) in SETUPS {
+        let (cache, _) = cache();
+        let server = serve(workers, move || {
+            let set = SetCacheControl::new().public().max_age(secs(300));
+            let private = |request: HttpRequest| async move {
+                HttpResponse::Ok()
+                    .insert_header(("cache-control", "private"))
+                    .body(person(&request))
+            };
+            let silent = |request: HttpRequest| async move { person(&request) };
+            let public = |request: HttpRequest| async move {
+                HttpResponse::Ok().insert_header(("cache-control", "public")).body(person(&request))
+            };
+            App::new().wrap(cache.clone()).service(
+                web::scope("/api")
+                    .wrap(set)
+                    .route("/private", web::get().to(private))
+                    .route("/silent", web::get().to(silent))
+                    .route("/public", web::get().to(public)),
+            )
+        });
+        let client = Client::new(server.addr, protocol);
+        let anonymous: &[(&str, &str)] = &[];
+        for credentials in
+            [("authorization", "Bearer alice"), ("cookie", "user=alice"), ("x-api-key", "alice")]
+        {
+            let alice = [credentials];
+            for path in ["/api/private", "/api/silent"] {
+                for fields in [&alice[..], anonymous, &alice, anonymous] {
+                    let answer = client.get_with(path, fields).await;
+                    let want = if fields.is_empty() { "nobody" } else { "alice" };
+                    assert!(answer.text().contains(want), "{path} {credentials:?}");
+                    let personal = path == "/api/private" || !fields.is_empty();
+                    assert!(!personal || !answer.is_hit(), "{path} {credentials:?} is shared");
+                }
+            }
+        }
+        assert!(client.get("/api/silent").await.is_hit(), "anonymous requests share");
+        // The handler's own word counts.
+        let alice = [("authorization", "Bearer alice")];
+        assert!(client.get_with("/api/public", &alice).await.is_stored());
+        assert!(client.get("/api/public").await.is_hit());
+    }
+}
+
+fn person(request: &HttpRequest) -> String {
+    let credentials = ["authorization", "cookie", "x-api-key"]
+        .map(|name| request.headers().get(name).map_or("", |value| value.to_str().unwrap()))
+        .concat();
+    if credentials.is_empty() { "nobody".to_owned() } else { credentials }
+}
+
+/// An outer cache must not keep an error as long as the page.
+#[actix_web::test]
+async fn outer_cache_does_not_keep_errors_for_the_lifetime_of_a_middleware() {
+    let (cache, _) = cache();
+    let server = serve(1, move || {
+        App::new()
+            .wrap(SetCacheControl::new().public().max_age(secs(365 * 24 * 3600)).immutable())
+            .wrap(cache.clone())
+            .default_service(requested_response_route())
+    });
+    let client = Client::new(server.addr, Protocol::Http1);
+    for status in ["302", "404", "410", "412", "416", "429", "500", "503"] {
+        let path = format!("/{status}");
+        for _ in 0..2 {
+            let answer = client.get_with(&path, &[("answer-status", status)]).await;
+            assert!(!answer.is_hit() && !answer.is_stored(), "{status}");
+        }
+    }
+}
+
+#[test]
+fn directive_with_its_own_method_and_removed_refusals_panic_with_advice() {
+    for name in ["max-age", "S-MaxAge", "public", "Private", "immutable", "stale-if-error"] {
+        let result = std::panic::catch_unwind(|| SetCacheControl::new().directive(name, None));
+        let advice = *result.expect_err(name).downcast::<String>().unwrap();
+        assert!(advice.contains("use the method"), "{advice}");
+    }
+    for name in ["private", "No-Store", "no-cache"] {
+        let result = std::panic::catch_unwind(|| SetCacheControl::new().remove(name));
+        let advice = *result.expect_err(name).downcast::<String>().unwrap();
+        assert!(advice.contains("change the handler"), "{advice}");
+    }
 }
 
 #[test]
