@@ -192,6 +192,12 @@ impl Coordinator {
         self.0.flights.close(key);
     }
 
+    /// The number of keys that were invalidated so far. If the number is equal before a lookup and
+    /// after the begin of a fill, no key was invalidated between them.
+    pub(crate) fn invalidated_keys(&self) -> u64 {
+        self.0.fills.invalidated_keys()
+    }
+
     /// Whether a fill of `key` is in progress.
     pub(crate) fn is_filling(&self, key: &CacheKey) -> bool {
         self.0.fills.is_open(key)

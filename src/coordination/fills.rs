@@ -8,7 +8,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -95,6 +95,8 @@ struct KeyState {
 #[derive(Default)]
 pub(super) struct OpenFills {
     open: Mutex<HashMap<Arc<[u8]>, Arc<KeyState>>>,
+    /// The number of keys that were invalidated so far, counted under the lock.
+    invalidated_keys: AtomicU64,
     /// Notified whenever the last fill ends.
     pub(super) idle: Notify,
 }
@@ -119,9 +121,17 @@ impl OpenFills {
     /// Invalidates the fills of a key that are in progress. A later fill of the key is not
     /// affected.
     pub(super) fn invalidate(&self, key: &CacheKey) {
-        if let Some(state) = self.lock().remove(key.as_bytes()) {
+        let mut open = self.lock();
+        self.invalidated_keys.fetch_add(1, Ordering::Relaxed);
+        if let Some(state) = open.remove(key.as_bytes()) {
             state.invalidated.store(true, Ordering::Release);
         }
+    }
+
+    /// The number of keys that were invalidated so far. If the number is equal before a lookup and
+    /// after the begin of a fill, no key was invalidated between them.
+    pub(super) fn invalidated_keys(&self) -> u64 {
+        self.invalidated_keys.load(Ordering::Relaxed)
     }
 
     /// Invalidates all fills of the key of `fill` and begins a new fill with an equal stamp.
@@ -178,6 +188,7 @@ mod tests {
         drop((one, two));
         fills.invalidate(&key("/a"));
         assert!(later.is_invalidated(), "the end of earlier fills does not end the later one");
+        assert_eq!(fills.invalidated_keys(), 2);
     }
 
     #[test]

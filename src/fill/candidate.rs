@@ -23,6 +23,9 @@ pub(crate) struct Candidate {
     pub(crate) request_tags: RequestTags,
     pub(crate) key: CacheKey,
     pub(crate) fill: Fill,
+    /// No key was invalidated between the lookup and the begin of the fill, so that the fill knows
+    /// of all invalidations since the lookup.
+    pub(crate) lookup_is_current: bool,
     /// The request's fields as they reached the cache.
     pub(crate) request: HeaderMap,
     pub(crate) requester: Requester,

@@ -1,12 +1,12 @@
 //! Storing a handler's response, or passing it on.
 
-use std::mem;
+use std::{mem, sync::Arc};
 
 use actix_web::{
     HttpResponse,
     body::{BodySize, MessageBody},
     dev::ServiceResponse,
-    http::{Method, header::HeaderMap},
+    http::{Method, StatusCode, header::HeaderMap},
     rt::spawn,
 };
 use bytes::Bytes;
@@ -18,13 +18,18 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
+    entry::{lifetime::Lifetime, response::StoredResponse},
     outcome::{NotStored, Stored},
     response::{
         body::{CacheBody, pass_through},
         cached::body_for,
         conditional::{apply_conditions_without_body, apply_request_conditions, client_has_it},
     },
-    semantics::{body::declared_length, storing::StoragePlan},
+    semantics::{
+        body::declared_length,
+        staleness::{never_stale, withdraws_stale_responses},
+        storing::StoragePlan,
+    },
 };
 
 /// A response for the client, and the decision about storing it.
@@ -36,28 +41,54 @@ pub(crate) struct FillReply<B> {
 }
 
 /// Decides about a handler's response. It is stored at once, or as its body is received.
+///
+/// `selected` is the stored response that the handler was asked to revalidate or to replace.
 pub(crate) fn fill<B: MessageBody + 'static>(
     mut candidate: Box<Candidate>,
     response: ServiceResponse<B>,
+    selected: Option<&Arc<StoredResponse>>,
 ) -> FillReply<B> {
     let now = candidate.shared.now();
     match candidate.plan(&response, now) {
         Ok(plan) => candidate.store(plan, response, now),
         Err(reason) => {
             log::trace!("not stored: {reason:?}");
-            candidate.mark_hit_for_miss(reason, response.status(), now);
+            let status = response.status();
+            candidate.mark_hit_for_miss(reason, status, now);
             let mut response = pass_through(response);
             if candidate.conditions == ClientConditions::ByCache {
                 let (request, passed) = response.into_parts();
                 let passed = apply_conditions_without_body(&candidate.request, passed);
                 response = ServiceResponse::new(request, passed);
             }
-            FillReply { response, stored: Stored::No(reason), write: None }
+            let write = selected.and_then(|stored| candidate.withdraw(stored, status));
+            FillReply { response, stored: Stored::No(reason), write }
         }
     }
 }
 
 impl Candidate {
+    /// The write that ends the stale use of a stored response, if the handler's response has a
+    /// status code that does. A fresh response stays fresh, and can be revalidated later.
+    ///
+    /// The write stores a copy of an old response, so it must not bring back a response that was
+    /// removed from the store since the lookup. The fill knows of all removals since it began.
+    pub(crate) fn withdraw(
+        mut self: Box<Self>,
+        stored: &StoredResponse,
+        status: StatusCode,
+    ) -> Option<Write> {
+        let staleness = never_stale(stored.lifetime.staleness);
+        let ends = withdraws_stale_responses(status) && stored.lifetime.staleness != staleness;
+        if !ends || !self.lookup_is_current {
+            return None;
+        }
+        // The followers do not wait for this write.
+        self.leader = None;
+        let lifetime = Lifetime { staleness, ..stored.lifetime };
+        Some(self.into_write(StoredResponse { lifetime, ..stored.clone() }))
+    }
+
     fn store<B: MessageBody + 'static>(
         mut self: Box<Self>,
         plan: StoragePlan,

@@ -51,14 +51,24 @@ pub(crate) struct Requester {
 }
 
 impl Requester {
-    /// Returns the credentials of a request according to the rules of a policy.
+    /// Returns the credentials of a request that decide whether a response may be stored for it and
+    /// may answer it.
     pub(crate) fn of(request: &HeaderMap, rules: &IdentityRules) -> Self {
+        let carried = Self::carried(request, rules);
+        let has_cookies = carried.has_cookies && rules.meaning == CookieMeaning::Identity;
+        Self { has_cookies, ..carried }
+    }
+
+    /// Returns the credentials of a request, whatever cookies mean under the policy.
+    ///
+    /// Requests with different credentials do not wait for each other, because the response to one
+    /// of them may be private.
+    pub(crate) fn carried(request: &HeaderMap, rules: &IdentityRules) -> Self {
         let identifies =
             |name: &HeaderName| request.contains_key(name) && !rules.keyed.contains(name);
         Self {
             has_authorization: identifies(&AUTHORIZATION),
-            has_cookies: rules.meaning == CookieMeaning::Identity
-                && rules.cookies.has_identifying_cookie(request)
+            has_cookies: rules.cookies.has_identifying_cookie(request)
                 && !rules.keyed.contains(&COOKIE),
             has_credentials: rules.credentials.iter().any(identifies),
         }
@@ -129,6 +139,9 @@ mod tests {
         let ordinary =
             IdentityRules { meaning: CookieMeaning::Ordinary, ..IdentityRules::default() };
         assert_eq!(Requester::of(&with_cookie, &ordinary), ANONYMOUS);
+        let carried = Requester { has_cookies: true, ..ANONYMOUS };
+        assert_eq!(Requester::carried(&with_cookie, &ordinary), carried);
+        assert_eq!(Requester::carried(&with_cookie, &ignoring), ANONYMOUS);
     }
 
     #[test]

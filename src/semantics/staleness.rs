@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use actix_web::http::StatusCode;
+
 use super::cache_control::{DirectiveScope, ResponseDirectives};
 use crate::entry::lifetime::{Staleness, Validation};
 
@@ -35,6 +37,26 @@ pub(crate) fn response_staleness(directives: &ResponseDirectives) -> Staleness {
         while_revalidate: directives.stale_while_revalidate.filter(|_| !never_stale),
         if_error: directives.stale_if_error.filter(|_| !never_stale),
     }
+}
+
+/// Returns whether a response with this status code ends the use of stale responses of its resource:
+/// 401, 403, 404, 410 and 451.
+///
+/// The origin withdrew the stored response, or restricted the access to it. The response must not
+/// come back because the handler fails later. Other client errors, such as 400 or 429, say nothing
+/// about the resource.
+pub(crate) fn withdraws_stale_responses(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 401 | 403 | 404 | 410 | 451)
+}
+
+/// Returns the rules for a response whose use while stale has ended: it must be validated first.
+pub(crate) const fn never_stale(staleness: Staleness) -> Staleness {
+    let validation = match staleness.validation {
+        Validation::Always => Validation::Always,
+        Validation::OnceStale | Validation::Strict => Validation::Strict,
+    };
+    let none = Some(Duration::ZERO);
+    Staleness { validation, while_revalidate: none, if_error: none }
 }
 
 impl Windows {
@@ -140,6 +162,35 @@ mod tests {
                 assert_eq!(got, within && may_be_stale, "{cache_control} {most:?}");
             }
             assert_eq!(max_stale_allows(&staleness, over, Some(Duration::MAX)), may_be_stale);
+        }
+    }
+
+    #[test]
+    fn withdrawing_status_codes_end_stale_use() {
+        for status in 100..600 {
+            let want = [401, 403, 404, 410, 451].contains(&status);
+            let status = StatusCode::from_u16(status).unwrap();
+            assert_eq!(withdraws_stale_responses(status), want, "{status}");
+        }
+    }
+
+    #[test]
+    fn response_that_is_never_stale_has_no_window_and_accepts_no_max_stale() {
+        let long = Duration::from_secs(600);
+        let windows = Windows { while_revalidate: long, if_error: long };
+        for (validation, want) in [
+            (Validation::OnceStale, Validation::Strict),
+            (Validation::Strict, Validation::Strict),
+            (Validation::Always, Validation::Always),
+        ] {
+            let before =
+                Staleness { validation, while_revalidate: Some(long), if_error: Some(long) };
+            let after = never_stale(before);
+            assert_eq!(after.validation, want);
+            assert_eq!(windows.while_revalidate(&after), Duration::ZERO);
+            assert_eq!(windows.if_error(&after), Duration::ZERO);
+            assert!(!max_stale_allows(&after, Duration::ZERO, Some(Duration::MAX)));
+            assert_eq!(never_stale(after), after);
         }
     }
 }

@@ -42,7 +42,7 @@ use crate::{
         variants::Variants,
     },
     response::body::CacheBody,
-    semantics::vary::selecting_value,
+    semantics::{requester::Requester, vary::selecting_value},
     store::interface::Lookup,
 };
 
@@ -181,7 +181,8 @@ impl RequestContext {
         if !shares {
             return None;
         }
-        let requester = cache_request.requester;
+        let policy = &self.shared.policy;
+        let requester = Requester::carried(request.headers(), &policy.identity);
         // Requests that looked up before and after an invalidation do not share a response.
         let mut text = lookup.stamp.get().to_le_bytes().to_vec();
         text.push(u8::from(requester.has_authorization));
@@ -193,7 +194,7 @@ impl RequestContext {
         let further = learned.iter().filter(|name| !known.contains(name));
         let fields: Box<[_]> = known.iter().chain(further).cloned().collect();
         for name in &fields {
-            let value = selecting_value(request.headers(), name, &self.shared.policy.comparison);
+            let value = selecting_value(request.headers(), name, &policy.comparison);
             append_optional(&mut text, value.as_deref());
         }
         Some(CollapseKey::new(text.into_boxed_slice(), fields))

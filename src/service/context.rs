@@ -39,6 +39,8 @@ pub(crate) struct CacheRequest {
     /// The number of responses that leaders had stored when this request looked into the store. If
     /// it has changed since, the lookup may have missed a response.
     pub(crate) stored_count: u64,
+    /// The number of keys that had been invalidated when this request looked into the store.
+    pub(crate) invalidated_keys: u64,
 }
 
 /// A request to the handler, with what the lookup found.
@@ -101,6 +103,7 @@ impl RequestContext {
         now: Timestamp,
     ) -> CacheRequest {
         let fields = request.headers();
+        let coordinator = self.shared.store.coordinator();
         CacheRequest {
             matched,
             key,
@@ -108,7 +111,8 @@ impl RequestContext {
             requester: Requester::of(fields, &self.shared.policy.identity),
             directives: RequestDirectives::of(fields),
             now,
-            stored_count: self.shared.store.coordinator().stored_count(),
+            stored_count: coordinator.stored_count(),
+            invalidated_keys: coordinator.invalidated_keys(),
         }
     }
 
@@ -119,13 +123,24 @@ impl RequestContext {
         cache_request: CacheRequest,
         lookup: Lookup,
     ) -> Box<Candidate> {
-        let CacheRequest { matched, key, discriminator, requester, directives, now, .. } =
-            cache_request;
+        let CacheRequest {
+            matched,
+            key,
+            discriminator,
+            requester,
+            directives,
+            now,
+            invalidated_keys,
+            ..
+        } = cache_request;
         let variants = lookup.variants;
+        let coordinator = self.shared.store.coordinator();
+        let fill = coordinator.begin_fill(&key, lookup.stamp);
         // In a box, for it is moved several times on its way through the fill.
         Box::new(Candidate {
             shared: Arc::clone(&self.shared),
-            fill: self.shared.store.coordinator().begin_fill(&key, lookup.stamp),
+            fill,
+            lookup_is_current: coordinator.invalidated_keys() == invalidated_keys,
             request_tags: self.shared.policy.request_tags(request, &matched),
             matched,
             key,

@@ -66,7 +66,9 @@ impl RequestContext {
         request: &ServiceRequest,
         mut cache_request: CacheRequest,
     ) -> Decision {
-        cache_request.stored_count = self.shared.store.coordinator().stored_count();
+        let coordinator = self.shared.store.coordinator();
+        cache_request.stored_count = coordinator.stored_count();
+        cache_request.invalidated_keys = coordinator.invalidated_keys();
         cache_request.now = self.shared.now();
         let fields = request.headers();
         let found = match self.lookup_now(fields, &cache_request) {

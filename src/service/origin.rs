@@ -28,7 +28,7 @@ use super::{
     not_modified::freshen_by_not_modified,
     reply::Reply,
     request::headers_mut,
-    stand_in::StandIn,
+    stand_in::{Routing, StandIn},
 };
 use crate::{
     coordination::{flights::FlightEnd, leader::Leader},
@@ -38,10 +38,12 @@ use crate::{
         store::fill,
     },
     outcome::{Forward, NotStored, Outcome},
+    poll_once::with_context,
     response::body::CacheBody,
     semantics::{
         request::is_conditional,
         reuse::is_allowed_for,
+        staleness::withdraws_stale_responses,
         validation::{ValidationConditions, find_validated, remove_conditions},
     },
     shared::Shared,
@@ -104,6 +106,7 @@ struct OriginCall<S> {
     /// The stored response may answer if the handler fails.
     fallback: bool,
     stand_in: Option<StandIn>,
+    routing: Routing,
     /// The request has conditions of the cache.
     validates: bool,
 }
@@ -134,7 +137,8 @@ where
         // Checked before the call: a response that is too stale to answer now is so later, too.
         let fallback =
             selected.as_ref().is_some_and(|stored| context.may_serve_stale(&candidate.key, stored));
-        let stand_in = (validates || fallback).then(|| StandIn::of(&request));
+        let stand_in = fallback.then(|| StandIn::of(&request));
+        let routing = Routing::of(&request);
         if validates || selected.is_some() || !forwards {
             candidate.conditions = ClientConditions::ByCache;
             let conditional =
@@ -157,6 +161,7 @@ where
             others,
             fallback,
             stand_in,
+            routing,
             validates,
         };
         (call, request)
@@ -231,16 +236,14 @@ where
             let end = if result.is_ok() { FlightEnd::NotStored } else { FlightEnd::Failed };
             leader.set_end_on_drop(end);
         }
-        let Self {
-            inner, context, candidate, reason, selected, others, stand_in, validates, ..
-        } = self;
         let mut response = match result {
             Ok(response) => response,
-            Err(error) => {
-                let fallback = selected.zip(stand_in);
-                return context.stale_for_error(&Method::GET, fallback, &candidate, reason, error);
-            }
+            Err(error) => return self.finish_error(error).await,
         };
+        let asks_again = self.is_unusable_not_modified(&response);
+        let Self {
+            inner, context, candidate, reason, selected, others, routing, validates, ..
+        } = self;
         let owned = context.note_inner_cache(&response, &candidate.key);
         if validates && response.status() == StatusCode::NOT_MODIFIED {
             let validated = || find_validated(response.headers(), selected.as_ref(), &others);
@@ -249,24 +252,46 @@ where
                 let outcome = Outcome::Revalidated { reason, stored: reply.stored };
                 return Ok(Reply::filled(reply, outcome));
             }
-            // RFC 9111 section 4.3.3: the 304 is about a response that is not stored, and the
-            // client did not ask for it.
-            response =
-                call_without_conditions(&context.shared, &*inner, stand_in, response).await?;
+        }
+        if asks_again {
+            response = call_without_conditions(&context.shared, &*inner, routing, response).await?;
         }
         if owned {
             return Ok(Reply::owned_by_inner_cache(response));
         }
-        if let Some(stored) = selected
+        if let Some(stored) = &selected
             && let Some(stale) =
-                context.stale_for_failure(&Method::GET, &stored, &candidate, &response)
+                context.stale_for_failure(&Method::GET, stored, &candidate, &response)
         {
             let outcome = Outcome::StaleIfError { reason, status: Some(response.status()) };
             return Ok(Reply::cached(response.into_parts().0, stale, outcome));
         }
-        let reply = fill(candidate, response);
+        let reply = fill(candidate, response, selected.as_ref());
         let outcome = Outcome::Forward { reason, stored: reply.stored };
         Ok(Reply::filled(reply, outcome))
+    }
+
+    /// Whether a response is a 304 that the client did not ask for: unless it validates a stored
+    /// response, it is of no use (RFC 9110 section 15.4.5, RFC 9111 section 4.3.3).
+    fn is_unusable_not_modified(&self, response: &ServiceResponse<B>) -> bool {
+        let by_client = self.candidate.conditions == ClientConditions::ByHandler
+            && is_conditional(&self.candidate.request);
+        response.status() == StatusCode::NOT_MODIFIED && !by_client
+    }
+
+    /// The reply to an error of the handler.
+    async fn finish_error(self, error: Error) -> Result<Reply<B>, Error> {
+        let Self { context, candidate, reason, selected, stand_in, .. } = self;
+        let status = error.as_response_error().status_code();
+        if withdraws_stale_responses(status) {
+            let write = selected.and_then(|stored| candidate.withdraw(&stored, status));
+            if let Some(write) = write {
+                with_context(|cx| write.start(cx)).await;
+            }
+            return Err(error);
+        }
+        let fallback = selected.zip(stand_in);
+        context.stale_for_error(&Method::GET, fallback, &candidate, reason, error)
     }
 }
 
@@ -274,7 +299,7 @@ where
 async fn call_without_conditions<S, B>(
     shared: &Shared,
     inner: &S,
-    original: Option<StandIn>,
+    routing: Routing,
     unusable: ServiceResponse<B>,
 ) -> Result<ServiceResponse<B>, Error>
 where
@@ -285,14 +310,12 @@ where
     let mut request = ServiceRequest::from_parts(request, Payload::None);
     let Some(fields) = headers_mut(shared, &mut request) else {
         return Err(ErrorInternalServerError(
-            "the handler answered 304 to a response that is not stored, and keeps a clone of the \
-             request, which therefore cannot be sent to it again",
+            "the handler answered 304 although it was not asked about that response, and keeps a \
+             clone of the request, which therefore cannot be sent to it again",
         ));
     };
     remove_conditions(fields);
-    if let Some(original) = original {
-        original.reset_routing(&mut request);
-    }
+    routing.reset(&mut request);
     inner.call(request).await
 }
 

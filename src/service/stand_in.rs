@@ -16,12 +16,31 @@ use futures_util::FutureExt as _;
 #[derive(Debug, Clone)]
 pub(crate) struct StandIn {
     method: Method,
-    uri: Uri,
     version: Version,
     headers: HeaderMap,
     peer: Option<SocketAddr>,
+    routing: Routing,
+}
+
+/// The state of the routing of a request when it reached the cache.
+#[derive(Debug, Clone)]
+pub(crate) struct Routing {
+    uri: Uri,
     /// The progress of routing, and the parameters it has found.
     route: Path<Url>,
+}
+
+impl Routing {
+    pub(crate) fn of(request: &ServiceRequest) -> Self {
+        Self { uri: request.uri().clone(), route: request.match_info().clone() }
+    }
+
+    /// Resets the routing of a request that was routed already, so that it can be routed again from
+    /// here. Middlewares further in may also have rewritten its URI.
+    pub(crate) fn reset(self, request: &mut ServiceRequest) {
+        request.head_mut().uri = self.uri;
+        *request.match_info_mut() = self.route;
+    }
 }
 
 impl StandIn {
@@ -29,19 +48,11 @@ impl StandIn {
         let head = request.head();
         Self {
             method: head.method.clone(),
-            uri: head.uri.clone(),
             version: head.version,
             headers: head.headers.clone(),
             peer: head.peer_addr,
-            route: request.match_info().clone(),
+            routing: Routing::of(request),
         }
-    }
-
-    /// Resets the routing of a request that was routed already, so that it can be routed again from
-    /// here. Middlewares further in may also have rewritten its URI.
-    pub(crate) fn reset_routing(self, request: &mut ServiceRequest) {
-        request.head_mut().uri = self.uri;
-        *request.match_info_mut() = self.route;
     }
 
     /// A request with the head and the route parameters of the original, and without its extensions
@@ -50,7 +61,7 @@ impl StandIn {
         let mut request = Request::new();
         let head = request.head_mut();
         head.method = self.method;
-        head.uri = self.uri;
+        head.uri = self.routing.uri;
         head.version = self.version;
         head.headers = self.headers;
         head.peer_addr = self.peer;
@@ -61,7 +72,7 @@ impl StandIn {
         let response = application.call(request).now_or_never()?.ok()?;
         let (request, _) = response.into_parts();
         let mut request = ServiceRequest::from_request(request);
-        *request.match_info_mut() = self.route;
+        *request.match_info_mut() = self.routing.route;
         Some(request.into_parts().0)
     }
 }

@@ -155,7 +155,7 @@ impl RequestContext {
         let reason = Forward::Method;
         match candidate {
             Some(candidate) => {
-                let reply = fill(candidate, response);
+                let reply = fill(candidate, response, None);
                 let outcome = Outcome::Forward { reason, stored: reply.stored };
                 self.complete(Reply::filled(reply, outcome)).await
             }

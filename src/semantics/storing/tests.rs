@@ -582,6 +582,12 @@ fn refusal_is_lasting_unless_its_cause_is_temporary() {
         (NotStored::Invalidated, 200, false),
         (NotStored::Busy, 200, false),
         (NotStored::RequestChanged, 200, false),
+        (NotStored::Status, 410, true),
+        (NotStored::Status, 400, false),
+        (NotStored::Status, 401, false),
+        (NotStored::Private, 403, false),
+        (NotStored::Status, 406, false),
+        (NotStored::NoStore, 429, false),
     ] {
         let status = StatusCode::from_u16(status).unwrap();
         assert_eq!(is_lasting_refusal(reason, status), want, "{reason:?} {status}");

@@ -3,7 +3,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use actix_web::{HttpResponse, http::header::IF_NONE_MATCH};
+use actix_web::{
+    HttpResponse,
+    http::{StatusCode, header::IF_NONE_MATCH},
+};
 use actix_web_cache::{Cache, MemoryStore, Policy, store::Store as _};
 use futures_util::future::join_all;
 use tokio::{sync::Barrier, time::timeout};
@@ -196,6 +199,54 @@ async fn personal_request_does_not_wait_for_leader() {
     };
     let ((anonymous, alice), ()) = futures_util::join!(both, release);
     assert_eq!((anonymous.text(), alice.text()), ("none", "alice"));
+}
+
+/// Under `Policy::rfc9111`, cookies do not make a request personal. A private response to a request
+/// with cookies still says nothing about requests without cookies.
+#[actix_web::test]
+async fn private_response_to_a_cookie_does_not_end_collapsing_for_others() {
+    let (app, (builder, clock)) = (GatedApp::new(), builder());
+    let cache = builder.policy(Policy::rfc9111()).build().unwrap();
+    let server = app.serve(2, shared(cache), async |app, request| {
+        let personal = request.headers().contains_key("cookie");
+        let cache_control = if personal { "private" } else { "max-age=60" };
+        let run = if personal { 0 } else { app.pass_gate().await };
+        let mut response = HttpResponse::Ok();
+        response.insert_header(("cache-control", cache_control)).body(format!("run {run}"))
+    });
+    let alice = Client::new(server.addr, Protocol::Http1);
+    for burst in 1..=2 {
+        let answer = alice.get_with("/", &[("cookie", "alice")]).await;
+        assert!(answer.cache_status().contains("detail=private"), "{answer:?}");
+        let arrived = app.arrived.get();
+        let answers = app.send_all_at_once(&server, Protocol::Http1, &[&[]]).await;
+        let want = format!("run {burst}");
+        assert!(answers.iter().all(|answer| answer.text() == want), "burst {burst}");
+        assert_eq!((app.runs.get(), app.arrived.get() - arrived), (burst, CLIENTS));
+        clock.advance(secs(9));
+        assert_eq!(alice.get_with("/", &[("cookie", "alice")]).await.text(), want, "a hit");
+        clock.advance(secs(60));
+        let answer = alice.get_with("/", &[("cookie", "alice")]).await;
+        assert_eq!(answer.text(), "run 0");
+    }
+}
+
+/// A 403 or a 400 is about one request. It must not end collapsing for all others.
+#[actix_web::test]
+async fn client_error_of_one_request_does_not_end_collapsing_for_others() {
+    for status in [400, 401, 403, 406, 429] {
+        let (app, (builder, _)) = (GatedApp::new(), builder());
+        let server = app.serve(2, shared(builder.build().unwrap()), async move |app, request| {
+            if request.headers().contains_key("bad") {
+                return HttpResponse::build(StatusCode::from_u16(status).unwrap()).finish();
+            }
+            HttpResponse::Ok().body(format!("run {}", app.pass_gate().await))
+        });
+        let bad = Client::new(server.addr, Protocol::Http1).get_with("/", &[("bad", "1")]).await;
+        assert_eq!(bad.status.as_u16(), status);
+        let answers = app.send_all_at_once(&server, Protocol::Http1, &[&[]]).await;
+        assert!(answers.iter().all(|answer| answer.text() == "run 1"), "{status}");
+    }
 }
 
 #[actix_web::test]

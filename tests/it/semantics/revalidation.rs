@@ -10,7 +10,7 @@ use hyper::Method;
 
 use crate::support::{
     Client, Counter, HoldPoint, Protocol, SETUPS, Server, SharedLines, builder, cache, conditions,
-    recording_app, secs, serve,
+    recording_app, requested_response, secs, serve, test_app,
     validators::{EARLY, MINUTE, MODIFIED, TAG, UNCHANGED, VALIDATED, http_date},
 };
 
@@ -323,6 +323,52 @@ async fn set_cookie_of_a_not_modified_reaches_only_the_requesting_client() {
     assert_eq!((next.text(), next.field("set-cookie")), ("run 1", None));
     assert_eq!(next.cache_status(), VALIDATED);
     assert_eq!(app.client.get("/").await.field("set-cookie"), None);
+}
+
+/// A 304 answers a conditional request only (RFC 9110 section 15.4.5). Any other client would show a
+/// blank page.
+#[actix_web::test]
+async fn not_modified_that_nobody_asked_for_is_asked_again() {
+    for (case, stored, request) in [
+        ("cold", None, &[][..]),
+        ("stale without validators", Some(&[MINUTE][..]), &[]),
+        ("conditions that the cache evaluates", None, &[("if-none-match", "\"a\"")]),
+        ("range of a stale response", Some(&[MINUTE]), &[("range", "bytes=0-1")]),
+    ] {
+        for protocol in [Protocol::Http1, Protocol::Http2] {
+            let (cache, clock) = cache();
+            let first = Counter::default();
+            let first_run = first.clone();
+            let app = test_app(&cache, move |request, run| {
+                let wants_304 = request.headers().contains_key("unasked");
+                if wants_304 && first_run.count() == 1 {
+                    return HttpResponse::NotModified().insert_header(("etag", "\"z\"")).finish();
+                }
+                requested_response(request, run)
+            });
+            let client = Client::new(app.server.addr, protocol);
+            if let Some(fields) = stored {
+                assert!(client.get_with("/", fields).await.is_stored());
+                clock.advance(secs(60));
+            }
+            let fields = [request, &[("unasked", "1"), MINUTE]].concat();
+            let answer = client.get_with("/", &fields).await;
+            let run = format!("run {}", app.runs.get());
+            let want = if case.starts_with("range") { (206, "ru") } else { (200, run.as_str()) };
+            assert_eq!((answer.status.as_u16(), answer.text()), want, "{case}");
+            assert_eq!(first.get(), 2, "{case}: the handler ran again");
+        }
+    }
+}
+
+/// A client whose own conditions reach the handler gets the handler's 304.
+#[actix_web::test]
+async fn not_modified_to_forwarded_conditions_reaches_the_client() {
+    let (builder, _) = builder();
+    let (app, recorded) = recording_app(&builder.policy(Policy::rfc9111()).build().unwrap());
+    let answer = app.client.get_with("/", &[UNCHANGED, TAG, ("if-none-match", "\"a\"")]).await;
+    assert_eq!(answer.status, 304);
+    assert_eq!(recorded.take(), ["if-none-match: \"a\""]);
 }
 
 #[actix_web::test]

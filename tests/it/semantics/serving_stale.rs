@@ -5,7 +5,8 @@ use std::time::Duration;
 use actix_web::{
     App, HttpRequest,
     dev::{Service as _, ServiceRequest},
-    error::ErrorBadGateway,
+    error::InternalError,
+    http::StatusCode,
     web,
 };
 use actix_web_cache::{Cache, ManualClock, MemoryStore, Policy, store::Store as _};
@@ -25,7 +26,8 @@ const WINDOW: (&str, &str) = ("answer", "cache-control: max-age=60, stale-while-
 const HOLD: (&str, &str) = ("hold", "1");
 
 /// An application whose requests choose the response, can hold up the handler (`hold`) or make it
-/// panic (`panic`), and can make a middleware around the cache fail (`break`).
+/// panic (`panic`), and can make a middleware inside the cache return an error with a status code
+/// (`break`).
 struct Fixture {
     client: Client,
     clock: ManualClock,
@@ -58,11 +60,14 @@ fn fixture(workers: usize, protocol: Protocol, policy: Policy) -> Fixture {
         };
         App::new()
             .wrap_fn(|request: ServiceRequest, service| {
-                let breaks = request.headers().contains_key("break");
+                let status =
+                    request.headers().get("break").map(|status| status.as_bytes().to_vec());
                 let answer = service.call(request);
                 async move {
                     let answer = answer.await?;
-                    if breaks { Err(ErrorBadGateway("requested by the test")) } else { Ok(answer) }
+                    let Some(status) = status else { return Ok(answer) };
+                    let status = StatusCode::from_bytes(&status).unwrap();
+                    Err(InternalError::new("requested by the test", status).into())
                 }
             })
             .wrap(cache.clone())
@@ -161,7 +166,7 @@ async fn stale_hit_honors_conditions_and_its_refresh_fetches_the_full_response()
 
 #[actix_web::test]
 async fn failed_refresh_keeps_the_stale_entry_and_delays_the_next_refresh() {
-    for failure in [("answer-status", "500"), ("break", "1"), ("panic", "1")] {
+    for failure in [("answer-status", "500"), ("break", "502"), ("panic", "1")] {
         for protocol in [Protocol::Http1, Protocol::Http2] {
             let fixture = fixture(1, protocol, Policy::new());
             fixture.store_and_wait(&[WINDOW], 65).await;
@@ -255,7 +260,7 @@ async fn stale_while_revalidate_window_is_the_responses_or_the_policys() {
 async fn stale_response_replaces_an_error_within_the_stale_if_error_window() {
     let windowed = "max-age=60, stale-if-error=30";
     let status = |code| ("answer-status", code);
-    let broken = ("break", "1");
+    let broken = ("break", "502");
     let replaced = |code| format!("fwd=stale; fwd-status={code}; detail=stale-if-error");
     for (cache_control, of_policy, failure, second, want) in [
         (windowed, 0, status("500"), 89, Ok(replaced(500))),
@@ -325,7 +330,7 @@ async fn error_response_with_explicit_freshness_is_stored_instead_of_replaced() 
 async fn stale_response_for_an_error_honors_conditions_and_ranges() {
     let fixture = http1_fixture(Policy::new().stale_if_error(secs(30)));
     fixture.store_and_wait(&[TAG, MINUTE], 65).await;
-    for failure in [("answer-status", "503"), ("break", "1")] {
+    for failure in [("answer-status", "503"), ("break", "502")] {
         for (field, status, body) in [
             (("if-none-match", "\"a\""), 304, ""),
             (("if-none-match", "\"b\""), 200, "run 1"),
@@ -344,7 +349,7 @@ async fn stale_response_replaces_an_error_for_head_requests() {
     fixture.store_and_wait(&[TAG, MINUTE], 65).await;
     for (failure, want) in [
         (("answer-status", "503"), "fwd=stale; fwd-status=503; detail=stale-if-error"),
-        (("break", "1"), "fwd=stale; detail=stale-if-error"),
+        (("break", "502"), "fwd=stale; detail=stale-if-error"),
     ] {
         let fields = [failure, ("range", "bytes=0-2")];
         let answer = fixture.client.send(Method::HEAD, "/", &fields).await;
@@ -391,5 +396,85 @@ async fn refresh_reads_a_streamed_body_to_its_end() {
                 clock.advance(secs(65));
             }
         }
+    }
+}
+
+/// An answer such as 404 or 403 withdraws the page. The page must not come back because the handler
+/// fails later.
+#[actix_web::test]
+async fn withdrawing_status_ends_stale_use_and_other_client_errors_do_not() {
+    let policy = || Policy::new().stale_if_error(secs(600));
+    for (status, withdraws) in [
+        ("401", true),
+        ("403", true),
+        ("404", true),
+        ("410", true),
+        ("451", true),
+        ("400", false),
+        ("406", false),
+        ("429", false),
+    ] {
+        for way in ["answer-status", "break"] {
+            let fixture = http1_fixture(policy());
+            fixture.store_and_wait(&[TAG, MINUTE], 65).await;
+            let answer = fixture.get(&[(way, status)]).await;
+            assert_eq!(answer.status.as_str(), status, "{way}");
+            for failure in [("answer-status", "503"), ("break", "502")] {
+                let later = fixture.get(&[failure]).await;
+                let want = if withdraws { failure.1 } else { "200" };
+                assert_eq!(later.status.as_str(), want, "{way} {status}, then {failure:?}");
+            }
+            // The handler may still confirm the page.
+            let next = fixture.get(&[TAG, MINUTE, ("answer-status", "304")]).await;
+            assert_eq!((next.status.as_u16(), next.text()), (200, "run 1"), "{way} {status}");
+            fixture.clock.advance(secs(65));
+            let later = fixture.get(&[("answer-status", "503")]).await;
+            assert_eq!((later.status.as_u16(), later.text()), (200, "run 1"), "confirmed");
+        }
+    }
+}
+
+#[actix_web::test]
+async fn refresh_with_a_withdrawing_status_ends_stale_use() {
+    for way in ["answer-status", "break"] {
+        let fixture = http1_fixture(
+            Policy::new().stale_if_error(secs(600)).stale_while_revalidate(secs(600)),
+        );
+        fixture.store_and_wait(&[TAG, MINUTE], 65).await;
+        assert_eq!(fixture.get(&[(way, "404")]).await.cache_status(), "hit; ttl=-5");
+        let coordinator = fixture.store.coordinator();
+        wait_until("the refresh ended", || coordinator.open_refreshes() == 0).await;
+        assert_eq!(fixture.get(&[("answer-status", "503")]).await.status, 503, "{way}");
+        assert_eq!(fixture.get(&[("answer-status", "404")]).await.status, 404, "{way}");
+    }
+}
+
+/// A client that forces a validation must not take a fresh page from others.
+#[actix_web::test]
+async fn withdrawing_status_leaves_a_fresh_response_fresh() {
+    let fixture = http1_fixture(Policy::new().honor_request_directives());
+    fixture.store_and_wait(&[TAG, MINUTE], 5).await;
+    let forced = fixture.get(&[("cache-control", "no-cache"), ("answer-status", "403")]).await;
+    assert_eq!(forced.status, 403);
+    let hit = fixture.get(&[]).await;
+    assert_eq!((hit.text(), &*hit.cache_status()), ("run 1", "hit; ttl=55"));
+}
+
+/// The end of stale use is written as a copy of the stored response, which must not undo a purge.
+#[actix_web::test]
+async fn withdrawing_status_does_not_restore_a_purged_response() {
+    for way in ["answer-status", "break"] {
+        let fixture = http1_fixture(Policy::new().honor_request_directives());
+        fixture.store_and_wait(&[TAG, MINUTE], 5).await;
+        let client = fixture.client.clone();
+        let forced = tokio::spawn(async move {
+            client.get_with("/", &[("cache-control", "no-cache"), (way, "403"), HOLD]).await
+        });
+        fixture.hold.reached().await;
+        assert_eq!(fixture.client.send(Method::PUT, "/", &[]).await.status, 200);
+        fixture.hold.release();
+        assert_eq!(forced.await.unwrap().status, 403);
+        fixture.fills_ended().await;
+        assert_eq!(fixture.get(&[]).await.cache_status(), "fwd=uri-miss; stored", "{way}");
     }
 }
