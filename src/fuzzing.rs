@@ -21,8 +21,9 @@ use crate::{
     semantics::{
         cache_control::{RequestDirectives, ResponseDirectives},
         cookies::CookieRules,
+        dates::http_date,
         directive_list::DirectiveList,
-        fields::{EntityTag, delta_seconds, http_date, list_members, split, trim},
+        fields::{EntityTag, delta_seconds, list_members, split, trim},
         freshness,
         invalidation::invalidated,
         range::{RangeSelection, requested_ranges},

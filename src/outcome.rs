@@ -150,6 +150,9 @@ pub enum NotStored {
     NoCache,
     /// The response has `Set-Cookie`.
     SetCookie,
+    /// The `Content-Security-Policy` of the response has a nonce, and the response states no
+    /// lifetime. A nonce is for one response only.
+    Nonce,
     /// The response has `Vary: *`, or a `Vary` that is not valid.
     Vary,
     /// The handler prevented that the response is stored, and gave this reason.
@@ -233,6 +236,7 @@ impl NotStored {
             Self::Private => "private",
             Self::NoCache => "no-cache",
             Self::SetCookie => "set-cookie",
+            Self::Nonce => "nonce",
             Self::Vary => "vary",
             Self::Handler(_) => "handler",
             Self::Rule => "rule",

@@ -20,7 +20,7 @@ use crate::{
     semantics::{
         client_lifetime::{limit_lifetime, state_lifetime},
         connection::ConnectionFields,
-        fields::set_date,
+        dates::set_date,
         storing::StoragePlan,
         vary::{add_to_vary, selecting_value},
     },

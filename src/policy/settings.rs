@@ -16,7 +16,7 @@ use super::{
 use crate::semantics::{
     cookies::CookieRules,
     requester::CookieMeaning,
-    storing::{AnyStatus, Heuristics, PolicyChoices, Qualified, SetCookie},
+    storing::{AnyStatus, Heuristics, PolicyChoices, Qualified, RateLimitFields, SetCookie},
     vary::{Codings, Languages},
 };
 
@@ -173,6 +173,7 @@ impl Policy {
             .replay_set_cookie()
             .share_despite_cookies();
         policy.choices.any_status = AnyStatus::Final;
+        policy.choices.rate_limit_fields = RateLimitFields::Stored;
         policy.client_conditions = ClientConditions::Forwarded;
         policy.offered_tags = OfferedTags::AllVariants;
         policy.post_responses = PostResponses::Stored;

@@ -19,7 +19,10 @@ use super::{
 use crate::{
     clock::Timestamp,
     entry::{limits::may_have_body, response::StoredResponse},
-    semantics::client_lifetime::limit_lifetime,
+    semantics::{
+        client_lifetime::{limit_lifetime, limit_stated_lifetimes},
+        replayed_fields::count_down_retry_after,
+    },
 };
 
 /// A stored response that answers a request at a certain moment.
@@ -34,11 +37,17 @@ pub(crate) struct CachedResponse {
 }
 
 impl CachedResponse {
-    /// A stored response by its own lifetime, fresh or stale.
-    pub(crate) fn at(stored: Arc<StoredResponse>, now: Timestamp) -> Self {
+    /// A stored response that is served stale, because its lifetime or a soft purge has ended its
+    /// freshness.
+    pub(crate) fn stale(stored: Arc<StoredResponse>, now: Timestamp) -> Self {
         let age = stored.lifetime.age(now);
-        let left = stored.lifetime.remaining(now).unwrap_or_default();
-        Self { stored, age, left, now }
+        Self { stored, age, left: Duration::ZERO, now }
+    }
+
+    /// Whether the freshness ends earlier than the fields of the response may promise to clients: a
+    /// soft purge or the policy has shortened it, or the response is stale already.
+    fn ends_early(&self) -> bool {
+        self.left.is_zero() || self.age.saturating_add(self.left) < self.stored.lifetime.freshness
     }
 
     /// The response to a request with this method and these fields: whole, a part, or a 304.
@@ -72,6 +81,12 @@ impl CachedResponse {
         }
         if let Some(limit) = stored.client_ttl {
             limit_lifetime(fields, *age, (*left).min(limit), *now);
+        }
+        if self.ends_early() {
+            limit_stated_lifetimes(fields, *age, *left, *now);
+        }
+        if stored.status != StatusCode::OK {
+            count_down_retry_after(fields, now.since(stored.lifetime.response_time));
         }
         // RFC 9111 section 5.1: whole seconds.
         if let Some(age) = field_value(format_args!("{}", age.as_secs())) {

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use actix_web::http::header::{EXPIRES, HeaderMap};
+use actix_web::http::header::{CACHE_CONTROL, EXPIRES, HeaderMap, HeaderName};
+use smallvec::SmallVec;
 
 use super::{
+    dates::{date_field, set_date},
     directive_list::DirectiveList,
-    fields::{date_field, set_date},
     freshness,
     targeted::Governing,
 };
@@ -33,6 +34,59 @@ pub(crate) fn limit_lifetime(
     set_date(fields, EXPIRES, stated.min(end));
 }
 
+/// Limits each lifetime that a response states to browsers and to other caches: none of them keeps
+/// the response for longer than `left` after `now`. A response that states no lifetime stays as it
+/// is.
+///
+/// The cache knows that a response is stale, for example after a soft purge, although its fields
+/// promise a longer lifetime. A browser or a CDN that believed them would keep the response.
+///
+/// `age` is the response's age at `now`. The lifetimes are `max-age` and `s-maxage` in
+/// `Cache-Control` and in targeted fields (RFC 9213), and `Expires`.
+pub(crate) fn limit_stated_lifetimes(
+    fields: &mut HeaderMap,
+    age: Duration,
+    left: Duration,
+    now: Timestamp,
+) {
+    let limit = age.saturating_add(left);
+    limit_directives(fields, &CACHE_CONTROL, &["max-age", "s-maxage"], limit);
+    limit_targeted_fields(fields, limit);
+    let end = now.system_time() + left;
+    if date_field(fields, &EXPIRES).is_some_and(|stated| stated > end) {
+        set_date(fields, EXPIRES, end);
+    }
+}
+
+/// Limits the lifetimes in all targeted fields, also in those that address other caches.
+fn limit_targeted_fields(fields: &mut HeaderMap, limit: Duration) {
+    let is_targeted = |name: &&HeaderName| name.as_str().ends_with("-cache-control");
+    let names: SmallVec<[HeaderName; 1]> = fields.keys().filter(is_targeted).cloned().collect();
+    for name in &names {
+        limit_directives(fields, name, &["max-age", "s-maxage"], limit);
+    }
+}
+
+/// Limits those of the directives that a field has.
+fn limit_directives(
+    fields: &mut HeaderMap,
+    field: &HeaderName,
+    directives: &[&str],
+    limit: Duration,
+) {
+    let mut list = DirectiveList::of_field(fields, field);
+    let mut is_changed = false;
+    for name in directives {
+        if list.has(name) {
+            list.limit(name, limit);
+            is_changed = true;
+        }
+    }
+    if is_changed {
+        list.write_field(fields, field);
+    }
+}
+
 /// Writes the cache's freshness lifetime into a response for clients, if a rule, the policy or the
 /// handler set it.
 ///
@@ -52,6 +106,8 @@ pub(crate) fn state_lifetime(fields: &mut HeaderMap, lifetime: &Lifetime, now: T
     let mut directives = DirectiveList::of(fields);
     directives.limit("max-age", max_age);
     directives.write(fields);
+    limit_directives(fields, &CACHE_CONTROL, &["s-maxage"], lifetime.freshness);
+    limit_targeted_fields(fields, lifetime.freshness);
     if !fields.contains_key(EXPIRES) {
         let left = max_age.saturating_sub(lifetime.age(now));
         set_date(fields, EXPIRES, now.system_time() + left);
@@ -105,6 +161,57 @@ mod tests {
         let mut fields = HeaderMap::new();
         limit_lifetime(&mut fields, Duration::from_secs(10), Duration::ZERO, at(100));
         assert_eq!(stated(&fields), ("max-age=10", &*http_date(100)), "no time is left");
+    }
+
+    #[test]
+    fn each_stated_lifetime_is_limited_and_none_is_added() {
+        const CDN: HeaderName = HeaderName::from_static("cdn-cache-control");
+        let cdn = |text: &str| (CDN, text.to_owned());
+        for (case, fields, want) in [
+            ("no lifetime", vec![], ("", "", None)),
+            ("other directives", vec![cache_control("public,x=1")], ("public,x=1", "", None)),
+            (
+                "both directives",
+                vec![cache_control("max-age=90, public, s-maxage=80")],
+                ("max-age=30, public, s-maxage=30", "", None),
+            ),
+            (
+                "shorter directives",
+                vec![cache_control("max-age=9, s-maxage=30")],
+                ("max-age=9, s-maxage=30", "", None),
+            ),
+            (
+                "targeted field",
+                vec![cache_control("max-age=5"), cdn("max-age=90, must-revalidate")],
+                ("max-age=5", "max-age=30, must-revalidate", None),
+            ),
+            ("later Expires", vec![expires(http_date(500))], ("", "", Some(http_date(120)))),
+            ("earlier Expires", vec![expires(http_date(105))], ("", "", Some(http_date(105)))),
+            ("unreadable Expires", vec![expires("0")], ("", "", Some("0".to_owned()))),
+        ] {
+            let mut fields = header_map(&fields);
+            let secs = Duration::from_secs;
+            limit_stated_lifetimes(&mut fields, secs(10), secs(20), at(100));
+            let (directives, targeted, date) = want;
+            let date = date.unwrap_or_default();
+            assert_eq!(stated(&fields), (directives, &*date), "{case}");
+            let got = fields.get(CDN).map_or("", |value| value.to_str().unwrap());
+            assert_eq!(got, targeted, "{case}");
+        }
+    }
+
+    /// A lifetime of the policy replaces those that address caches in front of the application.
+    #[test]
+    fn lifetime_of_policy_limits_those_of_downstream_caches() {
+        let cdn = HeaderName::from_static("cdn-cache-control");
+        let mut fields = header_map(&[
+            cache_control("s-maxage=600"),
+            (cdn.clone(), "max-age=600, public".to_owned()),
+        ]);
+        let source = LifetimeSource::Policy;
+        state_lifetime(&mut fields, &Lifetime { source, ..stored(0, &[]).lifetime }, at(0));
+        assert_eq!(stated(&fields).0, "s-maxage=60, max-age=60");
+        assert_eq!(fields.get(cdn).unwrap(), "max-age=60, public");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use actix_web::http::header::{CACHE_CONTROL, HeaderMap, HeaderValue};
+use actix_web::http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue};
 
 use super::{
     cache_control::{Directive, seconds},
@@ -17,12 +17,12 @@ pub(crate) struct DirectiveList(Vec<Vec<u8>>);
 impl DirectiveList {
     /// Reads all lines of `Cache-Control`.
     pub(crate) fn of(fields: &HeaderMap) -> Self {
-        Self(
-            field_lines(fields, &CACHE_CONTROL)
-                .flat_map(list_members)
-                .map(<[u8]>::to_vec)
-                .collect(),
-        )
+        Self::of_field(fields, &CACHE_CONTROL)
+    }
+
+    /// Reads all lines of `Cache-Control` or of a targeted field (RFC 9213).
+    pub(crate) fn of_field(fields: &HeaderMap, name: &HeaderName) -> Self {
+        Self(field_lines(fields, name).flat_map(list_members).map(<[u8]>::to_vec).collect())
     }
 
     /// Returns whether the list has a directive of this name.
@@ -60,10 +60,16 @@ impl DirectiveList {
 
     /// Writes `Cache-Control` in one line. Without directives, the field is removed.
     pub(crate) fn write(&self, fields: &mut HeaderMap) {
+        self.write_field(fields, &CACHE_CONTROL);
+    }
+
+    /// Writes the field from which the directives were read, in one line. Without directives, the
+    /// field is removed.
+    pub(crate) fn write_field(&self, fields: &mut HeaderMap, name: &HeaderName) {
         if self.0.is_empty() {
-            fields.remove(CACHE_CONTROL);
+            fields.remove(name);
         } else if let Ok(value) = HeaderValue::from_bytes(&self.0.join(&b", "[..])) {
-            fields.insert(CACHE_CONTROL, value);
+            fields.insert(name.clone(), value);
         }
     }
 

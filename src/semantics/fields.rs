@@ -1,9 +1,9 @@
-//! Parsers for the value types that several header fields use: lists, numbers, dates and entity
-//! tags (RFC 9110).
+//! Parsers for the value types that several header fields use: lists, numbers and entity tags (RFC
+//! 9110).
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::header::{HeaderMap, HeaderName};
 
 use crate::entry::limits::MAX_LIFETIME;
 
@@ -106,33 +106,6 @@ pub(crate) fn field_name(text: &[u8]) -> Option<HeaderName> {
     text.iter().all(is_token).then(|| HeaderName::from_bytes(text).ok())?
 }
 
-/// Parses a date in any of the three formats of RFC 9110 section 5.6.7.
-pub(crate) fn http_date(text: &[u8]) -> Option<SystemTime> {
-    httpdate::parse_http_date(std::str::from_utf8(trim(text)).ok()?).ok()
-}
-
-/// Parses a field that contains one date; `None` if the field is absent, has several lines or
-/// contains an invalid date.
-pub(crate) fn date_field(fields: &HeaderMap, name: &HeaderName) -> Option<SystemTime> {
-    let mut lines = field_lines(fields, name);
-    let first = lines.next()?;
-    if lines.next().is_some() {
-        return None;
-    }
-    http_date(first)
-}
-
-/// Sets a field such as `Date` or `Expires` to `time`, in the preferred format of RFC 9110 section
-/// 5.6.7.
-///
-/// `time` must be before the year 10000. For the ends of lifetimes, [`MAX_LIFETIME`] ensures this
-/// limit.
-pub(crate) fn set_date(fields: &mut HeaderMap, name: HeaderName, time: SystemTime) {
-    if let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(time)) {
-        fields.insert(name, date);
-    }
-}
-
 /// An entity tag (RFC 9110 section 8.8.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct EntityTag<'a> {
@@ -165,8 +138,6 @@ impl<'a> EntityTag<'a> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::UNIX_EPOCH;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -200,22 +171,6 @@ mod tests {
             ("\"a\" \"", true),
         ] {
             assert_eq!(has_open_quote(line.as_bytes()), want, "{line}");
-        }
-    }
-
-    #[test]
-    fn date_is_written_in_the_preferred_format_in_place_of_others() {
-        use actix_web::http::header::EXPIRES;
-        let mut fields = HeaderMap::new();
-        fields.append(EXPIRES, HeaderValue::from_static("0"));
-        fields.append(EXPIRES, HeaderValue::from_static("1"));
-        for (second, want) in [
-            (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"),
-            (4_000_000_000 + (1 << 31), "Sun, 21 Oct 2164 10:20:48 GMT"),
-        ] {
-            set_date(&mut fields, EXPIRES, UNIX_EPOCH + Duration::from_secs(second));
-            let got: Vec<_> = fields.get_all(EXPIRES).collect();
-            assert_eq!(got, [want], "{second}");
         }
     }
 
@@ -260,24 +215,6 @@ mod tests {
     }
 
     #[test]
-    fn dates_are_parsed_in_all_three_formats() {
-        let want = Some(UNIX_EPOCH + Duration::from_secs(784_111_777));
-        for (case, text, want) in [
-            ("IMF-fixdate", "Sun, 06 Nov 1994 08:49:37 GMT", want),
-            ("RFC 850", "Sunday, 06-Nov-94 08:49:37 GMT", want),
-            ("asctime", "Sun Nov  6 08:49:37 1994", want),
-            ("with white space around it", " Sun, 06 Nov 1994 08:49:37 GMT ", want),
-            ("number", "0", None),
-            ("other time zone", "Sun, 06 Nov 1994 08:49:37 CET", None),
-            ("empty", "", None),
-            ("before 1970", "Sun, 06 Nov 1904 08:49:37 GMT", None),
-        ] {
-            assert_eq!(http_date(text.as_bytes()), want, "{case}");
-        }
-        assert_eq!(http_date(&[0xff, 0xfe]), None);
-    }
-
-    #[test]
     fn entity_tags_are_quoted_and_weak_ones_equal_strong_ones() {
         for (text, valid) in [
             (r#""a""#, true),
@@ -305,7 +242,7 @@ mod tests {
                 prop_assert!(!member.is_empty());
                 prop_assert_eq!(member, trim(member));
             }
-            let _ = (delta_seconds(&bytes), http_date(&bytes), EntityTag::parse(&bytes));
+            let _ = (delta_seconds(&bytes), EntityTag::parse(&bytes));
         }
     }
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use actix_web::http::header::{AGE, DATE, EXPIRES, HeaderMap, LAST_MODIFIED};
 
 use super::{
-    fields::{date_field, delta_seconds, field_lines, list_members},
+    dates::date_field,
+    fields::{delta_seconds, field_lines, list_members},
     targeted::{Governing, Source},
 };
 use crate::clock::Timestamp;

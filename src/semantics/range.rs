@@ -10,7 +10,8 @@ use actix_web::http::{
 use smallvec::SmallVec;
 
 use super::{
-    fields::{EntityTag, field_lines, http_date, trim},
+    dates::http_date,
+    fields::{EntityTag, field_lines, trim},
     validation::Validators,
 };
 

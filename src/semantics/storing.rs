@@ -9,8 +9,10 @@ use actix_web::http::{
 
 use super::{
     cache_control::{DirectiveScope, ResponseDirectives},
+    content_security_policy::names_nonce,
     fields::{field_lines, list_members},
     freshness::{explicit_lifetime, heuristic_lifetime, initial_age},
+    replayed_fields::is_rate_limit,
     requester::Requester,
     staleness::{Windows, response_staleness},
     targeted::{Governing, Source},
@@ -71,6 +73,8 @@ pub(crate) struct PolicyChoices {
     pub(crate) set_cookie: SetCookie,
     /// The effect of the qualified forms `private="field"` and `no-cache="field"`.
     pub(crate) qualified: Qualified,
+    /// Whether fields about the rate limit of one requester are stored.
+    pub(crate) rate_limit_fields: RateLimitFields,
     /// The targeted fields that this cache obeys (RFC 9213), the most important first.
     pub(crate) targets: Vec<HeaderName>,
     /// The time for which a response with a validator is kept after its freshness lifetime.
@@ -98,6 +102,17 @@ pub(crate) enum SetCookie {
     Refused,
     /// Responses with `Set-Cookie` are stored, and all clients get the cookie (section 7.3 permits
     /// it).
+    Stored,
+}
+
+/// Whether fields about the rate limit of one requester are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) enum RateLimitFields {
+    /// The response is stored without these fields. Only the client whose request made the response
+    /// gets them.
+    #[default]
+    Withheld,
+    /// The fields are stored like other fields (section 3.1).
     Stored,
 }
 
@@ -174,13 +189,20 @@ fn plan(exchange: &Exchange<'_>, terms: &StorageTerms<'_>) -> Result<StoragePlan
         }
     }
     let directives = &governing.directives;
-    let withheld: Vec<_> =
+    let mut withheld: Vec<_> =
         directives.private.fields().iter().chain(directives.no_cache.fields()).cloned().collect();
     check_message(exchange, directives, choices, &withheld)?;
     let Vary::Fields(nominated) = Vary::of(exchange.response) else { return Err(NotStored::Vary) };
     let stated = explicit_lifetime(&governing, exchange.response, exchange.responded);
     let mut lifetime = lifetime(exchange, directives, stated, terms)?;
     let own = handler_directives(exchange, &governing);
+    let is_planned = stated.is_some() && states_lifetime(own, exchange.response);
+    if names_nonce(exchange.response) && !is_planned {
+        return Err(NotStored::Nonce);
+    }
+    if choices.rate_limit_fields == RateLimitFields::Withheld {
+        withheld.extend(exchange.response.keys().filter(|name| is_rate_limit(name)).cloned());
+    }
     if lifetime.source == LifetimeSource::Explicit && !states_lifetime(own, exchange.response) {
         lifetime.source = LifetimeSource::Middleware;
     }

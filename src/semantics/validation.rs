@@ -12,7 +12,11 @@ use actix_web::http::{
     },
 };
 
-use super::fields::{EntityTag, date_field, field_lines, http_date, list_members, trim};
+use super::{
+    content_security_policy::{POLICY_FIELDS, fits_one_content},
+    dates::{date_field, http_date},
+    fields::{EntityTag, field_lines, list_members, trim},
+};
 use crate::entry::response::StoredResponse;
 
 /// The largest number of entity tags in a validation request.
@@ -214,13 +218,20 @@ fn tags_match(one: &[u8], other: &[u8]) -> bool {
 /// 304, validated it (section 3.2).
 ///
 /// The fields of the new response replace the stored ones, except fields that describe the stored
-/// content. `Age` and `Date` of the stored response are always removed.
+/// content. A `Content-Security-Policy` with nonces or hashes is such a field: the new policy would
+/// block the scripts of the stored content. `Age` and `Date` of the stored response are always
+/// removed.
 pub(crate) fn updated_fields(stored: &StoredResponse, new: &HeaderMap) -> HeaderMap {
     // The stored entity tag stays, because the new one may differ in strength.
     let has_tag = stored.lines(&ETAG).next().is_some();
+    let keeps_policy = POLICY_FIELDS.map(|name| {
+        let stored_lines = stored.lines(&name).map(HeaderValue::as_bytes);
+        stored_lines.chain(field_lines(new, &name)).any(fits_one_content)
+    });
     let describes_content = |name: &HeaderName| {
         [CONTENT_LENGTH, CONTENT_ENCODING, CONTENT_RANGE].contains(name)
             || (*name == ETAG && has_tag)
+            || POLICY_FIELDS.iter().zip(keeps_policy).any(|(field, keeps)| keeps && field == name)
     };
     let mut fields = HeaderMap::new();
     for (name, value) in stored.as_handler_sent() {

@@ -19,7 +19,7 @@ use crate::{
     policy::response_tags::merge_tags,
     response::{cached::body_for, conditional::apply_request_conditions},
     semantics::{
-        connection::ConnectionFields, fields::set_date, storing::StoragePlan,
+        connection::ConnectionFields, dates::set_date, storing::StoragePlan,
         validation::updated_fields,
     },
 };

@@ -44,7 +44,7 @@ impl RequestContext {
     ) -> Option<(HttpResponse<CacheBody<B>>, Outcome)> {
         let key = &origin.cache_request.key;
         let stored = origin.selected.as_ref().filter(|stored| self.may_serve_stale(key, stored))?;
-        let stale = CachedResponse::at(Arc::clone(stored), self.shared.now());
+        let stale = CachedResponse::stale(Arc::clone(stored), self.shared.now());
         let outcome = Outcome::StaleIfError { reason: origin.reason, status: None };
         Some((stale.respond(request.method(), request.headers()), outcome))
     }
@@ -66,7 +66,7 @@ impl RequestContext {
             return None;
         }
         log::debug!("stale response instead of status {}", failed.status());
-        let stale = CachedResponse::at(Arc::clone(stored), now);
+        let stale = CachedResponse::stale(Arc::clone(stored), now);
         Some(stale.respond(method, &candidate.request))
     }
 
@@ -81,7 +81,7 @@ impl RequestContext {
             return None;
         }
         log::debug!("stale response instead of one that takes too long");
-        let stale = CachedResponse::at(Arc::clone(stored), self.shared.now());
+        let stale = CachedResponse::stale(Arc::clone(stored), self.shared.now());
         Some(stale.respond(method, &candidate.request))
     }
 
@@ -102,7 +102,7 @@ impl RequestContext {
         let Some(request) = stand_in.into_request() else { return Err(error) };
         log::debug!("stale response instead of an error");
         log::trace!("{error}");
-        let stale = CachedResponse::at(stored, self.shared.now());
+        let stale = CachedResponse::stale(stored, self.shared.now());
         let response = stale.respond(method, &candidate.request);
         let outcome = Outcome::StaleIfError { reason, status: None };
         Ok(Reply::cached(request, response, outcome))

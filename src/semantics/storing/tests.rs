@@ -3,6 +3,8 @@ use actix_web::http::header::{AGE, CACHE_CONTROL, ETAG, HeaderValue, LAST_MODIFI
 use super::*;
 use crate::entry::{fixtures::at, lifetime::Validation};
 
+mod credentials;
+
 const ANONYMOUS: Requester =
     Requester { has_authorization: false, has_cookies: false, has_credentials: false };
 const AUTHORIZED: Requester = Requester { has_authorization: true, ..ANONYMOUS };
@@ -46,6 +48,7 @@ static DEFAULTS: PolicyChoices = PolicyChoices {
     heuristics: Heuristics::Off,
     set_cookie: SetCookie::Refused,
     qualified: Qualified::AsUnqualified,
+    rate_limit_fields: RateLimitFields::Withheld,
     targets: Vec::new(),
     retention: Duration::ZERO,
     windows: Windows { while_revalidate: Duration::ZERO, if_error: Duration::ZERO },
@@ -148,69 +151,6 @@ fn request_with_no_store_is_not_stored() {
     let exchange = Exchange { request_no_store: true, ..exchange(200, &fields, ANONYMOUS) };
     let got = outcome(decide(&exchange, &terms(Some(9), Some(9))));
     assert_eq!(got, Err(NotStored::RequestNoStore));
-}
-
-#[test]
-fn response_to_request_with_credentials_is_stored_only_if_it_may_be_shared() {
-    use NotStored::{Authorization, Cookie, Credentials};
-    for (requester, cache_control, fallback, want) in [
-        (AUTHORIZED, "max-age=5", None, Some(Authorization)),
-        (AUTHORIZED, "", Some(60), Some(Authorization)),
-        (AUTHORIZED, "public, max-age=5", None, None),
-        (AUTHORIZED, "s-maxage=5", None, None),
-        (AUTHORIZED, "must-revalidate, max-age=5", None, None),
-        (AUTHORIZED, "must-revalidate", Some(60), Some(Authorization)),
-        (AUTHORIZED, "public", Some(60), None),
-        (COOKIES, "max-age=5", None, Some(Cookie)),
-        (COOKIES, "must-revalidate, max-age=5", None, Some(Cookie)),
-        (COOKIES, "", Some(60), Some(Cookie)),
-        (COOKIES, "public, max-age=5", None, None),
-        (COOKIES, "s-maxage=5", None, None),
-        (CREDENTIALS, "max-age=5", None, None),
-        (CREDENTIALS, "", Some(60), Some(Credentials)),
-        (CREDENTIALS, "public", Some(60), None),
-    ] {
-        let fields = response(cache_control);
-        let got = outcome(decide(&exchange(200, &fields, requester), &terms(None, fallback))).err();
-        assert_eq!(got, want, "{requester:?} {cache_control:?}");
-        if want.is_some() {
-            let both = terms(Some(60), Some(60));
-            let with_lifetime = outcome(decide(&exchange(200, &fields, requester), &both));
-            assert_eq!(
-                with_lifetime.err(),
-                want,
-                "a lifetime from the policy permits no more: {requester:?}"
-            );
-        }
-    }
-}
-
-#[test]
-fn response_selected_by_cookies_is_stored_for_request_with_cookies() {
-    let mut fields = response("max-age=5");
-    fields.insert(VARY, HeaderValue::from_static("Cookie, Authorization"));
-    for (requester, want) in [(COOKIES, None), (AUTHORIZED, Some(NotStored::Authorization))] {
-        let decision = decide(&exchange(200, &fields, requester), &NO_LIFETIMES);
-        if let StorageDecision::Store(plan) = &decision {
-            assert!(!plan.needs_no_cookie);
-        }
-        assert_eq!(outcome(decision).err(), want, "{requester:?}");
-    }
-}
-
-#[test]
-fn plan_says_whether_the_response_needs_a_request_without_cookies() {
-    for (cache_control, want) in
-        [("max-age=5", true), ("public, max-age=5", false), ("s-maxage=5", false)]
-    {
-        let fields = response(cache_control);
-        let StorageDecision::Store(plan) =
-            decide(&exchange(200, &fields, ANONYMOUS), &NO_LIFETIMES)
-        else {
-            panic!("{cache_control} is not stored");
-        };
-        assert_eq!(plan.needs_no_cookie, want, "{cache_control}");
-    }
 }
 
 #[test]
@@ -491,67 +431,51 @@ fn plan_contains_stated_lifetime_and_initial_age() {
 }
 
 #[test]
-fn permissions_of_a_middleware_do_not_decide_about_requests_with_credentials() {
-    use LifetimeSource::{Explicit, Middleware};
-    use NotStored::{Authorization, Cookie, Credentials};
-    for (requester, handler, sent, want) in [
-        (ANONYMOUS, "", "public, max-age=5", Ok((5, Middleware))),
-        (AUTHORIZED, "", "public, max-age=5", Err(Authorization)),
-        (COOKIES, "", "public, max-age=5", Err(Cookie)),
-        (CREDENTIALS, "", "public, max-age=5", Err(Credentials)),
-        (COOKIES, "", "s-maxage=5", Err(Cookie)),
-        (ANONYMOUS, "max-age=9", "public, max-age=5", Ok((5, Explicit))),
-        (AUTHORIZED, "max-age=9", "public, max-age=5", Err(Authorization)),
-        (CREDENTIALS, "max-age=9", "public, max-age=5", Ok((5, Explicit))),
-        (COOKIES, "public", "public, max-age=5", Ok((5, Middleware))),
-        (AUTHORIZED, "s-maxage=9", "s-maxage=5, public", Ok((5, Explicit))),
-        (AUTHORIZED, "must-revalidate", "must-revalidate, max-age=5", Err(Authorization)),
+fn response_with_a_nonce_is_stored_only_if_it_states_a_lifetime() {
+    use actix_web::http::header::{
+        CONTENT_SECURITY_POLICY as CSP, CONTENT_SECURITY_POLICY_REPORT_ONLY as REPORT_ONLY,
+    };
+    let nonce = "script-src 'nonce-abc'";
+    for (case, cache_control, policy, handler, want) in [
+        ("no nonce", "", (CSP, "script-src 'self'"), None, None),
+        ("nonce", "", (CSP, nonce), None, Some(NotStored::Nonce)),
+        ("nonce in a report-only policy", "", (REPORT_ONLY, nonce), None, Some(NotStored::Nonce)),
+        ("public", "public", (CSP, nonce), None, Some(NotStored::Nonce)),
+        ("lifetime of the handler", "max-age=5", (CSP, nonce), None, None),
+        ("lifetime of a middleware", "max-age=5", (CSP, nonce), Some(""), Some(NotStored::Nonce)),
+        ("lifetimes of both", "max-age=5", (CSP, nonce), Some("max-age=9"), None),
     ] {
-        let (own, fields) = (ResponseDirectives::of(&response(handler)), response(sent));
+        let (name, value) = policy;
+        let fields = response_with(cache_control, &[(name, value)]);
+        let own = handler.map(|text| ResponseDirectives::of(&response(text)));
         let exchange =
-            Exchange { handler_directives: Some(&own), ..exchange(200, &fields, requester) };
-        let got = outcome(decide(&exchange, &terms(None, None)));
-        assert_eq!(got, want, "{requester:?} {handler:?} {sent:?}");
+            Exchange { handler_directives: own.as_ref(), ..exchange(200, &fields, ANONYMOUS) };
+        let got = outcome(decide(&exchange, &terms(None, Some(60))));
+        assert_eq!(got.err(), want, "{case}");
     }
-    let mut fields = response("public, max-age=5");
-    fields.insert(EXPIRES, HeaderValue::from_static("0"));
-    let none = ResponseDirectives::default();
-    let exchange =
-        Exchange { handler_directives: Some(&none), ..exchange(200, &fields, ANONYMOUS) };
-    let got = outcome(decide(&exchange, &terms(None, None)));
-    assert_eq!(got, Ok((5, Explicit)), "the handler stated Expires");
 }
 
 #[test]
-fn targeted_field_is_the_word_of_the_handler() {
-    let targets = vec![HeaderName::from_static("cdn-cache-control")];
-    let choices = PolicyChoices { targets, ..DEFAULTS.clone() };
-    let mut fields = response("public, max-age=5");
-    fields.insert(
-        HeaderName::from_static("cdn-cache-control"),
-        HeaderValue::from_static("public, max-age=7"),
+fn fields_about_the_rate_limit_of_one_requester_are_withheld() {
+    let name = HeaderName::from_static;
+    let fields = response_with(
+        "max-age=5",
+        &[
+            (name("x-ratelimit-remaining"), "0"),
+            (name("ratelimit"), "x"),
+            (name("ratelimit-policy"), "x"),
+            (name("x-kept"), "1"),
+        ],
     );
-    let none = ResponseDirectives::default();
-    let exchange =
-        Exchange { handler_directives: Some(&none), ..exchange(200, &fields, AUTHORIZED) };
-    let terms = StorageTerms { choices: &choices, ..terms(None, None) };
-    assert_eq!(outcome(decide(&exchange, &terms)), Ok((7, LifetimeSource::Explicit)));
-}
-
-#[test]
-fn response_to_request_with_other_credentials_needs_explicit_lifetime() {
-    let on = PolicyChoices { heuristics: Heuristics::On, ..DEFAULTS.clone() };
-    let modified = (LAST_MODIFIED, "Mon, 12 Jan 1970 13:45:50 GMT");
-    for (cache_control, want) in [
-        ("", Err(NotStored::Credentials)),
-        ("must-revalidate", Ok((5, LifetimeSource::Heuristic))),
-        ("public", Ok((5, LifetimeSource::Heuristic))),
-        ("max-age=7", Ok((7, LifetimeSource::Explicit))),
-    ] {
-        let fields = response_with(cache_control, std::slice::from_ref(&modified));
-        let terms = StorageTerms { choices: &on, ..NO_LIFETIMES };
-        let got = outcome(decide(&exchange(200, &fields, CREDENTIALS), &terms));
-        assert_eq!(got, want, "{cache_control}");
+    let stores = PolicyChoices { rate_limit_fields: RateLimitFields::Stored, ..DEFAULTS.clone() };
+    for (choices, want) in
+        [(&DEFAULTS, &["ratelimit", "x-ratelimit-remaining"][..]), (&stores, &[])]
+    {
+        let StorageDecision::Store(mut plan) = decide_with(choices, 200, &fields) else {
+            panic!("not stored");
+        };
+        plan.withheld.sort_by(|one, other| one.as_str().cmp(other.as_str()));
+        assert_eq!(plan.withheld, want);
     }
 }
 

@@ -267,6 +267,35 @@ fn update_keeps_the_fields_that_describe_the_content() {
     assert_eq!(untagged.get(ETAG).unwrap(), "W/\"a\"", "the new response adds a validator");
 }
 
+/// A new policy with another nonce would block all scripts of the stored content.
+#[test]
+fn update_keeps_a_policy_with_nonces_or_hashes() {
+    use actix_web::http::header::{
+        CONTENT_SECURITY_POLICY as CSP, CONTENT_SECURITY_POLICY_REPORT_ONLY as REPORT_ONLY,
+    };
+    let (old, new) = ("script-src 'nonce-old'", "script-src 'nonce-new'");
+    let (hash, plain) = ("script-src 'sha256-abc='", "default-src 'self'");
+    for (stored, sent, want) in [
+        (Some(old), Some(new), Some(old)),
+        (Some(hash), Some(plain), Some(hash)),
+        (Some(plain), Some(new), Some(plain)),
+        (None, Some(new), None),
+        (Some(old), None, Some(old)),
+        (Some(plain), Some("default-src 'none'"), Some("default-src 'none'")),
+    ] {
+        for name in [CSP, REPORT_ONLY] {
+            let field = |value: Option<&'static str>| value.map(|value| (name.clone(), value));
+            let stored = stored_with(field(stored).as_slice());
+            let fields = updated_fields(&stored, &header_map(field(sent).as_slice()));
+            let got = fields.get(&name).map(|value| value.to_str().unwrap());
+            assert_eq!(got, want, "{name}: {sent:?}");
+        }
+    }
+    let stored = stored_with(&[(CSP, plain), (REPORT_ONLY, old)]);
+    let fields = updated_fields(&stored, &header_map(&[(CSP, "default-src 'none'")]));
+    assert_eq!(fields.get(CSP).unwrap(), "default-src 'none'", "each field for itself");
+}
+
 #[test]
 fn update_starts_from_the_fields_that_the_handler_sent() {
     let mut stored =

@@ -8,6 +8,7 @@ mod entity_tags;
 mod key_hosts;
 mod key_parts;
 mod key_urls;
+mod nonces;
 mod outer_middleware;
 mod poisoning;
 mod requester_pairs;
