@@ -27,6 +27,7 @@ use crate::{
     },
     semantics::{
         body::declared_length,
+        compression::OuterCompression,
         staleness::{never_stale, withdraws_stale_responses},
         storing::StoragePlan,
     },
@@ -99,6 +100,7 @@ impl Candidate {
         let draft = self.prepare(&plan, status, response.headers_mut(), now);
         let client = Client {
             conditions: self.conditions,
+            compression: self.shared.policy.outer_compression(),
             request: mem::replace(&mut self.request, HeaderMap::new()),
         };
         let Self { shared, key, fill, leader, .. } = *self;
@@ -137,6 +139,7 @@ impl Candidate {
 /// The client of a response that is going to be stored.
 struct Client {
     conditions: ClientConditions,
+    compression: OuterCompression,
     request: HeaderMap,
 }
 
@@ -148,9 +151,13 @@ impl Client {
         body: &Bytes,
     ) -> HttpResponse<CacheBody<B>> {
         match self.conditions {
-            ClientConditions::ByCache => {
-                apply_request_conditions(&Method::GET, &self.request, complete, body)
-            }
+            ClientConditions::ByCache => apply_request_conditions(
+                &Method::GET,
+                &self.request,
+                self.compression,
+                complete,
+                body,
+            ),
             ClientConditions::ByHandler => complete,
         }
     }

@@ -25,6 +25,7 @@ use crate::{
     entry::{key::KeyScope, lifetime::LifetimeSource, response::StoredResponse},
     outcome::NotStored,
     semantics::{
+        compression::OuterCompression,
         requester::IdentityRules,
         reuse::BackgroundRefresh,
         staleness::Windows,
@@ -241,6 +242,11 @@ impl CompiledPolicy {
             }
             _ => BackgroundRefresh::NotDue,
         }
+    }
+
+    /// Returns whether a middleware around the cache may compress responses.
+    pub(crate) const fn outer_compression(&self) -> OuterCompression {
+        self.policy.outer_compression
     }
 
     /// Returns whether `Cache-Control` in requests affects lookups.

@@ -14,6 +14,7 @@ use super::{
     },
 };
 use crate::semantics::{
+    compression::OuterCompression,
     cookies::CookieRules,
     requester::CookieMeaning,
     storing::{AnyStatus, Heuristics, PolicyChoices, Qualified, RateLimitFields, SetCookie},
@@ -74,6 +75,7 @@ pub struct Policy {
     pub(super) client_directives: ClientDirectives,
     pub(super) client_conditions: ClientConditions,
     pub(super) offered_tags: OfferedTags,
+    pub(super) outer_compression: OuterCompression,
     pub(super) post_responses: PostResponses,
     pub(super) max_body_size: usize,
     pub(super) wait_limit: Duration,
@@ -113,6 +115,7 @@ impl Policy {
             client_directives: ClientDirectives::Ignored,
             client_conditions: ClientConditions::Evaluated,
             offered_tags: OfferedTags::Selected,
+            outer_compression: OuterCompression::Possible,
             post_responses: PostResponses::NotStored,
             max_body_size: 2 * 1024 * 1024,
             wait_limit: WAIT_LIMIT,
@@ -176,6 +179,7 @@ impl Policy {
         policy.choices.rate_limit_fields = RateLimitFields::Stored;
         policy.client_conditions = ClientConditions::Forwarded;
         policy.offered_tags = OfferedTags::AllVariants;
+        policy.outer_compression = OuterCompression::Absent;
         policy.post_responses = PostResponses::Stored;
         policy
     }
@@ -407,6 +411,22 @@ impl Policy {
         let lowercase = |coding: String| coding.to_ascii_lowercase();
         let codings = codings.into_iter().map(Into::into).map(lowercase);
         self.codings = Codings::Offered(codings.collect());
+        self
+    }
+
+    /// Serves ranges of all stored responses, **which corrupts resumed downloads if a `Compress`
+    /// middleware is registered outside of the cache**.
+    ///
+    /// `Compress` encodes a response and leaves its strong entity tag as it is. A client that
+    /// resumes the download of the encoded response by `Range` and `If-Range` would get a part of
+    /// the stored, plain response.
+    ///
+    /// Default: a request that accepts a content coding of `Compress` gets the complete response
+    /// instead of a range, unless the stored response has a `Content-Encoding`, or is a video or an
+    /// image other than SVG, which `Compress` does not encode. [`rfc9111`](Self::rfc9111) has this
+    /// setting.
+    pub fn no_compress_outside(mut self) -> Self {
+        self.outer_compression = OuterCompression::Absent;
         self
     }
 

@@ -21,6 +21,7 @@ use crate::{
     entry::{limits::may_have_body, response::StoredResponse},
     semantics::{
         client_lifetime::{limit_lifetime, limit_stated_lifetimes},
+        compression::OuterCompression,
         replayed_fields::count_down_retry_after,
     },
 };
@@ -34,14 +35,19 @@ pub(crate) struct CachedResponse {
     /// The rest of the freshness lifetime; zero for a stale response.
     pub(crate) left: Duration,
     pub(crate) now: Timestamp,
+    pub(crate) compression: OuterCompression,
 }
 
 impl CachedResponse {
     /// A stored response that is served stale, because its lifetime or a soft purge has ended its
     /// freshness.
-    pub(crate) fn stale(stored: Arc<StoredResponse>, now: Timestamp) -> Self {
+    pub(crate) fn stale(
+        stored: Arc<StoredResponse>,
+        now: Timestamp,
+        compression: OuterCompression,
+    ) -> Self {
         let age = stored.lifetime.age(now);
-        Self { stored, age, left: Duration::ZERO, now }
+        Self { stored, age, left: Duration::ZERO, now, compression }
     }
 
     /// Whether the freshness ends earlier than the fields of the response may promise to clients: a
@@ -58,7 +64,7 @@ impl CachedResponse {
     ) -> HttpResponse<CacheBody<B>> {
         let body = &self.stored.body;
         let complete = self.with_body(body_for(self.stored.status, body));
-        apply_request_conditions(method, request, complete, body)
+        apply_request_conditions(method, request, self.compression, complete, body)
     }
 
     /// The response whose body is still being received. Ranges are not cut from such a body.
@@ -71,7 +77,7 @@ impl CachedResponse {
     }
 
     fn with_body<B>(&self, body: CacheBody<B>) -> HttpResponse<CacheBody<B>> {
-        let Self { stored, age, left, now } = self;
+        let Self { stored, age, left, now, .. } = self;
         let mut response = HttpResponse::with_body(stored.status, body);
         let fields = response.headers_mut();
         // `Age`, `Cache-Status` and possibly `X-Cache` follow.

@@ -11,15 +11,19 @@ use bytes::Bytes;
 
 use super::{body::CacheBody, range::range_response};
 use crate::semantics::{
+    compression::OuterCompression,
     range::requested_ranges,
     request::is_conditional,
     validation::{Validators, belongs_in_not_modified, not_modified},
 };
 
 /// Applies the conditions and ranges of a request to the complete response.
+///
+/// A client that may get the response compressed gets no ranges of it.
 pub(crate) fn apply_request_conditions<B>(
     method: &Method,
     request: &HeaderMap,
+    compression: OuterCompression,
     response: HttpResponse<CacheBody<B>>,
     body: &Bytes,
 ) -> HttpResponse<CacheBody<B>> {
@@ -30,6 +34,9 @@ pub(crate) fn apply_request_conditions<B>(
     let validators = Validators::of(response.headers());
     if not_modified(request, StatusCode::OK, validators) {
         return into_not_modified(response);
+    }
+    if compression.may_encode(request, response.headers()) {
+        return response;
     }
     let ranges = requested_ranges(method, request, validators, body.len() as u64);
     range_response(response, body, ranges)

@@ -9,6 +9,7 @@
 pub(crate) mod body;
 pub(crate) mod cache_control;
 pub(crate) mod client_lifetime;
+pub(crate) mod compression;
 pub(crate) mod connection;
 pub(crate) mod content_security_policy;
 pub(crate) mod cookies;

@@ -192,18 +192,27 @@ fn best_language<'a>(value: &[u8], offered: &'a [String]) -> &'a str {
     found.map_or("", String::as_str)
 }
 
+/// Returns whether a request accepts one of these codings (RFC 9110 section 12.5.3).
+pub(crate) fn accepts_any_coding(request: &HeaderMap, codings: &[&str]) -> bool {
+    let Some(value) = joined(request, &ACCEPT_ENCODING) else { return false };
+    codings.iter().any(|coding| coding_weight(&value, coding).is_some_and(|weight| weight > 0))
+}
+
+/// Returns the weight that `Accept-Encoding` gives to a coding, by its name or by `*`.
+fn coding_weight(value: &[u8], coding: &str) -> Option<u16> {
+    let matches = |name: &str| {
+        name.eq_ignore_ascii_case(coding)
+            || (coding.eq_ignore_ascii_case("gzip") && name.eq_ignore_ascii_case("x-gzip"))
+    };
+    let named = weighted(value).find(|(name, _)| matches(name));
+    named.or_else(|| weighted(value).find(|(name, _)| *name == "*")).map(|(_, weight)| weight)
+}
+
 /// Returns the offered codings that `Accept-Encoding` accepts, in the order of the offer.
 /// `identity;q=0` is appended if the client does not accept a response without a coding (RFC 9110
 /// section 12.5.3).
 fn accepted_codings(value: &[u8], offered: &[String]) -> String {
-    let weight = |coding: &str| {
-        let matches = |name: &str| {
-            name.eq_ignore_ascii_case(coding)
-                || (coding.eq_ignore_ascii_case("gzip") && name.eq_ignore_ascii_case("x-gzip"))
-        };
-        let named = weighted(value).find(|(name, _)| matches(name));
-        named.or_else(|| weighted(value).find(|(name, _)| *name == "*")).map(|(_, weight)| weight)
-    };
+    let weight = |coding: &str| coding_weight(value, coding);
     let mut accepted: Vec<&str> = offered
         .iter()
         .map(String::as_str)

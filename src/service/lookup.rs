@@ -92,18 +92,19 @@ impl RequestContext {
                 return Decision::Bypass(Forward::Bypass(Bypass::StoreError));
             }
         };
+        let (now, compression) = (cache_request.now, self.shared.policy.outer_compression());
         let reuse = self.reuse(request.headers(), &cache_request, &lookup);
         let (reason, selected) = match reuse {
             Reuse::Fresh { stored, age, ttl } => {
                 let refresh = self.shared.policy.refresh_ahead(age.saturating_add(ttl), ttl);
                 let outcome = Outcome::Hit { age, ttl };
-                let response = CachedResponse { stored, age, left: ttl, now: cache_request.now };
+                let response = CachedResponse { stored, age, left: ttl, now, compression };
                 return respond(request, response, outcome, refresh, cache_request, lookup);
             }
             Reuse::Stale { stored, age, over, refresh } => {
                 let outcome = Outcome::StaleHit { age, over };
                 let left = Duration::ZERO;
-                let response = CachedResponse { stored, age, left, now: cache_request.now };
+                let response = CachedResponse { stored, age, left, now, compression };
                 return respond(request, response, outcome, refresh, cache_request, lookup);
             }
             Reuse::Validate { stored, because: ValidationReason::Stale } => {

@@ -35,6 +35,7 @@ pub(super) fn freshen_by_not_modified<B>(
     let plan = candidate.decide(&not_modified, stored.status, &fields, now);
     let plan = plan.and_then(|plan| with_stored_tags(plan, stored));
     let client = candidate.request.clone();
+    let compression = candidate.shared.policy.outer_compression();
     let (kept, write) = match plan {
         Ok(plan) => {
             let draft = candidate.prepare(&plan, stored.status, &mut fields, now);
@@ -58,7 +59,8 @@ pub(super) fn freshen_by_not_modified<B>(
             response.headers_mut().append(name.clone(), value.clone());
         }
     }
-    let response = apply_request_conditions(request.method(), &client, response, &stored.body);
+    let response =
+        apply_request_conditions(request.method(), &client, compression, response, &stored.body);
     FillReply { response: ServiceResponse::new(request, response), stored: kept, write }
 }
 

@@ -36,6 +36,11 @@ impl RequestContext {
         !candidate.fill.is_invalidated() && self.may_serve_stale(&candidate.key, stored)
     }
 
+    fn stale(&self, stored: &Arc<StoredResponse>) -> CachedResponse {
+        let compression = self.shared.policy.outer_compression();
+        CachedResponse::stale(Arc::clone(stored), self.shared.now(), compression)
+    }
+
     /// A stale response for a request that has waited too long for another one.
     pub(crate) fn stale_for_follower<B>(
         &self,
@@ -44,7 +49,7 @@ impl RequestContext {
     ) -> Option<(HttpResponse<CacheBody<B>>, Outcome)> {
         let key = &origin.cache_request.key;
         let stored = origin.selected.as_ref().filter(|stored| self.may_serve_stale(key, stored))?;
-        let stale = CachedResponse::stale(Arc::clone(stored), self.shared.now());
+        let stale = self.stale(stored);
         let outcome = Outcome::StaleIfError { reason: origin.reason, status: None };
         Some((stale.respond(request.method(), request.headers()), outcome))
     }
@@ -66,7 +71,7 @@ impl RequestContext {
             return None;
         }
         log::debug!("stale response instead of status {}", failed.status());
-        let stale = CachedResponse::stale(Arc::clone(stored), now);
+        let stale = self.stale(stored);
         Some(stale.respond(method, &candidate.request))
     }
 
@@ -81,7 +86,7 @@ impl RequestContext {
             return None;
         }
         log::debug!("stale response instead of one that takes too long");
-        let stale = CachedResponse::stale(Arc::clone(stored), self.shared.now());
+        let stale = self.stale(stored);
         Some(stale.respond(method, &candidate.request))
     }
 
@@ -102,7 +107,7 @@ impl RequestContext {
         let Some(request) = stand_in.into_request() else { return Err(error) };
         log::debug!("stale response instead of an error");
         log::trace!("{error}");
-        let stale = CachedResponse::stale(stored, self.shared.now());
+        let stale = self.stale(&stored);
         let response = stale.respond(method, &candidate.request);
         let outcome = Outcome::StaleIfError { reason, status: None };
         Ok(Reply::cached(request, response, outcome))

@@ -2,7 +2,12 @@
 
 use std::sync::Mutex;
 
-use actix_web::{App, HttpRequest, HttpResponse, http::header, middleware::Compress, web};
+use actix_web::{
+    App, HttpRequest, HttpResponse,
+    http::header,
+    middleware::{Compress, Condition},
+    web,
+};
 use actix_web_cache::Policy;
 
 use crate::support::{
@@ -156,5 +161,55 @@ async fn encoded_response_without_vary_is_logged_once() {
         assert!(
             warnings.iter().all(|text| text.contains("Content-Encoding") && text.contains("Vary"))
         );
+    }
+}
+
+/// `Compress` leaves the entity tag as it is. A range of the stored body would continue the download
+/// of the encoded body with other bytes.
+#[actix_web::test]
+async fn interrupted_download_of_a_compressed_page_is_resumed_from_the_start() {
+    let range = |length: &'static str| [("range", length), ("if-range", "\"v1\"")];
+    for (case, policy, content_type, accepted, want) in [
+        ("accepts gzip", Policy::new(), "text/html", Some("gzip"), 200),
+        ("PDF", Policy::new(), "application/pdf", Some("br;q=0, gzip;q=0.5"), 200),
+        ("accepts no coding", Policy::new(), "text/html", None, 206),
+        ("refuses codings", Policy::new(), "text/html", Some("identity;q=1, *;q=0"), 206),
+        ("video", Policy::new(), "video/mp4", Some("gzip"), 206),
+        ("image", Policy::new(), "image/png", Some("gzip"), 206),
+        ("no Compress", Policy::new().no_compress_outside(), "text/html", Some("gzip"), 206),
+        ("reverse proxy", Policy::rfc9111(), "text/html", Some("gzip"), 206),
+    ] {
+        for (protocol, workers) in SETUPS {
+            let cache = builder().0.policy(policy.clone()).build().unwrap();
+            let has_compress = !case.starts_with("no Compress") && !case.starts_with("reverse");
+            let server = serve(workers, move || {
+                let page = move || async move {
+                    HttpResponse::Ok()
+                        .content_type(content_type)
+                        .insert_header((header::ETAG, "\"v1\""))
+                        .insert_header((header::CACHE_CONTROL, "max-age=60"))
+                        .body("a page ".repeat(200))
+                };
+                let compress = Condition::new(has_compress, Compress::default());
+                App::new().route("/", web::get().to(page)).wrap(cache.clone()).wrap(compress)
+            });
+            let client = Client::new(server.addr, protocol);
+            let coding: Vec<_> =
+                accepted.map(|value| ("accept-encoding", value)).into_iter().collect();
+            assert!(client.get_with("/", &coding).await.is_stored(), "{case}");
+            let fields = [&coding[..], &range("bytes=700-")].concat();
+            let answer = client.get_with("/", &fields).await;
+            assert_eq!((answer.status.as_u16(), answer.is_hit()), (want, true), "{case}");
+            if want == 200 {
+                assert!(is_page(&answer, true), "{case}: the whole encoded page");
+            } else {
+                assert_eq!(answer.text(), "a page ".repeat(100), "{case}");
+                assert_eq!(answer.field("content-encoding"), None, "{case}");
+            }
+            // A range that cannot be satisfied is answered from the same representation.
+            let fields = [&coding[..], &[("range", "bytes=99999-")]].concat();
+            let beyond = client.get_with("/", &fields).await;
+            assert_eq!(beyond.status.as_u16(), if want == 200 { 200 } else { 416 }, "{case}");
+        }
     }
 }

@@ -405,7 +405,7 @@ async fn range_request_on_a_miss_is_passed_through_and_not_stored() {
 }
 
 #[actix_web::test]
-async fn range_is_of_the_stored_body_when_compression_is_outside_the_cache() {
+async fn range_of_a_compressible_response_reaches_only_clients_that_accept_no_coding() {
     let (cache, _) = cache();
     let server = serve(1, move || {
         let handler = |request: HttpRequest| async move { respond(&request) };
@@ -419,10 +419,15 @@ async fn range_is_of_the_stored_body_when_compression_is_outside_the_cache() {
     let gzip = ("accept-encoding", "gzip");
     let miss = client.get_with("/page", &[gzip]).await;
     assert_eq!(miss.field("content-encoding").as_deref(), Some("gzip"));
-    let answer = client.get_with("/page", &[gzip, ("range", "bytes=5-9")]).await;
+    // The client cannot tell the two representations apart, which have one entity tag.
+    for range in ["bytes=5-9", "bytes=5-9,20-24"] {
+        let answer = client.get_with("/page", &[gzip, ("range", range)]).await;
+        assert_eq!((answer.status, &answer.body), (miss.status, &miss.body), "{range}");
+    }
+    let answer = client.get_with("/page", &[("range", "bytes=5-9")]).await;
     assert_eq!((answer.status.as_u16(), answer.body), (206, full_body().slice(5..10)));
     assert_eq!(answer.headers.get("content-encoding"), None);
-    let several = client.get_with("/page", &[gzip, ("range", "bytes=5-9,20-24")]).await;
+    let several = client.get_with("/page", &[("range", "bytes=5-9,20-24")]).await;
     assert_eq!(several.headers.get("content-encoding"), None);
     assert_eq!(parts(&several.field("content-type").unwrap(), &several.body).len(), 2);
 }

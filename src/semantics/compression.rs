@@ -1,0 +1,100 @@
+//! Responses that a compressing middleware around the cache may encode.
+//!
+//! actix's `Compress` encodes a response and leaves its strong entity tag as it is. The bytes of the
+//! encoded and of the stored representation differ (RFC 9110 section 8.8.3.3), so that a range of
+//! the stored one must not continue a download of the encoded one.
+
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
+
+use super::vary::accepts_any_coding;
+
+/// The codings of actix's `Compress`.
+const CODINGS: [&str; 4] = ["br", "gzip", "deflate", "zstd"];
+
+/// Whether a middleware around the cache may compress responses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) enum OuterCompression {
+    #[default]
+    Possible,
+    Absent,
+}
+
+impl OuterCompression {
+    /// Returns whether the client may get another representation than the stored one: the response
+    /// has no content coding, the client accepts one, and `Compress` encodes the media type.
+    pub(crate) fn may_encode(self, request: &HeaderMap, response: &HeaderMap) -> bool {
+        self == Self::Possible
+            && !response.contains_key(CONTENT_ENCODING)
+            && is_compressed_type(response)
+            && accepts_any_coding(request, &CODINGS)
+    }
+}
+
+/// Returns whether `Compress` encodes responses of this media type: all but videos, and images
+/// other than SVG.
+fn is_compressed_type(response: &HeaderMap) -> bool {
+    let Some(value) = response.get(CONTENT_TYPE) else { return true };
+    let essence = value.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default();
+    let essence = essence.trim_ascii().to_ascii_lowercase();
+    let is_image = essence.starts_with(b"image/") && essence != b"image/svg+xml";
+    !is_image && !essence.starts_with(b"video/")
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header::{ACCEPT_ENCODING, HeaderName, HeaderValue};
+
+    use super::*;
+
+    fn fields(lines: &[(HeaderName, &str)]) -> HeaderMap {
+        let line = |(name, value): &(HeaderName, &str)| {
+            (name.clone(), HeaderValue::from_str(value).unwrap())
+        };
+        lines.iter().map(line).collect()
+    }
+
+    #[test]
+    fn compressible_response_may_be_encoded_for_a_client_that_accepts_a_coding() {
+        for (accepted, want) in [
+            ("gzip", true),
+            ("br;q=0.1", true),
+            ("deflate, gzip;q=0", true),
+            ("x-own, zstd", true),
+            ("*", true),
+            ("identity", false),
+            ("gzip;q=0", false),
+            ("identity;q=1, *;q=0", false),
+            ("x-own", false),
+            ("", false),
+        ] {
+            let request = fields(&[(ACCEPT_ENCODING, accepted)]);
+            let response = fields(&[(CONTENT_TYPE, "text/html")]);
+            assert_eq!(
+                OuterCompression::Possible.may_encode(&request, &response),
+                want,
+                "{accepted}"
+            );
+            assert!(!OuterCompression::Absent.may_encode(&request, &response));
+        }
+        let response = fields(&[]);
+        assert!(!OuterCompression::Possible.may_encode(&fields(&[]), &response));
+    }
+
+    #[test]
+    fn images_videos_and_encoded_responses_are_not_encoded() {
+        let request = fields(&[(ACCEPT_ENCODING, "gzip")]);
+        for (response, want) in [
+            (vec![], true),
+            (vec![(CONTENT_TYPE, "application/pdf")], true),
+            (vec![(CONTENT_TYPE, "audio/mpeg")], true),
+            (vec![(CONTENT_TYPE, "image/svg+xml")], true),
+            (vec![(CONTENT_TYPE, "IMAGE/SVG+XML; charset=utf-8")], true),
+            (vec![(CONTENT_TYPE, "image/png")], false),
+            (vec![(CONTENT_TYPE, "Video/mp4; codecs=x")], false),
+            (vec![(CONTENT_ENCODING, "gzip")], false),
+        ] {
+            let got = OuterCompression::Possible.may_encode(&request, &fields(&response));
+            assert_eq!(got, want, "{response:?}");
+        }
+    }
+}
