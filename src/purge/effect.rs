@@ -1,16 +1,17 @@
-//! The difference between purging and expiring.
+//! The two effects of an invalidation: a purge makes responses unusable, and an expiry makes
+//! responses stale.
 
 use crate::{
     clock::Timestamp,
     entry::{invalidation::Invalidation, tag::TagId},
 };
 
-/// The effect of an invalidation on the responses that it reaches.
+/// The effect of an invalidation on the stored responses that it applies to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Effect {
-    /// They are never served again.
+    /// The responses are never served again.
     Purge,
-    /// They are stale from then on.
+    /// The responses are stale from the time `since` on.
     Expire { since: Timestamp },
 }
 

@@ -1,4 +1,4 @@
-//! Errors of purges.
+//! The errors of purges and expiries.
 
 use std::fmt;
 
@@ -6,19 +6,21 @@ use actix_web::{ResponseError, error::UrlGenerationError, http::StatusCode};
 
 use crate::store::interface::StoreError;
 
-/// A purge was not carried out, or not confirmed.
+/// The reason why a purge or an expiry failed.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum PurgeError {
-    /// The URL, or the path of a prefix, is not valid.
+    /// The URL or the path prefix of the target is not valid. The value is this URL or prefix.
     Url(String),
-    /// The target has no host, and the handle has none either.
+    /// The target names no host, and the handle belongs to no request whose host could be used.
     MissingHost,
-    /// There is no resource of that name, or it has other parameters.
+    /// The application has no resource with the given name, or the resource has more parameters
+    /// than the call gave values.
     Route(UrlGenerationError),
-    /// A field of the variant is not a valid request field.
+    /// A header field that was given to [`PurgeTarget::variant`](crate::PurgeTarget::variant) is
+    /// not valid. The value is the name of the field.
     Field(String),
-    /// The store failed: it is not known whether the responses are purged.
+    /// The store failed. The responses may still be stored and served.
     Store(StoreError),
 }
 
@@ -47,7 +49,6 @@ impl std::error::Error for PurgeError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Store(error) => Some(error),
-            // `UrlGenerationError` of actix-web implements `Error` from version 4 on.
             Self::Route(error) => Some(error),
             Self::Url(_) | Self::MissingHost | Self::Field(_) => None,
         }
@@ -60,7 +61,7 @@ impl From<StoreError> for PurgeError {
     }
 }
 
-/// Status 503 where the store failed, 500 otherwise.
+/// The status code is 503 if the store failed, and 500 for all other errors.
 impl ResponseError for PurgeError {
     fn status_code(&self) -> StatusCode {
         match self {

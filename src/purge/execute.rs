@@ -1,4 +1,7 @@
-//! Carrying out purges and expiries, by hand and by unsafe requests.
+//! Carries out the purges and expiries that the application requests, and the purges that follow
+//! from unsafe requests such as `PUT`.
+//!
+//! A fill is one call of a handler whose response may be stored.
 
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 
@@ -16,8 +19,8 @@ use crate::{
     store::interface::StoreError,
 };
 
-/// Invalidates a target in all caches that share store and namespace. `own_host` is the host of the
-/// current request.
+/// Purges or expires the responses of a target, in all caches that share the store and the
+/// namespace. `own_host` is the host of the current request, for targets that name no host.
 pub(super) async fn invalidate(
     shared: &Shared,
     own_host: Option<&str>,
@@ -49,7 +52,7 @@ pub(super) async fn invalidate(
     Ok(Purged::RECORDED)
 }
 
-/// Purges all responses with one of these tags.
+/// Purges all responses that have at least one of these tags.
 pub(crate) async fn purge_tags(shared: &Shared, tags: Vec<TagId>) -> Result<(), StoreError> {
     invalidate_tags(shared, tags, Effect::Purge).await
 }
@@ -81,8 +84,9 @@ fn parse_fields(fields: &[(String, String)]) -> Result<HeaderMap, PurgeError> {
     Ok(map)
 }
 
-/// Purges a URL in all caches that share store and namespace. Fills of the key `kept` continue: the
-/// response of the current request is stored under it.
+/// Purges all responses for a URL, in all caches that share the store and the namespace. The fills
+/// of the key `kept` stay valid, because the response to the current unsafe request is stored under
+/// this key.
 pub(crate) async fn purge_url(
     shared: &Shared,
     url: &UrlTarget,
@@ -92,8 +96,8 @@ pub(crate) async fn purge_url(
     let (mut keys, mut tags) = (Vec::new(), Vec::new());
     for cache in caches(shared) {
         let urls = cache.keys_for_url(url);
-        // Keys that contain parts of the application cannot be listed. The tag of the URL reaches
-        // them.
+        // The keys of a URL cannot be listed if the application adds parts to them. All these keys
+        // have the tag of the URL, so purge this tag.
         if cache.has_key_parts() {
             tags.extend(urls.iter().map(|url| TagId::url(url.url())));
         } else {
@@ -102,13 +106,14 @@ pub(crate) async fn purge_url(
     }
     keys.sort_unstable();
     keys.dedup();
-    // Before anything else: a fill in progress must not store its response after this returns.
+    // Invalidate the fills before the removal, so that a fill in progress cannot store its response
+    // after the purge.
     let others = keys.iter().filter(|key| Some(*key) != kept);
     others.for_each(|key| store.coordinator().invalidate_fills(key));
     let mut responses = 0;
     let mut result = Ok(());
     for key in &keys {
-        // The failure of one key does not keep the others from being removed.
+        // If the removal of one key fails, the other keys are still removed.
         match shared.within_store_timeout(store.remove(key)).await {
             Ok(removed) => responses += removed,
             Err(error) => result = Err(error),

@@ -1,4 +1,4 @@
-//! Handles for purging: extracted by handlers, or made for code outside of requests.
+//! The handle by which an application purges and expires stored responses.
 
 use std::{fmt, future, sync::Arc};
 
@@ -13,51 +13,70 @@ use super::{
 };
 use crate::shared::{EnclosingCache, Shared};
 
-/// Purges stored responses before their lifetimes end.
+/// Purges or expires stored responses before their freshness lifetimes end.
 ///
-/// Handlers take it as an argument; it belongs to the innermost cache around them. Outside of
-/// requests, [`Cache::handle`](crate::Cache::handle) makes one.
+/// A handler takes a `CacheHandle` as an argument. The handle belongs to the innermost cache around
+/// the handler. Outside of requests, [`Cache::handle`](crate::Cache::handle) returns a handle.
 ///
 /// ```
 /// # use actix_web::{HttpResponse, Responder, put, web};
 /// # use actix_web_cache::{CacheHandle, PurgeError};
 /// #[put("/posts/{id}")]
 /// async fn update(id: web::Path<u32>, cache: CacheHandle) -> Result<HttpResponse, PurgeError> {
-///     // `/posts/{id}` itself is purged automatically, since this is a PUT to it.
+///     // After a successful PUT, the cache itself purges the URL of the request.
 ///     cache.purge_url("/posts").await?;
 ///     Ok(HttpResponse::NoContent().finish())
 /// }
 /// ```
 ///
-/// `purge_*` methods remove responses: once such a call has returned, no response is served that was
-/// made before it began, whether it was stored by then or not. `expire_*` methods make responses
-/// stale (soft purge). Where a stale response may answer
-/// ([`Policy::stale_while_revalidate`](crate::Policy::stale_while_revalidate)), it does so while it
-/// is refreshed in the background. Otherwise the handler is asked whether it is still valid.
+/// The `purge_*` methods delete responses or make them invalid. Once such a call has returned, the
+/// cache serves no response of the target whose handler was called before the purge. This also
+/// holds for a response that is stored only after the purge. With a
+/// [`TieredStore`](crate::TieredStore), other processes may still serve such a response for a short
+/// time.
 ///
-/// | target | reaches | costs | leaves behind |
-/// |---|---|---|---|
-/// | URL, route | all variants, of all tenants and cookies; with [`PurgeTarget::variant`] one of them | a removal; an invalidation record where the application adds parts to keys, or on any host | nothing, or a record |
-/// | tag, tags | responses tagged by rules, policy, handlers and [`Policy::tag_fields`](crate::Policy::tag_fields) | a record for each tag | a record for each tag |
-/// | group | responses that `Cache-Groups` puts in it, on one host | two records | two records |
-/// | prefix | a path and all paths below it, by whole segments | one or two records | one or two records |
-/// | all | everything in the store | a record | nothing |
-/// | unsafe methods | the URL, `Location` and `Content-Location` on the same host (RFC 9111 section 4.4), and the groups of `Cache-Group-Invalidation` (RFC 9875) | as above, before the client gets its response | as above |
+/// The `expire_*` methods make responses stale (soft purge). Within the window of
+/// [`Policy::stale_while_revalidate`](crate::Policy::stale_while_revalidate), the cache serves a
+/// stale response while it refreshes the response in the background. After the window, the cache
+/// revalidates the response with the handler.
 ///
-/// An invalidation record costs the same whether it reaches one response or a million. The memory of
-/// a response is freed when the response is looked up next, or expires. Some 65,000 records are kept.
-/// Beyond that number, responses older than the older half of the records are invalid as a whole.
+/// A purge works by removals or by records. A **removal** deletes the stored responses of one cache
+/// key. A **record** (invalidation record) says that all responses with a certain tag are invalid
+/// if their handlers were called before the purge. An expiry makes only records.
 ///
-/// The result does not depend on timing. A response that is being made during a purge is not served
-/// after it, even if its tags become known only with the response. Requests that arrive after a purge
-/// do not wait for fills from before it. Change your data first, then purge.
+/// | target | responses that it applies to | work in the store |
+/// |---|---|---|
+/// | URL, route | all variants of one URL, for all tenants and cookies | a few removals, or a few records if the policy adds parts to cache keys |
+/// | URL with [`PurgeTarget::variant`] | the variant that a request with the given fields selects | a few lookups and records |
+/// | URL with [`PurgeTarget::on_any_host`] | all variants of one path and query, on all hosts | a few records |
+/// | tag, tags | responses with a tag from a rule, the policy, a handler or [`Policy::tag_fields`](crate::Policy::tag_fields) | a record for each tag |
+/// | group | responses on one host whose `Cache-Groups` field names the group (RFC 9875) | two records |
+/// | prefix | a path and all paths below it, by whole segments | one or two records |
+/// | all | all responses in the store | one record |
 ///
-/// Purges do not reach browsers and caches in between: see
-/// [`Policy::client_ttl`](crate::Policy::client_ttl).
+/// A record takes equally little time and memory whether it applies to one response or to a
+/// million. A response that a record makes invalid still takes space in the store. The store frees
+/// the space after a later access to the cache key of the response, or at the end of its lifetime.
+///
+/// A store keeps about 65,000 records. If there are more, the store replaces the older half by a
+/// single record. This record applies to all responses whose handlers were called before the newest
+/// of the replaced records was made, whatever the tags of the responses are.
+///
+/// After an unsafe request (such as `POST` or `PUT`) with a 2xx or 3xx response, the cache itself
+/// purges three targets: the URL of the request, the URLs in `Location` and `Content-Location` on
+/// the same host (RFC 9111 section 4.4), and the groups in `Cache-Group-Invalidation` (RFC 9875).
+/// The cache does so before the client gets the response.
+///
+/// Change your data first, then purge. If a handler makes a response during a purge, this response
+/// is not served after the purge, even if its tags become known only with the response. A request
+/// that arrives after a purge does not wait for a handler that was called before the purge.
+///
+/// A purge has no effect on browsers, nor on other caches between the application and its clients.
+/// To limit how long these keep a response, set [`Policy::client_ttl`](crate::Policy::client_ttl).
 #[derive(Clone)]
 pub struct CacheHandle {
     shared: Arc<Shared>,
-    /// The host of URLs without one.
+    /// The host of the current request, for targets that name no host. `None` outside of requests.
     host: Option<String>,
 }
 
@@ -66,28 +85,28 @@ impl CacheHandle {
         Self { shared, host }
     }
 
-    /// Purges a target; see [`CacheHandle`].
+    /// Purges the responses of a target.
     ///
     /// # Errors
     ///
-    /// If the target is not valid, or the store fails. In the latter case the responses may still
-    /// be stored.
+    /// If the target is not valid, or if the store fails. If the store fails, the responses may
+    /// still be stored.
     pub async fn purge(&self, target: PurgeTarget) -> Result<Purged, PurgeError> {
         invalidate(&self.shared, self.host.as_deref(), &target, Effect::Purge).await
     }
 
-    /// Makes the responses of a target stale; see [`CacheHandle`].
+    /// Expires the responses of a target: makes them stale (soft purge).
     ///
     /// # Errors
     ///
-    /// As [`purge`](Self::purge).
+    /// The errors of [`purge`](Self::purge).
     pub async fn expire(&self, target: PurgeTarget) -> Result<Purged, PurgeError> {
         let effect = Effect::Expire { since: self.shared.now() };
         invalidate(&self.shared, self.host.as_deref(), &target, effect).await
     }
 }
 
-/// Defines one purge and one expiry for each kind of target.
+/// Defines a `purge_*` method and an `expire_*` method for each kind of target.
 macro_rules! shorthands {
     ($($purge:ident $expire:ident $what:literal ($($name:ident: $type:ty),*) $target:expr;)*) => {
         impl CacheHandle {
@@ -96,7 +115,7 @@ macro_rules! shorthands {
                 ///
                 /// # Errors
                 ///
-                /// As [`purge`](Self::purge).
+                /// The errors of [`purge`](Self::purge).
                 pub async fn $purge(&self, $($name: $type),*) -> Result<Purged, PurgeError> {
                     self.purge($target).await
                 }
@@ -105,7 +124,7 @@ macro_rules! shorthands {
                 ///
                 /// # Errors
                 ///
-                /// As [`purge`](Self::purge).
+                /// The errors of [`purge`](Self::purge).
                 pub async fn $expire(&self, $($name: $type),*) -> Result<Purged, PurgeError> {
                     self.expire($target).await
                 }
@@ -134,7 +153,7 @@ impl CacheHandle {
     ///
     /// # Errors
     ///
-    /// As [`purge`](Self::purge), and as [`PurgeTarget::route`].
+    /// The errors of [`purge`](Self::purge) and of [`PurgeTarget::route`].
     pub async fn purge_route<P>(
         &self,
         request: &HttpRequest,
@@ -152,7 +171,7 @@ impl CacheHandle {
     ///
     /// # Errors
     ///
-    /// As [`purge`](Self::purge), and as [`PurgeTarget::route`].
+    /// The errors of [`purge`](Self::purge) and of [`PurgeTarget::route`].
     pub async fn expire_route<P>(
         &self,
         request: &HttpRequest,
@@ -184,7 +203,8 @@ impl CacheHandle {
     }
 }
 
-/// The host that the request names itself; the fields of proxies do not count.
+/// Returns the host in the `Host` field or in the URL of a request. The function ignores the fields
+/// that proxies add, such as `X-Forwarded-Host`, because a client may have sent them.
 fn host_of(request: &HttpRequest) -> Option<String> {
     let sent = request.headers().get(HOST).and_then(|host| host.to_str().ok());
     let host = sent.or_else(|| request.uri().authority().map(|authority| authority.as_str()));
@@ -211,7 +231,8 @@ impl FromRequest for CacheHandle {
     }
 }
 
-/// A handler takes a [`CacheHandle`], but no cache is wrapped around it. The response is a 500.
+/// The error if a handler takes a [`CacheHandle`] as an argument but has no cache around it. The
+/// client gets the status code 500.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CacheNotConfigured(());
 

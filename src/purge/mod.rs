@@ -1,4 +1,4 @@
-//! Purging stored responses and expiring them (soft purge).
+//! Purges stored responses, or expires them (soft purge).
 
 mod effect;
 pub(crate) mod error;

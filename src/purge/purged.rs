@@ -1,24 +1,30 @@
-//! Results of purges.
+//! The result of a purge or an expiry.
 
 use std::fmt;
 
-/// The result of a purge or an expiry that was carried out.
+/// The result of a successful purge or expiry.
 ///
-/// A response that was made before the purge and that the purge reaches is never served as fresh
-/// afterwards.
+/// After a purge, the cache no longer serves a response of the target whose handler was called
+/// before the purge. After an expiry, the cache serves such a response only as a stale response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Purged {
-    /// The number of stored responses, where they were looked up one by one: for a URL or a
-    /// variant.
+    /// The number of stored responses that were purged or expired, if the cache looked them up. The
+    /// cache looks up responses to purge a URL, and to purge or expire one variant.
     ///
-    /// `None` for an invalidation that the store records without looking at the responses it
-    /// reaches: by tag, group or prefix, of everything, or of a URL with several cache keys.
+    /// `None` if the store recorded the invalidation without looking up responses. The store does
+    /// so for these targets:
+    ///
+    /// * a tag, a group, a path prefix, all responses, or a URL on any host,
+    /// * a URL whose cache keys have parts that the policy adds, because the cache cannot list such
+    ///   keys,
+    /// * a URL with all its variants, if the responses are expired,
+    /// * a variant, if it is expired while a handler makes a response for its cache key.
     pub responses: Option<usize>,
 }
 
 impl Purged {
-    /// The result of an invalidation that was recorded.
+    /// The result if the store recorded an invalidation without looking up responses.
     pub(super) const RECORDED: Self = Self { responses: None };
 
     pub(super) const fn counted(responses: usize) -> Self {

@@ -1,4 +1,7 @@
-//! The tags that reach the responses of a purge target.
+//! Finds the tags of a purge target: invalidating these tags purges or expires all responses of the
+//! target.
+//!
+//! The cache derives these tags from the URL of each response, or from its `Cache-Groups` field.
 
 use std::sync::Arc;
 
@@ -18,13 +21,14 @@ use crate::{
     shared::Shared,
 };
 
-/// The tags of a path and its query on every host.
+/// Returns the tags of a path and its query on every host. Each cache over the store can have tags
+/// of its own, because the tags depend on the policy of the cache.
 pub(super) fn any_host_tags(shared: &Shared, url: &UrlTarget) -> Vec<TagId> {
     let keys = caches(shared).flat_map(|cache| cache.keys_for_url(url)).collect::<Vec<_>>();
     keys.iter().filter_map(CacheKey::url_parts).map(|url| TagId::path(&url)).collect()
 }
 
-/// The tags of a path and all paths below it.
+/// Returns the tags of a path and all paths below it, on one host or on every host.
 pub(super) fn prefix_tags(
     shared: &Shared,
     own_host: Option<&str>,
@@ -42,7 +46,7 @@ pub(super) fn prefix_tags(
     })
 }
 
-/// The tags of a group under either scheme.
+/// Returns the tags of a group on one host: one for `http`, and one for `https`.
 pub(super) fn group_tags(
     shared: &Shared,
     own_host: Option<&str>,
@@ -58,14 +62,15 @@ pub(super) fn group_tags(
     Ok(["http", "https"].map(|scheme| group_tag(shared, scheme, host, group)).to_vec())
 }
 
-/// The tag of a group of one origin.
+/// Returns the tag of a group of one origin (RFC 9875 section 2.1).
 pub(crate) fn group_tag(shared: &Shared, scheme: &str, host: &str, group: &str) -> TagId {
     let host = normalize_host(scheme, host).to_ascii_lowercase();
     let namespace = shared.settings.namespace.as_bytes();
     TagId::group(namespace, scheme.as_bytes(), host.as_bytes(), group)
 }
 
-/// The URL of a target and its host; `None` stands for every host.
+/// Parses the URL of a target and finds the host of the target. The host is `None` if the target is
+/// on every host.
 pub(super) fn locate(
     own_host: Option<&str>,
     target: &PurgeTarget,
@@ -75,7 +80,8 @@ pub(super) fn locate(
     let uri: Uri = url.parse().map_err(|_| invalid())?;
     let named = match (uri.scheme_str(), uri.authority()) {
         (Some(scheme @ ("http" | "https")), Some(authority)) => Some(host_of(scheme, authority)),
-        // `example.com/a` is refused: it would be read as a path, and nothing would be purged.
+        // Refuse a host and path without a scheme, such as `example.com/a`. As a path, it would
+        // match no response, and nothing would be purged.
         (None, None) if url.starts_with('/') => None,
         _ => return Err(invalid()),
     };
@@ -92,15 +98,16 @@ pub(super) fn locate(
     Ok((url, host.map(str::to_owned)))
 }
 
-/// The host of a URL as clients send it: without user information, and without the default port of
-/// the scheme, since the same page stored under the other scheme has another default port.
+/// Returns the host and port of a URL as clients send them in `Host`: without user information, and
+/// without the default port of the scheme. A purge of the URL also applies to the other scheme,
+/// which has another default port.
 fn host_of<'a>(scheme: &str, authority: &'a Authority) -> &'a str {
     let host = authority.as_str();
     let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
     host.strip_suffix(default_port(scheme)).unwrap_or(host)
 }
 
-/// All caches that share store and namespace.
+/// Returns all caches that share the store and the namespace.
 pub(super) fn caches(shared: &Shared) -> impl Iterator<Item = Arc<dyn UrlKeys>> {
     let all = shared.store.coordinator().registered_caches().into_iter();
     all.filter(|cache| *cache.namespace() == *shared.settings.namespace)

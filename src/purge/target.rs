@@ -1,14 +1,14 @@
-//! The stored responses that a purge reaches.
+//! The target of a purge or an expiry: a choice of stored responses.
 
 use actix_web::HttpRequest;
 
 use super::error::PurgeError;
 
-/// The stored responses that a purge or an expiry reaches.
+/// The target of a purge or an expiry: the stored responses that it applies to.
 ///
 /// [`CacheHandle::purge`](crate::CacheHandle::purge) and
-/// [`CacheHandle::expire`](crate::CacheHandle::expire) take a target. For targets that need only a
-/// name the handle has shorter methods, like `purge_tag`.
+/// [`CacheHandle::expire`](crate::CacheHandle::expire) take a target. For a target without further
+/// settings, the handle has shorter methods, such as `purge_tag`.
 ///
 /// ```
 /// # use actix_web_cache::{CacheHandle, PurgeError, PurgeTarget};
@@ -23,7 +23,7 @@ use super::error::PurgeError;
 pub struct PurgeTarget {
     pub(super) scope: Scope,
     pub(super) host: Host,
-    /// The fields of a request that selects the variant.
+    /// The header fields of a request that selects one variant. `None` for all variants.
     pub(super) fields: Option<Vec<(String, String)>>,
 }
 
@@ -36,31 +36,36 @@ pub(super) enum Scope {
     Group(String),
 }
 
-/// The host whose responses are reached.
+/// The host of the responses that a target includes.
 #[derive(Debug, Clone)]
 pub(super) enum Host {
-    /// The host in the URL, or that of the current request.
+    /// The host in the URL, or else the host of the current request.
     Own,
     Named(String),
     Any,
 }
 
 impl PurgeTarget {
-    /// All variants of a URL: `/path?query` on the host of the current request, or a full
-    /// `https://host/path?query`. The scheme makes no difference. The path is percent-encoded in
-    /// the same way as in requests.
+    /// Targets all variants of a URL.
+    ///
+    /// `url` is either a path and query (`/path?query`) on the host of the current request, or a
+    /// full URL (`https://host/path?query`). The target includes the responses for `http` and for
+    /// `https`, whatever the scheme of `url` is. Percent-encode the path and the query as clients
+    /// do in their requests.
     pub fn url(url: impl Into<String>) -> Self {
         Self::new(Scope::Url(url.into()))
     }
 
-    /// All variants of the URL of a named resource, as [`HttpRequest::url_for`] generates it.
+    /// Targets all variants of the URL of a named resource. [`HttpRequest::url_for`] makes the URL
+    /// from the name and the parameters.
     ///
-    /// The host is that of the current request, not that of `url_for`, which trusts the fields of
-    /// proxies.
+    /// The host is the host of the current request. The host in the URL of `url_for` is not used,
+    /// because `url_for` trusts header fields that proxies add, such as `X-Forwarded-Host`.
     ///
     /// # Errors
     ///
-    /// If there is no resource of that name, or it has other parameters.
+    /// [`PurgeError::Route`] if the application has no resource with this name, or if the resource
+    /// has more parameters than `parameters` has values.
     pub fn route<P>(request: &HttpRequest, name: &str, parameters: P) -> Result<Self, PurgeError>
     where
         P: IntoIterator,
@@ -74,58 +79,68 @@ impl PurgeTarget {
         Ok(Self::url(url))
     }
 
-    /// A path and all paths below it, by whole segments and with any query: `/blog` reaches `/blog`
-    /// and `/blog/1`, but not `/blogs`. A full URL names its host. A slash at the end and
-    /// percent-encodings make no difference.
+    /// Targets a path and all paths below it, with any query.
     ///
-    /// Only the first 15 segments count: a longer prefix reaches all paths below these.
+    /// The prefix matches whole segments: `/blog` includes `/blog` and `/blog/1`, but not `/blogs`.
+    /// A trailing slash makes no difference, and neither does percent-encoding, except that an
+    /// encoded slash (`%2F`) does not separate segments. A path is on the host of the current
+    /// request, and a full URL is on its own host.
+    ///
+    /// Only the first 15 segments count. A longer prefix includes all paths that begin with its
+    /// first 15 segments.
     pub fn prefix(path: impl Into<String>) -> Self {
         Self::new(Scope::Prefix(path.into()))
     }
 
-    /// All responses with a tag, given by a rule, the policy, the handler or a response field.
+    /// Targets all responses with a tag. A response gets tags from rules, the policy, its handler
+    /// and its header fields.
     pub fn tag(tag: impl Into<String>) -> Self {
         Self::tags([tag])
     }
 
-    /// All responses with at least one of these tags.
+    /// Targets all responses that have at least one of these tags.
     pub fn tags(tags: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self::new(Scope::Tags(tags.into_iter().map(Into::into).collect()))
     }
 
-    /// All responses that `Cache-Groups` puts in a group of the host (RFC 9875).
+    /// Targets the responses on one host whose `Cache-Groups` field names this group (RFC 9875).
+    /// The host is the host of the current request, or that of [`on_host`](Self::on_host).
     pub fn group(group: impl Into<String>) -> Self {
         Self::new(Scope::Group(group.into()))
     }
 
-    /// Everything in the store, including the entries of other applications.
+    /// Targets all responses in the store, including the responses of other applications.
     pub const fn all() -> Self {
         Self::new(Scope::All)
     }
 
-    /// Responses on this host, with its port if clients send one. For URLs without a host, prefixes
-    /// and groups.
+    /// Sets the host of the target, in place of the host of the current request.
+    ///
+    /// The setting applies to groups, and to URLs and prefixes that name no host themselves.
+    /// Include the port in `host` if clients send a port in the `Host` field, for example
+    /// `example.com:8080`.
     pub fn on_host(mut self, host: impl Into<String>) -> Self {
         self.host = Host::Named(host.into());
         self
     }
 
-    /// Responses on every host. For URLs and prefixes.
+    /// Extends the target to all hosts. The setting applies to URLs and prefixes. A group always
+    /// needs one host.
     pub fn on_any_host(mut self) -> Self {
         self.host = Host::Any;
         self
     }
 
-    /// Only the variant of a URL that a request with these fields selects.
+    /// Limits a URL target to one variant: the variant that a request with these header fields
+    /// selects.
     ///
     /// Name the fields that `Vary` lists, and those of
     /// [`Policy::key_header`](crate::Policy::key_header) and
-    /// [`Policy::vary_cookie`](crate::Policy::vary_cookie). A field that is not named counts as
-    /// absent from the request.
+    /// [`Policy::vary_cookie`](crate::Policy::vary_cookie). If you do not name a field, the cache
+    /// assumes that the request lacks this field.
     ///
-    /// If the cache keys of a URL are unknown, because of
-    /// [`Policy::key_with`](crate::Policy::key_with) or [any host](Self::on_any_host), all variants
-    /// are reached.
+    /// With [`Policy::key_with`](crate::Policy::key_with) or [`on_any_host`](Self::on_any_host),
+    /// the cache does not know the cache keys of the URL. The target then includes all variants.
     pub fn variant<'a>(mut self, fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let owned = fields.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
         self.fields = Some(owned.collect());

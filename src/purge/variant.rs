@@ -1,4 +1,7 @@
-//! Invalidating one variant of a cache key.
+//! Invalidates one variant of a cache key.
+//!
+//! A fill is one call of a handler whose response may be stored. The selecting fields of a key are
+//! the request fields whose values choose the variant, for example those in `Vary`.
 
 use std::sync::Arc;
 
@@ -11,17 +14,18 @@ use crate::{
     store::interface::StoreError,
 };
 
-/// The invalidation of a variant that remains to be recorded.
+/// The invalidation of a variant, which the caller still has to record in the store.
 pub(super) struct VariantInvalidation {
-    /// The tag that reaches the variant; `None` if there is nothing to record, as the key was
-    /// removed.
+    /// The tag of the variant or of the whole key. `None` if there is nothing to record, because
+    /// all responses of the key were removed.
     pub(super) tag: Option<TagId>,
-    /// The number of its responses that are stored now; `None` if the tag reaches the whole key.
+    /// The number of stored responses of the variant. `None` if they were not looked up, because a
+    /// fill of the key is in progress.
     pub(super) responses: Option<usize>,
 }
 
-/// Finds the tag of the variant that a request with these fields selects. A purge also ends the
-/// fills of the key.
+/// Finds the tag of the variant that a request with these header fields selects. A purge also
+/// invalidates the fills of the key.
 pub(super) async fn invalidate_variant(
     shared: &Shared,
     cache: &dyn UrlKeys,
@@ -31,7 +35,8 @@ pub(super) async fn invalidate_variant(
 ) -> Result<VariantInvalidation, StoreError> {
     let coordinator = shared.store.coordinator();
     let whole_key = VariantInvalidation { tag: Some(TagId::key(key)), responses: None };
-    // Before the lookup: the variant that a fill makes is known only when the fill is stored.
+    // Handle fills before the lookup, because a fill may be for this variant. The variant of a fill
+    // is known only when its response is stored.
     match effect {
         Effect::Purge => coordinator.invalidate_fills(key),
         Effect::Expire { .. } if coordinator.is_filling(key) => return Ok(whole_key),
@@ -41,15 +46,16 @@ pub(super) async fn invalidate_variant(
     let selector = Selector::new(&compared, &[], shared.now());
     let found = shared.within_store_timeout(shared.store.lookup(key, &selector)).await?;
     let Some(found) = found.variants else {
-        // No response is stored here, so the selecting fields of responses in other processes are
-        // unknown.
+        // The store has no response for the key, so the selecting fields are unknown. Another
+        // process may be about to store a response, so the whole key is purged or expired.
         if effect == Effect::Purge {
             shared.within_store_timeout(shared.store.remove(key)).await?;
             return Ok(VariantInvalidation { tag: None, responses: Some(0) });
         }
         return Ok(VariantInvalidation { responses: Some(0), ..whole_key });
     };
-    // The discriminator does not count: a variant is purged behind every proxy.
+    // Ignore the discriminator, which contains the forwarded host and scheme: the invalidation
+    // applies to the responses for all proxies.
     let is_selected =
         |stored: &&Arc<_>| coordinator.is_valid(key, stored) && selector.matches_fields(stored);
     let responses = found.responses().iter().filter(is_selected).count();

@@ -1,4 +1,9 @@
-//! Bodies of responses that leave the cache.
+//! The bodies of the responses that the cache returns.
+//!
+//! The leader is the request for which the cache calls the handler. A follower is a request that
+//! waits for the response to the leader (request collapsing). If the response may be stored, a task
+//! of the cache reads the handler's body, and the clients of the leader and of its followers read
+//! from that task.
 
 use std::{
     cell::RefCell,
@@ -22,11 +27,11 @@ use pin_project_lite::pin_project;
 use crate::coordination::shared_body::{BodyReader, BodyStep};
 
 pin_project! {
-    /// The body of a response that passed a [`Cache`](crate::Cache).
+    /// The body of a response that a [`Cache`](crate::Cache) returns.
     ///
-    /// It is the handler's body, a stored body, or a body that is still being received and stored.
-    /// Its error is that of the handler's body, or says that the body made for another request
-    /// ended early.
+    /// The body is the handler's body, a stored body, or a body that the cache is still receiving
+    /// in order to store it. Reading a `CacheBody` fails if the handler's body fails. Reading also
+    /// fails if the handler was called for another request and its body ends early.
     pub struct CacheBody<B> {
         #[pin]
         kind: Kind<B>,
@@ -36,37 +41,42 @@ pin_project! {
 pin_project! {
     #[project = KindProjection]
     enum Kind<B> {
-        /// The handler's body, untouched.
+        /// The handler's body, unchanged.
         Pass { #[pin] body: B },
-        /// A complete body.
+        /// A complete body in memory.
         Whole { bytes: Bytes },
-        /// No body, as 204 and 304 require.
+        /// No body, because a 204 or 304 response has none.
         None,
-        /// The leader's view of the handler's body, which a task of the cache reads.
+        /// The handler's body for the leader's client. A task of the cache receives the body, and
+        /// the client reads the received bytes by `reader`.
         Led { reader: BodyReader, rest: BodyRest<B>, size: BodySize },
-        /// The part of the handler's body that the task of the cache has not read.
+        /// The rest of the handler's body, after the task of the cache has stopped reading it. The
+        /// leader's client reads this rest from the handler's body itself.
         Rest { body: Pin<Box<B>>, size: BodySize },
-        /// A follower's view of a body that was made for another request.
+        /// The body of the leader's response, which a follower's client reads while a task of the
+        /// cache receives the body.
         Followed { reader: BodyReader, length: u64 },
-        /// A body that was read to its end. It is never polled again, however often this one is.
+        /// The end of a `Led` or `Followed` body. A further poll returns `None`, and does not poll
+        /// the reader again.
         Ended { size: BodySize },
     }
 }
 
-/// The place where the leader's client finds the rest of a body that is not stored.
+/// The slot through which the task of the cache passes the rest of a body to the leader's client,
+/// if the body is not stored.
 pub(crate) type BodyRest<B> = Rc<RefCell<Option<BodyRemainder<B>>>>;
 
-/// The rest of a body that is not stored.
+/// The rest of a body that the cache began to receive but does not store.
 pub(crate) enum BodyRemainder<B> {
-    /// The body itself, to be read on.
+    /// The handler's body, from which the client reads the rest.
     Body(Pin<Box<B>>),
-    /// The error of the handler's body.
+    /// The error with which the handler's body failed.
     Error(Box<dyn Error>),
-    /// Nothing: the body ended before its declared length.
+    /// No rest, because the handler's body ended before its declared length.
     Nothing,
 }
 
-/// The response with the handler's body, untouched.
+/// Returns the handler's response with its body unchanged.
 pub(crate) fn pass_through<B>(response: ServiceResponse<B>) -> ServiceResponse<CacheBody<B>> {
     response.map_body(|_, body| CacheBody::pass(body))
 }
@@ -92,7 +102,8 @@ impl<B> CacheBody<B> {
         Self { kind: Kind::Followed { reader, length } }
     }
 
-    /// Reads the body on behalf of no client, only so that it is stored.
+    /// Reads the body to its end, so that the cache stores it although no client reads it. Returns
+    /// an error if the body does not reach its end within `limit`.
     pub(crate) async fn drain(self, limit: Duration) -> Result<(), DrainIncomplete> {
         let (Kind::Led { mut reader, .. } | Kind::Followed { mut reader, .. }) = self.kind else {
             return Ok(());
@@ -110,7 +121,7 @@ impl<B> CacheBody<B> {
     }
 }
 
-/// The body did not reach its end.
+/// The error of [`CacheBody::drain`]: the body did not reach its end in time.
 #[derive(Debug)]
 pub(crate) struct DrainIncomplete;
 
@@ -193,7 +204,7 @@ impl<B> fmt::Debug for CacheBody<B> {
     }
 }
 
-/// The body that was made for another request ended early.
+/// The error of a body that ended early and that the handler made for another request.
 #[derive(Debug)]
 struct IncompleteBody;
 

@@ -1,4 +1,4 @@
-//! Responses made from stored ones.
+//! Makes responses to clients from stored responses.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -26,13 +26,13 @@ use crate::{
     },
 };
 
-/// A stored response that answers a request at a certain moment.
+/// A stored response that answers a request, with its age at the time of the request.
 #[derive(Debug, Clone)]
 pub(crate) struct CachedResponse {
     pub(crate) stored: Arc<StoredResponse>,
-    /// `current_age` (RFC 9111 section 4.2.3).
+    /// The age of the response at `now`: `current_age` in RFC 9111 section 4.2.3.
     pub(crate) age: Duration,
-    /// The rest of the freshness lifetime; zero for a stale response.
+    /// The rest of the freshness lifetime at `now`. Zero for a stale response.
     pub(crate) left: Duration,
     pub(crate) now: Timestamp,
     pub(crate) compression: OuterCompression,
@@ -56,7 +56,8 @@ impl CachedResponse {
         self.left.is_zero() || self.age.saturating_add(self.left) < self.stored.lifetime.freshness
     }
 
-    /// The response to a request with this method and these fields: whole, a part, or a 304.
+    /// Makes the response to a request with this method and these header fields: the complete
+    /// response, a partial response (206), a 304 or a 416.
     pub(crate) fn respond<B>(
         &self,
         method: &Method,
@@ -67,7 +68,8 @@ impl CachedResponse {
         apply_request_conditions(method, request, self.compression, complete, body)
     }
 
-    /// The response whose body is still being received. Ranges are not cut from such a body.
+    /// Makes the response with a body that the cache is still receiving: the complete response or a
+    /// 304. `Range` is ignored, because the body is not complete yet.
     pub(crate) fn respond_with<B>(
         &self,
         body: CacheBody<B>,
@@ -80,7 +82,7 @@ impl CachedResponse {
         let Self { stored, age, left, now, .. } = self;
         let mut response = HttpResponse::with_body(stored.status, body);
         let fields = response.headers_mut();
-        // `Age`, `Cache-Status` and possibly `X-Cache` follow.
+        // Reserve space for three more fields: `Age`, `Cache-Status` and `X-Cache`.
         fields.reserve(stored.fields.len() + 3);
         for (name, value) in &stored.fields {
             fields.append(name.clone(), value.clone());
@@ -94,7 +96,7 @@ impl CachedResponse {
         if stored.status != StatusCode::OK {
             count_down_retry_after(fields, now.since(stored.lifetime.response_time));
         }
-        // RFC 9111 section 5.1: whole seconds.
+        // RFC 9111 section 5.1: `Age` is in whole seconds.
         if let Some(age) = field_value(format_args!("{}", age.as_secs())) {
             fields.insert(AGE, age);
         }
@@ -102,13 +104,15 @@ impl CachedResponse {
     }
 }
 
-/// The complete body of a response with this status.
+/// Makes the complete body of a response with this status code, or no body if the status code
+/// allows none.
 pub(crate) fn body_for<B>(status: StatusCode, body: &Bytes) -> CacheBody<B> {
-    // RFC 9110 section 15.3.5: a 204 does not even have a length.
+    // RFC 9110 sections 8.6 and 15.3.5: a 204 has neither content nor `Content-Length`.
     if may_have_body(status) { CacheBody::whole(body.clone()) } else { CacheBody::none() }
 }
 
-/// A field value in one allocation of exactly its length: every hit makes two of them.
+/// Formats a field value in one allocation of exactly its length. The cache formats `Age` and
+/// `Cache-Status` for each hit, so few allocations matter here.
 pub(crate) fn field_value(text: fmt::Arguments<'_>) -> Option<HeaderValue> {
     let mut buffer = Buffer(SmallVec::new());
     fmt::write(&mut buffer, text).ok()?;

@@ -1,4 +1,5 @@
-//! Conditions of clients, applied to complete responses (RFC 9110 section 13).
+//! Evaluates the conditions and the ranges of requests against responses (RFC 9110 sections 13 and
+//! 14).
 
 use actix_web::{
     HttpResponse,
@@ -17,7 +18,8 @@ use crate::semantics::{
     validation::{Validators, belongs_in_not_modified, not_modified},
 };
 
-/// Applies the conditions and ranges of a request to the complete response.
+/// Applies the conditions and the ranges of a request to a complete response. Returns the response
+/// itself, a 304, a 206 or a 416.
 ///
 /// A client that may get the response compressed gets no ranges of it.
 pub(crate) fn apply_request_conditions<B>(
@@ -42,7 +44,8 @@ pub(crate) fn apply_request_conditions<B>(
     range_response(response, body, ranges)
 }
 
-/// Applies the conditions of a request to a response whose body is not available, or not wanted.
+/// Applies the conditions of a request to a response, and ignores its ranges. Call this function if
+/// the complete body is not available. Returns the response itself or a 304.
 pub(crate) fn apply_conditions_without_body<B>(
     request: &HeaderMap,
     response: HttpResponse<CacheBody<B>>,
@@ -50,13 +53,14 @@ pub(crate) fn apply_conditions_without_body<B>(
     if client_has_it(request, &response) { into_not_modified(response) } else { response }
 }
 
-/// Whether the client already has the response, so that a 304 is enough.
+/// Returns whether the client already has the response, by the conditions of its request. The
+/// client then gets a 304.
 pub(crate) fn client_has_it<B>(request: &HeaderMap, response: &HttpResponse<B>) -> bool {
     let validators = || Validators::of(response.headers());
     is_conditional(request) && not_modified(request, response.status(), validators())
 }
 
-/// RFC 9110 section 15.4.5.
+/// Turns a response into a 304 (RFC 9110 section 15.4.5).
 fn into_not_modified<B>(mut response: HttpResponse<CacheBody<B>>) -> HttpResponse<CacheBody<B>> {
     *response.status_mut() = StatusCode::NOT_MODIFIED;
     response.headers_mut().retain(|name, _| belongs_in_not_modified(name));

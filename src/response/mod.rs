@@ -1,4 +1,5 @@
-//! Responses to clients: stored responses whole, in part, or as 304, and their bodies.
+//! Makes the responses to clients: complete responses, partial responses (206), 304 responses, and
+//! their bodies.
 
 pub(crate) mod body;
 pub(crate) mod cached;

@@ -1,4 +1,4 @@
-//! Partial responses, cut from complete ones (RFC 9110 section 15.3.7).
+//! Makes partial responses (206) from complete responses (RFC 9110 section 15.3.7).
 
 use std::ops::Range;
 
@@ -14,7 +14,8 @@ use bytes::{Bytes, BytesMut};
 use super::body::CacheBody;
 use crate::semantics::range::RangeSelection;
 
-/// The response to a request for these ranges of a complete response.
+/// Makes the response to a range request from the complete response: the complete response itself,
+/// a 206 with the requested ranges, or a 416.
 pub(crate) fn range_response<B>(
     complete: HttpResponse<CacheBody<B>>,
     body: &Bytes,
@@ -30,7 +31,7 @@ pub(crate) fn range_response<B>(
     }
 }
 
-/// RFC 9110 section 15.5.17.
+/// Makes a 416 for a representation of `length` bytes (RFC 9110 section 15.5.17).
 fn not_satisfiable<B>(length: usize) -> HttpResponse<CacheBody<B>> {
     let body = CacheBody::whole(Bytes::new());
     let mut response = HttpResponse::with_body(StatusCode::RANGE_NOT_SATISFIABLE, body);
@@ -38,7 +39,7 @@ fn not_satisfiable<B>(length: usize) -> HttpResponse<CacheBody<B>> {
     response
 }
 
-/// RFC 9110 section 15.3.7.1.
+/// Makes a 206 with a single range (RFC 9110 section 15.3.7.1).
 fn single_part<B>(
     mut response: HttpResponse<CacheBody<B>>,
     body: &Bytes,
@@ -52,7 +53,7 @@ fn single_part<B>(
     response.set_body(CacheBody::whole(bytes))
 }
 
-/// RFC 9110 section 15.3.7.2.
+/// Makes a 206 with several ranges, as `multipart/byteranges` (RFC 9110 section 15.3.7.2).
 fn multipart<B>(
     mut response: HttpResponse<CacheBody<B>>,
     body: &Bytes,
@@ -60,7 +61,7 @@ fn multipart<B>(
 ) -> HttpResponse<CacheBody<B>> {
     let fields = response.headers_mut();
     let content_type = fields.get(CONTENT_TYPE).cloned();
-    // The boundary is random, so that no body can be made to contain it.
+    // The boundary is random, so that an attacker cannot put the boundary into the body.
     let boundary = format!("{:032x}", fastrand::u128(..));
     let mut bytes = BytesMut::new();
     for part in parts {

@@ -15,8 +15,8 @@ use crate::{
 
 /// A store of any type, so that an application can choose its store at run time.
 ///
-/// Clones of a boxed store share the inner store. Each call allocates a future, except lookups that
-/// the store answers [at once](Store::lookup_now).
+/// Clones of a boxed store share the inner store. Each call of a method allocates a future. Lookups
+/// that the inner store answers by [`lookup_now`](Store::lookup_now) allocate none.
 ///
 /// ```
 /// use actix_web_cache::{Cache, MemoryStore, store::BoxedStore};
@@ -36,7 +36,7 @@ use crate::{
 pub struct BoxedStore(Arc<dyn DynStore>);
 
 impl BoxedStore {
-    /// Boxes a store.
+    /// Makes a boxed store from a store of any type.
     #[must_use]
     pub fn new(store: impl Store) -> Self {
         Self(Arc::new(store))

@@ -1,7 +1,12 @@
-//! The conformance suite, which every [`Store`] must pass.
+//! The conformance suite: checks that every [`Store`] must pass.
 //!
 //! Each check takes a new, empty store, and panics if the store fails the check. The checks spawn
-//! tasks, so run them in a tokio runtime. A runtime with several threads lets races occur.
+//! tasks, so run them in a tokio runtime. Use a runtime with several threads, so that the checks
+//! can also find races.
+//!
+//! A [`Fill`] is one call of a handler whose response may be stored. A fill is invalidated if its
+//! key is purged before the response is stored. The selecting fields of a key are the request
+//! fields whose values choose the variant, for example those in `Vary`.
 //!
 //! ```
 //! # #[cfg(feature = "test-util")] {
@@ -92,8 +97,8 @@ pub async fn stored_response_is_found_unchanged<S: Store>(store: &S) {
     assert_eq!(found.status(), want.status(), "status");
     assert_eq!(found.body(), want.body(), "body");
     assert_eq!(found.fields, want.fields, "fields, their lines and order");
-    // Compare only wall-clock times: a store does not keep the monotonic time, which has no meaning
-    // in another process.
+    // Compare only wall-clock times. A store does not keep monotonic times, because they have no
+    // meaning in another process.
     assert_eq!(
         found.lifetime.response_time.wall(),
         want.lifetime.response_time.wall(),
@@ -199,7 +204,8 @@ pub async fn removal_removes_all_variants_of_a_key<S: Store>(store: &S) {
     assert_eq!(found(store, &key("/b")).await.len(), 1, "another key was removed");
 }
 
-/// Checks that the response of an invalidated fill is not stored.
+/// Checks that a response is not stored if its fill was invalidated: its key was purged after its
+/// handler was called.
 ///
 /// # Panics
 ///
@@ -215,18 +221,19 @@ pub async fn invalidated_fill_is_not_stored<S: Store>(store: &S) {
     assert_eq!(Response::new(2).put(store, &key).await, Put::Stored, "a later fill was refused");
 }
 
-/// Checks that a purge applies to every response whose fill began before the purge, even if the
-/// response is put after the purge.
+/// Checks that a purge applies to every response whose handler was called before the purge, even if
+/// the response is stored after the purge.
 ///
 /// # Panics
 ///
-/// If the response of an earlier fill is valid, or the response of a later fill is invalid.
+/// If a response is valid although its handler was called before the purge, or invalid although its
+/// handler was called after the purge.
 pub async fn purged_responses_are_not_valid<S: Store>(store: &S) {
     let keys = |n: usize| (key(&format!("/{n}/before")), key(&format!("/{n}/during")));
     let implied = [TagId::url(keys(1).0.url()), TagId::url(keys(1).1.url())];
     let all = [
         Invalidation::PurgeTags(vec![TagId::url(b"t")]),
-        // No response has these tags: each cache key implies the tag of its URL.
+        // These tags are not stored with a response. The tag of a URL follows from the cache key.
         Invalidation::PurgeTags(Vec::from(implied)),
         Invalidation::PurgeAll,
     ];
@@ -250,12 +257,13 @@ pub async fn purged_responses_are_not_valid<S: Store>(store: &S) {
     }
 }
 
-/// Checks that an expired (soft-purged) response is still found, and is stale since the time of the
-/// expiry.
+/// Checks that a lookup still finds an expired (soft-purged) response, and that the response is
+/// stale since the time of the expiry.
 ///
 /// # Panics
 ///
-/// If the expired response is removed or fresh, or the response of a later fill is stale.
+/// If the expired response is removed or fresh, or a response is stale although its handler was
+/// called after the expiry.
 pub async fn expired_responses_are_kept_as_stale<S: Store>(store: &S) {
     let (now, second) = (Clock::system().now(), Duration::from_secs(1));
     let since = Timestamp::new(now.wall() + second, now.monotonic() + second);
@@ -306,12 +314,12 @@ pub async fn concurrent_puts_are_all_kept<S: Store>(store: Arc<S>) {
     }
 }
 
-/// Checks that a lookup after a removal never finds a response whose fill began before the removal,
-/// in any interleaving.
+/// Checks that a lookup after a removal never finds a response whose fill (the call of its handler)
+/// began before the removal, in whatever order the calls run.
 ///
 /// # Panics
 ///
-/// If a lookup after a removal finds the response of an earlier fill.
+/// If a lookup after a removal finds a response whose fill began before the removal.
 pub async fn removal_applies_to_concurrent_fills<S: Store>(store: Arc<S>) {
     let done = Arc::new(AtomicBool::new(false));
     let fillers: Vec<_> = (0..4)
@@ -326,7 +334,7 @@ pub async fn removal_applies_to_concurrent_fills<S: Store>(store: Arc<S>) {
         })
         .collect();
     for _ in 0..200 {
-        // This fill begins before the removal in every interleaving.
+        // This fill always begins before the removal.
         let fill = begin(&*store, &key("/a")).await;
         let old = Arc::new(Response::new(0).stored(fill.stamp()));
         let put = {
@@ -437,7 +445,7 @@ struct Response {
 
 impl Response {
     fn new(n: usize) -> Self {
-        // The response is from now, because a store may drop old responses.
+        // The time of the response is the present, because a store may drop old responses.
         let at = Clock::system().now();
         Self { body: Bytes::from(format!("body {n}")), accept: None, tags: Box::default(), at }
     }

@@ -91,10 +91,10 @@ impl<S: Store> DynStore for S {
     }
 }
 
-/// Boxes a call and turns its panic into an error.
+/// Boxes the future of a call to the store. A panic of the future becomes an error.
 ///
-/// Unwind safety is asserted. The cache shares only the coordinator with the store, and a panic of
-/// the store cannot corrupt the coordinator. The store is responsible for its own state.
+/// `AssertUnwindSafe` is correct here: the cache shares only the coordinator with the store, and a
+/// panic of the store cannot corrupt the coordinator. The store is responsible for its own state.
 fn boxed<'a, T: 'a>(
     call: impl Future<Output = Result<T, StoreError>> + Send + 'a,
 ) -> BoxFuture<'a, T> {

@@ -13,33 +13,35 @@ use crate::{
 /// A store of responses.
 ///
 /// The methods can be implemented as plain `async fn`s. `examples/custom_store.rs` is a small
-/// store. A store makes one [`Coordinator`] when it is built. All clones of the store share the
-/// coordinator, so that all caches that use the store, on all worker threads, share their state.
+/// store. A store makes one [`Coordinator`] when it is built. All clones of the store share this
+/// coordinator. Through the coordinator, all caches over the store share their state, on all worker
+/// threads.
 ///
 /// A store makes no HTTP decisions: the cache checks the freshness, the selecting fields (`Vary`)
 /// and the invalidations of each response that the store returns. A store must keep three promises,
 /// which the `conformance` suite (feature `test-util`) checks:
 ///
 /// * [`put`](Self::put) adds the response to the stored variants of its key by [`Variants::add`].
-///   Concurrent `put`s of one key lose no response.
-/// * `put` stores neither the response of an [invalidated](Fill::is_invalidated) fill nor a
-///   response that is not [valid](Coordinator::is_valid). `put` checks both in the critical section
-///   in which it stores the response, so that no [`remove`](Self::remove) runs between the check
-///   and the write.
+///   If several `put`s of one key run at the same time, no response is lost.
+/// * `put` does not store a response if its fill (the call of its handler) [was
+///   invalidated](Fill::is_invalidated), or if the response is not [valid](Coordinator::is_valid).
+///   `put` checks both in the critical section in which it stores the response, so that no
+///   [`remove`](Self::remove) runs between the check and the write.
 /// * A lookup compares whole cache keys ([`CacheKey::as_bytes`]), never only digests of keys.
 ///
-/// The cache limits the time of each call, and drops the future of a call that takes too long. A
-/// call that panics counts as failed.
+/// The cache limits the time of each call, and drops the future of a call that takes too long. If a
+/// call panics, the cache handles the panic like an error.
 ///
 /// Use [`BoxedStore`](crate::store::BoxedStore) to choose among stores at run time.
 pub trait Store: Send + Sync + 'static {
     /// Returns the coordinator, which the store made when it was built.
     fn coordinator(&self) -> &Coordinator;
 
-    /// Looks up a key.
+    /// Looks up the stored responses of a key.
     ///
-    /// The result holds the store's logical time, and all stored variants of the key or at least
-    /// the variant that `selector` selects.
+    /// The result holds the store's logical time (a number that grows with each invalidation) and
+    /// the stored variants of the key. A store may return all variants of the key, or only the
+    /// variant that `selector` selects.
     ///
     /// # Errors
     ///
@@ -55,7 +57,7 @@ pub trait Store: Send + Sync + 'static {
     /// Returns `None` if the store would have to wait. The cache then calls
     /// [`lookup`](Self::lookup). The default implementation always returns `None`.
     ///
-    /// Implement this method for a store in memory, because every hit then needs no future.
+    /// Implement this method for a store in memory: the cache then answers a hit without a future.
     fn lookup_now(
         &self,
         key: &CacheKey,
@@ -65,7 +67,7 @@ pub trait Store: Send + Sync + 'static {
         None
     }
 
-    /// Stores the response of a fill.
+    /// Stores a response. `fill` is the call of the handler that made the response.
     ///
     /// # Errors
     ///
@@ -84,7 +86,8 @@ pub trait Store: Send + Sync + 'static {
     /// If the store cannot be reached. The removal is then not confirmed.
     fn remove(&self, key: &CacheKey) -> impl Future<Output = Result<usize, StoreError>> + Send;
 
-    /// Records an invalidation, which applies to every response whose fill began before the call.
+    /// Records an invalidation (a purge or an expiry). The invalidation applies to every response
+    /// whose handler was called before this call.
     ///
     /// The default implementation records the invalidation in the [`Coordinator`]. This record is
     /// enough for a store that only one process uses.
@@ -110,11 +113,12 @@ pub trait Store: Send + Sync + 'static {
     /// Requests a lease: the right of one process to call the handler for a response that is not
     /// stored, while the other processes that share the store wait.
     ///
-    /// Requests for one key that cannot share a response have different `collapse_key`s. A process
-    /// that is granted the lease looks up the key once more before it calls the handler. A process
-    /// that finds the lease taken repeats the lookup and the lease request until
-    /// [`Policy::wait_limit`](crate::Policy::wait_limit) is nearly over. A lease must expire even
-    /// if its holder never ends it.
+    /// Two requests for one key with different `collapse_key`s cannot share a response, so each
+    /// `collapse_key` has its own lease. A process that is granted the lease looks up the key once
+    /// more before it calls the handler. A process that finds the lease taken repeats the lookup
+    /// and the lease request for at most three quarters of
+    /// [`Policy::wait_limit`](crate::Policy::wait_limit). A lease must expire even if its holder
+    /// never ends it.
     ///
     /// # Errors
     ///
@@ -134,7 +138,8 @@ pub trait Store: Send + Sync + 'static {
 #[non_exhaustive]
 pub struct Lookup {
     /// The stored variants of the key, and the fields that select among the variants. The responses
-    /// may be invalidated or stale, and the list of responses may be empty.
+    /// may be invalidated or stale, and the list of responses may be empty. `None` if nothing is
+    /// stored for the key.
     pub variants: Option<Arc<Variants>>,
     /// The store's logical time, read **before** the variants.
     pub stamp: Stamp,

@@ -23,13 +23,13 @@ use crate::{
     },
 };
 
-/// The bytes of bookkeeping that moka, the cache library, needs for each entry, as measured. The
-/// weight of an entry includes them, because a store of many small responses would otherwise take
-/// several times its limit.
+/// The measured number of bytes that moka, the cache library, needs for its bookkeeping of one
+/// entry. The weight of an entry includes these bytes. Otherwise a store of many small responses
+/// would take several times its limit.
 const ENTRY_OVERHEAD: usize = 512;
 
-/// The size of a response in bytes from which its insert evicts other entries at once. After
-/// smaller inserts, moka evicts later, in batches.
+/// The smallest weight, in bytes, of a response whose insert evicts other entries at once. After
+/// the insert of a smaller response, moka evicts entries later, in batches.
 const LARGE: usize = 64 * 1024;
 
 /// The time between two passes of the maintenance thread, which frees expired entries.
@@ -40,9 +40,9 @@ const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
 /// Clones share their entries: make one store before `HttpServer::new`, and clone the store for
 /// each worker thread. A full store evicts the entries that are used least.
 ///
-/// The limit counts bodies, header fields, keys and bookkeeping (512 bytes for each URL), so the
-/// memory of the process grows by about the limit. All responses of one URL may together take an
-/// eighth of the limit. A larger response is not stored.
+/// The limit counts bodies, header fields, keys and bookkeeping (512 bytes for each cache key), so
+/// the memory of the process grows by about the limit. All responses of one cache key may together
+/// take an eighth of the limit. A response that exceeds this size by itself is not stored.
 ///
 /// ```
 /// use actix_web_cache::{Cache, MemoryStore};
@@ -129,7 +129,8 @@ impl MemoryStore {
         }
     }
 
-    /// Frees all entries. The call only frees memory, because purged responses are never served.
+    /// Frees all entries after a purge of all responses. The call only frees memory: the cache
+    /// would not serve the purged responses anyway.
     pub(super) fn clear(&self) {
         self.0.entries.invalidate_all();
         self.0.entries.run_pending_tasks();
@@ -164,7 +165,8 @@ impl MemoryStore {
     }
 
     /// Adds a copy of a response from the far store of a tiered store, unless this store has a
-    /// newer response for the same selecting fields. The far store decides which fields select.
+    /// newer response for the same selecting fields. The selecting fields of the copy replace those
+    /// in this store, because the far store knows all variants.
     pub(super) fn add_copy(&self, key: &CacheKey, copy: Arc<StoredResponse>) {
         let state = &self.0;
         let fixed = key.as_bytes().len() + ENTRY_OVERHEAD;
@@ -185,8 +187,8 @@ impl MemoryStore {
             }
             let max_weight = state.max_entry - fixed;
             let added = Variants::add(existing.as_deref(), Arc::clone(&copy), max_weight);
-            // The copy varies on fewer fields than the stored variants, so the stored variants are
-            // no longer valid.
+            // If the copy varies on fewer fields than the stored variants, the stored variants are
+            // no longer valid. The copy then replaces all of them.
             added
                 .or_else(|| Variants::add(None, copy, max_weight))
                 .map_or(Op::Nop, |variants| Op::Put(Arc::new(variants)))
@@ -282,8 +284,8 @@ impl MemoryStoreBuilder {
         }
         let entries = Cache::builder()
             .name("actix-web-cache")
-            // Moka enforces the byte limit here. The weigher returns the bytes of an entry, and moka
-            // evicts entries while the sum of all weights is more than `max_capacity`.
+            // Moka enforces the byte limit here. The weigher returns the bytes of an entry, and
+            // moka evicts entries while the sum of all weights is more than `max_capacity`.
             .max_capacity(self.max_bytes as u64)
             .weigher(|key: &Arc<[u8]>, variants: &Arc<Variants>| {
                 let weight = variants.weight() + key.len() + ENTRY_OVERHEAD;

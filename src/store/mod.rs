@@ -1,9 +1,9 @@
-//! The [`Store`] trait and everything that authors of stores need.
+//! The [`Store`] trait, and the types and functions for implementing a store.
 //!
 //! A store keeps the responses of a cache. The crate has a store in memory ([`MemoryStore`]) and,
 //! with the feature `redis`, a store in Redis. To keep responses elsewhere, implement [`Store`] and
-//! check the implementation with the `conformance` suite (feature `test-util`). A store that keeps
-//! bytes can encode responses by [`codec`].
+//! check the implementation with the `conformance` suite (feature `test-util`). To turn responses
+//! into bytes, for a disk or a network, use [`codec`].
 
 pub(crate) mod boxed;
 pub(crate) mod erased;

@@ -1,8 +1,8 @@
 //! Sends lookups of one thread together.
 //!
-//! Lookups that one thread makes in one turn of its runtime share one round trip. Each batch also
-//! reads the epoch of the invalidation table, once for all its lookups. The epoch is the time of
-//! the latest invalidation (see `invalidation_table.rs`).
+//! Lookups of one thread share one round trip if the thread makes them in one turn of its tokio
+//! runtime. Each batch also reads the epoch of the invalidation table, once for all its lookups.
+//! The epoch is the time of the latest invalidation (see `invalidation_table.rs`).
 
 use std::{
     cell::RefCell,
@@ -28,11 +28,12 @@ use crate::entry::stamp::Stamp;
 /// its batch.
 const MAX_BATCH: usize = 16;
 
-/// The batch to which each thread adds its lookups.
+/// The open batch of each thread, to which the thread adds its lookups.
 #[derive(Default)]
 pub(super) struct Batches(ThreadLocal<RefCell<Arc<Batch>>>);
 
-/// Lookups that are not sent yet, or `None` once the batch is closed.
+/// Lookups that are not sent yet. `None` once the batch is closed, which happens just before its
+/// lookups are sent.
 #[derive(Default)]
 struct Batch(Mutex<Option<Vec<PendingLookup>>>);
 
@@ -81,8 +82,8 @@ impl Batches {
     /// Adds a lookup to the batch of this thread, or begins a new batch.
     fn collect(&self, client: &Arc<RedisClient>, lookup: PendingLookup) -> Result<(), Failure> {
         let mut current = self.0.get_or_default().borrow_mut();
-        // The task that sends a batch holds it. If no task holds the batch, the batch was sent or
-        // the runtime has ended.
+        // The task that is going to send a batch holds a reference to the batch. If there is no
+        // such reference, the batch was sent or the runtime has ended.
         let lookup = if Arc::strong_count(&current) > 1 {
             match current.add(lookup) {
                 Ok(()) => return Ok(()),
@@ -131,8 +132,8 @@ async fn send(client: &Arc<RedisClient>, lookups: Vec<PendingLookup>) {
 /// Sends lookups, and reads the epoch of the invalidation table.
 ///
 /// A single server reads the epoch after the responses. The nodes of a Cluster read the epoch and
-/// the responses at the same time. In both cases, this process knows every invalidation that was
-/// confirmed before the call when the call returns.
+/// the responses at the same time. In both cases, when the call returns, this process knows every
+/// invalidation that was confirmed before the call.
 async fn query(
     client: &RedisClient,
     connection: &mut Connection,

@@ -1,4 +1,4 @@
-//! Settings of a Redis store.
+//! The builder of a Redis store, with its settings.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::{
     store::{RedisStore, Settings},
 };
 
-/// The shortest time that a setting accepts.
+/// The minimum for the lease, for the time-out of lookups, and for half of the time-out of writes.
 const MIN_TIME: Duration = Duration::from_millis(1);
 
 impl RedisStore {
@@ -19,7 +19,7 @@ impl RedisStore {
     /// `source` is a URL or a [`RedisSource`]. `namespace` is the beginning of all key names in
     /// Redis. Stores with the same namespace share all responses and purges, and stores with
     /// different namespaces share nothing. Use one namespace for all processes of an application,
-    /// and a namespace of its own for each application.
+    /// and different namespaces for different applications.
     ///
     /// # Errors
     ///
@@ -87,8 +87,8 @@ impl RedisStoreBuilder {
     /// Sets the time that a lookup may take, including the time to connect. Default 45 ms, at least
     /// 1 ms.
     ///
-    /// If Redis takes longer, the handler answers, and the circuit breaker counts a failure. No
-    /// request waits longer than
+    /// If Redis takes longer, the handler answers, and the circuit breaker counts a failure. The
+    /// cache also limits each lookup by
     /// [`CacheBuilder::lookup_timeout`](crate::CacheBuilder::lookup_timeout), which is 50 ms by
     /// default. To wait longer for Redis, raise both time-outs.
     pub const fn lookup_timeout(mut self, timeout: Duration) -> Self {
@@ -99,8 +99,8 @@ impl RedisStoreBuilder {
     /// Sets the time that writing a response or an invalidation may take, including the time to
     /// connect. Default 200 ms, at least 2 ms.
     ///
-    /// No client waits for the write of a response. If the connection turns out to be closed, the
-    /// store sends an invalidation a second time. Each attempt may take half of the time-out.
+    /// No client waits for the write of a response. The store sends an invalidation a second time
+    /// if the connection turns out to be closed. Each attempt may take half of the time-out.
     pub const fn write_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.write = timeout;
         self
@@ -111,10 +111,10 @@ impl RedisStoreBuilder {
     ///
     /// The process that runs the handler holds a lease, which expires after the time `lease`. The
     /// other processes wait for the response of this process, as the requests within a process do.
-    /// Set a time a little longer than the handlers run: if the holder of a lease crashes, other
-    /// processes run the handler only once the lease has expired. No request waits longer than
-    /// [`Policy::wait_limit`](crate::Policy::wait_limit). Each miss takes two more round trips.
-    /// `docs/concurrent-requests.md` in the repository has the details.
+    /// Set a time that is a little longer than the handlers run: if the holder of a lease crashes,
+    /// other processes run the handler only once the lease has expired. No request waits for
+    /// another process longer than [`Policy::wait_limit`](crate::Policy::wait_limit). Each miss
+    /// takes two more round trips. `docs/concurrent-requests.md` in the repository has the details.
     pub const fn lease(mut self, lease: Duration) -> Self {
         self.lease = Some(lease);
         self

@@ -45,8 +45,8 @@ pub(super) struct RedisClient {
     connections: WorkerConnections,
     /// Wakes the maintenance thread.
     pub(super) wake: Arc<Notify>,
-    /// The longest time between two reads of the invalidation table by the maintenance thread. Not
-    /// set if the thread does not read the table.
+    /// The longest time between two reads of the invalidation table by the maintenance thread. The
+    /// time is not set if the thread need not read the table.
     table_interval: OnceLock<Duration>,
 }
 
@@ -67,7 +67,8 @@ impl RedisClient {
         }
     }
 
-    /// Runs `call` on this thread's connection within `timeout`, unless the circuit breaker is open.
+    /// Runs `call` on this thread's connection within `timeout`, unless the circuit breaker is
+    /// open.
     pub(super) async fn call<T, F>(
         self: &Arc<Self>,
         role: ConnectionRole,
@@ -122,8 +123,8 @@ impl RedisClient {
         self.wake.notify_one();
     }
 
-    /// Makes a connection. The first connection of a process reads the invalidation table before
-    /// any lookup.
+    /// Makes a connection. If this process has not read the invalidation table yet, it reads the
+    /// table by this connection before any lookup.
     async fn connect(self: Arc<Self>) -> Result<Connection, Failure> {
         let mut connection = self.connector.connect().await?;
         count(&self.counters.connections);
@@ -148,15 +149,15 @@ impl RedisClient {
         }
     }
 
-    /// Sends an invalidation. An invalidation that fails is queued, and is sent before this process
-    /// reads anything from Redis again.
+    /// Sends an invalidation. If this fails, the invalidation is queued. This process then sends
+    /// the queued invalidation before it reads anything from Redis again.
     pub(super) async fn invalidate(
         self: &Arc<Self>,
         invalidation: &Invalidation,
     ) -> Result<Stamp, Failure> {
         let mut result = self.send_invalidation(invalidation).await;
-        // The server may have closed the idle connection, which only shows when the connection is
-        // used.
+        // The server may have closed the idle connection. The client notices this only when it uses
+        // the connection, so it tries once more with a new connection.
         if matches!(&result, Err(failure) if failure.ends_connection() && !matches!(failure, Failure::TimedOut))
         {
             result = self.send_invalidation(invalidation).await;
@@ -190,8 +191,8 @@ impl RedisClient {
         .await
     }
 
-    /// Lets the maintenance thread read the invalidation table at least once in `interval` from now
-    /// on.
+    /// Makes the maintenance thread read the invalidation table from now on, at least once in
+    /// `interval`.
     pub(super) fn keep_table_current(&self, interval: Duration) {
         if self.table_interval.set(interval).is_ok() {
             self.wake.notify_one();

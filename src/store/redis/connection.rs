@@ -1,4 +1,4 @@
-//! One connection to a server or to a Cluster.
+//! A connection to one server or to a Cluster.
 
 #[cfg(feature = "redis-cluster")]
 use deadpool_redis::redis::cluster_async::ClusterConnection;

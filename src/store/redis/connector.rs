@@ -27,15 +27,16 @@ use super::{
     source::{RedisSource, Servers},
 };
 
-/// The time that the connection pool may take for a connection. Requests wait for less time, and
-/// connecting continues after their time-outs.
+/// The time that the connection pool may take to make a connection. A request has a shorter
+/// time-out. The pool continues to connect after the time-out of the request.
 const POOL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The maximum number of connections that the pool makes at the same time. Each thread makes at
 /// most two. The limit is high so that no thread waits for another thread.
 const MAX_CONNECTING: usize = 512;
 
-/// Makes connections to Redis. The runtime in which a connection is made drives that connection.
+/// Makes connections to Redis. Each connection does its I/O in the tokio runtime in which it was
+/// made.
 ///
 /// The connections to a single server come from a pool of deadpool-redis. The pools of
 /// deadpool-redis for a Cluster and for Sentinels take neither certificates nor TCP settings. So
@@ -48,10 +49,11 @@ pub(super) enum Connector {
     Sentinels(Box<SentinelSettings>),
 }
 
-/// One server.
+/// A single server, which is not part of a Cluster and has no Sentinels.
 pub(super) struct SingleServer {
     pool: Pool,
-    /// Subscribes to announcements of invalidations, which a pool cannot do.
+    /// The client for subscriptions to announcements of invalidations, because a pool cannot
+    /// subscribe.
     client: Client,
 }
 
@@ -59,8 +61,8 @@ pub(super) struct SingleServer {
 #[cfg(feature = "redis-cluster")]
 pub(super) struct ClusterServers {
     client: ClusterClient,
-    /// Clients of the nodes in the URL, to subscribe to announcements of invalidations. Any node of
-    /// a Cluster delivers all announcements.
+    /// The clients of the nodes in the URL, for subscriptions to announcements of invalidations.
+    /// Any node of a Cluster delivers all announcements.
     nodes: Vec<Client>,
 }
 
@@ -201,8 +203,8 @@ pub(super) struct SentinelSettings {
 
 #[cfg(feature = "redis-sentinel")]
 impl SentinelSettings {
-    /// Makes a client for a single connection. A client caches connections to Sentinels, which
-    /// belong to one runtime, so no client is kept.
+    /// Makes a client for a single connection. No client is kept for a second connection, because a
+    /// client caches its connections to Sentinels, and a connection belongs to one runtime.
     fn client(&self) -> Result<SentinelClient, RedisError> {
         let addresses: Vec<_> = self.sentinels.iter().map(|server| server.addr().clone()).collect();
         let uses_tls = addresses.iter().any(|addr| matches!(addr, ConnectionAddr::TcpTls { .. }));

@@ -8,14 +8,15 @@ use std::{convert::Infallible, error::Error, fmt, time::Duration};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RedisStoreError {
-    /// The URL has no valid form, or the URLs of one source contradict each other.
+    /// A URL is not valid, or the URLs of several Sentinels differ in their credentials or in the
+    /// use of TLS.
     InvalidUrl,
     /// The URL needs a feature of this crate that is not enabled. The value is the name of the
     /// feature.
     MissingFeature(&'static str),
     /// A certificate or private key cannot be used. The value is the reason.
     InvalidCertificate(String),
-    /// The namespace, which is the value, is empty or contains `{` or `}`.
+    /// The namespace is empty or contains `{` or `}`. The value is the namespace.
     InvalidNamespace(String),
     /// A time setting is too short.
     TooShort {

@@ -26,8 +26,8 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    /// Returns whether the connection may be the cause of the failure, so that the next call needs
-    /// a new connection.
+    /// Returns whether the next call needs a new connection, because this connection may have
+    /// caused the failure.
     pub(super) fn ends_connection(&self) -> bool {
         match self {
             Self::CircuitOpen | Self::NoRuntime => false,
@@ -38,7 +38,7 @@ impl Failure {
                     | ServerErrorKind::MasterDown
                     | ServerErrorKind::BusyLoading
                     | ServerErrorKind::ClusterDown
-                    // The connection's map of the Cluster is out of date.
+                    // The connection has an outdated map of the Cluster's slots.
                     | ServerErrorKind::Moved
                     | ServerErrorKind::Ask,
                 ) => true,
@@ -116,8 +116,8 @@ impl From<PoolError> for Failure {
         match error {
             PoolError::Backend(error) => error.into(),
             PoolError::NoRuntimeSpecified => Self::NoRuntime,
-            // Only a time-out can occur: the store never closes its pool, and the pool has no
-            // hooks.
+            // Of these errors only a time-out can occur, because the store never closes its pool
+            // and the pool has no hooks.
             PoolError::Timeout(_) | PoolError::Closed | PoolError::PostCreateHook(_) => {
                 Self::TimedOut
             }

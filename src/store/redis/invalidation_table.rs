@@ -1,11 +1,12 @@
 //! The invalidation table: the invalidations of all processes, in Redis, with a copy in each
 //! process.
 //!
-//! The table is a sorted set. Each member names a tag or a resource that was invalidated. Its score
-//! is the time of the invalidation: microseconds by the clock of the server that has the table, and
-//! always later than all earlier scores. One more member is the **epoch**, whose score is the time
-//! of the latest invalidation. A fill reads the epoch before its handler runs. A response is valid
-//! unless the table has a later time for one of the response's tags.
+//! The table is a sorted set. Each member is an invalidation of one tag, of one cache key or of all
+//! responses. The score of the member is the time of the invalidation, in microseconds by the clock
+//! of the server that has the table. Each new score is later than all earlier scores. One more
+//! member is the **epoch**, whose score is the time of the latest invalidation. The cache reads the
+//! epoch before it calls a handler. A response is valid unless the table has a later time for one
+//! of the response's tags.
 //!
 //! Each lookup reads the epoch and the response in one round trip. If the epoch is not the one that
 //! this process knows, the process reads the newer members of the table before it uses the
@@ -39,8 +40,9 @@ const INVALIDATION_RETENTION: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 /// The longest time that a response is kept in Redis.
 pub(super) const MAX_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// The maximum age of a fill whose response may still be stored. This age is less than
-/// [`KEY_RECORD_LIFETIME`], the time that the table keeps the invalidation of a single cache key.
+/// The maximum age of a fill (one call of a handler) whose response may still be stored. This age
+/// is less than [`KEY_RECORD_LIFETIME`], the time that the table keeps the invalidation of a single
+/// cache key. So the table still has each invalidation that applies to such a fill.
 pub(super) const MAX_FILL_AGE: Duration = Duration::from_secs(100);
 
 /// The maximum number of members in the table. If there are more, a single invalidation of all
@@ -59,10 +61,12 @@ const ALL: &[u8] = b"f";
 /// itself.
 #[derive(Debug, Default)]
 pub(super) struct InvalidationTable {
-    /// The latest epoch whose invalidations this process knows; 0 before the first read.
+    /// The latest epoch up to which this process knows all invalidations. The value is 0 before the
+    /// first read.
     known_epoch: AtomicU64,
-    /// The time at which the latest answered read of the table or its epoch was sent, in
-    /// microseconds of the monotonic clock, plus one; 0 before the first read.
+    /// The time at which this process sent its latest read of the table or of the epoch, if Redis
+    /// has answered the read. The value is in microseconds of the monotonic clock, plus one. The
+    /// value is 0 before the first read.
     current_at: AtomicU64,
 }
 
@@ -79,7 +83,7 @@ pub(super) enum EpochCheck {
 /// invalidations.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum TableRead {
-    /// The table continues the table that this process knows.
+    /// Redis still has the table that this process knows.
     Continued(Stamp),
     /// Redis had lost the table. A new table begins, and all stored responses are invalid.
     Recreated(Stamp),
@@ -98,8 +102,8 @@ impl InvalidationTable {
         current_at != 0 && age <= max_age
     }
 
-    /// Records that the table or its epoch was read. `sent` is the time of [`monotonic_micros`] at
-    /// which the read was sent.
+    /// Records that the table or its epoch was read. `sent` is the time at which the read was sent,
+    /// by [`monotonic_micros`].
     pub(super) fn set_current_at(&self, sent: u64) {
         self.current_at.fetch_max(sent.saturating_add(1), Ordering::Relaxed);
     }
@@ -256,8 +260,9 @@ fn parse_number(value: &Value) -> Option<u64> {
     }
 }
 
-/// Decodes a member of the table. A member of an unknown form, from a later version of this crate,
-/// may concern any response, so it is decoded as an invalidation of all responses.
+/// Decodes a member of the table. A later version of this crate may write members of an unknown
+/// form. Such a member may apply to any response, so it is decoded as an invalidation of all
+/// responses.
 fn decode_member(member: &[u8]) -> Invalidation {
     let decoded = || {
         let (kind, rest) = member.split_first()?;
@@ -277,8 +282,8 @@ fn decode_member(member: &[u8]) -> Invalidation {
     decoded().unwrap_or(Invalidation::PurgeAll)
 }
 
-/// Decodes a wall-clock time. The table has no monotonic times, which have no meaning in another
-/// process.
+/// Decodes a wall-clock time. The table has no monotonic times, because they have no meaning in
+/// another process.
 fn decode_time(bytes: &[u8]) -> Option<Timestamp> {
     let millis = u64::from_be_bytes(bytes.try_into().ok()?);
     Some(Timestamp::new(Duration::from_millis(millis), Duration::ZERO))

@@ -1,10 +1,10 @@
 //! Leases. A lease is the right of one process to run the handler for a response that is not
 //! stored, while the other processes that share the store wait.
 //!
-//! In Redis, a lease is a key that is set only if it does not exist, and that expires. The value is
-//! the token of the process that holds the lease. If the response cannot be stored, the holder
-//! replaces the token by a hit-for-miss marker for some seconds, so that other processes do not
-//! wait.
+//! In Redis, a lease is a key that is set only if it does not exist, and that expires. The value of
+//! the key is the token of the process that holds the lease. If the response cannot be stored, the
+//! holder replaces the token by a hit-for-miss marker for ten seconds. While Redis has the marker,
+//! other processes call the handler without waiting.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,10 +22,12 @@ use crate::{
 
 const RELEASE: &str = include_str!("release_lease.lua");
 
-/// The hit-for-miss marker: the value, in place of a token, if the response cannot be stored.
+/// The hit-for-miss marker: the value of the key, in place of a token, if the response cannot be
+/// stored.
 const UNSTORABLE: &[u8] = b"n";
 
-/// The time that Redis keeps a hit-for-miss marker: as long as each process keeps its own markers.
+/// The time that Redis keeps a hit-for-miss marker. Each process keeps its own markers for an equal
+/// time.
 const UNSTORABLE_RETENTION: Duration = Duration::from_secs(10);
 
 /// A random number that identifies the holder of a lease. A token need not be secret.
@@ -81,8 +83,8 @@ enum LeaseReply {
     Unstorable,
 }
 
-/// Sets the key of a lease unless it exists, and reads its value, in one round trip. A single `SET`
-/// with both `NX` and `GET` needs Redis 7.
+/// Sets the key of a lease unless the key exists, and reads the value of the key, in one round
+/// trip. A single `SET` with both `NX` and `GET` needs Redis 7.
 async fn set_if_absent(
     connection: &mut Connection,
     name: &str,

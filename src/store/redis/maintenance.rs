@@ -2,9 +2,9 @@
 //! open, sends queued invalidations, and reads the invalidations of other processes for tiered
 //! stores.
 //!
-//! Maintenance runs on a thread of its own, so that no slow handler delays it, and it continues
-//! when a worker ends. The thread starts with the first call of the store, and ends when the store
-//! is dropped.
+//! Maintenance runs on a thread of its own. So a slow handler does not delay it, and the end of a
+//! worker thread does not stop it. The maintenance thread starts with the first call of the store,
+//! and ends when the store is dropped.
 
 use std::{
     future::{Future, pending},
@@ -32,11 +32,11 @@ const PROBE_BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration:
 /// The time that a probe may take, including the time to connect and to send queued invalidations.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The time that each step of reading the invalidation table may take: to subscribe, to connect, to
-/// read.
+/// The time that each step of reading the invalidation table may take. The steps are to subscribe,
+/// to connect and to read.
 const READ_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Starts the maintenance thread of a store, once.
+/// Starts the maintenance thread of a store, at the first call only.
 #[derive(Debug, Default)]
 pub(super) struct Maintenance(OnceLock<()>);
 
@@ -85,8 +85,8 @@ impl Worker {
             if client.breaker.is_open() {
                 connections = Connections::default();
                 match guarded(PROBE_TIMEOUT, probe(&client)).await {
-                    // An invalidation that was queued during the probe is sent at once, by the next
-                    // probe.
+                    // If an invalidation was queued during the probe, the breaker stays open, and
+                    // the next probe sends the invalidation at once.
                     Ok(()) => {
                         if client.retry_queue.close_if_empty(&client.breaker) {
                             log::info!("Redis answers again");

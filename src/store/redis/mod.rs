@@ -1,12 +1,12 @@
 //! A store in Redis or Valkey, which several processes can share.
 //!
-//! | file | concern |
+//! | file | content |
 //! |---|---|
 //! | `source`, `certificates`, `tls`, `builder`, `error` | settings: the server's address, certificates, time-outs |
 //! | `store` | [`RedisStore`]: lookups, writes and removals |
 //! | `client`, `batch`, `worker_connections`, `connector`, `connection` | calls to the server |
-//! | `maintenance` | the maintenance thread: probes of a failed server, queued invalidations, announcements |
-//! | `invalidation_table` | the invalidations of all processes, which one table in Redis holds |
+//! | `maintenance` | the maintenance thread: probes a failed server, sends queued invalidations, listens to announcements |
+//! | `invalidation_table` | the table in Redis that holds the invalidations of all processes |
 //! | `records`, `keys`, `lease` | stored responses and leases in Redis |
 //! | `counters`, `failure` | statistics and errors of calls |
 

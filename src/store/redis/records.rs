@@ -8,9 +8,9 @@
 //! | `i` | the index: the id and the expiry of each variant, the newest first |
 //!
 //! All variants of a cache key are in one hash, so that Redis removes, evicts and expires all
-//! variants together. A lookup reads one variant, which it guesses from the selecting fields that
-//! this process saw last for the cache key. If the guessed variant is missing, the lookup reads the
-//! names of the selecting fields from the hash.
+//! variants together. A lookup reads one variant. To compute its id, the lookup guesses that the
+//! key still has the selecting fields that this process saw last. If the guessed variant is
+//! missing, the lookup reads the names of the selecting fields from the hash.
 
 use std::{sync::Arc, time::Duration};
 
@@ -115,8 +115,8 @@ async fn try_write(connection: &mut Connection, new: &NewRecord<'_>) -> Result<b
     let mut index = cmd("EVAL");
     index.arg(INDEX_VARIANT).arg(1).arg(name).arg(variant.as_bytes());
     index.arg(encode_names(new.selecting.iter().copied())).arg(retention).arg(MAX_VARIANTS);
-    // Use one transaction, so that no hash stays without an expiry, and no lookup reads a hash that
-    // is half-written.
+    // Use one transaction, so that each hash gets an expiry, and no lookup reads a half-written
+    // hash.
     let mut transaction = pipe();
     transaction.atomic();
     transaction.cmd("HSET").arg(name).arg(variant.as_bytes()).arg(new.record).ignore();

@@ -14,8 +14,8 @@ use super::tls::TlsCertificateSettings;
 
 /// The address of a Redis server, a Cluster, or the Sentinels that watch a primary.
 ///
-/// A source is parsed from a URL by `parse`, by `try_from`, or by
-/// [`RedisStore::new`](crate::RedisStore::new):
+/// `parse`, `try_from` and [`RedisStore::new`](crate::RedisStore::new) make a source from one of
+/// these URLs:
 ///
 /// | URL | server |
 /// |---|---|
@@ -26,7 +26,7 @@ use super::tls::TlsCertificateSettings;
 ///
 /// The schemes `rediss`, `rediss-cluster` and `rediss-sentinel` connect by TLS (feature
 /// `redis-rustls` or `redis-native-tls`). `rediss-sentinel` uses TLS both for the Sentinels and for
-/// the primary. In a URL of several hosts, `user:password@` stands before each host.
+/// the primary. If a URL has several hosts, write `user:password@` before each host.
 ///
 /// Methods set values that a URL cannot hold, such as a password with a slash:
 ///
@@ -65,12 +65,13 @@ pub(super) enum Servers {
 }
 
 impl RedisSource {
-    /// Makes the source of a Cluster. `nodes` are the `redis://` or `rediss://` URLs of some of its
-    /// nodes.
+    /// Makes the source of a Cluster. `nodes` are the `redis://` or `rediss://` URLs of some nodes
+    /// of the Cluster.
     ///
     /// # Errors
     ///
-    /// [`RedisStoreError::InvalidUrl`] if there is no URL, or a URL is invalid or of another kind.
+    /// [`RedisStoreError::InvalidUrl`] if there is no URL, or if a URL is invalid or names a Unix
+    /// socket.
     #[cfg(feature = "redis-cluster")]
     #[cfg_attr(docsrs, doc(cfg(feature = "redis-cluster")))]
     pub fn cluster<U: AsRef<str>>(
@@ -90,7 +91,7 @@ impl RedisSource {
     /// # Errors
     ///
     /// [`RedisStoreError::InvalidUrl`] if there is no URL, `primary` is empty, a URL is invalid or
-    /// of another kind, or the URLs differ in their credentials or in the use of TLS.
+    /// names a Unix socket, or the URLs differ in their credentials or in the use of TLS.
     #[cfg(feature = "redis-sentinel")]
     #[cfg_attr(docsrs, doc(cfg(feature = "redis-sentinel")))]
     pub fn sentinel<U: AsRef<str>>(
@@ -183,8 +184,8 @@ impl RedisSource {
         }
     }
 
-    /// Returns the settings of a server that holds data. Settings from methods of the source
-    /// replace the settings in `of_url`.
+    /// Returns the settings of a server that holds data, which a Sentinel does not. Settings that
+    /// the application made by methods of the source replace those of the URL, `of_url`.
     pub(super) fn data_settings(&self, of_url: RedisConnectionInfo) -> RedisConnectionInfo {
         let mut settings = of_url;
         if let Some(username) = &self.username {
@@ -201,7 +202,8 @@ impl RedisSource {
 }
 
 impl fmt::Debug for RedisSource {
-    /// Shows only the kind of the source, because addresses may be confidential and passwords are.
+    /// Shows only the kind of the source, because its passwords are secret and its addresses may
+    /// be.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match &self.servers {
             Servers::Single(_) => "single server",

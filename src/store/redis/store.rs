@@ -66,9 +66,10 @@ const REMEMBERED_KEYS: u64 = 10_000;
 ///
 /// # When Redis fails
 ///
-/// No request fails because of Redis, and no request waits for Redis longer than 50 ms: the handler
-/// answers instead. A circuit breaker opens after five failures in a row. While the breaker is
-/// open, only a probe calls Redis, at least once a second. The breaker closes once Redis answers.
+/// If a lookup in Redis fails, the handler answers the request. A lookup takes at most 50 ms by
+/// default. A circuit breaker opens after five failures in a row. While the breaker is open, only
+/// probes call Redis, and each probe begins at most a second after the one before has failed. The
+/// breaker closes once Redis answers.
 ///
 /// A purge that does not reach Redis returns an error. The process sends the purge again before it
 /// reads anything from Redis. Until the purge reaches Redis, other processes may serve the purged
@@ -83,7 +84,8 @@ const REMEMBERED_KEYS: u64 = 10_000;
 ///
 /// A failover may lead to a replica that does not have a purge yet. The process that purged notices
 /// such a failover, and so does every process that called Redis after the purge. All stored
-/// responses then become invalid. Redis forgets the purge only if all these processes end first.
+/// responses then become invalid. The purge is lost only if all these processes end before they
+/// notice the failover.
 ///
 /// Synchronize the clocks of the machines. If the clock of a process is more than two seconds
 /// ahead, other processes do not serve its responses.
@@ -96,10 +98,12 @@ struct Inner {
     client: Arc<RedisClient>,
     maintenance: Maintenance,
     batches: Batches,
-    /// The selecting fields of the cache keys that have any, by the digest of the cache key.
+    /// The selecting fields of cache keys (request fields whose values choose the variant, such as
+    /// those in `Vary`). The map contains only keys with selecting fields, by the digest of the
+    /// cache key.
     selecting: Cache<u64, SelectingFields>,
-    /// Whether `selecting` ever had an entry. Most applications have no selecting fields, and skip
-    /// the access to `selecting`.
+    /// Whether `selecting` ever had an entry. In an application without selecting fields, lookups
+    /// skip the access to `selecting`.
     any_selecting: AtomicBool,
     no_selecting: SelectingFields,
     max_record: usize,
@@ -330,8 +334,8 @@ impl Store for RedisStore {
     }
 }
 
-/// The maintenance thread learns the invalidations of other processes: the thread reads the
-/// invalidation table, and listens to announcements.
+/// The maintenance thread learns the invalidations of other processes in the background. The thread
+/// reads the invalidation table, and listens to announcements.
 impl FarStore for RedisStore {
     fn keep_current(&self, interval: Duration) {
         self.0.client.keep_table_current(interval);

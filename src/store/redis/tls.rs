@@ -9,7 +9,7 @@ use rustls::{
 
 use super::error::RedisStoreError;
 
-/// The certificates that an application sets for connections to Redis, in PEM format.
+/// The certificates that an application sets for connections to Redis. All are in PEM format.
 #[derive(Clone, Default)]
 pub(super) struct TlsCertificateSettings {
     /// The root certificates to trust, or `None` for the system's root certificates.
@@ -47,7 +47,8 @@ impl TlsCertificateSettings {
     }
 }
 
-/// Reads the root certificates of the system, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name.
+/// Reads the root certificates of the system, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR`
+/// name.
 fn system_roots() -> Result<Vec<u8>, RedisStoreError> {
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {
@@ -92,9 +93,9 @@ fn pem(certificate: &[u8]) -> Vec<u8> {
 
 /// Makes ring the process's crypto provider, unless the process has one.
 ///
-/// Without a provider, rustls would panic on the first connection if it could not choose one by
-/// itself. Call this function only for a source that connects by TLS, because the provider applies
-/// to the whole process.
+/// If the process has no provider, and rustls cannot choose one by itself, rustls panics on the
+/// first connection. Call this function only for a source that connects by TLS, because the
+/// provider applies to the whole process.
 pub(super) fn install_crypto_provider() {
     if CryptoProvider::get_default().is_none()
         && ring::default_provider().install_default().is_err()

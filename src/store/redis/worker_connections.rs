@@ -1,8 +1,9 @@
 //! The connections of each worker thread to Redis.
 //!
-//! Threads share no connections. The runtime that made a connection drives it. If threads shared a
-//! connection, a slow handler on one thread would delay the requests of the others. Each thread has
-//! two connections, so that no lookup waits behind the transfer of a large response.
+//! Threads share no connections, because a connection does its I/O in the runtime that made it. If
+//! threads shared a connection, a slow handler on one thread would delay the requests of the other
+//! threads. Each thread has two connections, so that no lookup waits behind the transfer of a large
+//! response.
 
 use std::{cell::RefCell, time::Duration};
 
@@ -11,8 +12,8 @@ use tokio::{runtime::Handle, sync::watch, time::timeout};
 
 use super::{connection::Connection, failure::Failure};
 
-/// The time that connecting may take. Requests wait for less time, and connecting continues after
-/// their time-outs.
+/// The time that connecting may take. A request has a shorter time-out. Connecting continues after
+/// the time-out of the request.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The kind of calls that a connection serves.
@@ -46,8 +47,8 @@ impl WorkerConnections {
     /// Returns the connection of this thread for `role`.
     ///
     /// Calls `connect` if there is no connection, or if the circuit breaker opened after the
-    /// connection was made. Several requests can wait for one new connection. Connecting continues
-    /// even if no request waits any longer.
+    /// connection was made. Several requests can wait for one new connection. If the requests time
+    /// out, connecting continues for later requests.
     pub(super) async fn get<F>(
         &self,
         role: ConnectionRole,

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 /// between them, the breaker is **open**: only a probe calls the server. The probe calls
 /// [`close`](Self::close) once the server works.
 ///
-/// All threads of a process share one breaker. The methods of a breaker neither lock nor wait.
+/// All threads of a process share one breaker. The methods of a breaker take no lock and do not
+/// wait.
 #[derive(Debug)]
 pub struct CircuitBreaker {
     failure_limit: u32,

@@ -1,4 +1,4 @@
-//! The time budget of a call, shared by all round trips that the call makes.
+//! Deadlines: time limits for calls that may make several round trips.
 
 use std::{future::Future, time::Duration};
 
@@ -7,8 +7,9 @@ use crate::{clock::Clock, poll_once::within};
 
 /// The moment at which a call has to end.
 ///
-/// Use one deadline for all round trips of a call, so that all of them together take no longer than
-/// the call may. A deadline uses the monotonic clock, so changes of the wall clock do not move it.
+/// Use one deadline for all round trips of a call, so that the time limit applies to the whole call
+/// and not to each round trip. A deadline uses the monotonic clock, so changes of the wall clock do
+/// not move it.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadline {
     started: Duration,
@@ -30,7 +31,8 @@ impl Deadline {
 
     /// Awaits `call` until the deadline, and drops `call` if it is not complete by then.
     ///
-    /// A call that has to wait needs a tokio runtime with timers, which actix-web's workers have.
+    /// A call that has to wait needs a tokio runtime with timers. The workers of actix-web have
+    /// one.
     ///
     /// # Errors
     ///

@@ -36,7 +36,7 @@ impl<E: Error + 'static> Error for RemoteError<E> {
 }
 
 /// The error in [`RemoteError::Failed`] becomes the source of the [`StoreError`], so that the log
-/// shows its text.
+/// shows the text of this error.
 impl<E: Error + Send + Sync + 'static> From<RemoteError<E>> for StoreError {
     fn from(error: RemoteError<E>) -> Self {
         match error {

@@ -13,8 +13,8 @@ use crate::entry::invalidation::Invalidation;
 /// The queue and a [`CircuitBreaker`] work together, so that a process reads no stored response
 /// while an invalidation is queued. [`push`](Self::push) opens the breaker, and
 /// [`close_if_empty`](Self::close_if_empty) closes the breaker only if the queue is empty. Each of
-/// these methods accesses the queue and the breaker under one lock. Do not close the breaker in
-/// another way.
+/// these methods accesses the queue and the breaker under one lock. Close the breaker only by
+/// `close_if_empty`.
 ///
 /// Once more than [`max_tags`](Self::new) tags are queued, one [`Invalidation::PurgeAll`] replaces
 /// all queued invalidations. The queue is only in memory: a process that ends loses its queue.
@@ -29,7 +29,8 @@ struct Pending {
     queue: VecDeque<QueuedInvalidation>,
     tags: usize,
     next_id: u64,
-    /// The id of the invalidation that is being sent: [`RetryQueue::first`] returned it last.
+    /// The id of the invalidation that is being sent, which is the one that [`RetryQueue::first`]
+    /// returned last.
     in_flight: Option<u64>,
 }
 
@@ -61,8 +62,9 @@ impl RetryQueue {
 
     /// Queues an invalidation, and opens `breaker`. Returns whether `breaker` was closed before.
     ///
-    /// An invalidation that is already queued is not queued again, unless it is being sent: the
-    /// server may have applied the sent invalidation before this call.
+    /// An invalidation that is already queued is not queued again. The exception is an invalidation
+    /// that is being sent: the server may have applied it already, and it then has no effect on
+    /// responses that were made since.
     pub fn push(&self, invalidation: Invalidation, breaker: &CircuitBreaker) -> bool {
         let mut pending = self.lock();
         pending.push(invalidation, self.max_tags);

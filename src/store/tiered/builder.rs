@@ -1,12 +1,12 @@
-//! Settings of a tiered store.
+//! The builder of a tiered store, with its settings.
 
 use std::{error::Error, fmt, time::Duration};
 
 use super::{far_store::FarStore, store::TieredStore};
 use crate::store::memory::{MemoryStore, MemoryStoreError};
 
-/// The shortest `max_staleness`. With a shorter time, reading invalidations would put a high load
-/// on the far store.
+/// The shortest `max_staleness` that the builder accepts. With a shorter time, reading
+/// invalidations would put a high load on the far store.
 const MIN_MAX_STALENESS: Duration = Duration::from_millis(10);
 
 impl<F: FarStore> TieredStore<F> {
@@ -39,7 +39,7 @@ pub struct TieredStoreBuilder<F> {
 }
 
 impl<F: FarStore> TieredStoreBuilder<F> {
-    /// Sets the limit of the memory in each process, in bytes. Default 64 MiB.
+    /// Sets the size limit of the memory store in each process, in bytes. Default 64 MiB.
     pub const fn near_bytes(mut self, bytes: usize) -> Self {
         self.near_bytes = bytes;
         self
@@ -47,8 +47,8 @@ impl<F: FarStore> TieredStoreBuilder<F> {
 
     /// Sets the maximum time that a response is served from memory. Default 60 s.
     ///
-    /// If another process stores a newer response, this process serves the newer response after
-    /// this time at the latest.
+    /// If another process stores a newer response, this process serves the newer response at the
+    /// latest after this time.
     pub const fn near_lifetime(mut self, lifetime: Duration) -> Self {
         self.near_lifetime = lifetime;
         self
@@ -68,8 +68,8 @@ impl<F: FarStore> TieredStoreBuilder<F> {
     ///
     /// # Errors
     ///
-    /// If `near_bytes` is too small for any response, `near_lifetime` is zero, or `max_staleness` is
-    /// less than 10 ms.
+    /// If `near_bytes` is too small for any response, `near_lifetime` is zero, or `max_staleness`
+    /// is less than 10 ms.
     pub fn build(self) -> Result<TieredStore<F>, TieredStoreError> {
         let Self { far, near_bytes, near_lifetime, max_staleness } = self;
         if max_staleness < MIN_MAX_STALENESS {

@@ -8,10 +8,10 @@ use crate::store::interface::Store;
 /// [`TieredStore`](crate::TieredStore).
 ///
 /// A response in memory is valid only if this process knows the invalidations that other processes
-/// made. A far store learns these invalidations with each lookup
-/// ([`Coordinator::record_remote`](crate::store::Coordinator::record_remote)). A hit in memory
+/// made. A far store learns these invalidations with each lookup, and reports them to
+/// [`Coordinator::record_remote`](crate::store::Coordinator::record_remote). But a hit in memory
 /// makes no lookup in the far store. So the far store must also learn invalidations in the
-/// background, and report how recent the known invalidations are.
+/// background. [`is_current`](Self::is_current) tells how recent the known invalidations are.
 ///
 /// [`invalidate`](Store::invalidate) of a far store must record the invalidation in the coordinator
 /// of this process before it returns, even if the shared server cannot be reached.

@@ -1,4 +1,5 @@
-//! A store with copies, in memory, of responses from a store that several processes share.
+//! A tiered store: each process keeps copies of responses in its memory, in front of a store that
+//! several processes share.
 
 mod builder;
 pub(super) mod far_store;

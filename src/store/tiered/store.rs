@@ -46,8 +46,9 @@ use crate::{
 /// # Responses that were purged
 ///
 /// An invalidation applies to responses in memory and in the far store. With a `RedisStore`, a
-/// process learns of a purge in three ways: from the announcement of the purge, which takes about a
-/// millisecond, from each lookup in Redis, and from reading new invalidations four times in each
+/// process learns of a purge in three ways: from the announcement of the purge (a pub/sub message
+/// of Redis that takes about a millisecond), from each lookup in Redis, and from reading new
+/// invalidations four times in each
 /// [`max_staleness`](crate::store::TieredStoreBuilder::max_staleness). The table shows for how long
 /// a purged response may be served after the purge has returned:
 ///
@@ -58,8 +59,8 @@ use crate::{
 /// | another process cannot reach Redis | not served | by that process for [`near_lifetime`](crate::store::TieredStoreBuilder::near_lifetime), 60 s |
 /// | the purging process cannot reach Redis, and the purge returns an error | not served | until the purge reaches Redis, or the response's lifetime ends |
 ///
-/// No response is served from memory for longer than `near_lifetime`. So a newer response that
-/// another process stored is served after that time at the latest.
+/// No response is served from memory for longer than `near_lifetime`. If another process stores a
+/// newer response, this process serves the newer response at the latest after that time.
 ///
 /// # When the far store fails
 ///
@@ -80,11 +81,11 @@ struct Inner<F> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TieredStats {
-    /// Lookups answered from memory, without a round trip.
+    /// The number of lookups that were answered from memory, without a round trip to the far store.
     pub near_hits: u64,
-    /// Approximate number of URLs in memory.
+    /// The approximate number of cache keys in memory.
     pub near_len: u64,
-    /// Approximate number of bytes in memory.
+    /// The approximate number of bytes in memory.
     pub near_bytes: u64,
 }
 
@@ -116,7 +117,8 @@ impl<F: FarStore> TieredStore<F> {
         &self.0.far
     }
 
-    /// Looks up usable responses that have been in memory for less than `near_lifetime`.
+    /// Looks up a key in memory. Returns the responses that `is_usable` accepts and that have been
+    /// in memory for less than `near_lifetime`.
     fn lookup_near(
         &self,
         key: &CacheKey,
@@ -189,7 +191,8 @@ impl<F: FarStore> Store for TieredStore<F> {
         fill: &Fill,
     ) -> Result<Put, StoreError> {
         let Inner { near, far, .. } = &*self.0;
-        // Write to the far store first, because it knows the selecting fields of all variants.
+        // Write to the far store first, because only the far store knows the selecting fields of
+        // all variants.
         match far.put(key, Arc::clone(&response), fill).await {
             Ok(Put::Stored) => {
                 near.add_copy(key, response);
