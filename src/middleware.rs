@@ -151,6 +151,33 @@ impl Cache {
         })
     }
 
+    /// Waits until no fill, no refresh and no write to the store is in progress in this process, for
+    /// tests. A fill is one call of a handler whose response may be stored.
+    ///
+    /// Unlike [`drain`](Self::drain), the method does not end the work of the cache. It waits as
+    /// long as requests arrive, and has no time limit. After it returned,
+    /// [`MemoryStore::len`](crate::MemoryStore::len) counts every stored response.
+    ///
+    /// ```
+    /// # #[actix_web::main]
+    /// # async fn main() {
+    /// use actix_web::{App, test, web};
+    /// use actix_web_cache::{Cache, MemoryStore};
+    ///
+    /// let store = MemoryStore::new(1024 * 1024);
+    /// let cache = Cache::new(store.clone());
+    /// let app = App::new().wrap(cache.clone()).route("/", web::get().to(|| async { "page" }));
+    /// let app = test::init_service(app).await;
+    ///
+    /// test::call_and_read_body(&app, test::TestRequest::get().to_request()).await;
+    /// cache.idle().await;
+    /// assert_eq!(store.len(), 1);
+    /// # }
+    /// ```
+    pub async fn idle(&self) {
+        self.0.store.coordinator().idle().await;
+    }
+
     /// Returns a handle for purges outside of handlers, in background tasks and message consumers.
     /// A handler gets a [`CacheHandle`] as an argument.
     #[must_use]

@@ -108,7 +108,7 @@ pub enum Bypass {
     /// The request has conditions that only the handler can evaluate (`If-Match`,
     /// `If-Unmodified-Since`).
     Condition,
-    /// The host of the request is missing or ambiguous.
+    /// The request names several hosts, for example in `Host` and in the request target.
     Host,
     /// The lookup in the store failed or took too long.
     StoreError,

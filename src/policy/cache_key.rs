@@ -177,10 +177,10 @@ mod tests {
     }
 
     #[test]
-    fn request_without_a_clear_host_has_no_key() {
+    fn request_with_contradicting_hosts_has_no_key() {
         let policy = compile(Policy::new(), vec![]);
         for (case, uri, fields, has_key) in [
-            ("no host", "/", &[][..], false),
+            ("no host", "/", &[][..], true),
             ("two hosts", "/", &[HOST_A, ("host", "b")], false),
             ("absolute form, the same host", "http://A/", &[HOST_A], true),
             ("absolute form, another host", "http://evil/", &[HOST_A], false),

@@ -26,6 +26,7 @@ use crate::{
     outcome::NotStored,
     semantics::{
         compression::OuterCompression,
+        invalidation::InvalidationChoices,
         requester::IdentityRules,
         reuse::BackgroundRefresh,
         staleness::Windows,
@@ -242,6 +243,11 @@ impl CompiledPolicy {
             }
             _ => BackgroundRefresh::NotDue,
         }
+    }
+
+    /// Returns which URLs the response to an unsafe request invalidates.
+    pub(crate) const fn invalidation_choices(&self) -> InvalidationChoices {
+        self.policy.invalidation
     }
 
     /// Returns whether a middleware around the cache may compress responses.

@@ -4,7 +4,7 @@ use actix_web::{dev::ServiceRequest, http::header::HOST};
 
 use crate::entry::url::UrlTarget;
 
-/// The request names no host or several hosts, so handlers may disagree about the target.
+/// The request names several hosts, so handlers may disagree about the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct AmbiguousHost;
 
@@ -15,10 +15,15 @@ pub(crate) fn scheme(request: &ServiceRequest) -> &'static str {
 }
 
 /// Returns the host of a request: `Host`, or `:authority` in HTTP/2.
+///
+/// A request without a host, as in HTTP/1.0 and in tests, is for the host of the server, which
+/// handlers see in `ConnectionInfo`, too.
 pub(super) fn host(request: &ServiceRequest) -> Result<&str, AmbiguousHost> {
     let authority = request.uri().authority().map(|authority| authority.as_str());
     let mut lines = request.headers().get_all(HOST);
-    let Some(line) = lines.next() else { return authority.ok_or(AmbiguousHost) };
+    let Some(line) = lines.next() else {
+        return Ok(authority.unwrap_or_else(|| request.app_config().host()));
+    };
     let host = line.to_str().map_err(|_| AmbiguousHost)?;
     // RFC 9112 section 3.2.2: a request target in absolute form can name another host than `Host`.
     let agrees = authority.is_none_or(|authority| authority.eq_ignore_ascii_case(host));
@@ -35,6 +40,9 @@ pub(crate) fn target_urls(request: &ServiceRequest) -> Vec<UrlTarget> {
     let lines = request.headers().get_all(HOST).filter_map(|line| line.to_str().ok());
     let authority = uri.authority().map(|authority| authority.as_str());
     let mut hosts: Vec<_> = lines.chain(authority).collect();
+    if hosts.is_empty() {
+        hosts.push(request.app_config().host());
+    }
     hosts.dedup_by(|one, other| one.eq_ignore_ascii_case(other));
     let target = |host: &str| UrlTarget {
         host: host.to_owned(),

@@ -16,6 +16,7 @@ use super::{
 use crate::semantics::{
     compression::OuterCompression,
     cookies::CookieRules,
+    invalidation::{InvalidationChoices, LocationField, Redirects},
     requester::CookieMeaning,
     storing::{AnyStatus, Heuristics, PolicyChoices, Qualified, RateLimitFields, SetCookie},
     vary::{Codings, Languages},
@@ -76,6 +77,7 @@ pub struct Policy {
     pub(super) client_conditions: ClientConditions,
     pub(super) offered_tags: OfferedTags,
     pub(super) outer_compression: OuterCompression,
+    pub(super) invalidation: InvalidationChoices,
     pub(super) post_responses: PostResponses,
     pub(super) max_body_size: usize,
     pub(super) wait_limit: Duration,
@@ -116,6 +118,7 @@ impl Policy {
             client_conditions: ClientConditions::Evaluated,
             offered_tags: OfferedTags::Selected,
             outer_compression: OuterCompression::Possible,
+            invalidation: InvalidationChoices::default(),
             post_responses: PostResponses::NotStored,
             max_body_size: 2 * 1024 * 1024,
             wait_limit: WAIT_LIMIT,
@@ -411,6 +414,32 @@ impl Policy {
         let lowercase = |coding: String| coding.to_ascii_lowercase();
         let codings = codings.into_iter().map(Into::into).map(lowercase);
         self.codings = Codings::Offered(codings.collect());
+        self
+    }
+
+    /// Purges nothing if an unsafe request, such as a `POST`, is answered with a redirect (3xx).
+    ///
+    /// Without this setting, each login that redirects to the home page purges the stored home page,
+    /// and a middleware inside the cache that redirects `http` to `https` purges although no handler
+    /// ran. With this setting, handlers that change a resource and answer with a redirect must purge
+    /// by [`CacheHandle`](crate::CacheHandle).
+    ///
+    /// Default: a redirect purges the URL of the request, and the URLs in `Location` and
+    /// `Content-Location`, as RFC 9111 section 4.4 requires of a response that is no error.
+    pub fn no_purge_by_redirects(mut self) -> Self {
+        self.invalidation.redirects = Redirects::Ignored;
+        self
+    }
+
+    /// Does not purge the URL in `Location` of the response to an unsafe request.
+    ///
+    /// A client can often choose the URL in `Location`, for example by a parameter `next` of a login
+    /// page, and could purge any page of the same host by it.
+    ///
+    /// Default: the URL is purged if it is on the host of the request. RFC 9111 section 4.4 permits
+    /// both.
+    pub fn no_purge_by_location(mut self) -> Self {
+        self.invalidation.location = LocationField::Ignored;
         self
     }
 

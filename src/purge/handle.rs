@@ -203,12 +203,15 @@ impl CacheHandle {
     }
 }
 
-/// Returns the host in the `Host` field or in the URL of a request. The function ignores the fields
-/// that proxies add, such as `X-Forwarded-Host`, because a client may have sent them.
+/// Returns the host in the `Host` field or in the URL of a request, or else the host of the server.
+/// The function ignores the fields that proxies add, such as `X-Forwarded-Host`, because a client
+/// may have sent them.
 fn host_of(request: &HttpRequest) -> Option<String> {
-    let sent = request.headers().get(HOST).and_then(|host| host.to_str().ok());
-    let host = sent.or_else(|| request.uri().authority().map(|authority| authority.as_str()));
-    host.map(str::to_owned)
+    let Some(sent) = request.headers().get(HOST) else {
+        let authority = request.uri().authority().map(|authority| authority.as_str());
+        return Some(authority.unwrap_or_else(|| request.app_config().host()).to_owned());
+    };
+    sent.to_str().ok().map(str::to_owned)
 }
 
 impl fmt::Debug for CacheHandle {

@@ -335,6 +335,21 @@ mod tests {
     const NO_STORE: ResponseDirectives = ResponseDirectives { no_store: true, ..NONE };
 
     #[test]
+    fn private_no_store_and_no_cache_refuse_sharing() {
+        for (line, want) in [
+            ("", false),
+            ("public, max-age=5, must-revalidate", false),
+            ("max-age=5, private", true),
+            ("private=\"x-a\"", true),
+            ("no-store", true),
+            ("no-cache", true),
+            ("no-cache=\"x-a\"", true),
+        ] {
+            assert_eq!(response(&[line]).refuses_sharing(), want, "{line}");
+        }
+    }
+
+    #[test]
     fn response_directives_are_read_from_all_lines_in_any_case() {
         check(&[
             (&[], NONE),

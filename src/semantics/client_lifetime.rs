@@ -53,8 +53,8 @@ pub(crate) fn limit_stated_lifetimes(
     limit_directives(fields, &CACHE_CONTROL, &["max-age", "s-maxage"], limit);
     limit_targeted_fields(fields, limit);
     let end = now.system_time() + left;
-    if date_field(fields, &EXPIRES).is_some_and(|stated| stated > end) {
-        set_date(fields, EXPIRES, end);
+    if let Some(stated) = date_field(fields, &EXPIRES) {
+        set_date(fields, EXPIRES, stated.min(end));
     }
 }
 

@@ -27,6 +27,33 @@ pub(crate) fn is_safe(method: &Method) -> bool {
     )
 }
 
+/// The choices of a policy about the invalidation by unsafe requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct InvalidationChoices {
+    /// Whether a redirect (3xx) invalidates.
+    pub(crate) redirects: Redirects,
+    /// Whether the URL in `Location` is invalidated.
+    pub(crate) location: LocationField,
+}
+
+/// Whether a redirect in response to an unsafe request invalidates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) enum Redirects {
+    /// A redirect is a non-error response, and invalidates (section 4.4).
+    #[default]
+    Invalidate,
+    Ignored,
+}
+
+/// Whether the URL in `Location` of the response to an unsafe request is invalidated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) enum LocationField {
+    /// Section 4.4 permits it.
+    #[default]
+    Invalidated,
+    Ignored,
+}
+
 /// Returns the URLs whose stored responses an unsafe request invalidates.
 ///
 /// `targets` are the URLs that the request may be for: several if the request names several hosts.
@@ -37,13 +64,16 @@ pub(crate) fn invalidated(
     targets: &[UrlTarget],
     status: StatusCode,
     response: &HeaderMap,
+    choices: InvalidationChoices,
 ) -> Vec<UrlTarget> {
-    if !(status.is_success() || status.is_redirection()) {
+    let redirects = choices.redirects == Redirects::Invalidate && status.is_redirection();
+    if !status.is_success() && !redirects {
         return Vec::new();
     }
     let mut urls = targets.to_vec();
-    let locations = [&LOCATION, &CONTENT_LOCATION];
-    for line in locations.into_iter().flat_map(|name| field_lines(response, name)) {
+    let location = (choices.location == LocationField::Invalidated).then_some(&LOCATION);
+    let locations = location.into_iter().chain([&CONTENT_LOCATION]);
+    for line in locations.flat_map(|name| field_lines(response, name)) {
         for url in targets.iter().filter_map(|target| resolve_on_host(target, line)) {
             if !urls.contains(&url) {
                 urls.push(url);
@@ -89,6 +119,11 @@ mod tests {
     use actix_web::http::header::{HeaderName, HeaderValue};
 
     use super::*;
+
+    const DEFAULT: InvalidationChoices = InvalidationChoices {
+        redirects: Redirects::Invalidate,
+        location: LocationField::Invalidated,
+    };
 
     fn target(path: &str, query: Option<&str>) -> UrlTarget {
         UrlTarget {
@@ -161,11 +196,35 @@ mod tests {
             let mut want = vec![own()];
             want.extend(locations);
             let status = StatusCode::from_u16(status).unwrap();
-            assert_eq!(invalidated(&[own()], status, &response(&fields)), want, "{case}");
+            assert_eq!(invalidated(&[own()], status, &response(&fields), DEFAULT), want, "{case}");
         }
         for status in [400, 404, 500, 503] {
             let status = StatusCode::from_u16(status).unwrap();
-            assert!(invalidated(&[own()], status, &response(&[(LOCATION, "/c")])).is_empty());
+            assert!(
+                invalidated(&[own()], status, &response(&[(LOCATION, "/c")]), DEFAULT).is_empty()
+            );
+        }
+    }
+
+    #[test]
+    fn policy_can_exclude_redirects_and_location() {
+        let own = target("/a", None);
+        let fields = response(&[(LOCATION, "/c"), (CONTENT_LOCATION, "/d")]);
+        let ignore_redirects = InvalidationChoices { redirects: Redirects::Ignored, ..DEFAULT };
+        let ignore_location = InvalidationChoices { location: LocationField::Ignored, ..DEFAULT };
+        let (location, content) = (target("/c", None), target("/d", None));
+        for (case, choices, status, want) in [
+            ("default", DEFAULT, 303, vec![own.clone(), location.clone(), content.clone()]),
+            ("redirects", ignore_redirects, 303, vec![]),
+            ("redirects", ignore_redirects, 308, vec![]),
+            ("redirects", ignore_redirects, 201, vec![own.clone(), location, content.clone()]),
+            ("location", ignore_location, 303, vec![own.clone(), content.clone()]),
+            ("location", ignore_location, 201, vec![own.clone(), content]),
+            ("location", ignore_location, 404, vec![]),
+        ] {
+            let status = StatusCode::from_u16(status).unwrap();
+            let got = invalidated(std::slice::from_ref(&own), status, &fields, choices);
+            assert_eq!(got, want, "{case} {status}");
         }
     }
 
@@ -185,7 +244,7 @@ mod tests {
             ("example.com:8443", "https://example.com/c", false),
         ] {
             let fields = response(&[(LOCATION, location)]);
-            let got = invalidated(&[at(host, "/a")], StatusCode::CREATED, &fields);
+            let got = invalidated(&[at(host, "/a")], StatusCode::CREATED, &fields, DEFAULT);
             let want =
                 if same { vec![at(host, "/a"), at(host, "/c")] } else { vec![at(host, "/a")] };
             assert_eq!(got, want, "section 4.4: {location} of {host}");
@@ -197,7 +256,7 @@ mod tests {
         let at = |host: &str, path: &str| UrlTarget { host: host.to_owned(), ..target(path, None) };
         let both = [at("a", "/x"), at("b", "/x")];
         let fields = response(&[(LOCATION, "/c"), (CONTENT_LOCATION, "http://b/d")]);
-        let got = invalidated(&both, StatusCode::OK, &fields);
+        let got = invalidated(&both, StatusCode::OK, &fields, DEFAULT);
         assert_eq!(
             got,
             [at("a", "/x"), at("b", "/x"), at("a", "/c"), at("b", "/c"), at("b", "/d")]
@@ -206,7 +265,11 @@ mod tests {
         assert!(!represents_target(&both, &own), "of two hosts");
         let mut odd = HeaderMap::new();
         odd.insert(LOCATION, HeaderValue::from_bytes(&[0xff]).unwrap());
-        assert_eq!(invalidated(&both, StatusCode::OK, &odd), both, "Location is not UTF-8");
+        assert_eq!(
+            invalidated(&both, StatusCode::OK, &odd, DEFAULT),
+            both,
+            "Location is not UTF-8"
+        );
     }
 
     #[test]

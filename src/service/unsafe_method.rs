@@ -45,6 +45,7 @@ where
     B: MessageBody + 'static,
 {
     let (targets, scheme) = (target_urls(&request), scheme(&request));
+    let choices = context.shared.policy.invalidation_choices();
     let candidate = context.storable_post(&mut request).await;
     context.enter(&request);
     let response = match inner.call(request).await {
@@ -52,12 +53,12 @@ where
         Err(error) => {
             // Servers turn the errors of middlewares into responses, which count like others.
             let status = error.as_response_error().status_code();
-            let urls = invalidated(&targets, status, &HeaderMap::new());
+            let urls = invalidated(&targets, status, &HeaderMap::new(), choices);
             invalidate(&context.shared, Invalidated { urls, groups: Vec::new() }, None).await;
             return Err(error);
         }
     };
-    let urls = invalidated(&targets, response.status(), response.headers());
+    let urls = invalidated(&targets, response.status(), response.headers(), choices);
     let groups = invalidated_groups(&context.shared, &urls, &targets, scheme, &response);
     let candidate = candidate
         .filter(|_| represents_target(&targets, response.headers()) && !urls.is_empty())

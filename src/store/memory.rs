@@ -83,9 +83,11 @@ impl MemoryStore {
         MemoryStoreBuilder { max_bytes: 64 * 1024 * 1024 }
     }
 
-    /// Returns the approximate number of keys in the store. Recent changes may not be counted yet.
+    /// Returns the number of keys in the store. Responses that expired or were purged by a tag may
+    /// still be counted, because the store frees them later.
     #[must_use]
     pub fn len(&self) -> u64 {
+        self.0.entries.run_pending_tasks();
         self.0.entries.entry_count()
     }
 

@@ -3,7 +3,13 @@
 //! The scheme is part of the key as well. Without TLS every request here has `http`, so the unit
 //! tests of the key cover it.
 
-use actix_web_cache::Mode;
+use actix_web::{
+    App,
+    dev::ServiceResponse,
+    test::{TestRequest, call_service, init_service, read_body},
+    web,
+};
+use actix_web_cache::{CacheHandle, Mode};
 
 use super::echo_app::{body, echo_site, wire};
 use crate::support::{Client, Protocol, builder, cache, requested_response, test_app};
@@ -177,4 +183,41 @@ async fn forged_hosts_and_schemes_do_not_mix() {
             assert_eq!(body(&answer), body(&expected), "{target} {forged:?} in the {round} round");
         }
     }
+}
+
+fn status<B>(response: &ServiceResponse<B>) -> String {
+    response.headers().get("cache-status").unwrap().to_str().unwrap().to_owned()
+}
+
+/// Requests of tests, and of HTTP/1.0 clients, have no host. They are for the host of the server.
+#[actix_web::test]
+async fn requests_without_a_host_are_for_the_host_of_the_server() {
+    let (cache, _) = cache();
+    let purge = |cache: CacheHandle| async move {
+        cache.purge_url("/page").await.map(|purged| purged.responses.unwrap().to_string())
+    };
+    let app = init_service(
+        App::new()
+            .wrap(cache.clone())
+            .route("/page", web::get().to(|| async { "page" }))
+            .route("/page", web::put().to(|| async { "changed" }))
+            .route("/purge", web::get().to(purge)),
+    )
+    .await;
+    let get = |path: &str| TestRequest::with_uri(path).to_request();
+    for change in [TestRequest::get().uri("/purge"), TestRequest::put().uri("/page")] {
+        for want in ["fwd=uri-miss; stored", "hit; ttl=60"] {
+            let response = call_service(&app, get("/page")).await;
+            assert_eq!(status(&response), format!("actix-web-cache; {want}"));
+            assert_eq!(read_body(response).await, "page");
+            cache.idle().await;
+        }
+        // `AppConfig` of the test has this host.
+        let same = TestRequest::with_uri("/page").insert_header(("host", "localhost:8080"));
+        assert!(status(&call_service(&app, same.to_request()).await).contains("hit"));
+        let response = call_service(&app, change.to_request()).await;
+        assert!(response.status().is_success());
+        read_body(response).await;
+    }
+    assert!(status(&call_service(&app, get("/page")).await).contains("uri-miss"));
 }

@@ -432,3 +432,31 @@ async fn unsafe_method_purges_location_urls_on_same_host() {
         }
     }
 }
+
+/// A login that redirects to the home page would otherwise purge the home page, and a client that
+/// chooses `Location` could purge any page.
+#[actix_web::test]
+async fn policy_limits_purges_by_redirects_and_by_location() {
+    let no_redirects = || Policy::new().no_purge_by_redirects();
+    let no_location = || Policy::new().no_purge_by_location();
+    for (policy, status, purges_own, purges_location) in [
+        (Policy::new(), "303", true, true),
+        (no_redirects(), "303", false, false),
+        (no_redirects(), "308", false, false),
+        (no_redirects(), "201", true, true),
+        (no_location(), "303", true, false),
+        (no_location(), "201", true, false),
+        (no_location().no_purge_by_redirects(), "303", false, false),
+    ] {
+        let site = serve_requested_responses(policy);
+        for path in ["/login", "/"] {
+            assert!(site.client.get_with(path, &[MINUTE]).await.is_stored());
+        }
+        let fields = [("answer-status", status), ("answer", "location: /")];
+        site.client.send(Method::POST, "/login", &fields).await;
+        for (path, is_purged) in [("/login", purges_own), ("/", purges_location)] {
+            let answer = site.client.get_with(path, &[MINUTE]).await;
+            assert_eq!(answer.is_hit(), !is_purged, "{path} after {status}");
+        }
+    }
+}
