@@ -1,5 +1,5 @@
-//! Sources of time: the wall clock and the monotonic clock. No other module reads the clocks of the
-//! machine.
+//! Sources of time: the wall clock and the monotonic clock. No other module reads the system
+//! clocks.
 
 use std::{
     fmt,
@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-/// A source of time: the clocks of the machine, or a `ManualClock` in tests.
+/// A source of time: the system clocks, or a `ManualClock` in tests.
 #[derive(Clone)]
 pub struct Clock(Source);
 
@@ -19,13 +19,13 @@ enum Source {
 }
 
 impl Clock {
-    /// Makes a source of time that reads the clocks of the machine.
+    /// Makes a source of time that reads the system clocks.
     #[must_use]
     pub const fn system() -> Self {
         Self(Source::System)
     }
 
-    /// Reads both clocks.
+    /// Reads the wall clock and the monotonic clock.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         match &self.0 {
@@ -57,7 +57,7 @@ fn system_now() -> Timestamp {
 
 /// A clock for tests. The clock stands still until the test moves it.
 ///
-/// Clones of the clock show the time of the original.
+/// All clones of a `ManualClock` show the same time. Moving one clone moves all of them.
 ///
 /// ```
 /// use std::time::Duration;
@@ -93,13 +93,13 @@ impl ManualClock {
         self.change(|now| Timestamp::new(Duration::from_secs(wall), now.monotonic()));
     }
 
-    /// Makes a source of time that reads this clock, for a cache.
+    /// Makes a [`Clock`] that reads this manual clock, for a cache that is under test.
     #[must_use]
     pub fn clock(&self) -> Clock {
         Clock(Source::Manual(self.clone()))
     }
 
-    /// Reads both clocks.
+    /// Reads the wall clock and the monotonic clock.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -114,9 +114,8 @@ impl ManualClock {
 /// A reading of the wall clock and the monotonic clock at one moment.
 ///
 /// HTTP dates are wall-clock times. The monotonic clock measures elapsed time correctly even if the
-/// wall clock is set. The reading of a clock is the time since the origin of that clock. The origin
-/// of the wall clock is 1970, and the origin of the monotonic clock is an arbitrary moment of this
-/// process.
+/// wall clock is set to another time. The wall clock counts the time since 1970. The monotonic
+/// clock counts the time since an arbitrary moment in this process, which is called its origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timestamp {
     wall: Duration,
@@ -125,36 +124,37 @@ pub struct Timestamp {
 
 impl Timestamp {
     /// Makes a timestamp. `wall` is the time since 1970, and `monotonic` is the time since the
-    /// origin of this process.
+    /// origin of the monotonic clock.
     #[must_use]
     pub const fn new(wall: Duration, monotonic: Duration) -> Self {
         Self { wall, monotonic }
     }
 
-    /// The reading of the wall clock: the time since 1970-01-01T00:00:00Z.
+    /// Returns the wall-clock time, as the time since 1970-01-01T00:00:00Z.
     #[must_use]
     pub const fn wall(self) -> Duration {
         self.wall
     }
 
-    /// The reading of the monotonic clock: the time since the origin of this process.
+    /// Returns the time since the origin of the monotonic clock.
     #[must_use]
     pub const fn monotonic(self) -> Duration {
         self.monotonic
     }
 
-    /// The reading of the wall clock as a [`SystemTime`], for formatting dates.
+    /// Returns the wall-clock time as a [`SystemTime`], for formatting dates.
     #[must_use]
     pub fn system_time(self) -> SystemTime {
         UNIX_EPOCH + self.wall
     }
 
-    /// The time that has passed since `earlier`, by the clock that shows the longer time. The
-    /// result is zero if `earlier` is later by both clocks.
+    /// Returns the time that passed from `earlier` to this timestamp. If the two clocks measured
+    /// different times, the longer time is returned. The result is zero if `earlier` is later than
+    /// this timestamp by both clocks.
     ///
-    /// The longer time is the safe one, because a response must never look younger than it is. The
-    /// wall clock shows too short a time if it was set back. The monotonic clock shows too short a
-    /// time if it stood still while the machine slept.
+    /// The cache computes the age of a response from this time, and must not underestimate the age.
+    /// The wall clock measures too short a time if it was set back. The monotonic clock measures
+    /// too short a time if it stopped while the machine slept.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         let wall = self.wall.saturating_sub(earlier.wall);

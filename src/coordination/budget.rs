@@ -1,4 +1,5 @@
-//! Limits on memory and on writes that all requests of a process share.
+//! Limits that all requests to one store share: a limit on the memory for response bodies, and a
+//! limit on the number of writes.
 //!
 //! A fill is one call of a handler whose response may be stored.
 
@@ -7,15 +8,16 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-/// The largest number of bytes of response bodies that all fills together hold in memory.
+/// The largest number of bytes that all fills of one store together may reserve for response
+/// bodies.
 const FILL_BUDGET: usize = 64 * 1024 * 1024;
 
-/// The budget of bytes of response bodies that fills hold in memory.
+/// The memory budget for the response bodies that fills receive. Clones share one budget.
 #[derive(Debug, Clone, Default)]
 pub(super) struct FillBudget(Arc<AtomicUsize>);
 
 impl FillBudget {
-    /// The number of reserved bytes.
+    /// Returns the number of bytes that are reserved now.
     pub(super) fn reserved(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
@@ -55,21 +57,23 @@ impl Drop for Reservation {
     }
 }
 
-/// The writes to the store that continue after their request has ended.
+/// The number of writes to the store that are in progress. A write may continue after its request
+/// has ended, so a limit on requests would not limit the writes.
 #[derive(Debug, Clone, Default)]
 pub(super) struct OpenWrites(Arc<AtomicUsize>);
 
 impl OpenWrites {
-    /// Permits a write. Returns `None` if `limit` writes are in progress.
+    /// Permits one more write. Returns `None` if `limit` writes are in progress.
     pub(super) fn try_begin(&self, limit: usize) -> Option<WritePermit> {
         let admitted = self.0.fetch_add(1, Ordering::Relaxed) < limit;
-        // The permit is made in either case, because dropping it undoes the addition.
+        // The permit is made even if the write is not admitted, because dropping the permit undoes
+        // the addition.
         let permit = WritePermit(self.clone());
         admitted.then_some(permit)
     }
 }
 
-/// A permit for one write that continues after its request has ended.
+/// A permit for one write to the store. The permit is dropped when the write has ended.
 #[derive(Debug)]
 pub(crate) struct WritePermit(OpenWrites);
 

@@ -1,9 +1,10 @@
-//! The coordinator of a store: the state that the store and all caches over it share within one
-//! process.
+//! The coordinator of a store: the state that the store and all caches with this store share within
+//! one process.
 //!
-//! A fill is one call of a handler whose response may be stored. A flight is one call of a handler
-//! for whose response several requests wait (request collapsing). The logical time of a store is a
-//! number that grows with each purge or expiry. A stamp is one reading of the logical time.
+//! A fill is one call of a handler whose response may be stored. A flight is one handler call whose
+//! response several requests may share (request collapsing). The logical time of a store is a
+//! number that grows with each purge or expiry (soft purge). A stamp is one reading of the logical
+//! time. An inner cache is nested inside another cache.
 
 use std::{
     fmt,
@@ -36,7 +37,7 @@ use crate::{
 /// The shortest time between two warnings about a failing store.
 const WARNING_INTERVAL: Duration = Duration::from_secs(30);
 
-/// The state that a store and all caches over it share within one process.
+/// The state that a store and all caches with this store share within one process.
 ///
 /// A store makes one coordinator when the store itself is made, and returns it from
 /// [`Store::coordinator`](crate::store::Store::coordinator). Clones of a coordinator share their
@@ -44,13 +45,14 @@ const WARNING_INTERVAL: Duration = Duration::from_secs(30);
 ///
 /// A store calls these methods of its coordinator:
 ///
-/// * [`stamp`](Self::stamp) returns the logical time of the store, which each lookup returns.
-/// * [`is_valid`](Self::is_valid) tells whether a response may be stored. A purged response may
-///   not.
-/// * [`invalidate`](Self::invalidate) records a purge or an expiry. The provided
-///   [`Store::invalidate`](crate::store::Store::invalidate) calls this method. A store that several
-///   processes share also reports the invalidations of other processes
-///   ([`record_remote`](Self::record_remote)).
+/// * [`stamp`](Self::stamp) returns the logical time of the store: a number that grows with each
+///   purge or expiry (soft purge). The result of each lookup contains this time.
+/// * [`is_valid`](Self::is_valid) returns whether a response may be stored. A response that was
+///   purged while its handler ran must not be stored.
+/// * [`invalidate`](Self::invalidate) records a purge or an expiry. The default implementation of
+///   [`Store::invalidate`](crate::store::Store::invalidate) calls this method.
+/// * [`record_remote`](Self::record_remote) records the invalidations of other processes. Only a
+///   store that several processes share calls this method.
 ///
 /// The other public methods of the coordinator are for metrics and tests.
 #[derive(Clone, Default)]
@@ -80,38 +82,41 @@ impl Coordinator {
         Self::default()
     }
 
-    /// The logical time of the store: a number that grows with each purge or expiry. A lookup must
-    /// read the logical time **before** it reads stored responses.
+    /// Returns the logical time of the store: a number that grows with each purge or expiry (soft
+    /// purge). A lookup must read the logical time **before** it reads stored responses.
     #[must_use]
     pub fn stamp(&self) -> Stamp {
         self.0.log.now()
     }
 
-    /// Whether `response` has not been purged since the call of its handler began. The check covers
-    /// the tags that the response carries, and the tags that follow from `key` and from the
-    /// variant. An expired response is still valid, and the cache validates it with the handler
-    /// before reuse.
+    /// Returns whether `response` is valid: no purge since the beginning of its handler call
+    /// applies to it.
+    ///
+    /// The check covers the tags that are stored with the response, and the tags that follow from
+    /// `key` and from the variant. A response that was only expired (soft purge) is valid but
+    /// stale.
     #[must_use]
     pub fn is_valid(&self, key: &CacheKey, response: &StoredResponse) -> bool {
         self.validity(key, response) != Validity::Purged
     }
 
-    /// Records a purge or an expiry. The invalidation applies to every response whose handler was
-    /// called before `invalidate`.
+    /// Records a purge or an expiry. The invalidation applies only to responses whose handler was
+    /// called before this method was called.
     pub fn invalidate(&self, invalidation: &Invalidation) {
         self.0.log.invalidate(invalidation);
     }
 
-    /// Records invalidations by other processes, oldest first. Each invalidation has its logical
-    /// time.
+    /// Records the invalidations of other processes, each with its logical time. The list begins
+    /// with the oldest invalidation.
     ///
     /// `until` is the logical time up to which the list is complete. The list may repeat
     /// invalidations that are recorded already.
     ///
-    /// Only stores that take their logical time from outside of this process call this method. A
-    /// logical time from outside must grow by more than one with each invalidation. If this process
-    /// cannot report an invalidation to the other processes, [`invalidate`](Self::invalidate)
-    /// increases the last recorded time by one.
+    /// A store calls this method only if its logical time comes from outside of this process, for
+    /// example from a database server. Such a logical time must grow by more than one with each
+    /// invalidation. The gap is needed because [`invalidate`](Self::invalidate) increases the last
+    /// recorded time by one, for example after an invalidation that this process could not send to
+    /// the server.
     ///
     /// ```
     /// use actix_web_cache::store::{Coordinator, Invalidation, Stamp};
@@ -127,32 +132,36 @@ impl Coordinator {
         }
     }
 
-    /// The number of tags that have a recorded invalidation. The number is bounded: the oldest
-    /// records are replaced by one invalidation of all responses that are as old.
+    /// Returns the number of tags that have a recorded invalidation. A tag that was both purged and
+    /// expired counts twice. The number is bounded: if there are too many records, the oldest are
+    /// dropped, and all responses that are older than the dropped records become invalid or stale.
     #[must_use]
     pub fn recorded_tags(&self) -> usize {
         self.0.log.len()
     }
 
-    /// The number of open flights: calls of a handler that other requests can wait for.
+    /// Returns the number of open flights: handler calls whose response other requests can wait
+    /// for.
     #[must_use]
     pub fn open_flights(&self) -> usize {
         self.0.flights.len()
     }
 
-    /// The number of keys with background work: a refresh, or a fill whose client has left.
+    /// Returns the number of keys with background work: a refresh of a stored response, or a fill
+    /// that continues after its client has been answered.
     #[must_use]
     pub fn open_refreshes(&self) -> usize {
         self.0.refreshes.len()
     }
 
-    /// The number of keys with a fill in progress.
+    /// Returns the number of keys with a fill in progress. A fill is one call of a handler whose
+    /// response may be stored.
     #[must_use]
     pub fn open_fills(&self) -> usize {
         self.0.fills.len()
     }
 
-    /// The number of bytes of response bodies that fills hold in memory.
+    /// Returns the number of bytes of memory that fills have reserved for response bodies.
     #[must_use]
     pub fn bytes_in_fills(&self) -> usize {
         self.0.fill_budget.reserved()
@@ -161,7 +170,7 @@ impl Coordinator {
 
 /// Methods for validity and fills.
 impl Coordinator {
-    /// The effect of all purges and expiries so far on a response.
+    /// Returns the effect that all purges and expiries so far have on a response.
     pub(crate) fn validity(&self, key: &CacheKey, response: &StoredResponse) -> Validity {
         self.0.log.validity(key, response)
     }
@@ -174,8 +183,8 @@ impl Coordinator {
     /// Invalidates all fills of the key of `fill` and begins a new fill of the key. Returns `None`
     /// if `fill` was invalidated already.
     ///
-    /// The cache calls this method if an unsafe request (for example a `PUT`) is answered with the
-    /// new representation of its target. The response to the unsafe request is more recent than the
+    /// The cache calls this method if the response to an unsafe request (a `POST`) is the new
+    /// representation of its target. The response to the unsafe request is more recent than the
     /// response of every other fill.
     pub(crate) fn supersede(&self, fill: &Fill) -> Option<Fill> {
         self.0.fills.supersede(fill)
@@ -184,9 +193,9 @@ impl Coordinator {
     /// Invalidates the fills of `key` that are in progress, and closes the flights of `key` to
     /// later requests.
     ///
-    /// The cache calls this method before [`Store::remove`](crate::store::Store::remove). Each fill
-    /// has then either stored its response, and the store removes the response, or has not, and
-    /// does not store it.
+    /// The cache calls this method before [`Store::remove`](crate::store::Store::remove). If a fill
+    /// has stored its response before, the store then removes the response. If a fill has not
+    /// stored its response yet, the store never stores it.
     pub(crate) fn invalidate_fills(&self, key: &CacheKey) {
         self.0.fills.invalidate(key);
         self.0.flights.close(key);
@@ -198,7 +207,7 @@ impl Coordinator {
         self.0.fills.invalidated_keys()
     }
 
-    /// Whether a fill of `key` is in progress.
+    /// Returns whether a fill of `key` is in progress.
     pub(crate) fn is_filling(&self, key: &CacheKey) -> bool {
         self.0.fills.is_open(key)
     }
@@ -217,26 +226,26 @@ impl Coordinator {
 
 /// Methods for flights and hit-for-miss.
 impl Coordinator {
-    /// Joins or opens the flight for a key. `collapse_key` is the encoded
-    /// [`CollapseKey`](super::leader::CollapseKey) of the request. Requests for one cache key with
-    /// different collapse keys cannot share a response.
+    /// Joins the open flight for a cache key and a collapse key, or opens one. `collapse_key` is
+    /// the encoded [`CollapseKey`](super::leader::CollapseKey) of the request. Requests for one
+    /// cache key with different collapse keys cannot share a response in progress.
     pub(crate) fn join(&self, key: &CacheKey, collapse_key: &[u8]) -> FlightRole {
         self.0.flights.join(key, collapse_key)
     }
 
-    /// The number of flights that ended with a stored response. A lookup uses the number as a
-    /// version of the store.
+    /// Returns the number of flights that ended with a stored response. If the number has grown
+    /// since a lookup, the store may have a response that this lookup did not find.
     pub(crate) fn stored_count(&self) -> u64 {
         self.0.flights.stored()
     }
 
     /// Marks a key as hit-for-miss because its response cannot be stored. For some seconds,
-    /// requests for the key do not wait for each other.
+    /// requests with this key and collapse key do not wait for each other.
     pub(crate) fn mark_hit_for_miss(&self, key: &CacheKey, collapse_key: &[u8], now: Timestamp) {
         self.0.hits_for_miss.mark((key.as_bytes(), collapse_key), now);
     }
 
-    /// Whether the key was marked as hit-for-miss within the last few seconds.
+    /// Returns whether the key was marked as hit-for-miss within the last few seconds.
     pub(crate) fn is_hit_for_miss(
         &self,
         key: &CacheKey,
@@ -251,14 +260,14 @@ impl Coordinator {
 impl Coordinator {
     /// Permits a refresh of `key` in the background. Returns `None` in four cases: the key has
     /// background work already, its last refresh failed a short while ago, too many keys have
-    /// background work, or the cache drains.
+    /// background work, or the cache is being drained.
     pub(crate) fn try_refresh(&self, key: &CacheKey, now: Timestamp) -> Option<RefreshPermit> {
         if self.is_draining() { None } else { self.0.refreshes.try_refresh(key, now) }
     }
 
-    /// Permits a fill of `key` to continue after its client has left. Returns `None` in three
-    /// cases: the key has background work already, too many keys have background work, or the cache
-    /// drains.
+    /// Permits a fill of `key` to continue in the background after its client has been answered,
+    /// for example by a stale response. Returns `None` in three cases: the key has background work
+    /// already, too many keys have background work, or the cache is being drained.
     pub(crate) fn try_background(&self, key: &CacheKey) -> Option<BackgroundPermit> {
         if self.is_draining() { None } else { self.0.refreshes.try_background(key) }
     }
@@ -291,32 +300,33 @@ impl Coordinator {
 
 /// Methods for the list of caches and for warnings.
 impl Coordinator {
-    /// Marks that an inner cache answers for `key`. An inner cache is nested in the cache at
-    /// position `layer`, where 0 is the outermost cache.
+    /// Marks that an inner cache handles the requests for `key`. The inner cache is nested inside
+    /// the cache at position `layer`. The outermost cache has position 0.
     pub(crate) fn mark_inner_cache(&self, key: &CacheKey, layer: u8, now: Timestamp) {
         self.0.inner_caches.mark((key.as_bytes(), layer), now);
     }
 
-    /// Whether an inner cache, nested in the cache at position `layer`, answered for `key` within
-    /// the last few seconds.
+    /// Returns whether an inner cache, nested inside the cache at position `layer`, handled a
+    /// request for `key` within the last few seconds.
     pub(crate) fn has_inner_cache(&self, key: &CacheKey, layer: u8, now: Timestamp) -> bool {
         self.0.inner_caches.is_marked((key.as_bytes(), layer), now)
     }
 
-    /// Registers a cache over this store, so that a purge of a URL can ask the cache for its keys.
+    /// Registers a cache that uses this store. A purge of a URL asks each registered cache for the
+    /// keys of that URL.
     pub(crate) fn register_cache(&self, cache: Weak<dyn UrlKeys>) {
         let mut caches = self.caches();
         caches.retain(|cache| cache.strong_count() > 0);
         caches.push(cache);
     }
 
-    /// The caches that are registered for this store and still exist.
+    /// Returns the caches that are registered for this store and still exist.
     pub(crate) fn registered_caches(&self) -> Vec<Arc<dyn UrlKeys>> {
         self.caches().iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// Whether a warning about a failing store is due. The warning is due at most once in 30
-    /// seconds.
+    /// Returns whether a warning about a failing store should be logged now. Returns `true` at most
+    /// once in 30 seconds.
     pub(crate) fn should_warn_about_store(&self, now: Timestamp) -> bool {
         let mut last = self.0.last_store_warning.lock().unwrap_or_else(PoisonError::into_inner);
         let due = last.is_none_or(|last| now.since(last) >= WARNING_INTERVAL);
@@ -326,8 +336,8 @@ impl Coordinator {
         due
     }
 
-    /// Whether the warning about an encoded response without `Vary` is due. The warning is due once
-    /// in the life of the coordinator.
+    /// Returns whether to log the warning about a response with `Content-Encoding` but without
+    /// `Vary: Accept-Encoding`. Returns `true` only at the first call.
     pub(crate) fn should_warn_about_encoding(&self) -> bool {
         !self.0.warned_about_encoding.swap(true, Ordering::Relaxed)
     }

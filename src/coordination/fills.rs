@@ -1,7 +1,9 @@
-//! The fills in progress, which an invalidation of a key must reach.
+//! The fills in progress. An invalidation of a cache key invalidates the fills of that key, so that
+//! they do not store outdated responses.
 //!
-//! A fill is one call of a handler whose response may be stored. A stamp is a reading of the
-//! logical time of a store: a number that grows with each purge or expiry.
+//! A fill is one call of a handler whose response may be stored. The logical time of a store is a
+//! number that grows with each purge or expiry (soft purge). A stamp is one reading of the logical
+//! time.
 
 use std::{
     collections::HashMap,
@@ -33,21 +35,22 @@ pub struct Fill {
 }
 
 impl Fill {
-    /// The logical time of the store (a number that grows with each purge or expiry) before the
-    /// handler ran.
+    /// Returns the stamp of the fill: the logical time of the store before the handler ran. The
+    /// logical time is a number that grows with each purge or expiry (soft purge).
     #[must_use]
     pub const fn stamp(&self) -> Stamp {
         self.stamp
     }
 
-    /// The time since the fill began, by the clocks of the machine.
+    /// Returns the time since the fill began, by the system clocks.
     #[must_use]
     pub fn age(&self) -> Duration {
         Clock::system().now().since(self.began)
     }
 
-    /// Whether the key was invalidated after the fill began. If so, the response may be older than
-    /// the change for which the key was invalidated, and must not be stored.
+    /// Returns whether the cache key of the fill was invalidated after the fill began. If so, the
+    /// response must not be stored, because the handler may have read its data before the change
+    /// that caused the invalidation.
     #[must_use]
     pub fn is_invalidated(&self) -> bool {
         self.state.invalidated.load(Ordering::Acquire)
@@ -67,8 +70,8 @@ impl Drop for Fill {
     fn drop(&mut self) {
         let mut open = self.open_fills.lock();
         // The counter decides whether this is the last fill of the key. The reference count of the
-        // state cannot decide that, because `self.state` is dropped only after this function, when
-        // the lock is released.
+        // state cannot decide that, because `self.state` is dropped only after this function has
+        // released the lock.
         let is_last = self.state.fills.fetch_sub(1, Ordering::Relaxed) == 1;
         let is_current = open.get(&self.key).is_some_and(|state| Arc::ptr_eq(state, &self.state));
         if is_last && is_current {
@@ -81,23 +84,23 @@ impl Drop for Fill {
 }
 
 /// The state that the fills of one key share. Fills that begin after an invalidation of the key
-/// have another state.
+/// share a new state.
 #[derive(Default)]
 struct KeyState {
     invalidated: AtomicBool,
-    /// The number of fills that have not ended. The number changes only under the lock of
-    /// [`OpenFills`].
+    /// The number of fills that have not ended. The number changes only while the lock of
+    /// [`OpenFills`] is held.
     fills: AtomicUsize,
 }
 
 /// All fills of one store that are in progress in this process. The map has one entry for each key
-/// with a fill, so it has at most as many entries as requests in progress.
+/// with a fill, so it never has more entries than there are fills in progress.
 #[derive(Default)]
 pub(super) struct OpenFills {
     open: Mutex<HashMap<Arc<[u8]>, Arc<KeyState>>>,
     /// The number of keys that were invalidated so far, counted under the lock.
     invalidated_keys: AtomicU64,
-    /// Notified whenever the last fill ends.
+    /// Notified whenever a fill ends and no other fill is in progress.
     pub(super) idle: Notify,
 }
 
@@ -137,8 +140,8 @@ impl OpenFills {
     /// Invalidates all fills of the key of `fill` and begins a new fill with an equal stamp.
     /// Returns `None` if `fill` was invalidated already.
     ///
-    /// Both changes are one step under the lock. An earlier invalidation of the key is therefore
-    /// noticed by `fill`, and a later one by the new fill.
+    /// Both changes are made in one step under the lock. An invalidation of the key before this
+    /// step therefore invalidates `fill`, and an invalidation after it invalidates the new fill.
     pub(super) fn supersede(self: &Arc<Self>, fill: &Fill) -> Option<Fill> {
         let mut open = self.lock();
         if !open.get(&fill.key).is_some_and(|state| Arc::ptr_eq(state, &fill.state)) {
@@ -223,7 +226,8 @@ mod tests {
         let fills = Arc::new(OpenFills::default());
         let (one, two) =
             (fills.begin(&key("/a"), Stamp::ZERO), fills.begin(&key("/a"), Stamp::ZERO));
-        // The clone stands for two fills that end at one moment on two threads.
+        // The clone keeps the state alive. The reference count is then the same as if two fills
+        // ended at the same moment on two threads.
         let state = Arc::clone(&one.state);
         drop((one, two));
         assert_eq!(fills.len(), 0);

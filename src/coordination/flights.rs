@@ -1,4 +1,4 @@
-//! Flights: calls of a handler for whose response several requests wait (request collapsing).
+//! Flights: handler calls whose response several requests may share (request collapsing).
 //!
 //! The first request of a flight is its leader, which calls the handler. The other requests are its
 //! followers, which wait for the response of the leader.
@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use super::shared_body::SharedBody;
 use crate::entry::{key::CacheKey, response::StoredResponse};
 
-/// How a flight ended, as the flight reports it to its followers.
+/// The result of a flight, as the flight reports it to its followers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FlightEnd {
     /// The response of the leader is stored.
@@ -28,7 +28,7 @@ pub(crate) enum FlightEnd {
     /// The leader was dropped before the handler responded, for example because its client
     /// disconnected.
     Abandoned,
-    /// The handler takes longer than followers wait. The leader continues without them.
+    /// The response takes longer than followers may wait.
     Overdue,
 }
 
@@ -63,8 +63,8 @@ pub(crate) enum FlightRole {
 
 type EventSender = watch::Sender<Option<FlightEvent>>;
 
-/// The open flights of one store, on all worker threads. There are at most as many flights as
-/// requests in progress.
+/// The open flights of one store, on all worker threads. Each flight has a leader, so there are at
+/// most as many flights as requests in progress.
 #[derive(Debug, Default)]
 pub(super) struct Flights {
     /// The number of flights that ended with a stored response.
@@ -74,8 +74,8 @@ pub(super) struct Flights {
 
 #[derive(Debug)]
 struct Flight {
-    /// The encoded collapse key. Two requests for one cache key with different collapse keys cannot
-    /// share a response.
+    /// The encoded collapse key: the values of a request that decide, together with the cache key,
+    /// which flight the request joins.
     collapse_key: Box<[u8]>,
     events: Arc<EventSender>,
 }
@@ -102,16 +102,17 @@ impl Flights {
         })
     }
 
-    /// Closes the flights of a key to later requests. Present followers still get the response.
+    /// Closes the flights of a key to later requests. Followers that joined before still receive
+    /// the response.
     pub(super) fn close(&self, key: &CacheKey) {
         self.lock().remove(key.as_bytes());
     }
 
-    /// The number of flights that ended with a stored response.
+    /// Returns the number of flights that ended with a stored response.
     ///
     /// The number grows before the flight is removed. A request may become a leader just after a
-    /// flight of its key has ended. If the number has changed since the lookup of that request, the
-    /// response may be stored by now, and the request must look up again.
+    /// flight of its key has ended. If the number has grown since the lookup of that request, the
+    /// response may be stored by now, and the request must look up the store again.
     pub(super) fn stored(&self) -> u64 {
         self.stored.load(Ordering::Acquire)
     }
@@ -136,7 +137,7 @@ impl Flights {
     }
 }
 
-/// The leader: the request that calls the handler. Dropping the leader ends the flight.
+/// The leader of a flight: the request that calls the handler. Dropping the leader ends the flight.
 #[derive(Debug)]
 pub(crate) struct FlightLeader {
     key: Arc<[u8]>,
@@ -146,12 +147,13 @@ pub(crate) struct FlightLeader {
 }
 
 impl FlightLeader {
-    /// Sets how the flight ends if the response is not stored.
+    /// Sets the result of the flight for the case that the leader is dropped before the response is
+    /// stored.
     pub(crate) const fn set_end_on_drop(&mut self, end: FlightEnd) {
         self.end_on_drop = end;
     }
 
-    /// Sends the head of the response to present and later followers.
+    /// Sends the head of the response to all followers, including those that join later.
     pub(crate) fn publish_head(&self, response: ResponseInProgress) {
         self.events.send_replace(Some(FlightEvent::ResponseInProgress(Arc::new(response))));
     }
@@ -163,12 +165,12 @@ impl FlightLeader {
         self.events.send_replace(Some(FlightEvent::Ended(FlightEnd::Overdue)));
     }
 
-    /// Whether any request waits for the response of this flight.
+    /// Returns whether any request waits for the response of this flight.
     pub(crate) fn has_followers(&self) -> bool {
         self.events.receiver_count() > 0
     }
 
-    /// Ends the flight with a stored response.
+    /// Ends the flight with [`FlightEnd::Stored`].
     pub(crate) fn stored(mut self) {
         self.end_on_drop = FlightEnd::Stored;
     }
@@ -186,7 +188,7 @@ impl Drop for FlightLeader {
     }
 }
 
-/// A follower: a request that waits for the response of the leader.
+/// A follower of a flight: a request that waits for the response of the leader.
 #[derive(Debug)]
 pub(crate) struct FlightFollower(watch::Receiver<Option<FlightEvent>>);
 

@@ -1,4 +1,5 @@
-//! Marks on cache keys. Each mark lasts for ten seconds, and the number of marks is bounded.
+//! Short-lived marks on cache keys, such as hit-for-miss. Each mark lasts for ten seconds, and the
+//! number of marks is bounded.
 
 use std::{
     collections::HashMap,
@@ -12,15 +13,15 @@ use std::{
 
 use crate::clock::Timestamp;
 
-/// The largest number of marks. A full table is cleared. A lost mark makes a request slower but
-/// never gives it a wrong response.
+/// The largest number of marks. A full table is cleared. The loss of a mark can make a request
+/// slower, but the request never gets a wrong response.
 const CAPACITY: usize = 10_000;
 
 /// The lifetime of a mark.
 const LIFETIME: Duration = Duration::from_secs(10);
 
-/// A table of marked keys. One table marks keys as hit-for-miss, another marks keys that an inner
-/// cache answers.
+/// A table of marked keys. One table marks keys as hit-for-miss. Another table marks keys whose
+/// requests are handled by an inner cache, which is nested inside the current cache.
 ///
 /// The table holds digests instead of keys, because clients can make keys of any length. The
 /// digests have a random seed, so that clients cannot make keys with equal digests. If two keys had
@@ -43,7 +44,7 @@ impl Hints {
         self.has_any.store(true, Ordering::Release);
     }
 
-    /// Whether the key was marked in the last ten seconds.
+    /// Returns whether the key was marked in the last ten seconds.
     pub(super) fn is_marked(&self, key: impl Hash, now: Timestamp) -> bool {
         // No lock is taken before the first mark. In many applications no key is ever marked.
         if !self.has_any.load(Ordering::Acquire) {

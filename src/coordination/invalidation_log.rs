@@ -1,5 +1,5 @@
-//! The log of invalidations (purges and expiries) of one store. The cost of an invalidation does
-//! not depend on the number of stored responses.
+//! The log of invalidations of one store. An invalidation is a purge or an expiry (soft purge). The
+//! time that an invalidation takes does not depend on the number of stored responses.
 //!
 //! A store does not record which responses have a tag. Instead, the store has a logical clock: a
 //! number that grows with each invalidation. The **logical time** is the number that the clock
@@ -12,43 +12,43 @@
 //!
 //! An application changes data and then purges the tag `g`. Let `F` be a response with the tag `g`
 //! that a handler makes from that data. Let `t` be the stamp of `F`: the logical time that was read
-//! before the handler ran. Let `s` be the logical time of the purge. A purge writes its records and
-//! moves the clock under one lock, so the clock is read either after or before the purge moves it:
+//! before the handler ran. Let `s` be the logical time of the purge. The purge writes its records
+//! and moves the clock under one lock, so `t` was read either after or before the purge moved the
+//! clock:
 //!
-//! 1. The clock is read after the purge: `t >= s`. `F` rightly stays valid, because the handler of
-//!    `F` began after the data was changed.
-//! 2. The clock is read before the purge: `t < s`. Once the purge has returned, the log holds a
-//!    record of `g` at `s`. Every later check of `F` finds this record and rejects `F`. The check
-//!    rejects `F` if `F` was stored before the purge, if `F` is stored after the purge, and if `F`
-//!    replaces a newer response much later. The purge need not know that `F` exists. The purge need
-//!    not know either that `F` has the tag `g`, which may become known only with the response of
-//!    the handler.
+//! 1. `t` was read after the purge: `t >= s`. `F` rightly stays valid, because the handler of `F`
+//!    began after the data was changed.
+//! 2. `t` was read before the purge: `t < s`. Once the purge has returned, the log holds a record
+//!    of `g` at `s`. Every later check of `F` finds this record and rejects `F`. This is true
+//!    whether `F` was stored before the purge, is stored after the purge, or replaces a newer
+//!    response much later. The purge need not know that `F` exists or that `F` has the tag `g`. The
+//!    tag may become known only when the handler responds.
 //!
 //! An outdated response is therefore never served after the purge has returned. In case 2 the
-//! handler may have read the data after the change. The purge then rejects a current response,
-//! which costs a cache miss.
+//! handler may nevertheless have read the data after the change. The check then rejects a response
+//! that is not outdated. The only effect is a cache miss.
 //!
-//! A flight is one call of a handler for whose response several requests wait. A request that
-//! arrives after an invalidation joins no flight that began before the invalidation, because two
-//! requests share a flight only if their lookups returned equal stamps.
+//! A flight is one handler call whose response several requests may share. A request that arrives
+//! after an invalidation joins no flight that began before the invalidation, because two requests
+//! share a flight only if their lookups returned equal stamps.
 //!
 //! # Further rules that the proof needs
 //!
 //! 3. **The log is bounded.** If the log has too many records, the oldest records are dropped. The
 //!    time of the latest dropped record becomes the **floor**: every response with an earlier stamp
-//!    is invalid, whatever its tags are.
+//!    counts as invalidated, whatever its tags are.
 //! 4. **Checks are not repeated.** If a check finds a response valid, the response remembers the
 //!    logical time of the check, which is read under the lock. While the clock shows this time, no
 //!    further invalidation has completed, so the response is still valid. Once the clock has moved,
 //!    the response is checked again.
-//! 5. **Expiries have their own records.** A response with an earlier stamp than such a record is
-//!    not rejected. The response is stale since the time of the expiry, which the record holds. If
-//!    a handler was called before the expiry and responds after it, the response is stored and is
-//!    stale from the start.
+//! 5. **Expiries have their own records.** If the stamp of a response is earlier than the record of
+//!    an expiry of one of its tags, the response is not rejected, but is stale. The record holds
+//!    the time since which the response is stale. If a handler was called before the expiry and
+//!    responds after it, the response is stored and is stale from the start.
 //! 6. **The removal of a single key needs no record** in a store that only one process uses. The
 //!    store removes all responses of the key. Before the store adds a response, it checks that the
-//!    fill of the response was not invalidated (`Coordinator::invalidate_fills`). The store makes
-//!    this check under the lock of the key.
+//!    call of the handler for this response was not invalidated meanwhile
+//!    (`Coordinator::invalidate_fills`). The store makes this check under the lock of the key.
 
 use std::{
     collections::HashMap,
@@ -73,21 +73,24 @@ use crate::{
     },
 };
 
-/// The largest number of tags with records, for purges and for expiries each.
+/// The largest number of tags with purge records, and also the largest number of tags with expiry
+/// records.
 const MAX_TAGS: usize = 65_536;
 
 /// The largest number of expiries that are recorded for one tag.
 const MAX_EXPIRY_TIMES: usize = 16;
 
-/// How long the record of the removal of a single key is needed, in microseconds. Only stores that
-/// several processes share record such removals. The stamps of these stores count microseconds, and
-/// these stores reject the response of a fill that is older than this time.
+/// The time for which the record of the removal of a single key is needed, in microseconds. Only
+/// stores that several processes share record such removals. The stamps of these stores count
+/// microseconds, and these stores reject the response of a fill that is older than this time.
 pub(crate) const KEY_RECORD_LIFETIME: u64 = 120_000_000;
 
 /// The purges and expiries of one store.
 #[derive(Debug)]
 pub(super) struct InvalidationLog {
-    /// The id of the store in the validity checks that responses remember. The id is not zero.
+    /// The id of the store, random and not zero. A stored response keeps this id together with the
+    /// logical time of its last check, because a check by one store says nothing about another
+    /// store.
     store_id: u64,
     /// The logical time, which changes only while the lock of `records` is held.
     clock: AtomicU64,
@@ -101,7 +104,8 @@ struct Records {
     expired: RecordTable<Timestamp>,
 }
 
-/// The records of purges, or the records of expiries.
+/// All records of purges, or all records of expiries. `E` is the effect of such an invalidation on
+/// a response.
 #[derive(Debug)]
 struct RecordTable<E> {
     tags: HashMap<TagId, History<E>>,
@@ -126,18 +130,19 @@ impl Default for InvalidationLog {
 }
 
 impl InvalidationLog {
-    /// The present logical time.
+    /// Returns the current logical time.
     pub(super) fn now(&self) -> Stamp {
         Stamp::new(self.clock.load(Ordering::Acquire))
     }
 
-    /// The number of tags with records. A tag that was purged and expired counts twice.
+    /// Returns the number of tags with records. A tag that was both purged and expired counts
+    /// twice.
     pub(super) fn len(&self) -> usize {
         let records = self.records.read().unwrap_or_else(PoisonError::into_inner);
         records.purged.tags.len() + records.expired.tags.len()
     }
 
-    /// The effect of all invalidations so far on a response.
+    /// Returns the effect that all invalidations so far have on a response.
     pub(super) fn validity(&self, key: &CacheKey, response: &StoredResponse) -> Validity {
         // In the common case, the store had no invalidation since the handler was called or since
         // the last check of the response.
@@ -199,9 +204,9 @@ impl Records {
 
 impl Default for Records {
     fn default() -> Self {
-        // Only the last purge of a tag is kept, because it applies to all responses of the earlier
-        // purges. Of several expiries of a tag, the earliest that applies to a response counts, so
-        // several are kept.
+        // Only the last purge of a tag is kept, because it applies to all responses to which an
+        // earlier purge of the tag applies. Several expiries of a tag are kept, because a response
+        // is stale since the earliest expiry that applies to it.
         Self { purged: RecordTable::new(1), expired: RecordTable::new(MAX_EXPIRY_TIMES) }
     }
 }
@@ -215,8 +220,9 @@ impl<E: Copy> History<E> {
         self.0.push((at, effect));
         self.0.sort_by_key(|(stamp, _)| *stamp);
         if self.0.len() > max_times {
-            // The two oldest invalidations become one invalidation. The one has the later logical
-            // time, so that it applies to the responses of both, and the earlier effect.
+            // The two oldest invalidations are joined into one. The joined invalidation has the
+            // later logical time, so that it applies to the responses of both. It has the effect of
+            // the earlier one, so that no response becomes less stale.
             let (_, oldest) = self.0.remove(0);
             if let Some((_, effect)) = self.0.first_mut() {
                 *effect = oldest;
@@ -264,15 +270,16 @@ impl<E: Copy> RecordTable<E> {
         }
     }
 
-    /// Drops the records of single keys that are older than [`KEY_RECORD_LIFETIME`]. The response
-    /// of such an old fill is never stored, so these records are not needed.
+    /// Drops the records of the removal of single keys that are older than [`KEY_RECORD_LIFETIME`].
+    /// A handler call that began before such a removal is too old for its response to be stored, so
+    /// these records are not needed.
     fn drop_expired_keys(&mut self, now: Stamp) {
         let oldest = Stamp::new(now.get().saturating_sub(KEY_RECORD_LIFETIME));
         self.tags.retain(|tag, history| !tag.is_key() || history.latest() >= oldest);
     }
 
     /// Drops the older half of the records. The latest time among the dropped records becomes the
-    /// floor.
+    /// floor: all responses with an earlier stamp then count as invalidated.
     fn drop_older_half(&mut self) {
         let mut latest: Vec<_> = self.tags.values().map(History::latest).collect();
         latest.sort_unstable();

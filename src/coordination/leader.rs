@@ -1,5 +1,6 @@
-//! The leader of a flight: the one request that calls the handler, while other requests (followers)
-//! wait for its response.
+//! The leader of a flight. A flight is one handler call whose response several requests may share.
+//! Its leader is the request that calls the handler, and its followers are the requests that wait
+//! for the response.
 
 use actix_web::http::header::HeaderName;
 
@@ -10,8 +11,9 @@ use super::{
 };
 use crate::{clock::Timestamp, entry::key::CacheKey};
 
-/// The values that must be equal in two requests with one cache key, so that the requests may share
-/// a response.
+/// The values of a request that decide, together with the cache key, which flight the request
+/// joins. Two requests may share a response in progress only if their cache keys and their collapse
+/// keys are equal.
 #[derive(Debug)]
 pub(crate) struct CollapseKey {
     /// The encoded values.
@@ -33,13 +35,13 @@ impl CollapseKey {
 /// The leader of a flight: a request that calls the handler, while followers may wait for its
 /// response.
 ///
-/// Dropping the leader ends the flight. Followers learn the end that
-/// [`set_end_on_drop`](Self::set_end_on_drop) set last. The default is that the leader left before
-/// there was a response.
+/// Dropping the leader ends the flight. Followers then receive the [`FlightEnd`] that
+/// [`set_end_on_drop`](Self::set_end_on_drop) set last. The default is [`FlightEnd::Abandoned`].
 pub(crate) struct Leader {
     flight: FlightLeader,
     collapse_key: CollapseKey,
-    /// The lease of the store, which lets requests in other processes wait for this leader, too.
+    /// The lease that the store granted, if any. While the leader holds a lease, requests in other
+    /// processes also wait for its response.
     lease: Option<LeaseGuard>,
 }
 
@@ -48,17 +50,20 @@ impl Leader {
         Self { flight, collapse_key, lease: None }
     }
 
-    /// Sets the end that followers learn if the response is not stored.
+    /// Sets the [`FlightEnd`] that followers receive if the leader is dropped before its response
+    /// is stored.
     pub(crate) const fn set_end_on_drop(&mut self, end: FlightEnd) {
         self.flight.set_end_on_drop(end);
     }
 
-    /// Sends followers the head of the response. From then on, they read the body while it arrives.
+    /// Sends the head of the response to the followers. From then on, followers can read the body
+    /// while it arrives from the handler.
     pub(crate) fn publish_head(&self, response: ResponseInProgress) {
         self.flight.publish_head(response);
     }
 
-    /// Lets followers call the handler themselves, because the handler takes too long.
+    /// Ends the wait of the followers, because the handler takes too long. The leader continues to
+    /// wait.
     pub(crate) fn release_followers(&self) {
         self.flight.release_followers();
     }
@@ -67,7 +72,7 @@ impl Leader {
         self.flight.has_followers()
     }
 
-    /// Ends the flight with a stored response.
+    /// Ends the flight and the lease, because the response is stored.
     pub(crate) fn finish_stored(self) {
         if let Some(lease) = self.lease {
             lease.end(LeaseEnd::Stored);
@@ -75,8 +80,9 @@ impl Leader {
         self.flight.stored();
     }
 
-    /// Marks the key as hit-for-miss for this collapse key, because the response cannot be stored.
-    /// For some seconds, such requests do not wait for each other in any process.
+    /// Marks the cache key as hit-for-miss for requests with the leader's collapse key, because the
+    /// response cannot be stored. For some seconds, such requests do not wait for each other. If
+    /// the leader holds a lease, this applies to all processes that share the store.
     pub(crate) fn mark_hit_for_miss(
         &mut self,
         coordinator: &Coordinator,
@@ -89,8 +95,8 @@ impl Leader {
         }
     }
 
-    /// Keeps a lease until the flight ends. The lease makes requests in other processes wait for
-    /// this leader.
+    /// Keeps a lease until the flight ends. While the leader holds the lease, requests in other
+    /// processes wait for its response.
     pub(crate) fn hold_lease(&mut self, lease: LeaseGuard) {
         self.lease = Some(lease);
     }
@@ -99,8 +105,9 @@ impl Leader {
         self.collapse_key.as_bytes()
     }
 
-    /// Whether `selecting_fields` contains a field that is not part of the collapse key. In that
-    /// case, the followers of this flight may select other variants than the leader.
+    /// Returns whether one of the `selecting_fields` is not part of the collapse key. Selecting
+    /// fields are the request fields that choose the variant. If the collapse key lacks one,
+    /// followers of this flight may select other variants than the leader.
     pub(crate) fn ignores_any_of(&self, selecting_fields: &[HeaderName]) -> bool {
         !selecting_fields.iter().all(|name| self.collapse_key.fields.contains(name))
     }

@@ -17,26 +17,27 @@ pub enum Lease {
     Granted(LeaseGuard),
     /// Another process has the lease.
     Taken,
-    /// Another process had the lease a short while ago, and its response could not be stored. This
-    /// process calls the handler without waiting.
+    /// Another process had the lease a short while ago, and the response that it received could not
+    /// be stored. This process therefore calls the handler without waiting.
     Unstorable,
 }
 
-/// How a lease ended.
+/// The result with which a lease ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LeaseEnd {
     /// The response of the handler is stored.
     Stored,
     /// The response cannot be stored, and the next response probably cannot be stored either. For
-    /// some seconds no process waits for another process.
+    /// some seconds, no process waits for another process to respond to such requests.
     Unstorable,
-    /// The response is not stored for another reason. Another process may take the lease.
+    /// The response is not stored for another reason, for example because the handler failed.
+    /// Another process may take the lease.
     Abandoned,
 }
 
-/// A guard that holds a lease. The store makes the guard, and the cache keeps the guard while the
-/// handler runs.
+/// A guard that holds a lease. The store makes the guard. The cache keeps the guard until the
+/// response of the handler is stored or rejected.
 ///
 /// Dropping the guard ends the lease with [`LeaseEnd::Abandoned`].
 ///
@@ -57,19 +58,19 @@ pub struct LeaseGuard(Option<Release>);
 type Release = Box<dyn FnOnce(LeaseEnd) + Send>;
 
 impl LeaseGuard {
-    /// Makes a guard that calls `release` once, when the lease ends. The call is made on the thread
-    /// that ends the lease or drops the guard, so `release` must not block.
+    /// Makes a guard that calls `release` once, when the lease ends. The thread that ends the lease
+    /// or drops the guard makes this call, so `release` must not block.
     pub fn new(release: impl FnOnce(LeaseEnd) + Send + 'static) -> Self {
         Self(Some(Box::new(release)))
     }
 
-    /// Ends the lease.
+    /// Ends the lease with this result.
     pub fn end(mut self, end: LeaseEnd) {
         self.release(end);
     }
 
-    /// Drops the guard without calling `release`. The store uses this function if the lease was not
-    /// granted after all.
+    /// Drops the guard without calling `release`. A store calls this method if it made the guard
+    /// too early and the lease was not granted after all.
     #[cfg(feature = "redis")]
     pub(crate) fn disarm(mut self) {
         self.0 = None;

@@ -1,4 +1,4 @@
-//! The state that all caches over one store share within a process.
+//! The state that all caches with the same store share within a process.
 
 pub(crate) mod budget;
 pub(crate) mod coordinator;

@@ -1,5 +1,8 @@
-//! Background work on cache keys: refreshes, and fills whose client has left. A key has at most one
-//! background task. After a failed refresh, the next one waits for a back-off time.
+//! Background work on cache keys. One kind of work is a refresh: a call of the handler that
+//! replaces a stored response while clients still receive the stored one. The other kind is a fill
+//! (a call of the handler whose response may be stored) that continues after its client has been
+//! answered, for example by a stale response. A key has at most one background task. After a failed
+//! refresh, no refresh of the key begins until a back-off time has passed.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -12,8 +15,8 @@ use tokio::sync::Notify;
 
 use crate::{backoff::Backoff, clock::Timestamp, entry::key::CacheKey};
 
-/// The largest number of keys with background work. Beyond this number, stale responses are served
-/// without a refresh.
+/// The largest number of keys with background work. Beyond this number, the cache serves stale
+/// responses without a refresh.
 const MAX_OPEN: usize = 64;
 
 /// The largest number of keys whose failures are remembered. A full table is cleared.
@@ -32,7 +35,7 @@ const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_sec
 pub(super) struct Refreshes {
     state: Mutex<State>,
     digests: RandomState,
-    /// Notified whenever the last background task ends.
+    /// Notified whenever a background task ends and no other one is in progress.
     pub(super) idle: Notify,
 }
 
@@ -99,7 +102,7 @@ impl State {
     }
 }
 
-/// A permit for background work on one key. Dropping the permit ends it.
+/// A permit for background work on one key. The permit is dropped when the work has ended.
 #[derive(Debug)]
 pub(crate) struct BackgroundPermit {
     key: Arc<[u8]>,
@@ -125,7 +128,7 @@ pub(crate) struct RefreshPermit {
     end: RefreshEnd,
 }
 
-/// The way in which a refresh ended.
+/// The result of a refresh.
 #[derive(Debug, Clone, Copy)]
 enum RefreshEnd {
     Succeeded,
@@ -146,8 +149,8 @@ impl RefreshPermit {
         self.end = RefreshEnd::Failed(now);
     }
 
-    /// Ends a refresh that never reached the handler. The earlier failures of the key stay as they
-    /// are.
+    /// Ends a refresh for which the handler was not called. The number of failures of the key does
+    /// not change.
     pub(crate) fn cancelled(mut self) {
         self.end = RefreshEnd::Cancelled;
     }

@@ -1,5 +1,5 @@
-//! The body of a response in progress. One task appends chunks to the body, and any number of
-//! readers read the chunks on any thread.
+//! The body of a response that the cache is still receiving from the handler. One task appends
+//! chunks to the body. Any number of readers, on any thread, read the chunks.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -24,9 +24,10 @@ struct State {
     chunks: Vec<Chunk>,
     length: usize,
     progress: Progress,
-    /// One slot for each reader. The slot has a waker while the reader waits.
+    /// One slot for each reader. The slot has a waker while the reader waits for the next chunk.
     readers: Slab<Option<Waker>>,
-    /// The waker of the writer, while the writer waits until the body has no reader.
+    /// The waker of the task that writes the body, while this task waits until the body has no
+    /// reader.
     unread: Option<Waker>,
     reservation: Option<Reservation>,
 }
@@ -45,8 +46,9 @@ enum Progress {
 }
 
 impl SharedBody {
-    /// Begins a body. The reservation of its bytes lasts until the body is complete. If the body is
-    /// aborted, the reservation lasts until the last reader has been dropped.
+    /// Begins a body, with a reservation of memory for its bytes. The body keeps the reservation
+    /// until it is complete. If the body is aborted, the reservation lasts until the last reader
+    /// has been dropped.
     pub(crate) fn begin(reservation: Reservation) -> BodyWriter {
         BodyWriter(Arc::new(Self(Mutex::new(State {
             chunks: Vec::new(),
@@ -90,12 +92,12 @@ impl SharedBody {
 pub(crate) struct BodyWriter(Arc<SharedBody>);
 
 impl BodyWriter {
-    /// The body, from which readers are made.
+    /// Returns the body, from which readers are made.
     pub(crate) const fn body(&self) -> &Arc<SharedBody> {
         &self.0
     }
 
-    /// The number of bytes of the body that have arrived.
+    /// Returns the number of bytes of the body that have arrived.
     pub(crate) fn length(&self) -> usize {
         self.0.lock().length
     }
@@ -152,8 +154,8 @@ impl BodyWriter {
         });
     }
 
-    /// Aborts the body if it has no reader. Returns whether the body was aborted. An aborted body
-    /// gets no further readers.
+    /// Aborts the body if it has no reader, and returns whether the body was aborted. No reader of
+    /// an aborted body can be made.
     pub(crate) fn abort_if_unread(&self) -> bool {
         let mut state = self.0.lock();
         let unread = state.readers.is_empty();
@@ -163,7 +165,8 @@ impl BodyWriter {
         unread
     }
 
-    /// Returns `Ready` if the body has no reader.
+    /// Returns `Ready` if the body has no reader. Otherwise, the current task is woken when the
+    /// last reader is dropped.
     pub(crate) fn poll_unread(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.0.lock();
         if state.readers.is_empty() {
@@ -184,7 +187,8 @@ impl Drop for BodyWriter {
     }
 }
 
-/// A reader of a body. A slow reader does not delay other readers.
+/// A reader of a body. Each reader has its own position, so a slow reader does not delay other
+/// readers.
 #[derive(Debug)]
 pub(crate) struct BodyReader {
     body: Arc<SharedBody>,

@@ -19,12 +19,12 @@ use crate::{
     },
 };
 
-/// The timestamp `seconds` after the beginning of a test.
+/// Returns the timestamp that is `seconds` after the beginning of a test.
 pub(crate) const fn at(seconds: u64) -> Timestamp {
     Timestamp::new(Duration::from_secs(1_000_000 + seconds), Duration::from_secs(seconds))
 }
 
-/// [`at`]`(second)` in the format of `Date` and `Expires`.
+/// Returns [`at`]`(second)` in the format of `Date` and `Expires`.
 pub(crate) fn http_date(second: u64) -> String {
     fmt_http_date(at(second).system_time())
 }
@@ -36,8 +36,8 @@ pub(crate) fn header_map(fields: &[(HeaderName, String)]) -> HeaderMap {
     fields.iter().map(field).collect()
 }
 
-/// A response that was received at [`at`]`(second)` and is fresh for a minute. The request for
-/// which it was made had these selecting fields.
+/// Makes a response that was received at [`at`]`(second)` and is fresh for a minute. The request
+/// for which it was made had these selecting fields.
 pub(crate) fn stored(second: u64, selecting: &[(HeaderName, Option<&str>)]) -> StoredResponse {
     let copied = |(name, value): &(HeaderName, Option<&str>)| {
         (name.clone(), value.map(|value| Bytes::copy_from_slice(value.as_bytes())))

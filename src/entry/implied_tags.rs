@@ -1,4 +1,5 @@
-//! Implied tags: the tags that follow from the key and the variant of a response.
+//! Implied tags: the tags (surrogate keys) that follow from the cache key and the variant of a
+//! response.
 
 use smallvec::SmallVec;
 
@@ -8,10 +9,10 @@ use crate::entry::{
     tag::{MAX_PREFIXES, TagId, TagKind, TagKinds, decode_path, prefix_ends},
 };
 
-/// Computes the implied tags of a response, as far as they are of the given kinds.
+/// Computes the implied tags of a response that are of the given kinds.
 ///
-/// Implied tags are not stored with the response. The check of a response needs implied tags only
-/// after an invalidation by such a tag, which is rare, and then computes them.
+/// Implied tags are not stored with the response. They are needed only after an invalidation by
+/// such a tag, which is rare. The check whether a response is still valid then computes them.
 pub(crate) fn implied_tags(
     key: &CacheKey,
     response: &StoredResponse,

@@ -1,7 +1,8 @@
-//! Cache keys, which encode the URL of a request and further parts that the application adds.
+//! Cache keys. A cache key encodes the URL of a request, and further parts that the application
+//! adds (for example the tenant).
 //!
 //! The encoding is injective: different inputs never have equal keys. The scope of a key is its
-//! namespace together with a fingerprint of the policy.
+//! namespace together with a fingerprint (a digest of the settings) of the policy.
 
 use std::{fmt, sync::Arc};
 
@@ -14,8 +15,8 @@ use crate::entry::{
     url::normalize_host,
 };
 
-/// The version of the key encoding, which is the first byte of each key. Keys of different versions
-/// are therefore never equal.
+/// The version of the key encoding. The version is the first byte of each key, so keys of different
+/// versions are never equal.
 const SCHEMA: u8 = b'2';
 
 /// The buffer of an encoded key. A key of up to 192 bytes needs no heap allocation.
@@ -28,8 +29,8 @@ type Encoded = SmallVec<[u8; 192]>;
 /// have different keys. Stores compare whole keys ([`as_bytes`](Self::as_bytes)), never only a
 /// digest, because two keys with equal digests would mix up two resources.
 ///
-/// A key contains the URL as the client sent it, and the URL may hold secrets.
-/// [`Debug`](fmt::Debug) therefore prints only the length of the key.
+/// The URL in a key may contain secrets, for example a token in the query. [`Debug`](fmt::Debug)
+/// therefore prints only the length of the key.
 ///
 /// ```
 /// use actix_web_cache::store::CacheKey;
@@ -94,14 +95,14 @@ impl CacheKey {
         append_optional(&mut self.encoded, value);
     }
 
-    /// The bytes of the whole key.
+    /// Returns the bytes of the whole key.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.encoded
     }
 
-    /// The bytes of the key without its application parts. All keys of one URL have these bytes in
-    /// common.
+    /// Returns the bytes of the key without its application parts. All keys that one policy makes
+    /// for a URL begin with these bytes.
     #[must_use]
     pub fn url(&self) -> &[u8] {
         self.encoded.get(..self.url_len).unwrap_or(&self.encoded)
@@ -118,8 +119,9 @@ impl CacheKey {
         Some(UrlParts { scope, scheme, host, path, query })
     }
 
-    /// Whether the key contains application parts: values that the policy adds to the key, such as
-    /// a header field, a cookie or a computed value. If it does, one URL can have several keys.
+    /// Returns whether the key contains application parts: values that the policy adds to the key,
+    /// such as the value of a header field or a cookie, or a computed value. If the key contains
+    /// such parts, one URL can have several keys.
     #[must_use]
     pub fn has_parts(&self) -> bool {
         self.url_len < self.encoded.len()
@@ -149,9 +151,9 @@ fn append_url(encoded: &mut Encoded, scheme: &str, host: &str, path: &str, query
 
 /// The scope of keys: the first part of each key that one policy makes.
 ///
-/// Two policies that share a store may make keys from one URL in different ways. The fingerprint of
-/// the policy keeps the keys of the two policies apart. A purge by namespace still applies to the
-/// keys of both policies.
+/// Two policies that share a store may make different keys from one URL. The fingerprint in the
+/// scope keeps the keys of the two policies apart. A purge by path prefix still applies to the keys
+/// of both policies, because its tag contains the namespace but not the fingerprint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct KeyScope(Box<[u8]>);
 
@@ -165,8 +167,7 @@ impl KeyScope {
     }
 }
 
-/// The parts of the URL in a key, as the key encodes them: the host is in lower case and has no
-/// default port.
+/// The parts of the URL in a key. The host is in lower case and has no default port, as in the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct UrlParts<'a> {
     /// The encoded scope of the key: the namespace, and a fingerprint of the policy.
@@ -201,8 +202,8 @@ mod tests {
         key
     }
 
-    /// Short strings that look like encoded lengths. Such strings would most likely reveal an
-    /// ambiguous encoding.
+    /// Generates short strings that look like encoded lengths. Such strings would most likely
+    /// reveal an ambiguous encoding.
     fn text() -> impl Strategy<Value = String> {
         "[\0-\x04:a]{0,6}"
     }

@@ -1,10 +1,10 @@
-//! The encoding of a list of byte strings: each part of the list is preceded by its length.
+//! The encoding of a list of byte strings: the length of each part of the list precedes the part.
 //!
 //! Cache keys, variant ids, collapse keys and tags consist of several parts that clients choose.
-//! Because each part is preceded by its length, two different lists never have equal encodings. A
-//! length is 4 bytes, little-endian. An absent part has the length 2³²−1 and no bytes, so it
-//! differs from an empty part. Processes share encoded lists, so the encoding never depends on the
-//! build.
+//! Because the length of each part precedes the part, two different lists never have equal
+//! encodings. A length is 4 bytes, little-endian. An absent part has the length 2³²−1 and no bytes,
+//! so it differs from an empty part. Several processes can share encoded lists through a store, so
+//! all builds of this crate use the same encoding.
 
 use std::hash::Hasher;
 
@@ -70,7 +70,7 @@ pub(crate) fn append_length(sink: &mut impl ByteSink, length: usize) {
     sink.append(&length.to_le_bytes());
 }
 
-/// The number of bytes that [`append_part`] appends for a part.
+/// Returns the number of bytes that [`append_part`] appends for a part.
 pub(crate) const fn encoded_length(part: &[u8]) -> usize {
     LENGTH + part.len()
 }

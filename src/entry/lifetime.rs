@@ -1,5 +1,5 @@
-//! How long a stored response may be reused. The cache decides the lifetime once, when it stores
-//! the response.
+//! The freshness lifetime of a stored response, and the rules for its reuse. The cache computes
+//! both once, when it stores the response.
 
 use std::time::Duration;
 
@@ -20,12 +20,13 @@ pub enum LifetimeSource {
     Heuristic,
     /// The handler set the lifetime in the options of the response, not in a header field.
     Handler,
-    /// A rule or the policy set the lifetime, because the response states none.
+    /// A rule or the policy set the lifetime, because the response states none or because the rule
+    /// overrides the stated lifetime.
     Policy,
 }
 
 impl LifetimeSource {
-    /// Whether clients can compute the lifetime from the header fields of the response.
+    /// Returns whether clients can compute the lifetime from the header fields of the response.
     pub(crate) const fn is_stated(self) -> bool {
         matches!(self, Self::Explicit | Self::Middleware | Self::Heuristic)
     }
@@ -44,15 +45,15 @@ pub struct Lifetime {
     pub freshness: Duration,
     /// The origin of the freshness lifetime.
     pub source: LifetimeSource,
-    /// When the response itself allows or forbids that it is reused without validation.
+    /// The directives of the response about its validation, and about its reuse once it is stale.
     pub staleness: Staleness,
-    /// How long the response is kept after its freshness lifetime has ended. A response that is
-    /// kept can be validated or served stale.
+    /// How long the store keeps the response after its freshness lifetime has ended. During this
+    /// time the cache can validate the response, or serve it stale.
     pub retention: Duration,
 }
 
-/// The directives of a response about its reuse once it is stale (RFC 9111 sections 4.2.4 and
-/// 5.2.2).
+/// The directives of a response about its validation, and about its reuse once it is stale (RFC
+/// 9111 sections 4.2.4 and 5.2.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Staleness {
@@ -69,7 +70,7 @@ pub struct Staleness {
 #[non_exhaustive]
 pub enum Validation {
     /// The cache validates the response once it is stale, unless the response, the client or the
-    /// policy allows a stale reply.
+    /// policy allows the cache to serve it stale.
     #[default]
     OnceStale,
     /// The cache validates the response once it is stale, without exception. The response has
@@ -81,13 +82,13 @@ pub enum Validation {
 }
 
 impl Lifetime {
-    /// The age of the response at `now`: `current_age` of RFC 9111 section 4.2.3.
+    /// Returns the age of the response at `now`: `current_age` of RFC 9111 section 4.2.3.
     #[must_use]
     pub fn age(&self, now: Timestamp) -> Duration {
         self.initial_age.saturating_add(now.since(self.response_time))
     }
 
-    /// The rest of the freshness lifetime at `now`, or `None` if the response is stale.
+    /// Returns the rest of the freshness lifetime at `now`, or `None` if the response is stale.
     ///
     /// A response is fresh while its freshness lifetime is greater than its age (RFC 9111 section
     /// 4.2).
@@ -96,8 +97,8 @@ impl Lifetime {
         self.freshness.checked_sub(self.age(now)).filter(|rest| !rest.is_zero())
     }
 
-    /// The time for which the response has been stale at `now`. The time is zero while the response
-    /// is fresh.
+    /// Returns the time that has passed at `now` since the response became stale. The result is
+    /// zero while the response is fresh.
     #[must_use]
     pub fn stale_for(&self, now: Timestamp) -> Duration {
         self.age(now).saturating_sub(self.freshness)

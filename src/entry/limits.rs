@@ -1,31 +1,32 @@
-//! Limits that a response must keep in order to be stored, and that a record must keep in order to
-//! be decoded.
+//! Limits for stored responses. The cache checks them before it stores a response, and again when
+//! it decodes a record. A record is a stored response as bytes.
 
 use std::time::Duration;
 
 use actix_web::http::{StatusCode, header::HeaderName};
 
 /// The longest lifetime: 68 years (RFC 9111 section 1.2.2). The cache replaces a longer lifetime by
-/// this one, so that the end of the lifetime is still a valid date.
+/// this limit, so that the end of the lifetime is a valid date.
 pub(crate) const MAX_LIFETIME: Duration = Duration::from_secs(1 << 31);
 
 /// The largest number of tags that one response can carry.
 pub(crate) const MAX_TAGS: usize = 64;
 
-/// Whether responses with this status code may be stored (RFC 9111 section 3). Final status codes
-/// may, except 206 and 304: a 206 has only a part of the content, and a 304 has no content.
+/// Returns whether responses with this status code may be stored (RFC 9111 section 3). Responses
+/// with a final status code may be stored, except 206 and 304: a 206 has only a part of the
+/// content, and a 304 has no content.
 pub(crate) const fn may_have_status(status: u16) -> bool {
     matches!(status, 200..=205 | 207..=303 | 305..=999)
 }
 
-/// Whether responses with this status code may have a body (RFC 9110 section 15.3.5). A client
-/// would take the body of a 204 for the next response on the connection.
+/// Returns whether responses with this status code may have a body (RFC 9110 section 15.3.5). A
+/// client would take the body of a 204 for the next response on the connection.
 pub(crate) fn may_have_body(status: StatusCode) -> bool {
     status != StatusCode::NO_CONTENT
 }
 
-/// Whether a response field may be stored (RFC 9111 section 3.1). Fields that concern only one
-/// connection or a proxy may not be stored. `Content-Length` and `Age` are not stored either,
+/// Returns whether a response field may be stored (RFC 9111 section 3.1). Fields that concern only
+/// one connection or a proxy may not be stored. `Content-Length` and `Age` are not stored either,
 /// because the cache computes them for each reply.
 #[inline]
 pub(crate) fn may_have_field(name: &HeaderName) -> bool {

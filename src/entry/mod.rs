@@ -1,4 +1,5 @@
-//! Data types for stored responses, their cache keys, their tags, and their encoding as bytes.
+//! Data types for stored responses, their cache keys and their tags, and the encoding of stored
+//! responses as bytes.
 
 pub mod codec;
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! Stored responses.
 //!
 //! The selecting fields of a response are the request fields whose values choose the variant, for
-//! example those in `Vary`. The discriminator of a request consists of the inputs by which handlers
-//! can tell requests apart beside the cache key and the selecting fields: the forwarded host and
-//! scheme, and the position of the cache among nested caches. The annotated fields are the response
-//! fields that the cache may change for clients.
+//! example those in `Vary`. The discriminator of a request contains further properties of the
+//! request that may change the response: the forwarded host and scheme, and the position of the
+//! cache among nested caches. The annotated fields are the response fields that the cache may
+//! change for clients.
 
 use std::time::Duration;
 
@@ -28,8 +28,8 @@ pub(crate) type Selecting = Box<[(HeaderName, Option<Bytes>)]>;
 
 /// A complete response, with its freshness lifetime, tags, stamp and selecting fields.
 ///
-/// A stored response is immutable. A stored response holds copies of the fields and the body, so
-/// that no larger receive buffer stays in memory.
+/// A stored response is immutable. When the cache stores a response, it copies the fields and the
+/// body, so that no larger receive buffer stays in memory.
 #[derive(Debug, Clone)]
 pub struct StoredResponse {
     pub(crate) status: StatusCode,
@@ -46,8 +46,8 @@ pub struct StoredResponse {
     pub(crate) tags: Box<[TagId]>,
     pub(crate) stamp: Stamp,
     pub(crate) client_ttl: Option<Duration>,
-    /// The annotated fields as the handler sent them, for validation. `None` if the cache changed
-    /// none of these fields.
+    /// The annotated fields as the handler sent them, so that a 304 can update them. `None` if the
+    /// cache did not change these fields, except that it may have added `Date`.
     pub(crate) original_fields: Option<Box<[(HeaderName, HeaderValue)]>>,
     pub(crate) validity_check: ValidityCheck,
     /// The time at which this process received the response or read it from a store, by the
@@ -56,44 +56,44 @@ pub struct StoredResponse {
 }
 
 impl StoredResponse {
-    /// The status code of the response.
+    /// Returns the status code of the response.
     #[must_use]
     pub const fn status(&self) -> StatusCode {
         self.status
     }
 
-    /// The body of the response.
+    /// Returns the body of the response.
     #[must_use]
     pub const fn body(&self) -> &Bytes {
         &self.body
     }
 
-    /// The freshness lifetime of the response, and the rules for its reuse.
+    /// Returns the freshness lifetime of the response, and the rules for its reuse.
     #[must_use]
     pub const fn lifetime(&self) -> &Lifetime {
         &self.lifetime
     }
 
-    /// The tags that are stored with the response. The list lacks the tags that follow from the key
-    /// and the variant of the response.
+    /// Returns the tags (surrogate keys) that are stored with the response. The list lacks the tags
+    /// that follow from the key and the variant of the response.
     #[must_use]
     pub fn tags(&self) -> &[TagId] {
         &self.tags
     }
 
-    /// The logical time of the store (a number that grows with each invalidation) before the
-    /// handler made the response.
+    /// Returns the stamp of the response: the logical time of the store before the handler made the
+    /// response. The logical time is a number that grows with each purge or expiry (soft purge).
     #[must_use]
     pub const fn stamp(&self) -> Stamp {
         self.stamp
     }
 
-    /// The values of all lines of a response field, in the order of the response.
+    /// Returns the values of all lines of a response field, in the order of the response.
     pub(crate) fn lines<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a HeaderValue> {
         self.fields.iter().filter(move |(found, _)| found == name).map(|(_, value)| value)
     }
 
-    /// The header fields as the handler sent them, without the changes of the cache.
+    /// Returns the header fields as the handler sent them, without the changes of the cache.
     pub(crate) fn as_handler_sent(&self) -> impl Iterator<Item = &(HeaderName, HeaderValue)> {
         let annotated =
             |name: &HeaderName| self.original_fields.is_some() && ANNOTATED_FIELDS.contains(name);
@@ -101,8 +101,8 @@ impl StoredResponse {
         unchanged.chain(self.original_fields.iter().flat_map(|fields| fields.iter()))
     }
 
-    /// The size of the response in memory, in bytes. The size includes the body, the header fields
-    /// and the bookkeeping.
+    /// Returns the size of the response in memory, in bytes. The size includes the body, the header
+    /// fields, and the other data of the stored response.
     #[must_use]
     pub fn weight(&self) -> usize {
         let fields: usize =
@@ -123,16 +123,17 @@ impl StoredResponse {
         size_of::<Self>() + self.body.len() + parts + self.discriminator.len()
     }
 
-    /// The time from `now` until the freshness lifetime and the retention of the response have
-    /// ended. After that the response is of no use.
+    /// Returns the time from `now` until the freshness lifetime and the retention of the response
+    /// have ended. After that, the cache does not use the response, and the store can drop it.
     #[must_use]
     pub fn useful_for(&self, now: Timestamp) -> Duration {
         let useful = self.lifetime.freshness.saturating_add(self.lifetime.retention);
         useful.saturating_sub(self.lifetime.age(now))
     }
 
-    /// Whether both responses have equal selecting fields, equal values of these fields, and equal
-    /// discriminators. A request that selects one of the two responses then also selects the other.
+    /// Returns whether both responses have equal selecting fields, equal values of these fields,
+    /// and equal discriminators. A request that selects one of the two responses then also selects
+    /// the other.
     pub(crate) fn same_selection(&self, other: &Self) -> bool {
         let recorded = |name: &HeaderName| {
             other.selecting.iter().find(|(found, _)| found == name).map(|(_, value)| value)
@@ -143,14 +144,14 @@ impl StoredResponse {
     }
 }
 
-/// The number of bytes that a header field takes in memory: two handles, and the text of the name
-/// and the value.
+/// Returns the number of bytes that a header field takes in memory: the two Rust values, and the
+/// text of the name and the value.
 fn field_weight(name: &HeaderName, value: usize) -> usize {
     size_of::<(HeaderName, HeaderValue)>() + name.as_str().len() + value
 }
 
-/// Copies header fields in the given order. The copies share one allocation with each other and
-/// none with the originals.
+/// Copies header fields in the given order. The copied field values share one allocation. No copy
+/// shares memory with its original.
 pub(crate) fn copy_fields(
     fields: &[(&HeaderName, &HeaderValue)],
 ) -> Box<[(HeaderName, HeaderValue)]> {

@@ -1,9 +1,9 @@
-//! Selection of the variant of a cache key that fits a request.
+//! Selection of the variant of a cache key that matches a request.
 //!
 //! The selecting fields of a key are the request fields whose values choose the variant, for
-//! example those in `Vary`. The discriminator of a request consists of the inputs by which handlers
-//! can tell requests apart beside the cache key and the selecting fields: the forwarded host and
-//! scheme, and the position of the cache among nested caches.
+//! example those in `Vary`. The discriminator of a request contains further properties of the
+//! request that may change the response: the forwarded host and scheme, and the position of the
+//! cache among nested caches. A response answers only requests with an equal discriminator.
 
 use std::{borrow::Cow, fmt};
 
@@ -53,7 +53,7 @@ pub struct Selector<'a> {
 
 /// A source of the request field values that choose a variant.
 pub(crate) trait Selects: Sync {
-    /// The normalized value of a request field. Returns `None` if the request lacks the field.
+    /// Returns the normalized value of a request field, or `None` if the request lacks the field.
     fn value(&self, name: &HeaderName) -> Option<Cow<'_, [u8]>>;
 }
 
@@ -66,20 +66,20 @@ impl<'a> Selector<'a> {
         Self { request, discriminator, now }
     }
 
-    /// The time of the request by the cache's clock.
+    /// Returns the time of the request by the clock of the cache.
     #[must_use]
     pub const fn now(&self) -> Timestamp {
         self.now
     }
 
-    /// Whether the request selects this response among the responses of one key.
+    /// Returns whether the request selects this response among the responses of one key.
     #[must_use]
     pub fn selects(&self, response: &StoredResponse) -> bool {
         *response.discriminator == *self.discriminator && self.matches_fields(response)
     }
 
-    /// Whether the request has the values that the response recorded for its selecting fields. The
-    /// discriminators are not compared.
+    /// Returns whether the request has the values that the response recorded for its selecting
+    /// fields. This method does not compare the discriminators.
     pub(crate) fn matches_fields(&self, response: &StoredResponse) -> bool {
         let mut selecting = response.selecting.iter();
         selecting.all(|(name, recorded)| self.request.value(name).as_deref() == recorded.as_deref())
@@ -102,14 +102,14 @@ impl fmt::Debug for Selector<'_> {
 
 /// The id of a variant among the variants of one key.
 ///
-/// The id is a digest of the discriminator and of the selecting fields with their values. A variant
-/// has an equal id in every process and every build, so stores may write ids to disk or to the
-/// network.
+/// The id is a digest of the discriminator and of the selecting fields with their values. The id of
+/// a variant is the same in every process and every build, so stores may write ids to disk or to
+/// the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct VariantId([u8; 16]);
 
 impl VariantId {
-    /// The bytes of the id.
+    /// Returns the bytes of the id.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
@@ -120,7 +120,8 @@ impl VariantId {
         discriminator: &[u8],
     ) -> Self {
         let mut selecting: SmallVec<[_; 4]> = selecting.collect();
-        // Two processes may have learned of the selecting fields in different orders.
+        // The fields are sorted, because two processes may have learned of them in different
+        // orders.
         selecting.sort_unstable_by(|(one, _), (other, _)| one.as_str().cmp(other.as_str()));
         let mut digest = Sha256::new();
         append_part(&mut digest, discriminator);
@@ -137,7 +138,7 @@ impl VariantId {
 }
 
 impl StoredResponse {
-    /// The id of the variant to which the response belongs.
+    /// Returns the id of the variant to which the response belongs.
     #[must_use]
     pub fn variant(&self) -> VariantId {
         let selecting = self.selecting.iter().map(|(name, value)| (name, value.as_ref()));

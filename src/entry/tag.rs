@@ -1,7 +1,8 @@
 //! Tags (surrogate keys): names by which an application purges or expires several stored responses
 //! at once.
 //!
-//! The scope of a key, which some tags contain, is its namespace and a fingerprint of the policy.
+//! Some tags contain the scope of a cache key: its namespace and a fingerprint (a digest of the
+//! settings) of the policy.
 
 use std::fmt;
 
@@ -14,19 +15,20 @@ use crate::entry::{
     length_prefixed::{append_optional, append_part},
 };
 
-/// The largest number of prefixes of one path that have tags. A deeper prefix counts as the deepest
-/// prefix that has a tag.
+/// The largest number of prefixes of one path that have tags. A purge of a deeper prefix uses the
+/// tag of the deepest prefix that has one, and may therefore purge more responses.
 pub(crate) const MAX_PREFIXES: usize = 16;
 
 /// A tag (surrogate key), by which stored responses are purged or expired.
 ///
-/// The application or the response gives some tags of a response. The other tags follow from the
-/// cache key of the response: its URL, its path, and the prefixes of its path.
+/// Some tags of a response come from the application or from the header fields of the response. The
+/// other tags follow from its cache key and its variant. Examples are the tags of its URL, of its
+/// path, and of each prefix of its path.
 ///
-/// A tag consists of the kind of its name and a 120-bit digest of the name. A name has an equal tag
-/// in every process and every build, so stores may write tags to disk or to the network. If two
-/// names of one kind had equal digests, an invalidation of one name would also invalidate the
-/// responses of the other name. The cost is a cache miss.
+/// A tag consists of the kind of its name and a 120-bit digest of the name. The tag of a name is
+/// the same in every process and every build, so stores may write tags to disk or to the network.
+/// If two names of one kind had equal digests, an invalidation of one name would also invalidate
+/// the responses of the other name. The only effect would be a cache miss.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TagId(u128);
 
@@ -66,8 +68,8 @@ impl TagId {
         digest(TagKind::Name, [namespace.as_bytes(), name.as_bytes()])
     }
 
-    /// The bytes of the tag, for stores that write tags to disk or to the network. The first byte
-    /// is the kind of the name.
+    /// Returns the bytes of the tag, for stores that write tags to disk or to the network. The
+    /// first byte is the kind of the name.
     #[must_use]
     pub const fn to_bytes(self) -> [u8; 16] {
         self.0.to_be_bytes()
@@ -84,8 +86,8 @@ impl TagId {
         digest(TagKind::Group, [namespace, scheme, host, name.as_bytes()])
     }
 
-    /// Makes the tag of one key with all of its variants. Stores that record the removal of a key
-    /// as an invalidation use this tag.
+    /// Makes the tag of one cache key. All variants of the key have this tag. Stores that record
+    /// the removal of a key as an invalidation use this tag.
     pub(crate) fn key(key: &CacheKey) -> Self {
         digest(TagKind::Key, [key.as_bytes()])
     }
@@ -101,7 +103,7 @@ impl TagId {
 
     /// Makes the tag of a path and everything below it, on one host or on any host. "Below" counts
     /// whole segments: `/a/b` is below `/a`, but `/ab` is not. Only the first [`MAX_PREFIXES`]
-    /// prefixes of a path have tags, so a deeper path is cut to the last of them.
+    /// prefixes of a path have tags, so a deeper path gets the tag of the last prefix that has one.
     pub(crate) fn prefix(namespace: &str, host: Option<&str>, path: &str) -> Self {
         let path = decode_path(path.as_bytes());
         let end = prefix_ends(without_trailing_slashes(&path)).last().unwrap_or_default();
@@ -135,13 +137,13 @@ impl TagId {
         finish(TagKind::Variant, &hasher)
     }
 
-    /// Whether the tag is made from a single key.
+    /// Returns whether the tag is made from a single cache key.
     pub(crate) fn is_key(self) -> bool {
         self.kinds() == TagKinds::of(TagKind::Key)
     }
 
-    /// The set that contains only the kind of the tag. The set is empty if this build does not know
-    /// the kind.
+    /// Returns the set that contains only the kind of the tag. If this build does not know the
+    /// kind, the set contains none of the [`TagKind`]s.
     pub(crate) fn kinds(self) -> TagKinds {
         let [kind, ..] = self.0.to_be_bytes();
         TagKinds(1_u16.checked_shl(u32::from(kind)).unwrap_or_default())
@@ -174,8 +176,8 @@ impl TagKinds {
     }
 }
 
-/// The lengths of the prefixes of a path that have tags, from the empty prefix (the root) to the
-/// whole path.
+/// Returns the lengths of the prefixes of a path that have tags, from the empty prefix (the root)
+/// to the whole path. Returns at most [`MAX_PREFIXES`] lengths.
 pub(super) fn prefix_ends(path: &[u8]) -> impl Iterator<Item = usize> {
     let slashes = path.iter().enumerate().skip(1).filter(|(_, byte)| **byte == b'/');
     let whole = (path.len() > 1).then_some(path.len());
@@ -189,9 +191,9 @@ fn without_trailing_slashes(mut path: &[u8]) -> &[u8] {
     path
 }
 
-/// Percent-decodes a path further than the router of actix does. Two paths that the router sends to
-/// one handler therefore have equal decoded paths. An encoded slash (`%2F`) stays encoded, because
-/// it does not separate segments.
+/// Percent-decodes a path. The result is decoded further than in the router of actix-web, so two
+/// encodings that the router treats as the same path have equal results. An encoded slash (`%2F`)
+/// stays encoded, because it does not separate segments.
 pub(super) fn decode_path(path: &[u8]) -> SmallVec<[u8; 96]> {
     let digit = |byte: Option<&u8>| byte.and_then(|&byte| char::from(byte).to_digit(16));
     let mut text = SmallVec::new();
@@ -214,8 +216,8 @@ pub(super) fn decode_path(path: &[u8]) -> SmallVec<[u8; 96]> {
 }
 
 /// The keys of the hash function. The keys are public and fixed, so that all processes compute
-/// equal tags. A client can therefore make names with equal tags, but such names are only
-/// invalidated together.
+/// equal tags. A client can therefore find two names with equal tags. The only effect is that an
+/// invalidation of one name also invalidates the responses of the other name.
 const HASH_KEYS: (u64, u64) = (0x6163_7469_782d_7765, 0x622d_6361_6368_6531);
 
 fn hasher() -> SipHasher13 {

@@ -1,4 +1,4 @@
-//! The parts of a target URI that a cache key is made of.
+//! The parts of a target URI from which cache keys are made.
 
 use smallvec::SmallVec;
 
@@ -16,7 +16,7 @@ pub(crate) struct UrlTarget {
     pub(crate) query: Option<String>,
 }
 
-/// The default port of a scheme, with a colon before the number.
+/// Returns the default port of a scheme, with a colon before the number.
 pub(crate) fn default_port(scheme: &str) -> &'static str {
     if scheme == "https" { ":443" } else { ":80" }
 }
@@ -26,8 +26,8 @@ pub(crate) fn normalize_host<'a>(scheme: &str, host: &'a str) -> &'a str {
     host.strip_suffix(default_port(scheme)).unwrap_or(host)
 }
 
-/// All hosts that cache keys can contain for one value of the `Host` field. A key has the host in
-/// lower case, without the default port of its scheme.
+/// Returns all hosts that cache keys can contain for one value of the `Host` field. A key has the
+/// host in lower case, without the default port of its scheme.
 pub(crate) fn normalized_hosts(host: &str) -> SmallVec<[String; 2]> {
     let mut hosts = SmallVec::new();
     for scheme in ["http", "https"] {

@@ -1,4 +1,4 @@
-//! The effect of purges and expiries on one stored response.
+//! The effect of purges and expiries (soft purges) on one stored response.
 //!
 //! The logical time of a store is a number that grows with each purge or expiry.
 
@@ -11,16 +11,16 @@ use crate::{clock::Timestamp, entry::stamp::Stamp};
 pub(crate) enum Validity {
     /// No purge or expiry applies to the response.
     Valid,
-    /// The response was expired: the response is stale since this time, or since the earlier time
-    /// at which its freshness lifetime ended.
+    /// An expiry applies to the response. The response is stale since this time, or since the end
+    /// of its freshness lifetime if that was earlier.
     ExpiredSince(Timestamp),
     /// The response was purged. The cache must not use it.
     Purged,
 }
 
 impl Validity {
-    /// The time at which an expiry (a soft purge) made the response stale, before its lifetime
-    /// ended.
+    /// Returns the time since which an expiry makes the response stale, or `None` if no expiry
+    /// applies to the response.
     pub(crate) const fn expired_since(self) -> Option<Timestamp> {
         match self {
             Self::ExpiredSince(since) => Some(since),
@@ -31,9 +31,9 @@ impl Validity {
 
 /// The latest logical time at which a store found a response valid.
 ///
-/// The store checks the response again only after its logical time has changed. The check belongs
-/// to the first store that calls `extend`, because the logical times of two stores cannot be
-/// compared.
+/// The store checks the response again only after the logical time of the store has changed. The
+/// check belongs to the first store that calls `extend`, because the logical times of two stores
+/// cannot be compared.
 #[derive(Debug, Default)]
 pub(crate) struct ValidityCheck {
     store: AtomicU64,
@@ -41,7 +41,8 @@ pub(crate) struct ValidityCheck {
 }
 
 impl ValidityCheck {
-    /// Whether the store with this id found the response valid at the logical time `at` or later.
+    /// Returns whether the store with this id found the response valid at the logical time `at` or
+    /// later.
     pub(crate) fn holds(&self, store: u64, at: Stamp) -> bool {
         self.valid_until.load(Ordering::Acquire) >= at.get()
             && self.store.load(Ordering::Relaxed) == store

@@ -9,15 +9,14 @@ use actix_web::http::header::HeaderName;
 
 use crate::{clock::Timestamp, entry::response::StoredResponse};
 
-/// The largest number of variants that are kept of one resource. The oldest variant is dropped
-/// first.
+/// The largest number of stored variants of one resource. The oldest variant is dropped first.
 pub(crate) const MAX_VARIANTS: usize = 64;
 
 /// The stored responses of one resource, newest first, and the selecting fields of the resource.
 ///
-/// A request field that selects one response of a resource selects among all responses of the
-/// resource. If a handler forgets `Vary` on some of its responses, the cache therefore still does
-/// not serve a German page to a French reader.
+/// If one response of a resource names a request field in `Vary`, the cache compares this field for
+/// all responses of the resource. Even if a handler forgets `Vary` on some of its responses, the
+/// cache does not serve a German page to a client that asks for French.
 #[derive(Debug, Clone, Default)]
 pub struct Variants {
     responses: Vec<Arc<StoredResponse>>,
@@ -28,14 +27,14 @@ impl Variants {
     /// Adds a response to the existing variants of its resource, and drops old variants.
     ///
     /// A variant is dropped if the new response replaces it, if the variant lacks a selecting field
-    /// of the new response, or if its freshness lifetime and retention have ended. The oldest
-    /// variants beyond 64 are dropped, and those beyond `max_weight` bytes
-    /// ([`StoredResponse::weight`]). The new response is always kept.
+    /// of the new response, or if its freshness lifetime and retention have ended. If more than 64
+    /// variants remain, or more than `max_weight` bytes ([`StoredResponse::weight`]), the oldest
+    /// variants are dropped as well. The new response is always kept.
     ///
     /// Returns `None` if the existing variants have a selecting field that `response` lacks. A
     /// response that does not record each selecting field must not be stored, because the cache
-    /// could serve the response to the wrong client. The next call of the handler records the value
-    /// of this field.
+    /// could serve the response to the wrong client. The response to the next request records the
+    /// value of this field and can be stored.
     #[must_use]
     pub fn add(
         existing: Option<&Self>,
@@ -88,27 +87,27 @@ impl Variants {
             .then(|| Self { responses, selecting_fields: self.selecting_fields.clone() })
     }
 
-    /// The responses, newest first.
+    /// Returns the responses, newest first.
     #[must_use]
     pub fn responses(&self) -> &[Arc<StoredResponse>] {
         &self.responses
     }
 
-    /// The request fields that select among the responses.
+    /// Returns the request fields that select among the responses.
     #[must_use]
     pub fn selecting_fields(&self) -> &[HeaderName] {
         &self.selecting_fields
     }
 
-    /// The size of all responses in memory, in bytes.
+    /// Returns the size of all responses in memory, in bytes.
     #[must_use]
     pub fn weight(&self) -> usize {
         let responses: usize = self.responses.iter().map(|response| response.weight()).sum();
         size_of::<Self>() + responses + self.selecting_fields.len() * size_of::<HeaderName>()
     }
 
-    /// The time from `now` until the last of the responses is of no use: until its freshness
-    /// lifetime and its retention have ended.
+    /// Returns the time from `now` until the freshness lifetimes and retentions of all responses
+    /// have ended: the longest [`StoredResponse::useful_for`].
     #[must_use]
     pub fn useful_for(&self, now: Timestamp) -> Duration {
         self.responses.iter().map(|response| response.useful_for(now)).max().unwrap_or_default()
@@ -130,7 +129,7 @@ mod tests {
         Variants::add(existing, Arc::new(stored(second, selecting)), usize::MAX)
     }
 
-    /// The seconds at which the responses of `variants` were received.
+    /// Returns the seconds at which the responses of `variants` were received.
     fn seconds(variants: &Variants) -> Vec<u64> {
         let second = |r: &Arc<StoredResponse>| r.lifetime.response_time.monotonic().as_secs();
         variants.responses().iter().map(second).collect()

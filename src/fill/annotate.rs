@@ -1,4 +1,4 @@
-//! The fields of a response that is going to be stored: completed for clients, and copied.
+//! Completes the header fields of a response that will be stored, and copies them for the store.
 
 use std::time::Duration;
 
@@ -29,8 +29,9 @@ use crate::{
 type Fields = Box<[(HeaderName, HeaderValue)]>;
 
 impl Candidate {
-    /// Completes the fields of a response that is going to be stored, for the client of this
-    /// request and for later ones. Returns the stored response, still without its body.
+    /// Completes the header fields of a response that will be stored, and returns the response for
+    /// the store, without its body. Afterwards, `fields` are the fields for the client of this
+    /// request.
     pub(crate) fn prepare(
         &self,
         plan: &StoragePlan,
@@ -50,15 +51,16 @@ impl Candidate {
         draft
     }
 
-    /// Completes `Date`, the lifetime that clients see and `Vary`. Returns the original lines of
-    /// the fields that it changed, or `None` if it changed none.
+    /// Adds `Date` if the response has none, states the freshness lifetime to clients, and
+    /// completes `Vary`. If the lifetime or `Vary` needs a change, returns the lines of all
+    /// [`ANNOTATED_FIELDS`] from before that change.
     fn annotate(
         &self,
         plan: &StoragePlan,
         fields: &mut HeaderMap,
         now: Timestamp,
     ) -> Option<Fields> {
-        // RFC 9110 section 6.6.1: a response without Date is dated when it is received.
+        // RFC 9110 section 6.6.1: a recipient adds `Date` to a response that has none.
         if !fields.contains_key(DATE) {
             set_date(fields, DATE, now.system_time());
         }
@@ -80,9 +82,10 @@ impl Candidate {
         Some(original)
     }
 
-    /// The fields that `Vary` lacks: those that the cache key is made of, and `Cookie` where only
-    /// the lack of cookies made the response shareable. Requests with other values get other
-    /// responses, and caches downstream must know that.
+    /// Returns the request fields that the cache must add to `Vary`: the fields whose values are
+    /// part of the cache key, and `Cookie` if the response is stored only because its request had
+    /// no cookies. Downstream caches then do not reuse the response for requests with other values
+    /// of these fields.
     fn missing_vary_members(&self, plan: &StoragePlan) -> SmallVec<[HeaderName; 2]> {
         let policy = &self.shared.policy;
         let cookie = plan.needs_no_cookie && policy.vary_cookie == VaryCookie::Added;

@@ -1,4 +1,4 @@
-//! Whether a handler's response is stored, and for how long.
+//! Decides whether a handler's response is stored, and for how long.
 
 use actix_web::{
     HttpMessage,
@@ -25,7 +25,8 @@ use crate::{
 };
 
 impl Candidate {
-    /// Decides about a response and its body.
+    /// Decides whether a response may be stored, and also checks the size of its head and body, as
+    /// far as the size is known.
     pub(crate) fn plan<B: MessageBody>(
         &self,
         response: &ServiceResponse<B>,
@@ -38,8 +39,9 @@ impl Candidate {
         Ok(plan)
     }
 
-    /// Decides about a response with this status and these fields: those of `answer` itself, or
-    /// those of a stored response that `answer` updates.
+    /// Decides whether a response with this status and these fields may be stored. The status and
+    /// the fields are those of `answer`, or those of a stored response that `answer` updates (a 304
+    /// or a response to HEAD).
     pub(crate) fn decide<B>(
         &self,
         answer: &ServiceResponse<B>,
@@ -79,8 +81,9 @@ impl Candidate {
         Ok(plan)
     }
 
-    /// Whether a middleware between the cache and the handler changed a field that selects the
-    /// response: the handler then answered another request than the one the response is stored for.
+    /// Returns whether a middleware between the cache and the handler changed a request field that
+    /// `Vary` names. If so, the handler saw other values than the values for which the response
+    /// would be stored.
     fn handler_saw_other_fields<B>(
         &self,
         answer: &ServiceResponse<B>,
@@ -93,7 +96,8 @@ impl Candidate {
         })
     }
 
-    /// Lets later requests skip waiting, where the next response will not be storable either.
+    /// Marks the key as hit-for-miss if the next response probably cannot be stored either. For
+    /// some seconds, requests for the key then do not wait for each other.
     pub(super) fn mark_hit_for_miss(
         &mut self,
         reason: NotStored,

@@ -1,8 +1,9 @@
-//! A handler's response on its way into the store.
+//! Stores the responses of handlers. A fill is one call of a handler whose response may be stored.
 //!
-//! `decide` asks the policy and RFC 9111 whether the response may be stored, `annotate` completes
-//! its fields, and `store` writes it: at once where the body is complete, through `tee` where it is
-//! still being received.
+//! `decide` decides by the policy and by RFC 9111 whether a response may be stored. `annotate`
+//! completes its header fields. `store` makes the response for the client. If the body is complete,
+//! `write` stores the response at once. If the body is still arriving, `tee` receives the body,
+//! sends it to the clients, and stores the response at the end.
 
 pub(crate) mod annotate;
 pub(crate) mod candidate;

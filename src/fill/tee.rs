@@ -1,13 +1,19 @@
-//! Receiving a body that is stored and sent to clients at once.
+//! Receives a response body from the handler, and sends it to clients and stores it at the same
+//! time.
 //!
-//! A task of the cache reads the handler's body into a shared list of chunks. The leader's client
-//! and all followers read from the list, each at its own pace; at the end the list is stored. A
-//! slow client, or one that goes away, therefore delays no other client.
+//! The leader is the request that called the handler. Followers are requests that share its
+//! response. A task of the cache reads the handler's body into a shared list of chunks. The
+//! leader's client and all followers read the list, each at its own pace. When the body has ended,
+//! the task stores the whole body. A client that is slow or disconnects therefore delays no other
+//! client.
 //!
-//! A body of known length is read to its end even if no client is left, at most
-//! [`Policy::max_body_size`](crate::Policy::max_body_size) bytes. A body of unknown length is read
-//! while a client reads it or a follower waits for its end. If it grows beyond the size limit, the
-//! leader's client gets the body itself and reads on as without a cache.
+//! If no client reads the body any more, the task continues for at most
+//! [`Policy::drain_limit`](crate::Policy::drain_limit), so that the response is still stored. The
+//! task stops at once if the length of the body is unknown and no follower waits for its end.
+//!
+//! If a body of unknown length grows beyond
+//! [`Policy::max_body_size`](crate::Policy::max_body_size), it is not stored. The leader's client
+//! then reads the rest of the body directly from the handler, as without a cache.
 
 use std::{
     error::Error,
@@ -39,20 +45,22 @@ use crate::{
     response::body::{BodyRemainder, BodyRest, CacheBody},
 };
 
-/// Bytes after which other tasks of the thread get their turn.
+/// The number of bytes after which the task yields to the other tasks of its thread.
 const YIELD_AFTER: usize = 128 * 1024;
 
-/// Bytes that a chunk costs in addition to its content.
+/// The number of bytes that each chunk adds to the count for [`YIELD_AFTER`], in addition to its
+/// content. Even a short chunk takes time.
 const CHUNK_OVERHEAD: usize = 1024;
 
-/// Starts to receive a body. Returns the body as the leader's client reads it, or the handler's
-/// body if too many bytes are in progress already.
+/// Starts a task that receives a body, and returns the body for the leader's client. If the memory
+/// budget for bodies has too few bytes left, starts no task and returns the handler's body as
+/// `Err`.
 pub(crate) fn begin<B: MessageBody + 'static>(
     body: B,
     write: Write,
     declared: Option<u64>,
 ) -> Result<CacheBody<B>, B> {
-    // A declared length is reserved before the bytes arrive.
+    // The memory for a body of declared length is reserved before the bytes arrive.
     let expected = declared.and_then(|length| usize::try_from(length).ok());
     let reservation = write.shared.store.coordinator().reserve_bytes(expected.unwrap_or(0));
     let Some(reservation) = reservation else { return Err(body) };
@@ -81,18 +89,20 @@ struct Tee<B> {
     body: Pin<Box<B>>,
     writer: BodyWriter,
     write: Write,
-    /// The declared length.
+    /// The declared length of the body, if there is one.
     expected: Option<usize>,
     rest: BodyRest<B>,
-    /// Ends the fill of a body that no client reads.
+    /// The timer that runs while no client reads the body. When the timer ends, the body is
+    /// aborted.
     unread_timer: Option<Pin<Box<Sleep>>>,
-    /// Releases the followers of a body that makes no progress.
+    /// The timer after which followers no longer wait for the body. If the length of the body is
+    /// known and a chunk has arrived, the timer starts again.
     progress_timer: Option<Pin<Box<Sleep>>>,
-    /// Whether a chunk arrived since the progress timer was started.
+    /// Whether a chunk of a body of known length has arrived since the progress timer was started.
     progressed: bool,
 }
 
-/// The next step of the handler's body.
+/// The result of reading the handler's body once.
 enum Next {
     Chunk(Bytes),
     End,
@@ -101,14 +111,15 @@ enum Next {
 
 enum Event {
     Body(Next),
-    /// No client reads the body, and no follower waits for it.
+    /// No client reads the body, and the task should not continue to read it.
     Unread,
-    /// Followers have waited too long.
+    /// Followers have waited too long for the body.
     Overdue,
 }
 
 impl<B: MessageBody> Tee<B> {
-    /// Lets followers read along, if the length is known.
+    /// Sends the head of the response to followers if the length of the body is known. Followers
+    /// then read the body while it arrives.
     fn publish_head(&mut self) {
         let Some(leader) = &mut self.write.leader else { return };
         leader.set_end_on_drop(FlightEnd::Abandoned);
@@ -133,9 +144,10 @@ impl<B: MessageBody> Tee<B> {
                             self.writer.push(chunk);
                             continue;
                         };
-                        // The response is stored before its last chunk is sent, so that a client
-                        // that has the whole response finds it stored. Servers do not poll a body
-                        // for more than it declared.
+                        // The response is stored before its last chunk is sent. A client that has
+                        // received the whole response therefore gets a hit with its next request.
+                        // Servers end a response at its declared length, so the client has the
+                        // whole response with the last chunk.
                         return self.finish(chunk, next).await;
                     }
                     let accepted = self.accepts(&chunk);
@@ -145,7 +157,7 @@ impl<B: MessageBody> Tee<B> {
                     }
                 }
                 Event::Overdue => self.release_followers(),
-                // A reader may have arrived since the event.
+                // A new reader may have arrived since the event. The task then continues.
                 Event::Unread if !self.writer.abort_if_unread() => {}
                 Event::Unread => {
                     log::trace!("not stored: no client waits for the end of the body");
@@ -188,7 +200,7 @@ impl<B: MessageBody> Tee<B> {
         })
     }
 
-    /// Ready once no client reads the body and it is not worth finishing.
+    /// Returns `Ready` if no client reads the body and the task should not continue to read it.
     fn poll_unread(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.writer.poll_unread(cx).is_pending() {
             self.unread_timer = None;
@@ -203,12 +215,13 @@ impl<B: MessageBody> Tee<B> {
         timer.as_mut().poll(cx)
     }
 
-    /// Whether a chunk reaches the declared end.
+    /// Returns whether the body reaches its declared length with this chunk.
     fn is_last(&self, chunk: &Bytes) -> bool {
         self.expected == Some(self.writer.length() + chunk.len())
     }
 
-    /// Whether a chunk is within the size that is stored.
+    /// Returns whether the body can still be stored with this chunk. It cannot if it exceeds its
+    /// declared length, the size limit or the memory budget.
     fn accepts(&mut self, chunk: &Bytes) -> bool {
         let length = self.writer.length() + chunk.len();
         if let Some(expected) = self.expected {
@@ -227,8 +240,8 @@ impl<B: MessageBody> Tee<B> {
         reserved
     }
 
-    /// Lets followers call the handler themselves. If the length of the body is unknown, later
-    /// requests do not wait for this response either (hit-for-miss).
+    /// Ends the wait of the followers. If the length of the body is unknown, the key is also marked
+    /// as hit-for-miss, so that later requests do not wait for each other for some seconds.
     fn release_followers(&mut self) {
         if self.expected.is_none() {
             self.mark_hit_for_miss();
@@ -245,13 +258,13 @@ impl<B: MessageBody> Tee<B> {
         }
     }
 
-    /// Gives the body back to the leader's client.
+    /// Gives the rest of the handler's body to the leader's client. The response is not stored.
     fn hand_back(mut self) {
         self.set_end_on_drop(FlightEnd::NotStored);
         self.rest.replace(Some(BodyRemainder::Body(self.body)));
     }
 
-    /// Handles the end of the body. `last` is a chunk that no client has seen yet.
+    /// Handles the end of the body. `last` is a chunk that is not yet in the list for the clients.
     async fn finish(mut self, last: Bytes, next: Next) {
         let length = self.writer.length() + last.len();
         if matches!(next, Next::End) && self.expected.is_none_or(|expected| expected == length) {
@@ -269,7 +282,8 @@ impl<B: MessageBody> Tee<B> {
                 self.set_end_on_drop(FlightEnd::Failed);
                 self.rest.replace(Some(BodyRemainder::Error(error)));
             }
-            // The body is longer than declared. Servers cut it off at the declared length.
+            // The body is longer than declared, so it is not stored. Servers cut it off at the
+            // declared length.
             Next::Chunk(more) => {
                 self.writer.push(more);
                 self.hand_back();

@@ -1,4 +1,4 @@
-//! Writing a complete response to the store.
+//! Writes complete responses to the store.
 
 use std::{sync::Arc, task::Context};
 
@@ -12,10 +12,11 @@ use crate::{
     store::interface::Put,
 };
 
-/// Writes that may outlive their requests at once. A response beyond that number is not stored.
+/// The largest number of writes in progress. A write may continue after its request has ended.
+/// While this number of writes is in progress, no further response is stored.
 const MAX_WRITES: usize = 256;
 
-/// A response that is going to be stored.
+/// A response that will be stored, and the data that its write to the store needs.
 pub(crate) struct Write {
     pub(crate) shared: Arc<Shared>,
     pub(crate) key: CacheKey,
@@ -25,13 +26,14 @@ pub(crate) struct Write {
 }
 
 impl Write {
-    /// The write with the body of the response.
+    /// Sets the body of the response.
     pub(crate) fn with_body(self, body: Bytes) -> Self {
         Self { draft: StoredResponse { body, ..self.draft }, ..self }
     }
 
-    /// Starts to write. A store that answers at once has stored the response when this returns; any
-    /// other stores it while the client is already served.
+    /// Starts the write. If the store answers at once (as a memory store does), the response is
+    /// stored when this method returns. Otherwise, a task completes the write while the client
+    /// already receives the response.
     pub(crate) fn start(self, cx: &mut Context<'_>) {
         let Some(permit) = self.shared.store.coordinator().try_begin_write(MAX_WRITES) else {
             log::trace!("not stored: {MAX_WRITES} writes are in progress");
@@ -43,8 +45,8 @@ impl Write {
             self.put().await;
         });
         if work.as_mut().poll(cx).is_pending() {
-            // `spawn` of tokio, because `spawn` of actix needs a `LocalSet`, which tests of
-            // applications lack.
+            // The task is spawned by tokio, because `actix_web::rt::spawn` needs a `LocalSet`.
+            // Tests of applications may run without a `LocalSet`.
             tokio::spawn(timeout(limit, work));
         }
     }

@@ -1,4 +1,4 @@
-//! Responses that no client waits for.
+//! Completes responses that no client waits for.
 
 use std::future::Future;
 
@@ -10,12 +10,13 @@ use crate::outcome::Outcome;
 /// The result of a refresh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RefreshResult {
-    /// The response is stored, or another fresh response is.
+    /// The response of the refresh is stored, or another request has stored a fresh response.
     Refreshed,
     Failed,
 }
 
-/// Completes a response that no client waits for, its body included.
+/// Waits for a response and reads its body to the end, so that the response is stored although no
+/// client waits for it. Stops after [`Policy::background_limit`](crate::Policy::background_limit).
 pub(crate) async fn complete_in_background<B: MessageBody>(
     context: &RequestContext,
     reply: impl Future<Output = Result<Reply<B>, Error>>,

@@ -1,19 +1,21 @@
-//! Collapsing: many requests for a response that is not stored become one call of the handler (RFC
-//! 9211 section 2.6).
+//! Collapses requests: many requests for a response that is not stored become one call of the
+//! handler (RFC 9211 section 2.6).
 //!
-//! The first request is the leader and calls the handler; the others are followers and wait for its
-//! response. Each follower judges that response for itself, as if it had found it in the store, so
-//! that no follower gets a response that the store would not give it.
+//! The first request is the leader and calls the handler. The other requests are followers and wait
+//! for the response. Each follower decides for itself whether it may use the response, as if a
+//! lookup had found the response in the store. A follower therefore never gets a response that it
+//! could not get by a lookup.
 //!
 //! ```text
 //! leader            calls handler -- head ------ body ---------- stored
 //!                                     |            |                |
 //! length is known                     +-> followers read the body as it arrives
-//! length is not known                              followers are answered from the store
+//! length is not known                              followers look up the store
 //! not storable                        +-> followers call the handler, and for ten seconds
 //!                                         requests do not wait (hit-for-miss)
-//! leader goes away                    +-> another request leads, and the rest wait once more
-//! takes too long                      +-> followers call the handler; later requests start anew
+//! leader disconnects                  +-> another request leads, and the others wait again
+//! takes too long                      +-> followers get a stale response or call the handler,
+//!                                         and a later request becomes the next leader
 //! ```
 
 use std::sync::Arc;
@@ -46,9 +48,10 @@ use crate::{
     store::interface::Lookup,
 };
 
-/// The number of times that a request takes part in collapsing. A request tries again when its
-/// leader went away, when the leader's response was another variant, or when a response added a
-/// selecting field.
+/// The largest number of times that a request tries to follow another request or to become a
+/// leader. A request tries again if its leader disconnected, if the leader's response was another
+/// variant, or if the leader's response added a selecting field (a request field that chooses the
+/// variant).
 const MAX_ROUNDS: usize = 3;
 
 impl RequestContext {
@@ -58,7 +61,7 @@ impl RequestContext {
         request: &ServiceRequest,
         mut origin: Box<OriginRequest>,
     ) -> Next<B> {
-        // Selecting fields learned from the responses of leaders.
+        // The selecting fields that the responses of leaders have added.
         let mut learned = Vec::new();
         let mut lease_deadline = self.lease_deadline();
         for _ in 0..MAX_ROUNDS {
@@ -93,7 +96,8 @@ impl RequestContext {
         learned: &mut Vec<HeaderName>,
     ) -> Next<B> {
         let limit = self.shared.policy.wait_limit();
-        // Ranges are cut from complete responses only.
+        // A range is cut only from a complete response, so a request with `Range` waits for the end
+        // of the body.
         let end = if request.headers().contains_key(RANGE) {
             timeout(limit, flight.end()).await
         } else {
@@ -131,8 +135,8 @@ impl RequestContext {
         }
     }
 
-    /// Answers with a response whose body is still being received, if that response may answer this
-    /// request.
+    /// Answers the request with a response whose body the cache is still receiving, if that
+    /// response may answer the request.
     fn follow_body<B>(
         &self,
         request: &ServiceRequest,
@@ -155,8 +159,8 @@ impl RequestContext {
                 let response = response.respond_with(body, request.headers());
                 Next::Respond(response, outcome.after_waiting(reason))
             }
-            // The response in progress cannot be revalidated, as it is not stored yet. The request
-            // tries again.
+            // The response in progress may not answer the request, and cannot be revalidated,
+            // because it is not stored yet. The request tries again.
             Decision::Fetch(next) => {
                 let cache_request = next.cache_request;
                 let origin = OriginRequest { cache_request, lookup, reason, selected, purpose };
@@ -166,8 +170,8 @@ impl RequestContext {
         }
     }
 
-    /// The values that requests must have in common to share a response; `None` if this request
-    /// shares none.
+    /// Computes the collapse key of a request: the values that must be equal in all requests of a
+    /// flight. Returns `None` if the request must not share a response in progress.
     fn collapse_key(
         &self,
         request: &ServiceRequest,
@@ -183,7 +187,8 @@ impl RequestContext {
         }
         let policy = &self.shared.policy;
         let requester = Requester::carried(request.headers(), &policy.identity);
-        // Requests that looked up before and after an invalidation do not share a response.
+        // The logical time of the lookup is part of the key, so that requests from before and after
+        // an invalidation do not share a response.
         let mut text = lookup.stamp.get().to_le_bytes().to_vec();
         text.push(u8::from(requester.has_authorization));
         text.push(u8::from(requester.has_cookies));

@@ -1,5 +1,5 @@
-//! HEAD requests that reach the handler: their responses have no body to store, but may update a
-//! stored response (RFC 9111 section 4.3.5).
+//! Handles HEAD requests that the cache passes to the handler. The response to HEAD has no body
+//! that could be stored, but it can update a stored response (RFC 9111 section 4.3.5).
 
 use std::{pin::pin, rc::Rc, sync::Arc};
 
@@ -25,7 +25,7 @@ use crate::{
     semantics::validation::{HeadVerdict, compare_head},
 };
 
-/// Calls the handler with a HEAD request.
+/// Calls the handler with a HEAD request, and updates the stored response if there is one.
 pub(super) async fn fetch_head<S, B>(
     inner: Rc<S>,
     context: RequestContext,
@@ -78,17 +78,19 @@ where
     Ok(Reply::passed(response, reason, NotStored::Head).with_write(write))
 }
 
-/// Freshens or removes the stored response by the response to HEAD (RFC 9111 section 4.3.5).
+/// Updates the stored response with the response to HEAD, or removes it if it is outdated (RFC 9111
+/// section 4.3.5).
 async fn update_stored<B: MessageBody>(
     candidate: Box<Candidate>,
     stored: &Arc<StoredResponse>,
     response: &mut ServiceResponse<B>,
 ) -> Option<Write> {
-    // RFC 9111 section 4.3.5 is about 200 responses only.
+    // RFC 9111 section 4.3.5 applies only to responses with status 200.
     if response.status() != StatusCode::OK {
         return None;
     }
-    // Whatever the fields say, the server states the length of the body that the handler made.
+    // The size of the handler's body is compared instead of `Content-Length`, because the server
+    // sends this size as `Content-Length` even if the handler set another value.
     let same_length = match response.response().body().size() {
         BodySize::Sized(length @ 1..) => length == stored.body.len() as u64,
         BodySize::Sized(0) | BodySize::Stream | BodySize::None => true,

@@ -1,4 +1,5 @@
-//! Leading a flight: the last checks before a leader calls the handler.
+//! The steps of a leader before it calls the handler: a second lookup if needed, and a lease if the
+//! store grants leases.
 
 use std::pin::Pin;
 
@@ -11,7 +12,7 @@ use super::{
 use crate::coordination::leader::Leader;
 
 impl RequestContext {
-    /// The next step of a leader. `lease_deadline` is present if the store gives out leases.
+    /// Returns the next step of a leader. `lease_deadline` is present if the store grants leases.
     pub(super) async fn lead<B>(
         &self,
         request: &ServiceRequest,
@@ -23,7 +24,8 @@ impl RequestContext {
         let (origin, leader) = if stored_count == origin.cache_request.stored_count {
             (origin, leader)
         } else {
-            // Another leader has stored a response since this request's lookup.
+            // Another leader has stored a response, perhaps for this key, since the lookup of this
+            // request.
             match self.lookup_before_fetch(request, *origin, leader).await {
                 Next::Fetch(origin, Some(leader)) => (origin, leader),
                 next @ (Next::Respond(..) | Next::Fetch(..) | Next::Bypass(_) | Next::Retry(_)) => {
@@ -32,7 +34,8 @@ impl RequestContext {
             }
         };
         match lease_deadline {
-            // In an allocation of its own, for its size: most stores give out no leases.
+            // This large future is in a box, because most stores grant no leases and do not need
+            // it.
             Some(deadline) => {
                 Box::pin(self.wait_for_lease(request, origin, leader, deadline)).await
             }

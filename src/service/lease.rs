@@ -1,14 +1,18 @@
-//! Collapsing between processes: of all processes that share a store, one calls the handler.
+//! Collapses requests of several processes: of all processes that share a store, one calls the
+//! handler.
 //!
-//! The leader of a process asks the store for a lease. While another process has the lease, the
-//! leader looks for that process's response in the store, and its followers wait on.
+//! A leader is the request for whose response other requests of its process (the followers) wait.
+//! The leader asks the store for a lease, which permits one process to call the handler while the
+//! other processes wait. While another process has the lease, the leader looks up the store again
+//! and again for the response of that process. The followers continue to wait.
 //!
 //! ```text
-//! granted         the leader looks into the store once more, and calls the handler
-//! taken           the leader looks and asks again, every 5 to 50 ms, until
-//!                   the response is stored    it answers this request, too
+//! granted         the leader looks up the store once more, and calls the handler
+//! taken           the leader looks up the store and asks again, every few ms, until
+//!                   the response is stored    the response answers this request, too
 //!                   the lease has ended       the lease is granted
-//!                   the deadline has passed   the leader calls the handler without a lease
+//!                   the deadline has passed   the leader serves a stale response if one may
+//!                                               answer, or calls the handler without a lease
 //! not storable    the leader and its followers call the handler, and for ten seconds
 //!                   requests do not wait (hit-for-miss)
 //! store fails     the leader calls the handler without a lease
@@ -36,25 +40,28 @@ use crate::{
     poll_once::within,
 };
 
-/// The delay before the lease is asked for again. Each further delay is 1.5 times the one before.
+/// The delay before the leader asks for the lease again. Each further delay is 1.5 times as long as
+/// the one before, up to [`LONGEST_DELAY`]. Jitter then shortens each delay by up to a half.
 const FIRST_DELAY: Duration = Duration::from_millis(5);
 
-/// The longest delay.
+/// The longest delay before the leader asks for the lease again.
 const LONGEST_DELAY: Duration = Duration::from_millis(50);
 
-/// The share of [`Policy::wait_limit`](crate::Policy::wait_limit) that a leader waits for other
-/// processes. Followers of its own process may then still get its response in time.
+/// The fraction of [`Policy::wait_limit`](crate::Policy::wait_limit) for which a leader waits for
+/// other processes. In the rest of the time, the followers in its own process may still get its
+/// response.
 const LEASE_SHARE: f64 = 0.75;
 
 impl RequestContext {
-    /// A timer for the longest time that a request waits for other processes; `None` if the store
-    /// gives out no leases.
+    /// Starts a timer for the longest time that a request waits for other processes. Returns `None`
+    /// if the store grants no leases.
     pub(super) fn lease_deadline(&self) -> Option<Pin<Box<Sleep>>> {
         let limit = || self.shared.policy.wait_limit().mul_f64(LEASE_SHARE);
         self.shared.store.supports_leases().then(|| Box::pin(sleep(limit())))
     }
 
-    /// Waits until this process has the lease, or another process has stored a response.
+    /// Waits until this process has the lease, until another process has stored a response, or
+    /// until the deadline.
     pub(super) async fn wait_for_lease<B>(
         &self,
         request: &ServiceRequest,
@@ -94,7 +101,8 @@ impl RequestContext {
         }
     }
 
-    /// Waits for other processes no longer.
+    /// Ends the wait for other processes after the deadline. The cache serves a stale response if
+    /// one is allowed, or else calls the handler without a lease.
     fn proceed_without_lease<B>(
         &self,
         request: &ServiceRequest,

@@ -1,4 +1,4 @@
-//! Looking up the store, and deciding what the stored responses mean for a request.
+//! Looks up the store, and decides which response answers a request.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,22 +18,24 @@ use crate::{
     store::interface::{Lookup, StoreError},
 };
 
-/// The result of a lookup: what happens to the request.
+/// The decision after a lookup: which response answers the request.
 pub(crate) enum Decision {
-    /// The stored response answers.
+    /// A stored response answers the request.
     Respond(CachedResponse, Outcome),
-    /// The stored response answers, and the handler is asked for the next one.
+    /// A stored response answers the request, and the cache calls the handler in the background for
+    /// a new response.
     RespondAndRefresh(CachedResponse, Outcome, Box<OriginRequest>),
-    /// The client wants a stored response only, and there is none (504).
+    /// The client accepts only a stored response (`only-if-cached`), and no stored response may
+    /// answer. The cache answers with status 504.
     OnlyIfCached,
-    /// The handler answers, and its response may be stored.
+    /// The handler answers the request, and its response may be stored.
     Fetch(Box<OriginRequest>),
-    /// The handler answers, and its response is not stored.
+    /// The handler answers the request, and its response is not stored.
     Bypass(Forward),
 }
 
 impl RequestContext {
-    /// Looks up a store that answers at once; `None` if this one does not.
+    /// Looks up the store without waiting. Returns `None` if the store cannot answer at once.
     pub(crate) fn lookup_now(
         &self,
         fields: &HeaderMap,
@@ -44,7 +46,8 @@ impl RequestContext {
         self.shared.store.lookup_now(&request.key, &selector)
     }
 
-    /// Looks up the store, within the time-out for lookups.
+    /// Looks up the store. Returns an error if the lookup takes longer than the time-out for
+    /// lookups.
     pub(crate) async fn lookup(
         &self,
         fields: &HeaderMap,
@@ -59,8 +62,8 @@ impl RequestContext {
         })
     }
 
-    /// Looks up the store on behalf of a request that has waited since its first lookup, and
-    /// decides anew.
+    /// Looks up the store again for a request that has waited since its first lookup, and decides
+    /// again which response answers the request.
     pub(crate) async fn lookup_again(
         &self,
         request: &ServiceRequest,
@@ -78,7 +81,7 @@ impl RequestContext {
         self.decide(request, cache_request, found)
     }
 
-    /// Decides what the result of a lookup means for the request.
+    /// Decides by the result of a lookup which response answers the request.
     pub(crate) fn decide(
         &self,
         request: &ServiceRequest,
@@ -117,7 +120,7 @@ impl RequestContext {
             Reuse::OtherVariant => (Forward::VaryMiss, None),
             Reuse::NotForRequester => (Forward::Request, None),
         };
-        // RFC 9111 section 5.2.1.7.
+        // RFC 9111 section 5.2.1.7: `only-if-cached` in the request.
         let honors = self.shared.policy.honors_request_directives();
         if honors && cache_request.directives.only_if_cached {
             return Decision::OnlyIfCached;
@@ -135,7 +138,7 @@ impl RequestContext {
         }))
     }
 
-    /// Whether a stored response may answer, by RFC 9111 and the policy.
+    /// Decides by RFC 9111 and by the policy whether a stored response may answer the request.
     fn reuse(&self, fields: &HeaderMap, request: &CacheRequest, lookup: &Lookup) -> Reuse {
         let policy = &self.shared.policy;
         let compared = ComparedFields { fields, cache: &*self.shared };
@@ -157,7 +160,8 @@ impl RequestContext {
     }
 }
 
-/// The decision to answer with a stored response, with a refresh where one is due.
+/// Makes the decision to answer with a stored response. The decision includes a refresh if one is
+/// due and the request is not a HEAD.
 fn respond(
     request: &ServiceRequest,
     response: CachedResponse,

@@ -1,4 +1,5 @@
-//! The actix-web service of a cache: admits requests and dispatches decisions.
+//! The actix-web service of a cache. The service decides which requests it looks up in the store,
+//! and carries out the decision that follows from the lookup.
 
 use std::{
     fmt,
@@ -36,7 +37,8 @@ use crate::{
 
 type ServiceResult<B> = Result<ServiceResponse<CacheBody<B>>, Error>;
 
-/// The service that [`Cache`](crate::Cache) makes.
+/// The service that [`Cache`](crate::Cache) wraps around an inner service, such as a route or a
+/// scope.
 pub struct CacheMiddleware<S> {
     inner: Rc<S>,
     shared: Arc<Shared>,
@@ -91,14 +93,17 @@ where
     }
 }
 
-/// The first step of a request. The value lives for a moment, so its size does not matter.
+/// The way in which the cache handles a request, decided before any lookup. A value of this type
+/// exists only for a moment, so its size does not matter.
 #[expect(clippy::large_enum_variant, reason = "a box would cost every hit an allocation")]
 enum Admission {
-    /// The request passes, and the cache does not even report it.
+    /// The cache passes the request to the handler, and does not report the request in
+    /// `Cache-Status`, in the log or to the observer.
     Unreported,
-    /// The request passes.
+    /// The cache passes the request to the handler, for this reason.
     Bypass(Forward),
-    /// The request may change its resource.
+    /// The method of the request is unsafe (RFC 9110 section 9.2.1): the request may change its
+    /// resource.
     Unsafe,
     LookUp(CacheRequest),
 }
@@ -134,7 +139,7 @@ impl RequestContext {
     }
 }
 
-/// Carries out a decision.
+/// Carries out the decision about a request.
 fn dispatch<S, B>(
     inner: &Rc<S>,
     context: RequestContext,
@@ -171,7 +176,8 @@ where
     }
 }
 
-/// Hands the request on without an allocation. Without a reason the cache does not report it.
+/// Passes the request to the handler, without an allocation. If `reason` is `None`, the cache does
+/// not report the request.
 fn bypass<S, B>(
     inner: &Rc<S>,
     context: RequestContext,
@@ -189,7 +195,7 @@ where
     CacheFuture { state: State::Bypassing { response, context, outcome } }
 }
 
-/// Looks up a store that has to be waited for.
+/// Looks up a store that does not answer at once, and carries out the decision that follows.
 async fn look_up<S, B>(
     inner: Rc<S>,
     context: RequestContext,
@@ -219,16 +225,16 @@ pin_project! {
 pin_project! {
     #[project = StateProjection]
     enum State<F, B> {
-        /// Answered from the store.
+        /// The cache has made the response.
         Ready { response: Option<ServiceResponse<CacheBody<B>>> },
-        /// Passing the cache.
+        /// The handler makes the response, and the cache at most reports the outcome.
         Bypassing { #[pin] response: F, context: RequestContext, outcome: Option<Outcome> },
-        /// Waiting for the store, for other requests or for the handler.
+        /// The request waits for the store, for other requests or for the handler.
         Boxed { future: LocalBoxFuture<'static, ServiceResult<B>> },
     }
 }
 
-/// A [`CacheFuture`] in a form of small size.
+/// A [`CacheFuture`] as a small value, so that the future of [`look_up`] stays small.
 enum Split<B> {
     Ready(ServiceResponse<CacheBody<B>>),
     Pending(LocalBoxFuture<'static, ServiceResult<B>>),
@@ -274,7 +280,7 @@ where
 
     /// # Panics
     ///
-    /// If it is polled again after it returned [`Poll::Ready`].
+    /// Panics if the future is polled again after it returned [`Poll::Ready`].
     #[expect(clippy::expect_used, reason = "the contract of futures; hanging would hide the fault")]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {

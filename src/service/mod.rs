@@ -1,4 +1,5 @@
-//! One request's flow through a cache: admitted, looked up, decided about, answered.
+//! The steps of one request: the cache decides whether to handle the request, looks up the store,
+//! decides which response answers the request, and responds.
 
 mod background;
 mod collapse;

@@ -1,4 +1,4 @@
-//! The next step of a request that has waited for others.
+//! The next step of a request that has waited for another request or another process.
 
 use actix_web::{HttpResponse, dev::ServiceRequest};
 
@@ -14,20 +14,24 @@ use crate::{
     response::{body::CacheBody, cached::CachedResponse},
 };
 
-/// The next step of a request that has waited for others, or looked into the store again.
+/// The next step of a request that has waited for another request or another process, or has looked
+/// up the store again.
 pub(crate) enum Next<B> {
-    /// The response to another request answers this one, too.
+    /// The cache answers the request with this response, for example with the response to another
+    /// request.
     Respond(HttpResponse<CacheBody<B>>, Outcome),
-    /// The request calls the handler; followers may wait for its response.
+    /// The request calls the handler, and the response may be stored. If the request has a
+    /// [`Leader`], other requests (followers) may wait for the response.
     Fetch(Box<OriginRequest>, Option<Leader>),
-    /// The request calls the handler, whose response is not stored.
+    /// The request calls the handler, and the response is not stored.
     Bypass(Forward),
-    /// The request takes part in collapsing once more.
+    /// The request tries again to follow another request or to become a leader.
     Retry(Box<OriginRequest>),
 }
 
 impl RequestContext {
-    /// Looks into the store again on behalf of a request that has waited.
+    /// Looks up the store again for a request that has waited, and returns the next step of the
+    /// request.
     pub(super) async fn next_after_lookup<B>(
         &self,
         request: &ServiceRequest,
@@ -35,7 +39,7 @@ impl RequestContext {
     ) -> Next<B> {
         let OriginRequest { cache_request, reason, purpose, .. } = origin;
         match self.lookup_again(request, cache_request).await {
-            // The stored response is still the one that this request is to refresh.
+            // The stored response still needs the refresh for which this request was made.
             Decision::RespondAndRefresh(_, _, origin) if purpose == Purpose::Refresh => {
                 Next::Fetch(origin, None)
             }
@@ -43,8 +47,8 @@ impl RequestContext {
         }
     }
 
-    /// Looks into the store again before a leader calls the handler: another leader may have stored
-    /// a response since the first lookup.
+    /// Looks up the store again before a leader calls the handler, because another leader may have
+    /// stored a response since the first lookup.
     pub(super) async fn lookup_before_fetch<B>(
         &self,
         request: &ServiceRequest,
@@ -69,8 +73,8 @@ impl RequestContext {
     }
 }
 
-/// The next step of a request that has waited: a response found in the store now is one that
-/// another request brought there.
+/// Converts the decision about a request that has waited into its next step. If the decision is a
+/// fresh or stale hit, the outcome of the request becomes [`Outcome::Collapsed`].
 pub(super) fn collapsed<B>(
     request: &ServiceRequest,
     decision: Decision,

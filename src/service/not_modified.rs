@@ -1,5 +1,5 @@
-//! Freshening a stored response by a 304 or by the response to HEAD (RFC 9111 sections 4.3.4 and
-//! 4.3.5).
+//! Freshens stored responses: a 304 or a response to HEAD updates the header fields of a stored
+//! response (RFC 9111 sections 4.3.4 and 4.3.5).
 
 use std::sync::Arc;
 
@@ -24,7 +24,8 @@ use crate::{
     },
 };
 
-/// Answers with the stored response, freshened by a 304 about it.
+/// Updates a stored response with the header fields of a 304 that validates it, and answers the
+/// request with the result.
 pub(super) fn freshen_by_not_modified<B>(
     candidate: Box<Candidate>,
     stored: &StoredResponse,
@@ -54,7 +55,7 @@ pub(super) fn freshen_by_not_modified<B>(
         HttpResponse::with_body(stored.status, body_for(stored.status, &stored.body));
     let connection = ConnectionFields::of(&fields);
     for (name, value) in &fields {
-        // `Age` is never stored, so this is that of the 304.
+        // `Age` is never stored, so an `Age` here comes from the 304.
         if connection.may_be_stored(name) || *name == AGE {
             response.headers_mut().append(name.clone(), value.clone());
         }
@@ -64,8 +65,9 @@ pub(super) fn freshen_by_not_modified<B>(
     FillReply { response: ServiceResponse::new(request, response), stored: kept, write }
 }
 
-/// Updates the stored response by a 200 to HEAD about it, and completes that response by the stored
-/// fields that it left out.
+/// Updates a stored response with the header fields of a 200 response to HEAD. Adds to the response
+/// to HEAD the stored fields that it lacks. Returns `None` if the updated response may not be
+/// stored.
 pub(super) fn freshen_by_head<B>(
     candidate: Box<Candidate>,
     stored: &StoredResponse,
@@ -92,7 +94,7 @@ pub(super) fn freshen_by_head<B>(
     Some(candidate.into_write(draft).with_body(stored.body.clone()))
 }
 
-/// Removes the entry under the key of a request.
+/// Removes the stored responses of the key of a request.
 pub(super) async fn remove_entry(candidate: Box<Candidate>) {
     let shared = Arc::clone(&candidate.shared);
     shared.store.coordinator().invalidate_fills(&candidate.key);
@@ -101,8 +103,8 @@ pub(super) async fn remove_entry(candidate: Box<Candidate>) {
     }
 }
 
-/// The plan with the tags of the stored response. A handler that does not make the page again may
-/// not name its tags again.
+/// Adds the tags of the stored response to the plan. A handler that responds to HEAD or with a 304
+/// may leave out the tags.
 fn with_stored_tags(
     mut plan: StoragePlan,
     stored: &StoredResponse,

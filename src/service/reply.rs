@@ -1,5 +1,5 @@
-//! Completing responses: `Cache-Status`, the log and the observer learn the outcome of a request
-//! here, once.
+//! Completes responses: reports the outcome of each request once, in `Cache-Status`, in the log and
+//! to the observer.
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -26,16 +26,16 @@ use crate::{
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 
-/// The response to a request, its outcome, and the write that follows.
+/// The response to a request, the outcome of the request, and the write that stores the response.
 pub(crate) struct Reply<B> {
     response: ServiceResponse<CacheBody<B>>,
-    /// `None` where a cache further in reports the outcome.
+    /// `None` if an inner cache (nested inside this cache) reports the outcome.
     pub(crate) outcome: Option<Outcome>,
     write: Option<Write>,
 }
 
 impl<B> Reply<B> {
-    /// A response that the cache made.
+    /// Makes a reply from a response that the cache made.
     pub(crate) fn cached(
         request: HttpRequest,
         response: HttpResponse<CacheBody<B>>,
@@ -45,13 +45,13 @@ impl<B> Reply<B> {
         Self { response, outcome: Some(outcome), write: None }
     }
 
-    /// A response of the handler that may be stored.
+    /// Makes a reply from a response of the handler that may be stored.
     pub(crate) fn filled(reply: FillReply<B>, outcome: Outcome) -> Self {
         let FillReply { response, write, .. } = reply;
         Self { response, outcome: Some(outcome), write }
     }
 
-    /// A response of the handler that is not stored.
+    /// Makes a reply from a response of the handler that is not stored.
     pub(crate) fn passed(
         response: ServiceResponse<B>,
         reason: Forward,
@@ -61,25 +61,25 @@ impl<B> Reply<B> {
         Self { response: pass_through(response), outcome, write: None }
     }
 
-    /// A response that a cache further in is responsible for.
+    /// Makes a reply from a response whose outcome an inner cache reports.
     pub(crate) fn owned_by_inner_cache(response: ServiceResponse<B>) -> Self {
         Self { response: pass_through(response), outcome: None, write: None }
     }
 
-    /// The reply with a write that follows.
+    /// Sets the write that stores a response after the outcome is reported.
     pub(crate) fn with_write(self, write: Option<Write>) -> Self {
         Self { write, ..self }
     }
 }
 
-/// The response where the client wants a stored response only, and there is none (RFC 9111 section
-/// 5.2.1.7).
+/// Makes the 504 response for a client that accepts only a stored response (`only-if-cached`) if no
+/// stored response may answer (RFC 9111 section 5.2.1.7).
 pub(crate) fn gateway_timeout<B>() -> HttpResponse<CacheBody<B>> {
     HttpResponse::with_body(StatusCode::GATEWAY_TIMEOUT, CacheBody::whole(Bytes::new()))
 }
 
 impl RequestContext {
-    /// Completes a response that the cache made.
+    /// Completes a response that the cache made, and reports its outcome.
     pub(crate) fn complete_cached<B>(
         &self,
         request: HttpRequest,
@@ -91,8 +91,8 @@ impl RequestContext {
         response
     }
 
-    /// Completes a response that passes the cache. `outcome` is `None` if the cache does not even
-    /// report it.
+    /// Completes a response of the handler that the cache does not store. The outcome is reported
+    /// unless `outcome` is `None` or an inner cache reports it.
     pub(crate) fn complete_passed<B>(
         &self,
         response: ServiceResponse<B>,
@@ -105,14 +105,15 @@ impl RequestContext {
         response
     }
 
-    /// Completes a reply, and starts the write that follows.
+    /// Reports the outcome of a reply, and starts the write that stores its response.
     pub(crate) async fn complete<B>(&self, reply: Reply<B>) -> ServiceResponse<CacheBody<B>> {
         let Reply { mut response, outcome, write } = reply;
         if let Some(outcome) = outcome {
             self.report_unless_owned(&mut response, &outcome);
         }
         if let Some(write) = write {
-            // No store is waited for: one that answers at once has stored the response by then.
+            // The client does not wait for the store. A store that answers at once has stored the
+            // response when `start` returns.
             with_context(|cx| write.start(cx)).await;
         }
         response
@@ -158,7 +159,8 @@ impl RequestContext {
     }
 }
 
-/// Writes the outcome into the response, and removes the fields that are not for clients.
+/// Writes the outcome into `Cache-Status` and `X-Cache`, and removes the fields that clients do not
+/// receive.
 fn write_status_fields(fields: &mut HeaderMap, outcome: &Outcome, shared: &Shared) {
     for name in shared.policy.removed_downstream() {
         fields.remove(name);
@@ -172,7 +174,8 @@ fn write_status_fields(fields: &mut HeaderMap, outcome: &Outcome, shared: &Share
         }
     }
     if settings.cache_status == FieldOutput::Written {
-        // RFC 9211 section 2: after the members of caches closer to the origin.
+        // RFC 9211 section 2: the member of this cache follows the members of caches closer to the
+        // origin.
         if let Some(value) = field_value(format_args!("actix-web-cache; {outcome}")) {
             fields.append(CACHE_STATUS, value);
         }

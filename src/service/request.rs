@@ -1,4 +1,4 @@
-//! Changes to requests of actix-web, within what actix-web allows.
+//! Changes requests before the handler is called, as far as actix-web allows it.
 
 use std::{
     cell::Cell,
@@ -16,13 +16,14 @@ use futures_util::StreamExt as _;
 
 use crate::shared::Shared;
 
-/// The fields of a request, to be changed. `None` if they cannot be changed, since a middleware
-/// further out keeps a clone of the request.
+/// Returns the header fields of a request, so that the cache can change them. Returns `None` if
+/// they cannot be changed, because an outer middleware keeps (or may keep) a clone of the request.
 ///
-/// Actix panics if a request is changed while clones of the request exist, and offers no way to
-/// find out whether they do. While routing is due there are none, for routing changes the request
-/// as well. Around a resource or a route, where routing is complete, only trying can tell. A cache
-/// tries until it has met one such middleware, and never in a build that aborts on panics.
+/// Actix-web panics if a request is changed while a clone of the request exists, and has no
+/// function that returns whether a clone exists. Before routing is complete, no clone exists,
+/// because routing changes the request as well. A cache around a resource or a route runs after
+/// routing. Such a cache can only try the change and catch the panic. After the first panic, the
+/// cache never tries again. In a build that aborts on panics, it never tries.
 pub(super) fn headers_mut<'a>(
     shared: &Shared,
     request: &'a mut ServiceRequest,
@@ -51,8 +52,8 @@ fn has_clones(shared: &Shared, request: &mut ServiceRequest) -> bool {
     has_clones
 }
 
-/// A flag that is set once the handler receives bytes of the request's body. HTTP/2 requests need
-/// not announce a body in their head.
+/// Returns a flag that is set as soon as the handler receives a byte of the request body. Only
+/// HTTP/2 requests are watched, because they can have a body without announcing it in their head.
 pub(super) fn watch_payload(request: &mut ServiceRequest) -> Rc<Cell<bool>> {
     let seen = Rc::new(Cell::new(false));
     if request.version() != Version::HTTP_2 {

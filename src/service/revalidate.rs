@@ -1,5 +1,6 @@
-//! Refreshing a stored response in the background while it answers clients: stale-while-revalidate
-//! (RFC 5861 section 3) and refreshes ahead of time.
+//! Refreshes stored responses in the background while they answer clients: `stale-while-revalidate`
+//! (RFC 5861 section 3), and refreshes shortly before a response becomes stale
+//! ([`Policy::refresh_ahead`](crate::Policy::refresh_ahead)).
 
 use std::{future::poll_fn, rc::Rc};
 
@@ -20,14 +21,15 @@ use super::{
 };
 use crate::{semantics::validation::CONDITIONS, shared::Shared};
 
-/// Sends a request to the handler in the background, unless a refresh of the key is running or
-/// failed a short while ago. Returns the request for the client's side: a copy if the request
-/// itself went to the handler.
+/// Calls the handler in the background with the request of a client, if the coordinator of the
+/// store permits a refresh of the key (`Coordinator::try_refresh`). Returns the request for the
+/// reply to the client: a copy if the refresh takes the request itself.
 ///
-/// Only anonymous requests refresh. The handler gets the extensions that middlewares further out
-/// added to the request (a language, a tenant), for without them it would make another page than
-/// the key stands for. Personal data cannot be removed from extensions reliably, so a refresh by a
-/// personal request could store a personal page for everyone.
+/// Only a request without credentials starts a refresh. The request of the refresh keeps the
+/// extensions that outer middlewares added, such as a language or a tenant. Without them, the
+/// handler could make a response that does not belong to the cache key. If the client is logged in,
+/// the extensions may also contain personal data, which cannot be removed reliably. The refresh
+/// could then store a personal response for all clients.
 pub(crate) fn refresh<S, B>(
     inner: &Rc<S>,
     context: &RequestContext,
@@ -39,7 +41,7 @@ where
     B: MessageBody + 'static,
 {
     let cache_request = &origin.cache_request;
-    // A client that forbids to store the response would make the refresh useless.
+    // If the request has `no-store`, its response is not stored, so a refresh would be useless.
     let useful = cache_request.requester.is_anonymous() && !cache_request.directives.no_store;
     let coordinator = context.shared.store.coordinator();
     let permit =
@@ -63,11 +65,12 @@ where
     client_side
 }
 
-/// Makes a request of a client into a request for the refresh, and returns a copy for the client's
-/// side. `None` if actix-web allows no change of the request.
+/// Changes the request of a client into the request of a refresh, and returns a copy of the
+/// original for the reply to the client. Returns `None` if the copy cannot be made, or if the
+/// request cannot be changed because a middleware keeps a clone of it.
 fn prepare(shared: &Shared, request: &mut ServiceRequest) -> Option<HttpRequest> {
     let client_side = StandIn::of(request).into_request()?;
-    // The refresh wants the complete response, whichever the client has already.
+    // The conditions of the client are removed, because the refresh needs the complete response.
     if CONDITIONS.iter().any(|name| request.headers().contains_key(name)) {
         let fields = headers_mut(shared, request)?;
         for name in &CONDITIONS {

@@ -1,5 +1,5 @@
-//! Stale responses in place of errors and of responses that take too long (RFC 5861 section 4): the
-//! one place that decides about them.
+//! Decides whether a stale response answers a request if the handler fails or takes too long
+//! (`stale-if-error`, RFC 5861 section 4).
 
 use std::sync::Arc;
 
@@ -24,14 +24,14 @@ use crate::{
 };
 
 impl RequestContext {
-    /// Whether a stored response may answer now if the handler fails.
+    /// Returns whether a stored response may answer now if the handler fails.
     pub(crate) fn may_serve_stale(&self, key: &CacheKey, stored: &StoredResponse) -> bool {
         let validity = self.shared.store.coordinator().validity(key, stored);
         may_serve_stale_on_error(stored, validity, self.shared.policy.windows(), self.shared.now())
     }
 
-    /// Whether a stored response may answer now although it was selected before the handler was
-    /// called: not if the key was invalidated since.
+    /// Returns whether a stored response that was selected before the handler was called may still
+    /// answer. The response may not answer if its key was invalidated since then.
     fn may_still_serve_stale(&self, candidate: &Candidate, stored: &StoredResponse) -> bool {
         !candidate.fill.is_invalidated() && self.may_serve_stale(&candidate.key, stored)
     }
@@ -41,7 +41,8 @@ impl RequestContext {
         CachedResponse::stale(Arc::clone(stored), self.shared.now(), compression)
     }
 
-    /// A stale response for a request that has waited too long for another one.
+    /// Returns a stale response for a request that has waited too long for another request or
+    /// another process, or `None` if no stale response may answer.
     pub(crate) fn stale_for_follower<B>(
         &self,
         request: &ServiceRequest,
@@ -54,8 +55,9 @@ impl RequestContext {
         Some((stale.respond(request.method(), request.headers()), outcome))
     }
 
-    /// A stale response in place of a handler's response with an error status. An error response
-    /// that is meant to be stored stays.
+    /// Returns a stale response in place of a response of the handler with a server error (500,
+    /// 502, 503 or 504). Returns `None` if the stale response may not answer, or if the error
+    /// response itself may be stored.
     pub(crate) fn stale_for_failure<B: MessageBody>(
         &self,
         method: &Method,
@@ -75,7 +77,8 @@ impl RequestContext {
         Some(stale.respond(method, &candidate.request))
     }
 
-    /// A stale response in place of a handler's response that takes too long.
+    /// Returns a stale response in place of a response of the handler that takes too long, or
+    /// `None` if the stale response may not answer.
     pub(crate) fn stale_for_timeout<B>(
         &self,
         method: &Method,
@@ -90,7 +93,9 @@ impl RequestContext {
         Some(stale.respond(method, &candidate.request))
     }
 
-    /// A stale response in place of an error of the handler, which took the request with it.
+    /// Returns a stale response in place of an error of the handler or of an inner middleware.
+    /// Returns the error if the stale response may not answer. The original request was dropped
+    /// with the error, so the reply is made for its copy in `fallback`.
     pub(crate) fn stale_for_error<B>(
         &self,
         method: &Method,

@@ -1,5 +1,6 @@
-//! Unsafe methods: POST, PUT, DELETE and unknown ones invalidate stored responses before the client
-//! learns of their success (RFC 9111 section 4.4).
+//! Handles requests with unsafe methods: `POST`, `PUT`, `DELETE` and all methods that the cache
+//! does not know. If such a request succeeds, the cache invalidates stored responses before it
+//! sends the response to the client (RFC 9111 section 4.4).
 
 use std::{rc::Rc, sync::Arc};
 
@@ -34,7 +35,8 @@ use crate::{
     shared::Shared,
 };
 
-/// Calls the handler with an unsafe request, and invalidates what its response makes invalid.
+/// Calls the handler with an unsafe request. If the request succeeds, invalidates the stored
+/// responses that the request may have changed.
 pub(crate) async fn call_unsafe<S, B>(
     inner: Rc<S>,
     context: RequestContext,
@@ -51,7 +53,8 @@ where
     let response = match inner.call(request).await {
         Ok(response) => response,
         Err(error) => {
-            // Servers turn the errors of middlewares into responses, which count like others.
+            // The server turns the error of a middleware into a response. Its status code decides,
+            // like that of any other response, whether stored responses are invalidated.
             let status = error.as_response_error().status_code();
             let urls = invalidated(&targets, status, &HeaderMap::new(), choices);
             invalidate(&context.shared, Invalidated { urls, groups: Vec::new() }, None).await;
@@ -63,17 +66,19 @@ where
     let candidate = candidate
         .filter(|_| represents_target(&targets, response.headers()) && !urls.is_empty())
         .and_then(|mut candidate| {
-            // An invalidation by another request in the meantime is younger than this response.
+            // If another request has invalidated the key in the meantime, this response may be
+            // outdated and is not stored.
             candidate.fill = context.shared.store.coordinator().supersede(&candidate.fill)?;
             Some(candidate)
         });
-    // A cache further in may have another store, so this cache invalidates as well.
+    // An inner cache may have another store, so this cache also invalidates if an inner cache does.
     let kept = candidate.as_ref().map(|candidate| candidate.key.clone());
     invalidate(&context.shared, Invalidated { urls, groups }, kept).await;
     Ok(context.store_post_response(candidate, response).await)
 }
 
-/// The groups that the response invalidates. They belong to its own origin (RFC 9875 section 3).
+/// Returns the tags of the cache groups that the response invalidates. Only groups of the origin of
+/// the request are invalidated (RFC 9875 section 3).
 fn invalidated_groups<B>(
     shared: &Shared,
     urls: &[UrlTarget],
@@ -98,8 +103,9 @@ struct Invalidated {
     groups: Vec<TagId>,
 }
 
-/// Invalidates URLs and groups, even if the client goes away meanwhile: the handler has made its
-/// change. Fills of the key `kept` continue: the response of this request is stored under it.
+/// Invalidates URLs and groups. The invalidation is completed even if the client disconnects,
+/// because the handler has already changed its data. Fills of the key `kept` are not invalidated,
+/// because the response to this request will be stored under this key.
 async fn invalidate(shared: &Arc<Shared>, invalidated: Invalidated, kept: Option<CacheKey>) {
     let Invalidated { urls, groups } = invalidated;
     if urls.is_empty() {
@@ -122,7 +128,8 @@ async fn invalidate(shared: &Arc<Shared>, invalidated: Invalidated, kept: Option
 }
 
 impl RequestContext {
-    /// A POST whose response may be stored for later GETs of its URL (RFC 9110 section 9.3.3).
+    /// Makes the [`Candidate`] for a POST request whose response may be stored and may answer later
+    /// GET requests for the URL (RFC 9110 section 9.3.3). Returns `None` for all other requests.
     async fn storable_post(&self, request: &mut ServiceRequest) -> Option<Box<Candidate>> {
         let policy = &self.shared.policy;
         let draining = self.shared.store.coordinator().is_draining();
@@ -134,14 +141,15 @@ impl RequestContext {
         let cache_request = self.cache_request(request, matched, key, self.shared.now());
         let lookup = self.lookup(request.headers(), &cache_request).await.ok()?;
         let mut candidate = self.candidate(request, cache_request, lookup);
-        // Unlike a GET, a POST has content, and its response is the result of that content.
+        // A POST request has content, and the response is the result of that content. The content
+        // therefore does not forbid to store the response, as it does for a GET request.
         candidate.body_seen = Rc::default();
         candidate.request = without_content_fields(&candidate.request);
         Some(candidate)
     }
 
-    /// Stores the response to a POST where that is allowed: with explicit freshness only (RFC 9110
-    /// section 9.3.3).
+    /// Completes the response to an unsafe request. Stores the response if there is a candidate, if
+    /// the response may be stored, and if its freshness is explicit (RFC 9110 section 9.3.3).
     async fn store_post_response<B: MessageBody + 'static>(
         &self,
         candidate: Option<Box<Candidate>>,

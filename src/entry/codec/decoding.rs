@@ -280,7 +280,7 @@ impl<'a> Reader<'a> {
 
     /// Reads bytes as a slice that shares the buffer of the record.
     ///
-    /// `shared` and `name` are inlined because their results are large to move.
+    /// `shared` and `name` are inlined, because returning their large results from a call is slow.
     #[inline(always)]
     fn shared(&mut self, length: usize) -> Result<Bytes, RecordError> {
         let found = self.bytes(length)?;

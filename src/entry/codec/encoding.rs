@@ -50,8 +50,8 @@ pub fn encode(key: &CacheKey, response: &StoredResponse) -> Result<Vec<u8>, Enco
     Ok(record)
 }
 
-/// Returns the length of the record. The length may exceed the address space, because header fields
-/// in memory can share their bytes and the record holds each of them in full.
+/// Returns the length of the record. The length may exceed the address space: header fields in
+/// memory can share their bytes, but the record holds each field in full.
 fn size(key: &CacheKey, response: &StoredResponse) -> u64 {
     let field = |name: &HeaderName, value: usize| 2 + 4 + (name.as_str().len() + value) as u64;
     let line = |(name, value): &(HeaderName, HeaderValue)| field(name, value.len());
@@ -107,7 +107,8 @@ const fn validation_code(validation: Validation) -> u8 {
     }
 }
 
-/// Converts a number to the integer type that the record uses for it.
+/// Converts a number to the integer type that the record uses for it. Returns an error if the
+/// number is too large for this type.
 fn fitting<N, M: TryFrom<N>>(number: N) -> Result<M, EncodeError> {
     M::try_from(number).map_err(|_| EncodeError::TooLarge)
 }

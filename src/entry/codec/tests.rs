@@ -57,7 +57,7 @@ fn lines(lines: &[(HeaderName, &[u8])]) -> Box<[(HeaderName, HeaderValue)]> {
     lines.iter().map(line).collect()
 }
 
-/// A response with every optional part.
+/// Makes a response with every optional part.
 fn full() -> StoredResponse {
     StoredResponse {
         status: StatusCode::NON_AUTHORITATIVE_INFORMATION,
@@ -102,12 +102,12 @@ fn full() -> StoredResponse {
     }
 }
 
-/// A response without optional parts.
+/// Makes a response without optional parts.
 fn minimal() -> StoredResponse {
     StoredResponse { status: StatusCode::NO_CONTENT, body: Bytes::new(), ..stored(0, &[]) }
 }
 
-/// The parts of a response that its record holds.
+/// Returns the parts of a response that its record holds.
 fn written(response: &StoredResponse) -> impl PartialEq + Debug + use<> {
     let StoredResponse {
         status,

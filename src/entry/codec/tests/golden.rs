@@ -138,7 +138,7 @@ fn layout_is_as_documented() {
     assert_eq!(&FULL[144..], parts.concat());
 }
 
-/// The CRC-32 of RFC 1952 section 8, computed bit by bit.
+/// Computes the CRC-32 of RFC 1952 section 8, bit by bit.
 fn crc_as_in_gzip(bytes: &[u8]) -> u32 {
     let shifted = |crc: u32| if crc & 1 == 1 { 0xedb8_8320 ^ (crc >> 1) } else { crc >> 1 };
     !bytes
