@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use actix_web::{ResponseError, error::UrlGenerationError, http::StatusCode};
+use actix_web::{HttpResponse, ResponseError, error::UrlGenerationError, http::StatusCode};
 
 use crate::store::interface::StoreError;
 
@@ -20,7 +20,14 @@ pub enum PurgeError {
     /// A header field that was given to [`PurgeTarget::variant`](crate::PurgeTarget::variant) is
     /// not valid. The value is the name of the field.
     Field(String),
-    /// The store failed. The responses may still be stored and served.
+    /// The store failed, and has queued the invalidation: it sends the invalidation again by itself.
+    ///
+    /// Until then, this process does not serve the responses, but other processes may serve them. The
+    /// purge is lost only if this process ends before the store can be reached. There is no need to
+    /// call the method again.
+    Queued(StoreError),
+    /// The store failed, and does not repeat the invalidation. The responses may still be stored and
+    /// served. Call the method again.
     Store(StoreError),
 }
 
@@ -40,7 +47,10 @@ impl fmt::Display for PurgeError {
             Self::Field(field) => {
                 write!(f, "invalid request field {field:?} in the variant to purge")
             }
-            Self::Store(_) => f.write_str("purge not confirmed"),
+            Self::Queued(_) => f.write_str(
+                "purge not confirmed yet: the store failed, and repeats the purge by itself",
+            ),
+            Self::Store(_) => f.write_str("purge not confirmed: the store failed, so repeat it"),
         }
     }
 }
@@ -48,7 +58,7 @@ impl fmt::Display for PurgeError {
 impl std::error::Error for PurgeError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Store(error) => Some(error),
+            Self::Queued(error) | Self::Store(error) => Some(error),
             Self::Route(error) => Some(error),
             Self::Url(_) | Self::MissingHost | Self::Field(_) => None,
         }
@@ -57,18 +67,23 @@ impl std::error::Error for PurgeError {
 
 impl From<StoreError> for PurgeError {
     fn from(error: StoreError) -> Self {
-        Self::Store(error)
+        if error.is_queued() { Self::Queued(error) } else { Self::Store(error) }
     }
 }
 
-/// The status code is 503 if the store failed, and 500 for all other errors.
+/// The status code is 503 if the store failed, and 500 for all other errors. The response has no
+/// body, because the text of the error is not meant for clients.
 impl ResponseError for PurgeError {
     fn status_code(&self) -> StatusCode {
         match self {
             Self::Url(_) | Self::MissingHost | Self::Route(_) | Self::Field(_) => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
-            Self::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Queued(_) | Self::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        HttpResponse::new(self.status_code())
     }
 }

@@ -116,6 +116,8 @@ pub(crate) async fn purge_url(
         // If the removal of one key fails, the other keys are still removed.
         match shared.within_store_timeout(store.remove(key)).await {
             Ok(removed) => responses += removed,
+            // An error whose removal is queued matters less than one whose removal is lost.
+            Err(error) if result.is_err() && error.is_queued() => {}
             Err(error) => result = Err(error),
         }
     }

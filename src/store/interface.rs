@@ -173,7 +173,17 @@ pub enum Put {
 ///
 /// The cause is the error's [`source`](Error::source).
 #[derive(Debug)]
-pub struct StoreError(Box<dyn Error + Send + Sync>);
+pub struct StoreError {
+    source: Box<dyn Error + Send + Sync>,
+    retry: Retry,
+}
+
+/// Whether the store repeats an invalidation that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Retry {
+    Never,
+    Queued,
+}
 
 impl StoreError {
     /// Wraps the cause of the failure.
@@ -181,12 +191,24 @@ impl StoreError {
     /// The cache logs the text of the cause, so the text should contain no cache key and no part of
     /// a response.
     pub fn new(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self(source.into())
+        Self { source: source.into(), retry: Retry::Never }
+    }
+
+    /// Wraps the cause of a failed invalidation that the store has queued. The store sends the
+    /// invalidation again by itself, and returns no response that it applies to before that.
+    pub fn queued(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { source: source.into(), retry: Retry::Queued }
+    }
+
+    /// Returns whether the store has queued the invalidation that failed.
+    #[must_use]
+    pub fn is_queued(&self) -> bool {
+        self.retry == Retry::Queued
     }
 
     /// Returns the text of the error and of its cause, for logs.
     pub(crate) fn with_cause(&self) -> impl fmt::Display {
-        format!("{self}: {}", self.0)
+        format!("{self}: {}", self.source)
     }
 }
 
@@ -198,6 +220,6 @@ impl fmt::Display for StoreError {
 
 impl Error for StoreError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(self.0.as_ref())
+        Some(self.source.as_ref())
     }
 }

@@ -137,6 +137,19 @@ impl From<RemoteError<Self>> for Failure {
 
 impl std::error::Error for Failure {}
 
+impl Failure {
+    /// Returns the error of an invalidation. The client has queued the invalidation, unless there
+    /// was no runtime in which to send it.
+    pub(super) fn of_invalidation(self) -> StoreError {
+        match self {
+            Self::NoRuntime => StoreError::new(self),
+            Self::CircuitOpen | Self::TimedOut | Self::Panicked | Self::Redis(_) => {
+                StoreError::queued(self)
+            }
+        }
+    }
+}
+
 impl From<Failure> for StoreError {
     fn from(failure: Failure) -> Self {
         Self::new(failure)

@@ -315,13 +315,13 @@ impl Store for RedisStore {
     }
 
     async fn remove(&self, key: &CacheKey) -> Result<usize, StoreError> {
-        Ok(self.remove_entry(key).await?)
+        self.remove_entry(key).await.map_err(Failure::of_invalidation)
     }
 
     async fn invalidate(&self, invalidation: &Invalidation) -> Result<(), StoreError> {
         let (client, invalidation) = (Arc::clone(self.client()), invalidation.clone());
-        run_to_end(async move { client.invalidate(&invalidation).await }).await?;
-        Ok(())
+        let sent = run_to_end(async move { client.invalidate(&invalidation).await }).await;
+        sent.map(drop).map_err(Failure::of_invalidation)
     }
 
     fn supports_leases(&self) -> bool {

@@ -295,8 +295,7 @@ async fn route_purge_uses_request_host_despite_forwarded_fields() {
         assert!(client.get_with(path, &[SHOP]).await.is_stored(), "{fields:?}");
     }
     let unknown = client.send(Method::POST, "/purge/unknown", &[SHOP]).await;
-    assert_eq!(unknown.status, 500);
-    assert!(unknown.text().contains("no URL for the route to purge"), "{}", unknown.text());
+    assert_eq!((unknown.status.as_u16(), unknown.text()), (500, ""));
 }
 
 #[actix_web::test]
