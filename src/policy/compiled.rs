@@ -19,7 +19,10 @@ use super::{
     query::QueryKey,
     rule::{Handling, Rule},
     settings::Policy,
-    values::{ClientConditions, ClientDirectives, DownstreamFields, OfferedTags, PostResponses},
+    values::{
+        ClientConditions, ClientDirectives, DownstreamFields, OfferedTags, PostResponses,
+        WaitingRequests,
+    },
 };
 use crate::{
     entry::{key::KeyScope, lifetime::LifetimeSource, response::StoredResponse},
@@ -248,6 +251,11 @@ impl CompiledPolicy {
     /// Returns which URLs the response to an unsafe request invalidates.
     pub(crate) const fn invalidation_choices(&self) -> InvalidationChoices {
         self.policy.invalidation
+    }
+
+    /// Returns whether a response that is never fresh may answer requests that waited for it.
+    pub(crate) fn answers_waiting_requests(&self) -> bool {
+        self.policy.waiting_requests == WaitingRequests::Answered
     }
 
     /// Returns whether a middleware around the cache may compress responses.

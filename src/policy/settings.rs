@@ -10,7 +10,7 @@ use super::{
     tagging::Tagging,
     values::{
         ClientConditions, ClientDirectives, DownstreamFields, KeyPart, OfferedTags, PostResponses,
-        RequestText,
+        RequestText, WaitingRequests,
     },
 };
 use crate::semantics::{
@@ -77,6 +77,7 @@ pub struct Policy {
     pub(super) client_conditions: ClientConditions,
     pub(super) offered_tags: OfferedTags,
     pub(super) outer_compression: OuterCompression,
+    pub(super) waiting_requests: WaitingRequests,
     pub(super) invalidation: InvalidationChoices,
     pub(super) post_responses: PostResponses,
     pub(super) max_body_size: usize,
@@ -118,6 +119,7 @@ impl Policy {
             client_conditions: ClientConditions::Evaluated,
             offered_tags: OfferedTags::Selected,
             outer_compression: OuterCompression::Possible,
+            waiting_requests: WaitingRequests::Answered,
             invalidation: InvalidationChoices::default(),
             post_responses: PostResponses::NotStored,
             max_body_size: 2 * 1024 * 1024,
@@ -183,6 +185,7 @@ impl Policy {
         policy.client_conditions = ClientConditions::Forwarded;
         policy.offered_tags = OfferedTags::AllVariants;
         policy.outer_compression = OuterCompression::Absent;
+        policy.waiting_requests = WaitingRequests::Validated;
         policy.post_responses = PostResponses::Stored;
         policy
     }

@@ -82,3 +82,13 @@ pub(super) struct KeyPart {
     pub(super) name: String,
     pub(super) value: RequestText,
 }
+
+/// Whether a response that is never fresh, such as one with `max-age=0`, answers the requests that
+/// waited for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum WaitingRequests {
+    /// The response answers these requests, unless it forbids stale responses.
+    Answered,
+    /// Each of these requests validates the response.
+    Validated,
+}

@@ -112,6 +112,33 @@ pub(crate) fn is_allowed_for(stored: &StoredResponse, requester: Requester) -> b
     stored.lifetime.source == LifetimeSource::Explicit || requester.is_anonymous()
 }
 
+/// Returns whether a stored response is never fresh: each request validates it (`no-cache`), or it
+/// was stale when the handler sent it. `lifetime_limit` is the freshness lifetime under the current
+/// policy.
+///
+/// Requests do not wait for each other's validation of such a response, because the result of one
+/// validation answers no other request.
+pub(crate) fn is_never_fresh(stored: &StoredResponse, lifetime_limit: Duration) -> bool {
+    let lifetime = &stored.lifetime;
+    lifetime.staleness.validation == Validation::Always
+        || lifetime.initial_age >= lifetime.freshness.min(lifetime_limit)
+}
+
+/// Returns whether a response that is never fresh may answer a request that waited for it.
+///
+/// The request arrived at `arrived`, before the handler made the response, so it could have caused
+/// the response itself (section 4). `no-cache`, `must-revalidate`, `proxy-revalidate` and `s-maxage`
+/// forbid it, because they forbid stale responses.
+pub(crate) fn may_answer_waiting_request(
+    stored: &StoredResponse,
+    validity: Validity,
+    arrived: Timestamp,
+) -> bool {
+    validity == Validity::Valid
+        && stored.lifetime.staleness.validation == Validation::OnceStale
+        && arrived.since(stored.lifetime.response_time).is_zero()
+}
+
 /// Decides whether a selected response may answer a request.
 ///
 /// `expired_since` is the time at which an invalidation expired the response (soft purge), if any.

@@ -65,6 +65,9 @@ impl RequestContext {
         let mut learned = Vec::new();
         let mut lease_deadline = self.lease_deadline();
         for _ in 0..MAX_ROUNDS {
+            if origin.never_fresh {
+                break;
+            }
             let Some(collapse_key) = self.collapse_key(request, &origin, &learned) else { break };
             let coordinator = self.shared.store.coordinator();
             let (key, now) = (&origin.cache_request.key, origin.cache_request.now);
@@ -96,6 +99,7 @@ impl RequestContext {
         learned: &mut Vec<HeaderName>,
     ) -> Next<B> {
         let limit = self.shared.policy.wait_limit();
+        let reason = origin.reason;
         // A range is cut only from a complete response, so a request with `Range` waits for the end
         // of the body.
         let end = if request.headers().contains_key(RANGE) {
@@ -117,7 +121,12 @@ impl RequestContext {
         };
         match end {
             Ok(FlightEnd::Stored) => match self.next_after_lookup(request, *origin).await {
-                Next::Fetch(origin, _) => Next::Retry(origin),
+                Next::Fetch(origin, _) => match self.shared_answer(&origin, reason) {
+                    Some((answer, outcome)) => {
+                        Next::Respond(answer.respond(request.method(), request.headers()), outcome)
+                    }
+                    None => Next::Retry(origin),
+                },
                 next @ (Next::Respond(..) | Next::Bypass(_) | Next::Retry(_)) => next,
             },
             Ok(FlightEnd::Abandoned) => Next::Retry(origin),
@@ -148,7 +157,8 @@ impl RequestContext {
         let (Some(variants), Some(reader)) = (variants, in_progress.body.reader()) else {
             return Next::Retry(origin);
         };
-        let OriginRequest { cache_request, lookup, reason, selected, purpose } = *origin;
+        let OriginRequest { cache_request, lookup, reason, selected, never_fresh, purpose } =
+            *origin;
         let found = Lookup::new(Some(Arc::new(variants)), lookup.stamp);
         match self.decide(request, cache_request, Ok(found)) {
             Decision::Respond(response, outcome)
@@ -162,9 +172,22 @@ impl RequestContext {
             // The response in progress may not answer the request, and cannot be revalidated,
             // because it is not stored yet. The request tries again.
             Decision::Fetch(next) => {
+                if let Some((answer, outcome)) = self.shared_answer(&next, reason)
+                    && Arc::ptr_eq(&answer.stored, &in_progress.response)
+                {
+                    let body = CacheBody::followed(reader, in_progress.length);
+                    return Next::Respond(answer.respond_with(body, request.headers()), outcome);
+                }
                 let cache_request = next.cache_request;
-                let origin = OriginRequest { cache_request, lookup, reason, selected, purpose };
-                Next::Retry(Box::new(origin))
+                let origin = Box::new(OriginRequest {
+                    cache_request,
+                    lookup,
+                    reason,
+                    selected,
+                    never_fresh,
+                    purpose,
+                });
+                if next.never_fresh { Next::Fetch(origin, None) } else { Next::Retry(origin) }
             }
             decision => collapsed(request, decision, reason),
         }

@@ -35,6 +35,9 @@ pub(crate) struct CacheRequest {
     pub(crate) discriminator: SmallVec<[u8; 32]>,
     pub(crate) requester: Requester,
     pub(crate) directives: RequestDirectives,
+    /// The time at which the request reached the cache.
+    pub(crate) arrived: Timestamp,
+    /// The time of the last lookup.
     pub(crate) now: Timestamp,
     /// The number of responses that leaders had stored when this request looked into the store. If
     /// it has changed since, the lookup may have missed a response.
@@ -50,6 +53,8 @@ pub(crate) struct OriginRequest {
     pub(crate) reason: Forward,
     /// The stored response that answers if the handler says that it is still valid.
     pub(crate) selected: Option<Arc<StoredResponse>>,
+    /// The selected response is never fresh, so requests do not wait for each other's validation.
+    pub(crate) never_fresh: bool,
     pub(crate) purpose: Purpose,
 }
 
@@ -110,6 +115,7 @@ impl RequestContext {
             discriminator: discriminator_for(self.layer, request),
             requester: Requester::of(fields, &self.shared.policy.identity),
             directives: RequestDirectives::of(fields),
+            arrived: now,
             now,
             stored_count: coordinator.stored_count(),
             invalidated_keys: coordinator.invalidated_keys(),

@@ -13,7 +13,9 @@ use crate::{
     outcome::{Bypass, Forward, Outcome},
     poll_once::within,
     response::cached::CachedResponse,
-    semantics::reuse::{BackgroundRefresh, Reuse, ReuseRequest, ValidationReason, select_response},
+    semantics::reuse::{
+        BackgroundRefresh, Reuse, ReuseRequest, ValidationReason, is_never_fresh, select_response,
+    },
     shared::ComparedFields,
     store::interface::{Lookup, StoreError},
 };
@@ -128,14 +130,22 @@ impl RequestContext {
         if self.shared.store.coordinator().is_draining() {
             return Decision::Bypass(Forward::Bypass(Bypass::Draining));
         }
-        let purpose = Purpose::Client;
+        let never_fresh =
+            selected.as_ref().is_some_and(|stored| self.is_never_fresh(&cache_request, stored));
         Decision::Fetch(Box::new(OriginRequest {
             cache_request,
             lookup,
             reason,
             selected,
-            purpose,
+            never_fresh,
+            purpose: Purpose::Client,
         }))
+    }
+
+    /// Returns whether each request must validate the response, by the response or by the policy.
+    pub(crate) fn is_never_fresh(&self, request: &CacheRequest, stored: &StoredResponse) -> bool {
+        let limit = self.shared.policy.lifetime_under_policy(&request.matched, stored);
+        is_never_fresh(stored, limit.unwrap_or_default())
     }
 
     /// Decides by RFC 9111 and by the policy whether a stored response may answer the request.
@@ -175,6 +185,7 @@ fn respond(
     }
     let selected: Option<Arc<StoredResponse>> = Some(Arc::clone(&response.stored));
     let (reason, purpose) = (Forward::Stale, Purpose::Refresh);
-    let refresh = OriginRequest { cache_request, lookup, reason, selected, purpose };
+    let never_fresh = false;
+    let refresh = OriginRequest { cache_request, lookup, reason, selected, never_fresh, purpose };
     Decision::RespondAndRefresh(response, outcome, Box::new(refresh))
 }

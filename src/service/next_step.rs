@@ -8,10 +8,11 @@ use super::{
     reply::gateway_timeout,
 };
 use crate::{
-    coordination::leader::Leader,
+    coordination::{flights::FlightEnd, leader::Leader},
     entry::variants::Variants,
     outcome::{Forward, Outcome},
     response::{body::CacheBody, cached::CachedResponse},
+    semantics::reuse::may_answer_waiting_request,
 };
 
 /// The next step of a request that has waited for another request or another process, or has looked
@@ -47,15 +48,51 @@ impl RequestContext {
         }
     }
 
+    /// Returns the response for which a request has waited, if it is never fresh and may answer this
+    /// request all the same. `reason` is the reason why no stored response answered before the
+    /// wait.
+    pub(super) fn shared_answer(
+        &self,
+        origin: &OriginRequest,
+        reason: Forward,
+    ) -> Option<(CachedResponse, Outcome)> {
+        let is_shared = self.shared.policy.answers_waiting_requests()
+            && origin.never_fresh
+            && origin.reason == Forward::Stale;
+        let stored = origin.selected.as_ref().filter(|_| is_shared)?;
+        let OriginRequest { cache_request, .. } = origin;
+        // A process or a cache with another policy may have stored the response.
+        self.shared.policy.lifetime_under_policy(&cache_request.matched, stored)?;
+        let key = &cache_request.key;
+        let validity = self.shared.store.coordinator().validity(key, stored);
+        if !may_answer_waiting_request(stored, validity, cache_request.arrived) {
+            return None;
+        }
+        let answer = self.stale(stored);
+        let outcome = Outcome::collapsed(reason, answer.age);
+        Some((answer, outcome))
+    }
+
     /// Looks up the store again before a leader calls the handler, because another leader may have
     /// stored a response since the first lookup.
     pub(super) async fn lookup_before_fetch<B>(
         &self,
         request: &ServiceRequest,
         origin: OriginRequest,
-        leader: Leader,
+        mut leader: Leader,
     ) -> Next<B> {
+        let reason = origin.reason;
         match self.next_after_lookup(request, origin).await {
+            Next::Fetch(origin, _) if origin.never_fresh => {
+                if let Some((answer, outcome)) = self.shared_answer(&origin, reason) {
+                    leader.finish_stored();
+                    let answer = answer.respond(request.method(), request.headers());
+                    return Next::Respond(answer, outcome);
+                }
+                // The followers do not wait for this validation.
+                leader.set_end_on_drop(FlightEnd::NotStored);
+                Next::Fetch(origin, None)
+            }
             Next::Respond(response, outcome) => {
                 leader.finish_stored();
                 Next::Respond(response, outcome)

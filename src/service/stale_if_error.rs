@@ -36,7 +36,8 @@ impl RequestContext {
         !candidate.fill.is_invalidated() && self.may_serve_stale(&candidate.key, stored)
     }
 
-    fn stale(&self, stored: &Arc<StoredResponse>) -> CachedResponse {
+    /// Makes the answer of a stored response that is served stale.
+    pub(super) fn stale(&self, stored: &Arc<StoredResponse>) -> CachedResponse {
         let compression = self.shared.policy.outer_compression();
         CachedResponse::stale(Arc::clone(stored), self.shared.now(), compression)
     }

@@ -332,3 +332,43 @@ fn handler_has_failed_if_the_status_is_500_502_503_or_504() {
         assert_eq!(got, [500, 502, 503, 504].contains(&status), "RFC 5861 section 4: {status}");
     }
 }
+
+#[test]
+fn response_is_never_fresh_if_it_is_validated_always_or_stale_on_arrival() {
+    let secs = Duration::from_secs;
+    for (validation, initial_age, freshness, limit, want) in [
+        (Validation::OnceStale, 0, 60, 60, false),
+        (Validation::OnceStale, 59, 60, 99, false),
+        (Validation::OnceStale, 60, 60, 99, true),
+        (Validation::OnceStale, 30, 60, 30, true),
+        (Validation::OnceStale, 0, 0, 99, true),
+        (Validation::Strict, 0, 60, 60, false),
+        (Validation::Strict, 0, 0, 60, true),
+        (Validation::Always, 0, 60, 60, true),
+    ] {
+        let mut response = stored(0, &[]);
+        response.lifetime.staleness.validation = validation;
+        response.lifetime.initial_age = secs(initial_age);
+        response.lifetime.freshness = secs(freshness);
+        let got = is_never_fresh(&response, secs(limit));
+        assert_eq!(got, want, "{validation:?} {initial_age} {freshness} {limit}");
+    }
+}
+
+#[test]
+fn response_answers_a_request_that_waited_for_it_unless_stale_reuse_is_forbidden() {
+    for (validation, validity, arrived, want) in [
+        (Validation::OnceStale, Validity::Valid, 9, true),
+        (Validation::OnceStale, Validity::Valid, 10, true),
+        (Validation::OnceStale, Validity::Valid, 11, false),
+        (Validation::OnceStale, Validity::Purged, 9, false),
+        (Validation::OnceStale, Validity::ExpiredSince(at(10)), 9, false),
+        (Validation::Strict, Validity::Valid, 9, false),
+        (Validation::Always, Validity::Valid, 9, false),
+    ] {
+        let mut response = stored(10, &[]);
+        response.lifetime.staleness.validation = validation;
+        let got = may_answer_waiting_request(&response, validity, at(arrived));
+        assert_eq!(got, want, "{validation:?} {validity:?} {arrived}");
+    }
+}

@@ -304,3 +304,33 @@ async fn refresh_does_not_run_the_handler_when_the_store_fails() {
     wait_until("the refresh ends", || store.coordinator().open_refreshes() == 0).await;
     assert_eq!(handlers.runs.get(), 1);
 }
+
+/// One process holds the lease, and the requests of the other process wait. Once they know that the
+/// page is never fresh, they wait for no further validation.
+#[actix_web::test]
+async fn page_that_is_never_fresh_makes_requests_wait_for_one_process_only() {
+    const CLIENTS: usize = 10;
+    for (cache_control, first) in
+        [("max-age=0", &[1][..]), ("no-cache", &[1, 2 * CLIENTS - 1]), ("s-maxage=0", &[1, 19])]
+    {
+        let (handlers, processes) = (GatedApp::new(), SimulatedProcesses::default());
+        let servers = [(); 2].map(|()| {
+            open(&handlers, builder(&processes, Policy::new()), async move |app, request| {
+                app.pass_gate().await;
+                let known = request.headers().contains_key("if-none-match");
+                let mut response =
+                    if known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+                response.insert_header(("cache-control", cache_control));
+                response.insert_header(("etag", "\"a\""));
+                if known { response.finish() } else { response.body("page") }
+            })
+        });
+        let client = |n: usize| Client::new(servers[n % 2].addr, Protocol::Http1);
+        let clients: Vec<_> = (0..2 * CLIENTS).map(client).collect();
+        for generations in [first, &[2 * CLIENTS], &[2 * CLIENTS]] {
+            let answers =
+                handlers.send_in_generations(cache_control, &clients, &[HOST], generations).await;
+            assert!(answers.iter().all(|answer| answer.text() == "page"), "{cache_control}");
+        }
+    }
+}

@@ -93,4 +93,34 @@ impl GatedApp {
         };
         futures_util::join!(answers, release).0
     }
+
+    /// Sends a request from each client at once. `generations` has the numbers of handler calls that
+    /// run at once: each generation ends before the next one can begin.
+    pub(crate) async fn send_in_generations(
+        &self,
+        case: &str,
+        clients: &[Client],
+        fields: &[(&str, &str)],
+        generations: &[usize],
+    ) -> Vec<Answer> {
+        let (arrived, runs) = (self.arrived.get(), self.runs.get());
+        let answers = join_all(clients.iter().map(|client| client.get_with("/", fields)));
+        let release = async {
+            wait_until("all requests have reached the cache", || {
+                self.arrived.get() == arrived + clients.len()
+            })
+            .await;
+            let mut begun = runs;
+            for size in generations {
+                begun += size;
+                let condition =
+                    format!("{case}: {size} handler calls of {generations:?} run at once");
+                wait_until(&condition, || self.runs.get() == begun).await;
+                self.gate.add_permits(*size);
+            }
+        };
+        let (answers, ()) = futures_util::join!(answers, release);
+        assert_eq!(self.runs.get(), runs + generations.iter().sum::<usize>(), "{case}");
+        answers
+    }
 }
