@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// The delays before successive attempts. Each delay is longer than the one before, up to a longest
-/// delay.
+/// The delays before successive attempts. Each delay is longer than the one before, up to a
+/// maximum.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Backoff {
     first: Duration,
@@ -13,22 +13,23 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
-    /// Makes delays that begin with `first` and grow by `factor`, up to `longest`.
+    /// Makes delays that begin with `first`. Each further delay is `factor` times as long, up to
+    /// `longest`.
     pub(crate) const fn new(first: Duration, longest: Duration, factor: f64) -> Self {
         Self { first, longest, factor, attempts: 0 }
     }
 
-    /// The delay before the next attempt if `attempts` delays came before. The delay has no jitter.
+    /// The delay before the next attempt after `attempts` earlier delays. The delay has no jitter.
     pub(crate) fn delay(&self, attempts: u32) -> Duration {
-        // The exponent is limited to 64 so that the power stays finite. The delay reaches the
-        // longest one before that.
+        // The exponent is limited to 64, so that the power stays finite. By then, the delay has
+        // reached `longest`.
         let growth = self.factor.powi(i32::try_from(attempts.min(64)).unwrap_or(64));
         let seconds = self.first.as_secs_f64() * growth;
         Duration::try_from_secs_f64(seconds).unwrap_or(self.longest).min(self.longest)
     }
 
     /// The next delay, with jitter: a random time between half of the delay and the full delay. The
-    /// jitter spreads the attempts of processes that failed at one moment.
+    /// jitter spreads the attempts of processes whose attempts failed at the same time.
     pub(crate) fn next_delay(&mut self) -> Duration {
         let delay = self.delay(self.attempts);
         self.attempts = self.attempts.saturating_add(1);

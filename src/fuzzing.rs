@@ -38,11 +38,11 @@ use crate::{
 const NOW: Timestamp =
     Timestamp::new(Duration::from_secs(1_700_000_000), Duration::from_secs(1000));
 
-/// Parses a field value with the parser of each field that the crate reads.
+/// Parses a field value with each parser for header fields in the crate.
 ///
 /// # Panics
 ///
-/// Panics if a parser returns more than the value contains.
+/// Panics if a parser returns more data than the value contains.
 pub fn parse_field_value(value: &[u8]) {
     for separator in *b",; " {
         let pieces: usize = split(value, separator).map(|piece| piece.len() + 1).sum();
@@ -141,7 +141,8 @@ fn evaluate_conditions(field: &HeaderValue) {
     }
 }
 
-/// Decodes bytes as a stored record, and as the content of a stored record with a valid checksum.
+/// Decodes bytes as a stored record. Then puts the bytes into a record with a valid checksum, and
+/// decodes that record.
 ///
 /// # Panics
 ///
@@ -155,7 +156,7 @@ pub fn decode_record(bytes: &[u8]) {
 
 /// Returns whether the default policy stores the response to a request.
 ///
-/// Field values that HTTP does not allow are left out of the messages.
+/// The request and the response are made without the field values that HTTP does not allow.
 #[must_use]
 pub fn is_stored_by_default(
     request: &[(&'static str, Vec<u8>)],

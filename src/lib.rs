@@ -45,13 +45,14 @@
 //!
 //! # Requirements on handlers
 //!
-//! * **No handler runs on a hit.** Code in a handler that counts, logs or checks permissions does
+//! * **No handler runs on a hit.** Code in the handler that counts, logs or checks permissions does
 //!   not run either. Put authorization outside of the cache, or send `private` or `no-store`.
-//! * **The cache must know all inputs of a response.** These are the URL, the request fields in
-//!   `Vary`, and the parts that the application adds to the cache key: [`Policy::key_header`],
-//!   [`Policy::vary_cookie`], [`Policy::key_with`]. If guards on a request field choose between two
-//!   handlers of one path, both handlers must send `Vary` with this field. See [pages of people].
-//! * **Concurrent requests share one call of the handler** if its response can be stored. A request
+//! * **The cache must know all inputs on which a response depends.** The cache knows the URL, the
+//!   request fields in `Vary`, and the parts that the application adds to the cache key:
+//!   [`Policy::key_header`], [`Policy::vary_cookie`], [`Policy::key_with`]. If guards on a request
+//!   field choose between two handlers of one path, both handlers must send `Vary` with this field.
+//!   See [responses that depend on the user].
+//! * **Concurrent requests share one call of the handler** if the response can be stored. A request
 //!   waits for the response of another request for up to [`Policy::wait_limit`]. See [concurrent
 //!   requests].
 //! * **A stored `GET` response answers `HEAD` requests**, even if there is no route for `HEAD`. A
@@ -61,8 +62,8 @@
 //!
 //! # Order of middlewares
 //!
-//! Register the cache before `Compress`, sessions, CORS and `NormalizePath`, so that the cache runs
-//! inside these middlewares. One stored response then serves all codings, sessions and origins.
+//! Register the cache before `Compress`, sessions, CORS and `NormalizePath`. The cache then runs
+//! inside these middlewares, and one stored response serves all codings, sessions and origins.
 //!
 //! # Features
 //!
@@ -74,12 +75,12 @@
 //!   Sentinels watch.
 //! * `redis-rustls` and `redis-native-tls` allow `rediss://` URLs, with rustls or with the TLS
 //!   library of the system. If both features are enabled, the cache uses rustls.
-//! * `test-util` adds `ManualClock`, and `store::conformance`, a test suite that every store must
-//!   pass.
+//! * `test-util` adds `ManualClock`, a clock for tests, and `store::conformance`, a test suite that
+//!   every store must pass.
 //!
 //! [guide]: https://github.com/actix-web-cache/actix-web-cache/blob/main/docs/README.md
 //! [examples]: https://github.com/actix-web-cache/actix-web-cache/blob/main/examples/README.md
-//! [pages of people]: https://github.com/actix-web-cache/actix-web-cache/blob/main/docs/pages-of-people.md
+//! [responses that depend on the user]: https://github.com/actix-web-cache/actix-web-cache/blob/main/docs/pages-of-people.md
 //! [concurrent requests]: https://github.com/actix-web-cache/actix-web-cache/blob/main/docs/concurrent-requests.md
 //! [many processes]: https://github.com/actix-web-cache/actix-web-cache/blob/main/docs/many-processes.md
 

@@ -63,14 +63,14 @@ use crate::{
 /// handler. The outer caches pass these responses on without storing them.
 ///
 /// A middleware that is registered with `wrap` before the cache runs inside the cache. A middleware
-/// that is registered later runs outside. Keep two kinds of middleware outside of the cache:
-/// content negotiation (`Compress`), and middlewares that make responses personal (sessions,
+/// that is registered later runs outside. Keep middlewares outside of the cache that change a
+/// response for one client, by content negotiation (`Compress`) or by the user (sessions,
 /// identity). One stored response can then serve all clients.
 ///
-/// Around a resource or a route, a middleware outside of the cache should not keep a clone of the
-/// `HttpRequest` while it calls the inner service. The cache cannot change a request that has a
-/// clone. The handler then gets no `If-None-Match` or `If-Modified-Since` from the cache, and
-/// cannot revalidate a stored response.
+/// If the cache is wrapped around a resource or a route, a middleware outside of the cache should
+/// not keep a clone of the `HttpRequest` while it calls the inner service. The cache cannot change
+/// a request that has a clone. The handler of such a request gets no `If-None-Match` or
+/// `If-Modified-Since` from the cache, and cannot revalidate a stored response.
 #[derive(Clone)]
 pub struct Cache(Arc<Shared>);
 
@@ -109,21 +109,23 @@ impl Cache {
     ///
     /// # Errors
     ///
-    /// Returns an error if the policy is not valid. The error message tells how to correct the
+    /// Returns an error if the policy is not valid. The error message says how to correct the
     /// policy.
     pub fn try_with_policy(&self, policy: Policy) -> Result<Self, ConfigError> {
         let store = Arc::clone(&self.0.store);
         CacheBuilder::over(store, self.0.settings.clone()).policy(policy).build()
     }
 
-    /// Waits until all fills and refreshes in progress have ended, for at most `limit`. Call this
-    /// before the application stops. A fill is one call of a handler whose response may be stored.
-    /// A refresh is a call of a handler in the background, to replace a stored response.
+    /// Waits, for at most `limit`, until no response is being fetched for the store.
     ///
-    /// From this call on, all caches over the store begin no new fill and no new refresh in this
-    /// process. Stored responses still answer requests. Every other request goes to its handler,
-    /// and the response is not stored ([`Bypass::Draining`](crate::outcome::Bypass::Draining)). A
-    /// stopped server drops its background tasks at once, so drain the cache before you stop the
+    /// Call `drain` before the application stops. `drain` waits for all fills and refreshes that
+    /// are in progress. A fill is one call of a handler whose response may be stored. A refresh is
+    /// a call of a handler in the background, to replace a stored response.
+    ///
+    /// From this call on, no cache over the store begins a fill or a refresh in this process.
+    /// Stored responses still answer requests. Every other request goes to its handler, and the
+    /// response is not stored ([`Bypass::Draining`](crate::outcome::Bypass::Draining)). A server
+    /// that stops drops its background tasks at once, so drain the cache before you stop the
     /// server:
     ///
     /// ```no_run
@@ -178,8 +180,8 @@ impl Cache {
         self.0.store.coordinator().idle().await;
     }
 
-    /// Returns a handle for purges outside of handlers, in background tasks and message consumers.
-    /// A handler gets a [`CacheHandle`] as an argument.
+    /// Returns a handle that purges stored responses. Use it outside of handlers, in background
+    /// tasks and message consumers. A handler gets a [`CacheHandle`] as an argument.
     #[must_use]
     pub fn handle(&self) -> CacheHandle {
         CacheHandle::new(Arc::clone(&self.0), None)
@@ -244,7 +246,7 @@ impl CacheBuilder {
     }
 
     /// Sets the namespace, which separates the stored responses of this application from those of
-    /// other applications in one store. Default: `default`.
+    /// other applications in the same store. Default: `default`.
     pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
         self.settings.namespace = Arc::from(namespace.into());
         self
@@ -256,7 +258,8 @@ impl CacheBuilder {
         self
     }
 
-    /// Adds a rule after the existing ones. If several rules match, the first of them decides.
+    /// Adds a rule after the existing ones. If several rules match a request, the first of them
+    /// applies.
     pub fn rule(mut self, rule: Rule) -> Self {
         self.rules.push(rule);
         self
@@ -268,29 +271,30 @@ impl CacheBuilder {
         self
     }
 
-    /// Caches only requests that a rule matches. By default, the policy decides about requests that
-    /// no rule matches.
+    /// Lets requests that no rule matches bypass the cache. By default, the policy applies to these
+    /// requests.
     pub const fn rules_only(mut self) -> Self {
         self.unmatched = Unmatched::Pass;
         self
     }
 
-    /// Turns the cache on or off, without a change of the type of the application. Default:
-    /// [`Mode::On`].
+    /// Turns the cache on or off. Default: [`Mode::On`]. The application can choose the mode at
+    /// start-up: it wraps the same middleware in both modes, so its type does not change.
     pub const fn mode(mut self, mode: Mode) -> Self {
         self.settings.mode = mode;
         self
     }
 
-    /// Sets the source of time. Default: the clocks of the machine. Tests use a `ManualClock`
+    /// Sets the clock of the cache. Default: the clocks of the machine. Tests use a `ManualClock`
     /// (feature `test-util`).
     pub fn clock(mut self, clock: Clock) -> Self {
         self.settings.clock = clock;
         self
     }
 
-    /// Sets the longest time that a request waits for a lookup in the store. After that, the cache
-    /// calls the handler. Default: 50 ms. A memory store answers at once.
+    /// Sets the longest time that a request waits for a lookup in the store. After this time, the
+    /// cache calls the handler and does not store the response. Default: 50 ms. A memory store
+    /// answers at once.
     pub const fn lookup_timeout(mut self, limit: Duration) -> Self {
         self.settings.lookup_timeout = limit;
         self
@@ -306,9 +310,9 @@ impl CacheBuilder {
 
     /// Sets a function that receives the [`Outcome`] of every request, for example for metrics.
     ///
-    /// The cache calls the function once for each request, when the outcome is known, and once for
-    /// each call of a handler in the background. The function runs before the response is sent, so
-    /// it must not block.
+    /// The cache calls the function once for each request, as soon as the outcome is known. The
+    /// cache also calls the function once for each call of a handler in the background. The
+    /// function runs before the response is sent, so it must not block.
     pub fn observer(
         mut self,
         observer: impl Fn(&RequestHead, &Outcome) + Send + Sync + 'static,
@@ -325,8 +329,9 @@ impl CacheBuilder {
         self
     }
 
-    /// Writes `X-Cache: hit` into responses from the store, and `X-Cache: miss` into responses that
-    /// are being stored. By default, responses have no `X-Cache`.
+    /// Writes `X-Cache: hit` into a response that comes from the store without a call of the
+    /// handler, and `X-Cache: miss` into a response that is being stored. By default, responses
+    /// have no `X-Cache`.
     pub const fn x_cache(mut self) -> Self {
         self.settings.x_cache = FieldOutput::Written;
         self
@@ -336,7 +341,7 @@ impl CacheBuilder {
     ///
     /// # Errors
     ///
-    /// Returns an error if the configuration is not valid. The error message tells how to correct
+    /// Returns an error if the configuration is not valid. The error message says how to correct
     /// the configuration.
     pub fn build(self) -> Result<Cache, ConfigError> {
         let Self { store, policy, rules, unmatched, settings } = self;

@@ -1,15 +1,16 @@
 //! The outcome of each request to the cache, and the reason for the outcome.
 //!
-//! `Cache-Status`, the log line and the argument of the observer are all made from one [`Outcome`].
+//! `Cache-Status`, the log line and the argument of the [observer](crate::CacheBuilder::observer)
+//! are all made from one [`Outcome`].
 
 use std::{fmt, time::Duration};
 
 use actix_web::http::StatusCode;
 
-/// The outcome of a request: which response answered it, and why.
+/// The outcome of a request: the kind of response that answered the request, and the reason.
 ///
 /// The cache reports the outcome once, when the header fields of the response are complete. If the
-/// body ends early after that, the response is not stored, although the outcome has
+/// body then ends early, the response is not stored, although the reported outcome has
 /// [`Stored::Yes`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -19,11 +20,11 @@ pub enum Outcome {
     Hit {
         /// The age of the response (RFC 9111 section 4.2.3).
         age: Duration,
-        /// The rest of the freshness lifetime of the response.
+        /// The remaining freshness lifetime of the response.
         ttl: Duration,
     },
-    /// A stale stored response answered the request, because the client accepts stale responses or
-    /// because the response is being refreshed.
+    /// A stale stored response answered the request without a call of the handler. The response is
+    /// in its `stale-while-revalidate` window, or the client accepts stale responses (`max-stale`).
     #[non_exhaustive]
     StaleHit {
         /// The age of the response.
@@ -31,8 +32,8 @@ pub enum Outcome {
         /// The time since the freshness lifetime of the response ended.
         over: Duration,
     },
-    /// The request waited for another request, which called the handler, and the response of the
-    /// handler answered both (RFC 9211 section 2.6).
+    /// The request waited for the response to another request, and this response answered both
+    /// requests (RFC 9211 section 2.6).
     #[non_exhaustive]
     Collapsed {
         /// The reason why no stored response answered before the wait.
@@ -40,8 +41,8 @@ pub enum Outcome {
         /// The age of the response.
         age: Duration,
     },
-    /// The stored response answered the request, after the handler had validated it (RFC 9111
-    /// section 4.3).
+    /// A stored response answered the request after the handler had validated it (RFC 9111 section
+    /// 4.3).
     #[non_exhaustive]
     Revalidated {
         /// The reason why the handler was called.
@@ -68,8 +69,8 @@ pub enum Outcome {
         /// Whether the handler's response is being stored.
         stored: Stored,
     },
-    /// The client accepts only a stored response (`only-if-cached`), and none is stored. The cache
-    /// answered with 504 (RFC 9111 section 5.2.1.7).
+    /// The client accepts only a stored response (`only-if-cached`), and no stored response may
+    /// answer the request. The cache answered with 504 (RFC 9111 section 5.2.1.7).
     OnlyIfCached,
 }
 
@@ -77,29 +78,30 @@ pub enum Outcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Forward {
-    /// The cache passes the request to the handler and takes no further part in it.
+    /// The request bypasses the cache, for this reason.
     Bypass(Bypass),
     /// The method is neither `GET` nor `HEAD`.
     Method,
-    /// No response is stored for the URL.
+    /// No response is stored under the cache key of the request.
     UriMiss,
-    /// Responses are stored for the URL, but none for the values of the selecting fields in the
-    /// request. Selecting fields are the request fields that choose the variant.
+    /// Responses are stored under the cache key, but the selecting fields of the request match none
+    /// of them. Selecting fields are the request fields that `Vary` names.
     VaryMiss,
-    /// The stored response is stale, or the cache refreshes it shortly before it becomes stale
-    /// ([`refresh_ahead`](crate::Policy::refresh_ahead)).
+    /// The stored response is stale, or has `no-cache` and is validated before every use, or is
+    /// refreshed shortly before it becomes stale ([`refresh_ahead`](crate::Policy::refresh_ahead)).
     Stale,
-    /// A response is stored, but the client wants it validated, or the request may not be answered
-    /// from the store.
+    /// A response is stored, but the directives of the request demand a validated or fresher
+    /// response, or a request with these credentials may not get the stored response.
     Request,
 }
 
-/// The reason why the cache only passes a request to its handler. The cache neither answers such a
-/// request from the store nor stores the response.
+/// The reason why a request bypasses the cache: the cache passes it to the handler, does not answer
+/// it from the store, and does not store the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Bypass {
-    /// A rule or the policy excludes the request from the cache.
+    /// A rule excludes the request from the cache, or the cache handles only requests that a rule
+    /// matches ([`rules_only`](crate::CacheBuilder::rules_only)).
     Rule,
     /// The request has a body.
     RequestBody,
@@ -130,23 +132,24 @@ pub enum Stored {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum NotStored {
-    /// The cache did not try to store the response. The reason for the call of the handler explains
-    /// this.
+    /// The cache did not try to store the response. The outcome's [`Forward`] has the reason.
     NotAttempted,
     /// The request is a `HEAD`. Its response has no body to store.
     Head,
-    /// The request has `Range`, and no complete response is stored from which to cut the range.
+    /// The request has `Range`, and the cache has no stored response from which it could cut the
+    /// range.
     Range,
     /// The request has `Cache-Control: no-store`.
     RequestNoStore,
-    /// Responses with this status code are not stored. Responses with 1xx, 206 and 304 never are.
-    /// The policy decides about the other status codes.
+    /// Responses with this status code are not stored. Responses with 1xx, 206 or 304 are never
+    /// stored. The policy decides whether responses with another status code are stored.
     Status,
     /// The response has `Cache-Control: no-store`.
     NoStore,
     /// The response has `Cache-Control: private`.
     Private,
-    /// The response has `Cache-Control: no-cache` and no validator, or it has `Pragma: no-cache`.
+    /// The response has `Cache-Control: no-cache` and no validator, or has `Pragma: no-cache` and
+    /// states no lifetime.
     NoCache,
     /// The response has `Set-Cookie`.
     SetCookie,
@@ -155,35 +158,42 @@ pub enum NotStored {
     Nonce,
     /// The response has `Vary: *`, or a `Vary` that is not valid.
     Vary,
-    /// The handler prevented that the response is stored, and gave this reason.
+    /// The handler forbade the cache to store the response, for this reason
+    /// ([`no_store`](crate::ResponseOptions::no_store)).
     Handler(&'static str),
     /// A rule excludes the response from the store.
     Rule,
-    /// The response has no freshness lifetime, or a lifetime of zero: neither the response nor the
-    /// policy gives it a longer one.
+    /// Neither the response nor the policy sets a freshness lifetime, or the lifetime is zero and
+    /// the response can neither be revalidated nor served stale.
     NoLifetime,
     /// The response was stale when it arrived from the handler.
     Stale,
-    /// The request has `Authorization`, and the response does not say that it may be shared.
+    /// The request has `Authorization`, and the response does not permit sharing by `public`,
+    /// `s-maxage`, or a lifetime with `must-revalidate`.
     Authorization,
-    /// The request has cookies, and the response does not say that it may be shared.
+    /// The request has cookies, and the response does not permit sharing by `public`, `s-maxage` or
+    /// `Vary: Cookie`.
     Cookie,
-    /// The request has other credentials, and the response does not say that it may be shared.
+    /// The request has other [credentials](crate::Policy::credentials), and the response does not
+    /// permit sharing: it states no lifetime and has neither `public`, `s-maxage` nor
+    /// `must-revalidate`.
     Credentials,
-    /// The body or the header fields of the response exceed the size limit.
+    /// The body or the header fields of the response exceed
+    /// [`max_body_size`](crate::Policy::max_body_size).
     TooLarge,
     /// The response has more than 64 tags, or a tag of more than 256 bytes.
     Tags,
-    /// The responses that are being stored already fill the memory for such bodies.
+    /// The memory for bodies that are being stored is full, or the limit of background tasks is
+    /// reached.
     Busy,
-    /// The response is an endless stream, by its media type: `text/event-stream` or
+    /// The body is a stream of a media type that usually does not end: `text/event-stream` or
     /// `multipart/x-mixed-replace`.
     Endless,
     /// The response lacks the body that its status code requires, or has a body that its status
     /// code forbids.
     NoBody,
     /// A middleware between the cache and the handler changed a request field that `Vary` names, or
-    /// the request turned out to have a body.
+    /// the handler received a request body that the request head did not announce.
     RequestChanged,
     /// The resource was purged, or changed by an unsafe request such as `PUT`, while the handler
     /// ran.
@@ -296,7 +306,8 @@ impl Outcome {
 }
 
 impl Outcome {
-    /// Returns the outcome of a request that has waited for another request.
+    /// Turns the outcome of a lookup into the outcome of a request that waited for the response to
+    /// another request. `reason` is the reason why no stored response answered before the wait.
     pub(crate) const fn after_waiting(self, reason: Forward) -> Self {
         match self {
             Self::Hit { age, .. } | Self::StaleHit { age, .. } => Self::Collapsed { reason, age },
@@ -320,7 +331,7 @@ impl Outcome {
         )
     }
 
-    /// Whether the store has a fresh response once the request has ended.
+    /// Whether the store has a fresh response after the request.
     pub(crate) const fn leaves_fresh_response(&self) -> bool {
         self.is_stored() || matches!(self, Self::Hit { .. } | Self::Collapsed { .. })
     }
@@ -361,7 +372,7 @@ impl fmt::Display for Outcome {
                     write!(f, "; fwd-status={}", status.as_u16())?;
                 }
             }
-            // The request was not forwarded, so there is no `fwd`.
+            // The request was not forwarded to the handler, so there is no `fwd`.
             Self::OnlyIfCached => return f.write_str("detail=only-if-cached"),
         }
         if self.is_stored() {

@@ -18,7 +18,7 @@ pub(crate) async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Out
     poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
 }
 
-/// Calls `start` with the context of the current task.
+/// Calls `start` with the context of the current task, which contains the waker of the task.
 pub(crate) async fn with_context(start: impl FnOnce(&mut Context<'_>)) {
     let mut start = Some(start);
     poll_fn(|cx| {
@@ -40,12 +40,12 @@ pub(crate) async fn within<F: Future>(limit: Duration, future: F) -> Option<F::O
     }
 }
 
-/// Runs a future to its end, even if the caller is dropped. A future that is ready at the first
-/// poll runs in the task of the caller. Any other future runs in a task of its own.
+/// Runs a future to its end, even if the caller is dropped. A future that is pending after its
+/// first poll continues in a task of its own.
 pub(crate) async fn to_completion(future: impl Future<Output = ()> + Send + 'static) {
     let mut future = Box::pin(future);
     if poll_once(future.as_mut()).await.is_pending() {
-        // The runtime reports a panic of the task.
+        // A panic of the task is not handled here, because the runtime reports it.
         drop(tokio::spawn(future).await);
     }
 }

@@ -27,7 +27,7 @@ pub(crate) struct Shared {
     pub(crate) store: Arc<dyn DynStore>,
     pub(crate) policy: CompiledPolicy,
     pub(crate) settings: Settings,
-    /// Whether the cache has met a request that it could not change, because a middleware held a
+    /// Whether a request has occurred that the cache could not change, because a middleware held a
     /// clone of the request.
     pub(crate) met_cloned_request: AtomicBool,
 }
@@ -38,8 +38,8 @@ impl Shared {
         self.settings.clock.now()
     }
 
-    /// Waits for a write, a removal or an invalidation of the store. Returns an error after
-    /// [`Settings::store_timeout`].
+    /// Waits for a call of the store that writes, removes or invalidates responses. Returns an
+    /// error if the call takes longer than [`Settings::store_timeout`].
     pub(crate) async fn within_store_timeout<T>(
         &self,
         call: impl Future<Output = Result<T, StoreError>>,
@@ -49,8 +49,8 @@ impl Shared {
         result.unwrap_or_else(|| Err(StoreError::new(format!("it took longer than {limit:?}"))))
     }
 
-    /// Logs a failure of the store. The failure is a warning at most once in 30 seconds, and a
-    /// trace message otherwise.
+    /// Logs a failure of the store. At most one failure in 30 seconds is logged as a warning, and
+    /// all others as trace messages.
     pub(crate) fn warn_about_store(&self, error: &StoreError) {
         if self.store.coordinator().should_warn_about_store(self.now()) {
             log::warn!("{}; requests go to their handlers", error.with_cause());
@@ -60,7 +60,8 @@ impl Shared {
     }
 }
 
-/// The header fields of a request, with the values normalized as the cache compares them.
+/// The header fields of a request, for the selection of a variant. The cache normalizes the values
+/// of fields before it compares them.
 pub(crate) struct ComparedFields<'a> {
     pub(crate) fields: &'a HeaderMap,
     pub(crate) cache: &'a dyn UrlKeys,
@@ -72,8 +73,8 @@ impl Selects for ComparedFields<'_> {
     }
 }
 
-/// The settings of a cache. A cache that is made by `Cache::with_policy` for a scope or a route has
-/// the settings of the original cache.
+/// The settings of a cache, except its policy and rules. `Cache::with_policy` copies the settings
+/// of the original cache.
 #[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) namespace: Arc<str>,
@@ -82,8 +83,8 @@ pub(crate) struct Settings {
     pub(crate) observer: Option<Observer>,
     pub(crate) cache_status: FieldOutput,
     pub(crate) x_cache: FieldOutput,
-    /// The longest time that a request waits for a lookup in the store. After that, the cache calls
-    /// the handler.
+    /// The longest time that a request waits for a lookup in the store. After this time, the cache
+    /// calls the handler.
     pub(crate) lookup_timeout: Duration,
     /// The longest time that a write, a removal or an invalidation in the store may take.
     pub(crate) store_timeout: Duration,
@@ -121,13 +122,14 @@ pub enum Mode {
     /// The cache stores responses and answers requests from them.
     #[default]
     On,
-    /// Every request goes to its handler unchanged, as without a cache. `Off` is useful in
+    /// Every request goes to its handler unchanged, as without a cache. This mode is useful in
     /// development.
     Off,
 }
 
-/// A request extension for nested caches. `shared` is the innermost cache that the request has
-/// passed, and `layers` is the number of caches that the request has passed.
+/// A request extension by which an inner cache or a handler finds the caches around it. `shared` is
+/// the innermost cache that the request has passed. `layers` is the number of caches that the
+/// request has passed.
 pub(crate) struct EnclosingCache {
     pub(crate) shared: Arc<Shared>,
     pub(crate) layers: u8,

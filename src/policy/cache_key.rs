@@ -57,19 +57,19 @@ impl CompiledPolicy {
         }
     }
 
-    /// Returns whether requests for one URL can have different cache keys, because keys contain
-    /// fields, cookies or computed values.
+    /// Returns whether cache keys contain request fields, cookies or values that the application
+    /// computes. If they do, requests for one URL can have different cache keys.
     pub(crate) fn has_key_parts(&self) -> bool {
         !(self.identity.keyed.is_empty()
             && self.policy.cookies.keyed.is_empty()
             && self.policy.key_parts.is_empty())
     }
 
-    /// Returns the cache keys that requests for a URL can have, without fields, cookies and
-    /// computed values.
+    /// Returns the cache keys that requests for a URL can have. Request fields, cookies and
+    /// computed values are not added to these keys.
     ///
-    /// A URL has several keys because the scheme is not known, and because a rule with a predicate
-    /// may change the query parameters in the key.
+    /// There are several keys because the scheme is not known, and because a rule with a predicate
+    /// may apply to some requests only and select other query parameters for the key.
     pub(crate) fn keys_for_url(&self, target: &UrlTarget) -> Vec<CacheKey> {
         let uri = target.path.parse().unwrap_or_default();
         // Rules match the path that actix has decoded for routing.
@@ -97,8 +97,9 @@ impl CompiledPolicy {
         keys
     }
 
-    /// Adds the fields and cookies of a request to the cache key of its URL. `None` if cache keys
-    /// also contain computed values, because their computation needs the whole request.
+    /// Returns the cache key `url` with the fields and cookies of a request added. `None` if cache
+    /// keys also contain values that the application computes, because the computation needs the
+    /// whole request.
     pub(crate) fn key_for_fields(&self, url: &CacheKey, fields: &HeaderMap) -> Option<CacheKey> {
         if !self.policy.key_parts.is_empty() {
             return None;
@@ -116,8 +117,8 @@ fn push_field(key: &mut CacheKey, name: &HeaderName, fields: &HeaderMap) {
     match lines.next() {
         None => key.push_part(name.as_str(), first),
         Some(second) => {
-            // Two lines make another key than one line with a comma, because a handler may read
-            // only the first line.
+            // Two lines of a field and one line with both values make different keys, because a
+            // handler may read only the first line.
             let mut encoded = Vec::new();
             for line in first.into_iter().chain([second]).chain(lines) {
                 append_part(&mut encoded, line);

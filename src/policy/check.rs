@@ -1,4 +1,4 @@
-//! Checks of settings that policies and rules have in common.
+//! Checks of settings that occur in policies or rules: status codes, paths and field names.
 
 use actix_web::http::header::HeaderName;
 
@@ -21,7 +21,7 @@ pub(super) fn check_path(path: &str) -> Result<(), ConfigError> {
     if path.starts_with('/') { Ok(()) } else { Err(ConfigError::RelativePath(path.to_owned())) }
 }
 
-/// Parses configured names of header fields.
+/// Parses the names of header fields in a setting.
 pub(super) fn parse_field_names(names: &[String]) -> Result<Vec<HeaderName>, ConfigError> {
     let parse = |name: &String| {
         HeaderName::from_bytes(name.as_bytes())

@@ -1,4 +1,7 @@
 //! `CompiledPolicy`: a policy and its rules, checked and compiled.
+//!
+//! The deciding rule of a response is the first rule that matches the request and the status code
+//! of the response.
 
 use std::{sync::Arc, time::Duration};
 
@@ -38,41 +41,43 @@ use crate::{
     },
 };
 
-/// The treatment of requests that match no rule.
+/// Whether requests that match no rule follow the policy or bypass the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unmatched {
-    /// The policy alone decides.
+    /// The requests follow the policy.
     Policy,
     /// The requests bypass the cache.
     Pass,
 }
 
-/// The treatment of a response that is stored only because its request had no cookies.
+/// Whether the cache adds `Vary: Cookie` to responses that are stored only because their requests
+/// had no cookies. The field keeps other caches from sending such a response to clients with
+/// cookies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum VaryCookie {
-    /// The response is sent with `Vary: Cookie`.
+    /// The cache adds `Vary: Cookie`.
     Added,
-    /// The response is sent without `Vary: Cookie`: cookies never decide whether a response is
-    /// stored.
+    /// The cache does not add `Vary: Cookie`, because the policy stores responses to requests with
+    /// cookies, too.
     NotNeeded,
 }
 
-/// A checked policy with its rules.
+/// A checked policy with its compiled rules.
 #[derive(Debug, Clone)]
 pub(crate) struct CompiledPolicy {
     pub(super) policy: Policy,
     pub(super) rules: Arc<[CompiledRule]>,
     unmatched: Unmatched,
-    /// The rules that decide which requests are personal.
+    /// The rules that decide which requests are personal: these requests carry credentials.
     pub(crate) identity: IdentityRules,
-    /// The normalization of selecting fields.
+    /// The rules by which selecting fields (the request fields that `Vary` names) are normalized
+    /// before the cache compares them.
     pub(crate) comparison: Comparison,
     choices: PolicyChoices,
     pub(super) tag_fields: Vec<HeaderName>,
     removed_downstream: Vec<HeaderName>,
     pub(super) namespace: String,
-    /// The scope is the beginning of each cache key: the namespace and the fingerprint of the
-    /// policy.
+    /// The beginning of each cache key: the namespace and the fingerprint of the policy.
     pub(super) scope: KeyScope,
     pub(crate) vary_cookie: VaryCookie,
 }
@@ -92,8 +97,8 @@ impl CompiledPolicy {
         let identity = policy.identity_rules()?;
         let choices = policy.policy_choices()?;
         let tag_fields = parse_field_names(&policy.tag_fields)?;
-        // The scope encodes the length of the namespace, so any namespace is distinguishable from
-        // the fingerprint.
+        // The scope encodes the length of the namespace, so a namespace that looks like a
+        // fingerprint causes no confusion.
         let scope = KeyScope::new(namespace, &fingerprint(&policy, &rules));
         let rules = rules.into_iter().map(CompiledRule::new).collect::<Result<Arc<[_]>, _>>()?;
         let mut removed_downstream = Vec::new();
@@ -141,8 +146,8 @@ impl CompiledPolicy {
         (!bypasses).then_some(matched)
     }
 
-    /// Returns whether no response can be stored under the rule with this index, or without a
-    /// matching rule if the index is `None`.
+    /// Returns whether the rule with this index stores no response. For `None`, returns whether no
+    /// response is stored if no rule matches.
     fn never_stores(&self, by_request: Option<usize>) -> bool {
         match by_request.and_then(|index| self.rules.get(index)) {
             Some(rule) => rule.never_stores(),
@@ -153,12 +158,12 @@ impl CompiledPolicy {
     /// Returns the terms for a response with this status: the conditions under which the policy
     /// stores the response.
     ///
-    /// `handler_ttl` is the lifetime that the handler set.
+    /// `handler_ttl` is the lifetime that the handler set in the options of the response.
     ///
     /// # Errors
     ///
-    /// Returns [`NotStored::Rule`] if the deciding rule forbids to store the response, or if no
-    /// rule matches and such requests bypass the cache.
+    /// Returns [`NotStored::Rule`] if the deciding rule forbids the cache to store the response, or
+    /// if no rule matches and such requests bypass the cache.
     pub(crate) fn terms(
         &self,
         matched: &MatchedRules,
@@ -174,8 +179,9 @@ impl CompiledPolicy {
         Ok(StorageTerms { first, fallback, choices: &self.choices })
     }
 
-    /// Returns the lifetime that this policy gives to a stored response, which a process with
-    /// another policy may have stored. `None` if this policy would not store the response.
+    /// Returns the lifetime that this policy gives to a stored response. `None` if this policy
+    /// would not store the response. The lifetime can differ from the stored one, because a process
+    /// with another policy may have stored the response.
     pub(crate) fn lifetime_under_policy(
         &self,
         matched: &MatchedRules,
@@ -237,8 +243,8 @@ impl CompiledPolicy {
         self.policy.drain_limit
     }
 
-    /// Returns whether a fresh response is refreshed in the background when `left` remains of its
-    /// lifetime.
+    /// Returns whether a fresh response should be refreshed in the background. `freshness` is its
+    /// freshness lifetime, and `left` is the time until it becomes stale.
     pub(crate) fn refresh_ahead(&self, freshness: Duration, left: Duration) -> BackgroundRefresh {
         match self.policy.refresh_ahead {
             Some(percent) if left <= freshness.mul_f64(f64::from(percent) / 100.0) => {
@@ -263,25 +269,29 @@ impl CompiledPolicy {
         self.policy.outer_compression
     }
 
-    /// Returns whether `Cache-Control` in requests affects lookups.
+    /// Returns whether the cache honors directives other than `no-store` in requests.
     pub(crate) fn honors_request_directives(&self) -> bool {
         self.policy.client_directives == ClientDirectives::Honored
     }
 
-    /// Returns the policy's windows for stale responses that state no window.
+    /// Returns the policy's time windows for stale responses that state no `stale-while-revalidate`
+    /// or `stale-if-error`.
     pub(crate) const fn windows(&self) -> Windows {
         self.choices.windows
     }
 
-    /// Returns whether the handler evaluates the conditions of clients on a miss.
+    /// Returns whether the handler, instead of the cache, evaluates the conditions of clients on a
+    /// miss.
     pub(crate) fn forwards_conditions(&self) -> bool {
         self.policy.client_conditions == ClientConditions::Forwarded
     }
 
-    /// Returns whether the cache trusts the origin's validators across variants.
+    /// Returns whether the cache trusts the origin to follow RFC 9110 in validators and in
+    /// responses to HEAD.
     ///
-    /// With this trust, validation requests list the entity tags of all variants, and a `HEAD`
-    /// response without validators can confirm a stored response.
+    /// With this trust, the cache lists the entity tags of all variants in a validation request,
+    /// because it relies on the origin to give each variant another entity tag. A `HEAD` response
+    /// without validators can then also confirm a stored response.
     pub(crate) fn trusts_origin_validators(&self) -> bool {
         self.policy.offered_tags == OfferedTags::AllVariants
     }
@@ -296,14 +306,16 @@ impl CompiledPolicy {
         &self.removed_downstream
     }
 
-    /// Returns the query setting for a request: the one of its rule, or else the policy's.
+    /// Returns the setting for the query of a request: that of the matching rule, or else that of
+    /// the policy.
     pub(super) fn query(&self, matched: &MatchedRules) -> Option<&QueryKey> {
         let rule = self.rule(matched.by_request);
         rule.and_then(|rule| rule.query.as_ref()).or(self.policy.query.as_ref())
     }
 
-    /// Returns all query settings that can apply to requests for a path. There are several if a
-    /// rule with a predicate matches the path.
+    /// Returns all settings for the query that can apply to requests for a path. There are several
+    /// if a rule with a predicate matches the path, because the predicate may refuse some of the
+    /// requests.
     pub(super) fn queries_of_path(&self, path: &str) -> Vec<Option<&QueryKey>> {
         let mut queries = Vec::new();
         for compiled in self.rules.iter().filter(|rule| !rule.needs_status()) {
@@ -319,13 +331,13 @@ impl CompiledPolicy {
         queries
     }
 
-    /// Returns the deciding rule: the first rule that matches the request and the status of the
-    /// response.
+    /// Returns the deciding rule of a response: the first rule that matches the request and the
+    /// status code. Returns `None` if no rule matches and the policy applies.
     ///
     /// # Errors
     ///
-    /// Returns [`NotStored::Rule`] if the rule forbids to store the response, or if no rule matches
-    /// and such requests bypass the cache.
+    /// Returns [`NotStored::Rule`] if the rule forbids the cache to store the response, or if no
+    /// rule matches and such requests bypass the cache.
     fn deciding_rule(
         &self,
         matched: &MatchedRules,
@@ -338,8 +350,7 @@ impl CompiledPolicy {
         }
     }
 
-    /// Returns the index of the deciding rule: the first rule that matches the request and the
-    /// status of the response.
+    /// Returns the index of the deciding rule of a response; `None` if no rule matches.
     pub(super) fn deciding_index(
         &self,
         matched: &MatchedRules,
@@ -352,8 +363,8 @@ impl CompiledPolicy {
         matched.by_status.iter().copied().find(matches_status).or(matched.by_request)
     }
 
-    /// Returns the lifetime of a response that states none; `None` if neither the rule nor the
-    /// policy sets one.
+    /// Returns the lifetime that the rule or the policy sets for a response that states none;
+    /// `None` if neither sets one.
     fn fallback_ttl(&self, rule: Option<&Rule>, status: StatusCode) -> Option<Duration> {
         let rule_ttl = rule.and_then(|rule| rule.ttl.filter(|_| sets_lifetime(rule, status)));
         rule_ttl

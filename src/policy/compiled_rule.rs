@@ -1,4 +1,4 @@
-//! A rule that is checked and compiled: its path and its tags are parsed.
+//! `CompiledRule`: a rule whose settings are checked, and whose path and tags are parsed.
 
 use std::time::Duration;
 
@@ -30,12 +30,12 @@ enum PathMatcher {
     Regex(regex::Regex),
 }
 
-/// The result of matching a rule with the path of a URL, without a request.
+/// Whether a rule applies to requests for a path, if only the path is known and not the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum UrlMatch {
     No,
     Yes,
-    /// The path matches, but predicates must also accept the request.
+    /// The path matches, but the rule also has predicates, which need the request.
     Maybe,
 }
 
@@ -74,7 +74,8 @@ impl CompiledRule {
         }
     }
 
-    /// Returns the value of one of the rule's path parameters in a path, without further decoding.
+    /// Returns the value that one of the rule's path parameters has in a path. The value is not
+    /// decoded further.
     pub(super) fn parameter(&self, path: &str, name: &str) -> Option<String> {
         self.matcher.parameter(path, name)
     }
@@ -143,7 +144,7 @@ impl PathMatcher {
     }
 }
 
-/// Returns whether a path equals `prefix`, or begins with the segments of `prefix`.
+/// Returns whether a path equals `prefix`, or begins with all segments of `prefix`.
 fn is_at_or_below(path: &str, prefix: &str) -> bool {
     path.strip_prefix(prefix)
         .is_some_and(|rest| prefix.ends_with('/') || rest.is_empty() || rest.starts_with('/'))

@@ -1,8 +1,8 @@
 //! Computes the discriminator of a request.
 //!
-//! A discriminator is a value that is stored with a response. It contains properties of the request
-//! that are not in the cache key but may change the response, such as `X-Forwarded-Host`. A stored
-//! response answers only requests with an equal discriminator.
+//! A discriminator is a value that the cache stores with a response. It contains properties of the
+//! request that are not in the cache key but may change the response, such as `X-Forwarded-Host`. A
+//! stored response answers only requests with an equal discriminator.
 
 use actix_web::{
     dev::ServiceRequest,
@@ -37,9 +37,10 @@ enum Kind {
 /// Returns the discriminator of a request for the cache at position `layer` among nested caches.
 /// The outermost cache has position 0.
 ///
-/// The discriminator contains the position of the cache, and the sources of absolute URLs in actix
-/// (`url_for`, `ConnectionInfo`) besides the scheme and the host in the cache key. For the
-/// outermost cache without a proxy in front, the discriminator is empty.
+/// A handler may put absolute URLs from actix (`url_for`, `ConnectionInfo`) into its response. The
+/// discriminator contains the parts of the request from which actix makes these URLs, except the
+/// scheme and the host in the cache key. The discriminator also contains the position of the cache.
+/// For the outermost cache without a proxy in front, the discriminator is usually empty.
 pub(crate) fn discriminator_for(layer: u8, request: &ServiceRequest) -> SmallVec<[u8; 32]> {
     let mut text = Discriminator::new();
     if layer > 0 {
@@ -59,7 +60,8 @@ pub(crate) fn discriminator_for(layer: u8, request: &ServiceRequest) -> SmallVec
     }
     for line in field_lines(request.headers(), &FORWARDED) {
         // RFC 7239 section 4 allows quoted strings in `Forwarded`. actix ignores quotes and splits
-        // the line at every separator. The pairs of both readings are appended.
+        // the line at every separator. The discriminator contains the pairs that either way of
+        // reading finds.
         let by_rfc = list_members(line).flat_map(|element| split(element, b';'));
         let by_actix = line.split(|byte| matches!(byte, b',' | b';')).map(trim);
         for pair in by_rfc.chain(by_actix).filter(|pair| names_host_or_proto(pair)) {

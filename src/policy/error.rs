@@ -5,7 +5,7 @@ use std::{error::Error, fmt, time::Duration};
 /// The reason why a cache refused its configuration.
 ///
 /// [`CacheBuilder::build`](crate::CacheBuilder::build) returns this error at start-up. The message
-/// names the setting and its value, and tells how to correct it.
+/// names the setting and its value, and says how to correct it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConfigError {
@@ -13,7 +13,7 @@ pub enum ConfigError {
     EmptyNamespace,
     /// [`Policy::max_body_size`](crate::Policy::max_body_size) is zero.
     ZeroMaxBodySize,
-    /// A time limit of the policy is zero.
+    /// A time limit of the policy or of the [`CacheBuilder`](crate::CacheBuilder) is zero.
     ZeroLimit {
         /// The name of the setter, such as `wait_limit`.
         setting: &'static str,
@@ -28,7 +28,8 @@ pub enum ConfigError {
     EmptyCookieName,
     /// A name that was passed to [`Policy::key_with`](crate::Policy::key_with) is empty.
     EmptyKeyPartName,
-    /// A setting names this status code, but responses with this status code are never stored.
+    /// A setting names this status code, but responses with this status code are never stored, or
+    /// the code is above 599.
     StatusNotStorable(u16),
     /// The path of a rule does not begin with a slash.
     RelativePath(String),
@@ -36,14 +37,14 @@ pub enum ConfigError {
     Pattern {
         /// The pattern.
         pattern: String,
-        /// The reason why the pattern or expression is not valid.
+        /// The reason why the pattern is not valid.
         reason: String,
     },
     /// The regular expression of a rule is not valid.
     Regex {
         /// The regular expression.
         pattern: String,
-        /// The reason why the pattern or expression is not valid.
+        /// The reason why the regular expression is not valid.
         reason: String,
     },
     /// A tag of a rule contains a parameter that the path of the rule does not have.

@@ -1,19 +1,25 @@
-//! The fingerprint of a policy. Only policies with equal fingerprints share stored responses.
+//! Computes the fingerprint of a policy. Only policies with equal fingerprints share stored
+//! responses.
 //!
-//! Two policies must not share stored responses if they differ in the settings that decide which
-//! requests share a response, which requests are personal, which kinds of responses are stored (for
-//! example, with `Set-Cookie`), or which tags a response has. Otherwise, a response that one policy
-//! stores could reach a wrong client under the other policy, or escape a purge. Each cache key
-//! therefore contains a fingerprint of these settings.
+//! Each cache key contains the fingerprint, which covers the settings that decide
 //!
-//! The fingerprint does not cover settings that only affect lifetimes and limits. The settings for
-//! key fields, key cookies and computed key parts are not covered either, because the cache key
-//! contains their values.
+//! * which requests share a response,
+//! * which requests carry credentials, so that their responses may be meant for one client only,
+//! * which kinds of responses are stored (for example, responses with `Set-Cookie`),
+//! * which tags a response has.
+//!
+//! Two policies that differ in these settings must not share stored responses. Otherwise, a
+//! response that one policy stores could be sent to a wrong client under the other policy, or could
+//! be missed by a purge.
+//!
+//! The fingerprint does not cover settings that only affect lifetimes and limits. It does not cover
+//! the settings that add fields, cookies or computed values to the cache key either, because the
+//! cache key contains these values.
 //!
 //! Processes of different builds share stored responses through a store, so the fingerprint must
-//! not depend on the build. The fingerprint is the beginning of a SHA-256 digest of an explicit
-//! encoding. The numbers in the encoding are fixed. Every change of the encoding needs a new
-//! [`VERSION`].
+//! not depend on the build. The fingerprint is the beginning of the SHA-256 digest of the encoded
+//! settings. Numbers that stand for variants of settings in the encoding never change. Every change
+//! of the encoding needs a new [`VERSION`].
 
 use std::fmt::Write;
 
@@ -59,7 +65,7 @@ pub(super) fn fingerprint(policy: &Policy, rules: &[Rule]) -> String {
 fn encode(policy: &Policy, rules: &[Rule]) -> Vec<u8> {
     let mut encoder = Encoder(Vec::new());
     encoder.number(VERSION);
-    // Settings that decide which requests are personal.
+    // Settings that decide which requests carry credentials.
     encoder.set(&policy.cookies.ignored, Case::Sensitive);
     encoder.set(&policy.credentials, Case::Insensitive);
     encoder.number(match policy.cookie_meaning {
@@ -114,7 +120,8 @@ enum Case {
     Insensitive,
 }
 
-/// An encoder that appends values to bytes. Different sequences of values have different bytes.
+/// An encoder that appends values to a list of bytes. Different sequences of values give different
+/// bytes.
 struct Encoder(Vec<u8>);
 
 impl Encoder {
@@ -170,8 +177,8 @@ impl Encoder {
         });
     }
 
-    /// Appends the conditions under which a rule matches. A predicate cannot be encoded, so only
-    /// the number of predicates is appended.
+    /// Appends the conditions under which a rule matches. Predicates are functions and cannot be
+    /// encoded, so only their number is appended.
     fn conditions(&mut self, rule: &Rule) {
         let (kind, path) = match &rule.path {
             PathRule::Any => (0, ""),

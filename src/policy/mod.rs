@@ -4,8 +4,8 @@
 //! and compiles them into a [`CompiledPolicy`].
 //!
 //! For each request, the service asks the [`CompiledPolicy`] for the matching rules and the cache
-//! key. For each response, the service asks for the tags and for the terms: the conditions under
-//! which the response is stored.
+//! key. For each response of a handler, the service asks for the tags of the response, and for the
+//! terms. The terms are the conditions under which the response is stored.
 
 mod cache_key;
 mod check;

@@ -11,16 +11,18 @@
 //! * groups `(...)`, `(?:...)`, `(?i:...)` and the flag `(?i)`;
 //! * alternatives, and the repetitions `*`, `+`, `?`, `{n}`, `{n,}` and `{n,m}`, also lazy.
 //!
-//! The limits of nesting and repetition are below those of both crates.
+//! The crates also limit the nesting of groups and the size of a compiled expression. This module
+//! estimates the size by the cost of an expression: the cost grows with each character, class and
+//! repetition. The limits of this module are below those of both crates.
 
 use std::{iter::Peekable, str::Chars};
 
-/// The greatest depth of nested groups. The crate `regex-lite` allows 50 levels, and counts
-/// repetitions as levels too.
+/// The greatest depth of nested groups. The crate `regex-lite` allows 50 levels, and counts each
+/// repetition as a level, too.
 const MAX_DEPTH: usize = 10;
 
-/// The greatest cost of an expression. The crate `regex` limits the size of a compiled expression
-/// to 10 MiB. An expression of this cost is always smaller than that limit.
+/// The greatest cost of an expression, which estimates its size when compiled. The crate `regex`
+/// limits this size to 10 MiB. An expression of this cost is always below that limit.
 pub(super) const MAX_COST: usize = 6000;
 
 /// The cost of a class such as `\w`, which consists of hundreds of Unicode ranges.
@@ -104,12 +106,14 @@ impl Parser<'_> {
             '^' | '$' => Ok(Item::Assertion),
             '*' | '+' | '?' | '{' => Err(NOTHING_TO_REPEAT),
             ']' | '}' => Err("']' and '}' in an expression must be escaped"),
-            // The cost is 2 instead of 1, because case folding may add a few characters.
+            // The cost is 2 instead of 1, because a character that matches in any case stands for a
+            // few characters.
             _ => Ok(Item::Matching(2)),
         }
     }
 
-    /// Reads the character after a backslash; returns `None` if it denotes a class such as `\d`.
+    /// Reads the character after a backslash, and returns it. Returns `None` if the escape denotes
+    /// a class such as `\d`.
     fn escape(&mut self) -> Result<Option<char>, Reason> {
         match self.chars.next() {
             Some('d' | 'D' | 's' | 'S' | 'w' | 'W') => Ok(None),
@@ -143,11 +147,11 @@ impl Parser<'_> {
         }
     }
 
-    /// Reads a class in brackets after the opening bracket; returns its cost.
+    /// Reads a class in brackets after the opening bracket. Returns the cost of the class.
     fn brackets(&mut self) -> Result<usize, Reason> {
         let mut cost = CLASS_COST;
         self.chars.next_if_eq(&'^');
-        // The previous character, if it can begin a range.
+        // The previous member of the class, if it is a character that can begin a range.
         let mut range_start = None;
         let mut first = true;
         loop {

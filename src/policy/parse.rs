@@ -1,4 +1,4 @@
-//! Checks the settings of a policy, and parses their names.
+//! Checks the settings of a policy, and parses the field names in them.
 
 use super::{
     check::{check_status, parse_field_names},
@@ -41,7 +41,7 @@ impl Policy {
         Ok(())
     }
 
-    /// Returns the rules that decide which requests are personal.
+    /// Returns the rules that decide which requests are personal: these requests carry credentials.
     pub(super) fn identity_rules(&self) -> Result<IdentityRules, ConfigError> {
         Ok(IdentityRules {
             cookies: self.cookies.clone(),
@@ -59,7 +59,8 @@ impl Policy {
         })
     }
 
-    /// Returns the normalization of selecting fields.
+    /// Returns the rules by which selecting fields (the request fields that `Vary` names) are
+    /// normalized before the cache compares them.
     pub(super) fn comparison(&self) -> Comparison {
         Comparison {
             cookies: self.cookies.clone(),
@@ -68,8 +69,8 @@ impl Policy {
         }
     }
 
-    /// Returns whether the cookies of a request never affect whether a response is stored or
-    /// served.
+    /// Returns whether cookies never make a request personal: the policy ignores all cookies, or
+    /// shares responses despite cookies.
     pub(super) fn ignores_all_cookies(&self) -> bool {
         self.cookie_meaning == CookieMeaning::Ordinary
             || self.cookies.ignored.iter().any(|name| name == "*")

@@ -5,7 +5,7 @@ use actix_web::dev::{Path, ResourceDef};
 
 use super::parameter_regex::{MAX_COST, check_expression};
 
-/// The largest number of parameters in a pattern. actix has no space for more.
+/// The largest number of parameters in a pattern. actix panics on a pattern with more parameters.
 const MAX_PARAMETERS: usize = 16;
 
 /// A valid pattern that is compiled for matching.
@@ -18,8 +18,8 @@ pub(super) struct PathPattern {
 impl PathPattern {
     /// Compiles a pattern. The error is the reason why the pattern is not valid.
     ///
-    /// `ResourceDef::new` panics on a pattern that it cannot compile. Therefore the pattern is
-    /// checked first, by rules that are at least as strict as those of actix.
+    /// `ResourceDef::new` panics on a pattern that it cannot compile. This function therefore
+    /// checks the pattern first, by rules that are at least as strict as those of actix.
     pub(super) fn new(pattern: &str) -> Result<Self, String> {
         let parameters = parse_parameters(pattern)?;
         Ok(Self { resource: ResourceDef::new(pattern), parameters })
@@ -90,13 +90,13 @@ fn parse_parameters(pattern: &str) -> Result<Vec<String>, String> {
     Ok(names)
 }
 
-/// Checks the text outside of parameters.
+/// Checks text of a pattern that is outside of parameters.
 fn check_literal(text: &str) -> Result<(), String> {
     if text.contains('}') { Err("a brace is not opened".to_owned()) } else { Ok(()) }
 }
 
-/// Splits the text after an opening brace at the matching closing brace. Escaped braces count like
-/// other braces, as in actix.
+/// Splits the text after an opening brace at the matching closing brace. A brace after a backslash
+/// counts like any other brace, as in actix.
 fn split_at_closing_brace(text: &str) -> Result<(&str, &str), String> {
     let mut depth = 1_usize;
     for (index, byte) in text.bytes().enumerate() {
@@ -113,7 +113,8 @@ fn split_at_closing_brace(text: &str) -> Result<(&str, &str), String> {
     Err("a brace is not closed".to_owned())
 }
 
-/// Checks the name of a parameter. actix makes this name the name of a capture group.
+/// Checks the name of a parameter. actix uses this name for a capture group in a regular
+/// expression.
 fn check_name(name: &str) -> Result<(), String> {
     let mut characters = name.chars();
     let Some(first) = characters.next() else {
@@ -218,8 +219,9 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
-        /// An accepted pattern must stay below the size limits of actix, even if its expression has
-        /// the highest accepted cost.
+        /// `ResourceDef::new` panics on a pattern whose compiled regular expression is too large.
+        /// `PathPattern` must not accept such a pattern. The patterns of this test have expressions
+        /// with costs up to the limit `MAX_COST` and beyond.
         #[test]
         fn expensive_accepted_pattern_never_panics(
             item in proptest::sample::select(vec![

@@ -6,12 +6,13 @@ use percent_encoding::percent_decode;
 
 /// Selects the parameters of a query that are part of the cache key.
 ///
-/// Without a `QueryKey`, every byte of the query is part of the cache key. This default is always
-/// correct. However, if a parameter has no effect on a response, the cache stores the response once
-/// for each value of the parameter.
+/// Without a `QueryKey`, every byte of the query is part of the cache key. This default never sends
+/// a wrong response. However, if a parameter has no effect on a response, the cache stores the
+/// response once for each value of the parameter.
 ///
 /// Handlers still see the whole query. Leave a parameter out of the key only if it cannot change
-/// the response: otherwise, all clients get the response for the first client's value.
+/// the response. Otherwise, all clients get the response that was made for the first client's value
+/// of the parameter.
 ///
 /// Parameters are separated by `&`. Their names are compared after percent-decoding, as
 /// [`web::Query`](actix_web::web::Query) decodes them.
@@ -82,7 +83,7 @@ impl QueryKey {
         Self { names, order: ParameterOrder::AsSent }
     }
 
-    /// Returns the query as the cache key contains it. `None` if the request has no query, or if no
+    /// Returns the query that the cache key contains. `None` if the request has no query, or if no
     /// parameter of the query is part of the key.
     pub(super) fn normalize<'a>(&self, query: Option<&'a str>) -> Option<Cow<'a, str>> {
         let query = query?;

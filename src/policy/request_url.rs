@@ -4,12 +4,13 @@ use actix_web::{dev::ServiceRequest, http::header::HOST};
 
 use crate::entry::url::UrlTarget;
 
-/// The request names several hosts, so handlers may disagree about the target.
+/// The error for a request that names several hosts, or a host that is not readable text. Handlers
+/// may disagree about the host of such a request, so the cache does not handle it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct AmbiguousHost;
 
-/// Returns the scheme of the connection. A scheme in the request target or in a field is not
-/// trusted, because every client can send it.
+/// Returns the scheme of the connection. The scheme in the request target and in header fields is
+/// not used, because a client can send any scheme there.
 pub(crate) fn scheme(request: &ServiceRequest) -> &'static str {
     if request.app_config().secure() { "https" } else { "http" }
 }
@@ -33,8 +34,8 @@ pub(super) fn host(request: &ServiceRequest) -> Result<&str, AmbiguousHost> {
     Ok(host)
 }
 
-/// Returns the URLs that a request may be for. There are several if the request names several
-/// hosts.
+/// Returns the URLs that can be the target of a request. There are several if the request names
+/// several hosts.
 pub(crate) fn target_urls(request: &ServiceRequest) -> Vec<UrlTarget> {
     let uri = request.uri();
     let lines = request.headers().get_all(HOST).filter_map(|line| line.to_str().ok());

@@ -18,7 +18,7 @@ use crate::{
 /// The length of the longest tag in bytes.
 const MAX_LENGTH: usize = 256;
 
-/// The tags that the policy and the rules give to the response of a request.
+/// The tags that the policy and the rules give to the response to a request.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RequestTags {
     policy: SmallVec<[String; 1]>,
@@ -27,7 +27,9 @@ pub(crate) struct RequestTags {
 }
 
 impl CompiledPolicy {
-    /// Returns the tags that the policy and the matching rules give to the response of a request.
+    /// Returns the tags that the policy and the matching rules give to the response to a request.
+    /// The tags of all matching rules are included, because the status code decides which rule
+    /// applies.
     pub(crate) fn request_tags(
         &self,
         request: &ServiceRequest,
@@ -51,7 +53,8 @@ impl CompiledPolicy {
     /// # Errors
     ///
     /// Returns [`NotStored::Tags`] if the response has too many tags or a tag that is too long. The
-    /// response is then not stored, because without all its tags it could escape a purge.
+    /// cache then does not store the response: if one of its tags were left out, a purge of that
+    /// tag would miss the response.
     pub(crate) fn tags(
         &self,
         request_tags: &RequestTags,

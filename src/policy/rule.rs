@@ -8,9 +8,9 @@ use super::{query::QueryKey, tagging::Tagging, values::RequestText};
 
 /// An exception from the [`Policy`](crate::Policy) for some requests or responses.
 ///
-/// The first matching rule decides. Rules are tried in the order in which they were added. A rule
-/// matches the path by which actix routes: percent-encoded characters that need no encoding are
-/// decoded, and the query is not part of the path.
+/// Rules are tried in the order in which they were added, and the first rule that matches applies.
+/// A rule is compared with the path by which actix routes a request. In this path, percent-encoded
+/// characters that need no encoding are decoded. The query is not part of the path.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -45,7 +45,7 @@ pub struct Rule {
 /// A function of the application that decides whether a rule applies to a request.
 pub(super) type Predicate = Arc<dyn Fn(&ServiceRequest) -> bool + Send + Sync>;
 
-/// The treatment of the requests and responses that a rule matches.
+/// Whether requests and responses that a rule matches are cached or bypass the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Handling {
     Cache,
@@ -69,7 +69,7 @@ impl Rule {
         Self::new(PathRule::Any)
     }
 
-    /// Creates a rule for exactly this path.
+    /// Creates a rule for this path only.
     pub fn path(path: impl Into<String>) -> Self {
         Self::new(PathRule::Exact(path.into()))
     }
@@ -86,9 +86,9 @@ impl Rule {
     /// [`web::resource`](actix_web::web::resource): `/posts/{id}`, `/posts/{id:\d+}`,
     /// `/files/{tail}*`.
     ///
-    /// A pattern can have up to 16 parameters. The expression of a parameter can contain
-    /// characters, `.`, brackets, `\d`, `\s`, `\w` and their negations, groups, alternatives and
-    /// repetitions. For other expressions, use `Rule::regex` (feature `regex`) or
+    /// A pattern can have up to 16 parameters. In `{name:expression}`, the regular expression can
+    /// contain characters, `.`, classes in brackets, `\d`, `\s`, `\w` and their negations, groups,
+    /// alternatives and repetitions. For other expressions, use `Rule::regex` (feature `regex`) or
     /// [`when`](Self::when).
     pub fn pattern(pattern: impl Into<String>) -> Self {
         Self::new(PathRule::Pattern(pattern.into()))
@@ -115,8 +115,9 @@ impl Rule {
 
     /// Limits the rule to responses with one of these status codes.
     ///
-    /// A rule with status codes applies after the handler has answered. Before that, the lookup
-    /// follows the next matching rule without `status`, or the policy. Several calls add up.
+    /// The cache applies a rule with status codes once the handler has answered. For the lookup
+    /// before that, the cache uses the next matching rule without `status`, or the policy. Several
+    /// calls add up.
     pub fn status(mut self, statuses: impl IntoIterator<Item = u16>) -> Self {
         self.statuses.extend(statuses);
         self
@@ -124,9 +125,10 @@ impl Rule {
 
     /// Bypasses the cache: requests are not looked up, and responses are not stored.
     ///
-    /// The response is not changed, except that it gets `Cache-Status`. In a rule with
-    /// [`status`](Self::status), only storing is bypassed. A rule cannot have both `bypass` and a
-    /// lifetime.
+    /// The cache adds no field but `Cache-Status` to the response. In a rule with
+    /// [`status`](Self::status), `bypass` only prevents the cache from storing the response,
+    /// because the cache looks up a request before the status code is known. A rule cannot have
+    /// both `bypass` and a lifetime.
     pub fn bypass(mut self) -> Self {
         self.handling = Handling::Bypass;
         self
@@ -137,8 +139,8 @@ impl Rule {
     /// Without [`status`](Self::status), the lifetime applies to responses with status 200, 203,
     /// 301 or 308. With `status`, the lifetime applies to the codes of the rule instead, and takes
     /// precedence over [`Policy::status_ttl`](crate::Policy::status_ttl). With zero, such responses
-    /// are stale at once. The cache then stores a response only if the response can be revalidated
-    /// or served stale.
+    /// are stale at once. The cache then stores a response only if it can be revalidated or served
+    /// stale.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);
         self
@@ -187,9 +189,9 @@ impl Rule {
         self
     }
 
-    /// Gives responses a tag that is computed from the request. `None` adds no tag.
+    /// Gives responses a tag that the function `tag` computes from the request. `None` adds no tag.
     ///
-    /// The cache calls `tag` before it calls the handler. A hit does not call `tag`.
+    /// The cache calls `tag` before it calls the handler, and does not call `tag` on a hit.
     pub fn tag_with(
         mut self,
         tag: impl Fn(&ServiceRequest) -> Option<String> + Send + Sync + 'static,

@@ -1,5 +1,6 @@
 //! `Policy`: the settings of a cache for lifetimes, limits, the cache key and personal requests. A
-//! request is personal if its response may be meant for one client only.
+//! request is personal if it carries credentials, so that its response may be meant for one client
+//! only.
 
 use std::time::Duration;
 
@@ -27,23 +28,32 @@ use crate::semantics::{
 ///
 /// # Defaults
 ///
-/// The defaults are safe for an application whose handlers were written without a cache in mind. In
-/// doubt, the cache calls the handler and does not store the response.
+/// The defaults are safe for an application whose handlers were written without a cache in mind. If
+/// it is not clear whether a response may be stored or reused, the cache calls the handler and does
+/// not store the response.
 ///
 /// | subject | default | reason |
 /// |---|---|---|
 /// | lifetime of a response that states none | 60 s with status 200, 203, 301 or 308; other responses are not stored | A lifetime of one minute takes most of the load off a handler. A stored response that the application forgot to purge is soon replaced. |
-/// | lifetime that a response states | followed with status 200, 203, 204, 300, 301, 302, 307, 308, 404, 405, 410, 414 or 501; ignored with other status codes, such as 403 or 500, whose responses are stored only if the application sets a lifetime for them | A response with another status code is seldom useful for a second request. |
+/// | lifetime that a response states | followed for status 200, 203, 204, 300, 301, 302, 307, 308, 404, 405, 410, 414 and 501; ignored for other status codes, such as 403 and 500: their responses are stored only if the application sets a lifetime | A response with another status code is seldom useful for a second request. |
 /// | response with `no-store`, `private`, `Set-Cookie`, `Vary: *` or status 1xx, 206 or 304 | never stored | The response is meant for one client or one request. |
 /// | response with `no-cache` | stored if the response has `ETag` or `Last-Modified`, and revalidated before every use | RFC 9111 section 5.2.2.4 |
 /// | response with `Pragma: no-cache` | not stored, unless the response states a lifetime | RFC 9111 section 5.4 does not define `Pragma` for responses, but a handler that sends it does not want its response cached. |
 /// | stale response | kept for one hour if it has `ETag` or `Last-Modified`, so that the handler can revalidate it with 304; served stale only within the `stale-while-revalidate` and `stale-if-error` windows that it states | RFC 9111 section 4.2.4, RFC 5861 |
-/// | request with `Authorization` | the response is stored only with `public`, `s-maxage` or `must-revalidate` | RFC 9111 section 3.5 |
-/// | request with cookies | the response is stored only with `public`, `s-maxage` or `Vary: Cookie`; the request is not answered with a stored response that states no lifetime | A handler that reads a session seldom marks its response as personal. |
-/// | request with other [credentials](Self::credentials) | the response is stored only if it states a lifetime, or has `public`, `s-maxage` or `must-revalidate`; the request is not answered with a stored response that states no lifetime | RFC 9111 does not know these fields, so a handler seldom marks its response as personal. |
-/// | `Cache-Control` of a request | `no-store` is honored, other directives are ignored | RFC 9111 section 5.2.1 makes the directives advisory. If the cache honored them, any client could force every request to the handler. |
+/// | request with `Authorization` | the response is stored only if it has `public` or `s-maxage`, or states a lifetime and has `must-revalidate`; a stored response answers the request only if it states a lifetime | RFC 9111 section 3.5 |
+/// | request with cookies | the response is stored only if it has `public`, `s-maxage` or `Vary: Cookie`; a stored response answers the request only if it states a lifetime or has `Vary: Cookie` | A handler that reads a session seldom marks its response as `private`. |
+/// | request with other [credentials](Self::credentials) | the response is stored only if it states a lifetime, or has `public`, `s-maxage` or `must-revalidate`; a stored response answers the request only if it states a lifetime | RFC 9111 does not know these fields, so a handler seldom marks its response as `private`. |
+/// | `Cache-Control` of a request | `no-store` is honored, other directives are ignored | RFC 9111 section 5.2.1 makes the directives advisory. If the cache honored them, any client could send all of its requests to the handler. |
 /// | query of the URL | every byte is part of the cache key | Requests with different queries never share a stored response. |
 /// | response body | stored up to a size of 2 MiB | A large body displaces many small ones. |
+///
+/// # Personal requests
+///
+/// A request is personal if it carries credentials: cookies, `Authorization`, or another field that
+/// [`credentials`](Self::credentials) names. The response to a personal request may be meant for
+/// one client only. Ignored cookies do not make a request personal. Cookies and fields that are
+/// part of the cache key do not either, because requests with other values share no stored
+/// response.
 ///
 /// # Example
 ///
@@ -145,16 +155,17 @@ impl Policy {
 
     /// Creates a policy for a reverse proxy: a shared cache according to RFC 9111.
     ///
-    /// Only the origin's responses decide which responses clients share. The main differences from
-    /// the [defaults](Self#defaults) are:
+    /// The fields of an origin's response alone decide whether several clients may get the
+    /// response. The main differences from the [defaults](Self#defaults) are:
     ///
     /// * A response with any final status code except 206 and 304 is stored if it states a
     ///   lifetime. Heuristic lifetimes are used (RFC 9111 section 4.2.2). There is no default
     ///   lifetime.
     /// * `CDN-Cache-Control` takes precedence over `Cache-Control` (RFC 9213).
-    /// * `Cache-Control` directives of clients are honored (RFC 9111 section 5.2.1). On a miss, the
-    ///   conditions of a client are forwarded to the origin.
-    /// * Validation requests list the entity tags of all stored variants (RFC 9111 section 4.3.1).
+    /// * The cache honors the `Cache-Control` directives of clients (RFC 9111 section 5.2.1). On a
+    ///   miss, the cache forwards a client's conditions, such as `If-None-Match`, to the origin.
+    /// * A validation request lists the entity tags of all stored variants (RFC 9111 section
+    ///   4.3.1), except variants with `Content-Encoding` and variants that depend on credentials.
     /// * `Accept-Language` is compared without regard to case.
     /// * A stale response is served for up to a day if the origin fails, unless the response
     ///   forbids it (RFC 5861 section 4). A response with `ETag` or `Last-Modified` is kept for a
@@ -193,7 +204,7 @@ impl Policy {
     /// Sets the lifetime of responses that state none and have status 200, 203, 301 or 308.
     ///
     /// Default: 60 s. With zero, such responses are stale at once. The cache then stores a response
-    /// only if the response can be revalidated or served stale.
+    /// only if it can be revalidated or served stale.
     pub fn default_ttl(mut self, ttl: Duration) -> Self {
         self.default_ttl = Some(ttl);
         self
@@ -201,9 +212,10 @@ impl Policy {
 
     /// Sets the lifetime of responses that state none and have this status code.
     ///
-    /// A lifetime that the response states takes precedence. In a policy from [`new`](Self::new),
-    /// it takes precedence only for the status codes that the [defaults](Self#defaults) list. For
-    /// other status codes, such as 500, `ttl` replaces the stated lifetime.
+    /// A lifetime that the response states takes precedence over `ttl`. In a policy from
+    /// [`new`](Self::new), this is so only for the status codes whose stated lifetime the
+    /// [defaults](Self#defaults) follow. For other status codes, such as 500, `ttl` replaces the
+    /// stated lifetime.
     ///
     /// Default: [`default_ttl`](Self::default_ttl) for 200, 203, 301 and 308; no lifetime for other
     /// status codes.
@@ -213,8 +225,8 @@ impl Policy {
         self
     }
 
-    /// Stores only responses that state a lifetime, or that get a lifetime from a rule, from their
-    /// handler or by [`status_ttl`](Self::status_ttl).
+    /// Stores a response only if it states a lifetime, or if a rule, the handler or
+    /// [`status_ttl`](Self::status_ttl) sets one.
     ///
     /// This setter removes the [`default_ttl`](Self::default_ttl).
     pub fn explicit_only(mut self) -> Self {
@@ -225,8 +237,8 @@ impl Policy {
     /// Honors `no-cache`, `max-age`, `max-stale`, `min-fresh` and `only-if-cached` in requests
     /// (RFC 9111 section 5.2.1).
     ///
-    /// Default: these directives are ignored, because any client could use them to force every
-    /// request to the handler.
+    /// Default: the cache ignores these directives, because any client could use them to send all
+    /// of its requests to the handler.
     pub fn honor_request_directives(mut self) -> Self {
         self.client_directives = ClientDirectives::Honored;
         self
@@ -237,7 +249,8 @@ impl Policy {
     ///
     /// The lifetime is a tenth of the time since the last modification, and one day at most.
     ///
-    /// Default: no such lifetime, because handlers seldom send `Last-Modified` for this purpose.
+    /// Default: the cache derives no lifetime, because handlers seldom send `Last-Modified` for
+    /// this purpose.
     pub fn heuristic_freshness(mut self) -> Self {
         self.choices.heuristics = Heuristics::On;
         self
@@ -249,14 +262,13 @@ impl Policy {
     /// Default: zero. The window does not apply to responses with `must-revalidate`,
     /// `proxy-revalidate`, `s-maxage` or `no-cache`.
     ///
-    /// To refresh a response, the cache calls the handler with the client's own request. The
-    /// refresh request keeps the extensions that outer middlewares inserted, but not the client's
-    /// conditions. For the response to the client, the cache hands outer middlewares a copy of the
-    /// request head, without extensions.
+    /// To refresh a response, the cache calls the handler with the client's own request. The cache
+    /// removes the client's conditions from this request, and keeps the extensions that outer
+    /// middlewares inserted. The stale response to the client carries a copy of the request. Outer
+    /// middlewares that read the request of this response find no extensions in it.
     ///
-    /// Only a request without cookies and credentials starts a refresh. Ignored cookies do not
-    /// count, and neither do cookies and credentials that are part of the cache key. Other requests
-    /// get the stale response without starting a refresh.
+    /// A [personal request](Self#personal-requests) gets the stale response but does not start a
+    /// refresh, because the refreshed response could contain data of its user.
     pub fn stale_while_revalidate(mut self, window: Duration) -> Self {
         self.choices.windows.while_revalidate = window;
         self
@@ -267,8 +279,8 @@ impl Policy {
     ///
     /// Default: zero. A handler fails if it answers 500, 502, 503 or 504, returns an `Err` with
     /// such a status, or does not answer within [`wait_limit`](Self::wait_limit). A handler that
-    /// exceeds the limit continues in the background, and the cache stores its response if the
-    /// response is storable.
+    /// exceeds this limit continues in the background, and the cache stores the response if the
+    /// policy allows it.
     ///
     /// The window does not apply to responses with `must-revalidate`, `proxy-revalidate`,
     /// `s-maxage` or `no-cache`.
@@ -280,7 +292,8 @@ impl Policy {
     /// Refreshes a stored response in the background if it is requested in the last `percent` of
     /// its lifetime.
     ///
-    /// Thereby, a response that is often requested never becomes stale.
+    /// If clients request a response often, the cache thus replaces the response before it becomes
+    /// stale.
     ///
     /// `percent` is from 1 to 99. Default: the cache refreshes no response before the end of its
     /// lifetime. [`stale_while_revalidate`](Self::stale_while_revalidate) describes how a refresh
@@ -290,15 +303,14 @@ impl Policy {
         self
     }
 
-    /// Sets how long a request waits for a handler or for another request before the cache stops
-    /// waiting.
+    /// Sets how long a request waits for its handler, or for the response to another request.
     ///
-    /// A collapsed request, which waits for the response to another request, calls the handler
-    /// itself after this time. A request whose handler is slow gets a stale response after this
-    /// time, if [`stale_if_error`](Self::stale_if_error) allows it.
+    /// A follower, which is a request that waits for the response to another request, calls the
+    /// handler itself after this time. A request whose handler is slow gets a stale response after
+    /// this time if [`stale_if_error`](Self::stale_if_error) allows it, and waits on otherwise.
     ///
-    /// Default: 5 s, because most handlers answer within this time and few clients wait longer.
-    /// Must not be zero.
+    /// Default: 5 s, because most handlers answer within this time and few clients wait longer. The
+    /// limit must not be zero.
     pub fn wait_limit(mut self, limit: Duration) -> Self {
         self.wait_limit = limit;
         self
@@ -307,17 +319,18 @@ impl Policy {
     /// Sets how long a background refresh may take, including the response body.
     ///
     /// Default: 30 s. The cache drops a refresh that takes longer, and a later request starts
-    /// another refresh. Must not be zero.
+    /// another refresh. The limit must not be zero.
     pub fn background_limit(mut self, limit: Duration) -> Self {
         self.background_limit = limit;
         self
     }
 
-    /// Sets how long the cache continues to read a response body from the handler after the last
-    /// waiting client has disconnected.
+    /// Sets how long the cache continues to read a response body from the handler after all clients
+    /// that wait for the body have disconnected.
     ///
     /// Default: 30 s. The cache stores a body that ends within this time, and drops a body that
-    /// does not. Must not be zero.
+    /// does not. A body of unknown length is dropped as soon as no client waits for it, because it
+    /// may never end. The limit must not be zero.
     pub fn drain_limit(mut self, limit: Duration) -> Self {
         self.drain_limit = limit;
         self
@@ -335,9 +348,10 @@ impl Policy {
 
     /// Sets the targeted fields that this cache obeys, in order of precedence (RFC 9213).
     ///
-    /// The first of these response fields that is present and valid replaces `Cache-Control` and
-    /// `Expires`. Default: none, because `CDN-Cache-Control` addresses a CDN in front of the
-    /// application.
+    /// A targeted field is a response field such as `CDN-Cache-Control`, which gives directives to
+    /// some caches only. The first field of this list that is present and valid in a response
+    /// replaces `Cache-Control` and `Expires`. Default: none, because `CDN-Cache-Control` addresses
+    /// a CDN in front of the application.
     ///
     /// Clients also receive the targeted fields, unless
     /// [`remove_targeted_fields`](Self::remove_targeted_fields) is set.
@@ -358,10 +372,10 @@ impl Policy {
     /// Applies `private="field"` and `no-cache="field"` only to the fields that they name (RFC 9111
     /// sections 5.2.2.4 and 5.2.2.7).
     ///
-    /// The response is stored without these fields.
+    /// The cache stores the response without these fields.
     ///
-    /// Default: `private="field"` and `no-cache="field"` have the effect of `private` and
-    /// `no-cache`.
+    /// Default: `private="field"` has the effect of `private`, and `no-cache="field"` has the
+    /// effect of `no-cache`.
     pub fn honor_qualified_directives(mut self) -> Self {
         self.choices.qualified = Qualified::ByField;
         self
@@ -379,8 +393,9 @@ impl Policy {
     /// Treats requests with cookies like requests without cookies, **although handlers see the
     /// cookies**.
     ///
-    /// With this setting, only `private`, `no-store` and `Vary: Cookie` in responses keep the
-    /// responses of users apart. Default: a request with cookies is personal.
+    /// With this setting, the handler must send `private`, `no-store` or `Vary: Cookie` with each
+    /// response that depends on cookies. Otherwise, other users get this response. Default: a
+    /// request with cookies is [personal](Self#personal-requests).
     pub fn share_despite_cookies(mut self) -> Self {
         self.cookie_meaning = CookieMeaning::Ordinary;
         self
@@ -406,10 +421,11 @@ impl Policy {
         self
     }
 
-    /// Compares `Accept-Encoding` by the accepted codings among these, if a response names the
-    /// field in `Vary`.
+    /// Compares `Accept-Encoding` only by which of these codings the client accepts, if a response
+    /// names the field in `Vary`.
     ///
-    /// The weights and other codings in the field have no effect.
+    /// Other codings in the field have no effect. Weights have no effect either, except that a
+    /// coding with the weight zero is not accepted.
     ///
     /// Pass all codings of the handlers. The handlers must choose a coding by their own order of
     /// preference, not by the client's weights. Default: the field values are compared as sent.
@@ -471,11 +487,11 @@ impl Policy {
         self
     }
 
-    /// Sets the longest time for which clients may keep a response whose lifetime the policy, a
-    /// rule or the handler set.
+    /// Sets the longest time for which clients may keep a response. The limit applies only if the
+    /// policy, a rule or the handler set the lifetime of the response.
     ///
-    /// Default: the rest of the lifetime. Purges do not reach browsers. With a long lifetime in
-    /// this cache and a short one in browsers, users soon see the effect of a purge.
+    /// Default: the remaining lifetime of the response. Purges do not reach browsers. If the
+    /// lifetime is long in this cache and short in browsers, users soon see the effect of a purge.
     pub fn client_ttl(mut self, ttl: Duration) -> Self {
         self.client_ttl = Some(ttl);
         self
@@ -483,20 +499,20 @@ impl Policy {
 
     /// Sets which parameters of the query are part of the cache key.
     ///
-    /// Default: every byte of the query.
+    /// Default: every byte of the query is part of the cache key.
     pub fn query(mut self, query: QueryKey) -> Self {
         self.query = Some(query);
         self
     }
 
-    /// Ignores cookies that have no effect on any response, such as cookies of analytics.
+    /// Ignores cookies that have no effect on any response, such as analytics cookies.
     ///
     /// A request that has only ignored cookies is treated like a request without cookies. A
     /// trailing `*` in a name matches any suffix, and `*` alone matches all cookies. Several calls
     /// add up. Default: none.
     ///
-    /// Handlers still see the ignored cookies. Do not ignore a cookie that a response depends on:
-    /// all clients would get the response for the first client's value.
+    /// Handlers still see the ignored cookies. Do not ignore a cookie on which a response depends:
+    /// all clients would get the response that was made for the first client's value of the cookie.
     pub fn ignore_cookies(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.cookies.ignored.extend(names.into_iter().map(Into::into));
         self
@@ -504,18 +520,19 @@ impl Policy {
 
     /// Makes the value of a cookie part of the cache key.
     ///
-    /// Each value of the cookie has its own stored responses, and the cookie no longer makes a
-    /// request personal. Responses get `Vary: Cookie` for clients and other caches. Several calls
-    /// add up.
+    /// The cache stores separate responses for each value of the cookie. The cookie therefore does
+    /// not make a request [personal](Self#personal-requests). The cache adds `Vary: Cookie` to
+    /// responses, for clients and other caches. Several calls add up.
     pub fn vary_cookie(mut self, name: impl Into<String>) -> Self {
         self.cookies.keyed.push(name.into());
         self
     }
 
-    /// Adds request fields that carry credentials, besides `Authorization` and `Cookie`.
+    /// Adds request fields that carry credentials, besides `Authorization` and `Cookie`. A request
+    /// with one of these fields is [personal](Self#personal-requests).
     ///
     /// Default: `Proxy-Authorization`, `X-Api-Key`, `Api-Key`, `X-Auth-Token` and `X-Access-Token`.
-    /// The names are added to the default.
+    /// The new names are added to these.
     pub fn credentials(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.credentials.extend(names.into_iter().map(Into::into));
         self
@@ -523,9 +540,10 @@ impl Policy {
 
     /// Makes a request field part of the cache key.
     ///
-    /// Each value of the field has its own stored responses. If the field carries credentials, they
-    /// no longer make a request personal. The `Vary` of responses names the field for clients and
-    /// other caches. Several calls add up.
+    /// The cache stores separate responses for each value of the field. If the field carries
+    /// credentials, it therefore does not make a request [personal](Self#personal-requests). The
+    /// cache adds the field to `Vary` in responses, for clients and other caches. Several calls add
+    /// up.
     pub fn key_header(mut self, name: impl Into<String>) -> Self {
         self.key_headers.push(name.into());
         self
@@ -534,9 +552,9 @@ impl Policy {
     /// Makes a value that the application computes part of the cache key, such as a tenant, a
     /// language or a user group.
     ///
-    /// The cache calls `value` for every request, before the lookup. `value` sees the request with
-    /// the extensions of outer middlewares. The cache does not know which request fields `value`
-    /// reads, so handlers must name these fields in `Vary` for clients and other caches.
+    /// The cache calls the function `value` for every request, before the lookup. The request has
+    /// the extensions that outer middlewares inserted. The cache does not know which request fields
+    /// `value` reads, so handlers must name these fields in `Vary` for clients and other caches.
     pub fn key_with(
         mut self,
         name: impl Into<String>,
@@ -549,17 +567,17 @@ impl Policy {
     /// Gives all responses a tag (surrogate key) for
     /// [`CacheHandle::purge_tag`](crate::CacheHandle::purge_tag).
     ///
-    /// The response keeps its tags from rules, handlers and response fields. A response with more
-    /// than 64 tags, or with a tag of more than 256 bytes, is not stored.
+    /// A response also has the tags that rules, its handler and its fields give. A response with
+    /// more than 64 tags, or with a tag of more than 256 bytes, is not stored.
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
         self.tags.push(Tagging::Text(tag.into()));
         self
     }
 
-    /// Gives all responses a tag that is computed from the request, such as a tenant or a shop.
-    /// `None` adds no tag.
+    /// Gives all responses a tag that the function `tag` computes from the request, such as a
+    /// tenant or a shop. `None` adds no tag.
     ///
-    /// The cache calls `tag` before it calls the handler. A hit does not call `tag`.
+    /// The cache calls `tag` before it calls the handler, and does not call `tag` on a hit.
     pub fn tag_with(
         mut self,
         tag: impl Fn(&ServiceRequest) -> Option<String> + Send + Sync + 'static,
@@ -571,8 +589,9 @@ impl Policy {
     /// Sets the response fields that list tags, such as `Cache-Tag` or `Surrogate-Key`.
     ///
     /// White space separates the tags in `Surrogate-Key` and `xkey`, and commas separate the tags
-    /// in all other fields. Default: none. The cache always reads `Cache-Groups` (RFC 9875), which
-    /// names [groups](crate::CacheHandle::purge_group).
+    /// in all other fields. Default: none. Besides these fields, the cache always reads
+    /// `Cache-Groups` (RFC 9875), which lists the [groups](crate::CacheHandle::purge_group) of a
+    /// response.
     ///
     /// Clients also receive the tag fields, unless [`remove_tag_fields`](Self::remove_tag_fields)
     /// is set.

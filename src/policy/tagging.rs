@@ -5,18 +5,18 @@ use percent_encoding::percent_decode_str;
 
 use super::{error::ConfigError, values::RequestText};
 
-/// A tag as the application configures it.
+/// A setting of a policy or a rule that gives responses a tag.
 #[derive(Debug, Clone)]
 pub(super) enum Tagging {
-    /// A text. In tags of rules, the text may contain path parameters in braces.
+    /// A text. The text of a rule's tag can contain path parameters in braces, such as `post:{id}`.
     Text(String),
     /// A function that computes the tag from a request.
     Computed(RequestText),
 }
 
 impl Tagging {
-    /// Returns the tag for a request. The text of a tag of the policy is used literally: `{` and
-    /// `}` do not mark path parameters in it.
+    /// Returns the tag that the policy gives the response to a request. Braces in the text do not
+    /// mark path parameters, because a policy has no path.
     pub(super) fn of_request(&self, request: &ServiceRequest) -> Option<String> {
         match self {
             Self::Text(text) => Some(text.clone()),
@@ -24,7 +24,7 @@ impl Tagging {
         }
     }
 
-    /// Parses the tag of a rule, which may contain path parameters in braces. `parameters` are the
+    /// Parses a rule's tag, whose text can contain path parameters in braces. `parameters` are the
     /// names of the parameters in the rule's path.
     pub(super) fn compile(&self, parameters: &[String]) -> Result<CompiledTagging, ConfigError> {
         match self {
@@ -34,7 +34,7 @@ impl Tagging {
     }
 }
 
-/// A tag template of a rule, parsed into literal text and `{parameter}` placeholders.
+/// A rule's tag. Its text is parsed into literal text and path parameters.
 #[derive(Debug, Clone)]
 pub(super) enum CompiledTagging {
     Template(Vec<TemplatePart>),
@@ -50,7 +50,8 @@ pub(super) enum TemplatePart {
 }
 
 impl CompiledTagging {
-    /// Returns the tag for a request. `parameter` returns the value of a path parameter.
+    /// Returns the tag that the rule gives the response to a request. `parameter` returns the value
+    /// of a path parameter.
     pub(super) fn of_request(
         &self,
         request: &ServiceRequest,

@@ -1,23 +1,26 @@
-//! The types of single settings in a policy.
+//! The types of the settings of a policy.
 
 use std::{fmt, sync::Arc};
 
 use actix_web::dev::ServiceRequest;
 
-/// The effect of a request's `Cache-Control` on lookups (RFC 9111 section 5.2.1).
+/// Whether the cache honors `Cache-Control` in requests (RFC 9111 section 5.2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ClientDirectives {
-    /// Only `no-store` has an effect.
+    /// The cache honors only `no-store`.
     Ignored,
-    /// `no-cache`, `max-age`, `max-stale`, `min-fresh` and `only-if-cached` have an effect too.
+    /// The cache honors `no-store`, `no-cache`, `max-age`, `max-stale`, `min-fresh` and
+    /// `only-if-cached`.
     Honored,
 }
 
-/// The treatment of a client's conditions (`If-None-Match`, `If-Modified-Since`) on a miss.
+/// Whether, on a miss, the cache or the handler evaluates the conditions in a client's request
+/// (`If-None-Match`, `If-Modified-Since`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ClientConditions {
-    /// The cache removes the conditions from the request, stores the handler's complete response,
-    /// and evaluates the conditions itself.
+    /// The cache removes the conditions from the request, so that the handler sends a complete
+    /// response. The cache stores this response and evaluates the conditions itself. The handler of
+    /// a request with credentials still receives the conditions.
     Evaluated,
     /// The handler receives and evaluates the conditions.
     Forwarded,
@@ -32,26 +35,29 @@ pub(super) enum OfferedTags {
     AllVariants,
 }
 
-/// The treatment of responses to `POST`. Later `GET` requests can use a stored response (RFC 9110
-/// section 9.3.3).
+/// Whether responses to `POST` are stored. A stored response answers later `GET` requests for its
+/// URL (RFC 9110 section 9.3.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PostResponses {
     /// A response to `POST` is never stored.
     NotStored,
-    /// A response to `POST` is stored if it states a lifetime and represents its URL.
+    /// A response to `POST` is stored if it states a lifetime, and if its `Content-Location` is the
+    /// URL of the request.
     Stored,
 }
 
-/// The treatment of response fields that address this cache, in responses to clients.
+/// Whether clients receive the response fields that are meant for caches: the targeted fields (such
+/// as `CDN-Cache-Control`), or the fields that list tags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DownstreamFields {
-    /// Clients receive the fields.
+    /// The cache leaves the fields in responses to clients.
     Kept,
-    /// The cache removes the fields.
+    /// The cache removes the fields from responses to clients.
     Removed,
 }
 
-/// A function of the application that computes a text from a request.
+/// A function of the application that computes a text from a request, for a tag or a part of the
+/// cache key. `None` means that there is no text.
 #[derive(Clone)]
 pub(super) struct RequestText(Arc<RequestFunction>);
 

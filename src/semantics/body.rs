@@ -11,11 +11,11 @@ use actix_web::{
 use super::fields::{field_lines, trim};
 use crate::{entry::limits::may_have_body, outcome::NotStored};
 
-/// Media types of bodies that usually do not end: server-sent events, and images that replace each
-/// other, such as those of a camera.
+/// Media types of bodies that usually do not end: server-sent events, and sequences of images in
+/// which each image replaces the one before, such as those of a camera.
 const ENDLESS_TYPES: [&[u8]; 2] = [b"text/event-stream", b"multipart/x-mixed-replace"];
 
-/// Checks whether a response's body can be stored, as far as the head of the response shows.
+/// Checks whether a response's body can be stored. Only the head of the response is known yet.
 ///
 /// `size` is the size that the body object reports. A response is too large if its body has more
 /// than `max_body_size` bytes. The limit applies separately to the total length of the header field
@@ -36,7 +36,7 @@ pub(crate) fn check_body(
     }
     match size {
         BodySize::Sized(1..) | BodySize::Stream if !may_have_body(status) => Err(NotStored::NoBody),
-        // A status code that calls for a body, without a body: the response is incomplete.
+        // A response without a body is incomplete if its status code calls for a body.
         BodySize::None if may_have_body(status) => Err(NotStored::NoBody),
         BodySize::Sized(_) | BodySize::Stream | BodySize::None => Ok(()),
     }
@@ -51,8 +51,9 @@ pub(crate) fn is_endless(response: &HeaderMap) -> bool {
 
 /// Returns the declared length of a body; `None` if the length is unknown.
 ///
-/// The handler may forward a response of another server as a body of unknown size. `Content-Length`
-/// in the head then declares the length. A shorter body is incomplete (RFC 9112 section 8).
+/// A handler that forwards a response of another server may send a body object of unknown size. The
+/// `Content-Length` of that server then declares the length. A body that ends earlier is incomplete
+/// (RFC 9112 section 8).
 pub(crate) fn declared_length(size: BodySize, response: &HeaderMap) -> Option<u64> {
     match size {
         BodySize::Sized(length) => Some(length),

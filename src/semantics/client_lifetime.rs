@@ -1,4 +1,5 @@
-//! The freshness lifetime that the cache writes into a response for clients and downstream caches.
+//! Writes the freshness lifetime for clients and downstream caches into `Cache-Control` and
+//! `Expires` of a response.
 
 use std::time::Duration;
 
@@ -13,19 +14,20 @@ use super::{
 };
 use crate::{clock::Timestamp, entry::lifetime::Lifetime};
 
-/// Limits the lifetime that a response states to clients: the lifetime ends at most `left` after
-/// `now`.
+/// Limits the freshness lifetime that a response states to clients, so that it ends no later than
+/// `left` after `now`.
 ///
-/// `age` is the response's age at `now`. A shorter lifetime that the response states is kept. A
-/// response without a lifetime gets the limit as its lifetime, in `max-age` and in `Expires`.
+/// `age` is the response's age at `now`. If the response states a shorter lifetime, that lifetime
+/// is kept. If the response states no lifetime, the limit becomes its lifetime, in `max-age` and in
+/// `Expires`.
 pub(crate) fn limit_lifetime(
     fields: &mut HeaderMap,
     age: Duration,
     left: Duration,
     now: Timestamp,
 ) {
-    // RFC 9111 section 4.2: `max-age` counts from the generation of the response, so the age is
-    // added.
+    // RFC 9111 section 4.2: `max-age` counts from the time at which the response was generated, so
+    // `age` is added to `left`.
     let mut directives = DirectiveList::of(fields);
     directives.limit("max-age", age.saturating_add(left));
     directives.write(fields);
@@ -87,12 +89,13 @@ fn limit_directives(
     }
 }
 
-/// Writes the cache's freshness lifetime into a response for clients, if a rule, the policy or the
-/// handler set it.
+/// Writes the freshness lifetime that this cache uses into a response, if a rule, the policy or the
+/// options of the handler set this lifetime.
 ///
 /// Clients then keep the response no longer than the cache does. If the response also states a
-/// lifetime, as `max-age` or as `Expires`, the shorter of the two lifetimes is written. A lifetime
-/// that clients can compute from the response's own fields is not written.
+/// lifetime, as `max-age` or as `Expires`, the shorter of the two lifetimes is written. If the
+/// lifetime comes from the response's own fields, nothing is written, because clients can compute
+/// the lifetime from these fields.
 pub(crate) fn state_lifetime(fields: &mut HeaderMap, lifetime: &Lifetime, now: Timestamp) {
     if lifetime.source.is_stated() {
         return;

@@ -1,4 +1,5 @@
-//! Fields that concern only one connection, which a cache does not store (RFC 9110 section 7.6.1).
+//! Finds the fields that concern only one connection (RFC 9110 section 7.6.1). A cache does not
+//! store these fields.
 
 use actix_web::http::header::{CONNECTION, HeaderMap, HeaderName};
 use smallvec::SmallVec;
@@ -16,8 +17,9 @@ impl ConnectionFields {
         Self(members.filter_map(|member| HeaderName::from_bytes(member).ok()).collect())
     }
 
-    /// Returns whether a field of the message may be stored (RFC 9111 section 3.1). `Connection`
-    /// must not name the field, and the field must not be one that is never stored.
+    /// Returns whether a field of the message may be stored (RFC 9111 section 3.1). A field may not
+    /// be stored if `Connection` names it, or if it is [never stored](may_have_field), such as
+    /// `Age`.
     pub(crate) fn may_be_stored(&self, name: &HeaderName) -> bool {
         may_have_field(name) && !self.0.contains(name)
     }

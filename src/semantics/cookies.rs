@@ -8,7 +8,8 @@ use percent_encoding::percent_decode;
 
 use super::fields::{field_lines, trim};
 
-/// The treatment of cookies by a policy, by their names.
+/// The names of cookies that a policy ignores, and of cookies that a policy makes part of the cache
+/// key.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct CookieRules {
     /// Names of cookies that have no effect on any response. A trailing `*` matches any suffix.
@@ -18,15 +19,16 @@ pub(crate) struct CookieRules {
 }
 
 impl CookieRules {
-    /// Returns whether a request has a cookie that is neither ignored nor part of the cache key.
+    /// Returns whether a request has a cookie that may identify its client: a cookie that is
+    /// neither ignored nor part of the cache key.
     pub(crate) fn has_identifying_cookie(&self, request: &HeaderMap) -> bool {
         cookies(request).any(|cookie| !self.is_ignored(cookie.name) && !self.is_keyed(cookie.name))
     }
 
-    /// Returns the part of the cache key for the cookie `name`; `None` if the request has no such
-    /// cookie.
+    /// Returns the part of the cache key for the cookie with this name; `None` if the request has
+    /// no such cookie.
     ///
-    /// The part is the cookie's value. If another parser of `Cookie` could find another value, the
+    /// The part is the cookie's value. If the parser of the handler could find another value, the
     /// part is the whole field.
     pub(crate) fn part<'a>(request: &'a HeaderMap, name: &str) -> Option<Part<'a>> {
         let mut found = cookies(request).filter(|cookie| has_name(cookie.name, name.as_bytes()));
@@ -38,8 +40,8 @@ impl CookieRules {
         first.map(|cookie| Part::Value(cookie.value))
     }
 
-    /// Returns the cookies that are not ignored, joined to one value that `Vary: Cookie` compares;
-    /// `None` if no cookie is left.
+    /// Returns the value of `Cookie` that is compared for responses with `Vary: Cookie`: the
+    /// cookies that are not ignored, joined to one value. `None` if no cookie is left.
     pub(crate) fn selecting_value<'a>(&self, request: &'a HeaderMap) -> Option<Cow<'a, [u8]>> {
         if self.ignored.is_empty() || is_ambiguous(request) {
             return joined_lines(request);
@@ -88,14 +90,14 @@ pub(crate) enum Part<'a> {
 /// One cookie of a request.
 #[derive(Debug, Clone, Copy)]
 struct Cookie<'a> {
-    /// The name and the value with the equals sign, as they were sent.
+    /// The text of the cookie as it was sent: its name, the equals sign and its value.
     pair: &'a [u8],
     name: &'a [u8],
     value: &'a [u8],
 }
 
-/// Returns the cookies of a request. For a cookie without an equals sign, the text is the name and
-/// the value is empty: the handler may use such a cookie.
+/// Returns the cookies of a request. A cookie without an equals sign has the whole text as its name
+/// and an empty value. Such a cookie is not dropped, because the handler may use it.
 fn cookies(request: &HeaderMap) -> impl Iterator<Item = Cookie<'_>> {
     field_lines(request, &COOKIE)
         .flat_map(|line| line.split(|&byte| byte == b';'))
@@ -110,8 +112,8 @@ fn cookies(request: &HeaderMap) -> impl Iterator<Item = Cookie<'_>> {
         })
 }
 
-/// Returns whether parsers disagree about `Cookie`, so that the handler may see other cookies than
-/// the cache.
+/// Returns whether parsers disagree about the `Cookie` field of a request, so that the handler may
+/// see other cookies than the cache.
 ///
 /// A field is ambiguous if it contains bytes outside of ASCII, or a cookie without a name or an
 /// equals sign. Some parsers drop only that cookie, others drop all cookies.

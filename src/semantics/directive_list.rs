@@ -1,5 +1,5 @@
-//! An editor for `Cache-Control`. Directives that an edit does not concern keep their position and
-//! their text.
+//! An editor for `Cache-Control`. An edit changes only directives of one name. All other directives
+//! keep their position and their text.
 
 use std::time::Duration;
 
@@ -50,7 +50,8 @@ impl DirectiveList {
 
     /// Sets a directive to `limit` in seconds, unless the directive already has a smaller number.
     ///
-    /// An invalid number in the directive counts as zero (RFC 9111 section 4.2.1), so zero is kept.
+    /// An invalid number in the directive counts as zero (RFC 9111 section 4.2.1), so the directive
+    /// is then set to zero.
     pub(crate) fn limit(&mut self, name: &str, limit: Duration) {
         let old = self.0.iter().map(|member| Directive::parse(member)).filter(|d| d.is(name));
         let least = old.map(|old| old.argument.and_then(seconds).unwrap_or_default()).min();

@@ -18,14 +18,15 @@ pub(crate) fn field_lines<'a>(
     fields.get_all(name).map(|value| value.as_bytes())
 }
 
-/// Returns the members of a line of a list-based field (RFC 9110 section 5.6.1), trimmed. Empty
-/// members are left out. A comma inside a quoted string does not separate members.
+/// Returns the members of a line of a list-based field (RFC 9110 section 5.6.1), without white
+/// space around them. Empty members are left out. A comma inside a quoted string does not separate
+/// members.
 pub(crate) fn list_members(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     split(line, b',').filter(|member| !member.is_empty())
 }
 
-/// Splits a line at each `separator` outside of quoted strings, and trims the pieces. Empty pieces
-/// are kept.
+/// Splits a line at each `separator` outside of quoted strings. White space around the pieces is
+/// removed, and empty pieces are kept.
 pub(crate) fn split(line: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(line);
     std::iter::from_fn(move || {
@@ -83,8 +84,8 @@ pub(crate) fn trim(text: &[u8]) -> &[u8] {
     text.get(start..end).unwrap_or_default()
 }
 
-/// Parses delta-seconds (RFC 9111 section 1.2.2), which consist of digits only. A number above 2^31
-/// becomes 2^31.
+/// Parses delta-seconds: a number of seconds that consists of digits only (RFC 9111 section 1.2.2).
+/// A number above 2^31 becomes 2^31.
 pub(crate) fn delta_seconds(text: &[u8]) -> Option<Duration> {
     if text.is_empty() {
         return None;
@@ -123,8 +124,8 @@ impl<'a> EntityTag<'a> {
         opaque.iter().all(allowed).then_some(Self { weak, opaque })
     }
 
-    /// Returns whether the entity tag is strong: all representations with a strong entity tag have
-    /// the same bytes (RFC 9110 section 8.8.1).
+    /// Returns whether the entity tag is strong. Two representations of a resource with equal
+    /// strong entity tags have equal bytes (RFC 9110 section 8.8.1).
     pub(crate) const fn is_strong(self) -> bool {
         !self.weak
     }

@@ -1,4 +1,4 @@
-//! Freshness lifetime and age of responses (RFC 9111 section 4.2).
+//! Computes the freshness lifetime and the age of responses (RFC 9111 section 4.2).
 
 use std::time::Duration;
 
@@ -53,8 +53,8 @@ pub(crate) fn heuristic_lifetime(response: &HeaderMap, responded: Timestamp) -> 
 ///
 /// A response without `Date` and `Age` was made by a handler in this process. Its age is zero,
 /// however long the handler took. A response with `Date` or `Age` was received from another server.
-/// The duration of the exchange counts as part of its age, because the response may have been
-/// generated at the beginning of the exchange.
+/// The time between the request and the response counts as part of its age, because that server may
+/// have generated the response at the beginning of this time.
 pub(crate) fn initial_age(
     response: &HeaderMap,
     requested: Timestamp,

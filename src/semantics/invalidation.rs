@@ -1,4 +1,4 @@
-//! Invalidation of stored responses by unsafe requests (RFC 9111 section 4.4).
+//! Finds the stored responses that an unsafe request invalidates (RFC 9111 section 4.4).
 
 use actix_web::http::{
     Method, StatusCode,
@@ -56,10 +56,11 @@ pub(crate) enum LocationField {
 
 /// Returns the URLs whose stored responses an unsafe request invalidates.
 ///
-/// `targets` are the URLs that the request may be for: several if the request names several hosts.
-/// An error response invalidates nothing. Besides the targets, the URLs in `Location` and
-/// `Content-Location` are invalidated if their host is the host of a target. URLs on other hosts
-/// are not invalidated, so that a site cannot invalidate the responses of another site.
+/// `targets` are the URLs that can be the target of the request. There are several if the request
+/// names several hosts. An error response invalidates nothing. Besides the targets, the request
+/// invalidates the URLs in `Location` and `Content-Location` that are on the host of a target. It
+/// invalidates no URLs on other hosts, because a site must not invalidate the responses of another
+/// site.
 pub(crate) fn invalidated(
     targets: &[UrlTarget],
     status: StatusCode,
@@ -83,8 +84,9 @@ pub(crate) fn invalidated(
     urls
 }
 
-/// Returns whether a response is a representation of the request's target: `Content-Location` is
-/// the URL of the target (RFC 9110 section 9.3.3).
+/// Returns whether a response is a representation of the request's target. This is so if the
+/// request has only one possible target and `Content-Location` is the URL of this target (RFC 9110
+/// section 9.3.3).
 pub(crate) fn represents_target(targets: &[UrlTarget], response: &HeaderMap) -> bool {
     let [target] = targets else { return false };
     let mut locations = field_lines(response, &CONTENT_LOCATION);
@@ -95,8 +97,9 @@ pub(crate) fn represents_target(targets: &[UrlTarget], response: &HeaderMap) -> 
 /// Resolves the URL reference in a response field against the target; `None` if the resolved URL is
 /// on another host.
 fn resolve_on_host(target: &UrlTarget, reference: &[u8]) -> Option<UrlTarget> {
-    // Any scheme can serve as the base, because hosts are compared without the scheme: a proxy in
-    // front of the server may terminate TLS.
+    // The scheme of the target is not known, because a proxy in front of the server may terminate
+    // TLS. Hosts are therefore compared without the scheme, and any scheme can serve for the base
+    // URL.
     let mut base = format!("http://{}{}", target.host, target.path);
     if let Some(query) = &target.query {
         base = format!("{base}?{query}");

@@ -1,7 +1,7 @@
 //! The rules of HTTP caching, as pure functions of requests, responses and the time.
 //!
-//! The functions do not wait, read a clock or use a store, so that a table of cases can test each
-//! rule. A function that refuses a request or a response returns the reason.
+//! The functions do not wait, read a clock or use a store, so each rule can be tested by a table of
+//! cases. A function that refuses to handle a request or to store a response returns the reason.
 //!
 //! Comments cite the RFC section that the code below them implements. A section without an RFC
 //! number belongs to the RFC that the first line of the file names, or else to RFC 9111.

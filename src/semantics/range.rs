@@ -23,7 +23,7 @@ const MAX_RANGES: usize = 32;
 /// response.
 const PART_OVERHEAD: u64 = 128;
 
-/// The part of a representation that the response contains.
+/// The part of a representation that the response to a request contains.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RangeSelection {
     /// The full representation: the request has no `Range`, or the `Range` is ignored.
@@ -64,7 +64,8 @@ pub(crate) fn requested_ranges(
     }
 }
 
-/// Returns whether the condition `If-Range` is true, or absent (section 13.1.5).
+/// Returns whether `If-Range` lets `Range` apply: the condition is true, or the request has no
+/// `If-Range` (section 13.1.5).
 ///
 /// Entity tags are compared strongly. A date must equal `Last-Modified`, and `Last-Modified` must
 /// be a strong validator.
@@ -85,7 +86,7 @@ fn if_range_matches(request: &HeaderMap, validators: Validators<'_>) -> bool {
     strong && http_date(value).is_some_and(|date| validators.modified == Some(date))
 }
 
-/// A range-spec (section 14.1.1).
+/// One requested range, as the request states it (range-spec, section 14.1.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum RangeSpec {
     /// `2-5` or `2-`: from the first to the last byte inclusive. Without a last byte, the range
@@ -153,7 +154,8 @@ fn parse_number(digits: &[u8]) -> Option<u64> {
     })
 }
 
-/// Merges ranges that overlap (section 15.3.7.2). Ranges that do not overlap keep their order.
+/// Merges ranges that overlap (section 15.3.7.2). If no ranges overlap, all ranges keep their
+/// order. Otherwise, the result is sorted by position.
 fn coalesce(parts: SmallVec<[Range<u64>; 1]>) -> SmallVec<[Range<u64>; 1]> {
     let mut sorted = parts.clone();
     sorted.sort_unstable_by_key(|part| part.start);

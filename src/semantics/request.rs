@@ -1,4 +1,4 @@
-//! Checks of a request's header fields that decide whether the cache handles the request.
+//! Checks a request's header fields, to decide whether the request bypasses the cache.
 
 use actix_web::http::header::{
     CONNECTION, CONTENT_LENGTH, HeaderMap, IF_MODIFIED_SINCE, IF_NONE_MATCH, TRANSFER_ENCODING,
@@ -43,8 +43,8 @@ pub(crate) fn is_conditional(request: &HeaderMap) -> bool {
 
 /// Returns the header fields of a request without the fields that describe its content.
 ///
-/// The result is the header of a GET request for the URL of a POST request. The response to the
-/// POST request is stored for such GET requests (RFC 9110 section 9.3.3).
+/// The cache uses this function for a POST request whose response it stores to answer later GET
+/// requests (RFC 9110 section 9.3.3). The result has the fields that such a GET request would have.
 pub(crate) fn without_content_fields(request: &HeaderMap) -> HeaderMap {
     let mut fields = request.clone();
     fields.retain(|name, _| !name.as_str().starts_with("content-") && *name != TRANSFER_ENCODING);

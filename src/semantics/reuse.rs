@@ -27,7 +27,8 @@ pub(crate) struct ReuseRequest {
     pub(crate) requester: Requester,
     /// The request's directives; `None` if the policy ignores them.
     pub(crate) directives: Option<RequestDirectives>,
-    /// The policy's windows for stale responses that state no window.
+    /// The policy's time windows for stale responses that state no `stale-while-revalidate` or
+    /// `stale-if-error`.
     pub(crate) windows: Windows,
 }
 
@@ -57,7 +58,7 @@ pub(crate) enum BackgroundRefresh {
     NotDue,
 }
 
-/// The reason why a stored response must be validated.
+/// The reason why the handler must validate a stored response before it answers the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ValidationReason {
     /// The response is stale, or has `no-cache`.
@@ -72,7 +73,8 @@ pub(crate) enum ValidationReason {
 /// `validity` returns whether an invalidation purged or expired a stored response.
 /// `lifetime_under_policy` returns the freshness lifetime that the current policy gives a stored
 /// response, or `None` if the current policy would not store the response. The shorter of this
-/// lifetime and the stored one applies: a process with another policy may have stored the response.
+/// lifetime and the stored one applies, because a process with another policy may have stored the
+/// response.
 pub(crate) fn select_response(
     variants: Option<&Variants>,
     selector: &Selector<'_>,
@@ -102,9 +104,10 @@ pub(crate) fn select_response(
 /// Returns whether a stored response may be served to a client with these credentials. Freshness is
 /// not considered.
 ///
-/// A response without explicit freshness is only served to anonymous requests, because its handler
-/// did not state that the response may be shared. If `Cookie` is a selecting field of the response,
-/// cookies do not count as credentials: only requests with equal cookies select this response.
+/// A response without explicit freshness answers only anonymous requests (requests without
+/// credentials), because its handler did not state that the response may be shared. If `Cookie` is
+/// a selecting field of the response (a field that `Vary` names), cookies do not count as
+/// credentials, because only requests with equal cookies select this response.
 pub(crate) fn is_allowed_for(stored: &StoredResponse, requester: Requester) -> bool {
     let selected_by_cookie = stored.selecting.iter().any(|(name, _)| *name == COOKIE);
     let has_cookies = requester.has_cookies && !selected_by_cookie;
@@ -182,8 +185,9 @@ fn judge(
     }
 }
 
-/// Returns whether a stale response should be refreshed after it was served; `None` if the response
-/// must not be served (section 4.2.4).
+/// Returns whether the cache should refresh a stale response after it served the response; `None`
+/// if the cache must not serve the stale response (section 4.2.4). `over` is the time for which the
+/// response has been stale.
 fn stale_reuse(
     stored: &StoredResponse,
     over: Duration,

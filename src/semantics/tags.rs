@@ -1,5 +1,5 @@
-//! Parsers for response fields that list tags (surrogate keys) or cache groups. Tags and groups
-//! select the stored responses of an invalidation.
+//! Parsers for response fields that list tags (surrogate keys) or cache groups. The tags and groups
+//! of a stored response are the names by which an application can purge it.
 
 use std::borrow::Cow;
 
@@ -11,8 +11,8 @@ use super::fields::{field_lines, trim};
 /// The field that lists the groups of a response (RFC 9875 section 2).
 pub(crate) const CACHE_GROUPS: HeaderName = HeaderName::from_static("cache-groups");
 
-/// The field that lists the groups whose stored responses a response invalidates (RFC 9875 section
-/// 3).
+/// The field in the response to an unsafe request that lists groups. The stored responses of these
+/// groups are invalidated (RFC 9875 section 3).
 pub(crate) const CACHE_GROUP_INVALIDATION: HeaderName =
     HeaderName::from_static("cache-group-invalidation");
 
@@ -39,7 +39,7 @@ pub(crate) fn groups(fields: &HeaderMap, name: &HeaderName) -> Vec<String> {
     strings.unwrap_or_default()
 }
 
-/// Returns the tags in a field that no RFC defines, such as `Cache-Tag`.
+/// Returns the tags in a field such as `Cache-Tag`. No RFC defines these fields.
 ///
 /// Tags are separated by white space in `Surrogate-Key` and `xkey`, and by commas in all other
 /// fields.

@@ -26,7 +26,7 @@ impl Governing {
     /// Reads the directives that apply to a response (section 2.2).
     ///
     /// `targets` are the targeted fields that this cache obeys, the most important first. The first
-    /// of these fields that is valid and not empty replaces `Cache-Control` and `Expires`. A
+    /// of these fields that is valid and not empty replaces `Cache-Control` and `Expires`. Even a
     /// `no-store` in the replaced `Cache-Control` has no effect.
     pub(crate) fn of(response: &HeaderMap, targets: &[HeaderName]) -> Self {
         targets.iter().find_map(|name| targeted(response, name)).map_or_else(
@@ -46,8 +46,9 @@ fn targeted(response: &HeaderMap, name: &HeaderName) -> Option<ResponseDirective
     }
     let mut directives = ResponseDirectives::default();
     for (key, member) in &members {
-        // No known directive has a list as its argument: a known directive with a list makes the
-        // field invalid. Unknown directives and all parameters are ignored.
+        // No known directive has a list as its argument, so a known directive with a list makes the
+        // whole field invalid. Unknown directives are ignored, and so are the parameters of all
+        // directives.
         let argument = match member {
             ListEntry::Item(item) => argument(key.as_str(), &item.bare_item)?,
             ListEntry::InnerList(_) if !is_known(key.as_str()) => continue,
@@ -71,7 +72,8 @@ fn is_known(name: &str) -> bool {
 }
 
 /// Returns a directive's argument in the form that it has in `Cache-Control`. The outer `None`
-/// means that the argument does not have the type that the directive requires.
+/// means that the argument does not have the type that the directive requires. The inner `None`
+/// means that the directive has no argument.
 fn argument(name: &str, value: &BareItem) -> Option<Option<String>> {
     let has_valid_type = if SECONDS.contains(&name) {
         matches!(value, BareItem::Integer(_))

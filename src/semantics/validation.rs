@@ -1,5 +1,6 @@
-//! Conditional requests (RFC 9111 section 4.3): the cache evaluates the conditions of clients, and
-//! sends conditions of its own to validate stored responses with the handler.
+//! Conditional requests (RFC 9111 section 4.3). The cache evaluates the conditions in requests of
+//! clients. The cache also writes conditions of its own into a request, so that the handler
+//! validates stored responses.
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -26,8 +27,9 @@ const MAX_OFFERED: usize = 8;
 /// itself.
 pub(crate) const CONDITIONS: [HeaderName; 4] = [IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_RANGE, RANGE];
 
-/// The validators of a response: the fields that distinguish its representation from others of the
-/// resource. `Date` is included, because it tells whether `Last-Modified` is a strong validator.
+/// The validators of a response, `ETag` and `Last-Modified`: they tell its representation from
+/// other representations of the resource. `Date` is included, because it shows whether
+/// `Last-Modified` is a strong validator.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Validators<'a> {
     /// The value of `ETag` as the handler sent it, even if it is not a valid entity tag.
@@ -63,15 +65,16 @@ impl<'a> Validators<'a> {
     }
 }
 
-/// Returns whether a response has a validator, by which the handler can validate it (section
-/// 4.3.1).
+/// Returns whether a response has a validator (`ETag` or `Last-Modified`), by which the handler can
+/// validate the stored response (section 4.3.1).
 pub(crate) fn has_validator(response: &HeaderMap) -> bool {
     response.contains_key(ETAG) || date_field(response, &LAST_MODIFIED).is_some()
 }
 
 /// Returns whether a request has a condition that only the handler can evaluate.
 ///
-/// `If-Match` and `If-Unmodified-Since` do not apply to a cache (section 4.3.2).
+/// These conditions are `If-Match` and `If-Unmodified-Since`, which do not apply to a cache
+/// (section 4.3.2).
 pub(crate) fn has_handler_only_condition(request: &HeaderMap) -> bool {
     request.contains_key(IF_MATCH) || request.contains_key(IF_UNMODIFIED_SINCE)
 }
@@ -125,7 +128,7 @@ pub(crate) fn belongs_in_not_modified(name: &HeaderName) -> bool {
 /// Removes the client's conditions and `Range` from a request, so that the handler returns a
 /// complete response.
 ///
-/// The cache evaluates the removed conditions and `Range` against that response.
+/// The cache then evaluates the removed conditions and `Range` against this response.
 pub(crate) fn remove_conditions(request: &mut HeaderMap) {
     for name in CONDITIONS {
         request.remove(name);
@@ -181,6 +184,8 @@ impl ValidationConditions {
 }
 
 /// Returns the stored response that a 304 response of the handler validates (section 4.3.4).
+/// `selected` and `others` are the stored responses from whose validators the cache made the
+/// conditions of its request.
 pub(crate) fn find_validated(
     not_modified: &HeaderMap,
     selected: Option<&Arc<StoredResponse>>,
@@ -246,24 +251,24 @@ pub(crate) fn updated_fields(stored: &StoredResponse, new: &HeaderMap) -> Header
     fields
 }
 
-/// The validity of a stored response according to a 200 response to HEAD.
+/// The meaning of a 200 response to HEAD for a stored response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum HeadVerdict {
     /// The stored response is still valid.
     Holds,
-    /// The stored response is outdated.
+    /// The stored response is not valid any more.
     Outdated,
-    /// The HEAD response does not identify the representation, so it neither confirms nor refutes
-    /// the stored response.
+    /// The HEAD response neither confirms nor refutes the stored response, because its fields do
+    /// not identify the representation.
     Nothing,
 }
 
 /// Compares a 200 response to HEAD with a stored response (section 4.3.5).
 ///
 /// The stored response is outdated if a validator or the length in the HEAD response differs. A
-/// HEAD response without validators does not confirm a stored response with validators, although
-/// the section permits it: handlers for HEAD often send few fields. A stored response without
-/// validators is confirmed only if the HEAD response has `Cache-Control` or `Expires`.
+/// HEAD response without validators does not confirm a stored response with validators. The section
+/// permits this confirmation, but handlers for HEAD often send few fields. A stored response
+/// without validators is confirmed only if the HEAD response has `Cache-Control` or `Expires`.
 pub(crate) fn compare_head(head: &HeaderMap, stored: &StoredResponse) -> HeadVerdict {
     let (new, old) = (Validators::of(head), Validators::of_stored(stored));
     let length = field_lines(head, &CONTENT_LENGTH).next();

@@ -1,4 +1,5 @@
-//! Reading `Vary`, and normalizing the fields that it names (RFC 9111 section 4.1).
+//! Reads `Vary`, and normalizes the selecting fields: the request fields that `Vary` names (RFC
+//! 9111 section 4.1).
 
 use std::borrow::Cow;
 
@@ -19,8 +20,8 @@ const MAX_NAMES: usize = 16;
 /// The parsed `Vary` of a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Vary {
-    /// `Vary` contains `*`, an invalid field name or too many names: the response matches no other
-    /// request.
+    /// `Vary` contains `*`, an invalid field name or too many names, so the response matches no
+    /// other request.
     NeverMatches,
     /// The response matches requests in which these selecting fields have equal values.
     Fields(Vec<HeaderName>),
@@ -60,24 +61,24 @@ pub(crate) fn add_to_vary(fields: &mut HeaderMap, names: &[HeaderName]) {
     }
 }
 
-/// Returns a field name in the spelling that people expect to read: `Cookie`, and lower case for
-/// other names.
+/// Returns a field name as the cache writes it into `Vary`: `Cookie` in its usual spelling, and all
+/// other names in lower case.
 fn usual_spelling(name: &HeaderName) -> &[u8] {
     if *name == COOKIE { b"Cookie" } else { name.as_str().as_bytes() }
 }
 
-/// The normalization of selecting fields before they are compared.
+/// The rules by which selecting fields are normalized before the cache compares them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Comparison {
-    /// The cookies that are ignored in `Cookie`.
+    /// The rules for `Cookie`: ignored cookies are left out.
     pub(crate) cookies: CookieRules,
-    /// The normalization of `Accept-Language`.
+    /// The rule for `Accept-Language`.
     pub(crate) languages: Languages,
-    /// The normalization of `Accept-Encoding`.
+    /// The rule for `Accept-Encoding`.
     pub(crate) codings: Codings,
 }
 
-/// The normalization of `Accept-Language`.
+/// The rule by which `Accept-Language` is normalized before the cache compares it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) enum Languages {
     /// The field is compared as it was sent, except for white space.
@@ -86,28 +87,28 @@ pub(crate) enum Languages {
     /// The field is compared without regard to case: language tags are case-insensitive (RFC 5646
     /// section 2.1.1).
     CaseFolded,
-    /// `Accept-Language` is replaced by its best match among these languages, which are all
-    /// languages that the application offers.
+    /// `Accept-Language` is replaced by the language of this list that matches it best. The list
+    /// contains all languages that the application offers.
     Best(Vec<String>),
 }
 
-/// The normalization of `Accept-Encoding`.
+/// The rule by which `Accept-Encoding` is normalized before the cache compares it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) enum Codings {
     /// The field is compared as it was sent, except for white space.
     #[default]
     AsSent,
-    /// `Accept-Encoding` is replaced by the accepted ones of these codings, which are all codings
-    /// that the application offers.
+    /// `Accept-Encoding` is replaced by the codings of this list that the client accepts. The list
+    /// contains all codings that the application offers.
     Offered(Vec<String>),
 }
 
-/// Returns the normalized value of a selecting field, for comparison; `None` if the request does
-/// not have the field.
+/// Returns the normalized value of a selecting field, which is compared with the value of another
+/// request; `None` if the request does not have the field.
 ///
 /// The lines of the field are joined (RFC 9110 section 5.3), and white space around list members is
-/// normalized. Differences that have no effect on the application's responses are removed, as
-/// `comparison` describes.
+/// normalized. `comparison` has further rules, which remove differences that have no effect on the
+/// application's responses.
 pub(crate) fn selecting_value<'a>(
     request: &'a HeaderMap,
     name: &HeaderName,
@@ -133,7 +134,8 @@ pub(crate) fn selecting_value<'a>(
 
 /// Returns the lines of a field, joined to one value.
 fn joined<'a>(request: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, [u8]>> {
-    // `Authorization` and `Proxy-Authorization` are not lists, so their bytes are not changed.
+    // `Authorization` and `Proxy-Authorization` are not lists, so their values are compared byte by
+    // byte.
     let is_credential = *name == AUTHORIZATION || *name == PROXY_AUTHORIZATION;
     let normalize = |line| if is_credential { Cow::Borrowed(line) } else { normalized(line) };
     let mut lines = field_lines(request, name);
@@ -167,11 +169,11 @@ fn thousandths(weight: &[u8]) -> Option<u16> {
     (0.0..=1.0).contains(&number).then_some((number * 1000.0) as u16)
 }
 
-/// Returns the offered language that matches `Accept-Language` best; an empty string if no language
-/// matches.
+/// Returns the language in `offered` that matches `Accept-Language` best; an empty string if no
+/// language matches.
 ///
-/// The algorithm is the lookup of RFC 4647 section 3.4. Each language range, in the order of the
-/// weights, is shortened until it equals an offered language.
+/// The algorithm is the lookup of RFC 4647 section 3.4. Each language range of the field, in the
+/// order of the weights, is shortened at its hyphens until it equals an offered language.
 fn best_language<'a>(value: &[u8], offered: &'a [String]) -> &'a str {
     let mut ranges: Vec<_> = weighted(value).filter(|(_, weight)| *weight > 0).collect();
     // The sort is stable: ranges of equal weight keep their order.
@@ -208,7 +210,7 @@ fn coding_weight(value: &[u8], coding: &str) -> Option<u16> {
     named.or_else(|| weighted(value).find(|(name, _)| *name == "*")).map(|(_, weight)| weight)
 }
 
-/// Returns the offered codings that `Accept-Encoding` accepts, in the order of the offer.
+/// Returns the codings in `offered` that `Accept-Encoding` accepts, in the order of `offered`.
 /// `identity;q=0` is appended if the client does not accept a response without a coding (RFC 9110
 /// section 12.5.3).
 fn accepted_codings(value: &[u8], offered: &[String]) -> String {
@@ -224,7 +226,7 @@ fn accepted_codings(value: &[u8], offered: &[String]) -> String {
     accepted.join(", ")
 }
 
-/// Separates the members of a list by a comma and a space each. Empty members are kept, because a
+/// Writes a comma and one space between the members of a list. Empty members are kept, because a
 /// handler that does not parse the field as a list distinguishes `a,` from `a`.
 fn normalized(line: &[u8]) -> Cow<'_, [u8]> {
     let line = trim(line);

@@ -11,7 +11,8 @@ fn compile(policy: Policy, rules: Vec<Rule>) -> CompiledPolicy {
     CompiledPolicy::new(policy, rules, Unmatched::Policy, "t").unwrap()
 }
 
-/// Returns the fallback lifetime and the overriding lifetime of a response, in seconds.
+/// Returns two lifetimes of a response in seconds: the lifetime that applies if the response states
+/// none, and the lifetime that overrides the stated one. `None` if the response is not stored.
 fn lifetimes(
     policy: &CompiledPolicy,
     path: &str,

@@ -9,7 +9,7 @@ use crate::entry::{
     selector::Selects,
 };
 
-/// A request's fields.
+/// The header fields of a request, compared as they are.
 struct Fields<'a>(&'a [(HeaderName, &'static str)]);
 
 impl Selects for Fields<'_> {
@@ -41,7 +41,7 @@ const fn hour(_: &StoredResponse) -> Option<Duration> {
     Some(Duration::from_secs(3600))
 }
 
-/// Selects among valid responses for a request without fields.
+/// Selects a response for a request without header fields. No response was purged or expired.
 fn select(variants: &Variants, request: &ReuseRequest, now: u64) -> String {
     select_by(&[], variants, valid, hour, request, now)
 }

@@ -73,7 +73,8 @@ fn client_with_the_stored_response_gets_a_304() {
     ] {
         let validators = Validators::of_stored(stored);
         assert_eq!(not_modified(&request, StatusCode::OK, validators), want, "{case}");
-        // Conditions are evaluated equally against the response before it is stored.
+        // The conditions have equal results for the stored response and for the response before it
+        // was stored.
         let mut fields = HeaderMap::new();
         for (name, value) in &stored.fields {
             fields.append(name.clone(), value.clone());
