@@ -3,7 +3,8 @@
 use super::{
     check::{check_status, parse_field_names},
     error::ConfigError,
-    settings::{BACKGROUND_LIMIT, DRAIN_LIMIT, Policy, WAIT_LIMIT},
+    presets::{BACKGROUND_LIMIT, DRAIN_LIMIT, WAIT_LIMIT},
+    settings::Policy,
 };
 use crate::semantics::{
     requester::{CookieMeaning, IdentityRules},

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use actix_web::{dev::ServiceRequest, http::header::PROXY_AUTHORIZATION};
+use actix_web::dev::ServiceRequest;
 
 use super::{
     query::QueryKey,
@@ -19,7 +19,7 @@ use crate::semantics::{
     cookies::CookieRules,
     invalidation::{InvalidationChoices, LocationField, Redirects},
     requester::CookieMeaning,
-    storing::{AnyStatus, Heuristics, PolicyChoices, Qualified, RateLimitFields, SetCookie},
+    storing::{Heuristics, PolicyChoices, Qualified, SetCookie},
     vary::{Codings, Languages},
 };
 
@@ -106,101 +106,7 @@ pub struct Policy {
     pub(super) key_parts: Vec<KeyPart>,
 }
 
-pub(super) const WAIT_LIMIT: Duration = Duration::from_secs(5);
-pub(super) const BACKGROUND_LIMIT: Duration = Duration::from_secs(30);
-pub(super) const DRAIN_LIMIT: Duration = Duration::from_secs(30);
-
 impl Policy {
-    /// Creates a policy with the [defaults](Self#defaults).
-    pub fn new() -> Self {
-        Self {
-            default_ttl: Some(Duration::from_secs(60)),
-            status_ttls: Vec::new(),
-            choices: PolicyChoices {
-                retention: Duration::from_secs(60 * 60),
-                ..PolicyChoices::default()
-            },
-            targeted_fields: Vec::new(),
-            targeted_downstream: DownstreamFields::Kept,
-            tags: Vec::new(),
-            tag_fields: Vec::new(),
-            tags_downstream: DownstreamFields::Kept,
-            client_directives: ClientDirectives::Ignored,
-            client_conditions: ClientConditions::Evaluated,
-            offered_tags: OfferedTags::Selected,
-            outer_compression: OuterCompression::Possible,
-            waiting_requests: WaitingRequests::Answered,
-            invalidation: InvalidationChoices::default(),
-            post_responses: PostResponses::NotStored,
-            max_body_size: 2 * 1024 * 1024,
-            wait_limit: WAIT_LIMIT,
-            background_limit: BACKGROUND_LIMIT,
-            drain_limit: DRAIN_LIMIT,
-            refresh_ahead: None,
-            client_ttl: None,
-            query: None,
-            cookies: CookieRules::default(),
-            cookie_meaning: CookieMeaning::Identity,
-            languages: Languages::AsSent,
-            codings: Codings::AsSent,
-            credentials: ["x-api-key", "api-key", "x-auth-token", "x-access-token"]
-                .map(str::to_owned)
-                .into_iter()
-                .chain([PROXY_AUTHORIZATION.to_string()])
-                .collect(),
-            key_headers: Vec::new(),
-            key_parts: Vec::new(),
-        }
-    }
-
-    /// Creates a policy for a reverse proxy: a shared cache according to RFC 9111.
-    ///
-    /// The fields of an origin's response alone decide whether several clients may get the
-    /// response. The main differences from the [defaults](Self#defaults) are:
-    ///
-    /// * A response with any final status code except 206 and 304 is stored if it states a
-    ///   lifetime. Heuristic lifetimes are used (RFC 9111 section 4.2.2). There is no default
-    ///   lifetime.
-    /// * `CDN-Cache-Control` takes precedence over `Cache-Control` (RFC 9213).
-    /// * The cache honors the `Cache-Control` directives of clients (RFC 9111 section 5.2.1). On a
-    ///   miss, the cache forwards a client's conditions, such as `If-None-Match`, to the origin.
-    /// * A validation request lists the entity tags of all stored variants (RFC 9111 section
-    ///   4.3.1), except variants with `Content-Encoding` and variants that depend on credentials.
-    /// * `Accept-Language` is compared without regard to case.
-    /// * A stale response is served for up to a day if the origin fails, unless the response
-    ///   forbids it (RFC 5861 section 4). A response with `ETag` or `Last-Modified` is kept for a
-    ///   day after its lifetime.
-    /// * `private="field"` and `no-cache="field"` apply only to the fields that they name (RFC 9111
-    ///   sections 5.2.2.4 and 5.2.2.7).
-    /// * A response to `POST` that represents its URL answers later `GET` requests (RFC 9110
-    ///   section 9.3.3).
-    /// * Cookies in requests have no effect unless the response names `Cookie` in `Vary` (RFC 9111
-    ///   section 7.3). Responses to requests with cookies are stored, and such requests are
-    ///   answered from the store. **`Set-Cookie` is stored and sent to other clients.** An origin
-    ///   with sessions must therefore send `private` or `no-store`.
-    pub fn rfc9111() -> Self {
-        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-        let mut policy = Self::new()
-            .explicit_only()
-            .honor_request_directives()
-            .heuristic_freshness()
-            .honor_qualified_directives()
-            .targeted_fields(["CDN-Cache-Control"])
-            .stale_if_error(DAY)
-            .keep_stale(DAY)
-            .fold_language_case()
-            .replay_set_cookie()
-            .share_despite_cookies();
-        policy.choices.any_status = AnyStatus::Final;
-        policy.choices.rate_limit_fields = RateLimitFields::Stored;
-        policy.client_conditions = ClientConditions::Forwarded;
-        policy.offered_tags = OfferedTags::AllVariants;
-        policy.outer_compression = OuterCompression::Absent;
-        policy.waiting_requests = WaitingRequests::Validated;
-        policy.post_responses = PostResponses::Stored;
-        policy
-    }
-
     /// Sets the lifetime of responses that state none and have status 200, 203, 301 or 308.
     ///
     /// Default: 60 s. With zero, such responses are stale at once. The cache then stores a response
@@ -606,11 +512,5 @@ impl Policy {
     pub fn remove_tag_fields(mut self) -> Self {
         self.tags_downstream = DownstreamFields::Removed;
         self
-    }
-}
-
-impl Default for Policy {
-    fn default() -> Self {
-        Self::new()
     }
 }
