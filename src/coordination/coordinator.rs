@@ -22,8 +22,8 @@ use super::{
     budget::{FillBudget, OpenWrites, Reservation, WritePermit},
     fills::{Fill, OpenFills},
     flights::{FlightRole, Flights},
-    hints::Hints,
     invalidation_log::InvalidationLog,
+    key_marks::KeyMarks,
     refreshes::{BackgroundPermit, RefreshPermit, Refreshes},
 };
 use crate::{
@@ -64,11 +64,11 @@ struct SharedState {
     fills: Arc<OpenFills>,
     fill_budget: FillBudget,
     flights: Arc<Flights>,
-    hits_for_miss: Hints,
+    hits_for_miss: KeyMarks,
     refreshes: Arc<Refreshes>,
     writes: OpenWrites,
     draining: AtomicBool,
-    inner_caches: Hints,
+    inner_caches: KeyMarks,
     caches: Mutex<Vec<Weak<dyn UrlKeys>>>,
     last_store_warning: Mutex<Option<Timestamp>>,
     warned_about_encoding: AtomicBool,

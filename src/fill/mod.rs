@@ -6,8 +6,8 @@
 //! sends it to the clients, and stores the response at the end.
 
 pub(crate) mod annotate;
+pub(crate) mod begin;
 pub(crate) mod candidate;
 pub(crate) mod decide;
-pub(crate) mod store;
 pub(crate) mod tee;
 pub(crate) mod write;

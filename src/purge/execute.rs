@@ -9,8 +9,8 @@ use super::{
     effect::Effect,
     error::PurgeError,
     purged::Purged,
-    tags::{any_host_tags, caches, group_tags, locate, prefix_tags},
     target::{PurgeTarget, Scope},
+    target_tags::{any_host_tags, caches, group_tags, locate, prefix_tags},
     variant::invalidate_variant,
 };
 use crate::{

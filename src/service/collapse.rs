@@ -30,9 +30,9 @@ use actix_web::{
 };
 
 use super::{
+    after_wait::{Next, collapsed},
     context::{OriginRequest, RequestContext},
     lookup::Decision,
-    next_step::{Next, collapsed},
 };
 use crate::{
     coordination::{

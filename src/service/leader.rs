@@ -6,8 +6,8 @@ use std::pin::Pin;
 use actix_web::{dev::ServiceRequest, rt::time::Sleep};
 
 use super::{
+    after_wait::Next,
     context::{OriginRequest, RequestContext},
-    next_step::Next,
 };
 use crate::coordination::leader::Leader;
 

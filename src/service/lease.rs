@@ -30,8 +30,8 @@ use actix_web::{
 use futures_util::future::{Either, select};
 
 use super::{
+    after_wait::Next,
     context::{OriginRequest, Purpose, RequestContext},
-    next_step::Next,
 };
 use crate::{
     backoff::Backoff,

@@ -1,6 +1,7 @@
 //! The steps of one request: the cache decides whether to handle the request, looks up the store,
 //! decides which response answers the request, and responds.
 
+mod after_wait;
 mod background;
 mod collapse;
 mod context;
@@ -9,7 +10,6 @@ mod leader;
 mod lease;
 mod lookup;
 pub(crate) mod middleware;
-mod next_step;
 mod not_modified;
 mod origin;
 mod reply;

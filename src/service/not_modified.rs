@@ -14,7 +14,7 @@ use actix_web::{
 
 use crate::{
     entry::response::StoredResponse,
-    fill::{candidate::Candidate, store::FillReply, write::Write},
+    fill::{begin::FillReply, candidate::Candidate, write::Write},
     outcome::{NotStored, Stored},
     policy::response_tags::merge_tags,
     response::{cached::body_for, conditional::apply_request_conditions},

@@ -21,10 +21,10 @@ use actix_web::{
 };
 
 use super::{
+    after_wait::Next,
     background::complete_in_background,
     context::{CacheRequest, OriginRequest, Purpose, RequestContext},
     head::fetch_head,
-    next_step::Next,
     not_modified::freshen_by_not_modified,
     reply::Reply,
     request::headers_mut,
@@ -34,8 +34,8 @@ use crate::{
     coordination::{flights::FlightEnd, leader::Leader},
     entry::response::StoredResponse,
     fill::{
+        begin::fill,
         candidate::{Candidate, ClientConditions},
-        store::fill,
     },
     outcome::{Forward, NotStored, Outcome},
     poll_once::with_context,

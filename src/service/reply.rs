@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use super::context::{RequestContext, is_owned_by_inner_cache};
 use crate::{
-    fill::{store::FillReply, write::Write},
+    fill::{begin::FillReply, write::Write},
     outcome::{Forward, NotStored, Outcome, Stored},
     poll_once::with_context,
     response::{

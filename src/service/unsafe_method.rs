@@ -18,13 +18,13 @@ use super::{
 };
 use crate::{
     entry::{key::CacheKey, lifetime::LifetimeSource, tag::TagId, url::UrlTarget},
-    fill::{candidate::Candidate, store::fill},
+    fill::{begin::fill, candidate::Candidate},
     outcome::{Forward, NotStored, Outcome, Stored},
     policy::request_url::{scheme, target_urls},
     poll_once::to_completion,
     purge::{
         execute::{purge_tags, purge_url},
-        tags::group_tag,
+        target_tags::group_tag,
     },
     response::body::CacheBody,
     semantics::{

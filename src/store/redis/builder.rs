@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::{
+    address::RedisSource,
     client::Timeouts,
     connector::Connector,
     error::RedisStoreError,
-    source::RedisSource,
     store::{RedisStore, Settings},
 };
 

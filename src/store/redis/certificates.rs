@@ -10,7 +10,7 @@ use deadpool_redis::redis::{Client, ConnectionInfo};
 
 #[cfg(feature = "redis-rustls")]
 use super::tls;
-use super::{error::RedisStoreError, source::RedisSource};
+use super::{address::RedisSource, error::RedisStoreError};
 
 /// The TLS certificates for connections to one [`RedisSource`].
 pub(super) struct Certificates {

@@ -18,13 +18,13 @@ use deadpool_redis::{
 };
 
 #[cfg(any(feature = "redis-cluster", feature = "redis-sentinel"))]
-use super::source::tcp_settings;
+use super::address::tcp_settings;
 use super::{
+    address::{RedisSource, Servers},
     certificates::Certificates,
     connection::Connection,
     error::RedisStoreError,
     failure::Failure,
-    source::{RedisSource, Servers},
 };
 
 /// The time that the connection pool may take to make a connection. A request has a shorter

@@ -10,6 +10,7 @@
 //! | `records`, `keys`, `lease` | stored responses and leases in Redis |
 //! | `counters`, `failure` | statistics and errors of calls |
 
+mod address;
 mod batch;
 mod builder;
 mod certificates;
@@ -24,13 +25,12 @@ mod keys;
 mod lease;
 mod maintenance;
 mod records;
-mod source;
 mod store;
 #[cfg(feature = "redis-rustls")]
 mod tls;
 mod worker_connections;
 
 pub use self::{
-    builder::RedisStoreBuilder, counters::RedisStats, error::RedisStoreError, source::RedisSource,
+    address::RedisSource, builder::RedisStoreBuilder, counters::RedisStats, error::RedisStoreError,
     store::RedisStore,
 };

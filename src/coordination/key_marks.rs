@@ -27,13 +27,13 @@ const LIFETIME: Duration = Duration::from_secs(10);
 /// digests have a random seed, so that clients cannot make keys with equal digests. If two keys had
 /// equal digests by chance, a mark on one key would also mark the other key for some seconds.
 #[derive(Debug, Default)]
-pub(super) struct Hints {
+pub(super) struct KeyMarks {
     has_any: AtomicBool,
     digests: RandomState,
     marked: Mutex<HashMap<u64, Timestamp>>,
 }
 
-impl Hints {
+impl KeyMarks {
     pub(super) fn mark(&self, key: impl Hash, now: Timestamp) {
         let digest = self.digests.hash_one(key);
         let mut marked = self.lock();
@@ -66,20 +66,20 @@ mod tests {
 
     #[test]
     fn mark_lasts_for_its_key_and_lifetime() {
-        let hints = Hints::default();
-        assert!(!hints.is_marked("a", at(0)));
-        hints.mark("a", at(0));
-        assert!(hints.is_marked("a", at(9)));
-        assert!(!hints.is_marked("b", at(9)));
-        assert!(!hints.is_marked("a", at(10)));
+        let marks = KeyMarks::default();
+        assert!(!marks.is_marked("a", at(0)));
+        marks.mark("a", at(0));
+        assert!(marks.is_marked("a", at(9)));
+        assert!(!marks.is_marked("b", at(9)));
+        assert!(!marks.is_marked("a", at(10)));
     }
 
     #[test]
     fn table_stays_bounded() {
-        let hints = Hints::default();
+        let marks = KeyMarks::default();
         for n in 0..CAPACITY * 3 {
-            hints.mark(n, at(0));
+            marks.mark(n, at(0));
         }
-        assert!(hints.lock().len() <= CAPACITY);
+        assert!(marks.lock().len() <= CAPACITY);
     }
 }
