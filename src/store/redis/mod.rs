@@ -2,7 +2,7 @@
 //!
 //! | file | content |
 //! |---|---|
-//! | `source`, `certificates`, `tls`, `builder`, `error` | settings: the server's address, certificates, time-outs |
+//! | `address`, `certificates`, `tls`, `builder`, `error` | settings: the server's address, certificates, time-outs |
 //! | `store` | [`RedisStore`]: lookups, writes and removals |
 //! | `client`, `batch`, `worker_connections`, `connector`, `connection` | calls to the server |
 //! | `maintenance` | the maintenance thread: probes a failed server, sends queued invalidations, listens to announcements |

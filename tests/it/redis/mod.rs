@@ -9,6 +9,7 @@ mod leases;
 mod linearizability;
 mod malformed_replies;
 mod outage;
+mod permissions;
 mod refusals;
 mod store;
 mod tiered;
