@@ -27,7 +27,7 @@ use super::{
     refreshes::{BackgroundPermit, RefreshPermit, Refreshes},
 };
 use crate::{
-    clock::Timestamp,
+    clock::{Clock, Timestamp},
     entry::{
         invalidation::Invalidation, key::CacheKey, response::StoredResponse, stamp::Stamp,
         url_keys::UrlKeys, validity::Validity,
@@ -80,6 +80,38 @@ impl Coordinator {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Makes the coordinator of a store whose responses outlive the process, such as a store on
+    /// disk, when the store is opened again.
+    ///
+    /// `highest` is the highest stamp that the store has written down, of a response or of an
+    /// invalidation. The logical time begins after it, and not before the present time in
+    /// microseconds since 1970, in case the store lost what it wrote last. A purge in this process
+    /// therefore reaches the responses of earlier processes. With [`new`](Self::new), the logical
+    /// time would begin at zero, and a purge would reach none of them.
+    ///
+    /// Purges of earlier processes are not part of the new coordinator. Pass them to
+    /// [`record_remote`](Self::record_remote) before the store is used:
+    ///
+    /// ```
+    /// use actix_web_cache::store::{Coordinator, Invalidation, Stamp};
+    ///
+    /// // Read from disk.
+    /// let highest = Stamp::new(57);
+    /// let invalidations = [(Stamp::new(56), Invalidation::PurgeAll)];
+    ///
+    /// let coordinator = Coordinator::resume(highest);
+    /// coordinator.record_remote(&invalidations, highest);
+    /// assert!(coordinator.stamp() > highest);
+    /// ```
+    #[must_use]
+    pub fn resume(highest: Stamp) -> Self {
+        let present = Clock::system().now().wall().as_micros();
+        let present = u64::try_from(present).unwrap_or_default();
+        let start = Stamp::new(present.max(highest.get().saturating_add(1)));
+        let log = InvalidationLog::starting_at(start);
+        Self(Arc::new(SharedState { log, ..SharedState::default() }))
     }
 
     /// Returns the logical time of the store: a number that grows with each purge or expiry (soft

@@ -130,6 +130,11 @@ impl Default for InvalidationLog {
 }
 
 impl InvalidationLog {
+    /// Makes an empty log whose logical time begins at `start`.
+    pub(super) fn starting_at(start: Stamp) -> Self {
+        Self { clock: AtomicU64::new(start.get()), ..Self::default() }
+    }
+
     /// Returns the current logical time.
     pub(super) fn now(&self) -> Stamp {
         Stamp::new(self.clock.load(Ordering::Acquire))

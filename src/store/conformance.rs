@@ -257,6 +257,58 @@ pub async fn purged_responses_are_not_valid<S: Store>(store: &S) {
     }
 }
 
+/// Checks a store whose responses outlive the process. `open` opens the same stored responses each
+/// time, as after a restart of the process; at first, there are none. This check is not part of
+/// [`check`].
+///
+/// # Panics
+///
+/// If a response is lost when the store is opened again, if a purged or removed response comes back,
+/// or if a purge does not reach a response of an earlier process.
+pub async fn purges_outlive_the_process<S: Store>(open: impl Fn() -> S) {
+    let (purged, removed, expired, kept) = (key("/p"), key("/r"), key("/e"), key("/k"));
+    let store = open();
+    // The logical time moves on, so that the stamps of the responses are not the first ones.
+    for tag in [b"x", b"y"] {
+        let tags = vec![TagId::url(tag)];
+        store.invalidate(&Invalidation::PurgeTags(tags)).await.expect("invalidate");
+    }
+    for (key, tag) in [(&purged, b"p"), (&removed, b"r"), (&expired, b"e"), (&kept, b"k")] {
+        assert_eq!(Response::new(1).tag(tag).put(&store, key).await, Put::Stored);
+    }
+    let purge = |tag: &[u8]| Invalidation::PurgeTags(vec![TagId::url(tag)]);
+    store.invalidate(&purge(b"p")).await.expect("invalidate");
+    let (tags, since) = (vec![TagId::url(b"e")], Clock::system().now());
+    store.invalidate(&Invalidation::ExpireTags { tags, since }).await.expect("expire");
+    store.remove(&removed).await.expect("remove");
+    drop(store);
+
+    let store = open();
+    assert!(found(&store, &purged).await.is_empty(), "a purged response came back");
+    assert!(found(&store, &removed).await.is_empty(), "a removed response came back");
+    let stale = only(found(&store, &expired).await);
+    let validity = store.coordinator().validity(&expired, &stale);
+    assert!(validity.expired_since().is_some(), "an expired response became fresh");
+    only(found(&store, &kept).await);
+    store.invalidate(&purge(b"k")).await.expect("invalidate");
+    assert!(
+        found(&store, &kept).await.is_empty(),
+        "the purge did not reach a response of an earlier process: open with Coordinator::resume"
+    );
+    assert_eq!(Response::new(2).tag(b"k").put(&store, &kept).await, Put::Stored);
+    only(found(&store, &kept).await);
+    drop(store);
+
+    let store = open();
+    assert_eq!(only(found(&store, &kept).await).body(), "body 2", "the response after the purge");
+    store.invalidate(&Invalidation::PurgeAll).await.expect("invalidate");
+    drop(store);
+    let store = open();
+    for key in [&purged, &removed, &expired, &kept] {
+        assert!(found(&store, key).await.is_empty(), "a response came back after a purge of all");
+    }
+}
+
 /// Checks that a lookup still finds an expired (soft-purged) response, and that the response is
 /// stale since the time of the expiry.
 ///

@@ -29,6 +29,23 @@ use crate::{
 ///   [`remove`](Self::remove) runs between the check and the write.
 /// * A lookup compares whole cache keys ([`CacheKey::as_bytes`]), never only digests of keys.
 ///
+/// # Stores whose responses outlive the process
+///
+/// A store on disk must also:
+///
+/// * open with [`Coordinator::resume`];
+/// * write each invalidation down before [`invalidate`](Self::invalidate) returns, with the stamp
+///   that [`Coordinator::stamp`] returns after [`Coordinator::invalidate`], and pass all of them to
+///   [`Coordinator::record_remote`] when it is opened. An invalidation may be forgotten once no
+///   stored response has an earlier stamp;
+/// * make removals permanent before `remove` returns.
+///
+/// The check [`conformance::purges_outlive_the_process`](crate::store::conformance::purges_outlive_the_process)
+/// opens such a store again. A store that several processes share, such as `RedisStore`, keeps its
+/// logical time outside of the processes instead.
+///
+/// # Limits
+///
 /// The cache limits the time of each call, and drops the future of a call that takes too long. If a
 /// call panics, the cache handles the panic like an error.
 ///

@@ -9,8 +9,8 @@ use std::{
 use actix_web_cache::{
     Cache, Clock, ManualClock, Policy, Rule,
     store::{
-        CacheKey, Coordinator, Fill, Lookup, Put, Selector, Store, StoreError, StoredResponse,
-        Variants, codec, conformance,
+        CacheKey, Coordinator, Fill, Invalidation, Lookup, Put, Selector, Stamp, Store, StoreError,
+        StoredResponse, Variants, codec, conformance,
     },
 };
 use bytes::Bytes;
@@ -24,13 +24,25 @@ use crate::support::{
 #[derive(Clone)]
 struct EncodedStore {
     records: Arc<Mutex<HashMap<Vec<u8>, Vec<Bytes>>>>,
+    /// The invalidations that outlive the process.
+    invalidations: Arc<Mutex<Vec<(Stamp, Invalidation)>>>,
     coordinator: Arc<Coordinator>,
     clock: Clock,
 }
 
 impl EncodedStore {
     fn new(clock: Clock) -> Self {
-        Self { records: Arc::default(), coordinator: Arc::new(Coordinator::new()), clock }
+        let coordinator = Arc::new(Coordinator::new());
+        Self { records: Arc::default(), invalidations: Arc::default(), coordinator, clock }
+    }
+
+    /// Opens the store again, as after a restart of the process.
+    fn reopen(&self) -> Self {
+        let invalidations = self.invalidations.lock().unwrap();
+        let highest = invalidations.iter().map(|(stamp, _)| *stamp).max().unwrap_or_default();
+        let coordinator = Coordinator::resume(highest);
+        coordinator.record_remote(&invalidations, highest);
+        Self { coordinator: Arc::new(coordinator), ..self.clone() }
     }
 
     /// Decodes records. Those that cannot be decoded are skipped.
@@ -82,11 +94,46 @@ impl Store for EncodedStore {
         let removed = self.records.lock().unwrap().remove(key.as_bytes());
         Ok(removed.map_or(0, |records| records.len()))
     }
+
+    async fn invalidate(&self, invalidation: &Invalidation) -> Result<(), StoreError> {
+        self.coordinator.invalidate(invalidation);
+        let record = (self.coordinator.stamp(), invalidation.clone());
+        self.invalidations.lock().unwrap().push(record);
+        Ok(())
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn encoded_store_passes_conformance_suite() {
     conformance::check(|| EncodedStore::new(Clock::system())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn purges_of_a_reopened_store_reach_earlier_responses() {
+    let store = EncodedStore::new(Clock::system());
+    conformance::purges_outlive_the_process(|| store.reopen()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[should_panic(expected = "a purged response came back")]
+async fn store_that_forgets_its_invalidations_fails_the_check() {
+    let store = EncodedStore::new(Clock::system());
+    conformance::purges_outlive_the_process(|| {
+        let coordinator = Arc::new(Coordinator::resume(Stamp::ZERO));
+        EncodedStore { coordinator, ..store.clone() }
+    })
+    .await;
+}
+
+#[test]
+fn logical_time_of_a_resumed_coordinator_is_later_than_all_written_stamps() {
+    for highest in [0, 57, u64::MAX - 1] {
+        let coordinator = Coordinator::resume(Stamp::new(highest));
+        assert!(coordinator.stamp() > Stamp::new(highest));
+        let present = Clock::system().now().wall().as_micros();
+        let before = u128::from(coordinator.stamp().get()) + 60_000_000;
+        assert!(before > present, "the present time in microseconds, or later");
+    }
 }
 
 /// An application whose cache has settings for freshness lifetimes and tags, which are stored with
