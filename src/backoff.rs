@@ -19,11 +19,12 @@ impl Backoff {
         Self { first, longest, factor, attempts: 0 }
     }
 
-    /// The delay before the next attempt after `attempts` earlier delays. The delay has no jitter.
-    pub(crate) fn delay(&self, attempts: u32) -> Duration {
+    /// Returns how long to wait before the next attempt, without jitter. `earlier_delays` is the
+    /// number of delays so far: 0 before the first delay.
+    pub(crate) fn delay(&self, earlier_delays: u32) -> Duration {
         // The exponent is limited to 64, so that the power stays finite. By then, the delay has
         // reached `longest`.
-        let growth = self.factor.powi(i32::try_from(attempts.min(64)).unwrap_or(64));
+        let growth = self.factor.powi(i32::try_from(earlier_delays.min(64)).unwrap_or(64));
         let seconds = self.first.as_secs_f64() * growth;
         Duration::try_from_secs_f64(seconds).unwrap_or(self.longest).min(self.longest)
     }

@@ -207,8 +207,8 @@ impl SetCacheControl {
         self.with(Edit::Remove(name))
     }
 
-    /// Adds permissions to responses with this status code, too. By default, only responses with
-    /// status 2xx, 301, 304 or 308 get them.
+    /// Also adds the permissions of this middleware, such as `public` and `max-age`, to responses
+    /// with this status code. By default, only responses with status 2xx, 301, 304 or 308 get them.
     pub fn also_for_status(mut self, status: StatusCode) -> Self {
         self.statuses.push(status);
         self

@@ -101,8 +101,10 @@ impl CacheKey {
         &self.encoded
     }
 
-    /// Returns the bytes of the key without its application parts. All keys that one policy makes
-    /// for a URL begin with these bytes.
+    /// Returns the bytes of the key without the parts that the policy adds to a URL, such as those of
+    /// [`Policy::key_with`](crate::Policy::key_with) and
+    /// [`Policy::key_header`](crate::Policy::key_header). All keys that one policy makes for a URL
+    /// begin with these bytes.
     #[must_use]
     pub fn url(&self) -> &[u8] {
         self.encoded.get(..self.url_len).unwrap_or(&self.encoded)

@@ -63,7 +63,8 @@ struct Parser<'a> {
 
 /// A part of an expression.
 enum Item {
-    /// An item that matches text and can be repeated, with its cost.
+    /// A part that matches text, so that a repetition may follow it. The number is its cost: an
+    /// estimate of the size of its compiled form.
     Matching(usize),
     /// An item that matches a position or sets a flag. It cannot be repeated.
     Assertion,

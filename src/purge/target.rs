@@ -83,11 +83,13 @@ impl PurgeTarget {
     ///
     /// The prefix matches whole segments: `/blog` includes `/blog` and `/blog/1`, but not `/blogs`.
     /// A trailing slash makes no difference, and neither does percent-encoding, except that an
-    /// encoded slash (`%2F`) does not separate segments. A path is on the host of the current
-    /// request, and a full URL is on its own host.
+    /// encoded slash (`%2F`) does not separate segments.
     ///
-    /// Only the first 15 segments count. A longer prefix includes all paths that begin with its
-    /// first 15 segments.
+    /// The argument is either a path, such as `/blog`, on the host of the current request, or a full
+    /// URL, such as `https://example.com/blog`, which names its host.
+    ///
+    /// Only the first 15 segments of a prefix are compared. A longer prefix includes all paths that
+    /// begin with its first 15 segments.
     pub fn prefix(path: impl Into<String>) -> Self {
         Self::new(Scope::Prefix(path.into()))
     }

@@ -39,8 +39,8 @@ pub(crate) fn response_staleness(directives: &ResponseDirectives) -> Staleness {
     }
 }
 
-/// Returns whether a response with this status code ends the use of stale responses of its resource:
-/// 401, 403, 404, 410 and 451.
+/// Returns whether the cache must stop serving stale responses of a resource once the handler has
+/// answered with this status code. This is so for 401, 403, 404, 410 and 451.
 ///
 /// The origin withdrew the stored response, or restricted the access to it. The response must not
 /// come back because the handler fails later. Other client errors, such as 400 or 429, say nothing
@@ -49,7 +49,7 @@ pub(crate) fn withdraws_stale_responses(status: StatusCode) -> bool {
     matches!(status.as_u16(), 401 | 403 | 404 | 410 | 451)
 }
 
-/// Returns the rules for a response whose use while stale has ended: it must be validated first.
+/// Returns the rules `staleness` without any permission to serve the response stale.
 pub(crate) const fn never_stale(staleness: Staleness) -> Staleness {
     let validation = match staleness.validation {
         Validation::Always => Validation::Always,

@@ -78,8 +78,8 @@ where
     Ok(Reply::passed(response, reason, NotStored::Head).with_write(write))
 }
 
-/// Updates the stored response with the response to HEAD, or removes it if it is outdated (RFC 9111
-/// section 4.3.5).
+/// Updates the stored response from the handler's response to HEAD. If that response shows that the
+/// stored response is outdated, the stored response is removed (RFC 9111 section 4.3.5).
 async fn update_stored<B: MessageBody>(
     candidate: Box<Candidate>,
     stored: &Arc<StoredResponse>,

@@ -225,7 +225,7 @@ pin_project! {
 pin_project! {
     #[project = StateProjection]
     enum State<F, B> {
-        /// The cache has made the response.
+        /// The cache answers the request without a call of the handler, and the response is ready.
         Ready { response: Option<ServiceResponse<CacheBody<B>>> },
         /// The handler makes the response, and the cache at most reports the outcome.
         Bypassing { #[pin] response: F, context: RequestContext, outcome: Option<Outcome> },

@@ -22,7 +22,8 @@ pub(crate) struct StandIn {
     routing: Routing,
 }
 
-/// The state of the routing of a request when it reached the cache.
+/// The part of the path that the router of actix had matched when the request reached the cache,
+/// with the parameters in it, and the part that is still to be matched.
 #[derive(Debug, Clone)]
 pub(crate) struct Routing {
     uri: Uri,
@@ -31,6 +32,7 @@ pub(crate) struct Routing {
 }
 
 impl Routing {
+    /// Copies the routing of a request.
     pub(crate) fn of(request: &ServiceRequest) -> Self {
         Self { uri: request.uri().clone(), route: request.match_info().clone() }
     }

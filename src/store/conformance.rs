@@ -309,8 +309,8 @@ pub async fn purges_outlive_the_process<S: Store>(open: impl Fn() -> S) {
     }
 }
 
-/// Checks that a lookup still finds an expired (soft-purged) response, and that the response is
-/// stale since the time of the expiry.
+/// Checks that a lookup still finds an expired (soft-purged) response, and that the response counts
+/// as stale from the time of the soft purge.
 ///
 /// # Panics
 ///

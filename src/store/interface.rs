@@ -1,4 +1,4 @@
-//! The trait that stores implement.
+//! `Store`, the trait that every store implements, with its arguments and results.
 
 use std::{error::Error, fmt, future::Future, sync::Arc};
 
