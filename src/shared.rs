@@ -38,6 +38,11 @@ impl Shared {
         self.settings.clock.now()
     }
 
+    /// Returns the size in bytes of the largest body that is stored, by the policy and by the store.
+    pub(crate) fn max_body_size(&self) -> usize {
+        self.policy.max_body_size().min(self.store.max_body_size())
+    }
+
     /// Waits for a call of the store that writes, removes or invalidates responses. Returns an
     /// error if the call takes longer than [`Settings::store_timeout`].
     pub(crate) async fn within_store_timeout<T>(

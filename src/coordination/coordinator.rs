@@ -65,6 +65,7 @@ struct SharedState {
     fill_budget: FillBudget,
     flights: Arc<Flights>,
     hits_for_miss: KeyMarks,
+    too_large: KeyMarks,
     refreshes: Arc<Refreshes>,
     writes: OpenWrites,
     draining: AtomicBool,
@@ -285,6 +286,20 @@ impl Coordinator {
         now: Timestamp,
     ) -> bool {
         self.0.hits_for_miss.is_marked((key.as_bytes(), collapse_key), now)
+    }
+}
+
+/// Methods for responses that turned out to be too large.
+impl Coordinator {
+    /// Marks a key because the response was too large to be stored, which was known only when its
+    /// body had been received.
+    pub(crate) fn mark_too_large(&self, key: &CacheKey, now: Timestamp) {
+        self.0.too_large.mark(key.as_bytes(), now);
+    }
+
+    /// Returns whether a response for the key was too large within the last few seconds.
+    pub(crate) fn was_too_large(&self, key: &CacheKey, now: Timestamp) -> bool {
+        self.0.too_large.is_marked(key.as_bytes(), now)
     }
 }
 

@@ -100,7 +100,7 @@ pub(super) struct InvalidationLog {
 #[derive(Debug)]
 struct Records {
     purged: RecordTable<()>,
-    /// The effect of an expiry is the time since which responses are stale.
+    /// Each record also contains the time since which the responses with its tag are stale.
     expired: RecordTable<Timestamp>,
 }
 

@@ -105,7 +105,7 @@ impl Candidate {
         };
         let Self { shared, key, fill, leader, .. } = *self;
         let write = Write { shared, key, fill, leader, draft };
-        let limit = write.shared.policy.max_body_size();
+        let limit = write.shared.max_body_size();
         let size = response.response().body().size();
         let (request, response) = response.into_parts();
         let (head, body) = response.into_parts();

@@ -34,8 +34,12 @@ impl Candidate {
     ) -> Result<StoragePlan, NotStored> {
         let head = response.response();
         let plan = self.decide(response, head.status(), head.headers(), now)?;
-        let limit = self.shared.policy.max_body_size();
+        let limit = self.shared.max_body_size();
         check_body(head.status(), head.headers(), head.body().size(), limit)?;
+        // The last response for the key promised to be stored, and was not.
+        if self.shared.store.coordinator().was_too_large(&self.key, now) {
+            return Err(NotStored::TooLarge);
+        }
         Ok(plan)
     }
 

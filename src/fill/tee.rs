@@ -228,8 +228,10 @@ impl<B: MessageBody> Tee<B> {
             self.progressed = true;
             return length <= expected;
         }
-        if length > self.write.shared.policy.max_body_size() {
+        if length > self.write.shared.max_body_size() {
             log::trace!("not stored: the body exceeds max_body_size");
+            let Write { shared, key, .. } = &self.write;
+            shared.store.coordinator().mark_too_large(key, shared.now());
             self.mark_hit_for_miss();
             return false;
         }

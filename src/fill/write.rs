@@ -64,8 +64,9 @@ impl Write {
             }
             Ok(Put::TooLarge) => {
                 log::debug!("not stored: the response is larger than the store accepts");
+                let now = self.shared.now();
+                store.coordinator().mark_too_large(&self.key, now);
                 if let Some(leader) = &mut self.leader {
-                    let now = self.shared.now();
                     leader.mark_hit_for_miss(store.coordinator(), &self.key, now);
                 }
             }

@@ -21,8 +21,9 @@ use std::{iter::Peekable, str::Chars};
 /// repetition as a level, too.
 const MAX_DEPTH: usize = 10;
 
-/// The greatest cost of an expression, which estimates its size when compiled. The crate `regex`
-/// limits this size to 10 MiB. An expression of this cost is always below that limit.
+/// The greatest cost that an accepted expression may have. The cost is an estimate of the size of
+/// the compiled expression. The crate `regex` limits this size to 10 MiB, and an expression of this
+/// cost is always below that limit.
 pub(super) const MAX_COST: usize = 6000;
 
 /// The cost of a class such as `\w`, which consists of hundreds of Unicode ranges.

@@ -387,7 +387,8 @@ impl Policy {
     /// Sets the size of the largest body that is stored, in bytes.
     ///
     /// Default: 2 MiB. A larger body reaches its client unchanged and is not stored. Must not be
-    /// zero.
+    /// zero. The limit of the store applies as well: a [`MemoryStore`](crate::MemoryStore) stores no
+    /// body of more than an eighth of its size.
     pub fn max_body_size(mut self, bytes: usize) -> Self {
         self.max_body_size = bytes;
         self

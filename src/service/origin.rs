@@ -50,8 +50,8 @@ use crate::{
     store::interface::Lookup,
 };
 
-/// Calls the handler, or waits for the response to another request. Stores or freshens what the
-/// handler responds.
+/// Calls the handler, or waits for the response to another request. Stores the response of the
+/// handler, or freshens the stored response if the handler responds with 304.
 pub(crate) async fn fetch<S, B>(
     inner: Rc<S>,
     context: RequestContext,

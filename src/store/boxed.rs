@@ -77,6 +77,10 @@ impl Store for BoxedStore {
         self.0.invalidate(invalidation).await
     }
 
+    fn max_body_size(&self) -> usize {
+        self.0.max_body_size()
+    }
+
     fn supports_leases(&self) -> bool {
         self.0.supports_leases()
     }

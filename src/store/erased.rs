@@ -39,6 +39,7 @@ pub(crate) trait DynStore: Send + Sync {
     ) -> BoxFuture<'a, Put>;
     fn remove<'a>(&'a self, key: &'a CacheKey) -> BoxFuture<'a, usize>;
     fn invalidate<'a>(&'a self, invalidation: &'a Invalidation) -> BoxFuture<'a, ()>;
+    fn max_body_size(&self) -> usize;
     fn supports_leases(&self) -> bool;
     fn lease<'a>(&'a self, key: &'a CacheKey, collapse_key: &'a [u8]) -> BoxFuture<'a, Lease>;
 }
@@ -80,6 +81,10 @@ impl<S: Store> DynStore for S {
 
     fn invalidate<'a>(&'a self, invalidation: &'a Invalidation) -> BoxFuture<'a, ()> {
         boxed(async move { Store::invalidate(self, invalidation).await })
+    }
+
+    fn max_body_size(&self) -> usize {
+        catch_unwind(AssertUnwindSafe(|| Store::max_body_size(self))).unwrap_or(usize::MAX)
     }
 
     fn supports_leases(&self) -> bool {

@@ -120,6 +120,15 @@ pub trait Store: Send + Sync + 'static {
         async { Ok(()) }
     }
 
+    /// Returns the size in bytes of the largest body that the store accepts. The cache does not store
+    /// larger bodies, and says so in `Cache-Status`. Default: no limit.
+    ///
+    /// [`put`](Self::put) may still refuse a smaller body ([`Put::TooLarge`]), because the header
+    /// fields count as well.
+    fn max_body_size(&self) -> usize {
+        usize::MAX
+    }
+
     /// Returns whether the store grants leases. Default `false`.
     ///
     /// The cache calls [`lease`](Self::lease) only if the store grants leases.

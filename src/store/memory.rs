@@ -234,6 +234,10 @@ impl Store for MemoryStore {
         Ok(self.remove_entry(key))
     }
 
+    fn max_body_size(&self) -> usize {
+        self.0.max_entry.saturating_sub(ENTRY_OVERHEAD)
+    }
+
     async fn invalidate(&self, invalidation: &Invalidation) -> Result<(), StoreError> {
         self.0.coordinator.invalidate(invalidation);
         if *invalidation == Invalidation::PurgeAll {

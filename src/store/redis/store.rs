@@ -324,6 +324,10 @@ impl Store for RedisStore {
         sent.map(drop).map_err(Failure::of_invalidation)
     }
 
+    fn max_body_size(&self) -> usize {
+        self.0.max_record
+    }
+
     fn supports_leases(&self) -> bool {
         self.0.lease.is_some()
     }

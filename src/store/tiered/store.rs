@@ -217,6 +217,10 @@ impl<F: FarStore> Store for TieredStore<F> {
         result
     }
 
+    fn max_body_size(&self) -> usize {
+        self.0.far.max_body_size()
+    }
+
     fn supports_leases(&self) -> bool {
         self.0.far.supports_leases()
     }

@@ -74,14 +74,17 @@ async fn stale_if_error_replaces_only_server_failures_of_inner_middleware() {
     assert!(client.get("/").await.is_stored());
     clock.advance(secs(70));
     // These statuses are answers, not failures (RFC 5861 section 4).
-    for (status, want) in
-        [("401", 401), ("403", 403), ("404", 404), ("410", 410), ("429", 429), ("501", 501)]
-    {
+    for status in ["400", "429", "501"] {
         let answer = client.get_with("/", &[("fail-with", status)]).await;
-        assert_eq!(answer.status.as_u16(), want, "{status}");
+        assert_eq!(answer.status.as_str(), status);
     }
     for status in ["500", "502", "503", "504"] {
         let answer = client.get_with("/", &[("fail-with", status)]).await;
         assert_eq!((answer.status.as_u16(), answer.text()), (200, "page"), "{status}");
+    }
+    // These answers withdraw the page, so that a later failure does not bring it back.
+    for status in ["401", "403", "404", "410", "503"] {
+        let answer = client.get_with("/", &[("fail-with", status)]).await;
+        assert_eq!(answer.status.as_str(), status);
     }
 }
