@@ -78,8 +78,8 @@ impl Selects for ComparedFields<'_> {
     }
 }
 
-/// The settings of a cache, except its policy and rules. `Cache::with_policy` copies the settings
-/// of the original cache.
+/// The settings of a cache, except its policy and its rules (the exceptions from the policy).
+/// `Cache::with_policy` copies the settings of the original cache.
 #[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) namespace: Arc<str>,

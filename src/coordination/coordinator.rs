@@ -227,8 +227,8 @@ impl Coordinator {
     /// later requests.
     ///
     /// The cache calls this method before [`Store::remove`](crate::store::Store::remove). If a fill
-    /// has stored its response before, the store then removes the response. If a fill has not
-    /// stored its response yet, the store never stores it.
+    /// stored its response before this call, `remove` removes the response. If not, the store
+    /// never stores the response of this fill.
     pub(crate) fn invalidate_fills(&self, key: &CacheKey) {
         self.0.fills.invalidate(key);
         self.0.flights.close(key);

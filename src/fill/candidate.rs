@@ -23,8 +23,8 @@ pub(crate) struct Candidate {
     pub(crate) request_tags: RequestTags,
     pub(crate) key: CacheKey,
     pub(crate) fill: Fill,
-    /// No key was invalidated between the lookup and the begin of the fill, so that the fill knows
-    /// of all invalidations since the lookup.
+    /// Whether no cache key at all was invalidated between the lookup and the start of the fill. If
+    /// so, the fill has missed no invalidation of its key since the lookup.
     pub(crate) lookup_is_current: bool,
     /// The request's fields as they reached the cache.
     pub(crate) request: HeaderMap,

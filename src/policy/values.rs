@@ -50,9 +50,9 @@ pub(super) enum PostResponses {
 /// as `CDN-Cache-Control`), or the fields that list tags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DownstreamFields {
-    /// The cache leaves the fields in responses to clients.
+    /// The cache does not remove these fields from responses to clients.
     Kept,
-    /// The cache removes the fields from responses to clients.
+    /// The cache removes these fields from responses to clients.
     Removed,
 }
 

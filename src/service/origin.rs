@@ -107,7 +107,7 @@ struct OriginCall<S> {
     fallback: bool,
     stand_in: Option<StandIn>,
     routing: Routing,
-    /// The request has conditions of the cache.
+    /// Whether the cache added conditions of its own to the request, to validate a stored response.
     validates: bool,
 }
 

@@ -113,5 +113,7 @@ mod tests {
         Store::coordinator(&store).invalidate(&Invalidation::PurgeAll);
         assert_eq!(Store::coordinator(&boxed).stamp(), Store::coordinator(&store).stamp());
         assert!(!Store::supports_leases(&boxed));
+        assert_eq!(Store::max_body_size(&boxed), Store::max_body_size(&store));
+        assert!(Store::max_body_size(&store) < 1024 * 1024 / 8);
     }
 }

@@ -173,7 +173,8 @@ pub async fn variants_are_kept_apart<S: Store>(store: &S) {
     assert_eq!(variants.selecting_fields(), [ACCEPT], "selecting fields");
 }
 
-/// Checks that a store refuses a response that lacks a selecting field of the stored variants.
+/// Checks that a store refuses a response whose list of selecting fields omits a field by which the
+/// stored variants of its key are selected.
 ///
 /// # Panics
 ///
