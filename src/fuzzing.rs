@@ -178,7 +178,7 @@ pub fn is_stored_by_default(
     let Ok(terms) = policy.terms(&MatchedRules::default(), status, None) else { return false };
     let exchange = Exchange {
         request_no_store: RequestDirectives::of(&request).no_store,
-        requester: Requester::of(&request, &policy.identity),
+        requester: Requester::carried(&request, &policy.identity).under(&policy.identity),
         requested: NOW,
         status,
         response: &response,

@@ -108,8 +108,10 @@ pub(crate) fn state_lifetime(fields: &mut HeaderMap, lifetime: &Lifetime, now: T
     let max_age = lifetime.freshness.min(stated.unwrap_or(lifetime.freshness));
     let mut directives = DirectiveList::of(fields);
     directives.limit("max-age", max_age);
+    if directives.has("s-maxage") {
+        directives.limit("s-maxage", lifetime.freshness);
+    }
     directives.write(fields);
-    limit_directives(fields, &CACHE_CONTROL, &["s-maxage"], lifetime.freshness);
     limit_targeted_fields(fields, lifetime.freshness);
     if !fields.contains_key(EXPIRES) {
         let left = max_age.saturating_sub(lifetime.age(now));

@@ -51,12 +51,11 @@ pub(crate) struct Requester {
 }
 
 impl Requester {
-    /// Returns the credentials of a request that decide whether a response may be stored for it and
-    /// may answer it.
-    pub(crate) fn of(request: &HeaderMap, rules: &IdentityRules) -> Self {
-        let carried = Self::carried(request, rules);
-        let has_cookies = carried.has_cookies && rules.meaning == CookieMeaning::Identity;
-        Self { has_cookies, ..carried }
+    /// Returns those of the carried credentials that decide whether a response may be stored for
+    /// the request and may answer it.
+    pub(crate) fn under(self, rules: &IdentityRules) -> Self {
+        let has_cookies = self.has_cookies && rules.meaning == CookieMeaning::Identity;
+        Self { has_cookies, ..self }
     }
 
     /// Returns the credentials of a request, whatever cookies mean under the policy.
@@ -90,6 +89,10 @@ mod tests {
     const ANONYMOUS: Requester =
         Requester { has_authorization: false, has_cookies: false, has_credentials: false };
 
+    fn decisive(request: &HeaderMap, rules: &IdentityRules) -> Requester {
+        Requester::carried(request, rules).under(rules)
+    }
+
     fn rules(keyed: &[HeaderName]) -> IdentityRules {
         IdentityRules {
             credentials: vec![API_KEY],
@@ -120,14 +123,14 @@ mod tests {
             (API_KEY, vec![API_KEY], ANONYMOUS),
             (ACCEPT, vec![], ANONYMOUS),
         ] {
-            let got = Requester::of(&request(std::slice::from_ref(&name)), &rules(&keyed));
+            let got = decisive(&request(std::slice::from_ref(&name)), &rules(&keyed));
             assert_eq!(got, want, "{name} with {keyed:?} in the key");
             assert_eq!(got.is_anonymous(), want == ANONYMOUS, "{name}");
         }
         let all = Requester { has_authorization: true, has_cookies: true, has_credentials: true };
         let every_field = request(&[AUTHORIZATION, COOKIE, API_KEY]);
-        assert_eq!(Requester::of(&every_field, &rules(&[])), all);
-        assert_eq!(Requester::of(&request(&[]), &rules(&[])), ANONYMOUS);
+        assert_eq!(decisive(&every_field, &rules(&[])), all);
+        assert_eq!(decisive(&request(&[]), &rules(&[])), ANONYMOUS);
     }
 
     #[test]
@@ -135,10 +138,10 @@ mod tests {
         let with_cookie = request(&[COOKIE]);
         let mut ignoring = rules(&[]);
         ignoring.cookies.ignored.push("x".to_owned());
-        assert_eq!(Requester::of(&with_cookie, &ignoring), ANONYMOUS);
+        assert_eq!(decisive(&with_cookie, &ignoring), ANONYMOUS);
         let ordinary =
             IdentityRules { meaning: CookieMeaning::Ordinary, ..IdentityRules::default() };
-        assert_eq!(Requester::of(&with_cookie, &ordinary), ANONYMOUS);
+        assert_eq!(decisive(&with_cookie, &ordinary), ANONYMOUS);
         let carried = Requester { has_cookies: true, ..ANONYMOUS };
         assert_eq!(Requester::carried(&with_cookie, &ordinary), carried);
         assert_eq!(Requester::carried(&with_cookie, &ignoring), ANONYMOUS);

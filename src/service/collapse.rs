@@ -44,7 +44,7 @@ use crate::{
         variants::Variants,
     },
     response::body::CacheBody,
-    semantics::{requester::Requester, vary::selecting_value},
+    semantics::vary::selecting_value,
     store::interface::Lookup,
 };
 
@@ -209,7 +209,7 @@ impl RequestContext {
             return None;
         }
         let policy = &self.shared.policy;
-        let requester = Requester::carried(request.headers(), &policy.identity);
+        let requester = cache_request.carried;
         // The logical time of the lookup is part of the key, so that requests from before and after
         // an invalidation do not share a response.
         let mut text = lookup.stamp.get().to_le_bytes().to_vec();

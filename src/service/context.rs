@@ -34,6 +34,8 @@ pub(crate) struct CacheRequest {
     pub(crate) key: CacheKey,
     pub(crate) discriminator: SmallVec<[u8; 32]>,
     pub(crate) requester: Requester,
+    /// The credentials in the request, whatever cookies mean under the policy.
+    pub(crate) carried: Requester,
     pub(crate) directives: RequestDirectives,
     /// The time at which the request reached the cache.
     pub(crate) arrived: Timestamp,
@@ -109,11 +111,13 @@ impl RequestContext {
     ) -> CacheRequest {
         let fields = request.headers();
         let coordinator = self.shared.store.coordinator();
+        let carried = Requester::carried(fields, &self.shared.policy.identity);
         CacheRequest {
             matched,
             key,
             discriminator: discriminator_for(self.layer, request),
-            requester: Requester::of(fields, &self.shared.policy.identity),
+            requester: carried.under(&self.shared.policy.identity),
+            carried,
             directives: RequestDirectives::of(fields),
             arrived: now,
             now,
