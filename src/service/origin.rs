@@ -36,6 +36,7 @@ use crate::{
     fill::{
         begin::fill,
         candidate::{Candidate, ClientConditions},
+        write::Write,
     },
     outcome::{Forward, NotStored, Outcome},
     poll_once::with_context,
@@ -238,7 +239,13 @@ where
         }
         let mut response = match result {
             Ok(response) => response,
-            Err(error) => return self.finish_error(error).await,
+            Err(error) => {
+                let (reply, write) = self.finish_error(error);
+                if let Some(write) = write {
+                    with_context(|cx| write.start(cx)).await;
+                }
+                return reply;
+            }
         };
         let asks_again = self.is_unusable_not_modified(&response);
         let Self {
@@ -279,19 +286,17 @@ where
         response.status() == StatusCode::NOT_MODIFIED && !by_client
     }
 
-    /// The reply to an error of the handler.
-    async fn finish_error(self, error: Error) -> Result<Reply<B>, Error> {
+    /// The reply to an error of the handler, and a write to start.
+    fn finish_error(self, error: Error) -> (Result<Reply<B>, Error>, Option<Box<Write>>) {
         let Self { context, candidate, reason, selected, stand_in, .. } = self;
         let status = error.as_response_error().status_code();
         if withdraws_stale_responses(status) {
             let write = selected.and_then(|stored| candidate.withdraw(&stored, status));
-            if let Some(write) = write {
-                with_context(|cx| write.start(cx)).await;
-            }
-            return Err(error);
+            // In a box, because the future of each miss has space for this value.
+            return (Err(error), write.map(Box::new));
         }
         let fallback = selected.zip(stand_in);
-        context.stale_for_error(&Method::GET, fallback, &candidate, reason, error)
+        (context.stale_for_error(&Method::GET, fallback, &candidate, reason, error), None)
     }
 }
 
