@@ -261,7 +261,12 @@ where
             }
         }
         if asks_again {
-            response = call_without_conditions(&context.shared, &*inner, routing, response).await?;
+            // A 304 to conditions of the cache must not reach the client. Any other 304 would reach it
+            // without a cache, too.
+            let fallback = if validates { Fallback::Error } else { Fallback::PassOn };
+            response =
+                call_without_conditions(&context.shared, &*inner, routing, response, fallback)
+                    .await?;
         }
         if owned {
             return Ok(Reply::owned_by_inner_cache(response));
@@ -300,25 +305,39 @@ where
     }
 }
 
+/// The response if a request cannot be sent to the handler again.
+enum Fallback {
+    /// An error.
+    Error,
+    /// The response that the handler sent.
+    PassOn,
+}
+
 /// Calls the handler again, without conditions.
 async fn call_without_conditions<S, B>(
     shared: &Shared,
     inner: &S,
     routing: Routing,
     unusable: ServiceResponse<B>,
+    fallback: Fallback,
 ) -> Result<ServiceResponse<B>, Error>
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
 {
     let (request, unusable) = unusable.into_parts();
-    drop(unusable);
+    // Otherwise dropped now: the response may keep a clone of the request.
+    let passed_on = matches!(fallback, Fallback::PassOn).then_some(unusable);
     let mut request = ServiceRequest::from_parts(request, Payload::None);
     let Some(fields) = headers_mut(shared, &mut request) else {
+        if let Some(response) = passed_on {
+            return Ok(ServiceResponse::new(request.into_parts().0, response));
+        }
         return Err(ErrorInternalServerError(
             "the handler answered 304 although it was not asked about that response, and keeps a \
              clone of the request, which therefore cannot be sent to it again",
         ));
     };
+    drop(passed_on);
     remove_conditions(fields);
     routing.reset(&mut request);
     inner.call(request).await

@@ -68,6 +68,26 @@ async fn request_held_by_outer_middleware_is_answered() {
     }
 }
 
+/// The cache cannot ask the handler again, so the client gets what it would get without a cache.
+#[actix_web::test]
+async fn unasked_304_to_a_held_request_is_passed_on() {
+    let (cache, _) = cache();
+    let runs = Counter::default();
+    let counter = runs.clone();
+    let server = serve(1, move || {
+        let runs = counter.clone();
+        let page = move || {
+            runs.count();
+            async { HttpResponse::NotModified().finish() }
+        };
+        let resource = web::resource("/").wrap(cache.clone()).wrap(from_fn(hold));
+        App::new().service(resource.route(web::get().to(page)))
+    });
+    let client = Client::new(server.addr, Protocol::Http1);
+    let answer = client.get("/").await;
+    assert_eq!((answer.status.as_u16(), runs.get()), (304, 1), "{answer:?}");
+}
+
 /// The outer cache adds `If-None-Match` for its own entry. The inner cache must not answer it with
 /// a 304 for another response.
 #[actix_web::test]
