@@ -116,15 +116,21 @@ pub(crate) async fn purge_url(
         // If the removal of one key fails, the other keys are still removed.
         match shared.within_store_timeout(store.remove(key)).await {
             Ok(removed) => responses += removed,
-            // An error whose removal is queued matters less than one whose removal is lost.
-            Err(error) if result.is_err() && error.is_queued() => {}
-            Err(error) => result = Err(error),
+            Err(error) => result = worse(result, Err(error)),
         }
     }
     let purged = if tags.is_empty() { Purged::counted(responses) } else { Purged::RECORDED };
-    result = purge_tags(shared, tags).await.and(result);
+    result = worse(result, purge_tags(shared, tags).await);
     log::debug!("purge url: {purged}");
     result.map(|()| purged)
+}
+
+/// Returns the worse of two results: an invalidation that is lost is worse than one that is queued.
+fn worse(one: Result<(), StoreError>, other: Result<(), StoreError>) -> Result<(), StoreError> {
+    match (one, other) {
+        (Err(one), Err(other)) => Err(if one.is_queued() { other } else { one }),
+        (one, other) => one.and(other),
+    }
 }
 
 async fn invalidate_url(
@@ -155,4 +161,26 @@ async fn invalidate_url(
     let purged = counted.map_or(Purged::RECORDED, Purged::counted);
     log::debug!("{} url: {purged}", effect.verb());
     Ok(purged)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lost_invalidation_is_worse_than_a_queued_one() {
+        let lost = || Err(StoreError::new("lost"));
+        let queued = || Err(StoreError::queued("queued"));
+        for (one, other, want) in [
+            (Ok(()), Ok(()), None),
+            (Ok(()), queued(), Some(true)),
+            (lost(), Ok(()), Some(false)),
+            (queued(), queued(), Some(true)),
+            (queued(), lost(), Some(false)),
+            (lost(), queued(), Some(false)),
+        ] {
+            let got = worse(one, other).err().map(|error| error.is_queued());
+            assert_eq!(got, want);
+        }
+    }
 }
