@@ -145,6 +145,7 @@ fn only_responses_with_explicit_freshness_are_allowed_for_requests_with_credenti
     let cookies_and_authorization = Requester { has_cookies: true, ..authorization };
     for (source, shared) in [
         (LifetimeSource::Explicit, true),
+        (LifetimeSource::Middleware, false),
         (LifetimeSource::Heuristic, false),
         (LifetimeSource::Handler, false),
         (LifetimeSource::Policy, false),

@@ -6,7 +6,7 @@ use std::time::UNIX_EPOCH;
 use actix_web::{HttpRequest, HttpResponse, http::header::DATE};
 use actix_web_cache::Policy;
 
-use crate::support::{Client, GatedApp, SETUPS, START, builder, secs};
+use crate::support::{Answer, Client, GatedApp, SETUPS, START, builder, secs};
 
 /// The number of clients of a burst.
 const BURST: usize = 20;
@@ -105,6 +105,9 @@ async fn no_client_waits_for_the_validations_of_others() {
             let clients: Vec<_> = (0..BURST).map(|_| Client::new(server.addr, protocol)).collect();
             for generations in [first, later, later] {
                 let answers = app.send_in_generations(case, &clients, &[], generations).await;
+                let is_collapsed = |answer: &&Answer| answer.cache_status().contains("collapsed");
+                let collapsed = answers.iter().filter(is_collapsed).count();
+                assert_eq!(collapsed, if generations == [1] { BURST - 1 } else { 0 }, "{case}");
                 for answer in answers {
                     assert_eq!(answer.status.as_u16(), page.status, "{case}");
                     assert_eq!(answer.body.len(), 10, "{case}: {answer:?}");

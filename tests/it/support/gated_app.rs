@@ -1,6 +1,10 @@
 //! An application whose handler waits until the test lets it continue, and many concurrent clients.
 
-use std::sync::Arc;
+use std::{
+    future::{Future as _, poll_fn},
+    mem,
+    sync::Arc,
+};
 
 use actix_web::{App, HttpRequest, HttpResponse, dev::Service as _, web};
 use actix_web_cache::Cache;
@@ -15,7 +19,7 @@ pub(crate) const CLIENTS: usize = 200;
 /// The state that a handler shares with its test.
 #[derive(Clone)]
 pub(crate) struct GatedApp {
-    /// The number of requests that have reached the cache.
+    /// The number of requests that have reached the cache, and have been polled once.
     pub(crate) arrived: Counter,
     /// The number of handler calls that have begun.
     pub(crate) runs: Counter,
@@ -51,8 +55,17 @@ impl GatedApp {
                 async move { handler(&state, request).await }
             });
             App::new().default_service(page).wrap(cache()).wrap_fn(move |request, inner| {
-                arrived.count();
-                inner.call(request)
+                let arrived = arrived.clone();
+                let mut counted = false;
+                let mut answer = Box::pin(inner.call(request));
+                // A request that was polled once has looked up the store and waits where it must.
+                poll_fn(move |cx| {
+                    let polled = answer.as_mut().poll(cx);
+                    if !mem::replace(&mut counted, true) {
+                        arrived.count();
+                    }
+                    polled
+                })
             })
         })
     }
