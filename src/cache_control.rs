@@ -32,20 +32,20 @@ use crate::{
 ///
 /// - Restrictions (`private`, `no-store`, `no-cache`, `no-transform`, `must-revalidate` and
 ///   `proxy-revalidate`) are added to every response, errors included.
-/// - Permissions (`public`, `max-age`, `s-maxage`, `immutable`, `must-understand` and the windows for
-///   stale responses) are added to responses with status 2xx, 301, 304 or 308. Without this limit,
-///   clients would keep a 404 or a redirection to a login page as long as the page itself.
+/// - Permissions (`public`, `max-age`, `s-maxage`, `immutable`, `must-understand` and the windows
+///   for stale responses) are added to responses with status 2xx, 301, 304 or 308. Without this
+///   limit, clients would keep a 404 or a redirection to a login page as long as the page itself.
 ///   [`also_for_status`](Self::also_for_status) adds further status codes.
 ///
 /// The middleware never permits what the handler refuses: it adds no `public` to a response with
-/// `private`, `no-store` or `no-cache`. Of two `max-age` or `s-maxage`, the smaller one applies. Any
-/// other added directive replaces a directive of equal name from the handler. The remaining
+/// `private`, `no-store` or `no-cache`. Of two `max-age` or `s-maxage`, the smaller one applies.
+/// Any other added directive replaces a directive of equal name from the handler. The remaining
 /// directives of the handler are kept, in their order.
 ///
 /// A [`Cache`](crate::Cache) around this middleware uses the lifetimes that it adds. Permissions of
-/// a middleware apply to anonymous requests only, because the middleware does not know how a handler
-/// uses credentials: whether the response to a request with cookies or `Authorization` may be shared
-/// is decided by the directives of the handler alone.
+/// a middleware apply to anonymous requests only, because the middleware does not know how a
+/// handler uses credentials: whether the response to a request with cookies or `Authorization` may
+/// be shared is decided by the directives of the handler alone.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -195,8 +195,8 @@ impl SetCacheControl {
     ///
     /// # Panics
     ///
-    /// Panics for `private`, `no-store` and `no-cache`: a middleware must not publish what a handler
-    /// refuses to publish.
+    /// Panics for `private`, `no-store` and `no-cache`: a middleware must not publish what a
+    /// handler refuses to publish.
     pub fn remove(self, name: impl Into<String>) -> Self {
         let name = name.into();
         assert!(
@@ -232,7 +232,7 @@ impl SetCacheControl {
         }
         let permits = self.permits(response.status());
         let fields = response.headers();
-        let refused = ResponseDirectives::of(fields).refuses_sharing();
+        let refuses = || ResponseDirectives::of(fields).refuses_sharing();
         let mut list = DirectiveList::of(fields);
         for edit in &self.edits {
             match edit {
@@ -241,7 +241,7 @@ impl SetCacheControl {
                     list.remove("public");
                     list.set("private", None);
                 }
-                Edit::Public if permits && !refused => {
+                Edit::Public if permits && !refuses() => {
                     list.remove("private");
                     list.set("public", None);
                 }

@@ -153,8 +153,8 @@ impl Cache {
         })
     }
 
-    /// Waits until no fill, no refresh and no write to the store is in progress in this process, for
-    /// tests. A fill is one call of a handler whose response may be stored.
+    /// Waits until no fill, no refresh and no write to the store is in progress in this process,
+    /// for tests. A fill is one call of a handler whose response may be stored.
     ///
     /// Unlike [`drain`](Self::drain), the method does not end the work of the cache. It waits as
     /// long as requests arrive, and has no time limit. After it returned,
@@ -308,11 +308,14 @@ impl CacheBuilder {
         self
     }
 
-    /// Sets a function that receives the [`Outcome`] of every request, for example for metrics.
+    /// Sets a function that receives the [`Outcome`] of the requests to the cache, for example for
+    /// metrics.
     ///
     /// The cache calls the function once for each request, as soon as the outcome is known. The
     /// cache also calls the function once for each call of a handler in the background. The
-    /// function runs before the response is sent, so it must not block.
+    /// function runs before the response is sent, so it must not block. The function is not called
+    /// if the inner service returns an `Err`, if an inner cache reports the request, or with
+    /// [`Mode::Off`].
     pub fn observer(
         mut self,
         observer: impl Fn(&RequestHead, &Outcome) + Send + Sync + 'static,

@@ -15,8 +15,8 @@ use crate::{outcome::NotStored, semantics::storing::gets_general_lifetime};
 ///
 /// Insert the options into the extensions of the response. A handler can set them through the
 /// extractor [`CacheOptions`], and a route through the middleware [`CachePolicy`]. If several of
-/// these set a lifetime, that of the response takes precedence over that of the handler, and that of
-/// the handler over that of the route.
+/// these set a lifetime, that of the response takes precedence over that of the handler, and that
+/// of the handler over that of the route.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -73,8 +73,8 @@ impl ResponseOptions {
 /// An extractor that lets a handler set the caching options of its response.
 ///
 /// A lifetime applies to responses with status 200, 203, 301 or 308. A handler can therefore set a
-/// lifetime and still return an error later;
-/// [`Policy::status_ttl`](crate::Policy::status_ttl) sets the lifetime of errors. Without a cache around the handler, the options have no effect.
+/// lifetime and still return an error later; [`Policy::status_ttl`](crate::Policy::status_ttl) sets
+/// the lifetime of errors. Without a cache around the handler, the options have no effect.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -140,9 +140,9 @@ struct RouteOptions(Rc<ResponseOptions>);
 /// `#[get("/", wrap = "...")]`.
 ///
 /// The middleware has an effect only inside a [`Cache`](crate::Cache). A lifetime applies to
-/// responses with status 200, 203, 301 or 308;
-/// [`Policy::status_ttl`](crate::Policy::status_ttl) sets the lifetime of errors. If several of these middlewares are nested,
-/// the innermost one applies.
+/// responses with status 200, 203, 301 or 308; [`Policy::status_ttl`](crate::Policy::status_ttl)
+/// sets the lifetime of errors. If several of these middlewares are nested, the innermost one
+/// applies.
 ///
 /// ```
 /// # use std::time::Duration;

@@ -38,7 +38,8 @@ impl Shared {
         self.settings.clock.now()
     }
 
-    /// Returns the size in bytes of the largest body that is stored, by the policy and by the store.
+    /// Returns the size in bytes of the largest body that is stored, by the policy and by the
+    /// store.
     pub(crate) fn max_body_size(&self) -> usize {
         self.policy.max_body_size().min(self.store.max_body_size())
     }

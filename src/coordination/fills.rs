@@ -42,8 +42,8 @@ impl Fill {
         self.stamp
     }
 
-    /// Returns the time since the fill began. It is measured by the clocks of the system, also if the
-    /// cache has a `ManualClock`.
+    /// Returns the time since the fill began. It is measured by the clocks of the system, also if
+    /// the cache has a `ManualClock`.
     #[must_use]
     pub fn age(&self) -> Duration {
         Clock::system().now().since(self.began)

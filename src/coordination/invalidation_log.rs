@@ -88,9 +88,9 @@ pub(crate) const KEY_RECORD_LIFETIME: u64 = 120_000_000;
 /// The purges and expiries of one store.
 #[derive(Debug)]
 pub(super) struct InvalidationLog {
-    /// The id of the store, random and not zero. If a check finds that no invalidation of this store
-    /// applies to a stored response, the response keeps this id and the logical time of the check.
-    /// Another store has other invalidations, so it does not rely on the check.
+    /// The id of the store, random and not zero. If a check finds that no invalidation of this
+    /// store applies to a stored response, the response keeps this id and the logical time of the
+    /// check. Another store has other invalidations, so it does not rely on the check.
     store_id: u64,
     /// The logical time, which changes only while the lock of `records` is held.
     clock: AtomicU64,

@@ -31,8 +31,8 @@ pub enum LeaseEnd {
     /// The response cannot be stored, and the next response probably cannot be stored either. For
     /// some seconds, no process waits for another process to respond to such requests.
     Unstorable,
-    /// No response was stored, for a reason that may not apply to the next request: for example, the
-    /// handler failed. Another process may take the lease.
+    /// No response was stored, for a reason that may not apply to the next request: for example,
+    /// the handler failed. Another process may take the lease.
     Abandoned,
 }
 

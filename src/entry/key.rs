@@ -101,8 +101,8 @@ impl CacheKey {
         &self.encoded
     }
 
-    /// Returns the bytes of the key without the parts that the policy adds to a URL, such as those of
-    /// [`Policy::key_with`](crate::Policy::key_with) and
+    /// Returns the bytes of the key without the parts that the policy adds to a URL, such as those
+    /// of [`Policy::key_with`](crate::Policy::key_with) and
     /// [`Policy::key_header`](crate::Policy::key_header). All keys that one policy makes for a URL
     /// begin with these bytes.
     #[must_use]

@@ -344,10 +344,10 @@ impl Policy {
 
     /// Purges nothing if an unsafe request, such as a `POST`, is answered with a redirect (3xx).
     ///
-    /// Without this setting, each login that redirects to the home page purges the stored home page,
-    /// and a middleware inside the cache that redirects `http` to `https` purges although no handler
-    /// ran. With this setting, handlers that change a resource and answer with a redirect must purge
-    /// by [`CacheHandle`](crate::CacheHandle).
+    /// Without this setting, each login that redirects to the home page purges the stored home
+    /// page, and a middleware inside the cache that redirects `http` to `https` purges although no
+    /// handler ran. With this setting, handlers that change a resource and answer with a redirect
+    /// must purge by [`CacheHandle`](crate::CacheHandle).
     ///
     /// Default: a redirect purges the URL of the request, and the URLs in `Location` and
     /// `Content-Location`, as RFC 9111 section 4.4 requires of a response that is no error.
@@ -358,8 +358,8 @@ impl Policy {
 
     /// Does not purge the URL in `Location` of the response to an unsafe request.
     ///
-    /// A client can often choose the URL in `Location`, for example by a parameter `next` of a login
-    /// page, and could purge any page of the same host by it.
+    /// A client can often choose the URL in `Location`, for example by a parameter `next` of a
+    /// login page, and could purge any page of the same host by it.
     ///
     /// Default: the URL is purged if it is on the host of the request. RFC 9111 section 4.4 permits
     /// both.
@@ -387,8 +387,8 @@ impl Policy {
     /// Sets the size of the largest body that is stored, in bytes.
     ///
     /// Default: 2 MiB. A larger body reaches its client unchanged and is not stored. Must not be
-    /// zero. The limit of the store applies as well: a [`MemoryStore`](crate::MemoryStore) stores no
-    /// body of more than an eighth of its size.
+    /// zero. The limit of the store applies as well: a [`MemoryStore`](crate::MemoryStore) stores
+    /// no body of more than an eighth of its size.
     pub fn max_body_size(mut self, bytes: usize) -> Self {
         self.max_body_size = bytes;
         self

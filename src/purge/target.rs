@@ -85,8 +85,8 @@ impl PurgeTarget {
     /// A trailing slash makes no difference, and neither does percent-encoding, except that an
     /// encoded slash (`%2F`) does not separate segments.
     ///
-    /// The argument is either a path, such as `/blog`, on the host of the current request, or a full
-    /// URL, such as `https://example.com/blog`, which names its host.
+    /// The argument is either a path, such as `/blog`, on the host of the current request, or a
+    /// full URL, such as `https://example.com/blog`, which names its host.
     ///
     /// Only the first 15 segments of a prefix are compared. A longer prefix includes all paths that
     /// begin with its first 15 segments.

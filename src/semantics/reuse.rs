@@ -130,8 +130,8 @@ pub(crate) fn is_never_fresh(stored: &StoredResponse, lifetime_limit: Duration) 
 /// Returns whether a response that is never fresh may answer a request that waited for it.
 ///
 /// The request arrived at `arrived`, before the handler made the response, so it could have caused
-/// the response itself (section 4). `no-cache`, `must-revalidate`, `proxy-revalidate` and `s-maxage`
-/// forbid it, because they forbid stale responses.
+/// the response itself (section 4). `no-cache`, `must-revalidate`, `proxy-revalidate` and
+/// `s-maxage` forbid it, because they forbid stale responses.
 pub(crate) fn may_answer_waiting_request(
     stored: &StoredResponse,
     validity: Validity,

@@ -423,9 +423,9 @@ fn check_requester(
 /// not be stored either.
 ///
 /// After a lasting refusal, later requests do not wait for each other's response (hit-for-miss).
-/// The refusal of an error is not lasting if the error says nothing about the resource. After a 5xx,
-/// the handler may soon succeed while many requests arrive. A 400, 401, 403 or 429 is about one
-/// request: if it were lasting, one client could end the collapsing of all others.
+/// The refusal of an error is not lasting if the error says nothing about the resource. After a
+/// 5xx, the handler may soon succeed while many requests arrive. A 400, 401, 403 or 429 is about
+/// one request: if it were lasting, one client could end the collapsing of all others.
 pub(crate) fn is_lasting_refusal(reason: NotStored, status: StatusCode) -> bool {
     let is_about_request = status.is_client_error() && !is_usually_shared(status);
     !status.is_server_error()

@@ -48,9 +48,9 @@ impl RequestContext {
         }
     }
 
-    /// Returns the response for which this request has waited, if that response is never fresh (such
-    /// as one with `max-age=0`) but may answer the requests that waited for it. `reason` is the
-    /// reason why no stored response answered before the wait.
+    /// Returns the response for which this request has waited, if that response is never fresh
+    /// (such as one with `max-age=0`) but may answer the requests that waited for it. `reason` is
+    /// the reason why no stored response answered before the wait.
     pub(super) fn shared_answer(
         &self,
         origin: &OriginRequest,

@@ -264,8 +264,8 @@ pub async fn purged_responses_are_not_valid<S: Store>(store: &S) {
 ///
 /// # Panics
 ///
-/// If a response is lost when the store is opened again, if a purged or removed response comes back,
-/// or if a purge does not reach a response of an earlier process.
+/// If a response is lost when the store is opened again, if a purged or removed response comes
+/// back, or if a purge does not reach a response of an earlier process.
 pub async fn purges_outlive_the_process<S: Store>(open: impl Fn() -> S) {
     let (purged, removed, expired, kept) = (key("/p"), key("/r"), key("/e"), key("/k"));
     let store = open();

@@ -120,8 +120,8 @@ pub trait Store: Send + Sync + 'static {
         async { Ok(()) }
     }
 
-    /// Returns the size in bytes of the largest body that the store accepts. The cache does not store
-    /// larger bodies, and says so in `Cache-Status`. Default: no limit.
+    /// Returns the size in bytes of the largest body that the store accepts. The cache does not
+    /// store larger bodies, and says so in `Cache-Status`. Default: no limit.
     ///
     /// [`put`](Self::put) may still refuse a smaller body ([`Put::TooLarge`]), because the header
     /// fields count as well.

@@ -8,7 +8,8 @@ use crate::store::interface::Store;
 /// [`TieredStore`](crate::TieredStore).
 ///
 /// A process can tell whether a response in its memory is still valid only if it knows the
-/// invalidations that other processes made. A far store learns these invalidations with each lookup, and reports them to
+/// invalidations that other processes made. A far store learns these invalidations with each
+/// lookup, and reports them to
 /// [`Coordinator::record_remote`](crate::store::Coordinator::record_remote). But a hit in memory
 /// makes no lookup in the far store. So the far store must also learn invalidations in the
 /// background. [`is_current`](Self::is_current) tells how recent the known invalidations are.
