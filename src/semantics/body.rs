@@ -12,7 +12,7 @@ use super::fields::{field_lines, trim};
 use crate::{entry::limits::may_have_body, outcome::NotStored};
 
 /// Media types of bodies that usually do not end: server-sent events, and sequences of images in
-/// which each image replaces the one before, such as those of a camera.
+/// which each image replaces the one before, such as the pictures of a camera.
 const ENDLESS_TYPES: [&[u8]; 2] = [b"text/event-stream", b"multipart/x-mixed-replace"];
 
 /// Checks whether a response's body can be stored. Only the head of the response is known yet.
@@ -52,8 +52,8 @@ pub(crate) fn is_endless(response: &HeaderMap) -> bool {
 /// Returns the declared length of a body; `None` if the length is unknown.
 ///
 /// A handler that forwards a response of another server may send a body object of unknown size. The
-/// `Content-Length` of that server then declares the length. A body that ends earlier is incomplete
-/// (RFC 9112 section 8).
+/// `Content-Length` of that server then declares the length. A body that ends before its declared
+/// length is incomplete (RFC 9112 section 8).
 pub(crate) fn declared_length(size: BodySize, response: &HeaderMap) -> Option<u64> {
     match size {
         BodySize::Sized(length) => Some(length),

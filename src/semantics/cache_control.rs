@@ -49,7 +49,8 @@ pub(crate) enum DirectiveScope {
 }
 
 impl DirectiveScope {
-    /// Returns the scope of a directive that occurs once more with this argument.
+    /// Returns the scope of a directive after one more occurrence of it, with this argument. `self`
+    /// is the scope of the earlier occurrences.
     fn extended_by(self, argument: Option<&[u8]>) -> Self {
         match (self, Self::field_names(argument)) {
             (Self::Response, _) | (_, None) => Self::Response,
@@ -61,8 +62,9 @@ impl DirectiveScope {
         }
     }
 
-    /// Returns the field names in the argument of a qualified form. `None` if the argument names no
-    /// field or contains an invalid name: the directive then applies to the whole response.
+    /// Returns the field names in the argument of a qualified form. `None` if there is no argument,
+    /// or if the argument names no field or contains an invalid name. The directive then applies to
+    /// the whole response.
     fn field_names(argument: Option<&[u8]>) -> Option<SmallVec<[HeaderName; 2]>> {
         let members = list_members(unquoted(argument?));
         let names = members.map(field_name).collect::<Option<SmallVec<_>>>()?;
@@ -84,7 +86,7 @@ impl ResponseDirectives {
         Self::of_lines(field_lines(fields, &CACHE_CONTROL))
     }
 
-    /// Reads lines of `Cache-Control`.
+    /// Reads these lines of `Cache-Control`.
     pub(crate) fn of_lines<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Self {
         let mut found = Self::default();
         let mut any_open_quote = false;
@@ -162,16 +164,17 @@ impl ResponseDirectives {
         }
     }
 
-    /// Returns whether the response forbids, for all of it or for some fields, that it is shared
-    /// without validation: it has `private`, `no-store` or `no-cache`.
+    /// Returns whether the response has `no-store`, `private` or `no-cache`, the qualified forms
+    /// included. A shared cache must not reuse such a response, or some of its fields, without
+    /// validation.
     pub(crate) fn refuses_sharing(&self) -> bool {
         self.no_store
             || self.private != DirectiveScope::Absent
             || self.no_cache != DirectiveScope::Absent
     }
 
-    /// Returns whether the response to a request with `Authorization` may be stored and reused
-    /// (section 3.5).
+    /// Returns whether these directives allow the cache to store the response to a request with
+    /// `Authorization`, and to reuse it (section 3.5).
     pub(crate) fn allows_authorized(&self) -> bool {
         self.allows_sharing() || self.must_revalidate
     }
@@ -243,9 +246,9 @@ pub(crate) struct Directive<'a> {
 impl<'a> Directive<'a> {
     /// Splits a list member into name and argument at the first equals sign.
     ///
-    /// The grammar allows no white space around the equals sign, and parsers disagree about such an
-    /// argument. The argument counts as empty. An empty argument is invalid for each directive that
-    /// needs an argument.
+    /// The grammar allows no white space around the equals sign, and parsers disagree about a
+    /// directive with such white space. Its argument therefore counts as empty. An empty argument
+    /// is invalid for each directive that needs an argument.
     pub(crate) fn parse(member: &'a [u8]) -> Self {
         let Some(equals) = member.iter().position(|&byte| byte == b'=') else {
             return Self { name: member, argument: None };

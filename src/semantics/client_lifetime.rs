@@ -40,8 +40,9 @@ pub(crate) fn limit_lifetime(
 /// the response for longer than `left` after `now`. A response that states no lifetime stays as it
 /// is.
 ///
-/// The cache knows that a response is stale, for example after a soft purge, although its fields
-/// promise a longer lifetime. A browser or a CDN that believed them would keep the response.
+/// The cache needs this limit if a response becomes stale earlier than its fields promise, for
+/// example by a soft purge. Without the limit, a browser or a CDN would keep the response for the
+/// promised lifetime.
 ///
 /// `age` is the response's age at `now`. The lifetimes are `max-age` and `s-maxage` in
 /// `Cache-Control` and in targeted fields (RFC 9213), and `Expires`.
@@ -69,7 +70,7 @@ fn limit_targeted_fields(fields: &mut HeaderMap, limit: Duration) {
     }
 }
 
-/// Limits those of the directives that a field has.
+/// Limits the given directives of `field`. Directives that the field does not have are not added.
 fn limit_directives(
     fields: &mut HeaderMap,
     field: &HeaderName,
@@ -93,9 +94,9 @@ fn limit_directives(
 /// options of the handler set this lifetime.
 ///
 /// Clients then keep the response no longer than the cache does. If the response also states a
-/// lifetime, as `max-age` or as `Expires`, the shorter of the two lifetimes is written. If the
-/// lifetime comes from the response's own fields, nothing is written, because clients can compute
-/// the lifetime from these fields.
+/// lifetime, as `max-age` or as `Expires`, the shorter of the two lifetimes is written into
+/// `max-age`. If the lifetime comes from the response's own fields, nothing is written, because
+/// clients can compute the lifetime from these fields.
 pub(crate) fn state_lifetime(fields: &mut HeaderMap, lifetime: &Lifetime, now: Timestamp) {
     if lifetime.source.is_stated() {
         return;
@@ -205,7 +206,8 @@ mod tests {
         }
     }
 
-    /// A lifetime of the policy replaces those that address caches in front of the application.
+    /// A shorter lifetime of the policy also replaces the lifetimes in `s-maxage` and in targeted
+    /// fields, which address caches in front of the application.
     #[test]
     fn lifetime_of_policy_limits_those_of_downstream_caches() {
         let cdn = HeaderName::from_static("cdn-cache-control");

@@ -1,8 +1,9 @@
 //! Responses that a compressing middleware around the cache may encode.
 //!
-//! actix's `Compress` encodes a response and leaves its strong entity tag as it is. The bytes of the
-//! encoded and of the stored representation differ (RFC 9110 section 8.8.3.3), so that a range of
-//! the stored one must not continue a download of the encoded one.
+//! actix's `Compress` encodes a response and leaves its strong entity tag as it is. The encoded
+//! response then has the entity tag of the stored response, but other bytes (RFC 9110 section
+//! 8.8.3.3). The cache must therefore not send a range of the stored response to a client that
+//! resumes its download of the encoded response.
 
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 
@@ -20,8 +21,9 @@ pub(crate) enum OuterCompression {
 }
 
 impl OuterCompression {
-    /// Returns whether the client may get another representation than the stored one: the response
-    /// has no content coding, the client accepts one, and `Compress` encodes the media type.
+    /// Returns whether a middleware around the cache may encode the response for this client. This
+    /// is possible if the response has no content coding, the client accepts a coding of
+    /// `Compress`, and `Compress` encodes the media type of the response.
     pub(crate) fn may_encode(self, request: &HeaderMap, response: &HeaderMap) -> bool {
         self == Self::Possible
             && !response.contains_key(CONTENT_ENCODING)

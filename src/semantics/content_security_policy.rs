@@ -1,5 +1,6 @@
-//! `Content-Security-Policy` fields that belong to one response: a nonce is valid for a single
-//! response (Content Security Policy Level 3 section 7.1), and a hash describes its content.
+//! Finds content security policies that fit only one response. A nonce in a policy is valid for a
+//! single response (Content Security Policy Level 3 section 7.1). A hash in a policy matches one
+//! script or style in the content of the response.
 
 use actix_web::http::header::{
     CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY, HeaderMap, HeaderName,
@@ -7,18 +8,18 @@ use actix_web::http::header::{
 
 use super::fields::field_lines;
 
-/// The fields that contain a policy.
+/// The fields that contain a content security policy.
 pub(crate) const POLICY_FIELDS: [HeaderName; 2] =
     [CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY];
 
-/// Returns whether a policy of the response names a nonce. If the response is stored, all clients
-/// get the same nonce, and an attacker can read it with one request.
+/// Returns whether a content security policy of the response names a nonce. If the response is
+/// stored, all clients get the same nonce, and an attacker can read it with one request.
 pub(crate) fn names_nonce(response: &HeaderMap) -> bool {
     POLICY_FIELDS.iter().flat_map(|name| field_lines(response, name)).any(has_nonce)
 }
 
-/// Returns whether a policy names a nonce or a hash, so that it fits the content of one response
-/// only.
+/// Returns whether a content security policy names a nonce or a hash, so that it fits the content
+/// of one response only.
 pub(crate) fn fits_one_content(policy: &[u8]) -> bool {
     const HASHES: [&[u8]; 3] = [b"'sha256-", b"'sha384-", b"'sha512-"];
     has_nonce(policy) || HASHES.iter().any(|prefix| has_source(policy, prefix))
@@ -28,7 +29,8 @@ fn has_nonce(policy: &[u8]) -> bool {
     has_source(policy, b"'nonce-")
 }
 
-/// Returns whether a policy has a source expression with this prefix, in any letter case.
+/// Returns whether a content security policy has a source expression with this prefix, in any
+/// letter case.
 fn has_source(policy: &[u8], prefix: &[u8]) -> bool {
     let separates = |byte: &u8| byte.is_ascii_whitespace() || b";,".contains(byte);
     policy.split(separates).any(|source| {

@@ -28,8 +28,8 @@ impl CookieRules {
     /// Returns the part of the cache key for the cookie with this name; `None` if the request has
     /// no such cookie.
     ///
-    /// The part is the cookie's value. If the parser of the handler could find another value, the
-    /// part is the whole field.
+    /// The part is the cookie's value. If the handler's cookie parser could find another value, the
+    /// part is the whole `Cookie` field.
     pub(crate) fn part<'a>(request: &'a HeaderMap, name: &str) -> Option<Part<'a>> {
         let mut found = cookies(request).filter(|cookie| has_name(cookie.name, name.as_bytes()));
         let first = found.next();
@@ -115,8 +115,9 @@ fn cookies(request: &HeaderMap) -> impl Iterator<Item = Cookie<'_>> {
 /// Returns whether parsers disagree about the `Cookie` field of a request, so that the handler may
 /// see other cookies than the cache.
 ///
-/// A field is ambiguous if it contains bytes outside of ASCII, or a cookie without a name or an
-/// equals sign. Some parsers drop only that cookie, others drop all cookies.
+/// A field is ambiguous if it contains bytes outside of ASCII, or a cookie without a name or
+/// without an equals sign. Some parsers drop only such a cookie, others drop all cookies of the
+/// request.
 fn is_ambiguous(request: &HeaderMap) -> bool {
     field_lines(request, &COOKIE).any(|line| !line.is_ascii())
         || cookies(request).any(|cookie| cookie.name.is_empty() || !cookie.pair.contains(&b'='))

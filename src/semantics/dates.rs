@@ -6,14 +6,15 @@ use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::fields::{field_lines, trim};
 
-/// The days of the week, as the preferred format and `asctime` abbreviate them.
+/// The days of the week, as IMF-fixdate (the preferred format) and `asctime` abbreviate them.
 const SHORT_DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 
 /// The days of the week in the format of RFC 850.
 const LONG_DAYS: [&str; 7] =
     ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 
-/// Parses a date in any of the three formats, in any letter case (RFC 9111 section 4.2).
+/// Parses a date in any of the three formats (IMF-fixdate, RFC 850 and `asctime`), in any letter
+/// case (RFC 9111 section 4.2).
 ///
 /// A date whose day of the week is wrong counts as valid: the rest of the date states the day, and
 /// the sender most likely computed the day of the week wrongly.

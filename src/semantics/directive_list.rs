@@ -64,8 +64,8 @@ impl DirectiveList {
         self.write_field(fields, &CACHE_CONTROL);
     }
 
-    /// Writes the field from which the directives were read, in one line. Without directives, the
-    /// field is removed.
+    /// Writes the directives into the field `name`, in one line. Without directives, the field is
+    /// removed.
     pub(crate) fn write_field(&self, fields: &mut HeaderMap, name: &HeaderName) {
         if self.0.is_empty() {
             fields.remove(name);
@@ -74,7 +74,7 @@ impl DirectiveList {
         }
     }
 
-    /// Removes all directives of this name at the index `start` and after it.
+    /// Removes the directives of this name whose index in the list is `start` or greater.
     fn remove_from(&mut self, name: &str, start: usize) {
         let mut index = 0;
         self.0.retain(|member| {

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::clock::Timestamp;
 
-/// The longest heuristic freshness lifetime. Even a response that did not change for ten years may
+/// The longest heuristic freshness lifetime. Even a resource that did not change for ten years may
 /// change today.
 const MAX_HEURISTIC: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -74,7 +74,7 @@ pub(crate) fn initial_age(
 }
 
 /// Returns the value of `Age` (section 5.1). Of several members, the first one counts. `None` if
-/// this member is invalid.
+/// this member is invalid, or if the response has no `Age`.
 fn age_value(response: &HeaderMap) -> Option<Duration> {
     field_lines(response, &AGE).flat_map(list_members).next().and_then(delta_seconds)
 }

@@ -9,9 +9,11 @@ use url::Url;
 use super::fields::field_lines;
 use crate::entry::url::UrlTarget;
 
-/// Returns whether a method is safe (RFC 9110 section 9.2.1 and the IANA method registry).
+/// Returns whether requests with this method invalidate no stored responses, because the method is
+/// safe (RFC 9110 section 9.2.1 and the IANA method registry).
 ///
-/// An unknown method counts as unsafe.
+/// `CONNECT` counts as safe, although the registry lists it as unsafe: its target is a host and a
+/// port, for which no response is stored. An unknown method counts as unsafe.
 pub(crate) fn is_safe(method: &Method) -> bool {
     matches!(
         method.as_str(),
@@ -27,19 +29,19 @@ pub(crate) fn is_safe(method: &Method) -> bool {
     )
 }
 
-/// The choices of a policy about the invalidation by unsafe requests.
+/// The choices of a policy about which URLs an unsafe request invalidates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct InvalidationChoices {
-    /// Whether a redirect (3xx) invalidates.
+    /// Whether an unsafe request that is answered with a redirect (3xx) invalidates URLs.
     pub(crate) redirects: Redirects,
-    /// Whether the URL in `Location` is invalidated.
+    /// Whether an unsafe request invalidates the URL in `Location` of its response.
     pub(crate) location: LocationField,
 }
 
-/// Whether a redirect in response to an unsafe request invalidates.
+/// Whether an unsafe request that is answered with a redirect invalidates URLs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(crate) enum Redirects {
-    /// A redirect is a non-error response, and invalidates (section 4.4).
+    /// The request invalidates URLs, because a redirect is a non-error response (section 4.4).
     #[default]
     Invalidate,
     Ignored,
@@ -48,7 +50,7 @@ pub(crate) enum Redirects {
 /// Whether the URL in `Location` of the response to an unsafe request is invalidated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(crate) enum LocationField {
-    /// Section 4.4 permits it.
+    /// The URL is invalidated, as section 4.4 permits.
     #[default]
     Invalidated,
     Ignored,
@@ -57,10 +59,10 @@ pub(crate) enum LocationField {
 /// Returns the URLs whose stored responses an unsafe request invalidates.
 ///
 /// `targets` are the URLs that can be the target of the request. There are several if the request
-/// names several hosts. An error response invalidates nothing. Besides the targets, the request
-/// invalidates the URLs in `Location` and `Content-Location` that are on the host of a target. It
-/// invalidates no URLs on other hosts, because a site must not invalidate the responses of another
-/// site.
+/// names several hosts. If the response is an error, the request invalidates no URL. Besides the
+/// targets, the request invalidates the URLs in `Location` and `Content-Location` that are on the
+/// host of a target. It invalidates no URLs on other hosts, because a site must not invalidate the
+/// responses of another site.
 pub(crate) fn invalidated(
     targets: &[UrlTarget],
     status: StatusCode,
@@ -84,9 +86,8 @@ pub(crate) fn invalidated(
     urls
 }
 
-/// Returns whether a response is a representation of the request's target. This is so if the
-/// request has only one possible target and `Content-Location` is the URL of this target (RFC 9110
-/// section 9.3.3).
+/// Returns whether a response is a representation of the request's target: the request has only one
+/// possible target, and `Content-Location` is the URL of this target (RFC 9110 section 9.3.3).
 pub(crate) fn represents_target(targets: &[UrlTarget], response: &HeaderMap) -> bool {
     let [target] = targets else { return false };
     let mut locations = field_lines(response, &CONTENT_LOCATION);

@@ -1,5 +1,5 @@
-//! Response fields that are about one requester or one moment, and that later clients should not
-//! get as they are.
+//! Response fields that are correct only for one client, or only at one moment. The cache must not
+//! send such a field unchanged to later clients.
 
 use std::time::Duration;
 
@@ -7,8 +7,9 @@ use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 
 use super::fields::delta_seconds;
 
-/// Returns whether a field tells one requester the rest of its own budget, such as `RateLimit` or
-/// `X-RateLimit-Remaining`. Other clients would slow down because of a request that is not theirs.
+/// Returns whether a field tells one client how many requests it may still send, such as
+/// `RateLimit` or `X-RateLimit-Remaining`. If another client got the field, that client would slow
+/// down although its own limit is not reached.
 pub(crate) fn is_rate_limit(name: &HeaderName) -> bool {
     let name = name.as_str();
     ["ratelimit", "x-ratelimit-", "x-rate-limit-"].iter().any(|prefix| name.starts_with(prefix))

@@ -1,4 +1,5 @@
-//! The credentials that a request carries. Its response may be meant for one client only.
+//! The credentials that a request carries. The response to a request with credentials may be meant
+//! for one client only.
 
 use actix_web::http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName};
 
@@ -51,17 +52,19 @@ pub(crate) struct Requester {
 }
 
 impl Requester {
-    /// Returns those of the carried credentials that decide whether a response may be stored for
-    /// the request and may answer it.
+    /// Returns the credentials that count under these rules: cookies do not count with
+    /// [`CookieMeaning::Ordinary`]. Only credentials that count decide whether the response to the
+    /// request may be stored, and whether a stored response may answer the request.
     pub(crate) fn under(self, rules: &IdentityRules) -> Self {
         let has_cookies = self.has_cookies && rules.meaning == CookieMeaning::Identity;
         Self { has_cookies, ..self }
     }
 
-    /// Returns the credentials of a request, whatever cookies mean under the policy.
+    /// Returns all credentials of a request. Cookies are included even with
+    /// [`CookieMeaning::Ordinary`].
     ///
-    /// Requests with different credentials do not wait for each other, because the response to one
-    /// of them may be private.
+    /// Requests that carry different kinds of credentials do not wait for each other's response,
+    /// because the response to one of them may be private.
     pub(crate) fn carried(request: &HeaderMap, rules: &IdentityRules) -> Self {
         let identifies =
             |name: &HeaderName| request.contains_key(name) && !rules.keyed.contains(name);

@@ -58,7 +58,8 @@ pub(crate) enum BackgroundRefresh {
     NotDue,
 }
 
-/// The reason why the handler must validate a stored response before it answers the request.
+/// The reason why the handler must validate a stored response before this response answers the
+/// request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ValidationReason {
     /// The response is stale, or has `no-cache`.
@@ -70,7 +71,7 @@ pub(crate) enum ValidationReason {
 /// Selects the stored response for a request among the variants of its resource, and decides
 /// whether this response may answer the request.
 ///
-/// `validity` returns whether an invalidation purged or expired a stored response.
+/// `validity` returns whether an invalidation purged or expired (soft purge) a stored response.
 /// `lifetime_under_policy` returns the freshness lifetime that the current policy gives a stored
 /// response, or `None` if the current policy would not store the response. The shorter of this
 /// lifetime and the stored one applies, because a process with another policy may have stored the
@@ -115,12 +116,12 @@ pub(crate) fn is_allowed_for(stored: &StoredResponse, requester: Requester) -> b
     stored.lifetime.source == LifetimeSource::Explicit || requester.is_anonymous()
 }
 
-/// Returns whether a stored response is never fresh: each request validates it (`no-cache`), or it
-/// was stale when the handler sent it. `lifetime_limit` is the freshness lifetime under the current
-/// policy.
+/// Returns whether a stored response is never fresh: each request must validate the response
+/// (`no-cache`), or the response was already stale when the cache received it from the handler.
+/// `lifetime_limit` is the freshness lifetime under the current policy.
 ///
-/// Requests do not wait for each other's validation of such a response, because the result of one
-/// validation answers no other request.
+/// Requests for such a response do not wait until another request has validated it: the validated
+/// response is stale again at once, so each further request must validate it itself.
 pub(crate) fn is_never_fresh(stored: &StoredResponse, lifetime_limit: Duration) -> bool {
     let lifetime = &stored.lifetime;
     lifetime.staleness.validation == Validation::Always
@@ -129,9 +130,10 @@ pub(crate) fn is_never_fresh(stored: &StoredResponse, lifetime_limit: Duration) 
 
 /// Returns whether a response that is never fresh may answer a request that waited for it.
 ///
-/// The request arrived at `arrived`, before the handler made the response, so it could have caused
-/// the response itself (section 4). `no-cache`, `must-revalidate`, `proxy-revalidate` and
-/// `s-maxage` forbid it, because they forbid stale responses.
+/// The request must have arrived (at `arrived`) before the response was received from the handler.
+/// The request could then have caused the response itself (section 4). A response with `no-cache`,
+/// `must-revalidate`, `proxy-revalidate` or `s-maxage` answers no waiting request, because these
+/// directives forbid stale responses.
 pub(crate) fn may_answer_waiting_request(
     stored: &StoredResponse,
     validity: Validity,
@@ -144,7 +146,7 @@ pub(crate) fn may_answer_waiting_request(
 
 /// Decides whether a selected response may answer a request.
 ///
-/// `expired_since` is the time at which an invalidation expired the response (soft purge), if any.
+/// `expired_since` is the time of the soft purge that expired the response, if any.
 fn judge(
     stored: &Arc<StoredResponse>,
     expired_since: Option<Timestamp>,
@@ -210,8 +212,8 @@ fn stale_reuse(
 /// Returns whether a stored response may be served in place of an error of the handler (section
 /// 4.2.4, RFC 5861 section 4).
 ///
-/// `validity` says whether an invalidation purged or expired the response. `windows` are the
-/// policy's windows, for responses without `stale-if-error`.
+/// `validity` says whether an invalidation purged or expired (soft purge) the response. `windows`
+/// are the policy's windows, for responses without `stale-if-error`.
 pub(crate) fn may_serve_stale_on_error(
     stored: &StoredResponse,
     validity: Validity,

@@ -17,7 +17,8 @@ pub(crate) struct Windows {
     pub(crate) if_error: Duration,
 }
 
-/// Returns the rules for serving a response stale, as its directives state them.
+/// Returns when a response must be validated and how long it may be served stale, by its
+/// directives.
 pub(crate) fn response_staleness(directives: &ResponseDirectives) -> Staleness {
     let no_cache = directives.no_cache == DirectiveScope::Response;
     // Sections 5.2.2.2 and 5.2.2.8: `no-cache`, `must-revalidate` and `proxy-revalidate` forbid
@@ -40,16 +41,16 @@ pub(crate) fn response_staleness(directives: &ResponseDirectives) -> Staleness {
 }
 
 /// Returns whether the cache must stop serving stale responses of a resource once the handler has
-/// answered with this status code. This is so for 401, 403, 404, 410 and 451.
+/// answered with this status code: 401, 403, 404, 410 or 451.
 ///
-/// The origin withdrew the stored response, or restricted the access to it. The response must not
-/// come back because the handler fails later. Other client errors, such as 400 or 429, say nothing
-/// about the resource.
+/// By these codes, the origin withdraws the resource or restricts the access to it. If the handler
+/// fails later, the cache must not serve a stale response of the resource again. Other client
+/// errors, such as 400 or 429, say nothing about the resource.
 pub(crate) fn withdraws_stale_responses(status: StatusCode) -> bool {
     matches!(status.as_u16(), 401 | 403 | 404 | 410 | 451)
 }
 
-/// Returns the rules `staleness` without any permission to serve the response stale.
+/// Returns `staleness` without any permission to serve the response stale.
 pub(crate) const fn never_stale(staleness: Staleness) -> Staleness {
     let validation = match staleness.validation {
         Validation::Always => Validation::Always,
@@ -60,7 +61,7 @@ pub(crate) const fn never_stale(staleness: Staleness) -> Staleness {
 }
 
 impl Windows {
-    /// Returns how long a stale response may be served while it is refreshed.
+    /// Returns how long a stale response may be served while the cache refreshes it.
     pub(crate) fn while_revalidate(&self, staleness: &Staleness) -> Duration {
         window(staleness.validation, staleness.while_revalidate, self.while_revalidate)
     }
@@ -79,7 +80,7 @@ impl Windows {
 /// Returns the window that applies to a stale response: the one that the response states, or else
 /// the policy's.
 ///
-/// `Validation::Strict` excludes the policy's window, and `Validation::Always` both.
+/// `Validation::Strict` excludes the policy's window. `Validation::Always` excludes both windows.
 fn window(validation: Validation, stated: Option<Duration>, by_policy: Duration) -> Duration {
     match validation {
         Validation::Always => Duration::ZERO,
@@ -88,8 +89,8 @@ fn window(validation: Validation, stated: Option<Duration>, by_policy: Duration)
     }
 }
 
-/// Returns whether the client's `max-stale` allows a response that has been stale for `over`
-/// (section 5.2.1.2).
+/// Returns whether the client's `max-stale` allows the cache to serve a response that has been
+/// stale for `over` (section 5.2.1.2).
 pub(crate) fn max_stale_allows(
     staleness: &Staleness,
     over: Duration,

@@ -42,15 +42,15 @@ pub(crate) struct Exchange<'a> {
     pub(crate) status: StatusCode,
     /// The header fields of the response.
     pub(crate) response: &'a HeaderMap,
-    /// The directives in the handler's own `Cache-Control`, if a middleware added permissions to
-    /// it.
+    /// The directives in `Cache-Control` as the handler sent it. `None` if no middleware added
+    /// permissions (directives such as `public` or `max-age`) to this field.
     pub(crate) handler_directives: Option<&'a ResponseDirectives>,
     /// The time at which the head of the response was received from the handler.
     pub(crate) responded: Timestamp,
 }
 
-/// Terms are the conditions under which the policy stores one response: a lifetime from outside the
-/// response, and the choices of the policy.
+/// Terms are the conditions under which the policy stores one response: the freshness lifetimes
+/// that a rule, the policy or the handler sets for the response, and the choices of the policy.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StorageTerms<'a> {
     /// A freshness lifetime that takes precedence over the one that the response states, and its
@@ -108,8 +108,8 @@ pub(crate) enum SetCookie {
 /// Whether fields about the rate limit of one requester are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(crate) enum RateLimitFields {
-    /// The response is stored without these fields. Only the client whose request made the response
-    /// gets them.
+    /// The response is stored without these fields. Only the client whose request went to the
+    /// handler gets them.
     #[default]
     Withheld,
     /// The fields are stored like other fields (section 3.1).
@@ -139,7 +139,7 @@ pub(crate) enum AnyStatus {
 }
 
 impl AnyStatus {
-    /// Returns whether explicit freshness is obeyed for responses with this status code.
+    /// Returns whether the cache obeys the explicit freshness of responses with this status code.
     pub(crate) fn counts(self, status: StatusCode) -> bool {
         self == Self::Final || is_usually_shared(status)
     }
@@ -157,7 +157,7 @@ pub(crate) enum StorageDecision {
 /// The properties of a response that will be stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StoragePlan {
-    /// The freshness lifetime of the response, and its use when stale.
+    /// The freshness lifetime of the response, and the rules for its use once it is stale.
     pub(crate) lifetime: Lifetime,
     /// The freshness lifetime that the response states, even if `lifetime` has another source.
     pub(crate) stated: Option<Duration>,
@@ -168,8 +168,8 @@ pub(crate) struct StoragePlan {
     pub(crate) needs_no_cookie: bool,
     /// Fields of the response that must not be stored.
     pub(crate) withheld: Vec<HeaderName>,
-    /// The tags (surrogate keys) by which the stored response can be invalidated. Tags that derive
-    /// from its cache key are not included.
+    /// The tags (surrogate keys) by which the stored response can be invalidated. Tags that the
+    /// cache can compute from the cache key, such as the tag of its URL, are not included.
     pub(crate) tags: Vec<TagId>,
 }
 
@@ -211,9 +211,10 @@ fn plan(exchange: &Exchange<'_>, terms: &StorageTerms<'_>) -> Result<StoragePlan
     Ok(StoragePlan { lifetime, stated, nominated, needs_no_cookie, withheld, tags: Vec::new() })
 }
 
-/// Returns the directives of the handler. Permissions that a middleware added to `Cache-Control` do
-/// not decide about requests with credentials. A targeted field replaces `Cache-Control`, and the
-/// middlewares of this crate do not change it.
+/// Returns the directives that the handler sent, without permissions that a middleware added. Only
+/// the handler can permit the cache to store responses to requests with credentials. If a targeted
+/// field replaces `Cache-Control`, its directives are those of the handler, because the middlewares
+/// of this crate do not change targeted fields.
 fn handler_directives<'a>(
     exchange: &Exchange<'a>,
     governing: &'a Governing,
@@ -224,8 +225,8 @@ fn handler_directives<'a>(
     }
 }
 
-/// Returns whether the handler stated the freshness lifetime of its response: these directives have
-/// a lifetime or `no-cache`, or the response has `Expires`.
+/// Returns whether the handler stated the freshness lifetime of its response: its directives,
+/// `own`, have a lifetime or `no-cache`, or the response has `Expires`.
 fn states_lifetime(own: &ResponseDirectives, response: &HeaderMap) -> bool {
     own.s_maxage.is_some()
         || own.max_age.is_some()
@@ -380,9 +381,10 @@ fn is_usually_shared(status: StatusCode) -> bool {
     is_heuristically_cacheable(status) || matches!(status.as_u16(), 302 | 307)
 }
 
-/// Returns whether a lifetime that names no status code applies to responses with this status code:
-/// the default lifetime, or that of a rule, a handler or a route. The lifetime of a page would be
-/// too long for an error in place of the page.
+/// Returns whether a general lifetime applies to responses with this status code. A general
+/// lifetime is the policy's default lifetime, or a lifetime that a rule, a handler or a route sets
+/// without naming status codes. It does not apply to errors, because the lifetime of a page would
+/// be too long for an error in place of the page.
 pub(crate) fn gets_general_lifetime(status: StatusCode) -> bool {
     matches!(status.as_u16(), 200 | 203 | 301 | 308)
 }
@@ -425,7 +427,8 @@ fn check_requester(
 /// After a lasting refusal, later requests do not wait for each other's response (hit-for-miss).
 /// The refusal of an error is not lasting if the error says nothing about the resource. After a
 /// 5xx, the handler may soon succeed while many requests arrive. A 400, 401, 403 or 429 is about
-/// one request: if it were lasting, one client could end the collapsing of all others.
+/// one request: if its refusal were lasting, one client could end the collapsing of the requests of
+/// all other clients.
 pub(crate) fn is_lasting_refusal(reason: NotStored, status: StatusCode) -> bool {
     let is_about_request = status.is_client_error() && !is_usually_shared(status);
     !status.is_server_error()

@@ -11,8 +11,8 @@ use super::fields::{field_lines, trim};
 /// The field that lists the groups of a response (RFC 9875 section 2).
 pub(crate) const CACHE_GROUPS: HeaderName = HeaderName::from_static("cache-groups");
 
-/// The field in the response to an unsafe request that lists groups. The stored responses of these
-/// groups are invalidated (RFC 9875 section 3).
+/// The field by which the response to an unsafe request lists groups. The cache invalidates the
+/// stored responses of these groups (RFC 9875 section 3).
 pub(crate) const CACHE_GROUP_INVALIDATION: HeaderName =
     HeaderName::from_static("cache-group-invalidation");
 

@@ -99,8 +99,8 @@ pub(crate) fn not_modified(
 }
 
 /// Returns whether `If-None-Match` is false (RFC 9110 section 13.1.2): its value is `*`, or one of
-/// its entity tags matches `tag` by weak comparison. An invalid entity tag matches only an equal
-/// one.
+/// its entity tags matches `tag` by weak comparison. An invalid entity tag matches only if its
+/// bytes equal those of `tag`.
 fn is_none_match_false(request: &HeaderMap, tag: Option<&[u8]>) -> bool {
     let parsed = tag.and_then(EntityTag::parse);
     field_lines(request, &IF_NONE_MATCH).flat_map(list_members).any(|member| {
@@ -183,9 +183,9 @@ impl ValidationConditions {
     }
 }
 
-/// Returns the stored response that a 304 response of the handler validates (section 4.3.4).
-/// `selected` and `others` are the stored responses from whose validators the cache made the
-/// conditions of its request.
+/// Returns the stored response that a 304 response of the handler validates (section 4.3.4); `None`
+/// if the 304 validates none. `selected` and `others` are the stored responses from whose
+/// validators the cache made the conditions of its request.
 pub(crate) fn find_validated(
     not_modified: &HeaderMap,
     selected: Option<&Arc<StoredResponse>>,
@@ -225,7 +225,7 @@ fn tags_match(one: &[u8], other: &[u8]) -> bool {
 /// The fields of the new response replace the stored ones, except fields that describe the stored
 /// content. A `Content-Security-Policy` with nonces or hashes is such a field: the new policy would
 /// block the scripts of the stored content. `Age` and `Date` of the stored response are always
-/// removed.
+/// removed, because they do not apply after the validation.
 pub(crate) fn updated_fields(stored: &StoredResponse, new: &HeaderMap) -> HeaderMap {
     // The stored entity tag stays, because the new one may differ in strength.
     let has_tag = stored.lines(&ETAG).next().is_some();
@@ -251,7 +251,7 @@ pub(crate) fn updated_fields(stored: &StoredResponse, new: &HeaderMap) -> Header
     fields
 }
 
-/// The meaning of a 200 response to HEAD for a stored response.
+/// The conclusion from a 200 response to HEAD about the stored response for the same request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum HeadVerdict {
     /// The stored response is still valid.
@@ -265,10 +265,11 @@ pub(crate) enum HeadVerdict {
 
 /// Compares a 200 response to HEAD with a stored response (section 4.3.5).
 ///
-/// The stored response is outdated if a validator or the length in the HEAD response differs. A
-/// HEAD response without validators does not confirm a stored response with validators. The section
-/// permits this confirmation, but handlers for HEAD often send few fields. A stored response
-/// without validators is confirmed only if the HEAD response has `Cache-Control` or `Expires`.
+/// The stored response is outdated if a validator or the length in the HEAD response differs. If
+/// the stored response has validators and the HEAD response has none, the verdict is
+/// [`HeadVerdict::Nothing`]. The section permits a cache to confirm the stored response in this
+/// case, but handlers for HEAD often send few fields. A stored response without validators is
+/// confirmed only if the HEAD response has `Cache-Control` or `Expires`.
 pub(crate) fn compare_head(head: &HeaderMap, stored: &StoredResponse) -> HeadVerdict {
     let (new, old) = (Validators::of(head), Validators::of_stored(stored));
     let length = field_lines(head, &CONTENT_LENGTH).next();

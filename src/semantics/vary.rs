@@ -23,7 +23,8 @@ pub(crate) enum Vary {
     /// `Vary` contains `*`, an invalid field name or too many names, so the response matches no
     /// other request.
     NeverMatches,
-    /// The response matches requests in which these selecting fields have equal values.
+    /// The response matches each request in which these selecting fields have the values that they
+    /// had in the request for the response.
     Fields(Vec<HeaderName>),
 }
 
@@ -103,8 +104,8 @@ pub(crate) enum Codings {
     Offered(Vec<String>),
 }
 
-/// Returns the normalized value of a selecting field, which is compared with the value of another
-/// request; `None` if the request does not have the field.
+/// Returns the normalized value of a selecting field, which the cache compares with the normalized
+/// value in another request; `None` if the request does not have the field.
 ///
 /// The lines of the field are joined (RFC 9110 section 5.3), and white space around list members is
 /// normalized. `comparison` has further rules, which remove differences that have no effect on the
@@ -200,7 +201,8 @@ pub(crate) fn accepts_any_coding(request: &HeaderMap, codings: &[&str]) -> bool 
     codings.iter().any(|coding| coding_weight(&value, coding).is_some_and(|weight| weight > 0))
 }
 
-/// Returns the weight that `Accept-Encoding` gives to a coding, by its name or by `*`.
+/// Returns the weight that `Accept-Encoding` gives to a coding, by its name or by `*`; `None` if
+/// the field has neither.
 fn coding_weight(value: &[u8], coding: &str) -> Option<u16> {
     let matches = |name: &str| {
         name.eq_ignore_ascii_case(coding)

@@ -9,7 +9,7 @@ use crate::entry::{
     selector::Selects,
 };
 
-/// The header fields of a request, compared as they are.
+/// The header fields of a request, whose values are compared without normalization.
 struct Fields<'a>(&'a [(HeaderName, &'static str)]);
 
 impl Selects for Fields<'_> {

@@ -268,7 +268,7 @@ fn update_keeps_the_fields_that_describe_the_content() {
     assert_eq!(untagged.get(ETAG).unwrap(), "W/\"a\"", "the new response adds a validator");
 }
 
-/// A new policy with another nonce would block all scripts of the stored content.
+/// A new content security policy with another nonce would block all scripts of the stored content.
 #[test]
 fn update_keeps_a_policy_with_nonces_or_hashes() {
     use actix_web::http::header::{
