@@ -19,7 +19,7 @@ use crate::{
 };
 
 impl CompiledPolicy {
-    /// Returns the cache key of a request.
+    /// Returns the cache key of a request. `matched` are the rules that match the request.
     pub(crate) fn key(
         &self,
         request: &ServiceRequest,
@@ -97,9 +97,10 @@ impl CompiledPolicy {
         keys
     }
 
-    /// Returns the cache key `url` with the fields and cookies of a request added. `None` if cache
-    /// keys also contain values that the application computes, because the computation needs the
-    /// whole request.
+    /// Returns the cache key `url`, a result of [`keys_for_url`](Self::keys_for_url), completed
+    /// with the fields and cookies of a request that are part of cache keys. `None` if cache keys
+    /// also contain values that the application computes, because the computation needs the whole
+    /// request.
     pub(crate) fn key_for_fields(&self, url: &CacheKey, fields: &HeaderMap) -> Option<CacheKey> {
         if !self.policy.key_parts.is_empty() {
             return None;

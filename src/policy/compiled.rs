@@ -51,7 +51,7 @@ pub(crate) enum Unmatched {
 }
 
 /// Whether the cache adds `Vary: Cookie` to responses that are stored only because their requests
-/// had no cookies. The field keeps other caches from sending such a response to clients with
+/// had no cookies. The added field keeps other caches from sending such a response to clients with
 /// cookies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum VaryCookie {
@@ -68,7 +68,7 @@ pub(crate) struct CompiledPolicy {
     pub(super) policy: Policy,
     pub(super) rules: Arc<[CompiledRule]>,
     unmatched: Unmatched,
-    /// The rules that decide which requests are personal: these requests carry credentials.
+    /// The rules that decide which requests are personal. A personal request carries credentials.
     pub(crate) identity: IdentityRules,
     /// The rules by which selecting fields (the request fields that `Vary` names) are normalized
     /// before the cache compares them.
@@ -163,7 +163,7 @@ impl CompiledPolicy {
     /// # Errors
     ///
     /// Returns [`NotStored::Rule`] if the deciding rule forbids the cache to store the response, or
-    /// if no rule matches and such requests bypass the cache.
+    /// if no rule matches and requests without a matching rule bypass the cache.
     pub(crate) fn terms(
         &self,
         matched: &MatchedRules,
@@ -206,8 +206,9 @@ impl CompiledPolicy {
         self.fallback_ttl(rule, status)
     }
 
-    /// Returns the longest time for which clients may keep a response with this status. The limit
-    /// applies only if the policy, a rule or the handler set the lifetime of the response.
+    /// Returns the longest time for which clients may keep a response with this status; `None` if
+    /// neither a rule nor the policy sets this limit. The limit applies only if the policy, a rule
+    /// or the handler set the lifetime of the response.
     pub(crate) fn client_ttl(
         &self,
         matched: &MatchedRules,
@@ -254,7 +255,7 @@ impl CompiledPolicy {
         }
     }
 
-    /// Returns which URLs the response to an unsafe request invalidates.
+    /// Returns the policy's choices about which URLs an unsafe request invalidates.
     pub(crate) const fn invalidation_choices(&self) -> InvalidationChoices {
         self.policy.invalidation
     }
@@ -291,7 +292,7 @@ impl CompiledPolicy {
     ///
     /// With this trust, the cache lists the entity tags of all variants in a validation request,
     /// because it relies on the origin to give each variant another entity tag. A `HEAD` response
-    /// without validators can then also confirm a stored response.
+    /// without validators can then also confirm that a stored response is still valid.
     pub(crate) fn trusts_origin_validators(&self) -> bool {
         self.policy.offered_tags == OfferedTags::AllVariants
     }
@@ -306,16 +307,17 @@ impl CompiledPolicy {
         &self.removed_downstream
     }
 
-    /// Returns the setting for the query of a request: that of the matching rule, or else that of
-    /// the policy.
+    /// Returns the setting for the query of a request: the setting of the matching rule, or else
+    /// that of the policy. `None` if neither has one; every byte of the query is then part of the
+    /// cache key.
     pub(super) fn query(&self, matched: &MatchedRules) -> Option<&QueryKey> {
         let rule = self.rule(matched.by_request);
         rule.and_then(|rule| rule.query.as_ref()).or(self.policy.query.as_ref())
     }
 
-    /// Returns all settings for the query that can apply to requests for a path. There are several
-    /// if a rule with a predicate matches the path, because the predicate may refuse some of the
-    /// requests.
+    /// Returns all settings for the query that can apply to requests for a path; see
+    /// [`query`](Self::query). There are several if a rule with a predicate matches the path,
+    /// because the predicate may refuse some of the requests.
     pub(super) fn queries_of_path(&self, path: &str) -> Vec<Option<&QueryKey>> {
         let mut queries = Vec::new();
         for compiled in self.rules.iter().filter(|rule| !rule.needs_status()) {
@@ -337,7 +339,7 @@ impl CompiledPolicy {
     /// # Errors
     ///
     /// Returns [`NotStored::Rule`] if the rule forbids the cache to store the response, or if no
-    /// rule matches and such requests bypass the cache.
+    /// rule matches and requests without a matching rule bypass the cache.
     fn deciding_rule(
         &self,
         matched: &MatchedRules,

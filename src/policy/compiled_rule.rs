@@ -74,8 +74,8 @@ impl CompiledRule {
         }
     }
 
-    /// Returns the value that one of the rule's path parameters has in a path. The value is not
-    /// decoded further.
+    /// Returns the value that one of the rule's path parameters has in a path. Percent-encoded
+    /// characters in the value are not decoded.
     pub(super) fn parameter(&self, path: &str, name: &str) -> Option<String> {
         self.matcher.parameter(path, name)
     }

@@ -16,7 +16,7 @@ use crate::{
     semantics::fields::{field_lines, list_members, split, trim},
 };
 
-/// An encoded discriminator: a sequence of kinds and values.
+/// An encoded discriminator: a sequence of values, each after the number of its [`Kind`].
 type Discriminator = SmallVec<[u8; 32]>;
 
 /// The kind of a value in a discriminator. Stores contain these numbers, so they must never change.
@@ -24,7 +24,7 @@ type Discriminator = SmallVec<[u8; 32]>;
 enum Kind {
     /// The position of the cache among nested caches.
     Layer = 1,
-    /// The scheme in the request target, if it differs from the scheme of the connection.
+    /// The scheme in the request target, if this scheme differs from the scheme of the connection.
     TargetScheme = 2,
     /// A line of `X-Forwarded-Host`.
     ForwardedHost = 3,
@@ -39,8 +39,8 @@ enum Kind {
 ///
 /// A handler may put absolute URLs from actix (`url_for`, `ConnectionInfo`) into its response. The
 /// discriminator contains the parts of the request from which actix makes these URLs, except the
-/// scheme and the host in the cache key. The discriminator also contains the position of the cache.
-/// For the outermost cache without a proxy in front, the discriminator is usually empty.
+/// scheme and the host that the cache key contains. The discriminator also contains the position of
+/// the cache. For the outermost cache without a proxy in front, the discriminator is usually empty.
 pub(crate) fn discriminator_for(layer: u8, request: &ServiceRequest) -> SmallVec<[u8; 32]> {
     let mut text = Discriminator::new();
     if layer > 0 {

@@ -28,8 +28,8 @@ pub enum ConfigError {
     EmptyCookieName,
     /// A name that was passed to [`Policy::key_with`](crate::Policy::key_with) is empty.
     EmptyKeyPartName,
-    /// A setting names this status code, but responses with this status code are never stored, or
-    /// the code is above 599.
+    /// A setting names this status code, but the cache stores no responses with it: the code is
+    /// 1xx, 206 or 304, or is above 599.
     StatusNotStorable(u16),
     /// The path of a rule does not begin with a slash.
     RelativePath(String),

@@ -18,8 +18,8 @@
 //!
 //! Processes of different builds share stored responses through a store, so the fingerprint must
 //! not depend on the build. The fingerprint is the beginning of the SHA-256 digest of the encoded
-//! settings. Numbers that stand for variants of settings in the encoding never change. Every change
-//! of the encoding needs a new [`VERSION`].
+//! settings. In the encoding, a number stands for each variant of a setting, and these numbers
+//! never change. Every other change of the encoding needs a new [`VERSION`].
 
 use std::fmt::Write;
 

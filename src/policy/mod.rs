@@ -4,8 +4,9 @@
 //! and compiles them into a [`CompiledPolicy`].
 //!
 //! For each request, the service asks the [`CompiledPolicy`] for the matching rules and the cache
-//! key. For each response of a handler, the service asks for the tags of the response, and for the
-//! terms. The terms are the conditions under which the response is stored.
+//! key. For each response of a handler, the service asks the [`CompiledPolicy`] for the tags of the
+//! response, and for its terms. The terms are the conditions under which the cache stores the
+//! response.
 
 mod cache_key;
 mod check;

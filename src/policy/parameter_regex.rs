@@ -1,7 +1,7 @@
 //! The regular expressions that a path pattern accepts in `{name:expression}`.
 //!
 //! actix compiles such an expression with the crate `regex` or with `regex-lite`, depending on its
-//! features. actix panics on an expression that its crate refuses. This module therefore checks
+//! features. actix panics on an expression that this crate refuses. This module therefore checks
 //! expressions before actix gets them. The module accepts a subset of the syntax that both crates
 //! accept:
 //!
@@ -9,7 +9,8 @@
 //! * the classes `\d`, `\s`, `\w` and their negations, alone and in brackets;
 //! * brackets with characters, ranges and a leading `^`;
 //! * groups `(...)`, `(?:...)`, `(?i:...)` and the flag `(?i)`;
-//! * alternatives, and the repetitions `*`, `+`, `?`, `{n}`, `{n,}` and `{n,m}`, also lazy.
+//! * alternatives, and the repetitions `*`, `+`, `?`, `{n}`, `{n,}` and `{n,m}`, and their lazy
+//!   forms.
 //!
 //! The crates also limit the nesting of groups and the size of a compiled expression. This module
 //! estimates the size by the cost of an expression: the cost grows with each character, class and
@@ -72,7 +73,7 @@ enum Item {
 }
 
 impl Parser<'_> {
-    /// Reads alternatives up to the end of the group or of the expression.
+    /// Reads alternatives up to the end of the group or of the expression. Returns their cost.
     fn alternatives(&mut self) -> Result<usize, Reason> {
         let mut cost = 1_usize;
         while let Some(&next) = self.chars.peek() {

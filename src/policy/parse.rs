@@ -42,7 +42,8 @@ impl Policy {
         Ok(())
     }
 
-    /// Returns the rules that decide which requests are personal: these requests carry credentials.
+    /// Returns the rules that decide which requests are personal. A personal request carries
+    /// credentials.
     pub(super) fn identity_rules(&self) -> Result<IdentityRules, ConfigError> {
         Ok(IdentityRules {
             cookies: self.cookies.clone(),
@@ -70,8 +71,8 @@ impl Policy {
         }
     }
 
-    /// Returns whether cookies never make a request personal: the policy ignores all cookies, or
-    /// shares responses despite cookies.
+    /// Returns whether cookies never count as credentials of a request: the policy ignores all
+    /// cookies, or has the setting [`share_despite_cookies`](Self::share_despite_cookies).
     pub(super) fn ignores_all_cookies(&self) -> bool {
         self.cookie_meaning == CookieMeaning::Ordinary
             || self.cookies.ignored.iter().any(|name| name == "*")

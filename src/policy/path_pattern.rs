@@ -34,7 +34,7 @@ impl PathPattern {
         self.resource.is_match(path)
     }
 
-    /// Returns the value of a parameter in a path.
+    /// Returns the value of a parameter in a path; `None` if the path does not match the pattern.
     pub(super) fn parameter(&self, path: &str, name: &str) -> Option<String> {
         let mut path = Path::new(path);
         self.resource.capture_match_info(&mut path);

@@ -86,8 +86,8 @@ impl Policy {
     ///   day after its lifetime.
     /// * `private="field"` and `no-cache="field"` apply only to the fields that they name (RFC 9111
     ///   sections 5.2.2.4 and 5.2.2.7).
-    /// * A response to `POST` that represents its URL answers later `GET` requests (RFC 9110
-    ///   section 9.3.3).
+    /// * A response to `POST` answers later `GET` requests for its URL, if it states a lifetime and
+    ///   its `Content-Location` is this URL (RFC 9110 section 9.3.3).
     /// * Cookies in requests have no effect unless the response names `Cookie` in `Vary` (RFC 9111
     ///   section 7.3). Responses to requests with cookies are stored, and such requests are
     ///   answered from the store. **`Set-Cookie` is stored and sent to other clients.** An origin

@@ -17,8 +17,8 @@ pub(crate) fn scheme(request: &ServiceRequest) -> &'static str {
 
 /// Returns the host of a request: `Host`, or `:authority` in HTTP/2.
 ///
-/// A request without a host, as in HTTP/1.0 and in tests, is for the host of the server, which
-/// handlers see in `ConnectionInfo`, too.
+/// A request can lack a host, as in HTTP/1.0 and in tests. The result is then the host name in the
+/// configuration of the server, which handlers also find in `ConnectionInfo`.
 pub(super) fn host(request: &ServiceRequest) -> Result<&str, AmbiguousHost> {
     let authority = request.uri().authority().map(|authority| authority.as_str());
     let mut lines = request.headers().get_all(HOST);

@@ -9,8 +9,9 @@ use super::{query::QueryKey, tagging::Tagging, values::RequestText};
 /// An exception from the [`Policy`](crate::Policy) for some requests or responses.
 ///
 /// Rules are tried in the order in which they were added, and the first rule that matches applies.
-/// A rule is compared with the path by which actix routes a request. In this path, percent-encoded
-/// characters that need no encoding are decoded. The query is not part of the path.
+/// The path of a rule is compared with the path by which actix routes a request. In the path of the
+/// request, percent-encoded characters that need no encoding are decoded. The query is not part of
+/// the path.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -77,7 +78,7 @@ impl Rule {
     /// Creates a rule for this path and all paths below it.
     ///
     /// Whole segments match: `/api` matches `/api` and `/api/users`, but not `/apix`. `/api/`
-    /// matches only paths below it.
+    /// matches `/api/` and `/api/users`, but not `/api`.
     pub fn prefix(prefix: impl Into<String>) -> Self {
         Self::new(PathRule::Prefix(prefix.into()))
     }

@@ -170,8 +170,8 @@ impl Policy {
     ///
     /// To refresh a response, the cache calls the handler with the client's own request. The cache
     /// removes the client's conditions from this request, and keeps the extensions that outer
-    /// middlewares inserted. The stale response to the client carries a copy of the request. Outer
-    /// middlewares that read the request of this response find no extensions in it.
+    /// middlewares inserted. The `ServiceResponse` of the stale response contains a copy of the
+    /// request. This copy has no extensions, so outer middlewares find none in it.
     ///
     /// A [personal request](Self#personal-requests) gets the stale response but does not start a
     /// refresh, because the refreshed response could contain data of its user.
@@ -359,10 +359,10 @@ impl Policy {
     /// Does not purge the URL in `Location` of the response to an unsafe request.
     ///
     /// A client can often choose the URL in `Location`, for example by a parameter `next` of a
-    /// login page, and could purge any page of the same host by it.
+    /// login page. The client could thus purge any page of the same host.
     ///
     /// Default: the URL is purged if it is on the host of the request. RFC 9111 section 4.4 permits
-    /// both.
+    /// a cache to purge this URL, but does not require it.
     pub fn no_purge_by_location(mut self) -> Self {
         self.invalidation.location = LocationField::Ignored;
         self
@@ -377,8 +377,8 @@ impl Policy {
     ///
     /// Default: a request that accepts a content coding of `Compress` gets the complete response
     /// instead of a range, unless the stored response has a `Content-Encoding`, or is a video or an
-    /// image other than SVG, which `Compress` does not encode. [`rfc9111`](Self::rfc9111) has this
-    /// setting.
+    /// image other than SVG, which `Compress` does not encode. The preset
+    /// [`rfc9111`](Self::rfc9111) includes this setting.
     pub fn no_compress_outside(mut self) -> Self {
         self.outer_compression = OuterCompression::Absent;
         self
@@ -386,9 +386,9 @@ impl Policy {
 
     /// Sets the size of the largest body that is stored, in bytes.
     ///
-    /// Default: 2 MiB. A larger body reaches its client unchanged and is not stored. Must not be
-    /// zero. The limit of the store applies as well: a [`MemoryStore`](crate::MemoryStore) stores
-    /// no body of more than an eighth of its size.
+    /// Default: 2 MiB. A larger body reaches its client unchanged and is not stored. The size must
+    /// not be zero. The limit of the store applies as well: a [`MemoryStore`](crate::MemoryStore)
+    /// stores no body of more than an eighth of its size.
     pub fn max_body_size(mut self, bytes: usize) -> Self {
         self.max_body_size = bytes;
         self
@@ -457,7 +457,7 @@ impl Policy {
     }
 
     /// Makes a value that the application computes part of the cache key, such as a tenant, a
-    /// language or a user group.
+    /// language or a user group. `name` distinguishes this value from other computed values.
     ///
     /// The cache calls the function `value` for every request, before the lookup. The request has
     /// the extensions that outer middlewares inserted. The cache does not know which request fields

@@ -56,8 +56,8 @@ pub(super) enum DownstreamFields {
     Removed,
 }
 
-/// A function of the application that computes a text from a request, for a tag or a part of the
-/// cache key. `None` means that there is no text.
+/// A function of the application that computes a text from a request: a tag, or a part of the cache
+/// key. The function returns `None` for a request without such a text.
 #[derive(Clone)]
 pub(super) struct RequestText(Arc<RequestFunction>);
 
