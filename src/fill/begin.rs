@@ -1,4 +1,5 @@
-//! Storing a handler's response, or passing it on.
+//! Makes the response for the client from the handler's response, and begins to store the handler's
+//! response if it may be stored.
 
 use std::{mem, sync::Arc};
 
@@ -37,11 +38,14 @@ use crate::{
 pub(crate) struct FillReply<B> {
     pub(crate) response: ServiceResponse<CacheBody<B>>,
     pub(crate) stored: Stored,
-    /// A write to start once the outcome of the request is reported.
+    /// The write to the store that the caller must start once the outcome of the request is
+    /// reported. `None` if nothing is written, or if a task receives the body and then starts the
+    /// write itself.
     pub(crate) write: Option<Write>,
 }
 
-/// Decides about a handler's response. It is stored at once, or as its body is received.
+/// Decides whether a handler's response is stored, and makes the response for the client. If the
+/// body is still arriving, a task receives the body and stores the response at its end.
 ///
 /// `selected` is the stored response that the handler was asked to revalidate or to replace.
 pub(crate) fn fill<B: MessageBody + 'static>(
@@ -69,11 +73,13 @@ pub(crate) fn fill<B: MessageBody + 'static>(
 }
 
 impl Candidate {
-    /// The write that ends the stale use of a stored response, if the handler's response has a
-    /// status code that does. A fresh response stays fresh, and can be revalidated later.
+    /// Returns the write that forbids the cache to serve `stored` stale, if `status`, the status
+    /// code of the handler's response, demands this ([`withdraws_stale_responses`]). The write does
+    /// not change the freshness lifetime, and the handler can still revalidate the response.
     ///
-    /// The write stores a copy of an old response, so it must not bring back a response that was
-    /// removed from the store since the lookup. The fill knows of all removals since it began.
+    /// The write replaces `stored` by a changed copy, so it must not bring back a response that was
+    /// invalidated since the lookup. The fill notices invalidations only after it began. `None` is
+    /// therefore also returned if `lookup_is_current` is false.
     pub(crate) fn withdraw(
         mut self: Box<Self>,
         stored: &StoredResponse,
@@ -136,7 +142,7 @@ impl Candidate {
     }
 }
 
-/// The client of a response that is going to be stored.
+/// The client whose request led to a response that will be stored.
 struct Client {
     conditions: ClientConditions,
     compression: OuterCompression,
@@ -144,7 +150,7 @@ struct Client {
 }
 
 impl Client {
-    /// The response to the client, made from the complete one.
+    /// Makes the response to the client from the complete response.
     fn receive<B>(
         &self,
         complete: HttpResponse<CacheBody<B>>,
@@ -162,8 +168,8 @@ impl Client {
         }
     }
 
-    /// The response to the client while the body is still being received, and whether that body is
-    /// being stored.
+    /// Makes the response to the client while the body is still arriving from the handler. Also
+    /// returns whether the response is being stored.
     fn receive_stream<B: MessageBody + 'static>(
         &self,
         head: HttpResponse<()>,

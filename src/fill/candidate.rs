@@ -1,4 +1,4 @@
-//! A request whose response may be stored.
+//! `Candidate`: a request whose response may be stored.
 
 use std::{cell::Cell, rc::Rc, sync::Arc};
 
@@ -19,40 +19,44 @@ use crate::{
 pub(crate) struct Candidate {
     pub(crate) shared: Arc<Shared>,
     pub(crate) matched: MatchedRules,
-    /// Tags that the request gives its response.
+    /// The tags that the policy and the rules give the response to this request.
     pub(crate) request_tags: RequestTags,
     pub(crate) key: CacheKey,
     pub(crate) fill: Fill,
     /// Whether no cache key at all was invalidated between the lookup and the start of the fill. If
     /// so, the fill has missed no invalidation of its key since the lookup.
     pub(crate) lookup_is_current: bool,
-    /// The request's fields as they reached the cache.
+    /// The header fields of the request as the cache received them.
     pub(crate) request: HeaderMap,
     pub(crate) requester: Requester,
-    /// The request has `Cache-Control: no-store`.
+    /// Whether the request has `Cache-Control: no-store`.
     pub(crate) request_no_store: bool,
     pub(crate) discriminator: SmallVec<[u8; 32]>,
-    /// Fields that select among the entries that are already stored.
+    /// The request fields that select among the variants that are already stored under the key.
     pub(crate) selecting_fields: Box<[HeaderName]>,
     pub(crate) requested: Timestamp,
     pub(crate) conditions: ClientConditions,
-    /// Present if this request leads a flight.
+    /// The leader of the flight, if other requests may wait for the response to this request
+    /// (request collapsing). A flight is one handler call whose response several requests may
+    /// share.
     pub(crate) leader: Option<Leader>,
-    /// Set once the handler receives a request body that the request head did not announce.
+    /// Becomes true if the handler receives a request body that the request head did not announce.
     pub(crate) body_seen: Rc<Cell<bool>>,
 }
 
 /// Whether the cache or the handler evaluates the conditions of the client's request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ClientConditions {
-    /// The cache removed them from the request, and applies them to the handler's response.
+    /// The cache removed the conditions from the request, and applies them to the handler's
+    /// response.
     ByCache,
-    /// The handler sees them.
+    /// The handler receives the conditions and evaluates them.
     ByHandler,
 }
 
 impl Candidate {
-    /// Turns the candidate into the write of `draft`, whose body is still missing.
+    /// Turns the candidate into the write that stores `draft`, a response whose body is still
+    /// missing.
     pub(crate) fn into_write(self: Box<Self>, draft: StoredResponse) -> Write {
         let Self { shared, key, fill, leader, .. } = *self;
         Write { shared, key, fill, leader, draft }

@@ -25,8 +25,8 @@ use crate::{
 };
 
 impl Candidate {
-    /// Decides whether a response may be stored, and also checks the size of its head and body, as
-    /// far as the size is known.
+    /// Decides whether a response may be stored. Also checks the size of its head, and the size of
+    /// its body if it is known.
     pub(crate) fn plan<B: MessageBody>(
         &self,
         response: &ServiceResponse<B>,

@@ -1,9 +1,9 @@
 //! Stores the responses of handlers. A fill is one call of a handler whose response may be stored.
 //!
 //! `decide` decides by the policy and by RFC 9111 whether a response may be stored. `annotate`
-//! completes its header fields. `begin` makes the response for the client. If the body is complete,
-//! `write` stores the response at once. If the body is still arriving, `tee` receives the body,
-//! sends it to the clients, and stores the response at the end.
+//! completes the header fields of a response that will be stored. `begin` makes the response for
+//! the client. If the body is complete, `write` stores the response at once. If the body is still
+//! arriving, `tee` receives the body, sends it to the clients, and stores the response at the end.
 
 pub(crate) mod annotate;
 pub(crate) mod begin;

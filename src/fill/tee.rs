@@ -89,7 +89,7 @@ struct Tee<B> {
     body: Pin<Box<B>>,
     writer: BodyWriter,
     write: Write,
-    /// The declared length of the body, if there is one.
+    /// The declared length of the body; `None` if the length is unknown.
     expected: Option<usize>,
     rest: BodyRest<B>,
     /// The timer that runs while no client reads the body. When the timer ends, the body is
@@ -220,8 +220,8 @@ impl<B: MessageBody> Tee<B> {
         self.expected == Some(self.writer.length() + chunk.len())
     }
 
-    /// Returns whether the body can still be stored with this chunk. It cannot if it exceeds its
-    /// declared length, the size limit or the memory budget.
+    /// Returns whether the body can still be stored with this chunk. The result is false if the
+    /// body with this chunk exceeds its declared length, the size limit or the memory budget.
     fn accepts(&mut self, chunk: &Bytes) -> bool {
         let length = self.writer.length() + chunk.len();
         if let Some(expected) = self.expected {
@@ -266,7 +266,9 @@ impl<B: MessageBody> Tee<B> {
         self.rest.replace(Some(BodyRemainder::Body(self.body)));
     }
 
-    /// Handles the end of the body. `last` is a chunk that is not yet in the list for the clients.
+    /// Ends the task: stores the body if it is complete, or else reports its end to the clients.
+    /// `last` is a chunk that is not yet in the list of chunks. `next` is the result of the last
+    /// read.
     async fn finish(mut self, last: Bytes, next: Next) {
         let length = self.writer.length() + last.len();
         if matches!(next, Next::End) && self.expected.is_none_or(|expected| expected == length) {

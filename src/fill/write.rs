@@ -16,7 +16,7 @@ use crate::{
 /// While this number of writes is in progress, no further response is stored.
 const MAX_WRITES: usize = 256;
 
-/// A response that will be stored, and the data that its write to the store needs.
+/// A response that will be stored, and the data that the cache needs to write it to the store.
 pub(crate) struct Write {
     pub(crate) shared: Arc<Shared>,
     pub(crate) key: CacheKey,
@@ -26,7 +26,7 @@ pub(crate) struct Write {
 }
 
 impl Write {
-    /// Sets the body of the response.
+    /// Sets the body of the response that will be stored.
     pub(crate) fn with_body(self, body: Bytes) -> Self {
         Self { draft: StoredResponse { body, ..self.draft }, ..self }
     }

@@ -50,8 +50,8 @@ pin_project! {
         /// The handler's body for the leader's client. A task of the cache receives the body, and
         /// the client reads the received bytes by `reader`.
         Led { reader: BodyReader, rest: BodyRest<B>, size: BodySize },
-        /// The rest of the handler's body, after the task of the cache has stopped reading it. The
-        /// leader's client reads this rest from the handler's body itself.
+        /// The rest of the handler's body, after the task of the cache has stopped reading that
+        /// body. The leader's client reads this rest from the handler's body itself.
         Rest { body: Pin<Box<B>>, size: BodySize },
         /// The body of the leader's response, which a follower's client reads while a task of the
         /// cache receives the body.
@@ -204,7 +204,7 @@ impl<B> fmt::Debug for CacheBody<B> {
     }
 }
 
-/// The error of a body that ended early and that the handler made for another request.
+/// The error of a body that ended early, if the handler was called for another request.
 #[derive(Debug)]
 struct IncompleteBody;
 

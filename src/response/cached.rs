@@ -32,15 +32,15 @@ pub(crate) struct CachedResponse {
     pub(crate) stored: Arc<StoredResponse>,
     /// The age of the response at `now`: `current_age` in RFC 9111 section 4.2.3.
     pub(crate) age: Duration,
-    /// The rest of the freshness lifetime at `now`. Zero for a stale response.
+    /// The rest of the freshness lifetime at `now`; zero for a stale response.
     pub(crate) left: Duration,
     pub(crate) now: Timestamp,
     pub(crate) compression: OuterCompression,
 }
 
 impl CachedResponse {
-    /// A stored response that is served stale, because its lifetime or a soft purge has ended its
-    /// freshness.
+    /// Makes the `CachedResponse` for a stored response that is served stale: its lifetime or a
+    /// soft purge has ended its freshness.
     pub(crate) fn stale(
         stored: Arc<StoredResponse>,
         now: Timestamp,
@@ -50,8 +50,9 @@ impl CachedResponse {
         Self { stored, age, left: Duration::ZERO, now, compression }
     }
 
-    /// Whether the freshness ends earlier than the fields of the response may promise to clients: a
-    /// soft purge or the policy has shortened it, or the response is stale already.
+    /// Returns whether the response becomes stale earlier than its header fields may promise to
+    /// clients: a soft purge or the policy has shortened its lifetime, or the response is stale
+    /// already.
     fn ends_early(&self) -> bool {
         self.left.is_zero() || self.age.saturating_add(self.left) < self.stored.lifetime.freshness
     }

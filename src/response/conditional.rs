@@ -21,7 +21,8 @@ use crate::semantics::{
 /// Applies the conditions and the ranges of a request to a complete response. Returns the response
 /// itself, a 304, a 206 or a 416.
 ///
-/// A client that may get the response compressed gets no ranges of it.
+/// A client that may get the response compressed gets no range: the range would be a part of the
+/// uncompressed body.
 pub(crate) fn apply_request_conditions<B>(
     method: &Method,
     request: &HeaderMap,
@@ -44,8 +45,8 @@ pub(crate) fn apply_request_conditions<B>(
     range_response(response, body, ranges)
 }
 
-/// Applies the conditions of a request to a response, and ignores its ranges. Call this function if
-/// the complete body is not available. Returns the response itself or a 304.
+/// Applies the conditions of a request to a response, and ignores the `Range` of the request. Call
+/// this function if the complete body is not available. Returns the response itself or a 304.
 pub(crate) fn apply_conditions_without_body<B>(
     request: &HeaderMap,
     response: HttpResponse<CacheBody<B>>,
@@ -53,7 +54,7 @@ pub(crate) fn apply_conditions_without_body<B>(
     if client_has_it(request, &response) { into_not_modified(response) } else { response }
 }
 
-/// Returns whether the client already has the response, by the conditions of its request. The
+/// Returns whether the conditions of a request show that its client already has the response. The
 /// client then gets a 304.
 pub(crate) fn client_has_it<B>(request: &HeaderMap, response: &HttpResponse<B>) -> bool {
     let validators = || Validators::of(response.headers());
