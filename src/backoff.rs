@@ -29,15 +29,15 @@ impl Backoff {
         Duration::try_from_secs_f64(seconds).unwrap_or(self.longest).min(self.longest)
     }
 
-    /// The next delay, with jitter: a random time between half of the delay and the full delay. The
-    /// jitter spreads the attempts of processes whose attempts failed at the same time.
+    /// Returns the next delay, with jitter: a random time between half of the delay and the full
+    /// delay. The jitter spreads the attempts of processes whose attempts failed at the same time.
     pub(crate) fn next_delay(&mut self) -> Duration {
         let delay = self.delay(self.attempts);
         self.attempts = self.attempts.saturating_add(1);
         delay.mul_f64(0.5 + fastrand::f64() / 2.0)
     }
 
-    /// Resets the next delay to the first one.
+    /// Begins again with the first delay.
     #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "only a Redis store resets it"))]
     pub(crate) const fn reset(&mut self) {
         self.attempts = 0;

@@ -38,14 +38,16 @@ use crate::{
 ///   [`also_for_status`](Self::also_for_status) adds further status codes.
 ///
 /// The middleware never permits what the handler refuses: it adds no `public` to a response with
-/// `private`, `no-store` or `no-cache`. Of two `max-age` or `s-maxage`, the smaller one applies.
-/// Any other added directive replaces a directive of equal name from the handler. The remaining
-/// directives of the handler are kept, in their order.
+/// `private`, `no-store` or `no-cache`. If both the handler and the middleware set `max-age`, or
+/// both set `s-maxage`, the smaller value applies. Any other added directive replaces a directive
+/// of equal name from the handler. The remaining directives of the handler are kept, in their
+/// order.
 ///
-/// A [`Cache`](crate::Cache) around this middleware uses the lifetimes that it adds. Permissions of
-/// a middleware apply to anonymous requests only, because the middleware does not know how a
-/// handler uses credentials: whether the response to a request with cookies or `Authorization` may
-/// be shared is decided by the directives of the handler alone.
+/// A [`Cache`](crate::Cache) around this middleware uses the lifetimes that the middleware adds.
+/// For the cache, the permissions of the middleware apply only to requests without credentials,
+/// because the middleware does not know how a handler uses credentials. For a request with cookies
+/// or `Authorization`, the directives of the handler alone decide whether the cache may store the
+/// response.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -57,7 +59,7 @@ use crate::{
 #[must_use]
 pub struct SetCacheControl {
     edits: Vec<Edit>,
-    /// Status codes that get permissions, besides the usual ones.
+    /// Status codes other than 2xx, 301, 304 and 308 that get permissions.
     statuses: Vec<StatusCode>,
 }
 
@@ -68,7 +70,8 @@ enum Edit {
     Restriction(&'static str),
     /// Sets `private`, and removes `public`.
     Private,
-    /// Sets `public`, and removes `private`, unless the handler refuses.
+    /// Sets `public`, and removes `private`, unless the handler sent `private`, `no-store` or
+    /// `no-cache`.
     Public,
     /// Adds a directive that permits something to caches.
     Permission(&'static str),
@@ -80,7 +83,7 @@ enum Edit {
     Remove(String),
 }
 
-/// The directives with methods of their own.
+/// The directives for which [`SetCacheControl`] has methods of their own.
 const KNOWN: [&str; 13] = [
     "max-age",
     "s-maxage",
@@ -126,8 +129,8 @@ impl SetCacheControl {
         Self { edits: Vec::new(), statuses: Vec::new() }
     }
 
-    /// Sets `public`, and removes a `private` of this middleware (RFC 9111 section 5.2.2.9). A
-    /// response whose handler sent `private`, `no-store` or `no-cache` stays as it is.
+    /// Sets `public`, and removes a `private` that this middleware set (RFC 9111 section 5.2.2.9).
+    /// A response whose handler sent `private`, `no-store` or `no-cache` stays as it is.
     pub fn public(self) -> Self {
         self.with(Edit::Public)
     }
@@ -273,7 +276,8 @@ fn contains(names: &[&str], name: &str) -> bool {
 pub(crate) struct HandlerCacheControl(SmallVec<[HeaderValue; 1]>);
 
 impl HandlerCacheControl {
-    /// Keeps the lines of `Cache-Control`, unless a middleware further in has kept them.
+    /// Copies the lines of `Cache-Control` into the extensions of the response, unless an inner
+    /// [`SetCacheControl`] has already copied them.
     fn keep<B>(response: &mut HttpResponse<B>) {
         if response.extensions().contains::<Self>() {
             return;
@@ -282,7 +286,8 @@ impl HandlerCacheControl {
         response.extensions_mut().insert(Self(lines));
     }
 
-    /// The directives of the handler. `None` if no middleware added permissions.
+    /// Returns the directives that the handler sent; `None` if no [`SetCacheControl`] added
+    /// permissions.
     pub(crate) fn directives(extensions: &Extensions) -> Option<ResponseDirectives> {
         let Self(lines) = extensions.get::<Self>()?;
         Some(ResponseDirectives::of_lines(lines.iter().map(HeaderValue::as_bytes)))
@@ -292,8 +297,9 @@ impl HandlerCacheControl {
 /// A middleware that forbids clients and caches to store responses.
 ///
 /// It sets `Cache-Control: max-age=0, no-cache, no-store, must-revalidate, private`, and `Expires`
-/// to the current time, on every response, the responses to errors of inner middlewares included. A
-/// [`Cache`](crate::Cache) around it does not store the responses either, regardless of its policy.
+/// to the current time. It does so on every response, also if a handler or an inner middleware
+/// returns an `Err`. A [`Cache`](crate::Cache) around this middleware does not store the responses
+/// either, regardless of the policy of the cache.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NeverCache;
 

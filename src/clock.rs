@@ -55,7 +55,8 @@ fn system_now() -> Timestamp {
     Timestamp::new(wall, ORIGIN.elapsed())
 }
 
-/// A clock for tests. The clock stands still until the test moves it.
+/// A clock for tests. The clock stands still until the test calls [`advance`](Self::advance) or
+/// [`set_wall`](Self::set_wall).
 ///
 /// All clones of a `ManualClock` show the same time. Moving one clone moves all of them.
 ///

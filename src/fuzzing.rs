@@ -141,8 +141,8 @@ fn evaluate_conditions(field: &HeaderValue) {
     }
 }
 
-/// Decodes bytes as a stored record. Then puts the bytes into a record with a valid checksum, and
-/// decodes that record.
+/// Decodes bytes as a record, which is a stored response as bytes. Then puts the bytes into a
+/// record with a valid checksum, and decodes that record.
 ///
 /// # Panics
 ///
@@ -156,7 +156,7 @@ pub fn decode_record(bytes: &[u8]) {
 
 /// Returns whether the default policy stores the response to a request.
 ///
-/// The request and the response are made without the field values that HTTP does not allow.
+/// Fields with a value that HTTP does not allow are left out of the request and of the response.
 #[must_use]
 pub fn is_stored_by_default(
     request: &[(&'static str, Vec<u8>)],

@@ -63,7 +63,8 @@
 //! # Order of middlewares
 //!
 //! Register the cache before `Compress`, sessions, CORS and `NormalizePath`. The cache then runs
-//! inside these middlewares, and one stored response serves all codings, sessions and origins.
+//! inside these middlewares, and one stored response serves clients with different codings,
+//! sessions and origins.
 //!
 //! # Features
 //!

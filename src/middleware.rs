@@ -37,8 +37,8 @@ use crate::{
 /// A middleware that caches HTTP responses.
 ///
 /// The cache stores the responses of handlers, and answers `GET` and `HEAD` requests from its store
-/// where RFC 9111 and its [`Policy`] allow it. Make the cache (or its store) outside of the
-/// application factory, so that all worker threads share it:
+/// where RFC 9111 and its [`Policy`] allow it. Make the cache (or only its store) outside of the
+/// application factory, so that all worker threads share the stored responses:
 ///
 /// ```no_run
 /// use actix_web::{App, HttpServer, web};
@@ -63,7 +63,7 @@ use crate::{
 /// handler. The outer caches pass these responses on without storing them.
 ///
 /// A middleware that is registered with `wrap` before the cache runs inside the cache. A middleware
-/// that is registered later runs outside. Keep middlewares outside of the cache that change a
+/// that is registered later runs outside. Keep a middleware outside of the cache if it changes a
 /// response for one client, by content negotiation (`Compress`) or by the user (sessions,
 /// identity). One stored response can then serve all clients.
 ///
@@ -125,8 +125,8 @@ impl Cache {
     /// From this call on, no cache over the store begins a fill or a refresh in this process.
     /// Stored responses still answer requests. Every other request goes to its handler, and the
     /// response is not stored ([`Bypass::Draining`](crate::outcome::Bypass::Draining)). A server
-    /// that stops drops its background tasks at once, so drain the cache before you stop the
-    /// server:
+    /// that stops drops the background tasks of the cache at once, so drain the cache before you
+    /// stop the server:
     ///
     /// ```no_run
     /// # use std::time::Duration;
@@ -156,8 +156,8 @@ impl Cache {
     /// Waits until no fill, no refresh and no write to the store is in progress in this process,
     /// for tests. A fill is one call of a handler whose response may be stored.
     ///
-    /// Unlike [`drain`](Self::drain), the method does not end the work of the cache. It waits as
-    /// long as requests arrive, and has no time limit. After it returned,
+    /// Unlike [`drain`](Self::drain), `idle` does not prevent new fills and refreshes, and has no
+    /// time limit: it can wait for as long as requests arrive. After `idle` returned,
     /// [`MemoryStore::len`](crate::MemoryStore::len) counts every stored response.
     ///
     /// ```
@@ -180,8 +180,8 @@ impl Cache {
         self.0.store.coordinator().idle().await;
     }
 
-    /// Returns a handle that purges stored responses. Use it outside of handlers, in background
-    /// tasks and message consumers. A handler gets a [`CacheHandle`] as an argument.
+    /// Returns a handle that purges stored responses. Use the handle outside of handlers, in
+    /// background tasks and message consumers. A handler gets a [`CacheHandle`] as an argument.
     #[must_use]
     pub fn handle(&self) -> CacheHandle {
         CacheHandle::new(Arc::clone(&self.0), None)
@@ -279,7 +279,7 @@ impl CacheBuilder {
     }
 
     /// Turns the cache on or off. Default: [`Mode::On`]. The application can choose the mode at
-    /// start-up: it wraps the same middleware in both modes, so its type does not change.
+    /// start-up: the type of the middleware is the same in both modes.
     pub const fn mode(mut self, mode: Mode) -> Self {
         self.settings.mode = mode;
         self

@@ -15,8 +15,8 @@ use crate::{outcome::NotStored, semantics::storing::gets_general_lifetime};
 ///
 /// Insert the options into the extensions of the response. A handler can set them through the
 /// extractor [`CacheOptions`], and a route through the middleware [`CachePolicy`]. If several of
-/// these set a lifetime, that of the response takes precedence over that of the handler, and that
-/// of the handler over that of the route.
+/// these set a lifetime, the lifetime in the extensions of the response takes precedence over the
+/// lifetime of the handler, and the lifetime of the handler over the lifetime of the route.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -222,7 +222,8 @@ pub(crate) struct HandlerOptions {
 
 /// Returns the combined options from the extensions of a request and of its response.
 ///
-/// Lifetimes of the handler and the route apply only to [some status codes](gets_general_lifetime).
+/// Lifetimes that the handler or the route sets apply only to responses with status 200, 203, 301
+/// or 308 ([`gets_general_lifetime`]).
 ///
 /// # Errors
 ///

@@ -36,7 +36,7 @@ pub enum Outcome {
     /// requests (RFC 9211 section 2.6).
     #[non_exhaustive]
     Collapsed {
-        /// The reason why no stored response answered before the wait.
+        /// The reason why no stored response answered the request before it waited.
         reason: Forward,
         /// The age of the response.
         age: Duration,
@@ -91,7 +91,7 @@ pub enum Forward {
     /// refreshed shortly before it becomes stale ([`refresh_ahead`](crate::Policy::refresh_ahead)).
     Stale,
     /// A response is stored, but the directives of the request demand a validated or fresher
-    /// response, or a request with these credentials may not get the stored response.
+    /// response, or the stored response must not answer a request with these credentials.
     Request,
 }
 
@@ -179,7 +179,7 @@ pub enum NotStored {
     /// `must-revalidate`.
     Credentials,
     /// The body or the header fields of the response exceed
-    /// [`max_body_size`](crate::Policy::max_body_size).
+    /// [`max_body_size`](crate::Policy::max_body_size) or the limit of the store.
     TooLarge,
     /// The response has more than 64 tags, or a tag of more than 256 bytes.
     Tags,
@@ -306,8 +306,9 @@ impl Outcome {
 }
 
 impl Outcome {
-    /// Turns the outcome of a lookup into the outcome of a request that waited for the response to
-    /// another request. `reason` is the reason why no stored response answered before the wait.
+    /// Returns the outcome of a request that waited for the response to another request. `self` is
+    /// the outcome of the lookup after the wait. `reason` is the reason why no stored response
+    /// answered the request before it waited.
     pub(crate) const fn after_waiting(self, reason: Forward) -> Self {
         match self {
             Self::Hit { age, .. } | Self::StaleHit { age, .. } => Self::Collapsed { reason, age },
@@ -315,7 +316,7 @@ impl Outcome {
         }
     }
 
-    /// Whether a stored response answered the request without a call of the handler.
+    /// Returns whether a stored response answered the request without a call of the handler.
     #[must_use]
     pub const fn is_hit(&self) -> bool {
         matches!(self, Self::Hit { .. } | Self::StaleHit { .. })
@@ -331,12 +332,13 @@ impl Outcome {
         )
     }
 
-    /// Whether the store has a fresh response after the request.
+    /// Returns whether the store has a fresh response after a request with this outcome.
     pub(crate) const fn leaves_fresh_response(&self) -> bool {
         self.is_stored() || matches!(self, Self::Hit { .. } | Self::Collapsed { .. })
     }
 
-    /// The value of the `detail` parameter of `Cache-Status`, if there is one.
+    /// Returns the value of the `detail` parameter of `Cache-Status`; `None` if the outcome has no
+    /// such parameter.
     #[must_use]
     pub const fn detail(&self) -> Option<&'static str> {
         match self {

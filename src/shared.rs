@@ -27,13 +27,13 @@ pub(crate) struct Shared {
     pub(crate) store: Arc<dyn DynStore>,
     pub(crate) policy: CompiledPolicy,
     pub(crate) settings: Settings,
-    /// Whether a request has occurred that the cache could not change, because a middleware held a
-    /// clone of the request.
+    /// Whether the cache has received a request that it could not change, because a middleware held
+    /// a clone of the request.
     pub(crate) met_cloned_request: AtomicBool,
 }
 
 impl Shared {
-    /// The present time by the clock of the cache.
+    /// Returns the present time by the clock of the cache.
     pub(crate) fn now(&self) -> Timestamp {
         self.settings.clock.now()
     }
@@ -66,8 +66,8 @@ impl Shared {
     }
 }
 
-/// The header fields of a request, for the selection of a variant. The cache normalizes the values
-/// of fields before it compares them.
+/// The header fields of a request, by which a lookup selects a variant. `cache` normalizes the
+/// values of the fields before they are compared.
 pub(crate) struct ComparedFields<'a> {
     pub(crate) fields: &'a HeaderMap,
     pub(crate) cache: &'a dyn UrlKeys,
