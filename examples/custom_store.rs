@@ -15,7 +15,7 @@ use actix_web_cache::{
     Cache,
     store::{
         CacheKey, Coordinator, Fill, Lookup, Put, Selector, Store, StoreError, StoredResponse,
-        Variants,
+        UrlKey, Variants,
     },
 };
 
@@ -75,6 +75,13 @@ impl Store for MapStore {
     async fn remove(&self, key: &CacheKey) -> Result<usize, StoreError> {
         let removed = self.lock().remove(key);
         Ok(removed.map_or(0, |variants| variants.responses().len()))
+    }
+
+    /// Visits all entries. A larger store has an index by `CacheKey::url`.
+    async fn remove_url(&self, url: UrlKey<'_>) -> Result<usize, StoreError> {
+        let mut entries = self.lock();
+        let removed = entries.extract_if(|key, _| url.contains(key));
+        Ok(removed.map(|(_, variants)| variants.responses().len()).sum())
     }
 }
 

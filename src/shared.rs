@@ -150,10 +150,6 @@ impl UrlKeys for Shared {
         self.policy.keys_for_url(target)
     }
 
-    fn has_key_parts(&self) -> bool {
-        self.policy.has_key_parts()
-    }
-
     fn key_for_fields(&self, url: &CacheKey, fields: &HeaderMap) -> Option<CacheKey> {
         self.policy.key_for_fields(url, fields)
     }

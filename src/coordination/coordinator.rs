@@ -25,12 +25,17 @@ use super::{
     invalidation_log::InvalidationLog,
     key_marks::KeyMarks,
     refreshes::{BackgroundPermit, RefreshPermit, Refreshes},
+    removals::Removal,
 };
 use crate::{
     clock::{Clock, Timestamp},
     entry::{
-        invalidation::Invalidation, key::CacheKey, response::StoredResponse, stamp::Stamp,
-        url_keys::UrlKeys, validity::Validity,
+        invalidation::Invalidation,
+        key::{CacheKey, UrlKey},
+        response::StoredResponse,
+        stamp::Stamp,
+        url_keys::UrlKeys,
+        validity::Validity,
     },
 };
 
@@ -130,7 +135,7 @@ impl Coordinator {
     /// stale.
     #[must_use]
     pub fn is_valid(&self, key: &CacheKey, response: &StoredResponse) -> bool {
-        self.validity(key, response) != Validity::Purged
+        self.0.log.may_store(key, response)
     }
 
     /// Records a purge or an expiry. The invalidation applies only to responses whose handler was
@@ -161,7 +166,7 @@ impl Coordinator {
     /// ```
     pub fn record_remote(&self, invalidations: &[(Stamp, Invalidation)], until: Stamp) {
         if !invalidations.is_empty() || until > self.stamp() {
-            self.0.log.record_remote(invalidations, until);
+            self.0.log.record_remote(invalidations, &[], until);
         }
     }
 
@@ -171,6 +176,18 @@ impl Coordinator {
     #[must_use]
     pub fn recorded_tags(&self) -> usize {
         self.0.log.len()
+    }
+
+    /// Returns how often this process has dropped records of invalidations, because there were too
+    /// many.
+    ///
+    /// If records of tags are dropped, all responses that are older than the dropped records count
+    /// as purged or expired. If records of removed URLs are dropped, handler calls that began
+    /// before do not store their responses, and stored responses are not affected. Each time, the
+    /// cache logs a warning.
+    #[must_use]
+    pub fn dropped_records(&self) -> u64 {
+        self.0.log.dropped()
     }
 
     /// Returns the number of open flights: handler calls whose response other requests can wait
@@ -234,10 +251,32 @@ impl Coordinator {
         self.0.flights.close(key);
     }
 
-    /// The number of keys that were invalidated so far. If the number is equal before a lookup and
-    /// after the begin of a fill, no key was invalidated between them.
-    pub(crate) fn invalidated_keys(&self) -> u64 {
-        self.0.fills.invalidated_keys()
+    /// Does the same as [`invalidate_fills`](Self::invalidate_fills) for all keys of a URL, except
+    /// the key `kept`. The cache calls this method before
+    /// [`Store::remove_url`](crate::store::Store::remove_url).
+    pub(crate) fn invalidate_fills_of_url(&self, url: UrlKey<'_>, kept: Option<&CacheKey>) {
+        self.0.fills.invalidate_url(url, kept);
+        self.0.flights.close_url(url, kept);
+    }
+
+    /// Returns the number of removals of keys and URLs so far. If the number is equal before a
+    /// lookup and after the begin of a fill, nothing was removed between them.
+    pub(crate) fn removals(&self) -> u64 {
+        self.0.fills.removals()
+    }
+
+    /// Records invalidations and removals of other processes, like
+    /// [`record_remote`](Self::record_remote).
+    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "only shared stores"))]
+    pub(crate) fn record_remote_removals(
+        &self,
+        invalidations: &[(Stamp, Invalidation)],
+        removals: &[(Stamp, Removal)],
+        until: Stamp,
+    ) {
+        if !(invalidations.is_empty() && removals.is_empty()) || until > self.stamp() {
+            self.0.log.record_remote(invalidations, removals, until);
+        }
     }
 
     /// Returns whether a fill of `key` is in progress.

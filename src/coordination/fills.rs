@@ -6,8 +6,9 @@
 //! time.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     fmt,
+    ops::Bound,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -19,7 +20,10 @@ use tokio::sync::Notify;
 
 use crate::{
     clock::{Clock, Timestamp},
-    entry::{key::CacheKey, stamp::Stamp},
+    entry::{
+        key::{CacheKey, UrlKey},
+        stamp::Stamp,
+    },
 };
 
 /// A fill: one call of a handler whose response may be stored.
@@ -98,9 +102,11 @@ struct KeyState {
 /// with a fill, so it never has more entries than there are fills in progress.
 #[derive(Default)]
 pub(super) struct OpenFills {
-    open: Mutex<HashMap<Arc<[u8]>, Arc<KeyState>>>,
-    /// The number of keys that were invalidated so far, counted under the lock.
-    invalidated_keys: AtomicU64,
+    /// The keys are in order, so that the keys of one URL, which begin with the same bytes, follow
+    /// each other.
+    open: Mutex<BTreeMap<Arc<[u8]>, Arc<KeyState>>>,
+    /// The number of removals of keys and URLs so far, counted under the lock.
+    removals: AtomicU64,
     /// Notified whenever a fill ends and no other fill is in progress.
     pub(super) idle: Notify,
 }
@@ -126,16 +132,27 @@ impl OpenFills {
     /// affected.
     pub(super) fn invalidate(&self, key: &CacheKey) {
         let mut open = self.lock();
-        self.invalidated_keys.fetch_add(1, Ordering::Relaxed);
+        self.removals.fetch_add(1, Ordering::Relaxed);
         if let Some(state) = open.remove(key.as_bytes()) {
             state.invalidated.store(true, Ordering::Release);
         }
     }
 
-    /// The number of keys that were invalidated so far. If the number is equal before a lookup and
-    /// after the begin of a fill, no key was invalidated between them.
-    pub(super) fn invalidated_keys(&self) -> u64 {
-        self.invalidated_keys.load(Ordering::Relaxed)
+    /// Invalidates the fills in progress of all keys of a URL, except those of the key `kept`.
+    pub(super) fn invalidate_url(&self, url: UrlKey<'_>, kept: Option<&CacheKey>) {
+        let mut open = self.lock();
+        self.removals.fetch_add(1, Ordering::Relaxed);
+        for key in keys_of_url(&open, url, kept) {
+            if let Some(state) = open.remove(&key) {
+                state.invalidated.store(true, Ordering::Release);
+            }
+        }
+    }
+
+    /// Returns the number of removals of keys and URLs so far. If the number is equal before a
+    /// lookup and after the begin of a fill, nothing was removed between them.
+    pub(super) fn removals(&self) -> u64 {
+        self.removals.load(Ordering::Relaxed)
     }
 
     /// Invalidates all fills of the key of `fill` and begins a new fill with an equal stamp.
@@ -164,9 +181,21 @@ impl OpenFills {
         self.lock().len()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<[u8]>, Arc<KeyState>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Arc<[u8]>, Arc<KeyState>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Returns the keys of a URL in a map of encoded cache keys, except `kept`.
+pub(super) fn keys_of_url<V>(
+    map: &BTreeMap<Arc<[u8]>, V>,
+    url: UrlKey<'_>,
+    kept: Option<&CacheKey>,
+) -> Vec<Arc<[u8]>> {
+    let from = (Bound::Included(url.as_bytes()), Bound::Unbounded);
+    let keys = map.range::<[u8], _>(from).map(|(key, _)| key);
+    let of_url = keys.take_while(|key| url.contains_bytes(key));
+    of_url.filter(|key| kept.is_none_or(|kept| kept.as_bytes() != &***key)).cloned().collect()
 }
 
 #[cfg(test)]
@@ -192,7 +221,28 @@ mod tests {
         drop((one, two));
         fills.invalidate(&key("/a"));
         assert!(later.is_invalidated(), "the end of earlier fills does not end the later one");
-        assert_eq!(fills.invalidated_keys(), 2);
+        assert_eq!(fills.removals(), 2);
+    }
+
+    #[test]
+    fn invalidation_of_a_url_applies_to_all_its_keys_but_the_kept_one() {
+        let fills = Arc::new(OpenFills::default());
+        let with_part = |path, part: &str| {
+            let mut key = key(path);
+            key.push_part("tenant", Some(part.as_bytes()));
+            key
+        };
+        let https = CacheKey::new("t", "https", "h", "/a", None);
+        let kept = with_part("/a", "kept");
+        let begin = |key: &CacheKey| fills.begin(key, Stamp::ZERO);
+        let of_url = [key("/a"), with_part("/a", "one"), https].map(|key| begin(&key));
+        let others = [key("/"), key("/a/"), key("/b"), kept.clone()].map(|key| begin(&key));
+        fills.invalidate_url(key("/a").url(), Some(&kept));
+        assert!(of_url.iter().all(Fill::is_invalidated));
+        assert!(!others.iter().any(Fill::is_invalidated));
+        assert_eq!(fills.removals(), 1);
+        drop((of_url, others));
+        assert_eq!(fills.len(), 0);
     }
 
     #[test]

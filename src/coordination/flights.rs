@@ -4,7 +4,7 @@
 //! followers, which wait for the response of the leader.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -13,8 +13,11 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::shared_body::SharedBody;
-use crate::entry::{key::CacheKey, response::StoredResponse};
+use super::{fills::keys_of_url, shared_body::SharedBody};
+use crate::entry::{
+    key::{CacheKey, UrlKey},
+    response::StoredResponse,
+};
 
 /// The result of a flight, as the flight reports it to its followers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +72,7 @@ type EventSender = watch::Sender<Option<FlightEvent>>;
 pub(super) struct Flights {
     /// The number of flights that ended with a stored response.
     stored: AtomicU64,
-    open: Mutex<HashMap<Arc<[u8]>, Vec<Flight>>>,
+    open: Mutex<BTreeMap<Arc<[u8]>, Vec<Flight>>>,
 }
 
 #[derive(Debug)]
@@ -108,6 +111,14 @@ impl Flights {
         self.lock().remove(key.as_bytes());
     }
 
+    /// Closes the flights of all keys of a URL, except `kept`, to later requests.
+    pub(super) fn close_url(&self, url: UrlKey<'_>, kept: Option<&CacheKey>) {
+        let mut open = self.lock();
+        for key in keys_of_url(&open, url, kept) {
+            open.remove(&key);
+        }
+    }
+
     /// Returns the number of flights that ended with a stored response.
     ///
     /// The number grows before the flight is removed. A request may become a leader just after a
@@ -132,7 +143,7 @@ impl Flights {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<[u8]>, Vec<Flight>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Arc<[u8]>, Vec<Flight>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -282,7 +293,10 @@ mod tests {
         let flights = Arc::new(Flights::default());
         let before = leader(flights.join(&key("/a"), b""));
         let mut waits = follower(flights.join(&key("/a"), b""));
-        flights.close(&key("/a"));
+        flights.close_url(key("/b").url(), None);
+        flights.close_url(key("/a").url(), Some(&key("/a")));
+        assert_eq!(flights.len(), 1, "the flight is of another URL, or kept");
+        flights.close_url(key("/a").url(), None);
         let after = leader(flights.join(&key("/a"), b""));
         let mut joins = follower(flights.join(&key("/a"), b""));
         drop(before);

@@ -45,10 +45,13 @@
 //!    an expiry of one of its tags, the response is not rejected, but is stale. The record holds
 //!    the time since which the response is stale. If a handler was called before the expiry and
 //!    responds after it, the response is stored and is stale from the start.
-//! 6. **The removal of a single key needs no record** in a store that only one process uses. The
-//!    store removes all responses of the key. Before the store adds a response, it checks that the
-//!    call of the handler for this response was not invalidated meanwhile
-//!    (`Coordinator::invalidate_fills`). The store makes this check under the lock of the key.
+//! 6. **The removal of a key or a URL needs no record** in a store that only one process uses. The
+//!    store removes all responses of the key or the URL. Before the store adds a response, it checks
+//!    that the call of the handler for this response was not invalidated meanwhile
+//!    (`Coordinator::invalidate_fills`). The store makes this check under the lock of the key. A
+//!    store that several processes share records removals for a short time. These records have a
+//!    bound and a floor of their own (`removals`), so that no number of removals invalidates the
+//!    stored responses of other URLs.
 
 use std::{
     collections::HashMap,
@@ -60,6 +63,7 @@ use std::{
 
 use smallvec::SmallVec;
 
+use super::removals::{Floor, Removal, Removals};
 use crate::{
     clock::Timestamp,
     entry::{
@@ -80,11 +84,6 @@ const MAX_TAGS: usize = 65_536;
 /// The largest number of expiries that are recorded for one tag.
 const MAX_EXPIRY_TIMES: usize = 16;
 
-/// The time for which the record of the removal of a single key is needed, in microseconds. Only
-/// stores that several processes share record such removals. The stamps of these stores count
-/// microseconds, and these stores reject the response of a fill that is older than this time.
-pub(crate) const KEY_RECORD_LIFETIME: u64 = 120_000_000;
-
 /// The purges and expiries of one store.
 #[derive(Debug)]
 pub(super) struct InvalidationLog {
@@ -95,6 +94,10 @@ pub(super) struct InvalidationLog {
     /// The logical time, which changes only while the lock of `records` is held.
     clock: AtomicU64,
     records: RwLock<Records>,
+    /// The floor of the removals. No response with an earlier stamp may be stored.
+    removal_floor: AtomicU64,
+    /// The number of times that a floor has moved because there were too many records.
+    dropped: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -102,6 +105,7 @@ struct Records {
     purged: RecordTable<()>,
     /// Each record also contains the time since which the responses with its tag are stale.
     expired: RecordTable<Timestamp>,
+    removed: Removals,
 }
 
 /// All records of purges, or all records of expiries. `E` is the effect of such an invalidation on
@@ -125,7 +129,13 @@ struct History<E>(SmallVec<[(Stamp, E); 1]>);
 impl Default for InvalidationLog {
     fn default() -> Self {
         let store_id = fastrand::u64(1..);
-        Self { store_id, clock: AtomicU64::default(), records: RwLock::default() }
+        Self {
+            store_id,
+            clock: AtomicU64::default(),
+            records: RwLock::default(),
+            removal_floor: AtomicU64::default(),
+            dropped: AtomicU64::default(),
+        }
     }
 }
 
@@ -144,7 +154,19 @@ impl InvalidationLog {
     /// twice.
     pub(super) fn len(&self) -> usize {
         let records = self.records.read().unwrap_or_else(PoisonError::into_inner);
-        records.purged.tags.len() + records.expired.tags.len()
+        records.purged.tags.len() + records.expired.tags.len() + records.removed.len()
+    }
+
+    /// Returns how often records were dropped because there were too many.
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether a response may be stored: no purge and no removal applies to it, and no
+    /// dropped record of a removal may apply to it.
+    pub(super) fn may_store(&self, key: &CacheKey, response: &StoredResponse) -> bool {
+        response.stamp.get() >= self.removal_floor.load(Ordering::Acquire)
+            && self.validity(key, response) != Validity::Purged
     }
 
     /// Returns the effect that all invalidations so far have on a response.
@@ -156,8 +178,11 @@ impl InvalidationLog {
             return Validity::Valid;
         }
         let records = self.records.read().unwrap_or_else(PoisonError::into_inner);
-        let kinds = records.purged.kinds.with(records.expired.kinds);
+        let kinds = records.purged.kinds.with(records.expired.kinds).with(records.removed.kinds());
         let implied = implied_tags(key, response, kinds);
+        if records.removed.any_later_than(response.stamp, implied.iter()) {
+            return Validity::Purged;
+        }
         let tags = || response.tags.iter().chain(&implied);
         if records.purged.later_than(response.stamp, tags()).next().is_some() {
             return Validity::Purged;
@@ -175,33 +200,62 @@ impl InvalidationLog {
     pub(super) fn invalidate(&self, invalidation: &Invalidation) {
         let mut records = self.records.write().unwrap_or_else(PoisonError::into_inner);
         let next = Stamp::new(self.clock.load(Ordering::Acquire) + 1);
-        records.add(invalidation, next);
+        self.note(records.add(invalidation, next), "purged tags");
         // The clock moves last. A thread that reads the new time therefore finds the records of
         // that time.
         self.clock.store(next.get(), Ordering::Release);
     }
 
-    /// Records invalidations whose logical times come from outside of this process. The list is
-    /// complete up to the logical time `until`.
-    pub(super) fn record_remote(&self, invalidations: &[(Stamp, Invalidation)], until: Stamp) {
+    /// Records invalidations and removals whose logical times come from outside of this process.
+    /// The lists are complete up to the logical time `until`.
+    pub(super) fn record_remote(
+        &self,
+        invalidations: &[(Stamp, Invalidation)],
+        removals: &[(Stamp, Removal)],
+        until: Stamp,
+    ) {
         let mut records = self.records.write().unwrap_or_else(PoisonError::into_inner);
         for (at, invalidation) in invalidations {
-            records.add(invalidation, *at);
+            self.note(records.add(invalidation, *at), "purged tags");
+        }
+        for (at, removal) in removals {
+            self.note_removal(records.removed.add(*at, *removal), &records);
         }
         self.clock.fetch_max(until.get(), Ordering::Release);
+    }
+
+    fn note_removal(&self, floor: Floor, records: &Records) {
+        self.removal_floor.fetch_max(records.removed.floor().get(), Ordering::Release);
+        self.note(floor, "removed URLs");
+    }
+
+    /// Counts that a floor has moved, and logs a warning.
+    fn note(&self, floor: Floor, kind: &str) {
+        if floor == Floor::Moved {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+            log::warn!(
+                "the cache has dropped the older half of its records of {kind}, because there were \
+                 too many: earlier responses with any tag count as purged or expired if records of \
+                 tags were dropped, and are not stored if records of URLs were dropped"
+            );
+        }
     }
 }
 
 impl Records {
-    fn add(&mut self, invalidation: &Invalidation, at: Stamp) {
+    fn add(&mut self, invalidation: &Invalidation, at: Stamp) -> Floor {
         match invalidation {
             Invalidation::PurgeAll => {
                 // A purge of all responses makes all earlier purge records of tags superfluous.
                 self.purged.tags.retain(|_, history| history.latest() > at);
                 self.purged.add_to_floor(at, ());
+                Floor::Unchanged
             }
             Invalidation::PurgeTags(tags) => self.purged.add(tags, at, ()),
-            Invalidation::ExpireAll { since } => self.expired.add_to_floor(at, *since),
+            Invalidation::ExpireAll { since } => {
+                self.expired.add_to_floor(at, *since);
+                Floor::Unchanged
+            }
             Invalidation::ExpireTags { tags, since } => self.expired.add(tags, at, *since),
         }
     }
@@ -212,7 +266,11 @@ impl Default for Records {
         // Only the last purge of a tag is kept, because it applies to all responses to which an
         // earlier purge of the tag applies. Several expiries of a tag are kept, because a response
         // is stale since the earliest expiry that applies to it.
-        Self { purged: RecordTable::new(1), expired: RecordTable::new(MAX_EXPIRY_TIMES) }
+        Self {
+            purged: RecordTable::new(1),
+            expired: RecordTable::new(MAX_EXPIRY_TIMES),
+            removed: Removals::default(),
+        }
     }
 }
 
@@ -261,26 +319,17 @@ impl<E: Copy> RecordTable<E> {
         self.floor.add(at, effect, self.max_times);
     }
 
-    fn add(&mut self, tags: &[TagId], at: Stamp, effect: E) {
+    fn add(&mut self, tags: &[TagId], at: Stamp, effect: E) -> Floor {
         for tag in tags {
             self.kinds = self.kinds.with(tag.kinds());
             let history = self.tags.entry(*tag).or_insert_with(History::new);
             history.add(at, effect, self.max_times);
         }
-        if self.tags.len() > MAX_TAGS {
-            self.drop_expired_keys(at);
+        if self.tags.len() <= MAX_TAGS {
+            return Floor::Unchanged;
         }
-        if self.tags.len() > MAX_TAGS {
-            self.drop_older_half();
-        }
-    }
-
-    /// Drops the records of the removal of single keys that are older than [`KEY_RECORD_LIFETIME`].
-    /// A handler call that began before such a removal is too old for its response to be stored, so
-    /// these records are not needed.
-    fn drop_expired_keys(&mut self, now: Stamp) {
-        let oldest = Stamp::new(now.get().saturating_sub(KEY_RECORD_LIFETIME));
-        self.tags.retain(|tag, history| !tag.is_key() || history.latest() >= oldest);
+        self.drop_older_half();
+        Floor::Moved
     }
 
     /// Drops the older half of the records. The latest time among the dropped records becomes the

@@ -9,4 +9,5 @@ mod key_marks;
 pub(crate) mod leader;
 pub(crate) mod lease;
 pub(crate) mod refreshes;
+pub(crate) mod removals;
 pub(crate) mod shared_body;

@@ -40,10 +40,10 @@ pub(crate) fn implied_tags(
     for end in prefix_ends(&path) {
         let prefix = path.get(..end).unwrap_or_default();
         if kinds.contains(TagKind::Prefix) {
-            tags.push(TagId::decoded_prefix(url.namespace(), Some(url.host), prefix));
+            tags.push(TagId::decoded_prefix(url.namespace, Some(url.host), prefix));
         }
         if kinds.contains(TagKind::PrefixOnAnyHost) {
-            tags.push(TagId::decoded_prefix(url.namespace(), None, prefix));
+            tags.push(TagId::decoded_prefix(url.namespace, None, prefix));
         }
     }
     tags

@@ -1,33 +1,32 @@
-//! Cache keys. A cache key encodes the URL of a request, and further parts that the application
-//! adds (for example the tenant).
+//! Cache keys. A cache key encodes the URL of a request, the policy of the cache, and further parts
+//! that the application adds (for example the tenant).
 //!
-//! The encoding is injective: different inputs never have equal keys. The scope of a key is its
-//! namespace together with a fingerprint (a digest of the settings) of the policy.
+//! The encoding is injective: different inputs never have equal keys. All keys of one URL begin with
+//! the same bytes, whatever their scheme, policy and further parts are. A purge of the URL can
+//! therefore reach all of them.
 
 use std::{fmt, sync::Arc};
 
 use smallvec::SmallVec;
 
 use crate::entry::{
-    length_prefixed::{
-        append_length, append_optional, append_part, encoded_length, read_optional, read_part,
-    },
+    length_prefixed::{append_length, append_optional, append_part, read_optional, read_part},
     url::normalize_host,
 };
 
 /// The version of the key encoding. The version is the first byte of each key, so keys of different
 /// versions are never equal.
-const SCHEMA: u8 = b'2';
+const SCHEMA: u8 = b'3';
 
 /// The buffer of an encoded key. A key of up to 192 bytes needs no heap allocation.
 type Encoded = SmallVec<[u8; 192]>;
 
 /// The key under which responses for a URL are stored.
 ///
-/// A key encodes the namespace, scheme, host, path and query of the target URI, and the parts that
-/// the application adds (for example the tenant). Two requests that differ in any of these inputs
-/// have different keys. Stores compare whole keys ([`as_bytes`](Self::as_bytes)), never only a
-/// digest, because two keys with equal digests would mix up two resources.
+/// A key encodes the namespace, host, path, query and scheme of the target URI, the policy, and the
+/// parts that the application adds (for example the tenant). Two requests that differ in any of
+/// these inputs have different keys. Stores compare whole keys ([`as_bytes`](Self::as_bytes)), never
+/// only a digest, because two keys with equal digests would mix up two resources.
 ///
 /// The URL in a key may contain secrets, for example a token in the query. [`Debug`](fmt::Debug)
 /// therefore prints only the length of the key.
@@ -38,36 +37,68 @@ type Encoded = SmallVec<[u8; 192]>;
 /// let mut key = CacheKey::new("shop", "https", "Example.com:443", "/posts", Some("page=2"));
 /// assert_eq!(key, CacheKey::new("shop", "https", "example.com", "/posts", Some("page=2")));
 ///
+/// let http = CacheKey::new("shop", "http", "example.com", "/posts", Some("page=2"));
 /// key.push_part("tenant", Some(b"a"));
-/// assert!(key.has_parts() && key.as_bytes().starts_with(key.url()));
+/// assert!(key.has_parts() && key.url() == http.url());
 /// ```
 ///
 /// # Encoding
 ///
-/// A key consists of the schema version (the ASCII digit `2`) and a list of parts: scope, scheme,
-/// host, path, query, then the name and the value of each application part. The scope is itself an
-/// encoded list of the namespace and a fingerprint of the policy. A part is preceded by its length
-/// in 4 bytes, little-endian. An absent query or value has the length 2³²−1 and no bytes.
+/// A key consists of the schema version (the ASCII digit `3`) and a list of parts: namespace, host,
+/// path, query, scheme, fingerprint of the policy, then the name and the value of each application
+/// part. A part is preceded by its length in 4 bytes, little-endian. An absent query or value has
+/// the length 2³²−1 and no bytes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CacheKey {
     encoded: Encoded,
     url_len: usize,
+    parts_at: usize,
+}
+
+/// The part of a cache key that identifies a URL: the namespace, host, path and query.
+///
+/// All keys of a URL begin with these bytes, whatever their scheme, policy and further parts are.
+/// The host has no default port, so the keys of `http://h/` and `https://h/` have one URL.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UrlKey<'a>(&'a [u8]);
+
+impl<'a> UrlKey<'a> {
+    /// Returns the bytes with which all keys of the URL begin.
+    #[must_use]
+    pub const fn as_bytes(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// Returns whether `key` is a key of this URL.
+    #[must_use]
+    pub fn contains(self, key: &CacheKey) -> bool {
+        self.contains_bytes(key.as_bytes())
+    }
+
+    /// Returns whether these are the [bytes](CacheKey::as_bytes) of a key of this URL.
+    #[must_use]
+    pub fn contains_bytes(self, key: &[u8]) -> bool {
+        // The encoding is prefix-free: the bytes of one URL are never the beginning of the bytes of
+        // another one.
+        key.starts_with(self.0)
+    }
+}
+
+impl fmt::Debug for UrlKey<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "UrlKey({} bytes)", self.0.len())
+    }
 }
 
 impl CacheKey {
-    /// Makes the key of a URL in a namespace. The key has no application parts.
+    /// Makes the key of a URL in a namespace, for the default policy. The key has no application
+    /// parts.
     ///
     /// The key contains `host` in lower case and without the default port of `scheme` (RFC 9110
     /// section 4.2.3).
     #[must_use]
     pub fn new(namespace: &str, scheme: &str, host: &str, path: &str, query: Option<&str>) -> Self {
-        let mut encoded = Encoded::new();
-        encoded.push(SCHEMA);
-        append_length(&mut encoded, encoded_length(namespace.as_bytes()));
-        append_part(&mut encoded, namespace.as_bytes());
-        append_url(&mut encoded, scheme, host, path, query);
-        let url_len = encoded.len();
-        Self { encoded, url_len }
+        Self::encode(namespace, "", scheme, host, path, query)
     }
 
     /// Makes the key of a URL in the scope of one policy. The key has no application parts.
@@ -78,12 +109,30 @@ impl CacheKey {
         path: &str,
         query: Option<&str>,
     ) -> Self {
+        Self::encode(&scope.namespace, &scope.fingerprint, scheme, host, path, query)
+    }
+
+    fn encode(
+        namespace: &str,
+        fingerprint: &str,
+        scheme: &str,
+        host: &str,
+        path: &str,
+        query: Option<&str>,
+    ) -> Self {
         let mut encoded = Encoded::new();
         encoded.push(SCHEMA);
-        append_part(&mut encoded, &scope.0);
-        append_url(&mut encoded, scheme, host, path, query);
+        append_part(&mut encoded, namespace.as_bytes());
+        let host = normalize_host(scheme, host).as_bytes();
+        append_length(&mut encoded, host.len());
+        encoded.extend(host.iter().map(u8::to_ascii_lowercase));
+        append_part(&mut encoded, path.as_bytes());
+        append_optional(&mut encoded, query.map(str::as_bytes));
         let url_len = encoded.len();
-        Self { encoded, url_len }
+        append_part(&mut encoded, scheme.as_bytes());
+        append_part(&mut encoded, fingerprint.as_bytes());
+        let parts_at = encoded.len();
+        Self { encoded, url_len, parts_at }
     }
 
     /// Adds an application part: a name, and the value that the request has for this name.
@@ -101,24 +150,24 @@ impl CacheKey {
         &self.encoded
     }
 
-    /// Returns the bytes of the key without the parts that the policy adds to a URL, such as those
-    /// of [`Policy::key_with`](crate::Policy::key_with) and
-    /// [`Policy::key_header`](crate::Policy::key_header). All keys that one policy makes for a URL
-    /// begin with these bytes.
+    /// Returns the beginning of the key, which identifies its URL. A purge of a URL applies to all
+    /// keys with equal URLs: of `http` and `https`, of every policy, and with any further parts,
+    /// such as those of [`Policy::key_with`](crate::Policy::key_with) and
+    /// [`Policy::key_header`](crate::Policy::key_header).
     #[must_use]
-    pub fn url(&self) -> &[u8] {
-        self.encoded.get(..self.url_len).unwrap_or(&self.encoded)
+    pub fn url(&self) -> UrlKey<'_> {
+        UrlKey(self.encoded.get(..self.url_len).unwrap_or(&self.encoded))
     }
 
     /// Reads the parts of the URL from the key.
     pub(crate) fn url_parts(&self) -> Option<UrlParts<'_>> {
-        let rest = self.url().strip_prefix(&[SCHEMA])?;
-        let (scope, rest) = read_part(rest)?;
-        let (scheme, rest) = read_part(rest)?;
+        let rest = self.encoded.strip_prefix(&[SCHEMA])?;
+        let (namespace, rest) = read_part(rest)?;
         let (host, rest) = read_part(rest)?;
         let (path, rest) = read_part(rest)?;
-        let (query, _) = read_optional(rest)?;
-        Some(UrlParts { scope, scheme, host, path, query })
+        let (query, rest) = read_optional(rest)?;
+        let (scheme, _) = read_part(rest)?;
+        Some(UrlParts { namespace, scheme, host, path, query })
     }
 
     /// Returns whether the key contains application parts: values that the policy adds to the key,
@@ -126,7 +175,7 @@ impl CacheKey {
     /// such parts, one URL can have several keys.
     #[must_use]
     pub fn has_parts(&self) -> bool {
-        self.url_len < self.encoded.len()
+        self.parts_at < self.encoded.len()
     }
 
     /// Copies the bytes of the key into a shared slice.
@@ -142,49 +191,33 @@ impl fmt::Debug for CacheKey {
     }
 }
 
-fn append_url(encoded: &mut Encoded, scheme: &str, host: &str, path: &str, query: Option<&str>) {
-    append_part(encoded, scheme.as_bytes());
-    let host = normalize_host(scheme, host).as_bytes();
-    append_length(encoded, host.len());
-    encoded.extend(host.iter().map(u8::to_ascii_lowercase));
-    append_part(encoded, path.as_bytes());
-    append_optional(encoded, query.map(str::as_bytes));
-}
-
-/// The scope of keys: the first part of each key that one policy makes.
+/// The scope of keys: the namespace, and the fingerprint (a digest of the settings) of the policy
+/// that makes the keys.
 ///
-/// Two policies that share a store may make different keys from one URL. The fingerprint in the
-/// scope keeps the keys of the two policies apart. A purge by path prefix still applies to the keys
-/// of both policies, because its tag contains the namespace but not the fingerprint.
+/// Two policies that share a store may make different keys from one URL. The fingerprint keeps the
+/// keys of the two policies apart. It comes after the URL, so that a purge of the URL applies to the
+/// keys of both policies.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct KeyScope(Box<[u8]>);
+pub(crate) struct KeyScope {
+    namespace: Box<str>,
+    fingerprint: Box<str>,
+}
 
 impl KeyScope {
     /// Makes the scope of a policy in `namespace`. `fingerprint` identifies the policy.
     pub(crate) fn new(namespace: &str, fingerprint: &str) -> Self {
-        let mut scope = Vec::new();
-        append_part(&mut scope, namespace.as_bytes());
-        append_part(&mut scope, fingerprint.as_bytes());
-        Self(scope.into_boxed_slice())
+        Self { namespace: namespace.into(), fingerprint: fingerprint.into() }
     }
 }
 
 /// The parts of the URL in a key. The host is in lower case and has no default port, as in the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct UrlParts<'a> {
-    /// The encoded scope of the key: the namespace, and a fingerprint of the policy.
-    pub(crate) scope: &'a [u8],
+    pub(crate) namespace: &'a [u8],
     pub(crate) scheme: &'a [u8],
     pub(crate) host: &'a [u8],
     pub(crate) path: &'a [u8],
     pub(crate) query: Option<&'a [u8]>,
-}
-
-impl UrlParts<'_> {
-    /// Reads the namespace from the scope.
-    pub(crate) fn namespace(&self) -> &[u8] {
-        read_part(self.scope).map_or(&[], |(namespace, _)| namespace)
-    }
 }
 
 #[cfg(test)]
@@ -227,7 +260,7 @@ mod tests {
             let key = key(&a);
             let parts = key.url_parts().unwrap();
             let (namespace, host, path, query, _) = &a;
-            prop_assert_eq!(parts.namespace(), namespace.as_bytes());
+            prop_assert_eq!(parts.namespace, namespace.as_bytes());
             prop_assert_eq!(parts.scheme, b"http");
             prop_assert_eq!(parts.host, normalize_host("http", host).as_bytes());
             prop_assert_eq!(parts.path, path.as_bytes());
@@ -235,12 +268,20 @@ mod tests {
         }
 
         #[test]
-        fn url_is_the_key_without_its_parts(a in input()) {
-            let mut without_parts = a.clone();
-            without_parts.4.clear();
-            let (with, without) = (key(&a), key(&without_parts));
-            prop_assert_eq!(with.url(), without.as_bytes());
-            prop_assert_eq!(with.has_parts(), !a.4.is_empty());
+        fn url_contains_exactly_the_keys_of_its_namespace_host_path_and_query(
+            (a, b) in (input(), input()),
+            fingerprint in text(),
+        ) {
+            let scope = KeyScope::new(&b.0, &fingerprint);
+            let mut other = CacheKey::in_scope(&scope, "https", &b.1, &b.2, b.3.as_deref());
+            for (name, value) in &b.4 {
+                other.push_part(name, value.as_deref());
+            }
+            prop_assert_eq!(other.has_parts(), !b.4.is_empty());
+            let same = (&a.0, &a.1, &a.2, &a.3) == (&b.0, &b.1, &b.2, &b.3);
+            prop_assert_eq!(key(&a).url().contains(&other), same);
+            prop_assert_eq!(key(&a).url() == other.url(), same);
+            prop_assert!(key(&b).url().contains(&other));
         }
 
         #[test]
@@ -253,7 +294,7 @@ mod tests {
             prop_assert_eq!(key(&one) == key(&other), one == other);
             let key = key(&one);
             let parts = key.url_parts().unwrap();
-            prop_assert_eq!(parts.namespace(), one.0.as_bytes());
+            prop_assert_eq!(parts.namespace, one.0.as_bytes());
         }
     }
 
@@ -283,13 +324,14 @@ mod tests {
     fn encoding_is_as_documented() {
         let mut key = CacheKey::new("ns", "http", "H", "/", None);
         key.push_part("a", Some(b"b"));
-        let parts: [&[u8]; 8] = [
-            b"2",
-            b"\x06\0\0\0\x02\0\0\0ns",
-            b"\x04\0\0\0http",
+        let parts: [&[u8]; 9] = [
+            b"3",
+            b"\x02\0\0\0ns",
             b"\x01\0\0\0h",
             b"\x01\0\0\0/",
             b"\xff\xff\xff\xff",
+            b"\x04\0\0\0http",
+            b"\0\0\0\0",
             b"\x01\0\0\0a",
             b"\x01\0\0\0b",
         ];

@@ -70,11 +70,6 @@ pub(crate) fn append_length(sink: &mut impl ByteSink, length: usize) {
     sink.append(&length.to_le_bytes());
 }
 
-/// Returns the number of bytes that [`append_part`] appends for a part.
-pub(crate) const fn encoded_length(part: &[u8]) -> usize {
-    LENGTH + part.len()
-}
-
 /// Splits an encoded list into its first part and the rest of the list. Returns `None` if the bytes
 /// are not an encoded list.
 pub(crate) fn read_optional(list: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {

@@ -15,6 +15,7 @@ pub(crate) mod selector;
 pub(crate) mod stamp;
 pub(crate) mod tag;
 pub(crate) mod url;
+pub(crate) mod url_index;
 pub(crate) mod url_keys;
 pub(crate) mod validity;
 pub(crate) mod variants;

@@ -1,8 +1,8 @@
 //! Tags (surrogate keys): names by which an application purges or expires several stored responses
 //! at once.
 //!
-//! Some tags contain the scope of a cache key: its namespace and a fingerprint (a digest of the
-//! settings) of the policy.
+//! No tag depends on the policy of a cache, so a purge by tag applies to the responses that every
+//! policy has stored.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use siphasher::sip128::{Hasher128 as _, SipHasher13};
 use smallvec::SmallVec;
 
 use crate::entry::{
-    key::{CacheKey, UrlParts},
+    key::{CacheKey, UrlKey, UrlParts},
     length_prefixed::{append_optional, append_part},
 };
 
@@ -55,11 +55,10 @@ pub(crate) enum TagKind {
 }
 
 impl TagId {
-    /// Makes the tag that all keys of one URL share. `url` is
-    /// [`CacheKey::url`](crate::store::CacheKey::url).
+    /// Makes the tag that all keys of one URL share.
     #[must_use]
-    pub fn url(url: &[u8]) -> Self {
-        digest(TagKind::Url, [url])
+    pub fn url(url: UrlKey<'_>) -> Self {
+        digest(TagKind::Url, [url.as_bytes()])
     }
 
     /// Makes the tag of a name that an application gives to some of its responses.
@@ -95,7 +94,7 @@ impl TagId {
     /// Makes the tag of a path with its query, on any host.
     pub(crate) fn path(url: &UrlParts<'_>) -> Self {
         let mut hasher = hasher();
-        append_part(&mut hasher, url.scope);
+        append_part(&mut hasher, url.namespace);
         append_part(&mut hasher, url.path);
         append_optional(&mut hasher, url.query);
         finish(TagKind::Path, &hasher)
@@ -135,11 +134,6 @@ impl TagId {
             append_optional(&mut hasher, value.as_ref().map(AsRef::as_ref));
         }
         finish(TagKind::Variant, &hasher)
-    }
-
-    /// Returns whether the tag is made from a single cache key.
-    pub(crate) fn is_key(self) -> bool {
-        self.kinds() == TagKinds::of(TagKind::Key)
     }
 
     /// Returns the set that contains only the kind of the tag. If this build does not know the
@@ -249,7 +243,7 @@ mod tests {
         let tags = [
             TagId::tag("shop", "post:1"),
             TagId::group(b"shop", b"http", b"a", "post:1"),
-            TagId::url(b"url"),
+            TagId::url(CacheKey::new("shop", "http", "a", "/posts", None).url()),
             TagId::prefix("shop", Some("a"), "/posts"),
             TagId::prefix("shop", None, "/posts"),
         ];
@@ -263,7 +257,7 @@ mod tests {
     const WRITTEN: [&str; 5] = [
         "TagId(017481b48ca7b7136cd46db6447e5302)",
         "TagId(0283c20d85f94e83c8999e2de68cb6ef)",
-        "TagId(03fc90ddc94299c7d53f8d43c29ba66a)",
+        "TagId(037f49672a1ee42f7d7aafe7cac164fb)",
         "TagId(0577cf1b2b3395d7f461d65a6cac8ad4)",
         "TagId(06eefde7b99c0eb81a0bc67a1ac91170)",
     ];

@@ -10,20 +10,16 @@ use crate::entry::{key::CacheKey, url::UrlTarget};
 /// A cache that can list the keys under which it may have stored responses for a URL. A purge needs
 /// these keys.
 ///
-/// Several caches can share one store. Each cache has its own policy, and the policy decides which
-/// parts of a request are in the key. A purge of a URL therefore collects the keys of all caches
-/// that share the store.
+/// Several caches can share one store. Each cache has its own policy, and the policy decides how the
+/// query of a URL is normalized. A purge of a URL therefore collects the URLs of all caches that
+/// share the store.
 pub(crate) trait UrlKeys: Send + Sync {
     /// Returns the namespace in the keys of the cache.
     fn namespace(&self) -> &str;
 
     /// Returns the keys that the cache may have for a URL, without the parts that the application
-    /// adds.
+    /// adds. The keys differ in their schemes and in the query, which the policy may normalize.
     fn keys_for_url(&self, target: &UrlTarget) -> Vec<CacheKey>;
-
-    /// Returns whether the application adds parts to keys, such as the tenant. If it does, the
-    /// cache cannot list all keys of a URL, because the parts depend on the requests.
-    fn has_key_parts(&self) -> bool;
 
     /// Returns the key of a request to `url` with these header fields. Returns `None` if the key
     /// depends on more than the URL and the header fields.

@@ -7,7 +7,10 @@ use std::{sync::Arc, time::Duration};
 
 use actix_web::http::header::HeaderName;
 
-use crate::{clock::Timestamp, entry::response::StoredResponse};
+use crate::{
+    clock::Timestamp,
+    entry::{response::StoredResponse, url_index::Registration},
+};
 
 /// The largest number of stored variants of one resource. The oldest variant is dropped first.
 pub(crate) const MAX_VARIANTS: usize = 64;
@@ -21,6 +24,9 @@ pub(crate) const MAX_VARIANTS: usize = 64;
 pub struct Variants {
     responses: Vec<Arc<StoredResponse>>,
     selecting_fields: Box<[HeaderName]>,
+    /// The registration of the key in the index of the store, if the store has one. The key is
+    /// registered for as long as the store holds the variants.
+    registration: Option<Arc<Registration>>,
 }
 
 impl Variants {
@@ -62,7 +68,8 @@ impl Variants {
             }
             responses.push(Arc::clone(old));
         }
-        Some(Self { responses, selecting_fields })
+        let registration = existing.and_then(|existing| existing.registration.clone());
+        Some(Self { responses, selecting_fields, registration })
     }
 
     /// Makes variants from the result of a store. `responses` are some or all responses of a
@@ -76,15 +83,28 @@ impl Variants {
         Self {
             responses: responses.into_iter().collect(),
             selecting_fields: Box::from(selecting_fields),
+            registration: None,
         }
+    }
+
+    /// Returns the registration of the key, which passes on to variants that replace these.
+    pub(crate) fn registration(&self) -> Option<&Arc<Registration>> {
+        self.registration.as_ref()
+    }
+
+    /// Sets the registration of the key.
+    #[must_use]
+    pub(crate) fn registered(self, registration: Arc<Registration>) -> Self {
+        Self { registration: Some(registration), ..self }
     }
 
     /// Returns the variants that `keep` accepts, or `None` if `keep` accepts none.
     pub(crate) fn retain(&self, keep: impl Fn(&StoredResponse) -> bool) -> Option<Self> {
         let kept = self.responses.iter().filter(|response| keep(response));
         let responses: Vec<_> = kept.cloned().collect();
-        (!responses.is_empty())
-            .then(|| Self { responses, selecting_fields: self.selecting_fields.clone() })
+        let (selecting_fields, registration) =
+            (self.selecting_fields.clone(), self.registration.clone());
+        (!responses.is_empty()).then_some(Self { responses, selecting_fields, registration })
     }
 
     /// Returns the responses, newest first.

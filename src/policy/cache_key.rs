@@ -57,14 +57,6 @@ impl CompiledPolicy {
         }
     }
 
-    /// Returns whether cache keys contain request fields, cookies or values that the application
-    /// computes. If they do, requests for one URL can have different cache keys.
-    pub(crate) fn has_key_parts(&self) -> bool {
-        !(self.identity.keyed.is_empty()
-            && self.policy.cookies.keyed.is_empty()
-            && self.policy.key_parts.is_empty())
-    }
-
     /// Returns the cache keys that requests for a URL can have. Request fields, cookies and
     /// computed values are not added to these keys.
     ///
@@ -248,19 +240,18 @@ mod tests {
             let urls = policy.keys_for_url(&target(path, query));
             assert!(urls.contains(&key(&policy, sent, &[HOST_A]).unwrap()), "{path}");
         }
-        assert!(!policy.has_key_parts());
         assert_eq!(policy.keys_for_url(&target("/maybe", Some("b=1&q=2"))).len(), 4);
 
         let with_parts = compile(Policy::new().key_header("x-tenant").vary_cookie("a"), vec![]);
         let fields = [HOST_A, ("x-tenant", "1"), ("cookie", "a=b")];
         let want = key(&with_parts, "/x", &fields).unwrap();
         let urls = with_parts.keys_for_url(&target("/x", None));
-        let url = urls.iter().find(|url| url.as_bytes() == want.url()).unwrap();
+        let url = urls.iter().find(|url| want.as_bytes().starts_with(url.as_bytes())).unwrap();
         let request = fields
             .iter()
             .fold(TestRequest::default(), |request, field| request.append_header(*field));
         let got = with_parts.key_for_fields(url, request.to_srv_request().headers());
-        assert!(with_parts.has_key_parts() && got == Some(want));
+        assert!(got == Some(want));
         let computed = compile(Policy::new().key_with("a", |_| None), vec![]);
         assert_eq!(computed.key_for_fields(url, &HeaderMap::new()), None);
     }

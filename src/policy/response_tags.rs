@@ -79,7 +79,7 @@ impl CompiledPolicy {
             && let Some(url) = key.url_parts()
         {
             for name in groups(fields, &CACHE_GROUPS) {
-                let group = TagId::group(url.namespace(), url.scheme, url.host, &name);
+                let group = TagId::group(url.namespace, url.scheme, url.host, &name);
                 add(&mut tags, group, &name)?;
             }
         }

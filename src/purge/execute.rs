@@ -10,7 +10,7 @@ use super::{
     error::PurgeError,
     purged::Purged,
     target::{PurgeTarget, Scope},
-    target_tags::{any_host_tags, caches, group_tags, locate, prefix_tags},
+    target_tags::{any_host_tags, caches, group_tags, locate, prefix_tags, url_keys},
     variant::invalidate_variant,
 };
 use crate::{
@@ -93,34 +93,22 @@ pub(crate) async fn purge_url(
     kept: Option<&CacheKey>,
 ) -> Result<Purged, StoreError> {
     let store = &*shared.store;
-    let (mut keys, mut tags) = (Vec::new(), Vec::new());
-    for cache in caches(shared) {
-        let urls = cache.keys_for_url(url);
-        // The keys of a URL cannot be listed if the application adds parts to them. All these keys
-        // have the tag of the URL, so purge this tag.
-        if cache.has_key_parts() {
-            tags.extend(urls.iter().map(|url| TagId::url(url.url())));
-        } else {
-            keys.extend(urls);
-        }
-    }
-    keys.sort_unstable();
-    keys.dedup();
+    let urls = url_keys(shared, url);
     // Invalidate the fills before the removal, so that a fill in progress cannot store its response
     // after the purge.
-    let others = keys.iter().filter(|key| Some(*key) != kept);
-    others.for_each(|key| store.coordinator().invalidate_fills(key));
+    for url in &urls {
+        store.coordinator().invalidate_fills_of_url(url.url(), kept);
+    }
     let mut responses = 0;
     let mut result = Ok(());
-    for key in &keys {
-        // If the removal of one key fails, the other keys are still removed.
-        match shared.within_store_timeout(store.remove(key)).await {
+    for url in &urls {
+        // If the removal of one URL fails, the other URLs are still removed.
+        match shared.within_store_timeout(store.remove_url(url.url())).await {
             Ok(removed) => responses += removed,
             Err(error) => result = worse(result, Err(error)),
         }
     }
-    let purged = if tags.is_empty() { Purged::counted(responses) } else { Purged::RECORDED };
-    result = worse(result, purge_tags(shared, tags).await);
+    let purged = Purged::counted(responses);
     log::debug!("purge url: {purged}");
     result.map(|()| purged)
 }
@@ -139,15 +127,20 @@ async fn invalidate_url(
     fields: Option<&HeaderMap>,
     effect: Effect,
 ) -> Result<Purged, StoreError> {
-    if fields.is_none() && effect == Effect::Purge {
-        return purge_url(shared, url, None).await;
-    }
+    let Some(fields) = fields else {
+        if effect == Effect::Purge {
+            return purge_url(shared, url, None).await;
+        }
+        let keys = url_keys(shared, url);
+        let tags = keys.iter().map(|key| TagId::url(key.url())).collect();
+        invalidate_tags(shared, tags, effect).await?;
+        return Ok(Purged::RECORDED);
+    };
     let mut tags = Vec::new();
     let mut counted = Some(0);
     for cache in caches(shared) {
         for url in cache.keys_for_url(url) {
-            let key = fields.and_then(|fields| Some((cache.key_for_fields(&url, fields)?, fields)));
-            let Some((key, fields)) = key else {
+            let Some(key) = cache.key_for_fields(&url, fields) else {
                 tags.push(TagId::url(url.url()));
                 counted = None;
                 continue;

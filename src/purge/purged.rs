@@ -16,8 +16,7 @@ pub struct Purged {
     /// so for these targets:
     ///
     /// * a tag, a group, a path prefix, all responses, or a URL on any host,
-    /// * a URL whose cache keys have parts that the policy adds, because the cache cannot list such
-    ///   keys,
+    /// * a variant of a URL whose cache keys have computed parts (`Policy::key_with`),
     /// * a URL with all its variants, if the responses are expired,
     /// * a variant, if it is expired while a handler makes a response for its cache key.
     pub responses: Option<usize>,

@@ -21,11 +21,29 @@ use crate::{
     shared::Shared,
 };
 
-/// Returns the tags of a path and its query on every host. Each cache over the store can have tags
-/// of its own, because the tags depend on the policy of the cache.
+/// Returns the tags of a path and its query on every host.
 pub(super) fn any_host_tags(shared: &Shared, url: &UrlTarget) -> Vec<TagId> {
-    let keys = caches(shared).flat_map(|cache| cache.keys_for_url(url)).collect::<Vec<_>>();
+    let keys = url_keys(shared, url);
     keys.iter().filter_map(CacheKey::url_parts).map(|url| TagId::path(&url)).collect()
+}
+
+/// Returns a key of each URL under which the store may have responses for the target. The list
+/// contains the URL as it was sent, and the URL as each cache in this process normalizes it, with the
+/// host for `http` and for `https`. The keys have equal URLs only if they are the same key.
+pub(super) fn url_keys(shared: &Shared, target: &UrlTarget) -> Vec<CacheKey> {
+    let namespace = &*shared.settings.namespace;
+    let sent = ["http", "https"].map(|scheme| {
+        let query = target.query.as_deref();
+        CacheKey::new(namespace, scheme, &target.host, &target.path, query)
+    });
+    let normalized = caches(shared).flat_map(|cache| cache.keys_for_url(target));
+    let mut keys: Vec<CacheKey> = Vec::new();
+    for key in sent.into_iter().chain(normalized) {
+        if !keys.iter().any(|other| other.url() == key.url()) {
+            keys.push(key);
+        }
+    }
+    keys
 }
 
 /// Returns the tags of a path and all paths below it, on one host or on every host.

@@ -44,8 +44,8 @@ pub(crate) struct CacheRequest {
     /// The number of responses that leaders had stored when this request looked into the store. If
     /// it has changed since, the lookup may have missed a response.
     pub(crate) stored_count: u64,
-    /// The number of keys that had been invalidated when this request looked into the store.
-    pub(crate) invalidated_keys: u64,
+    /// The number of removals of keys and URLs when this request looked into the store.
+    pub(crate) removals: u64,
 }
 
 /// A request to the handler, with what the lookup found.
@@ -122,7 +122,7 @@ impl RequestContext {
             arrived: now,
             now,
             stored_count: coordinator.stored_count(),
-            invalidated_keys: coordinator.invalidated_keys(),
+            removals: coordinator.removals(),
         }
     }
 
@@ -134,14 +134,7 @@ impl RequestContext {
         lookup: Lookup,
     ) -> Box<Candidate> {
         let CacheRequest {
-            matched,
-            key,
-            discriminator,
-            requester,
-            directives,
-            now,
-            invalidated_keys,
-            ..
+            matched, key, discriminator, requester, directives, now, removals, ..
         } = cache_request;
         let variants = lookup.variants;
         let coordinator = self.shared.store.coordinator();
@@ -150,7 +143,7 @@ impl RequestContext {
         Box::new(Candidate {
             shared: Arc::clone(&self.shared),
             fill,
-            lookup_is_current: coordinator.invalidated_keys() == invalidated_keys,
+            lookup_is_current: coordinator.removals() == removals,
             request_tags: self.shared.policy.request_tags(request, &matched),
             matched,
             key,

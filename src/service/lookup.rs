@@ -73,7 +73,7 @@ impl RequestContext {
     ) -> Decision {
         let coordinator = self.shared.store.coordinator();
         cache_request.stored_count = coordinator.stored_count();
-        cache_request.invalidated_keys = coordinator.invalidated_keys();
+        cache_request.removals = coordinator.removals();
         cache_request.now = self.shared.now();
         let fields = request.headers();
         let found = match self.lookup_now(fields, &cache_request) {

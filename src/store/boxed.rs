@@ -9,7 +9,10 @@ use super::{
 use crate::{
     coordination::{coordinator::Coordinator, fills::Fill, lease::Lease},
     entry::{
-        invalidation::Invalidation, key::CacheKey, response::StoredResponse, selector::Selector,
+        invalidation::Invalidation,
+        key::{CacheKey, UrlKey},
+        response::StoredResponse,
+        selector::Selector,
     },
 };
 
@@ -71,6 +74,10 @@ impl Store for BoxedStore {
 
     async fn remove(&self, key: &CacheKey) -> Result<usize, StoreError> {
         self.0.remove(key).await
+    }
+
+    async fn remove_url(&self, url: UrlKey<'_>) -> Result<usize, StoreError> {
+        self.0.remove_url(url).await
     }
 
     async fn invalidate(&self, invalidation: &Invalidation) -> Result<(), StoreError> {

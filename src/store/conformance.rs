@@ -18,8 +18,9 @@
 //! # }
 //! ```
 
+mod responses;
+
 use std::{
-    borrow::Cow,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -27,26 +28,15 @@ use std::{
     time::Duration,
 };
 
-use actix_web::http::{
-    StatusCode,
-    header::{ACCEPT, CACHE_CONTROL, HeaderName, HeaderValue, LINK},
-};
-use bytes::Bytes;
+use actix_web::http::header::ACCEPT;
 
-use super::interface::{Lookup, Put, Store};
+use self::responses::{Request, Response, begin, found, found_for, key, lookup, only, tag_id};
+use super::interface::{Put, Store};
 use crate::{
     clock::{Clock, Timestamp},
-    coordination::fills::Fill,
     entry::{
-        invalidation::Invalidation,
-        key::CacheKey,
-        lifetime::{Lifetime, LifetimeSource, Staleness, Validation},
-        response::StoredResponse,
-        selector::{Selector, Selects},
-        stamp::Stamp,
-        tag::TagId,
-        validity::{Validity, ValidityCheck},
-        variants::Variants,
+        invalidation::Invalidation, key::CacheKey, lifetime::Lifetime, response::StoredResponse,
+        tag::TagId, validity::Validity,
     },
 };
 
@@ -63,6 +53,7 @@ pub async fn check<S: Store>(make: impl Fn() -> S) {
     variants_are_kept_apart(&*store()).await;
     response_without_a_selecting_field_is_refused(&*store()).await;
     removal_removes_all_variants_of_a_key(&*store()).await;
+    removal_of_a_url_removes_all_its_keys(&*store()).await;
     invalidated_fill_is_not_stored(&*store()).await;
     purged_responses_are_not_valid(&*store()).await;
     expired_responses_are_kept_as_stale(&*store()).await;
@@ -205,6 +196,40 @@ pub async fn removal_removes_all_variants_of_a_key<S: Store>(store: &S) {
     assert_eq!(found(store, &key("/b")).await.len(), 1, "another key was removed");
 }
 
+/// Checks that the removal of a URL removes and counts the variants of all its keys: of both
+/// schemes, and with any further parts. The removal removes no key of another URL.
+///
+/// # Panics
+///
+/// If a variant is left or not counted, or another URL is removed.
+pub async fn removal_of_a_url_removes_all_its_keys<S: Store>(store: &S) {
+    let url = key("/a");
+    let none = store.remove_url(url.url()).await.expect("remove a URL without responses");
+    assert_eq!(none, 0, "a response was removed from an empty store");
+    let mut keys = vec![url.clone(), CacheKey::new("conformance", "https", "host", "/a", None)];
+    for tenant in 0..20 {
+        let mut key = url.clone();
+        key.push_part("tenant", Some(&[tenant]));
+        keys.push(key);
+    }
+    let others =
+        [key("/a/"), key("/"), key("/b"), CacheKey::new("other", "http", "host", "/a", None)];
+    for (n, key) in keys.iter().chain(&others).enumerate() {
+        assert_eq!(Response::new(n).accept("de").put(store, key).await, Put::Stored);
+    }
+    assert_eq!(Response::new(1).accept("fr").put(store, &url).await, Put::Stored);
+    let removed = store.remove_url(url.url()).await.expect("remove a URL");
+    assert_eq!(removed, keys.len() + 1, "the number of variants");
+    for key in &keys {
+        let left = found_for(store, key, Some("de")).await;
+        assert!(left.is_none(), "a key of the URL is left after its removal");
+    }
+    for key in &others {
+        assert!(found_for(store, key, Some("de")).await.is_some(), "another URL was removed");
+    }
+    assert_eq!(Response::new(2).accept("de").put(store, &url).await, Put::Stored);
+}
+
 /// Checks that a response is not stored if its fill was invalidated: its key was purged after its
 /// handler was called.
 ///
@@ -233,7 +258,7 @@ pub async fn purged_responses_are_not_valid<S: Store>(store: &S) {
     let keys = |n: usize| (key(&format!("/{n}/before")), key(&format!("/{n}/during")));
     let implied = [TagId::url(keys(1).0.url()), TagId::url(keys(1).1.url())];
     let all = [
-        Invalidation::PurgeTags(vec![TagId::url(b"t")]),
+        Invalidation::PurgeTags(vec![tag_id(b"t")]),
         // These tags are not stored with a response. The tag of a URL follows from the cache key.
         Invalidation::PurgeTags(Vec::from(implied)),
         Invalidation::PurgeAll,
@@ -271,15 +296,15 @@ pub async fn purges_outlive_the_process<S: Store>(open: impl Fn() -> S) {
     let store = open();
     // The logical time moves on, so that the stamps of the responses are not the first ones.
     for tag in [b"x", b"y"] {
-        let tags = vec![TagId::url(tag)];
+        let tags = vec![tag_id(tag)];
         store.invalidate(&Invalidation::PurgeTags(tags)).await.expect("invalidate");
     }
     for (key, tag) in [(&purged, b"p"), (&removed, b"r"), (&expired, b"e"), (&kept, b"k")] {
         assert_eq!(Response::new(1).tag(tag).put(&store, key).await, Put::Stored);
     }
-    let purge = |tag: &[u8]| Invalidation::PurgeTags(vec![TagId::url(tag)]);
+    let purge = |tag: &[u8]| Invalidation::PurgeTags(vec![tag_id(tag)]);
     store.invalidate(&purge(b"p")).await.expect("invalidate");
-    let (tags, since) = (vec![TagId::url(b"e")], Clock::system().now());
+    let (tags, since) = (vec![tag_id(b"e")], Clock::system().now());
     store.invalidate(&Invalidation::ExpireTags { tags, since }).await.expect("expire");
     store.remove(&removed).await.expect("remove");
     drop(store);
@@ -320,7 +345,7 @@ pub async fn purges_outlive_the_process<S: Store>(open: impl Fn() -> S) {
 pub async fn expired_responses_are_kept_as_stale<S: Store>(store: &S) {
     let (now, second) = (Clock::system().now(), Duration::from_secs(1));
     let since = Timestamp::new(now.wall() + second, now.monotonic() + second);
-    let tags = vec![TagId::url(b"t")];
+    let tags = vec![tag_id(b"t")];
     for invalidation in
         [Invalidation::ExpireTags { tags, since }, Invalidation::ExpireAll { since }]
     {
@@ -386,7 +411,7 @@ pub async fn removal_applies_to_concurrent_fills<S: Store>(store: Arc<S>) {
             })
         })
         .collect();
-    for _ in 0..200 {
+    for n in 0..200 {
         // This fill always begins before the removal.
         let fill = begin(&*store, &key("/a")).await;
         let old = Arc::new(Response::new(0).stored(fill.stamp()));
@@ -394,8 +419,14 @@ pub async fn removal_applies_to_concurrent_fills<S: Store>(store: Arc<S>) {
             let store = Arc::clone(&store);
             tokio::spawn(async move { store.put(&key("/a"), old, &fill).await })
         };
-        store.coordinator().invalidate_fills(&key("/a"));
-        store.remove(&key("/a")).await.expect("remove");
+        let removed = key("/a");
+        if n % 2 == 0 {
+            store.coordinator().invalidate_fills(&removed);
+            store.remove(&removed).await.expect("remove");
+        } else {
+            store.coordinator().invalidate_fills_of_url(removed.url(), None);
+            store.remove_url(removed.url()).await.expect("remove a URL");
+        }
         let after = found(&*store, &key("/a")).await;
         let has_earlier_response = |responses: &[Arc<StoredResponse>]| {
             responses.iter().any(|response| *response.body() == Response::new(0).body)
@@ -416,143 +447,4 @@ pub async fn removal_applies_to_concurrent_fills<S: Store>(store: Arc<S>) {
         filler.await.expect("the task of a filler");
     }
     assert_eq!(store.coordinator().open_fills(), 0, "ended fills are still open");
-}
-
-fn key(path: &str) -> CacheKey {
-    CacheKey::new("conformance", "http", "host", path, None)
-}
-
-async fn begin<S: Store>(store: &S, key: &CacheKey) -> Fill {
-    let stamp = lookup(store, key, None).await.stamp;
-    store.coordinator().begin_fill(key, stamp)
-}
-
-async fn lookup<S: Store>(store: &S, key: &CacheKey, accept: Option<&str>) -> Lookup {
-    // A lookup may fail because the store is busy, so try again.
-    let repeated = async {
-        loop {
-            if let Ok(found) = store.lookup(key, &Request(accept).selector()).await {
-                return found;
-            }
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), repeated).await.expect("lookup")
-}
-
-/// Returns the valid responses that a request without `Accept` finds for a key.
-async fn found<S: Store>(store: &S, key: &CacheKey) -> Vec<Arc<StoredResponse>> {
-    let variants = lookup(store, key, None).await.variants;
-    let responses = variants.as_deref().map_or(&[][..], Variants::responses);
-    responses
-        .iter()
-        .filter(|response| store.coordinator().is_valid(key, response))
-        .cloned()
-        .collect()
-}
-
-/// Returns the valid response that a request with this `Accept` selects for a key.
-async fn found_for<S: Store>(
-    store: &S,
-    key: &CacheKey,
-    accept: Option<&str>,
-) -> Option<Arc<StoredResponse>> {
-    let variants = lookup(store, key, accept).await.variants?;
-    let selects = |response: &&Arc<StoredResponse>| {
-        let recorded = response.selecting.first().and_then(|(_, value)| value.as_deref());
-        recorded == accept.map(str::as_bytes) && store.coordinator().is_valid(key, response)
-    };
-    variants.responses().iter().find(selects).cloned()
-}
-
-const DISCRIMINATOR: &[u8] = b"discriminator";
-
-/// A request with or without an `Accept`.
-struct Request<'a>(Option<&'a str>);
-
-impl Request<'_> {
-    fn selector(&self) -> Selector<'_> {
-        Selector::new(self, DISCRIMINATOR, Clock::system().now())
-    }
-}
-
-impl Selects for Request<'_> {
-    fn value(&self, name: &HeaderName) -> Option<Cow<'_, [u8]>> {
-        self.0.filter(|_| *name == ACCEPT).map(|accept| Cow::Borrowed(accept.as_bytes()))
-    }
-}
-
-fn only(mut responses: Vec<Arc<StoredResponse>>) -> Arc<StoredResponse> {
-    assert_eq!(responses.len(), 1, "number of responses");
-    responses.remove(0)
-}
-
-/// A response that the checks put into the store.
-#[derive(Clone)]
-struct Response {
-    body: Bytes,
-    accept: Option<String>,
-    tags: Box<[TagId]>,
-    at: Timestamp,
-}
-
-impl Response {
-    fn new(n: usize) -> Self {
-        // The time of the response is the present, because a store may drop old responses.
-        let at = Clock::system().now();
-        Self { body: Bytes::from(format!("body {n}")), accept: None, tags: Box::default(), at }
-    }
-
-    fn accept(mut self, accept: &str) -> Self {
-        self.accept = Some(accept.to_owned());
-        self
-    }
-
-    fn tag(mut self, tag: &[u8]) -> Self {
-        self.tags = Box::new([TagId::url(tag)]);
-        self
-    }
-
-    fn stored(&self, stamp: Stamp) -> StoredResponse {
-        let hour = Duration::from_secs(3600);
-        let link = |text| (LINK, HeaderValue::from_static(text));
-        let accept = self.accept.as_ref().map(|accept| Bytes::from(accept.clone()));
-        StoredResponse {
-            status: StatusCode::OK,
-            fields: Box::new([
-                link("<b>"),
-                link("<a>"),
-                (HeaderName::from_static("x-empty"), HeaderValue::from_static("")),
-            ]),
-            body: self.body.clone(),
-            lifetime: Lifetime {
-                response_time: self.at,
-                initial_age: Duration::from_secs(1),
-                freshness: hour,
-                source: LifetimeSource::Explicit,
-                staleness: Staleness {
-                    validation: Validation::Strict,
-                    while_revalidate: Some(Duration::from_secs(2)),
-                    if_error: None,
-                },
-                retention: Duration::from_secs(3),
-            },
-            stated: Some(hour),
-            selecting: accept.map(|accept| (ACCEPT, Some(accept))).into_iter().collect(),
-            discriminator: Box::from(DISCRIMINATOR),
-            tags: self.tags.clone(),
-            stamp,
-            client_ttl: Some(Duration::from_secs(5)),
-            original_fields: Some(Box::new([(CACHE_CONTROL, HeaderValue::from_static("public"))])),
-            validity_check: ValidityCheck::default(),
-            received: self.at.monotonic(),
-        }
-    }
-
-    /// Begins a fill, and stores the response by this fill.
-    async fn put<S: Store>(&self, store: &S, key: &CacheKey) -> Put {
-        let fill = begin(store, key).await;
-        let response = Arc::new(self.stored(fill.stamp()));
-        store.put(key, response, &fill).await.expect("put")
-    }
 }

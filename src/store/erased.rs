@@ -15,7 +15,10 @@ use super::interface::{Lookup, Put, Store, StoreError};
 use crate::{
     coordination::{coordinator::Coordinator, fills::Fill, lease::Lease},
     entry::{
-        invalidation::Invalidation, key::CacheKey, response::StoredResponse, selector::Selector,
+        invalidation::Invalidation,
+        key::{CacheKey, UrlKey},
+        response::StoredResponse,
+        selector::Selector,
     },
 };
 
@@ -38,6 +41,7 @@ pub(crate) trait DynStore: Send + Sync {
         fill: &'a Fill,
     ) -> BoxFuture<'a, Put>;
     fn remove<'a>(&'a self, key: &'a CacheKey) -> BoxFuture<'a, usize>;
+    fn remove_url<'a>(&'a self, url: UrlKey<'a>) -> BoxFuture<'a, usize>;
     fn invalidate<'a>(&'a self, invalidation: &'a Invalidation) -> BoxFuture<'a, ()>;
     fn max_body_size(&self) -> usize;
     fn supports_leases(&self) -> bool;
@@ -77,6 +81,10 @@ impl<S: Store> DynStore for S {
 
     fn remove<'a>(&'a self, key: &'a CacheKey) -> BoxFuture<'a, usize> {
         boxed(async move { Store::remove(self, key).await })
+    }
+
+    fn remove_url<'a>(&'a self, url: UrlKey<'a>) -> BoxFuture<'a, usize> {
+        boxed(async move { Store::remove_url(self, url).await })
     }
 
     fn invalidate<'a>(&'a self, invalidation: &'a Invalidation) -> BoxFuture<'a, ()> {

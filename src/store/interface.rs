@@ -5,8 +5,12 @@ use std::{error::Error, fmt, future::Future, sync::Arc};
 use crate::{
     coordination::{coordinator::Coordinator, fills::Fill, lease::Lease},
     entry::{
-        invalidation::Invalidation, key::CacheKey, response::StoredResponse, selector::Selector,
-        stamp::Stamp, variants::Variants,
+        invalidation::Invalidation,
+        key::{CacheKey, UrlKey},
+        response::StoredResponse,
+        selector::Selector,
+        stamp::Stamp,
+        variants::Variants,
     },
 };
 
@@ -26,7 +30,8 @@ use crate::{
 /// * `put` does not store a response if its fill (the call of its handler) [was
 ///   invalidated](Fill::is_invalidated), or if the response is not [valid](Coordinator::is_valid).
 ///   `put` checks both in the critical section in which it stores the response, so that no
-///   [`remove`](Self::remove) runs between the check and the write.
+///   [`remove`](Self::remove) or [`remove_url`](Self::remove_url) runs between the check and the
+///   write.
 /// * A lookup compares whole cache keys ([`CacheKey::as_bytes`]), never only digests of keys.
 ///
 /// # Stores whose responses outlive the process
@@ -38,7 +43,7 @@ use crate::{
 ///   that [`Coordinator::stamp`] returns after [`Coordinator::invalidate`], and pass all of them to
 ///   [`Coordinator::record_remote`] when it is opened. An invalidation may be forgotten once no
 ///   stored response has an earlier stamp;
-/// * make removals permanent before `remove` returns.
+/// * make removals permanent before `remove` and `remove_url` return.
 ///
 /// The check [`conformance::purges_outlive_the_process`](crate::store::conformance::purges_outlive_the_process)
 /// opens such a store again. A store that several processes share, such as `RedisStore`, keeps its
@@ -102,6 +107,20 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// If the store cannot be reached. The removal is then not confirmed.
     fn remove(&self, key: &CacheKey) -> impl Future<Output = Result<usize, StoreError>> + Send;
+
+    /// Removes all variants of all keys of a URL ([`UrlKey::contains`]), and returns their number.
+    ///
+    /// Keys of a URL can have different policies and parts, such as a tenant, so no caller knows all
+    /// of them. Find them by the beginning of their bytes, for example with an index by
+    /// [`CacheKey::url`], or by [`range`](std::collections::BTreeMap::range) in an ordered map.
+    /// Clients can cause these calls by unsafe requests (such as `POST`) for any URL, so a call for
+    /// a URL of which nothing is stored should be cheap, and should leave nothing behind.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be reached. The removal is then not confirmed.
+    fn remove_url(&self, url: UrlKey<'_>)
+    -> impl Future<Output = Result<usize, StoreError>> + Send;
 
     /// Records an invalidation (a purge or an expiry). The invalidation applies to every response
     /// whose handler was called before this call.

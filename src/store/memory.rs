@@ -18,7 +18,11 @@ use super::interface::{Lookup, Put, Store, StoreError};
 use crate::{
     coordination::{coordinator::Coordinator, fills::Fill},
     entry::{
-        invalidation::Invalidation, key::CacheKey, response::StoredResponse, selector::Selector,
+        invalidation::Invalidation,
+        key::{CacheKey, UrlKey},
+        response::StoredResponse,
+        selector::Selector,
+        url_index::{Registration, UrlIndex},
         variants::Variants,
     },
 };
@@ -55,6 +59,7 @@ pub struct MemoryStore(Arc<MemoryState>);
 
 struct MemoryState {
     entries: Cache<Arc<[u8]>, Arc<Variants>>,
+    urls: Arc<UrlIndex>,
     max_entry: usize,
     coordinator: Coordinator,
     /// Lets only the first insert start the maintenance thread.
@@ -145,16 +150,21 @@ impl MemoryStore {
         if weight > state.max_entry {
             return Put::TooLarge;
         }
-        let result = state.entries.entry(key.to_shared()).and_compute_with(|existing| {
-            // Moka holds the lock of the key here, so no removal runs between the check and the
-            // insert.
+        let shared = key.to_shared();
+        let result = state.entries.entry(Arc::clone(&shared)).and_compute_with(|existing| {
+            let existing = existing.map(moka::Entry::into_value);
+            let registration = self.registration(key, shared, existing.as_deref());
+            // Moka holds the lock of the key here, so no removal of the key runs between the check
+            // and the insert. The key is registered before the check. A removal of the URL
+            // invalidates the fills of the URL before it reads the index, so it either makes this
+            // check fail or finds the key.
             if fill.is_invalidated() || !state.coordinator.is_valid(key, &response) {
                 return Op::Nop;
             }
             let valid = |response: &StoredResponse| state.coordinator.is_valid(key, response);
-            let existing = existing.and_then(|existing| existing.into_value().retain(valid));
+            let existing = existing.and_then(|existing| existing.retain(valid));
             Variants::add(existing.as_ref(), response, state.max_entry - fixed)
-                .map_or(Op::Nop, |variants| Op::Put(Arc::new(variants)))
+                .map_or(Op::Nop, |variants| Op::Put(Arc::new(variants.registered(registration))))
         });
         if !matches!(result, CompResult::Inserted(_) | CompResult::ReplacedWith(_)) {
             return Put::Outdated;
@@ -175,11 +185,13 @@ impl MemoryStore {
         if copy.weight() + fixed > state.max_entry {
             return;
         }
-        state.entries.entry(key.to_shared()).and_compute_with(|existing| {
+        let shared = key.to_shared();
+        state.entries.entry(Arc::clone(&shared)).and_compute_with(|existing| {
+            let existing = existing.map(moka::Entry::into_value);
+            let registration = self.registration(key, shared, existing.as_deref());
             if !state.coordinator.is_valid(key, &copy) {
                 return Op::Nop;
             }
-            let existing = existing.map(moka::Entry::into_value);
             let has_newer = existing.iter().flat_map(|variants| variants.responses()).any(|old| {
                 old.same_selection(&copy)
                     && old.lifetime.response_time.wall() > copy.lifetime.response_time.wall()
@@ -193,14 +205,32 @@ impl MemoryStore {
             // no longer valid. The copy then replaces all of them.
             added
                 .or_else(|| Variants::add(None, copy, max_weight))
-                .map_or(Op::Nop, |variants| Op::Put(Arc::new(variants)))
+                .map_or(Op::Nop, |variants| Op::Put(Arc::new(variants.registered(registration))))
         });
     }
 
-    pub(super) fn remove_entry(&self, key: &CacheKey) -> usize {
+    /// Returns the registration of a key: that of the existing variants, or a new one. `shared` has
+    /// the bytes of the key.
+    fn registration(
+        &self,
+        key: &CacheKey,
+        shared: Arc<[u8]>,
+        existing: Option<&Variants>,
+    ) -> Arc<Registration> {
+        let registered = existing.and_then(Variants::registration).cloned();
+        registered.unwrap_or_else(|| Arc::new(self.0.urls.register(key, shared)))
+    }
+
+    /// Removes all variants of all keys of a URL, and returns their number.
+    pub(super) fn remove_keys_of(&self, url: UrlKey<'_>) -> usize {
+        self.0.urls.keys(url).into_iter().map(|key| self.remove_entry(key)).sum()
+    }
+
+    /// Removes all variants of a key, and returns their number.
+    pub(super) fn remove_entry(&self, key: Arc<[u8]>) -> usize {
         // `and_compute_with` takes the lock of the key, as `add` does. A plain `remove` could run
         // between the check and the insert of `add`.
-        let removed = self.0.entries.entry(key.to_shared()).and_compute_with(|_| Op::Remove);
+        let removed = self.0.entries.entry(key).and_compute_with(|_| Op::Remove);
         match removed {
             CompResult::Removed(entry) => entry.into_value().responses().len(),
             _ => 0,
@@ -231,7 +261,11 @@ impl Store for MemoryStore {
     }
 
     async fn remove(&self, key: &CacheKey) -> Result<usize, StoreError> {
-        Ok(self.remove_entry(key))
+        Ok(self.remove_entry(key.to_shared()))
+    }
+
+    async fn remove_url(&self, url: UrlKey<'_>) -> Result<usize, StoreError> {
+        Ok(self.remove_keys_of(url))
     }
 
     fn max_body_size(&self) -> usize {
@@ -299,8 +333,9 @@ impl MemoryStoreBuilder {
             })
             .expire_after(ExpireUseless)
             .build();
-        let maintenance = Once::new();
-        Ok(MemoryStore(Arc::new(MemoryState { entries, max_entry, coordinator, maintenance })))
+        let (urls, maintenance) = (Arc::default(), Once::new());
+        let state = MemoryState { entries, urls, max_entry, coordinator, maintenance };
+        Ok(MemoryStore(Arc::new(state)))
     }
 }
 

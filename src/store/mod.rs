@@ -35,7 +35,7 @@ pub use crate::{
     entry::{
         codec,
         invalidation::Invalidation,
-        key::CacheKey,
+        key::{CacheKey, UrlKey},
         lifetime::{Lifetime, LifetimeSource, Staleness, Validation},
         response::StoredResponse,
         selector::{Selector, VariantId},

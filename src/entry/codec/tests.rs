@@ -93,7 +93,7 @@ fn full() -> StoredResponse {
             (ACCEPT_LANGUAGE, Some(Bytes::new())),
         ]),
         discriminator: Box::from(&b"l\x01\0"[..]),
-        tags: Box::new([TagId::tag("shop", "post:1"), TagId::url(b"x")]),
+        tags: Box::new([TagId::tag("shop", "post:1"), TagId::tag("shop", "x")]),
         stamp: Stamp::new(0x0102_0304_0506_0708),
         client_ttl: Some(Duration::from_millis(1500)),
         original_fields: Some(lines(&[(CACHE_CONTROL, b"public"), (VARY, b"accept")])),
@@ -355,7 +355,7 @@ fn fields_and_bodies_that_are_never_stored_are_refused() {
     };
     let named = HeaderName::from_static;
     let tags = |number: usize| StoredResponse {
-        tags: vec![TagId::url(b""); number].into_boxed_slice(),
+        tags: vec![TagId::tag("", ""); number].into_boxed_slice(),
         ..full()
     };
     let no_content = |body: &'static [u8]| StoredResponse {
@@ -474,7 +474,7 @@ fn response_that_does_not_fit_a_record_is_not_written() {
     let megabyte = HeaderValue::from_bytes(&vec![b'x'; 1 << 20]).unwrap();
     let fields = |number: usize| (0..number).map(|_| (LINK, megabyte.clone())).collect();
     let selecting = |number: usize| (0..number).map(|_| (ACCEPT, None)).collect();
-    let tags = |number: usize| (0..number).map(|_| TagId::url(b"")).collect();
+    let tags = |number: usize| (0..number).map(|_| TagId::tag("", "")).collect();
     for (case, response, fits) in [
         ("4 GiB and more", StoredResponse { fields: fields(4096), ..minimal() }, false),
         (

@@ -13,13 +13,15 @@ use super::{
     connector::Connector,
     counters::{Counters, count},
     failure::Failure,
-    invalidation_table::{InvalidationTable, TableRead},
+    invalidation_table::{
+        EpochCheck, InvalidationTable, TableRead, encode_members, encode_removal, monotonic_micros,
+    },
     keys::Keys,
     worker_connections::{ConnectionRole, WorkerConnections},
 };
 use crate::{
     coordination::coordinator::Coordinator,
-    entry::{invalidation::Invalidation, stamp::Stamp},
+    entry::{invalidation::Invalidation, stamp::Stamp, tag::TagId},
     store::remote::{circuit_breaker::CircuitBreaker, deadline::Deadline, retry_queue::RetryQueue},
 };
 
@@ -149,44 +151,82 @@ impl RedisClient {
         }
     }
 
+    /// Reads the epoch, and the new invalidations if the epoch has changed.
+    pub(super) async fn update_table(&self, connection: &mut Connection) -> Result<(), Failure> {
+        let sent = monotonic_micros();
+        let epoch = self.table.epoch_command(&self.keys).query_async(connection).await?;
+        if self.table.check_epoch(epoch)? == EpochCheck::Changed {
+            self.read_table(connection).await?;
+        }
+        self.table.set_current_at(sent);
+        Ok(())
+    }
+
     /// Sends an invalidation. If this fails, the invalidation is queued. This process then sends
     /// the queued invalidation before it reads anything from Redis again.
     pub(super) async fn invalidate(
         self: &Arc<Self>,
         invalidation: &Invalidation,
     ) -> Result<Stamp, Failure> {
-        let mut result = self.send_invalidation(invalidation).await;
-        // The server may have closed the idle connection. The client notices this only when it uses
-        // the connection, so it tries once more with a new connection.
-        if matches!(&result, Err(failure) if failure.ends_connection() && !matches!(failure, Failure::TimedOut))
-        {
-            result = self.send_invalidation(invalidation).await;
-        }
+        let result = self.send_members(&encode_members(invalidation)).await;
         match &result {
             Ok(_) => count(&self.counters.invalidations),
-            Err(failure) => {
-                count(&self.counters.invalidations_failed);
-                if self.retry_queue.push(invalidation.clone(), &self.breaker) {
-                    self.start_probing(failure);
-                }
-                // Copies in this process, such as those of a tiered store, become invalid at once.
-                self.coordinator.invalidate(invalidation);
-            }
+            Err(failure) => self.queue(invalidation.clone(), failure),
         }
         result
     }
 
-    /// Sends an invalidation within half of the write time-out. The other half is for a second
-    /// attempt.
-    async fn send_invalidation(
+    /// Records the removal of the cache key or the URL with this tag, and then removes its
+    /// responses by `remove`. If either fails, a purge of the tag is queued. The purge needs no
+    /// removal, because the table keeps the purge for longer than all responses.
+    pub(super) async fn remove<F>(
         self: &Arc<Self>,
-        invalidation: &Invalidation,
-    ) -> Result<Stamp, Failure> {
+        tag: TagId,
+        remove: impl FnOnce(Connection) -> F,
+    ) -> Result<usize, Failure>
+    where
+        F: Future<Output = Result<usize, Failure>>,
+    {
+        // The record comes first. It also applies to a fill that stores its response later.
+        let result = match self.send_members(&[encode_removal(tag)]).await {
+            Ok(_) => self.call(ConnectionRole::Lookups, self.timeouts.write / 2, remove).await,
+            Err(failure) => Err(failure),
+        };
+        match &result {
+            Ok(_) => count(&self.counters.invalidations),
+            Err(failure) => self.queue(Invalidation::PurgeTags(vec![tag]), failure),
+        }
+        result
+    }
+
+    /// Queues an invalidation that did not reach Redis.
+    fn queue(&self, invalidation: Invalidation, failure: &Failure) {
+        count(&self.counters.invalidations_failed);
+        // Copies in this process, such as those of a tiered store, become invalid at once.
+        self.coordinator.invalidate(&invalidation);
+        if self.retry_queue.push(invalidation, &self.breaker) {
+            self.start_probing(failure);
+        }
+    }
+
+    /// Adds members to the invalidation table. The server may have closed the idle connection. The
+    /// client notices this only when it uses the connection, so it tries once more with a new
+    /// connection.
+    async fn send_members(self: &Arc<Self>, members: &[Vec<u8>]) -> Result<Stamp, Failure> {
+        match self.send_once(members).await {
+            Err(failure) if failure.ends_connection() && !matches!(failure, Failure::TimedOut) => {
+                self.send_once(members).await
+            }
+            result => result,
+        }
+    }
+
+    /// Adds members to the table within half of the write time-out. The other half is for a second
+    /// attempt.
+    async fn send_once(self: &Arc<Self>, members: &[Vec<u8>]) -> Result<Stamp, Failure> {
         let timeout = self.timeouts.write / 2;
         self.call(ConnectionRole::Lookups, timeout, |mut connection| async move {
-            self.table
-                .invalidate(&mut connection, &self.keys, &self.coordinator, invalidation)
-                .await
+            self.table.add(&mut connection, &self.keys, &self.coordinator, members).await
         })
         .await
     }

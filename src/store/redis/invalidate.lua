@@ -1,19 +1,20 @@
--- Adds invalidations to the invalidation table. Begins a new table if Redis lost the table, even if
--- there is no invalidation to add.
+-- Adds invalidations and removals to the invalidation table. Begins a new table if Redis lost the
+-- table, even if there is nothing to add.
 --
--- KEYS: 1 the table; 2 the index of invalidations of single cache keys.
+-- KEYS: 1 the invalidations; 2 the removals of cache keys and URLs.
 -- ARGV: 1 the latest epoch that the caller knows; 2 the microseconds to keep an invalidation; 3 the
---       microseconds to keep the invalidation of a single cache key; 4 the maximum number of
---       members; 5 and on: the members to add.
+--       microseconds to keep a removal; 4 the maximum number of invalidations; 5 the maximum number
+--       of removals; 6 and on: the members to add. A member that begins with k is the tag of a
+--       removal.
 -- Times are microseconds of this server's clock. Each new time is later than all earlier times.
--- Returns the epoch: the time of the latest invalidation.
+-- Returns the epoch: the time of the latest invalidation or removal.
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 local known = tonumber(ARGV[1])
 local epoch = tonumber(redis.call('ZSCORE', KEYS[1], 'e') or -1)
 -- Redis lost the table if the epoch is missing, or earlier than the epoch that the caller knows.
 local lost = epoch < 0 or epoch < known
-if #ARGV < 5 and not lost then
+if #ARGV < 6 and not lost then
     return string.format('%.0f', epoch)
 end
 
@@ -24,33 +25,43 @@ if lost then
     redis.call('UNLINK', KEYS[1], KEYS[2])
     redis.call('ZADD', KEYS[1], score, 'f')
 end
-for i = 5, #ARGV do
-    redis.call('ZADD', KEYS[1], score, ARGV[i])
+for i = 6, #ARGV do
     if string.sub(ARGV[i], 1, 1) == 'k' then
-        redis.call('ZADD', KEYS[2], score, ARGV[i])
+        redis.call('ZADD', KEYS[2], score, string.sub(ARGV[i], 2))
         redis.call('PEXPIRE', KEYS[2], math.ceil(ARGV[3] / 500))
+        -- The time of the latest removal (member r), by which readers notice that Redis lost the
+        -- removals alone.
+        redis.call('ZADD', KEYS[1], score, 'r')
+    else
+        redis.call('ZADD', KEYS[1], score, ARGV[i])
     end
 end
 
--- Remove expired invalidations. Each call removes at most 128 invalidations of single cache keys,
--- which bounds the time of the call.
+-- Remove expired invalidations and removals. Each call removes at most 128 removals, which bounds
+-- the time of the call.
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('(%.0f', at - ARGV[2]))
 local oldest = string.format('(%.0f', at - ARGV[3])
 local expired = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', oldest, 'LIMIT', 0, 128)
-if #expired > 0 then
-    redis.call('ZREM', KEYS[2], unpack(expired))
-    redis.call('ZREM', KEYS[1], unpack(expired))
+if #expired > 0 then redis.call('ZREM', KEYS[2], unpack(expired)) end
+
+-- If there are too many removals, drop the oldest ones. The time of the last dropped one (member d)
+-- remains: a response of an earlier fill is not stored any more.
+if redis.call('ZCARD', KEYS[2]) > tonumber(ARGV[5]) then
+    local dropped = 1023
+    local cut = redis.call('ZRANGE', KEYS[2], dropped, dropped, 'WITHSCORES')[2]
+    redis.call('ZREMRANGEBYRANK', KEYS[2], 0, dropped)
+    redis.call('ZADD', KEYS[2], cut, 'd')
 end
 
--- If there are too many members, replace the older half by one invalidation of all responses
--- (member f) at the latest time of that half.
+-- If there are too many invalidations, replace the older half by one invalidation of all responses
+-- (member o) at the latest time of that half.
 local max_members = tonumber(ARGV[4])
 if redis.call('ZCARD', KEYS[1]) > max_members then
     local half = math.floor(max_members / 2)
     local cut = redis.call('ZRANGE', KEYS[1], half, half, 'WITHSCORES')[2]
-    local all = tonumber(redis.call('ZSCORE', KEYS[1], 'f') or 0)
+    local all = tonumber(redis.call('ZSCORE', KEYS[1], 'o') or 0)
     redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', cut)
-    redis.call('ZADD', KEYS[1], string.format('%.0f', math.max(all, tonumber(cut))), 'f')
+    redis.call('ZADD', KEYS[1], string.format('%.0f', math.max(all, tonumber(cut))), 'o')
 end
 
 -- The epoch is one microsecond later than the new members, so that a process that knows the epoch

@@ -1,9 +1,10 @@
 //! The invalidation table: the invalidations of all processes, in Redis, with a copy in each
 //! process.
 //!
-//! The table is a sorted set. Each member is an invalidation of one tag, of one cache key or of all
-//! responses. The score of the member is the time of the invalidation, in microseconds by the clock
-//! of the server that has the table. Each new score is later than all earlier scores. One more
+//! The table is a sorted set. Each member is an invalidation of one tag or of all responses. A
+//! second sorted set has the removals of single cache keys and URLs of the last minutes. The score of
+//! the member is the time of the invalidation, in microseconds by the clock of the server that has
+//! the table. Each new score is later than all earlier scores. One more
 //! member is the **epoch**, whose score is the time of the latest invalidation. The cache reads the
 //! epoch before it calls a handler. A response is valid unless the table has a later time for one
 //! of the response's tags.
@@ -18,6 +19,11 @@
 //! earlier than the epoch that the process knows. The process begins a new table with an
 //! invalidation of all responses, whose time is later than all earlier times. So a loss of the
 //! table makes all stored responses invalid, and no purged response becomes valid again.
+//!
+//! A removal deletes the stored responses of a cache key or a URL, so the table needs it only for
+//! fills that are in progress meanwhile. A process that stores a response reads the table again
+//! after the write, and deletes the response if a removal applies to it. If Redis loses the removals
+//! alone, no fill that began before the latest removal stores its response.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -29,7 +35,10 @@ use deadpool_redis::redis::{Cmd, RedisError, Value, cmd, pipe};
 use super::{connection::Connection, failure::Failure, keys::Keys};
 use crate::{
     clock::{Clock, Timestamp},
-    coordination::{coordinator::Coordinator, invalidation_log::KEY_RECORD_LIFETIME},
+    coordination::{
+        coordinator::Coordinator,
+        removals::{MAX_REMOVALS, REMOVAL_LIFETIME, Removal},
+    },
     entry::{invalidation::Invalidation, stamp::Stamp, tag::TagId},
 };
 
@@ -41,9 +50,14 @@ const INVALIDATION_RETENTION: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 pub(super) const MAX_RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// The maximum age of a fill (one call of a handler) whose response may still be stored. This age
-/// is less than [`KEY_RECORD_LIFETIME`], the time that the table keeps the invalidation of a single
-/// cache key. So the table still has each invalidation that applies to such a fill.
+/// and [`MAX_UNCONFIRMED`] are together less than [`REMOVAL_LIFETIME`], the time that the table
+/// keeps a removal. So the table still has each removal that applies to such a fill, until its
+/// response is confirmed or has expired.
 pub(super) const MAX_FILL_AGE: Duration = Duration::from_secs(100);
+
+/// The time after which Redis deletes a response whose write was not confirmed, because the process
+/// that wrote it has ended or has lost the connection.
+pub(super) const MAX_UNCONFIRMED: Duration = Duration::from_secs(60);
 
 /// The maximum number of members in the table. If there are more, a single invalidation of all
 /// older responses replaces the older half of the members.
@@ -56,6 +70,12 @@ const EPOCH: &[u8] = b"e";
 
 /// The name of the member that invalidates all responses.
 const ALL: &[u8] = b"f";
+
+/// The name of the member that invalidates all responses because there were too many invalidations.
+const TOO_MANY: &[u8] = b"o";
+
+/// The name of the member whose score is the time of the latest removal.
+const LATEST_REMOVAL: &[u8] = b"r";
 
 /// The state of this process's copy of the invalidation table. The [`Coordinator`] holds the copy
 /// itself.
@@ -128,29 +148,51 @@ impl InvalidationTable {
         })
     }
 
-    /// Returns the command that reads the members since the known epoch, and the known epoch.
-    fn read_command(&self, keys: &Keys) -> (Cmd, u64) {
+    /// Returns the commands that read the invalidations and the removals since the known epoch, and
+    /// the known epoch.
+    fn read_commands(&self, keys: &Keys) -> ([Cmd; 2], u64) {
         let since = self.known_epoch.load(Ordering::Acquire);
-        let mut command = cmd("ZRANGE");
-        command.arg(&keys.table).arg(since).arg("+inf").arg("BYSCORE").arg("WITHSCORES");
-        (command, since)
+        let read = |name: &str| {
+            let mut command = cmd("ZRANGE");
+            command.arg(name).arg(since).arg("+inf").arg("BYSCORE").arg("WITHSCORES");
+            command
+        };
+        // The removals are read last, so that they are complete up to the epoch in the first reply.
+        ([read(&keys.table), read(&keys.removals)], since)
     }
 
-    /// Copies the invalidations in the reply to [`read_command`](Self::read_command) to the
-    /// coordinator. Returns the epoch in the reply, or `None` if the table is missing or older than
-    /// the known epoch.
-    fn learn(&self, reply: &Value, coordinator: &Coordinator) -> Option<Stamp> {
-        let mut epoch = None;
+    /// Copies the invalidations and removals in the replies to
+    /// [`read_commands`](Self::read_commands) to the coordinator. Returns the epoch in the replies,
+    /// or `None` if the table is missing or older than the known epoch.
+    fn learn(&self, replies: [&Value; 2], coordinator: &Coordinator) -> Option<Stamp> {
+        let [table, removals] = replies;
+        let (mut epoch, mut latest_removal) = (None, None);
         let mut invalidations = Vec::new();
-        for (member, time) in parse_members(reply) {
-            if member == EPOCH {
-                epoch = Some(time);
-            } else {
-                invalidations.push((Stamp::new(time), decode_member(member)));
+        for (member, time) in parse_members(table) {
+            match member {
+                EPOCH => epoch = Some(time),
+                LATEST_REMOVAL => latest_removal = Some(time),
+                TOO_MANY => {
+                    log::warn!(
+                        "Redis had too many invalidations of tags: earlier responses are invalid"
+                    );
+                    invalidations.push((Stamp::new(time), Invalidation::PurgeAll));
+                }
+                _ => invalidations.push((Stamp::new(time), decode_member(member))),
             }
         }
         let until = Stamp::new(epoch?);
-        coordinator.record_remote(&invalidations, until);
+        let mut removals: Vec<_> = parse_members(removals)
+            .into_iter()
+            .map(|(member, time)| (Stamp::new(time), decode_removal(member)))
+            .collect();
+        if let Some(latest) = latest_removal.map(Stamp::new)
+            && !removals.iter().any(|(at, _)| *at >= latest)
+        {
+            // Redis lost the removals.
+            removals.push((latest, Removal::Dropped));
+        }
+        coordinator.record_remote_removals(&invalidations, &removals, until);
         self.known_epoch.fetch_max(until.get(), Ordering::AcqRel);
         Some(until)
     }
@@ -163,49 +205,40 @@ impl InvalidationTable {
         coordinator: &Coordinator,
     ) -> Result<TableRead, Failure> {
         let sent = monotonic_micros();
-        let (command, _) = self.read_command(keys);
-        let reply: Value = command.query_async(connection).await?;
-        let read = match self.learn(&reply, coordinator) {
+        let ([table, removals], _) = self.read_commands(keys);
+        let mut pipeline = pipe();
+        pipeline.add_command(table).add_command(removals);
+        let (table, removals): (Value, Value) = pipeline.query_async(connection).await?;
+        let read = match self.learn([&table, &removals], coordinator) {
             Some(until) => TableRead::Continued(until),
-            None => TableRead::Recreated(self.write(connection, keys, coordinator, &[]).await?),
+            None => TableRead::Recreated(self.add(connection, keys, coordinator, &[]).await?),
         };
         self.set_current_at(sent);
         Ok(read)
     }
 
-    /// Adds an invalidation to the table. The invalidation also applies in this process when the
-    /// call returns.
-    pub(super) async fn invalidate(
-        &self,
-        connection: &mut Connection,
-        keys: &Keys,
-        coordinator: &Coordinator,
-        invalidation: &Invalidation,
-    ) -> Result<Stamp, Failure> {
-        self.write(connection, keys, coordinator, &encode_members(invalidation)).await
-    }
-
-    /// Adds members to the table. Begins a new table if Redis lost the table, even if `members` is
-    /// empty.
-    async fn write(
+    /// Adds members to the table: those of [`encode_members`] or [`encode_removal`]. Begins a new
+    /// table if Redis lost the table, even if `members` is empty. The members also apply in this
+    /// process when the call returns.
+    pub(super) async fn add(
         &self,
         connection: &mut Connection,
         keys: &Keys,
         coordinator: &Coordinator,
         members: &[Vec<u8>],
     ) -> Result<Stamp, Failure> {
-        let (read, since) = self.read_command(keys);
+        let ([read_table, read_removals], since) = self.read_commands(keys);
         let mut script = cmd("EVAL");
-        script.arg(INVALIDATE).arg(2).arg(&keys.table).arg(&keys.recent);
-        script.arg(since).arg(INVALIDATION_RETENTION.as_micros() as u64).arg(KEY_RECORD_LIFETIME);
-        script.arg(MAX_MEMBERS).arg(members);
+        script.arg(INVALIDATE).arg(2).arg(&keys.table).arg(&keys.removals);
+        script.arg(since).arg(INVALIDATION_RETENTION.as_micros() as u64).arg(REMOVAL_LIFETIME);
+        script.arg(MAX_MEMBERS).arg(MAX_REMOVALS).arg(members);
         let mut pipeline = pipe();
-        pipeline.add_command(script).add_command(read);
-        let replies: Vec<Value> = pipeline.query_async(connection).await?;
-        let reply = replies.get(1).unwrap_or(&Value::Nil);
+        pipeline.add_command(script).ignore();
+        pipeline.add_command(read_table).add_command(read_removals);
+        let (table, removals): (Value, Value) = pipeline.query_async(connection).await?;
         // The table is missing only if Redis lost it again after the script. The next call notices
         // the loss.
-        self.learn(reply, coordinator).ok_or(Failure::TimedOut)
+        self.learn([&table, &removals], coordinator).ok_or(Failure::TimedOut)
     }
 }
 
@@ -267,9 +300,7 @@ fn decode_member(member: &[u8]) -> Invalidation {
     let decoded = || {
         let (kind, rest) = member.split_first()?;
         Some(match (kind, rest) {
-            (b'p' | b'k', tag) => {
-                Invalidation::PurgeTags(vec![TagId::from_bytes(tag.try_into().ok()?)])
-            }
+            (b'p', tag) => Invalidation::PurgeTags(vec![TagId::from_bytes(tag.try_into().ok()?)]),
             (b's', rest) => {
                 let (tag, since) = rest.split_first_chunk()?;
                 let tags = vec![TagId::from_bytes(*tag)];
@@ -282,6 +313,13 @@ fn decode_member(member: &[u8]) -> Invalidation {
     decoded().unwrap_or(Invalidation::PurgeAll)
 }
 
+/// Decodes a member of the removals. A member of another form, such as `d`, stands for removals that
+/// were dropped because there were too many.
+fn decode_removal(member: &[u8]) -> Removal {
+    let tag = member.try_into().map(TagId::from_bytes);
+    tag.map_or(Removal::Dropped, Removal::Tag)
+}
+
 /// Decodes a wall-clock time. The table has no monotonic times, because they have no meaning in
 /// another process.
 fn decode_time(bytes: &[u8]) -> Option<Timestamp> {
@@ -290,7 +328,7 @@ fn decode_time(bytes: &[u8]) -> Option<Timestamp> {
 }
 
 /// Encodes an invalidation as members of the table, one for each tag.
-fn encode_members(invalidation: &Invalidation) -> Vec<Vec<u8>> {
+pub(super) fn encode_members(invalidation: &Invalidation) -> Vec<Vec<u8>> {
     let time = |since: &Timestamp| {
         let millis = u64::try_from(since.wall().as_millis()).unwrap_or(u64::MAX);
         millis.to_be_bytes()
@@ -298,11 +336,7 @@ fn encode_members(invalidation: &Invalidation) -> Vec<Vec<u8>> {
     match invalidation {
         Invalidation::PurgeAll => vec![ALL.to_vec()],
         Invalidation::PurgeTags(tags) => {
-            let member = |tag: &TagId| {
-                let kind: &[u8] = if tag.is_key() { b"k" } else { b"p" };
-                [kind, &tag.to_bytes()].concat()
-            };
-            tags.iter().map(member).collect()
+            tags.iter().map(|tag| [&b"p"[..], &tag.to_bytes()].concat()).collect()
         }
         Invalidation::ExpireAll { since } => vec![[&b"g"[..], &time(since)].concat()],
         Invalidation::ExpireTags { tags, since } => {
@@ -310,6 +344,11 @@ fn encode_members(invalidation: &Invalidation) -> Vec<Vec<u8>> {
             tags.iter().map(member).collect()
         }
     }
+}
+
+/// Encodes the removal of the cache key or the URL with this tag.
+pub(super) fn encode_removal(tag: TagId) -> Vec<u8> {
+    [&b"k"[..], &tag.to_bytes()].concat()
 }
 
 #[cfg(test)]
@@ -391,7 +430,10 @@ mod tests {
             Value::Array(vec![Value::Int(1), Value::Int(2)]),
         ] {
             assert_eq!(parse_members(&malformed), vec![], "{malformed:?}");
-            assert_eq!(InvalidationTable::default().learn(&malformed, &Coordinator::new()), None);
+            assert_eq!(
+                InvalidationTable::default().learn([&malformed; 2], &Coordinator::new()),
+                None
+            );
         }
     }
 
@@ -405,11 +447,14 @@ mod tests {
             ..stored(0, &[])
         };
         let (old, new) = (response(10, "a"), response(31, "a"));
-        assert_eq!(table.learn(&flat(&[(b"e", "10")]), &coordinator), Some(Stamp::new(10)));
+        assert_eq!(
+            table.learn([&flat(&[(b"e", "10")]), &Value::Nil], &coordinator),
+            Some(Stamp::new(10))
+        );
         assert!(table.is_known() && coordinator.is_valid(&key, &old));
         let member = encode_members(&Invalidation::PurgeTags(vec![tag("a")])).remove(0);
         let reply = flat(&[(b"e", "31"), (&member, "30")]);
-        assert_eq!(table.learn(&reply, &coordinator), Some(Stamp::new(31)));
+        assert_eq!(table.learn([&reply, &Value::Nil], &coordinator), Some(Stamp::new(31)));
         assert!(!coordinator.is_valid(&key, &old) && coordinator.is_valid(&key, &new));
         assert!(coordinator.is_valid(&key, &response(10, "b")));
         assert_eq!(table.check_epoch(bulk(b"31")).unwrap(), EpochCheck::Unchanged(Stamp::new(31)));
@@ -417,11 +462,14 @@ mod tests {
             assert_eq!(table.check_epoch(reply).unwrap(), EpochCheck::Changed);
         }
         // A late reply with an older epoch changes nothing.
-        assert_eq!(table.learn(&flat(&[(b"e", "10")]), &coordinator), Some(Stamp::new(10)));
+        assert_eq!(
+            table.learn([&flat(&[(b"e", "10")]), &Value::Nil], &coordinator),
+            Some(Stamp::new(10))
+        );
         assert_eq!(coordinator.stamp(), Stamp::new(31));
         let expire_all = encode_members(&Invalidation::ExpireAll { since: at(5) }).remove(0);
         let reply = flat(&[(&expire_all, "40"), (b"e", "41")]);
-        assert_eq!(table.learn(&reply, &coordinator), Some(Stamp::new(41)));
+        assert_eq!(table.learn([&reply, &Value::Nil], &coordinator), Some(Stamp::new(41)));
         assert!(
             coordinator
                 .validity(&key, &new)

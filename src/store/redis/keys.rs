@@ -2,11 +2,18 @@
 
 use sha2::{Digest as _, Sha256};
 
-use crate::entry::key::CacheKey;
+use crate::entry::{
+    key::{CacheKey, UrlKey},
+    tag::TagId,
+};
 
 /// The version of the data formats in Redis. Each key name contains the version, so that builds
 /// with different formats use different keys.
-const FORMAT_VERSION: u8 = 1;
+const FORMAT_VERSION: u8 = 2;
+
+/// The number of hashes among which the cache keys of one URL are divided. The hashes of a URL with
+/// many cache keys, such as one for each tenant, are on several nodes of a Cluster.
+const HASHES: u8 = 8;
 
 /// The key names of one namespace.
 ///
@@ -17,15 +24,18 @@ pub(super) struct Keys {
     prefix: String,
     /// The name of the invalidation table, and of the channel on which invalidations are announced.
     pub(super) table: String,
-    /// The name of the index of all invalidations of single cache keys, sorted by time.
-    pub(super) recent: String,
+    /// The name of the removals of single cache keys and URLs, sorted by time.
+    pub(super) removals: String,
 }
 
-/// The name of the hash with the stored responses of one cache key.
+/// The place of the stored responses of one cache key.
 #[derive(Debug, Clone)]
 pub(super) struct EntryKey {
+    /// The name of the hash. Other cache keys of the URL can be in the same hash.
     pub(super) name: String,
-    /// A digest of the cache key, to identify the key in the memory of this process.
+    /// The id of the cache key in the hash: a digest of the key.
+    pub(super) id: [u8; 16],
+    /// A shorter digest of the cache key, to identify the key in the memory of this process.
     pub(super) digest: u64,
 }
 
@@ -33,28 +43,45 @@ impl Keys {
     pub(super) fn new(namespace: &str) -> Self {
         let prefix = format!("{namespace}:{FORMAT_VERSION}:");
         let table = format!("{prefix}{{invalidations}}");
-        let recent = format!("{table}:recent");
-        Self { prefix, table, recent }
+        let removals = format!("{table}:removals");
+        Self { prefix, table, removals }
     }
 
-    /// Returns the name of the hash that holds all variants of a cache key.
+    /// Returns the place of all variants of a cache key.
+    ///
+    /// The names are digests, so two keys may have the same place by chance, or because a client
+    /// has searched for such keys. Each record contains its whole cache key, so neither key then
+    /// gets the response of the other one.
     pub(super) fn entry(&self, key: &CacheKey) -> EntryKey {
-        let digest = Sha256::digest(key.as_bytes());
-        let (digest, _) = digest.split_at(20);
-        let mut name = String::with_capacity(self.prefix.len() + 42);
+        let id = TagId::key(key).to_bytes();
+        let digest = id.last_chunk().map_or(0, |last| u64::from_le_bytes(*last));
+        let [.., last] = id;
+        EntryKey { name: self.hash(key.url(), last % HASHES), id, digest }
+    }
+
+    /// Returns the names of all hashes with responses for a URL.
+    pub(super) fn hashes(&self, url: UrlKey<'_>) -> impl Iterator<Item = String> {
+        (0..HASHES).map(move |number| self.hash(url, number))
+    }
+
+    fn hash(&self, url: UrlKey<'_>, number: u8) -> String {
+        let mut name = String::with_capacity(self.prefix.len() + 36);
         name.push_str(&self.prefix);
         name.push('{');
-        push_hex(&mut name, digest);
+        push_hex(&mut name, &TagId::url(url).to_bytes());
+        name.push(':');
+        name.push(char::from(b'0' + number));
         name.push('}');
-        let digest = digest.first_chunk().map_or(0, |first| u64::from_le_bytes(*first));
-        EntryKey { name, digest }
+        name
     }
 
     /// Returns the name of the lease: the right to run the handler for a cache key. Requests that
     /// cannot share a response have different `collapse_key`s.
     pub(super) fn lease(&self, key: &CacheKey, collapse_key: &[u8]) -> String {
-        let mut name = self.entry(key).name;
+        let EntryKey { mut name, id, .. } = self.entry(key);
         name.push_str(":lease:");
+        push_hex(&mut name, &id);
+        name.push(':');
         let digest = Sha256::digest(collapse_key);
         push_hex(&mut name, digest.split_at(8).0);
         name
@@ -74,10 +101,13 @@ mod tests {
     fn names_are_fixed_and_contain_no_url() {
         let keys = Keys::new("shop");
         let key = CacheKey::new("", "http", "h", "/secret", None);
-        assert_eq!(keys.table, "shop:1:{invalidations}");
-        assert_eq!(keys.recent, "shop:1:{invalidations}:recent");
-        let name = "shop:1:{e49b71cc3536cead0b71d562a82b8651d8a31ec8}";
+        assert_eq!(keys.table, "shop:2:{invalidations}");
+        assert_eq!(keys.removals, "shop:2:{invalidations}:removals");
+        let name = "shop:2:{031f361d29855d08f1944c9672f71b95:6}";
         assert_eq!(keys.entry(&key).name, name);
+        let hashes: Vec<_> = keys.hashes(key.url()).collect();
+        assert_eq!(hashes.len(), 8);
+        assert!(hashes.iter().any(|hash| hash == name), "{hashes:?}");
         let lease = keys.lease(&key, b"rest");
         assert!(lease.starts_with(&format!("{name}:lease:")), "{lease}");
         assert_ne!(lease, keys.lease(&key, b"other"));

@@ -23,7 +23,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{client::RedisClient, connection::Connection, failure::Failure};
+use super::{
+    client::RedisClient, connection::Connection, failure::Failure,
+    invalidation_table::encode_members,
+};
 use crate::backoff::Backoff;
 
 /// The delay between two probes. The delay doubles from 50 ms to at most 1 s.
@@ -165,7 +168,8 @@ async fn probe(client: &RedisClient) -> Result<(), Failure> {
     let mut connection = client.connector.connect().await?;
     let RedisClient { table, keys, coordinator, retry_queue, .. } = client;
     while let Some(queued) = retry_queue.first() {
-        table.invalidate(&mut connection, keys, coordinator, queued.invalidation()).await?;
+        let members = encode_members(queued.invalidation());
+        table.add(&mut connection, keys, coordinator, &members).await?;
         retry_queue.remove(&queued);
     }
     client.read_table(&mut connection).await?;

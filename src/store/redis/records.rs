@@ -1,27 +1,45 @@
-//! Stored responses in Redis: one hash for each cache key. A record is one response, encoded by
+//! Stored responses in Redis: some hashes for each URL. A record is one response, encoded by
 //! `codec`.
 //!
 //! | field | value |
 //! |---|---|
-//! | `n` | the names of the selecting fields, separated by commas |
-//! | 16 bytes, a [`VariantId`] | the record of the variant with this id |
-//! | `i` | the index: the id and the expiry of each variant, the newest first |
+//! | the 16-byte id of a cache key, and a [`VariantId`] of 16 bytes | the record of the variant |
+//! | `m`, and the id of a cache key | the index of the cache key |
+//! | `x` | the expiry of the last variant |
+//! | `u` | the unconfirmed writes: the token and the deadline of each |
 //!
-//! All variants of a cache key are in one hash, so that Redis removes, evicts and expires all
-//! variants together. A lookup reads one variant. To compute its id, the lookup guesses that the
-//! key still has the selecting fields that this process saw last. If the guessed variant is
-//! missing, the lookup reads the names of the selecting fields from the hash.
+//! An index has the names of the selecting fields, separated by commas, a line feed, and then the id
+//! and the expiry of each variant, the newest first.
+//!
+//! The names of the hashes follow from the URL, so the removal of a URL finds all cache keys of the
+//! URL, in whatever process and by whatever policy their responses were stored. A lookup reads one
+//! variant. To compute its id, the lookup guesses that the key still has the selecting fields that
+//! this process saw last. If the guessed variant is missing, the lookup reads the names of the
+//! selecting fields from the index.
+//!
+//! # Confirmed writes
+//!
+//! A removal may run while a response is written. The process that writes the response therefore
+//! reads the invalidation table again after the write, and removes the response if a removal applies
+//! to it. If the process ends between the two steps, the response must not outlive the record of the
+//! removal. A write is therefore unconfirmed at first, and the hash expires soon. Only the
+//! confirmation, after the check, lets the hash live for as long as its variants.
 
 use std::{sync::Arc, time::Duration};
 
 use actix_web::http::header::HeaderName;
 use bytes::Bytes;
 use deadpool_redis::redis::{Cmd, RedisError, Value, cmd, pipe};
+use futures_util::future::join_all;
 
-use super::{connection::Connection, failure::Failure, keys::EntryKey};
+use super::{
+    connection::Connection, failure::Failure, invalidation_table::MAX_UNCONFIRMED, keys::EntryKey,
+};
 use crate::entry::{selector::VariantId, variants::MAX_VARIANTS};
 
 const INDEX_VARIANT: &str = include_str!("index_variant.lua");
+const SETTLE_WRITE: &str = include_str!("settle_write.lua");
+const REMOVE: &str = include_str!("remove.lua");
 
 /// The names of the fields that select among the variants of a cache key.
 pub(super) type SelectingFields = Arc<[HeaderName]>;
@@ -32,8 +50,17 @@ pub(super) type SelectingFields = Arc<[HeaderName]>;
 /// selecting fields removes all older variants.
 pub(super) fn record_command(key: &EntryKey, variant: VariantId) -> Cmd {
     let mut command = cmd("HGET");
-    command.arg(&key.name).arg(variant.as_bytes());
+    command.arg(&key.name).arg(&record_field(key, variant)[..]);
     command
+}
+
+/// Returns the name of the hash field with the record of a variant.
+fn record_field(key: &EntryKey, variant: VariantId) -> [u8; 32] {
+    let mut field = [0; 32];
+    let (id, rest) = field.split_at_mut(16);
+    id.copy_from_slice(&key.id);
+    rest.copy_from_slice(variant.as_bytes());
+    field
 }
 
 /// Parses the reply to [`record_command`]. A Redis key that is not a hash counts as missing, and
@@ -61,9 +88,13 @@ pub(super) async fn read_selecting_fields(
     key: &EntryKey,
     guessed: &SelectingFields,
 ) -> Result<Option<SelectingFields>, Failure> {
-    let reply = cmd("HGET").arg(&key.name).arg(b"n").query_async(connection).await;
+    let field = [&b"m"[..], &key.id].concat();
+    let reply = cmd("HGET").arg(&key.name).arg(field).query_async(connection).await;
     match reply.or_else(nil_if_wrong_type)? {
-        Value::BulkString(names) => Ok(decode_names(&names, guessed)),
+        Value::BulkString(index) => {
+            let names = index.split(|&byte| byte == b'\n').next();
+            Ok(names.and_then(|names| decode_names(names, guessed)))
+        }
         _ => Ok(None),
     }
 }
@@ -94,12 +125,21 @@ pub(super) struct NewRecord<'a> {
     pub(super) retention: Duration,
 }
 
-/// Writes a variant. Returns `false` and stores nothing if the stored variants have a selecting
-/// field that the new variant lacks.
+/// The result of a write.
+pub(super) struct Written {
+    /// Whether the variant is stored. A variant is refused if the stored variants have a selecting
+    /// field that the new variant lacks.
+    pub(super) is_stored: bool,
+    /// The token by which the write must be confirmed. `None` if it needs no confirmation, because
+    /// the response is deleted soon anyway.
+    pub(super) token: Option<String>,
+}
+
+/// Writes a variant.
 pub(super) async fn write(
     connection: &mut Connection,
     new: &NewRecord<'_>,
-) -> Result<bool, Failure> {
+) -> Result<Written, Failure> {
     match try_write(connection, new).await {
         Err(Failure::Redis(error)) if is_wrong_type(&error) => {
             cmd("UNLINK").arg(&new.key.name).exec_async(connection).await?;
@@ -109,20 +149,46 @@ pub(super) async fn write(
     }
 }
 
-async fn try_write(connection: &mut Connection, new: &NewRecord<'_>) -> Result<bool, Failure> {
-    let retention = u64::try_from(new.retention.as_millis()).unwrap_or(u64::MAX).max(1);
-    let (name, variant) = (&new.key.name, new.variant);
+async fn try_write(connection: &mut Connection, new: &NewRecord<'_>) -> Result<Written, Failure> {
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1);
+    let NewRecord { key: EntryKey { name, id, .. }, variant, retention, .. } = new;
+    let token = (*retention > MAX_UNCONFIRMED).then(|| format!("{:016x}", fastrand::u64(..)));
     let mut index = cmd("EVAL");
-    index.arg(INDEX_VARIANT).arg(1).arg(name).arg(variant.as_bytes());
-    index.arg(encode_names(new.selecting.iter().copied())).arg(retention).arg(MAX_VARIANTS);
+    index.arg(INDEX_VARIANT).arg(1).arg(name).arg(id).arg(variant.as_bytes());
+    index.arg(encode_names(new.selecting.iter().copied())).arg(millis(*retention));
+    index.arg(MAX_VARIANTS).arg(token.as_deref().unwrap_or("")).arg(millis(MAX_UNCONFIRMED));
     // Use one transaction, so that each hash gets an expiry, and no lookup reads a half-written
     // hash.
     let mut transaction = pipe();
     transaction.atomic();
-    transaction.cmd("HSET").arg(name).arg(variant.as_bytes()).arg(new.record).ignore();
-    transaction.cmd("PEXPIRE").arg(name).arg(retention).ignore();
+    let field = record_field(new.key, *variant);
+    transaction.cmd("HSET").arg(name).arg(&field[..]).arg(new.record).ignore();
+    let at_first = millis((*retention).min(MAX_UNCONFIRMED));
+    transaction.cmd("PEXPIRE").arg(name).arg(at_first).ignore();
     let (is_stored,): (i64,) = transaction.add_command(index).query_async(connection).await?;
-    Ok(is_stored == 1)
+    Ok(Written { is_stored: is_stored == 1, token })
+}
+
+/// Whether an invalidation applies to a response that was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Valid,
+    Invalidated,
+}
+
+/// Confirms a write with this token, or removes the written variant.
+pub(super) async fn settle(
+    connection: &mut Connection,
+    key: &EntryKey,
+    variant: VariantId,
+    token: &str,
+    verdict: Verdict,
+) -> Result<(), Failure> {
+    let field = record_field(key, variant);
+    let mut script = cmd("EVAL");
+    script.arg(SETTLE_WRITE).arg(1).arg(&key.name).arg(token);
+    script.arg(if verdict == Verdict::Valid { &[][..] } else { &field[..] });
+    Ok(script.exec_async(connection).await?)
 }
 
 /// Returns whether the error says that a key is not a hash. Only another program writes such a key.
@@ -135,15 +201,36 @@ fn is_wrong_type(error: &RedisError) -> bool {
 
 /// Removes all variants of a cache key. Returns their number.
 pub(super) async fn remove(connection: &mut Connection, key: &EntryKey) -> Result<usize, Failure> {
-    let mut pipeline = pipe();
-    pipeline.cmd("HLEN").arg(&key.name).cmd("UNLINK").arg(&key.name).ignore_errors();
-    let replies: Vec<Value> = pipeline.query_async(connection).await?;
-    let fields = match replies.first() {
-        Some(Value::Int(fields)) => usize::try_from(*fields).unwrap_or_default(),
-        _ => 0,
-    };
-    // Each field of the hash except `n` and `i` is a variant.
-    Ok(fields.saturating_sub(2))
+    remove_from(connection.clone(), &key.name, &key.id).await
+}
+
+/// Removes all variants in these hashes. Returns their number.
+pub(super) async fn remove_hashes(
+    connection: &Connection,
+    hashes: &[String],
+) -> Result<usize, Failure> {
+    // The hashes may be on several nodes, so send all commands at the same time.
+    let lengths = hashes.iter().map(|name| {
+        let mut connection = connection.clone();
+        async move { cmd("HLEN").arg(name).query_async(&mut connection).await }
+    });
+    let mut removed = 0;
+    for (name, length) in hashes.iter().zip(join_all(lengths).await) {
+        // A key that is not a hash is replaced by the next write.
+        if length.or_else(nil_if_wrong_type)? != Value::Int(0) {
+            removed += remove_from(connection.clone(), name, b"").await?;
+        }
+    }
+    Ok(removed)
+}
+
+async fn remove_from(mut connection: Connection, name: &str, id: &[u8]) -> Result<usize, Failure> {
+    let mut script = cmd("EVAL");
+    script.arg(REMOVE).arg(1).arg(name).arg(id);
+    match script.query_async(&mut connection).await.or_else(nil_if_wrong_type)? {
+        Value::Int(removed) => Ok(usize::try_from(removed).unwrap_or_default()),
+        _ => Ok(0),
+    }
 }
 
 #[cfg(test)]

@@ -23,15 +23,21 @@ use super::{
     keys::{EntryKey, Keys},
     lease,
     maintenance::Maintenance,
-    records::{self, NewRecord, SelectingFields},
+    records::{self, NewRecord, SelectingFields, Verdict},
     worker_connections::ConnectionRole,
 };
 use crate::{
     clock::Timestamp,
     coordination::{coordinator::Coordinator, fills::Fill, lease::Lease},
     entry::{
-        codec, invalidation::Invalidation, key::CacheKey, response::StoredResponse,
-        selector::Selector, stamp::Stamp, tag::TagId, variants::Variants,
+        codec,
+        invalidation::Invalidation,
+        key::{CacheKey, UrlKey},
+        response::StoredResponse,
+        selector::Selector,
+        stamp::Stamp,
+        tag::TagId,
+        variants::Variants,
     },
     store::{
         interface::{Lookup, Put, Store, StoreError},
@@ -42,6 +48,10 @@ use crate::{
 
 /// The maximum number of cache keys whose selecting fields a process remembers.
 const REMEMBERED_KEYS: u64 = 10_000;
+
+/// The age of this process's copy of the invalidation table beyond which the process reads the table
+/// before it stores a response. The table keeps a removal for much longer than this time.
+const MAX_TABLE_AGE: Duration = Duration::from_millis(500);
 
 /// A store in Redis (6.2 or later) or Valkey, which several processes can share.
 ///
@@ -251,9 +261,23 @@ impl RedisStore {
             retention: response.useful_for(response.lifetime.response_time).min(MAX_RETENTION),
         };
         let timeout = client.timeouts.write;
+        let is_valid = || !fill.is_invalidated() && client.coordinator.is_valid(key, response);
         let written = client
             .call(ConnectionRole::Writes, timeout, |mut connection| async move {
-                records::write(&mut connection, &new).await
+                let connection = &mut connection;
+                if !client.table.is_current(MAX_TABLE_AGE) {
+                    client.update_table(connection).await?;
+                }
+                if !is_valid() {
+                    return Ok(false);
+                }
+                let written = records::write(connection, &new).await?;
+                let Some(token) = written.token else { return Ok(written.is_stored) };
+                // A removal may have run during the write, in this process or in another one.
+                client.update_table(connection).await?;
+                let verdict = if is_valid() { Verdict::Valid } else { Verdict::Invalidated };
+                records::settle(connection, new.key, new.variant, &token, verdict).await?;
+                Ok(written.is_stored && verdict == Verdict::Valid)
             })
             .await;
         count(match written {
@@ -266,19 +290,25 @@ impl RedisStore {
     async fn remove_entry(&self, key: &CacheKey) -> Result<usize, Failure> {
         let (client, key) = (Arc::clone(self.client()), key.clone());
         run_to_end(async move {
-            // Invalidate before the removal: the invalidation also applies to a fill that stores
-            // its response later.
-            let purge = Invalidation::PurgeTags([TagId::key(&key)].into_iter().collect());
-            client.invalidate(&purge).await?;
-            // The stored responses are invalid now. The removal only frees memory, so its failure
-            // is ignored.
             let entry = client.keys.entry(&key);
-            let timeout = client.timeouts.write / 2;
-            let removed =
-                client.call(ConnectionRole::Lookups, timeout, |mut connection| async move {
+            client
+                .remove(TagId::key(&key), |mut connection| async move {
                     records::remove(&mut connection, &entry).await
-                });
-            Ok(removed.await.unwrap_or_default())
+                })
+                .await
+        })
+        .await
+    }
+
+    async fn remove_hashes(&self, url: UrlKey<'_>) -> Result<usize, Failure> {
+        let client = Arc::clone(self.client());
+        let (tag, hashes) = (TagId::url(url), client.keys.hashes(url).collect::<Vec<_>>());
+        run_to_end(async move {
+            client
+                .remove(tag, |connection| async move {
+                    records::remove_hashes(&connection, &hashes).await
+                })
+                .await
         })
         .await
     }
@@ -316,6 +346,10 @@ impl Store for RedisStore {
 
     async fn remove(&self, key: &CacheKey) -> Result<usize, StoreError> {
         self.remove_entry(key).await.map_err(Failure::of_invalidation)
+    }
+
+    async fn remove_url(&self, url: UrlKey<'_>) -> Result<usize, StoreError> {
+        self.remove_hashes(url).await.map_err(Failure::of_invalidation)
     }
 
     async fn invalidate(&self, invalidation: &Invalidation) -> Result<(), StoreError> {

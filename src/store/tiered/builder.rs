@@ -132,7 +132,11 @@ mod tests {
     use super::*;
     use crate::{
         coordination::{coordinator::Coordinator, fills::Fill},
-        entry::{key::CacheKey, response::StoredResponse, selector::Selector},
+        entry::{
+            key::{CacheKey, UrlKey},
+            response::StoredResponse,
+            selector::Selector,
+        },
         store::interface::{Lookup, Put, Store, StoreError},
     };
 
@@ -159,6 +163,10 @@ mod tests {
         }
 
         async fn remove(&self, _: &CacheKey) -> Result<usize, StoreError> {
+            Ok(0)
+        }
+
+        async fn remove_url(&self, _: UrlKey<'_>) -> Result<usize, StoreError> {
             Ok(0)
         }
     }

@@ -13,7 +13,10 @@ use super::far_store::FarStore;
 use crate::{
     coordination::{coordinator::Coordinator, fills::Fill, lease::Lease},
     entry::{
-        invalidation::Invalidation, key::CacheKey, response::StoredResponse, selector::Selector,
+        invalidation::Invalidation,
+        key::{CacheKey, UrlKey},
+        response::StoredResponse,
+        selector::Selector,
         validity::Validity,
     },
     store::{
@@ -159,6 +162,8 @@ impl<F: FarStore> Store for TieredStore<F> {
             selector.selects(response)
                 && response.lifetime.remaining(selector.now()).is_some()
                 && self.coordinator().validity(key, response) == Validity::Valid
+                // A copy that is older than a dropped record of a removal is read again.
+                && self.coordinator().is_valid(key, response)
         });
         found.variants.is_some().then(|| {
             near_hits.fetch_add(1, Ordering::Relaxed);
@@ -205,7 +210,13 @@ impl<F: FarStore> Store for TieredStore<F> {
 
     async fn remove(&self, key: &CacheKey) -> Result<usize, StoreError> {
         let removed = self.0.far.remove(key).await;
-        self.0.near.remove_entry(key);
+        self.0.near.remove_entry(key.to_shared());
+        removed
+    }
+
+    async fn remove_url(&self, url: UrlKey<'_>) -> Result<usize, StoreError> {
+        let removed = self.0.far.remove_url(url).await;
+        self.0.near.remove_keys_of(url);
         removed
     }
 

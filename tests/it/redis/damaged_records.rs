@@ -27,7 +27,7 @@ impl Record {
         let name = resources(redis).into_iter().find(|name| !known.contains(name)).unwrap();
         let mut wire = redis.wire();
         let RedisReply::List(fields) = wire.ask(&["HKEYS", &name]).unwrap() else { panic!() };
-        let field = fields.into_iter().map(bulk).find(|field| field.len() == 16).unwrap();
+        let field = fields.into_iter().map(bulk).find(|field| field.len() == 32).unwrap();
         let mut record = Self { wire, name, field, bytes: Vec::new() };
         record.bytes = record.read();
         record
@@ -47,7 +47,7 @@ impl Record {
         let RedisReply::List(fields) = self.wire.ask(&["HKEYS", &self.name]).unwrap() else {
             panic!("not a hash")
         };
-        for field in fields.into_iter().map(bulk).filter(|field| field.len() == 16) {
+        for field in fields.into_iter().map(bulk).filter(|field| field.len() == 32) {
             self.set(&field, b"damaged");
         }
     }
@@ -101,9 +101,21 @@ async fn damaged_fields_beside_a_record_cause_a_miss() {
     let store = own_store(redis.url());
     let site = shop(store.clone());
     let mut record = Record::of(&redis, &site, "/a").await;
-    let damaged: [&[u8]; 7] =
-        [b"", b"accept", b"accept,accept", b"\xff\x00", b"a b", b",", &[b'x'; 99]];
-    for field in [&b"n"[..], b"i"] {
+    let damaged: [&[u8]; 11] = [
+        b"",
+        b"accept",
+        b"accept\n",
+        b"accept,accept\n",
+        b"\xff\x00",
+        b"a b\n",
+        b",\n",
+        b"\n1234567890123456nan",
+        b"0a:99;",
+        b"99999999999999999999",
+        &[b'x'; 99],
+    ];
+    let index = [&b"m"[..], &record.field[..16]].concat();
+    for field in [&index[..], b"x", b"u"] {
         for damaged in damaged {
             // The records are damaged as well, so that a new one is written beside the damaged
             // field.

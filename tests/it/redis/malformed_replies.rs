@@ -73,9 +73,12 @@ async fn lookup_of_two_round_trips_shares_one_time_limit() {
 }
 
 /// The replies of a server that has no records and accepts all writes.
-fn empty_server(name: &str) -> FakeReply {
+fn empty_server(name: &str, command: &[Vec<u8>]) -> FakeReply {
     match name {
         "HGET" => FakeReply::nil(),
+        "ZRANGE" if command.iter().any(|part| part.ends_with(b":removals")) => {
+            FakeReply::Bytes(b"*0\r\n".to_vec())
+        }
         "ZSCORE" => FakeReply::bulk("1000"),
         "ZRANGE" => FakeReply::Bytes(b"*2\r\n$1\r\ne\r\n$4\r\n1000\r\n".to_vec()),
         "MULTI" => FakeReply::ok(),
@@ -138,7 +141,7 @@ async fn unexpected_reply_fails_no_request_and_is_no_hit() {
                 if target.is_empty() || name == target {
                     reply.clone()
                 } else {
-                    empty_server(&name)
+                    empty_server(&name, command)
                 }
             });
             let store = own_store_with_defaults(fake.url());

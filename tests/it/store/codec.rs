@@ -10,7 +10,7 @@ use actix_web_cache::{
     Cache, Clock, ManualClock, Policy, Rule,
     store::{
         CacheKey, Coordinator, Fill, Invalidation, Lookup, Put, Selector, Stamp, Store, StoreError,
-        StoredResponse, Variants, codec, conformance,
+        StoredResponse, UrlKey, Variants, codec, conformance,
     },
 };
 use bytes::Bytes;
@@ -93,6 +93,12 @@ impl Store for EncodedStore {
     async fn remove(&self, key: &CacheKey) -> Result<usize, StoreError> {
         let removed = self.records.lock().unwrap().remove(key.as_bytes());
         Ok(removed.map_or(0, |records| records.len()))
+    }
+
+    async fn remove_url(&self, url: UrlKey<'_>) -> Result<usize, StoreError> {
+        let mut all = self.records.lock().unwrap();
+        let removed = all.extract_if(|key, _| url.contains_bytes(key));
+        Ok(removed.map(|(_, records)| records.len()).sum())
     }
 
     async fn invalidate(&self, invalidation: &Invalidation) -> Result<(), StoreError> {

@@ -9,7 +9,7 @@ use actix_web_cache::{
     MemoryStore,
     store::{
         CacheKey, Coordinator, Fill, Invalidation, Lookup, Put, Selector, Store, StoreError,
-        StoredResponse, Variants, conformance,
+        StoredResponse, UrlKey, Variants, conformance,
     },
 };
 
@@ -23,6 +23,7 @@ enum Fault {
     IgnoresInvalidation,
     RemovesNothing,
     CountsOne,
+    RemovesOneKeyOfUrl,
     LosesConcurrentPuts,
 }
 
@@ -42,7 +43,7 @@ impl Faulty {
     /// The bytes by which the store finds an entry.
     fn name(&self, key: &CacheKey) -> Vec<u8> {
         match self.fault {
-            Fault::ComparesUrlsOnly => key.url().to_vec(),
+            Fault::ComparesUrlsOnly => key.url().as_bytes().to_vec(),
             _ => key.as_bytes().to_vec(),
         }
     }
@@ -108,6 +109,17 @@ impl Store for Faulty {
         }))
     }
 
+    async fn remove_url(&self, url: UrlKey<'_>) -> Result<usize, StoreError> {
+        let mut entries = self.entries.lock().unwrap();
+        let mut keys: Vec<_> =
+            entries.keys().filter(|key| url.contains_bytes(key)).cloned().collect();
+        if self.fault == Fault::RemovesOneKeyOfUrl {
+            keys.truncate(1);
+        }
+        let removed = keys.iter().filter_map(|key| entries.remove(key));
+        Ok(removed.map(|variants| variants.responses().len()).sum())
+    }
+
     async fn invalidate(&self, invalidation: &Invalidation) -> Result<(), StoreError> {
         if self.fault != Fault::IgnoresInvalidation {
             self.coordinator.invalidate(invalidation);
@@ -135,6 +147,7 @@ async fn store_with_any_single_fault_fails_conformance_suite() {
         Fault::IgnoresInvalidation,
         Fault::RemovesNothing,
         Fault::CountsOne,
+        Fault::RemovesOneKeyOfUrl,
         Fault::LosesConcurrentPuts,
     ] {
         let result = tokio::spawn(conformance::check(move || Faulty::new(fault))).await;

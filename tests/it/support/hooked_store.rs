@@ -15,7 +15,7 @@ use actix_web_cache::{
     MemoryStore,
     store::{
         CacheKey, Coordinator, Fill, Invalidation, Lookup, Put, Selector, Store, StoreError,
-        StoredResponse,
+        StoredResponse, UrlKey,
     },
 };
 use tokio::{sync::Semaphore, task::yield_now, time::timeout};
@@ -330,6 +330,13 @@ impl<S: Store> Store for HookedStore<S> {
 
     fn remove(&self, key: &CacheKey) -> impl Future<Output = Result<usize, StoreError>> + Send {
         self.run(StoreCall::Remove, async { self.0.store.remove(key).await })
+    }
+
+    fn remove_url(
+        &self,
+        url: UrlKey<'_>,
+    ) -> impl Future<Output = Result<usize, StoreError>> + Send {
+        self.run(StoreCall::Remove, async move { self.0.store.remove_url(url).await })
     }
 
     fn invalidate(

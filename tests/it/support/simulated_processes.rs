@@ -13,7 +13,7 @@ use std::{
 
 use actix_web_cache::store::{
     CacheKey, Coordinator, Fill, Lease, LeaseEnd, LeaseGuard, Lookup, Put, Selector, Store,
-    StoreError, StoredResponse, Variants,
+    StoreError, StoredResponse, UrlKey, Variants,
 };
 use tokio::task::yield_now;
 
@@ -174,6 +174,12 @@ impl Store for ProcessStore {
     async fn remove(&self, key: &CacheKey) -> Result<usize, StoreError> {
         let removed = self.processes.0.stored.lock().unwrap().remove(key);
         Ok(removed.map_or(0, |variants| variants.responses().len()))
+    }
+
+    async fn remove_url(&self, url: UrlKey<'_>) -> Result<usize, StoreError> {
+        let mut stored = self.processes.0.stored.lock().unwrap();
+        let removed = stored.extract_if(|key, _| url.contains(key));
+        Ok(removed.map(|(_, variants)| variants.responses().len()).sum())
     }
 
     fn supports_leases(&self) -> bool {

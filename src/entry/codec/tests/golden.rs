@@ -68,7 +68,7 @@ fn full_golden_record_is_read() {
     assert_eq!(&got.discriminator[..], b"l\x01\0");
     let tags: Vec<_> = got.tags.iter().map(|tag| format!("{tag:?}")).collect();
     assert_eq!(tags[0], "TagId(017481b48ca7b7136cd46db6447e5302)");
-    assert_eq!((tags.len(), got.tags[1]), (2, TagId::url(b"x")));
+    assert_eq!((tags.len(), got.tags[1]), (2, TagId::tag("shop", "x")));
     assert_eq!(got.stamp.get(), 0x0102_0304_0506_0708);
     assert_eq!(got.client_ttl, Some(Duration::from_millis(1500)));
     assert_eq!(fields(&got.original_fields.unwrap()), ["cache-control: public", "vary: accept"]);
@@ -116,7 +116,7 @@ fn layout_is_as_documented() {
         (1, 500_000_000),
     ];
     assert_eq!(times, want);
-    let tags = [TagId::tag("shop", "post:1"), TagId::url(b"x")].map(TagId::to_bytes);
+    let tags = [TagId::tag("shop", "post:1"), TagId::tag("shop", "x")].map(TagId::to_bytes);
     let key = key();
     let parts: [&[u8]; 15] = [
         key.as_bytes(),

@@ -1,0 +1,185 @@
+//! An index of the cache keys in a store by their URLs, so that the removal of a URL finds exactly
+//! the keys that are stored.
+//!
+//! The index needs no clean-up: each stored entry holds a [`Registration`], and the index lists a
+//! key for as long as a registration of the key exists. When a store evicts or replaces an entry,
+//! the entry is dropped, and its registration with it.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    hash::{BuildHasher as _, RandomState},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use crate::entry::key::{CacheKey, UrlKey};
+
+/// The number of locks among which the URLs are divided.
+const SHARDS: usize = 16;
+
+/// An index of the registered cache keys by their URLs.
+#[derive(Default)]
+pub(crate) struct UrlIndex {
+    /// Digests of URLs have a random seed, so that clients cannot make URLs with equal digests.
+    digests: RandomState,
+    shards: [Mutex<HashMap<u64, Keys>>; SHARDS],
+}
+
+/// The registered keys whose URLs have the same digest. Each key has the number of its
+/// registrations. Most URLs have a single key.
+enum Keys {
+    One(Arc<[u8]>, usize),
+    Many(HashMap<Arc<[u8]>, usize>),
+}
+
+/// The registration of a cache key in a [`UrlIndex`]. Dropping the registration ends it.
+pub(crate) struct Registration {
+    key: Arc<[u8]>,
+    digest: u64,
+    index: Arc<UrlIndex>,
+}
+
+impl UrlIndex {
+    /// Registers a key. `shared` has the bytes of the key.
+    pub(crate) fn register(self: &Arc<Self>, key: &CacheKey, shared: Arc<[u8]>) -> Registration {
+        let digest = self.digests.hash_one(key.url().as_bytes());
+        let mut shard = self.shard(digest);
+        match shard.get_mut(&digest) {
+            Some(keys) => keys.add(&shared),
+            None => {
+                shard.insert(digest, Keys::One(Arc::clone(&shared), 1));
+            }
+        }
+        drop(shard);
+        Registration { key: shared, digest, index: Arc::clone(self) }
+    }
+
+    /// Returns the registered keys of a URL.
+    pub(crate) fn keys(&self, url: UrlKey<'_>) -> Vec<Arc<[u8]>> {
+        let digest = self.digests.hash_one(url.as_bytes());
+        let shard = self.shard(digest);
+        let mut keys: Vec<_> = match shard.get(&digest) {
+            None => Vec::new(),
+            Some(Keys::One(key, _)) => vec![Arc::clone(key)],
+            Some(Keys::Many(keys)) => keys.keys().cloned().collect(),
+        };
+        drop(shard);
+        keys.retain(|key| url.contains_bytes(key));
+        keys
+    }
+
+    fn shard(&self, digest: u64) -> MutexGuard<'_, HashMap<u64, Keys>> {
+        // The lowest bits of the digest choose the place in the map of the shard.
+        let shard = (digest >> 56) as usize % SHARDS;
+        let [first, ..] = &self.shards;
+        let shard = self.shards.get(shard).unwrap_or(first);
+        shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Keys {
+    fn add(&mut self, key: &Arc<[u8]>) {
+        match self {
+            Self::One(one, count) if one == key => *count += 1,
+            Self::One(one, count) => {
+                *self =
+                    Self::Many(HashMap::from([(Arc::clone(one), *count), (Arc::clone(key), 1)]));
+            }
+            Self::Many(keys) => *keys.entry(Arc::clone(key)).or_default() += 1,
+        }
+    }
+
+    /// Ends one registration of a key. Returns whether no key is left.
+    fn remove(&mut self, key: &Arc<[u8]>) -> bool {
+        match self {
+            Self::One(one, count) => {
+                *count -= usize::from(one == key);
+                *count == 0
+            }
+            Self::Many(keys) => {
+                if let Some(count) = keys.get_mut(key) {
+                    *count -= 1;
+                    if *count == 0 {
+                        keys.remove(key);
+                    }
+                }
+                keys.is_empty()
+            }
+        }
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let mut shard = self.index.shard(self.digest);
+        if shard.get_mut(&self.digest).is_some_and(|keys| keys.remove(&self.key)) {
+            shard.remove(&self.digest);
+        }
+    }
+}
+
+impl fmt::Debug for UrlIndex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UrlIndex").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Registration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registration").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(path: &str, tenant: Option<usize>) -> CacheKey {
+        let mut key = CacheKey::new("t", "http", "h", path, None);
+        if let Some(tenant) = tenant {
+            key.push_part("tenant", Some(tenant.to_string().as_bytes()));
+        }
+        key
+    }
+
+    fn register(index: &Arc<UrlIndex>, key: &CacheKey) -> Registration {
+        index.register(key, key.to_shared())
+    }
+
+    fn urls(index: &UrlIndex) -> usize {
+        index.shards.iter().map(|shard| shard.lock().unwrap().len()).sum()
+    }
+
+    #[test]
+    fn key_is_listed_while_a_registration_exists() {
+        let index = Arc::new(UrlIndex::default());
+        let a = key("/a", None);
+        let (first, second) = (register(&index, &a), register(&index, &a));
+        let _other = register(&index, &key("/b", None));
+        assert_eq!(index.keys(a.url()), [a.to_shared()]);
+        drop(first);
+        assert_eq!(index.keys(a.url()), [a.to_shared()], "the second registration exists");
+        drop(second);
+        assert!(index.keys(a.url()).is_empty());
+        assert_eq!(urls(&index), 1, "nothing is left of the URL");
+    }
+
+    #[test]
+    fn all_keys_of_a_url_are_listed() {
+        let index = Arc::new(UrlIndex::default());
+        let url = key("/a", None);
+        let mut registrations: Vec<_> = (0..100)
+            .flat_map(|tenant| [key("/a", Some(tenant)), key("/a", Some(tenant))])
+            .map(|key| register(&index, &key))
+            .collect();
+        assert_eq!(index.keys(url.url()).len(), 100);
+        registrations.truncate(101);
+        assert_eq!(index.keys(url.url()).len(), 51);
+        registrations.truncate(1);
+        assert_eq!(index.keys(url.url()), [key("/a", Some(0)).to_shared()]);
+        registrations.push(register(&index, &url));
+        assert_eq!(index.keys(url.url()).len(), 2);
+        registrations.clear();
+        assert_eq!(urls(&index), 0);
+    }
+}
