@@ -170,6 +170,27 @@ impl Coordinator {
         }
     }
 
+    /// Records invalidations and removals of other processes, each with its logical time. `until` is
+    /// the logical time up to which both lists are complete. See
+    /// [`record_remote`](Self::record_remote).
+    ///
+    /// A removal deletes the stored responses of a key or a URL
+    /// ([`Store::remove_url`](crate::store::Store::remove_url)). A store that several processes
+    /// share records it for handlers that are running meanwhile in other processes. The store can
+    /// forget a removal once no response of such a handler can be stored any more. The number of
+    /// removals is bounded apart from the number of invalidations, because clients can cause
+    /// removals: they never make the stored responses of other URLs invalid.
+    pub fn record_remote_removals(
+        &self,
+        invalidations: &[(Stamp, Invalidation)],
+        removals: &[(Stamp, Removal)],
+        until: Stamp,
+    ) {
+        if !(invalidations.is_empty() && removals.is_empty()) || until > self.stamp() {
+            self.0.log.record_remote(invalidations, removals, until);
+        }
+    }
+
     /// Returns the number of tags that have a recorded invalidation. A tag that was both purged and
     /// expired counts twice. The number is bounded: if there are too many records, the oldest are
     /// dropped, and all responses that are older than the dropped records become invalid or stale.
@@ -263,20 +284,6 @@ impl Coordinator {
     /// lookup and after the begin of a fill, nothing was removed between them.
     pub(crate) fn removals(&self) -> u64 {
         self.0.fills.removals()
-    }
-
-    /// Records invalidations and removals of other processes, like
-    /// [`record_remote`](Self::record_remote).
-    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "only shared stores"))]
-    pub(crate) fn record_remote_removals(
-        &self,
-        invalidations: &[(Stamp, Invalidation)],
-        removals: &[(Stamp, Removal)],
-        until: Stamp,
-    ) {
-        if !(invalidations.is_empty() && removals.is_empty()) || until > self.stamp() {
-            self.0.log.record_remote(invalidations, removals, until);
-        }
     }
 
     /// Returns whether a fill of `key` is in progress.

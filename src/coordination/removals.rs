@@ -37,8 +37,9 @@ pub(crate) const MAX_REMOVALS: usize = 131_072;
 
 /// The removal of the responses of single cache keys or URLs, as a shared store records it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Removal {
-    /// The removal of a key or a URL. Contains its tag.
+#[non_exhaustive]
+pub enum Removal {
+    /// The removal of a URL. Contains its tag ([`TagId::url`]).
     Tag(TagId),
     /// Earlier removals, whose records were dropped. No fill that began before may store its
     /// response.

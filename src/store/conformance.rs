@@ -4,7 +4,7 @@
 //! tasks, so run them in a tokio runtime. Use a runtime with several threads, so that the checks
 //! can also find races.
 //!
-//! A [`Fill`] is one call of a handler whose response may be stored. A fill is invalidated if its
+//! A [`Fill`](crate::store::Fill) is one call of a handler whose response may be stored. A fill is invalidated if its
 //! key is purged before the response is stored. The selecting fields of a key are the request
 //! fields whose values choose the variant, for example those in `Vary`.
 //!
