@@ -18,12 +18,16 @@ use crate::support::{
 async fn stale_entry_is_revalidated_with_exactly_its_own_validators() {
     let both = format!("if-none-match: \"a\"; if-modified-since: {EARLY}");
     let since = format!("if-modified-since: {EARLY}");
+    // Some handlers compare the field byte by byte.
+    const OLD_FORMAT: (&str, &str) = ("answer", "last-modified: Sunday, 06-Nov-94 08:49:37 GMT");
+    let old_format = OLD_FORMAT.1.replace("last-modified", "if-modified-since");
     for (case, validators, want) in [
         ("ETag", &[TAG][..], "if-none-match: \"a\""),
         ("weak ETag", &[("answer", "etag: W/\"a\"")], "if-none-match: W/\"a\""),
         ("invalid ETag", &[("answer", "etag: a")], "if-none-match: a"),
         ("Last-Modified", &[MODIFIED], &since),
         ("both", &[TAG, MODIFIED], &both),
+        ("Last-Modified in another format", &[OLD_FORMAT], &old_format),
         (
             "unreadable Last-Modified",
             &[TAG, ("answer", "last-modified: then")],
@@ -561,5 +565,20 @@ async fn head_response_of_another_length_removes_the_entry() {
         let next = client.get("/").await;
         let got = (next.text(), &*next.cache_status());
         assert_eq!(got, ("xxx", "fwd=uri-miss; stored"), "declared: {declared}");
+    }
+}
+
+/// RFC 9111 section 3.2 replaces the stored `Expires`, so the response is stale again.
+#[actix_web::test]
+async fn not_modified_with_a_past_expires_leaves_the_entry_stale() {
+    let (cache, clock) = cache();
+    let (app, _) = recording_app(&cache);
+    let expires = |second| format!("expires: {}", http_date(second));
+    assert!(app.client.get_with("/", &[TAG, ("answer", &expires(60))]).await.is_stored());
+    clock.advance(secs(60));
+    for expires in [expires(30), "expires: 0".to_owned()] {
+        let answer = app.client.get_with("/", &[UNCHANGED, TAG, ("answer", &expires)]).await;
+        assert_eq!((answer.status.as_u16(), answer.text()), (200, "run 1"), "{expires}");
+        assert!(answer.cache_status().starts_with("fwd=stale; fwd-status=304"), "{expires}");
     }
 }

@@ -23,6 +23,9 @@ const TAG: (&str, &str) = ("answer", "etag: \"a\"");
 const MINUTE: (&str, &str) = ("answer", "cache-control: max-age=60");
 /// A minute of freshness, followed by a stale-while-revalidate window of half a minute.
 const WINDOW: (&str, &str) = ("answer", "cache-control: max-age=60, stale-while-revalidate=30");
+/// A window of half a minute for caches only, as frameworks send it.
+const SHARED_WINDOW: (&str, &str) =
+    ("answer", "cache-control: max-age=0, s-maxage=60, stale-while-revalidate=30");
 const HOLD: (&str, &str) = ("hold", "1");
 
 /// An application whose requests choose the response, can hold up the handler (`hold`) or make it
@@ -104,9 +107,11 @@ impl Fixture {
 async fn stale_response_is_served_while_one_refresh_runs() {
     let windowed = || Policy::new().stale_while_revalidate(secs(30));
     for (protocol, workers) in SETUPS {
-        for (case, policy, cache_control) in
-            [("of the response", Policy::new(), WINDOW), ("of the policy", windowed(), MINUTE)]
-        {
+        for (case, policy, cache_control) in [
+            ("of the response", Policy::new(), WINDOW),
+            ("of the policy", windowed(), MINUTE),
+            ("of a response for shared caches", Policy::new(), SHARED_WINDOW),
+        ] {
             let fixture = fixture(workers, protocol, policy);
             fixture.store_and_wait(&[cache_control], 65).await;
             let stale = fixture.get(&[HOLD, cache_control]).await;
@@ -237,6 +242,13 @@ async fn stale_while_revalidate_window_is_the_responses_or_the_policys() {
         ("max-age=60, stale-while-revalidate=5", 20, 65, "fwd=stale"),
         ("max-age=60, stale-while-revalidate=0", 20, 60, "fwd=stale"),
         ("max-age=60, stale-while-revalidate=x", 20, 79, "hit; ttl=-19"),
+        ("max-age=60, stale-while-revalidate", 20, 79, "hit; ttl=-19"),
+        ("s-maxage=60, stale-while-revalidate", 20, 60, "fwd=stale"),
+        ("max-age=0, s-maxage=60, stale-while-revalidate=30", 0, 89, "hit; ttl=-29"),
+        ("max-age=60, stale-while-revalidate=30, stale-while-revalidate=90", 0, 89, "hit; ttl=-29"),
+        ("max-age=60, stale-while-revalidate=30, stale-while-revalidate=90", 0, 90, "fwd=stale"),
+        ("max-age=60, stale-while-revalidate=\"30\"", 0, 89, "hit; ttl=-29"),
+        ("max-age=60, stale-while-revalidate=31536000", 0, 31_536_059, "hit; ttl=-31535999"),
         ("s-maxage=60", 20, 60, "fwd=stale"),
         ("s-maxage=60, stale-while-revalidate=30", 0, 89, "hit; ttl=-29"),
         ("max-age=60, must-revalidate", 20, 60, "fwd=stale"),
@@ -271,6 +283,7 @@ async fn stale_response_replaces_an_error_within_the_stale_if_error_window() {
         (windowed, 0, status("404"), 60, Err(404)),
         (windowed, 0, status("429"), 60, Err(429)),
         (windowed, 0, status("501"), 60, Err(501)),
+        (windowed, 0, status("507"), 60, Err(507)),
         (windowed, 0, status("503"), 90, Err(503)),
         (windowed, 0, broken, 90, Err(502)),
         ("max-age=60", 0, status("503"), 60, Err(503)),
@@ -476,5 +489,42 @@ async fn withdrawing_status_does_not_restore_a_purged_response() {
         assert_eq!(forced.await.unwrap().status, 403);
         fixture.fills_ended().await;
         assert_eq!(fixture.get(&[]).await.cache_status(), "fwd=uri-miss; stored", "{way}");
+    }
+}
+
+/// The newest answer of the handler counts, whatever its status is.
+#[actix_web::test]
+async fn page_that_has_moved_does_not_come_back_when_the_handler_fails() {
+    let fixture = http1_fixture(Policy::new().stale_if_error(secs(600)));
+    fixture.store_and_wait(&[TAG, MINUTE], 65).await;
+    let moved = [("answer-status", "301"), ("answer", "location: /new")];
+    fixture.store_and_wait(&moved, 65).await;
+    for failure in [("answer-status", "503"), ("break", "502")] {
+        let answer = fixture.get(&[failure]).await;
+        assert_eq!((answer.status.as_u16(), answer.text()), (301, "run 2"), "{failure:?}");
+    }
+}
+
+/// A handler that notices its own failure refuses to store an answer. Then the page of before is
+/// better than none.
+#[actix_web::test]
+async fn refresh_with_an_unstorable_response_keeps_the_stale_entry() {
+    for refusal in
+        ["cache-control: no-store", "cache-control: private", "set-cookie: sid=1", "vary: *"]
+    {
+        let fixture = http1_fixture(Policy::new());
+        fixture.store_and_wait(&[WINDOW], 65).await;
+        let coordinator = fixture.store.coordinator();
+        for runs in [2, 3] {
+            assert_eq!(fixture.get(&[("answer", refusal)]).await.text(), "run 1", "{refusal}");
+            wait_until("the refresh ended", || coordinator.open_refreshes() == 0).await;
+            assert_eq!(fixture.runs.get(), runs, "{refusal}");
+            // The next refresh begins after a pause.
+            assert_eq!(fixture.get(&[("answer", refusal)]).await.text(), "run 1", "{refusal}");
+            assert_eq!(fixture.runs.get(), runs, "{refusal}");
+            fixture.clock.advance(secs(2));
+        }
+        fixture.clock.advance(secs(30));
+        assert_eq!(fixture.get(&[("answer", refusal)]).await.text(), "run 4", "{refusal}");
     }
 }
