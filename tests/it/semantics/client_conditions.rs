@@ -254,3 +254,57 @@ async fn matching_condition_gets_304_without_a_handler_run() {
     }
     assert_eq!(app.runs.get(), 1);
 }
+
+/// `*` matches any current response, so it must not replace the validator of a stored one (RFC 9110
+/// section 13.1.2).
+#[actix_web::test]
+async fn any_tag_condition_is_evaluated_after_the_revalidation_of_a_stale_response() {
+    let any = ("if-none-match", "*");
+    let new = [("answer", "etag: \"b\""), MINUTE];
+    let missing = [("answer-status", "404")];
+    for (case, stored, answer, forwarded, status, cache_status) in [
+        (
+            "validated",
+            &[TAG, MINUTE][..],
+            &[UNCHANGED, TAG][..],
+            "if-none-match: \"a\"",
+            304,
+            VALIDATED,
+        ),
+        ("replaced", &[TAG, MINUTE], &new, "if-none-match: \"a\"", 304, "fwd=stale; stored"),
+        ("without validators", &[MINUTE], &new, "", 304, "fwd=stale; stored"),
+        (
+            "removed",
+            &[TAG, MINUTE],
+            &missing,
+            "if-none-match: \"a\"",
+            404,
+            "fwd=stale; detail=no-lifetime",
+        ),
+    ] {
+        let (cache, clock) = cache();
+        let (app, recorded) = recording_app(&cache);
+        assert!(app.client.get_with("/", stored).await.is_stored(), "{case}");
+        clock.advance(secs(60));
+        recorded.take();
+        let got = app.client.get_with("/", &[&[any], answer].concat()).await;
+        assert_eq!((got.status.as_u16(), &*got.cache_status()), (status, cache_status), "{case}");
+        assert_eq!(got.body.is_empty(), status == 304, "{case}");
+        assert_eq!(recorded.take(), [forwarded], "{case}");
+    }
+}
+
+/// The handler knows whether the client's page exists.
+#[actix_web::test]
+async fn any_tag_condition_of_a_personal_request_reaches_the_handler() {
+    let (cache, _) = cache();
+    let (app, recorded) = recording_app(&cache);
+    assert!(app.client.get_with("/", &[TAG]).await.is_stored());
+    recorded.take();
+    let fields = [("cookie", "sid=1"), ("if-none-match", "*"), TAG];
+    for (answer, status) in [(None, 200), (Some(UNCHANGED), 304)] {
+        let fields: Vec<_> = fields.into_iter().chain(answer).collect();
+        assert_eq!(app.client.get_with("/", &fields).await.status.as_u16(), status);
+        assert_eq!(recorded.take(), ["if-none-match: *"], "{status}");
+    }
+}

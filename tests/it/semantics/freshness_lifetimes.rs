@@ -1,14 +1,14 @@
 //! Freshness lifetimes: the one that this cache applies, and the one that it advertises to clients.
 
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
-use actix_web::{App, HttpRequest, web};
-use actix_web_cache::{Policy, Rule, SetCacheControl};
+use actix_web::{App, HttpRequest, HttpResponse, web};
+use actix_web_cache::{Cache, ManualClock, Policy, Rule, SetCacheControl};
 use httpdate::fmt_http_date;
 
 use super::fields::cache_fields;
 use crate::support::{
-    Client, Protocol, START, builder, cache, requested_response, secs, serve, test_app,
+    Client, Protocol, START, builder, cache, requested_response, secs, serve, store, test_app,
 };
 
 /// The HTTP date some seconds after the clock's start.
@@ -142,4 +142,102 @@ async fn shorter_of_two_lifetimes_is_advertised() {
         assert_eq!(hit.field("cache-control").as_deref(), Some(want), "{directives}");
         assert_eq!(hit.cache_status(), "hit; ttl=120", "{directives}");
     }
+}
+
+/// See RFC 9111 section 4.2: a response is fresh while its lifetime is greater than its age.
+#[actix_web::test]
+async fn response_is_stale_once_its_age_equals_its_lifetime() {
+    let (cache, clock) = cache();
+    let app = test_app(&cache, requested_response);
+    let second = ("answer", "cache-control: max-age=1");
+    let times = [0, 1, 999, 1000, 1001];
+    for millis in times {
+        assert!(app.client.get_with(&format!("/{millis}"), &[second]).await.is_stored());
+    }
+    let mut now = 0;
+    for millis in times {
+        clock.advance(Duration::from_millis(millis - now));
+        now = millis;
+        let answer = app.client.get(&format!("/{millis}")).await;
+        assert_eq!(answer.is_hit(), millis < 1000, "after {millis} ms");
+        if answer.is_hit() {
+            assert_eq!(
+                answer.field("age").as_deref(),
+                Some("0"),
+                "after {millis} ms: rounded down"
+            );
+        }
+    }
+}
+
+/// A response without `Date` and `Age` was made in this process, when the handler ended. The age of
+/// any other response includes the time of its request (RFC 9111 section 4.2.3), so a slow origin
+/// with a short lifetime is never cached.
+#[actix_web::test]
+async fn time_of_the_handler_is_part_of_the_age_of_a_dated_response() {
+    let dated = format!("date: {}", date(0));
+    let (stored, stale) = ("fwd=uri-miss; stored", "fwd=uri-miss; detail=stale");
+    for (case, lines, want, fresh_for) in [
+        ("by a handler", &["cache-control: max-age=2"][..], stored, 2000),
+        ("by an origin", &["cache-control: max-age=2", &dated], stale, 0),
+        ("by a cache", &["cache-control: max-age=2", "age: 0"], stale, 0),
+        ("by an origin, longer", &["cache-control: max-age=3", &dated], stored, 500),
+    ] {
+        let (cache, clock) = cache();
+        let handler_clock = clock.clone();
+        let app = test_app(&cache, move |request, run| {
+            handler_clock.advance(Duration::from_millis(2500));
+            requested_response(request, run)
+        });
+        let fields: Vec<_> = lines.iter().map(|line| ("answer", *line)).collect();
+        assert_eq!(app.client.get_with("/", &fields).await.cache_status(), want, "{case}");
+        if fresh_for > 0 {
+            clock.advance(Duration::from_millis(fresh_for - 1));
+            assert!(app.client.get("/").await.is_hit(), "{case}");
+            clock.advance(Duration::from_millis(1));
+        }
+        assert!(!app.client.get("/").await.is_hit(), "{case}");
+    }
+}
+
+/// A cache that rounds the age up would send a response that is stale for the next cache.
+#[actix_web::test]
+async fn fresh_response_of_one_cache_is_fresh_in_the_next_one() {
+    let clock = ManualClock::at(START);
+    let build = || Cache::builder(store()).clock(clock.clock()).build().unwrap();
+    let inner = test_app(&build(), |_, run| {
+        let mut response = HttpResponse::Ok();
+        response.insert_header(("cache-control", "max-age=2")).body(format!("run {run}"))
+    });
+    let (outer, to_inner) = (build(), inner.client.clone());
+    let server = serve(1, move || {
+        let to_inner = to_inner.clone();
+        let forward = move || {
+            let to_inner = to_inner.clone();
+            async move {
+                let answer = to_inner.get("/").await;
+                let mut response = HttpResponse::Ok();
+                for name in ["cache-control", "date", "age"] {
+                    response.insert_header((name, answer.field(name).unwrap_or_default()));
+                }
+                response.body(answer.body)
+            }
+        };
+        App::new().wrap(outer.clone()).default_service(web::to(forward))
+    });
+    let client = Client::new(server.addr, Protocol::Http1);
+    assert_eq!(inner.client.get("/").await.text(), "run 1");
+    let mut now = 0;
+    for millis in [1, 999, 1000, 1001, 1999] {
+        clock.advance(Duration::from_millis(millis - now));
+        now = millis;
+        let path = format!("/{millis}");
+        let miss = client.get(&path).await;
+        assert_eq!((miss.text(), miss.is_stored()), ("run 1", true), "after {millis} ms");
+        let age: u64 = miss.field("age").unwrap().parse().unwrap();
+        assert!(age < 2, "after {millis} ms: {age}");
+        assert!(client.get(&path).await.is_hit(), "after {millis} ms");
+    }
+    clock.advance(Duration::from_millis(1));
+    assert_eq!(client.get("/last").await.text(), "run 2");
 }

@@ -496,3 +496,47 @@ async fn partial_response_never_answers_a_request_for_the_full_response() {
     let hit = app.client.get("/").await;
     assert_eq!((hit.status.as_u16(), hit.text(), hit.is_hit()), (200, "page", true));
 }
+
+/// The conditions of the cache replace the client's `Range`, so the cache itself must cut the range
+/// from the validated response.
+#[actix_web::test]
+async fn range_is_cut_from_a_fresh_response_that_the_client_wants_validated() {
+    let forwarded = format!("if-none-match: \"a\"; if-modified-since: {EARLY}");
+    let (range, validated) = (("range", "bytes=0-99"), "fwd=request; fwd-status=304; stored");
+    let full = full_body();
+    for policy in [Policy::new().honor_request_directives(), Policy::rfc9111()] {
+        for directive in ["no-cache", "max-age=0"] {
+            let (builder, clock) = builder();
+            let (app, recorded) = ranges_app(&builder.policy(policy.clone()).build().unwrap());
+            for (path, fields, status, body, cache_status) in [
+                ("/page", &[range][..], 206, full.slice(..100), validated),
+                ("/page", &[range, ("if-range", "\"a\"")], 206, full.slice(..100), validated),
+                ("/page", &[range, ("if-range", "\"b\"")], 200, full.clone(), validated),
+                ("/page", &[("range", "bytes=10000-")], 416, Bytes::new(), validated),
+                ("/new/1", &[range], 206, full.slice(..100), "fwd=request; stored"),
+                (
+                    "/new",
+                    &[range, ("if-range", "\"a\"")],
+                    200,
+                    full.slice(5..),
+                    "fwd=request; stored",
+                ),
+            ] {
+                let case = format!("{directive}, {path} {fields:?}");
+                app.client.get(path).await;
+                clock.advance(secs(1));
+                recorded.take();
+                let fields = [fields, &[("cache-control", directive)]].concat();
+                let answer = app.client.get_with(path, &fields).await;
+                assert_eq!(
+                    (answer.status.as_u16(), answer.body.len()),
+                    (status, body.len()),
+                    "{case}"
+                );
+                assert!(answer.body == body, "{case}");
+                assert_eq!(answer.cache_status(), cache_status, "{case}");
+                assert_eq!(recorded.take(), [&*forwarded], "{case}");
+            }
+        }
+    }
+}

@@ -150,3 +150,43 @@ async fn request_directive_forces_a_forward_only_when_honored() {
         assert_eq!(answer.cache_status(), "fwd=uri-miss; detail=request-no-store");
     }
 }
+
+/// A stale response is a stored response, so it answers where a stale response is allowed (RFC 9111
+/// sections 4.2.4 and 5.2.1.7).
+#[actix_web::test]
+async fn only_if_cached_request_gets_a_stale_response_only_where_one_is_allowed() {
+    let window = "max-age=60, stale-while-revalidate=30";
+    for (cache_control, second, directives, want) in [
+        ("max-age=60", 59, "only-if-cached", Some("hit; ttl=1")),
+        ("max-age=60", 70, "only-if-cached", None),
+        ("max-age=60", 70, "only-if-cached, max-stale=20", Some("hit; ttl=-10")),
+        ("max-age=60", 70, "only-if-cached, max-stale", Some("hit; ttl=-10")),
+        ("max-age=60", 70, "only-if-cached, max-stale=5", None),
+        ("max-age=60, must-revalidate", 70, "only-if-cached, max-stale", None),
+        (window, 70, "only-if-cached", Some("hit; ttl=-10")),
+        (window, 90, "only-if-cached", None),
+        ("max-age=60, stale-if-error=30", 70, "only-if-cached", None),
+        ("max-age=60", 0, "only-if-cached, no-cache", None),
+        ("max-age=60", 50, "only-if-cached, max-age=49", None),
+        ("max-age=60", 50, "only-if-cached, min-fresh=11", None),
+    ] {
+        let (builder, clock) = builder();
+        let policy = Policy::new().honor_request_directives();
+        let (app, _) = recording_app(&builder.policy(policy).build().unwrap());
+        let line = format!("cache-control: {cache_control}");
+        assert!(app.client.get_with("/", &[TAG, ("answer", &line)]).await.is_stored());
+        clock.advance(secs(second));
+        let answer = app.client.get_with("/", &[("cache-control", directives)]).await;
+        let case = format!("{directives}, {cache_control}, after {second} s");
+        match want {
+            Some(want) => {
+                assert_eq!((answer.status.as_u16(), answer.text()), (200, "run 1"), "{case}");
+                assert_eq!(answer.cache_status(), want, "{case}");
+            }
+            None => {
+                assert_eq!((answer.status.as_u16(), app.runs.get()), (504, 1), "{case}");
+                assert_eq!(answer.cache_status(), "detail=only-if-cached", "{case}");
+            }
+        }
+    }
+}

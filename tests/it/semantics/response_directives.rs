@@ -168,3 +168,58 @@ async fn refusing_directive_prevents_storing_and_is_forwarded_unchanged() {
         }
     }
 }
+
+/// The lines of `Cache-Control` beside `max-age=60`, and whether the response is stored without the
+/// field `X-Own`.
+const QUALIFIED: &[(&[&str], bool)] = &[
+    (&["private=\"x-own\""], true),
+    (&["private=x-own"], true),
+    (&["private=\"x-own\", private=\"x-other\""], true),
+    (&["private="], false),
+    (&["private=\"\""], false),
+    (&["private=\" \""], false),
+    (&["private=\"x-own"], false),
+    (&["private=\"x own\""], false),
+    (&["private =\"x-own\""], false),
+    (&["private= \"x-own\""], false),
+    (&["private=\"x-own\" x"], false),
+    (&["private, private=\"x-own\""], false),
+    (&["private=\"x-own\", private"], false),
+    (&["private=\"x-own\"", "private"], false),
+    (&["private", "private=\"x-own\""], false),
+    (&["private=\"x-own\"", "public, private=\"\""], false),
+    (&["no-cache="], false),
+    (&["no-cache=\"\""], false),
+    (&["no-cache =\"x-own\""], false),
+    (&["no-cache=\"x-own\"", "no-cache"], false),
+];
+
+/// A directive that cannot be read as a list of field names applies to the whole response.
+#[actix_web::test]
+async fn malformed_qualified_directive_counts_as_unqualified() {
+    for policy in [Policy::new().honor_qualified_directives(), Policy::rfc9111()] {
+        let (app, _) = app_with(policy.clone());
+        for (index, (lines, stored)) in QUALIFIED.iter().enumerate() {
+            let path = format!("/{index}");
+            let lines: Vec<_> = lines.iter().map(|line| format!("cache-control: {line}")).collect();
+            let mut fields: Vec<_> = lines.iter().map(|line| ("answer", line.as_str())).collect();
+            fields.extend([("answer", "cache-control: max-age=60"), ("answer", "x-own: 1")]);
+            let first = app.client.get_with(&path, &fields).await;
+            assert_eq!(
+                (first.is_stored(), first.field("x-own").as_deref()),
+                (*stored, Some("1")),
+                "{lines:?}"
+            );
+            let next = app.client.get(&path).await;
+            assert_eq!((next.is_hit(), next.field("x-own")), (*stored, None), "{lines:?}");
+        }
+    }
+    // The cookie is not among the fields that are withheld.
+    let (app, _) = app_with(Policy::new().honor_qualified_directives());
+    let fields = [
+        ("answer", "cache-control: max-age=60, private=\"x-unknown\""),
+        ("answer", "set-cookie: sid=1"),
+    ];
+    let answer = app.client.get_with("/cookie", &fields).await;
+    assert_eq!(answer.cache_status(), "fwd=uri-miss; detail=set-cookie");
+}
