@@ -17,8 +17,8 @@ use tokio::{
 };
 
 use crate::support::{
-    Answer, BodySender, Client, Counter, Protocol, Server, fills_ended, manual_bodies, secs, serve,
-    store, wait_until,
+    Answer, BodySender, Client, Counter, Protocol, Server, SharedLines, conditions, fills_ended,
+    manual_bodies, secs, serve, store, wait_until,
 };
 
 /// The server, its counters, and the gate of its handler.
@@ -33,6 +33,8 @@ pub(super) struct FillServer {
     pub(super) dropped: Counter,
     /// One permit lets one run of the handler respond.
     pub(super) gate: Arc<Semaphore>,
+    /// The conditions and ranges of the requests that reached the handler.
+    pub(super) conditions: SharedLines,
     pub(super) coordinator: Coordinator,
 }
 
@@ -67,13 +69,28 @@ pub(super) fn fill_server_over(
     policy: Policy,
 ) -> FillServer {
     let cache = Cache::builder(store.clone()).policy(policy).build().unwrap();
+    fill_server_with(&cache, store.coordinator(), workers, length)
+}
+
+/// A server like [`fill_server_over`], with this cache.
+pub(super) fn fill_server_with(
+    cache: &Cache,
+    coordinator: &Coordinator,
+    workers: usize,
+    length: Option<u64>,
+) -> FillServer {
+    let cache = cache.clone();
     let (handlers, bodies) = manual_bodies();
+    let conditions = SharedLines::default();
     let (arrived, runs, dropped) = (Counter::default(), Counter::default(), Counter::default());
     let gate = Arc::new(Semaphore::new(0));
     let shared = (handlers, arrived.clone(), runs.clone(), dropped.clone(), Arc::clone(&gate));
+    let recorded = conditions.clone();
     let server = serve(workers, move || {
         let (handlers, arrived, runs, dropped, gate) = shared.clone();
+        let recorded = recorded.clone();
         let handler = move |request: HttpRequest| {
+            recorded.add(self::conditions(&request));
             let (handlers, gate) = (handlers.clone(), Arc::clone(&gate));
             let drop_count = DropCount(Some(dropped.clone()));
             runs.count();
@@ -97,8 +114,8 @@ pub(super) fn fill_server_over(
             },
         )
     });
-    let coordinator = store.coordinator().clone();
-    FillServer { server, bodies, arrived, runs, dropped, gate, coordinator }
+    let coordinator = coordinator.clone();
+    FillServer { server, bodies, arrived, runs, dropped, gate, conditions, coordinator }
 }
 
 impl FillServer {

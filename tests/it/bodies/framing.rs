@@ -1,16 +1,24 @@
 //! Messages on the wire: `Content-Length`, responses without a body, fields of one connection,
 //! request bodies, and upgrades.
 
-use std::{convert::Infallible, io};
+use std::{
+    convert::Infallible,
+    io::{self, Write as _},
+    thread,
+};
 
 use actix_web::{App, HttpRequest, HttpResponse, web};
+use actix_web_cache::{Cache, Policy};
 use bytes::Bytes;
 use futures_util::stream;
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::{Method, body::Frame, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
-use crate::support::{Client, Counter, Protocol, SETUPS, Server, Wire, cache, raw, serve};
+use crate::support::{
+    Client, Counter, HookedStore, Protocol, SETUPS, Server, StoreCall, StoreEvent, Wire, cache,
+    raw, serve,
+};
 
 /// Numbers of workers that the raw connections are tested with.
 const WORKERS: [usize; 2] = [1, 4];
@@ -456,4 +464,72 @@ async fn upgrade_and_its_protocol_bypass_the_cache() {
             assert_eq!(Wire::open(server.addr).get("/", "").text(), "five!", "{case}");
         }
     }
+}
+
+/// The handler leaves the body unread, and a purge gives the rest of the body time to arrive. The
+/// connection must end, or continue behind the body.
+#[actix_web::test]
+async fn unread_request_body_is_not_taken_for_the_next_request() {
+    const INNER: &str = "GET /smuggled HTTP/1.1\r\nHost: t\r\n\r\n";
+    let body = INNER.repeat(5 * 1024 * 1024 / INNER.len());
+    let length = body.len();
+    let sized = format!("Content-Length: {length}\r\n\r\n{body}");
+    let chunked = format!("Transfer-Encoding: chunked\r\n\r\n{length:x}\r\n{body}\r\n0\r\n\r\n");
+    let (store, smuggled, answered) = (HookedStore::slow(), Counter::default(), Counter::default());
+    let policy = Policy::new().honor_request_directives();
+    let cache = Cache::builder(store.clone()).policy(policy).build().unwrap();
+    let counter = smuggled.clone();
+    let server = serve(1, move || {
+        let counter = counter.clone();
+        let handler = move |request: HttpRequest| {
+            let response = match (request.path(), request.method().as_str()) {
+                ("/page", "GET") => HttpResponse::Ok().body("page"),
+                ("/page", "DELETE") => HttpResponse::NoContent().finish(),
+                ("/refused", _) => HttpResponse::PayloadTooLarge().body("too large"),
+                _ => {
+                    counter.count();
+                    HttpResponse::Ok().body("smuggled")
+                }
+            };
+            async move { response }
+        };
+        App::new().wrap(cache.clone()).default_service(web::to(handler))
+    });
+    for (request, status) in [
+        ("DELETE /page HTTP/1.1", 204),
+        ("PUT /refused HTTP/1.1", 413),
+        ("GET /page HTTP/1.1\r\nCache-Control: only-if-cached", 200),
+    ] {
+        for (case, framing) in [("sized", &sized), ("chunked", &chunked)] {
+            let purge =
+                (status == 204).then(|| store.hold_next(StoreEvent::Begins(StoreCall::Remove)));
+            let mut wire = Wire::open(server.addr);
+            let mut writer = wire.writer();
+            let upload = format!("{request}\r\nHost: t\r\n{framing}");
+            // The server may close the connection instead of reading the body.
+            let upload = thread::spawn(move || drop(writer.write_all(upload.as_bytes())));
+            if let Some(purge) = purge {
+                purge.reached().await;
+                purge.release();
+            }
+            if let Some(answer) = wire.receive_or_end() {
+                answered.count();
+                assert_eq!(answer.status, status, "{case} {request}: {}", answer.head);
+            }
+            upload.join().unwrap();
+            wire.send_anyway("GET /page HTTP/1.1\r\nHost: t\r\n\r\n");
+            if let Some(next) = wire.receive_or_end() {
+                assert_eq!(
+                    (next.status, next.text()),
+                    (200, "page"),
+                    "{case} {request}: {}",
+                    next.head
+                );
+            }
+            assert_eq!(smuggled.get(), 0, "{case} {request}");
+            let other = Wire::open(server.addr).get("/page", "");
+            assert_eq!((other.status, other.text()), (200, "page"), "{case} {request}");
+        }
+    }
+    assert!(answered.get() > 0);
 }

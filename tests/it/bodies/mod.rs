@@ -5,6 +5,7 @@ mod fill_server;
 mod framing;
 mod hit_fidelity;
 mod hits;
+mod ranges_during_fills;
 mod real_files;
 mod shared_body;
 mod shared_body_limits;

@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
-use actix_web_cache::{Cache, MemoryStore, Policy};
+use actix_web_cache::{Cache, ManualClock, MemoryStore, Policy, store::Store as _};
 use http_body_util::BodyExt as _;
 use hyper::Method;
 use tokio::time::timeout;
 
 use crate::{
-    bodies::fill_server::{fill_server, fill_server_over, next_chunk},
-    support::{Client, Protocol, SETUPS, secs, store, wait_until},
+    bodies::fill_server::{fill_server, fill_server_over, fill_server_with, next_chunk},
+    support::{Client, Protocol, SETUPS, START, secs, store, wait_until},
 };
 
 #[actix_web::test]
@@ -208,4 +208,44 @@ async fn body_over_the_budget_of_all_fills_is_delivered_but_not_shared() {
     open.clear();
     drop((body, sender));
     server.fills_ended().await;
+}
+
+/// The body takes longer than its response is fresh. The handler could confirm by a 304 that the
+/// response is current, but not that its body will be complete.
+#[actix_web::test]
+async fn open_body_of_a_response_that_became_stale_is_neither_shared_nor_revalidated() {
+    for (protocol, workers) in SETUPS {
+        for length in [Some(8), None] {
+            let case = format!("{length:?} bytes, {protocol:?}");
+            let (store, clock) = (store(), ManualClock::at(START));
+            let cache = Cache::builder(store.clone()).clock(clock.clock()).build().unwrap();
+            let mut server = fill_server_with(&cache, store.coordinator(), workers, length);
+            let fields = [("want-cache-control", "max-age=1"), ("want-etag", "\"a\"")];
+            let first = server.client(protocol);
+            server.gate.add_permits(1);
+            let request = first.start(Method::GET, "/", &fields, "");
+            let (first, old) = tokio::join!(request, server.bodies.recv());
+            let (first, old) = (first.unwrap(), old.unwrap());
+            assert!(old.send("half").await, "{case}");
+            clock.advance(secs(2));
+            let second = server.client(protocol);
+            let second =
+                tokio::task::spawn_local(async move { second.get_with("/", &fields).await });
+            wait_until("both requests have arrived", || server.arrived.get() == 2).await;
+            if length.is_some() {
+                // Of a body of unknown length, followers learn only the end.
+                server.ran(2).await;
+            }
+            old.fail().await;
+            assert!(first.into_body().collect().await.is_err(), "{case}");
+            let new = server.sender().await;
+            assert!(new.finish("complete").await, "{case}");
+            let second = second.await.unwrap();
+            assert_eq!((second.status.as_u16(), second.text()), (200, "complete"), "{case}");
+            assert_eq!(server.conditions.take(), ["", ""], "{case}");
+            server.fills_ended().await;
+            let hit = server.client(protocol).get("/").await;
+            assert_eq!((hit.is_hit(), hit.text()), (true, "complete"), "{case}");
+        }
+    }
 }

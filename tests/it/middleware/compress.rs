@@ -4,15 +4,17 @@ use std::sync::Mutex;
 
 use actix_web::{
     App, HttpRequest, HttpResponse,
-    http::header,
+    http::{StatusCode, header},
     middleware::{Compress, Condition},
     web,
 };
 use actix_web_cache::Policy;
+use hyper::Method;
 
+use crate::semantics::fields::fields_without_report;
 use crate::support::{
-    Answer, Client, Protocol, SETUPS, builder, cache, runs_in_own_process, secs, serve,
-    with_entity_tag,
+    Answer, Client, Protocol, SETUPS, Server, Wire, builder, cache, runs_in_own_process, secs,
+    serve, with_entity_tag,
 };
 
 /// A body long enough to be compressed.
@@ -210,6 +212,100 @@ async fn interrupted_download_of_a_compressed_page_is_resumed_from_the_start() {
             let fields = [&coding[..], &[("range", "bytes=99999-")]].concat();
             let beyond = client.get_with("/", &fields).await;
             assert_eq!(beyond.status.as_u16(), if want == 200 { 200 } else { 416 }, "{case}");
+        }
+    }
+}
+
+/// Serves responses with and without content, with `Compress` outside of the cache.
+fn serve_kinds(workers: usize) -> Server {
+    let policy = Policy::new().honor_request_directives();
+    let cache = builder().0.policy(policy).build().unwrap();
+    serve(workers, move || {
+        let kind = |request: HttpRequest| async move {
+            let mut response = HttpResponse::Ok();
+            response.insert_header((header::CACHE_CONTROL, "max-age=60"));
+            response.insert_header((header::ETAG, "\"a\"")).content_type("text/plain");
+            match request.path() {
+                "/204" => response.status(StatusCode::NO_CONTENT).finish(),
+                "/empty" => response.body(""),
+                "/video" => response.content_type("video/mp4").body("a page ".repeat(200)),
+                _ => response.body("a page ".repeat(200)),
+            }
+        };
+        App::new().default_service(web::to(kind)).wrap(cache.clone()).wrap(Compress::default())
+    })
+}
+
+/// `Compress` must not make content for a response that has none.
+#[actix_web::test]
+async fn hit_without_content_is_not_encoded() {
+    for (protocol, workers) in SETUPS {
+        let server = serve_kinds(workers);
+        let client = Client::new(server.addr, protocol);
+        for coding in ["gzip", "deflate", "br, zstd, gzip"] {
+            for (path, field, status, length) in [
+                ("/page", Some(("if-none-match", "\"a\"")), 304, None),
+                ("/204", None, 204, None),
+                ("/empty", None, 200, Some("0")),
+                ("/video", Some(("range", "bytes=99999-")), 416, Some("0")),
+                ("/cold", Some(("cache-control", "only-if-cached")), 504, Some("0")),
+            ] {
+                let case = format!("{status} of {path} for {coding} by {protocol:?}");
+                if status != 504 {
+                    client.get(path).await;
+                }
+                let fields: Vec<_> =
+                    [("accept-encoding", coding)].into_iter().chain(field).collect();
+                let answer = client.get_with(path, &fields).await;
+                assert_eq!((answer.status.as_u16(), answer.body.len()), (status, 0), "{case}");
+                assert_eq!(answer.is_hit(), status != 504, "{case}");
+                assert_eq!(answer.field("content-encoding"), None, "{case}");
+                assert_eq!(answer.field("content-length").as_deref(), length, "{case}");
+                let vary: Vec<_> = answer.headers.get_all("vary").iter().collect();
+                assert!(vary.len() <= 1, "{case}: {vary:?}");
+            }
+        }
+    }
+}
+
+/// A byte of content behind such a response would become the beginning of the next one.
+#[actix_web::test]
+async fn connection_continues_after_hits_without_content_behind_compress() {
+    let server = serve_kinds(1);
+    let mut wire = Wire::open(server.addr);
+    for path in ["/page", "/204", "/empty", "/video"] {
+        wire.get(path, "");
+    }
+    let gzip = "Accept-Encoding: gzip\r\n";
+    for (path, field, status) in [
+        ("/page", "If-None-Match: \"a\"\r\n", 304),
+        ("/204", "", 204),
+        ("/empty", "", 200),
+        ("/video", "Range: bytes=99999-\r\n", 416),
+        ("/cold", "Cache-Control: only-if-cached\r\n", 504),
+    ] {
+        let message = wire.get(path, &format!("{gzip}{field}"));
+        assert_eq!((message.status, message.body.len()), (status, 0), "{path}");
+        assert_eq!(message.line("transfer-encoding"), None, "{path}");
+        let head = wire.head("/page");
+        assert_eq!((head.status, head.is_hit()), (200, true), "after {path}");
+        let next = wire.get("/page", "");
+        assert_eq!((next.is_hit(), next.text()), (true, &*"a page ".repeat(200)), "after {path}");
+    }
+}
+
+#[actix_web::test]
+async fn head_of_an_encoded_hit_has_the_fields_of_get() {
+    for (protocol, workers) in SETUPS {
+        let server = serve_kinds(workers);
+        let client = Client::new(server.addr, protocol);
+        client.get("/page").await;
+        for fields in [GZIP, PLAIN] {
+            let get = client.get_with("/page", fields).await;
+            let head = client.send(Method::HEAD, "/page", fields).await;
+            assert!(get.is_hit() && head.is_hit() && head.body.is_empty(), "{protocol:?}");
+            assert_eq!(fields_without_report(&head), fields_without_report(&get), "{protocol:?}");
+            assert_eq!(get.field("content-encoding").is_some(), fields == GZIP, "{protocol:?}");
         }
     }
 }

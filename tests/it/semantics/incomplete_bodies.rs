@@ -11,6 +11,7 @@ use std::{
 use actix_web::{
     App, HttpRequest, HttpResponse,
     body::{BodyStream, SizedStream},
+    middleware::Compress,
     web,
 };
 use actix_web_cache::{Cache, store::Store as _};
@@ -18,7 +19,9 @@ use bytes::Bytes;
 use futures_util::stream;
 use hyper::Method;
 
-use crate::support::{Client, Counter, Protocol, SETUPS, fills_ended, manual_bodies, serve, store};
+use crate::support::{
+    Answer, Client, Counter, Protocol, SETUPS, fills_ended, manual_bodies, serve, store,
+};
 
 /// One chunk of a body, or a failure in its place.
 #[derive(Debug, Clone, Copy)]
@@ -124,6 +127,20 @@ enum Disconnect {
     Cancels,
 }
 
+const GZIP: [(&str, &str); 1] = [("accept-encoding", "gzip")];
+
+/// Returns whether a body is this text, encoded if `gzip` is set.
+fn is_text(answer: &Answer, text: &str, gzip: bool) -> bool {
+    if !gzip {
+        return answer.text() == text;
+    }
+    // The last four bytes are the decoded length (RFC 1952 section 2.3.1).
+    let length = u32::try_from(text.len()).unwrap().to_le_bytes();
+    answer.field("content-encoding").as_deref() == Some("gzip")
+        && answer.body.starts_with(&[0x1f, 0x8b])
+        && answer.body.ends_with(&length)
+}
+
 /// Requests `/`, waits until the first chunk is sent, and disconnects.
 async fn disconnect(
     addr: SocketAddr,
@@ -134,14 +151,15 @@ async fn disconnect(
     if how == Disconnect::Resets {
         let mut stream = TcpStream::connect(addr).unwrap();
         let host = addr.to_string();
-        stream.write_all(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes()).unwrap();
+        let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\nAccept-Encoding: gzip\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
         first_chunk.await;
         // Peeking waits for the bytes without reading them.
         stream.peek(&mut [0]).unwrap();
         return;
     }
     let client = Client::new(addr, protocol);
-    let (response, _) = tokio::join!(client.start(Method::GET, "/", &[], ""), first_chunk);
+    let (response, _) = tokio::join!(client.start(Method::GET, "/", &GZIP, ""), first_chunk);
     let mut body = response.unwrap().into_body();
     http_body_util::BodyExt::frame(&mut body).await.unwrap().unwrap();
     drop(body);
@@ -200,6 +218,98 @@ async fn body_left_incomplete_after_a_disconnect_is_not_stored() {
             let next = client.get("/").await;
             assert_eq!((next.text(), next.is_stored()), ("complete", true), "{case}");
             assert!(client.get("/").await.is_hit(), "{case}");
+        }
+    }
+}
+
+/// `Compress` inside of the cache hides the length of the body, so that only its end says whether it
+/// is complete.
+#[actix_web::test]
+async fn encoded_body_left_incomplete_after_a_disconnect_is_not_stored() {
+    for (protocol, how) in [
+        (Protocol::Http1, Disconnect::Closes),
+        (Protocol::Http1, Disconnect::Resets),
+        (Protocol::Http2, Disconnect::Closes),
+        (Protocol::Http2, Disconnect::Cancels),
+    ] {
+        for (length, chunks) in [(None, 1), (Some(1 << 20), 1), (None, 3), (Some(1 << 20), 3)] {
+            let case = format!("{protocol:?} {how:?}, {length:?} bytes, after {chunks} chunks");
+            let (store, runs) = (store(), Counter::default());
+            let cache = Cache::new(store.clone());
+            let (handlers, mut bodies) = manual_bodies();
+            let server = serve(1, move || {
+                let (bodies, runs) = (handlers.clone(), runs.clone());
+                let handler = move |request: HttpRequest| {
+                    let is_manual = request.path() == "/" && runs.count() == 1;
+                    ready(if is_manual {
+                        bodies.response(length)
+                    } else {
+                        HttpResponse::Ok().body("complete")
+                    })
+                };
+                App::new()
+                    .wrap(Compress::default())
+                    .wrap(cache.clone())
+                    .default_service(web::to(handler))
+            });
+            let mut sender = None;
+            let sent = async {
+                let opened = bodies.recv().await.unwrap();
+                for _ in 0..chunks {
+                    assert!(opened.send("some text").await, "{case}");
+                }
+                sender = Some(opened);
+            };
+            disconnect(server.addr, protocol, how, sent).await;
+            let sender = sender.unwrap();
+            while sender.send(".").await {}
+            sender.closed().await;
+            fills_ended(store.coordinator()).await;
+            for gzip in [true, false] {
+                let fields = if gzip { &GZIP[..] } else { &[] };
+                let client = Client::new(server.addr, protocol);
+                for is_hit in [false, true] {
+                    let next = client.get_with("/", fields).await;
+                    assert!(is_text(&next, "complete", gzip), "{case}: {next:?}");
+                    assert_eq!(next.is_hit(), is_hit, "{case}");
+                }
+            }
+        }
+    }
+}
+
+/// The encoder passes on the error of the handler's body.
+#[actix_web::test]
+async fn encoded_body_that_fails_is_never_stored() {
+    let fails = |(_, _, pieces): &Incomplete| pieces.iter().any(|piece| !matches!(piece, Chunk(_)));
+    for (protocol, workers) in SETUPS {
+        for (index, incomplete) in INCOMPLETE.iter().enumerate().filter(|(_, case)| fails(case)) {
+            let (store, runs) = (store(), Counter::default());
+            let cache = Cache::new(store.clone());
+            let server = serve(workers, move || {
+                let runs = runs.clone();
+                let handler = move || {
+                    ready(match runs.count() {
+                        1 => respond(&INCOMPLETE[index]),
+                        _ => HttpResponse::Ok().body("complete"),
+                    })
+                };
+                App::new()
+                    .wrap(Compress::default())
+                    .wrap(cache.clone())
+                    .default_service(web::to(handler))
+            });
+            let case = format!("{} by {protocol:?}", incomplete.0);
+            let client = Client::new(server.addr, protocol);
+            let first = client.send_body(Method::GET, "/", &GZIP, "").await;
+            assert!(first.is_err(), "{case}: {first:?}");
+            fills_ended(store.coordinator()).await;
+            let client = Client::new(server.addr, protocol);
+            for is_hit in [false, true] {
+                let next = client.get_with("/", &GZIP).await;
+                assert!(is_text(&next, "complete", true), "{case}: {next:?}");
+                assert_eq!(next.is_hit(), is_hit, "{case}");
+            }
         }
     }
 }

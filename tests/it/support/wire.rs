@@ -30,6 +30,13 @@ impl Wire {
         self.0.get_mut().write_all(bytes.as_ref()).unwrap();
     }
 
+    /// A second handle of the connection, to write while the test reads.
+    pub(crate) fn writer(&self) -> TcpStream {
+        let writer = self.0.get_ref().try_clone().unwrap();
+        writer.set_write_timeout(Some(Duration::from_secs(10))).unwrap();
+        writer
+    }
+
     /// Sends bytes and ignores errors, for a connection that the server may have closed.
     pub(crate) fn send_anyway(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = self.0.get_mut().write_all(bytes.as_ref());
