@@ -13,7 +13,7 @@ use tokio::{sync::Barrier, time::timeout};
 
 use crate::support::{
     Answer, CLIENTS, Client, GatedApp, HookedStore, Protocol, SETUPS, StoreCall, StoreEvent,
-    builder, secs, store, wait_until,
+    builder, secs, store, test_app, wait_until,
 };
 
 fn shared(cache: Cache) -> impl Fn() -> Cache + Clone + Send + 'static {
@@ -359,4 +359,28 @@ async fn follower_with_stricter_policy_does_not_use_open_fill() {
     assert_eq!((one.text(), one.is_stored()), ("run 1", true));
     assert_eq!(other.text(), "run 2");
     assert!(other.cache_status().ends_with("detail=no-lifetime"), "{}", other.cache_status());
+}
+
+/// Steady traffic must not keep a response alive beyond its lifetime, by joining the requests that
+/// asked for it.
+#[actix_web::test]
+async fn negative_answer_to_a_revalidation_is_asked_for_again_after_its_lifetime() {
+    let (builder, clock) = builder();
+    let policy = Policy::new().status_ttl(404, secs(5));
+    let app = test_app(&builder.policy(policy).build().unwrap(), |_, run| {
+        if run > 1 {
+            return HttpResponse::NotFound().body(format!("run {run}"));
+        }
+        HttpResponse::Ok().insert_header(("etag", "\"a\"")).body("page")
+    });
+    assert!(app.client.get("/").await.is_stored());
+    clock.advance(secs(61));
+    for second in 0..20 {
+        let want = format!("run {}", 2 + second / 5);
+        for answer in join_all((0..10).map(|_| app.client.get("/"))).await {
+            assert_eq!((answer.status.as_u16(), answer.text()), (404, &*want), "after {second} s");
+        }
+        clock.advance(secs(1));
+    }
+    assert_eq!(app.runs.get(), 5);
 }

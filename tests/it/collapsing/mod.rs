@@ -4,3 +4,4 @@ mod abandoned_fills;
 mod concurrent_requests;
 mod mixed_load;
 mod never_fresh;
+mod requests_without_key;

@@ -4,11 +4,14 @@
 
 use actix_session::{Session, SessionExt as _, SessionMiddleware, storage::CookieSessionStore};
 use actix_web::{
-    App, HttpMessage as _, HttpRequest, HttpResponse,
+    App, Error, HttpMessage as _, HttpRequest, HttpResponse,
+    body::{BoxBody, MessageBody},
     cookie::Key,
-    dev::{Service as _, ServiceRequest},
+    dev::{Service, ServiceRequest, ServiceResponse},
+    error::ErrorForbidden,
     http::header::{HeaderName, HeaderValue, SET_COOKIE},
     middleware::{Next, from_fn},
+    test::{TestRequest, init_service, read_body, try_call_service},
     web,
 };
 use actix_web_cache::{Cache, ManualClock, Policy};
@@ -208,3 +211,82 @@ async fn outer_tenant_in_key_separates_entries() {
 }
 
 type Fields<'a> = &'a [(&'a str, &'a str)];
+
+/// A request from this address.
+fn request_from(address: &str) -> actix_http::Request {
+    TestRequest::get().peer_addr(format!("{address}:1024").parse().unwrap()).to_request()
+}
+
+/// The text of the response to a request from this address, or the error of a middleware.
+async fn get_from<B: MessageBody + Unpin>(
+    app: &impl Service<actix_http::Request, Response = ServiceResponse<B>, Error = Error>,
+    cache: &Cache,
+    address: &str,
+) -> String
+where
+    B::Error: Into<Box<dyn std::error::Error>> + std::fmt::Debug,
+{
+    let text = match try_call_service(app, request_from(address)).await {
+        Ok(response) => String::from_utf8(read_body(response).await.to_vec()).unwrap(),
+        Err(error) => error.to_string(),
+    };
+    cache.idle().await;
+    text
+}
+
+/// A handler can read the address of its client, which no header field contains.
+#[actix_web::test]
+async fn peer_address_in_the_key_separates_entries() {
+    let peer = |request: &ServiceRequest| Some(request.peer_addr()?.ip().to_string());
+    let cache = Cache::builder(store()).policy(Policy::new().key_with("peer", peer));
+    let (cache, runs) = (cache.build().unwrap(), Counter::default());
+    let counter = runs.clone();
+    let page = move |request: HttpRequest| {
+        counter.count();
+        async move { request.peer_addr().unwrap().ip().to_string() }
+    };
+    let app = App::new().wrap(cache.clone()).route("/", web::get().to(page));
+    let app = init_service(app).await;
+    for _ in 0..2 {
+        for address in ["127.0.0.1", "127.0.0.2"] {
+            assert_eq!(get_from(&app, &cache, address).await, address);
+        }
+    }
+    assert_eq!(runs.get(), 2);
+}
+
+/// Refuses all clients but those of one address.
+async fn only_the_first_address(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    if request.peer_addr().unwrap().ip().to_string() != "127.0.0.1" {
+        return Err(ErrorForbidden("forbidden"));
+    }
+    Ok(next.call(request).await?.map_into_boxed_body())
+}
+
+/// On a hit, no middleware inside of the cache runs.
+#[actix_web::test]
+async fn access_check_refuses_hits_only_outside_the_cache() {
+    let (cache, _) = cache();
+    let page = || web::get().to(|| async { "page" });
+    let app = App::new().route("/", page()).wrap(cache.clone());
+    let app = init_service(app.wrap(from_fn(only_the_first_address))).await;
+    for (address, want) in [
+        ("127.0.0.2", "forbidden"),
+        ("127.0.0.1", "page"),
+        ("127.0.0.1", "page"),
+        ("127.0.0.2", "forbidden"),
+    ] {
+        assert_eq!(get_from(&app, &cache, address).await, want, "{address}, outside");
+    }
+    let cache = Cache::new(store());
+    let app = App::new().route("/", page()).wrap(from_fn(only_the_first_address));
+    let app = init_service(app.wrap(cache.clone())).await;
+    for (address, want) in
+        [("127.0.0.2", "forbidden"), ("127.0.0.1", "page"), ("127.0.0.2", "page")]
+    {
+        assert_eq!(get_from(&app, &cache, address).await, want, "{address}, inside");
+    }
+}

@@ -15,7 +15,7 @@ use actix_web_cache::{
 use hyper::Method;
 
 use super::app::SHOP;
-use crate::support::{Answer, Client, Protocol, SETUPS, Server, builder, serve};
+use crate::support::{Answer, Client, Protocol, SETUPS, Server, builder, recording_app, serve};
 
 /// A path, the request fields, and the tags of the response.
 type Tagged<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [&'a str]);
@@ -415,5 +415,39 @@ async fn revalidated_entry_keeps_its_tags() {
         cache.handle().purge_tag("first").await.unwrap();
         assert!(!client.get("/").await.is_hit(), "{method}");
         cache.handle().purge_all().await.unwrap();
+    }
+}
+
+/// The resource varies on more fields since the variant was stored.
+#[actix_web::test]
+async fn variant_purge_reaches_the_variant_of_a_former_vary() {
+    let by_a: &[_] = &[("a", "1"), ("answer", "vary: a")];
+    let by_both: &[_] = &[("a", "2"), ("b", "1"), ("answer", "vary: a, b")];
+    for purged in [&[("a", "1")][..], &[("a", "1"), ("b", "1")]] {
+        for is_widened in [false, true] {
+            let case = format!("{purged:?}, widened: {is_widened}");
+            let cache = builder().0.build().unwrap();
+            let (app, _) = recording_app(&cache);
+            assert!(app.client.get_with("/", &[&[SHOP], by_a].concat()).await.is_stored());
+            if is_widened {
+                assert!(app.client.get_with("/", &[&[SHOP], by_both].concat()).await.is_stored());
+            } else {
+                let hit = app.client.get_with("/", &[SHOP, ("a", "1"), ("b", "1")]).await;
+                assert!(hit.is_hit(), "{case}: the former variant ignores the other field");
+            }
+            let target = PurgeTarget::url("http://shop.example/").variant(purged.iter().copied());
+            cache.handle().purge(target).await.unwrap();
+            for b in [None, Some("1"), Some("2")] {
+                let b = b.map(|value| ("b", value));
+                let fields: Vec<_> = [SHOP, ("a", "1"), ("answer", "cache-control: no-store")]
+                    .into_iter()
+                    .chain(b)
+                    .collect();
+                let answer = app.client.get_with("/", &fields).await;
+                assert!(!answer.is_hit() && answer.text() != "run 1", "{case}: {b:?}");
+            }
+            let kept = app.client.get_with("/", &[SHOP, ("a", "2"), ("b", "1")]).await;
+            assert_eq!(kept.is_hit(), is_widened, "{case}: the other variant");
+        }
     }
 }

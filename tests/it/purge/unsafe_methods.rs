@@ -4,10 +4,12 @@
 use std::{future::poll_fn, pin::pin, time::Duration};
 
 use actix_web::{
-    App, HttpResponse,
-    dev::Service as _,
+    App, Error, HttpResponse,
+    body::{BoxBody, MessageBody},
+    dev::{Service as _, ServiceRequest, ServiceResponse},
     error::{ErrorBadRequest, InternalError},
     http::StatusCode,
+    middleware::{Next, from_fn},
     test::{TestRequest, init_service},
     web,
 };
@@ -457,6 +459,43 @@ async fn policy_limits_purges_by_redirects_and_by_location() {
         for (path, is_purged) in [("/login", purges_own), ("/", purges_location)] {
             let answer = site.client.get_with(path, &[MINUTE]).await;
             assert_eq!(answer.is_hit(), !is_purged, "{path} after {status}");
+        }
+    }
+}
+
+/// Redirects all requests but GET, by a response or by an error.
+async fn redirect_changes(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    if is_get(&request) {
+        return Ok(next.call(request).await?.map_into_boxed_body());
+    }
+    if request.headers().contains_key("x-fail") {
+        return Err(InternalError::new("moved", StatusCode::PERMANENT_REDIRECT).into());
+    }
+    let response = HttpResponse::PermanentRedirect().insert_header(("location", "/page")).finish();
+    Ok(request.into_response(response))
+}
+
+/// The redirection comes from a middleware inside of the cache, so that no handler ran.
+#[actix_web::test]
+async fn policy_excludes_redirects_of_a_middleware_from_purges() {
+    for (policy, kept) in [(Policy::new(), false), (Policy::new().no_purge_by_redirects(), true)] {
+        let cache = builder().0.policy(policy).build().unwrap();
+        let server = serve(1, move || {
+            App::new()
+                .wrap(from_fn(redirect_changes))
+                .wrap(cache.clone())
+                .default_service(web::to(|| async { "page" }))
+        });
+        let client = Client::new(server.addr, Protocol::Http1);
+        for fields in [&[][..], &[("x-fail", "1")]] {
+            client.get("/page").await;
+            assert!(client.get("/page").await.is_hit());
+            let answer = client.send(Method::POST, "/page", fields).await;
+            assert_eq!(answer.status.as_u16(), 308, "{fields:?}");
+            assert_eq!(client.get("/page").await.is_hit(), kept, "{fields:?}");
         }
     }
 }
