@@ -7,6 +7,7 @@ mod import_order;
 mod module_tree;
 mod naming;
 mod purity;
+mod redis_scripts;
 
 use std::{
     collections::BTreeMap,

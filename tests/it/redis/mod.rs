@@ -11,6 +11,7 @@ mod malformed_replies;
 mod outage;
 mod permissions;
 mod refusals;
+mod stale_responses;
 mod store;
 mod tiered;
 mod tls;

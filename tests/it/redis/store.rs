@@ -233,3 +233,66 @@ fn invalid_configuration_is_an_error_with_advice_and_without_secrets() {
         assert!(store_builder(url, "test").build().is_ok(), "{url}");
     }
 }
+
+/// A new process knows no purge before its first lookup. The reply about purges may arrive late.
+#[actix_web::test]
+async fn first_lookup_of_a_process_sees_earlier_purges_however_late_they_arrive() {
+    let redis = RedisServer::start();
+    let policy = || Policy::new().tag("all");
+    let purging = cache_builder(shared_store(redis.url())).policy(policy()).build().unwrap();
+    let (first, proxy) = (test_app(&purging, requested_response), FaultyProxy::of(redis.addr()));
+    let fields = [("answer", "cache-control: max-age=60"), ("host", "h")];
+    // A page for each fault, so that no write of the one before is in progress.
+    for (path, fault) in ["/a", "/b", "/c", "/d"].into_iter().zip([
+        Fault::None,
+        Fault::Delay(Duration::from_millis(10)),
+        Fault::Delay(Duration::from_millis(60)),
+        Fault::Drip(Duration::from_micros(100)),
+    ]) {
+        let start = || {
+            let cache = cache_builder(shared_store(proxy.url())).policy(policy());
+            test_app(&cache.build().unwrap(), requested_response)
+        };
+        let old = get_until_hit(&first.client, path, &fields).await;
+        proxy.set(fault);
+        let hit = start().client.get_with(path, &fields).await;
+        assert!(hit.is_hit() && hit.body == old.body, "{fault:?}: before the purge");
+        purging.handle().purge_tag("all").await.unwrap();
+        let cold = start();
+        let answer = cold.client.get_with(path, &fields).await;
+        assert!(!answer.is_hit(), "{fault:?}: {}", answer.cache_status());
+        proxy.set(Fault::None);
+    }
+}
+
+/// The node with the purges answers later than the node with the record.
+#[actix_web::test]
+async fn first_lookup_on_a_cluster_waits_for_the_purges_of_another_node() {
+    let cluster = RedisCluster::start();
+    let policy = || Policy::new().tag("all");
+    let store = || shared_store(cluster_url(&cluster));
+    let purging = cache_builder(store()).policy(policy()).build().unwrap();
+    let first = test_app(&purging, requested_response);
+    let tables = (0..3).map(|node| cluster.node(node).command(&["KEYS", "*{invalidations}"]));
+    let fields = [("answer", "cache-control: max-age=60"), ("host", "h")];
+    get_until_hit(&first.client, "/a", &fields).await;
+    purging.handle().purge_tag("all").await.unwrap();
+    let with_purges = tables.enumerate().find(|(_, keys)| !keys.is_empty()).unwrap().0;
+    // Pages on each of the nodes.
+    let paths: Vec<_> = (0..6).map(|n| format!("/{n}")).collect();
+    for delay in ["10", "60", "200"] {
+        for path in &paths {
+            get_until_hit(&first.client, path, &fields).await;
+        }
+        purging.handle().purge_tag("all").await.unwrap();
+        let cold =
+            test_app(&cache_builder(store()).policy(policy()).build().unwrap(), requested_response);
+        // The process connects before the delay.
+        get_until_hit(&cold.client, "/connected", &fields).await;
+        for path in &paths {
+            cluster.node(with_purges).command(&["CLIENT", "PAUSE", delay, "ALL"]);
+            let answer = cold.client.get_with(path, &fields).await;
+            assert!(!answer.is_hit(), "{path} after {delay} ms: {}", answer.cache_status());
+        }
+    }
+}

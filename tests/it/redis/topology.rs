@@ -1,13 +1,22 @@
 //! Topology changes: a Cluster whose slots move and whose nodes fail, and a Sentinel failover.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use actix_web_cache::{PurgeTarget, RedisStore};
 use futures_util::future::join;
 
 use crate::{
     redis::{cluster_url, own_store, own_store_with_defaults, page_path, shop},
-    support::{PageServer, RedisCluster, RedisSentinel, RedisServer, resources, wait_until},
+    support::{
+        FakeRedis, FakeReply, PageServer, RedisCluster, RedisSentinel, RedisServer, command_name,
+        resources, wait_until,
+    },
 };
 
 fn sorted_resources(server: &RedisServer) -> Vec<String> {
@@ -155,4 +164,92 @@ async fn purge_until_confirmed(site: &PageServer, target: PurgeTarget) {
     while site.handle().purge(target.clone()).await.is_err() {
         site.get_until_hit("/confirmed").await;
     }
+}
+
+/// A frozen server keeps its connections open, and accepts new ones without an answer.
+#[actix_web::test]
+async fn store_finds_the_new_primary_when_the_old_one_hangs() {
+    let sentinel = RedisSentinel::start();
+    let url = format!("redis-sentinel://{}/{}", sentinel.sentinel().addr(), RedisSentinel::MASTER);
+    let store = own_store_with_defaults(url);
+    let site = PageServer::over(store.clone());
+    let before = site.get_until_hit("/1").await.run;
+    wait_until("the replica has all records", || {
+        sorted_resources(sentinel.other()) == sorted_resources(sentinel.master())
+    })
+    .await;
+    let old = sentinel.master();
+    old.freeze();
+    site.load(4, 60, page_path).await.assert_within_budget("a frozen primary");
+    sentinel.await_master_after(old.port());
+    site.get_until_hit("/new").await;
+    assert!(site.get_until_hit("/1").await.run >= before);
+    let purged = site.get_until_hit("/1").await.run;
+    purge_until_confirmed(&site, PurgeTarget::url(site.url("/1"))).await;
+    assert!(site.get_until_hit("/1").await.run > purged, "purged page served");
+    assert!(!store.stats().circuit_open, "{:?}", store.stats());
+    // The old primary answers again, and becomes a replica.
+    old.thaw();
+    site.load(4, 60, page_path).await.assert_within_budget("two primaries");
+    wait_until("the old primary is a replica", || old.info("role").as_deref() == Some("slave"))
+        .await;
+    let purged = site.get_until_hit("/1").await.run;
+    purge_until_confirmed(&site, PurgeTarget::url(site.url("/1"))).await;
+    assert!(site.get_until_hit("/1").await.run > purged, "purged page served");
+    site.get_until_hit("/newest").await;
+}
+
+/// A Sentinel that knows one primary, at the address that the test sets.
+fn fake_sentinel(primary: &Arc<Mutex<SocketAddr>>) -> FakeRedis {
+    let primary = Arc::clone(primary);
+    FakeRedis::new(move |command| {
+        let list = |words: &[&str]| {
+            let words = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len()));
+            let words: Vec<_> = words.collect();
+            format!("*{}\r\n{}", words.len(), words.concat())
+        };
+        match command_name(command).as_str() {
+            "ROLE" => FakeReply::Bytes(format!("*2\r\n$8\r\nsentinel\r\n{}", list(&["p"])).into()),
+            "SENTINEL" => {
+                let port = primary.lock().unwrap().port().to_string();
+                let entry = ["name", "p", "ip", "127.0.0.1", "port", &port, "flags", "master"];
+                FakeReply::Bytes(format!("*1\r\n{}", list(&entry)).into())
+            }
+            _ => FakeReply::error("ERR unexpected"),
+        }
+    })
+}
+
+/// Makes one server a replica of another one, and waits until it has all records.
+async fn replicate(replica: &RedisServer, of: &RedisServer) {
+    of.command(&["REPLICAOF", "NO", "ONE"]);
+    replica.command(&["REPLICAOF", "127.0.0.1", &of.port().to_string()]);
+    wait_until("the replica has all records", || {
+        replica.info("master_link_status").as_deref() == Some("up")
+            && sorted_resources(replica) == sorted_resources(of)
+    })
+    .await;
+}
+
+/// After a failover, a Sentinel may name the former primary for a while, which refuses all writes.
+#[actix_web::test]
+async fn store_uses_the_new_primary_once_an_outdated_sentinel_names_it() {
+    let (old, new) = (RedisServer::start(), RedisServer::start());
+    let primary = Arc::new(Mutex::new(old.addr()));
+    let sentinel = fake_sentinel(&primary);
+    let store = own_store_with_defaults(format!("redis-sentinel://{}/p", sentinel.addr()));
+    let site = PageServer::over(store.clone());
+    let before = site.get_until_hit("/1").await.run;
+    replicate(&new, &old).await;
+    replicate(&old, &new).await;
+    site.load(4, 60, |n| format!("/missing/{n}")).await.assert_within_budget("a demoted primary");
+    assert!(resources(&new).len() == 1, "no record was written");
+    // A failed purge makes the store look for the primary.
+    assert!(site.handle().purge_url(&site.url("/1")).await.is_err());
+    assert!(!site.get("/1").await.is_hit);
+    *primary.lock().unwrap() = new.addr();
+    assert!(site.get_until_hit("/1").await.run > before, "purged page served");
+    site.get_until_hit("/missing/1").await;
+    assert!(!store.stats().circuit_open, "{:?}", store.stats());
+    assert!(resources(&new).len() > 1);
 }
