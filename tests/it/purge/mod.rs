@@ -4,6 +4,7 @@ mod app;
 mod client_fields;
 mod errors;
 mod handle;
+mod invented_urls;
 mod model;
 mod post_responses;
 mod races;

@@ -16,6 +16,7 @@ mod store;
 mod tiered;
 mod tls;
 mod topology;
+mod url_removal;
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},

@@ -150,7 +150,7 @@ async fn missing_record_of_an_indexed_variant_is_a_miss_for_this_variant_only() 
             panic!("not a hash")
         };
         let fields = fields.into_iter().map(crate::redis::bulk);
-        fields.filter(|field| field.len() == 16).collect::<Vec<_>>()
+        fields.filter(|field| field.len() == 32).collect::<Vec<_>>()
     };
     let before = fields(&mut wire);
     site.get_until_hit("/", &variant("gzip")).await;
