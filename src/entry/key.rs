@@ -98,7 +98,7 @@ impl CacheKey {
     /// section 4.2.3).
     #[must_use]
     pub fn new(namespace: &str, scheme: &str, host: &str, path: &str, query: Option<&str>) -> Self {
-        Self::encode(namespace, "", scheme, host, path, query)
+        Self::in_scope(&KeyScope::new(namespace, ""), scheme, host, path, query)
     }
 
     /// Makes the key of a URL in the scope of one policy. The key has no application parts.
@@ -109,28 +109,17 @@ impl CacheKey {
         path: &str,
         query: Option<&str>,
     ) -> Self {
-        Self::encode(&scope.namespace, &scope.fingerprint, scheme, host, path, query)
-    }
-
-    fn encode(
-        namespace: &str,
-        fingerprint: &str,
-        scheme: &str,
-        host: &str,
-        path: &str,
-        query: Option<&str>,
-    ) -> Self {
-        let mut encoded = Encoded::new();
-        encoded.push(SCHEMA);
-        append_part(&mut encoded, namespace.as_bytes());
+        let mut encoded = Encoded::from_slice(&scope.begin);
         let host = normalize_host(scheme, host).as_bytes();
         append_length(&mut encoded, host.len());
-        encoded.extend(host.iter().map(u8::to_ascii_lowercase));
+        let host_at = encoded.len();
+        encoded.extend_from_slice(host);
+        encoded.iter_mut().skip(host_at).for_each(u8::make_ascii_lowercase);
         append_part(&mut encoded, path.as_bytes());
         append_optional(&mut encoded, query.map(str::as_bytes));
         let url_len = encoded.len();
         append_part(&mut encoded, scheme.as_bytes());
-        append_part(&mut encoded, fingerprint.as_bytes());
+        encoded.extend_from_slice(&scope.fingerprint);
         let parts_at = encoded.len();
         Self { encoded, url_len, parts_at }
     }
@@ -199,14 +188,23 @@ impl fmt::Debug for CacheKey {
 /// keys of both policies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct KeyScope {
-    namespace: Box<str>,
-    fingerprint: Box<str>,
+    /// The beginning of each key: the schema version and the encoded namespace.
+    begin: Box<[u8]>,
+    /// The encoded fingerprint.
+    fingerprint: Box<[u8]>,
 }
 
 impl KeyScope {
     /// Makes the scope of a policy in `namespace`. `fingerprint` identifies the policy.
     pub(crate) fn new(namespace: &str, fingerprint: &str) -> Self {
-        Self { namespace: namespace.into(), fingerprint: fingerprint.into() }
+        let encode = |mut encoded: Vec<u8>, part: &str| {
+            append_part(&mut encoded, part.as_bytes());
+            encoded.into_boxed_slice()
+        };
+        Self {
+            begin: encode(vec![SCHEMA], namespace),
+            fingerprint: encode(Vec::new(), fingerprint),
+        }
     }
 }
 
