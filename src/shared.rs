@@ -18,7 +18,7 @@ use crate::{
     outcome::Outcome,
     policy::compiled::CompiledPolicy,
     poll_once::within,
-    semantics::vary::selecting_value,
+    semantics::{compression::accepts_compression, vary::selecting_value},
     store::{erased::DynStore, interface::StoreError},
 };
 
@@ -76,6 +76,10 @@ pub(crate) struct ComparedFields<'a> {
 impl Selects for ComparedFields<'_> {
     fn value(&self, name: &HeaderName) -> Option<Cow<'_, [u8]>> {
         self.cache.value(self.fields, name)
+    }
+
+    fn accepts_coding(&self) -> bool {
+        accepts_compression(self.fields)
     }
 }
 

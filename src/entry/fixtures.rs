@@ -13,7 +13,7 @@ use crate::{
     clock::Timestamp,
     entry::{
         lifetime::{Lifetime, LifetimeSource, Staleness},
-        response::StoredResponse,
+        response::{Audience, StoredResponse},
         stamp::Stamp,
         validity::ValidityCheck,
     },
@@ -57,6 +57,7 @@ pub(crate) fn stored(second: u64, selecting: &[(HeaderName, Option<&str>)]) -> S
         stated: None,
         selecting: selecting.iter().map(copied).collect(),
         discriminator: Box::default(),
+        audience: Audience::Everyone,
         tags: Box::default(),
         stamp: Stamp::ZERO,
         client_ttl: None,

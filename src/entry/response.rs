@@ -43,6 +43,7 @@ pub struct StoredResponse {
     /// The discriminator of the request for which the response was made. Only requests with an
     /// equal discriminator may receive the response.
     pub(crate) discriminator: Box<[u8]>,
+    pub(crate) audience: Audience,
     pub(crate) tags: Box<[TagId]>,
     pub(crate) stamp: Stamp,
     pub(crate) client_ttl: Option<Duration>,
@@ -53,6 +54,17 @@ pub struct StoredResponse {
     /// The time at which this process received the response or read it from a store, by the
     /// monotonic clock of the process.
     pub(crate) received: Duration,
+}
+
+/// The clients that a stored response may answer, by the content codings that they accept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Audience {
+    #[default]
+    Everyone,
+    /// Clients that accept no coding of actix's `Compress`. The response was made for such a client
+    /// and has no coding. `Compress` sends no `Vary` with such a response, although it would encode
+    /// the same response for other clients.
+    ClientsWithoutCodings,
 }
 
 impl StoredResponse {
@@ -132,8 +144,8 @@ impl StoredResponse {
     }
 
     /// Returns whether both responses have equal selecting fields, equal values of these fields,
-    /// and equal discriminators. A request that selects one of the two responses then also selects
-    /// the other.
+    /// and equal discriminators. The newer one of the two then replaces the other one, even if the
+    /// other one has a larger [`Audience`].
     pub(crate) fn same_selection(&self, other: &Self) -> bool {
         let recorded = |name: &HeaderName| {
             other.selecting.iter().find(|(found, _)| found == name).map(|(_, value)| value)

@@ -15,7 +15,7 @@ use crate::{
     clock::Timestamp,
     entry::{
         length_prefixed::{append_optional, append_part},
-        response::StoredResponse,
+        response::{Audience, StoredResponse},
     },
 };
 
@@ -55,6 +55,9 @@ pub struct Selector<'a> {
 pub(crate) trait Selects: Sync {
     /// Returns the normalized value of a request field, or `None` if the request lacks the field.
     fn value(&self, name: &HeaderName) -> Option<Cow<'_, [u8]>>;
+
+    /// Returns whether the client accepts a content coding of actix's `Compress`.
+    fn accepts_coding(&self) -> bool;
 }
 
 impl<'a> Selector<'a> {
@@ -75,7 +78,9 @@ impl<'a> Selector<'a> {
     /// Returns whether the request selects this response among the responses of one key.
     #[must_use]
     pub fn selects(&self, response: &StoredResponse) -> bool {
-        *response.discriminator == *self.discriminator && self.matches_fields(response)
+        *response.discriminator == *self.discriminator
+            && self.matches_fields(response)
+            && (response.audience == Audience::Everyone || !self.request.accepts_coding())
     }
 
     /// Returns whether the request has the values that the response recorded for its selecting
@@ -148,7 +153,7 @@ impl StoredResponse {
 
 #[cfg(test)]
 mod tests {
-    use actix_web::http::header::{ACCEPT, ACCEPT_LANGUAGE, COOKIE};
+    use actix_web::http::header::{ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, COOKIE};
 
     use super::*;
     use crate::entry::fixtures::{at, stored};
@@ -159,6 +164,26 @@ mod tests {
         fn value(&self, name: &HeaderName) -> Option<Cow<'_, [u8]>> {
             let found = self.0.iter().find(|(found, _)| found == name);
             found.map(|(_, value)| Cow::Borrowed(value.as_bytes()))
+        }
+
+        fn accepts_coding(&self) -> bool {
+            self.value(&ACCEPT_ENCODING).is_some()
+        }
+    }
+
+    #[test]
+    fn response_for_clients_without_codings_is_selected_by_such_clients_only() {
+        for (audience, field, want) in [
+            (Audience::Everyone, None, true),
+            (Audience::Everyone, Some("gzip"), true),
+            (Audience::ClientsWithoutCodings, None, true),
+            (Audience::ClientsWithoutCodings, Some("gzip"), false),
+        ] {
+            let request = Fields(field.map(|value| (ACCEPT_ENCODING, value)).into_iter().collect());
+            let response = StoredResponse { audience, ..stored(0, &[]) };
+            let selector = Selector::new(&request, b"", at(0));
+            assert_eq!(selector.selects(&response), want, "{audience:?} {field:?}");
+            assert!(response.same_selection(&stored(0, &[])), "one replaces the other");
         }
     }
 

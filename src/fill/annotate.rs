@@ -13,7 +13,7 @@ use super::candidate::Candidate;
 use crate::{
     clock::Timestamp,
     entry::{
-        response::{ANNOTATED_FIELDS, StoredResponse, copy_fields},
+        response::{ANNOTATED_FIELDS, Audience, StoredResponse, copy_fields},
         validity::ValidityCheck,
     },
     policy::compiled::VaryCookie,
@@ -90,7 +90,8 @@ impl Candidate {
         let policy = &self.shared.policy;
         let cookie = plan.needs_no_cookie && policy.vary_cookie == VaryCookie::Added;
         let mut missing = SmallVec::new();
-        for name in policy.keyed_fields().chain(cookie.then_some(&COOKIE)) {
+        let coding = policy.comparison.codings.always_select();
+        for name in policy.keyed_fields().chain(cookie.then_some(&COOKIE)).chain(coding) {
             if !plan.nominated.contains(name) && !missing.contains(name) {
                 missing.push(name.clone());
             }
@@ -113,10 +114,28 @@ impl Candidate {
         }
     }
 
+    /// Returns the clients that a response with these fields may answer. If the response varies on
+    /// `Accept-Encoding`, this field alone selects the clients.
+    fn audience(&self, nominated: &[HeaderName], fields: &HeaderMap) -> Audience {
+        let compression = self.shared.policy.inner_compression();
+        let varies = |names: &[HeaderName]| names.contains(&ACCEPT_ENCODING);
+        if self.replaced_audience == Some(Audience::Everyone)
+            || varies(nominated)
+            || varies(&self.selecting_fields)
+            || self.shared.policy.comparison.codings.always_select().is_some()
+        {
+            return Audience::Everyone;
+        }
+        compression.audience(&self.request, fields)
+    }
+
     fn draft(&self, plan: &StoragePlan, status: StatusCode, fields: &HeaderMap) -> StoredResponse {
         let comparison = &self.shared.policy.comparison;
         let known = &self.selecting_fields;
-        let learned = plan.nominated.iter().filter(|name| !known.contains(name));
+        let coding = self.shared.policy.comparison.codings.always_select();
+        let coding = coding.filter(|name| !plan.nominated.contains(name));
+        let nominated = plan.nominated.iter().chain(coding);
+        let learned = nominated.filter(|name| !known.contains(name));
         let selecting = known.iter().chain(learned).map(|name| {
             let value = selecting_value(&self.request, name, comparison);
             (name.clone(), value.map(|value| Bytes::copy_from_slice(&value)))
@@ -133,6 +152,7 @@ impl Candidate {
             stated: plan.stated,
             selecting: selecting.collect(),
             discriminator: Box::from(&*self.discriminator),
+            audience: self.audience(&plan.nominated, fields),
             tags: Box::from(&*plan.tags),
             stamp: self.fill.stamp(),
             client_ttl: None::<Duration>,

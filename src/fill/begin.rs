@@ -54,6 +54,7 @@ pub(crate) fn fill<B: MessageBody + 'static>(
     selected: Option<&Arc<StoredResponse>>,
 ) -> FillReply<B> {
     let now = candidate.shared.now();
+    candidate.replaced_audience = selected.map(|stored| stored.audience);
     match candidate.plan(&response, now) {
         Ok(plan) => candidate.store(plan, response, now),
         Err(reason) => {

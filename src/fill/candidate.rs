@@ -9,7 +9,10 @@ use super::write::Write;
 use crate::{
     clock::Timestamp,
     coordination::{fills::Fill, leader::Leader},
-    entry::{key::CacheKey, response::StoredResponse},
+    entry::{
+        key::CacheKey,
+        response::{Audience, StoredResponse},
+    },
     policy::{matched::MatchedRules, response_tags::RequestTags},
     semantics::requester::Requester,
     shared::Shared,
@@ -34,6 +37,10 @@ pub(crate) struct Candidate {
     pub(crate) discriminator: SmallVec<[u8; 32]>,
     /// The request fields that select among the variants that are already stored under the key.
     pub(crate) selecting_fields: Box<[HeaderName]>,
+    /// The clients that the stored response may answer which this request revalidates or replaces.
+    /// If a client that accepts a coding has received it without one, its successors answer everyone
+    /// as well.
+    pub(crate) replaced_audience: Option<Audience>,
     pub(crate) requested: Timestamp,
     pub(crate) conditions: ClientConditions,
     /// The leader of the flight, if other requests may wait for the response to this request

@@ -31,7 +31,7 @@ use crate::{
     entry::{key::KeyScope, lifetime::LifetimeSource, response::StoredResponse},
     outcome::NotStored,
     semantics::{
-        compression::OuterCompression,
+        compression::{InnerCompression, OuterCompression},
         invalidation::InvalidationChoices,
         requester::IdentityRules,
         reuse::BackgroundRefresh,
@@ -268,6 +268,11 @@ impl CompiledPolicy {
     /// Returns whether a middleware around the cache may compress responses.
     pub(crate) const fn outer_compression(&self) -> OuterCompression {
         self.policy.outer_compression
+    }
+
+    /// Returns whether a middleware inside the cache may compress responses.
+    pub(crate) const fn inner_compression(&self) -> InnerCompression {
+        self.policy.inner_compression
     }
 
     /// Returns whether the cache honors directives other than `no-store` in requests.

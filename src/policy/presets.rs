@@ -12,7 +12,7 @@ use super::{
     },
 };
 use crate::semantics::{
-    compression::OuterCompression,
+    compression::{InnerCompression, OuterCompression},
     cookies::CookieRules,
     invalidation::InvalidationChoices,
     requester::CookieMeaning,
@@ -43,6 +43,7 @@ impl Policy {
             client_conditions: ClientConditions::Evaluated,
             offered_tags: OfferedTags::Selected,
             outer_compression: OuterCompression::Possible,
+            inner_compression: InnerCompression::Possible,
             waiting_requests: WaitingRequests::Answered,
             invalidation: InvalidationChoices::default(),
             post_responses: PostResponses::NotStored,
@@ -110,6 +111,7 @@ impl Policy {
         policy.client_conditions = ClientConditions::Forwarded;
         policy.offered_tags = OfferedTags::AllVariants;
         policy.outer_compression = OuterCompression::Absent;
+        policy.inner_compression = InnerCompression::Absent;
         policy.waiting_requests = WaitingRequests::Validated;
         policy.post_responses = PostResponses::Stored;
         policy

@@ -15,7 +15,7 @@ use super::{
     },
 };
 use crate::semantics::{
-    compression::OuterCompression,
+    compression::{InnerCompression, OuterCompression},
     cookies::CookieRules,
     invalidation::{InvalidationChoices, LocationField, Redirects},
     requester::CookieMeaning,
@@ -87,6 +87,7 @@ pub struct Policy {
     pub(super) client_conditions: ClientConditions,
     pub(super) offered_tags: OfferedTags,
     pub(super) outer_compression: OuterCompression,
+    pub(super) inner_compression: InnerCompression,
     pub(super) waiting_requests: WaitingRequests,
     pub(super) invalidation: InvalidationChoices,
     pub(super) post_responses: PostResponses,

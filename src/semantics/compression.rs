@@ -8,6 +8,7 @@
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 
 use super::vary::accepts_any_coding;
+use crate::entry::response::Audience;
 
 /// The codings of actix's `Compress`.
 const CODINGS: [&str; 4] = ["br", "gzip", "deflate", "zstd"];
@@ -28,8 +29,40 @@ impl OuterCompression {
         self == Self::Possible
             && !response.contains_key(CONTENT_ENCODING)
             && is_compressed_type(response)
-            && accepts_any_coding(request, &CODINGS)
+            && accepts_compression(request)
     }
+}
+
+/// Whether a middleware inside the cache may compress responses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) enum InnerCompression {
+    #[default]
+    Possible,
+    Absent,
+}
+
+impl InnerCompression {
+    /// Returns the clients that a response to this request may answer.
+    ///
+    /// Actix's `Compress` states `Vary: Accept-Encoding` only in responses that it encodes. A
+    /// response without a coding, for a client that accepts none, may therefore be encoded for other
+    /// clients. They get such a response of their own.
+    pub(crate) fn audience(self, request: &HeaderMap, response: &HeaderMap) -> Audience {
+        if self == Self::Possible
+            && !response.contains_key(CONTENT_ENCODING)
+            && is_compressed_type(response)
+            && !accepts_compression(request)
+        {
+            Audience::ClientsWithoutCodings
+        } else {
+            Audience::Everyone
+        }
+    }
+}
+
+/// Returns whether a client accepts a coding of actix's `Compress`.
+pub(crate) fn accepts_compression(request: &HeaderMap) -> bool {
+    accepts_any_coding(request, &CODINGS)
 }
 
 /// Returns whether `Compress` encodes responses of this media type: all but videos, and images
@@ -97,6 +130,28 @@ mod tests {
         ] {
             let got = OuterCompression::Possible.may_encode(&request, &fields(&response));
             assert_eq!(got, want, "{response:?}");
+        }
+    }
+
+    #[test]
+    fn uncoded_response_to_a_client_without_codings_is_for_such_clients() {
+        let html = (CONTENT_TYPE, "text/html");
+        for (case, accept, response, everyone) in [
+            ("no field", None, vec![html.clone()], false),
+            ("identity alone", Some("identity"), vec![html.clone()], false),
+            ("all refused", Some("gzip;q=0, *;q=0"), vec![html.clone()], false),
+            ("no media type", None, vec![], false),
+            ("accepts gzip", Some("gzip"), vec![html.clone()], true),
+            ("accepts any", Some("*"), vec![html.clone()], true),
+            ("coded", None, vec![html.clone(), (CONTENT_ENCODING, "gzip")], true),
+            ("image", None, vec![(CONTENT_TYPE, "image/png")], true),
+        ] {
+            let accept: Vec<_> = accept.map(|value| (ACCEPT_ENCODING, value)).into_iter().collect();
+            let (request, response) = (fields(&accept), fields(&response));
+            let audience = InnerCompression::Possible.audience(&request, &response);
+            assert_eq!(audience == Audience::Everyone, everyone, "{case}");
+            let absent = InnerCompression::Absent.audience(&request, &response);
+            assert_eq!(absent, Audience::Everyone, "{case}");
         }
     }
 }

@@ -79,6 +79,17 @@ pub(crate) struct Comparison {
     pub(crate) codings: Codings,
 }
 
+impl Codings {
+    /// Returns `Accept-Encoding` if this field selects even where a response has no `Vary`.
+    pub(crate) fn always_select(&self) -> Option<&'static HeaderName> {
+        const FIELD: &HeaderName = &ACCEPT_ENCODING;
+        match self {
+            Self::AsSent => None,
+            Self::Offered(_) => Some(FIELD),
+        }
+    }
+}
+
 /// The rule by which `Accept-Language` is normalized before the cache compares it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) enum Languages {
@@ -197,6 +208,13 @@ fn best_language<'a>(value: &[u8], offered: &'a [String]) -> &'a str {
 
 /// Returns whether a request accepts one of these codings (RFC 9110 section 12.5.3).
 pub(crate) fn accepts_any_coding(request: &HeaderMap, codings: &[&str]) -> bool {
+    let Some(first) = request.get(ACCEPT_ENCODING) else { return false };
+    // Most clients begin the list with a coding that they accept without a weight.
+    let member = first.as_bytes().split(|&byte| byte == b',').next().unwrap_or_default();
+    let member = member.trim_ascii();
+    if codings.iter().any(|coding| member.eq_ignore_ascii_case(coding.as_bytes())) {
+        return true;
+    }
     let Some(value) = joined(request, &ACCEPT_ENCODING) else { return false };
     codings.iter().any(|coding| coding_weight(&value, coding).is_some_and(|weight| weight > 0))
 }

@@ -154,6 +154,7 @@ impl RequestContext {
             selecting_fields: variants
                 .map(|variants| variants.selecting_fields().into())
                 .unwrap_or_default(),
+            replaced_audience: None,
             requested: now,
             conditions: ClientConditions::ByHandler,
             leader: None,

@@ -27,10 +27,11 @@ use crate::{
 /// Updates a stored response with the header fields of a 304 that validates it, and answers the
 /// request with the result.
 pub(super) fn freshen_by_not_modified<B>(
-    candidate: Box<Candidate>,
+    mut candidate: Box<Candidate>,
     stored: &StoredResponse,
     not_modified: ServiceResponse<B>,
 ) -> FillReply<B> {
+    candidate.replaced_audience = Some(stored.audience);
     let now = candidate.shared.now();
     let mut fields = updated_fields(stored, not_modified.headers());
     let plan = candidate.decide(&not_modified, stored.status, &fields, now);
@@ -69,10 +70,11 @@ pub(super) fn freshen_by_not_modified<B>(
 /// to HEAD the stored fields that it lacks. Returns `None` if the updated response may not be
 /// stored.
 pub(super) fn freshen_by_head<B>(
-    candidate: Box<Candidate>,
+    mut candidate: Box<Candidate>,
     stored: &StoredResponse,
     response: &mut ServiceResponse<B>,
 ) -> Option<Write> {
+    candidate.replaced_audience = Some(stored.audience);
     let now = candidate.shared.now();
     let mut fields = updated_fields(stored, response.headers());
     let plan = candidate.decide(response, StatusCode::OK, &fields, now);

@@ -16,7 +16,7 @@ use crate::{
         key::CacheKey,
         lifetime::{Lifetime, LifetimeSource, Staleness, Validation},
         limits::{MAX_LIFETIME, MAX_TAGS, may_have_body, may_have_field, may_have_status},
-        response::{ANNOTATED_FIELDS, Selecting, StoredResponse},
+        response::{ANNOTATED_FIELDS, Audience, Selecting, StoredResponse},
         stamp::Stamp,
         tag::TagId,
         validity::ValidityCheck,
@@ -126,6 +126,7 @@ pub fn decode(
         stamp: head.stamp,
         client_ttl: head.client_ttl,
         original_fields: head.has_original_lines.then_some(original),
+        audience: head.audience,
         validity_check: ValidityCheck::default(),
         received: now.monotonic(),
     })
@@ -138,6 +139,7 @@ struct Head {
     lines: usize,
     original_lines: usize,
     has_original_lines: bool,
+    audience: Audience,
     discriminator_length: usize,
     selecting_fields: usize,
     status: StatusCode,
@@ -248,6 +250,11 @@ impl<'a> Reader<'a> {
             lines,
             original_lines,
             has_original_lines: has(flag::ORIGINAL_FIELDS),
+            audience: if has(flag::WITHOUT_CODINGS) {
+                Audience::ClientsWithoutCodings
+            } else {
+                Audience::Everyone
+            },
             discriminator_length,
             selecting_fields,
             status,

@@ -9,7 +9,7 @@ use super::layout::{ABSENT, CHECKSUMMED, HEAD, MAGIC, VERSION, flag};
 use crate::entry::{
     key::CacheKey,
     lifetime::{Lifetime, LifetimeSource, Staleness, Validation},
-    response::StoredResponse,
+    response::{Audience, StoredResponse},
 };
 
 /// The reason why [`encode`] cannot write a response.
@@ -83,6 +83,7 @@ fn flags(response: &StoredResponse) -> u8 {
         (flag::STATED, response.stated.is_some()),
         (flag::CLIENT_TTL, response.client_ttl.is_some()),
         (flag::ORIGINAL_FIELDS, response.original_fields.is_some()),
+        (flag::WITHOUT_CODINGS, response.audience == Audience::ClientsWithoutCodings),
     ]
     .into_iter()
     .filter_map(|(flag, present)| present.then_some(flag))
@@ -138,6 +139,7 @@ impl Writer {
             client_ttl,
             original_fields,
             validity_check: _,
+            audience: _,
             received: _,
         } = response;
         let Lifetime { response_time, initial_age, freshness, source, staleness, retention } =

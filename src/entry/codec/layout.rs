@@ -22,13 +22,15 @@ pub(super) const ABSENT: u32 = u32::MAX;
 /// value.
 pub(super) const SHORTEST_FIELD: usize = 2 + 1 + 4;
 
-/// Flags for the optional parts of a record. A flag is set if the part is present.
+/// Flags for the optional parts of a record. A flag is set if the part is present. The last flag
+/// stands for no part.
 pub(super) mod flag {
     pub(in super::super) const WHILE_REVALIDATE: u8 = 1;
     pub(in super::super) const IF_ERROR: u8 = 2;
     pub(in super::super) const STATED: u8 = 4;
     pub(in super::super) const CLIENT_TTL: u8 = 8;
     pub(in super::super) const ORIGINAL_FIELDS: u8 = 16;
+    pub(in super::super) const WITHOUT_CODINGS: u8 = 32;
     pub(in super::super) const ALL: u8 =
-        WHILE_REVALIDATE | IF_ERROR | STATED | CLIENT_TTL | ORIGINAL_FIELDS;
+        WHILE_REVALIDATE | IF_ERROR | STATED | CLIENT_TTL | ORIGINAL_FIELDS | WITHOUT_CODINGS;
 }

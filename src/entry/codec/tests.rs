@@ -25,7 +25,7 @@ use crate::{
         key::CacheKey,
         lifetime::{Lifetime, LifetimeSource, Staleness, Validation},
         limits::{MAX_LIFETIME, MAX_TAGS},
-        response::{Selecting, StoredResponse},
+        response::{Audience, Selecting, StoredResponse},
         stamp::Stamp,
         tag::TagId,
         validity::ValidityCheck,
@@ -97,6 +97,7 @@ fn full() -> StoredResponse {
         stamp: Stamp::new(0x0102_0304_0506_0708),
         client_ttl: Some(Duration::from_millis(1500)),
         original_fields: Some(lines(&[(CACHE_CONTROL, b"public"), (VARY, b"accept")])),
+        audience: Audience::Everyone,
         validity_check: ValidityCheck::default(),
         received: Duration::ZERO,
     }
@@ -121,12 +122,13 @@ fn written(response: &StoredResponse) -> impl PartialEq + Debug + use<> {
         stamp,
         client_ttl,
         original_fields,
+        audience,
         validity_check: _,
         received: _,
     } = response.clone();
     let Lifetime { response_time, initial_age, freshness, source, staleness, retention } = lifetime;
     let lifetime = (response_time.wall(), initial_age, freshness, source, staleness, retention);
-    let groups = (selecting, discriminator, tags, stamp);
+    let groups = (selecting, discriminator, audience, tags, stamp);
     (status, fields, body, lifetime, stated, groups, client_ttl, original_fields)
 }
 
@@ -309,7 +311,7 @@ fn invalid_numbers_in_the_head_are_refused() {
         (Box::new(set(37, &[6])), "lifetime source"),
         (Box::new(set(38, &[0])), "validation"),
         (Box::new(set(38, &[4])), "validation"),
-        (Box::new(set(39, &[0x3f])), "flags"),
+        (Box::new(set(39, &[0x5f])), "flags"),
         (Box::new(set(39, &[0x9f])), "flags"),
         (Box::new(set(39, &[0x0f])), "original fields"),
         (Box::new(absent(1, 96)), "absent time"),

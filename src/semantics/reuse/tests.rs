@@ -17,6 +17,10 @@ impl Selects for Fields<'_> {
         let field = self.0.iter().find(|(found, _)| found == name);
         field.map(|(_, value)| Cow::Borrowed(value.as_bytes()))
     }
+
+    fn accepts_coding(&self) -> bool {
+        false
+    }
 }
 
 const ANONYMOUS: Requester =

@@ -15,7 +15,7 @@ use crate::{
     entry::{
         key::CacheKey,
         lifetime::{Lifetime, LifetimeSource, Staleness, Validation},
-        response::StoredResponse,
+        response::{Audience, StoredResponse},
         selector::{Selector, Selects},
         stamp::Stamp,
         tag::TagId,
@@ -90,6 +90,10 @@ impl Selects for Request<'_> {
     fn value(&self, name: &HeaderName) -> Option<Cow<'_, [u8]>> {
         self.0.filter(|_| *name == ACCEPT).map(|accept| Cow::Borrowed(accept.as_bytes()))
     }
+
+    fn accepts_coding(&self) -> bool {
+        false
+    }
 }
 
 pub(super) fn only(mut responses: Vec<Arc<StoredResponse>>) -> Arc<StoredResponse> {
@@ -154,6 +158,7 @@ impl Response {
             stamp,
             client_ttl: Some(Duration::from_secs(5)),
             original_fields: Some(Box::new([(CACHE_CONTROL, HeaderValue::from_static("public"))])),
+            audience: Audience::Everyone,
             validity_check: ValidityCheck::default(),
             received: self.at.monotonic(),
         }

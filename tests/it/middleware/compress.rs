@@ -78,13 +78,110 @@ async fn cache_outside_compress_stores_one_variant_per_coding() {
             assert_eq!(answer.cache_status(), status, "{round} by {protocol:?}");
             assert!(is_page(&answer, fields == GZIP), "{round} by {protocol:?}");
         }
-        // An uncompressed response has no Vary, so it answers all requests until a compressed one
-        // is stored.
         clock.advance(secs(61));
-        assert!(is_page(&client.get_with("/", PLAIN).await, false));
-        let either = client.get_with("/", GZIP).await;
-        assert!(is_page(&either, !either.is_hit()), "by {protocol:?}");
-        assert!(is_page(&client.get_with("/", PLAIN).await, false));
+        for (fields, hit) in [(PLAIN, false), (GZIP, false), (PLAIN, true), (GZIP, true)] {
+            let answer = client.get_with("/", fields).await;
+            assert_eq!(answer.is_hit(), hit, "{fields:?} by {protocol:?}");
+            assert!(is_page(&answer, fields == GZIP), "{fields:?} by {protocol:?}");
+        }
+    }
+}
+
+/// `Compress` states no `Vary` in a response that it does not encode.
+#[actix_web::test]
+async fn first_client_without_codings_does_not_keep_the_page_uncompressed() {
+    const REFUSED: &[(&str, &str)] = &[("accept-encoding", "gzip;q=0, identity")];
+    for (protocol, workers) in SETUPS {
+        let (cache, clock) = cache();
+        let server = serve(workers, move || {
+            App::new()
+                .route("/", web::get().to(page))
+                .route("/small", web::get().to(|| async { "never compressed" }))
+                .wrap(Condition::new(true, Compress::default()))
+                .wrap(cache.clone())
+        });
+        let client = Client::new(server.addr, protocol);
+        for fields in [PLAIN, REFUSED] {
+            let first = client.get_with("/", fields).await;
+            assert!(first.is_stored() && is_page(&first, false), "{fields:?} by {protocol:?}");
+            assert!(client.get_with("/", fields).await.is_hit(), "{fields:?} by {protocol:?}");
+            let compressed = client.get_with("/", GZIP).await;
+            assert!(compressed.is_stored() && is_page(&compressed, true), "{protocol:?}");
+            assert!(is_page(&client.get_with("/", fields).await, false), "{protocol:?}");
+            assert!(is_page(&client.get_with("/", GZIP).await, true), "{protocol:?}");
+            clock.advance(secs(61));
+        }
+    }
+}
+
+/// Once a client that accepts a coding has received the page without one, the page answers everyone,
+/// also after a client without codings has refreshed it.
+#[actix_web::test]
+async fn page_that_is_never_encoded_answers_all_clients_after_one_that_accepts_a_coding() {
+    for (protocol, workers) in SETUPS {
+        let (cache, clock) = cache();
+        let server =
+            serve(workers, move || App::new().route("/", web::get().to(page)).wrap(cache.clone()));
+        let client = Client::new(server.addr, protocol);
+        for (fields, hit) in
+            [(PLAIN, false), (PLAIN, true), (GZIP, false), (GZIP, true), (PLAIN, true)]
+        {
+            let answer = client.get_with("/", fields).await;
+            assert_eq!(answer.is_hit(), hit, "{fields:?} by {protocol:?}");
+            assert!(is_page(&answer, false));
+        }
+        clock.advance(secs(61));
+        for (fields, hit) in [(PLAIN, false), (GZIP, true), (PLAIN, true)] {
+            let answer = client.get_with("/", fields).await;
+            assert_eq!(answer.is_hit(), hit, "{fields:?} by {protocol:?}, refreshed");
+        }
+    }
+}
+
+#[actix_web::test]
+async fn image_answers_all_clients_whatever_codings_they_accept() {
+    let (cache, _) = cache();
+    let image = || async { HttpResponse::Ok().content_type("image/png").body("png") };
+    let server = serve(1, move || App::new().route("/", web::get().to(image)).wrap(cache.clone()));
+    let client = Client::new(server.addr, Protocol::Http1);
+    for (fields, hit) in [(PLAIN, false), (GZIP, true), (PLAIN, true)] {
+        assert_eq!(client.get_with("/", fields).await.is_hit(), hit, "{fields:?}");
+    }
+}
+
+#[actix_web::test]
+async fn uncoded_response_without_vary_answers_all_clients_under_rfc9111() {
+    let (builder, _) = builder();
+    let cache = builder.policy(Policy::rfc9111().default_ttl(secs(60))).build().unwrap();
+    let server = serve(1, move || App::new().route("/", web::get().to(page)).wrap(cache.clone()));
+    let client = Client::new(server.addr, Protocol::Http1);
+    for (fields, hit) in [(PLAIN, false), (GZIP, true)] {
+        assert_eq!(client.get_with("/", fields).await.is_hit(), hit, "{fields:?}");
+    }
+}
+
+#[actix_web::test]
+async fn codings_select_always_if_the_policy_names_them() {
+    let (builder, _) = builder();
+    let cache = builder.policy(Policy::new().vary_codings(["br", "gzip"])).build().unwrap();
+    let server = serve(1, move || App::new().route("/", web::get().to(page)).wrap(cache.clone()));
+    let client = Client::new(server.addr, Protocol::Http1);
+    let brotli: &[(&str, &str)] = &[("accept-encoding", "br;q=0.5")];
+    let unknown: &[(&str, &str)] = &[("accept-encoding", "zstd")];
+    for (fields, hit) in [
+        (PLAIN, false),
+        (GZIP, false),
+        (brotli, false),
+        (unknown, false),
+        (PLAIN, true),
+        (GZIP, true),
+        (brotli, true),
+        (unknown, true),
+    ] {
+        let answer = client.get_with("/", fields).await;
+        assert_eq!(answer.is_hit(), hit, "{fields:?}");
+        let vary = answer.field("vary").unwrap_or_default();
+        assert!(vary.contains("accept-encoding"), "{fields:?}: {vary}");
     }
 }
 
@@ -252,7 +349,7 @@ async fn hit_without_content_is_not_encoded() {
             ] {
                 let case = format!("{status} of {path} for {coding} by {protocol:?}");
                 if status != 504 {
-                    client.get(path).await;
+                    client.get_with(path, GZIP).await;
                 }
                 let fields: Vec<_> =
                     [("accept-encoding", coding)].into_iter().chain(field).collect();
@@ -299,7 +396,7 @@ async fn head_of_an_encoded_hit_has_the_fields_of_get() {
     for (protocol, workers) in SETUPS {
         let server = serve_kinds(workers);
         let client = Client::new(server.addr, protocol);
-        client.get("/page").await;
+        client.get_with("/page", GZIP).await;
         for fields in [GZIP, PLAIN] {
             let get = client.get_with("/page", fields).await;
             let head = client.send(Method::HEAD, "/page", fields).await;

@@ -3,7 +3,10 @@
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
 use super::{super::fuzzing::forge, *};
-use crate::entry::{limits::may_have_field, response::ANNOTATED_FIELDS};
+use crate::entry::{
+    limits::may_have_field,
+    response::{ANNOTATED_FIELDS, Audience},
+};
 
 fn keys() -> impl Strategy<Value = CacheKey> {
     let part = ("[a-z]{0,4}", option::of(vec(any::<u8>(), 0..6)));
@@ -94,6 +97,11 @@ fn responses() -> impl Strategy<Value = StoredResponse> {
                 stamp: Stamp::new(stamp),
                 client_ttl: times.1,
                 original_fields: original.map(Into::into),
+                audience: if status % 2 == 0 {
+                    Audience::Everyone
+                } else {
+                    Audience::ClientsWithoutCodings
+                },
                 validity_check: ValidityCheck::default(),
                 received: Duration::ZERO,
             }
