@@ -24,6 +24,7 @@ use crate::{
     policy::{
         compiled::{CompiledPolicy, Unmatched},
         error::ConfigError,
+        presets::DEFAULT_MAX_BODY_SIZE,
         rule::Rule,
         settings::Policy,
     },
@@ -364,6 +365,13 @@ impl CacheBuilder {
             settings,
             met_cloned_request: AtomicBool::new(false),
         });
+        let (own, of_store) = (shared.policy.max_body_size(), shared.store.max_body_size());
+        if own > of_store && own != DEFAULT_MAX_BODY_SIZE {
+            log::warn!(
+                "max_body_size is {own} bytes, but the store accepts bodies of at most {of_store} \
+                 bytes: larger ones are not stored. Make the store larger, or lower max_body_size"
+            );
+        }
         let url_keys: Weak<dyn UrlKeys> = Arc::<Shared>::downgrade(&shared);
         shared.store.coordinator().register_cache(url_keys);
         Ok(Cache(shared))

@@ -24,6 +24,7 @@ use super::{
     flights::{FlightRole, Flights},
     invalidation_log::InvalidationLog,
     key_marks::KeyMarks,
+    problems::{Problem, ProblemCounts, Problems},
     refreshes::{BackgroundPermit, RefreshPermit, Refreshes},
     removals::Removal,
 };
@@ -76,6 +77,7 @@ struct SharedState {
     draining: AtomicBool,
     inner_caches: KeyMarks,
     caches: Mutex<Vec<Weak<dyn UrlKeys>>>,
+    problems: Problems,
     last_store_warning: Mutex<Option<Timestamp>>,
     warned_about_encoding: AtomicBool,
 }
@@ -199,16 +201,12 @@ impl Coordinator {
         self.0.log.len()
     }
 
-    /// Returns how often this process has dropped records of invalidations, because there were too
-    /// many.
-    ///
-    /// If records of tags are dropped, all responses that are older than the dropped records count
-    /// as purged or expired. If records of removed URLs are dropped, handler calls that began
-    /// before do not store their responses, and stored responses are not affected. Each time, the
-    /// cache logs a warning.
+    /// Returns the number of problems that the caches over the store had in this process: requests
+    /// without a variant, failed and refused refreshes, and dropped records. If a problem repeats
+    /// for one cache key, the cache also logs a warning.
     #[must_use]
-    pub fn dropped_records(&self) -> u64 {
-        self.0.log.dropped()
+    pub fn problems(&self) -> ProblemCounts {
+        self.0.problems.counts(self.0.log.dropped())
     }
 
     /// Returns the number of open flights: handler calls whose response other requests can wait
@@ -416,6 +414,16 @@ impl Coordinator {
     /// Returns the caches that are registered for this store and still exist.
     pub(crate) fn registered_caches(&self) -> Vec<Arc<dyn UrlKeys>> {
         self.caches().iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Counts a problem of a key. Returns whether to log a warning about it.
+    pub(crate) fn note_problem(&self, problem: Problem, key: &CacheKey, now: Timestamp) -> bool {
+        self.0.problems.note(problem, key, now)
+    }
+
+    /// Forgets the problems of a key, after a success.
+    pub(crate) fn end_problem(&self, problem: Problem, key: &CacheKey) {
+        self.0.problems.end(problem, key);
     }
 
     /// Returns whether a warning about a failing store should be logged now. Returns `true` at most

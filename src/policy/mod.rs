@@ -19,7 +19,7 @@ pub(crate) mod matched;
 mod parameter_regex;
 mod parse;
 mod path_pattern;
-mod presets;
+pub(crate) mod presets;
 pub(crate) mod query;
 pub(crate) mod request_url;
 pub(crate) mod response_tags;

@@ -24,6 +24,9 @@ pub(super) const WAIT_LIMIT: Duration = Duration::from_secs(5);
 pub(super) const BACKGROUND_LIMIT: Duration = Duration::from_secs(30);
 pub(super) const DRAIN_LIMIT: Duration = Duration::from_secs(30);
 
+/// The default of [`Policy::max_body_size`], in bytes.
+pub(crate) const DEFAULT_MAX_BODY_SIZE: usize = 2 * 1024 * 1024;
+
 impl Policy {
     /// Creates a policy with the [defaults](Self#defaults).
     pub fn new() -> Self {
@@ -47,7 +50,7 @@ impl Policy {
             waiting_requests: WaitingRequests::Answered,
             invalidation: InvalidationChoices::default(),
             post_responses: PostResponses::NotStored,
-            max_body_size: 2 * 1024 * 1024,
+            max_body_size: DEFAULT_MAX_BODY_SIZE,
             wait_limit: WAIT_LIMIT,
             background_limit: BACKGROUND_LIMIT,
             drain_limit: DRAIN_LIMIT,

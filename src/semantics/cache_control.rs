@@ -173,12 +173,6 @@ impl ResponseDirectives {
             || self.no_cache != DirectiveScope::Absent
     }
 
-    /// Returns whether these directives allow the cache to store the response to a request with
-    /// `Authorization`, and to reuse it (section 3.5).
-    pub(crate) fn allows_authorized(&self) -> bool {
-        self.allows_sharing() || self.must_revalidate
-    }
-
     /// Returns whether the response may be shared by all clients: it has `public` or a positive
     /// `s-maxage`.
     ///
@@ -466,16 +460,15 @@ mod tests {
 
     #[test]
     fn public_and_positive_s_maxage_allow_sharing() {
-        for (line, authorized, shared) in [
-            ("max-age=5", false, false),
-            ("public", true, true),
-            ("must-revalidate", true, false),
-            ("s-maxage=5", true, true),
-            ("s-maxage=0", false, false),
-            ("s-maxage=soon", false, false),
+        for (line, shared) in [
+            ("max-age=5", false),
+            ("public", true),
+            ("must-revalidate", false),
+            ("s-maxage=5", true),
+            ("s-maxage=0", false),
+            ("s-maxage=soon", false),
         ] {
             let directives = response(&[line]);
-            assert_eq!(directives.allows_authorized(), authorized, "{line}");
             assert_eq!(directives.allows_sharing(), shared, "{line}");
         }
     }

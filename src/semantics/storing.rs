@@ -401,21 +401,23 @@ fn check_requester(
     // response may be shared.
     let allows_authorized = directives.allows_sharing()
         || (directives.must_revalidate && source == LifetimeSource::Explicit);
-    if requester.has_authorization && !allows_authorized {
+    // A response without explicit freshness answers requests without credentials only
+    // (`is_allowed_for`). It is not stored for a request with credentials either: if all requests
+    // for the resource have credentials, it would be stored each time and never be used.
+    let is_explicit = source == LifetimeSource::Explicit;
+    if requester.has_authorization && !(allows_authorized && is_explicit) {
         return Err(NotStored::Authorization);
     }
     // Section 7.3 leaves the control of cookies to the handler. Handlers often forget to forbid
     // storing, so the response must permit sharing or name `Cookie` in `Vary`.
     let selected_by_cookie = nominated.contains(&COOKIE);
-    if requester.has_cookies && !selected_by_cookie && !directives.allows_sharing() {
+    let allows_cookies = directives.allows_sharing() && is_explicit;
+    if requester.has_cookies && !selected_by_cookie && !allows_cookies {
         return Err(NotStored::Cookie);
     }
     // Other fields with credentials, such as `X-Api-Key`, are unknown to RFC 9111. A handler
-    // permits storing by explicit freshness, `public`, `s-maxage` or `must-revalidate`.
-    if requester.has_credentials
-        && source != LifetimeSource::Explicit
-        && !directives.allows_authorized()
-    {
+    // permits storing by explicit freshness.
+    if requester.has_credentials && !is_explicit {
         return Err(NotStored::Credentials);
     }
     Ok(())

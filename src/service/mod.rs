@@ -12,6 +12,7 @@ mod lookup;
 pub(crate) mod middleware;
 mod not_modified;
 mod origin;
+mod problems;
 mod reply;
 mod request;
 mod revalidate;

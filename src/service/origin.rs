@@ -131,6 +131,9 @@ where
         // conditions of personal requests itself.
         let forwards =
             context.shared.policy.forwards_conditions() || !cache_request.requester.is_anonymous();
+        if reason == Forward::VaryMiss {
+            context.note_other_variant(&request, &cache_request, &lookup);
+        }
         let mut candidate = context.candidate(&mut request, cache_request, lookup);
         candidate.leader = leader;
         let conditions = ValidationConditions::of(selected.as_deref(), &others);

@@ -16,10 +16,11 @@ use super::{
     background::{RefreshResult, complete_in_background},
     context::{OriginRequest, RequestContext},
     origin::fetch,
+    problems::route,
     request::headers_mut,
     stand_in::StandIn,
 };
-use crate::{semantics::validation::CONDITIONS, shared::Shared};
+use crate::{coordination::problems::Problem, semantics::validation::CONDITIONS, shared::Shared};
 
 /// Calls the handler in the background with the request of a client, if the coordinator of the
 /// store permits a refresh of the key (`Coordinator::try_refresh`). Returns the request for the
@@ -43,10 +44,18 @@ where
     let cache_request = &origin.cache_request;
     // If the request has `no-store`, its response is not stored, so a refresh would be useless.
     let useful = cache_request.requester.is_anonymous() && !cache_request.directives.no_store;
+    if !useful {
+        if !cache_request.directives.no_store {
+            context.note_refused_refresh(&request, cache_request);
+        }
+        return request.into_parts().0;
+    }
     let coordinator = context.shared.store.coordinator();
-    let permit =
-        if useful { coordinator.try_refresh(&cache_request.key, cache_request.now) } else { None };
-    let Some(permit) = permit else { return request.into_parts().0 };
+    let Some(permit) = coordinator.try_refresh(&cache_request.key, cache_request.now) else {
+        return request.into_parts().0;
+    };
+    let (key, route) = (cache_request.key.clone(), route(&request));
+    coordinator.end_problem(Problem::RefusedRefresh, &key);
     let Some(client_side) = prepare(&context.shared, &mut request) else {
         permit.cancelled();
         return request.into_parts().0;
@@ -58,8 +67,14 @@ where
             fetch(Rc::clone(&inner), context.clone(), request, origin).await
         };
         match complete_in_background(&context, reply).await {
-            RefreshResult::Refreshed => permit.succeeded(),
-            RefreshResult::Failed => permit.failed(context.shared.now()),
+            RefreshResult::Refreshed => {
+                context.shared.store.coordinator().end_problem(Problem::FailedRefresh, &key);
+                permit.succeeded();
+            }
+            RefreshResult::Failed => {
+                context.note_failed_refresh(&route, &key);
+                permit.failed(context.shared.now());
+            }
         }
     });
     client_side

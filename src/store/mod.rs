@@ -31,6 +31,7 @@ pub use crate::{
         coordinator::Coordinator,
         fills::Fill,
         lease::{Lease, LeaseEnd, LeaseGuard},
+        problems::ProblemCounts,
         removals::Removal,
     },
     entry::{

@@ -8,6 +8,7 @@ mod inner_errors;
 mod logging;
 mod nested_caches;
 mod placement;
+mod problems;
 mod reporting;
 mod rules;
 mod served_files;
