@@ -1,5 +1,5 @@
-//! Limits that all requests to one store share: a limit on the memory for response bodies, and a
-//! limit on the number of writes.
+//! Limits for all requests whose responses may be stored in one store: a limit on the memory for
+//! response bodies, and a limit on the number of writes.
 //!
 //! A fill is one call of a handler whose response may be stored.
 

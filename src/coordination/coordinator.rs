@@ -57,10 +57,10 @@ const WARNING_INTERVAL: Duration = Duration::from_secs(30);
 ///   purged while its handler ran must not be stored.
 /// * [`invalidate`](Self::invalidate) records a purge or an expiry. The default implementation of
 ///   [`Store::invalidate`](crate::store::Store::invalidate) calls this method.
-/// * [`record_remote`](Self::record_remote) records the invalidations of other processes. Only a
-///   store that several processes share calls this method.
+/// * [`record_remote`](Self::record_remote) records the invalidations of other processes (for a
+///   store that several processes share) or of earlier processes (for a store on disk).
 ///
-/// The other public methods of the coordinator are for metrics and tests.
+/// The public methods that return counts are for metrics and tests.
 #[derive(Clone, Default)]
 pub struct Coordinator(Arc<SharedState>);
 
@@ -93,13 +93,14 @@ impl Coordinator {
     /// Makes the coordinator of a store whose responses outlive the process, such as a store on
     /// disk, when the store is opened again.
     ///
-    /// `highest` is the highest stamp that the store has written down, of a response or of an
-    /// invalidation. The logical time begins after it, and not before the present time in
-    /// microseconds since 1970, in case the store lost what it wrote last. A purge in this process
-    /// therefore reaches the responses of earlier processes. With [`new`](Self::new), the logical
-    /// time would begin at zero, and a purge would reach none of them.
+    /// `highest` is the latest stamp, of a response or of an invalidation, that the store has
+    /// written. The logical time begins at the present time in microseconds since 1970, or just
+    /// after `highest` if that is later. The present time counts because the store may have lost
+    /// its latest writes. A purge in this process therefore applies to the responses of earlier
+    /// processes. With [`new`](Self::new), the logical time would begin at zero, and a purge would
+    /// apply to none of them.
     ///
-    /// Purges of earlier processes are not part of the new coordinator. Pass them to
+    /// The new coordinator does not know the purges and expiries of earlier processes. Pass them to
     /// [`record_remote`](Self::record_remote) before the store is used:
     ///
     /// ```
@@ -146,17 +147,19 @@ impl Coordinator {
         self.0.log.invalidate(invalidation);
     }
 
-    /// Records the invalidations of other processes, each with its logical time. The list begins
-    /// with the oldest invalidation.
+    /// Records the invalidations of other or earlier processes, each with its logical time. The
+    /// list begins with the oldest invalidation.
     ///
     /// `until` is the logical time up to which the list is complete. The list may repeat
     /// invalidations that are recorded already.
     ///
-    /// A store calls this method only if its logical time comes from outside of this process, for
-    /// example from a database server. Such a logical time must grow by more than one with each
-    /// invalidation. The gap is needed because [`invalidate`](Self::invalidate) increases the last
-    /// recorded time by one, for example after an invalidation that this process could not send to
-    /// the server.
+    /// A store on disk calls this method when it is opened again (see [`resume`](Self::resume)). A
+    /// store whose logical time comes from outside of this process, for example from a database
+    /// server, calls it whenever the store learns invalidations. Such a logical time must grow by
+    /// more than one with each invalidation. The gap is needed because
+    /// [`invalidate`](Self::invalidate) records its invalidation at the latest known time plus one.
+    /// A store calls `invalidate`, for example, for an invalidation that it could not send to the
+    /// server.
     ///
     /// ```
     /// use actix_web_cache::store::{Coordinator, Invalidation, Stamp};
@@ -289,7 +292,8 @@ impl Coordinator {
         self.0.fills.is_open(key)
     }
 
-    /// Reserves bytes for the body of a fill. Returns `None` if the budget has too few bytes left.
+    /// Reserves memory for the response body of a fill, in bytes. Returns `None` if the memory
+    /// budget of all fills has too few bytes left.
     pub(crate) fn reserve_bytes(&self, bytes: usize) -> Option<Reservation> {
         self.0.fill_budget.reserve(bytes)
     }
@@ -335,8 +339,9 @@ impl Coordinator {
 
 /// Methods for responses that turned out to be too large.
 impl Coordinator {
-    /// Marks a key because the response was too large to be stored, which was known only when its
-    /// body had been received.
+    /// Marks a key because its response is too large to be stored, which the cache noticed only
+    /// while it received or stored the body. For some seconds, the cache does not try to store a
+    /// response for the key.
     pub(crate) fn mark_too_large(&self, key: &CacheKey, now: Timestamp) {
         self.0.too_large.mark(key.as_bytes(), now);
     }
@@ -363,7 +368,8 @@ impl Coordinator {
         if self.is_draining() { None } else { self.0.refreshes.try_background(key) }
     }
 
-    /// Refuses all new background work from now on.
+    /// Refuses all new background work from now on, because the server is about to stop
+    /// ([`Cache::drain`](crate::Cache::drain)).
     pub(crate) fn begin_draining(&self) {
         self.0.draining.store(true, Ordering::Release);
     }

@@ -46,8 +46,8 @@ impl Fill {
         self.stamp
     }
 
-    /// Returns the time since the fill began. It is measured by the clocks of the system, also if
-    /// the cache has a `ManualClock`.
+    /// Returns the time since the fill began. The clocks of the system measure this time, even if
+    /// the cache uses a `ManualClock`.
     #[must_use]
     pub fn age(&self) -> Duration {
         Clock::system().now().since(self.began)

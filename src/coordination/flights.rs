@@ -123,7 +123,8 @@ impl Flights {
     ///
     /// The number grows before the flight is removed. A request may become a leader just after a
     /// flight of its key has ended. If the number has grown since the lookup of that request, the
-    /// response may be stored by now, and the request must look up the store again.
+    /// response of the ended flight may be stored by now, and the request must look up the store
+    /// again.
     pub(super) fn stored(&self) -> u64 {
         self.stored.load(Ordering::Acquire)
     }
@@ -132,7 +133,7 @@ impl Flights {
         self.lock().values().map(Vec::len).sum()
     }
 
-    /// Removes a flight from the map. A newer flight of the key stays in the map.
+    /// Removes a flight from the open flights. A newer flight of the key stays open.
     fn remove(&self, key: &Arc<[u8]>, events: &Arc<EventSender>) {
         let mut open = self.lock();
         if let Some(flights) = open.get_mut(key) {

@@ -37,10 +37,10 @@
 //! 3. **The log is bounded.** If the log has too many records, the oldest records are dropped. The
 //!    time of the latest dropped record becomes the **floor**: every response with an earlier stamp
 //!    counts as invalidated, whatever its tags are.
-//! 4. **Checks are not repeated.** If a check finds a response valid, the response remembers the
-//!    logical time of the check, which is read under the lock. While the clock shows this time, no
-//!    further invalidation has completed, so the response is still valid. Once the clock has moved,
-//!    the response is checked again.
+//! 4. **A check is not repeated while the logical time is unchanged.** If a check finds a response
+//!    valid, the response remembers the logical time of the check, which is read under the lock.
+//!    While the clock shows this time, no further invalidation has completed, so the response is
+//!    still valid. Once the clock has moved, the response is checked again.
 //! 5. **Expiries have their own records.** If the stamp of a response is earlier than the record of
 //!    an expiry of one of its tags, the response is not rejected, but is stale. The record holds
 //!    the time since which the response is stale. If a handler was called before the expiry and
@@ -108,8 +108,8 @@ struct Records {
     removed: Removals,
 }
 
-/// All records of purges, or all records of expiries. `E` is the effect of such an invalidation on
-/// a response.
+/// All records of purges, or all records of expiries. `E` is the data of each invalidation: nothing
+/// for a purge, and the time since which responses are stale for an expiry.
 #[derive(Debug)]
 struct RecordTable<E> {
     tags: HashMap<TagId, History<E>>,

@@ -20,8 +20,9 @@ const CAPACITY: usize = 10_000;
 /// The lifetime of a mark.
 const LIFETIME: Duration = Duration::from_secs(10);
 
-/// A table of marked keys. One table marks keys as hit-for-miss. Another table marks keys whose
-/// requests are handled by an inner cache, which is nested inside the current cache.
+/// A table of marked keys. Each kind of mark has its own table. The kinds are hit-for-miss, a
+/// response that is too large to be stored, and an inner cache (nested inside another cache) that
+/// handles the requests for the key.
 ///
 /// The table holds digests instead of keys, because clients can make keys of any length. The
 /// digests have a random seed, so that clients cannot make keys with equal digests. If two keys had

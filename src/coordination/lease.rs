@@ -29,7 +29,8 @@ pub enum LeaseEnd {
     /// The response of the handler is stored.
     Stored,
     /// The response cannot be stored, and the next response probably cannot be stored either. For
-    /// some seconds, no process waits for another process to respond to such requests.
+    /// some seconds, no process waits for another process to respond to a request that needs the
+    /// same lease.
     Unstorable,
     /// No response was stored, for a reason that may not apply to the next request: for example,
     /// the handler failed. Another process may take the lease.

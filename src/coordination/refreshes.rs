@@ -19,7 +19,7 @@ use crate::{backoff::Backoff, clock::Timestamp, entry::key::CacheKey};
 /// responses without a refresh.
 const MAX_OPEN: usize = 64;
 
-/// The largest number of keys whose failures are remembered. A full table is cleared.
+/// The largest number of keys whose failed refreshes are remembered. A full table is cleared.
 const MAX_FAILED: usize = 10_000;
 
 /// The back-off time between a failed refresh and the next refresh. The time is 1 s after the first

@@ -102,8 +102,8 @@ impl BodyWriter {
         self.0.lock().length
     }
 
-    /// Reserves more bytes of the fill budget. Returns `false` if the budget has too few bytes
-    /// left.
+    /// Reserves more bytes of the fill budget (the memory for the response bodies of all fills).
+    /// Returns `false` if the budget has too few bytes left.
     pub(crate) fn reserve(&self, more: usize) -> bool {
         let mut state = self.0.lock();
         state.reservation.as_mut().is_none_or(|reservation| reservation.grow(more))

@@ -6,9 +6,9 @@ use crate::{clock::Timestamp, entry::tag::TagId};
 ///
 /// An invalidation applies to a response if the call of the handler that made the response began
 /// before the invalidation. Unless the invalidation is for all responses, the response must also
-/// have one of its tags. Some tags are stored with the response, and others follow from its key and
-/// its variant. [`Coordinator::is_valid`](crate::store::Coordinator::is_valid) checks both kinds of
-/// tags.
+/// have one of the tags that the invalidation names. Some tags are stored with the response, and
+/// others follow from its key and its variant.
+/// [`Coordinator::is_valid`](crate::store::Coordinator::is_valid) checks both kinds of tags.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Invalidation {

@@ -148,7 +148,8 @@ impl CacheKey {
         UrlKey(self.encoded.get(..self.url_len).unwrap_or(&self.encoded))
     }
 
-    /// Reads the parts of the URL from the key.
+    /// Reads the parts of the URL from the key. Returns `None` if the encoding is invalid, which
+    /// the constructors rule out.
     pub(crate) fn url_parts(&self) -> Option<UrlParts<'_>> {
         let rest = self.encoded.strip_prefix(&[SCHEMA])?;
         let (namespace, rest) = read_part(rest)?;
@@ -195,7 +196,8 @@ pub(crate) struct KeyScope {
 }
 
 impl KeyScope {
-    /// Makes the scope of a policy in `namespace`. `fingerprint` identifies the policy.
+    /// Makes the scope of a policy in `namespace`. `fingerprint` is a digest of the settings of the
+    /// policy.
     pub(crate) fn new(namespace: &str, fingerprint: &str) -> Self {
         let encode = |mut encoded: Vec<u8>, part: &str| {
             append_part(&mut encoded, part.as_bytes());

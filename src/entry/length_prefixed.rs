@@ -1,10 +1,10 @@
 //! The encoding of a list of byte strings: the length of each part of the list precedes the part.
 //!
-//! Cache keys, variant ids, collapse keys and tags consist of several parts that clients choose.
-//! Because the length of each part precedes the part, two different lists never have equal
-//! encodings. A length is 4 bytes, little-endian. An absent part has the length 2³²−1 and no bytes,
-//! so it differs from an empty part. Several processes can share encoded lists through a store, so
-//! all builds of this crate use the same encoding.
+//! Cache keys, variant ids, collapse keys and tags consist of several parts, and clients choose
+//! some of these parts. Because the length of each part precedes the part, two different lists
+//! never have equal encodings. A length is 4 bytes, little-endian. An absent part has the length
+//! 2³²−1 and no bytes, so it differs from an empty part. Several processes can share encoded lists
+//! through a store, so all builds of this crate use the same encoding.
 
 use std::hash::Hasher;
 

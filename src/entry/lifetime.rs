@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 
-/// The origin of the freshness lifetime of a response.
+/// The source of the freshness lifetime of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LifetimeSource {
@@ -18,7 +18,8 @@ pub enum LifetimeSource {
     /// The cache computed the lifetime from `Last-Modified` of the response (RFC 9111 section
     /// 4.2.2).
     Heuristic,
-    /// The handler set the lifetime in the options of the response, not in a header field.
+    /// The handler or its route set the lifetime by [`ResponseOptions`](crate::ResponseOptions),
+    /// not in a header field.
     Handler,
     /// A rule or the policy set the lifetime, because the response states none or because the rule
     /// overrides the stated lifetime.
@@ -43,7 +44,7 @@ pub struct Lifetime {
     pub initial_age: Duration,
     /// `freshness_lifetime` of RFC 9111 section 4.2.1, at most 2^31 seconds (68 years).
     pub freshness: Duration,
-    /// The origin of the freshness lifetime.
+    /// The source of the freshness lifetime.
     pub source: LifetimeSource,
     /// The directives of the response about its validation, and about its reuse once it is stale.
     pub staleness: Staleness,

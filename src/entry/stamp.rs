@@ -11,8 +11,8 @@
 /// before the handler ran. An invalidation increases the logical time of the store. The stamp of
 /// the invalidation is therefore later than every stamp that the store returned before. A response
 /// is valid while no invalidation of one of its tags is later than the stamp of the response. If a
-/// fill began before a purge, its response is never served after that purge, even if the response
-/// reaches the store after the purge.
+/// fill began before a purge of one of its tags, its response is never served after that purge,
+/// even if the response reaches the store after the purge.
 ///
 /// A store that only one process uses takes stamps from
 /// [`Coordinator::stamp`](crate::store::Coordinator::stamp). A store that several processes share
@@ -22,7 +22,7 @@
 pub struct Stamp(u64);
 
 impl Stamp {
-    /// The first stamp. Every invalidation has a later one.
+    /// The first stamp. Every invalidation has a later stamp.
     pub const ZERO: Self = Self(0);
 
     /// Makes a stamp from the number that a store keeps. A larger number is a later stamp.

@@ -48,9 +48,9 @@ pub(crate) enum TagKind {
     Prefix = 5,
     /// A path and everything below it, on any host.
     PrefixOnAnyHost = 6,
-    /// One variant of one key.
+    /// One variant of one cache key.
     Variant = 7,
-    /// One key.
+    /// One cache key, with all its variants.
     Key = 8,
 }
 
@@ -61,14 +61,15 @@ impl TagId {
         digest(TagKind::Url, [url.as_bytes()])
     }
 
-    /// Makes the tag of a name that an application gives to some of its responses.
+    /// Makes the tag of a name that an application gives to some of its responses. `namespace` is
+    /// the namespace of the cache.
     #[must_use]
     pub fn tag(namespace: &str, name: &str) -> Self {
         digest(TagKind::Name, [namespace.as_bytes(), name.as_bytes()])
     }
 
     /// Returns the bytes of the tag, for stores that write tags to disk or to the network. The
-    /// first byte is the kind of the name.
+    /// first byte is the kind of the name from which the tag is made.
     #[must_use]
     pub const fn to_bytes(self) -> [u8; 16] {
         self.0.to_be_bytes()
@@ -102,7 +103,8 @@ impl TagId {
 
     /// Makes the tag of a path and everything below it, on one host or on any host. "Below" counts
     /// whole segments: `/a/b` is below `/a`, but `/ab` is not. Only the first [`MAX_PREFIXES`]
-    /// prefixes of a path have tags, so a deeper path gets the tag of the last prefix that has one.
+    /// prefixes of a path have tags, so the result for a deeper `path` is the tag of its last
+    /// prefix that has one.
     pub(crate) fn prefix(namespace: &str, host: Option<&str>, path: &str) -> Self {
         let path = decode_path(path.as_bytes());
         let end = prefix_ends(without_trailing_slashes(&path)).last().unwrap_or_default();
@@ -187,7 +189,8 @@ fn without_trailing_slashes(mut path: &[u8]) -> &[u8] {
 
 /// Percent-decodes a path. The result is decoded further than in the router of actix-web, so two
 /// encodings that the router treats as the same path have equal results. An encoded slash (`%2F`)
-/// stays encoded, because it does not separate segments.
+/// stays encoded, because it does not separate segments. An encoded percent sign (`%25`) stays
+/// encoded too, so that the result is not ambiguous.
 pub(super) fn decode_path(path: &[u8]) -> SmallVec<[u8; 96]> {
     let digit = |byte: Option<&u8>| byte.and_then(|&byte| char::from(byte).to_digit(16));
     let mut text = SmallVec::new();

@@ -5,7 +5,8 @@ use smallvec::SmallVec;
 /// The host, path and query of a URL.
 ///
 /// `UrlTarget` has no scheme, because an invalidation of a URL applies to `http` and `https` alike.
-/// A TLS proxy between the client and the cache may have changed the scheme.
+/// The reason is that a TLS proxy between the client and the cache may have changed the scheme of a
+/// request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct UrlTarget {
     /// The host and port, as in the `Host` field.

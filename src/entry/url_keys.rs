@@ -1,4 +1,4 @@
-//! The interface by which a purge asks a cache for the keys under which it may have stored
+//! The interface by which a purge asks a cache for the keys under which the cache may have stored
 //! responses for a URL.
 
 use std::borrow::Cow;

@@ -48,8 +48,9 @@ impl ValidityCheck {
             && self.store.load(Ordering::Relaxed) == store
     }
 
-    /// Records that the store with this id found the response valid at the logical time `at`.
-    /// `store` is never zero, because zero stands for "no store".
+    /// Records that the store with this id found the response valid at the logical time `at`. Does
+    /// nothing if another store has recorded a check before. `store` is never zero, because zero
+    /// stands for "no store".
     pub(crate) fn extend(&self, store: u64, at: Stamp) {
         let claim = self.store.compare_exchange(0, store, Ordering::Relaxed, Ordering::Relaxed);
         if claim.map_or_else(|owner| owner == store, |_| true) {

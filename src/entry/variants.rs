@@ -18,7 +18,7 @@ pub(crate) const MAX_VARIANTS: usize = 64;
 /// The stored responses of one resource, newest first, and the selecting fields of the resource.
 ///
 /// If one response of a resource names a request field in `Vary`, the cache compares this field for
-/// all responses of the resource. Even if a handler forgets `Vary` on some of its responses, the
+/// all responses of the resource. So even if a handler forgets `Vary` on some of its responses, the
 /// cache does not serve a German page to a client that asks for French.
 #[derive(Debug, Clone, Default)]
 pub struct Variants {

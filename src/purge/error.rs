@@ -20,15 +20,15 @@ pub enum PurgeError {
     /// A header field that was given to [`PurgeTarget::variant`](crate::PurgeTarget::variant) is
     /// not valid. The value is the name of the field.
     Field(String),
-    /// The store failed, and has queued the invalidation: it sends the invalidation again by
+    /// The store failed, and has queued the invalidation: the store sends the invalidation again by
     /// itself.
     ///
-    /// Until then, this process does not serve the responses, but other processes may serve them.
-    /// The purge is lost only if this process ends before the store can be reached. There is no
-    /// need to call the method again.
+    /// Until then, this process does not serve the purged responses, but other processes may serve
+    /// them. The purge is lost only if this process ends before the store can be reached. There is
+    /// no need to repeat the purge.
     Queued(StoreError),
     /// The store failed, and does not repeat the invalidation. The responses may still be stored
-    /// and served. Call the method again.
+    /// and served. Repeat the purge.
     Store(StoreError),
 }
 

@@ -55,8 +55,9 @@ use crate::shared::{EnclosingCache, Shared};
 /// | all | all responses in the store | one record |
 ///
 /// A record takes equally little time and memory whether it applies to one response or to a
-/// million. A response that a record makes invalid still takes space in the store. The store frees
-/// the space after a later access to the cache key of the response, or at the end of its lifetime.
+/// million. A response that a record makes invalid still takes space in the store for some time.
+/// The store frees the space after a later access to the cache key of the response, or at the end
+/// of its lifetime.
 ///
 /// A store keeps about 65,000 records. If there are more, the store replaces the older half by a
 /// single record. This record applies to all responses whose handlers were called before the newest
@@ -69,7 +70,8 @@ use crate::shared::{EnclosingCache, Shared};
 ///
 /// Change your data first, then purge. If a handler makes a response during a purge, this response
 /// is not served after the purge, even if its tags become known only with the response. A request
-/// that arrives after a purge does not wait for a handler that was called before the purge.
+/// that arrives after a purge does not wait for the response of a handler that was called before
+/// the purge.
 ///
 /// A purge has no effect on browsers, nor on other caches between the application and its clients.
 /// To limit how long these keep a response, set [`Policy::client_ttl`](crate::Policy::client_ttl).
@@ -90,7 +92,7 @@ impl CacheHandle {
     /// # Errors
     ///
     /// If the target is not valid, or if the store fails. If the store fails, the responses may
-    /// still be stored.
+    /// still be stored and served.
     pub async fn purge(&self, target: PurgeTarget) -> Result<Purged, PurgeError> {
         invalidate(&self.shared, self.host.as_deref(), &target, Effect::Purge).await
     }

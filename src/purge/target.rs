@@ -111,7 +111,8 @@ impl PurgeTarget {
         Self::new(Scope::Group(group.into()))
     }
 
-    /// Targets all responses in the store, including the responses of other applications.
+    /// Targets all responses in the store, including those of other applications that use the
+    /// store.
     pub const fn all() -> Self {
         Self::new(Scope::All)
     }

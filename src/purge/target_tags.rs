@@ -1,7 +1,8 @@
-//! Finds the tags of a purge target: invalidating these tags purges or expires all responses of the
-//! target.
+//! Finds the tags of a purge target. An invalidation of these tags purges or expires all responses
+//! of the target.
 //!
-//! The cache derives these tags from the URL of each response, or from its `Cache-Groups` field.
+//! The cache derives these tags from the URL of each response, or from its `Cache-Groups` field. In
+//! this file, `own_host` is the host of the current request, for targets that name no host.
 
 use std::sync::Arc;
 
@@ -64,7 +65,7 @@ pub(super) fn prefix_tags(
     })
 }
 
-/// Returns the tags of a group on one host: one for `http`, and one for `https`.
+/// Returns the tags of a group (RFC 9875) on one host: one tag for `http`, and one for `https`.
 pub(super) fn group_tags(
     shared: &Shared,
     own_host: Option<&str>,
@@ -117,8 +118,8 @@ pub(super) fn locate(
 }
 
 /// Returns the host and port of a URL as clients send them in `Host`: without user information, and
-/// without the default port of the scheme. A purge of the URL also applies to the other scheme,
-/// which has another default port.
+/// without the default port of the scheme. The default port must be removed, because a purge of the
+/// URL also applies to the other scheme, which has another default port.
 fn host_of<'a>(scheme: &str, authority: &'a Authority) -> &'a str {
     let host = authority.as_str();
     let host = host.rsplit_once('@').map_or(host, |(_, host)| host);

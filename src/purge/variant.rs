@@ -24,8 +24,8 @@ pub(super) struct VariantInvalidation {
     pub(super) responses: Option<usize>,
 }
 
-/// Finds the tag of the variant that a request with these header fields selects. A purge also
-/// invalidates the fills of the key.
+/// Finds the tag of the variant that a request with these header fields selects, and counts the
+/// stored responses of this variant. A purge also invalidates the fills of the key.
 pub(super) async fn invalidate_variant(
     shared: &Shared,
     cache: &dyn UrlKeys,

@@ -55,7 +55,8 @@ use crate::{
 const MAX_ROUNDS: usize = 3;
 
 impl RequestContext {
-    /// Waits for the response to another request, or makes this request the leader.
+    /// Waits for the response to another request, or makes this request the leader. Returns the
+    /// next step of the request.
     pub(crate) async fn collapse<B>(
         &self,
         request: &ServiceRequest,

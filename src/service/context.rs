@@ -1,4 +1,8 @@
-//! One request on its way through one cache, and the requests it makes of store and handler.
+//! The state of a request in one cache: the data for its lookup in the store and for its call of
+//! the handler.
+//!
+//! Caches can be nested. An inner cache is nested inside this cache, and an outer cache is around
+//! it.
 
 use std::sync::Arc;
 
@@ -20,42 +24,46 @@ use crate::{
     store::interface::Lookup,
 };
 
-/// One request's way through one cache.
+/// The cache that handles a request, and its position among nested caches.
 #[derive(Clone)]
 pub(crate) struct RequestContext {
     pub(crate) shared: Arc<Shared>,
-    /// The number of caches further out.
+    /// The number of outer caches.
     pub(crate) layer: u8,
 }
 
-/// A request that may be answered from the store.
+/// A request for which the cache looks up the store.
 pub(crate) struct CacheRequest {
     pub(crate) matched: MatchedRules,
     pub(crate) key: CacheKey,
     pub(crate) discriminator: SmallVec<[u8; 32]>,
     pub(crate) requester: Requester,
-    /// The credentials in the request, whatever cookies mean under the policy.
+    /// The kinds of credentials that the request carries. Cookies count here even if cookies do not
+    /// identify a client under the policy. In `requester`, they do not count then.
     pub(crate) carried: Requester,
     pub(crate) directives: RequestDirectives,
     /// The time at which the request reached the cache.
     pub(crate) arrived: Timestamp,
-    /// The time of the last lookup.
+    /// The time of the latest lookup for the request.
     pub(crate) now: Timestamp,
-    /// The number of responses that leaders had stored when this request looked into the store. If
-    /// it has changed since, the lookup may have missed a response.
+    /// The number of handler calls for several requests (flights) whose response had been stored
+    /// when the latest lookup began. If the number has grown since then, the store may have a
+    /// response that the lookup did not find.
     pub(crate) stored_count: u64,
     /// The number of removals of keys and URLs when this request looked into the store.
     pub(crate) removals: u64,
 }
 
-/// A request to the handler, with what the lookup found.
+/// A request for which the cache has to call the handler, and the result of its lookup.
 pub(crate) struct OriginRequest {
     pub(crate) cache_request: CacheRequest,
     pub(crate) lookup: Lookup,
     pub(crate) reason: Forward,
-    /// The stored response that answers if the handler says that it is still valid.
+    /// The stored response that answers the request if the handler validates it (RFC 9111 section
+    /// 4.3).
     pub(crate) selected: Option<Arc<StoredResponse>>,
-    /// The selected response is never fresh, so requests do not wait for each other's validation.
+    /// Whether each request must validate the selected response, for example because of
+    /// `max-age=0`. Requests do not wait for each other's validation of such a response.
     pub(crate) never_fresh: bool,
     pub(crate) purpose: Purpose,
 }
@@ -65,30 +73,33 @@ pub(crate) struct OriginRequest {
 pub(crate) enum Purpose {
     /// A client waits for the response.
     Client,
-    /// The stored response is refreshed in the background while it answers clients.
+    /// The cache refreshes a stored response in the background, while this stored response answers
+    /// clients.
     Refresh,
 }
 
-/// Stored in the extensions of a response: a cache further in is responsible for the response.
+/// A marker in the extensions of a response. The marker says that an inner cache has handled the
+/// request and reports its outcome.
 struct OwnedByInnerCache;
 
 impl RequestContext {
-    /// Tells the caches and handlers further in that the request has passed this cache.
+    /// Adds a marker to the request, by which inner caches and handlers find this cache.
     pub(crate) fn enter(&self, request: &ServiceRequest) {
         let layers = self.layer.saturating_add(1);
         let marker = EnclosingCache { shared: Arc::clone(&self.shared), layers };
         request.extensions_mut().insert(marker);
     }
 
-    /// Tells the caches further out that this cache is responsible for the response.
+    /// Marks the response if there is an outer cache. Outer caches neither store nor report a
+    /// marked response.
     pub(crate) fn claim<B>(&self, response: &mut ServiceResponse<B>) {
         if self.layer > 0 {
             response.response_mut().extensions_mut().insert(OwnedByInnerCache);
         }
     }
 
-    /// Remembers a key that a cache further in answers for. Returns whether one answered this
-    /// request.
+    /// Returns whether an inner cache has handled the request. If so, marks `key`: for some
+    /// seconds, this cache passes requests for the key to the inner cache without a lookup.
     pub(crate) fn note_inner_cache<B>(
         &self,
         response: &ServiceResponse<B>,
@@ -126,7 +137,8 @@ impl RequestContext {
         }
     }
 
-    /// The request whose response may be stored.
+    /// Begins a fill: a call of the handler whose response may be stored. Returns the
+    /// [`Candidate`], which holds the data for storing the response.
     pub(crate) fn candidate(
         &self,
         request: &mut ServiceRequest,
@@ -163,7 +175,7 @@ impl RequestContext {
     }
 }
 
-/// Whether a cache further in is responsible for a response.
+/// Returns whether an inner cache has handled the request for this response.
 pub(crate) fn is_owned_by_inner_cache<B>(response: &ServiceResponse<B>) -> bool {
     response.response().extensions().contains::<OwnedByInnerCache>()
 }

@@ -78,8 +78,9 @@ where
     Ok(Reply::passed(response, reason, NotStored::Head).with_write(write))
 }
 
-/// Updates the stored response from the handler's response to HEAD. If that response shows that the
-/// stored response is outdated, the stored response is removed (RFC 9111 section 4.3.5).
+/// Updates the stored response from the handler's response to HEAD. Returns the write of the
+/// updated response, if there is one. If the response to HEAD shows that the stored response is
+/// outdated, the stored response is removed (RFC 9111 section 4.3.5).
 async fn update_stored<B: MessageBody>(
     candidate: Box<Candidate>,
     stored: &Arc<StoredResponse>,

@@ -1,5 +1,8 @@
 //! The steps of a leader before it calls the handler: a second lookup if needed, and a lease if the
 //! store grants leases.
+//!
+//! A leader is the request for whose response other requests (the followers) wait. A lease permits
+//! one process to call the handler, while the other processes that share the store wait.
 
 use std::pin::Pin;
 
@@ -12,7 +15,8 @@ use super::{
 use crate::coordination::leader::Leader;
 
 impl RequestContext {
-    /// Returns the next step of a leader. `lease_deadline` is present if the store grants leases.
+    /// Returns the next step of a leader. `lease_deadline` ends the wait for other processes. It is
+    /// present if the store grants leases.
     pub(super) async fn lead<B>(
         &self,
         request: &ServiceRequest,

@@ -48,8 +48,8 @@ const FIRST_DELAY: Duration = Duration::from_millis(5);
 const LONGEST_DELAY: Duration = Duration::from_millis(50);
 
 /// The fraction of [`Policy::wait_limit`](crate::Policy::wait_limit) for which a leader waits for
-/// other processes. In the rest of the time, the followers in its own process may still get its
-/// response.
+/// other processes. In the rest of the time, the followers in the leader's own process may still
+/// get the leader's response.
 const LEASE_SHARE: f64 = 0.75;
 
 impl RequestContext {
@@ -61,7 +61,7 @@ impl RequestContext {
     }
 
     /// Waits until this process has the lease, until another process has stored a response, or
-    /// until the deadline.
+    /// until the deadline. Returns the next step of the leader.
     pub(super) async fn wait_for_lease<B>(
         &self,
         request: &ServiceRequest,

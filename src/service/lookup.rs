@@ -30,9 +30,10 @@ pub(crate) enum Decision {
     /// The client accepts only a stored response (`only-if-cached`), and no stored response may
     /// answer. The cache answers with status 504.
     OnlyIfCached,
-    /// The handler answers the request, and its response may be stored.
+    /// The cache calls the handler, or waits for another request that does so. The response may be
+    /// stored.
     Fetch(Box<OriginRequest>),
-    /// The handler answers the request, and its response is not stored.
+    /// The handler answers the request, and its response is not stored. The value is the reason.
     Bypass(Forward),
 }
 
@@ -142,7 +143,8 @@ impl RequestContext {
         }))
     }
 
-    /// Returns whether each request must validate the response, by the response or by the policy.
+    /// Returns whether each request must validate the stored response, because it has `no-cache`,
+    /// or because it was stale under the policy when the handler sent it.
     pub(crate) fn is_never_fresh(&self, request: &CacheRequest, stored: &StoredResponse) -> bool {
         let limit = self.shared.policy.lifetime_under_policy(&request.matched, stored);
         is_never_fresh(stored, limit.unwrap_or_default())
@@ -170,8 +172,8 @@ impl RequestContext {
     }
 }
 
-/// Makes the decision to answer with a stored response. The decision includes a refresh if one is
-/// due and the request is not a HEAD.
+/// Makes the decision to answer with a stored response. The decision includes a refresh in the
+/// background if one is due and the method of the request is not HEAD.
 fn respond(
     request: &ServiceRequest,
     response: CachedResponse,

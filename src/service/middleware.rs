@@ -1,4 +1,4 @@
-//! The actix-web service of a cache. The service decides which requests it looks up in the store,
+//! The actix-web service of a cache. The service decides for which requests it looks up the store,
 //! and carries out the decision that follows from the lookup.
 
 use std::{
@@ -98,9 +98,10 @@ where
 #[expect(clippy::large_enum_variant, reason = "a box would cost every hit an allocation")]
 enum Admission {
     /// The cache passes the request to the handler, and does not report the request in
-    /// `Cache-Status`, in the log or to the observer.
+    /// `Cache-Status`, in the log or to the observer. Either the cache is off, or an inner cache
+    /// (nested inside this cache) reports the request.
     Unreported,
-    /// The cache passes the request to the handler, for this reason.
+    /// The cache passes the request to the handler without a lookup. The value is the reason.
     Bypass(Forward),
     /// The method of the request is unsafe (RFC 9110 section 9.2.1): the request may change its
     /// resource.
@@ -139,7 +140,7 @@ impl RequestContext {
     }
 }
 
-/// Carries out the decision about a request.
+/// Carries out the decision that followed from the lookup for a request.
 fn dispatch<S, B>(
     inner: &Rc<S>,
     context: RequestContext,
@@ -195,7 +196,8 @@ where
     CacheFuture { state: State::Bypassing { response, context, outcome } }
 }
 
-/// Looks up a store that does not answer at once, and carries out the decision that follows.
+/// Waits for a lookup in a store that cannot answer at once, and carries out the decision that
+/// follows from the lookup.
 async fn look_up<S, B>(
     inner: Rc<S>,
     context: RequestContext,
@@ -234,7 +236,8 @@ pin_project! {
     }
 }
 
-/// A [`CacheFuture`] as a small value, so that the future of [`look_up`] stays small.
+/// A [`CacheFuture`] that is either ready or boxed. This type is small, so that the future of
+/// [`look_up`] stays small.
 enum Split<B> {
     Ready(ServiceResponse<CacheBody<B>>),
     Pending(LocalBoxFuture<'static, ServiceResult<B>>),

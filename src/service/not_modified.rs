@@ -96,7 +96,8 @@ pub(super) fn freshen_by_head<B>(
     Some(candidate.into_write(draft).with_body(stored.body.clone()))
 }
 
-/// Removes the stored responses of the key of a request.
+/// Removes all stored responses of the candidate's cache key. Invalidates the fills of the key
+/// (handler calls in progress), so that their responses are not stored.
 pub(super) async fn remove_entry(candidate: Box<Candidate>) {
     let shared = Arc::clone(&candidate.shared);
     shared.store.coordinator().invalidate_fills(&candidate.key);
@@ -105,8 +106,9 @@ pub(super) async fn remove_entry(candidate: Box<Candidate>) {
     }
 }
 
-/// Adds the tags of the stored response to the plan. A handler that responds to HEAD or with a 304
-/// may leave out the tags.
+/// Adds the tags of the stored response to the plan (the decision how the updated response is
+/// stored). A handler that responds to HEAD or with a 304 may leave out the tags. Returns an error
+/// if the response then has too many tags.
 fn with_stored_tags(
     mut plan: StoragePlan,
     stored: &StoredResponse,

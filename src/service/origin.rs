@@ -1,4 +1,5 @@
-//! Calling the handler, conditionally where a stored response can be revalidated.
+//! Calls the handler. If a stored response can be validated, the request to the handler is
+//! conditional.
 
 use std::{
     future::Future,
@@ -94,17 +95,18 @@ where
     call.run(request).await
 }
 
-/// A call of the handler, until its response arrives.
+/// A call of the handler, and the data that the cache needs when the handler responds.
 struct OriginCall<S> {
     inner: Rc<S>,
     context: RequestContext,
     candidate: Box<Candidate>,
     reason: Forward,
-    /// The stored response to revalidate.
+    /// The stored response that the cache tries to validate, if there is one.
     selected: Option<Arc<StoredResponse>>,
-    /// Other variants, whose entity tags are listed in `If-None-Match` as well.
+    /// Other stored variants of the cache key. The cache lists their entity tags in `If-None-Match`
+    /// too.
     others: Vec<Arc<StoredResponse>>,
-    /// The stored response may answer if the handler fails.
+    /// Whether the stored response may answer if the handler fails or takes too long.
     fallback: bool,
     stand_in: Option<StandIn>,
     routing: Routing,
@@ -117,7 +119,8 @@ where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
     B: MessageBody + 'static,
 {
-    /// Writes the conditions of the cache into the request.
+    /// Prepares the call. Writes the conditions by which the cache validates stored responses into
+    /// the request, in place of the client's conditions.
     fn prepare(
         inner: Rc<S>,
         context: RequestContext,
@@ -184,8 +187,9 @@ where
         self.finish(result).await
     }
 
-    /// The result of the handler, if it arrives while followers wait. After that they call the
-    /// handler themselves.
+    /// Waits for the result of the handler, for at most
+    /// [`Policy::wait_limit`](crate::Policy::wait_limit). After this time, ends the wait of the
+    /// followers (the requests that wait for the response), and returns `None`.
     async fn within_limit<T>(&self, result: Pin<&mut impl Future<Output = T>>) -> Option<T> {
         let limit = self.context.shared.policy.wait_limit();
         let result = timeout(limit, result).await.ok();
@@ -197,8 +201,9 @@ where
         result
     }
 
-    /// The response of the handler, or a stale one if the handler takes too long. The handler's
-    /// response is then completed in the background.
+    /// Replies with the response of the handler, or with a stale response if the handler takes too
+    /// long. In the second case, the call of the handler continues in the background if the
+    /// coordinator of the store permits it.
     async fn finish_or_serve_stale(
         self,
         mut response: Pin<Box<impl Future<Output = Result<ServiceResponse<B>, Error>> + 'static>>,
@@ -224,7 +229,9 @@ where
         Ok(Reply::cached(client_side, stale, outcome))
     }
 
-    /// A stale response in place of one that takes too long, and the request for the client's side.
+    /// Returns a stale response in place of a response that takes too long, and a copy of the
+    /// request for the reply to the client. Returns `None` if no stale response may answer, or if
+    /// the copy cannot be made.
     fn stale_response(&self) -> Option<(HttpResponse<CacheBody<B>>, HttpRequest)> {
         let stored = self.selected.as_ref()?;
         let stale = self.context.stale_for_timeout(&Method::GET, stored, &self.candidate)?;
@@ -286,15 +293,19 @@ where
         Ok(Reply::filled(reply, outcome))
     }
 
-    /// Whether a response is a 304 that the client did not ask for: unless it validates a stored
-    /// response, it is of no use (RFC 9110 section 15.4.5, RFC 9111 section 4.3.3).
+    /// Returns whether the response is a 304 that does not answer conditions of the client. Such a
+    /// 304 is of no use unless it validates a stored response (RFC 9110 section 15.4.5, RFC 9111
+    /// section 4.3.3).
     fn is_unusable_not_modified(&self, response: &ServiceResponse<B>) -> bool {
         let by_client = self.candidate.conditions == ClientConditions::ByHandler
             && is_conditional(&self.candidate.request);
         response.status() == StatusCode::NOT_MODIFIED && !by_client
     }
 
-    /// The reply to an error of the handler, and a write to start.
+    /// Returns the reply to an error of the handler: a stale response, or the error itself. If the
+    /// status code of the error shows that the origin withdrew the stored response (such as 404),
+    /// also returns a write. The write, which the caller must start, forbids to serve the stored
+    /// response stale.
     fn finish_error(self, error: Error) -> (Result<Reply<B>, Error>, Option<Box<Write>>) {
         let Self { context, candidate, reason, selected, stand_in, .. } = self;
         let status = error.as_response_error().status_code();
@@ -308,15 +319,16 @@ where
     }
 }
 
-/// The response if a request cannot be sent to the handler again.
+/// The result if a request cannot be sent to the handler again.
 enum Fallback {
-    /// An error.
+    /// The client gets an error.
     Error,
-    /// The response that the handler sent.
+    /// The client gets the response that the handler sent.
     PassOn,
 }
 
-/// Calls the handler again, without conditions.
+/// Calls the handler again without conditions, because its 304 validates no stored response. The
+/// parameter `fallback` is the result if the conditions cannot be removed from the request.
 async fn call_without_conditions<S, B>(
     shared: &Shared,
     inner: &S,
@@ -347,12 +359,15 @@ where
 }
 
 impl RequestContext {
-    /// Other variants whose entity tags are listed in `If-None-Match`.
+    /// Returns the stored variants, besides the selected response, whose entity tags the cache
+    /// lists in `If-None-Match`.
     ///
-    /// Some handlers give different pages the same entity tag. Clients never notice, since each
-    /// asks by the tag of its own page. So other variants are listed only if the policy trusts the
-    /// validators of the origin. Variants of other people are never listed, and neither are encoded
-    /// variants, since actix's `Compress` leaves the tag as it is.
+    /// Some handlers give different pages equal entity tags. Clients do not notice, because each
+    /// client sends the tag of its own page. But a 304 with this tag could make the cache serve the
+    /// wrong page. So the cache lists other variants only if the policy trusts the validators of
+    /// the origin. The cache never lists variants for other users. It never lists variants with a
+    /// content coding either, because actix's `Compress` does not change the entity tag of a
+    /// response that it encodes.
     fn other_validators(
         &self,
         request: &CacheRequest,

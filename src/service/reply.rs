@@ -159,8 +159,8 @@ impl RequestContext {
     }
 }
 
-/// Writes the outcome into `Cache-Status` and `X-Cache`, and removes the fields that clients do not
-/// receive.
+/// Writes the outcome into `Cache-Status` and `X-Cache`, and removes the response fields that the
+/// policy hides from clients.
 fn write_status_fields(fields: &mut HeaderMap, outcome: &Outcome, shared: &Shared) {
     for name in shared.policy.removed_downstream() {
         fields.remove(name);

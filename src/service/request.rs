@@ -21,7 +21,7 @@ use crate::shared::Shared;
 ///
 /// Actix-web panics if a request is changed while a clone of the request exists, and has no
 /// function that returns whether a clone exists. Before routing is complete, no clone exists,
-/// because routing changes the request as well. A cache around a resource or a route runs after
+/// because routing itself changes the request. A cache around a resource or a route runs after
 /// routing. Such a cache can only try the change and catch the panic. After the first panic, the
 /// cache never tries again. In a build that aborts on panics, it never tries.
 pub(super) fn headers_mut<'a>(
@@ -52,8 +52,9 @@ fn has_clones(shared: &Shared, request: &mut ServiceRequest) -> bool {
     has_clones
 }
 
-/// Returns a flag that is set as soon as the handler receives a byte of the request body. Only
-/// HTTP/2 requests are watched, because they can have a body without announcing it in their head.
+/// Returns a flag that is set as soon as the handler receives a byte of the request body. The
+/// function watches only HTTP/2 requests, because an HTTP/2 request can have a body that its head
+/// does not announce.
 pub(super) fn watch_payload(request: &mut ServiceRequest) -> Rc<Cell<bool>> {
     let seen = Rc::new(Cell::new(false));
     if request.version() != Version::HTTP_2 {

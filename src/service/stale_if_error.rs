@@ -36,7 +36,7 @@ impl RequestContext {
         !candidate.fill.is_invalidated() && self.may_serve_stale(&candidate.key, stored)
     }
 
-    /// Makes the answer of a stored response that is served stale.
+    /// Makes a stale answer from a stored response.
     pub(super) fn stale(&self, stored: &Arc<StoredResponse>) -> CachedResponse {
         let compression = self.shared.policy.outer_compression();
         CachedResponse::stale(Arc::clone(stored), self.shared.now(), compression)
@@ -57,8 +57,8 @@ impl RequestContext {
     }
 
     /// Returns a stale response in place of a response of the handler with a server error (500,
-    /// 502, 503 or 504). Returns `None` if the stale response may not answer, or if the error
-    /// response itself may be stored.
+    /// 502, 503 or 504). Returns `None` if `failed` has another status code, if the stale response
+    /// may not answer, or if `failed` itself may be stored.
     pub(crate) fn stale_for_failure<B: MessageBody>(
         &self,
         method: &Method,

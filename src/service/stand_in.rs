@@ -1,5 +1,5 @@
-//! Copies of requests, for replies to a client while the handler has the original request, or after
-//! an error dropped it.
+//! Copies of requests. A reply to a client needs a copy while the handler still has the original
+//! request, or after the original was dropped with an error of the handler.
 
 use std::net::SocketAddr;
 
@@ -12,7 +12,7 @@ use actix_web::{
 };
 use futures_util::FutureExt as _;
 
-/// The parts of a request that middlewares further out may read after the response.
+/// The parts of a request that outer middlewares may read when they handle the response.
 #[derive(Debug, Clone)]
 pub(crate) struct StandIn {
     method: Method,
@@ -22,12 +22,12 @@ pub(crate) struct StandIn {
     routing: Routing,
 }
 
-/// The part of the path that the router of actix had matched when the request reached the cache,
-/// with the parameters in it, and the part that is still to be matched.
+/// The state of actix-web's routing when the request reached the cache: the part of the path that
+/// was matched, with its parameters, and the part that was still to be matched.
 #[derive(Debug, Clone)]
 pub(crate) struct Routing {
     uri: Uri,
-    /// The progress of routing, and the parameters it has found.
+    /// The progress of routing, and the parameters that routing has found.
     route: Path<Url>,
 }
 
@@ -37,8 +37,8 @@ impl Routing {
         Self { uri: request.uri().clone(), route: request.match_info().clone() }
     }
 
-    /// Resets the routing of a request that was routed already, so that it can be routed again from
-    /// here. Middlewares further in may also have rewritten its URI.
+    /// Restores the routing and the URI of a request that inner services have handled, so that the
+    /// inner services can route the request again. Inner middlewares may have rewritten the URI.
     pub(crate) fn reset(self, request: &mut ServiceRequest) {
         request.head_mut().uri = self.uri;
         *request.match_info_mut() = self.route;
@@ -57,8 +57,8 @@ impl StandIn {
         }
     }
 
-    /// A request with the head and the route parameters of the original, and without its extensions
-    /// and application data. `None` if actix-web does not make one.
+    /// Makes a request with the head and the route parameters of the original, and without its
+    /// extensions and application data. Returns `None` if actix-web makes no request.
     pub(crate) fn into_request(self) -> Option<HttpRequest> {
         let mut request = Request::new();
         let head = request.head_mut();

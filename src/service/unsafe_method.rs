@@ -77,8 +77,9 @@ where
     Ok(context.store_post_response(candidate, response).await)
 }
 
-/// Returns the tags of the cache groups that the response invalidates. Only groups of the origin of
-/// the request are invalidated (RFC 9875 section 3).
+/// Returns the tags of the cache groups that the response invalidates by
+/// `Cache-Group-Invalidation`. Only groups of the origin of the request are invalidated (RFC 9875
+/// section 3).
 fn invalidated_groups<B>(
     shared: &Shared,
     urls: &[UrlTarget],
@@ -104,8 +105,8 @@ struct Invalidated {
 }
 
 /// Invalidates URLs and groups. The invalidation is completed even if the client disconnects,
-/// because the handler has already changed its data. Fills of the key `kept` are not invalidated,
-/// because the response to this request will be stored under this key.
+/// because the handler has already changed its data. Fills (handler calls in progress) of the key
+/// `kept` are not invalidated, because the response to this request will be stored under this key.
 async fn invalidate(shared: &Arc<Shared>, invalidated: Invalidated, kept: Option<CacheKey>) {
     let Invalidated { urls, groups } = invalidated;
     if urls.is_empty() {
@@ -128,8 +129,9 @@ async fn invalidate(shared: &Arc<Shared>, invalidated: Invalidated, kept: Option
 }
 
 impl RequestContext {
-    /// Makes the [`Candidate`] for a POST request whose response may be stored and may answer later
-    /// GET requests for the URL (RFC 9110 section 9.3.3). Returns `None` for all other requests.
+    /// Makes the [`Candidate`] (the data for storing a response) for a POST request whose response
+    /// may answer later GET requests for the URL (RFC 9110 section 9.3.3). Returns `None` for all
+    /// other requests.
     async fn storable_post(&self, request: &mut ServiceRequest) -> Option<Box<Candidate>> {
         let policy = &self.shared.policy;
         let draining = self.shared.store.coordinator().is_draining();
@@ -148,8 +150,9 @@ impl RequestContext {
         Some(candidate)
     }
 
-    /// Completes the response to an unsafe request. Stores the response if there is a candidate, if
-    /// the response may be stored, and if its freshness is explicit (RFC 9110 section 9.3.3).
+    /// Completes the response to an unsafe request. Stores the response if there is a candidate
+    /// (only for a POST request), if the response may be stored, and if its freshness is explicit
+    /// (RFC 9110 section 9.3.3).
     async fn store_post_response<B: MessageBody + 'static>(
         &self,
         candidate: Option<Box<Candidate>>,

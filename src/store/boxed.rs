@@ -18,8 +18,9 @@ use crate::{
 
 /// A store of any type, so that an application can choose its store at run time.
 ///
-/// Clones of a boxed store share the inner store. Each call of a method allocates a future. Lookups
-/// that the inner store answers by [`lookup_now`](Store::lookup_now) allocate none.
+/// Clones of a boxed store share the inner store. Each call of an asynchronous method allocates a
+/// future. A lookup that the inner store answers by [`lookup_now`](Store::lookup_now) allocates
+/// none.
 ///
 /// ```
 /// use actix_web_cache::{Cache, MemoryStore, store::BoxedStore};

@@ -73,8 +73,8 @@ pub async fn empty_store_finds_nothing<S: Store>(store: &S) {
     assert_eq!(removed, 0, "an empty store removed a response");
 }
 
-/// Checks that a stored response is found unchanged, also by [`Store::lookup_now`] if the store
-/// implements it.
+/// Checks that a lookup returns a stored response unchanged, and that [`Store::lookup_now`] finds
+/// it too if the store implements this method.
 ///
 /// # Panics
 ///
@@ -247,8 +247,8 @@ pub async fn invalidated_fill_is_not_stored<S: Store>(store: &S) {
     assert_eq!(Response::new(2).put(store, &key).await, Put::Stored, "a later fill was refused");
 }
 
-/// Checks that a purge applies to every response whose handler was called before the purge, even if
-/// the response is stored after the purge.
+/// Checks that a purge applies to each response with the purged tag whose handler was called before
+/// the purge, even if the response is stored after the purge.
 ///
 /// # Panics
 ///
@@ -283,14 +283,14 @@ pub async fn purged_responses_are_not_valid<S: Store>(store: &S) {
     }
 }
 
-/// Checks a store whose responses outlive the process. `open` opens the same stored responses each
-/// time, as after a restart of the process; at first, there are none. This check is not part of
-/// [`check`].
+/// Checks a store whose responses outlive the process, such as a store on disk. The first call of
+/// `open` must return an empty store. Each later call must return a store with the responses of the
+/// store before it, as after a restart of the process. This check is not part of [`check`].
 ///
 /// # Panics
 ///
 /// If a response is lost when the store is opened again, if a purged or removed response comes
-/// back, or if a purge does not reach a response of an earlier process.
+/// back, or if a purge does not apply to a response of an earlier process.
 pub async fn purges_outlive_the_process<S: Store>(open: impl Fn() -> S) {
     let (purged, removed, expired, kept) = (key("/p"), key("/r"), key("/e"), key("/k"));
     let store = open();

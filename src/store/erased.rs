@@ -1,6 +1,7 @@
 //! The object-safe form of [`Store`], so that [`Cache`](crate::Cache) has no type parameter.
 //!
-//! A panic in a method of the store becomes a [`StoreError`], so that the request continues.
+//! If a lookup, a write or an invalidation of the store panics, the cache gets a [`StoreError`],
+//! and the request continues.
 
 use std::{
     future::Future,
@@ -24,7 +25,7 @@ use crate::{
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
-/// The methods of [`Store`] with boxed futures.
+/// The methods of [`Store`], with boxed futures so that the trait is object-safe.
 pub(crate) trait DynStore: Send + Sync {
     fn coordinator(&self) -> &Coordinator;
     fn lookup_now(

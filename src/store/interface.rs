@@ -1,4 +1,4 @@
-//! `Store`, the trait that every store implements, with its arguments and results.
+//! `Store`, the trait that every store implements, and the results and the error of its methods.
 
 use std::{error::Error, fmt, future::Future, sync::Arc};
 
@@ -16,17 +16,17 @@ use crate::{
 
 /// A store of responses.
 ///
-/// The methods can be implemented as plain `async fn`s. `examples/custom_store.rs` is a small
-/// store. A store makes one [`Coordinator`] when it is built. All clones of the store share this
-/// coordinator. Through the coordinator, all caches over the store share their state, on all worker
-/// threads.
+/// The methods can be implemented as plain `async fn`s. `examples/custom_store.rs` shows a small
+/// store. A store makes one [`Coordinator`] when it is built, and all clones of the store share
+/// this coordinator. The coordinator holds the state that all caches with this store share within
+/// the process, on all worker threads.
 ///
-/// A store makes no HTTP decisions: the cache checks the freshness, the selecting fields (`Vary`)
-/// and the invalidations of each response that the store returns. A store must keep three promises,
-/// which the `conformance` suite (feature `test-util`) checks:
+/// A store makes no HTTP decisions. For each response that the store returns, the cache itself
+/// checks whether the response is fresh, matches the request (`Vary`), and was not purged. A store
+/// must keep three promises, which the `conformance` suite (feature `test-util`) checks:
 ///
-/// * [`put`](Self::put) adds the response to the stored variants of its key by [`Variants::add`].
-///   If several `put`s of one key run at the same time, no response is lost.
+/// * [`put`](Self::put) adds the response to the stored variants of its key by the rules of
+///   [`Variants::add`]. If several `put`s of one key run at the same time, no response is lost.
 /// * `put` does not store a response if its fill (the call of its handler) [was
 ///   invalidated](Fill::is_invalidated), or if the response is not [valid](Coordinator::is_valid).
 ///   `put` checks both in the critical section in which it stores the response, so that no
@@ -45,9 +45,11 @@ use crate::{
 ///   stored response has an earlier stamp;
 /// * make removals permanent before `remove` and `remove_url` return.
 ///
-/// The check [`conformance::purges_outlive_the_process`](crate::store::conformance::purges_outlive_the_process)
-/// opens such a store again. A store that several processes share, such as `RedisStore`, keeps its
-/// logical time outside of the processes instead.
+/// The check
+/// [`conformance::purges_outlive_the_process`](crate::store::conformance::purges_outlive_the_process)
+/// tests such a store: it drops the store and opens it again. A store that several processes share,
+/// such as `RedisStore`, does not use [`Coordinator::resume`]. It keeps its logical time (a number
+/// that grows with each invalidation) outside of the processes, for example on a server.
 ///
 /// # Limits
 ///
@@ -56,7 +58,8 @@ use crate::{
 ///
 /// Use [`BoxedStore`](crate::store::BoxedStore) to choose among stores at run time.
 pub trait Store: Send + Sync + 'static {
-    /// Returns the coordinator, which the store made when it was built.
+    /// Returns the coordinator of the store: the state that all caches with this store share within
+    /// the process. The store makes the coordinator when it is built.
     fn coordinator(&self) -> &Coordinator;
 
     /// Looks up the stored responses of a key.
@@ -79,7 +82,8 @@ pub trait Store: Send + Sync + 'static {
     /// Returns `None` if the store would have to wait. The cache then calls
     /// [`lookup`](Self::lookup). The default implementation always returns `None`.
     ///
-    /// Implement this method for a store in memory: the cache then answers a hit without a future.
+    /// Implement this method for a store in memory. The cache then allocates no future for the
+    /// lookup of a hit.
     fn lookup_now(
         &self,
         key: &CacheKey,
@@ -105,7 +109,7 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// If the store cannot be reached. The removal is then not confirmed.
+    /// If the store cannot be reached. The store may then still hold the responses.
     fn remove(&self, key: &CacheKey) -> impl Future<Output = Result<usize, StoreError>> + Send;
 
     /// Removes all variants of all keys of a URL ([`UrlKey::contains`]), and returns their number.
@@ -126,11 +130,12 @@ pub trait Store: Send + Sync + 'static {
     /// whose handler was called before this call.
     ///
     /// The default implementation records the invalidation in the [`Coordinator`]. This record is
-    /// enough for a store that only one process uses.
+    /// enough for a store in the memory of one process.
     ///
     /// # Errors
     ///
-    /// If the store cannot be reached. The invalidation is then not confirmed.
+    /// If the store cannot be reached. A purge then returns [`PurgeError`](crate::PurgeError),
+    /// because the responses may still be served.
     fn invalidate(
         &self,
         invalidation: &Invalidation,
@@ -142,13 +147,14 @@ pub trait Store: Send + Sync + 'static {
     /// Returns the size in bytes of the largest body that the store accepts. The cache does not
     /// store larger bodies, and says so in `Cache-Status`. Default: no limit.
     ///
-    /// [`put`](Self::put) may still refuse a smaller body ([`Put::TooLarge`]), because the header
-    /// fields count as well.
+    /// [`put`](Self::put) may still refuse a response with a smaller body ([`Put::TooLarge`]),
+    /// because the header fields count as well.
     fn max_body_size(&self) -> usize {
         usize::MAX
     }
 
-    /// Returns whether the store grants leases. Default `false`.
+    /// Returns whether the store grants leases, by which one process calls a handler while other
+    /// processes wait. Default `false`.
     ///
     /// The cache calls [`lease`](Self::lease) only if the store grants leases.
     fn supports_leases(&self) -> bool {
@@ -186,15 +192,17 @@ pub struct Lookup {
     /// may be invalidated or stale, and the list of responses may be empty. `None` if nothing is
     /// stored for the key.
     pub variants: Option<Arc<Variants>>,
-    /// The store's logical time, read **before** the variants.
+    /// The logical time of the store (a number that grows with each invalidation), read **before**
+    /// the variants.
     pub stamp: Stamp,
 }
 
 impl Lookup {
-    /// Makes a result from the stored variants and the store's logical time.
+    /// Makes a result from the stored variants and the store's logical time (a number that grows
+    /// with each invalidation).
     ///
-    /// Read the time before the variants. A store that only one process uses reads the time by
-    /// [`Coordinator::stamp`].
+    /// Read the time before the variants, so that an invalidation between the two reads is later
+    /// than the stamp. A store that only one process uses reads the time by [`Coordinator::stamp`].
     #[must_use]
     pub const fn new(variants: Option<Arc<Variants>>, stamp: Stamp) -> Self {
         Self { variants, stamp }
@@ -209,14 +217,15 @@ pub enum Put {
     Stored,
     /// The response is larger than the store allows.
     TooLarge,
-    /// The response is outdated. Its key or one of its tags was invalidated after its fill began,
-    /// or the stored variants have a selecting field that the response lacks.
+    /// The response is outdated. Its key or one of its tags was invalidated after its handler was
+    /// called, or a request field selects among the stored variants (`Vary`) and the response does
+    /// not vary on this field.
     Outdated,
 }
 
 /// The error of a call to a store.
 ///
-/// The cause is the error's [`source`](Error::source).
+/// [`source`](Error::source) returns the cause.
 #[derive(Debug)]
 pub struct StoreError {
     source: Box<dyn Error + Send + Sync>,
@@ -233,14 +242,15 @@ enum Retry {
 impl StoreError {
     /// Wraps the cause of the failure.
     ///
-    /// The cache logs the text of the cause, so the text should contain no cache key and no part of
-    /// a response.
+    /// The cache logs the text of the cause, so the text must not contain secrets, such as a cache
+    /// key or a part of a response.
     pub fn new(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { source: source.into(), retry: Retry::Never }
     }
 
     /// Wraps the cause of a failed invalidation that the store has queued. The store sends the
-    /// invalidation again by itself, and returns no response that it applies to before that.
+    /// invalidation again by itself. Until then, the store returns no response to which the
+    /// invalidation applies.
     pub fn queued(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { source: source.into(), retry: Retry::Queued }
     }

@@ -28,12 +28,13 @@ use crate::{
 };
 
 /// The measured number of bytes that moka, the cache library, needs for its bookkeeping of one
-/// entry. The weight of an entry includes these bytes. Otherwise a store of many small responses
-/// would take several times its limit.
+/// entry. An entry holds the responses of one cache key. The overhead counts toward the limit of
+/// the store. Otherwise a store of many small responses would take several times as much memory as
+/// its limit.
 const ENTRY_OVERHEAD: usize = 512;
 
-/// The smallest weight, in bytes, of a response whose insert evicts other entries at once. After
-/// the insert of a smaller response, moka evicts entries later, in batches.
+/// The smallest size, in bytes, of a response after whose insert a full store evicts other entries
+/// at once. After the insert of a smaller response, moka evicts entries later, in batches.
 const LARGE: usize = 64 * 1024;
 
 /// The time between two passes of the maintenance thread, which frees expired entries.
@@ -42,7 +43,8 @@ const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
 /// A store in the memory of this process, limited in bytes.
 ///
 /// Clones share their entries: make one store before `HttpServer::new`, and clone the store for
-/// each worker thread. A full store evicts the entries that are used least.
+/// each worker thread. A full store evicts the responses of the cache keys that are requested
+/// least.
 ///
 /// The limit counts bodies, header fields, keys and bookkeeping (512 bytes for each cache key), so
 /// the memory of the process grows by about the limit. All responses of one cache key may together
@@ -71,8 +73,8 @@ impl MemoryStore {
     ///
     /// # Panics
     ///
-    /// If `max_bytes` is too small for any entry (less than 4104).
-    /// [`MemoryStoreBuilder::build`] returns an error instead.
+    /// If `max_bytes` is too small for any response (less than 4104). [`MemoryStoreBuilder::build`]
+    /// returns an error instead.
     #[must_use]
     #[expect(clippy::panic, reason = "documented; the builder returns the error")]
     pub fn new(max_bytes: usize) -> Self {
@@ -88,21 +90,21 @@ impl MemoryStore {
         MemoryStoreBuilder { max_bytes: 64 * 1024 * 1024 }
     }
 
-    /// Returns the number of keys in the store. Responses that expired or were purged by a tag may
-    /// still be counted, because the store frees them later.
+    /// Returns the number of keys in the store. A key whose responses have expired or were purged
+    /// by a tag may still be counted, because the store frees these responses later.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.0.entries.run_pending_tasks();
         self.0.entries.entry_count()
     }
 
-    /// Returns whether the store is empty. Recent changes may not be counted yet.
+    /// Returns whether the store has no keys, as [`len`](Self::len) counts them.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Returns the approximate number of bytes that count for the limit of the store.
+    /// Returns the approximate number of bytes that count toward the limit of the store.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.0.entries.weighted_size()
@@ -120,7 +122,8 @@ impl MemoryStore {
         Lookup::new(found, stamp)
     }
 
-    /// Frees the purged variants of a key and returns the others.
+    /// Frees the purged variants of a key and returns the others, or `None` if no others are
+    /// stored.
     fn free_purged(&self, key: &CacheKey) -> Option<Arc<Variants>> {
         let coordinator = &self.0.coordinator;
         let result = self.0.entries.entry(key.to_shared()).and_compute_with(|existing| {
@@ -176,9 +179,11 @@ impl MemoryStore {
         Put::Stored
     }
 
-    /// Adds a copy of a response from the far store of a tiered store, unless this store has a
-    /// newer response for the same selecting fields. The selecting fields of the copy replace those
-    /// in this store, because the far store knows all variants.
+    /// Adds a copy of a response that a tiered store has read from its far store (the store that
+    /// several processes share). Does nothing if the copy is too large or was purged, or if this
+    /// store has a newer response for the same variant. The selecting fields of a key are the
+    /// request fields that choose the variant. Those of the copy replace those in this store,
+    /// because only the far store knows all variants of the key.
     pub(super) fn add_copy(&self, key: &CacheKey, copy: Arc<StoredResponse>) {
         let state = &self.0;
         let fixed = key.as_bytes().len() + ENTRY_OVERHEAD;
@@ -308,12 +313,14 @@ impl MemoryStoreBuilder {
     ///
     /// # Errors
     ///
-    /// If the limit is too small for any entry (less than 4104 bytes).
+    /// If the limit is too small for any response (less than 4104 bytes).
     pub fn build(self) -> Result<MemoryStore, MemoryStoreError> {
         self.build_with_coordinator(Coordinator::new())
     }
 
-    /// Builds the near store of a tiered store, which shares the coordinator of the far store.
+    /// Builds the store with this coordinator. A tiered store passes the coordinator of its far
+    /// store (the store that several processes share), so that an invalidation applies in both
+    /// stores.
     pub(super) fn build_with_coordinator(
         self,
         coordinator: Coordinator,
@@ -339,7 +346,7 @@ impl MemoryStoreBuilder {
     }
 }
 
-/// The byte limit of a memory store is too small for any entry.
+/// The byte limit of a memory store is too small for any response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemoryStoreError(usize);
 
@@ -357,8 +364,9 @@ impl fmt::Display for MemoryStoreError {
 
 impl Error for MemoryStoreError {}
 
-/// Lets moka free an entry once its responses can neither be fresh nor be served stale. This expiry
-/// only saves memory, because the cache itself checks the freshness of each response.
+/// Lets moka free an entry (the responses of one cache key) once these responses can neither be
+/// fresh nor be served stale. This expiry only saves memory, because the cache itself checks the
+/// freshness of each response.
 struct ExpireUseless;
 
 impl ExpireUseless {

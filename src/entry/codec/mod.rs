@@ -2,8 +2,8 @@
 //! process.
 //!
 //! [`encode`] converts a response and its cache key into a record. [`decode`] converts the record
-//! back. If [`decode`] returns an error, the store reports a miss: the cache calls the handler, and
-//! the new response replaces the record.
+//! back. If [`decode`] returns an error, the store should report a miss. The cache then calls the
+//! handler, and the new response replaces the record.
 //!
 //! ```
 //! use std::collections::HashMap;

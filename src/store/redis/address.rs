@@ -28,7 +28,7 @@ use super::tls::TlsCertificateSettings;
 /// `redis-rustls` or `redis-native-tls`). `rediss-sentinel` uses TLS both for the Sentinels and for
 /// the primary. If a URL has several hosts, write `user:password@` before each host.
 ///
-/// Methods set values that a URL cannot hold, such as a password with a slash:
+/// Use the methods to set values that a URL cannot hold, such as a password with a slash:
 ///
 /// ```
 /// use actix_web_cache::redis::{RedisSource, RedisStoreError};
@@ -145,8 +145,8 @@ impl RedisSource {
         self
     }
 
-    /// Sets the client's certificate chain, which the client shows to the server, and its private
-    /// key. Both are in PEM format.
+    /// Sets the certificate chain that the store presents to the server, and the private key of the
+    /// certificate. Both are in PEM format.
     ///
     /// `RedisStoreBuilder::build` checks the certificates.
     #[cfg(feature = "redis-rustls")]
@@ -184,8 +184,8 @@ impl RedisSource {
         }
     }
 
-    /// Returns the settings of a server that holds data, which a Sentinel does not. Settings that
-    /// the application made by methods of the source replace those of the URL, `of_url`.
+    /// Returns the user, password and database for a server that holds data (not a Sentinel).
+    /// `of_url` has the values of the URL. Values that methods of the source have set replace them.
     pub(super) fn data_settings(&self, of_url: RedisConnectionInfo) -> RedisConnectionInfo {
         let mut settings = of_url;
         if let Some(username) = &self.username {
@@ -202,8 +202,8 @@ impl RedisSource {
 }
 
 impl fmt::Debug for RedisSource {
-    /// Shows only the kind of the source, because its passwords are secret and its addresses may
-    /// be.
+    /// Shows only the kind of the source, because its passwords are secret, and its addresses may
+    /// be secret, too.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match &self.servers {
             Servers::Single(_) => "single server",

@@ -1,8 +1,9 @@
-//! Sends lookups of one thread together.
+//! Batches: the lookups that one thread sends to Redis together.
 //!
 //! Lookups of one thread share one round trip if the thread makes them in one turn of its tokio
-//! runtime. Each batch also reads the epoch of the invalidation table, once for all its lookups.
-//! The epoch is the time of the latest invalidation (see `invalidation_table.rs`).
+//! runtime. Each batch also reads the epoch, once for all its lookups. The epoch is the time of the
+//! latest invalidation in the invalidation table, which holds the invalidations of all processes in
+//! Redis (see `invalidation_table.rs`).
 
 use std::{
     cell::RefCell,
@@ -25,7 +26,7 @@ use super::{
 use crate::entry::stamp::Stamp;
 
 /// The maximum number of lookups in a batch. Each lookup waits for the replies to all lookups of
-/// its batch.
+/// its batch, so larger batches would delay lookups.
 const MAX_BATCH: usize = 16;
 
 /// The open batch of each thread, to which the thread adds its lookups.
@@ -63,8 +64,8 @@ impl Batch {
 }
 
 impl Batches {
-    /// Sends a lookup together with the lookups of other requests. Returns the reply, and the time
-    /// up to which this process knows all invalidations.
+    /// Sends a lookup together with the lookups of other requests on this thread. Returns the
+    /// reply, and the time up to which this process knows all invalidations.
     pub(super) async fn lookup(
         &self,
         client: &Arc<RedisClient>,

@@ -10,11 +10,12 @@ use super::{
     store::{RedisStore, Settings},
 };
 
-/// The minimum for the lease, for the time-out of lookups, and for half of the time-out of writes.
+/// The shortest time that the builder accepts for a lease, for a lookup, and for each of the two
+/// attempts to send an invalidation, which share the time-out of writes.
 const MIN_TIME: Duration = Duration::from_millis(1);
 
 impl RedisStore {
-    /// Makes a store with the default settings. The first request connects to Redis.
+    /// Makes a store with the default settings. The store connects to Redis at the first request.
     ///
     /// `source` is a URL or a [`RedisSource`]. `namespace` is the beginning of all key names in
     /// Redis. Stores with the same namespace share all responses and purges, and stores with
@@ -87,8 +88,8 @@ impl RedisStoreBuilder {
     /// Sets the time that a lookup may take, including the time to connect. Default 45 ms, at least
     /// 1 ms.
     ///
-    /// If Redis takes longer, the handler answers, and the circuit breaker counts a failure. The
-    /// cache also limits each lookup by
+    /// If Redis takes longer, the handler answers the request. The circuit breaker, which stops
+    /// calls to a failing server, counts a failure. The cache also limits each lookup by
     /// [`CacheBuilder::lookup_timeout`](crate::CacheBuilder::lookup_timeout), which is 50 ms by
     /// default. To wait longer for Redis, raise both time-outs.
     pub const fn lookup_timeout(mut self, timeout: Duration) -> Self {
@@ -100,27 +101,29 @@ impl RedisStoreBuilder {
     /// connect. Default 200 ms, at least 2 ms.
     ///
     /// No client waits for the write of a response. The store sends an invalidation a second time
-    /// if the connection turns out to be closed. Each attempt may take half of the time-out.
+    /// if the connection turns out to be closed. Each of the two attempts may take half of the
+    /// time-out.
     pub const fn write_timeout(mut self, timeout: Duration) -> Self {
         self.timeouts.write = timeout;
         self
     }
 
     /// Lets only one process at a time run the handler for a response that is not stored. By
-    /// default, each process runs the handler.
+    /// default, each process that needs the response runs the handler.
     ///
     /// The process that runs the handler holds a lease, which expires after the time `lease`. The
-    /// other processes wait for the response of this process, as the requests within a process do.
-    /// Set a time that is a little longer than the handlers run: if the holder of a lease crashes,
-    /// other processes run the handler only once the lease has expired. No request waits for
-    /// another process longer than [`Policy::wait_limit`](crate::Policy::wait_limit). Each miss
-    /// takes two more round trips. `docs/concurrent-requests.md` in the repository has the details.
+    /// other processes wait for the response of this process, as concurrent requests within one
+    /// process wait for each other. Set a time that is a little longer than the handlers run: if
+    /// the holder of a lease crashes, other processes run the handler only once the lease has
+    /// expired. No request waits for another process longer than
+    /// [`Policy::wait_limit`](crate::Policy::wait_limit). With leases, each miss takes two more
+    /// round trips. `docs/concurrent-requests.md` in the repository has the details.
     pub const fn lease(mut self, lease: Duration) -> Self {
         self.lease = Some(lease);
         self
     }
 
-    /// Builds the store. The first request connects to Redis.
+    /// Builds the store. The store connects to Redis at the first request.
     ///
     /// With the feature `redis-rustls` and a source that connects by TLS, `build` reads the
     /// system's root certificates, unless the source has its own. `build` also installs ring as the

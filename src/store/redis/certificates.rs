@@ -1,6 +1,6 @@
 //! The TLS certificates for connections to Redis, in the types of the client library (the crate
-//! `redis`). Without the feature `redis-rustls` this crate passes no certificates, because the
-//! system's TLS library uses the system's certificates.
+//! `redis`). Without the feature `redis-rustls`, this crate passes no certificates to the client
+//! library: the system's TLS library then uses the system's certificates.
 
 #[cfg(feature = "redis-cluster")]
 use deadpool_redis::redis::cluster::ClusterClientBuilder;

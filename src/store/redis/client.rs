@@ -48,7 +48,8 @@ pub(super) struct RedisClient {
     /// Wakes the maintenance thread.
     pub(super) wake: Arc<Notify>,
     /// The longest time between two reads of the invalidation table by the maintenance thread. The
-    /// time is not set if the thread need not read the table.
+    /// time is set only if the store is the far store of a tiered store. Otherwise the thread need
+    /// not read the table.
     table_interval: OnceLock<Duration>,
 }
 
@@ -118,7 +119,8 @@ impl RedisClient {
         }
     }
 
-    /// Wakes the maintenance thread to probe Redis, after the circuit breaker opened.
+    /// Wakes the maintenance thread, so that it probes Redis. Called when the circuit breaker has
+    /// opened.
     fn start_probing(&self, failure: &Failure) {
         count(&self.counters.circuit_openings);
         log::debug!("Redis is not called until a probe succeeds: {failure}");
@@ -136,8 +138,8 @@ impl RedisClient {
         Ok(connection)
     }
 
-    /// Reads all new invalidations. Returns the time up to which this process knows all
-    /// invalidations.
+    /// Reads all new invalidations from the invalidation table in Redis. Returns the time up to
+    /// which this process knows all invalidations.
     pub(super) async fn read_table(&self, connection: &mut Connection) -> Result<Stamp, Failure> {
         match self.table.read(connection, &self.keys, &self.coordinator).await? {
             TableRead::Continued(until) => Ok(until),

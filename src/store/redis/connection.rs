@@ -16,7 +16,8 @@ pub(super) enum Connection {
 }
 
 impl Connection {
-    /// Returns whether all keys are on one server, so that one pipeline can contain any of them.
+    /// Returns whether all keys are on one server, so that one pipeline can contain commands for
+    /// any keys.
     pub(super) const fn is_single_server(&self) -> bool {
         match self {
             Self::Single(_) => true,

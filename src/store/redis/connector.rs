@@ -27,12 +27,13 @@ use super::{
     failure::Failure,
 };
 
-/// The time that the connection pool may take to make a connection. A request has a shorter
-/// time-out. The pool continues to connect after the time-out of the request.
+/// The time that the connection pool may take to make a connection. If the request for which the
+/// pool connects times out earlier, the pool continues to connect.
 const POOL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The maximum number of connections that the pool makes at the same time. Each thread makes at
-/// most two. The limit is high so that no thread waits for another thread.
+/// most two connections. The limit is high, so that no thread waits for the connections of another
+/// thread.
 const MAX_CONNECTING: usize = 512;
 
 /// Makes connections to Redis. Each connection does its I/O in the tokio runtime in which it was
@@ -165,8 +166,9 @@ impl SingleServer {
     }
 
     /// Takes a new connection out of the pool, and never returns it. The pool could give a returned
-    /// connection to another thread. The calls of that thread would wait whenever the thread that
-    /// made the connection is busy.
+    /// connection to another thread. The calls of the other thread would then wait whenever the
+    /// thread that made the connection is busy, because the connection does its I/O on the thread
+    /// that made it.
     async fn connect(&self) -> Result<MultiplexedConnection, Failure> {
         let timeouts = Timeouts {
             wait: Some(POOL_TIMEOUT),
@@ -177,7 +179,7 @@ impl SingleServer {
     }
 }
 
-/// Connects to the first node of a Cluster that answers.
+/// Connects to the first node of a Cluster that answers, for a subscription.
 #[cfg(feature = "redis-cluster")]
 async fn any_node(nodes: &[Client]) -> Result<PubSub, Failure> {
     let mut last_failure = Failure::TimedOut;
@@ -204,7 +206,8 @@ pub(super) struct SentinelSettings {
 #[cfg(feature = "redis-sentinel")]
 impl SentinelSettings {
     /// Makes a client for a single connection. No client is kept for a second connection, because a
-    /// client caches its connections to Sentinels, and a connection belongs to one runtime.
+    /// client caches its connections to Sentinels, and a connection works only in the runtime in
+    /// which it was made.
     fn client(&self) -> Result<SentinelClient, RedisError> {
         let addresses: Vec<_> = self.sentinels.iter().map(|server| server.addr().clone()).collect();
         let uses_tls = addresses.iter().any(|addr| matches!(addr, ConnectionAddr::TcpTls { .. }));

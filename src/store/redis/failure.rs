@@ -26,8 +26,8 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    /// Returns whether the next call needs a new connection, because this connection may have
-    /// caused the failure.
+    /// Returns whether the next call needs a new connection, because the connection of the failed
+    /// call may have caused the failure.
     pub(super) fn ends_connection(&self) -> bool {
         match self {
             Self::CircuitOpen | Self::NoRuntime => false,
@@ -138,8 +138,9 @@ impl From<RemoteError<Self>> for Failure {
 impl std::error::Error for Failure {}
 
 impl Failure {
-    /// Returns the error of an invalidation. The client has queued the invalidation, unless there
-    /// was no runtime in which to send it.
+    /// Converts the failure of an invalidation into the error of the store. If the client has
+    /// queued the invalidation, the error says so. The client queues each failed invalidation,
+    /// unless there was no runtime in which to send it.
     pub(super) fn of_invalidation(self) -> StoreError {
         match self {
             Self::NoRuntime => StoreError::new(self),

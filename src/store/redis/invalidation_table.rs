@@ -84,9 +84,9 @@ pub(super) struct InvalidationTable {
     /// The latest epoch up to which this process knows all invalidations. The value is 0 before the
     /// first read.
     known_epoch: AtomicU64,
-    /// The time at which this process sent its latest read of the table or of the epoch, if Redis
-    /// has answered the read. The value is in microseconds of the monotonic clock, plus one. The
-    /// value is 0 before the first read.
+    /// The time at which this process sent the latest read, of the table or of the epoch, that
+    /// Redis has answered. The value is one more than the microseconds of the monotonic clock,
+    /// because 0 means that there was no read yet.
     current_at: AtomicU64,
 }
 

@@ -75,8 +75,9 @@ impl Keys {
         name
     }
 
-    /// Returns the name of the lease: the right to run the handler for a cache key. Requests that
-    /// cannot share a response have different `collapse_key`s.
+    /// Returns the name of the Redis key of a lease. A lease is the right of one process to run the
+    /// handler for a cache key. Requests that cannot share a response have different
+    /// `collapse_key`s, and so different leases.
     pub(super) fn lease(&self, key: &CacheKey, collapse_key: &[u8]) -> String {
         let EntryKey { mut name, id, .. } = self.entry(key);
         name.push_str(":lease:");

@@ -26,8 +26,8 @@ const RELEASE: &str = include_str!("release_lease.lua");
 /// stored.
 const UNSTORABLE: &[u8] = b"n";
 
-/// The time that Redis keeps a hit-for-miss marker. Each process keeps its own markers for an equal
-/// time.
+/// The time that Redis keeps a hit-for-miss marker. Each process keeps its own hit-for-miss marks,
+/// in memory, for an equal time.
 const UNSTORABLE_RETENTION: Duration = Duration::from_secs(10);
 
 /// A random number that identifies the holder of a lease. A token need not be secret.
@@ -84,7 +84,8 @@ enum LeaseReply {
 }
 
 /// Sets the key of a lease unless the key exists, and reads the value of the key, in one round
-/// trip. A single `SET` with both `NX` and `GET` needs Redis 7.
+/// trip. A single `SET` with both `NX` and `GET` would need Redis 7, but the store supports Redis
+/// 6.2.
 async fn set_if_absent(
     connection: &mut Connection,
     name: &str,

@@ -2,9 +2,9 @@
 //! open, sends queued invalidations, and reads the invalidations of other processes for tiered
 //! stores.
 //!
-//! Maintenance runs on a thread of its own. So a slow handler does not delay it, and the end of a
-//! worker thread does not stop it. The maintenance thread starts with the first call of the store,
-//! and ends when the store is dropped.
+//! Because maintenance has a thread of its own, a slow handler does not delay maintenance, and the
+//! end of a worker thread does not stop it. The maintenance thread starts with the first call of
+//! the store, and ends when the store is dropped.
 
 use std::{
     future::{Future, pending},
@@ -29,17 +29,19 @@ use super::{
 };
 use crate::backoff::Backoff;
 
-/// The delay between two probes. The delay doubles from 50 ms to at most 1 s.
+/// The delay between a failed probe and the next probe. With each failure, the delay doubles, from
+/// 50 ms to at most 1 s.
 const PROBE_BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1), 2.0);
 
 /// The time that a probe may take, including the time to connect and to send queued invalidations.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The time that each step of reading the invalidation table may take. The steps are to subscribe,
-/// to connect and to read.
+/// The time that each step of reading the invalidation table may take. The steps are to subscribe
+/// to announcements, to connect, and to read.
 const READ_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Starts the maintenance thread of a store, at the first call only.
+/// Starts the maintenance thread of a store. Only the first call of [`start`](Self::start) starts
+/// it.
 #[derive(Debug, Default)]
 pub(super) struct Maintenance(OnceLock<()>);
 
@@ -176,8 +178,8 @@ async fn probe(client: &RedisClient) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Reads the invalidation table. Subscribes to announcements before the read, so that no later
-/// announcement is missed.
+/// Reads the invalidation table. Subscribes to announcements of invalidations before the read, so
+/// that no invalidation after the read is missed.
 async fn update_table(client: &RedisClient, connections: &mut Connections) -> Result<(), Failure> {
     if connections.announcements.is_none() {
         match in_time(READ_TIMEOUT, client.connector.subscribe(&client.keys.table)).await {

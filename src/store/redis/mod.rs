@@ -5,7 +5,7 @@
 //! | `address`, `certificates`, `tls`, `builder`, `error` | settings: the server's address, certificates, time-outs |
 //! | `store` | [`RedisStore`]: lookups, writes and removals |
 //! | `client`, `batch`, `worker_connections`, `connector`, `connection` | calls to the server |
-//! | `maintenance` | the maintenance thread: probes a failed server, sends queued invalidations, listens to announcements |
+//! | `maintenance` | the maintenance thread, which probes a failed server, sends queued invalidations, and listens to announcements of invalidations |
 //! | `invalidation_table` | the table in Redis that holds the invalidations of all processes |
 //! | `records`, `keys`, `lease` | stored responses and leases in Redis |
 //! | `counters`, `failure` | statistics and errors of calls |

@@ -82,7 +82,7 @@ pub(super) fn nil_if_wrong_type(error: RedisError) -> Result<Value, RedisError> 
 }
 
 /// Reads the stored names of the selecting fields. Returns `guessed` itself if the stored names are
-/// equal, and `None` if no variant is stored.
+/// equal to it. Returns `None` if no variant is stored.
 pub(super) async fn read_selecting_fields(
     connection: &mut Connection,
     key: &EntryKey,
@@ -99,7 +99,8 @@ pub(super) async fn read_selecting_fields(
     }
 }
 
-/// Decodes field names. Returns `guessed` itself if the names are equal.
+/// Decodes field names. Returns `guessed` itself if the names are equal to it, and `None` if a name
+/// is not valid.
 fn decode_names(text: &[u8], guessed: &SelectingFields) -> Option<SelectingFields> {
     let names = || text.split(|&byte| byte == b',').filter(|name| !name.is_empty());
     if names().eq(guessed.iter().map(|name| name.as_str().as_bytes())) {
@@ -191,7 +192,8 @@ pub(super) async fn settle(
     Ok(script.exec_async(connection).await?)
 }
 
-/// Returns whether the error says that a key is not a hash. Only another program writes such a key.
+/// Returns whether the error says that a key is not a hash. This crate never writes such a key, but
+/// another program may.
 fn is_wrong_type(error: &RedisError) -> bool {
     let command_errors = error.clone().into_server_errors();
     error.code() == Some("WRONGTYPE")

@@ -56,8 +56,8 @@ const MAX_TABLE_AGE: Duration = Duration::from_millis(500);
 /// A store in Redis (6.2 or later) or Valkey, which several processes can share.
 ///
 /// A hit costs one round trip, even if the response has tags or varies by request fields (`Vary`).
-/// A purge applies in every process once its call has returned. Clones of a store share connections
-/// and counters.
+/// A purge applies in every process once the call of the purge has returned. Clones of a store
+/// share connections and counters.
 ///
 /// ```no_run
 /// use actix_web::{App, HttpServer};
@@ -76,14 +76,14 @@ const MAX_TABLE_AGE: Duration = Duration::from_millis(500);
 ///
 /// # When Redis fails
 ///
-/// If a lookup in Redis fails, the handler answers the request. A lookup takes at most 50 ms by
-/// default. A circuit breaker opens after five failures in a row. While the breaker is open, only
-/// probes call Redis, and each probe begins at most a second after the one before has failed. The
-/// breaker closes once Redis answers.
+/// If a lookup in Redis fails, the handler answers the request. By default, a lookup fails after 45
+/// ms at the latest. A circuit breaker opens after five failed calls in a row. While the breaker is
+/// open, only probes call Redis. A probe begins at most a second after the previous probe has
+/// failed. The breaker closes once a probe succeeds.
 ///
-/// A purge that does not reach Redis returns an error. The process sends the purge again before it
-/// reads anything from Redis. Until the purge reaches Redis, other processes may serve the purged
-/// responses.
+/// A purge that does not reach Redis returns an error. The process that purged sends the purge
+/// again before it reads anything from Redis. Until the purge reaches Redis, other processes may
+/// serve the purged responses.
 ///
 /// # Guarantees across processes
 ///
@@ -100,7 +100,8 @@ const MAX_TABLE_AGE: Duration = Duration::from_millis(500);
 /// Synchronize the clocks of the machines. If the clock of a process is more than two seconds
 /// ahead, other processes do not serve its responses.
 ///
-/// A `RedisStore` does not store responses to `POST` (`stores_posts` of [`Policy`](crate::Policy)).
+/// A `RedisStore` does not store responses to `POST`, even with
+/// [`Policy::rfc9111`](crate::Policy::rfc9111).
 #[derive(Clone)]
 pub struct RedisStore(Arc<Inner>);
 
@@ -109,8 +110,8 @@ struct Inner {
     maintenance: Maintenance,
     batches: Batches,
     /// The selecting fields of cache keys (request fields whose values choose the variant, such as
-    /// those in `Vary`). The map contains only keys with selecting fields, by the digest of the
-    /// cache key.
+    /// those in `Vary`). The map key is the digest of the cache key. Cache keys without selecting
+    /// fields are not in the map.
     selecting: Cache<u64, SelectingFields>,
     /// Whether `selecting` ever had an entry. In an application without selecting fields, lookups
     /// skip the access to `selecting`.
@@ -180,8 +181,8 @@ impl RedisStore {
         Ok(deadline.run(retry).await?)
     }
 
-    /// Looks up a key by its stored selecting fields, after the guessed selecting fields found no
-    /// variant.
+    /// Looks up a key by the selecting fields that Redis has for the key. The cache calls this
+    /// method if the selecting fields that this process guessed lead to no variant.
     async fn find_by_stored_fields(
         &self,
         key: &CacheKey,
@@ -210,8 +211,8 @@ impl RedisStore {
         Ok(self.found(key, &stored, record, stamp, selector.now()))
     }
 
-    /// Makes the result of a lookup from the selecting fields and, if there is one, the record: the
-    /// encoded response.
+    /// Makes the result of a lookup from the selecting fields of the key and from the record (the
+    /// encoded response), if there is one.
     fn found(
         &self,
         key: &CacheKey,

@@ -23,7 +23,8 @@ impl TlsCertificateSettings {
         self.roots.is_none() && self.client.is_none()
     }
 
-    /// Returns the certificates for the client library, always with root certificates.
+    /// Converts the settings into the certificates for the client library (the crate `redis`). The
+    /// result always contains root certificates.
     ///
     /// The client library reads the system's root certificates only if its feature `tls-native-tls`
     /// is disabled. This crate's `redis-native-tls` enables that feature, and so may any other

@@ -12,8 +12,8 @@ use tokio::{runtime::Handle, sync::watch, time::timeout};
 
 use super::{connection::Connection, failure::Failure};
 
-/// The time that connecting may take. A request has a shorter time-out. Connecting continues after
-/// the time-out of the request.
+/// The time that connecting may take. If the request for which a thread connects times out earlier,
+/// connecting continues for later requests.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The kind of calls that a connection serves.
@@ -47,8 +47,9 @@ impl WorkerConnections {
     /// Returns the connection of this thread for `role`.
     ///
     /// Calls `connect` if there is no connection, or if the circuit breaker opened after the
-    /// connection was made. Several requests can wait for one new connection. If the requests time
-    /// out, connecting continues for later requests.
+    /// connection was made: the server may have been replaced. `openings` is the number of times
+    /// that the breaker has opened so far. Several requests can wait for one new connection. If the
+    /// requests time out, connecting continues for later requests.
     pub(super) async fn get<F>(
         &self,
         role: ConnectionRole,
@@ -100,7 +101,7 @@ impl WorkerConnections {
     }
 }
 
-/// Connects in a task of its own.
+/// Runs `connect` in a task of its own. Returns a channel that receives the result.
 fn spawn_connect(
     connect: impl Future<Output = ConnectResult> + Send + 'static,
 ) -> Result<watch::Receiver<Option<ConnectResult>>, Failure> {

@@ -1,13 +1,14 @@
-//! Stops calls to a server that fails, until a probe of the server succeeds.
+//! A circuit breaker: it stops calls to a server that fails, until a probe of the server succeeds.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// Stops calls to a server after several failures in a row.
 ///
-/// A breaker has two states. A new breaker is **closed**: the store calls the server, and the
-/// breaker counts failed calls. After [`failure_limit`](Self::new) failures without a success
-/// between them, the breaker is **open**: only a probe calls the server. The probe calls
-/// [`close`](Self::close) once the server works.
+/// A breaker has two states. A new breaker is **closed**: the store that uses the breaker calls its
+/// server, and the breaker counts failed calls. After [`failure_limit`](Self::new) failures without
+/// a success between them, the breaker is **open**: the store makes no calls except probes, which
+/// test whether the server works again. Once a probe succeeds, the store calls
+/// [`close`](Self::close).
 ///
 /// All threads of a process share one breaker. The methods of a breaker take no lock and do not
 /// wait.
@@ -36,7 +37,7 @@ impl CircuitBreaker {
         }
     }
 
-    /// Returns whether the breaker is open, so that no call should be made.
+    /// Returns whether the breaker is open. While it is open, only a probe should call the server.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.is_open.load(Ordering::Acquire)
@@ -68,7 +69,7 @@ impl CircuitBreaker {
         earlier.saturating_add(1) >= self.failure_limit && self.open()
     }
 
-    /// Opens the breaker at once. Returns whether it was closed before.
+    /// Opens the breaker at once. Returns whether the breaker was closed before.
     pub fn open(&self) -> bool {
         let opened = !self.is_open.swap(true, Ordering::AcqRel);
         if opened {

@@ -9,7 +9,7 @@ use crate::{clock::Clock, poll_once::within};
 ///
 /// Use one deadline for all round trips of a call, so that the time limit applies to the whole call
 /// and not to each round trip. A deadline uses the monotonic clock, so changes of the wall clock do
-/// not move it.
+/// not move the deadline.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadline {
     started: Duration,
@@ -17,7 +17,7 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    /// Makes a deadline that ends `budget` from now.
+    /// Makes the deadline that is `budget` from now.
     #[must_use]
     pub fn after(budget: Duration) -> Self {
         Self { started: monotonic_now(), budget }

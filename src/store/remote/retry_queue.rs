@@ -1,4 +1,4 @@
-//! A queue of invalidations that did not reach the server.
+//! A queue of invalidations that did not reach the server of a remote store.
 
 use std::{
     collections::VecDeque,
@@ -10,8 +10,8 @@ use crate::entry::invalidation::Invalidation;
 
 /// A bounded queue of invalidations that did not reach the server.
 ///
-/// The queue and a [`CircuitBreaker`] work together, so that a process reads no stored response
-/// while an invalidation is queued. [`push`](Self::push) opens the breaker, and
+/// The queue and a [`CircuitBreaker`] work together, so that the store reads no response from the
+/// server while an invalidation is queued. [`push`](Self::push) opens the breaker, and
 /// [`close_if_empty`](Self::close_if_empty) closes the breaker only if the queue is empty. Each of
 /// these methods accesses the queue and the breaker under one lock. Close the breaker only by
 /// `close_if_empty`.
@@ -63,8 +63,8 @@ impl RetryQueue {
     /// Queues an invalidation, and opens `breaker`. Returns whether `breaker` was closed before.
     ///
     /// An invalidation that is already queued is not queued again. The exception is an invalidation
-    /// that is being sent: the server may have applied it already, and it then has no effect on
-    /// responses that were made since.
+    /// that is being sent: the server may have applied it already, so it may not apply to responses
+    /// that were made since then.
     pub fn push(&self, invalidation: Invalidation, breaker: &CircuitBreaker) -> bool {
         let mut pending = self.lock();
         pending.push(invalidation, self.max_tags);

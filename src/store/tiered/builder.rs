@@ -1,16 +1,18 @@
-//! The builder of a tiered store, with its settings.
+//! The builder of a tiered store. A tiered store is a store in the memory of each process (the near
+//! store), in front of a store that all processes share (the far store).
 
 use std::{error::Error, fmt, time::Duration};
 
 use super::{far_store::FarStore, store::TieredStore};
 use crate::store::memory::{MemoryStore, MemoryStoreError};
 
-/// The shortest `max_staleness` that the builder accepts. With a shorter time, reading
-/// invalidations would put a high load on the far store.
+/// The shortest `max_staleness` that the builder accepts. With a shorter time, each process would
+/// read new invalidations so often that the load on the far store would be high.
 const MIN_MAX_STALENESS: Duration = Duration::from_millis(10);
 
 impl<F: FarStore> TieredStore<F> {
-    /// Makes a store in front of `far` with the default settings: 64 MiB of memory in each process.
+    /// Makes a store in front of `far`, the store that all processes share. The default settings
+    /// apply: 64 MiB of memory in each process.
     #[must_use]
     #[expect(clippy::expect_used, reason = "the default settings are valid, as a test shows")]
     pub fn new(far: F) -> Self {
@@ -58,7 +60,7 @@ impl<F: FarStore> TieredStoreBuilder<F> {
     /// Default 1 s, at least 10 ms.
     ///
     /// The limit holds while this process can reach the far store. Each process reads new
-    /// invalidations from the far store four times in this period.
+    /// invalidations from the far store four times in each `max_staleness`.
     pub const fn max_staleness(mut self, limit: Duration) -> Self {
         self.max_staleness = limit;
         self
@@ -95,7 +97,7 @@ pub enum TieredStoreError {
     NearBytes(MemoryStoreError),
     /// `near_lifetime` is zero.
     NearLifetime,
-    /// `max_staleness` is less than 10 ms.
+    /// `max_staleness` is less than 10 ms. The value is the time that was set.
     MaxStaleness(Duration),
 }
 
@@ -140,7 +142,7 @@ mod tests {
         store::interface::{Lookup, Put, Store, StoreError},
     };
 
-    /// A far store that is never current and stores nothing.
+    /// A far store that stores nothing, and never knows the invalidations of other processes.
     #[derive(Debug, Default)]
     struct EmptyStore(Coordinator);
 

@@ -1,4 +1,5 @@
-//! A store that looks in memory first, and then in a store that several processes share.
+//! The tiered store: a store in the memory of each process (the near store), in front of a store
+//! that all processes share (the far store).
 
 use std::{
     fmt,
@@ -58,8 +59,8 @@ use crate::{
 /// | while | by the process that purged | by other processes |
 /// |---|---|---|
 /// | Redis works | not served | some milliseconds |
-/// | announcements do not arrive | not served | `max_staleness`, 1 s |
-/// | another process cannot reach Redis | not served | by that process for [`near_lifetime`](crate::store::TieredStoreBuilder::near_lifetime), 60 s |
+/// | announcements do not arrive | not served | `max_staleness` (1 s by default) |
+/// | another process cannot reach Redis | not served | by that process for [`near_lifetime`](crate::store::TieredStoreBuilder::near_lifetime) (60 s by default) |
 /// | the purging process cannot reach Redis, and the purge returns an error | not served | until the purge reaches Redis, or the response's lifetime ends |
 ///
 /// No response is served from memory for longer than `near_lifetime`. If another process stores a
@@ -80,7 +81,7 @@ struct Inner<F> {
     near_hits: AtomicU64,
 }
 
-/// Counters of the near store of a [`TieredStore`], in this process.
+/// Counters of the near store (the memory) of a [`TieredStore`], in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TieredStats {
