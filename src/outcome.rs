@@ -168,14 +168,14 @@ pub enum NotStored {
     NoLifetime,
     /// The response was stale when it arrived from the handler.
     Stale,
-    /// The request has `Authorization`, and the response does not permit sharing by `s-maxage`, or
-    /// by a lifetime with `public` or `must-revalidate`.
+    /// The request has `Authorization`, and the response does not permit sharing by `public`,
+    /// `s-maxage`, or a lifetime with `must-revalidate`.
     Authorization,
-    /// The request has cookies, and the response does not permit sharing by `s-maxage`, by `Vary:
-    /// Cookie`, or by a lifetime with `public`.
+    /// The request has cookies, and the response does not permit sharing by `public`, `s-maxage` or
+    /// `Vary: Cookie`.
     Cookie,
     /// The request has other [credentials](crate::Policy::credentials), and the response does not
-    /// permit sharing: it states no lifetime.
+    /// permit sharing: it states no lifetime and has neither `public` nor `s-maxage`.
     Credentials,
     /// The body or the header fields of the response exceed
     /// [`max_body_size`](crate::Policy::max_body_size) or the limit of the store.

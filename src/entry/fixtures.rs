@@ -58,6 +58,7 @@ pub(crate) fn stored(second: u64, selecting: &[(HeaderName, Option<&str>)]) -> S
         selecting: selecting.iter().map(copied).collect(),
         discriminator: Box::default(),
         audience: Audience::Everyone,
+        permits_sharing: false,
         tags: Box::default(),
         stamp: Stamp::ZERO,
         client_ttl: None,

@@ -44,6 +44,8 @@ pub struct StoredResponse {
     /// equal discriminator may receive the response.
     pub(crate) discriminator: Box<[u8]>,
     pub(crate) audience: Audience,
+    /// Whether the handler permits sharing by `public` or `s-maxage`.
+    pub(crate) permits_sharing: bool,
     pub(crate) tags: Box<[TagId]>,
     pub(crate) stamp: Stamp,
     pub(crate) client_ttl: Option<Duration>,

@@ -153,6 +153,7 @@ impl Candidate {
             selecting: selecting.collect(),
             discriminator: Box::from(&*self.discriminator),
             audience: self.audience(&plan.nominated, fields),
+            permits_sharing: plan.permits_sharing,
             tags: Box::from(&*plan.tags),
             stamp: self.fill.stamp(),
             client_ttl: None::<Duration>,

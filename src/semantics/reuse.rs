@@ -106,14 +106,16 @@ pub(crate) fn select_response(
 /// not considered.
 ///
 /// A response without explicit freshness answers only anonymous requests (requests without
-/// credentials), because its handler did not state that the response may be shared. If `Cookie` is
+/// credentials), unless its handler permits sharing by `public` or `s-maxage`. If `Cookie` is
 /// a selecting field of the response (a field that `Vary` names), cookies do not count as
 /// credentials, because only requests with equal cookies select this response.
 pub(crate) fn is_allowed_for(stored: &StoredResponse, requester: Requester) -> bool {
     let selected_by_cookie = stored.selecting.iter().any(|(name, _)| *name == COOKIE);
     let has_cookies = requester.has_cookies && !selected_by_cookie;
     let requester = Requester { has_cookies, ..requester };
-    stored.lifetime.source == LifetimeSource::Explicit || requester.is_anonymous()
+    stored.lifetime.source == LifetimeSource::Explicit
+        || stored.permits_sharing
+        || requester.is_anonymous()
 }
 
 /// Returns whether a stored response is never fresh: each request must validate the response

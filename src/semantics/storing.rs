@@ -166,6 +166,9 @@ pub(crate) struct StoragePlan {
     /// Whether the response may be stored only for a request without cookies that identify a
     /// client.
     pub(crate) needs_no_cookie: bool,
+    /// Whether the handler permits sharing by `public` or `s-maxage`. The stored response then
+    /// answers requests with credentials, even if its lifetime is not explicit.
+    pub(crate) permits_sharing: bool,
     /// Fields of the response that must not be stored.
     pub(crate) withheld: Vec<HeaderName>,
     /// The tags (surrogate keys) by which the stored response can be invalidated. Tags that the
@@ -207,8 +210,18 @@ fn plan(exchange: &Exchange<'_>, terms: &StorageTerms<'_>) -> Result<StoragePlan
         lifetime.source = LifetimeSource::Middleware;
     }
     check_requester(exchange.requester, own, &nominated, lifetime.source)?;
-    let needs_no_cookie = !nominated.contains(&COOKIE) && !own.allows_sharing();
-    Ok(StoragePlan { lifetime, stated, nominated, needs_no_cookie, withheld, tags: Vec::new() })
+    let permits_sharing = own.allows_sharing();
+    let needs_no_cookie = !nominated.contains(&COOKIE) && !permits_sharing;
+    let tags = Vec::new();
+    Ok(StoragePlan {
+        lifetime,
+        stated,
+        nominated,
+        needs_no_cookie,
+        permits_sharing,
+        withheld,
+        tags,
+    })
 }
 
 /// Returns the directives that the handler sent, without permissions that a middleware added. Only
@@ -401,23 +414,21 @@ fn check_requester(
     // response may be shared.
     let allows_authorized = directives.allows_sharing()
         || (directives.must_revalidate && source == LifetimeSource::Explicit);
-    // A response without explicit freshness answers requests without credentials only
-    // (`is_allowed_for`). It is not stored for a request with credentials either: if all requests
-    // for the resource have credentials, it would be stored each time and never be used.
-    let is_explicit = source == LifetimeSource::Explicit;
-    if requester.has_authorization && !(allows_authorized && is_explicit) {
+    if requester.has_authorization && !allows_authorized {
         return Err(NotStored::Authorization);
     }
     // Section 7.3 leaves the control of cookies to the handler. Handlers often forget to forbid
     // storing, so the response must permit sharing or name `Cookie` in `Vary`.
     let selected_by_cookie = nominated.contains(&COOKIE);
-    let allows_cookies = directives.allows_sharing() && is_explicit;
-    if requester.has_cookies && !selected_by_cookie && !allows_cookies {
+    if requester.has_cookies && !selected_by_cookie && !directives.allows_sharing() {
         return Err(NotStored::Cookie);
     }
     // Other fields with credentials, such as `X-Api-Key`, are unknown to RFC 9111. A handler
-    // permits storing by explicit freshness.
-    if requester.has_credentials && !is_explicit {
+    // permits storing by explicit freshness, `public` or `s-maxage`.
+    if requester.has_credentials
+        && source != LifetimeSource::Explicit
+        && !directives.allows_sharing()
+    {
         return Err(NotStored::Credentials);
     }
     Ok(())

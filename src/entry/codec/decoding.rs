@@ -127,6 +127,7 @@ pub fn decode(
         client_ttl: head.client_ttl,
         original_fields: head.has_original_lines.then_some(original),
         audience: head.audience,
+        permits_sharing: head.permits_sharing,
         validity_check: ValidityCheck::default(),
         received: now.monotonic(),
     })
@@ -140,6 +141,7 @@ struct Head {
     original_lines: usize,
     has_original_lines: bool,
     audience: Audience,
+    permits_sharing: bool,
     discriminator_length: usize,
     selecting_fields: usize,
     status: StatusCode,
@@ -250,6 +252,7 @@ impl<'a> Reader<'a> {
             lines,
             original_lines,
             has_original_lines: has(flag::ORIGINAL_FIELDS),
+            permits_sharing: has(flag::PERMITS_SHARING),
             audience: if has(flag::WITHOUT_CODINGS) {
                 Audience::ClientsWithoutCodings
             } else {

@@ -83,6 +83,7 @@ fn flags(response: &StoredResponse) -> u8 {
         (flag::STATED, response.stated.is_some()),
         (flag::CLIENT_TTL, response.client_ttl.is_some()),
         (flag::ORIGINAL_FIELDS, response.original_fields.is_some()),
+        (flag::PERMITS_SHARING, response.permits_sharing),
         (flag::WITHOUT_CODINGS, response.audience == Audience::ClientsWithoutCodings),
     ]
     .into_iter()
@@ -140,6 +141,7 @@ impl Writer {
             original_fields,
             validity_check: _,
             audience: _,
+            permits_sharing: _,
             received: _,
         } = response;
         let Lifetime { response_time, initial_age, freshness, source, staleness, retention } =

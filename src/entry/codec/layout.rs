@@ -22,8 +22,8 @@ pub(super) const ABSENT: u32 = u32::MAX;
 /// value.
 pub(super) const SHORTEST_FIELD: usize = 2 + 1 + 4;
 
-/// Flags for the optional parts of a record. A flag is set if the part is present. The last flag
-/// stands for no part.
+/// Flags for the optional parts of a record. A flag is set if the part is present. The last two
+/// flags stand for no part.
 pub(super) mod flag {
     pub(in super::super) const WHILE_REVALIDATE: u8 = 1;
     pub(in super::super) const IF_ERROR: u8 = 2;
@@ -31,6 +31,12 @@ pub(super) mod flag {
     pub(in super::super) const CLIENT_TTL: u8 = 8;
     pub(in super::super) const ORIGINAL_FIELDS: u8 = 16;
     pub(in super::super) const WITHOUT_CODINGS: u8 = 32;
-    pub(in super::super) const ALL: u8 =
-        WHILE_REVALIDATE | IF_ERROR | STATED | CLIENT_TTL | ORIGINAL_FIELDS | WITHOUT_CODINGS;
+    pub(in super::super) const PERMITS_SHARING: u8 = 64;
+    pub(in super::super) const ALL: u8 = WHILE_REVALIDATE
+        | IF_ERROR
+        | STATED
+        | CLIENT_TTL
+        | ORIGINAL_FIELDS
+        | WITHOUT_CODINGS
+        | PERMITS_SHARING;
 }

@@ -96,7 +96,7 @@
 //! | 36 | 1 | number of tags: 64 at most |
 //! | 37 | 1 | source of the lifetime: 1 explicit, 2 heuristic, 3 handler, 4 policy, 5 middleware ([`LifetimeSource`](crate::store::LifetimeSource)) |
 //! | 38 | 1 | validation: 1 once stale, 2 strict, 3 always ([`Validation`](crate::store::Validation)) |
-//! | 39 | 1 | flags of the optional parts that are present: 1 `stale-while-revalidate`, 2 `stale-if-error`, 4 the stated lifetime, 8 the lifetime for clients, 16 original field lines. 32 stands for no part: the response answers only clients that accept no content coding |
+//! | 39 | 1 | flags of the optional parts that are present: 1 `stale-while-revalidate`, 2 `stale-if-error`, 4 the stated lifetime, 8 the lifetime for clients, 16 original field lines. 32 stands for no part: the response answers only clients that accept no content coding. 64: the handler permits sharing by `public` or `s-maxage` |
 //! | 40 | 8 | stamp: the logical time of the store before the handler ran ([`Stamp`](crate::store::Stamp)) |
 //! | 48 | 12 | time of the response, since 1970 |
 //! | 60 | 12 | initial age (`corrected_initial_age` of RFC 9111 section 4.2.3) |

@@ -98,6 +98,7 @@ fn full() -> StoredResponse {
         client_ttl: Some(Duration::from_millis(1500)),
         original_fields: Some(lines(&[(CACHE_CONTROL, b"public"), (VARY, b"accept")])),
         audience: Audience::Everyone,
+        permits_sharing: false,
         validity_check: ValidityCheck::default(),
         received: Duration::ZERO,
     }
@@ -123,12 +124,13 @@ fn written(response: &StoredResponse) -> impl PartialEq + Debug + use<> {
         client_ttl,
         original_fields,
         audience,
+        permits_sharing,
         validity_check: _,
         received: _,
     } = response.clone();
     let Lifetime { response_time, initial_age, freshness, source, staleness, retention } = lifetime;
     let lifetime = (response_time.wall(), initial_age, freshness, source, staleness, retention);
-    let groups = (selecting, discriminator, audience, tags, stamp);
+    let groups = (selecting, discriminator, audience, permits_sharing, tags, stamp);
     (status, fields, body, lifetime, stated, groups, client_ttl, original_fields)
 }
 
@@ -311,7 +313,7 @@ fn invalid_numbers_in_the_head_are_refused() {
         (Box::new(set(37, &[6])), "lifetime source"),
         (Box::new(set(38, &[0])), "validation"),
         (Box::new(set(38, &[4])), "validation"),
-        (Box::new(set(39, &[0x5f])), "flags"),
+        (Box::new(set(39, &[0xdf])), "flags"),
         (Box::new(set(39, &[0x9f])), "flags"),
         (Box::new(set(39, &[0x0f])), "original fields"),
         (Box::new(absent(1, 96)), "absent time"),

@@ -157,6 +157,7 @@ fn only_responses_with_explicit_freshness_are_allowed_for_requests_with_credenti
         for selected_by_cookie in [false, true] {
             let mut response = stored(0, if selected_by_cookie { BY_COOKIE } else { DE });
             response.lifetime.source = source;
+            let permitted = StoredResponse { permits_sharing: true, ..response.clone() };
             for (requester, want) in [
                 (ANONYMOUS, true),
                 (authorization, shared),
@@ -166,6 +167,7 @@ fn only_responses_with_explicit_freshness_are_allowed_for_requests_with_credenti
             ] {
                 let case = format!("{source:?} {requester:?} selected by {:?}", response.selecting);
                 assert_eq!(is_allowed_for(&response, requester), want, "{case}");
+                assert!(is_allowed_for(&permitted, requester), "{case}, permitted");
             }
         }
     }

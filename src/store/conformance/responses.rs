@@ -159,6 +159,7 @@ impl Response {
             client_ttl: Some(Duration::from_secs(5)),
             original_fields: Some(Box::new([(CACHE_CONTROL, HeaderValue::from_static("public"))])),
             audience: Audience::Everyone,
+            permits_sharing: false,
             validity_check: ValidityCheck::default(),
             received: self.at.monotonic(),
         }

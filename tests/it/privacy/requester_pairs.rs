@@ -117,7 +117,7 @@ fn may_share(owner: &Requester, other: &Requester, sent: &[usize], setting: Sett
     let by_cookie = has(9);
     let stored = (!owner.is_authorized(setting) || marked_shared || has(3))
         && (!owner.has_cookies(setting) || marked_shared || by_cookie)
-        && (!owner.has_credentials(setting) || marked_shared || has(3) || explicit);
+        && (!owner.has_credentials(setting) || marked_shared || explicit);
     let cookies = |requester: &Requester| {
         let counts =
             |n: &usize| *n == 1 || *n == 5 || (*n == 2 && setting != Setting::IgnoringAnalytics);
@@ -131,6 +131,7 @@ fn may_share(owner: &Requester, other: &Requester, sent: &[usize], setting: Sett
     let theme = |requester: &Requester| requester.sends(5).then_some(requester.name);
     let same_theme = setting != Setting::KeyedByTheme || theme(owner) == theme(other);
     let answered = explicit
+        || marked_shared
         || !(other.is_authorized(setting)
             || (other.has_cookies(setting) && !by_cookie)
             || other.has_credentials(setting));

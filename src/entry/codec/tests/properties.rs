@@ -102,6 +102,7 @@ fn responses() -> impl Strategy<Value = StoredResponse> {
                 } else {
                     Audience::ClientsWithoutCodings
                 },
+                permits_sharing: status % 3 == 0,
                 validity_check: ValidityCheck::default(),
                 received: Duration::ZERO,
             }

@@ -12,7 +12,7 @@ fn response_to_request_with_credentials_is_stored_only_if_it_may_be_shared() {
         (AUTHORIZED, "s-maxage=5", None, None),
         (AUTHORIZED, "must-revalidate, max-age=5", None, None),
         (AUTHORIZED, "must-revalidate", Some(60), Some(Authorization)),
-        (AUTHORIZED, "public", Some(60), Some(Authorization)),
+        (AUTHORIZED, "public", Some(60), None),
         (COOKIES, "max-age=5", None, Some(Cookie)),
         (COOKIES, "must-revalidate, max-age=5", None, Some(Cookie)),
         (COOKIES, "", Some(60), Some(Cookie)),
@@ -20,8 +20,7 @@ fn response_to_request_with_credentials_is_stored_only_if_it_may_be_shared() {
         (COOKIES, "s-maxage=5", None, None),
         (CREDENTIALS, "max-age=5", None, None),
         (CREDENTIALS, "", Some(60), Some(Credentials)),
-        (COOKIES, "public", Some(60), Some(Cookie)),
-        (CREDENTIALS, "public", Some(60), Some(Credentials)),
+        (CREDENTIALS, "public", Some(60), None),
     ] {
         let fields = response(cache_control);
         let got = outcome(decide(&exchange(200, &fields, requester), &terms(None, fallback))).err();
@@ -63,6 +62,7 @@ fn plan_says_whether_the_response_needs_a_request_without_cookies() {
             panic!("{cache_control} is not stored");
         };
         assert_eq!(plan.needs_no_cookie, want, "{cache_control}");
+        assert_eq!(plan.permits_sharing, !want, "{cache_control}");
     }
 }
 
@@ -79,7 +79,7 @@ fn permissions_of_a_middleware_do_not_decide_about_requests_with_credentials() {
         (ANONYMOUS, "max-age=9", "public, max-age=5", Ok((5, Explicit))),
         (AUTHORIZED, "max-age=9", "public, max-age=5", Err(Authorization)),
         (CREDENTIALS, "max-age=9", "public, max-age=5", Ok((5, Explicit))),
-        (COOKIES, "public", "public, max-age=5", Err(Cookie)),
+        (COOKIES, "public", "public, max-age=5", Ok((5, Middleware))),
         (AUTHORIZED, "s-maxage=9", "s-maxage=5, public", Ok((5, Explicit))),
         (AUTHORIZED, "must-revalidate", "must-revalidate, max-age=5", Err(Authorization)),
     ] {
@@ -121,7 +121,7 @@ fn response_to_request_with_other_credentials_needs_explicit_lifetime() {
     for (cache_control, want) in [
         ("", Err(NotStored::Credentials)),
         ("must-revalidate", Err(NotStored::Credentials)),
-        ("public", Err(NotStored::Credentials)),
+        ("public", Ok((5, LifetimeSource::Heuristic))),
         ("max-age=7", Ok((7, LifetimeSource::Explicit))),
     ] {
         let fields = response_with(cache_control, std::slice::from_ref(&modified));
