@@ -174,8 +174,9 @@ pub enum NotStored {
     /// The request has cookies, and the response does not permit sharing by `public`, `s-maxage` or
     /// `Vary: Cookie`.
     Cookie,
-    /// The request has other [credentials](crate::Policy::credentials), and the response does not
-    /// permit sharing: it states no lifetime and has neither `public` nor `s-maxage`.
+    /// The request has [credentials](crate::Policy::credentials) other than cookies and
+    /// `Authorization`, such as `X-Api-Key`. The response states no lifetime and has neither `public`
+    /// nor `s-maxage`, so it may be meant for this client only.
     Credentials,
     /// The body or the header fields of the response exceed
     /// [`max_body_size`](crate::Policy::max_body_size) or the limit of the store.

@@ -1,5 +1,5 @@
-//! Limits for all requests whose responses may be stored in one store: a limit on the memory for
-//! response bodies, and a limit on the number of writes.
+//! Limits that all caches over one store share: a limit on the memory for response bodies that are
+//! being received, and a limit on the number of writes to the store at one time.
 //!
 //! A fill is one call of a handler whose response may be stored.
 

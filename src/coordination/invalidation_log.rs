@@ -96,7 +96,7 @@ pub(super) struct InvalidationLog {
     records: RwLock<Records>,
     /// The floor of the removals. No response with an earlier stamp may be stored.
     removal_floor: AtomicU64,
-    /// The number of times that a floor has moved because there were too many records.
+    /// How often the log has dropped its older records because there were too many.
     dropped: AtomicU64,
 }
 

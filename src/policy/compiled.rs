@@ -44,9 +44,9 @@ use crate::{
 /// Whether requests that match no rule follow the policy or bypass the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unmatched {
-    /// The requests follow the policy.
+    /// Requests that match no rule follow the policy.
     Policy,
-    /// The requests bypass the cache.
+    /// Requests that match no rule bypass the cache.
     Pass,
 }
 

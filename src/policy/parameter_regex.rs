@@ -27,7 +27,8 @@ const MAX_DEPTH: usize = 10;
 /// cost is always below that limit.
 pub(super) const MAX_COST: usize = 6000;
 
-/// The cost of a class such as `\w`, which consists of hundreds of Unicode ranges.
+/// The number that a class such as `\w` adds to the cost of an expression. The number is high,
+/// because the class has hundreds of Unicode ranges, which make the compiled expression large.
 const UNICODE_CLASS_COST: usize = 40;
 
 /// The cost of `.`, or of brackets before their members are added.

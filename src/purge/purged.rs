@@ -4,8 +4,10 @@ use std::fmt;
 
 /// The result of a successful purge or expiry.
 ///
-/// After a purge, the cache no longer serves a response of the target whose handler was called
-/// before the purge. After an expiry, the cache serves such a response only as a stale response.
+/// The target is the set of stored responses that the application purges or expires, such as those
+/// of a URL or with a tag. A response is affected if the handler was called for it before the purge
+/// or the expiry began. The cache no longer serves such a response after a purge. After an expiry,
+/// the cache serves it only as a stale response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Purged {

@@ -163,8 +163,7 @@ pub(crate) struct StoragePlan {
     pub(crate) stated: Option<Duration>,
     /// The fields that `Vary` names.
     pub(crate) nominated: Vec<HeaderName>,
-    /// Whether the response may be stored only for a request without cookies that identify a
-    /// client.
+    /// Whether the response could not be stored if its request had cookies that identify a client.
     pub(crate) needs_no_cookie: bool,
     /// Whether the handler permits sharing by `public` or `s-maxage`. The stored response then
     /// answers requests with credentials, even if its lifetime is not explicit.

@@ -46,11 +46,12 @@ pub(crate) struct CacheRequest {
     pub(crate) arrived: Timestamp,
     /// The time of the latest lookup for the request.
     pub(crate) now: Timestamp,
-    /// The number of handler calls for several requests (flights) whose response had been stored
-    /// when the latest lookup began. If the number has grown since then, the store may have a
-    /// response that the lookup did not find.
+    /// How many flights over the whole store had ended with a stored response when the latest lookup
+    /// began. A flight is one handler call for several requests. If the number has grown since then,
+    /// the store may have a response that the lookup did not find.
     pub(crate) stored_count: u64,
-    /// The number of removals of keys and URLs when this request looked into the store.
+    /// How many keys and URLs had been removed from the store by this process when the latest lookup
+    /// began.
     pub(crate) removals: u64,
 }
 

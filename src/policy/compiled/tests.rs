@@ -149,7 +149,8 @@ fn invalid_policy_is_refused_with_advice() {
     }
 }
 
-/// Returns the rules that match a path. Requests for this path must not bypass the cache.
+/// Returns the rules that match a path. Panics if a rule lets requests for this path bypass the
+/// cache.
 fn matched_rules(policy: &CompiledPolicy, path: &str) -> MatchedRules {
     policy.match_rules(&TestRequest::with_uri(path).to_srv_request()).unwrap()
 }

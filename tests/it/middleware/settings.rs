@@ -17,8 +17,8 @@ use futures_util::stream;
 use hyper::Method;
 
 use crate::support::{
-    Answer, Client, Counter, Protocol, builder, cache, requested_response, secs, serve, store,
-    test_app,
+    Answer, CapturedLog, Client, Counter, Protocol, builder, cache, requested_response, secs,
+    serve, store, test_app,
 };
 
 /// Responds with a body of the given length: in one piece, as a stream of declared length, or as a
@@ -260,4 +260,24 @@ async fn arbitrary_urls_and_hosts_never_exceed_the_byte_limit_of_the_store() {
         let bytes = usize::try_from(store.bytes()).unwrap();
         assert!(bytes <= LIMIT, "{bytes} bytes after {n} responses");
     }
+}
+
+#[test]
+fn body_limit_above_that_of_the_store_is_reported_when_the_cache_is_built() {
+    let log = CapturedLog::default();
+    log.capture();
+    let small = || MemoryStore::new(1024 * 1024);
+    let build = |store: MemoryStore, policy: Policy| {
+        Cache::builder(store).policy(policy).build().unwrap();
+        log.take(log::Level::Warn)
+    };
+    let warnings = build(small(), Policy::new().max_body_size(1024 * 1024));
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    for part in ["max_body_size is 1048576 bytes", "Make the store larger"] {
+        assert!(warnings[0].contains(part), "{part} in {warnings:?}");
+    }
+    // The application did not choose the default limit, and a limit that fits is fine.
+    assert!(build(small(), Policy::new()).is_empty());
+    assert!(build(small(), Policy::new().max_body_size(64 * 1024)).is_empty());
+    assert!(build(store(), Policy::new().max_body_size(1024 * 1024)).is_empty());
 }
