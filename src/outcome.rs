@@ -156,8 +156,13 @@ pub enum NotStored {
     /// The `Content-Security-Policy` of the response has a nonce, and the response states no
     /// lifetime. A nonce is for one response only.
     Nonce,
-    /// The response has `Vary: *`, or a `Vary` that is not valid.
+    /// The response has `Vary: *`, or a `Vary` that is not valid, or the responses of its URL vary on
+    /// more than 32 request fields.
     Vary,
+    /// `Connection` of the response names a field that is essential for a stored response, such as
+    /// `Cache-Control`, `Vary` or `Content-Encoding`. A cache does not store fields that
+    /// `Connection` names.
+    Connection,
     /// The handler forbade the cache to store the response, for this reason
     /// ([`no_store`](crate::ResponseOptions::no_store)).
     Handler(&'static str),
@@ -248,6 +253,7 @@ impl NotStored {
             Self::SetCookie => "set-cookie",
             Self::Nonce => "nonce",
             Self::Vary => "vary",
+            Self::Connection => "connection",
             Self::Handler(_) => "handler",
             Self::Rule => "rule",
             Self::NoLifetime => "no-lifetime",

@@ -24,6 +24,9 @@ use crate::{
     },
 };
 
+/// The largest number of request fields that select among the stored responses of one key.
+const MAX_SELECTING_FIELDS: usize = 32;
+
 impl Candidate {
     /// Decides whether a response may be stored. Also checks the size of its head, and the size of
     /// its body if it is known.
@@ -74,6 +77,9 @@ impl Candidate {
             StorageDecision::Store(plan) => plan,
             StorageDecision::Skip(reason) => return Err(reason),
         };
+        if self.selects_by_too_many_fields(&plan.nominated) {
+            return Err(NotStored::Vary);
+        }
         if self.body_seen.get() || self.handler_saw_other_fields(answer, &plan.nominated) {
             return Err(NotStored::RequestChanged);
         }
@@ -83,6 +89,15 @@ impl Candidate {
         let (matched, key) = (&self.matched, &self.key);
         plan.tags = policy.tags(&self.request_tags, matched, status, key, &options.tags, fields)?;
         Ok(plan)
+    }
+
+    /// Returns whether the stored responses of the key would vary on too many request fields. Each
+    /// lookup computes the values of all these fields, so their number is limited, whatever
+    /// responses there were before.
+    fn selects_by_too_many_fields(&self, nominated: &[HeaderName]) -> bool {
+        let known = &self.selecting_fields;
+        let learned = nominated.iter().filter(|name| !known.contains(name)).count();
+        learned > 0 && known.len() + learned > MAX_SELECTING_FIELDS
     }
 
     /// Returns whether a middleware between the cache and the handler changed a request field that

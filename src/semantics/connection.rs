@@ -1,7 +1,9 @@
 //! Finds the fields that concern only one connection (RFC 9110 section 7.6.1). A cache does not
 //! store these fields.
 
-use actix_web::http::header::{CONNECTION, HeaderMap, HeaderName};
+use actix_web::http::header::{
+    AGE, CACHE_CONTROL, CONNECTION, ETAG, EXPIRES, HeaderMap, HeaderName, SET_COOKIE, VARY,
+};
 use smallvec::SmallVec;
 
 use super::fields::{field_lines, list_members};
@@ -23,11 +25,20 @@ impl ConnectionFields {
     pub(crate) fn may_be_stored(&self, name: &HeaderName) -> bool {
         may_have_field(name) && !self.0.contains(name)
     }
+
+    /// Returns whether `Connection` names a field that says how the response may be stored, or what
+    /// its content is. The response would mean something else without this field.
+    pub(crate) fn name_essential_field(&self) -> bool {
+        self.0.iter().any(|name| {
+            [CACHE_CONTROL, VARY, EXPIRES, AGE, ETAG, SET_COOKIE].contains(name)
+                || name.as_str().starts_with("content-")
+        })
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use actix_web::http::header::{ACCEPT, AGE, CONTENT_TYPE, HeaderValue, UPGRADE};
+    use actix_web::http::header::{ACCEPT, CONTENT_TYPE, HeaderValue, UPGRADE};
 
     use super::*;
 
@@ -54,6 +65,27 @@ mod tests {
             }
             let got = ConnectionFields::of(&fields).may_be_stored(name);
             assert_eq!(got, want, "{name} with Connection: {lines:?}");
+        }
+    }
+
+    #[test]
+    fn fields_that_a_stored_response_needs_are_essential() {
+        for (value, want) in [
+            ("close", false),
+            ("x-a, keep-alive", false),
+            ("date", false),
+            ("Cache-Control", true),
+            ("close, vary", true),
+            ("expires", true),
+            ("age", true),
+            ("etag", true),
+            ("set-cookie", true),
+            ("content-encoding", true),
+            ("x-content-type", false),
+        ] {
+            let mut fields = HeaderMap::new();
+            fields.insert(CONNECTION, HeaderValue::from_static(value));
+            assert_eq!(ConnectionFields::of(&fields).name_essential_field(), want, "{value}");
         }
     }
 }

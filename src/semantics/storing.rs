@@ -9,6 +9,7 @@ use actix_web::http::{
 
 use super::{
     cache_control::{DirectiveScope, ResponseDirectives},
+    connection::ConnectionFields,
     content_security_policy::names_nonce,
     fields::{field_lines, list_members},
     freshness::{explicit_lifetime, heuristic_lifetime, initial_age},
@@ -269,6 +270,10 @@ fn check_message(
     // Sections 5.2.2.5 and 5.2.2.3: `must-understand` overrides `no-store`.
     if directives.no_store && !directives.must_understand {
         return Err(NotStored::NoStore);
+    }
+    // Section 3.1: the fields that `Connection` names are not stored.
+    if ConnectionFields::of(exchange.response).name_essential_field() {
+        return Err(NotStored::Connection);
     }
     // Section 5.2.2.7: `private`.
     if directives.private == DirectiveScope::Response {

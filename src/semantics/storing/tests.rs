@@ -131,10 +131,12 @@ fn explicit_lifetime_is_obeyed_for_usual_status_codes_or_for_all() {
 }
 
 #[test]
-fn responses_with_set_cookie_or_vary_star_are_not_stored() {
+fn responses_with_fields_that_forbid_storing_are_not_stored() {
     for (name, value, want) in [
         ("set-cookie", "a=1", NotStored::SetCookie),
         ("set-cookie2", "a=1", NotStored::SetCookie),
+        ("connection", "cache-control", NotStored::Connection),
+        ("connection", "close, content-type", NotStored::Connection),
         ("vary", "*", NotStored::Vary),
         ("vary", "accept, *", NotStored::Vary),
     ] {

@@ -93,3 +93,31 @@ async fn new_variant_replaces_only_variant_with_equal_selection() {
     assert_eq!(app.client.get_with("/", &again).await.text(), "run 2");
     assert_eq!(app.client.get_with("/", &[de]).await.text(), "run 2");
 }
+
+#[actix_web::test]
+async fn responses_of_one_url_vary_on_at_most_32_request_fields_together() {
+    let (cache, _) = cache();
+    let (app, _) = recording_app(&cache);
+    let names = |round: usize| {
+        let names: Vec<_> = (0..16).map(|n| format!("x-{round}-{n}")).collect();
+        names.join(", ")
+    };
+    for (round, status) in [
+        (0, "fwd=uri-miss; stored"),
+        (1, "fwd=vary-miss; stored"),
+        (2, "fwd=vary-miss; detail=vary"),
+        (3, "fwd=vary-miss; detail=vary"),
+    ] {
+        let vary = format!("vary: {}", names(round));
+        let other = round.to_string();
+        let fields = [("answer", &*vary), MINUTE, ("x-0-0", &other)];
+        let answer = app.client.get_with("/", &fields).await;
+        assert_eq!(answer.cache_status(), status, "{round}");
+    }
+    let known = [("x-0-0", "1")];
+    assert!(app.client.get_with("/", &known).await.is_hit(), "stored variants stay");
+    let many: Vec<_> = (0..33).map(|n| format!("x-{n}")).collect();
+    let vary = format!("vary: {}", many.join(", "));
+    let refused = app.client.get_with("/many", &[("answer", &*vary), MINUTE]).await;
+    assert_eq!(refused.cache_status(), "fwd=uri-miss; detail=vary");
+}
