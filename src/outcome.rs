@@ -360,13 +360,20 @@ impl Outcome {
     }
 }
 
+/// Returns the seconds of a lifetime as they are written: at most 2³¹, as RFC 9111 section 1.2.2
+/// recommends. A damaged or forged record in a store can have any age, and an integer in a
+/// structured field has at most 15 digits (RFC 9651 section 3.3.1).
+fn written_seconds(lifetime: Duration) -> u64 {
+    lifetime.as_secs().min(1 << 31)
+}
+
 /// Formats the parameters that this cache writes into `Cache-Status` (RFC 9211 section 2).
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Hit { ttl, .. } => write!(f, "hit; ttl={}", ttl.as_secs())?,
+            Self::Hit { ttl, .. } => write!(f, "hit; ttl={}", written_seconds(*ttl))?,
             // RFC 9211 section 2.4: a stale response has a negative ttl.
-            Self::StaleHit { over, .. } => write!(f, "hit; ttl=-{}", over.as_secs())?,
+            Self::StaleHit { over, .. } => write!(f, "hit; ttl=-{}", written_seconds(*over))?,
             Self::Forward { reason, .. } => write!(f, "fwd={}", reason.token())?,
             // RFC 9211 section 2.6: `collapsed` marks a request that shared the response of another
             // request.
@@ -413,6 +420,10 @@ mod tests {
             (
                 Outcome::StaleHit { age: Duration::ZERO, over: Duration::from_millis(7_900) },
                 "hit; ttl=-7",
+            ),
+            (
+                Outcome::StaleHit { age: Duration::ZERO, over: Duration::MAX },
+                "hit; ttl=-2147483648",
             ),
             (hit.after_waiting(Forward::UriMiss), "fwd=uri-miss; collapsed"),
             (
