@@ -52,6 +52,11 @@
 //!    store that several processes share records removals for a short time. These records have a
 //!    bound and a floor of their own (`removals`), so that no number of removals invalidates the
 //!    stored responses of other URLs.
+//! 7. **A record of a variant also applies to responses that other request fields select.** The tag
+//!    of a variant contains the selecting fields that the key had at the time of the invalidation.
+//!    If the handler has changed `Vary`, a copy in the memory of a process has other selecting
+//!    fields, and the tag does not tell whether the invalidation is meant for this copy. The log
+//!    therefore counts the copy as invalidated.
 
 use std::{
     collections::HashMap,
@@ -72,7 +77,7 @@ use crate::{
         key::CacheKey,
         response::StoredResponse,
         stamp::Stamp,
-        tag::{TagId, TagKinds},
+        tag::{FieldsDigest, KeyDigest, TagId, TagKinds},
         validity::Validity,
     },
 };
@@ -113,6 +118,9 @@ struct Records {
 #[derive(Debug)]
 struct RecordTable<E> {
     tags: HashMap<TagId, History<E>>,
+    /// For each key with records of variants, the invalidations of all its variants that have the
+    /// same selecting fields. There are at most as many histories as tags.
+    variants: HashMap<KeyDigest, VariantHistories<E>>,
     /// The invalidations of all responses, whatever their tags are.
     floor: History<E>,
     /// The kinds of the tags that may have records.
@@ -120,6 +128,9 @@ struct RecordTable<E> {
     /// The largest number of invalidations that are kept for one tag.
     max_times: usize,
 }
+
+/// The invalidations of variants of one key, by the names of the selecting fields of the variants.
+type VariantHistories<E> = SmallVec<[(FieldsDigest, History<E>); 1]>;
 
 /// The logical times at which one tag was invalidated, oldest first. Each time has the effect of
 /// its invalidation.
@@ -247,7 +258,7 @@ impl Records {
         match invalidation {
             Invalidation::PurgeAll => {
                 // A purge of all responses makes all earlier purge records of tags superfluous.
-                self.purged.tags.retain(|_, history| history.latest() > at);
+                self.purged.drop_until(at);
                 self.purged.add_to_floor(at, ());
                 Floor::Unchanged
             }
@@ -300,7 +311,13 @@ impl<E: Copy> History<E> {
 
 impl<E: Copy> RecordTable<E> {
     fn new(max_times: usize) -> Self {
-        Self { tags: HashMap::new(), floor: History::new(), kinds: TagKinds::default(), max_times }
+        Self {
+            tags: HashMap::new(),
+            variants: HashMap::new(),
+            floor: History::new(),
+            kinds: TagKinds::default(),
+            max_times,
+        }
     }
 
     /// Returns the effects of all invalidations that are later than `stamp` and name one of these
@@ -310,9 +327,20 @@ impl<E: Copy> RecordTable<E> {
         stamp: Stamp,
         tags: impl Iterator<Item = &'a TagId>,
     ) -> impl Iterator<Item = E> {
-        let by_tag = tags.filter_map(|tag| self.tags.get(tag));
+        let by_tag = tags.flat_map(|tag| self.of_tag(*tag));
         let all = [&self.floor].into_iter().chain(by_tag).flat_map(|history| &history.0);
         all.filter(move |(at, _)| *at > stamp).map(|&(_, effect)| effect)
+    }
+
+    /// Returns the invalidations of a tag. For the tag of a variant, also returns those of all
+    /// variants of the key that have other selecting fields.
+    fn of_tag(&self, tag: TagId) -> impl Iterator<Item = &History<E>> {
+        let variant = tag.variant_parts();
+        let of_key = variant.and_then(|(key, _)| self.variants.get(&key)).into_iter().flatten();
+        let other_fields = of_key
+            .filter(move |(fields, _)| variant.is_some_and(|(_, own)| own != *fields))
+            .map(|(_, history)| history);
+        self.tags.get(&tag).into_iter().chain(other_fields)
     }
 
     fn add_to_floor(&mut self, at: Stamp, effect: E) {
@@ -324,6 +352,9 @@ impl<E: Copy> RecordTable<E> {
             self.kinds = self.kinds.with(tag.kinds());
             let history = self.tags.entry(*tag).or_insert_with(History::new);
             history.add(at, effect, self.max_times);
+            if let Some((key, fields)) = tag.variant_parts() {
+                self.add_variant(key, fields, at, effect);
+            }
         }
         if self.tags.len() <= MAX_TAGS {
             return Floor::Unchanged;
@@ -332,177 +363,43 @@ impl<E: Copy> RecordTable<E> {
         Floor::Moved
     }
 
+    fn add_variant(&mut self, key: KeyDigest, fields: FieldsDigest, at: Stamp, effect: E) {
+        let of_key = self.variants.entry(key).or_default();
+        match of_key.iter_mut().find(|(known, _)| *known == fields) {
+            Some((_, history)) => history.add(at, effect, self.max_times),
+            None => {
+                let mut history = History::new();
+                history.add(at, effect, self.max_times);
+                of_key.push((fields, history));
+            }
+        }
+    }
+
+    /// Drops the records of tags that were not invalidated later than `last`.
+    fn drop_until(&mut self, last: Stamp) {
+        self.tags.retain(|_, history| history.latest() > last);
+        self.variants.retain(|_, of_key| {
+            of_key.retain(|(_, history)| history.latest() > last);
+            !of_key.is_empty()
+        });
+    }
+
     /// Drops the older half of the records. The latest time among the dropped records becomes the
     /// floor: all responses with an earlier stamp then count as invalidated.
     fn drop_older_half(&mut self) {
         let mut latest: Vec<_> = self.tags.values().map(History::latest).collect();
         latest.sort_unstable();
         let Some(&floor) = latest.get(latest.len() / 2) else { return };
-        let dropped = self.tags.extract_if(|_, history| history.latest() <= floor);
-        let oldest = dropped.flat_map(|(_, history)| history.0).min_by_key(|(stamp, _)| *stamp);
-        if let Some((_, effect)) = oldest {
+        let dropped = self.tags.values().filter(|history| history.latest() <= floor);
+        let oldest = dropped.flat_map(|history| &history.0).min_by_key(|(stamp, _)| *stamp);
+        if let Some(&(_, effect)) = oldest {
             self.add_to_floor(floor, effect);
         }
+        self.drop_until(floor);
         let kinds = self.tags.keys().map(|tag| tag.kinds());
         self.kinds = kinds.fold(TagKinds::default(), TagKinds::with);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::entry::fixtures::{at, stored};
-
-    fn key() -> CacheKey {
-        CacheKey::new("shop", "http", "h", "/a/b", None)
-    }
-
-    fn tag(name: impl ToString) -> TagId {
-        TagId::tag("shop", &name.to_string())
-    }
-
-    fn response(stamp: Stamp, tags: &[TagId]) -> StoredResponse {
-        StoredResponse { stamp, tags: tags.iter().copied().collect(), ..stored(0, &[]) }
-    }
-
-    fn purge(log: &InvalidationLog, tags: &[TagId]) {
-        log.invalidate(&Invalidation::PurgeTags(tags.to_vec()));
-    }
-
-    #[test]
-    fn purge_applies_to_responses_with_the_tag_and_an_earlier_stamp() {
-        let log = InvalidationLog::default();
-        let (a, b) = (tag("a"), tag("b"));
-        let before = log.now();
-        purge(&log, &[a]);
-        let after = log.now();
-        let is_valid =
-            |stamp, tags: &[TagId]| log.validity(&key(), &response(stamp, tags)) == Validity::Valid;
-        for (stamp, tags, want) in [
-            (before, &[a][..], false),
-            (before, &[b], true),
-            (before, &[], true),
-            (before, &[b, a], false),
-            (after, &[a], true),
-        ] {
-            assert_eq!(is_valid(stamp, tags), want, "{stamp:?} {tags:?}");
-        }
-        log.invalidate(&Invalidation::PurgeAll);
-        assert!(!is_valid(after, &[]));
-        assert!(is_valid(log.now(), &[a]));
-    }
-
-    #[test]
-    fn purge_applies_to_tags_that_the_key_implies() {
-        for (tag, implied) in [
-            (TagId::url(key().url()), true),
-            (TagId::path(&key().url_parts().unwrap()), true),
-            (TagId::prefix("shop", Some("h"), "/a"), true),
-            (TagId::prefix("shop", None, "/"), true),
-            (TagId::variant(&key(), stored(0, &[]).selecting.into_iter()), true),
-            (TagId::prefix("shop", Some("h"), "/b"), false),
-            (TagId::prefix("shop", Some("g"), "/a"), false),
-            (TagId::prefix("other", None, "/"), false),
-        ] {
-            let log = InvalidationLog::default();
-            let old = response(log.now(), &[]);
-            purge(&log, &[tag]);
-            let want = if implied { Validity::Purged } else { Validity::Valid };
-            assert_eq!(log.validity(&key(), &old), want, "{tag:?}");
-        }
-    }
-
-    #[test]
-    fn response_is_expired_since_the_first_expiry_until_it_is_purged() {
-        let log = InvalidationLog::default();
-        let (a, b) = (tag("a"), tag("b"));
-        let old = response(log.now(), &[a, b]);
-        let expire = |tag, second| Invalidation::ExpireTags { tags: vec![tag], since: at(second) };
-        log.invalidate(&expire(a, 5));
-        log.invalidate(&expire(b, 7));
-        assert_eq!(log.validity(&key(), &old), Validity::ExpiredSince(at(5)));
-        let newer = response(Stamp::new(1), &[a, b]);
-        assert_eq!(log.validity(&key(), &newer), Validity::ExpiredSince(at(7)));
-        let newest = response(log.now(), &[a, b]);
-        assert_eq!(log.validity(&key(), &newest), Validity::Valid);
-        log.invalidate(&expire(a, 8));
-        assert_eq!(log.validity(&key(), &old), Validity::ExpiredSince(at(5)), "expired again");
-        assert_eq!(log.validity(&key(), &newest), Validity::ExpiredSince(at(8)));
-        let newest = response(log.now(), &[a, b]);
-        log.invalidate(&Invalidation::ExpireAll { since: at(9) });
-        assert_eq!(log.validity(&key(), &newest), Validity::ExpiredSince(at(9)));
-        purge(&log, &[b]);
-        assert_eq!(log.validity(&key(), &old), Validity::Purged);
-    }
-
-    #[test]
-    fn times_of_expiry_are_bounded() {
-        let log = InvalidationLog::default();
-        let old: Vec<_> = (0..40)
-            .map(|n| {
-                let response = response(log.now(), &[]);
-                log.invalidate(&Invalidation::ExpireAll { since: at(n) });
-                response
-            })
-            .collect();
-        assert_eq!(log.records.read().unwrap().expired.floor.0.len(), MAX_EXPIRY_TIMES);
-        for (n, old) in (0..40).zip(&old) {
-            // The earliest effect of the joined expiries counts, so no response becomes less stale.
-            let first = if n < 40 - MAX_EXPIRY_TIMES as u64 + 1 { 0 } else { n };
-            assert_eq!(log.validity(&key(), old), Validity::ExpiredSince(at(first)), "{n}");
-        }
-    }
-
-    #[test]
-    fn valid_response_is_checked_again_after_each_invalidation() {
-        let log = InvalidationLog::default();
-        let old = response(log.now(), &[tag("a")]);
-        for n in 0..3 {
-            purge(&log, &[tag(n)]);
-            assert_eq!(log.validity(&key(), &old), Validity::Valid);
-            assert!(old.validity_check.holds(log.store_id, log.now()));
-        }
-        purge(&log, &[tag("a")]);
-        assert_eq!(log.validity(&key(), &old), Validity::Purged);
-        assert_eq!(log.validity(&key(), &old.clone()), Validity::Purged);
-    }
-
-    #[test]
-    fn validity_check_counts_for_one_store_only() {
-        let (one, other) = (InvalidationLog::default(), InvalidationLog::default());
-        let old = response(Stamp::ZERO, &[tag("a")]);
-        for _ in 0..9 {
-            purge(&one, &[tag("b")]);
-        }
-        assert_eq!(one.validity(&key(), &old), Validity::Valid);
-        purge(&other, &[tag("a")]);
-        assert_eq!(other.validity(&key(), &old), Validity::Purged);
-        assert_eq!(one.validity(&key(), &old), Validity::Valid);
-    }
-
-    #[test]
-    fn dropped_records_become_a_floor_for_all_responses() {
-        for expires in [false, true] {
-            let log = InvalidationLog::default();
-            let invalidate = |n: usize| {
-                log.invalidate(&if expires {
-                    Invalidation::ExpireTags { tags: vec![tag(n)], since: at(n as u64) }
-                } else {
-                    Invalidation::PurgeTags(vec![tag(n)])
-                });
-            };
-            let first = response(log.now(), &[tag("x")]);
-            (0..MAX_TAGS).for_each(invalidate);
-            let last = response(log.now(), &[tag("x"), tag(MAX_TAGS)]);
-            assert_eq!(log.validity(&key(), &first), Validity::Valid, "no record is dropped yet");
-            invalidate(MAX_TAGS);
-            assert!(log.len() <= MAX_TAGS / 2 + 1);
-            assert_ne!(log.validity(&key(), &first), Validity::Valid, "older than the floor");
-            assert_ne!(log.validity(&key(), &last), Validity::Valid, "the last record is kept");
-            let other = response(last.stamp, &[tag("x")]);
-            assert_eq!(log.validity(&key(), &other), Validity::Valid);
-            (0..MAX_TAGS * 2).for_each(invalidate);
-            assert!(log.len() <= MAX_TAGS + 1);
-        }
-    }
-}
+mod tests;

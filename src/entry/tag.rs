@@ -29,8 +29,19 @@ pub(crate) const MAX_PREFIXES: usize = 16;
 /// the same in every process and every build, so stores may write tags to disk or to the network.
 /// If two names of one kind had equal digests, an invalidation of one name would also invalidate
 /// the responses of the other name. The only effect would be a cache miss.
+///
+/// The digest of a variant has three parts: 56 bits for the cache key, 32 bits for the names of the
+/// selecting fields, and 32 bits for their values.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TagId(u128);
+
+/// The part of the tag of a variant that stands for the cache key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct KeyDigest(u64);
+
+/// The part of the tag of a variant that stands for the names of the selecting fields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FieldsDigest(u32);
 
 /// The kind of name that a tag is made from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,20 +133,34 @@ impl TagId {
     }
 
     /// Makes the tag of one variant of a key. `selecting` has the request fields that choose the
-    /// variant, each with its value.
+    /// variant, each with its value. [`variant_parts`](Self::variant_parts) tells whether two
+    /// variants of a key have the same selecting fields.
     pub(crate) fn variant<V: AsRef<[u8]>>(
         key: &CacheKey,
         selecting: impl Iterator<Item = (HeaderName, Option<V>)>,
     ) -> Self {
         let mut selecting: SmallVec<[_; 4]> = selecting.collect();
         selecting.sort_unstable_by(|(one, _), (other, _)| one.as_str().cmp(other.as_str()));
-        let mut hasher = hasher();
-        append_part(&mut hasher, key.as_bytes());
+        let [mut of_key, mut names, mut values] = [hasher(), hasher(), hasher()];
+        append_part(&mut of_key, key.as_bytes());
         for (name, value) in &selecting {
-            append_part(&mut hasher, name.as_str().as_bytes());
-            append_optional(&mut hasher, value.as_ref().map(AsRef::as_ref));
+            append_part(&mut names, name.as_str().as_bytes());
+            append_optional(&mut values, value.as_ref().map(AsRef::as_ref));
         }
-        finish(TagKind::Variant, &hasher)
+        let first_bits = |hasher: &SipHasher13, bits| hasher.finish128().as_u128() >> (128 - bits);
+        let digest = (first_bits(&of_key, 56) << 64)
+            | (first_bits(&names, 32) << 32)
+            | first_bits(&values, 32);
+        Self((u128::from(TagKind::Variant as u8) << 120) | digest)
+    }
+
+    /// Returns the parts of the tag of a variant that stand for the key and for the names of the
+    /// selecting fields. Returns `None` for a tag of another kind.
+    pub(crate) fn variant_parts(self) -> Option<(KeyDigest, FieldsDigest)> {
+        let [kind, k0, k1, k2, k3, k4, k5, k6, n0, n1, n2, n3, ..] = self.to_bytes();
+        let key = KeyDigest(u64::from_be_bytes([0, k0, k1, k2, k3, k4, k5, k6]));
+        let names = FieldsDigest(u32::from_be_bytes([n0, n1, n2, n3]));
+        (kind == TagKind::Variant as u8).then_some((key, names))
     }
 
     /// Returns the set that contains only the kind of the tag. If this build does not know the
@@ -236,7 +261,9 @@ fn digest<const N: usize>(kind: TagKind, parts: [&[u8]; N]) -> TagId {
 
 #[cfg(test)]
 mod tests {
-    use actix_web::http::header::ACCEPT;
+    use std::slice;
+
+    use actix_web::http::header::{ACCEPT, ACCEPT_LANGUAGE};
 
     use super::*;
 
@@ -249,6 +276,10 @@ mod tests {
             TagId::url(CacheKey::new("shop", "http", "a", "/posts", None).url()),
             TagId::prefix("shop", Some("a"), "/posts"),
             TagId::prefix("shop", None, "/posts"),
+            TagId::variant(
+                &CacheKey::new("shop", "http", "a", "/posts", None),
+                [(ACCEPT, Some("a"))].into_iter(),
+            ),
         ];
         let written = tags.map(|tag| format!("{tag:?}"));
         assert_eq!(written, WRITTEN);
@@ -257,12 +288,13 @@ mod tests {
         assert_eq!(tags.map(|tag| TagId::from_bytes(tag.to_bytes())), tags);
     }
 
-    const WRITTEN: [&str; 5] = [
+    const WRITTEN: [&str; 6] = [
         "TagId(017481b48ca7b7136cd46db6447e5302)",
         "TagId(0283c20d85f94e83c8999e2de68cb6ef)",
         "TagId(037f49672a1ee42f7d7aafe7cac164fb)",
         "TagId(0577cf1b2b3395d7f461d65a6cac8ad4)",
         "TagId(06eefde7b99c0eb81a0bc67a1ac91170)",
+        "TagId(072e008a723eec5a790bbb9fe74f03e5)",
     ];
 
     #[test]
@@ -302,5 +334,25 @@ mod tests {
             assert!(!tags[index + 1..].contains(one), "{index}");
         }
         assert_eq!(path(key("h", "/a", None)), path(key("g", "/a", None)), "on any host");
+    }
+
+    #[test]
+    fn variant_tag_tells_key_and_names_of_selecting_fields() {
+        let (en, de) = ((ACCEPT_LANGUAGE, Some("en")), (ACCEPT_LANGUAGE, Some("de")));
+        let parts = |path, selecting: &[(HeaderName, Option<&'static str>)]| {
+            let key = CacheKey::new("shop", "http", "h", path, None);
+            TagId::variant(&key, selecting.iter().cloned()).variant_parts().unwrap()
+        };
+        let (key, names) = parts("/a", slice::from_ref(&en));
+        assert_eq!(parts("/a", &[de]), (key, names));
+        let (other_key, same_names) = parts("/b", slice::from_ref(&en));
+        assert!(other_key != key && same_names == names);
+        let both = [en.clone(), (ACCEPT, None)];
+        for selecting in [&[][..], &[(ACCEPT, Some("en"))], &both] {
+            let (same_key, other_names) = parts("/a", selecting);
+            assert!(same_key == key && other_names != names, "{selecting:?}");
+        }
+        assert_eq!(parts("/a", &both), parts("/a", &[(ACCEPT, Some("x")), en]));
+        assert_eq!(TagId::tag("shop", "a").variant_parts(), None);
     }
 }

@@ -142,6 +142,9 @@ impl PurgeTarget {
     /// [`Policy::vary_cookie`](crate::Policy::vary_cookie). If you do not name a field, the cache
     /// assumes that the request lacks this field.
     ///
+    /// If `Vary` has changed, the memory of a [`TieredStore`](crate::TieredStore) may have copies of
+    /// responses that the former fields selected. The target includes all of them.
+    ///
     /// With [`Policy::key_with`](crate::Policy::key_with) or [`on_any_host`](Self::on_any_host),
     /// the cache does not know the cache keys of the URL. The target then includes all variants.
     pub fn variant<'a>(mut self, fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {

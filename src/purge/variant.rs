@@ -61,6 +61,8 @@ pub(super) async fn invalidate_variant(
     let responses = found.responses().iter().filter(is_selected).count();
     let selecting =
         found.selecting_fields().iter().map(|name| (name.clone(), cache.value(fields, name)));
+    // The store may have more responses than it has found: the memory of a process may have copies
+    // with former selecting fields. The invalidation log applies the tag to these copies too.
     let tag = TagId::variant(key, selecting);
     Ok(VariantInvalidation { tag: Some(tag), responses: Some(responses) })
 }

@@ -6,7 +6,8 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::Notify;
+use deadpool_redis::redis::cmd;
+use tokio::{runtime::Handle, sync::Notify, time::timeout};
 
 use super::{
     connection::Connection,
@@ -17,6 +18,7 @@ use super::{
         EpochCheck, InvalidationTable, TableRead, encode_members, encode_removal, monotonic_micros,
     },
     keys::Keys,
+    primary_search::{PrimarySearch, SEARCH_INTERVAL},
     worker_connections::{ConnectionRole, WorkerConnections},
 };
 use crate::{
@@ -44,6 +46,7 @@ pub(super) struct RedisClient {
     pub(super) connector: Connector,
     pub(super) breaker: CircuitBreaker,
     pub(super) retry_queue: RetryQueue,
+    primary_search: PrimarySearch,
     connections: WorkerConnections,
     /// Wakes the maintenance thread.
     pub(super) wake: Arc<Notify>,
@@ -64,6 +67,7 @@ impl RedisClient {
             connector,
             breaker: CircuitBreaker::default(),
             retry_queue: RetryQueue::default(),
+            primary_search: PrimarySearch::default(),
             connections: WorkerConnections::default(),
             wake: Arc::default(),
             table_interval: OnceLock::new(),
@@ -84,11 +88,11 @@ impl RedisClient {
         if self.breaker.is_open() {
             return Err(Failure::CircuitOpen);
         }
-        let openings = self.breaker.openings();
+        let generation = self.generation();
         let connect = || Arc::clone(self).connect();
         let result = Deadline::after(timeout)
             .run(async {
-                let connection = self.connections.get(role, openings, connect).await?;
+                let connection = self.connections.get(role, generation, connect).await?;
                 call(connection).await
             })
             .await
@@ -98,6 +102,12 @@ impl RedisClient {
             Err(failure) => self.record_failure(role, failure),
         }
         result
+    }
+
+    /// Returns the generation of connections that calls may use. Connections of earlier generations
+    /// may lead to a server that has been replaced.
+    pub(super) fn generation(&self) -> u64 {
+        self.breaker.openings() + self.primary_search.found()
     }
 
     fn record_failure(&self, role: ConnectionRole, failure: &Failure) {
@@ -125,6 +135,35 @@ impl RedisClient {
         count(&self.counters.circuit_openings);
         log::debug!("Redis is not called until a probe succeeds: {failure}");
         self.wake.notify_one();
+    }
+
+    /// Looks for the primary in the background, unless such a search began less than a second ago.
+    /// The caller could not write the Redis key `refused`, because the server is a replica.
+    pub(super) fn find_primary(self: &Arc<Self>, refused: &str) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        if !self.primary_search.is_due(monotonic_micros()) {
+            return;
+        }
+        // In a Cluster, this key is on the node that refused the write. No store writes this key.
+        let (client, unused) = (Arc::clone(self), format!("{refused}:unused"));
+        runtime.spawn(async move {
+            let search = timeout(SEARCH_INTERVAL, client.connect_and_write(&unused)).await;
+            match search.unwrap_or(Err(Failure::TimedOut)) {
+                Ok(()) => {
+                    client.primary_search.record_found();
+                    client.wake.notify_one();
+                    log::debug!("a new connection to Redis accepts writes");
+                }
+                Err(failure) => log::debug!("Redis still refuses writes: {failure}"),
+            }
+        });
+    }
+
+    /// Makes a connection, and sends a write that changes nothing.
+    async fn connect_and_write(&self, unused: &str) -> Result<(), Failure> {
+        let mut connection = self.connector.connect().await?;
+        count(&self.counters.connections);
+        Ok(cmd("UNLINK").arg(unused).exec_async(&mut connection).await?)
     }
 
     /// Makes a connection. If this process has not read the invalidation table yet, it reads the
@@ -211,11 +250,15 @@ impl RedisClient {
         }
     }
 
-    /// Adds members to the invalidation table. The server may have closed the idle connection. The
-    /// client notices this only when it uses the connection, so it tries once more with a new
-    /// connection.
+    /// Adds members to the invalidation table. The server may have closed the idle connection, or
+    /// may have become a replica. The client notices this only when it uses the connection, so it
+    /// tries once more with a new connection.
     async fn send_members(self: &Arc<Self>, members: &[Vec<u8>]) -> Result<Stamp, Failure> {
         match self.send_once(members).await {
+            Err(failure) if failure.is_refused_write() => {
+                self.connections.remove(ConnectionRole::Lookups);
+                self.send_once(members).await
+            }
             Err(failure) if failure.ends_connection() && !matches!(failure, Failure::TimedOut) => {
                 self.send_once(members).await
             }

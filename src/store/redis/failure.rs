@@ -23,6 +23,9 @@ pub(super) enum Failure {
     Panicked,
     /// Redis or the client library reported an error.
     Redis(RedisError),
+    /// Redis has no table of invalidations, and refused to make one. No lookup can succeed without
+    /// the table.
+    NoTable(RedisError),
 }
 
 impl Failure {
@@ -31,11 +34,10 @@ impl Failure {
     pub(super) fn ends_connection(&self) -> bool {
         match self {
             Self::CircuitOpen | Self::NoRuntime => false,
-            Self::TimedOut | Self::Panicked => true,
+            Self::TimedOut | Self::Panicked | Self::NoTable(_) => true,
             Self::Redis(error) => match error.kind() {
                 ErrorKind::Server(
-                    ServerErrorKind::ReadOnly
-                    | ServerErrorKind::MasterDown
+                    ServerErrorKind::MasterDown
                     | ServerErrorKind::BusyLoading
                     | ServerErrorKind::ClusterDown
                     // The connection has an outdated map of the Cluster's slots.
@@ -53,11 +55,16 @@ impl Failure {
     /// failure.
     pub(super) fn is_outage(&self) -> bool {
         match self {
-            Self::TimedOut | Self::Panicked => true,
+            Self::TimedOut | Self::Panicked | Self::NoTable(_) => true,
             Self::CircuitOpen | Self::NoRuntime => false,
-            // A replica refuses only writes, so lookups still succeed.
-            Self::Redis(error) => self.ends_connection() && error.code() != Some("READONLY"),
+            Self::Redis(_) => self.ends_connection(),
         }
+    }
+
+    /// Returns whether the server refused a write because it is a replica. Such a server still
+    /// answers lookups, so the failure does not end the connection and is no outage.
+    pub(super) fn is_refused_write(&self) -> bool {
+        matches!(self, Self::Redis(error) if error.code() == Some("READONLY"))
     }
 }
 
@@ -69,7 +76,7 @@ impl fmt::Display for Failure {
             Self::TimedOut => f.write_str("Redis did not answer in time"),
             Self::NoRuntime => f.write_str("Redis not called: there is no tokio runtime"),
             Self::Panicked => f.write_str("Redis call failed: the client library panicked"),
-            Self::Redis(error) => match error.code() {
+            Self::Redis(error) | Self::NoTable(error) => match error.code() {
                 Some(code) => write!(f, "Redis returned the error {code}{}", advice(code)),
                 None if error.is_io_error() => write!(f, "Redis cannot be reached: {error}"),
                 None if error.kind() == ErrorKind::AuthenticationFailed => {
@@ -144,9 +151,11 @@ impl Failure {
     pub(super) fn of_invalidation(self) -> StoreError {
         match self {
             Self::NoRuntime => StoreError::new(self),
-            Self::CircuitOpen | Self::TimedOut | Self::Panicked | Self::Redis(_) => {
-                StoreError::queued(self)
-            }
+            Self::CircuitOpen
+            | Self::TimedOut
+            | Self::Panicked
+            | Self::Redis(_)
+            | Self::NoTable(_) => StoreError::queued(self),
         }
     }
 }

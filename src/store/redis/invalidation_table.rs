@@ -211,7 +211,11 @@ impl InvalidationTable {
         let (table, removals): (Value, Value) = pipeline.query_async(connection).await?;
         let read = match self.learn([&table, &removals], coordinator) {
             Some(until) => TableRead::Continued(until),
-            None => TableRead::Recreated(self.add(connection, keys, coordinator, &[]).await?),
+            None => match self.add(connection, keys, coordinator, &[]).await {
+                Ok(until) => TableRead::Recreated(until),
+                Err(Failure::Redis(error)) => return Err(Failure::NoTable(error)),
+                Err(failure) => return Err(failure),
+            },
         };
         self.set_current_at(sent);
         Ok(read)

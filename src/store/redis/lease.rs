@@ -47,8 +47,9 @@ pub(super) async fn acquire(
     // lease.
     let guard = guard(client, &name, token);
     let reply = client
-        .call(ConnectionRole::Lookups, client.timeouts.lookup, |mut connection| async move {
-            set_if_absent(&mut connection, &name, &token, duration).await
+        .call(ConnectionRole::Lookups, client.timeouts.lookup, |mut connection| {
+            let name = &name;
+            async move { set_if_absent(&mut connection, name, &token, duration).await }
         })
         .await;
     let counters = &client.counters;
@@ -71,6 +72,9 @@ pub(super) async fn acquire(
             // Redis may have granted the lease although the call failed, so the guard releases the
             // lease.
             drop(guard);
+            if failure.is_refused_write() {
+                client.find_primary(&name);
+            }
             Err(failure)
         }
     }

@@ -68,6 +68,8 @@ struct Worker {
 /// The connections that the maintenance thread keeps while Redis works.
 #[derive(Default)]
 struct Connections {
+    /// The generation of connections for which they were made.
+    generation: u64,
     table: Option<Connection>,
     announcements: Option<PubSubStream>,
 }
@@ -111,6 +113,10 @@ impl Worker {
                 self.wake.notified().await;
                 continue;
             };
+            let generation = client.generation();
+            if connections.generation != generation {
+                connections = Connections { generation, ..Connections::default() };
+            }
             if let Err(failure) =
                 guarded(PROBE_TIMEOUT, update_table(&client, &mut connections)).await
             {

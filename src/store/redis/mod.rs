@@ -7,6 +7,7 @@
 //! | `client`, `batch`, `worker_connections`, `connector`, `connection` | calls to the server |
 //! | `maintenance` | the maintenance thread, which probes a failed server, sends queued invalidations, and listens to announcements of invalidations |
 //! | `invalidation_table` | the table in Redis that holds the invalidations of all processes |
+//! | `primary_search` | limits the searches for the primary after a failover |
 //! | `records`, `keys`, `lease` | stored responses and leases in Redis |
 //! | `counters`, `failure` | statistics and errors of calls |
 
@@ -24,6 +25,7 @@ mod invalidation_table;
 mod keys;
 mod lease;
 mod maintenance;
+mod primary_search;
 mod records;
 mod store;
 #[cfg(feature = "redis-rustls")]

@@ -81,6 +81,9 @@ const MAX_TABLE_AGE: Duration = Duration::from_millis(500);
 /// open, only probes call Redis. A probe begins at most a second after the previous probe has
 /// failed. The breaker closes once a probe succeeds.
 ///
+/// After a failover, the server may be a replica, which answers lookups and refuses writes. The
+/// store then looks for the primary by a new connection, at most once a second.
+///
 /// A purge that does not reach Redis returns an error. The process that purged sends the purge
 /// again before it reads anything from Redis. Until the purge reaches Redis, other processes may
 /// serve the purged responses.
@@ -281,6 +284,9 @@ impl RedisStore {
                 Ok(written.is_stored && verdict == Verdict::Valid)
             })
             .await;
+        if written.as_ref().is_err_and(Failure::is_refused_write) {
+            client.find_primary(&entry.name);
+        }
         count(match written {
             Ok(_) => &client.counters.writes,
             Err(_) => &client.counters.writes_failed,

@@ -36,8 +36,9 @@ enum Slot {
     Connecting(watch::Receiver<Option<ConnectResult>>),
     Connected {
         connection: Connection,
-        /// The number of times that the circuit breaker had opened when the connection was made.
-        openings: u64,
+        /// The generation of connections (`RedisClient::generation`)
+        /// for which the connection was made.
+        generation: u64,
     },
 }
 
@@ -46,14 +47,13 @@ type ConnectResult = Result<Connection, Failure>;
 impl WorkerConnections {
     /// Returns the connection of this thread for `role`.
     ///
-    /// Calls `connect` if there is no connection, or if the circuit breaker opened after the
-    /// connection was made: the server may have been replaced. `openings` is the number of times
-    /// that the breaker has opened so far. Several requests can wait for one new connection. If the
-    /// requests time out, connecting continues for later requests.
+    /// Calls `connect` if there is no connection of this `generation`: the server may have been
+    /// replaced since. Several requests can wait for one new connection. If the requests time out,
+    /// connecting continues for later requests.
     pub(super) async fn get<F>(
         &self,
         role: ConnectionRole,
-        openings: u64,
+        generation: u64,
         connect: impl FnOnce() -> F,
     ) -> ConnectResult
     where
@@ -63,7 +63,7 @@ impl WorkerConnections {
             let mut slots = self.0.get_or_default().borrow_mut();
             let slot = slot(&mut slots, role);
             match slot {
-                Slot::Connected { connection, openings: when_made } if *when_made == openings => {
+                Slot::Connected { connection, generation: made_for } if *made_for == generation => {
                     return Ok(connection.clone());
                 }
                 // The channel is closed if the runtime that was connecting has ended.
@@ -83,7 +83,7 @@ impl WorkerConnections {
         let slot = slot(&mut slots, role);
         if matches!(slot, Slot::Connecting(current) if current.same_channel(&receiver)) {
             *slot = match &result {
-                Ok(connection) => Slot::Connected { connection: connection.clone(), openings },
+                Ok(connection) => Slot::Connected { connection: connection.clone(), generation },
                 Err(_) => Slot::Empty,
             };
         }

@@ -305,3 +305,75 @@ async fn stale_page_that_is_purged_during_an_outage_replaces_no_error() {
         assert_eq!(site.get(&path, &[FAILURE]).await.status, 503, "{kind:?}");
     }
 }
+
+/// Whether the `Vary` of a page has changed since a process read the page into memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Vary {
+    Unchanged,
+    Widened,
+    Replaced,
+}
+
+/// A process has copies in memory. The page then varies on other fields, which only Redis knows.
+#[actix_web::test]
+async fn variant_purge_reaches_copies_of_a_former_vary_in_memory() {
+    let redis = RedisServer::start();
+    let plain = process(shared_store(redis.url()), Policy::new(), requested_response);
+    let near = process(tiered_store(shared_store(redis.url())), Policy::new(), requested_response);
+    let mut problems = Vec::new();
+    for (by, purging) in [("another process", &plain), ("the process with the copy", &near)] {
+        for purged in [&[("a", "1")][..], &[("a", "1"), ("b", "1")]] {
+            for (vary, expires) in [
+                (Vary::Unchanged, false),
+                (Vary::Widened, false),
+                (Vary::Widened, true),
+                (Vary::Replaced, false),
+                (Vary::Replaced, true),
+            ] {
+                let case = format!("{purged:?} by {by}, expires: {expires}, Vary: {vary:?}");
+                let path = format!("/{}{}{expires}{vary:?}", by.len(), purged.len());
+                let former = |a| [("a", a), ("answer", "vary: a"), MINUTE];
+                let copy = near.get_until_hit(&path, &former("1")).await;
+                let other = near.get_until_hit(&path, &former("2")).await;
+                let new_vary = match vary {
+                    Vary::Unchanged => None,
+                    Vary::Widened => Some(("answer", "vary: a, b")),
+                    Vary::Replaced => {
+                        // Redis evicts the page.
+                        for name in resources(&redis) {
+                            redis.command(&["UNLINK", &name]);
+                        }
+                        Some(("answer", "vary: b"))
+                    }
+                };
+                if let Some(vary) = new_vary {
+                    plain.get_until_hit(&path, &[("a", "2"), ("b", "1"), vary, MINUTE]).await;
+                }
+                let target = PurgeTarget::url(format!("http://h{path}"));
+                let target = target.variant(purged.iter().copied());
+                let handle = purging.cache.handle();
+                if expires {
+                    handle.expire(target).await.unwrap();
+                } else {
+                    handle.purge(target).await.unwrap();
+                }
+                if by == "the process with the copy" {
+                    assert_ne!(near.get(&path, purged).await.body, copy.body, "{case}");
+                }
+                let requests = async {
+                    while near.get(&path, purged).await.body == copy.body {
+                        tokio::task::yield_now().await;
+                    }
+                };
+                // By default, a purge applies to copies in memory within a second.
+                if tokio::time::timeout(secs(5), requests).await.is_err() {
+                    problems.push(case);
+                } else if vary == Vary::Unchanged {
+                    let still = near.get(&path, &former("2")).await;
+                    assert!(still.is_hit() && still.body == other.body, "{case}: other variant");
+                }
+            }
+        }
+    }
+    assert!(problems.is_empty(), "served from memory: {problems:#?}");
+}

@@ -10,12 +10,13 @@ use std::{
 
 use actix_web_cache::{PurgeTarget, RedisStore};
 use futures_util::future::join;
+use tokio::time::Instant;
 
 use crate::{
-    redis::{cluster_url, own_store, own_store_with_defaults, page_path, shop},
+    redis::{cluster_url, leasing_store, own_store, own_store_with_defaults, page_path, shop},
     support::{
         FakeRedis, FakeReply, PageServer, RedisCluster, RedisSentinel, RedisServer, command_name,
-        resources, wait_until,
+        resources, secs, wait_until,
     },
 };
 
@@ -222,6 +223,7 @@ fn fake_sentinel(primary: &Arc<Mutex<SocketAddr>>) -> FakeRedis {
 
 /// Makes one server a replica of another one, and waits until it has all records.
 async fn replicate(replica: &RedisServer, of: &RedisServer) {
+    of.command(&["CONFIG", "SET", "repl-diskless-sync-delay", "0"]);
     of.command(&["REPLICAOF", "NO", "ONE"]);
     replica.command(&["REPLICAOF", "127.0.0.1", &of.port().to_string()]);
     wait_until("the replica has all records", || {
@@ -252,4 +254,99 @@ async fn store_uses_the_new_primary_once_an_outdated_sentinel_names_it() {
     site.get_until_hit("/missing/1").await;
     assert!(!store.stats().circuit_open, "{:?}", store.stats());
     assert!(resources(&new).len() > 1);
+}
+
+/// Requests pages that the server refuses to store, one after the other. Between two refused writes,
+/// lookups succeed.
+async fn request_pages_that_are_not_written(site: &PageServer, store: &RedisStore) {
+    let before = store.stats();
+    for n in 1..=100 {
+        assert!(!site.get(&format!("/missing/{n}")).await.is_hit);
+        assert!(site.get("/1").await.is_hit);
+        wait_until("the write is refused", || {
+            store.stats().writes_failed >= before.writes_failed + n
+        })
+        .await;
+    }
+    let after = store.stats();
+    assert!(after.lookups_failed == 0 && after.circuit_openings == 0, "{after:?}");
+}
+
+/// Makes one server the primary of the other one, which was a primary before.
+async fn demote(old: &RedisServer, new: &RedisServer) {
+    replicate(new, old).await;
+    replicate(old, new).await;
+}
+
+/// The number of connections that the server has accepted, the one of this call included.
+fn connections(server: &RedisServer) -> usize {
+    server.info("total_connections_received").unwrap().parse().unwrap()
+}
+
+/// The largest number of searches for the primary: one, and one more in each second.
+fn most_searches(started: Instant) -> usize {
+    1 + usize::try_from(started.elapsed().as_secs()).unwrap()
+}
+
+/// After a failover, a Sentinel may name the former primary for a while, which refuses all writes.
+#[actix_web::test]
+async fn outdated_sentinel_causes_few_connections() {
+    let (old, new) = (RedisServer::start(), RedisServer::start());
+    let primary = Arc::new(Mutex::new(old.addr()));
+    let sentinel = fake_sentinel(&primary);
+    let store = own_store(format!("redis-sentinel://{}/p", sentinel.addr()));
+    let site = shop(store.clone());
+    let before = site.get_until_hit("/1").await.run;
+    demote(&old, &new).await;
+    let (asked, connected, started) = (sentinel.accepted(), connections(&old), Instant::now());
+    request_pages_that_are_not_written(&site, &store).await;
+    let (asked, connected) = (sentinel.accepted() - asked, connections(&old) - connected);
+    let searches = most_searches(started);
+    assert!(asked <= searches && connected <= searches + 1, "{asked} {connected}, {searches}");
+    // The store finds the new primary without a failed purge. Lookups use the new primary, too.
+    *primary.lock().unwrap() = new.addr();
+    site.get_until_hit("/new").await;
+    wait_until("the page is written", || resources(&new).len() == 2).await;
+    old.kill();
+    assert_eq!(site.get_until_hit("/1").await.run, before);
+    let stats = store.stats();
+    assert!(stats.lookups_failed == 0 && stats.circuit_openings == 0, "{stats:?}");
+}
+
+/// A single server that was demoted refuses all writes, too.
+#[actix_web::test]
+async fn refused_writes_of_a_single_server_cause_few_connections() {
+    let (old, new) = (RedisServer::start(), RedisServer::start());
+    let stores = [own_store(old.url()), leasing_store(old.url(), secs(5))];
+    let sites = stores.clone().map(shop);
+    for site in &sites {
+        site.get_until_hit("/1").await;
+    }
+    demote(&old, &new).await;
+    for (store, site) in stores.iter().zip(&sites) {
+        let (connected, started) = (connections(&old), Instant::now());
+        request_pages_that_are_not_written(site, store).await;
+        let connected = connections(&old) - connected;
+        let searches = most_searches(started);
+        assert!(connected <= searches + 1, "{connected}, {searches}: {:?}", store.stats());
+    }
+}
+
+/// A store needs the table of invalidations, which a replica without the table cannot make.
+#[actix_web::test]
+async fn replica_without_the_table_causes_few_connections() {
+    let (old, new) = (RedisServer::start(), RedisServer::start());
+    replicate(&old, &new).await;
+    let store = own_store(old.url());
+    let site = shop(store.clone());
+    let (connected, started) = (connections(&old), Instant::now());
+    for n in 0..100 {
+        assert!(!site.get(&page_path(n)).await.is_hit);
+    }
+    let connected = connections(&old) - connected;
+    // The first calls, and then the probes, of which the first follow each other faster.
+    let most = 20 + usize::try_from(started.elapsed().as_secs()).unwrap();
+    assert!(connected <= most, "{connected}, {most}: {:?}", store.stats());
+    old.command(&["REPLICAOF", "NO", "ONE"]);
+    site.get_until_hit("/1").await;
 }
