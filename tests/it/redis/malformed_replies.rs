@@ -19,6 +19,8 @@ async fn reply_truncated_at_any_byte_is_a_miss() {
     let store = own_store(proxy.url());
     let site = shop(store.clone());
     site.get_until_hit("/a").await;
+    // A response can be found before the reply to the confirmation of its write.
+    fills_ended(store.coordinator()).await;
     let before = proxy.replied();
     assert!(site.get("/a").await.is_hit);
     let length = usize::try_from(proxy.replied() - before).unwrap();
@@ -30,6 +32,7 @@ async fn reply_truncated_at_any_byte_is_a_miss() {
             assert!(!answer.is_hit, "hit from {cut} of {length} bytes, {end:?}");
             proxy.set(Fault::None);
             site.get_until_hit("/a").await;
+            fills_ended(store.coordinator()).await;
         }
     }
     assert_eq!(store.stats().unreadable_records, 0, "a truncated reply was decoded as a record");
