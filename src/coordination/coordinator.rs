@@ -170,9 +170,7 @@ impl Coordinator {
     /// assert_eq!(coordinator.stamp(), Stamp::new(25));
     /// ```
     pub fn record_remote(&self, invalidations: &[(Stamp, Invalidation)], until: Stamp) {
-        if !invalidations.is_empty() || until > self.stamp() {
-            self.0.log.record_remote(invalidations, &[], until);
-        }
+        self.record_remote_removals(invalidations, &[], until);
     }
 
     /// Records invalidations and removals of other processes, each with its logical time. `until` is

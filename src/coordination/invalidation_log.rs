@@ -68,7 +68,7 @@ use std::{
 
 use smallvec::SmallVec;
 
-use super::removals::{Floor, Removal, Removals};
+use super::removals::{Floor, MAX_REMOVALS, Removal, Removals};
 use crate::{
     clock::Timestamp,
     entry::{
@@ -211,10 +211,12 @@ impl InvalidationLog {
     pub(super) fn invalidate(&self, invalidation: &Invalidation) {
         let mut records = self.records.write().unwrap_or_else(PoisonError::into_inner);
         let next = Stamp::new(self.clock.load(Ordering::Acquire) + 1);
-        self.note(records.add(invalidation, next), "purged tags");
+        let floor = records.add(invalidation, next);
         // The clock moves last. A thread that reads the new time therefore finds the records of
         // that time.
         self.clock.store(next.get(), Ordering::Release);
+        drop(records);
+        self.report_tags(floor);
     }
 
     /// Records invalidations and removals whose logical times come from outside of this process.
@@ -226,28 +228,40 @@ impl InvalidationLog {
         until: Stamp,
     ) {
         let mut records = self.records.write().unwrap_or_else(PoisonError::into_inner);
+        let (mut tags, mut urls) = (Floor::Unchanged, Floor::Unchanged);
         for (at, invalidation) in invalidations {
-            self.note(records.add(invalidation, *at), "purged tags");
+            tags = tags.or(records.add(invalidation, *at));
         }
         for (at, removal) in removals {
-            self.note_removal(records.removed.add(*at, *removal), &records);
+            urls = urls.or(records.removed.add(*at, *removal));
         }
-        self.clock.fetch_max(until.get(), Ordering::Release);
-    }
-
-    fn note_removal(&self, floor: Floor, records: &Records) {
         self.removal_floor.fetch_max(records.removed.floor().get(), Ordering::Release);
-        self.note(floor, "removed URLs");
+        self.clock.fetch_max(until.get(), Ordering::Release);
+        drop(records);
+        self.report_tags(tags);
+        self.report_urls(urls);
     }
 
-    /// Counts that a floor has moved, and logs a warning.
-    fn note(&self, floor: Floor, kind: &str) {
+    /// Counts and logs that records of tags were dropped.
+    fn report_tags(&self, floor: Floor) {
         if floor == Floor::Moved {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             log::warn!(
-                "the cache has dropped the older half of its records of {kind}, because there were \
-                 too many: earlier responses with any tag count as purged or expired if records of \
-                 tags were dropped, and are not stored if records of URLs were dropped"
+                "more than {MAX_TAGS} tags were purged or expired: the cache has dropped the older \
+                 half of its records, and all responses from before count as purged or expired. \
+                 Purge fewer different tags, and do not let clients choose them"
+            );
+        }
+    }
+
+    /// Counts and logs that records of removed URLs were dropped.
+    fn report_urls(&self, floor: Floor) {
+        if floor == Floor::Moved {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+            log::warn!(
+                "more than {MAX_REMOVALS} URLs were purged within some minutes: the cache has \
+                 dropped the older half of its records, and responses of handlers that were called \
+                 before are not stored. Stored responses are not affected"
             );
         }
     }

@@ -65,6 +65,13 @@ pub(super) enum Floor {
     Moved,
 }
 
+impl Floor {
+    /// Returns `Moved` if one of the two has moved.
+    pub(super) fn or(self, other: Self) -> Self {
+        if self == Self::Moved { self } else { other }
+    }
+}
+
 impl Removals {
     pub(super) fn kinds(&self) -> TagKinds {
         self.kinds

@@ -132,7 +132,7 @@ impl Candidate {
     fn draft(&self, plan: &StoragePlan, status: StatusCode, fields: &HeaderMap) -> StoredResponse {
         let comparison = &self.shared.policy.comparison;
         let known = &self.selecting_fields;
-        let coding = self.shared.policy.comparison.codings.always_select();
+        let coding = comparison.codings.always_select();
         let coding = coding.filter(|name| !plan.nominated.contains(name));
         let nominated = plan.nominated.iter().chain(coding);
         let learned = nominated.filter(|name| !known.contains(name));

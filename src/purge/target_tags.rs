@@ -28,9 +28,10 @@ pub(super) fn any_host_tags(shared: &Shared, url: &UrlTarget) -> Vec<TagId> {
     keys.iter().filter_map(CacheKey::url_parts).map(|url| TagId::path(&url)).collect()
 }
 
-/// Returns a key of each URL under which the store may have responses for the target. The list
-/// contains the URL as it was sent, and the URL as each cache in this process normalizes it, with the
-/// host for `http` and for `https`. The keys have equal URLs only if they are the same key.
+/// Returns one cache key for each URL under which the store may have responses for the target. These
+/// are the URL of the target itself, and the URL with the query as each cache in this process
+/// normalizes it. The default port of `http` or `https` is removed from the host, so there can be two
+/// hosts. No two of the keys have the same URL.
 pub(super) fn url_keys(shared: &Shared, target: &UrlTarget) -> Vec<CacheKey> {
     let namespace = &*shared.settings.namespace;
     let sent = ["http", "https"].map(|scheme| {

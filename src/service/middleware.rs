@@ -159,7 +159,7 @@ where
         }
         Decision::RespondAndRefresh(response, outcome, origin) => {
             let response = response.respond(request.method(), request.headers());
-            let request = refresh(inner, &context, request, origin);
+            let request = refresh(inner, &context, request, origin, &outcome);
             CacheFuture::ready(context.complete_cached(request, response, outcome))
         }
         Decision::OnlyIfCached => {

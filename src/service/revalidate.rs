@@ -20,11 +20,15 @@ use super::{
     request::headers_mut,
     stand_in::StandIn,
 };
-use crate::{coordination::problems::Problem, semantics::validation::CONDITIONS, shared::Shared};
+use crate::{
+    coordination::problems::Problem, outcome::Outcome, semantics::validation::CONDITIONS,
+    shared::Shared,
+};
 
 /// Calls the handler in the background with the request of a client, if the coordinator of the
 /// store permits a refresh of the key (`Coordinator::try_refresh`). Returns the request for the
-/// reply to the client: a copy if the refresh takes the request itself.
+/// reply to the client: a copy if the refresh takes the request itself. `outcome` is the outcome of
+/// the request of the client, which a stored response answers.
 ///
 /// Only a request without credentials starts a refresh. The request of the refresh keeps the
 /// extensions that outer middlewares added, such as a language or a tenant. Without them, the
@@ -36,6 +40,7 @@ pub(crate) fn refresh<S, B>(
     context: &RequestContext,
     mut request: ServiceRequest,
     origin: Box<OriginRequest>,
+    outcome: &Outcome,
 ) -> HttpRequest
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
@@ -45,7 +50,8 @@ where
     // If the request has `no-store`, its response is not stored, so a refresh would be useless.
     let useful = cache_request.requester.is_anonymous() && !cache_request.directives.no_store;
     if !useful {
-        if !cache_request.directives.no_store {
+        let is_stale = matches!(outcome, Outcome::StaleHit { .. });
+        if is_stale && !cache_request.directives.no_store {
             context.note_refused_refresh(&request, cache_request);
         }
         return request.into_parts().0;

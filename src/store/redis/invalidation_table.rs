@@ -1,13 +1,13 @@
 //! The invalidation table: the invalidations of all processes, in Redis, with a copy in each
 //! process.
 //!
-//! The table is a sorted set. Each member is an invalidation of one tag or of all responses. A
-//! second sorted set has the removals of single cache keys and URLs of the last minutes. The score of
-//! the member is the time of the invalidation, in microseconds by the clock of the server that has
-//! the table. Each new score is later than all earlier scores. One more
-//! member is the **epoch**, whose score is the time of the latest invalidation. The cache reads the
-//! epoch before it calls a handler. A response is valid unless the table has a later time for one
-//! of the response's tags.
+//! The table consists of two sorted sets. Each member of the first set is an invalidation of one tag
+//! or of all responses. Each member of the second set is a removal of one cache key or one URL in the
+//! last minutes. The score of a member is the time of the invalidation or removal, in microseconds by
+//! the clock of the server that has the table. Each new score is later than all earlier scores. One
+//! more member of the first set is the **epoch**, whose score is the time of the latest invalidation
+//! or removal. The cache reads the epoch before it calls a handler. A response is valid unless the
+//! table has a later time for its cache key, its URL or one of its tags.
 //!
 //! Each lookup reads the epoch and the response in one round trip. If the epoch is not the one that
 //! this process knows, the process reads the newer members of the table before it uses the
@@ -173,9 +173,14 @@ impl InvalidationTable {
                 EPOCH => epoch = Some(time),
                 LATEST_REMOVAL => latest_removal = Some(time),
                 TOO_MANY => {
-                    log::warn!(
-                        "Redis had too many invalidations of tags: earlier responses are invalid"
-                    );
+                    // At the first read, the invalidations may have been too many long ago.
+                    if self.is_known() {
+                        log::warn!(
+                            "more than {MAX_MEMBERS} invalidations of tags were in Redis: all \
+                             responses from before the older half count as purged. Purge fewer \
+                             different tags, and do not let clients choose them"
+                        );
+                    }
                     invalidations.push((Stamp::new(time), Invalidation::PurgeAll));
                 }
                 _ => invalidations.push((Stamp::new(time), decode_member(member))),

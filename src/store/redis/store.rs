@@ -226,6 +226,8 @@ impl RedisStore {
     ) -> Lookup {
         let counters = &self.0.client.counters;
         let response = record.and_then(|record| match codec::decode(record, key, now) {
+            // Redis keeps the record until the last response in the hash has expired.
+            Ok(response) if response.useful_for(now).is_zero() => None,
             Ok(response) => {
                 count(&counters.found);
                 Some(Arc::new(response))

@@ -18,8 +18,11 @@ struct Site {
 /// Serves `/pages/{id}` with stale pages for an hour. The handler fails if the request for the
 /// first fill of a page has `x-fail`.
 fn site() -> Site {
+    site_with(Policy::new().stale_while_revalidate(secs(3600)))
+}
+
+fn site_with(policy: Policy) -> Site {
     let (store, clock) = (store(), ManualClock::at(START));
-    let policy = Policy::new().default_ttl(secs(10)).stale_while_revalidate(secs(3600));
     let cache = Cache::builder(store.clone()).policy(policy).clock(clock.clock()).build().unwrap();
     let log = CapturedLog::default();
     let (wrapped, here) = (cache.clone(), log.clone());
@@ -87,6 +90,19 @@ async fn refreshes_that_keep_failing_are_reported_with_the_route() {
         site.client.get_with("/pages/secret", fields).await;
         site.cache.idle().await;
     }
+    assert!(site.log.take(Level::Warn).is_empty());
+}
+
+#[actix_web::test]
+async fn fresh_page_whose_request_may_not_refresh_it_ahead_is_no_problem() {
+    let site = site_with(Policy::new().refresh_ahead(90));
+    site.client.get("/pages/secret").await;
+    site.clock.advance(secs(5));
+    for _ in 0..40 {
+        let fields = [("cookie", "session=1")];
+        assert!(site.client.get_with("/pages/secret", &fields).await.is_hit());
+    }
+    assert_eq!(site.store.coordinator().problems().refused_refreshes, 0);
     assert!(site.log.take(Level::Warn).is_empty());
 }
 

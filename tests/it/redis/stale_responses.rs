@@ -135,6 +135,27 @@ async fn short_variant_ends_no_other_variant_of_its_url() {
     assert!(left > 500_000, "the hash expires in {left} ms");
 }
 
+/// Redis keeps the hash until its last variant expires, so it still has the record.
+#[actix_web::test]
+async fn variant_is_not_used_after_its_retention_although_another_one_keeps_the_hash() {
+    let redis = RedisServer::start();
+    let policy = Policy::new().honor_request_directives();
+    let site = process(shared_store(redis.url()), policy, requested_response);
+    let variant = |coding, lifetime| {
+        [("accept-encoding", coding), ("answer", "vary: accept-encoding"), ("answer", lifetime)]
+    };
+    site.get_until_hit("/", &variant("br", "cache-control: max-age=600")).await;
+    let short = variant("gzip", "cache-control: max-age=5");
+    site.get_until_hit("/", &short).await;
+    let any_age = [&short[..], &[("cache-control", "max-stale")]].concat();
+    site.clock.advance(secs(4));
+    assert!(site.get("/", &any_age).await.is_hit(), "fresh");
+    site.clock.advance(secs(2));
+    let answer = site.get("/", &any_age).await;
+    assert!(!answer.is_hit(), "{}", answer.cache_status());
+    assert!(site.get("/", &[("accept-encoding", "br")]).await.is_hit());
+}
+
 /// The index of a hash can name a record that is gone.
 #[actix_web::test]
 async fn missing_record_of_an_indexed_variant_is_a_miss_for_this_variant_only() {
