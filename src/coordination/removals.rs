@@ -13,12 +13,16 @@
 //! too many, the older half is dropped, and the latest dropped time becomes the **floor**. The floor
 //! only affects responses that are about to be stored: a response with an earlier stamp is not
 //! stored, because a dropped record may apply to it. A response that is already stored is checked
-//! against the records alone, and they contain the tags of its own key and URL only. So no number of
-//! removals makes a stored response of another URL invalid.
+//! only against the records of its own key and its own URL. So no number of removals makes a stored
+//! response of another URL invalid. If a copy in the memory of a tiered store is older than the
+//! floor, the copy is read from the far store again, where the removal has deleted it.
 //!
-//! The store keeps each promise of a dropped record in another way: the removal deleted the
-//! responses that were stored, and a process that stores a response checks the floor after the
-//! response was written, and deletes the response again if its stamp is earlier.
+//! No removed response is served although its record was dropped. The removal has deleted the
+//! responses that were stored before it. A response of an earlier handler call can only be written
+//! while the removal runs or after it. The process that writes it reads the records and the floor
+//! before the write and again after it, and deletes the response if a record applies, or if the
+//! stamp is earlier than the floor. Between the write and this check, the record is still there: the
+//! newer half of the records is kept, and no server makes so many removals within one write.
 
 use std::collections::HashMap;
 

@@ -132,7 +132,7 @@ pub(super) struct Written {
     /// field that the new variant lacks.
     pub(super) is_stored: bool,
     /// The token by which the write must be confirmed. `None` if it needs no confirmation, because
-    /// the response is deleted soon anyway.
+    /// the response cannot be used for longer than an unconfirmed one.
     pub(super) token: Option<String>,
 }
 
@@ -177,17 +177,20 @@ pub(super) enum Verdict {
     Invalidated,
 }
 
-/// Confirms a write with this token, or removes the written variant.
+/// Confirms a write with this token, or removes the written variant. A valid variant whose write
+/// needs no confirmation stays as it is.
 pub(super) async fn settle(
     connection: &mut Connection,
-    key: &EntryKey,
-    variant: VariantId,
-    token: &str,
+    written: &NewRecord<'_>,
+    token: Option<&str>,
     verdict: Verdict,
 ) -> Result<(), Failure> {
-    let field = record_field(key, variant);
+    if token.is_none() && verdict == Verdict::Valid {
+        return Ok(());
+    }
+    let field = record_field(written.key, written.variant);
     let mut script = cmd("EVAL");
-    script.arg(SETTLE_WRITE).arg(1).arg(&key.name).arg(token);
+    script.arg(SETTLE_WRITE).arg(1).arg(&written.key.name).arg(token.unwrap_or(""));
     script.arg(if verdict == Verdict::Valid { &[][..] } else { &field[..] });
     Ok(script.exec_async(connection).await?)
 }

@@ -278,12 +278,14 @@ impl RedisStore {
                     return Ok(false);
                 }
                 let written = records::write(connection, &new).await?;
-                let Some(token) = written.token else { return Ok(written.is_stored) };
+                if !written.is_stored {
+                    return Ok(false);
+                }
                 // A removal may have run during the write, in this process or in another one.
                 client.update_table(connection).await?;
                 let verdict = if is_valid() { Verdict::Valid } else { Verdict::Invalidated };
-                records::settle(connection, new.key, new.variant, &token, verdict).await?;
-                Ok(written.is_stored && verdict == Verdict::Valid)
+                records::settle(connection, &new, written.token.as_deref(), verdict).await?;
+                Ok(verdict == Verdict::Valid)
             })
             .await;
         if written.as_ref().is_err_and(Failure::is_refused_write) {

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse};
 use actix_web_cache::{
-    Policy, PurgeTarget, ResponseOptions, Rule, redis::RedisStoreError, store::conformance,
+    Policy, PurgeTarget, ResponseOptions, Rule,
+    redis::RedisStoreError,
+    store::{Store as _, conformance},
 };
 
 use crate::{
@@ -14,8 +16,8 @@ use crate::{
         tiered_store,
     },
     support::{
-        Fault, FaultyProxy, RedisCluster, RedisSentinel, RedisServer, TestApp, requested_response,
-        secs, test_app,
+        Fault, FaultyProxy, RedisCluster, RedisSentinel, RedisServer, TestApp, fills_ended,
+        requested_response, secs, test_app,
     },
 };
 
@@ -101,13 +103,19 @@ async fn hit_takes_one_round_trip_and_memory_hit_takes_none() {
         response.extensions_mut().insert(tags);
         response.insert_header(("vary", "accept-language")).body("page")
     };
-    let plain = test_app(&cache(shared_store(redis.url())), requested_response);
-    let varied = test_app(&cache(own_store(redis.url())), handler);
-    let near = test_app(&cache(tiered_store(own_store(redis.url()))), handler);
+    let stores = [0, 1, 2].map(|_| own_store(redis.url()));
+    let [plain, varied, far] = stores.clone();
+    let plain = test_app(&cache(plain), requested_response);
+    let varied = test_app(&cache(varied), handler);
+    let near = test_app(&cache(tiered_store(far)), handler);
     let fields = [("answer", "cache-control: max-age=60"), ("accept-language", "de")];
     for (case, site) in [("plain", &plain), ("varied", &varied), ("near", &near)] {
         get_until_hit(&site.client, "/a", &fields).await;
         assert!(site.client.get_with("/a", &fields).await.is_hit());
+        // After the write, the store reads the invalidations once more.
+        for store in &stores {
+            fills_ended(store.coordinator()).await;
+        }
         let mut monitor = redis.monitor();
         for _ in 0..3 {
             assert!(site.client.get_with("/a", &fields).await.is_hit(), "{case}");
@@ -132,9 +140,11 @@ async fn hit_takes_one_round_trip_and_memory_hit_takes_none() {
 #[actix_web::test]
 async fn hit_on_cluster_takes_one_lookup_and_one_invalidation_check() {
     let cluster = RedisCluster::start();
-    let site = test_app(&cache(own_store(cluster_url(&cluster))), requested_response);
+    let store = own_store(cluster_url(&cluster));
+    let site = test_app(&cache(store.clone()), requested_response);
     let fields = [("answer", "cache-control: max-age=60"), ("answer", "vary: accept-language")];
     get_until_hit(&site.client, "/a", &fields).await;
+    fills_ended(store.coordinator()).await;
     (0..3).for_each(|node| cluster.node(node).forget_calls());
     for _ in 0..10 {
         assert!(site.client.get_with("/a", &fields).await.is_hit());
