@@ -26,10 +26,11 @@ pub(crate) struct UrlIndex {
 }
 
 /// The registered keys whose URLs have the same digest. Each key has the number of its
-/// registrations. Most URLs have a single key.
+/// registrations. Most URLs have a single key, so the map for several keys is in a box, which keeps
+/// the index small.
 enum Keys {
     One(Arc<[u8]>, usize),
-    Many(HashMap<Arc<[u8]>, usize>),
+    Many(Box<HashMap<Arc<[u8]>, usize>>),
 }
 
 /// The registration of a cache key in a [`UrlIndex`]. Dropping the registration ends it.
@@ -82,8 +83,8 @@ impl Keys {
         match self {
             Self::One(one, count) if one == key => *count += 1,
             Self::One(one, count) => {
-                *self =
-                    Self::Many(HashMap::from([(Arc::clone(one), *count), (Arc::clone(key), 1)]));
+                let keys = HashMap::from([(Arc::clone(one), *count), (Arc::clone(key), 1)]);
+                *self = Self::Many(Box::new(keys));
             }
             Self::Many(keys) => *keys.entry(Arc::clone(key)).or_default() += 1,
         }

@@ -27,11 +27,11 @@ use crate::{
     },
 };
 
-/// The measured number of bytes that moka, the cache library, needs for its bookkeeping of one
-/// entry. An entry holds the responses of one cache key. The overhead counts toward the limit of
+/// The measured number of bytes that the bookkeeping of one entry takes: that of moka, the cache
+/// library, and the place of the cache key in the index of URLs. An entry holds the responses of one cache key. The overhead counts toward the limit of
 /// the store. Otherwise a store of many small responses would take several times as much memory as
 /// its limit.
-const ENTRY_OVERHEAD: usize = 512;
+const ENTRY_OVERHEAD: usize = 640;
 
 /// The smallest size, in bytes, of a response after whose insert a full store evicts other entries
 /// at once. After the insert of a smaller response, moka evicts entries later, in batches.
@@ -46,7 +46,7 @@ const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
 /// each worker thread. A full store evicts the responses of the cache keys that are requested
 /// least.
 ///
-/// The limit counts bodies, header fields, keys and bookkeeping (512 bytes for each cache key), so
+/// The limit counts bodies, header fields, keys and bookkeeping (640 bytes for each cache key), so
 /// the memory of the process grows by about the limit. All responses of one cache key may together
 /// take an eighth of the limit. A response that exceeds this size by itself is not stored.
 ///
@@ -73,7 +73,7 @@ impl MemoryStore {
     ///
     /// # Panics
     ///
-    /// If `max_bytes` is too small for any response (less than 4104). [`MemoryStoreBuilder::build`]
+    /// If `max_bytes` is too small for any response (less than 5128). [`MemoryStoreBuilder::build`]
     /// returns an error instead.
     #[must_use]
     #[expect(clippy::panic, reason = "documented; the builder returns the error")]
@@ -313,7 +313,7 @@ impl MemoryStoreBuilder {
     ///
     /// # Errors
     ///
-    /// If the limit is too small for any response (less than 4104 bytes).
+    /// If the limit is too small for any response (less than 5128 bytes).
     pub fn build(self) -> Result<MemoryStore, MemoryStoreError> {
         self.build_with_coordinator(Coordinator::new())
     }
@@ -434,9 +434,9 @@ mod tests {
 
     #[test]
     fn builder_refuses_a_limit_that_is_too_small() {
-        for bytes in [0, 1, 4096] {
+        for bytes in [0, 1, 5120] {
             let error = MemoryStore::builder().max_bytes(bytes).build().unwrap_err();
-            assert!(error.to_string().contains("at least 4104 bytes"), "{error}");
+            assert!(error.to_string().contains("at least 5128 bytes"), "{error}");
         }
         assert!(MemoryStore::builder().max_bytes(64 * 1024).build().is_ok());
     }
