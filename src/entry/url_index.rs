@@ -28,6 +28,7 @@ pub(crate) struct UrlIndex {
 /// The registered keys whose URLs have the same digest. Each key has the number of its
 /// registrations. Most URLs have a single key, so the map for several keys is in a box, which keeps
 /// the index small.
+#[expect(clippy::box_collection, reason = "a box is a third of the size of a map")]
 enum Keys {
     One(Arc<[u8]>, usize),
     Many(Box<HashMap<Arc<[u8]>, usize>>),
