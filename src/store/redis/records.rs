@@ -8,8 +8,8 @@
 //! | `x` | the expiry of the last variant |
 //! | `u` | the unconfirmed writes: the token and the deadline of each |
 //!
-//! An index has the names of the selecting fields, separated by commas, a line feed, and then the id
-//! and the expiry of each variant, the newest first.
+//! An index has the names of the selecting fields, separated by commas, a line feed, and then the id,
+//! the expiry and the write token of each variant, the newest first.
 //!
 //! The names of the hashes follow from the URL, so the removal of a URL finds all cache keys of the
 //! URL, in whatever process and by whatever policy their responses were stored. A lookup reads one
@@ -126,14 +126,20 @@ pub(super) struct NewRecord<'a> {
     pub(super) retention: Duration,
 }
 
+impl NewRecord<'_> {
+    /// Returns whether the response could be used for longer than an unconfirmed one.
+    fn needs_confirmation(&self) -> bool {
+        self.retention > MAX_UNCONFIRMED
+    }
+}
+
 /// The result of a write.
 pub(super) struct Written {
     /// Whether the variant is stored. A variant is refused if the stored variants have a selecting
     /// field that the new variant lacks.
     pub(super) is_stored: bool,
-    /// The token by which the write must be confirmed. `None` if it needs no confirmation, because
-    /// the response cannot be used for longer than an unconfirmed one.
-    pub(super) token: Option<String>,
+    /// Names this write, so that a later write of the same variant is not taken for it.
+    token: String,
 }
 
 /// Writes a variant.
@@ -153,11 +159,15 @@ pub(super) async fn write(
 async fn try_write(connection: &mut Connection, new: &NewRecord<'_>) -> Result<Written, Failure> {
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1);
     let NewRecord { key: EntryKey { name, id, .. }, variant, retention, .. } = new;
-    let token = (*retention > MAX_UNCONFIRMED).then(|| format!("{:016x}", fastrand::u64(..)));
+    let token = format!("{:016x}", fastrand::u64(..));
     let mut index = cmd("EVAL");
     index.arg(INDEX_VARIANT).arg(1).arg(name).arg(id).arg(variant.as_bytes());
     index.arg(encode_names(new.selecting.iter().copied())).arg(millis(*retention));
-    index.arg(MAX_VARIANTS).arg(token.as_deref().unwrap_or("")).arg(millis(MAX_UNCONFIRMED));
+    index.arg(MAX_VARIANTS).arg(&token);
+    match new.needs_confirmation() {
+        true => index.arg(millis(MAX_UNCONFIRMED)),
+        false => index.arg(""),
+    };
     // Use one transaction, so that each hash gets an expiry, and no lookup reads a half-written
     // hash.
     let mut transaction = pipe();
@@ -177,21 +187,23 @@ pub(super) enum Verdict {
     Invalidated,
 }
 
-/// Confirms a write with this token, or removes the written variant. A valid variant whose write
-/// needs no confirmation stays as it is.
+/// Confirms a write, or removes the written variant unless a later write has replaced it. A valid
+/// variant whose write needs no confirmation stays as it is.
 pub(super) async fn settle(
     connection: &mut Connection,
-    written: &NewRecord<'_>,
-    token: Option<&str>,
+    new: &NewRecord<'_>,
+    written: &Written,
     verdict: Verdict,
 ) -> Result<(), Failure> {
-    if token.is_none() && verdict == Verdict::Valid {
-        return Ok(());
-    }
-    let field = record_field(written.key, written.variant);
     let mut script = cmd("EVAL");
-    script.arg(SETTLE_WRITE).arg(1).arg(&written.key.name).arg(token.unwrap_or(""));
-    script.arg(if verdict == Verdict::Valid { &[][..] } else { &field[..] });
+    script.arg(SETTLE_WRITE).arg(1).arg(&new.key.name).arg(&written.token);
+    match verdict {
+        Verdict::Valid if !new.needs_confirmation() => return Ok(()),
+        Verdict::Valid => {}
+        Verdict::Invalidated => {
+            script.arg(&new.key.id).arg(new.variant.as_bytes());
+        }
+    }
     Ok(script.exec_async(connection).await?)
 }
 

@@ -1,9 +1,19 @@
 -- Confirms a write: the hash may now be kept for as long as its variants. If an invalidation applies
--- to the written variant, removes the variant.
+-- to the written variant, removes the variant, unless a later write has replaced it.
 --
 -- KEYS[1]: the hash.
--- ARGV: 1 the token of the write; 2 the field of the variant to remove, or ''.
-if ARGV[2] ~= '' then redis.call('HDEL', KEYS[1], ARGV[2]) end
+-- ARGV: 1 the token of the write; and for a variant to remove, 2 the id of its cache key, and 3 the
+--       id of the variant.
+local id, variant = ARGV[2], ARGV[3]
+if variant then
+    local index = string.match(redis.call('HGET', KEYS[1], 'm' .. id) or '', '\n(.*)$') or ''
+    for from = 1, #index, 48 do
+        local token = string.sub(index, from + 32, from + 47)
+        if string.sub(index, from, from + 15) == variant and token == ARGV[1] then
+            redis.call('HDEL', KEYS[1], id .. variant)
+        end
+    end
+end
 local unconfirmed = redis.call('HGET', KEYS[1], 'u')
 local last = tonumber(redis.call('HGET', KEYS[1], 'x') or nil)
 if not unconfirmed or not last then return end

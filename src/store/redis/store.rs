@@ -284,7 +284,7 @@ impl RedisStore {
                 // A removal may have run during the write, in this process or in another one.
                 client.update_table(connection).await?;
                 let verdict = if is_valid() { Verdict::Valid } else { Verdict::Invalidated };
-                records::settle(connection, &new, written.token.as_deref(), verdict).await?;
+                records::settle(connection, &new, &written, verdict).await?;
                 Ok(verdict == Verdict::Valid)
             })
             .await;

@@ -168,14 +168,32 @@ async fn lost_removals_affect_no_stored_page() {
     assert!(late.warnings().is_empty(), "{:?}", late.warnings());
 }
 
+/// The names of the variant, and of the field of its record, that [`write`] writes.
+const VARIANT: &str = "vvvvvvvvvvvvvvvv";
+
+fn record_field(id: usize) -> String {
+    format!("{id:016}{VARIANT}")
+}
+
 /// Writes a variant by the script, as the store does, into the hash `h`.
-fn write(redis: &RedisServer, id: usize, retention: usize, token: &str) {
-    let (id, retention) = (format!("{id:016}"), retention.to_string());
-    let variant = "v".repeat(16);
-    redis.command(&["HSET", "h", &(id.clone() + &variant), "record"]);
-    let arguments = [id.as_str(), &variant, "accept", &retention, "64", token, "60000"];
+fn write(redis: &RedisServer, id: usize, retention: usize, token: usize) {
+    let (field, id, token) = (record_field(id), format!("{id:016}"), format!("{token:016}"));
+    let unconfirmed = if retention > 60_000 { "60000" } else { "" };
+    let retention = retention.to_string();
+    redis.command(&["HSET", "h", &field, &format!("record {token}")]);
+    let arguments = [id.as_str(), VARIANT, "accept", &retention, "64", &token, unconfirmed];
     let script = ["EVAL", INDEX_VARIANT, "1", "h"];
     assert_eq!(redis.command(&[&script[..], &arguments].concat()), "1");
+}
+
+fn confirm(redis: &RedisServer, token: usize) {
+    redis.command(&["EVAL", SETTLE_WRITE, "1", "h", &format!("{token:016}")]);
+}
+
+/// Ends the write of a response that was invalidated during the write.
+fn withdraw(redis: &RedisServer, id: usize, token: usize) {
+    let (id, token) = (format!("{id:016}"), format!("{token:016}"));
+    redis.command(&["EVAL", SETTLE_WRITE, "1", "h", &token, &id, VARIANT]);
 }
 
 fn time_left(redis: &RedisServer) -> i64 {
@@ -185,38 +203,47 @@ fn time_left(redis: &RedisServer) -> i64 {
 #[test]
 fn hash_expires_soon_until_all_its_writes_are_confirmed() {
     let redis = RedisServer::start();
-    let settle = |token: &str, remove: &str| {
-        redis.command(&["EVAL", SETTLE_WRITE, "1", "h", token, remove]);
-    };
-    write(&redis, 1, 600_000, "0a");
+    write(&redis, 1, 600_000, 1);
     assert!((1..=60_000).contains(&time_left(&redis)));
-    write(&redis, 2, 900_000, "0b");
-    settle("0b", "");
+    write(&redis, 2, 900_000, 2);
+    confirm(&redis, 2);
     assert!((1..=60_000).contains(&time_left(&redis)), "the first write is not confirmed");
-    settle("0a", "");
+    confirm(&redis, 1);
     assert!((600_001..=900_000).contains(&time_left(&redis)), "as long as the last variant");
-    write(&redis, 3, 30_000, "");
+    write(&redis, 3, 30_000, 3);
     assert!(time_left(&redis) > 600_000, "a short write needs no confirmation");
-    write(&redis, 4, 600_000, "0c");
+    write(&redis, 4, 600_000, 4);
     assert!((1..=60_000).contains(&time_left(&redis)));
-    let refused = format!("{:016}{}", 4, "v".repeat(16));
-    settle("0c", &refused);
-    assert_eq!(redis.command(&["HEXISTS", "h", &refused]), "0", "the invalid variant is removed");
+    withdraw(&redis, 4, 4);
+    assert_eq!(redis.command(&["HEXISTS", "h", &record_field(4)]), "0");
     assert!(time_left(&redis) > 600_000);
     redis.command(&["DEL", "h"]);
-    settle("0a", "");
+    confirm(&redis, 1);
     assert_eq!(redis.command(&["EXISTS", "h"]), "0", "a hash that was removed stays removed");
+}
+
+#[test]
+fn withdrawn_write_keeps_the_record_of_a_later_write() {
+    for retention in [600_000, 30_000] {
+        let redis = RedisServer::start();
+        write(&redis, 1, retention, 1);
+        write(&redis, 1, retention, 2);
+        withdraw(&redis, 1, 1);
+        let record = redis.command(&["HGET", "h", &record_field(1)]);
+        assert_eq!(record, format!("record {:016}", 2));
+        withdraw(&redis, 1, 2);
+        assert_eq!(redis.command(&["HEXISTS", "h", &record_field(1)]), "0");
+    }
 }
 
 #[test]
 fn expired_cache_keys_of_a_living_hash_are_removed() {
     let redis = RedisServer::start();
-    write(&redis, 0, 600_000, "");
+    write(&redis, 0, 600_000, 0);
     for id in 1..600 {
-        write(&redis, id, 1, "");
+        write(&redis, id, 1, id);
     }
     let left: usize = redis.command(&["HLEN", "h"]).parse().unwrap();
     assert!(left < 300, "{left} fields of 1200 are left");
-    let living = format!("{:016}{}", 0, "v".repeat(16));
-    assert_eq!(redis.command(&["HEXISTS", "h", &living]), "1");
+    assert_eq!(redis.command(&["HEXISTS", "h", &record_field(0)]), "1");
 }
