@@ -19,7 +19,7 @@ use std::{
 use futures_util::future::select;
 
 use super::{
-    budget::{FillBudget, OpenWrites, Reservation, WritePermit},
+    budget::{FillBudget, OpenWrites, WritePermit},
     fills::{Fill, OpenFills},
     flights::{FlightRole, Flights},
     invalidation_log::InvalidationLog,
@@ -27,6 +27,7 @@ use super::{
     problems::{Problem, ProblemCounts, Problems},
     refreshes::{BackgroundPermit, RefreshPermit, Refreshes},
     removals::Removal,
+    shared_body::{BodyWriter, SharedBody},
 };
 use crate::{
     clock::{Clock, Timestamp},
@@ -231,10 +232,11 @@ impl Coordinator {
         self.0.fills.len()
     }
 
-    /// Returns the number of bytes of memory that fills have reserved for response bodies.
+    /// Returns the number of bytes that the response bodies of fills take in memory, without the
+    /// first 64 KiB of each body that a client reads.
     #[must_use]
     pub fn bytes_in_fills(&self) -> usize {
-        self.0.fill_budget.reserved()
+        self.0.fill_budget.held()
     }
 }
 
@@ -290,10 +292,10 @@ impl Coordinator {
         self.0.fills.is_open(key)
     }
 
-    /// Reserves memory for the response body of a fill, in bytes. Returns `None` if the memory
-    /// budget of all fills has too few bytes left.
-    pub(crate) fn reserve_bytes(&self, bytes: usize) -> Option<Reservation> {
-        self.0.fill_budget.reserve(bytes)
+    /// Begins the response body of a fill, with the declared length of the body in bytes. Returns
+    /// `None` if the memory budget of all fills is full.
+    pub(crate) fn begin_body(&self, declared: Option<usize>) -> Option<BodyWriter> {
+        SharedBody::begin(&self.0.fill_budget, declared.unwrap_or(0))
     }
 
     /// Permits a write to the store that outlives its request. Returns `None` if `limit` such

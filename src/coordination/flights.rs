@@ -314,8 +314,7 @@ mod tests {
         assert!(!leading.has_followers());
         let mut early = follower(flights.join(&key("/a"), b""));
         assert!(leading.has_followers());
-        let reservation = FillBudget::default().reserve(0).unwrap();
-        let writer = SharedBody::begin(reservation);
+        let writer = SharedBody::begin(&FillBudget::default(), 3).unwrap();
         leading.publish_head(ResponseInProgress {
             response: Arc::new(stored(0, &[])),
             length: 3,

@@ -1,19 +1,32 @@
 //! The body of a response that the cache is still receiving from the handler. One task appends
 //! chunks to the body. Any number of readers, on any thread, read the chunks.
+//!
+//! The cache keeps all chunks of a body that it is going to store. It keeps the chunks of other
+//! bodies only until all readers have read them. The [budget](super::budget) for such bodies counts
+//! the chunks.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     task::{Context, Poll, Waker},
 };
 
 use bytes::{Bytes, BytesMut};
 use slab::Slab;
 
-use super::budget::Reservation;
+use super::budget::{Charge, CountedBody, FillBudget, Usage};
+use crate::clock::{Clock, Timestamp};
 
 /// Chunks shorter than this number of bytes are joined, so that many short chunks need little more
 /// memory than their bytes.
 const SHORT_CHUNK: usize = 4096;
+
+/// The largest number of bytes that a reader gets at a time. A server copies what it gets into a
+/// buffer of the connection, so that a long chunk would be in memory once for each connection.
+const MAX_SLICE: usize = 64 * 1024;
+
+/// The number of bytes of a body that the budget does not count while a client reads the body. A
+/// body may always be this far ahead of its fastest reader.
+const READ_AHEAD: usize = 64 * 1024;
 
 /// The part of a body that has arrived so far, in chunks.
 #[derive(Debug)]
@@ -22,14 +35,19 @@ pub(crate) struct SharedBody(Mutex<State>);
 #[derive(Debug)]
 struct State {
     chunks: Vec<Chunk>,
+    /// The number of bytes that have arrived.
     length: usize,
+    /// The declared length of the body; zero if the length is unknown.
+    declared: usize,
     progress: Progress,
-    /// One slot for each reader. The slot has a waker while the reader waits for the next chunk.
-    readers: Slab<Option<Waker>>,
-    /// The waker of the task that writes the body, while this task waits until the body has no
-    /// reader.
-    unread: Option<Waker>,
-    reservation: Option<Reservation>,
+    readers: Slab<Position>,
+    /// The waker of the task that writes the body. The task waits for room or for the last reader.
+    writer: Option<Waker>,
+    /// Whether the writer waits for room.
+    is_paused: bool,
+    /// The time at which the fastest reader last made progress, and its position at that time.
+    progressed: (Timestamp, usize),
+    charge: Charge,
 }
 
 #[derive(Debug)]
@@ -38,38 +56,140 @@ struct Chunk {
     bytes: Bytes,
 }
 
+impl Chunk {
+    fn end(&self) -> usize {
+        self.start + self.bytes.len()
+    }
+}
+
+/// The state of a reader.
+#[derive(Debug, Default)]
+struct Position {
+    /// The number of bytes that the reader has read.
+    read: usize,
+    /// The waker of the reader while it waits for the next chunk.
+    waker: Option<Waker>,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Progress {
+    /// The body is going to be stored.
     Open,
+    /// The body is not going to be stored, because its memory was needed for other bodies. Its
+    /// writer has not yet noticed that.
+    Revoked,
     Complete,
     Aborted,
 }
 
-impl SharedBody {
-    /// Begins a body, with a reservation of memory for its bytes. The body keeps the reservation
-    /// until it is complete. If the body is aborted, the reservation lasts until the last reader
-    /// has been dropped.
-    pub(crate) fn begin(reservation: Reservation) -> BodyWriter {
-        BodyWriter(Arc::new(Self(Mutex::new(State {
-            chunks: Vec::new(),
-            length: 0,
-            progress: Progress::Open,
-            readers: Slab::new(),
-            unread: None,
-            reservation: Some(reservation),
-        }))))
+impl State {
+    /// Returns the number of bytes that are in memory.
+    fn held(&self) -> usize {
+        self.chunks.first().map_or(0, |first| self.length - first.start)
     }
 
-    /// Makes a reader that starts at the beginning of the body. Returns `None` if the body was
-    /// aborted.
-    pub(crate) fn reader(self: &Arc<Self>) -> Option<BodyReader> {
-        let mut state = self.lock();
-        if state.progress == Progress::Aborted {
+    /// Returns the number of bytes that no reader has read yet, as the budget counts them.
+    fn unread(&self) -> usize {
+        let mut readers = self.readers.iter();
+        match (self.progress, readers.next(), readers.next()) {
+            (Progress::Open, Some((_, only)), None) => self.length - only.read,
+            // The slowest reader may never read anything. The memory for the whole body is therefore
+            // reserved from the time at which there is a second reader.
+            (Progress::Open, Some(_), Some(_)) => self.length.max(self.declared),
+            // Without readers, nobody has read the bytes. If the body is not going to be stored,
+            // only bytes that a reader has not read are left.
+            (Progress::Open | Progress::Revoked | Progress::Complete | Progress::Aborted, ..) => {
+                self.held()
+            }
+        }
+    }
+
+    /// Returns the number of unread bytes that the budget does not count.
+    fn uncounted(&self) -> usize {
+        if self.readers.is_empty() { 0 } else { READ_AHEAD }
+    }
+
+    /// Counts the bytes of the body again after a change.
+    fn recount(&mut self) {
+        let (unread, uncounted) = (self.unread(), self.uncounted());
+        let held = self.held().max(unread);
+        self.charge.set(held.saturating_sub(uncounted), unread.saturating_sub(uncounted));
+    }
+
+    /// Drops the chunks that all readers have read, unless the body is going to be stored.
+    fn trim(&mut self) {
+        if self.progress == Progress::Open {
+            return;
+        }
+        let read = self.readers.iter().map(|(_, reader)| reader.read).min();
+        let read = read.unwrap_or(self.length);
+        let kept = self.chunks.partition_point(|chunk| chunk.end() <= read);
+        self.chunks.drain(..kept);
+    }
+
+    /// Returns whether the writer may append more bytes.
+    fn has_room(&self) -> bool {
+        let unread = self.unread();
+        let reserved = self.readers.len() > 1 && self.declared > 0;
+        reserved || unread < self.uncounted() || self.charge.budget.has_room_unread()
+    }
+
+    fn take_writer_if(&mut self, wanted: bool) -> Option<Waker> {
+        if wanted { self.writer.take() } else { None }
+    }
+}
+
+/// The reason why a body cannot be read from its beginning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotReadable {
+    /// The body was aborted, or its first bytes have been dropped.
+    Ended,
+    /// The memory budget has no room for the bytes that a slow reader would leave in memory.
+    NoRoom,
+}
+
+impl SharedBody {
+    /// Begins a body with the declared length of the body, or with zero if the length is unknown.
+    /// Returns `None` if the budget is full, and no other body can be dropped.
+    pub(super) fn begin(budget: &FillBudget, declared: usize) -> Option<BodyWriter> {
+        let body = Arc::new(Self(Mutex::new(State {
+            chunks: Vec::new(),
+            length: 0,
+            declared,
+            progress: Progress::Open,
+            readers: Slab::new(),
+            writer: None,
+            is_paused: false,
+            progressed: (Clock::system().now(), 0),
+            charge: budget.charge(),
+        })));
+        if !budget.make_room(&*body) {
             return None;
         }
-        let slot = state.readers.insert(None);
+        let counted: Weak<Self> = Arc::downgrade(&body);
+        let slot = budget.register(counted);
+        Some(BodyWriter { body, budget: budget.clone(), slot })
+    }
+
+    /// Makes a reader that starts at the beginning of the body.
+    pub(crate) fn reader(self: &Arc<Self>) -> Result<BodyReader, NotReadable> {
+        let mut state = self.lock();
+        if state.progress == Progress::Aborted || state.held() < state.length {
+            return Err(NotReadable::Ended);
+        }
+        if state.progress == Progress::Revoked {
+            return Err(NotReadable::NoRoom);
+        }
+        if state.progress == Progress::Open && state.readers.len() == 1 {
+            let whole = state.length.max(state.declared).saturating_sub(READ_AHEAD);
+            if !state.charge.may_grow_unread(whole) {
+                return Err(NotReadable::NoRoom);
+            }
+        }
+        let slot = state.readers.insert(Position::default());
+        state.recount();
         drop(state);
-        Some(BodyReader { body: Arc::clone(self), slot, position: 0 })
+        Ok(BodyReader { body: Arc::clone(self), slot, position: 0 })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -80,107 +200,189 @@ impl SharedBody {
     fn update(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.lock();
         change(&mut state);
+        state.trim();
+        state.recount();
         let waiting: Vec<_> =
-            state.readers.iter_mut().filter_map(|(_, waker)| waker.take()).collect();
+            state.readers.iter_mut().filter_map(|(_, reader)| reader.waker.take()).collect();
         drop(state);
         waiting.into_iter().for_each(Waker::wake);
     }
 }
 
+impl CountedBody for SharedBody {
+    fn abort_if_unread(&self) -> bool {
+        let mut state = self.lock();
+        let unread = state.readers.is_empty();
+        if unread && matches!(state.progress, Progress::Open | Progress::Revoked) {
+            state.progress = Progress::Aborted;
+            state.trim();
+            state.recount();
+            let writer = state.writer.take();
+            drop(state);
+            writer.into_iter().for_each(Waker::wake);
+        }
+        unread
+    }
+
+    fn usage(&self) -> Usage {
+        let state = self.lock();
+        Usage { held: state.held(), progressed: state.progressed.0 }
+    }
+
+    fn revoke(&self) {
+        let mut state = self.lock();
+        if state.progress != Progress::Open {
+            return;
+        }
+        state.progress = Progress::Revoked;
+        state.trim();
+        state.recount();
+        let writer = state.writer.take();
+        drop(state);
+        writer.into_iter().for_each(Waker::wake);
+    }
+}
+
 /// The writer of a body. Dropping the writer before [`finish`](Self::finish) aborts the body.
 #[derive(Debug)]
-pub(crate) struct BodyWriter(Arc<SharedBody>);
+pub(crate) struct BodyWriter {
+    body: Arc<SharedBody>,
+    budget: FillBudget,
+    slot: usize,
+}
+
+/// The next step that the writer of a body may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WriterState {
+    /// The writer may append bytes. The task is woken when the last reader is dropped.
+    Read,
+    /// The writer may append bytes, and the body has no reader.
+    Unread,
+    /// The memory budget has no room for more bytes of this body. The task is woken when a reader
+    /// has read some of the body, or when there is room again.
+    Full,
+    /// The body has no reader, and the memory budget has no room for it.
+    UnreadAndFull,
+    /// The body must not be stored, because its memory was needed for other bodies.
+    Revoked,
+}
 
 impl BodyWriter {
     /// Returns the body, from which readers are made.
     pub(crate) const fn body(&self) -> &Arc<SharedBody> {
-        &self.0
+        &self.body
     }
 
     /// Returns the number of bytes of the body that have arrived.
     pub(crate) fn length(&self) -> usize {
-        self.0.lock().length
+        self.body.lock().length
     }
 
-    /// Reserves more bytes of the fill budget (the memory for the response bodies of all fills).
-    /// Returns `false` if the budget has too few bytes left.
-    pub(crate) fn reserve(&self, more: usize) -> bool {
-        let mut state = self.0.lock();
-        state.reservation.as_mut().is_none_or(|reservation| reservation.grow(more))
-    }
-
-    /// Appends a chunk to the body.
-    pub(crate) fn push(&self, chunk: Bytes) {
-        if chunk.is_empty() {
-            return;
+    /// Returns the next step that the writer may take.
+    pub(crate) fn poll_state(&self, cx: &Context<'_>) -> WriterState {
+        let mut state = self.body.lock();
+        if !state.writer.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            state.writer = Some(cx.waker().clone());
         }
-        self.0.update(|state| {
-            let mut chunk = Chunk { start: state.length, bytes: chunk };
-            state.length += chunk.bytes.len();
-            // A short chunk is joined with the chunk before it if that chunk is not longer. The
-            // joined chunk is then joined in turn, like the carry of a binary counter. Each byte is
-            // therefore copied only a few times.
-            while chunk.bytes.len() < SHORT_CHUNK
-                && let Some(previous) =
-                    state.chunks.pop_if(|previous| previous.bytes.len() <= chunk.bytes.len())
-            {
-                let mut joined = BytesMut::with_capacity(previous.bytes.len() + chunk.bytes.len());
-                joined.extend_from_slice(&previous.bytes);
-                joined.extend_from_slice(&chunk.bytes);
-                chunk = Chunk { start: previous.start, bytes: joined.freeze() };
+        let (is_unread, has_room) = (state.readers.is_empty(), state.has_room());
+        match (state.progress, is_unread, has_room) {
+            (Progress::Revoked, ..) => WriterState::Revoked,
+            (Progress::Aborted | Progress::Complete, ..) => WriterState::UnreadAndFull,
+            (Progress::Open, false, true) => WriterState::Read,
+            (Progress::Open, true, true) => WriterState::Unread,
+            (Progress::Open, true, false) => WriterState::UnreadAndFull,
+            (Progress::Open, false, false) => {
+                state.is_paused = true;
+                drop(state);
+                self.budget.wake_when_read(self.slot, cx.waker());
+                WriterState::Full
             }
-            state.chunks.push(chunk);
-        });
+        }
+    }
+
+    /// Appends a chunk to the body. Returns whether the memory budget still has room, if need be
+    /// after other bodies were dropped.
+    pub(crate) fn push(&self, chunk: Bytes) -> bool {
+        if !chunk.is_empty() {
+            self.body.update(|state| state.append(chunk));
+        }
+        self.budget.has_room() || self.budget.make_room(&*self.body)
+    }
+
+    /// Drops the bodies of the budget that no client reads.
+    pub(crate) fn drop_unread_bodies(&self) {
+        self.budget.drop_unread();
     }
 
     /// Copies all chunks of the body and then `last` into one buffer. `last` is not appended to the
     /// body.
     pub(crate) fn concat(&self, last: &[u8]) -> Bytes {
-        let state = self.0.lock();
+        let state = self.body.lock();
         let mut body = Vec::with_capacity(state.length + last.len());
         state.chunks.iter().for_each(|chunk| body.extend_from_slice(&chunk.bytes));
         body.extend_from_slice(last);
         body.into()
     }
 
-    /// Completes the body. `complete` is a copy of the whole body, which the store keeps, too.
-    /// Readers read the rest from `complete`, so that the memory of the chunks can be freed.
-    pub(crate) fn finish(self, complete: Bytes) {
-        self.0.update(|state| {
-            state.length = complete.len();
-            state.chunks = vec![Chunk { start: 0, bytes: complete }];
+    /// Completes the body with its last chunk. The chunks stay in memory until all readers have
+    /// read them. The store has its own copy of the body.
+    pub(crate) fn finish(self, last: Bytes) {
+        self.body.update(|state| {
+            if !last.is_empty() {
+                state.append(last);
+            }
             state.progress = Progress::Complete;
-            state.reservation = None;
         });
     }
 
     /// Aborts the body if it has no reader, and returns whether the body was aborted. No reader of
     /// an aborted body can be made.
     pub(crate) fn abort_if_unread(&self) -> bool {
-        let mut state = self.0.lock();
-        let unread = state.readers.is_empty();
-        if unread {
-            state.progress = Progress::Aborted;
+        self.body.abort_if_unread()
+    }
+}
+
+impl State {
+    fn append(&mut self, chunk: Bytes) {
+        let mut chunk = Chunk { start: self.length, bytes: chunk };
+        self.length += chunk.bytes.len();
+        // A short chunk is joined with the chunk before it if that chunk is not longer. The joined
+        // chunk is then joined in turn, like the carry of a binary counter. Each byte is therefore
+        // copied only a few times.
+        while chunk.bytes.len() < SHORT_CHUNK
+            && let Some(previous) =
+                self.chunks.pop_if(|previous| previous.bytes.len() <= chunk.bytes.len())
+        {
+            let mut joined = BytesMut::with_capacity(previous.bytes.len() + chunk.bytes.len());
+            joined.extend_from_slice(&previous.bytes);
+            joined.extend_from_slice(&chunk.bytes);
+            chunk = Chunk { start: previous.start, bytes: joined.freeze() };
         }
-        unread
+        self.chunks.push(chunk);
     }
 
-    /// Returns `Ready` if the body has no reader. Otherwise, the current task is woken when the
-    /// last reader is dropped.
-    pub(crate) fn poll_unread(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut state = self.0.lock();
-        if state.readers.is_empty() {
-            return Poll::Ready(());
+    /// Notes that a reader has read up to `position`. Returns the waker of the writer if the writer
+    /// may have waited for that.
+    fn read_to(&mut self, slot: usize, position: usize) -> Option<Waker> {
+        if let Some(reader) = self.readers.get_mut(slot) {
+            reader.read = position;
         }
-        state.unread = Some(cx.waker().clone());
-        Poll::Pending
+        if position >= self.progressed.1 + READ_AHEAD {
+            self.progressed = (Clock::system().now(), position);
+        }
+        self.trim();
+        self.recount();
+        let resumes = self.is_paused && self.has_room();
+        self.is_paused &= !resumes;
+        self.take_writer_if(resumes)
     }
 }
 
 impl Drop for BodyWriter {
     fn drop(&mut self) {
-        self.0.update(|state| {
-            if state.progress == Progress::Open {
+        self.budget.unregister(self.slot);
+        self.body.update(|state| {
+            if matches!(state.progress, Progress::Open | Progress::Revoked) {
                 state.progress = Progress::Aborted;
             }
         });
@@ -211,19 +413,23 @@ pub(crate) enum BodyStep {
 impl BodyReader {
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<BodyStep> {
         let mut state = self.body.lock();
-        let next =
-            state.chunks.partition_point(|chunk| chunk.start + chunk.bytes.len() <= self.position);
+        let next = state.chunks.partition_point(|chunk| chunk.end() <= self.position);
         if let Some(chunk) = state.chunks.get(next) {
-            let bytes = chunk.bytes.slice(self.position - chunk.start..);
+            let from = self.position - chunk.start;
+            let to = chunk.bytes.len().min(from + MAX_SLICE);
+            let bytes = chunk.bytes.slice(from..to);
             self.position += bytes.len();
+            let writer = state.read_to(self.slot, self.position);
+            drop(state);
+            writer.into_iter().for_each(Waker::wake);
             return Poll::Ready(BodyStep::Chunk(bytes));
         }
         match state.progress {
             Progress::Complete => Poll::Ready(BodyStep::Complete),
             Progress::Aborted => Poll::Ready(BodyStep::Aborted),
-            Progress::Open => {
-                if let Some(waker) = state.readers.get_mut(self.slot) {
-                    *waker = Some(cx.waker().clone());
+            Progress::Open | Progress::Revoked => {
+                if let Some(reader) = state.readers.get_mut(self.slot) {
+                    reader.waker = Some(cx.waker().clone());
                 }
                 Poll::Pending
             }
@@ -235,196 +441,14 @@ impl Drop for BodyReader {
     fn drop(&mut self) {
         let mut state = self.body.lock();
         state.readers.try_remove(self.slot);
-        let writer = if state.readers.is_empty() { state.unread.take() } else { None };
+        state.trim();
+        state.recount();
+        let is_last = state.readers.is_empty();
+        let writer = state.take_writer_if(is_last);
         drop(state);
-        if let Some(writer) = writer {
-            writer.wake();
-        }
+        writer.into_iter().for_each(Waker::wake);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{
-        future::poll_fn,
-        sync::atomic::{AtomicUsize, Ordering},
-        task::Wake,
-        thread,
-    };
-
-    use futures_util::future::join_all;
-    use proptest::prelude::*;
-    use tokio::runtime::Builder;
-
-    use super::*;
-    use crate::coordination::budget::FillBudget;
-
-    fn begin() -> (FillBudget, BodyWriter) {
-        let budget = FillBudget::default();
-        let reservation = budget.reserve(0).unwrap();
-        (budget, SharedBody::begin(reservation))
-    }
-
-    async fn read(reader: &mut BodyReader) -> (Vec<u8>, BodyStep) {
-        let mut all = Vec::new();
-        loop {
-            match poll_fn(|cx| reader.poll_next(cx)).await {
-                BodyStep::Chunk(chunk) => all.extend_from_slice(&chunk),
-                end @ (BodyStep::Complete | BodyStep::Aborted) => return (all, end),
-            }
-        }
-    }
-
-    #[derive(Default)]
-    struct WakeCount(AtomicUsize);
-
-    impl Wake for WakeCount {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::SeqCst);
-        }
-    }
-
-    #[tokio::test]
-    async fn readers_read_all_of_a_body_whenever_they_begin_and_on_any_thread() {
-        let (_, writer) = begin();
-        let reader = || writer.body().reader().unwrap();
-        let readers: Vec<_> = (0..4).map(|_| reader()).collect();
-        let threads: Vec<_> = readers
-            .into_iter()
-            .map(|mut reader| {
-                let runtime = Builder::new_current_thread().build().unwrap();
-                thread::spawn(move || runtime.block_on(read(&mut reader)))
-            })
-            .collect();
-        let mut late = None;
-        for n in 0..1000u32 {
-            writer.push(Bytes::copy_from_slice(&n.to_be_bytes()));
-            if n == 500 {
-                late = Some(reader());
-            }
-        }
-        let body = Arc::clone(writer.body());
-        let complete = writer.concat(b"");
-        writer.finish(complete.clone());
-        assert_eq!(complete, (0..1000u32).flat_map(u32::to_be_bytes).collect::<Vec<_>>());
-        let mut last = body.reader().unwrap();
-        for (read, end) in join_all([read(&mut late.unwrap()), read(&mut last)]).await {
-            assert!(read == complete && end == BodyStep::Complete);
-        }
-        for thread in threads {
-            let (read, end) = thread.join().unwrap();
-            assert!(read == complete && end == BodyStep::Complete);
-        }
-    }
-
-    #[tokio::test]
-    async fn body_is_aborted_for_all_readers_when_its_writer_is_dropped() {
-        let (_, writer) = begin();
-        let mut reader = writer.body().reader().unwrap();
-        writer.push(Bytes::from("one"));
-        let body = Arc::clone(writer.body());
-        drop(writer);
-        assert_eq!(read(&mut reader).await, (b"one".to_vec(), BodyStep::Aborted));
-        assert!(body.reader().is_none());
-    }
-
-    #[test]
-    fn only_waiting_tasks_are_woken_and_each_once() {
-        let (_, writer) = begin();
-        let (idle, busy) = (Arc::<WakeCount>::default(), Arc::<WakeCount>::default());
-        let mut reader = writer.body().reader().unwrap();
-        drop(writer.body().reader());
-        let waker = Waker::from(Arc::clone(&idle));
-        for _ in 0..3 {
-            assert!(reader.poll_next(&mut Context::from_waker(&waker)).is_pending());
-        }
-        writer.push(Bytes::new());
-        assert_eq!(idle.0.load(Ordering::SeqCst), 0, "an empty chunk is no progress");
-        writer.push(Bytes::from("one"));
-        writer.push(Bytes::from("two"));
-        assert_eq!(idle.0.load(Ordering::SeqCst), 1);
-
-        let waker = Waker::from(Arc::clone(&busy));
-        assert!(writer.poll_unread(&mut Context::from_waker(&waker)).is_pending());
-        let second = writer.body().reader().unwrap();
-        drop(reader);
-        assert_eq!(busy.0.load(Ordering::SeqCst), 0, "one reader is left");
-        drop(second);
-        assert_eq!(busy.0.load(Ordering::SeqCst), 1);
-        assert!(writer.poll_unread(&mut Context::from_waker(&waker)).is_ready());
-    }
-
-    #[test]
-    fn body_with_a_reader_is_not_aborted() {
-        let (_, writer) = begin();
-        let reader = writer.body().reader();
-        assert!(!writer.abort_if_unread() && writer.body().reader().is_some());
-        drop(reader);
-        assert!(writer.abort_if_unread() && writer.body().reader().is_none());
-    }
-
-    #[test]
-    fn bytes_are_reserved_until_the_body_is_complete_or_its_last_reader_leaves() {
-        let (budget, writer) = begin();
-        assert!(writer.reserve(10));
-        assert_eq!(budget.reserved(), 10);
-        let reader = writer.body().reader();
-        writer.push(Bytes::from("0123456789"));
-        let complete = writer.concat(b"");
-        writer.finish(complete);
-        assert_eq!(budget.reserved(), 0, "the store counts a complete body");
-        drop(reader);
-
-        let aborted = SharedBody::begin(budget.reserve(10).unwrap());
-        let reader = aborted.body().reader();
-        drop(aborted);
-        assert_eq!(budget.reserved(), 10);
-        drop(reader);
-        assert_eq!(budget.reserved(), 0);
-    }
-
-    #[test]
-    fn short_chunks_are_joined() {
-        let (_, writer) = begin();
-        for n in 0..100_000usize {
-            writer.push(Bytes::from(vec![n.to_le_bytes()[0]]));
-        }
-        let chunks = writer.body().lock().chunks.len();
-        assert!(chunks <= 100_000 / SHORT_CHUNK + 13, "{chunks}");
-        let want: Vec<_> = (0..100_000usize).map(|n| n.to_le_bytes()[0]).collect();
-        assert_eq!(writer.concat(b""), want);
-    }
-
-    proptest! {
-        #[test]
-        fn readers_read_the_written_bytes_however_they_are_chunked(
-            chunks in proptest::collection::vec((0usize..9000, 0usize..3), 0..40),
-        ) {
-            let (_, writer) = begin();
-            let mut written = Vec::new();
-            let mut readers = vec![(writer.body().reader().unwrap(), Vec::new())];
-            for (n, (length, reads)) in chunks.into_iter().enumerate() {
-                let chunk: Vec<_> = (0..length).map(|at| (at + n).to_le_bytes()[0]).collect();
-                written.extend_from_slice(&chunk);
-                writer.push(chunk.into());
-                for (reader, read) in readers.iter_mut().skip(n % 3).take(reads) {
-                    let mut cx = Context::from_waker(Waker::noop());
-                    if let Poll::Ready(BodyStep::Chunk(chunk)) = reader.poll_next(&mut cx) {
-                        read.extend_from_slice(&chunk);
-                    }
-                }
-                readers.push((writer.body().reader().unwrap(), Vec::new()));
-            }
-            let complete = writer.concat(b"");
-            prop_assert_eq!(&complete, &written);
-            writer.finish(complete);
-            for (mut reader, mut read) in readers {
-                let mut cx = Context::from_waker(Waker::noop());
-                while let Poll::Ready(BodyStep::Chunk(chunk)) = reader.poll_next(&mut cx) {
-                    read.extend_from_slice(&chunk);
-                }
-                prop_assert_eq!(&read, &written);
-            }
-        }
-    }
-}
+mod tests;

@@ -14,6 +14,10 @@
 //! If a body of unknown length grows beyond
 //! [`Policy::max_body_size`](crate::Policy::max_body_size), it is not stored. The leader's client
 //! then reads the rest of the body directly from the handler, as without a cache.
+//!
+//! The memory for bodies is limited. If clients read slowly and the memory is short, the task reads
+//! the handler's body only as fast as the leader's client does, and followers call the handler
+//! themselves.
 
 use std::{
     error::Error,
@@ -39,7 +43,7 @@ use super::write::Write;
 use crate::{
     coordination::{
         flights::{FlightEnd, ResponseInProgress},
-        shared_body::{BodyWriter, SharedBody},
+        shared_body::{BodyWriter, WriterState},
     },
     poll_once::with_context,
     response::body::{BodyRemainder, BodyRest, CacheBody},
@@ -60,12 +64,11 @@ pub(crate) fn begin<B: MessageBody + 'static>(
     write: Write,
     declared: Option<u64>,
 ) -> Result<CacheBody<B>, B> {
-    // The memory for a body of declared length is reserved before the bytes arrive.
     let expected = declared.and_then(|length| usize::try_from(length).ok());
-    let reservation = write.shared.store.coordinator().reserve_bytes(expected.unwrap_or(0));
-    let Some(reservation) = reservation else { return Err(body) };
-    let writer = SharedBody::begin(reservation);
-    let Some(reader) = writer.body().reader() else { return Err(body) };
+    let Some(writer) = write.shared.store.coordinator().begin_body(expected) else {
+        return Err(body);
+    };
+    let Ok(reader) = writer.body().reader() else { return Err(body) };
     let rest = BodyRest::default();
     let client = CacheBody::led(reader, Rc::clone(&rest), body.size());
     let progress_timer =
@@ -79,6 +82,7 @@ pub(crate) fn begin<B: MessageBody + 'static>(
         unread_timer: None,
         progress_timer,
         progressed: false,
+        paused: false,
     };
     tee.publish_head();
     spawn(tee.run());
@@ -100,6 +104,8 @@ struct Tee<B> {
     progress_timer: Option<Pin<Box<Sleep>>>,
     /// Whether a chunk of a body of known length has arrived since the progress timer was started.
     progressed: bool,
+    /// Whether the task has ever waited for memory.
+    paused: bool,
 }
 
 /// The result of reading the handler's body once.
@@ -115,6 +121,10 @@ enum Event {
     Unread,
     /// Followers have waited too long for the body.
     Overdue,
+    /// The task waits for memory for the first time.
+    Paused,
+    /// The memory of the body was needed for other bodies.
+    Revoked,
 }
 
 impl<B: MessageBody> Tee<B> {
@@ -151,12 +161,25 @@ impl<B: MessageBody> Tee<B> {
                         return self.finish(chunk, next).await;
                     }
                     let accepted = self.accepts(&chunk);
-                    self.writer.push(chunk);
-                    if !accepted {
+                    let has_room = self.writer.push(chunk);
+                    if !has_room {
+                        log::trace!("not stored: too many bytes of bodies are in progress");
+                    }
+                    if !accepted || !has_room {
                         return self.hand_back();
                     }
                 }
+                Event::Revoked => {
+                    log::trace!("not stored: too many bytes of bodies are in progress");
+                    return self.hand_back();
+                }
                 Event::Overdue => self.release_followers(),
+                Event::Paused => {
+                    self.writer.drop_unread_bodies();
+                    if let Some(leader) = &self.write.leader {
+                        leader.release_followers();
+                    }
+                }
                 // A new reader may have arrived since the event. The task then continues.
                 Event::Unread if !self.writer.abort_if_unread() => {}
                 Event::Unread => {
@@ -173,10 +196,21 @@ impl<B: MessageBody> Tee<B> {
     }
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
-        if let Poll::Ready(next) = self.poll_body(cx) {
-            return Poll::Ready(Event::Body(next));
+        let state = self.writer.poll_state(cx);
+        match state {
+            WriterState::Read | WriterState::Unread => {
+                if let Poll::Ready(next) = self.poll_body(cx) {
+                    return Poll::Ready(Event::Body(next));
+                }
+            }
+            WriterState::Full if !mem::replace(&mut self.paused, true) => {
+                return Poll::Ready(Event::Paused);
+            }
+            WriterState::Full => {}
+            WriterState::UnreadAndFull => return Poll::Ready(Event::Unread),
+            WriterState::Revoked => return Poll::Ready(Event::Revoked),
         }
-        if self.poll_unread(cx).is_ready() {
+        if self.poll_unread(state, cx).is_ready() {
             return Poll::Ready(Event::Unread);
         }
         while let Some(timer) = &mut self.progress_timer {
@@ -201,8 +235,8 @@ impl<B: MessageBody> Tee<B> {
     }
 
     /// Returns `Ready` if no client reads the body and the task should not continue to read it.
-    fn poll_unread(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.writer.poll_unread(cx).is_pending() {
+    fn poll_unread(&mut self, state: WriterState, cx: &mut Context<'_>) -> Poll<()> {
+        if state != WriterState::Unread {
             self.unread_timer = None;
             return Poll::Pending;
         }
@@ -221,7 +255,7 @@ impl<B: MessageBody> Tee<B> {
     }
 
     /// Returns whether the body can still be stored with this chunk. The result is false if the
-    /// body with this chunk exceeds its declared length, the size limit or the memory budget.
+    /// body with this chunk exceeds its declared length or the size limit.
     fn accepts(&mut self, chunk: &Bytes) -> bool {
         let length = self.writer.length() + chunk.len();
         if let Some(expected) = self.expected {
@@ -235,11 +269,7 @@ impl<B: MessageBody> Tee<B> {
             self.mark_hit_for_miss();
             return false;
         }
-        let reserved = self.writer.reserve(chunk.len());
-        if !reserved {
-            log::trace!("not stored: too many bytes of bodies are in progress");
-        }
-        reserved
+        true
     }
 
     /// Ends the wait of the followers. If the length of the body is unknown, the key is also marked
@@ -272,7 +302,7 @@ impl<B: MessageBody> Tee<B> {
     async fn finish(mut self, last: Bytes, next: Next) {
         let length = self.writer.length() + last.len();
         if matches!(next, Next::End) && self.expected.is_none_or(|expected| expected == length) {
-            return self.store(&last).await;
+            return self.store(last).await;
         }
         self.writer.push(last);
         match next {
@@ -295,11 +325,10 @@ impl<B: MessageBody> Tee<B> {
         }
     }
 
-    async fn store(self, last: &[u8]) {
-        let body = self.writer.concat(last);
-        let write = self.write.with_body(body.clone());
+    async fn store(self, last: Bytes) {
+        let write = self.write.with_body(self.writer.concat(&last));
         with_context(|cx| write.start(cx)).await;
-        self.writer.finish(body);
+        self.writer.finish(last);
     }
 
     fn set_end_on_drop(&mut self, end: FlightEnd) {

@@ -16,8 +16,9 @@ use crate::{
 
 /// The invalidation of a variant, which the caller still has to record in the store.
 pub(super) struct VariantInvalidation {
-    /// The tag of the variant or of the whole key. `None` if there is nothing to record, because
-    /// all responses of the key were removed.
+    /// The tag of the variant. If the variant is not known yet, because a fill of the key is in
+    /// progress, the tag of the whole key. `None` if there is nothing to record, because all
+    /// responses of the key were removed.
     pub(super) tag: Option<TagId>,
     /// The number of stored responses of the variant. `None` if they were not looked up, because a
     /// fill of the key is in progress.

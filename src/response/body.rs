@@ -24,6 +24,7 @@ use actix_web::{
 use bytes::Bytes;
 use pin_project_lite::pin_project;
 
+use super::slices::Slices;
 use crate::coordination::shared_body::{BodyReader, BodyStep};
 
 pin_project! {
@@ -43,8 +44,8 @@ pin_project! {
     enum Kind<B> {
         /// The handler's body, unchanged.
         Pass { #[pin] body: B },
-        /// A complete body in memory.
-        Whole { bytes: Bytes },
+        /// A complete body in memory, or the part of it that is not yet read.
+        Whole { slices: Slices },
         /// No body, because a 204 or 304 response has none.
         None,
         /// The handler's body for the leader's client. A task of the cache receives the body, and
@@ -87,7 +88,7 @@ impl<B> CacheBody<B> {
     }
 
     pub(crate) const fn whole(bytes: Bytes) -> Self {
-        Self { kind: Kind::Whole { bytes } }
+        Self { kind: Kind::Whole { slices: Slices::new(bytes) } }
     }
 
     pub(crate) const fn none() -> Self {
@@ -131,7 +132,7 @@ impl<B: MessageBody> MessageBody for CacheBody<B> {
     fn size(&self) -> BodySize {
         match &self.kind {
             Kind::Pass { body } => body.size(),
-            Kind::Whole { bytes } => BodySize::Sized(bytes.len() as u64),
+            Kind::Whole { slices } => BodySize::Sized(slices.len() as u64),
             Kind::None => BodySize::None,
             Kind::Led { size, .. } | Kind::Rest { size, .. } | Kind::Ended { size } => *size,
             Kind::Followed { length, .. } => BodySize::Sized(*length),
@@ -146,10 +147,7 @@ impl<B: MessageBody> MessageBody for CacheBody<B> {
         loop {
             let (step, rest, size) = match kind.as_mut().project() {
                 KindProjection::Pass { body } => return body.poll_next(cx).map_err(Into::into),
-                KindProjection::Whole { bytes } => {
-                    let bytes = std::mem::take(bytes);
-                    return Poll::Ready((!bytes.is_empty()).then_some(Ok(bytes)));
-                }
+                KindProjection::Whole { slices } => return Poll::Ready(slices.next().map(Ok)),
                 KindProjection::None | KindProjection::Ended { .. } => return Poll::Ready(None),
                 KindProjection::Rest { body, .. } => {
                     return body.as_mut().poll_next(cx).map_err(Into::into);
@@ -181,7 +179,7 @@ impl<B: MessageBody> MessageBody for CacheBody<B> {
     fn try_into_bytes(self) -> Result<Bytes, Self> {
         match self.kind {
             Kind::Pass { body } => body.try_into_bytes().map_err(Self::pass),
-            Kind::Whole { bytes } => Ok(bytes),
+            Kind::Whole { slices } => Ok(slices.into_rest()),
             Kind::None => Ok(Bytes::new()),
             kind @ (Kind::Led { .. }
             | Kind::Rest { .. }

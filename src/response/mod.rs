@@ -5,3 +5,4 @@ pub(crate) mod body;
 pub(crate) mod cached;
 pub(crate) mod conditional;
 pub(crate) mod range;
+mod slices;

@@ -38,6 +38,7 @@ use crate::{
     coordination::{
         flights::{FlightEnd, FlightEvent, FlightFollower, FlightRole, ResponseInProgress},
         leader::{CollapseKey, Leader},
+        shared_body::NotReadable,
     },
     entry::{
         length_prefixed::{append_optional, append_part},
@@ -155,8 +156,10 @@ impl RequestContext {
     ) -> Next<B> {
         let known = origin.lookup.variants.as_deref();
         let variants = Variants::add(known, Arc::clone(&in_progress.response), usize::MAX);
-        let (Some(variants), Some(reader)) = (variants, in_progress.body.reader()) else {
-            return Next::Retry(origin);
+        let (variants, reader) = match (variants, in_progress.body.reader()) {
+            (Some(variants), Ok(reader)) => (variants, reader),
+            (_, Err(NotReadable::NoRoom)) => return Next::Fetch(origin, None),
+            (_, Err(NotReadable::Ended)) | (None, _) => return Next::Retry(origin),
         };
         let OriginRequest { cache_request, lookup, reason, selected, never_fresh, purpose } =
             *origin;

@@ -10,5 +10,6 @@ mod real_files;
 mod shared_body;
 mod shared_body_limits;
 mod shutdown;
+mod slow_readers;
 mod streaming;
 mod unread_bodies;

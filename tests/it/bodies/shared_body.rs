@@ -131,7 +131,7 @@ async fn client_that_does_not_read_delays_no_other_client() {
         for answer in followers {
             assert!(answer.await.unwrap().body == want, "{length:?}");
         }
-        server.fills_ended().await;
+        wait_until("the fill has ended", || server.coordinator.open_fills() == 0).await;
         assert_eq!(server.runs.get(), 1, "{length:?}");
         // The stalled client gets the complete response when it reads.
         let mut message = Vec::new();
@@ -141,6 +141,7 @@ async fn client_that_does_not_read_delays_no_other_client() {
             Some(_) => assert!(message[body..] == want),
             None => assert!(message.len() > LENGTH && message.ends_with(b"0\r\n\r\n")),
         }
+        server.fills_ended().await;
     }
 }
 

@@ -1,9 +1,9 @@
 //! A body that is not or no longer shared while it is produced: over the size limit, endless, of
-//! another variant, private, purged, or over the memory budget of all fills.
+//! another variant, private, or purged.
 
 use std::time::Duration;
 
-use actix_web_cache::{Cache, ManualClock, MemoryStore, Policy, store::Store as _};
+use actix_web_cache::{Cache, ManualClock, Policy, store::Store as _};
 use http_body_util::BodyExt as _;
 use hyper::Method;
 use tokio::time::timeout;
@@ -179,35 +179,6 @@ async fn purge_leaves_open_body_to_its_readers_but_not_to_later_requests() {
     }
     server.fills_ended().await;
     assert_eq!(server.client(Protocol::Http1).get("/").await.text(), "new");
-}
-
-#[actix_web::test]
-async fn body_over_the_budget_of_all_fills_is_delivered_but_not_shared() {
-    const LENGTH: u64 = 8 * 1024 * 1024;
-    // A memory store accepts bodies of almost an eighth of its size.
-    let store = MemoryStore::new(9 * LENGTH as usize);
-    let policy = Policy::new().max_body_size(LENGTH as usize);
-    let mut server = fill_server_over(&store, 2, Some(LENGTH), policy);
-    let mut open = Vec::new();
-    // Eight bodies use up the budget.
-    for n in 0..9 {
-        let client = server.client(Protocol::Http1);
-        let path = format!("/{n}");
-        server.gate.add_permits(1);
-        let request = client.start(Method::GET, &path, &[], "");
-        let (response, sender) = tokio::join!(request, server.bodies.recv());
-        let response = response.unwrap();
-        let status = response.headers().get("cache-status").unwrap().to_str().unwrap();
-        assert_eq!(status.ends_with("detail=busy"), n == 8, "{n}: {status}");
-        open.push((response.into_body(), sender.unwrap()));
-    }
-    assert_eq!(server.coordinator.bytes_in_fills() as u64, 8 * LENGTH);
-    let (mut body, sender) = open.pop().unwrap();
-    assert!(sender.send("piece").await);
-    assert_eq!(next_chunk(&mut body).await, "piece");
-    open.clear();
-    drop((body, sender));
-    server.fills_ended().await;
 }
 
 /// The body takes longer than its response is fresh. The handler could confirm by a 304 that the

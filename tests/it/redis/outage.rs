@@ -184,8 +184,9 @@ async fn frozen_redis_accumulates_no_fills_bytes_or_connections() {
         loop {
             fills = fills.max(coordinator.open_fills());
             bytes = bytes.max(coordinator.bytes_in_fills());
-            assert!(fills <= 2 * MANY_CLIENTS, "{fills} fills are open");
-            assert!(bytes <= 2 * MANY_CLIENTS * 128 * 1024, "{bytes} bytes are being copied");
+            // Each client has a request. Besides, up to 256 writes outlive their requests.
+            assert!(fills <= MANY_CLIENTS + 256, "{fills} fills are open");
+            assert!(bytes <= (MANY_CLIENTS + 256) * 128 * 1024, "{bytes} bytes are being copied");
             tokio::task::yield_now().await;
         }
     };

@@ -1,0 +1,122 @@
+//! The slices in which a complete body leaves.
+//!
+//! A server copies each slice into a buffer of the connection. If a whole body left at once, many
+//! clients that do not read would therefore take many times the memory of the stored body. A body in
+//! short slices costs more CPU time, however, because the server writes more often. A slice is
+//! therefore long while few long slices wait for their clients, and short otherwise.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+
+/// The length of a slice while many long slices wait for their clients.
+const SHORT_SLICE: usize = 64 * 1024;
+
+/// The largest length of a slice.
+const LONG_SLICE: usize = 1024 * 1024;
+
+/// The largest number of bytes of all long slices in the process that wait for their clients.
+const MAX_LONG_BYTES: usize = 16 * 1024 * 1024;
+
+static LONG_BYTES: LongBytes = LongBytes(AtomicUsize::new(0));
+
+/// The number of bytes of long slices that wait for their clients.
+#[derive(Debug)]
+struct LongBytes(AtomicUsize);
+
+impl LongBytes {
+    /// Permits a long slice. Returns `None` if too many bytes of long slices wait already.
+    fn permit(&'static self, bytes: usize) -> Option<LongSlice> {
+        let permit = |waiting: usize| {
+            waiting.checked_add(bytes).filter(|&waiting| waiting <= MAX_LONG_BYTES)
+        };
+        let result = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, permit);
+        result.ok().map(|_| LongSlice { waiting: self, bytes })
+    }
+}
+
+/// The permit for one long slice.
+#[derive(Debug)]
+struct LongSlice {
+    waiting: &'static LongBytes,
+    bytes: usize,
+}
+
+impl Drop for LongSlice {
+    fn drop(&mut self) {
+        self.waiting.0.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// A complete body, or the rest of one.
+#[derive(Debug)]
+pub(crate) struct Slices {
+    rest: Bytes,
+    /// The permit of the last slice, if it was long. A server asks for the next slice only when it
+    /// has written most of the last one.
+    last: Option<LongSlice>,
+}
+
+impl Slices {
+    pub(crate) const fn new(body: Bytes) -> Self {
+        Self { rest: body, last: None }
+    }
+
+    /// Returns the number of bytes that are left.
+    pub(crate) const fn len(&self) -> usize {
+        self.rest.len()
+    }
+
+    /// Returns all that is left.
+    pub(crate) fn into_rest(self) -> Bytes {
+        self.rest
+    }
+}
+
+impl Iterator for Slices {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        self.last = None;
+        let length = self.rest.len();
+        if length > SHORT_SLICE {
+            self.last = LONG_BYTES.permit(length.min(LONG_SLICE));
+        }
+        let slice = self.last.as_ref().map_or(SHORT_SLICE, |slice| slice.bytes);
+        (length > 0).then(|| self.rest.split_to(slice.min(length)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// No other unit test has a body of more than [`SHORT_SLICE`] bytes, so this is the only test
+    /// that changes the count.
+    #[test]
+    fn slices_are_long_until_too_many_bytes_wait() {
+        let body = Bytes::from_iter((0..3 * LONG_SLICE + 5).map(|n| n.to_le_bytes()[0]));
+        let mut waiting = Vec::new();
+        for _ in 0..MAX_LONG_BYTES / LONG_SLICE {
+            let mut slices = Slices::new(body.clone());
+            assert_eq!(slices.next().unwrap().len(), LONG_SLICE);
+            waiting.push(slices);
+        }
+        let lengths = |slices: Slices| slices.map(|slice| slice.len()).collect::<Vec<_>>();
+        let short = lengths(Slices::new(body.slice(..2 * SHORT_SLICE + 1)));
+        assert_eq!(short, [SHORT_SLICE, SHORT_SLICE, 1]);
+        assert_eq!(lengths(Slices::new(body.slice(..SHORT_SLICE))), [SHORT_SLICE]);
+        assert_eq!(lengths(Slices::new(Bytes::new())), [0; 0]);
+        // The slice of the first body has been written.
+        waiting.remove(0);
+        let mut slices = Slices::new(body.clone());
+        assert_eq!(slices.next().unwrap(), body[..LONG_SLICE]);
+        assert_eq!(slices.len(), body.len() - LONG_SLICE);
+        assert_eq!(slices.next().unwrap().len(), LONG_SLICE, "the next slice replaces the last");
+        assert_eq!(slices.into_rest(), body[2 * LONG_SLICE..]);
+        drop(waiting);
+        let joined: Vec<_> = Slices::new(body.clone()).flatten().collect();
+        assert!(joined == body);
+        assert_eq!(LONG_BYTES.0.load(Ordering::Relaxed), 0);
+    }
+}

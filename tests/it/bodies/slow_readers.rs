@@ -1,0 +1,214 @@
+//! Clients that do not read, or leave at once, take neither the memory for fills nor the cache from
+//! other clients.
+
+use std::{net::SocketAddr, time::Duration};
+
+use actix_web::{App, HttpResponse, body::SizedStream, web};
+use actix_web_cache::{
+    Cache, MemoryStore, Policy,
+    store::{Coordinator, Store as _},
+};
+use bytes::Bytes;
+use futures_util::{StreamExt as _, future::join_all, stream};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpSocket, TcpStream},
+    time::timeout,
+};
+
+use crate::{
+    bodies::fill_server::fill_server,
+    support::{Client, Counter, Protocol, Server, fills_ended, secs, serve, wait_until},
+};
+
+const MIB: usize = 1024 * 1024;
+
+/// The largest number of bytes in fills.
+const FILL_BUDGET: usize = 64 * MIB;
+
+/// The largest number of bytes in fills that no client has read.
+const UNREAD_BUDGET: usize = 32 * MIB;
+
+/// The length of the bodies that clients do not read. It is more than the operating system buffers
+/// for such a client.
+const LARGE: usize = 8 * MIB;
+
+/// The number of clients that do not read.
+const IDLE: usize = 16;
+
+/// The bytes of the body at a path. Each body differs from all others.
+fn body_of(path: &str) -> Vec<u8> {
+    let length = if path.ends_with("large") { LARGE } else { MIB / 2 };
+    path.bytes().cycle().take(length).collect()
+}
+
+struct BodyServer {
+    server: Server,
+    runs: Counter,
+    coordinator: Coordinator,
+}
+
+/// A server whose handler streams the body of each path, with a declared length below `/known`.
+fn body_server() -> BodyServer {
+    let store = MemoryStore::new(10 * LARGE);
+    let coordinator = store.coordinator().clone();
+    let policy = Policy::new().default_ttl(secs(600)).max_body_size(LARGE);
+    let cache = Cache::builder(store).policy(policy).build().unwrap();
+    let runs = Counter::default();
+    let counted = runs.clone();
+    let server = serve(2, move || {
+        let runs = counted.clone();
+        let handler = move |path: web::Path<String>| {
+            runs.count();
+            let body = Bytes::from(body_of(&format!("/{path}")));
+            let length = body.len();
+            let starts = stream::iter((0..length).step_by(16 * 1024));
+            let chunks =
+                starts.map(move |at| Ok::<_, actix_web::Error>(body.slice(at..at + 16 * 1024)));
+            async move {
+                if path.starts_with("known") {
+                    HttpResponse::Ok().body(SizedStream::new(length as u64, chunks))
+                } else {
+                    HttpResponse::Ok().streaming(chunks)
+                }
+            }
+        };
+        App::new().wrap(cache.clone()).route("/{path:.*}", web::get().to(handler))
+    });
+    BodyServer { server, runs, coordinator }
+}
+
+/// Sends a request on a connection whose small buffers take up little of the response.
+async fn idle_request(addr: SocketAddr, path: &str) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stream = socket.connect(addr).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream
+}
+
+/// Reads a response to its end, and returns its body without the framing of chunks.
+async fn read_body(mut stream: TcpStream) -> Vec<u8> {
+    let mut message = Vec::new();
+    timeout(secs(60), stream.read_to_end(&mut message)).await.unwrap().unwrap();
+    let head = message.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+    let is_chunked = message[..head].windows(7).any(|name| name.eq_ignore_ascii_case(b"chunked"));
+    let mut rest = &message[head..];
+    if !is_chunked {
+        return rest.to_vec();
+    }
+    let mut body = Vec::new();
+    loop {
+        let line = rest.windows(2).position(|two| two == b"\r\n").expect("the length of a chunk");
+        let length = std::str::from_utf8(&rest[..line]).unwrap();
+        let length = usize::from_str_radix(length, 16).unwrap();
+        body.extend_from_slice(&rest[line + 2..line + 2 + length]);
+        rest = &rest[line + 2 + length + 2..];
+        if length == 0 {
+            assert!(rest.is_empty());
+            return body;
+        }
+    }
+}
+
+#[actix_web::test]
+async fn idle_readers_do_not_keep_other_responses_from_being_stored() {
+    for kind in ["known", "unknown"] {
+        let BodyServer { server, runs, coordinator } = body_server();
+        let large = |n| format!("/{kind}/{n}/large");
+        let idle = (0..IDLE).map(async |n| idle_request(server.addr, &large(n)).await);
+        let idle = join_all(idle).await;
+        wait_until("the unread bytes use up their half of the budget", || {
+            runs.get() == IDLE && coordinator.bytes_in_fills() >= UNREAD_BUDGET
+        })
+        .await;
+        let bytes = coordinator.bytes_in_fills();
+        assert!(bytes <= FILL_BUDGET, "{kind}: {bytes} bytes");
+
+        let client = Client::new(server.addr, Protocol::Http1);
+        for n in 0..4 {
+            let path = |n| format!("/{kind}/{n}");
+            let before = runs.get();
+            let miss = client.get(&path(n)).await;
+            assert!(miss.is_stored() && miss.body == body_of(&path(n)), "{}", miss.cache_status());
+            let hit = client.get(&path(n)).await;
+            assert!(hit.is_hit() && hit.body == body_of(&path(n)), "{}", hit.cache_status());
+            assert_eq!(runs.get(), before + 1, "{kind}");
+        }
+
+        let bodies = join_all(idle.into_iter().map(read_body)).await;
+        for (n, body) in bodies.into_iter().enumerate() {
+            assert!(body == body_of(&large(n)), "{kind} {n}: {} bytes", body.len());
+        }
+        fills_ended(&coordinator).await;
+    }
+}
+
+#[actix_web::test]
+async fn requests_that_leave_at_once_do_not_keep_other_responses_from_being_stored() {
+    let mut server =
+        fill_server(2, Some(LENGTH as u64), Policy::new().drain_limit(Duration::from_secs(600)));
+    let mut abandoned = Vec::new();
+    // The declared lengths are more than the budget.
+    for n in 0..40 {
+        let client = server.client(Protocol::Http1);
+        server.gate.add_permits(1);
+        let path = format!("/{n}");
+        let request = client.start(hyper::Method::GET, &path, &[], "");
+        let (response, sender) = tokio::join!(request, server.bodies.recv());
+        drop((response.unwrap(), client));
+        abandoned.push(sender.unwrap());
+    }
+    let client = server.client(Protocol::Http1);
+    server.gate.add_permits(1);
+    let request = client.start(hyper::Method::GET, "/page", &[], "");
+    let (response, sender) = tokio::join!(request, server.bodies.recv());
+    let status = response.unwrap().headers().get("cache-status").cloned().unwrap();
+    assert!(status.to_str().unwrap().ends_with("; stored"), "{status:?}");
+    drop((sender, abandoned));
+}
+
+/// The length of the bodies of clients that leave.
+const LENGTH: usize = 2 * MIB;
+
+/// Bodies of known length that nobody reads are received to their end, so that they can be stored.
+/// They are dropped first if the memory is short.
+#[actix_web::test]
+async fn bodies_without_readers_are_dropped_first() {
+    let mut server =
+        fill_server(2, Some(LENGTH as u64), Policy::new().drain_limit(Duration::from_secs(600)));
+    let coordinator = server.coordinator.clone();
+    let mut unread = Vec::new();
+    for n in 0..40 {
+        let client = server.client(Protocol::Http1);
+        server.gate.add_permits(1);
+        let path = format!("/{n}");
+        let request = client.start(hyper::Method::GET, &path, &[], "");
+        let (response, sender) = tokio::join!(request, server.bodies.recv());
+        let sender = sender.unwrap();
+        drop((response.unwrap(), client));
+        for _ in 0..15 {
+            // The last bodies are dropped while they arrive.
+            sender.send(vec![b'x'; 128 * 1024]).await;
+        }
+        assert!(coordinator.bytes_in_fills() <= FILL_BUDGET, "body {n}");
+        unread.push(sender);
+    }
+    // The half of the budget for unread bytes is full, so a body that is read displaces the others.
+    let client = server.client(Protocol::Http1);
+    server.gate.add_permits(1);
+    let request = client.start(hyper::Method::GET, "/page", &[], "");
+    let (response, sender) = tokio::join!(request, server.bodies.recv());
+    let (response, sender) = (response.unwrap(), sender.unwrap());
+    let reading = tokio::task::spawn_local(async move {
+        http_body_util::BodyExt::collect(response.into_body()).await.unwrap().to_bytes()
+    });
+    for _ in 0..LENGTH / MIB - 1 {
+        assert!(sender.send(vec![b'x'; MIB]).await);
+    }
+    assert!(sender.finish(vec![b'x'; MIB]).await);
+    assert_eq!(reading.await.unwrap().len(), LENGTH);
+    assert!(server.client(Protocol::Http1).get("/page").await.is_hit());
+    drop(unread);
+}
