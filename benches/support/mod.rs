@@ -7,7 +7,7 @@ mod server;
 
 #[allow(unused_imports, reason = "each bench uses some of the helpers")]
 pub(crate) use self::{
-    load::Load,
+    load::{Connection, Load},
     server::{Server, requested_server, serve},
 };
 
