@@ -197,8 +197,7 @@ pub enum NotStored {
     /// The response lacks the body that its status code requires, or has a body that its status
     /// code forbids.
     NoBody,
-    /// A middleware between the cache and the handler changed a request field that `Vary` names, or
-    /// the handler received a request body that the request head did not announce.
+    /// A middleware between the cache and the handler changed a request field that `Vary` names.
     RequestChanged,
     /// The resource was purged, or changed by an unsafe request such as `PUT`, while the handler
     /// ran.

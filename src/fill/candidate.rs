@@ -1,6 +1,6 @@
 //! `Candidate`: a request whose response may be stored.
 
-use std::{cell::Cell, rc::Rc, sync::Arc};
+use std::sync::Arc;
 
 use actix_web::http::header::{HeaderMap, HeaderName};
 use smallvec::SmallVec;
@@ -47,8 +47,6 @@ pub(crate) struct Candidate {
     /// (request collapsing). A flight is one handler call whose response several requests may
     /// share.
     pub(crate) leader: Option<Leader>,
-    /// Becomes true if the handler receives a request body that the request head did not announce.
-    pub(crate) body_seen: Rc<Cell<bool>>,
 }
 
 /// Whether the cache or the handler evaluates the conditions of the client's request.

@@ -80,7 +80,7 @@ impl Candidate {
         if self.selects_by_too_many_fields(&plan.nominated) {
             return Err(NotStored::Vary);
         }
-        if self.body_seen.get() || self.handler_saw_other_fields(answer, &plan.nominated) {
+        if self.handler_saw_other_fields(answer, &plan.nominated) {
             return Err(NotStored::RequestChanged);
         }
         if self.fill.is_invalidated() {

@@ -12,7 +12,6 @@ use actix_web::{
 };
 use smallvec::SmallVec;
 
-use super::request::watch_payload;
 use crate::{
     clock::Timestamp,
     entry::{key::CacheKey, response::StoredResponse},
@@ -142,7 +141,7 @@ impl RequestContext {
     /// [`Candidate`], which holds the data for storing the response.
     pub(crate) fn candidate(
         &self,
-        request: &mut ServiceRequest,
+        request: &ServiceRequest,
         cache_request: CacheRequest,
         lookup: Lookup,
     ) -> Box<Candidate> {
@@ -171,7 +170,6 @@ impl RequestContext {
             requested: now,
             conditions: ClientConditions::ByHandler,
             leader: None,
-            body_seen: watch_payload(request),
         })
     }
 }

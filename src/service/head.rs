@@ -29,7 +29,7 @@ use crate::{
 pub(super) async fn fetch_head<S, B>(
     inner: Rc<S>,
     context: RequestContext,
-    mut request: ServiceRequest,
+    request: ServiceRequest,
     origin: OriginRequest,
 ) -> Result<Reply<B>, Error>
 where
@@ -44,7 +44,7 @@ where
         }
         return Ok(Reply::passed(response, reason, NotStored::Head));
     };
-    let candidate = context.candidate(&mut request, cache_request, lookup);
+    let candidate = context.candidate(&request, cache_request, lookup);
     let stand_in = StandIn::of(&request);
     let mut call = pin!(inner.call(request));
     let result = match timeout(context.shared.policy.wait_limit(), call.as_mut()).await {

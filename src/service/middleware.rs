@@ -25,6 +25,7 @@ use super::{
     lookup::Decision,
     origin::fetch,
     reply::gateway_timeout,
+    request::may_have_body,
     revalidate::refresh,
     unsafe_method::call_unsafe,
 };
@@ -67,11 +68,11 @@ where
 
     forward_ready!(inner);
 
-    fn call(&self, request: ServiceRequest) -> Self::Future {
+    fn call(&self, mut request: ServiceRequest) -> Self::Future {
         let layer = request.extensions().get::<EnclosingCache>().map_or(0, |outer| outer.layers);
         let context = RequestContext { shared: Arc::clone(&self.shared), layer };
         let inner = &self.inner;
-        match context.admit(&request) {
+        match context.admit(&mut request) {
             Admission::Unreported => bypass(inner, context, request, None),
             Admission::Bypass(reason) => bypass(inner, context, request, Some(reason)),
             Admission::Unsafe => {
@@ -110,7 +111,7 @@ enum Admission {
 }
 
 impl RequestContext {
-    fn admit(&self, request: &ServiceRequest) -> Admission {
+    fn admit(&self, request: &mut ServiceRequest) -> Admission {
         let shared = &self.shared;
         if shared.settings.mode == Mode::Off {
             return Admission::Unreported;
@@ -125,6 +126,9 @@ impl RequestContext {
         }
         if let Some(reason) = bypass_reason(&head.headers) {
             return Admission::Bypass(Forward::Bypass(reason));
+        }
+        if may_have_body(request) {
+            return Admission::Bypass(Forward::Bypass(Bypass::RequestBody));
         }
         let Some(matched) = shared.policy.match_rules(request) else {
             return Admission::Bypass(Forward::Bypass(Bypass::Rule));

@@ -137,7 +137,7 @@ where
         if reason == Forward::VaryMiss {
             context.note_other_variant(&request, &cache_request, &lookup);
         }
-        let mut candidate = context.candidate(&mut request, cache_request, lookup);
+        let mut candidate = context.candidate(&request, cache_request, lookup);
         candidate.leader = leader;
         let conditions = ValidationConditions::of(selected.as_deref(), &others);
         let mut validates = !conditions.is_empty();

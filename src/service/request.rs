@@ -1,9 +1,7 @@
 //! Changes requests before the handler is called, as far as actix-web allows it.
 
 use std::{
-    cell::Cell,
     panic::{AssertUnwindSafe, catch_unwind},
-    rc::Rc,
     sync::atomic::Ordering,
 };
 
@@ -12,7 +10,7 @@ use actix_web::{
     dev::{Payload, ServiceRequest},
     http::{Version, header::HeaderMap},
 };
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 
 use crate::shared::Shared;
 
@@ -52,23 +50,25 @@ fn has_clones(shared: &Shared, request: &mut ServiceRequest) -> bool {
     has_clones
 }
 
-/// Returns a flag that is set as soon as the handler receives a byte of the request body. The
-/// function watches only HTTP/2 requests, because an HTTP/2 request can have a body that its head
-/// does not announce.
-pub(super) fn watch_payload(request: &mut ServiceRequest) -> Rc<Cell<bool>> {
-    let seen = Rc::new(Cell::new(false));
+/// Returns whether the request may have a body that its header fields do not announce. Only an
+/// HTTP/2 request can: it has no body if its head also ends the request.
+///
+/// A request whose client keeps it open must not lead others, because a handler that reads the body
+/// would wait for that client.
+pub(super) fn may_have_body(request: &mut ServiceRequest) -> bool {
     if request.version() != Version::HTTP_2 {
-        return seen;
+        return false;
     }
-    let payload = request.take_payload();
-    if !matches!(payload, Payload::None) {
-        let flag = Rc::clone(&seen);
-        let watched = payload.inspect(move |chunk| {
-            if chunk.as_ref().is_ok_and(|chunk| !chunk.is_empty()) {
-                flag.set(true);
-            }
-        });
-        request.set_payload(Payload::Stream { payload: Box::pin(watched) });
-    }
-    seen
+    let mut payload = request.take_payload();
+    let first = payload.next().now_or_never();
+    let is_empty = matches!(first, Some(None));
+    request.set_payload(match first {
+        Some(None) => Payload::None,
+        Some(Some(first)) => {
+            let first = stream::iter([first]);
+            Payload::Stream { payload: Box::pin(first.chain(payload)) }
+        }
+        None => payload,
+    });
+    !is_empty
 }

@@ -143,9 +143,6 @@ impl RequestContext {
         let cache_request = self.cache_request(request, matched, key, self.shared.now());
         let lookup = self.lookup(request.headers(), &cache_request).await.ok()?;
         let mut candidate = self.candidate(request, cache_request, lookup);
-        // A POST request has content, and the response is the result of that content. The content
-        // therefore does not forbid to store the response, as it does for a GET request.
-        candidate.body_seen = Rc::default();
         candidate.request = without_content_fields(&candidate.request);
         Some(candidate)
     }

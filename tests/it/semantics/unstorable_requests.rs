@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use actix_web::{App, HttpResponse, web};
+use actix_web::{App, HttpResponse, dev::Service as _, web};
 use actix_web_cache::{
     CacheOptions, CachePolicy, NeverCache, Outcome, ResponseOptions,
     outcome::{NotStored, Stored},
@@ -18,7 +18,7 @@ use hyper::{Method, Request, body::Frame};
 use super::fields::cache_fields;
 use crate::support::{
     Client, Counter, Protocol, Reply, SETUPS, Server, body_over_http2, builder, cache, raw,
-    requested_response, secs, serve, serve_replies, test_app,
+    requested_response, secs, serve, serve_replies, test_app, wait_until,
 };
 
 const SHARED: &[(&str, &str)] = &[("cache-control", "public, max-age=60")];
@@ -127,6 +127,41 @@ async fn response_to_a_get_with_an_undeclared_body_is_not_stored() {
         ("fwd=uri-miss; stored", "2: ")
     );
     assert_eq!(runs.get(), 2);
+}
+
+/// A handler that reads the body waits for such a client, so others must not wait for its response.
+#[actix_web::test]
+async fn request_that_never_ends_leads_no_other_request() {
+    let (cache, _) = cache();
+    let arrived = Counter::default();
+    let counter = arrived.clone();
+    let server = serve(2, move || {
+        let arrived = counter.clone();
+        App::new()
+            .wrap(cache.clone())
+            .wrap_fn(move |request, inner| {
+                arrived.count();
+                inner.call(request)
+            })
+            .route("/read", web::get().to(async |body: Bytes| format!("{} bytes", body.len())))
+    });
+    for n in [0, 2] {
+        let chunks = futures_util::stream::pending::<Result<Frame<Bytes>, Infallible>>();
+        let body = StreamBody::new(chunks);
+        let request = Request::get(format!("http://{}/read", server.addr)).body(body).unwrap();
+        let endless = body_over_http2(&server, request);
+        let others = async {
+            wait_until("the endless request has arrived", || arrived.get() == n + 1).await;
+            Client::new(server.addr, Protocol::Http2).get("/read").await
+        };
+        let answer = tokio::select! {
+            answer = others => answer,
+            _ = endless => panic!("the request has not ended"),
+        };
+        assert_eq!((answer.text(), answer.is_hit()), ("0 bytes", n == 2));
+        // A follower would have waited for the endless request, and would not say `stored`.
+        assert!(answer.is_hit() || answer.is_stored(), "{}", answer.cache_status());
+    }
 }
 
 #[actix_web::test]
