@@ -8,6 +8,7 @@
 
 use std::{
     fmt,
+    net::IpAddr,
     pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
@@ -354,18 +355,29 @@ impl Coordinator {
 
 /// Methods for background work and draining.
 impl Coordinator {
-    /// Permits a refresh of `key` in the background. Returns `None` in four cases: the key has
-    /// background work already, its last refresh failed a short while ago, too many keys have
-    /// background work, or the cache is being drained.
-    pub(crate) fn try_refresh(&self, key: &CacheKey, now: Timestamp) -> Option<RefreshPermit> {
-        if self.is_draining() { None } else { self.0.refreshes.try_refresh(key, now) }
+    /// Permits a refresh of `key` in the background. `client` is the address of the client whose
+    /// request causes the refresh. Returns `None` in four cases: the key has background work
+    /// already, its last refresh failed a short while ago, no place is free for the refresh, or the
+    /// cache is being drained.
+    pub(crate) fn try_refresh(
+        &self,
+        key: &CacheKey,
+        client: Option<IpAddr>,
+        now: Timestamp,
+    ) -> Option<RefreshPermit> {
+        if self.is_draining() { None } else { self.0.refreshes.try_refresh(key, client, now) }
     }
 
     /// Permits a fill of `key` to continue in the background after its client has been answered,
-    /// for example by a stale response. Returns `None` in three cases: the key has background work
-    /// already, too many keys have background work, or the cache is being drained.
-    pub(crate) fn try_background(&self, key: &CacheKey) -> Option<BackgroundPermit> {
-        if self.is_draining() { None } else { self.0.refreshes.try_background(key) }
+    /// for example by a stale response. `client` is the address of this client. Returns `None` in
+    /// three cases: the key has background work already, no place is free for the fill, or the
+    /// cache is being drained.
+    pub(crate) fn try_continue_fill(
+        &self,
+        key: &CacheKey,
+        client: Option<IpAddr>,
+    ) -> Option<BackgroundPermit> {
+        if self.is_draining() { None } else { self.0.refreshes.try_continue_fill(key, client) }
     }
 
     /// Refuses all new background work from now on, because the server is about to stop
@@ -491,7 +503,7 @@ mod tests {
         let coordinator = Coordinator::new();
         let key = CacheKey::new("t", "http", "h", "/", None);
         coordinator.begin_draining();
-        assert!(coordinator.try_refresh(&key, at(0)).is_none());
-        assert!(coordinator.try_background(&key).is_none());
+        assert!(coordinator.try_refresh(&key, None, at(0)).is_none());
+        assert!(coordinator.try_continue_fill(&key, None).is_none());
     }
 }

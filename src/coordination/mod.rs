@@ -8,6 +8,7 @@ pub(crate) mod invalidation_log;
 mod key_marks;
 pub(crate) mod leader;
 pub(crate) mod lease;
+mod places;
 pub(crate) mod problems;
 pub(crate) mod refreshes;
 pub(crate) mod removals;

@@ -2,22 +2,21 @@
 //! replaces a stored response while clients still receive the stored one. The other kind is a fill
 //! (a call of the handler whose response may be stored) that continues after its client has been
 //! answered, for example by a stale response. A key has at most one background task. After a failed
-//! refresh, no refresh of the key begins until a back-off time has passed.
+//! refresh, no refresh of the key begins until a back-off time has passed. Each kind of work has
+//! places of its own, so that neither prevents the other.
 
 use std::{
     collections::{HashMap, HashSet},
     hash::{BuildHasher as _, RandomState},
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use tokio::sync::Notify;
 
+use super::places::{Place, Places};
 use crate::{backoff::Backoff, clock::Timestamp, entry::key::CacheKey};
-
-/// The largest number of keys with background work. Beyond this number, the cache serves stale
-/// responses without a refresh.
-const MAX_OPEN: usize = 64;
 
 /// The largest number of keys whose failed refreshes are remembered. A full table is cleared.
 const MAX_FAILED: usize = 10_000;
@@ -42,6 +41,8 @@ pub(super) struct Refreshes {
 #[derive(Debug, Default)]
 struct State {
     open: HashSet<Arc<[u8]>>,
+    refreshes: Places,
+    continued_fills: Places,
     failures: HashMap<u64, Failures>,
 }
 
@@ -59,20 +60,34 @@ impl Failures {
     }
 }
 
+/// The kinds of background work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Work {
+    Refresh,
+    ContinuedFill,
+}
+
 impl Refreshes {
-    /// Permits background work on a key. Returns `None` if the key has background work already, or
-    /// if too many keys have background work.
-    pub(super) fn try_background(self: &Arc<Self>, key: &CacheKey) -> Option<BackgroundPermit> {
-        let key = self.lock().begin(key)?;
-        Some(BackgroundPermit { key, refreshes: Arc::clone(self) })
+    /// Permits a fill of a key to continue in the background. `client` is the address of the client
+    /// whose request began the fill. Returns `None` if the key has background work already, or if
+    /// no place is free for the fill.
+    pub(super) fn try_continue_fill(
+        self: &Arc<Self>,
+        key: &CacheKey,
+        client: Option<IpAddr>,
+    ) -> Option<BackgroundPermit> {
+        let (key, place) = self.lock().begin(Work::ContinuedFill, key, client)?;
+        let refreshes = Arc::clone(self);
+        Some(BackgroundPermit { key, place, work: Work::ContinuedFill, refreshes })
     }
 
-    /// Permits a refresh of a key. Returns `None` in the cases of
-    /// [`try_background`](Self::try_background), and while the key backs off after a failed
-    /// refresh.
+    /// Permits a refresh of a key. `client` is the address of the client whose request causes the
+    /// refresh. Returns `None` if the key has background work already, if no place is free for the
+    /// refresh, or while the key backs off after a failed refresh.
     pub(super) fn try_refresh(
         self: &Arc<Self>,
         key: &CacheKey,
+        client: Option<IpAddr>,
         now: Timestamp,
     ) -> Option<RefreshPermit> {
         let digest = self.digests.hash_one(key.as_bytes());
@@ -80,9 +95,10 @@ impl Refreshes {
         if state.failures.get(&digest).is_some_and(|failures| failures.is_backing_off(now)) {
             return None;
         }
-        let key = state.begin(key)?;
+        let (key, place) = state.begin(Work::Refresh, key, client)?;
         drop(state);
-        let permit = BackgroundPermit { key, refreshes: Arc::clone(self) };
+        let refreshes = Arc::clone(self);
+        let permit = BackgroundPermit { key, place, work: Work::Refresh, refreshes };
         Some(RefreshPermit { permit, digest, end: RefreshEnd::Failed(now) })
     }
 
@@ -96,9 +112,26 @@ impl Refreshes {
 }
 
 impl State {
-    fn begin(&mut self, key: &CacheKey) -> Option<Arc<[u8]>> {
+    fn begin(
+        &mut self,
+        work: Work,
+        key: &CacheKey,
+        client: Option<IpAddr>,
+    ) -> Option<(Arc<[u8]>, Place)> {
+        if self.open.contains(key.as_bytes()) {
+            return None;
+        }
+        let place = self.places(work).take(key, client)?;
         let key = key.to_shared();
-        (self.open.len() < MAX_OPEN && self.open.insert(Arc::clone(&key))).then_some(key)
+        self.open.insert(Arc::clone(&key));
+        Some((key, place))
+    }
+
+    const fn places(&mut self, work: Work) -> &mut Places {
+        match work {
+            Work::Refresh => &mut self.refreshes,
+            Work::ContinuedFill => &mut self.continued_fills,
+        }
     }
 }
 
@@ -106,6 +139,8 @@ impl State {
 #[derive(Debug)]
 pub(crate) struct BackgroundPermit {
     key: Arc<[u8]>,
+    place: Place,
+    work: Work,
     refreshes: Arc<Refreshes>,
 }
 
@@ -113,6 +148,7 @@ impl Drop for BackgroundPermit {
     fn drop(&mut self) {
         let mut state = self.refreshes.lock();
         state.open.remove(&self.key);
+        state.places(self.work).free(&self.place);
         if state.open.is_empty() {
             self.refreshes.idle.notify_waiters();
         }
@@ -178,7 +214,7 @@ impl Drop for RefreshPermit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entry::fixtures::at;
+    use crate::{coordination::places::MAX_TASKS, entry::fixtures::at};
 
     fn key(n: usize) -> CacheKey {
         CacheKey::new("t", "http", "h", &format!("/{n}"), None)
@@ -187,13 +223,16 @@ mod tests {
     #[test]
     fn background_work_is_limited_to_one_task_a_key_and_in_number() {
         let refreshes = Arc::new(Refreshes::default());
-        let one = refreshes.try_refresh(&key(0), at(0));
-        assert!(one.is_some() && refreshes.try_refresh(&key(0), at(0)).is_none());
-        assert!(refreshes.try_background(&key(0)).is_none());
+        let one = refreshes.try_refresh(&key(0), None, at(0));
+        assert!(one.is_some() && refreshes.try_refresh(&key(0), None, at(0)).is_none());
+        assert!(refreshes.try_continue_fill(&key(0), None).is_none());
         one.unwrap().succeeded();
-        let all: Vec<_> = (0..MAX_OPEN).map(|n| refreshes.try_background(&key(n))).collect();
+        let all: Vec<_> =
+            (0..MAX_TASKS).map(|n| refreshes.try_continue_fill(&key(n), None)).collect();
         assert!(all.iter().all(Option::is_some));
-        assert!(refreshes.try_refresh(&key(MAX_OPEN), at(0)).is_none());
+        assert!(refreshes.try_continue_fill(&key(MAX_TASKS), None).is_none());
+        let other = refreshes.try_refresh(&key(MAX_TASKS), None, at(0));
+        other.expect("refreshes have places of their own").succeeded();
         drop(all);
         assert_eq!(refreshes.len(), 0);
     }
@@ -203,41 +242,47 @@ mod tests {
         let refreshes = Arc::new(Refreshes::default());
         let mut now = 0;
         for backoff in [1, 2, 4, 8, 16, 32, 60, 60] {
-            refreshes.try_refresh(&key(0), at(now)).unwrap().failed(at(now));
-            assert!(refreshes.try_refresh(&key(0), at(now + backoff - 1)).is_none(), "{backoff}");
-            assert!(refreshes.try_refresh(&key(1), at(now)).is_some(), "another key");
+            refreshes.try_refresh(&key(0), None, at(now)).unwrap().failed(at(now));
+            assert!(
+                refreshes.try_refresh(&key(0), None, at(now + backoff - 1)).is_none(),
+                "{backoff}"
+            );
+            assert!(refreshes.try_refresh(&key(1), None, at(now)).is_some(), "another key");
             now += backoff;
         }
-        refreshes.try_refresh(&key(0), at(now)).unwrap().succeeded();
-        refreshes.try_refresh(&key(0), at(now)).unwrap().failed(at(now));
-        assert!(refreshes.try_refresh(&key(0), at(now)).is_none());
-        assert!(refreshes.try_refresh(&key(0), at(now + 1)).is_some(), "back to the first delay");
+        refreshes.try_refresh(&key(0), None, at(now)).unwrap().succeeded();
+        refreshes.try_refresh(&key(0), None, at(now)).unwrap().failed(at(now));
+        assert!(refreshes.try_refresh(&key(0), None, at(now)).is_none());
+        assert!(
+            refreshes.try_refresh(&key(0), None, at(now + 1)).is_some(),
+            "back to the first delay"
+        );
     }
 
     #[test]
     fn dropped_refresh_counts_as_failed() {
         let refreshes = Arc::new(Refreshes::default());
-        drop(refreshes.try_refresh(&key(0), at(0)));
-        assert!(refreshes.try_refresh(&key(0), at(0)).is_none());
-        assert!(refreshes.try_refresh(&key(0), at(1)).is_some());
+        drop(refreshes.try_refresh(&key(0), None, at(0)));
+        assert!(refreshes.try_refresh(&key(0), None, at(0)).is_none());
+        assert!(refreshes.try_refresh(&key(0), None, at(1)).is_some());
     }
 
     #[test]
     fn cancelled_refresh_neither_begins_nor_ends_a_backoff() {
         let refreshes = Arc::new(Refreshes::default());
-        refreshes.try_refresh(&key(0), at(0)).unwrap().cancelled();
-        refreshes.try_refresh(&key(0), at(0)).unwrap().failed(at(0));
-        refreshes.try_refresh(&key(0), at(1)).unwrap().cancelled();
-        refreshes.try_refresh(&key(0), at(1)).unwrap().failed(at(1));
-        assert!(refreshes.try_refresh(&key(0), at(2)).is_none(), "the second failure of two");
-        assert!(refreshes.try_refresh(&key(0), at(3)).is_some());
+        refreshes.try_refresh(&key(0), None, at(0)).unwrap().cancelled();
+        refreshes.try_refresh(&key(0), None, at(0)).unwrap().failed(at(0));
+        refreshes.try_refresh(&key(0), None, at(1)).unwrap().cancelled();
+        refreshes.try_refresh(&key(0), None, at(1)).unwrap().failed(at(1));
+        assert!(refreshes.try_refresh(&key(0), None, at(2)).is_none(), "the second failure of two");
+        assert!(refreshes.try_refresh(&key(0), None, at(3)).is_some());
     }
 
     #[test]
     fn table_of_failures_stays_bounded() {
         let refreshes = Arc::new(Refreshes::default());
         for n in 0..MAX_FAILED * 2 + 1 {
-            refreshes.try_refresh(&key(n), at(0)).unwrap().failed(at(0));
+            refreshes.try_refresh(&key(n), None, at(0)).unwrap().failed(at(0));
         }
         assert!(refreshes.lock().failures.len() <= MAX_FAILED);
     }

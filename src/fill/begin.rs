@@ -1,7 +1,7 @@
 //! Makes the response for the client from the handler's response, and begins to store the handler's
 //! response if it may be stored.
 
-use std::{mem, sync::Arc};
+use std::{mem, net::IpAddr, sync::Arc};
 
 use actix_web::{
     HttpResponse,
@@ -109,6 +109,7 @@ impl Candidate {
             conditions: self.conditions,
             compression: self.shared.policy.outer_compression(),
             request: mem::replace(&mut self.request, HeaderMap::new()),
+            address: self.client,
         };
         let Self { shared, key, fill, leader, .. } = *self;
         let write = Write { shared, key, fill, leader, draft };
@@ -148,6 +149,7 @@ struct Client {
     conditions: ClientConditions,
     compression: OuterCompression,
     request: HeaderMap,
+    address: Option<IpAddr>,
 }
 
 impl Client {
@@ -186,7 +188,8 @@ impl Client {
         }
         // The client gets its 304 at once, and a task reads the body for later requests. One such
         // task for a key is enough.
-        let permit = write.shared.store.coordinator().try_background(&write.key);
+        let coordinator = write.shared.store.coordinator();
+        let permit = coordinator.try_continue_fill(&write.key, self.address);
         let limit = write.shared.policy.drain_limit();
         let reading = permit.and_then(|permit| {
             let body = tee::begin(body, write, declared).ok()?;

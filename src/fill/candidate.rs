@@ -1,6 +1,6 @@
 //! `Candidate`: a request whose response may be stored.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use actix_web::http::header::{HeaderMap, HeaderName};
 use smallvec::SmallVec;
@@ -32,6 +32,8 @@ pub(crate) struct Candidate {
     /// The header fields of the request as the cache received them.
     pub(crate) request: HeaderMap,
     pub(crate) requester: Requester,
+    /// The address of the client, or of the proxy that forwarded the request.
+    pub(crate) client: Option<IpAddr>,
     /// Whether the request has `Cache-Control: no-store`.
     pub(crate) request_no_store: bool,
     pub(crate) discriminator: SmallVec<[u8; 32]>,

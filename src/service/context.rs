@@ -161,6 +161,7 @@ impl RequestContext {
             key,
             request: request.headers().clone(),
             requester,
+            client: request.peer_addr().map(|addr| addr.ip()),
             request_no_store: directives.no_store,
             discriminator,
             selecting_fields: variants

@@ -217,7 +217,9 @@ where
         };
         let (context, reason) = (self.context.clone(), self.reason);
         let coordinator = context.shared.store.coordinator();
-        if let Some(permit) = coordinator.try_background(&self.candidate.key) {
+        if let Some(permit) =
+            coordinator.try_continue_fill(&self.candidate.key, self.candidate.client)
+        {
             let context = context.clone();
             spawn(async move {
                 let _permit = permit;

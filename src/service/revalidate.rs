@@ -57,9 +57,9 @@ where
         return request.into_parts().0;
     }
     let coordinator = context.shared.store.coordinator();
-    let Some(permit) = coordinator.try_refresh(&cache_request.key, cache_request.now) else {
-        return request.into_parts().0;
-    };
+    let client = request.peer_addr().map(|addr| addr.ip());
+    let permit = coordinator.try_refresh(&cache_request.key, client, cache_request.now);
+    let Some(permit) = permit else { return request.into_parts().0 };
     let (key, route) = (cache_request.key.clone(), route(&request));
     coordinator.end_problem(Problem::RefusedRefresh, &key);
     let Some(client_side) = prepare(&context.shared, &mut request) else {
