@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use actix_web::{App, HttpResponse, body::SizedStream, web};
 use actix_web_cache::{
-    Cache, MemoryStore, Policy,
+    Cache, ManualClock, MemoryStore, Policy,
     store::{Coordinator, Store as _},
 };
 use bytes::Bytes;
@@ -17,8 +17,10 @@ use tokio::{
 };
 
 use crate::{
-    bodies::fill_server::fill_server,
-    support::{Client, Counter, Protocol, Server, fills_ended, secs, serve, wait_until},
+    bodies::fill_server::{fill_server, fill_server_with},
+    support::{
+        Client, Counter, Protocol, START, Server, fills_ended, secs, serve, store, wait_until,
+    },
 };
 
 const MIB: usize = 1024 * 1024;
@@ -211,4 +213,40 @@ async fn bodies_without_readers_are_dropped_first() {
     assert_eq!(reading.await.unwrap().len(), LENGTH);
     assert!(server.client(Protocol::Http1).get("/page").await.is_hit());
     drop(unread);
+}
+
+/// Each body is read to its end for later requests, although its client got a 304 already. These
+/// bodies and the refreshes of stale pages do not take places from each other.
+#[actix_web::test]
+async fn conditional_requests_to_slow_bodies_do_not_prevent_refreshes() {
+    let (store, clock) = (store(), ManualClock::at(START));
+    let policy = Policy::new().default_ttl(secs(1)).stale_while_revalidate(secs(600));
+    let cache = Cache::builder(store.clone()).policy(policy).clock(clock.clock()).build().unwrap();
+    let mut server = fill_server_with(&cache, store.coordinator(), 2, Some(3));
+    let client = server.client(Protocol::Http1);
+    server.gate.add_permits(1);
+    let page = async { client.get("/page").await.is_stored() };
+    let (is_stored, sender) = tokio::join!(page, async {
+        let sender = server.bodies.recv().await.unwrap();
+        sender.finish("one").await
+    });
+    assert!(is_stored && sender);
+
+    let fields = [("if-none-match", "\"a\""), ("want-etag", "\"a\"")];
+    let mut open = Vec::new();
+    for n in 0..100 {
+        server.gate.add_permits(1);
+        let path = format!("/slow/{n}");
+        let answer = client.get_with(&path, &fields).await;
+        assert_eq!(answer.status, 304);
+        // No more than 64 bodies continue for one client.
+        assert_eq!(answer.is_stored(), n < 64, "{n}: {}", answer.cache_status());
+        open.push(server.bodies.recv().await);
+    }
+
+    clock.advance(secs(2));
+    let before = server.runs.get();
+    assert!(client.get("/page").await.is_hit(), "a stale page");
+    server.ran(before + 1).await;
+    drop(open);
 }
