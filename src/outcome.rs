@@ -110,7 +110,8 @@ pub enum Bypass {
     /// The request has conditions that only the handler can evaluate (`If-Match`,
     /// `If-Unmodified-Since`).
     Condition,
-    /// The request names several hosts, for example in `Host` and in the request target.
+    /// The request has several lines of `Host`, or an HTTP/1 request target in absolute form
+    /// (`GET http://example.com/`), or two hosts in HTTP/2.
     Host,
     /// The lookup in the store failed or took too long.
     StoreError,

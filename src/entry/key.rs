@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 
 use crate::entry::{
     length_prefixed::{append_length, append_optional, append_part, read_optional, read_part},
-    url::normalize_host,
+    url::{normalize_host, normalize_path},
 };
 
 /// The version of the key encoding. The version is the first byte of each key, so keys of different
@@ -95,7 +95,8 @@ impl CacheKey {
     /// parts.
     ///
     /// The key contains `host` in lower case and without the default port of `scheme` (RFC 9110
-    /// section 4.2.3).
+    /// section 4.2.3). It contains `path` without percent-encodings of unreserved characters, so
+    /// that `/%61` and `/a` have one key (RFC 3986 section 6.2.2).
     #[must_use]
     pub fn new(namespace: &str, scheme: &str, host: &str, path: &str, query: Option<&str>) -> Self {
         Self::in_scope(&KeyScope::new(namespace, ""), scheme, host, path, query)
@@ -115,7 +116,7 @@ impl CacheKey {
         let host_at = encoded.len();
         encoded.extend_from_slice(host);
         encoded.iter_mut().skip(host_at).for_each(u8::make_ascii_lowercase);
-        append_part(&mut encoded, path.as_bytes());
+        append_part(&mut encoded, normalize_path(path).as_bytes());
         append_optional(&mut encoded, query.map(str::as_bytes));
         let url_len = encoded.len();
         append_part(&mut encoded, scheme.as_bytes());
@@ -263,7 +264,8 @@ mod tests {
             prop_assert_eq!(parts.namespace, namespace.as_bytes());
             prop_assert_eq!(parts.scheme, b"http");
             prop_assert_eq!(parts.host, normalize_host("http", host).as_bytes());
-            prop_assert_eq!(parts.path, path.as_bytes());
+            let normalized = normalize_path(path);
+            prop_assert_eq!(parts.path, normalized.as_bytes());
             prop_assert_eq!(parts.query, query.as_deref().map(str::as_bytes));
         }
 

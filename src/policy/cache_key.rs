@@ -123,7 +123,7 @@ fn push_field(key: &mut CacheKey, name: &HeaderName, fields: &HeaderMap) {
 
 #[cfg(test)]
 mod tests {
-    use actix_web::test::TestRequest;
+    use actix_web::{http::Version, test::TestRequest};
 
     use super::{
         super::{compiled::Unmatched, query::QueryKey, rule::Rule, settings::Policy},
@@ -157,7 +157,8 @@ mod tests {
             "/x?a=1&b=1",
             "/x/",
             "//x",
-            "/%78",
+            "/%2Fx",
+            "/%2fx",
             "/x%3Fa=1",
             "/X",
         ];
@@ -176,13 +177,22 @@ mod tests {
         for (case, uri, fields, has_key) in [
             ("no host", "/", &[][..], true),
             ("two hosts", "/", &[HOST_A, ("host", "b")], false),
-            ("absolute form, the same host", "http://A/", &[HOST_A], true),
+            ("absolute form, the same host", "http://a/", &[HOST_A], false),
             ("absolute form, another host", "http://evil/", &[HOST_A], false),
-            (":authority alone", "http://a/", &[], true),
+            ("absolute form without Host", "http://a/", &[], false),
             ("an odd host", "/", &[("host", "a b,c")], true),
             ("an empty host", "/", &[("host", "")], true),
         ] {
             assert_eq!(key(&policy, uri, fields).is_some(), has_key, "{case}");
+        }
+        for (host, has_key) in [(None, true), (Some("A"), true), (Some("evil"), false)] {
+            let request = TestRequest::with_uri("http://a/").version(Version::HTTP_2);
+            let request = host
+                .into_iter()
+                .fold(request, |request, host| request.append_header(("host", host)));
+            let request = request.to_srv_request();
+            let matched = policy.match_rules(&request).unwrap();
+            assert_eq!(policy.key(&request, &matched).is_ok(), has_key, "HTTP/2 with {host:?}");
         }
     }
 

@@ -30,7 +30,7 @@ enum Kind {
     ForwardedHost = 3,
     /// A line of `X-Forwarded-Proto`.
     ForwardedProto = 4,
-    /// A `host` or `proto` pair of `Forwarded`.
+    /// A `host` or `proto` pair of `Forwarded`, or a line that actix cannot read.
     Forwarded = 5,
 }
 
@@ -58,7 +58,14 @@ pub(crate) fn discriminator_for(layer: u8, request: &ServiceRequest) -> SmallVec
     for line in field_lines(request.headers(), &X_FORWARDED_PROTO) {
         append(&mut text, Kind::ForwardedProto, line);
     }
-    for line in field_lines(request.headers(), &FORWARDED) {
+    for line in request.headers().get_all(FORWARDED) {
+        // actix ignores a line that is not visible ASCII. Other readers may not.
+        let is_read_by_actix = line.to_str().is_ok();
+        let line = line.as_bytes();
+        if !is_read_by_actix {
+            append(&mut text, Kind::Forwarded, line);
+            continue;
+        }
         // RFC 7239 section 4 allows quoted strings in `Forwarded`. actix ignores quotes and splits
         // the line at every separator. The discriminator contains the pairs that either way of
         // reading finds.

@@ -28,7 +28,6 @@ async fn each_host_path_and_query_has_own_entry() {
         "/x?a=1&b=1",
         "/x/",
         "/X",
-        "/%78",
         "/x%3Fa=1",
         "/x;a=1",
         "/x//",
@@ -97,12 +96,16 @@ async fn malformed_hosts_do_not_share_entries() {
 }
 
 #[actix_web::test]
-async fn absolute_form_target_with_other_host_is_bypassed() {
+async fn absolute_form_target_is_bypassed() {
     let (cache, _) = cache();
     let (server, client) = echo_site(&cache);
-    for target in
-        ["http://evil/page", "http://evil:80/page", "http://evil@good/page", "http://good:81/page"]
-    {
+    for target in [
+        "http://evil/page",
+        "http://evil:80/page",
+        "http://evil@good/page",
+        "http://good:81/page",
+        "http://good/page",
+    ] {
         for _ in 0..2 {
             let answer = wire(server.addr, target, &["Host: good"], "");
             assert!(answer.contains("fwd=bypass; detail=host"), "{target}: {answer}");
@@ -110,8 +113,6 @@ async fn absolute_form_target_with_other_host_is_bypassed() {
     }
     let plain = client.get_with("/page", &[("host", "good")]).await;
     assert!(!plain.is_hit() && !plain.text().contains("evil"), "{plain:?}");
-    let equal = wire(server.addr, "http://GOOD/page", &["Host: good"], "");
-    assert!(equal.contains("; hit"), "an equal host in absolute form: {equal}");
 }
 
 #[actix_web::test]

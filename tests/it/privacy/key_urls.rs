@@ -98,7 +98,7 @@ async fn sorted_query_ignores_parameter_order() {
 }
 
 #[actix_web::test]
-async fn percent_encoded_spellings_have_own_entries_and_purges() {
+async fn percent_encoded_spellings_of_one_route_are_one_page() {
     let (cache, _) = cache();
     let wrapped = cache.clone();
     let server = serve(1, move || {
@@ -108,16 +108,12 @@ async fn percent_encoded_spellings_have_own_entries_and_purges() {
     });
     let client = Client::new(server.addr, Protocol::Http1);
     let spellings = ["/a/b", "/%61/b", "/a/%62"];
-    for hit in [false, true] {
-        for path in spellings {
-            let answer = client.get(path).await;
-            assert_eq!((answer.text(), answer.is_hit()), (path, hit));
-        }
-    }
     for path in spellings {
+        assert!(client.get("/a/b").await.is_stored(), "{path}");
+        let answer = client.get(path).await;
+        assert_eq!((answer.text(), answer.is_hit()), ("/a/b", true), "{path}");
         let url = format!("http://{}{path}", server.addr);
         assert_eq!(cache.handle().purge_url(url).await.unwrap().responses, Some(1), "{path}");
-        assert!(!client.get(path).await.is_hit(), "{path}");
     }
 }
 

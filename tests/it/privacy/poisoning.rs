@@ -60,6 +60,7 @@ async fn forwarded_fields_do_not_poison_links() {
         "Forwarded: by=\"\\\"\";host=evil",
         "Forwarded: for=\"a\\\";proto=evil;\\\"\"",
         "Forwarded: \u{fc}\r\nForwarded: host=evil",
+        "Forwarded: host=evil\r\nForwarded: host=other;by=\u{fc}",
     ] {
         let server = serve_links();
         let (poisoned, _) = send(&server, &format!("{PLAIN}\r\n{fields}"));
@@ -79,6 +80,7 @@ async fn forwarded_fields_do_not_poison_links() {
 #[actix_web::test]
 async fn absolute_form_target_does_not_poison_origin_form() {
     for head in [
+        "GET http://good.example/links HTTP/1.1\r\nHost: good.example",
         "GET evil://good.example/links HTTP/1.1\r\nHost: good.example",
         "GET https://good.example/links HTTP/1.1\r\nHost: good.example",
         "GET http://evil/links HTTP/1.1\r\nHost: good.example",
@@ -97,14 +99,6 @@ async fn absolute_form_target_does_not_poison_origin_form() {
             "{head}"
         );
     }
-}
-
-#[actix_web::test]
-async fn equivalent_absolute_form_target_shares_entry() {
-    let server = serve_links();
-    let absolute = "GET http://good.example/links HTTP/1.1\r\nHost: good.example";
-    assert_eq!(send(&server, absolute).0, PLAIN_BODY);
-    assert_eq!(send(&server, PLAIN).1, "hit; ttl=60");
 }
 
 /// Sends a GET over HTTP/2 whose `:scheme` may be any.
