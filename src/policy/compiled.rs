@@ -33,7 +33,7 @@ use crate::{
     semantics::{
         compression::{InnerCompression, OuterCompression},
         invalidation::InvalidationChoices,
-        requester::IdentityRules,
+        requester::{IdentityRules, Requester},
         reuse::BackgroundRefresh,
         staleness::Windows,
         storing::{Heuristics, PolicyChoices, StorageTerms, gets_general_lifetime},
@@ -83,6 +83,13 @@ pub(crate) struct CompiledPolicy {
 }
 
 impl CompiledPolicy {
+    /// Returns all credentials of a request.
+    pub(crate) fn credentials_of(&self, request: &ServiceRequest) -> Requester {
+        let carried = Requester::carried(request.headers(), &self.identity);
+        let is_personal = || self.policy.credentials_when.iter().any(|test| test.passes(request));
+        Requester { has_credentials: carried.has_credentials || is_personal(), ..carried }
+    }
+
     /// Checks and compiles the configuration of a cache.
     pub(crate) fn new(
         policy: Policy,

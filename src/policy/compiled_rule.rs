@@ -62,7 +62,7 @@ impl CompiledRule {
     /// request.
     pub(super) fn matches(&self, request: &ServiceRequest, path: &str) -> bool {
         self.matcher.matches(path)
-            && self.rule.predicates.iter().all(|predicate| predicate(request))
+            && self.rule.predicates.iter().all(|predicate| predicate.passes(request))
     }
 
     /// Returns whether the rule applies to requests for a path.

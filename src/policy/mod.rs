@@ -12,6 +12,7 @@ mod cache_key;
 mod check;
 pub(crate) mod compiled;
 mod compiled_rule;
+mod credential_fields;
 pub(crate) mod discriminator;
 pub(crate) mod error;
 mod fingerprint;

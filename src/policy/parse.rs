@@ -7,7 +7,7 @@ use super::{
     settings::Policy,
 };
 use crate::semantics::{
-    requester::{CookieMeaning, IdentityRules},
+    requester::{CookieMeaning, FieldNames, IdentityRules},
     storing::PolicyChoices,
     vary::Comparison,
 };
@@ -47,7 +47,7 @@ impl Policy {
     pub(super) fn identity_rules(&self) -> Result<IdentityRules, ConfigError> {
         Ok(IdentityRules {
             cookies: self.cookies.clone(),
-            credentials: parse_field_names(&self.credentials)?,
+            credentials: FieldNames::new(parse_field_names(&self.credentials)?),
             keyed: parse_field_names(&self.key_headers)?,
             meaning: self.cookie_meaning,
         })

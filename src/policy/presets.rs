@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use actix_web::http::header::PROXY_AUTHORIZATION;
-
 use super::{
+    credential_fields::CREDENTIAL_FIELDS,
     settings::Policy,
     values::{
         ClientConditions, ClientDirectives, DownstreamFields, OfferedTags, PostResponses,
@@ -61,11 +60,8 @@ impl Policy {
             cookie_meaning: CookieMeaning::Identity,
             languages: Languages::AsSent,
             codings: Codings::AsSent,
-            credentials: ["x-api-key", "api-key", "x-auth-token", "x-access-token"]
-                .map(str::to_owned)
-                .into_iter()
-                .chain([PROXY_AUTHORIZATION.to_string()])
-                .collect(),
+            credentials: CREDENTIAL_FIELDS.map(str::to_owned).into(),
+            credentials_when: Vec::new(),
             key_headers: Vec::new(),
             key_parts: Vec::new(),
         }

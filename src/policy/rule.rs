@@ -1,10 +1,14 @@
 //! `Rule`: an exception from the policy for some requests or responses.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, time::Duration};
 
 use actix_web::dev::ServiceRequest;
 
-use super::{query::QueryKey, tagging::Tagging, values::RequestText};
+use super::{
+    query::QueryKey,
+    tagging::Tagging,
+    values::{RequestTest, RequestText},
+};
 
 /// An exception from the [`Policy`](crate::Policy) for some requests or responses.
 ///
@@ -33,7 +37,7 @@ use super::{query::QueryKey, tagging::Tagging, values::RequestText};
 #[must_use]
 pub struct Rule {
     pub(super) path: PathRule,
-    pub(super) predicates: Vec<Predicate>,
+    pub(super) predicates: Vec<RequestTest>,
     pub(super) statuses: Vec<u16>,
     pub(super) handling: Handling,
     pub(super) ttl: Option<Duration>,
@@ -42,9 +46,6 @@ pub struct Rule {
     pub(super) query: Option<QueryKey>,
     pub(super) tags: Vec<Tagging>,
 }
-
-/// A function of the application that decides whether a rule applies to a request.
-pub(super) type Predicate = Arc<dyn Fn(&ServiceRequest) -> bool + Send + Sync>;
 
 /// Whether requests and responses that a rule matches are cached or bypass the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,7 +111,7 @@ impl Rule {
         mut self,
         predicate: impl Fn(&ServiceRequest) -> bool + Send + Sync + 'static,
     ) -> Self {
-        self.predicates.push(Arc::new(predicate));
+        self.predicates.push(RequestTest::new(predicate));
         self
     }
 

@@ -11,7 +11,7 @@ use super::{
     tagging::Tagging,
     values::{
         ClientConditions, ClientDirectives, DownstreamFields, KeyPart, OfferedTags, PostResponses,
-        RequestText, WaitingRequests,
+        RequestTest, RequestText, WaitingRequests,
     },
 };
 use crate::semantics::{
@@ -103,6 +103,7 @@ pub struct Policy {
     pub(super) languages: Languages,
     pub(super) codings: Codings,
     pub(super) credentials: Vec<String>,
+    pub(super) credentials_when: Vec<RequestTest>,
     pub(super) key_headers: Vec<String>,
     pub(super) key_parts: Vec<KeyPart>,
 }
@@ -439,10 +440,35 @@ impl Policy {
     /// Adds request fields that carry credentials, besides `Authorization` and `Cookie`. A request
     /// with one of these fields is [personal](Self#personal-requests).
     ///
-    /// Default: `Proxy-Authorization`, `X-Api-Key`, `Api-Key`, `X-Auth-Token` and `X-Access-Token`.
-    /// The new names are added to these.
+    /// Default: the fields in which common proxies and APIs carry tokens, users and client
+    /// certificates, such as `X-Api-Key`, `X-Forwarded-User` and `Cf-Access-Jwt-Assertion`. The
+    /// [list](https://github.com/actix-web-cache/actix-web-cache/blob/main/src/policy/credential_fields.rs)
+    /// has them all. The new names are added to these.
     pub fn credentials(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.credentials.extend(names.into_iter().map(Into::into));
+        self
+    }
+
+    /// Removes request fields from those that carry [credentials](Self::credentials), because no
+    /// handler answers by their value.
+    pub fn ignore_credentials(mut self, names: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        for name in names {
+            self.credentials.retain(|known| !known.eq_ignore_ascii_case(name.as_ref()));
+        }
+        self
+    }
+
+    /// Makes a request [personal](Self#personal-requests) if the function `test` returns true. Use
+    /// it for credentials that are in no request field, such as the client certificate of the
+    /// connection ([`HttpRequest::conn_data`](actix_web::HttpRequest::conn_data)).
+    ///
+    /// The cache calls `test` for every request, before the lookup. Several calls add up: a request
+    /// is personal if any of the functions returns true.
+    pub fn credentials_when(
+        mut self,
+        test: impl Fn(&ServiceRequest) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.credentials_when.push(RequestTest::new(test));
         self
     }
 

@@ -82,6 +82,27 @@ impl fmt::Debug for RequestText {
     }
 }
 
+/// A function that tests a request.
+#[derive(Clone)]
+pub(super) struct RequestTest(Arc<dyn Fn(&ServiceRequest) -> bool + Send + Sync>);
+
+impl RequestTest {
+    pub(super) fn new(function: impl Fn(&ServiceRequest) -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(function))
+    }
+
+    /// Calls the function with a request.
+    pub(super) fn passes(&self, request: &ServiceRequest) -> bool {
+        (self.0)(request)
+    }
+}
+
+impl fmt::Debug for RequestTest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("function")
+    }
+}
+
 /// A part of the cache key that the application computes.
 #[derive(Debug, Clone)]
 pub(super) struct KeyPart {

@@ -14,7 +14,7 @@ pub(crate) struct IdentityRules {
     /// The cookies that are ignored, and the cookies that are part of the cache key.
     pub(crate) cookies: CookieRules,
     /// Fields other than `Authorization` and `Cookie` that carry credentials.
-    pub(crate) credentials: Vec<HeaderName>,
+    pub(crate) credentials: FieldNames,
     /// Fields that are part of the cache key.
     pub(crate) keyed: Vec<HeaderName>,
     /// Whether cookies identify a client.
@@ -25,6 +25,34 @@ impl IdentityRules {
     /// Returns whether a field may identify a client.
     pub(crate) fn may_identify_client(&self, name: &HeaderName) -> bool {
         [AUTHORIZATION, COOKIE].contains(name) || self.credentials.contains(name)
+    }
+}
+
+/// The names of some fields. To find them in a request takes one pass over the request, however
+/// many names there are.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct FieldNames {
+    /// The names of each length. Most fields of a request have a length that few names have.
+    by_length: Vec<Vec<HeaderName>>,
+}
+
+impl FieldNames {
+    pub(crate) fn new(names: Vec<HeaderName>) -> Self {
+        let mut by_length = Vec::new();
+        for name in names {
+            let length = name.as_str().len();
+            if by_length.len() <= length {
+                by_length.resize_with(length + 1, Vec::new);
+            }
+            if let Some(same_length) = by_length.get_mut(length) {
+                same_length.push(name);
+            }
+        }
+        Self { by_length }
+    }
+
+    fn contains(&self, name: &HeaderName) -> bool {
+        self.by_length.get(name.as_str().len()).is_some_and(|names| names.contains(name))
     }
 }
 
@@ -72,7 +100,9 @@ impl Requester {
             has_authorization: identifies(&AUTHORIZATION),
             has_cookies: rules.cookies.has_identifying_cookie(request)
                 && !rules.keyed.contains(&COOKIE),
-            has_credentials: rules.credentials.iter().any(identifies),
+            has_credentials: request
+                .keys()
+                .any(|name| rules.credentials.contains(name) && !rules.keyed.contains(name)),
         }
     }
 
@@ -98,7 +128,7 @@ mod tests {
 
     fn rules(keyed: &[HeaderName]) -> IdentityRules {
         IdentityRules {
-            credentials: vec![API_KEY],
+            credentials: FieldNames::new(vec![API_KEY]),
             keyed: keyed.to_vec(),
             ..IdentityRules::default()
         }

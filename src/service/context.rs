@@ -122,7 +122,7 @@ impl RequestContext {
     ) -> CacheRequest {
         let fields = request.headers();
         let coordinator = self.shared.store.coordinator();
-        let carried = Requester::carried(fields, &self.shared.policy.identity);
+        let carried = self.shared.policy.credentials_of(request);
         CacheRequest {
             matched,
             key,

@@ -2,6 +2,7 @@
 
 mod cache_deception;
 mod cookies_and_tokens;
+mod credential_fields;
 mod credentials;
 mod echo_app;
 mod entity_tags;
