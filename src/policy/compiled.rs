@@ -9,7 +9,7 @@ use actix_web::{
     dev::ServiceRequest,
     http::{
         StatusCode,
-        header::{COOKIE, HeaderName},
+        header::{COOKIE, HeaderName, SET_COOKIE},
     },
 };
 
@@ -36,7 +36,7 @@ use crate::{
         requester::{IdentityRules, Requester},
         reuse::BackgroundRefresh,
         staleness::Windows,
-        storing::{Heuristics, PolicyChoices, StorageTerms, gets_general_lifetime},
+        storing::{Heuristics, PolicyChoices, SetCookie, StorageTerms, gets_general_lifetime},
         vary::Comparison,
     },
 };
@@ -184,6 +184,14 @@ impl CompiledPolicy {
             .or_else(|| handler_ttl.map(|ttl| (ttl, LifetimeSource::Handler)));
         let fallback = self.fallback_ttl(rule, status);
         Ok(StorageTerms { first, fallback, choices: &self.choices })
+    }
+
+    /// Returns whether this policy never uses a stored response, because it has `Set-Cookie`. Caches
+    /// whose policies differ in this choice have different cache keys, so somebody else wrote the
+    /// response into the store.
+    pub(crate) fn refuses_stored(&self, stored: &StoredResponse) -> bool {
+        self.choices.set_cookie == SetCookie::Refused
+            && stored.fields.iter().any(|(name, _)| *name == SET_COOKIE)
     }
 
     /// Returns the lifetime that this policy gives to a stored response. `None` if this policy

@@ -64,11 +64,12 @@ impl DirectiveScope {
 
     /// Returns the field names in the argument of a qualified form. `None` if there is no argument,
     /// or if the argument names no field or contains an invalid name. The directive then applies to
-    /// the whole response.
+    /// the whole response. `*` is a valid name, but means all fields in other places (`Vary`).
     fn field_names(argument: Option<&[u8]>) -> Option<SmallVec<[HeaderName; 2]>> {
         let members = list_members(unquoted(argument?));
-        let names = members.map(field_name).collect::<Option<SmallVec<_>>>()?;
-        (!names.is_empty()).then_some(names)
+        let names = members.map(field_name).collect::<Option<SmallVec<[HeaderName; 2]>>>()?;
+        let names_fields = !names.is_empty() && names.iter().all(|name| name != "*");
+        names_fields.then_some(names)
     }
 
     /// Returns the fields that a qualified form names; an empty slice for the other forms.
@@ -389,6 +390,9 @@ mod tests {
             (&["private, private=\"x-a\""], private(Response)),
             (&["private = \"a\""], private(Response)),
             (&["private=x\"a\""], private(Response)),
+            (&["private=*"], private(Response)),
+            (&["private=\"x-a, *\""], private(Response)),
+            (&["no-cache=*"], no_cache(Response)),
             (&["no-cache"], no_cache(Response)),
             (&["no-cache=\"Set-Cookie\""], no_cache(fields(&["set-cookie"]))),
             (&["no-cache=a", "no-cache=\"b\""], no_cache(fields(&["a", "b"]))),

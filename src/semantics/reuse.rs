@@ -49,6 +49,18 @@ pub(crate) enum Reuse {
     NotForRequester,
 }
 
+impl Reuse {
+    /// Returns the selected response.
+    pub(crate) const fn selected(&self) -> Option<&Arc<StoredResponse>> {
+        match self {
+            Self::Fresh { stored, .. }
+            | Self::Stale { stored, .. }
+            | Self::Validate { stored, .. } => Some(stored),
+            Self::Absent | Self::OtherVariant | Self::NotForRequester => None,
+        }
+    }
+}
+
 /// Whether a response should be refreshed in the background after it was served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BackgroundRefresh {

@@ -99,7 +99,11 @@ impl RequestContext {
             }
         };
         let (now, compression) = (cache_request.now, self.shared.policy.outer_compression());
-        let reuse = self.reuse(request.headers(), &cache_request, &lookup);
+        let mut reuse = self.reuse(request.headers(), &cache_request, &lookup);
+        if reuse.selected().is_some_and(|stored| self.shared.policy.refuses_stored(stored)) {
+            log::debug!("stored response not used: its `Set-Cookie` is for one client");
+            reuse = Reuse::Absent;
+        }
         let (reason, selected) = match reuse {
             Reuse::Fresh { stored, age, ttl } => {
                 let refresh = self.shared.policy.refresh_ahead(age.saturating_add(ttl), ttl);

@@ -1,4 +1,7 @@
-use actix_web::test::TestRequest;
+use actix_web::{
+    http::header::{CONTENT_TYPE, HeaderValue},
+    test::TestRequest,
+};
 
 use super::*;
 use crate::entry::fixtures::stored;
@@ -95,6 +98,23 @@ fn response_of_another_policy_gets_the_lifetime_of_this_policy() {
         let matched = policy.match_rules(&TestRequest::with_uri(path).to_srv_request()).unwrap();
         let got = policy.lifetime_under_policy(&matched, &response).map(|ttl| ttl.as_secs());
         assert_eq!(got, want, "{path} {status} {source:?} {stated:?}");
+    }
+}
+
+/// Somebody else wrote such a response into a store that processes share.
+#[test]
+fn stored_cookie_is_used_only_by_a_policy_that_stores_cookies() {
+    let cookie = (SET_COOKIE, HeaderValue::from_static("sid=alice"));
+    let mut with_cookie = stored(0, &[]);
+    with_cookie.fields = [(CONTENT_TYPE, HeaderValue::from_static("text/html")), cookie].into();
+    for (policy, refuses) in [
+        (Policy::new(), true),
+        (Policy::new().replay_set_cookie(), false),
+        (Policy::rfc9111(), false),
+    ] {
+        let policy = compile(policy, vec![]);
+        assert_eq!(policy.refuses_stored(&with_cookie), refuses);
+        assert!(!policy.refuses_stored(&stored(0, &[])));
     }
 }
 
