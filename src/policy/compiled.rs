@@ -187,7 +187,7 @@ impl CompiledPolicy {
     }
 
     /// Returns whether this policy never uses a stored response, because it has `Set-Cookie`. Caches
-    /// whose policies differ in this choice have different cache keys, so somebody else wrote the
+    /// whose policies differ in this choice have different cache keys, so another program wrote the
     /// response into the store.
     pub(crate) fn refuses_stored(&self, stored: &StoredResponse) -> bool {
         self.choices.set_cookie == SetCookie::Refused

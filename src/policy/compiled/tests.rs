@@ -101,7 +101,7 @@ fn response_of_another_policy_gets_the_lifetime_of_this_policy() {
     }
 }
 
-/// Somebody else wrote such a response into a store that processes share.
+/// Another program wrote such a response into a store that processes share.
 #[test]
 fn stored_cookie_is_used_only_by_a_policy_that_stores_cookies() {
     let cookie = (SET_COOKIE, HeaderValue::from_static("sid=alice"));

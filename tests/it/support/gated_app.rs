@@ -19,7 +19,9 @@ pub(crate) const CLIENTS: usize = 200;
 /// The state that a handler shares with its test.
 #[derive(Clone)]
 pub(crate) struct GatedApp {
-    /// The number of requests that have reached the cache, and have been polled once.
+    /// The number of requests that have reached the cache.
+    entered: Counter,
+    /// The number of these requests that have been polled once.
     pub(crate) arrived: Counter,
     /// The number of handler calls that have begun.
     pub(crate) runs: Counter,
@@ -30,7 +32,8 @@ pub(crate) struct GatedApp {
 impl GatedApp {
     pub(crate) fn new() -> Self {
         let gate = Arc::new(Semaphore::new(0));
-        Self { arrived: Counter::default(), runs: Counter::default(), gate }
+        let (entered, arrived, runs) = <(Counter, Counter, Counter)>::default();
+        Self { entered, arrived, runs, gate }
     }
 
     /// Counts a handler call, waits for a permit, and returns the number of the call.
@@ -49,13 +52,15 @@ impl GatedApp {
     ) -> Server {
         let state = self.clone();
         serve(workers, move || {
-            let (state, handler, arrived) = (state.clone(), handler.clone(), state.arrived.clone());
+            let (entered, arrived) = (state.entered.clone(), state.arrived.clone());
+            let (state, handler) = (state.clone(), handler.clone());
             let page = web::to(move |request: HttpRequest| {
                 let (state, handler) = (state.clone(), handler.clone());
                 async move { handler(&state, request).await }
             });
             App::new().default_service(page).wrap(cache()).wrap_fn(move |request, inner| {
                 let arrived = arrived.clone();
+                entered.count();
                 let mut counted = false;
                 let mut answer = Box::pin(inner.call(request));
                 // A request that was polled once has looked up the store and waits where it must.
@@ -68,6 +73,16 @@ impl GatedApp {
                 })
             })
         })
+    }
+
+    /// Waits until all earlier requests have arrived, and returns their number. A request whose
+    /// handler runs already may not have been counted yet.
+    async fn arrived_before(&self) -> usize {
+        wait_until("the earlier requests have arrived", || {
+            self.arrived.get() == self.entered.get()
+        })
+        .await;
+        self.arrived.get()
     }
 
     /// Sends a request from each of [`CLIENTS`] clients at once. Lets one handler call end once all
@@ -88,7 +103,7 @@ impl GatedApp {
         protocol: Protocol,
         fields: &[&[(&str, &str)]],
     ) -> Vec<Answer> {
-        let before = self.arrived.get();
+        let before = self.arrived_before().await;
         let clients: Vec<_> = (0..CLIENTS)
             .map(|n| {
                 let server = servers[n % servers.len()];
@@ -116,7 +131,7 @@ impl GatedApp {
         fields: &[(&str, &str)],
         generations: &[usize],
     ) -> Vec<Answer> {
-        let (arrived, runs) = (self.arrived.get(), self.runs.get());
+        let (arrived, runs) = (self.arrived_before().await, self.runs.get());
         let answers = join_all(clients.iter().map(|client| client.get_with("/", fields)));
         let release = async {
             wait_until("all requests have reached the cache", || {
