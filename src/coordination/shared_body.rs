@@ -315,13 +315,17 @@ impl BodyWriter {
     }
 
     /// Copies all chunks of the body and then `last` into one buffer. `last` is not appended to the
-    /// body.
-    pub(crate) fn concat(&self, last: &[u8]) -> Bytes {
+    /// body. Returns `None` if the body must not be stored any more: another thread may have taken
+    /// its first chunks for other bodies at any time.
+    pub(crate) fn concat(&self, last: &[u8]) -> Option<Bytes> {
         let state = self.body.lock();
+        if state.progress != Progress::Open {
+            return None;
+        }
         let mut body = Vec::with_capacity(state.length + last.len());
         state.chunks.iter().for_each(|chunk| body.extend_from_slice(&chunk.bytes));
         body.extend_from_slice(last);
-        body.into()
+        Some(body.into())
     }
 
     /// Completes the body with its last chunk. The chunks stay in memory until all readers have

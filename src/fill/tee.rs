@@ -325,8 +325,13 @@ impl<B: MessageBody> Tee<B> {
         }
     }
 
-    async fn store(self, last: Bytes) {
-        let write = self.write.with_body(self.writer.concat(&last));
+    async fn store(mut self, last: Bytes) {
+        let Some(body) = self.writer.concat(&last) else {
+            log::trace!("not stored: too many bytes of bodies are in progress");
+            self.set_end_on_drop(FlightEnd::NotStored);
+            return self.writer.finish(last);
+        };
+        let write = self.write.with_body(body);
         with_context(|cx| write.start(cx)).await;
         self.writer.finish(last);
     }

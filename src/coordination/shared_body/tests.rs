@@ -58,7 +58,7 @@ async fn readers_read_all_of_a_body_whenever_they_begin_and_on_any_thread() {
         }
     }
     let body = Arc::clone(writer.body());
-    let complete = writer.concat(b"");
+    let complete = writer.concat(b"").unwrap();
     writer.finish(Bytes::new());
     assert_eq!(complete, (0..1000u32).flat_map(u32::to_be_bytes).collect::<Vec<_>>());
     let mut last = body.reader().unwrap();
@@ -278,6 +278,32 @@ fn stalled_bodies_make_room_for_others() {
     assert_eq!(read, FILL_BUDGET / 4 - 4 * READ_AHEAD, "its reader still gets the rest");
 }
 
+/// Another thread takes the memory of a body between its last chunk and its end.
+#[test]
+fn body_whose_chunks_were_dropped_is_not_stored() {
+    let budget = FillBudget::default();
+    let body = || {
+        let writer = SharedBody::begin(&budget, 0).unwrap();
+        let mut reader = writer.body().reader().unwrap();
+        push_chunks(&writer, 3 * READ_AHEAD);
+        read_bytes(&mut reader, READ_AHEAD);
+        (writer, reader)
+    };
+    let (revoked, mut reader) = body();
+    revoked.body().revoke();
+    assert!(revoked.concat(b"last").is_none());
+    revoked.finish(Bytes::from("last"));
+    read_bytes(&mut reader, 2 * READ_AHEAD + 4);
+    let mut cx = Context::from_waker(Waker::noop());
+    assert_eq!(reader.poll_next(&mut cx), Poll::Ready(BodyStep::Complete));
+
+    let (unread, reader) = body();
+    assert!(unread.concat(b"").is_some_and(|body| body.len() == 3 * READ_AHEAD));
+    drop(reader);
+    budget.drop_unread();
+    assert!(unread.concat(b"").is_none());
+}
+
 #[test]
 fn largest_body_makes_room_for_smaller_ones() {
     let budget = FillBudget::default();
@@ -307,7 +333,7 @@ fn short_chunks_are_joined() {
     let chunks = writer.body().lock().chunks.len();
     assert!(chunks <= 100_000 / SHORT_CHUNK + 13, "{chunks}");
     let want: Vec<_> = (0..100_000usize).map(|n| n.to_le_bytes()[0]).collect();
-    assert_eq!(writer.concat(b""), want);
+    assert_eq!(writer.concat(b"").unwrap(), want);
 }
 
 proptest! {
@@ -330,7 +356,7 @@ proptest! {
             }
             readers.push((writer.body().reader().unwrap(), Vec::new()));
         }
-        let complete = writer.concat(b"");
+        let complete = writer.concat(b"").unwrap();
         prop_assert_eq!(&complete, &written);
         writer.finish(Bytes::new());
         for (mut reader, mut read) in readers {
