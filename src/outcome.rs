@@ -113,6 +113,9 @@ pub enum Bypass {
     /// The request has several lines of `Host`, or an HTTP/1 request target in absolute form
     /// (`GET http://example.com/`), or two hosts in HTTP/2.
     Host,
+    /// The request has `X-Forwarded-Host`, `X-Forwarded-Proto` or `Forwarded`, and comes from none
+    /// of the [trusted proxies](crate::Policy::trusted_proxies).
+    UntrustedProxy,
     /// The lookup in the store failed or took too long.
     StoreError,
     /// The cache is being drained by [`Cache::drain`](crate::Cache::drain).
@@ -230,6 +233,7 @@ impl Bypass {
             Self::Upgrade => "upgrade",
             Self::Condition => "condition",
             Self::Host => "host",
+            Self::UntrustedProxy => "untrusted-proxy",
             Self::StoreError => "store-error",
             Self::Draining => "draining",
         }

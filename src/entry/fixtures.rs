@@ -15,6 +15,7 @@ use crate::{
         lifetime::{Lifetime, LifetimeSource, Staleness},
         response::{Audience, StoredResponse},
         stamp::Stamp,
+        uses::Uses,
         validity::ValidityCheck,
     },
 };
@@ -64,6 +65,7 @@ pub(crate) fn stored(second: u64, selecting: &[(HeaderName, Option<&str>)]) -> S
         client_ttl: None,
         original_fields: None,
         validity_check: ValidityCheck::default(),
+        uses: Uses::default(),
         received: at(second).monotonic(),
     }
 }

@@ -2,6 +2,7 @@
 //! responses as bytes.
 
 pub mod codec;
+pub(crate) mod discriminator;
 #[cfg(test)]
 pub(crate) mod fixtures;
 pub(crate) mod implied_tags;
@@ -17,5 +18,6 @@ pub(crate) mod tag;
 pub(crate) mod url;
 pub(crate) mod url_index;
 pub(crate) mod url_keys;
+pub(crate) mod uses;
 pub(crate) mod validity;
 pub(crate) mod variants;

@@ -16,7 +16,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::{
     clock::Timestamp,
-    entry::{lifetime::Lifetime, stamp::Stamp, tag::TagId, validity::ValidityCheck},
+    entry::{lifetime::Lifetime, stamp::Stamp, tag::TagId, uses::Uses, validity::ValidityCheck},
 };
 
 /// The response fields that the cache may change or extend for clients (annotated fields).
@@ -56,6 +56,7 @@ pub struct StoredResponse {
     /// The time at which this process received the response or read it from a store, by the
     /// monotonic clock of the process.
     pub(crate) received: Duration,
+    pub(crate) uses: Uses,
 }
 
 /// The clients that a stored response may answer, by the content codings that they accept.

@@ -9,11 +9,16 @@ use actix_web::http::header::HeaderName;
 
 use crate::{
     clock::Timestamp,
-    entry::{response::StoredResponse, url_index::Registration},
+    entry::{
+        discriminator::is_chosen_by_client, response::StoredResponse, url_index::Registration,
+    },
 };
 
-/// The largest number of stored variants of one resource. The oldest variant is dropped first.
+/// The largest number of stored variants of one resource.
 pub(crate) const MAX_VARIANTS: usize = 64;
+
+/// The time after which earlier uses of a variant count half as much.
+const HALVING_TIME: Duration = Duration::from_secs(60);
 
 /// The stored responses of one resource, newest first, and the selecting fields of the resource.
 ///
@@ -24,6 +29,8 @@ pub(crate) const MAX_VARIANTS: usize = 64;
 pub struct Variants {
     responses: Vec<Arc<StoredResponse>>,
     selecting_fields: Box<[HeaderName]>,
+    /// The time at which the numbers of uses were last halved.
+    halved: Option<Timestamp>,
     /// The registration of the key in the index of the store, if the store has one. The key is
     /// registered for as long as the store holds the variants.
     registration: Option<Arc<Registration>>,
@@ -33,9 +40,14 @@ impl Variants {
     /// Adds a response to the existing variants of its resource, and drops old variants.
     ///
     /// A variant is dropped if the new response replaces it, if the variant lacks a selecting field
-    /// of the new response, or if its freshness lifetime and retention have ended. If more than 64
-    /// variants remain, or more than `max_weight` bytes ([`StoredResponse::weight`]), the oldest
-    /// variants are dropped as well. The new response is always kept.
+    /// of the new response, or if its freshness lifetime and retention have ended. The new response
+    /// is always kept.
+    ///
+    /// If more than 64 variants remain, or more than `max_weight` bytes
+    /// ([`StoredResponse::weight`]), further variants are dropped in this order, so that no client
+    /// displaces popular responses by unusual requests: first the variants for requests with
+    /// forwarded fields that any client can send, then the variants with the fewest recent uses,
+    /// then the oldest.
     ///
     /// Returns `None` if the existing variants have a selecting field that `response` lacks. A
     /// response that does not record each selecting field must not be stored, because the cache
@@ -54,22 +66,21 @@ impl Variants {
         if known.iter().any(|name| !selecting_fields.contains(name)) {
             return None;
         }
-        let mut weight = response.weight();
+        let halved = age_uses(existing, now);
         let mut responses = vec![response];
         for old in existing.map_or(&[][..], |variants| &variants.responses) {
-            let replaced = responses.iter().any(|new| new.same_selection(old));
-            let lacks_a_field = old.selecting.len() != selecting_fields.len();
-            if replaced || lacks_a_field || old.useful_for(now).is_zero() {
+            if let Some(new) = responses.iter().find(|new| new.same_selection(old)) {
+                new.uses.take_over(&old.uses);
                 continue;
             }
-            weight = weight.saturating_add(old.weight());
-            if responses.len() == MAX_VARIANTS || weight > max_weight {
-                break;
+            let lacks_a_field = old.selecting.len() != selecting_fields.len();
+            if !lacks_a_field && !old.useful_for(now).is_zero() {
+                responses.push(Arc::clone(old));
             }
-            responses.push(Arc::clone(old));
         }
+        drop_least_useful(&mut responses, max_weight);
         let registration = existing.and_then(|existing| existing.registration.clone());
-        Some(Self { responses, selecting_fields, registration })
+        Some(Self { responses, selecting_fields, halved: Some(halved), registration })
     }
 
     /// Makes variants from the result of a store. `responses` are some or all responses of a
@@ -83,6 +94,7 @@ impl Variants {
         Self {
             responses: responses.into_iter().collect(),
             selecting_fields: Box::from(selecting_fields),
+            halved: None,
             registration: None,
         }
     }
@@ -102,9 +114,12 @@ impl Variants {
     pub(crate) fn retain(&self, keep: impl Fn(&StoredResponse) -> bool) -> Option<Self> {
         let kept = self.responses.iter().filter(|response| keep(response));
         let responses: Vec<_> = kept.cloned().collect();
-        let (selecting_fields, registration) =
-            (self.selecting_fields.clone(), self.registration.clone());
-        (!responses.is_empty()).then_some(Self { responses, selecting_fields, registration })
+        (!responses.is_empty()).then(|| Self {
+            responses,
+            selecting_fields: self.selecting_fields.clone(),
+            halved: self.halved,
+            registration: self.registration.clone(),
+        })
     }
 
     /// Returns the responses, newest first.
@@ -134,12 +149,44 @@ impl Variants {
     }
 }
 
+/// Halves the uses of the existing variants if it is time to. Returns the time of the last halving.
+fn age_uses(existing: Option<&Variants>, now: Timestamp) -> Timestamp {
+    let last = existing.and_then(|variants| variants.halved);
+    let is_recent =
+        |last: &Timestamp| now.monotonic().saturating_sub(last.monotonic()) < HALVING_TIME;
+    if let Some(last) = last.filter(is_recent) {
+        return last;
+    }
+    for response in existing.map_or(&[][..], |variants| &variants.responses) {
+        response.uses.halve();
+    }
+    now
+}
+
+/// Drops responses until their number and their weight are within the limits. The first response
+/// is the new one, and is kept.
+fn drop_least_useful(responses: &mut Vec<Arc<StoredResponse>>, max_weight: usize) {
+    let mut weight: usize = responses.iter().map(|response| response.weight()).sum();
+    while responses.len() > MAX_VARIANTS || weight > max_weight {
+        // Among equals, `min_by_key` finds the first one, so the search begins at the oldest.
+        let candidates = responses.iter().enumerate().skip(1).rev();
+        let dropped = candidates.min_by_key(|(_, response)| {
+            (!is_chosen_by_client(&response.discriminator), response.uses.get())
+        });
+        let Some((index, _)) = dropped else { return };
+        weight = weight.saturating_sub(responses.remove(index).weight());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use actix_web::http::header::{ACCEPT, ACCEPT_LANGUAGE};
 
     use super::*;
-    use crate::entry::fixtures::{at, stored};
+    use crate::entry::{
+        discriminator::{Discriminator, Property, append},
+        fixtures::{at, stored},
+    };
 
     fn add(
         existing: Option<&Variants>,
@@ -194,6 +241,57 @@ mod tests {
         let limit = next.weight() * 3;
         let bounded = Variants::add(Some(&variants), next, limit).unwrap();
         assert!(bounded.weight() <= limit + 200 && bounded.responses().len() >= 2);
+    }
+
+    #[test]
+    fn used_variants_stay_and_those_of_forged_fields_are_dropped_first() {
+        let forged = |n: usize| {
+            let mut discriminator = Discriminator::new();
+            append(&mut discriminator, Property::ForwardedHost, n.to_string().as_bytes());
+            Arc::new(StoredResponse { discriminator: Box::from(&*discriminator), ..stored(1, &[]) })
+        };
+        let page = Arc::new(stored(1, &[]));
+        let mut variants = Variants::add(None, Arc::clone(&page), usize::MAX).unwrap();
+        for n in 0..1000 {
+            variants = Variants::add(Some(&variants), forged(n), usize::MAX).unwrap();
+            variants.responses()[0].uses.add();
+        }
+        assert_eq!(variants.responses().len(), MAX_VARIANTS);
+        assert!(variants.responses().iter().any(|kept| kept.same_selection(&page)), "unused page");
+
+        let values: Vec<String> = (0..1000).map(|n| n.to_string()).collect();
+        let mut variants = add(None, 1, &[(ACCEPT, Some("popular"))]).unwrap();
+        let popular = Arc::clone(&variants.responses()[0]);
+        popular.uses.add();
+        for value in &values {
+            variants = add(Some(&variants), 1, &[(ACCEPT, Some(value))]).unwrap();
+        }
+        assert!(variants.responses().iter().any(|kept| Arc::ptr_eq(kept, &popular)));
+
+        // A response that replaces the popular one is popular at once.
+        let next = add(Some(&variants), 2, &[(ACCEPT, Some("popular"))]).unwrap();
+        assert_eq!(next.responses()[0].uses.get(), 1);
+        let limit = popular.weight() * 2;
+        let tiny = Variants::add(Some(&next), forged(1), limit);
+        assert!(tiny.is_none(), "the forged response lacks a selecting field");
+        let last = Arc::new(stored(2, &[(ACCEPT, Some("last"))]));
+        let bounded = Variants::add(Some(&next), last, limit + 2 * "popular".len()).unwrap();
+        assert!(bounded.responses()[1].same_selection(&popular), "the heavier one stays");
+    }
+
+    #[test]
+    fn earlier_uses_count_less_with_time() {
+        let mut first = stored(0, &[(ACCEPT, Some("a"))]);
+        first.lifetime.freshness = Duration::from_secs(1000);
+        let mut variants = Variants::add(None, Arc::new(first), usize::MAX).unwrap();
+        let first = Arc::clone(&variants.responses()[0]);
+        for _ in 0..8 {
+            first.uses.add();
+        }
+        for (second, want) in [(1, 8), (59, 8), (60, 4), (100, 4), (121, 2), (1_000, 1)] {
+            variants = add(Some(&variants), second, &[(ACCEPT, Some("b"))]).unwrap();
+            assert_eq!(first.uses.get(), want, "at {second}");
+        }
     }
 
     #[test]

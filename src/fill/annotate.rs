@@ -14,6 +14,7 @@ use crate::{
     clock::Timestamp,
     entry::{
         response::{ANNOTATED_FIELDS, Audience, StoredResponse, copy_fields},
+        uses::Uses,
         validity::ValidityCheck,
     },
     policy::compiled::VaryCookie,
@@ -159,6 +160,7 @@ impl Candidate {
             client_ttl: None::<Duration>,
             original_fields: None,
             validity_check: ValidityCheck::default(),
+            uses: Uses::default(),
             received: plan.lifetime.response_time.monotonic(),
         }
     }

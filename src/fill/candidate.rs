@@ -3,13 +3,13 @@
 use std::{net::IpAddr, sync::Arc};
 
 use actix_web::http::header::{HeaderMap, HeaderName};
-use smallvec::SmallVec;
 
 use super::write::Write;
 use crate::{
     clock::Timestamp,
     coordination::{fills::Fill, leader::Leader},
     entry::{
+        discriminator::Discriminator,
         key::CacheKey,
         response::{Audience, StoredResponse},
     },
@@ -36,7 +36,7 @@ pub(crate) struct Candidate {
     pub(crate) client: Option<IpAddr>,
     /// Whether the request has `Cache-Control: no-store`.
     pub(crate) request_no_store: bool,
-    pub(crate) discriminator: SmallVec<[u8; 32]>,
+    pub(crate) discriminator: Discriminator,
     /// The request fields that select among the variants that are already stored under the key.
     pub(crate) selecting_fields: Box<[HeaderName]>,
     /// The clients that the stored response may answer which this request revalidates or replaces.

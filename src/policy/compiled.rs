@@ -22,6 +22,7 @@ use super::{
     query::QueryKey,
     rule::{Handling, Rule},
     settings::Policy,
+    trusted_proxies::TrustedProxies,
     values::{
         ClientConditions, ClientDirectives, DownstreamFields, OfferedTags, PostResponses,
         WaitingRequests,
@@ -74,6 +75,7 @@ pub(crate) struct CompiledPolicy {
     /// before the cache compares them.
     pub(crate) comparison: Comparison,
     choices: PolicyChoices,
+    pub(super) trusted_proxies: TrustedProxies,
     pub(super) tag_fields: Vec<HeaderName>,
     removed_downstream: Vec<HeaderName>,
     pub(super) namespace: String,
@@ -104,6 +106,7 @@ impl CompiledPolicy {
         let identity = policy.identity_rules()?;
         let choices = policy.policy_choices()?;
         let tag_fields = parse_field_names(&policy.tag_fields)?;
+        let trusted_proxies = TrustedProxies::new(policy.trusted_proxies.as_deref())?;
         // The scope encodes the length of the namespace, so a namespace that looks like a
         // fingerprint causes no confusion.
         let scope = KeyScope::new(namespace, &fingerprint(&policy, &rules));
@@ -124,6 +127,7 @@ impl CompiledPolicy {
             unmatched,
             identity,
             choices,
+            trusted_proxies,
             tag_fields,
             removed_downstream,
             namespace: namespace.to_owned(),

@@ -8,62 +8,69 @@ use actix_web::{
     dev::ServiceRequest,
     http::header::{FORWARDED, X_FORWARDED_HOST, X_FORWARDED_PROTO},
 };
-use smallvec::SmallVec;
 
-use super::request_url::scheme;
+use super::{compiled::CompiledPolicy, request_url::scheme, trusted_proxies::Trust};
 use crate::{
-    entry::length_prefixed::append_part,
+    entry::discriminator::{Discriminator, Property, append},
     semantics::fields::{field_lines, list_members, split, trim},
 };
 
-/// An encoded discriminator: a sequence of values, each after the number of its [`Kind`].
-type Discriminator = SmallVec<[u8; 32]>;
+/// A request has forwarded fields, and comes from a peer that the policy does not trust.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct UntrustedProxy;
 
-/// The kind of a value in a discriminator. Stores contain these numbers, so they must never change.
-#[derive(Debug, Clone, Copy)]
-enum Kind {
-    /// The position of the cache among nested caches.
-    Layer = 1,
-    /// The scheme in the request target, if this scheme differs from the scheme of the connection.
-    TargetScheme = 2,
-    /// A line of `X-Forwarded-Host`.
-    ForwardedHost = 3,
-    /// A line of `X-Forwarded-Proto`.
-    ForwardedProto = 4,
-    /// A `host` or `proto` pair of `Forwarded`, or a line that actix cannot read.
-    Forwarded = 5,
+impl CompiledPolicy {
+    /// Returns the discriminator of a request for the cache at position `layer` among nested
+    /// caches. The outermost cache has position 0.
+    ///
+    /// A handler may put absolute URLs from actix (`url_for`, `ConnectionInfo`) into its response.
+    /// The discriminator contains the parts of the request from which actix makes these URLs,
+    /// except the scheme and the host that the cache key contains. The discriminator also contains
+    /// the position of the cache. For the outermost cache without a proxy in front, the
+    /// discriminator is usually empty.
+    pub(crate) fn discriminator(
+        &self,
+        layer: u8,
+        request: &ServiceRequest,
+    ) -> Result<Discriminator, UntrustedProxy> {
+        let mut text = Discriminator::new();
+        if layer > 0 {
+            append(&mut text, Property::Layer, &[layer]);
+        }
+        // A client can send any scheme in an absolute-form target or in `:scheme`.
+        if let Some(target_scheme) = request.uri().scheme_str()
+            && target_scheme != scheme(request)
+        {
+            append(&mut text, Property::TargetScheme, target_scheme.as_bytes());
+        }
+        let before = text.len();
+        append_forwarded(&mut text, request);
+        if text.len() == before {
+            return Ok(text);
+        }
+        match self.trusted_proxies.trust(request.peer_addr().map(|peer| peer.ip())) {
+            Trust::Unknown => {}
+            Trust::Trusted => append(&mut text, Property::TrustedProxy, b""),
+            Trust::Refused => return Err(UntrustedProxy),
+        }
+        Ok(text)
+    }
 }
 
-/// Returns the discriminator of a request for the cache at position `layer` among nested caches.
-/// The outermost cache has position 0.
-///
-/// A handler may put absolute URLs from actix (`url_for`, `ConnectionInfo`) into its response. The
-/// discriminator contains the parts of the request from which actix makes these URLs, except the
-/// scheme and the host that the cache key contains. The discriminator also contains the position of
-/// the cache. For the outermost cache without a proxy in front, the discriminator is usually empty.
-pub(crate) fn discriminator_for(layer: u8, request: &ServiceRequest) -> SmallVec<[u8; 32]> {
-    let mut text = Discriminator::new();
-    if layer > 0 {
-        append(&mut text, Kind::Layer, &[layer]);
-    }
-    // A client can send any scheme in an absolute-form target or in `:scheme`.
-    if let Some(target_scheme) = request.uri().scheme_str()
-        && target_scheme != scheme(request)
-    {
-        append(&mut text, Kind::TargetScheme, target_scheme.as_bytes());
-    }
+/// Appends the values of the forwarded fields from which actix makes URLs.
+fn append_forwarded(text: &mut Discriminator, request: &ServiceRequest) {
     for line in field_lines(request.headers(), &X_FORWARDED_HOST) {
-        append(&mut text, Kind::ForwardedHost, line);
+        append(text, Property::ForwardedHost, line);
     }
     for line in field_lines(request.headers(), &X_FORWARDED_PROTO) {
-        append(&mut text, Kind::ForwardedProto, line);
+        append(text, Property::ForwardedProto, line);
     }
     for line in request.headers().get_all(FORWARDED) {
         // actix ignores a line that is not visible ASCII. Other readers may not.
         let is_read_by_actix = line.to_str().is_ok();
         let line = line.as_bytes();
         if !is_read_by_actix {
-            append(&mut text, Kind::Forwarded, line);
+            append(text, Property::Forwarded, line);
             continue;
         }
         // RFC 7239 section 4 allows quoted strings in `Forwarded`. actix ignores quotes and splits
@@ -72,10 +79,9 @@ pub(crate) fn discriminator_for(layer: u8, request: &ServiceRequest) -> SmallVec
         let by_rfc = list_members(line).flat_map(|element| split(element, b';'));
         let by_actix = line.split(|byte| matches!(byte, b',' | b';')).map(trim);
         for pair in by_rfc.chain(by_actix).filter(|pair| names_host_or_proto(pair)) {
-            append(&mut text, Kind::Forwarded, pair);
+            append(text, Property::Forwarded, pair);
         }
     }
-    text
 }
 
 /// Returns whether a pair of `Forwarded` has the name `host` or `proto`.
@@ -84,23 +90,26 @@ fn names_host_or_proto(pair: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"host") || name.eq_ignore_ascii_case(b"proto")
 }
 
-fn append(text: &mut Discriminator, kind: Kind, value: &[u8]) {
-    text.push(kind as u8);
-    append_part(text, value);
-}
-
 #[cfg(test)]
 mod tests {
     use actix_web::test::TestRequest;
 
-    use super::*;
+    use super::{
+        super::{compiled::Unmatched, settings::Policy},
+        *,
+    };
+    use crate::entry::discriminator::is_chosen_by_client;
+
+    fn compile(policy: Policy) -> CompiledPolicy {
+        CompiledPolicy::new(policy, vec![], Unmatched::Policy, "t").unwrap()
+    }
 
     fn discriminator(uri: &str, layer: u8, fields: &[(&'static str, &str)]) -> Discriminator {
         let request = fields
             .iter()
             .fold(TestRequest::with_uri(uri), |request, field| request.append_header(*field))
             .to_srv_request();
-        discriminator_for(layer, &request)
+        compile(Policy::new()).discriminator(layer, &request).unwrap()
     }
 
     #[test]
@@ -130,5 +139,31 @@ mod tests {
             of(0, &[("forwarded", "for=x;host=a")]),
             of(0, &[("forwarded", "for=y;host=a")])
         );
+    }
+    #[test]
+    fn forwarded_fields_of_untrusted_peers_are_refused() {
+        let policy = compile(Policy::new().trusted_proxies(["10.0.0.0/8"]));
+        let from = |peer: &str, fields: &[(&'static str, &str)]| {
+            let request = TestRequest::default().peer_addr(peer.parse().unwrap());
+            let request =
+                fields.iter().fold(request, |request, field| request.append_header(*field));
+            policy.discriminator(0, &request.to_srv_request())
+        };
+        let host = [("x-forwarded-host", "a")];
+        for forwarded in [
+            &host[..],
+            &[("x-forwarded-proto", "https")],
+            &[("forwarded", "host=a")],
+            &[("forwarded", "proto=https")],
+        ] {
+            assert_eq!(from("192.0.2.1:80", forwarded), Err(UntrustedProxy), "{forwarded:?}");
+            let trusted = from("10.1.2.3:80", forwarded).unwrap();
+            assert!(!is_chosen_by_client(&trusted), "{forwarded:?}");
+            assert_ne!(trusted, discriminator("/", 0, forwarded), "{forwarded:?}");
+            assert!(is_chosen_by_client(&discriminator("/", 0, forwarded)), "{forwarded:?}");
+        }
+        for other in [&[][..], &[("x-forwarded-for", "a")], &[("forwarded", "for=a")]] {
+            assert!(from("192.0.2.1:80", other).unwrap().is_empty(), "{other:?}");
+        }
     }
 }

@@ -47,6 +47,9 @@ pub enum ConfigError {
         /// The reason why the regular expression is not valid.
         reason: String,
     },
+    /// An entry of [`Policy::trusted_proxies`](crate::Policy::trusted_proxies) is neither an IP
+    /// address, nor a network, nor `unix:`.
+    TrustedProxy(String),
     /// A tag of a rule contains a parameter that the path of the rule does not have.
     UnknownTagParameter(String),
     /// A rule has both `bypass` and a lifetime.
@@ -102,6 +105,11 @@ impl fmt::Display for ConfigError {
             Self::Regex { pattern, reason } => {
                 write!(f, "the regular expression {pattern:?} of a rule cannot be read: {reason}")
             }
+            Self::TrustedProxy(entry) => write!(
+                f,
+                "the trusted proxy {entry:?} is not an IP address: use one like \"10.0.0.1\", a \
+                 network like \"10.0.0.0/8\", or \"unix:\""
+            ),
             Self::UnknownTagParameter(tag) => write!(
                 f,
                 "the tag {tag:?} of a rule has a parameter that the rule's path does not have: \

@@ -314,6 +314,7 @@ mod tests {
             .remove_targeted_fields()
             .remove_tag_fields()
             .vary_cookie("a")
+            .trusted_proxies(["::1"])
             .key_header("x-a")
             .key_with("a", |_| None);
         let rules = [Rule::path("/a").ttl(secs(1)), Rule::any().bypass()];

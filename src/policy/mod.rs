@@ -27,6 +27,7 @@ pub(crate) mod response_tags;
 pub(crate) mod rule;
 pub(crate) mod settings;
 mod tagging;
+mod trusted_proxies;
 mod values;
 
 pub use self::{error::ConfigError, query::QueryKey, rule::Rule, settings::Policy};

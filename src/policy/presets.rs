@@ -62,6 +62,7 @@ impl Policy {
             codings: Codings::AsSent,
             credentials: CREDENTIAL_FIELDS.map(str::to_owned).into(),
             credentials_when: Vec::new(),
+            trusted_proxies: None,
             key_headers: Vec::new(),
             key_parts: Vec::new(),
         }

@@ -104,6 +104,7 @@ pub struct Policy {
     pub(super) codings: Codings,
     pub(super) credentials: Vec<String>,
     pub(super) credentials_when: Vec<RequestTest>,
+    pub(super) trusted_proxies: Option<Vec<String>>,
     pub(super) key_headers: Vec<String>,
     pub(super) key_parts: Vec<KeyPart>,
 }
@@ -469,6 +470,24 @@ impl Policy {
         test: impl Fn(&ServiceRequest) -> bool + Send + Sync + 'static,
     ) -> Self {
         self.credentials_when.push(RequestTest::new(test));
+        self
+    }
+
+    /// Names the proxies in front of the application whose `X-Forwarded-Host`, `X-Forwarded-Proto`
+    /// and `Forwarded` can be trusted: IP addresses, networks such as `10.0.0.0/8`, or `unix:` for
+    /// all connections over a Unix domain socket. Several calls add up.
+    ///
+    /// actix makes absolute links from these fields ([`url_for`](actix_web::HttpRequest::url_for),
+    /// [`ConnectionInfo`](actix_web::dev::ConnectionInfo)), so a response may depend on them. With
+    /// this setting, a request that has one of these fields and comes from another peer bypasses
+    /// the cache.
+    ///
+    /// Default: every request may have these fields. Requests with different values never share a
+    /// response. If there are too many variants of a page, those that were stored for requests
+    /// with such fields are dropped first.
+    pub fn trusted_proxies(mut self, proxies: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        let known = self.trusted_proxies.get_or_insert_with(Vec::new);
+        known.extend(proxies.into_iter().map(Into::into));
         self
     }
 

@@ -10,14 +10,13 @@ use actix_web::{
     HttpMessage,
     dev::{ServiceRequest, ServiceResponse},
 };
-use smallvec::SmallVec;
 
 use crate::{
     clock::Timestamp,
-    entry::{key::CacheKey, response::StoredResponse},
+    entry::{discriminator::Discriminator, key::CacheKey, response::StoredResponse},
     fill::candidate::{Candidate, ClientConditions},
     outcome::Forward,
-    policy::{discriminator::discriminator_for, matched::MatchedRules},
+    policy::{discriminator::UntrustedProxy, matched::MatchedRules},
     semantics::{cache_control::RequestDirectives, requester::Requester},
     shared::{EnclosingCache, Shared},
     store::interface::Lookup,
@@ -35,7 +34,7 @@ pub(crate) struct RequestContext {
 pub(crate) struct CacheRequest {
     pub(crate) matched: MatchedRules,
     pub(crate) key: CacheKey,
-    pub(crate) discriminator: SmallVec<[u8; 32]>,
+    pub(crate) discriminator: Discriminator,
     pub(crate) requester: Requester,
     /// The kinds of credentials that the request carries. Cookies count here even if cookies do not
     /// identify a client under the policy. In `requester`, they do not count then.
@@ -113,20 +112,25 @@ impl RequestContext {
         owned
     }
 
+    /// Returns the data for the lookup of a request.
+    ///
+    /// # Errors
+    ///
+    /// If the request has forwarded fields and comes from a peer that the policy does not trust.
     pub(crate) fn cache_request(
         &self,
         request: &ServiceRequest,
         matched: MatchedRules,
         key: CacheKey,
         now: Timestamp,
-    ) -> CacheRequest {
+    ) -> Result<CacheRequest, UntrustedProxy> {
         let fields = request.headers();
         let coordinator = self.shared.store.coordinator();
         let carried = self.shared.policy.credentials_of(request);
-        CacheRequest {
+        Ok(CacheRequest {
             matched,
             key,
-            discriminator: discriminator_for(self.layer, request),
+            discriminator: self.shared.policy.discriminator(self.layer, request)?,
             requester: carried.under(&self.shared.policy.identity),
             carried,
             directives: RequestDirectives::of(fields),
@@ -134,7 +138,7 @@ impl RequestContext {
             now,
             stored_count: coordinator.stored_count(),
             removals: coordinator.removals(),
-        }
+        })
     }
 
     /// Begins a fill: a call of the handler whose response may be stored. Returns the

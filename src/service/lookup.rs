@@ -186,6 +186,7 @@ fn respond(
     cache_request: CacheRequest,
     lookup: Lookup,
 ) -> Decision {
+    response.stored.uses.add();
     if refresh == BackgroundRefresh::NotDue || *request.method() == Method::HEAD {
         return Decision::Respond(response, outcome);
     }

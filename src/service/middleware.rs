@@ -31,6 +31,7 @@ use super::{
 };
 use crate::{
     outcome::{Bypass, Forward, NotStored, Outcome, Stored},
+    policy::discriminator::UntrustedProxy,
     response::body::CacheBody,
     semantics::{invalidation::is_safe, request::bypass_reason},
     shared::{EnclosingCache, Mode, Shared},
@@ -140,7 +141,10 @@ impl RequestContext {
         if shared.store.coordinator().has_inner_cache(&key, self.layer, now) {
             return Admission::Unreported;
         }
-        Admission::LookUp(self.cache_request(request, matched, key, now))
+        match self.cache_request(request, matched, key, now) {
+            Ok(cache_request) => Admission::LookUp(cache_request),
+            Err(UntrustedProxy) => Admission::Bypass(Forward::Bypass(Bypass::UntrustedProxy)),
+        }
     }
 }
 

@@ -140,7 +140,8 @@ impl RequestContext {
         }
         let matched = policy.match_rules(request)?;
         let key = policy.key(request, &matched).ok().filter(|key| !key.has_parts())?;
-        let cache_request = self.cache_request(request, matched, key, self.shared.now());
+        let now = self.shared.now();
+        let cache_request = self.cache_request(request, matched, key, now).ok()?;
         let lookup = self.lookup(request.headers(), &cache_request).await.ok()?;
         let mut candidate = self.candidate(request, cache_request, lookup);
         candidate.request = without_content_fields(&candidate.request);

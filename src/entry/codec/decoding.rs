@@ -19,6 +19,7 @@ use crate::{
         response::{ANNOTATED_FIELDS, Audience, Selecting, StoredResponse},
         stamp::Stamp,
         tag::TagId,
+        uses::Uses,
         validity::ValidityCheck,
     },
 };
@@ -129,6 +130,7 @@ pub fn decode(
         audience: head.audience,
         permits_sharing: head.permits_sharing,
         validity_check: ValidityCheck::default(),
+        uses: Uses::default(),
         received: now.monotonic(),
     })
 }

@@ -140,6 +140,7 @@ impl Writer {
             client_ttl,
             original_fields,
             validity_check: _,
+            uses: _,
             audience: _,
             permits_sharing: _,
             received: _,

@@ -28,6 +28,7 @@ use crate::{
         response::{Audience, Selecting, StoredResponse},
         stamp::Stamp,
         tag::TagId,
+        uses::Uses,
         validity::ValidityCheck,
     },
 };
@@ -100,6 +101,7 @@ fn full() -> StoredResponse {
         audience: Audience::Everyone,
         permits_sharing: false,
         validity_check: ValidityCheck::default(),
+        uses: Uses::default(),
         received: Duration::ZERO,
     }
 }
@@ -126,6 +128,7 @@ fn written(response: &StoredResponse) -> impl PartialEq + Debug + use<> {
         audience,
         permits_sharing,
         validity_check: _,
+        uses: _,
         received: _,
     } = response.clone();
     let Lifetime { response_time, initial_age, freshness, source, staleness, retention } = lifetime;

@@ -19,6 +19,7 @@ use crate::{
         selector::{Selector, Selects},
         stamp::Stamp,
         tag::TagId,
+        uses::Uses,
         validity::ValidityCheck,
         variants::Variants,
     },
@@ -161,6 +162,7 @@ impl Response {
             audience: Audience::Everyone,
             permits_sharing: false,
             validity_check: ValidityCheck::default(),
+            uses: Uses::default(),
             received: self.at.monotonic(),
         }
     }

@@ -8,8 +8,9 @@
 //! | `x` | the expiry of the last variant |
 //! | `u` | the unconfirmed writes: the token and the deadline of each |
 //!
-//! An index has the names of the selecting fields, separated by commas, a line feed, and then the id,
-//! the expiry and the write token of each variant, the newest first.
+//! An index has the names of the selecting fields, separated by commas, a space, the time at which
+//! the numbers of uses were halved, and a line feed. The id, the expiry, the write token, the class
+//! and the number of uses of each variant follow, the newest variant first.
 //!
 //! The names of the hashes follow from the URL, so the removal of a URL finds all cache keys of the
 //! URL, in whatever process and by whatever policy their responses were stored. A lookup reads one
@@ -39,6 +40,7 @@ use crate::entry::{selector::VariantId, variants::MAX_VARIANTS};
 
 const INDEX_VARIANT: &str = include_str!("index_variant.lua");
 const SETTLE_WRITE: &str = include_str!("settle_write.lua");
+const COUNT_USE: &str = include_str!("count_use.lua");
 const REMOVE: &str = include_str!("remove.lua");
 
 /// The names of the fields that select among the variants of a cache key.
@@ -92,7 +94,7 @@ pub(super) async fn read_selecting_fields(
     let reply = cmd("HGET").arg(&key.name).arg(field).query_async(connection).await;
     match reply.or_else(nil_if_wrong_type)? {
         Value::BulkString(index) => {
-            let names = index.split(|&byte| byte == b'\n').next();
+            let names = index.split(|&byte| matches!(byte, b' ' | b'\n')).next();
             Ok(names.and_then(|names| decode_names(names, guessed)))
         }
         _ => Ok(None),
@@ -122,6 +124,8 @@ pub(super) struct NewRecord<'a> {
     pub(super) variant: VariantId,
     pub(super) selecting: Vec<&'a HeaderName>,
     pub(super) record: &'a [u8],
+    /// Whether any client could have chosen the forwarded fields of the request.
+    pub(super) is_chosen_by_client: bool,
     /// The time after which Redis deletes the response.
     pub(super) retention: Duration,
 }
@@ -168,6 +172,7 @@ async fn try_write(connection: &mut Connection, new: &NewRecord<'_>) -> Result<W
         true => index.arg(millis(MAX_UNCONFIRMED)),
         false => index.arg(""),
     };
+    index.arg(if new.is_chosen_by_client { "c" } else { "o" });
     // Use one transaction, so that each hash gets an expiry, and no lookup reads a half-written
     // hash.
     let mut transaction = pipe();
@@ -204,6 +209,18 @@ pub(super) async fn settle(
             script.arg(&new.key.id).arg(new.variant.as_bytes());
         }
     }
+    Ok(script.exec_async(connection).await?)
+}
+
+/// Counts a use of a variant, so that the variant is dropped later than others if a cache key has
+/// too many.
+pub(super) async fn count_use(
+    connection: &mut Connection,
+    key: &EntryKey,
+    variant: VariantId,
+) -> Result<(), Failure> {
+    let mut script = cmd("EVAL");
+    script.arg(COUNT_USE).arg(1).arg(&key.name).arg(&key.id).arg(variant.as_bytes());
     Ok(script.exec_async(connection).await?)
 }
 

@@ -17,7 +17,7 @@ local from = (string.find(index, '\n', 1, true) or #index) + 1
 while from <= #index do
     local field = ARGV[1] .. string.sub(index, from, from + 15)
     removed = removed + redis.call('HDEL', KEYS[1], field)
-    from = from + 48
+    from = from + 50
 end
 redis.call('HDEL', KEYS[1], 'm' .. ARGV[1])
 return removed

@@ -7,7 +7,7 @@
 local id, variant = ARGV[2], ARGV[3]
 if variant then
     local index = string.match(redis.call('HGET', KEYS[1], 'm' .. id) or '', '\n(.*)$') or ''
-    for from = 1, #index, 48 do
+    for from = 1, #index, 50 do
         local token = string.sub(index, from + 32, from + 47)
         if string.sub(index, from, from + 15) == variant and token == ARGV[1] then
             redis.call('HDEL', KEYS[1], id .. variant)

@@ -31,10 +31,11 @@ use crate::{
     coordination::{coordinator::Coordinator, fills::Fill, lease::Lease},
     entry::{
         codec,
+        discriminator::is_chosen_by_client,
         invalidation::Invalidation,
         key::{CacheKey, UrlKey},
         response::StoredResponse,
-        selector::Selector,
+        selector::{Selector, VariantId},
         stamp::Stamp,
         tag::TagId,
         variants::Variants,
@@ -52,6 +53,9 @@ const REMEMBERED_KEYS: u64 = 10_000;
 /// The age of this process's copy of the invalidation table beyond which the process reads the table
 /// before it stores a response. The table keeps a removal for much longer than this time.
 const MAX_TABLE_AGE: Duration = Duration::from_millis(500);
+
+/// One of this many lookups that find a variant counts as a use of the variant in Redis.
+const LOOKUPS_PER_USE: u8 = 16;
 
 /// A store in Redis (6.2 or later) or Valkey, which several processes can share.
 ///
@@ -176,12 +180,35 @@ impl RedisStore {
         let command = records::record_command(&entry, selector.variant(&guessed));
         let (reply, stamp) = batches.lookup(client, command).await?;
         if let Some(record) = records::parse_record(reply)? {
+            if !guessed.is_empty() || selector.has_discriminator() {
+                self.count_use(&entry, selector.variant(&guessed));
+            }
             return Ok(self.found(key, &guessed, Some(record), stamp, selector.now()));
         }
         // Either nothing is stored, or the guessed selecting fields are wrong. All round trips of a
         // lookup share one deadline. The future is boxed, so that the future of a hit stays small.
         let retry = Box::pin(self.find_by_stored_fields(key, selector, &entry, guessed, stamp));
         Ok(deadline.run(retry).await?)
+    }
+
+    /// Counts some of the uses of a variant, in the background. Redis drops the variants with the
+    /// fewest uses first if a key has too many.
+    fn count_use(&self, entry: &EntryKey, variant: VariantId) {
+        if fastrand::u8(..LOOKUPS_PER_USE) != 0 {
+            return;
+        }
+        let Ok(runtime) = Handle::try_current() else { return };
+        let (client, entry) = (Arc::clone(self.client()), entry.clone());
+        runtime.spawn(async move {
+            let timeout = client.timeouts.write;
+            let counted =
+                client.call(ConnectionRole::Writes, timeout, |mut connection| async move {
+                    records::count_use(&mut connection, &entry, variant).await
+                });
+            if let Err(failure) = counted.await {
+                log::debug!("use of a stored response not counted in Redis: {failure}");
+            }
+        });
     }
 
     /// Looks up a key by the selecting fields that Redis has for the key. The cache calls this
@@ -264,6 +291,7 @@ impl RedisStore {
             variant: response.variant(),
             selecting: response.selecting.iter().map(|(name, _)| name).collect(),
             record: &record,
+            is_chosen_by_client: is_chosen_by_client(&response.discriminator),
             retention: response.useful_for(response.lifetime.response_time).min(MAX_RETENTION),
         };
         let timeout = client.timeouts.write;

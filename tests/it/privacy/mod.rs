@@ -6,6 +6,7 @@ mod credential_fields;
 mod credentials;
 mod echo_app;
 mod entity_tags;
+mod forwarded_fields;
 mod key_hosts;
 mod key_parts;
 mod key_urls;

@@ -181,7 +181,7 @@ fn write(redis: &RedisServer, id: usize, retention: usize, token: usize) {
     let unconfirmed = if retention > 60_000 { "60000" } else { "" };
     let retention = retention.to_string();
     redis.command(&["HSET", "h", &field, &format!("record {token}")]);
-    let arguments = [id.as_str(), VARIANT, "accept", &retention, "64", &token, unconfirmed];
+    let arguments = [id.as_str(), VARIANT, "accept", &retention, "64", &token, unconfirmed, "o"];
     let script = ["EVAL", INDEX_VARIANT, "1", "h"];
     assert_eq!(redis.command(&[&script[..], &arguments].concat()), "1");
 }

@@ -104,6 +104,7 @@ fn responses() -> impl Strategy<Value = StoredResponse> {
                 },
                 permits_sharing: status % 3 == 0,
                 validity_check: ValidityCheck::default(),
+                uses: Uses::default(),
                 received: Duration::ZERO,
             }
         },
