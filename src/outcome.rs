@@ -118,6 +118,9 @@ pub enum Bypass {
     UntrustedProxy,
     /// The lookup in the store failed or took too long.
     StoreError,
+    /// An inner cache, nested inside this cache, has handled the latest requests for the cache key,
+    /// but not this one. The next requests for the key are looked up.
+    InnerCache,
     /// The cache is being drained by [`Cache::drain`](crate::Cache::drain).
     Draining,
 }
@@ -203,6 +206,10 @@ pub enum NotStored {
     NoBody,
     /// A middleware between the cache and the handler changed a request field that `Vary` names.
     RequestChanged,
+    /// A middleware between the cache and the handler changed the path or the query of the request,
+    /// as `NormalizePath` does. The rules of the cache and the cache key apply to the URL that the
+    /// client sent. Wrap such a middleware around the cache.
+    PathRewritten,
     /// The resource was purged, or changed by an unsafe request such as `PUT`, while the handler
     /// ran.
     Invalidated,
@@ -235,6 +242,7 @@ impl Bypass {
             Self::Host => "host",
             Self::UntrustedProxy => "untrusted-proxy",
             Self::StoreError => "store-error",
+            Self::InnerCache => "inner-cache",
             Self::Draining => "draining",
         }
     }
@@ -271,6 +279,7 @@ impl NotStored {
             Self::Endless => "endless",
             Self::NoBody => "no-body",
             Self::RequestChanged => "request-changed",
+            Self::PathRewritten => "path-rewritten",
             Self::Invalidated => "overtaken",
         })
     }

@@ -78,11 +78,18 @@ struct SharedState {
     writes: OpenWrites,
     draining: AtomicBool,
     inner_caches: KeyMarks,
+    /// The marks of `inner_caches` that a request without an inner cache has ended.
+    ended_inner_caches: KeyMarks,
     caches: Mutex<Vec<Weak<dyn UrlKeys>>>,
     problems: Problems,
     last_store_warning: Mutex<Option<Timestamp>>,
     warned_about_encoding: AtomicBool,
+    warned_about_rewritten_paths: AtomicBool,
 }
+
+/// The mark of a key whose requests an inner cache handles.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct InnerCacheMark(u64);
 
 /// Methods for stores, metrics and tests.
 impl Coordinator {
@@ -410,15 +417,32 @@ impl Coordinator {
 /// Methods for the list of caches and for warnings.
 impl Coordinator {
     /// Marks that an inner cache handles the requests for `key`. The inner cache is nested inside
-    /// the cache at position `layer`. The outermost cache has position 0.
+    /// the cache at position `layer`. The outermost cache has position 0. For some seconds after
+    /// [`end_inner_cache`](Self::end_inner_cache), the key is not marked again.
     pub(crate) fn mark_inner_cache(&self, key: &CacheKey, layer: u8, now: Timestamp) {
-        self.0.inner_caches.mark((key.as_bytes(), layer), now);
+        let mark = self.0.inner_caches.digest((key.as_bytes(), layer));
+        if !self.0.ended_inner_caches.is_marked(mark, now) {
+            self.0.inner_caches.mark((key.as_bytes(), layer), now);
+        }
     }
 
-    /// Returns whether an inner cache, nested inside the cache at position `layer`, handled a
-    /// request for `key` within the last few seconds.
-    pub(crate) fn has_inner_cache(&self, key: &CacheKey, layer: u8, now: Timestamp) -> bool {
-        self.0.inner_caches.is_marked((key.as_bytes(), layer), now)
+    /// Returns the mark of `key` if an inner cache, nested inside the cache at position `layer`,
+    /// handled a request for `key` within the last few seconds.
+    pub(crate) fn inner_cache(
+        &self,
+        key: &CacheKey,
+        layer: u8,
+        now: Timestamp,
+    ) -> Option<InnerCacheMark> {
+        let (marks, key) = (&self.0.inner_caches, (key.as_bytes(), layer));
+        let is_current = |mark: &u64| !self.0.ended_inner_caches.is_marked(mark, now);
+        let mark = marks.is_marked(key, now).then(|| marks.digest(key));
+        mark.filter(is_current).map(InnerCacheMark)
+    }
+
+    /// Ends a mark, because no inner cache has handled a request for its key.
+    pub(crate) fn end_inner_cache(&self, mark: InnerCacheMark, now: Timestamp) {
+        self.0.ended_inner_caches.mark(mark.0, now);
     }
 
     /// Registers a cache that uses this store. A purge of a URL asks each registered cache for the
@@ -459,6 +483,12 @@ impl Coordinator {
     /// `Vary: Accept-Encoding`. Returns `true` only at the first call.
     pub(crate) fn should_warn_about_encoding(&self) -> bool {
         !self.0.warned_about_encoding.swap(true, Ordering::Relaxed)
+    }
+
+    /// Returns whether to log the warning about a path that changed between the cache and the
+    /// handler. Returns `true` only at the first call.
+    pub(crate) fn should_warn_about_rewritten_paths(&self) -> bool {
+        !self.0.warned_about_rewritten_paths.swap(true, Ordering::Relaxed)
     }
 
     fn caches(&self) -> MutexGuard<'_, Vec<Weak<dyn UrlKeys>>> {

@@ -36,7 +36,7 @@ pub(super) struct KeyMarks {
 
 impl KeyMarks {
     pub(super) fn mark(&self, key: impl Hash, now: Timestamp) {
-        let digest = self.digests.hash_one(key);
+        let digest = self.digest(key);
         let mut marked = self.lock();
         if marked.len() >= CAPACITY {
             marked.clear();
@@ -45,13 +45,18 @@ impl KeyMarks {
         self.has_any.store(true, Ordering::Release);
     }
 
+    /// Returns the digest of a key in this table.
+    pub(super) fn digest(&self, key: impl Hash) -> u64 {
+        self.digests.hash_one(key)
+    }
+
     /// Returns whether the key was marked in the last ten seconds.
     pub(super) fn is_marked(&self, key: impl Hash, now: Timestamp) -> bool {
         // No lock is taken before the first mark. In many applications no key is ever marked.
         if !self.has_any.load(Ordering::Acquire) {
             return false;
         }
-        let digest = self.digests.hash_one(key);
+        let digest = self.digest(key);
         self.lock().get(&digest).is_some_and(|&marked| now.since(marked) < LIFETIME)
     }
 

@@ -35,6 +35,18 @@ pub(crate) fn append(discriminator: &mut Discriminator, property: Property, valu
     append_part(discriminator, value);
 }
 
+/// Returns the position of the cache that a discriminator contains. The outermost cache has position
+/// 0.
+pub(crate) fn layer_of(discriminator: &[u8]) -> u8 {
+    match discriminator {
+        [property, rest @ ..] if *property == Property::Layer as u8 => match read_part(rest) {
+            Some((&[layer], _)) => layer,
+            _ => 0,
+        },
+        _ => 0,
+    }
+}
+
 /// Returns whether any client could have sent the values in a discriminator. Without a trusted
 /// proxy, the forwarded values and the scheme of the target are as the client sends them.
 pub(crate) fn is_chosen_by_client(discriminator: &[u8]) -> bool {
@@ -55,6 +67,21 @@ pub(crate) fn is_chosen_by_client(discriminator: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn layer_is_read_back() {
+        for layer in [0, 1, 2, 255] {
+            let mut text = Discriminator::new();
+            if layer > 0 {
+                append(&mut text, Property::Layer, &[layer]);
+            }
+            append(&mut text, Property::ForwardedHost, b"host");
+            assert_eq!(layer_of(&text), layer);
+        }
+        for damaged in [&[][..], &[1], &[1, 2, 0, 0, 0, 7, 7]] {
+            assert_eq!(layer_of(damaged), 0, "{damaged:?}");
+        }
+    }
 
     #[test]
     fn values_of_clients_are_told_from_those_of_trusted_proxies() {

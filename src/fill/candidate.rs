@@ -2,20 +2,24 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use actix_web::http::header::{HeaderMap, HeaderName};
+use actix_web::http::{
+    Uri,
+    header::{HeaderMap, HeaderName},
+};
 
 use super::write::Write;
 use crate::{
     clock::Timestamp,
     coordination::{fills::Fill, leader::Leader},
     entry::{
-        discriminator::Discriminator,
+        discriminator::{Discriminator, layer_of},
         key::CacheKey,
         response::{Audience, StoredResponse},
     },
     policy::{matched::MatchedRules, response_tags::RequestTags},
     semantics::requester::Requester,
     shared::Shared,
+    store::interface::Lookup,
 };
 
 /// A request that reaches the handler and whose response may be stored.
@@ -29,6 +33,9 @@ pub(crate) struct Candidate {
     /// Whether no cache key at all was invalidated between the lookup and the start of the fill. If
     /// so, the fill has missed no invalidation of its key since the lookup.
     pub(crate) lookup_is_current: bool,
+    /// The target of the request as the cache received it.
+    pub(crate) uri: Uri,
+    pub(crate) found: Found,
     /// The header fields of the request as the cache received them.
     pub(crate) request: HeaderMap,
     pub(crate) requester: Requester,
@@ -59,6 +66,25 @@ pub(crate) enum ClientConditions {
     ByCache,
     /// The handler receives the conditions and evaluates them.
     ByHandler,
+}
+
+/// Whether a lookup has found stored responses of its own cache, not only of nested caches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Found {
+    Nothing,
+    Responses,
+}
+
+impl Found {
+    /// Returns the result for the cache at position `layer` among nested caches, which may all use
+    /// one store.
+    pub(crate) fn by(lookup: &Lookup, layer: u8) -> Self {
+        let mut responses = lookup.variants.iter().flat_map(|variants| variants.responses());
+        match responses.any(|response| layer_of(&response.discriminator) == layer) {
+            true => Self::Responses,
+            false => Self::Nothing,
+        }
+    }
 }
 
 impl Candidate {

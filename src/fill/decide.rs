@@ -80,6 +80,10 @@ impl Candidate {
         if self.selects_by_too_many_fields(&plan.nominated) {
             return Err(NotStored::Vary);
         }
+        if *answer.request().uri() != self.uri {
+            self.warn_about_rewritten_path();
+            return Err(NotStored::PathRewritten);
+        }
         if self.handler_saw_other_fields(answer, &plan.nominated) {
             return Err(NotStored::RequestChanged);
         }
@@ -89,6 +93,16 @@ impl Candidate {
         let (matched, key) = (&self.matched, &self.key);
         plan.tags = policy.tags(&self.request_tags, matched, status, key, &options.tags, fields)?;
         Ok(plan)
+    }
+
+    fn warn_about_rewritten_path(&self) {
+        if self.shared.store.coordinator().should_warn_about_rewritten_paths() {
+            log::warn!(
+                "a middleware inside the cache changed the path or the query of a request, so the \
+                 response is not stored: wrap the middleware (such as NormalizePath) around the \
+                 cache, so that rules and cache keys see the same URL as the handler"
+            );
+        }
     }
 
     /// Returns whether the stored responses of the key would vary on too many request fields. Each

@@ -147,7 +147,8 @@ impl Policy {
     /// (RFC 9111 section 5.2.1).
     ///
     /// Default: the cache ignores these directives, because any client could use them to send all
-    /// of its requests to the handler.
+    /// of its requests to the handler: 50 concurrent requests with `no-cache` are 50 calls of the
+    /// handler. The directives never affect requests without them.
     pub fn honor_request_directives(mut self) -> Self {
         self.client_directives = ClientDirectives::Honored;
         self

@@ -14,7 +14,7 @@ use actix_web::{
 use crate::{
     clock::Timestamp,
     entry::{discriminator::Discriminator, key::CacheKey, response::StoredResponse},
-    fill::candidate::{Candidate, ClientConditions},
+    fill::candidate::{Candidate, ClientConditions, Found},
     outcome::Forward,
     policy::{discriminator::UntrustedProxy, matched::MatchedRules},
     semantics::{cache_control::RequestDirectives, requester::Requester},
@@ -97,15 +97,18 @@ impl RequestContext {
         }
     }
 
-    /// Returns whether an inner cache has handled the request. If so, marks `key`: for some
-    /// seconds, this cache passes requests for the key to the inner cache without a lookup.
+    /// Returns whether an inner cache has handled the request. If so, and if this cache has no
+    /// stored response for `key`, marks the key: for some seconds, this cache passes requests for
+    /// the key to the inner cache without a lookup. The first of them that no inner cache handles
+    /// ends the mark, because it reaches another route.
     pub(crate) fn note_inner_cache<B>(
         &self,
         response: &ServiceResponse<B>,
         key: &CacheKey,
+        found: Found,
     ) -> bool {
         let owned = is_owned_by_inner_cache(response);
-        if owned {
+        if owned && found == Found::Nothing {
             let now = self.shared.now();
             self.shared.store.coordinator().mark_inner_cache(key, self.layer, now);
         }
@@ -152,6 +155,7 @@ impl RequestContext {
         let CacheRequest {
             matched, key, discriminator, requester, directives, now, removals, ..
         } = cache_request;
+        let found = Found::by(&lookup, self.layer);
         let variants = lookup.variants;
         let coordinator = self.shared.store.coordinator();
         let fill = coordinator.begin_fill(&key, lookup.stamp);
@@ -163,6 +167,8 @@ impl RequestContext {
             request_tags: self.shared.policy.request_tags(request, &matched),
             matched,
             key,
+            uri: request.uri().clone(),
+            found,
             request: request.headers().clone(),
             requester,
             client: request.peer_addr().map(|addr| addr.ip()),

@@ -20,7 +20,10 @@ use super::{
 };
 use crate::{
     entry::response::StoredResponse,
-    fill::{candidate::Candidate, write::Write},
+    fill::{
+        candidate::{Candidate, Found},
+        write::Write,
+    },
     outcome::{NotStored, Outcome},
     semantics::validation::{HeadVerdict, compare_head},
 };
@@ -39,7 +42,11 @@ where
     let OriginRequest { cache_request, lookup, reason, selected, .. } = origin;
     let Some(stored) = selected else {
         let response = inner.call(request).await?;
-        if context.note_inner_cache(&response, &cache_request.key) {
+        if context.note_inner_cache(
+            &response,
+            &cache_request.key,
+            Found::by(&lookup, context.layer),
+        ) {
             return Ok(Reply::owned_by_inner_cache(response));
         }
         return Ok(Reply::passed(response, reason, NotStored::Head));
@@ -67,7 +74,7 @@ where
             return context.stale_for_error(&Method::HEAD, fallback, &candidate, reason, error);
         }
     };
-    if context.note_inner_cache(&response, &candidate.key) {
+    if context.note_inner_cache(&response, &candidate.key, candidate.found) {
         return Ok(Reply::owned_by_inner_cache(response));
     }
     if let Some(stale) = context.stale_for_failure(&Method::HEAD, &stored, &candidate, &response) {

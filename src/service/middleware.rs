@@ -24,13 +24,14 @@ use super::{
     context::{CacheRequest, RequestContext},
     lookup::Decision,
     origin::fetch,
-    reply::gateway_timeout,
+    reply::{PassedReport, gateway_timeout},
     request::may_have_body,
     revalidate::refresh,
     unsafe_method::call_unsafe,
 };
 use crate::{
-    outcome::{Bypass, Forward, NotStored, Outcome, Stored},
+    coordination::coordinator::InnerCacheMark,
+    outcome::{Bypass, Forward, Outcome},
     policy::discriminator::UntrustedProxy,
     response::body::CacheBody,
     semantics::{invalidation::is_safe, request::bypass_reason},
@@ -74,8 +75,13 @@ where
         let context = RequestContext { shared: Arc::clone(&self.shared), layer };
         let inner = &self.inner;
         match context.admit(&mut request) {
-            Admission::Unreported => bypass(inner, context, request, None),
-            Admission::Bypass(reason) => bypass(inner, context, request, Some(reason)),
+            Admission::Off => pass(inner, context, request, PassedReport::Nothing),
+            Admission::Bypass(reason) => {
+                pass(inner, context, request, PassedReport::Reason(reason))
+            }
+            Admission::InnerCache(mark) => {
+                pass(inner, context, request, PassedReport::InnerCache(mark))
+            }
             Admission::Unsafe => {
                 CacheFuture::boxed(call_unsafe(Rc::clone(inner), context, request))
             }
@@ -99,10 +105,12 @@ where
 /// exists only for a moment, so its size does not matter.
 #[expect(clippy::large_enum_variant, reason = "a box would cost every hit an allocation")]
 enum Admission {
-    /// The cache passes the request to the handler, and does not report the request in
-    /// `Cache-Status`, in the log or to the observer. Either the cache is off, or an inner cache
-    /// (nested inside this cache) reports the request.
-    Unreported,
+    /// The cache is off. It passes the request to the handler, and does not report the request in
+    /// `Cache-Status`, in the log or to the observer.
+    Off,
+    /// The cache passes the request on without a lookup, because an inner cache (nested inside this
+    /// cache) has handled the latest requests for the cache key.
+    InnerCache(InnerCacheMark),
     /// The cache passes the request to the handler without a lookup. The value is the reason.
     Bypass(Forward),
     /// The method of the request is unsafe (RFC 9110 section 9.2.1): the request may change its
@@ -115,7 +123,7 @@ impl RequestContext {
     fn admit(&self, request: &mut ServiceRequest) -> Admission {
         let shared = &self.shared;
         if shared.settings.mode == Mode::Off {
-            return Admission::Unreported;
+            return Admission::Off;
         }
         let head = request.head();
         if head.method != Method::GET && head.method != Method::HEAD {
@@ -138,8 +146,8 @@ impl RequestContext {
             return Admission::Bypass(Forward::Bypass(Bypass::Host));
         };
         let now = shared.now();
-        if shared.store.coordinator().has_inner_cache(&key, self.layer, now) {
-            return Admission::Unreported;
+        if let Some(mark) = shared.store.coordinator().inner_cache(&key, self.layer, now) {
+            return Admission::InnerCache(mark);
         }
         match self.cache_request(request, matched, key, now) {
             Ok(cache_request) => Admission::LookUp(cache_request),
@@ -181,27 +189,24 @@ where
                 Ok(context.complete(reply).await)
             })
         }
-        Decision::Bypass(reason) => bypass(inner, context, request, Some(reason)),
+        Decision::Bypass(reason) => pass(inner, context, request, PassedReport::Reason(reason)),
     }
 }
 
-/// Passes the request to the handler, without an allocation. If `reason` is `None`, the cache does
-/// not report the request.
-fn bypass<S, B>(
+/// Passes the request to the handler, without an allocation.
+fn pass<S, B>(
     inner: &Rc<S>,
     context: RequestContext,
     request: ServiceRequest,
-    reason: Option<Forward>,
+    report: PassedReport,
 ) -> CacheFuture<S::Future, B>
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
     B: MessageBody + 'static,
 {
     context.enter(&request);
-    let stored = Stored::No(NotStored::NotAttempted);
-    let outcome = reason.map(|reason| Outcome::Forward { reason, stored });
     let response = inner.call(request);
-    CacheFuture { state: State::Bypassing { response, context, outcome } }
+    CacheFuture { state: State::Passing { response, context, report } }
 }
 
 /// Waits for a lookup in a store that cannot answer at once, and carries out the decision that
@@ -238,7 +243,7 @@ pin_project! {
         /// The cache answers the request without a call of the handler, and the response is ready.
         Ready { response: Option<ServiceResponse<CacheBody<B>>> },
         /// The handler makes the response, and the cache at most reports the outcome.
-        Bypassing { #[pin] response: F, context: RequestContext, outcome: Option<Outcome> },
+        Passing { #[pin] response: F, context: RequestContext, report: PassedReport },
         /// The request waits for the store, for other requests or for the handler.
         Boxed { future: LocalBoxFuture<'static, ServiceResult<B>> },
     }
@@ -270,7 +275,7 @@ where
         match self.state {
             State::Ready { response: Some(response) } => Split::Ready(response),
             State::Boxed { future } => Split::Pending(future),
-            state @ (State::Ready { response: None } | State::Bypassing { .. }) => {
+            state @ (State::Ready { response: None } | State::Passing { .. }) => {
                 Split::Pending(Box::pin(Self { state }))
             }
         }
@@ -299,9 +304,9 @@ where
                 let response = response.take();
                 Poll::Ready(Ok(response.expect("CacheFuture polled after it returned a response")))
             }
-            StateProjection::Bypassing { response, context, outcome } => {
+            StateProjection::Passing { response, context, report } => {
                 let response = ready!(response.poll(cx))?;
-                Poll::Ready(Ok(context.complete_passed(response, outcome.as_ref())))
+                Poll::Ready(Ok(context.complete_passed(response, *report)))
             }
             StateProjection::Boxed { future } => future.as_mut().poll(cx),
         }

@@ -36,7 +36,7 @@ use crate::{
     entry::response::StoredResponse,
     fill::{
         begin::fill,
-        candidate::{Candidate, ClientConditions},
+        candidate::{Candidate, ClientConditions, Found},
         write::Write,
     },
     outcome::{Forward, NotStored, Outcome},
@@ -88,7 +88,8 @@ where
     // be very expensive.
     if origin.selected.is_none() && request.headers().contains_key(RANGE) {
         let response = inner.call(request).await?;
-        context.note_inner_cache(&response, &origin.cache_request.key);
+        let found = Found::by(&origin.lookup, context.layer);
+        context.note_inner_cache(&response, &origin.cache_request.key, found);
         return Ok(Reply::passed(response, origin.reason, NotStored::Range));
     }
     let (call, request) = OriginCall::prepare(inner, context, request, *origin, leader);
@@ -263,7 +264,7 @@ where
         let Self {
             inner, context, candidate, reason, selected, others, routing, validates, ..
         } = self;
-        let owned = context.note_inner_cache(&response, &candidate.key);
+        let owned = context.note_inner_cache(&response, &candidate.key, candidate.found);
         if validates && response.status() == StatusCode::NOT_MODIFIED {
             let validated = || find_validated(response.headers(), selected.as_ref(), &others);
             if let Some(stored) = (!owned).then(validated).flatten() {

@@ -13,8 +13,9 @@ use bytes::Bytes;
 
 use super::context::{RequestContext, is_owned_by_inner_cache};
 use crate::{
+    coordination::coordinator::InnerCacheMark,
     fill::{begin::FillReply, write::Write},
-    outcome::{Forward, NotStored, Outcome, Stored},
+    outcome::{Bypass, Forward, NotStored, Outcome, Stored},
     poll_once::with_context,
     response::{
         body::{CacheBody, pass_through},
@@ -72,6 +73,17 @@ impl<B> Reply<B> {
     }
 }
 
+/// The report about a response that the cache passes on and does not store.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum PassedReport {
+    /// The cache is off and reports nothing.
+    Nothing,
+    /// The reason why the cache passed the request on.
+    Reason(Forward),
+    /// The cache expected that an inner cache would report the outcome.
+    InnerCache(InnerCacheMark),
+}
+
 /// Makes the 504 response for a client that accepts only a stored response (`only-if-cached`) if no
 /// stored response may answer (RFC 9111 section 5.2.1.7).
 pub(crate) fn gateway_timeout<B>() -> HttpResponse<CacheBody<B>> {
@@ -91,17 +103,27 @@ impl RequestContext {
         response
     }
 
-    /// Completes a response of the handler that the cache does not store. The outcome is reported
-    /// unless `outcome` is `None` or an inner cache reports it.
+    /// Completes a response of the handler that the cache does not store, and reports its outcome
+    /// unless an inner cache does.
     pub(crate) fn complete_passed<B>(
         &self,
         response: ServiceResponse<B>,
-        outcome: Option<&Outcome>,
+        report: PassedReport,
     ) -> ServiceResponse<CacheBody<B>> {
         let mut response = pass_through(response);
-        if let Some(outcome) = outcome {
-            self.report_unless_owned(&mut response, outcome);
+        if is_owned_by_inner_cache(&response) {
+            return response;
         }
+        let stored = Stored::No(NotStored::NotAttempted);
+        let reason = match report {
+            PassedReport::Nothing => return response,
+            PassedReport::Reason(reason) => reason,
+            PassedReport::InnerCache(mark) => {
+                self.shared.store.coordinator().end_inner_cache(mark, self.shared.now());
+                Forward::Bypass(Bypass::InnerCache)
+            }
+        };
+        self.report(&mut response, &Outcome::Forward { reason, stored });
         response
     }
 

@@ -14,12 +14,12 @@ use actix_web::{
 
 use super::{
     context::{RequestContext, is_owned_by_inner_cache},
-    reply::Reply,
+    reply::{PassedReport, Reply},
 };
 use crate::{
     entry::{key::CacheKey, lifetime::LifetimeSource, tag::TagId, url::UrlTarget},
     fill::{begin::fill, candidate::Candidate},
-    outcome::{Forward, NotStored, Outcome, Stored},
+    outcome::{Forward, Outcome},
     policy::request_url::{scheme, target_urls},
     poll_once::to_completion,
     purge::{
@@ -169,10 +169,7 @@ impl RequestContext {
                 let outcome = Outcome::Forward { reason, stored: reply.stored };
                 self.complete(Reply::filled(reply, outcome)).await
             }
-            None => {
-                let stored = Stored::No(NotStored::NotAttempted);
-                self.complete_passed(response, Some(&Outcome::Forward { reason, stored }))
-            }
+            None => self.complete_passed(response, PassedReport::Reason(reason)),
         }
     }
 }

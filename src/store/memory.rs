@@ -139,11 +139,10 @@ impl MemoryStore {
         }
     }
 
-    /// Frees all entries after a purge of all responses. The call only frees memory: the cache
-    /// would not serve the purged responses anyway.
+    /// Marks all entries as removed, after a purge of all responses. The maintenance thread frees
+    /// them. Freeing takes long if there are many entries, so the caller does not wait for it.
     pub(super) fn clear(&self) {
         self.0.entries.invalidate_all();
-        self.0.entries.run_pending_tasks();
     }
 
     fn add(&self, key: &CacheKey, response: Arc<StoredResponse>, fill: &Fill) -> Put {

@@ -18,9 +18,8 @@ use tokio::{runtime::Handle, sync::oneshot};
 use super::{
     client::RedisClient,
     connection::Connection,
-    failure::Failure,
+    failure::{Failure, nil_if_wrong_type},
     invalidation_table::{EpochCheck, monotonic_micros},
-    records::nil_if_wrong_type,
     worker_connections::ConnectionRole,
 };
 use crate::entry::stamp::Stamp;

@@ -182,10 +182,15 @@ impl RedisClient {
     pub(super) async fn read_table(&self, connection: &mut Connection) -> Result<Stamp, Failure> {
         match self.table.read(connection, &self.keys, &self.coordinator).await? {
             TableRead::Continued(until) => Ok(until),
+            TableRead::Created(until) => {
+                count(&self.counters.table_losses);
+                Ok(until)
+            }
             TableRead::Recreated(until) => {
                 count(&self.counters.table_losses);
-                log::debug!(
-                    "Redis lost the table of invalidations: all stored responses are invalid"
+                log::warn!(
+                    "Redis lost the table of invalidations, or another program changed it: all \
+                     stored responses are invalid"
                 );
                 Ok(until)
             }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use deadpool_redis::{
     PoolError,
-    redis::{ErrorKind, RedisError, ServerErrorKind},
+    redis::{ErrorKind, RedisError, ServerErrorKind, Value},
 };
 
 use crate::store::{interface::StoreError, remote::error::RemoteError};
@@ -66,6 +66,20 @@ impl Failure {
     pub(super) fn is_refused_write(&self) -> bool {
         matches!(self, Self::Redis(error) if error.code() == Some("READONLY"))
     }
+}
+
+/// Turns the error for a Redis key of another type into a nil reply.
+pub(super) fn nil_if_wrong_type(error: RedisError) -> Result<Value, RedisError> {
+    if is_wrong_type(&error) { Ok(Value::Nil) } else { Err(error) }
+}
+
+/// Returns whether the error says that a Redis key has another type than expected. Another program
+/// may have written the key.
+pub(super) fn is_wrong_type(error: &RedisError) -> bool {
+    let command_errors = error.clone().into_server_errors();
+    error.code() == Some("WRONGTYPE")
+        || command_errors
+            .is_some_and(|errors| errors.iter().any(|(_, error)| error.code() == "WRONGTYPE"))
 }
 
 /// Shows neither the error text of the server nor a URL, because both may contain secrets.

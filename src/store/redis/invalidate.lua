@@ -11,9 +11,17 @@
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 local known = tonumber(ARGV[1])
+-- Another program may have replaced the table, or a part of it.
+local function is_foreign(kind)
+    return kind.ok ~= 'zset' and kind.ok ~= 'none'
+end
+if is_foreign(redis.call('TYPE', KEYS[1])) then redis.call('UNLINK', KEYS[1]) end
+if is_foreign(redis.call('TYPE', KEYS[2])) then redis.call('UNLINK', KEYS[2]) end
 local epoch = tonumber(redis.call('ZSCORE', KEYS[1], 'e') or -1)
--- Redis lost the table if the epoch is missing, or earlier than the epoch that the caller knows.
-local lost = epoch < 0 or epoch < known
+-- Redis lost the table if the epoch is missing, or earlier than the epoch that the caller knows. An
+-- epoch that a double cannot count up (2^53, in the year 2255) is damaged.
+local lost = not epoch or epoch < 0 or epoch < known or epoch >= 9007199254740992
+if lost then epoch = -1 end
 if #ARGV < 6 and not lost then
     return string.format('%.0f', epoch)
 end

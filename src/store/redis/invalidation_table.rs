@@ -30,9 +30,13 @@ use std::{
     time::Duration,
 };
 
-use deadpool_redis::redis::{Cmd, RedisError, Value, cmd, pipe};
+use deadpool_redis::redis::{Cmd, Value, cmd, pipe};
 
-use super::{connection::Connection, failure::Failure, keys::Keys};
+use super::{
+    connection::Connection,
+    failure::{Failure, is_wrong_type, nil_if_wrong_type},
+    keys::Keys,
+};
 use crate::{
     clock::{Clock, Timestamp},
     coordination::{
@@ -64,6 +68,9 @@ pub(super) const MAX_UNCONFIRMED: Duration = Duration::from_secs(60);
 const MAX_MEMBERS: usize = 65_536;
 
 const INVALIDATE: &str = include_str!("invalidate.lua");
+
+/// The latest time that a score can have and still grow by a microsecond: scores are doubles.
+const LATEST_TIME: u64 = (1 << 53) - 1;
 
 /// The name of the epoch, the member whose score is the time of the latest invalidation.
 const EPOCH: &[u8] = b"e";
@@ -105,7 +112,10 @@ pub(super) enum EpochCheck {
 pub(super) enum TableRead {
     /// Redis still has the table that this process knows.
     Continued(Stamp),
-    /// Redis had lost the table. A new table begins, and all stored responses are invalid.
+    /// Redis had no table yet. A new table begins.
+    Created(Stamp),
+    /// Redis had lost the table, or another program had changed it. A new table begins, and all
+    /// stored responses are invalid.
     Recreated(Stamp),
 }
 
@@ -137,9 +147,10 @@ impl InvalidationTable {
 
     /// Compares the reply to [`epoch_command`](Self::epoch_command) with the known epoch.
     pub(super) fn check_epoch(&self, reply: Value) -> Result<EpochCheck, Failure> {
-        if let Value::ServerError(error) = reply {
-            return Err(RedisError::from(error).into());
-        }
+        let reply = match reply {
+            Value::ServerError(error) => nil_if_wrong_type(error.into())?,
+            reply => reply,
+        };
         let known = self.known_epoch.load(Ordering::Acquire);
         Ok(if parse_number(&reply) == Some(known) {
             EpochCheck::Unchanged(Stamp::new(known))
@@ -213,10 +224,17 @@ impl InvalidationTable {
         let ([table, removals], _) = self.read_commands(keys);
         let mut pipeline = pipe();
         pipeline.add_command(table).add_command(removals);
-        let (table, removals): (Value, Value) = pipeline.query_async(connection).await?;
+        // If another program replaced the table by another type, the table is lost.
+        let lost = || (Value::Nil, Value::Nil);
+        let was_known = self.is_known();
+        let (table, removals) = match pipeline.query_async(connection).await {
+            Err(error) if is_wrong_type(&error) => lost(),
+            result => result?,
+        };
         let read = match self.learn([&table, &removals], coordinator) {
             Some(until) => TableRead::Continued(until),
             None => match self.add(connection, keys, coordinator, &[]).await {
+                Ok(until) if !was_known && is_empty(&table) => TableRead::Created(until),
                 Ok(until) => TableRead::Recreated(until),
                 Err(Failure::Redis(error)) => return Err(Failure::NoTable(error)),
                 Err(failure) => return Err(failure),
@@ -282,6 +300,10 @@ fn parse_members(reply: &Value) -> Vec<(&[u8], u64)> {
     }
 }
 
+fn is_empty(reply: &Value) -> bool {
+    matches!(reply, Value::Array(members) if members.is_empty())
+}
+
 fn bytes(value: &Value) -> Option<&[u8]> {
     match value {
         Value::BulkString(bytes) => Some(bytes),
@@ -292,14 +314,15 @@ fn bytes(value: &Value) -> Option<&[u8]> {
 
 fn parse_number(value: &Value) -> Option<u64> {
     let float = |number: f64| (number.is_finite() && number >= 0.0).then_some(number as u64);
-    match value {
+    let number = match value {
         Value::Int(number) => u64::try_from(*number).ok(),
         Value::Double(number) => float(*number),
         _ => {
             let text = str::from_utf8(bytes(value)?).ok()?;
             text.parse().ok().or_else(|| float(text.parse().ok()?))
         }
-    }
+    };
+    number.filter(|number| *number <= LATEST_TIME)
 }
 
 /// Decodes a member of the table. A later version of this crate may write members of an unknown

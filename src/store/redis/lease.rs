@@ -5,6 +5,9 @@
 //! the key is the token of the process that holds the lease. If the response cannot be stored, the
 //! holder replaces the token by a hit-for-miss marker for ten seconds. While Redis has the marker,
 //! other processes call the handler without waiting.
+//!
+//! Another program may have written the key, without an expiry or with another type. Such a key
+//! must not keep all processes waiting for ever, so it gets the expiry of a lease, or is removed.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,7 +15,10 @@ use deadpool_redis::redis::{Value, cmd, pipe};
 use tokio::runtime::Handle;
 
 use super::{
-    client::RedisClient, connection::Connection, counters::count, failure::Failure,
+    client::RedisClient,
+    connection::Connection,
+    counters::count,
+    failure::{Failure, is_wrong_type},
     worker_connections::ConnectionRole,
 };
 use crate::{
@@ -29,6 +35,9 @@ const UNSTORABLE: &[u8] = b"n";
 /// The time that Redis keeps a hit-for-miss marker. Each process keeps its own hit-for-miss marks,
 /// in memory, for an equal time.
 const UNSTORABLE_RETENTION: Duration = Duration::from_secs(10);
+
+/// The reply to `PTTL` for a key that never expires.
+const NO_EXPIRY: i64 = -1;
 
 /// A random number that identifies the holder of a lease. A token need not be secret.
 type Token = [u8; 16];
@@ -49,7 +58,7 @@ pub(super) async fn acquire(
     let reply = client
         .call(ConnectionRole::Lookups, client.timeouts.lookup, |mut connection| {
             let name = &name;
-            async move { set_if_absent(&mut connection, name, &token, duration).await }
+            async move { request(&mut connection, name, &token, duration).await }
         })
         .await;
     let counters = &client.counters;
@@ -87,24 +96,49 @@ enum LeaseReply {
     Unstorable,
 }
 
-/// Sets the key of a lease unless the key exists, and reads the value of the key, in one round
-/// trip. A single `SET` with both `NX` and `GET` would need Redis 7, but the store supports Redis
-/// 6.2.
-async fn set_if_absent(
+/// Requests a lease. Removes a key of another type once, and limits the life of a key without an
+/// expiry.
+async fn request(
     connection: &mut Connection,
     name: &str,
     token: &Token,
     duration: Duration,
 ) -> Result<LeaseReply, Failure> {
+    let (reply, expiry) = match set_if_absent(connection, name, token, duration).await {
+        Err(Failure::Redis(error)) if is_wrong_type(&error) => {
+            log::warn!("a lease in Redis had another type: it is replaced");
+            cmd("UNLINK").arg(name).exec_async(connection).await?;
+            set_if_absent(connection, name, token, duration).await?
+        }
+        result => result?,
+    };
+    if expiry == NO_EXPIRY {
+        log::warn!("a lease in Redis had no expiry: it now expires in {duration:?}");
+        cmd("PEXPIRE").arg(name).arg(millis(duration)).exec_async(connection).await?;
+    }
+    Ok(reply)
+}
+
+/// Sets the key of a lease unless the key exists, and reads the value and the expiry of the key, in
+/// one round trip. A single `SET` with both `NX` and `GET` would need Redis 7, but the store
+/// supports Redis 6.2.
+async fn set_if_absent(
+    connection: &mut Connection,
+    name: &str,
+    token: &Token,
+    duration: Duration,
+) -> Result<(LeaseReply, i64), Failure> {
     let mut pipeline = pipe();
     pipeline.cmd("SET").arg(name).arg(token).arg("NX").arg("PX").arg(millis(duration));
     pipeline.cmd("GET").arg(name);
-    let (set, value): (Value, Value) = pipeline.query_async(connection).await?;
-    Ok(match (set, value) {
+    pipeline.cmd("PTTL").arg(name);
+    let (set, value, expiry): (Value, Value, i64) = pipeline.query_async(connection).await?;
+    let reply = match (set, value) {
         (Value::Okay, _) => LeaseReply::Granted,
         (_, Value::BulkString(value)) if value == UNSTORABLE => LeaseReply::Unstorable,
         _ => LeaseReply::Taken,
-    })
+    };
+    Ok((reply, expiry))
 }
 
 /// Makes the guard that releases a lease in the background. If Redis cannot be reached, the lease

@@ -30,11 +30,14 @@ use std::{sync::Arc, time::Duration};
 
 use actix_web::http::header::HeaderName;
 use bytes::Bytes;
-use deadpool_redis::redis::{Cmd, RedisError, Value, cmd, pipe};
+use deadpool_redis::redis::{Cmd, Value, cmd, pipe};
 use futures_util::future::join_all;
 
 use super::{
-    connection::Connection, failure::Failure, invalidation_table::MAX_UNCONFIRMED, keys::EntryKey,
+    connection::Connection,
+    failure::{Failure, is_wrong_type, nil_if_wrong_type},
+    invalidation_table::MAX_UNCONFIRMED,
+    keys::EntryKey,
 };
 use crate::entry::{selector::VariantId, variants::MAX_VARIANTS};
 
@@ -76,11 +79,6 @@ pub(super) fn parse_record(reply: Value) -> Result<Option<Bytes>, Failure> {
         }
         _ => Ok(None),
     }
-}
-
-/// Turns the error for a Redis key that is not a hash into a nil reply.
-pub(super) fn nil_if_wrong_type(error: RedisError) -> Result<Value, RedisError> {
-    if is_wrong_type(&error) { Ok(Value::Nil) } else { Err(error) }
 }
 
 /// Reads the stored names of the selecting fields. Returns `guessed` itself if the stored names are
@@ -222,15 +220,6 @@ pub(super) async fn count_use(
     let mut script = cmd("EVAL");
     script.arg(COUNT_USE).arg(1).arg(&key.name).arg(&key.id).arg(variant.as_bytes());
     Ok(script.exec_async(connection).await?)
-}
-
-/// Returns whether the error says that a key is not a hash. This crate never writes such a key, but
-/// another program may.
-fn is_wrong_type(error: &RedisError) -> bool {
-    let command_errors = error.clone().into_server_errors();
-    error.code() == Some("WRONGTYPE")
-        || command_errors
-            .is_some_and(|errors| errors.iter().any(|(_, error)| error.code() == "WRONGTYPE"))
 }
 
 /// Removes all variants of a cache key. Returns their number.

@@ -2,16 +2,19 @@
 //! an outer middleware normalizes.
 
 use actix_web::{
-    App, HttpRequest, HttpResponse,
-    middleware::{Condition, NormalizePath, TrailingSlash},
+    App, Error, HttpRequest, HttpResponse,
+    dev::{ServiceRequest, ServiceResponse},
+    http::Uri,
+    middleware::{Condition, Next, NormalizePath, TrailingSlash, from_fn},
     web,
 };
-use actix_web_cache::{Mode, Policy, QueryKey};
+use actix_web_cache::{Mode, Policy, QueryKey, Rule};
 use hyper::Method;
+use log::Level;
 
 use super::echo_app::{body, echo_site, wire};
 use crate::support::{
-    Client, Protocol, SETUPS, builder, cache, requested_response, serve, test_app,
+    CapturedLog, Client, Protocol, SETUPS, builder, cache, requested_response, serve, test_app,
 };
 
 #[actix_web::test]
@@ -136,6 +139,48 @@ async fn normalize_path_changes_key_only_outside_cache() {
             let answer = client.get(path).await;
             assert_eq!((answer.text(), answer.is_hit()), ("/a/b", hit), "{path} {outside}");
         }
+    }
+}
+
+/// Removes the query from a request.
+async fn without_query<B>(
+    mut request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, Error> {
+    if !request.query_string().is_empty() {
+        request.head_mut().uri = Uri::try_from(request.path()).unwrap();
+    }
+    next.call(request).await
+}
+
+#[actix_web::test]
+async fn response_to_a_rewritten_path_is_not_stored() {
+    for (protocol, workers) in SETUPS {
+        let log = CapturedLog::default();
+        let cache = builder().0.rule(Rule::prefix("/private").bypass()).build().unwrap();
+        let in_worker = log.clone();
+        let server = serve(workers, move || {
+            in_worker.capture();
+            App::new()
+                .default_service(web::to(async |request: HttpRequest| request.uri().to_string()))
+                .wrap(NormalizePath::new(TrailingSlash::Trim))
+                .wrap(from_fn(without_query))
+                .wrap(cache.clone())
+        });
+        let client = Client::new(server.addr, protocol);
+        for path in ["//private", "/private//", "//private/x", "/a?q=1", "/a/"] {
+            for _ in 0..2 {
+                let answer = client.get(path).await;
+                let bypass = "fwd=bypass; detail=rule";
+                let rewritten = "fwd=uri-miss; detail=path-rewritten";
+                let want = if path == "/private//" { bypass } else { rewritten };
+                assert_eq!(answer.cache_status(), want, "{path} {protocol:?}");
+            }
+        }
+        assert!(client.get("/a").await.is_stored() && client.get("/a").await.is_hit());
+        let warnings = log.take(Level::Warn);
+        let about_paths = warnings.iter().filter(|line| line.contains("NormalizePath"));
+        assert_eq!(about_paths.count(), 1, "{warnings:?}");
     }
 }
 

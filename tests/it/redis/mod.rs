@@ -5,6 +5,7 @@ mod clock_skew;
 mod collapsing;
 mod damaged_records;
 mod fixtures;
+mod foreign_keys;
 mod leases;
 mod linearizability;
 mod malformed_replies;

@@ -1,8 +1,13 @@
 //! Request directives of `Cache-Control` (RFC 9111 section 5.2.1).
 
+use actix_web::HttpResponse;
 use actix_web_cache::Policy;
+use futures_util::{future::join_all, join};
 
-use crate::support::{builder, recording_app, requested_response, secs, test_app};
+use crate::support::{
+    CLIENTS, Client, GatedApp, Protocol, builder, recording_app, requested_response, secs,
+    test_app, wait_until,
+};
 
 const TAG: (&str, &str) = ("answer", "etag: \"a\"");
 const VALIDATED: &str = "fwd-status=304; stored";
@@ -189,4 +194,34 @@ async fn only_if_cached_request_gets_a_stale_response_only_where_one_is_allowed(
             }
         }
     }
+}
+
+/// A client that sends directives causes calls of the handler for its own requests alone.
+#[actix_web::test]
+async fn honored_directives_do_not_affect_requests_without_them() {
+    let app = GatedApp::new();
+    let cache = builder().0.policy(Policy::new().honor_request_directives()).build().unwrap();
+    let server = app.serve(
+        1,
+        move || cache.clone(),
+        async |app, _| HttpResponse::Ok().body(app.pass_gate().await.to_string()),
+    );
+    let client = || Client::new(server.addr, Protocol::Http1);
+    app.gate.add_permits(1);
+    assert!(client().get("/").await.is_stored());
+    let forced = join_all((0..CLIENTS).map(|_| async {
+        let answer = client().get_with("/", &[("cache-control", "no-cache")]).await;
+        assert_eq!(answer.cache_status(), "fwd=request; stored");
+    }));
+    let others = async {
+        wait_until("each request runs the handler", || app.runs.get() == 1 + CLIENTS).await;
+        for _ in 0..10 {
+            let answer = client().get("/").await;
+            assert_eq!((answer.text(), answer.is_hit()), ("1", true));
+        }
+        app.gate.add_permits(CLIENTS);
+    };
+    join!(forced, others);
+    assert_eq!(app.runs.get(), 1 + CLIENTS);
+    assert!(client().get("/").await.is_hit());
 }
