@@ -152,15 +152,11 @@ impl ResponseDirectives {
     /// In `private; max-age=60`, the server most likely meant a comma instead of the semicolon, and
     /// meant `private`. Directives that permit storing or reuse are not read from such a member.
     fn add_refusals(&mut self, member: &[u8]) {
-        if words(member).nth(1).is_none() {
-            return;
-        }
-        for word in words(member).map(Directive::parse) {
-            self.no_store |= word.is("no-store");
-            if word.is("private") {
-                self.private = DirectiveScope::Response;
-            } else if word.is("no-cache") {
-                self.no_cache = DirectiveScope::Response;
+        for refusal in refusals(member) {
+            match refusal {
+                "private" => self.private = DirectiveScope::Response,
+                "no-cache" => self.no_cache = DirectiveScope::Response,
+                _ => self.no_store = true,
             }
         }
     }
@@ -258,6 +254,16 @@ impl<'a> Directive<'a> {
     pub(crate) fn is(&self, name: &str) -> bool {
         self.name.eq_ignore_ascii_case(name.as_bytes())
     }
+}
+
+/// Returns the names of the refusals that are words in a list member of several words: `no-store`,
+/// `private` or `no-cache`.
+pub(super) fn refusals(member: &[u8]) -> impl Iterator<Item = &'static str> {
+    let has_several_words = words(member).nth(1).is_some();
+    let directives = words(member).map(Directive::parse).filter(move |_| has_several_words);
+    directives.filter_map(|directive| {
+        ["no-store", "private", "no-cache"].into_iter().find(|name| directive.is(name))
+    })
 }
 
 /// Splits a list member at semicolons, spaces and tabs outside of quoted strings.

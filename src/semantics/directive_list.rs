@@ -6,8 +6,8 @@ use std::time::Duration;
 use actix_web::http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue};
 
 use super::{
-    cache_control::{Directive, seconds},
-    fields::{field_lines, list_members},
+    cache_control::{Directive, refusals, seconds},
+    fields::{field_lines, has_open_quote, list_members},
 };
 
 /// The `Cache-Control` directives of a message, in the order in which they were sent.
@@ -38,7 +38,10 @@ impl DirectiveList {
         let old = self.0.iter().position(|member| is(member, name));
         self.remove_from(name, old.map_or(self.0.len(), |old| old + 1));
         match old.and_then(|old| self.0.get_mut(old)) {
-            Some(member) => *member = text.into_bytes(),
+            Some(member) => {
+                let old = std::mem::replace(member, text.into_bytes());
+                self.0.extend(other_refusals(&old, name));
+            }
             None => self.0.push(text.into_bytes()),
         }
     }
@@ -66,22 +69,42 @@ impl DirectiveList {
 
     /// Writes the directives into the field `name`, in one line. Without directives, the field is
     /// removed.
+    ///
+    /// A new line begins after a directive with a quoted string that lacks its closing quote.
+    /// Otherwise, the quoted string would contain the directives after it.
     pub(crate) fn write_field(&self, fields: &mut HeaderMap, name: &HeaderName) {
-        if self.0.is_empty() {
-            fields.remove(name);
-        } else if let Ok(value) = HeaderValue::from_bytes(&self.0.join(&b", "[..])) {
-            fields.insert(name.clone(), value);
+        fields.remove(name);
+        for line in self.0.split_inclusive(|member| has_open_quote(member)) {
+            if let Ok(value) = HeaderValue::from_bytes(&line.join(&b", "[..])) {
+                fields.append(name.clone(), value);
+            }
         }
     }
 
     /// Removes the directives of this name whose index in the list is `start` or greater.
     fn remove_from(&mut self, name: &str, start: usize) {
         let mut index = 0;
+        let mut refusals = Vec::new();
         self.0.retain(|member| {
             index += 1;
-            index <= start || !is(member, name)
+            let stays = index <= start || !is(member, name);
+            if !stays {
+                refusals.extend(other_refusals(member, name));
+            }
+            stays
         });
+        self.0.append(&mut refusals);
     }
+}
+
+/// Returns the refusals in a member with this name, such as `private` in `max-age=60; private`. They
+/// stay when the directive itself is replaced or removed. A quoted string without its closing quote
+/// may hide `no-store`.
+fn other_refusals<'a>(member: &'a [u8], name: &'a str) -> impl Iterator<Item = Vec<u8>> {
+    let hidden = has_open_quote(member).then_some("no-store");
+    let others = refusals(member).chain(hidden);
+    let others = others.filter(|refusal| !refusal.eq_ignore_ascii_case(name));
+    others.map(|refusal| refusal.as_bytes().to_vec())
 }
 
 fn is(member: &[u8], name: &str) -> bool {
@@ -140,6 +163,40 @@ mod tests {
         for (case, lines, edit, want) in cases {
             assert_eq!(edited(lines, edit).as_deref(), *want, "{case}");
         }
+    }
+
+    #[test]
+    fn refusals_of_a_replaced_or_removed_directive_stay() {
+        type Edit = fn(&mut DirectiveList);
+        let cases: &[(&str, Edit, &str)] = &[
+            ("max-age=60; private", |l| l.set("max-age", Some("5")), "max-age=5, private"),
+            ("max-age=60; Private no-store", |l| l.remove("max-age"), "private, no-store"),
+            ("a, max-age=1 no-cache, b", |l| l.remove("max-age"), "a, b, no-cache"),
+            (
+                "a, max-age=1, max-age=2;no-store",
+                |l| l.set("max-age", None),
+                "a, max-age, no-store",
+            ),
+            ("private=\"a\" no-store", |l| l.remove("private"), "no-store"),
+            ("max-age=60; public", |l| l.remove("max-age"), ""),
+            ("max-age=\"60", |l| l.set("max-age", Some("5")), "max-age=5, no-store"),
+        ];
+        for (line, edit, want) in cases {
+            assert_eq!(edited(&[line], edit).unwrap_or_default(), *want, "{line}");
+        }
+    }
+
+    #[test]
+    fn directive_with_an_open_quote_hides_no_other_directive() {
+        let mut fields = HeaderMap::new();
+        for line in ["x, a=\"b", "private, c=\"d"] {
+            fields.append(CACHE_CONTROL, HeaderValue::from_static(line));
+        }
+        let mut list = DirectiveList::of(&fields);
+        list.set("max-age", Some("5"));
+        list.write(&mut fields);
+        let lines: Vec<_> = fields.get_all(CACHE_CONTROL).collect();
+        assert_eq!(lines, ["x, a=\"b", "private, c=\"d", "max-age=5"]);
     }
 
     #[test]
