@@ -54,7 +54,8 @@ pub(crate) fn requested_ranges(
         return RangeSelection::Unsatisfiable;
     }
     let parts = coalesce(satisfiable);
-    let sent: u64 = parts.iter().map(|part| part.end - part.start + PART_OVERHEAD).sum();
+    let sizes = parts.iter().map(|part| (part.end - part.start).saturating_add(PART_OVERHEAD));
+    let sent = sizes.fold(0, u64::saturating_add);
     // Sections 14.2 and 17.15: many small ranges can be an attack. The full representation is sent
     // if the parts with their heads would be at least as large.
     if parts.len() > 1 && sent >= length {
@@ -215,6 +216,8 @@ mod tests {
             ("bytes=18446744073709551615-", 10, RangeSelection::Unsatisfiable),
             ("bytes=99999999999999999999999-", 10, RangeSelection::Unsatisfiable),
             ("bytes=-0", 10, RangeSelection::Unsatisfiable),
+            ("bytes=0-18446744073709551614,5-", u64::MAX, parts(&[0..u64::MAX])),
+            ("bytes=1-18446744073709551614,0-0", u64::MAX, full()),
             ("bytes=0-", 0, RangeSelection::Unsatisfiable),
             ("bytes=-5", 0, RangeSelection::Unsatisfiable),
             ("bytes=5-4", 10, full()),
