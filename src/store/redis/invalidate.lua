@@ -19,8 +19,8 @@ if is_foreign(redis.call('TYPE', KEYS[1])) then redis.call('UNLINK', KEYS[1]) en
 if is_foreign(redis.call('TYPE', KEYS[2])) then redis.call('UNLINK', KEYS[2]) end
 local epoch = tonumber(redis.call('ZSCORE', KEYS[1], 'e') or -1)
 -- Redis lost the table if the epoch is missing, or earlier than the epoch that the caller knows. An
--- epoch that a double cannot count up (2^53, in the year 2255) is damaged.
-local lost = not epoch or epoch < 0 or epoch < known or epoch >= 9007199254740992
+-- epoch of 0, or one that a double cannot count up (2^53, in the year 2255), is damaged.
+local lost = not epoch or epoch < 1 or epoch < known or epoch >= 9007199254740992
 if lost then epoch = -1 end
 if #ARGV < 6 and not lost then
     return string.format('%.0f', epoch)

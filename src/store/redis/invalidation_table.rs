@@ -152,7 +152,7 @@ impl InvalidationTable {
             reply => reply,
         };
         let known = self.known_epoch.load(Ordering::Acquire);
-        Ok(if parse_number(&reply) == Some(known) {
+        Ok(if known != 0 && parse_number(&reply) == Some(known) {
             EpochCheck::Unchanged(Stamp::new(known))
         } else {
             EpochCheck::Changed
@@ -175,7 +175,7 @@ impl InvalidationTable {
     /// Copies the invalidations and removals in the replies to
     /// [`read_commands`](Self::read_commands) to the coordinator. Returns the epoch in the replies,
     /// or `None` if the table is missing or older than the known epoch.
-    fn learn(&self, replies: [&Value; 2], coordinator: &Coordinator) -> Option<Stamp> {
+    pub(super) fn learn(&self, replies: [&Value; 2], coordinator: &Coordinator) -> Option<Stamp> {
         let [table, removals] = replies;
         let (mut epoch, mut latest_removal) = (None, None);
         let mut invalidations = Vec::new();
@@ -197,7 +197,8 @@ impl InvalidationTable {
                 _ => invalidations.push((Stamp::new(time), decode_member(member))),
             }
         }
-        let until = Stamp::new(epoch?);
+        // No process writes an epoch of 0, which stands for a table that was never read.
+        let until = Stamp::new(epoch.filter(|epoch| *epoch != 0)?);
         let mut removals: Vec<_> = parse_members(removals)
             .into_iter()
             .map(|(member, time)| (Stamp::new(time), decode_removal(member)))
@@ -277,7 +278,7 @@ pub(super) fn monotonic_micros() -> u64 {
 
 /// Parses members of the table and their scores. A RESP3 reply is a list of pairs, and a RESP2
 /// reply is a flat list.
-fn parse_members(reply: &Value) -> Vec<(&[u8], u64)> {
+pub(super) fn parse_members(reply: &Value) -> Vec<(&[u8], u64)> {
     let Value::Array(items) = reply else { return Vec::new() };
     let mut members = Vec::new();
     let mut rest = items.as_slice();
@@ -328,7 +329,7 @@ fn parse_number(value: &Value) -> Option<u64> {
 /// Decodes a member of the table. A later version of this crate may write members of an unknown
 /// form. Such a member may apply to any response, so it is decoded as an invalidation of all
 /// responses.
-fn decode_member(member: &[u8]) -> Invalidation {
+pub(super) fn decode_member(member: &[u8]) -> Invalidation {
     let decoded = || {
         let (kind, rest) = member.split_first()?;
         Some(match (kind, rest) {
@@ -347,7 +348,7 @@ fn decode_member(member: &[u8]) -> Invalidation {
 
 /// Decodes a member of the removals. A member of another form, such as `d`, stands for removals that
 /// were dropped because there were too many.
-fn decode_removal(member: &[u8]) -> Removal {
+pub(super) fn decode_removal(member: &[u8]) -> Removal {
     let tag = member.try_into().map(TagId::from_bytes);
     tag.map_or(Removal::Dropped, Removal::Tag)
 }
@@ -466,6 +467,16 @@ mod tests {
                 InvalidationTable::default().learn([&malformed; 2], &Coordinator::new()),
                 None
             );
+        }
+    }
+
+    #[test]
+    fn epoch_of_zero_counts_as_a_lost_table() {
+        let (table, coordinator) = (InvalidationTable::default(), Coordinator::new());
+        assert_eq!(table.check_epoch(bulk(b"0")).unwrap(), EpochCheck::Changed);
+        for epoch in ["0", "0.5", "1e-300"] {
+            assert_eq!(table.learn([&flat(&[(b"e", epoch)]), &Value::Nil], &coordinator), None);
+            assert!(!table.is_known(), "{epoch}");
         }
     }
 
