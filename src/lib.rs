@@ -93,7 +93,8 @@ mod clock;
 mod coordination;
 mod entry;
 mod fill;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
+#[expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a finding panics")]
 pub mod fuzzing;
 mod middleware;
 mod options;

@@ -1,7 +1,5 @@
-//! No field value makes a parser panic, or return more than the value contains.
+//! See `src/fuzzing/fields.rs`.
 
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-
-fuzz_target!(|value: &[u8]| actix_web_cache::fuzzing::parse_field_value(value));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| actix_web_cache::fuzzing::fields::run(input));

@@ -16,6 +16,8 @@ mod credential_fields;
 pub(crate) mod discriminator;
 pub(crate) mod error;
 mod fingerprint;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 pub(crate) mod matched;
 mod parameter_regex;
 mod parse;

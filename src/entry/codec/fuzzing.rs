@@ -85,9 +85,8 @@ pub(crate) fn forge(content: &[u8], key: &CacheKey) -> Vec<u8> {
     record
 }
 
-/// Writes the correct length and checksum into a record that a test has changed.
-#[cfg(test)]
-pub(super) fn repair(record: &mut [u8]) {
+/// Writes the correct length and checksum into a record that was changed.
+pub(crate) fn repair(record: &mut [u8]) {
     let length = u32::try_from(record.len()).unwrap();
     if let Some(bytes) = record.get_mut(8..12) {
         bytes.copy_from_slice(&length.to_le_bytes());

@@ -21,6 +21,8 @@ mod connector;
 mod counters;
 mod error;
 mod failure;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod invalidation_table;
 mod keys;
 mod lease;

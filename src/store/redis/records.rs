@@ -101,7 +101,7 @@ pub(super) async fn read_selecting_fields(
 
 /// Decodes field names. Returns `guessed` itself if the names are equal to it, and `None` if a name
 /// is not valid.
-fn decode_names(text: &[u8], guessed: &SelectingFields) -> Option<SelectingFields> {
+pub(super) fn decode_names(text: &[u8], guessed: &SelectingFields) -> Option<SelectingFields> {
     let names = || text.split(|&byte| byte == b',').filter(|name| !name.is_empty());
     if names().eq(guessed.iter().map(|name| name.as_str().as_bytes())) {
         return Some(Arc::clone(guessed));
@@ -110,7 +110,7 @@ fn decode_names(text: &[u8], guessed: &SelectingFields) -> Option<SelectingField
 }
 
 /// Encodes field names in alphabetical order, so that equal sets of names have equal texts.
-fn encode_names<'a>(names: impl Iterator<Item = &'a HeaderName>) -> String {
+pub(super) fn encode_names<'a>(names: impl Iterator<Item = &'a HeaderName>) -> String {
     let mut names: Vec<_> = names.map(HeaderName::as_str).collect();
     names.sort_unstable();
     names.join(",")

@@ -1,0 +1,5 @@
+//! See `src/fuzzing/policy.rs`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| actix_web_cache::fuzzing::policy::run(input));

@@ -1,0 +1,451 @@
+//! Reads the policy, the requesters, the requests and the responses of a run from its input.
+
+use std::{rc::Rc, time::Duration};
+
+use actix_web::http::{
+    Method, StatusCode,
+    header::{
+        AGE, CACHE_CONTROL, DATE, ETAG, EXPIRES, HeaderMap, HeaderName, HeaderValue, LAST_MODIFIED,
+        PRAGMA, SET_COOKIE, VARY,
+    },
+};
+use bytes::Bytes;
+
+use super::{REQUESTER, SERIAL};
+use crate::{Policy, QueryKey, Rule, fuzzing::input::Input};
+
+/// All that does not change during a run.
+#[derive(Debug)]
+pub(super) struct Setup {
+    pub(super) policy: Policy,
+    pub(super) rules: Vec<Rule>,
+    pub(super) settings: Settings,
+    pub(super) requesters: [Requester; 2],
+    pub(super) answers: Rc<[Answer]>,
+    /// How often the handler lets other tasks run before it answers.
+    pub(super) yields: usize,
+}
+
+/// The settings that decide which responses requesters may share.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Settings {
+    /// Whether `private="x-own"` applies only to the field that it names.
+    pub(super) reads_qualified: bool,
+    /// Whether `CDN-Cache-Control` replaces `Cache-Control`.
+    pub(super) reads_targeted: bool,
+    pub(super) stores_set_cookie: bool,
+    pub(super) shares_despite_cookies: bool,
+    pub(super) normalizes_languages: bool,
+    pub(super) normalizes_codings: bool,
+    pub(super) stores_rate_limits: bool,
+    pub(super) stores_posts: bool,
+    /// Whether the cookie `_ga` is ignored.
+    pub(super) ignores_analytics: bool,
+    /// Whether the cookie `theme` is part of the key.
+    pub(super) keys_by_theme: bool,
+    pub(super) keys_by_authorization: bool,
+    pub(super) keys_by_tenant: bool,
+    /// Whether `X-Session` is a credential.
+    pub(super) counts_sessions: bool,
+    pub(super) ignores_api_keys: bool,
+    /// Whether only the parameter `q` is part of the key.
+    pub(super) keys_by_q: bool,
+    /// Whether a rule overrides the lifetimes of responses.
+    pub(super) overrides: bool,
+    pub(super) removes_tags: bool,
+}
+
+impl Setup {
+    pub(super) fn read(input: &mut Input<'_>) -> Self {
+        let mut settings = Settings::default();
+        let mut policy = match input.flag() {
+            false => Policy::new(),
+            true => {
+                settings.reads_qualified = true;
+                settings.reads_targeted = true;
+                settings.stores_set_cookie = true;
+                settings.shares_despite_cookies = true;
+                settings.normalizes_languages = true;
+                settings.stores_rate_limits = true;
+                settings.stores_posts = true;
+                Policy::rfc9111()
+            }
+        };
+        for _ in 0..input.below(6) {
+            policy = settings.add(policy, input);
+        }
+        let any = Rule::any();
+        let rules = [
+            any.clone().ttl(secs(60)),
+            any.clone().override_ttl(secs(60)),
+            any.clone().status([404, 403, 503]).ttl(secs(10)),
+            Rule::prefix("/b").bypass(),
+            Rule::pattern("/{id}").tag("{id}"),
+            any.client_ttl(secs(5)),
+        ];
+        let rules = match input.below(rules.len() + 1) {
+            0 => Vec::new(),
+            chosen => {
+                settings.overrides = chosen == 2;
+                vec![rules[chosen - 1].clone()]
+            }
+        };
+        let requesters = ["alice", "bob"].map(|name| Requester::read(name, input));
+        let answers = (0..=input.below(3)).map(|_| Answer::read(input)).collect();
+        Self { policy, rules, settings, requesters, answers, yields: input.below(4) }
+    }
+}
+
+impl Settings {
+    /// Adds a setting to the policy.
+    fn add(&mut self, policy: Policy, input: &mut Input<'_>) -> Policy {
+        match input.below(28) {
+            0 => policy.explicit_only(),
+            1 => policy.honor_request_directives(),
+            2 => policy.heuristic_freshness(),
+            3 => policy.stale_while_revalidate(secs(30)),
+            4 => policy.stale_if_error(secs(60)),
+            5 => policy.keep_stale(Duration::ZERO),
+            6 => {
+                self.reads_qualified = true;
+                policy.honor_qualified_directives()
+            }
+            7 => {
+                self.reads_targeted = true;
+                policy.targeted_fields(["CDN-Cache-Control"])
+            }
+            8 => {
+                self.stores_set_cookie = true;
+                policy.replay_set_cookie()
+            }
+            9 => {
+                self.shares_despite_cookies = true;
+                policy.share_despite_cookies()
+            }
+            10 => {
+                self.normalizes_languages = true;
+                policy.fold_language_case()
+            }
+            11 => {
+                self.normalizes_languages = true;
+                policy.vary_languages(["de", "en"])
+            }
+            12 => {
+                self.normalizes_codings = true;
+                policy.vary_codings(["gzip"])
+            }
+            13 => {
+                self.ignores_analytics = true;
+                policy.ignore_cookies(["_ga"])
+            }
+            14 => {
+                self.keys_by_theme = true;
+                policy.vary_cookie("theme")
+            }
+            15 => {
+                self.counts_sessions = true;
+                policy.credentials(["x-session"])
+            }
+            16 => {
+                self.ignores_api_keys = true;
+                policy.ignore_credentials(["x-api-key"])
+            }
+            17 => {
+                self.keys_by_authorization = true;
+                policy.key_header("authorization")
+            }
+            18 => {
+                self.keys_by_tenant = true;
+                policy.key_header("x-tenant")
+            }
+            19 => policy.default_ttl(*input.choose(&[secs(0), secs(300)])),
+            20 => policy.status_ttl(503, secs(10)).status_ttl(204, secs(10)),
+            21 => {
+                self.keys_by_q = true;
+                policy.query(QueryKey::only(["q"]).then_sorted())
+            }
+            22 => policy.client_ttl(secs(5)),
+            23 => policy.refresh_ahead(50),
+            24 => policy.remove_targeted_fields(),
+            25 => policy.no_compress_outside(),
+            26 => {
+                self.removes_tags = true;
+                policy.tag_fields(["cache-tag"]).remove_tag_fields()
+            }
+            _ => policy.max_body_size(16),
+        }
+    }
+}
+
+const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// A requester, with the fields that it sends in each request.
+#[derive(Debug, Clone)]
+pub(super) struct Requester {
+    pub(super) name: &'static str,
+    fields: Vec<(&'static str, String)>,
+}
+
+/// Fields whose values end with the name of the requester.
+const CREDENTIALS: [(&str, &str); 7] = [
+    ("authorization", "Bearer "),
+    ("cookie", "sid="),
+    ("cookie", "_ga="),
+    ("cookie", "theme="),
+    ("x-api-key", "key-"),
+    ("x-session", "session-"),
+    ("x-tenant", "t-"),
+];
+
+const PREFERENCES: [(&str, &str); 10] = [
+    ("accept-language", "de"),
+    ("accept-language", "DE"),
+    ("accept-language", "en, de;q=0.5"),
+    ("accept-encoding", "gzip"),
+    ("accept-encoding", "br, identity;q=0"),
+    ("accept", "a ,b"),
+    ("accept", "a,b"),
+    ("accept", "b"),
+    ("x-forwarded-host", "h"),
+    ("forwarded", "host=h;proto=https"),
+];
+
+impl Requester {
+    fn read(name: &'static str, input: &mut Input<'_>) -> Self {
+        let mut fields = Vec::new();
+        for _ in 0..input.below(4) {
+            let (field, start) = *input.choose(&CREDENTIALS);
+            let end = *input.choose(&[name, "x"]);
+            fields.push((field, format!("{start}{end}")));
+        }
+        for _ in 0..input.below(3) {
+            let (field, value) = *input.choose(&PREFERENCES);
+            fields.push((field, value.to_owned()));
+        }
+        Self { name, fields }
+    }
+}
+
+/// A request of one requester or of both at once.
+#[derive(Debug)]
+pub(super) struct Step {
+    /// The time since the request before it.
+    pub(super) pause: Duration,
+    /// The number of the requester; 2 stands for both.
+    pub(super) requester: usize,
+    pub(super) method: Method,
+    pub(super) uri: &'static str,
+    extra: Vec<(&'static str, &'static str)>,
+}
+
+const EXTRA: [(&str, &str); 18] = [
+    ("cache-control", "no-store"),
+    ("cache-control", "no-cache"),
+    ("cache-control", "max-age=0"),
+    ("cache-control", "max-age=10, max-stale=20"),
+    ("cache-control", "max-stale"),
+    ("cache-control", "min-fresh=30"),
+    ("cache-control", "only-if-cached"),
+    ("if-none-match", "\"0\""),
+    ("if-none-match", "W/\"1\", \"2\""),
+    ("if-none-match", "*"),
+    ("if-modified-since", "Tue, 14 Nov 2023 22:13:20 GMT"),
+    ("if-match", "\"0\""),
+    ("range", "bytes=0-1"),
+    ("range", "bytes=-3"),
+    ("range", "bytes=1-2, 30-40"),
+    ("range", "bytes=999-"),
+    ("if-range", "\"0\""),
+    ("pragma", "no-cache"),
+];
+
+impl Step {
+    pub(super) fn read(input: &mut Input<'_>) -> Self {
+        let pause = *input.choose(&[0, 0, 0, 1, 9, 31, 61, 4000, 100_000]);
+        let requester = input.below(3);
+        let methods = [Method::GET, Method::GET, Method::GET, Method::HEAD, Method::POST];
+        let method = input.choose(&methods).clone();
+        let uri = *input.choose(&["/a", "/a", "/b", "/a?q=1", "/a?z=2&q=1", "/%61"]);
+        let extra = (0..input.below(3)).map(|_| *input.choose(&EXTRA)).collect();
+        Self { pause: secs(pause), requester, method, uri, extra }
+    }
+
+    /// Returns the fields of the request of a requester.
+    pub(super) fn fields<'a>(
+        &'a self,
+        requester: &'a Requester,
+    ) -> impl Iterator<Item = (HeaderName, HeaderValue)> + use<'a> {
+        let own = requester.fields.iter().map(|(name, value)| (*name, value.as_str()));
+        let own = [("host", "h")].into_iter().chain(own).chain(self.extra.iter().copied());
+        let own = own.map(|(name, value)| {
+            (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
+        });
+        own.chain([(REQUESTER, HeaderValue::from_static(requester.name))])
+    }
+}
+
+/// A response of the handler.
+#[derive(Debug, Clone)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) directives: Vec<&'static str>,
+    pub(super) vary: &'static str,
+    /// The value of `CDN-Cache-Control`.
+    pub(super) targeted: Option<&'static str>,
+    lines: Vec<(HeaderName, &'static str)>,
+    has_tag: Option<bool>,
+    /// Whether each directive is in a line of its own.
+    in_lines: bool,
+    /// Whether the handler answers a matching condition with 304.
+    pub(super) validates: bool,
+    pub(super) is_streamed: bool,
+}
+
+const DIRECTIVES: [&str; 20] = [
+    "max-age=60",
+    "public",
+    "s-maxage=60",
+    "must-revalidate",
+    "max-age=0",
+    "s-maxage=0",
+    "private",
+    "no-store",
+    "no-cache",
+    "must-understand",
+    "proxy-revalidate",
+    "stale-while-revalidate=60",
+    "stale-if-error=60",
+    "private=\"x-own\"",
+    "no-cache=\"set-cookie, x-own\"",
+    "max-age=60; private",
+    "ext=\"private, no-store\"",
+    "PUBLIC",
+    "max-age=x",
+    "ext=\"a",
+];
+
+const VARY_VALUES: [&str; 10] = [
+    "",
+    "",
+    "accept-language",
+    "cookie",
+    "authorization",
+    "Accept-Encoding",
+    "accept, x-tenant",
+    "*",
+    "not a name",
+    "Cookie, accept-language",
+];
+
+const TARGETED: [&str; 7] = [
+    "max-age=60",
+    "no-store",
+    "private, max-age=60",
+    "max-age=60, public",
+    "s-maxage=60, must-revalidate",
+    "(",
+    "no-cache",
+];
+
+impl Answer {
+    fn read(input: &mut Input<'_>) -> Self {
+        let statuses = [200, 200, 200, 200, 204, 206, 301, 404, 403, 500, 503];
+        let status = StatusCode::from_u16(*input.choose(&statuses)).unwrap();
+        let mut directives: Vec<_> = input.some(&DIRECTIVES, 4).into_iter().copied().collect();
+        // A second open quote would close the first one.
+        let mut open_quotes = 0;
+        directives.retain(|directive| {
+            open_quotes += usize::from(*directive == "ext=\"a");
+            *directive != "ext=\"a" || open_quotes == 1
+        });
+        let vary = input.choose(&VARY_VALUES);
+        let targeted = input.flag().then(|| *input.choose(&TARGETED));
+        let field = HeaderName::from_static;
+        let lines = [
+            (EXPIRES, "Tue, 14 Nov 2023 22:14:20 GMT"),
+            (EXPIRES, "0"),
+            (LAST_MODIFIED, "Mon, 13 Nov 2023 22:13:20 GMT"),
+            (DATE, "Tue, 14 Nov 2023 22:13:15 GMT"),
+            (AGE, "5"),
+            (PRAGMA, "no-cache"),
+            (SET_COOKIE, "sid=new"),
+            (field("content-type"), "image/png"),
+            (field("content-encoding"), "gzip"),
+            (field("x-ratelimit-remaining"), "5"),
+            (field("retry-after"), "30"),
+            (field("connection"), "x-own"),
+            (field("connection"), "cache-control"),
+            (field("content-security-policy"), "script-src 'nonce-a'"),
+            (field("cache-tag"), "a, b"),
+            (field("cache-groups"), "\"g\""),
+            (field("x-own"), "1"),
+            (field("link"), "</a>"),
+            (field("link"), "</b>"),
+            (field("content-location"), "/a"),
+        ];
+        let lines = input.some(&lines, 5).into_iter().cloned().collect();
+        let has_tag = input.flag().then(|| input.flag());
+        Self {
+            status,
+            directives,
+            vary,
+            targeted,
+            lines,
+            has_tag,
+            in_lines: input.flag(),
+            validates: input.flag(),
+            is_streamed: input.flag(),
+        }
+    }
+
+    /// Returns the first value of a field of this name.
+    pub(super) fn line(&self, name: &str) -> Option<&'static str> {
+        self.lines_of(name).next()
+    }
+
+    /// Returns the values of a field of this name. Directives, `Vary` and `ETag` are not included.
+    pub(super) fn lines_of(&self, name: &str) -> impl Iterator<Item = &'static str> {
+        self.lines.iter().filter(move |(found, _)| found == name).map(|(_, value)| *value)
+    }
+
+    /// Returns all fields of the response with this number.
+    pub(super) fn fields(&self, serial: usize) -> HeaderMap {
+        let mut fields = HeaderMap::new();
+        let mut add = |name: HeaderName, value: &str| {
+            fields.append(name, HeaderValue::from_str(value).unwrap());
+        };
+        add(SERIAL, &serial.to_string());
+        if self.in_lines {
+            self.directives.iter().for_each(|directive| add(CACHE_CONTROL, directive));
+        } else if !self.directives.is_empty() {
+            add(CACHE_CONTROL, &self.directives.join(", "));
+        }
+        if !self.vary.is_empty() {
+            add(VARY, self.vary);
+        }
+        if let Some(targeted) = self.targeted {
+            add(HeaderName::from_static("cdn-cache-control"), targeted);
+        }
+        for (name, value) in &self.lines {
+            add(name.clone(), value);
+        }
+        match self.has_tag {
+            Some(true) => add(ETAG, &format!("W/\"{serial}\"")),
+            Some(false) => add(ETAG, &format!("\"{serial}\"")),
+            None => {}
+        }
+        fields
+    }
+
+    /// Returns the body of the response with this number.
+    pub(super) fn body(&self, serial: usize) -> Bytes {
+        if self.status == StatusCode::NO_CONTENT {
+            return Bytes::new();
+        }
+        let length = if self.lines.len().is_multiple_of(2) { 12 } else { 400 };
+        let text = format!("<{serial}>");
+        text.bytes().cycle().take(length).collect()
+    }
+}
