@@ -1,5 +1,13 @@
 //! Reads choices from the input of a fuzz target.
 
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+
+/// The time at which the targets without a clock read their inputs.
+pub(super) const NOW: Timestamp =
+    Timestamp::new(Duration::from_secs(1_700_000_000), Duration::from_secs(1000));
+
 /// The rest of an input. After the end of the input, all bytes are zero.
 #[derive(Debug, Clone)]
 pub(super) struct Input<'a>(&'a [u8]);

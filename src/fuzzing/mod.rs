@@ -15,10 +15,6 @@ pub mod record;
 #[cfg(feature = "redis")]
 pub mod redis_replies;
 
-use std::time::Duration;
-
-use crate::clock::Timestamp;
-
 /// A fuzz target. Its argument is the input of one run.
 pub type Target = fn(&[u8]);
 
@@ -33,10 +29,6 @@ pub const TARGETS: &[(&str, Target)] = &[
     #[cfg(feature = "test-util")]
     ("exchange", exchange::run),
 ];
-
-/// The time at which the targets without a clock read their inputs.
-const NOW: Timestamp =
-    Timestamp::new(Duration::from_secs(1_700_000_000), Duration::from_secs(1000));
 
 #[cfg(test)]
 mod tests {

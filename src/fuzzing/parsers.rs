@@ -17,7 +17,7 @@ use actix_web::{
     test::TestRequest,
 };
 
-use super::NOW;
+use super::input::NOW;
 use crate::{
     entry::url::{UrlTarget, normalize_path, normalized_hosts},
     policy::{self, discriminator::discriminator_for, request_url::target_urls},

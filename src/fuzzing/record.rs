@@ -12,7 +12,7 @@ use actix_web::http::{
 };
 use bytes::Bytes;
 
-use super::{NOW, input::Input};
+use super::input::{Input, NOW};
 use crate::{
     clock::Timestamp,
     entry::{

@@ -11,8 +11,13 @@ use actix_web::http::{
 };
 use bytes::Bytes;
 
-use super::{REQUESTER, SERIAL};
 use crate::{Policy, QueryKey, Rule, fuzzing::input::Input};
+
+/// The field by which the handler numbers its responses.
+pub(super) const SERIAL: HeaderName = HeaderName::from_static("x-serial");
+
+/// The request field that names the requester. It is not a credential.
+pub(super) const REQUESTER: HeaderName = HeaderName::from_static("x-requester");
 
 /// All that does not change during a run.
 #[derive(Debug)]

@@ -5,6 +5,7 @@
 //! than the crate which responses a requester may get.
 
 mod drawn;
+mod messages;
 mod rules;
 
 use std::{cell::RefCell, rc::Rc};
@@ -16,7 +17,7 @@ use actix_web::{
     error::PayloadError,
     http::{
         Method, StatusCode,
-        header::{HeaderMap, HeaderName, IF_NONE_MATCH},
+        header::{HeaderMap, IF_NONE_MATCH},
     },
     rt::{System, SystemRunner},
     test, web,
@@ -26,16 +27,11 @@ use futures_util::{future::join_all, stream};
 
 use self::{
     drawn::{Answer, Requester, Setup, Step},
+    messages::{Made, Reply},
     rules::check,
 };
 use super::input::Input;
 use crate::{Cache, CacheBody, ManualClock, MemoryStore};
-
-/// The field by which the handler numbers its responses.
-const SERIAL: HeaderName = HeaderName::from_static("x-serial");
-
-/// The request field that names the requester. It is not a credential.
-const REQUESTER: HeaderName = HeaderName::from_static("x-requester");
 
 /// The most requests of one run.
 const MOST_STEPS: usize = 12;
@@ -61,24 +57,6 @@ pub fn run(input: &[u8]) {
     SYSTEM.with(|system| system.block_on(exchange(&setup, &steps)));
 }
 
-/// A response of the handler, with the request for which it was made.
-#[derive(Debug, Clone)]
-struct Made {
-    request: HeaderMap,
-    uri: String,
-    status: StatusCode,
-    fields: HeaderMap,
-    body: Bytes,
-    /// The response from which its fields are.
-    answer: Answer,
-    /// The time, in seconds since the first request.
-    at: u64,
-    /// The number of the earlier response that this 304 validated.
-    validates: Option<usize>,
-    /// Whether this is the response to a HEAD request, without the fields above.
-    is_head: bool,
-}
-
 /// The handler: it makes the drawn responses, one after the other.
 #[derive(Clone)]
 struct Handler {
@@ -86,14 +64,6 @@ struct Handler {
     made: Rc<RefCell<Vec<Made>>>,
     clock: ManualClock,
     yields: usize,
-}
-
-/// A response that a requester got.
-#[derive(Debug)]
-struct Reply {
-    status: StatusCode,
-    fields: HeaderMap,
-    body: Result<Bytes, ()>,
 }
 
 async fn exchange(setup: &Setup, steps: &[Step]) {

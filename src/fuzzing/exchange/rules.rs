@@ -10,8 +10,8 @@ use actix_web::http::{
 };
 
 use super::{
-    Made, REQUESTER, Reply, SERIAL,
-    drawn::{Answer, Requester, Settings, Setup, Step},
+    drawn::{Answer, REQUESTER, Requester, SERIAL, Settings, Setup, Step},
+    messages::{Made, Reply},
 };
 
 /// Checks the reply that a requester got. `made` are all responses of the handler until then, and
@@ -55,8 +55,8 @@ pub(super) fn check(
     if let Some(refusal) = unstorable(&setup.settings, served) {
         panic!("reused despite {refusal}: {}", case());
     }
-    // The handler may have validated the response for other requests (RFC 9111 section 4.3.1), which
-    // then select it as well.
+    // The handler may have validated the response for other requests (RFC 9111 section 4.3.1).
+    // These requests select the response, too.
     let validations = made.iter().filter(|made| made.validates == Some(serial));
     let differences = [served].into_iter().chain(validations);
     let differences: Option<Vec<_>> =
@@ -67,7 +67,7 @@ pub(super) fn check(
         "reused for a request with credentials: {}",
         case()
     );
-    let shown = check_fields(&setup.settings, served, reply);
+    let shown = check_fields(&setup.settings, served, reply, is_validated);
     assert_eq!(shown, BTreeSet::new(), "fields changed: {}", case());
     let age = number(&reply.fields, &AGE);
     assert!(
@@ -314,7 +314,12 @@ fn difference(
 
 /// Returns the fields of a reply that differ from the fields of the handler, and that RFC 9111 and
 /// the policy do not let the cache change.
-fn check_fields(settings: &Settings, served: &Made, reply: &Reply) -> BTreeSet<String> {
+fn check_fields(
+    settings: &Settings,
+    served: &Made,
+    reply: &Reply,
+    is_validated: bool,
+) -> BTreeSet<String> {
     let directives = Directives::of(settings, &served.answer);
     let is_connection_field = |name: &str| {
         name == "connection" || served.answer.lines_of("connection").any(|named| named == name)
@@ -353,9 +358,12 @@ fn check_fields(settings: &Settings, served: &Made, reply: &Reply) -> BTreeSet<S
             changed.insert(text_name.to_owned());
         }
     }
-    // Fields that the handler withholds from other clients, or from further connections.
+    // Fields that the handler withholds from other clients, or from further connections. A 304 of
+    // the handler can contain them again.
     let mut hidden = served.fields.keys().filter(|name| {
-        directives.withheld.contains(&name.as_str()) || is_connection_field(name.as_str())
+        let is_hidden =
+            directives.withheld.contains(&name.as_str()) || is_connection_field(name.as_str());
+        is_hidden && !is_validated
     });
     if let Some(name) = hidden.find(|name| reply.fields.contains_key(*name)) {
         changed.insert(format!("{name} is sent"));
