@@ -20,7 +20,7 @@ use actix_web::{
 use super::input::NOW;
 use crate::{
     entry::url::{UrlTarget, normalize_path, normalized_hosts},
-    policy::{self, discriminator::discriminator_for, request_url::target_urls},
+    policy::{self, request_url::target_urls},
     semantics::{
         cache_control::{RequestDirectives, ResponseDirectives},
         client_lifetime::limit_stated_lifetimes,
@@ -254,7 +254,7 @@ fn forwarded(value: &[u8]) {
             request = request.append_header((name.clone(), value.clone()));
         }
     }
-    let _ = discriminator_for(0, &request.to_srv_request());
+    policy::fuzzing::check_forwarded(&request.to_srv_request());
 }
 
 fn host(value: &[u8]) {

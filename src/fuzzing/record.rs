@@ -23,6 +23,7 @@ use crate::{
         response::{ANNOTATED_FIELDS, Audience, StoredResponse},
         stamp::Stamp,
         tag::TagId,
+        uses::Uses,
         validity::ValidityCheck,
     },
 };
@@ -47,6 +48,7 @@ pub fn run(bytes: &[u8]) {
         received: Duration::ZERO,
         lifetime: Lifetime { response_time: wall(response), ..response.lifetime },
         validity_check: ValidityCheck::default(),
+        uses: Uses::default(),
         ..response.clone()
     };
     assert_eq!(format!("{:?}", same(&decoded)), format!("{:?}", same(&response)));
@@ -122,6 +124,7 @@ fn response(input: &mut Input<'_>) -> StoredResponse {
         client_ttl: time(input),
         original_fields: original,
         validity_check: ValidityCheck::default(),
+        uses: Uses::default(),
         received: Duration::ZERO,
     }
 }

@@ -58,7 +58,7 @@ impl CompiledPolicy {
 }
 
 /// Appends the values of the forwarded fields from which actix makes URLs.
-fn append_forwarded(text: &mut Discriminator, request: &ServiceRequest) {
+pub(super) fn append_forwarded(text: &mut Discriminator, request: &ServiceRequest) {
     for line in field_lines(request.headers(), &X_FORWARDED_HOST) {
         append(text, Property::ForwardedHost, line);
     }

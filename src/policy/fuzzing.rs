@@ -1,12 +1,23 @@
 //! Access to the parsers of this folder, for the fuzz targets.
 
+use actix_web::dev::ServiceRequest;
+
 use super::{
     compiled_rule::{CompiledRule, UrlMatch},
+    discriminator::append_forwarded,
     path_pattern::{PathPattern, parse_parameters},
     query::QueryKey,
     rule::Rule,
     tagging::Tagging,
 };
+use crate::entry::discriminator::{Discriminator, is_chosen_by_client};
+
+/// Checks that forwarded values in a discriminator are read back as those of a client.
+pub(crate) fn check_forwarded(request: &ServiceRequest) {
+    let mut text = Discriminator::new();
+    append_forwarded(&mut text, request);
+    assert_eq!(is_chosen_by_client(&text), !text.is_empty());
+}
 
 /// Normalizes a query by several settings.
 pub(crate) fn normalize_queries(query: &str) {
