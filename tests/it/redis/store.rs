@@ -88,9 +88,12 @@ async fn lookup_may_take_as_long_as_its_time_out() {
     assert!(hit.is_hit(), "{}", hit.cache_status());
 }
 
-/// The names of commands, in the order in which Redis received them.
+/// The names of commands, in the order in which Redis received them, without those of the script
+/// that counts some of the lookups as uses.
 fn names(commands: &[String]) -> Vec<&str> {
-    commands.iter().map(|command| command.split('"').nth(1).unwrap()).collect()
+    let by_client = commands.iter().filter(|command| !command.contains(" lua] "));
+    let names = by_client.map(|command| command.split('"').nth(1).unwrap());
+    names.filter(|name| *name != "EVAL").collect()
 }
 
 #[actix_web::test]
@@ -153,7 +156,9 @@ async fn hit_on_cluster_takes_one_lookup_and_one_invalidation_check() {
         let nodes = (0..3).map(|node| cluster.node(node).calls().get(name).copied());
         nodes.flatten().sum()
     };
-    assert_eq!((calls("hget"), calls("zscore"), calls("zrange")), (10, 10, 0));
+    // The script that counts some of the lookups as uses reads once.
+    let lookups = calls("hget") - calls("eval");
+    assert_eq!((lookups, calls("zscore"), calls("zrange")), (10, 10, 0));
 }
 
 #[actix_web::test]

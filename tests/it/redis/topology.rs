@@ -114,7 +114,7 @@ async fn restart_each_node(cluster: &RedisCluster, store: &RedisStore, site: &Pa
         assert!(site.get("/1").await.run > purged, "purged page served");
     }
     assert!(!store.stats().circuit_open);
-    assert!(site.warnings().len() <= 1);
+    assert_few_warnings(&site);
 }
 
 #[actix_web::test]
@@ -156,7 +156,15 @@ async fn store_finds_the_new_primary_through_sentinel() {
     site.get_until_hit("/new/after").await;
     purge_until_confirmed(&site, PurgeTarget::url(site.url("/1"))).await;
     assert!(site.get_until_hit("/1").await.run > after);
-    assert!(site.warnings().len() <= 1);
+    assert_few_warnings(&site);
+}
+
+/// Asserts that the store warned about failing calls at most once. The server that answers after a
+/// failover may lack the last invalidations, which is another warning.
+fn assert_few_warnings(site: &PageServer) {
+    let warnings = site.warnings();
+    let about_calls = warnings.iter().filter(|line| !line.contains("table of invalidations"));
+    assert!(about_calls.count() <= 1, "{warnings:?}");
 }
 
 /// Purges a target. On a busy machine a call may exceed the default time-outs, so that the purge is

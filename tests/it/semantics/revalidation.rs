@@ -295,7 +295,10 @@ fn serve_items(cache: &Cache, level: Level, recorded: &SharedLines) -> Server {
 #[actix_web::test]
 async fn not_modified_with_another_etag_is_discarded_and_the_handler_runs_again() {
     for level in [Level::App, Level::Scope, Level::Resource, Level::Route] {
-        for target in ["/shops/7/items/pen", "/shops/7//items/pen/"] {
+        let targets = ["/shops/7/items/pen", "/shops/7//items/pen/"];
+        // `NormalizePath` is inside the cache of the application, which then stores nothing.
+        let is_rewritten = |target| level == Level::App && target == targets[1];
+        for target in targets.into_iter().filter(|target| !is_rewritten(*target)) {
             let (cache, clock) = cache();
             let recorded = SharedLines::default();
             let server = serve_items(&cache, level, &recorded);
