@@ -9,7 +9,7 @@ use actix_web::{
     dev::ServiceRequest,
     http::{
         StatusCode,
-        header::{COOKIE, HeaderName, SET_COOKIE},
+        header::{COOKIE, HeaderName},
     },
 };
 
@@ -37,7 +37,7 @@ use crate::{
         requester::{IdentityRules, Requester},
         reuse::BackgroundRefresh,
         staleness::Windows,
-        storing::{Heuristics, PolicyChoices, SetCookie, StorageTerms, gets_general_lifetime},
+        storing::{FieldEffect, Heuristics, PolicyChoices, StorageTerms, gets_general_lifetime},
         vary::Comparison,
     },
 };
@@ -190,12 +190,11 @@ impl CompiledPolicy {
         Ok(StorageTerms { first, fallback, choices: &self.choices })
     }
 
-    /// Returns whether this policy never uses a stored response, because it has `Set-Cookie`. Caches
-    /// whose policies differ in this choice have different cache keys, so another program wrote the
-    /// response into the store.
+    /// Returns whether this policy never uses a stored response, because the response has a field
+    /// that this policy never stores, such as `Set-Cookie`. Caches whose policies differ in this
+    /// choice have different cache keys, so another program wrote the response into the store.
     pub(crate) fn refuses_stored(&self, stored: &StoredResponse) -> bool {
-        self.choices.set_cookie == SetCookie::Refused
-            && stored.fields.iter().any(|(name, _)| *name == SET_COOKIE)
+        stored.fields.iter().any(|(name, _)| self.choices.effect_of(name) != FieldEffect::Stored)
     }
 
     /// Returns the lifetime that this policy gives to a stored response. `None` if this policy

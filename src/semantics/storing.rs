@@ -84,6 +84,37 @@ pub(crate) struct PolicyChoices {
     pub(crate) windows: Windows,
 }
 
+impl PolicyChoices {
+    /// Returns the effect that a field has on the storing of its response. The fill of a response
+    /// and the lookup of a stored response both ask this function, so a response with a field that
+    /// is never stored is not used either, even if another program wrote it into the store.
+    pub(crate) fn effect_of(&self, name: &HeaderName) -> FieldEffect {
+        if matches!(name.as_str(), "set-cookie" | "set-cookie2") {
+            // Section 7.3 permits a cache to store `Set-Cookie`, but cookies are usually meant for
+            // one client.
+            return match self.set_cookie {
+                SetCookie::Refused => FieldEffect::Refused,
+                SetCookie::Stored => FieldEffect::Stored,
+            };
+        }
+        match self.rate_limit_fields {
+            RateLimitFields::Withheld if is_rate_limit(name) => FieldEffect::Withheld,
+            RateLimitFields::Withheld | RateLimitFields::Stored => FieldEffect::Stored,
+        }
+    }
+}
+
+/// The effect of a field on the storing of its response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FieldEffect {
+    /// The field is stored with the response.
+    Stored,
+    /// The response is stored without the field.
+    Withheld,
+    /// The response is not stored.
+    Refused,
+}
+
 /// Whether a response without explicit freshness gets a heuristic lifetime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Heuristics {
@@ -203,9 +234,8 @@ fn plan(exchange: &Exchange<'_>, terms: &StorageTerms<'_>) -> Result<StoragePlan
     if names_nonce(exchange.response) && !is_planned {
         return Err(NotStored::Nonce);
     }
-    if choices.rate_limit_fields == RateLimitFields::Withheld {
-        withheld.extend(exchange.response.keys().filter(|name| is_rate_limit(name)).cloned());
-    }
+    let is_withheld = |name: &&HeaderName| choices.effect_of(name) == FieldEffect::Withheld;
+    withheld.extend(exchange.response.keys().filter(is_withheld).cloned());
     if lifetime.source == LifetimeSource::Explicit && !states_lifetime(own, exchange.response) {
         lifetime.source = LifetimeSource::Middleware;
     }
@@ -247,7 +277,7 @@ fn states_lifetime(own: &ResponseDirectives, response: &HeaderMap) -> bool {
         || response.contains_key(EXPIRES)
 }
 
-/// Checks whether request, status code, directives and `Set-Cookie` permit storing.
+/// Checks whether request, status code, directives and fields permit storing.
 fn check_message(
     exchange: &Exchange<'_>,
     directives: &ResponseDirectives,
@@ -284,12 +314,10 @@ fn check_message(
     if directives.no_cache == DirectiveScope::Response && !has_validator(exchange.response) {
         return Err(NotStored::NoCache);
     }
-    // Section 7.3 permits a cache to store `Set-Cookie`, but cookies are usually meant for one
-    // client.
-    let sets_cookie = ["set-cookie", "set-cookie2"].into_iter().any(|name| {
-        exchange.response.contains_key(name) && !withheld.iter().any(|field| field == name)
-    });
-    if sets_cookie && choices.set_cookie == SetCookie::Refused {
+    let is_refused = |name: &HeaderName| {
+        choices.effect_of(name) == FieldEffect::Refused && !withheld.contains(name)
+    };
+    if exchange.response.keys().any(is_refused) {
         return Err(NotStored::SetCookie);
     }
     Ok(())

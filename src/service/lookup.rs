@@ -101,7 +101,7 @@ impl RequestContext {
         let (now, compression) = (cache_request.now, self.shared.policy.outer_compression());
         let mut reuse = self.reuse(request.headers(), &cache_request, &lookup);
         if reuse.selected().is_some_and(|stored| self.shared.policy.refuses_stored(stored)) {
-            log::debug!("stored response not used: its `Set-Cookie` is for one client");
+            log::debug!("stored response not used: it has a field that this policy never stores");
             reuse = Reuse::Absent;
         }
         let (reason, selected) = match reuse {

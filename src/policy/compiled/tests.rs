@@ -103,19 +103,28 @@ fn response_of_another_policy_gets_the_lifetime_of_this_policy() {
 
 /// Another program wrote such a response into a store that processes share.
 #[test]
-fn stored_cookie_is_used_only_by_a_policy_that_stores_cookies() {
-    let cookie = (SET_COOKIE, HeaderValue::from_static("sid=alice"));
-    let mut with_cookie = stored(0, &[]);
-    with_cookie.fields = [(CONTENT_TYPE, HeaderValue::from_static("text/html")), cookie].into();
-    for (policy, refuses) in [
-        (Policy::new(), true),
-        (Policy::new().replay_set_cookie(), false),
-        (Policy::rfc9111(), false),
+fn stored_response_is_used_only_by_a_policy_that_stores_all_of_its_fields() {
+    for (field, by_default, replaying_cookies, rfc9111) in [
+        ("set-cookie", false, true, true),
+        ("set-cookie2", false, true, true),
+        ("ratelimit", false, false, true),
+        ("x-ratelimit-remaining", false, false, true),
+        ("ratelimit-policy", true, true, true),
+        ("x-set-cookie", true, true, true),
+        ("etag", true, true, true),
     ] {
-        let policy = compile(policy, vec![]);
-        assert_eq!(policy.refuses_stored(&with_cookie), refuses);
-        assert!(!policy.refuses_stored(&stored(0, &[])));
+        let mut response = stored(0, &[]);
+        let line = (HeaderName::from_static(field), HeaderValue::from_static("1"));
+        response.fields = [(CONTENT_TYPE, HeaderValue::from_static("text/html")), line].into();
+        for (policy, used) in [
+            (Policy::new(), by_default),
+            (Policy::new().replay_set_cookie(), replaying_cookies),
+            (Policy::rfc9111(), rfc9111),
+        ] {
+            assert_eq!(compile(policy, vec![]).refuses_stored(&response), !used, "{field}");
+        }
     }
+    assert!(!compile(Policy::new(), vec![]).refuses_stored(&stored(0, &[])));
 }
 
 #[test]

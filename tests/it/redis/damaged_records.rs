@@ -3,11 +3,13 @@
 use std::collections::HashSet;
 
 use actix_web_cache::store::Store as _;
+use hyper::Method;
 
 use crate::{
-    redis::{bulk, own_store, shop},
+    redis::{bulk, cache, get_until_hit, own_store, shop},
     support::{
-        PageServer, RedisReply, RedisServer, RedisWire, assert_all_expires, resources, wait_until,
+        PageServer, RedisReply, RedisServer, RedisWire, assert_all_expires, requested_response,
+        resources, test_app, wait_until,
     },
 };
 
@@ -22,8 +24,13 @@ struct Record {
 impl Record {
     /// Stores the page at `path` for the first time, and finds its record.
     async fn of(redis: &RedisServer, site: &PageServer, path: &str) -> Self {
+        Self::written_by(redis, site.get_until_hit(path)).await
+    }
+
+    /// Finds the record of the page that `requests` store for the first time.
+    async fn written_by<T>(redis: &RedisServer, requests: impl Future<Output = T>) -> Self {
         let known: HashSet<_> = resources(redis).into_iter().collect();
-        site.get_until_hit(path).await;
+        requests.await;
         let name = resources(redis).into_iter().find(|name| !known.contains(name)).unwrap();
         let mut wire = redis.wire();
         let RedisReply::List(fields) = wire.ask(&["HKEYS", &name]).unwrap() else { panic!() };
@@ -40,6 +47,30 @@ impl Record {
 
     fn write(&mut self, bytes: &[u8]) {
         self.set(&self.field.clone(), bytes);
+    }
+
+    /// Writes the record with another name of a field. Both names have the same length.
+    fn rename_field(&mut self, from: &str, to: &str) {
+        let mut bytes = self.bytes.clone();
+        let at = bytes.windows(from.len()).position(|part| part == from.as_bytes()).unwrap();
+        bytes[at..at + from.len()].copy_from_slice(to.as_bytes());
+        let checksum = crc32(&bytes[8..]);
+        bytes[4..8].copy_from_slice(&checksum.to_le_bytes());
+        self.write(&bytes);
+    }
+
+    /// Writes all that belongs to this cache key into the place of another key.
+    fn copy_to(&mut self, other: &Self) {
+        let RedisReply::List(fields) = self.wire.ask(&["HKEYS", &self.name]).unwrap() else {
+            panic!("not a hash")
+        };
+        let (own, others) = (&self.field[..16], &other.field[..16]);
+        for field in fields.into_iter().map(bulk) {
+            let Some(at) = field.windows(16).position(|part| part == own) else { continue };
+            let value = bulk(self.wire.ask(&[b"HGET", self.name.as_bytes(), &field]).unwrap());
+            let copied = [&field[..at], others, &field[at + 16..]].concat();
+            self.wire.command(&[b"HSET", other.name.as_bytes(), &copied, &value]);
+        }
     }
 
     /// Damages the records of all variants.
@@ -93,6 +124,86 @@ async fn damaged_record_is_a_miss_and_is_counted_and_replaced() {
     assert!(site.get("/b").await.is_hit);
     assert!(site.warnings().is_empty(), "a damaged record is not a store failure");
     assert!(!store.stats().circuit_open && store.stats().lookups_failed == 0);
+}
+
+/// The CRC-32 of gzip (RFC 1952 section 8).
+fn crc32(bytes: &[u8]) -> u32 {
+    let shift = |crc: u32| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg());
+    !bytes.iter().fold(!0, |crc, &byte| (0..8).fold(crc ^ u32::from(byte), |crc, _| shift(crc)))
+}
+
+/// A method, the request fields, and the status code of the response of the handler.
+type Case<'a> = (Method, &'a [(&'a str, &'a str)], u16);
+
+/// Another program that writes to Redis knows the format of records.
+#[actix_web::test]
+async fn forged_record_with_a_field_that_is_never_stored_is_a_miss_and_is_replaced() {
+    let redis = RedisServer::start();
+    let app = test_app(&cache(own_store(redis.url())), requested_response);
+    let requests: [Case<'_>; 6] = [
+        (Method::GET, &[], 200),
+        (Method::HEAD, &[], 200),
+        (Method::GET, &[("range", "bytes=0-2")], 200),
+        (Method::GET, &[("if-none-match", "\"a\"")], 200),
+        (Method::GET, &[("answer-status", "503")], 503),
+        (Method::GET, &[("answer-status", "304"), ("answer", "etag: \"a\"")], 304),
+    ];
+    for (sent, forged, is_used) in [
+        ("xet-cookie", "set-cookie", false),
+        ("xet-cookie2", "set-cookie2", false),
+        ("xatelimit-remaining", "ratelimit-remaining", false),
+        ("x-xatelimit-reset", "x-ratelimit-reset", false),
+        ("xransfer-encoding", "transfer-encoding", false),
+        ("xonnection", "connection", false),
+        // The forgery itself succeeds.
+        ("xarmless", "harmless", true),
+    ] {
+        for (method, fields, status) in &requests {
+            // No page before has this path.
+            let (path, line) = (format!("/{}", app.runs.get()), format!("{sent}: evil"));
+            let lines = ["etag: \"a\"", "cache-control: max-age=60, stale-if-error=60", &line];
+            let stored = lines.map(|line| ("answer", line));
+            let requests = get_until_hit(&app.client, &path, &stored);
+            let mut record = Record::written_by(&redis, requests).await;
+            record.rename_field(sent, forged);
+            let bytes = record.read();
+            let answer = app.client.send(method.clone(), &path, fields).await;
+            let case = format!("{forged}: {method} {fields:?}");
+            assert_eq!(answer.is_hit(), is_used, "{case}: {answer:?}");
+            if is_used {
+                continue;
+            }
+            assert_eq!((answer.status.as_u16(), answer.field(forged)), (*status, None), "{case}");
+            let hit = get_until_hit(&app.client, &path, &[]).await;
+            assert_eq!(hit.field(forged), None, "{case}");
+            assert_ne!(record.read(), bytes, "{case}");
+        }
+    }
+}
+
+/// The place of a key in Redis is a digest. A client that finds two keys with equal digests must not
+/// get the response for one of them from the other.
+#[actix_web::test]
+async fn responses_in_the_place_of_another_key_are_misses() {
+    let redis = RedisServer::start();
+    let store = own_store(redis.url());
+    let site = shop(store.clone());
+    let mut one = Record::of(&redis, &site, "/a").await;
+    let mut other = Record::of(&redis, &site, "/b").await;
+    for _ in 0..3 {
+        one.copy_to(&other);
+        // Each `get` checks that the response is the page of its path.
+        assert!(!site.get("/b").await.is_hit);
+        site.get_until_hit("/b").await;
+        other.copy_to(&one);
+        assert!(!site.get("/a").await.is_hit);
+        site.get_until_hit("/a").await;
+    }
+    one.copy_to(&other);
+    site.handle().purge_url(&site.url("/a")).await.unwrap();
+    assert!(!site.get("/a").await.is_hit && !site.get("/b").await.is_hit);
+    site.get_until_hit("/a").await;
+    site.get_until_hit("/b").await;
 }
 
 #[actix_web::test]
