@@ -47,6 +47,11 @@ pub(crate) fn requested_ranges(
     if *method != Method::GET || !if_range_matches(request, validators) {
         return RangeSelection::Full;
     }
+    // Section 14.1.2: each range of the last bytes is satisfiable, even if there are none, but a 206
+    // cannot describe such a range. Clients that send `Range` with each request expect no error.
+    if length == 0 {
+        return RangeSelection::Full;
+    }
     // Section 14.2: `Range` is ignored if a range is invalid or the unit is unknown.
     let Some(specs) = parse(value) else { return RangeSelection::Full };
     let satisfiable: SmallVec<_> = specs.iter().filter_map(|spec| spec.resolve(length)).collect();
@@ -218,8 +223,10 @@ mod tests {
             ("bytes=-0", 10, RangeSelection::Unsatisfiable),
             ("bytes=0-18446744073709551614,5-", u64::MAX, parts(&[0..u64::MAX])),
             ("bytes=1-18446744073709551614,0-0", u64::MAX, full()),
-            ("bytes=0-", 0, RangeSelection::Unsatisfiable),
-            ("bytes=-5", 0, RangeSelection::Unsatisfiable),
+            ("bytes=0-", 0, full()),
+            ("bytes=-5", 0, full()),
+            ("bytes=-0", 0, full()),
+            ("bytes=9-", 0, full()),
             ("bytes=5-4", 10, full()),
             ("bytes=--1", 10, full()),
             ("bytes=-", 10, full()),

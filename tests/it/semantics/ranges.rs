@@ -206,7 +206,8 @@ async fn many_or_overlapping_ranges_never_exceed_the_full_body() {
     }
 }
 
-/// Section 15.5.17 rules unsatisfiable ranges. Section 14.2 permits ignoring an invalid `Range`.
+/// Section 15.5.17 rules unsatisfiable ranges. Section 14.2 permits ignoring an invalid `Range`, and
+/// a `Range` of an empty page.
 #[actix_web::test]
 async fn unsatisfiable_range_gets_416_and_invalid_range_the_full_response() {
     let (cache, _) = cache();
@@ -218,8 +219,8 @@ async fn unsatisfiable_range_gets_416_and_invalid_range_the_full_response() {
         ("/page", "bytes=10000-", 416),
         ("/page", "bytes=10000-20000, 99999-", 416),
         ("/page", "bytes=-0", 416),
-        ("/empty", "bytes=0-", 416),
-        ("/empty", "bytes=-5", 416),
+        ("/empty", "bytes=0-", 200),
+        ("/empty", "bytes=-5", 200),
         ("/page", "bytes=5-4", 200),
         ("/page", "bytes=", 200),
         ("/page", "bytes=-", 200),
@@ -236,10 +237,9 @@ async fn unsatisfiable_range_gets_416_and_invalid_range_the_full_response() {
             let answer = get_range(&client, path, range).await;
             let case = format!("{range} of {path} by {protocol:?}");
             assert_eq!((answer.status.as_u16(), answer.is_hit()), (status, true), "{case}");
-            let length = if path == "/empty" { 0 } else { LENGTH };
-            let content_range = (status == 416).then(|| format!("bytes */{length}"));
+            let content_range = (status == 416).then(|| format!("bytes */{LENGTH}"));
             assert_eq!(answer.field("content-range"), content_range, "{case}");
-            let has_body = matches!(status, 200 | 404);
+            let has_body = matches!(status, 200 | 404) && path != "/empty";
             assert_eq!(answer.body, if has_body { full_body() } else { Bytes::new() }, "{case}");
             if status == 416 {
                 assert_eq!(answer.field("content-length").as_deref(), Some("0"), "{case}");
