@@ -7,7 +7,10 @@ use std::time::Duration;
 pub const MAX_SKEW: Duration = Duration::from_secs(2);
 
 pub(super) const MAGIC: [u8; 2] = [0xac, 0x57];
-pub(super) const VERSION: u8 = 1;
+
+/// The version of the layout. If it changes, the key names of the Redis store need a new version as
+/// well; `store/redis/keys.rs` does not compile until then.
+pub(crate) const VERSION: u8 = 1;
 
 /// The offset of the first byte that the checksum covers. The checksum covers all later bytes.
 pub(super) const CHECKSUMMED: usize = 8;

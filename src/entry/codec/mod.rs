@@ -70,7 +70,9 @@
 //! The layout of a record version never changes. A new layout gets a new version number. Each build
 //! of this crate writes and reads one version. [`decode`] returns an error for a record of another
 //! version, so the lookup is a miss. Processes with different versions may share a store: they
-//! replace records of the other version and never misread one.
+//! replace records of the other version and never misread one. The key names of
+//! `RedisStore` contain a version that changes with the version of the record, so processes with
+//! different record versions use different keys there.
 //!
 //! # Layout of version 1
 //!
@@ -126,6 +128,8 @@ mod layout;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "redis")]
+pub(crate) use self::layout::VERSION;
 pub use self::{
     decoding::{RecordError, decode},
     encoding::{EncodeError, encode},

@@ -3,13 +3,26 @@
 use sha2::{Digest as _, Sha256};
 
 use crate::entry::{
+    codec,
     key::{CacheKey, UrlKey},
     tag::TagId,
 };
 
 /// The version of the data formats in Redis. Each key name contains the version, so that builds
 /// with different formats use different keys.
+///
+/// The version covers the format of records, too. Under common key names, a build would replace the
+/// records of a newer build. If [`codec::VERSION`] changes, increment this version, and then set
+/// `RECORD_VERSION` to the new version of the codec.
 const FORMAT_VERSION: u8 = 2;
+
+/// The version of the codec for which `FORMAT_VERSION` was chosen.
+const RECORD_VERSION: u8 = 1;
+
+const _: () = assert!(
+    RECORD_VERSION == codec::VERSION,
+    "the codec has another version: increment FORMAT_VERSION, and correct RECORD_VERSION"
+);
 
 /// The number of hashes among which the cache keys of one URL are divided. The hashes of a URL with
 /// many cache keys, such as one for each tenant, are on several nodes of a Cluster.
