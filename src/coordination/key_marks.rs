@@ -81,6 +81,12 @@ mod tests {
     }
 
     #[test]
+    fn each_table_has_a_seed_of_its_own() {
+        let digests = [(); 2].map(|()| KeyMarks::default().digests.hash_one("a"));
+        assert_ne!(digests[0], digests[1]);
+    }
+
+    #[test]
     fn table_stays_bounded() {
         let marks = KeyMarks::default();
         for n in 0..CAPACITY * 3 {

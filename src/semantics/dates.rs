@@ -81,6 +81,7 @@ mod tests {
     #[test]
     fn dates_are_parsed_in_all_three_formats() {
         let want = Some(UNIX_EPOCH + Duration::from_secs(784_111_777));
+        let last = UNIX_EPOCH + Duration::from_secs(253_402_300_799);
         for (case, text, want) in [
             ("IMF-fixdate", "Sun, 06 Nov 1994 08:49:37 GMT", want),
             ("RFC 850", "Sunday, 06-Nov-94 08:49:37 GMT", want),
@@ -101,6 +102,11 @@ mod tests {
             ("two dates", "Thu, 06 Nov 1994 08:49:37 GMT, Sun, 06 Nov 1994 08:49:37 GMT", None),
             ("empty", "", None),
             ("before 1970", "Sun, 06 Nov 1904 08:49:37 GMT", None),
+            ("year 0", "Sat, 01 Jan 0000 00:00:00 GMT", None),
+            ("leap second", "Sat, 31 Dec 2016 23:59:60 GMT", None),
+            ("year 1970", "Thu, 01 Jan 1970 00:00:00 GMT", Some(UNIX_EPOCH)),
+            ("year 70", "Thursday, 01-Jan-70 00:00:00 GMT", Some(UNIX_EPOCH)),
+            ("year 9999", "Fri, 31 Dec 9999 23:59:59 GMT", Some(last)),
         ] {
             assert_eq!(http_date(text.as_bytes()), want, "{case}");
         }

@@ -1,16 +1,25 @@
-//! Fills that a panic or a shutdown ends early.
+//! Fills that a panic, a shutdown or a time limit ends early.
 
 use std::{
     future::{pending, ready},
+    iter,
     panic::resume_unwind,
+    pin::pin,
+    sync::Arc,
+    time::Duration,
 };
 
-use actix_web::{App, HttpResponse, web};
-use actix_web_cache::{Cache, store::Store as _};
+use actix_web::{
+    App, HttpRequest, HttpResponse, dev::Service as _, error::ErrorGatewayTimeout, web,
+};
+use actix_web_cache::{Cache, Policy, store::Store as _};
+use futures_util::future::{Either, join_all, select};
 use hyper::Method;
+use tokio::sync::Semaphore;
 
 use crate::support::{
-    Client, Counter, Protocol, SETUPS, fills_ended, manual_bodies, serve, store, wait_until,
+    Client, Counter, Protocol, SETUPS, Server, fills_ended, manual_bodies, secs, serve, store,
+    wait_until,
 };
 
 #[actix_web::test]
@@ -83,5 +92,109 @@ async fn server_shutdown_closes_open_fills() {
             let next = Client::new(server.addr, protocol).get_with("/fed", host).await;
             assert_eq!((next.text(), next.is_stored()), ("complete", true), "{protocol:?}");
         }
+    }
+}
+
+/// actix does not drop a handler whose client disconnects. A middleware outside of the cache, such as
+/// one with a time limit, can drop all requests.
+#[actix_web::test]
+async fn canceled_requests_to_a_hanging_handler_leave_nothing_behind() {
+    for (protocol, distinct, equal) in [(Protocol::Http1, 100, 50), (Protocol::Http2, 1000, 200)] {
+        let (app, store) = (HangingApp::default(), store());
+        let policy = Policy::new().wait_limit(secs(600));
+        let server = app.serve(Cache::builder(store.clone()).policy(policy).build().unwrap());
+        let client = Client::new(server.addr, protocol);
+        let paths = (0..distinct).map(|n| format!("/hang/{n}"));
+        let paths: Vec<_> = paths.chain(iter::repeat_n("/hang/same".to_owned(), equal)).collect();
+        let requests = join_all(paths.iter().map(|path| client.get(path)));
+        let others = async {
+            let arrived = || app.arrived.get() == distinct + equal;
+            wait_until("all requests have arrived", arrived).await;
+            assert_eq!(store.coordinator().open_flights(), distinct + 1, "{protocol:?}");
+            assert_eq!(app.runs.get(), distinct + 1, "{protocol:?}");
+            let other = Client::new(server.addr, protocol);
+            for is_hit in [false, true] {
+                let answer = other.get("/page").await;
+                assert_eq!((answer.text(), answer.is_hit()), ("page", is_hit), "{protocol:?}");
+            }
+            app.time_limit.close();
+        };
+        let (answers, ()) = futures_util::join!(requests, others);
+        assert!(answers.iter().all(|answer| answer.status == 504), "{protocol:?}");
+        fills_ended(store.coordinator()).await;
+        assert_eq!(store.coordinator().open_flights(), 0, "{protocol:?}");
+    }
+}
+
+/// The wait of a follower is bounded, so the number of followers is bounded by the number of
+/// requests in this time.
+#[actix_web::test]
+async fn followers_of_a_hanging_handler_leave_after_the_wait_limit() {
+    const REQUESTS: usize = 50;
+    let (app, store) = (HangingApp::default(), store());
+    let policy = Policy::new().wait_limit(Duration::from_millis(50));
+    let server = app.serve(Cache::builder(store.clone()).policy(policy).build().unwrap());
+    let client = Client::new(server.addr, Protocol::Http2);
+    let requests = join_all((0..REQUESTS).map(|_| client.get("/hang/same")));
+    let others = async {
+        wait_until("each request calls the handler", || app.runs.get() == REQUESTS).await;
+        app.time_limit.close();
+    };
+    let (answers, ()) = futures_util::join!(requests, others);
+    assert!(answers.iter().all(|answer| answer.status == 504));
+    fills_ended(store.coordinator()).await;
+    assert_eq!(store.coordinator().open_flights(), 0);
+}
+
+/// An application whose handler never answers requests below `/hang`.
+#[derive(Clone)]
+struct HangingApp {
+    /// The number of requests that call the handler, or wait.
+    arrived: Counter,
+    /// The number of handler calls below `/hang`.
+    runs: Counter,
+    /// Once it is closed, all requests end with status 504.
+    time_limit: Arc<Semaphore>,
+}
+
+impl Default for HangingApp {
+    fn default() -> Self {
+        let time_limit = Arc::new(Semaphore::new(0));
+        Self { arrived: Counter::default(), runs: Counter::default(), time_limit }
+    }
+}
+
+impl HangingApp {
+    fn serve(&self, cache: Cache) -> Server {
+        let app = self.clone();
+        serve(1, move || {
+            let (limited, handlers) = (app.clone(), app.runs.clone());
+            let page = move |request: HttpRequest| {
+                let runs = handlers.clone();
+                async move {
+                    if request.path().starts_with("/hang") {
+                        runs.count();
+                        pending::<()>().await;
+                    }
+                    "page"
+                }
+            };
+            App::new().default_service(web::to(page)).wrap(cache.clone()).wrap_fn(
+                move |request, inner| {
+                    let (answer, app) = (inner.call(request), limited.clone());
+                    async move {
+                        // `select` polls the request before this future.
+                        let limit = pin!(async {
+                            app.arrived.count();
+                            app.time_limit.acquire().await.map(drop)
+                        });
+                        match select(pin!(answer), limit).await {
+                            Either::Left((answer, _)) => answer,
+                            Either::Right(_) => Err(ErrorGatewayTimeout("took too long")),
+                        }
+                    }
+                },
+            )
+        })
     }
 }

@@ -201,6 +201,94 @@ async fn personal_request_does_not_wait_for_leader() {
     assert_eq!((anonymous.text(), alice.text()), ("none", "alice"));
 }
 
+/// Without permission to share, requests with other tokens wait at most for the head of one
+/// response, and each calls the handler. With permission, one response is for all of them.
+#[actix_web::test]
+async fn requests_with_different_tokens_share_a_response_only_if_it_permits_sharing() {
+    let tokens: Vec<_> = (0..CLIENTS).map(|n| format!("Bearer {n}")).collect();
+    let lines: Vec<_> = tokens.iter().map(|token| [("authorization", token.as_str())]).collect();
+    let fields: Vec<&[(&str, &str)]> = lines.iter().map(|line| &line[..]).collect();
+    for (cache_control, vary, runs) in [
+        ("max-age=60", None, CLIENTS),
+        ("max-age=60", Some("authorization"), CLIENTS),
+        ("public, max-age=60", Some("authorization"), CLIENTS),
+        ("public, max-age=60", None, 1),
+    ] {
+        let (app, (builder, _)) = (GatedApp::new(), builder());
+        let server = app.serve(2, shared(builder.build().unwrap()), async move |app, request| {
+            app.pass_gate().await;
+            let token = request.headers().get("authorization").unwrap().to_str().unwrap();
+            let mut response = HttpResponse::Ok();
+            response.insert_header(("cache-control", cache_control));
+            if let Some(vary) = vary {
+                response.insert_header(("vary", vary));
+            }
+            response.body(token.to_owned())
+        });
+        let case = format!("{cache_control}, Vary: {vary:?}");
+        let rest = async {
+            wait_until("all handler calls have begun", || app.runs.get() == runs).await;
+            app.gate.add_permits(runs - 1);
+        };
+        let requests = app.send_all_at_once(&server, Protocol::Http1, &fields);
+        let (answers, ()) = futures_util::join!(requests, rest);
+        let shared = answers[0].text();
+        for (answer, token) in answers.iter().zip(&tokens) {
+            assert_eq!(answer.text(), if runs == 1 { shared } else { token }, "{case}");
+        }
+        assert_eq!(app.runs.get(), runs, "{case}");
+    }
+}
+
+/// A request with `no-store` shares no response in progress, and `only-if-cached` does not wait for
+/// one. The other directives are about stored responses: they apply once the response is stored.
+#[actix_web::test]
+async fn request_directives_decide_whether_a_request_follows_a_leader() {
+    let (ignored, honored) = (Policy::new(), Policy::new().honor_request_directives());
+    let not_stored = "fwd=uri-miss; detail=request-no-store";
+    let collapsed = "fwd=uri-miss; collapsed";
+    for (policy, directive, waits, want, cache_status) in [
+        (&ignored, "no-store", false, Some("run 2"), not_stored),
+        (&honored, "no-store", false, Some("run 2"), not_stored),
+        (&ignored, "only-if-cached", true, Some("run 1"), collapsed),
+        (&honored, "only-if-cached", false, None, "detail=only-if-cached"),
+        (&ignored, "no-cache", true, Some("run 1"), collapsed),
+        (&honored, "no-cache", true, Some("run 2"), "fwd=request; stored"),
+        (&honored, "max-age=0", true, Some("run 1"), collapsed),
+        (&honored, "min-fresh=10", true, Some("run 1"), collapsed),
+        (&honored, "min-fresh=99", true, Some("run 2"), "fwd=request; stored"),
+    ] {
+        let (app, (builder, _)) = (GatedApp::new(), builder());
+        let cache = builder.policy(policy.clone()).build().unwrap();
+        let server = app.serve(1, shared(cache), async |app, _| {
+            HttpResponse::Ok().body(format!("run {}", app.pass_gate().await))
+        });
+        let (leader, other) =
+            (Client::new(server.addr, Protocol::Http1), Client::new(server.addr, Protocol::Http1));
+        let directed = async {
+            wait_until("the leader has arrived", || app.arrived.get() == 1).await;
+            let answer = async {
+                let answer = other.get_with("/", &[("cache-control", directive)]).await;
+                // The leader need not answer before.
+                app.gate.add_permits(usize::from(want.is_none()));
+                answer
+            };
+            let release = async {
+                wait_until("both requests have arrived", || app.arrived.get() == 2).await;
+                let in_parallel = !waits && want.is_some();
+                assert_eq!(app.runs.get(), 1 + usize::from(in_parallel), "{directive}");
+                app.gate.add_permits(if want.is_some() { 2 } else { 0 });
+            };
+            futures_util::join!(answer, release).0
+        };
+        let (first, answer) = futures_util::join!(leader.get("/"), directed);
+        assert_eq!((first.text(), first.is_stored()), ("run 1", true), "{directive}");
+        assert_eq!(answer.status == 504, want.is_none(), "{directive}");
+        assert_eq!(answer.cache_status(), cache_status, "{directive}");
+        assert!(want.is_none_or(|want| answer.text() == want), "{directive}: {answer:?}");
+    }
+}
+
 /// Under `Policy::rfc9111`, cookies do not make a request personal. A private response to a request
 /// with cookies still says nothing about requests without cookies.
 #[actix_web::test]

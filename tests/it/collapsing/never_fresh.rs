@@ -1,7 +1,7 @@
 //! Bursts of requests for pages of all kinds. A client waits for at most one handler call besides
 //! its own, and for none once the cache knows that the page is never fresh.
 
-use std::time::UNIX_EPOCH;
+use std::{collections::HashSet, time::UNIX_EPOCH};
 
 use actix_web::{HttpRequest, HttpResponse, http::header::DATE};
 use actix_web_cache::Policy;
@@ -21,10 +21,18 @@ struct Page {
     old: bool,
     /// The page is sent in two chunks of known length.
     streamed: bool,
+    /// The page sets a cookie, another one for each client.
+    sets_cookie: bool,
 }
 
-const PAGE: Page =
-    Page { cache_control: "max-age=60", vary: None, status: 200, old: false, streamed: false };
+const PAGE: Page = Page {
+    cache_control: "max-age=60",
+    vary: None,
+    status: 200,
+    old: false,
+    streamed: false,
+    sets_cookie: false,
+};
 
 fn with(cache_control: &'static str) -> Page {
     Page { cache_control, ..PAGE }
@@ -43,6 +51,9 @@ impl Page {
         response.insert_header(("cache-control", self.cache_control));
         if let Some(vary) = self.vary {
             response.insert_header(("vary", vary));
+        }
+        if self.sets_cookie {
+            response.insert_header(("set-cookie", format!("client={run}")));
         }
         if self.old {
             response.insert_header((DATE, two_minutes_ago()));
@@ -91,6 +102,8 @@ async fn no_client_waits_for_the_validations_of_others() {
         ),
         ("private", new(), with("private"), LEADER_FIRST, ALL),
         ("Vary: *", new(), Page { vary: Some("*"), ..PAGE }, LEADER_FIRST, ALL),
+        ("Vary: accept, *", new(), Page { vary: Some("accept, *"), ..PAGE }, LEADER_FIRST, ALL),
+        ("Set-Cookie", new(), Page { sets_cookie: true, ..PAGE }, LEADER_FIRST, ALL),
         ("error", new(), Page { status: 500, ..PAGE }, LEADER_FIRST, LEADER_FIRST),
         ("client error", new(), Page { status: 403, ..PAGE }, LEADER_FIRST, LEADER_FIRST),
     ] {
@@ -108,6 +121,9 @@ async fn no_client_waits_for_the_validations_of_others() {
                 let is_collapsed = |answer: &&Answer| answer.cache_status().contains("collapsed");
                 let collapsed = answers.iter().filter(is_collapsed).count();
                 assert_eq!(collapsed, if generations == [1] { BURST - 1 } else { 0 }, "{case}");
+                let cookies: HashSet<_> =
+                    answers.iter().filter_map(|answer| answer.field("set-cookie")).collect();
+                assert_eq!(cookies.len(), if page.sets_cookie { BURST } else { 0 }, "{case}");
                 for answer in answers {
                     assert_eq!(answer.status.as_u16(), page.status, "{case}");
                     assert_eq!(answer.body.len(), 10, "{case}: {answer:?}");

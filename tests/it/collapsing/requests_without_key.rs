@@ -17,11 +17,12 @@ use crate::support::{
 const EQUAL: usize = 5;
 
 /// Requests that bypass the cache, each for another reason.
-const BYPASSING: [&str; 5] = [
+const BYPASSING: [&str; 6] = [
     "GET http://evil/ HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n",
     "GET / HTTP/1.1\r\nHost: t\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx",
     "GET / HTTP/1.1\r\nHost: t\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
     "GET / HTTP/1.1\r\nHost: t\r\nConnection: close\r\nIf-Match: \"a\"\r\n\r\n",
+    "GET / HTTP/1.1\r\nHost: t\r\nConnection: close, upgrade\r\nUpgrade: echo\r\n\r\n",
     "OPTIONS / HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n",
 ];
 

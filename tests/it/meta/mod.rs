@@ -1,6 +1,7 @@
 //! The sources, the examples and the documentation themselves.
 
 mod file_size;
+mod hashers;
 mod import_cycles;
 mod import_graph;
 mod import_order;
@@ -14,6 +15,8 @@ use std::{
     env, fs,
     path::{Path, PathBuf},
 };
+
+use proc_macro2::{TokenStream, TokenTree};
 
 /// Texts of source files by path, `/` between the names.
 type Sources = BTreeMap<String, String>;
@@ -47,6 +50,25 @@ fn read_sources(folder: &str) -> Sources {
     }
     assert!(!sources.is_empty(), "no source file in {}", root.display());
     sources
+}
+
+/// The tokens of a text in order, without comments. Each group of tokens ends with an empty token.
+fn words(text: &str) -> Vec<String> {
+    fn flatten(stream: TokenStream, tokens: &mut Vec<String>) {
+        for token in stream {
+            match token {
+                TokenTree::Group(group) => {
+                    flatten(group.stream(), tokens);
+                    tokens.push(String::new());
+                }
+                other => tokens.push(other.to_string()),
+            }
+        }
+    }
+
+    let mut tokens = Vec::new();
+    flatten(text.parse().expect("Rust tokens"), &mut tokens);
+    tokens
 }
 
 /// Made-up sources for the tests of the checks.

@@ -1,8 +1,6 @@
 //! `semantics` is free of waiting and of clocks, and only `clock.rs` reads the time.
 
-use proc_macro2::{TokenStream, TokenTree};
-
-use super::Sources;
+use super::{Sources, words};
 
 #[test]
 fn only_clock_reads_the_time() {
@@ -45,7 +43,7 @@ fn waiting_or_a_clock_in_semantics_is_reported() {
 fn clock_reads(sources: &Sources) -> Vec<String> {
     let others = sources.iter().filter(|(file, _)| *file != "clock.rs");
     let reads = |text: &str| {
-        tokens(text).windows(3).any(|three| match three {
+        words(text).windows(3).any(|three| match three {
             [first, second, third] => {
                 (first == ":" && second == ":" && third == "now")
                     || (first == "." && second == "elapsed")
@@ -64,27 +62,8 @@ fn impurities(sources: &Sources) -> Vec<String> {
     let forbidden = ["async", "await", "Clock"];
     semantics
         .filter_map(|(file, text)| {
-            let found = tokens(text).into_iter().find(|t| forbidden.contains(&t.as_str()))?;
+            let found = words(text).into_iter().find(|t| forbidden.contains(&t.as_str()))?;
             Some(format!("{file} has the word {found}: semantics is pure functions"))
         })
         .collect()
-}
-
-/// All tokens of a text in order, without comments and without delimiters.
-fn tokens(text: &str) -> Vec<String> {
-    fn flatten(stream: TokenStream, tokens: &mut Vec<String>) {
-        for token in stream {
-            match token {
-                TokenTree::Group(group) => {
-                    flatten(group.stream(), tokens);
-                    tokens.push(String::new());
-                }
-                other => tokens.push(other.to_string()),
-            }
-        }
-    }
-
-    let mut tokens = Vec::new();
-    flatten(text.parse().expect("Rust tokens"), &mut tokens);
-    tokens
 }

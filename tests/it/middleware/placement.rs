@@ -1,13 +1,13 @@
 //! Caches around an application, a scope or a resource, and other middlewares inside the cache.
 
 use actix_web::{
-    App, HttpResponse,
+    App, HttpResponse, guard,
     middleware::{Compress, DefaultHeaders, Next, from_fn},
     web,
 };
 use actix_web_cache::{Cache, Policy};
 
-use crate::support::{Client, Counter, Protocol, START, cache, secs, serve, store};
+use crate::support::{Client, Counter, Protocol, START, builder, cache, secs, serve, store};
 
 #[actix_web::test]
 async fn responses_are_cached_behind_other_middlewares() {
@@ -62,4 +62,44 @@ async fn caches_of_scopes_and_resources_leave_other_routes_uncached() {
     let absent = client.get("/sub/absent").await;
     assert_eq!((absent.status.as_u16(), absent.is_stored()), (404, false));
     assert_eq!(runs.get(), 4);
+}
+
+/// The cache is outside of the routes, so it does not see which guard a request passes.
+#[actix_web::test]
+async fn routes_chosen_by_guards_keep_their_own_entries_behind_one_cache() {
+    for by_key in [true, false] {
+        let policy = if by_key { Policy::new().key_header("x-kind") } else { Policy::new() };
+        let cache = builder().0.policy(policy).build().unwrap();
+        let runs = Counter::default();
+        let counter = runs.clone();
+        let server = serve(1, move || {
+            let page = |text: &'static str| {
+                let runs = counter.clone();
+                move || {
+                    runs.count();
+                    let mut response = HttpResponse::Ok();
+                    if !by_key {
+                        response.insert_header(("vary", "x-kind"));
+                    }
+                    async move { response.body(text) }
+                }
+            };
+            let resource = web::resource("/g/{a}")
+                .route(web::route().guard(guard::Header("x-kind", "b")).to(page("guarded")))
+                .route(web::to(page("open")));
+            App::new().wrap(cache.clone()).service(resource)
+        });
+        let client = Client::new(server.addr, Protocol::Http1);
+        for is_hit in [false, true] {
+            for (fields, text) in
+                [(&[][..], "open"), (&[("x-kind", "b")], "guarded"), (&[("x-kind", "c")], "open")]
+            {
+                let answer = client.get_with("/g/1", fields).await;
+                assert_eq!((answer.text(), answer.is_hit()), (text, is_hit), "{fields:?} {by_key}");
+                let vary = answer.field("vary").unwrap_or_default();
+                assert!(vary.split(", ").any(|name| name == "x-kind"), "{vary}");
+            }
+        }
+        assert_eq!(runs.get(), 3, "{by_key}");
+    }
 }

@@ -102,6 +102,27 @@ async fn first_matching_rule_decides() {
     .await;
 }
 
+/// RFC 9111 section 3.5 permits that a stored response answers a request with `Authorization`.
+#[actix_web::test]
+async fn rule_with_a_predicate_bypasses_requests_with_authorization() {
+    let has_token =
+        |request: &actix_web::dev::ServiceRequest| request.headers().contains_key("authorization");
+    let cache = builder().0.rule(Rule::any().when(has_token).bypass()).build().unwrap();
+    let app = test_app(&cache, requested_response);
+    let page = ("answer", "cache-control: public, max-age=60");
+    let token = ("authorization", "Bearer a");
+    for (fields, text, status) in [
+        (&[page][..], "run 1", "fwd=uri-miss; stored"),
+        (&[page, token], "run 2", "fwd=bypass; detail=rule"),
+        (&[page], "run 1", "hit; ttl=60"),
+        (&[page, token], "run 3", "fwd=bypass; detail=rule"),
+        (&[page], "run 1", "hit; ttl=60"),
+    ] {
+        let answer = app.client.get_with("/", fields).await;
+        assert_eq!((answer.text(), &*answer.cache_status()), (text, status), "{fields:?}");
+    }
+}
+
 #[actix_web::test]
 async fn unmatched_request_bypasses_the_cache_with_rules_only() {
     check_second(

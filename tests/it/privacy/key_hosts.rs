@@ -1,11 +1,10 @@
-//! The cache key separates hosts, and a forged host or scheme never reaches another request.
-//!
-//! The scheme is part of the key as well. Without TLS every request here has `http`, so the unit
-//! tests of the key cover it.
+//! The cache key separates hosts and the schemes of connections, and a forged host or scheme never
+//! reaches another request.
 
+use actix_service::{IntoServiceFactory as _, ServiceFactory as _};
 use actix_web::{
-    App,
-    dev::ServiceResponse,
+    App, HttpRequest,
+    dev::{AppConfig, ServiceResponse},
     test::{TestRequest, call_service, init_service, read_body},
     web,
 };
@@ -184,6 +183,33 @@ async fn forged_hosts_and_schemes_do_not_mix() {
             assert_eq!(body(&answer), body(&expected), "{target} {forged:?} in the {round} round");
         }
     }
+}
+
+/// The server of the other tests has no certificate. Here, the configuration of the application says
+/// whether the connections use TLS.
+#[actix_web::test]
+async fn secure_and_plain_connections_have_own_entries() {
+    let (cache, _) = cache();
+    let scheme = async |request: HttpRequest| request.connection_info().scheme().to_owned();
+    let service = |secure| {
+        let config =
+            AppConfig::__priv_test_new(secure, "h".to_owned(), ([127, 0, 0, 1], 80).into());
+        let app = App::new().wrap(cache.clone()).route("/", web::get().to(scheme));
+        app.into_factory().new_service(config)
+    };
+    let services =
+        [("http", service(false).await.unwrap()), ("https", service(true).await.unwrap())];
+    for want in ["fwd=uri-miss; stored", "hit; ttl=60"] {
+        for (scheme, service) in &services {
+            let request = TestRequest::get().insert_header(("host", "h")).to_request();
+            let response = call_service(service, request).await;
+            assert_eq!(status(&response), format!("actix-web-cache; {want}"), "{scheme}");
+            assert_eq!(read_body(response).await, scheme);
+            cache.idle().await;
+        }
+    }
+    let purged = cache.handle().purge_url("http://h/").await.unwrap();
+    assert_eq!(purged.responses, Some(2), "a purge of a URL reaches both schemes");
 }
 
 fn status<B>(response: &ServiceResponse<B>) -> String {

@@ -88,7 +88,7 @@ async fn tag_purge_reaches_tags_from_every_source_and_nothing_else() {
             .unwrap();
         let server = serve_tagged(workers, &cache);
         let client = Client::new(server.addr, protocol);
-        let requests: [Tagged<'_>; 8] = [
+        let requests: [Tagged<'_>; 10] = [
             ("/plain", &[], &[]),
             ("/lang", &[("x-lang", "de")], &["translated"]),
             ("/posts/1/text", &[], &["post:1"]),
@@ -101,8 +101,10 @@ async fn tag_purge_reaches_tags_from_every_source_and_nothing_else() {
                 &[("answer", "cache-tag: c, d e"), ("answer", "surrogate-key: f g")],
                 &["c", "d e", "f", "g"],
             ),
+            ("/star", &[("tag", "post:*"), ("tag", "*")], &["post:*", "*"]),
+            ("/class", &[("tag", "[ab]?")], &["[ab]?"]),
         ];
-        let tags: [&[&str]; 11] = [
+        let tags: [&[&str]; 14] = [
             &["all"],
             &["translated"],
             &["post:1"],
@@ -113,7 +115,11 @@ async fn tag_purge_reaches_tags_from_every_source_and_nothing_else() {
             &["g", "nothing"],
             &["post:2", "b"],
             &["nothing"],
-            &["A", "post:", "post:*", "d", ""],
+            &["A", "post:", "post:?", "d", ""],
+            // Tags are no patterns: such a tag reaches only the response that has this very tag.
+            &["post:*"],
+            &["*"],
+            &["[ab]?", "?", "[a-z]", "post:[12]", "^.*$", "%"],
         ];
         for purged in tags {
             for (path, fields, _) in requests {

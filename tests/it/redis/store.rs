@@ -13,11 +13,11 @@ use actix_web_cache::{
 use crate::{
     redis::{
         cache, cache_builder, cluster_url, get_until_hit, own_store, shared_store, store_builder,
-        tiered_store,
+        store_in, tiered_store,
     },
     support::{
         Fault, FaultyProxy, RedisCluster, RedisSentinel, RedisServer, TestApp, fills_ended,
-        requested_response, secs, test_app,
+        requested_response, resources, secs, test_app,
     },
 };
 
@@ -310,4 +310,86 @@ async fn first_lookup_on_a_cluster_waits_for_the_purges_of_another_node() {
             assert!(!answer.is_hit(), "{path} after {delay} ms: {}", answer.cache_status());
         }
     }
+}
+
+/// Key names begin with the namespace, so a namespace can look like the beginning of such a name.
+#[actix_web::test]
+async fn namespaces_that_look_like_key_names_are_separate() {
+    let redis = RedisServer::start();
+    let namespaces = ["app", "app1", "app:", "app:2", "app:2:", "app:2:x", "1:x", "2"];
+    let sites = namespaces.map(|namespace| {
+        let policy = Policy::new().tag("app1").tag(namespace);
+        let store = store_in(redis.url(), namespace);
+        let cache = cache_builder(store).policy(policy).build().unwrap();
+        (test_app(&cache, requested_response), cache)
+    });
+    let mut names = Vec::new();
+    let paths = ["/", "/2:x"];
+    for ((site, _), namespace) in sites.iter().zip(namespaces) {
+        let known = resources(&redis);
+        let line = format!("x-namespace: {namespace}");
+        for path in paths {
+            let fields = [("host", "x"), ("answer", line.as_str())];
+            assert!(!site.client.get_with(path, &fields).await.is_hit(), "{namespace} {path}");
+            get_until_hit(&site.client, path, &fields).await;
+        }
+        let new: Vec<_> =
+            resources(&redis).into_iter().filter(|name| !known.contains(name)).collect();
+        assert!(new.iter().all(|name| name.starts_with(&format!("{namespace}:"))), "{new:?}");
+        names.push(new);
+    }
+    assert!(names.iter().all(|names| !names.is_empty()), "{names:?}");
+    let hits_of = async |site: &TestApp, namespace: &str| {
+        let mut hits = 0;
+        for path in paths {
+            let answer = site.client.get_with(path, &[("host", "x")]).await;
+            let is_own = answer.field("x-namespace").as_deref() == Some(namespace);
+            assert_eq!(answer.is_hit(), is_own, "{namespace}: {answer:?}");
+            hits += usize::from(answer.is_hit());
+        }
+        hits
+    };
+    for (purging, (_, cache)) in sites.iter().enumerate() {
+        if purging % 2 == 0 {
+            cache.handle().purge_all().await.unwrap();
+        } else {
+            cache.handle().purge_tag("app1").await.unwrap();
+        }
+        for (n, ((site, _), namespace)) in sites.iter().zip(namespaces).enumerate() {
+            if n == purging {
+                assert_eq!(hits_of(site, namespace).await, 0, "{namespace}");
+            } else if n > purging {
+                assert_eq!(hits_of(site, namespace).await, 2, "{namespace} after {purging}");
+            }
+        }
+    }
+}
+
+/// The store finds tagged responses by digests of their tags. Redis matches no pattern.
+#[actix_web::test]
+async fn tags_with_pattern_characters_reach_only_equal_tags() {
+    let redis = RedisServer::start();
+    let policy = Policy::new().tag_with(|request| Some(request.path()[1..].to_owned()));
+    let cache = cache_builder(own_store(redis.url())).policy(policy).build().unwrap();
+    let site = test_app(&cache, requested_response);
+    let paths = ["/a*", "/ab", "/*", "/a[b]", "/a_"];
+    for path in paths {
+        get_until_hit(&site.client, path, &[]).await;
+    }
+    redis.forget_calls();
+    for tag in ["?", "a?", "[a-z]*", "a%", "a", "^a.*"] {
+        cache.handle().purge_tag(tag).await.unwrap();
+    }
+    for path in paths {
+        assert!(site.client.get(path).await.is_hit(), "{path}");
+    }
+    for (n, path) in paths.iter().enumerate() {
+        cache.handle().purge_tag(&path[1..]).await.unwrap();
+        assert!(!site.client.get(path).await.is_hit(), "{path}");
+        for later in &paths[n + 1..] {
+            assert!(site.client.get(later).await.is_hit(), "{later} after the purge of {path}");
+        }
+    }
+    let calls = redis.calls();
+    assert!(!["keys", "scan", "hscan", "sscan"].iter().any(|name| calls.contains_key(*name)));
 }

@@ -8,8 +8,8 @@ use futures_util::future::join_all;
 use tokio::{sync::Semaphore, time::timeout};
 
 use crate::support::{
-    Answer, Client, Counter, Protocol, SETUPS, START, Server, fills_ended, secs, serve, store,
-    wait_until,
+    Answer, Client, Counter, Protocol, SETUPS, START, Server, fills_ended, requested_response,
+    secs, serve, store, test_app, wait_until,
 };
 
 /// A server whose handler waits for permits and can be made to fail.
@@ -196,4 +196,48 @@ async fn entry_purged_during_the_wait_does_not_replace_a_slow_handler() {
     };
     let ((one, other), ()) = tokio::join!(both, releasing);
     assert!(one.text() != "1" && other.text() != "1", "{} {}", one.text(), other.text());
+}
+
+/// A handler that fails in an unusual way may send a response without content. Such a response
+/// replaces the stored page only if it states a lifetime.
+#[actix_web::test]
+async fn empty_response_without_a_lifetime_does_not_replace_a_stored_page() {
+    let window = ("answer", "cache-control: max-age=60, stale-while-revalidate=600");
+    let (stale, ahead) = (Policy::new(), Policy::new().refresh_ahead(30));
+    for (status, policy, seconds) in [
+        ("204", stale.clone(), 65),
+        ("205", stale, 65),
+        ("204", ahead.clone(), 48),
+        ("205", ahead, 48),
+    ] {
+        let (store, clock) = (store(), ManualClock::at(START));
+        let cache = Cache::builder(store.clone()).policy(policy).clock(clock.clock());
+        let app = test_app(&cache.build().unwrap(), requested_response);
+        let refreshes_ended = async || {
+            wait_until("no refresh runs", || store.coordinator().open_refreshes() == 0).await
+        };
+        assert!(app.client.get_with("/", &[window]).await.is_stored());
+        clock.advance(secs(seconds));
+        for runs in [2, 3] {
+            let answer = app.client.get_with("/", &[("answer-status", status)]).await;
+            assert_eq!((answer.text(), answer.is_hit()), ("run 1", true), "{status} {seconds}");
+            refreshes_ended().await;
+            assert_eq!(app.runs.get(), runs, "{status} {seconds}");
+            // The next refresh begins after a pause.
+            clock.advance(secs(2));
+        }
+        let lifetime = ("answer", "cache-control: max-age=60");
+        let answer = app.client.get_with("/", &[("answer-status", status), lifetime]).await;
+        assert_eq!(answer.text(), "run 1", "{status} {seconds}");
+        refreshes_ended().await;
+        fills_ended(store.coordinator()).await;
+        let answer = app.client.get("/").await;
+        // A 205 states no lifetime that counts, so it never replaces the page.
+        let want = if status == "204" { "204" } else { "200" };
+        assert_eq!((answer.status.as_str(), answer.is_hit()), (want, true), "{seconds}");
+        // A request that waits for its handler gets the response of the handler.
+        clock.advance(secs(3600));
+        let answer = app.client.get_with("/", &[("answer-status", status)]).await;
+        assert_eq!((answer.status.as_str(), answer.is_stored()), (status, false));
+    }
 }

@@ -4,9 +4,11 @@
 use std::{future::ready, net::SocketAddr, time::Duration};
 
 use actix_web::{App, HttpRequest, HttpResponse, http::header::HeaderValue, web};
-use actix_web_cache::{Cache, CacheOptions, Policy, QueryKey, Rule};
+use actix_web_cache::{
+    Cache, CacheOptions, MemoryStore, Policy, QueryKey, Rule, store::Store as _,
+};
 
-use crate::support::{Client, Protocol, Wire, builder, serve};
+use crate::support::{Client, Protocol, Wire, builder, fills_ended, serve, store};
 
 /// A cache whose policy and rules read as much of a request as they can.
 fn inspecting_cache() -> Cache {
@@ -127,6 +129,8 @@ async fn malformed_request_fields_are_answered() {
         ("unclosed entity tags", repeated("If-None-Match", "\"")),
         ("not entity tags", field("If-None-Match", b"a, W/, \"\xff")),
         ("not a date", field("If-Modified-Since", b"Thu, 99 Foo 0000 99:99:99 GMT")),
+        ("year 0", field("If-Modified-Since", b"Sat, 01 Jan 0000 00:00:00 GMT")),
+        ("a leap second", field("If-Modified-Since", b"Sat, 31 Dec 2016 23:59:60 GMT")),
         (
             "two invalid dates",
             [field("If-Modified-Since", b"x"), field("If-Modified-Since", b"y")].concat(),
@@ -152,6 +156,8 @@ async fn malformed_request_fields_are_answered() {
         }
         assert!(Wire::open(server.addr).get("/", "").is_hit(), "after {case}");
     }
+    let future = "If-Modified-Since: Fri, 31 Dec 9999 23:59:59 GMT\r\n";
+    assert_eq!(Wire::open(server.addr).get("/", future).status, 304);
     assert_eq!(
         send(server.addr, b"GET / HTTP/1.0\r\n\r\n"),
         Some((200, b"/ /".to_vec())),
@@ -225,6 +231,70 @@ async fn malformed_response_fields_reach_the_client() {
                 let answer = Wire::open(server.addr).get(&format!("/{index}"), fields);
                 let value = value[..value.len().min(60)].escape_ascii();
                 assert_eq!((answer.status, answer.text()), (200, "page"), "{name}: {value}");
+            }
+        }
+    }
+}
+
+/// The response builder of actix refuses such a value, and answers 500.
+#[actix_web::test]
+async fn line_break_that_a_handler_puts_into_a_field_adds_no_field() {
+    for policy in [Policy::new(), Policy::rfc9111()] {
+        let store = store();
+        let cache = Cache::builder(store.clone()).policy(policy).build().unwrap();
+        let server = serve(1, move || {
+            let echo = |query: web::Query<Vec<(String, String)>>| {
+                let (name, value) = query.0.into_iter().next().unwrap();
+                let mut response = HttpResponse::Ok();
+                response.insert_header(("cache-control", "public, max-age=60"));
+                ready(response.insert_header(("x-echo", name + &value)).body("page"))
+            };
+            App::new().wrap(cache.clone()).default_service(web::to(echo))
+        });
+        let mut wire = Wire::open(server.addr);
+        for target in
+            ["/?a%0d%0aset-cookie:%20sid=1", "/?a%0aset-cookie:%20sid=1", "/?a=%00", "/?%0d=%0a"]
+        {
+            for _ in 0..2 {
+                let answer = wire.get(target, "");
+                assert_eq!((answer.status, answer.is_hit()), (500, false), "{target}");
+                let fields = (answer.lines("set-cookie"), answer.lines("x-echo"));
+                assert_eq!(fields, (vec![], vec![]), "{target}");
+            }
+        }
+        fills_ended(store.coordinator()).await;
+        assert!(store.is_empty());
+        for is_hit in [false, true] {
+            let answer = wire.get("/?a", "");
+            assert_eq!((answer.is_hit(), answer.line("x-echo")), (is_hit, Some("a")));
+        }
+    }
+}
+
+/// The store refuses entries of more than an eighth of its size.
+#[actix_web::test]
+async fn huge_selecting_value_does_not_exceed_the_size_of_the_store() {
+    const SIZE: usize = 512 * 1024;
+    let store = MemoryStore::new(SIZE);
+    let cache = Cache::new(store.clone());
+    let server = serve(1, move || App::new().wrap(cache.clone()).default_service(web::to(echo)));
+    let mut wire = Wire::open(server.addr);
+    for (length, is_stored) in [(100 * 1024, false), (80 * 1024, false), (40 * 1024, true)] {
+        // More values than the store has room for.
+        for n in 0..20 {
+            let fields = format!("X-Varied: {n}{}\r\n", "x".repeat(length));
+            for round in 0..2 {
+                let answer = wire.get(&format!("/{length}/{n}"), &fields);
+                let text = format!("/{length}/{n} /{length}/{n}");
+                assert_eq!((answer.status, answer.text()), (200, &*text));
+                let may_be_hit = is_stored && round == 1;
+                // A full store may refuse a new entry.
+                if n < 5 || !may_be_hit {
+                    assert_eq!(answer.is_hit(), may_be_hit, "{length} {n}: {}", answer.head);
+                }
+                fills_ended(store.coordinator()).await;
+                assert!(store.len() <= 20, "room for at most 12 entries of 40 KiB");
+                assert!(store.bytes() <= SIZE as u64, "{} bytes", store.bytes());
             }
         }
     }

@@ -339,6 +339,24 @@ async fn error_response_with_explicit_freshness_is_stored_instead_of_replaced() 
     assert_eq!((answer.status.as_u16(), answer.is_hit()), (503, true));
 }
 
+/// By default, the lifetime that an error states does not count.
+#[actix_web::test]
+async fn error_response_with_explicit_freshness_is_replaced_under_the_default_policy() {
+    for status in ["500", "503"] {
+        let fixture = http1_fixture(Policy::new().stale_if_error(secs(30)));
+        fixture.store_and_wait(&[MINUTE], 65).await;
+        let failure = [("answer-status", status), MINUTE];
+        for _ in 0..2 {
+            let answer = fixture.get(&failure).await;
+            assert_eq!((answer.status.as_u16(), answer.text()), (200, "run 1"), "{status}");
+            assert!(answer.cache_status().ends_with("detail=stale-if-error"), "{status}");
+        }
+        let recovered = fixture.get(&[MINUTE]).await;
+        assert_eq!((recovered.text(), recovered.is_stored()), ("run 4", true), "{status}");
+        assert_eq!(fixture.get(&failure).await.text(), "run 4", "{status}: a hit");
+    }
+}
+
 #[actix_web::test]
 async fn stale_response_for_an_error_honors_conditions_and_ranges() {
     let fixture = http1_fixture(Policy::new().stale_if_error(secs(30)));

@@ -1,10 +1,11 @@
 //! Memory use of the memory store: entries take no more memory than they count for.
 
-use std::future::ready;
+use std::{future::ready, ops::Range};
 
 use actix_web::{App, HttpRequest, HttpResponse, http::header::HeaderValue, web};
 use actix_web_cache::{Cache, MemoryStore, Policy};
 use bytes::Bytes;
+use futures_util::future::join_all;
 
 use crate::support::{
     Client, Protocol, Wire, peak_resident_bytes, resident_bytes, runs_in_own_process, serve, store,
@@ -91,6 +92,76 @@ async fn store_size_limit_bounds_process_memory() {
     assert!(grown <= 24 * MIB, "grown by {grown} bytes");
     assert!(store.bytes() > 8 * 1024 * 1024, "{} bytes are stored", store.bytes());
     assert!(client.get("/small/2999").await.is_hit());
+}
+
+/// The memory of a process for small entries includes the bookkeeping of the store.
+#[actix_web::test]
+async fn many_small_entries_take_at_most_a_quarter_more_than_the_store_size() {
+    if !runs_in_own_process(
+        "store::memory::many_small_entries_take_at_most_a_quarter_more_than_the_store_size",
+    ) {
+        return;
+    }
+    const SIZE: usize = 16 * MIB;
+    let store = MemoryStore::new(SIZE);
+    let cache = Cache::new(store.clone());
+    let server = serve(2, move || {
+        App::new()
+            .wrap(cache.clone())
+            .default_service(web::to(|| ready(HttpResponse::Ok().body(vec![b'x'; 100]))))
+    });
+    let mut wires = [(); 2].map(|()| Wire::open(server.addr));
+    let mut get_all = |urls: Range<usize>| {
+        for n in urls {
+            assert!(!wires[n % 2].get(&format!("/{n}?cb={n}"), "").is_hit(), "{n}");
+        }
+    };
+    get_all(0..100);
+    let before = resident_bytes();
+    // More than twice as many entries as fit into the store.
+    get_all(100..40_000);
+    let grown = peak_resident_bytes().saturating_sub(before);
+    assert!(grown <= SIZE + SIZE / 4, "grown by {grown} bytes");
+    let stored = usize::try_from(store.bytes()).unwrap();
+    assert!(stored > SIZE - SIZE / 8 && stored <= SIZE, "{stored} bytes are stored");
+}
+
+/// Several clients fill the store at once. The responses in transit take as much memory before
+/// responses are stored.
+#[actix_web::test]
+async fn large_bodies_from_several_clients_take_at_most_a_quarter_more_than_the_store_size() {
+    if !runs_in_own_process(
+        "store::memory::large_bodies_from_several_clients_take_at_most_a_quarter_more_than_the_store_size",
+    ) {
+        return;
+    }
+    const SIZE: usize = 64 * MIB;
+    let store = MemoryStore::new(SIZE);
+    let cache = Cache::new(store.clone());
+    let server = serve(2, move || {
+        App::new().wrap(cache.clone()).default_service(web::to(|request: HttpRequest| {
+            let is_stored = request.path().starts_with("/stored");
+            let cache_control = if is_stored { "max-age=60" } else { "no-store" };
+            let mut response = HttpResponse::Ok();
+            response.insert_header(("cache-control", cache_control));
+            ready(response.body(vec![b'x'; MIB]))
+        }))
+    });
+    let clients = [(); 4].map(|()| Client::new(server.addr, Protocol::Http1));
+    let get_all = async |folder: &str| {
+        let clients = clients.iter().enumerate().map(|(client, connection)| async move {
+            for n in 0..75 {
+                let answer = connection.get(&format!("/{folder}/{client}/{n}")).await;
+                assert_eq!((answer.body.len(), answer.is_hit()), (MIB, false));
+            }
+        });
+        join_all(clients).await;
+        peak_resident_bytes()
+    };
+    let before = get_all("unstored").await;
+    let grown = get_all("stored").await.saturating_sub(before);
+    assert!(grown <= SIZE + SIZE / 4, "grown by {grown} bytes");
+    assert!(store.bytes() > 48 * 1024 * 1024, "{} bytes are stored", store.bytes());
 }
 
 #[actix_web::test]
