@@ -9,6 +9,7 @@ mod module_tree;
 mod naming;
 mod purity;
 mod redis_scripts;
+mod security_page;
 
 use std::{
     collections::BTreeMap,
