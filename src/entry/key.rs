@@ -250,11 +250,146 @@ mod tests {
         (text(), text(), text(), proptest::option::of(text()), parts)
     }
 
+    /// Spellings of the pieces of a path, each with its normal form.
+    const PATH_PIECES: [(&str, &str); 16] = [
+        ("/", "/"),
+        ("a", "a"),
+        ("%61", "a"),
+        ("A", "A"),
+        ("%41", "A"),
+        ("~", "~"),
+        ("%7e", "~"),
+        ("%7E", "~"),
+        ("%2f", "%2f"),
+        ("%2F", "%2F"),
+        ("%25", "%25"),
+        ("%c3%A4", "%C3%A4"),
+        ("%C3%a4", "%C3%A4"),
+        ("\u{e4}", "\u{e4}"),
+        ("\0", "\0"),
+        ("6", "6"),
+    ];
+
+    /// Spellings of hosts, each with its normal forms for `http` and `https`.
+    const HOSTS: [(&str, [&str; 2]); 9] = [
+        ("a", ["a", "a"]),
+        ("A", ["a", "a"]),
+        ("a:80", ["a", "a:80"]),
+        ("A:443", ["a:443", "a"]),
+        ("a:8080", ["a:8080", "a:8080"]),
+        ("a:", ["a:", "a:"]),
+        ("[::1]:80", ["[::1]", "[::1]:80"]),
+        ("", ["", ""]),
+        (":80", ["", ":80"]),
+    ];
+
+    /// The input of a key in one of its spellings, and the normal form of the input.
+    #[derive(Debug, Clone)]
+    struct Spelling {
+        sent: KeyInput,
+        normal: KeyInput,
+        scheme: &'static str,
+    }
+
+    /// Generates any text, mostly a short one that equals another one now and then.
+    fn any_text() -> impl Strategy<Value = String> {
+        prop_oneof![3 => text(), 1 => any::<String>()]
+    }
+
+    fn spelling() -> impl Strategy<Value = Spelling> {
+        use proptest::{collection::vec, option, sample::select};
+        let bytes =
+            prop_oneof![3 => text().prop_map(String::into_bytes), 1 => vec(any::<u8>(), 0..6)];
+        let parts = vec((any_text(), option::of(bytes)), 0..3);
+        let path = vec(select(PATH_PIECES.to_vec()), 0..3);
+        let host = (select(HOSTS.to_vec()), 0..2_usize);
+        (any_text(), host, path, option::of(any_text()), parts).prop_map(
+            |(namespace, ((host, hosts), scheme), path, query, parts)| {
+                let (sent, normal): (Vec<_>, Vec<_>) = path.into_iter().unzip();
+                let (sent, normal) = (sent.concat(), normal.concat());
+                let normal_host = hosts[scheme].to_owned();
+                let scheme = ["http", "https"][scheme];
+                let rest = (query, parts);
+                let with = |host: String, path| {
+                    (namespace.clone(), host, path, rest.0.clone(), rest.1.clone())
+                };
+                Spelling {
+                    sent: with(host.to_owned(), sent),
+                    normal: with(normal_host, normal),
+                    scheme,
+                }
+            },
+        )
+    }
+
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(3000))]
+
         #[test]
         fn keys_are_equal_only_if_every_part_is((a, b) in (input(), input())) {
             prop_assert_eq!(key(&a) == key(&b), a == b);
         }
+
+        #[test]
+        fn keys_are_equal_exactly_if_normalized_inputs_are(a in spelling(), b in spelling()) {
+            // The second input differs from the first one in one part, in its spelling, or in
+            // everything.
+            let (namespace, host, path, query, parts) = a.sent.clone();
+            let (normal_host, normal_path) = (a.normal.1.clone(), a.normal.2.clone());
+            let variations = [
+                b.clone(),
+                a.clone(),
+                Spelling {
+                    sent: (b.sent.0.clone(), host.clone(), path.clone(), query.clone(), parts.clone()),
+                    normal: (
+                        b.sent.0.clone(),
+                        normal_host.clone(),
+                        normal_path.clone(),
+                        query.clone(),
+                        parts.clone(),
+                    ),
+                    scheme: a.scheme,
+                },
+                Spelling {
+                    sent: (
+                        namespace.clone(),
+                        b.sent.1.clone(),
+                        path.clone(),
+                        query.clone(),
+                        parts.clone(),
+                    ),
+                    normal: (
+                        namespace.clone(),
+                        b.normal.1.clone(),
+                        normal_path,
+                        query.clone(),
+                        parts.clone(),
+                    ),
+                    scheme: b.scheme,
+                },
+                Spelling {
+                    sent: (namespace.clone(), host, b.sent.2.clone(), query.clone(), parts.clone()),
+                    normal: (namespace, normal_host, b.normal.2.clone(), query, parts),
+                    scheme: a.scheme,
+                },
+            ];
+            let key = |spelling: &Spelling| {
+                let (namespace, host, path, query, parts) = &spelling.sent;
+                let mut key =
+                    CacheKey::new(namespace, spelling.scheme, host, path, query.as_deref());
+                for (name, value) in parts {
+                    key.push_part(name, value.as_deref());
+                }
+                key
+            };
+            for other in variations {
+                let is_equal = (&a.normal, a.scheme) == (&other.normal, other.scheme);
+                prop_assert_eq!(key(&a) == key(&other), is_equal, "{:?}", other);
+            }
+        }
+    }
+
+    proptest! {
 
         #[test]
         fn url_parts_are_read_back(a in input()) {
