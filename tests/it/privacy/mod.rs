@@ -13,7 +13,7 @@ mod key_urls;
 mod nonces;
 mod outer_middleware;
 mod poisoning;
-mod requester_pairs;
 mod shared_store;
+mod sharing;
 mod stored_fields;
 mod vary;

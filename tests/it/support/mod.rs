@@ -16,6 +16,7 @@ mod own_process;
 mod page_server;
 mod ports;
 mod program;
+mod random_replies;
 mod redis;
 mod replies;
 mod server;
@@ -54,6 +55,10 @@ pub(crate) use self::{
     page_server::{PageServer, assert_all_expires, resources},
     ports::{free_port, refusing_addr},
     program::{Program, Proxy, example},
+    random_replies::{
+        BodyKind, Directive, ENTITY_TAG, Meaning, RandomReply, Value, directive, passed_field,
+        random_reply,
+    },
     redis::{RedisCluster, RedisReply, RedisSentinel, RedisServer, RedisWire},
     replies::{Reply, identity_fields, serve_replies},
     server::{Server, serve},

@@ -9,11 +9,12 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use actix_web_cache::store::{
-    CacheKey, Coordinator, Fill, Lease, LeaseEnd, LeaseGuard, Lookup, Put, Selector, Store,
-    StoreError, StoredResponse, UrlKey, Variants,
+    CacheKey, Coordinator, FarStore, Fill, Lease, LeaseEnd, LeaseGuard, Lookup, Put, Selector,
+    Store, StoreError, StoredResponse, UrlKey, Variants,
 };
 use tokio::task::yield_now;
 
@@ -205,5 +206,15 @@ impl Store for ProcessStore {
                 Ok(Lease::Taken)
             }
         }
+    }
+}
+
+/// Processes learn the purges of other processes at once: the store that they share has no purged
+/// response.
+impl FarStore for ProcessStore {
+    fn keep_current(&self, _: Duration) {}
+
+    fn is_current(&self, _: Duration) -> bool {
+        true
     }
 }

@@ -1,0 +1,289 @@
+//! Property tests: no request gets any part of a response that was made for another request, unless
+//! the rules of HTTP and the options of the policy allow it.
+//!
+//! Each response names its handler call in its body and in its fields. The cases are random
+//! requests, responses, policies, stores and nested caches.
+
+mod cases;
+mod loosening;
+mod oracle;
+mod site;
+
+use std::cell::Cell;
+
+use actix_web::rt::System;
+use actix_web_cache::{RedisStore, TieredStore};
+use proptest::{
+    prelude::*,
+    sample::select,
+    test_runner::{Config, TestCaseError, TestRunner},
+};
+
+use self::{
+    cases::{Case, Opt, Setting, Step, case},
+    loosening::{Loosening, loosenings},
+    oracle::refusal,
+    site::{Delivered, Layers, Site, StoreKind, exchange, exchange_over_sockets},
+};
+use crate::support::{
+    BodyKind, Meaning, Protocol, RandomReply, RedisServer, Value, passed_field, secs,
+};
+
+/// The number of cases without sockets. `PROPTEST_CASES` can raise it.
+const CASES: u32 = 3000;
+
+/// The number of cases over sockets.
+const SOCKET_CASES: u32 = 200;
+
+/// The number of cases over Redis.
+const REDIS_CASES: u32 = 100;
+
+/// The number of exchanges that share a response only by one option or one statement.
+const LOOSENED_CASES: u32 = 1000;
+
+/// Numbers of deliveries in all cases, by which a test shows that its cases are not trivial.
+#[derive(Debug, Default)]
+struct Tally {
+    /// Responses of which a part was made for another request.
+    shared: Cell<usize>,
+    /// Shared responses whose request waited for the other one.
+    collapsed: Cell<usize>,
+    /// Shared responses that were made for a request with credentials.
+    personal: Cell<usize>,
+    /// Shared responses that were cut to a range.
+    ranges: Cell<usize>,
+    /// Responses that a 304 of the handler validated.
+    validated: Cell<usize>,
+    /// Responses that only their own request may get.
+    refused: Cell<usize>,
+}
+
+fn increment(count: &Cell<usize>) {
+    count.set(count.get() + 1);
+}
+
+impl Tally {
+    fn assert_at_least(&self, least: usize) {
+        let Self { shared, collapsed, personal, ranges, validated, refused } = self;
+        let counts = [shared, collapsed, personal, ranges, validated, refused].map(Cell::get);
+        assert!(counts.iter().all(|count| *count >= least), "the cases are too trivial: {self:?}");
+    }
+
+    /// Asserts that a test with few cases reached both outcomes.
+    fn assert_shared_and_refused(&self) {
+        let counts = [&self.shared, &self.refused].map(Cell::get);
+        assert!(counts.iter().all(|count| *count > 20), "the cases are too trivial: {self:?}");
+    }
+}
+
+/// Checks all responses of a case.
+fn check(
+    case: &Case,
+    site: &Site,
+    delivered: &[Delivered],
+    tally: &Tally,
+) -> Result<(), TestCaseError> {
+    let runs = site.runs();
+    let requests = case.steps.iter().flat_map(|step| &step.requests);
+    for (id, (request, answer)) in requests.zip(delivered).enumerate() {
+        let of_body = answer.body_runs();
+        prop_assert!(
+            of_body.iter().all(|run| *run == of_body[0]),
+            "request {id} got a body of several responses: {answer:?}"
+        );
+        let mut is_shared = false;
+        let parts = answer.field_runs().into_iter().chain(of_body.iter().map(|run| ("body", *run)));
+        for (part, number) in parts {
+            let run = &runs[number];
+            if run.id == id {
+                continue;
+            }
+            is_shared = true;
+            if let Some(reason) = refusal(run, request, &runs, &case.setting) {
+                return Err(TestCaseError::fail(format!(
+                    "request {id} got {part} of the response to request {}, although {reason}:\n\
+                     {answer:?}\nof {run:?}",
+                    run.id,
+                )));
+            }
+            prop_assert!(
+                !is_withheld(run, part, &case.setting),
+                "request {id} got the field {part} of the response to request {}:\n{answer:?}",
+                run.id
+            );
+        }
+        let own = runs.iter().find(|run| run.id == id);
+        let status = answer.field("cache-status");
+        if is_shared {
+            increment(&tally.shared);
+            if status.contains("collapsed") {
+                increment(&tally.collapsed);
+            }
+            if answer.status == 206 {
+                increment(&tally.ranges);
+            }
+            let owner = of_body.first().map(|run| &runs[*run].request);
+            if owner.is_some_and(|owner| owner.has("authorization") || owner.has("cookie")) {
+                increment(&tally.personal);
+            }
+        } else if own.is_some_and(|run| refusal(run, request, &runs, &case.setting).is_some()) {
+            increment(&tally.refused);
+        }
+        if status.contains("fwd-status=304") {
+            increment(&tally.validated);
+        }
+    }
+    Ok(())
+}
+
+/// Whether later clients get a response without this field.
+fn is_withheld(run: &oracle::Run, field: &str, setting: &Setting) -> bool {
+    let by_connection = run.reply.members("connection").iter().any(|name| name == field);
+    let by_directive = setting.has(Opt::QualifiedDirectives)
+        && run.directives(setting).iter().any(|directive| {
+            matches!(
+                directive.meaning,
+                Meaning::PrivateField(name) | Meaning::NoCacheField(name) if name == field
+            )
+        });
+    (by_connection || by_directive) && !run.is_update()
+}
+
+fn config(cases: u32) -> Config {
+    Config { cases, failure_persistence: None, ..Config::default() }
+}
+
+fn store_kind() -> impl Strategy<Value = StoreKind> {
+    select(vec![StoreKind::Memory, StoreKind::Memory, StoreKind::Processes, StoreKind::Tiered])
+}
+
+/// Runs a test with many cases, and fails with the smallest case that fails.
+fn run<S: Strategy>(
+    cases: u32,
+    strategy: &S,
+    test: impl Fn(S::Value) -> Result<(), TestCaseError>,
+) {
+    if let Err(error) = TestRunner::new(config(cases)).run(strategy, test) {
+        panic!("{error}");
+    }
+}
+
+#[test]
+fn personal_response_reaches_no_other_request() {
+    let (system, tally) = (System::new(), Tally::default());
+    let cases = Config::default().cases.max(CASES);
+    run(cases, &(case(), store_kind()), |(case, kind)| {
+        let site = Site::new(&case.replies);
+        let layers = Layers::pair(&case, &site, kind);
+        let delivered = system.block_on(exchange(&case, &site, &layers));
+        check(&case, &site, &delivered, &tally)
+    });
+    println!("{tally:?}");
+    tally.assert_at_least(20);
+}
+
+#[test]
+fn personal_response_reaches_no_other_request_over_sockets() {
+    let (system, tally) = (System::new(), Tally::default());
+    let protocols = select(vec![Protocol::Http1, Protocol::Http2]);
+    run(SOCKET_CASES, &(case(), store_kind(), protocols), |(case, kind, protocol)| {
+        let site = Site::new(&case.replies);
+        let layers = Layers::pair(&case, &site, kind);
+        let delivered = system.block_on(exchange_over_sockets(&case, &site, &layers, protocol));
+        check(&case, &site, &delivered, &tally)
+    });
+    tally.assert_shared_and_refused();
+}
+
+#[test]
+fn personal_response_in_redis_reaches_no_other_request() {
+    let (system, tally, redis) = (System::new(), Tally::default(), RedisServer::start());
+    let stores = system.block_on(async {
+        [0; 2].map(|_| {
+            let limit = secs(5);
+            let builder = RedisStore::builder(redis.url(), "sharing");
+            builder.lookup_timeout(limit).write_timeout(limit).build().unwrap()
+        })
+    });
+    let tiered = system.block_on(async { stores.clone().map(TieredStore::new) });
+    let number = Cell::new(0);
+    run(REDIS_CASES, &(case(), any::<bool>()), |(case, is_tiered)| {
+        increment(&number);
+        let name = format!("case-{}", number.get());
+        let site = Site::new(&case.replies);
+        let layers = [0, 1].map(|n: usize| {
+            if is_tiered {
+                Layers::new(&case, &site, tiered[n].clone(), &name)
+            } else {
+                Layers::new(&case, &site, stores[n].clone(), &name)
+            }
+        });
+        let delivered = system.block_on(exchange(&case, &site, &layers));
+        check(&case, &site, &delivered, &tally)
+    });
+    tally.assert_shared_and_refused();
+}
+
+/// An exchange of [`loosenings`], with properties that must not matter.
+#[derive(Debug, Clone)]
+struct LoosenedCase {
+    loosening: Loosening,
+    is_concurrent: bool,
+    status: u16,
+    body: BodyKind,
+    elapsed: u64,
+    servers: [usize; 2],
+    passed: Vec<(&'static str, Value)>,
+    kind: StoreKind,
+}
+
+fn loosened_case() -> impl Strategy<Value = LoosenedCase> {
+    let bodies = select(vec![BodyKind::Whole, BodyKind::Chunks, BodyKind::Stream]);
+    let passed = proptest::collection::vec(passed_field(), 0..3);
+    let moment = (any::<bool>(), 0..50_u64, [0..2_usize, 0..2_usize], store_kind());
+    let response = (select(vec![200, 203, 301, 308]), bodies, passed);
+    (select(loosenings()), moment, response).prop_map(|(loosening, moment, response)| {
+        let (is_concurrent, elapsed, servers, kind) = moment;
+        let (status, body, passed) = response;
+        LoosenedCase { loosening, is_concurrent, status, body, elapsed, servers, passed, kind }
+    })
+}
+
+impl LoosenedCase {
+    fn case(&self, setting: &Setting, reply: &RandomReply) -> Case {
+        let [first, second] = [&self.loosening.first, &self.loosening.second];
+        let [mut first, mut second] = [first.clone(), second.clone()];
+        [first.server, second.server] = self.servers;
+        let fields = [reply.fields.clone(), self.passed.clone()].concat();
+        let (status, body) = (self.status, self.body);
+        let reply = RandomReply { status, body, fields, ..reply.clone() };
+        let steps = if self.is_concurrent {
+            vec![Step { requests: vec![first, second], elapsed: 0 }]
+        } else {
+            let one = |request| Step { requests: vec![request], elapsed: self.elapsed };
+            vec![one(first), one(second)]
+        };
+        Case { setting: setting.clone(), outer: None, replies: vec![reply], steps }
+    }
+}
+
+#[test]
+fn option_or_statement_of_the_response_makes_it_shareable() {
+    let system = System::new();
+    run(LOOSENED_CASES, &loosened_case(), |loosened| {
+        let Loosening { loose, strict, .. } = &loosened.loosening;
+        for ((setting, reply), is_shared) in [(loose, true), (strict, false)] {
+            let case = loosened.case(setting, reply);
+            let site = Site::new(&case.replies);
+            let layers = Layers::pair(&case, &site, loosened.kind);
+            let delivered = system.block_on(exchange(&case, &site, &layers));
+            check(&case, &site, &delivered, &Tally::default())?;
+            let runs = site.runs();
+            let is_other = |run: &usize| runs[*run].id == 0;
+            let got = !delivered[1].body_runs().is_empty()
+                && delivered[1].body_runs().iter().all(is_other);
+            prop_assert_eq!(got, is_shared, "{:?}: {:?}", setting, delivered[1]);
+        }
+        Ok(())
+    });
+}
