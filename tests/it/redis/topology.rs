@@ -114,7 +114,7 @@ async fn restart_each_node(cluster: &RedisCluster, store: &RedisStore, site: &Pa
         assert!(site.get("/1").await.run > purged, "purged page served");
     }
     assert!(!store.stats().circuit_open);
-    assert_few_warnings(&site);
+    assert_few_warnings(site);
 }
 
 #[actix_web::test]
