@@ -90,12 +90,6 @@ impl<'a> Selector<'a> {
         selecting.all(|(name, recorded)| self.request.value(name).as_deref() == recorded.as_deref())
     }
 
-    /// Returns whether the request has properties that are not in the cache key and not in the
-    /// selecting fields but may change the response, such as a forwarded host.
-    pub(crate) const fn has_discriminator(&self) -> bool {
-        !self.discriminator.is_empty()
-    }
-
     /// Computes the id of the variant that the request selects. `selecting_fields` are the
     /// selecting fields of the key.
     #[must_use]

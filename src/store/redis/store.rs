@@ -180,10 +180,13 @@ impl RedisStore {
         let command = records::record_command(&entry, selector.variant(&guessed));
         let (reply, stamp) = batches.lookup(client, command).await?;
         if let Some(record) = records::parse_record(reply)? {
-            if !guessed.is_empty() || selector.has_discriminator() {
+            let found = self.found(key, &guessed, Some(record), stamp, selector.now());
+            let mut responses = found.variants.iter().flat_map(|variants| variants.responses());
+            // A key whose only response answers all requests has no other variants to drop.
+            if responses.any(|response| !guessed.is_empty() || !response.discriminator.is_empty()) {
                 self.count_use(&entry, selector.variant(&guessed));
             }
-            return Ok(self.found(key, &guessed, Some(record), stamp, selector.now()));
+            return Ok(found);
         }
         // Either nothing is stored, or the guessed selecting fields are wrong. All round trips of a
         // lookup share one deadline. The future is boxed, so that the future of a hit stays small.
