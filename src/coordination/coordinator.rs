@@ -23,7 +23,7 @@ use super::{
     budget::{FillBudget, OpenWrites, WritePermit},
     fills::{Fill, OpenFills},
     flights::{FlightRole, Flights},
-    invalidation_log::InvalidationLog,
+    invalidation_log::{FoldedRecords, InvalidationLog},
     key_marks::KeyMarks,
     problems::{Problem, ProblemCounts, Problems},
     refreshes::{BackgroundPermit, RefreshPermit, Refreshes},
@@ -180,6 +180,12 @@ impl Coordinator {
     /// ```
     pub fn record_remote(&self, invalidations: &[(Stamp, Invalidation)], until: Stamp) {
         self.record_remote_removals(invalidations, &[], until);
+    }
+
+    /// Takes the replacements of many records by one, for a store that also keeps the records of
+    /// invalidations outside of this process.
+    pub(crate) fn take_folds(&self) -> Vec<FoldedRecords> {
+        self.0.log.take_folds()
     }
 
     /// Records invalidations and removals of other processes, each with its logical time. `until` is

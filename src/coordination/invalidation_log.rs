@@ -36,7 +36,10 @@
 //!
 //! 3. **The log is bounded.** If the log has too many records, the oldest records are dropped. The
 //!    time of the latest dropped record becomes the **floor**: every response with an earlier stamp
-//!    counts as invalidated, whatever its tags are.
+//!    counts as invalidated, whatever its tags are. If many of the records are for groups and path
+//!    prefixes of one host, or for names, one record for all responses of the host, or for all
+//!    responses with names, replaces them instead. It has their latest time, so it applies to
+//!    each response to which one of them applies.
 //! 4. **A check is not repeated while the logical time is unchanged.** If a check finds a response
 //!    valid, the response remembers the logical time of the check, which is read under the lock.
 //!    While the clock shows this time, no further invalidation has completed, so the response is
@@ -58,33 +61,22 @@
 //!    fields, and the tag does not tell whether the invalidation is meant for this copy. The log
 //!    therefore counts the copy as invalidated.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
-    },
+use std::sync::{
+    PoisonError, RwLock,
+    atomic::{AtomicU64, Ordering},
 };
 
-use smallvec::SmallVec;
-
-use super::removals::{Floor, MAX_REMOVALS, Removal, Removals};
+use super::{
+    record_table::{Fold, MAX_TAGS, RecordTable},
+    removals::{Floor, MAX_REMOVALS, Removal, Removals},
+};
 use crate::{
     clock::Timestamp,
     entry::{
-        implied_tags::implied_tags,
-        invalidation::Invalidation,
-        key::CacheKey,
-        response::StoredResponse,
-        stamp::Stamp,
-        tag::{FieldsDigest, KeyDigest, TagId, TagKinds},
-        validity::Validity,
+        implied_tags::implied_tags, invalidation::Invalidation, key::CacheKey,
+        response::StoredResponse, stamp::Stamp, tag::TagId, validity::Validity,
     },
 };
-
-/// The largest number of tags with purge records, and also the largest number of tags with expiry
-/// records.
-const MAX_TAGS: usize = 65_536;
 
 /// The largest number of expiries that are recorded for one tag.
 const MAX_EXPIRY_TIMES: usize = 16;
@@ -112,30 +104,6 @@ struct Records {
     expired: RecordTable<Timestamp>,
     removed: Removals,
 }
-
-/// All records of purges, or all records of expiries. `E` is the data of each invalidation: nothing
-/// for a purge, and the time since which responses are stale for an expiry.
-#[derive(Debug)]
-struct RecordTable<E> {
-    tags: HashMap<TagId, History<E>>,
-    /// For each key with records of variants, the invalidations of all its variants that have the
-    /// same selecting fields. There are at most as many histories as tags.
-    variants: HashMap<KeyDigest, VariantHistories<E>>,
-    /// The invalidations of all responses, whatever their tags are.
-    floor: History<E>,
-    /// The kinds of the tags that may have records.
-    kinds: TagKinds,
-    /// The largest number of invalidations that are kept for one tag.
-    max_times: usize,
-}
-
-/// The invalidations of variants of one key, by the names of the selecting fields of the variants.
-type VariantHistories<E> = SmallVec<[(FieldsDigest, History<E>); 1]>;
-
-/// The logical times at which one tag was invalidated, oldest first. Each time has the effect of
-/// its invalidation.
-#[derive(Debug)]
-struct History<E>(SmallVec<[(Stamp, E); 1]>);
 
 impl Default for InvalidationLog {
     fn default() -> Self {
@@ -215,6 +183,8 @@ impl InvalidationLog {
         // The clock moves last. A thread that reads the new time therefore finds the records of
         // that time.
         self.clock.store(next.get(), Ordering::Release);
+        // Only records from outside of this process are also kept elsewhere.
+        drop(records.take_folds());
         drop(records);
         self.report_tags(floor);
     }
@@ -242,8 +212,22 @@ impl InvalidationLog {
         self.report_urls(urls);
     }
 
-    /// Counts and logs that records of tags were dropped.
+    /// Takes the replacements of records that came from outside of this process, since the last
+    /// call. Only the latest ones are kept.
+    pub(super) fn take_folds(&self) -> Vec<FoldedRecords> {
+        self.records.write().unwrap_or_else(PoisonError::into_inner).take_folds()
+    }
+
+    /// Counts and logs that records of tags were dropped or replaced.
     fn report_tags(&self, floor: Floor) {
+        if floor == Floor::Folded {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+            log::warn!(
+                "too many tags of one kind were purged or expired: the cache has replaced their \
+                 records by one for all responses of the host, or for all responses with names. \
+                 Purge fewer different tags, and do not let clients choose them"
+            );
+        }
         if floor == Floor::Moved {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             log::warn!(
@@ -267,7 +251,32 @@ impl InvalidationLog {
     }
 }
 
+/// The replacement of many invalidations, which came from outside of this process, by one.
+#[derive(Debug)]
+pub(crate) struct FoldedRecords {
+    /// The logical time of the new invalidation.
+    pub(crate) at: Stamp,
+    pub(crate) into: Invalidation,
+    pub(crate) replaced: Vec<Invalidation>,
+}
+
 impl Records {
+    fn take_folds(&mut self) -> Vec<FoldedRecords> {
+        let purges =
+            self.purged.take_folds().into_iter().map(|Fold { into, at, replaced, .. }| {
+                let tags = replaced.into_iter().map(|(tag, ())| tag).collect();
+                let (into, replaced) = (vec![into], vec![Invalidation::PurgeTags(tags)]);
+                FoldedRecords { at, into: Invalidation::PurgeTags(into), replaced }
+            });
+        let expire = |tag: TagId, since| Invalidation::ExpireTags { tags: vec![tag], since };
+        let expiries = self.expired.take_folds().into_iter().map(|fold| {
+            let replaced = fold.replaced.into_iter().map(|(tag, since)| expire(tag, since));
+            let replaced = replaced.collect();
+            FoldedRecords { at: fold.at, into: expire(fold.into, fold.effect), replaced }
+        });
+        purges.chain(expiries).collect()
+    }
+
     fn add(&mut self, invalidation: &Invalidation, at: Stamp) -> Floor {
         match invalidation {
             Invalidation::PurgeAll => {
@@ -296,122 +305,6 @@ impl Default for Records {
             expired: RecordTable::new(MAX_EXPIRY_TIMES),
             removed: Removals::default(),
         }
-    }
-}
-
-impl<E: Copy> History<E> {
-    fn new() -> Self {
-        Self(SmallVec::new())
-    }
-
-    fn add(&mut self, at: Stamp, effect: E, max_times: usize) {
-        self.0.push((at, effect));
-        self.0.sort_by_key(|(stamp, _)| *stamp);
-        if self.0.len() > max_times {
-            // The two oldest invalidations are joined into one. The joined invalidation has the
-            // later logical time, so that it applies to the responses of both. It has the effect of
-            // the earlier one, so that no response becomes less stale.
-            let (_, oldest) = self.0.remove(0);
-            if let Some((_, effect)) = self.0.first_mut() {
-                *effect = oldest;
-            }
-        }
-    }
-
-    fn latest(&self) -> Stamp {
-        self.0.last().map_or(Stamp::ZERO, |(stamp, _)| *stamp)
-    }
-}
-
-impl<E: Copy> RecordTable<E> {
-    fn new(max_times: usize) -> Self {
-        Self {
-            tags: HashMap::new(),
-            variants: HashMap::new(),
-            floor: History::new(),
-            kinds: TagKinds::default(),
-            max_times,
-        }
-    }
-
-    /// Returns the effects of all invalidations that are later than `stamp` and name one of these
-    /// tags or all responses.
-    fn later_than<'a>(
-        &'a self,
-        stamp: Stamp,
-        tags: impl Iterator<Item = &'a TagId>,
-    ) -> impl Iterator<Item = E> {
-        let by_tag = tags.flat_map(|tag| self.of_tag(*tag));
-        let all = [&self.floor].into_iter().chain(by_tag).flat_map(|history| &history.0);
-        all.filter(move |(at, _)| *at > stamp).map(|&(_, effect)| effect)
-    }
-
-    /// Returns the invalidations of a tag. For the tag of a variant, also returns those of all
-    /// variants of the key that have other selecting fields.
-    fn of_tag(&self, tag: TagId) -> impl Iterator<Item = &History<E>> {
-        let variant = tag.variant_parts();
-        let of_key = variant.and_then(|(key, _)| self.variants.get(&key)).into_iter().flatten();
-        let other_fields = of_key
-            .filter(move |(fields, _)| variant.is_some_and(|(_, own)| own != *fields))
-            .map(|(_, history)| history);
-        self.tags.get(&tag).into_iter().chain(other_fields)
-    }
-
-    fn add_to_floor(&mut self, at: Stamp, effect: E) {
-        self.floor.add(at, effect, self.max_times);
-    }
-
-    fn add(&mut self, tags: &[TagId], at: Stamp, effect: E) -> Floor {
-        for tag in tags {
-            self.kinds = self.kinds.with(tag.kinds());
-            let history = self.tags.entry(*tag).or_insert_with(History::new);
-            history.add(at, effect, self.max_times);
-            if let Some((key, fields)) = tag.variant_parts() {
-                self.add_variant(key, fields, at, effect);
-            }
-        }
-        if self.tags.len() <= MAX_TAGS {
-            return Floor::Unchanged;
-        }
-        self.drop_older_half();
-        Floor::Moved
-    }
-
-    fn add_variant(&mut self, key: KeyDigest, fields: FieldsDigest, at: Stamp, effect: E) {
-        let of_key = self.variants.entry(key).or_default();
-        match of_key.iter_mut().find(|(known, _)| *known == fields) {
-            Some((_, history)) => history.add(at, effect, self.max_times),
-            None => {
-                let mut history = History::new();
-                history.add(at, effect, self.max_times);
-                of_key.push((fields, history));
-            }
-        }
-    }
-
-    /// Drops the records of tags that were not invalidated later than `last`.
-    fn drop_until(&mut self, last: Stamp) {
-        self.tags.retain(|_, history| history.latest() > last);
-        self.variants.retain(|_, of_key| {
-            of_key.retain(|(_, history)| history.latest() > last);
-            !of_key.is_empty()
-        });
-    }
-
-    /// Drops the older half of the records. The latest time among the dropped records becomes the
-    /// floor: all responses with an earlier stamp then count as invalidated.
-    fn drop_older_half(&mut self) {
-        let mut latest: Vec<_> = self.tags.values().map(History::latest).collect();
-        latest.sort_unstable();
-        let Some(&floor) = latest.get(latest.len() / 2) else { return };
-        let dropped = self.tags.values().filter(|history| history.latest() <= floor);
-        let oldest = dropped.flat_map(|history| &history.0).min_by_key(|(stamp, _)| *stamp);
-        if let Some(&(_, effect)) = oldest {
-            self.add_to_floor(floor, effect);
-        }
-        self.drop_until(floor);
-        let kinds = self.tags.keys().map(|tag| tag.kinds());
-        self.kinds = kinds.fold(TagKinds::default(), TagKinds::with);
     }
 }
 

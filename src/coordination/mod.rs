@@ -10,6 +10,7 @@ pub(crate) mod leader;
 pub(crate) mod lease;
 mod places;
 pub(crate) mod problems;
+mod record_table;
 pub(crate) mod refreshes;
 pub(crate) mod removals;
 pub(crate) mod shared_body;

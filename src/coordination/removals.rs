@@ -62,17 +62,19 @@ pub(super) struct Removals {
 }
 
 /// Whether this log has dropped records because there were too many, so that the floor has moved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[must_use]
 pub(super) enum Floor {
     Unchanged,
+    /// The records of many tags were replaced by one record, without a change of the floor.
+    Folded,
     Moved,
 }
 
 impl Floor {
-    /// Returns `Moved` if one of the two has moved.
+    /// Returns the larger change of the two.
     pub(super) fn or(self, other: Self) -> Self {
-        if self == Self::Moved { self } else { other }
+        self.max(other)
     }
 }
 

@@ -22,6 +22,9 @@ pub(crate) fn implied_tags(
     if kinds.contains(TagKind::Key) {
         tags.push(TagId::key(key));
     }
+    if kinds.contains(TagKind::AnyName) && response.tags.iter().any(|tag| tag.is_name()) {
+        tags.push(TagId::any_name());
+    }
     if kinds.contains(TagKind::Url) {
         tags.push(TagId::url(key.url()));
     }

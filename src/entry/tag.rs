@@ -31,7 +31,8 @@ pub(crate) const MAX_PREFIXES: usize = 16;
 /// the responses of the other name. The only effect would be a cache miss.
 ///
 /// The digest of a variant has three parts: 56 bits for the cache key, 32 bits for the names of the
-/// selecting fields, and 32 bits for their values.
+/// selecting fields, and 32 bits for their values. The digest of a group, and of a path prefix on
+/// one host, begins with 40 bits for the namespace and the host.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TagId(u128);
 
@@ -42,6 +43,15 @@ pub(crate) struct KeyDigest(u64);
 /// The part of the tag of a variant that stands for the names of the selecting fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FieldsDigest(u32);
+
+/// The tags that one record replaces if too many tags were purged or expired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum TagFamily {
+    /// The groups and the path prefixes of one host. The value is a digest of the host.
+    Host(u64),
+    /// The names that applications give.
+    Names,
+}
 
 /// The kind of name that a tag is made from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +73,8 @@ pub(crate) enum TagKind {
     Variant = 7,
     /// One cache key, with all its variants.
     Key = 8,
+    /// All responses to which the application has given a name.
+    AnyName = 9,
 }
 
 impl TagId {
@@ -94,7 +106,38 @@ impl TagId {
 
     /// Makes the tag of a group of responses of one origin (RFC 9875 section 2.1).
     pub(crate) fn group(namespace: &[u8], scheme: &[u8], host: &[u8], name: &str) -> Self {
-        digest(TagKind::Group, [namespace, scheme, host, name.as_bytes()])
+        of_host(TagKind::Group, namespace, host, [scheme, name.as_bytes()])
+    }
+
+    /// Makes the tag of all responses to which the application has given a name.
+    pub(crate) fn any_name() -> Self {
+        digest(TagKind::AnyName, [])
+    }
+
+    /// Returns the family of the tag, if it has one.
+    pub(crate) fn family(self) -> Option<TagFamily> {
+        let [kind, h0, h1, h2, h3, h4, ..] = self.to_bytes();
+        if kind == TagKind::Name as u8 {
+            return Some(TagFamily::Names);
+        }
+        let is_of_host = [TagKind::Group as u8, TagKind::Prefix as u8].contains(&kind);
+        is_of_host.then(|| TagFamily::Host(u64::from_be_bytes([0, 0, 0, h0, h1, h2, h3, h4])))
+    }
+
+    /// Makes the tag that all responses with a tag of the family have.
+    pub(crate) fn of_family(family: TagFamily) -> Self {
+        match family {
+            TagFamily::Names => Self::any_name(),
+            TagFamily::Host(host) => {
+                let root = first_bits(&hash([b"".as_slice()]), 80);
+                Self(with_kind(TagKind::Prefix, (u128::from(host) << 80) | root))
+            }
+        }
+    }
+
+    /// Returns whether the tag is the name that an application gives.
+    pub(super) fn is_name(self) -> bool {
+        self.family() == Some(TagFamily::Names)
     }
 
     /// Makes the tag of one cache key. All variants of the key have this tag. Stores that record
@@ -127,7 +170,7 @@ impl TagId {
     /// of its [`prefix_ends`].
     pub(super) fn decoded_prefix(namespace: &[u8], host: Option<&[u8]>, prefix: &[u8]) -> Self {
         match host {
-            Some(host) => digest(TagKind::Prefix, [namespace, host, prefix]),
+            Some(host) => of_host(TagKind::Prefix, namespace, host, [prefix]),
             None => digest(TagKind::PrefixOnAnyHost, [namespace, prefix]),
         }
     }
@@ -147,11 +190,10 @@ impl TagId {
             append_part(&mut names, name.as_str().as_bytes());
             append_optional(&mut values, value.as_ref().map(AsRef::as_ref));
         }
-        let first_bits = |hasher: &SipHasher13, bits| hasher.finish128().as_u128() >> (128 - bits);
         let digest = (first_bits(&of_key, 56) << 64)
             | (first_bits(&names, 32) << 32)
             | first_bits(&values, 32);
-        Self((u128::from(TagKind::Variant as u8) << 120) | digest)
+        Self(with_kind(TagKind::Variant, digest))
     }
 
     /// Returns the parts of the tag of a variant that stand for the key and for the names of the
@@ -247,16 +289,39 @@ fn hasher() -> SipHasher13 {
 }
 
 fn finish(kind: TagKind, hasher: &SipHasher13) -> TagId {
-    let digest = hasher.finish128().as_u128() >> 8;
-    TagId((u128::from(kind as u8) << 120) | digest)
+    TagId(with_kind(kind, first_bits(hasher, 120)))
 }
 
-fn digest<const N: usize>(kind: TagKind, parts: [&[u8]; N]) -> TagId {
+/// Returns the bits of a tag: the kind, and the digest, which has at most 120 bits.
+const fn with_kind(kind: TagKind, digest: u128) -> u128 {
+    ((kind as u128) << 120) | digest
+}
+
+fn first_bits(hasher: &SipHasher13, bits: u32) -> u128 {
+    hasher.finish128().as_u128() >> (128 - bits)
+}
+
+fn hash<const N: usize>(parts: [&[u8]; N]) -> SipHasher13 {
     let mut hasher = hasher();
     for part in parts {
         append_part(&mut hasher, part);
     }
-    finish(kind, &hasher)
+    hasher
+}
+
+fn digest<const N: usize>(kind: TagKind, parts: [&[u8]; N]) -> TagId {
+    finish(kind, &hash(parts))
+}
+
+/// Makes a tag of one host. The first 40 bits of the digest are those of the host.
+fn of_host<const N: usize>(
+    kind: TagKind,
+    namespace: &[u8],
+    host: &[u8],
+    parts: [&[u8]; N],
+) -> TagId {
+    let of_host = first_bits(&hash([namespace, host]), 40) << 80;
+    TagId(with_kind(kind, of_host | first_bits(&hash(parts), 80)))
 }
 
 #[cfg(test)]
@@ -290,9 +355,9 @@ mod tests {
 
     const WRITTEN: [&str; 6] = [
         "TagId(017481b48ca7b7136cd46db6447e5302)",
-        "TagId(0283c20d85f94e83c8999e2de68cb6ef)",
+        "TagId(02a8a24521ea9c87f07c0a2c0d8c1e3e)",
         "TagId(037f49672a1ee42f7d7aafe7cac164fb)",
-        "TagId(0577cf1b2b3395d7f461d65a6cac8ad4)",
+        "TagId(05a8a24521ea7ca96bb8037f25d72c4f)",
         "TagId(06eefde7b99c0eb81a0bc67a1ac91170)",
         "TagId(072e008a723eec5a790bbb9fe74f03e5)",
     ];
@@ -334,6 +399,28 @@ mod tests {
             assert!(!tags[index + 1..].contains(one), "{index}");
         }
         assert_eq!(path(key("h", "/a", None)), path(key("g", "/a", None)), "on any host");
+    }
+
+    #[test]
+    fn tags_of_a_host_and_names_have_families() {
+        let group = |host: &str| TagId::group(b"shop", b"http", host.as_bytes(), "g");
+        let prefix = |host| TagId::prefix("shop", Some(host), "/a");
+        let family = |tag: TagId| tag.family().unwrap();
+        assert_eq!(family(group("h")), family(prefix("h")));
+        assert_ne!(family(group("h")), family(group("other")));
+        assert_ne!(family(prefix("h")), family(TagId::prefix("other", Some("h"), "/a")));
+        assert_eq!(TagId::of_family(family(group("h"))), TagId::prefix("shop", Some("h"), "/"));
+        assert_eq!(family(TagId::tag("shop", "a")), family(TagId::tag("other", "b")));
+        assert_eq!(TagId::of_family(TagFamily::Names), TagId::any_name());
+        let key = CacheKey::new("shop", "http", "h", "/a", None);
+        for tag in [
+            TagId::url(key.url()),
+            TagId::key(&key),
+            TagId::prefix("shop", None, "/a"),
+            TagId::any_name(),
+        ] {
+            assert_eq!(tag.family(), None, "{tag:?}");
+        }
     }
 
     #[test]

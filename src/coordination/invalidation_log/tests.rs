@@ -194,20 +194,86 @@ fn validity_check_counts_for_one_store_only() {
     assert_eq!(one.validity(&key(), &old), Validity::Valid);
 }
 
+/// A tag that belongs to no family.
+fn url(n: usize) -> TagId {
+    TagId::url(CacheKey::new("shop", "http", "h", &format!("/{n}"), None).url())
+}
+
+#[test]
+fn tags_of_one_host_or_names_do_not_invalidate_other_responses() {
+    let group =
+        |host: &str, n: usize| TagId::group(b"shop", b"http", host.as_bytes(), &n.to_string());
+    let prefix = |host: &str, n: usize| TagId::prefix("shop", Some(host), &format!("/{n}"));
+    let names = |_: &str, n: usize| tag(n);
+    let key_of = |host: &str| CacheKey::new("shop", "http", host, "/a/b", None);
+    for expires in [false, true] {
+        for (case, flooding) in
+            [("groups", group as fn(&str, usize) -> TagId), ("prefixes", prefix), ("names", names)]
+        {
+            let log = InvalidationLog::default();
+            let (plain, named) = (response(log.now(), &[]), response(log.now(), &[tag("x")]));
+            // Tags of other families, which are older, keep their records.
+            let earlier = (response(log.now(), &[url(1)]), key_of("good"));
+            purge(&log, &[url(1), prefix("other", 1)]);
+            let mut largest = 0;
+            for n in 0..MAX_TAGS * 3 {
+                let tags = vec![flooding("evil", n)];
+                log.invalidate(&match expires {
+                    true => Invalidation::ExpireTags { tags, since: at(7) },
+                    false => Invalidation::PurgeTags(tags),
+                });
+                largest = largest.max(log.len());
+            }
+            let case = format!("{case}, expires: {expires}");
+            assert!(largest < MAX_TAGS, "{case}: {largest} records");
+            assert!(log.dropped() >= 3, "{case}");
+            let effect = if expires { Validity::ExpiredSince(at(7)) } else { Validity::Purged };
+            let is_by_name = case.starts_with("names");
+            let of_victim = |response| log.validity(&key_of("good"), response);
+            assert_eq!(of_victim(&plain), Validity::Valid, "{case}");
+            let want = if is_by_name { effect } else { Validity::Valid };
+            assert_eq!(of_victim(&named), want, "{case}");
+            assert_eq!(log.validity(&earlier.1, &earlier.0), Validity::Purged, "{case}");
+            let of_host = log.validity(&key_of("evil"), &plain.clone());
+            assert_eq!(of_host, if is_by_name { Validity::Valid } else { effect }, "{case}");
+            let now = response(log.now(), &[tag("x")]);
+            assert_eq!(log.validity(&key_of("evil"), &now), Validity::Valid, "{case}");
+        }
+    }
+}
+
+#[test]
+fn folded_records_from_outside_are_returned_for_the_store() {
+    let log = InvalidationLog::default();
+    let group = |n: usize| TagId::group(b"shop", b"http", b"evil", &n.to_string());
+    let mut folds = Vec::new();
+    for n in 1..=MAX_TAGS as u64 {
+        let purged = Invalidation::PurgeTags(vec![group(n as usize)]);
+        log.record_remote(&[(Stamp::new(n), purged)], &[], Stamp::new(n));
+        folds.extend(log.take_folds());
+    }
+    let [fold] = folds.as_slice() else { panic!("{} replacements", folds.len()) };
+    let Invalidation::PurgeTags(root) = &fold.into else { panic!("{:?}", fold.into) };
+    assert_eq!(*root, [TagId::prefix("shop", Some("evil"), "/")]);
+    let [Invalidation::PurgeTags(replaced)] = fold.replaced.as_slice() else { panic!() };
+    assert_eq!(fold.at.get(), replaced.len() as u64);
+    assert!(replaced.contains(&group(1)) && replaced.contains(&group(replaced.len())));
+}
+
 #[test]
 fn dropped_records_become_a_floor_for_all_responses() {
     for expires in [false, true] {
         let log = InvalidationLog::default();
         let invalidate = |n: usize| {
             log.invalidate(&if expires {
-                Invalidation::ExpireTags { tags: vec![tag(n)], since: at(n as u64) }
+                Invalidation::ExpireTags { tags: vec![url(n)], since: at(n as u64) }
             } else {
-                Invalidation::PurgeTags(vec![tag(n)])
+                Invalidation::PurgeTags(vec![url(n)])
             });
         };
         let first = response(log.now(), &[tag("x")]);
         (0..MAX_TAGS).for_each(invalidate);
-        let last = response(log.now(), &[tag("x"), tag(MAX_TAGS)]);
+        let last = response(log.now(), &[tag("x"), url(MAX_TAGS)]);
         assert_eq!(log.validity(&key(), &first), Validity::Valid, "no record is dropped yet");
         invalidate(MAX_TAGS);
         assert!(log.len() <= MAX_TAGS / 2 + 1);

@@ -15,7 +15,8 @@ use super::{
     counters::{Counters, count},
     failure::Failure,
     invalidation_table::{
-        EpochCheck, InvalidationTable, TableRead, encode_members, encode_removal, monotonic_micros,
+        EpochCheck, InvalidationTable, TableRead, encode_members, encode_removal, fold_commands,
+        monotonic_micros,
     },
     keys::Keys,
     primary_search::{PrimarySearch, SEARCH_INTERVAL},
@@ -216,7 +217,10 @@ impl RedisClient {
     ) -> Result<Stamp, Failure> {
         let result = self.send_members(&encode_members(invalidation)).await;
         match &result {
-            Ok(_) => count(&self.counters.invalidations),
+            Ok(_) => {
+                count(&self.counters.invalidations);
+                self.fold_table();
+            }
             Err(failure) => self.queue(invalidation.clone(), failure),
         }
         result
@@ -279,6 +283,30 @@ impl RedisClient {
             self.table.add(&mut connection, &self.keys, &self.coordinator, members).await
         })
         .await
+    }
+
+    /// Replaces many invalidations in Redis by one, in the background, if this process has done so
+    /// in its memory. If this fails, the invalidations stay in Redis, which drops the older half if
+    /// there are too many.
+    fn fold_table(self: &Arc<Self>) {
+        let folds = self.coordinator.take_folds();
+        let Ok(runtime) = Handle::try_current() else { return };
+        if folds.is_empty() {
+            return;
+        }
+        let client = Arc::clone(self);
+        runtime.spawn(async move {
+            for command in folds.iter().flat_map(|folded| fold_commands(&client.keys, folded)) {
+                let timeout = client.timeouts.write;
+                let sent = client.call(ConnectionRole::Writes, timeout, |mut connection| {
+                    let command = &command;
+                    async move { Ok(command.exec_async(&mut connection).await?) }
+                });
+                if let Err(failure) = sent.await {
+                    return log::debug!("invalidations in Redis not replaced by one: {failure}");
+                }
+            }
+        });
     }
 
     /// Makes the maintenance thread read the invalidation table from now on, at least once in

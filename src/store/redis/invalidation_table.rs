@@ -41,6 +41,7 @@ use crate::{
     clock::{Clock, Timestamp},
     coordination::{
         coordinator::Coordinator,
+        invalidation_log::FoldedRecords,
         removals::{MAX_REMOVALS, REMOVAL_LIFETIME, Removal},
     },
     entry::{invalidation::Invalidation, stamp::Stamp, tag::TagId},
@@ -68,6 +69,11 @@ pub(super) const MAX_UNCONFIRMED: Duration = Duration::from_secs(60);
 const MAX_MEMBERS: usize = 65_536;
 
 const INVALIDATE: &str = include_str!("invalidate.lua");
+const FOLD: &str = include_str!("fold.lua");
+
+/// The largest number of members that one call of the script replaces, so that no call blocks Redis
+/// for long.
+const FOLD_BATCH: usize = 512;
 
 /// The latest time that a score can have and still grow by a microsecond: scores are doubles.
 const LATEST_TIME: u64 = (1 << 53) - 1;
@@ -268,6 +274,19 @@ impl InvalidationTable {
         // the loss.
         self.learn([&table, &removals], coordinator).ok_or(Failure::TimedOut)
     }
+}
+
+/// Returns the commands that replace many invalidations in the table by one, as this process has
+/// done in its copy of the table. Other processes apply the same rules to their copies.
+pub(super) fn fold_commands(keys: &Keys, folded: &FoldedRecords) -> Vec<Cmd> {
+    let members: Vec<_> = folded.replaced.iter().flat_map(encode_members).collect();
+    let into = encode_members(&folded.into);
+    let command = |members: &[Vec<u8>]| {
+        let mut script = cmd("EVAL");
+        script.arg(FOLD).arg(1).arg(&keys.table).arg(folded.at.get()).arg(&into).arg(members);
+        script
+    };
+    members.chunks(FOLD_BATCH).map(command).collect()
 }
 
 /// Returns the time of the process's monotonic clock in microseconds.

@@ -9,6 +9,7 @@ mod model;
 mod post_responses;
 mod races;
 mod targets;
+mod tenants;
 mod unsafe_methods;
 mod url_invalidation;
 mod urls;
