@@ -153,8 +153,9 @@ fn config(cases: u32) -> Config {
     Config { cases, failure_persistence: None, ..Config::default() }
 }
 
-fn store_kind() -> impl Strategy<Value = StoreKind> {
+fn store_kind() -> BoxedStrategy<StoreKind> {
     select(vec![StoreKind::Memory, StoreKind::Memory, StoreKind::Processes, StoreKind::Tiered])
+        .boxed()
 }
 
 /// Runs a test with many cases, and fails with the smallest case that fails.
@@ -237,16 +238,18 @@ struct LoosenedCase {
     kind: StoreKind,
 }
 
-fn loosened_case() -> impl Strategy<Value = LoosenedCase> {
+fn loosened_case() -> BoxedStrategy<LoosenedCase> {
     let bodies = select(vec![BodyKind::Whole, BodyKind::Chunks, BodyKind::Stream]);
     let passed = proptest::collection::vec(passed_field(), 0..3);
     let moment = (any::<bool>(), 0..50_u64, [0..2_usize, 0..2_usize], store_kind());
     let response = (select(vec![200, 203, 301, 308]), bodies, passed);
-    (select(loosenings()), moment, response).prop_map(|(loosening, moment, response)| {
-        let (is_concurrent, elapsed, servers, kind) = moment;
-        let (status, body, passed) = response;
-        LoosenedCase { loosening, is_concurrent, status, body, elapsed, servers, passed, kind }
-    })
+    (select(loosenings()), moment, response)
+        .prop_map(|(loosening, moment, response)| {
+            let (is_concurrent, elapsed, servers, kind) = moment;
+            let (status, body, passed) = response;
+            LoosenedCase { loosening, is_concurrent, status, body, elapsed, servers, passed, kind }
+        })
+        .boxed()
 }
 
 impl LoosenedCase {

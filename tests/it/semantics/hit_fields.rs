@@ -140,11 +140,12 @@ fn compare(case: &Case, miss: &Fields, hit: &Fields) -> Result<(), String> {
     if has_age { Ok(()) } else { Err(format!("wrong Age: {age}")) }
 }
 
-fn case() -> impl Strategy<Value = Case> {
+fn case() -> BoxedStrategy<Case> {
     let elapsed = prop_oneof![1 => Just(0), 2 => 1..59_u64, 1 => 59..700_u64];
     let head = any::<u8>().prop_map(|byte| byte < 30);
     (random_reply(), subsequence(OPTIONS.to_vec(), 0..=3), elapsed, head)
         .prop_map(|(reply, options, elapsed, is_head)| Case { reply, options, elapsed, is_head })
+        .boxed()
 }
 
 /// Sends two requests for the response. Returns its status code, fields and body each time.

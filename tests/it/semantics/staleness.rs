@@ -272,7 +272,7 @@ enum Style {
     None,
 }
 
-fn reply(style: Style) -> impl Strategy<Value = Reply> {
+fn reply(style: Style) -> BoxedStrategy<Reply> {
     let seconds = || select(vec![0_u64, 1, 5, 10, 30, 60]);
     let lifetimes = (option::of(seconds()), option::weighted(0.3, seconds()));
     let lifetimes = lifetimes.prop_map(move |(max_age, s_maxage)| match style {
@@ -300,8 +300,8 @@ fn reply(style: Style) -> impl Strategy<Value = Reply> {
     let dates =
         (option::weighted(0.3, -40..1_i64), option::weighted(0.3, select(vec![0_u64, 5, 40])));
     let rest = (any::<u8>(), any::<bool>(), any::<bool>());
-    (directives, expires, dates, rest).prop_map(
-        |(directives, expires, (date, age), (fails, has_tag, validates))| Reply {
+    (directives, expires, dates, rest)
+        .prop_map(|(directives, expires, (date, age), (fails, has_tag, validates))| Reply {
             fails: fails < 50,
             directives,
             expires,
@@ -309,11 +309,11 @@ fn reply(style: Style) -> impl Strategy<Value = Reply> {
             age,
             has_tag,
             validates,
-        },
-    )
+        })
+        .boxed()
 }
 
-fn case() -> impl Strategy<Value = Case> {
+fn case() -> BoxedStrategy<Case> {
     let wishes = vec![
         Wish::NoCache,
         Wish::OnlyIfCached,
@@ -330,32 +330,34 @@ fn case() -> impl Strategy<Value = Case> {
     ];
     let window = || select(vec![0_u64, 0, 20]);
     let policy = (any::<bool>(), window(), window(), select(vec![60_u64, 5]), any::<bool>());
-    (policy, styles).prop_flat_map(move |(policy, style)| {
-        let directives = prop_oneof![
-            1 => Just(Vec::new()),
-            1 => subsequence(wishes.clone(), 1..=2),
-        ];
-        let elapsed = select(vec![0_u64, 1, 4, 5, 6, 10, 20, 60]);
-        let expires = any::<u8>().prop_map(|byte| byte < 25);
-        let step = (directives, reply(style), expires, elapsed).prop_map(
-            |(directives, reply, expires_before, elapsed)| Step {
-                directives,
-                reply,
-                expires_before,
-                elapsed,
-            },
-        );
-        let (honors_directives, while_revalidate, if_error, default_ttl, has_refresh_ahead) =
-            policy;
-        vec(step, 2..9).prop_map(move |steps| Case {
-            honors_directives,
-            while_revalidate,
-            if_error,
-            default_ttl,
-            has_refresh_ahead,
-            steps,
+    (policy, styles)
+        .prop_flat_map(move |(policy, style)| {
+            let directives = prop_oneof![
+                1 => Just(Vec::new()),
+                1 => subsequence(wishes.clone(), 1..=2),
+            ];
+            let elapsed = select(vec![0_u64, 1, 4, 5, 6, 10, 20, 60]);
+            let expires = any::<u8>().prop_map(|byte| byte < 25);
+            let step = (directives, reply(style), expires, elapsed).prop_map(
+                |(directives, reply, expires_before, elapsed)| Step {
+                    directives,
+                    reply,
+                    expires_before,
+                    elapsed,
+                },
+            );
+            let (honors_directives, while_revalidate, if_error, default_ttl, has_refresh_ahead) =
+                policy;
+            vec(step, 2..9).prop_map(move |steps| Case {
+                honors_directives,
+                while_revalidate,
+                if_error,
+                default_ttl,
+                has_refresh_ahead,
+                steps,
+            })
         })
-    })
+        .boxed()
 }
 
 /// The handler's calls, and the step to which they belong.

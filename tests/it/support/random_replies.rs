@@ -6,7 +6,7 @@ use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use proptest::{
     collection::vec,
     option,
-    prelude::{Just, Strategy, any, prop_oneof},
+    prelude::{BoxedStrategy, Just, Strategy, any, prop_oneof},
     sample::select,
 };
 
@@ -176,7 +176,7 @@ pub(crate) fn directive(meaning: Meaning) -> Directive {
 }
 
 /// A directive in its usual spelling.
-fn usual() -> impl Strategy<Value = Directive> {
+fn usual() -> BoxedStrategy<Directive> {
     let seconds = || select(vec![0_u64, 1, 10, 60, 600]);
     let flags = vec![
         Meaning::Public,
@@ -197,10 +197,11 @@ fn usual() -> impl Strategy<Value = Directive> {
         1 => select(qualified),
     ]
     .prop_map(directive)
+    .boxed()
 }
 
 /// A directive in an unusual spelling, or a malformed one.
-fn unusual() -> impl Strategy<Value = Directive> {
+fn unusual() -> BoxedStrategy<Directive> {
     select(vec![
         ("PRIVATE", Meaning::Private),
         ("Private", Meaning::Private),
@@ -230,9 +231,10 @@ fn unusual() -> impl Strategy<Value = Directive> {
         ("a=b=c", Meaning::Other),
     ])
     .prop_map(|(text, meaning)| Directive { text: text.to_owned(), meaning })
+    .boxed()
 }
 
-fn directives() -> impl Strategy<Value = Vec<Directive>> {
+fn directives() -> BoxedStrategy<Vec<Directive>> {
     let simple = vec![
         vec![],
         vec![Meaning::MaxAge(60)],
@@ -246,32 +248,27 @@ fn directives() -> impl Strategy<Value = Vec<Directive>> {
         1 => simple,
         1 => vec(prop_oneof![5 => usual(), 1 => unusual()], 0..4),
     ]
+    .boxed()
 }
 
 /// At most `most` elements, and none in half of the cases.
-fn at_most<T: Clone + std::fmt::Debug>(
-    elements: impl Strategy<Value = T>,
+fn at_most<T: Clone + std::fmt::Debug + 'static>(
+    elements: impl Strategy<Value = T> + 'static,
     most: usize,
-) -> impl Strategy<Value = Vec<T>> {
-    prop_oneof![1 => Just(Vec::new()), 1 => vec(elements, 1..=most)]
+) -> BoxedStrategy<Vec<T>> {
+    prop_oneof![1 => Just(Vec::new()), 1 => vec(elements, 1..=most)].boxed()
 }
 
-fn plain(
-    name: &'static str,
-    values: &[&'static str],
-) -> impl Strategy<Value = (&'static str, Value)> {
-    select(values.to_vec()).prop_map(move |text| (name, Value::Plain(text)))
+fn plain(name: &'static str, values: &[&'static str]) -> BoxedStrategy<(&'static str, Value)> {
+    select(values.to_vec()).prop_map(move |text| (name, Value::Plain(text))).boxed()
 }
 
-fn marked(
-    name: &'static str,
-    texts: &[&'static str],
-) -> impl Strategy<Value = (&'static str, Value)> {
-    select(texts.to_vec()).prop_map(move |text| (name, Value::Marked(text)))
+fn marked(name: &'static str, texts: &[&'static str]) -> BoxedStrategy<(&'static str, Value)> {
+    select(texts.to_vec()).prop_map(move |text| (name, Value::Marked(text))).boxed()
 }
 
 /// A field that decides about storing or reuse.
-fn deciding_field() -> impl Strategy<Value = (&'static str, Value)> {
+fn deciding_field() -> BoxedStrategy<(&'static str, Value)> {
     let names = &["accept", "Accept-Language", "accept-encoding", "x-tenant", "x-b"];
     let more =
         &["cookie", "Authorization", "accept, cookie", "x-api-key, x-b", "*", "x-b, *", "a b"];
@@ -292,10 +289,11 @@ fn deciding_field() -> impl Strategy<Value = (&'static str, Value)> {
         1 => plain("content-location", &["/p", "/p?x=1", "/q"]),
         1 => plain("location", &["/p", "/q"]),
     ]
+    .boxed()
 }
 
 /// A field that a cache only passes on.
-pub(crate) fn passed_field() -> impl Strategy<Value = (&'static str, Value)> {
+pub(crate) fn passed_field() -> BoxedStrategy<(&'static str, Value)> {
     let bytes = vec(prop_oneof![0x21_u8..0x7f, 0xa0_u8..=0xff], 0..6);
     prop_oneof![
         3 => marked("x-a", &["", "a ", "b, "]),
@@ -312,10 +310,11 @@ pub(crate) fn passed_field() -> impl Strategy<Value = (&'static str, Value)> {
         1 => plain("cache-status", &["origin; hit"]),
         1 => plain("content-security-policy", &["default-src 'self'"]),
     ]
+    .boxed()
 }
 
 /// The fields that a response has at most once.
-fn single_fields() -> impl Strategy<Value = Vec<(&'static str, Value)>> {
+fn single_fields() -> BoxedStrategy<Vec<(&'static str, Value)>> {
     let tags = plain("etag", &[ENTITY_TAG, ENTITY_TAG, "W/\"v1\"", "\"v2\"", "v1"]);
     let modified = (-3000..10_i64).prop_map(|offset| ("last-modified", Value::Date(offset)));
     let date = prop_oneof![
@@ -332,17 +331,19 @@ fn single_fields() -> impl Strategy<Value = Vec<(&'static str, Value)>> {
         .prop_map(|(tag, modified, date, age)| {
             tag.into_iter().chain(modified).chain(date).chain(age).collect()
         })
+        .boxed()
 }
 
-fn status() -> impl Strategy<Value = u16> {
+fn status() -> BoxedStrategy<u16> {
     prop_oneof![
         8 => Just(200),
         1 => select(vec![203, 204, 301, 302, 308, 404, 410, 501]),
         1 => select(vec![206, 304, 400, 401, 403, 500, 503]),
     ]
+    .boxed()
 }
 
-pub(crate) fn random_reply() -> impl Strategy<Value = RandomReply> {
+pub(crate) fn random_reply() -> BoxedStrategy<RandomReply> {
     let separators = vec![Some(", "), Some(", "), Some(","), Some(" ,\t"), None];
     let fields = (at_most(deciding_field(), 2), at_most(passed_field(), 3), single_fields());
     let fields = fields.prop_map(|(deciding, passed, single)| [deciding, passed, single].concat());
@@ -351,19 +352,26 @@ pub(crate) fn random_reply() -> impl Strategy<Value = RandomReply> {
     let options =
         (option::weighted(0.1, select(vec![0_u64, 60])), any::<u8>().prop_map(|byte| byte < 8));
     let head = (status(), directives(), select(separators), targeted, fields);
-    (head, bodies, any::<bool>(), options).prop_map(
-        |((status, directives, separator, targeted, fields), body, validates, (ttl, refuses))| {
-            RandomReply {
-                status,
-                directives,
-                separator,
-                targeted,
-                fields,
+    (head, bodies, any::<bool>(), options)
+        .prop_map(
+            |(
+                (status, directives, separator, targeted, fields),
                 body,
                 validates,
-                ttl,
-                refuses,
-            }
-        },
-    )
+                (ttl, refuses),
+            )| {
+                RandomReply {
+                    status,
+                    directives,
+                    separator,
+                    targeted,
+                    fields,
+                    body,
+                    validates,
+                    ttl,
+                    refuses,
+                }
+            },
+        )
+        .boxed()
 }

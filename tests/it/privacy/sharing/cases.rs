@@ -5,7 +5,7 @@ use actix_web_cache::{Policy, QueryKey, Rule};
 use proptest::{
     collection::vec,
     option,
-    prelude::{Just, Strategy, any, prop_oneof},
+    prelude::{BoxedStrategy, Just, Strategy, any, prop_oneof},
     sample::{select, subsequence},
 };
 
@@ -233,7 +233,7 @@ impl Setting {
     }
 }
 
-fn setting() -> impl Strategy<Value = Setting> {
+fn setting() -> BoxedStrategy<Setting> {
     let loosening = prop_oneof![
         2 => Just(Vec::new()),
         1 => subsequence(LOOSENING.to_vec(), 0..=2),
@@ -248,6 +248,7 @@ fn setting() -> impl Strategy<Value = Setting> {
             preset,
             options: [strict, loosening].concat(),
         })
+        .boxed()
 }
 
 /// Request fields that identify a person. The person ends each value.
@@ -268,18 +269,20 @@ const CREDENTIALS: [(&str, &str); 13] = [
 ];
 
 /// The fields of one person: some credentials, each of this person or of a group of both.
-fn credentials(person: &'static str) -> impl Strategy<Value = Vec<(&'static str, String)>> {
+fn credentials(person: &'static str) -> BoxedStrategy<Vec<(&'static str, String)>> {
     let sent = prop_oneof![
         1 => Just(Vec::new()),
         1 => subsequence(CREDENTIALS.to_vec(), 1..=2),
     ];
-    (sent, prop_oneof![4 => Just(person), 1 => Just("group")]).prop_map(|(sent, name)| {
-        sent.into_iter().map(|(field, text)| (field, format!("{text}{name}"))).collect()
-    })
+    (sent, prop_oneof![4 => Just(person), 1 => Just("group")])
+        .prop_map(|(sent, name)| {
+            sent.into_iter().map(|(field, text)| (field, format!("{text}{name}"))).collect()
+        })
+        .boxed()
 }
 
 /// A request field that selects, conditions or directs.
-fn other_field() -> impl Strategy<Value = (&'static str, String)> {
+fn other_field() -> BoxedStrategy<(&'static str, String)> {
     let one = |name: &'static str, values: &[&'static str]| {
         select(values.to_vec()).prop_map(move |value| (name, value.to_owned()))
     };
@@ -302,17 +305,18 @@ fn other_field() -> impl Strategy<Value = (&'static str, String)> {
         1 => one("connection", &["x-a", "authorization", "upgrade"]),
         1 => bytes.prop_map(|bytes| ("x-random", String::from_utf8(bytes).unwrap())),
     ]
+    .boxed()
 }
 
-fn request() -> impl Strategy<Value = Request> {
+fn request() -> BoxedStrategy<Request> {
     let methods = prop_oneof![24 => Just("GET"), 4 => Just("HEAD"), 1 => Just("POST")];
     let hosts = prop_oneof![15 => Just("a"), 1 => Just("b")];
     let targets = prop_oneof![8 => Just("/p"), 1 => select(vec!["/p?x=1", "/p?x=2", "/q"])];
     let persons = prop_oneof![credentials("alice"), credentials("bob")];
     let others = prop_oneof![3 => Just(Vec::new()), 2 => vec(other_field(), 1..3)];
     let leaves = any::<u8>().prop_map(|byte| byte < 12);
-    (methods, hosts, targets, persons, others, 0..2_usize, leaves).prop_map(
-        |(method, host, target, credentials, others, server, leaves)| {
+    (methods, hosts, targets, persons, others, 0..2_usize, leaves)
+        .prop_map(|(method, host, target, credentials, others, server, leaves)| {
             let mut fields = credentials;
             for (name, value) in others {
                 // A field that is no list has one line.
@@ -321,18 +325,19 @@ fn request() -> impl Strategy<Value = Request> {
                 }
             }
             Request { method, host, target, fields, server, leaves }
-        },
-    )
+        })
+        .boxed()
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn step() -> BoxedStrategy<Step> {
     let elapsed = prop_oneof![4 => Just(0), 1 => select(vec![1_u64, 10, 61, 700])];
     let requests = prop_oneof![1 => vec(request(), 1), 2 => vec(request(), 2..=3)];
-    (requests, elapsed).prop_map(|(requests, elapsed)| Step { requests, elapsed })
+    (requests, elapsed).prop_map(|(requests, elapsed)| Step { requests, elapsed }).boxed()
 }
 
-pub(super) fn case() -> impl Strategy<Value = Case> {
+pub(super) fn case() -> BoxedStrategy<Case> {
     let outer = option::weighted(0.25, setting());
     (setting(), outer, vec(random_reply(), 1..3), vec(step(), 2..6))
         .prop_map(|(setting, outer, replies, steps)| Case { setting, outer, replies, steps })
+        .boxed()
 }

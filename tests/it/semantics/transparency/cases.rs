@@ -4,7 +4,7 @@ use actix_web_cache::{Policy, QueryKey};
 use proptest::{
     collection::vec,
     option,
-    prelude::{Just, Strategy, any, prop_oneof},
+    prelude::{BoxedStrategy, Just, Strategy, any, prop_oneof},
     sample::{select, subsequence},
 };
 
@@ -150,7 +150,7 @@ impl Case {
     }
 }
 
-fn page(is_rfc9111: bool) -> impl Strategy<Value = Page> {
+fn page(is_rfc9111: bool) -> BoxedStrategy<Page> {
     let stated: Vec<&'static [&'static str]> = vec![
         &["max-age=60"],
         &["public, max-age=60"],
@@ -214,22 +214,20 @@ fn page(is_rfc9111: bool) -> impl Strategy<Value = Page> {
                 }
             },
         )
+        .boxed()
 }
 
-fn url() -> impl Strategy<Value = Url> {
+fn url() -> BoxedStrategy<Url> {
     let hosts = prop_oneof![8 => Just("a"), 1 => Just("A"), 1 => Just("b")];
     let queries = prop_oneof![4 => Just(""), 1 => select(vec!["x=1", "utm=1", "x=1&utm=2"])];
     let pages = prop_oneof![3 => Just(0), 2 => 0..PAGES];
     let encoded = any::<u8>().prop_map(|byte| byte < 25);
-    (hosts, pages, queries, encoded).prop_map(|(host, page, query, is_encoded)| Url {
-        host,
-        page,
-        query,
-        is_encoded,
-    })
+    (hosts, pages, queries, encoded)
+        .prop_map(|(host, page, query, is_encoded)| Url { host, page, query, is_encoded })
+        .boxed()
 }
 
-fn request() -> impl Strategy<Value = Request> {
+fn request() -> BoxedStrategy<Request> {
     let fields = vec![
         ("accept", "a"),
         ("accept", "b"),
@@ -266,12 +264,18 @@ fn request() -> impl Strategy<Value = Request> {
     let if_range = select(vec![IfRange::None, IfRange::None, IfRange::Known, IfRange::Other]);
     let range = option::weighted(0.2, (ranges, if_range));
     let head = any::<u8>().prop_map(|byte| byte < 25);
-    (url(), head, fields, condition, range).prop_map(|(url, is_head, fields, condition, range)| {
-        Request { url, is_head, fields, condition, range }
-    })
+    (url(), head, fields, condition, range)
+        .prop_map(|(url, is_head, fields, condition, range)| Request {
+            url,
+            is_head,
+            fields,
+            condition,
+            range,
+        })
+        .boxed()
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn step() -> BoxedStrategy<Step> {
     let elapsed = prop_oneof![3 => Just(0), 1 => select(vec![1_u64, 9, 40, 61, 700])];
     let requests = prop_oneof![2 => vec(request(), 1), 1 => vec(request(), 2..=4)];
     let post = (url(), select(vec![200, 204, 303, 400, 500]), option::weighted(0.3, 0..PAGES));
@@ -279,9 +283,10 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (requests, elapsed).prop_map(|(requests, elapsed)| Step::Ask { requests, elapsed }),
         1 => post.prop_map(|(url, status, also)| Step::Post { url, status, also }),
     ]
+    .boxed()
 }
 
-pub(super) fn case() -> impl Strategy<Value = Case> {
+pub(super) fn case() -> BoxedStrategy<Case> {
     let options = vec![
         Opt::KeyTenant,
         Opt::KeyTheme,
@@ -300,17 +305,19 @@ pub(super) fn case() -> impl Strategy<Value = Case> {
         Opt::XCache,
     ];
     let preset = prop_oneof![2 => Just(false), 1 => Just(true)];
-    preset.prop_flat_map(move |is_rfc9111| {
-        let slow = any::<u8>().prop_map(|byte| byte < 60);
-        let options = subsequence(options.clone(), 0..=4);
-        (options, slow, vec(page(is_rfc9111), PAGES), vec(step(), 10..40)).prop_map(
-            move |(options, has_slow_store, pages, steps)| Case {
-                is_rfc9111,
-                options,
-                has_slow_store,
-                pages,
-                steps,
-            },
-        )
-    })
+    preset
+        .prop_flat_map(move |is_rfc9111| {
+            let slow = any::<u8>().prop_map(|byte| byte < 60);
+            let options = subsequence(options.clone(), 0..=4);
+            (options, slow, vec(page(is_rfc9111), PAGES), vec(step(), 10..40)).prop_map(
+                move |(options, has_slow_store, pages, steps)| Case {
+                    is_rfc9111,
+                    options,
+                    has_slow_store,
+                    pages,
+                    steps,
+                },
+            )
+        })
+        .boxed()
 }
