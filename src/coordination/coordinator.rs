@@ -23,7 +23,7 @@ use super::{
     budget::{FillBudget, OpenWrites, WritePermit},
     fills::{Fill, OpenFills},
     flights::{FlightRole, Flights},
-    invalidation_log::{FoldedRecords, InvalidationLog},
+    invalidation_log::{FoldedInvalidations, InvalidationLog},
     key_marks::KeyMarks,
     problems::{Problem, ProblemCounts, Problems},
     refreshes::{BackgroundPermit, RefreshPermit, Refreshes},
@@ -182,9 +182,14 @@ impl Coordinator {
         self.record_remote_removals(invalidations, &[], until);
     }
 
-    /// Takes the replacements of many records by one, for a store that also keeps the records of
-    /// invalidations outside of this process.
-    pub(crate) fn take_folds(&self) -> Vec<FoldedRecords> {
+    /// Takes the invalidations that one other invalidation has replaced since the last call, because
+    /// there were too many. A store that keeps invalidations outside of this process can then
+    /// replace them there, too.
+    ///
+    /// Only the four latest replacements are kept, and only if [`record_remote`](Self::record_remote)
+    /// caused them.
+    #[must_use]
+    pub fn take_folded(&self) -> Vec<FoldedInvalidations> {
         self.0.log.take_folds()
     }
 

@@ -214,7 +214,7 @@ impl InvalidationLog {
 
     /// Takes the replacements of records that came from outside of this process, since the last
     /// call. Only the latest ones are kept.
-    pub(super) fn take_folds(&self) -> Vec<FoldedRecords> {
+    pub(super) fn take_folds(&self) -> Vec<FoldedInvalidations> {
         self.records.write().unwrap_or_else(PoisonError::into_inner).take_folds()
     }
 
@@ -251,28 +251,35 @@ impl InvalidationLog {
     }
 }
 
-/// The replacement of many invalidations, which came from outside of this process, by one.
+/// Many invalidations from outside of this process, and one that replaces them in the memory of the
+/// process.
+///
+/// [`Coordinator::take_folded`](crate::store::Coordinator::take_folded) returns it to a store that
+/// keeps invalidations outside of the process.
 #[derive(Debug)]
-pub(crate) struct FoldedRecords {
-    /// The logical time of the new invalidation.
-    pub(crate) at: Stamp,
-    pub(crate) into: Invalidation,
-    pub(crate) replaced: Vec<Invalidation>,
+#[non_exhaustive]
+pub struct FoldedInvalidations {
+    /// The logical time of the new invalidation: the latest time of the replaced ones.
+    pub at: Stamp,
+    /// The new invalidation. It applies to all responses to which one of the others applies.
+    pub into: Invalidation,
+    /// The invalidations that are no longer needed, unless they were repeated after `at`.
+    pub replaced: Vec<Invalidation>,
 }
 
 impl Records {
-    fn take_folds(&mut self) -> Vec<FoldedRecords> {
+    fn take_folds(&mut self) -> Vec<FoldedInvalidations> {
         let purges =
             self.purged.take_folds().into_iter().map(|Fold { into, at, replaced, .. }| {
                 let tags = replaced.into_iter().map(|(tag, ())| tag).collect();
                 let (into, replaced) = (vec![into], vec![Invalidation::PurgeTags(tags)]);
-                FoldedRecords { at, into: Invalidation::PurgeTags(into), replaced }
+                FoldedInvalidations { at, into: Invalidation::PurgeTags(into), replaced }
             });
         let expire = |tag: TagId, since| Invalidation::ExpireTags { tags: vec![tag], since };
         let expiries = self.expired.take_folds().into_iter().map(|fold| {
             let replaced = fold.replaced.into_iter().map(|(tag, since)| expire(tag, since));
             let replaced = replaced.collect();
-            FoldedRecords { at: fold.at, into: expire(fold.into, fold.effect), replaced }
+            FoldedInvalidations { at: fold.at, into: expire(fold.into, fold.effect), replaced }
         });
         purges.chain(expiries).collect()
     }

@@ -30,6 +30,7 @@ pub use crate::{
     coordination::{
         coordinator::Coordinator,
         fills::Fill,
+        invalidation_log::FoldedInvalidations,
         lease::{Lease, LeaseEnd, LeaseGuard},
         problems::ProblemCounts,
         removals::Removal,

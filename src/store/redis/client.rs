@@ -289,7 +289,7 @@ impl RedisClient {
     /// in its memory. If this fails, the invalidations stay in Redis, which drops the older half if
     /// there are too many.
     fn fold_table(self: &Arc<Self>) {
-        let folds = self.coordinator.take_folds();
+        let folds = self.coordinator.take_folded();
         let Ok(runtime) = Handle::try_current() else { return };
         if folds.is_empty() {
             return;

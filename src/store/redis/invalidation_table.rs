@@ -41,7 +41,7 @@ use crate::{
     clock::{Clock, Timestamp},
     coordination::{
         coordinator::Coordinator,
-        invalidation_log::FoldedRecords,
+        invalidation_log::FoldedInvalidations,
         removals::{MAX_REMOVALS, REMOVAL_LIFETIME, Removal},
     },
     entry::{invalidation::Invalidation, stamp::Stamp, tag::TagId},
@@ -278,7 +278,7 @@ impl InvalidationTable {
 
 /// Returns the commands that replace many invalidations in the table by one, as this process has
 /// done in its copy of the table. Other processes apply the same rules to their copies.
-pub(super) fn fold_commands(keys: &Keys, folded: &FoldedRecords) -> Vec<Cmd> {
+pub(super) fn fold_commands(keys: &Keys, folded: &FoldedInvalidations) -> Vec<Cmd> {
     let members: Vec<_> = folded.replaced.iter().flat_map(encode_members).collect();
     let into = encode_members(&folded.into);
     let command = |members: &[Vec<u8>]| {
