@@ -4,7 +4,10 @@
 use actix_web::http::header::{HeaderMap, HeaderName};
 use sfv::{BareItem, Dictionary, ListEntry, Parser};
 
-use super::{cache_control::ResponseDirectives, fields::field_lines};
+use super::{
+    cache_control::{Directive, ResponseDirectives},
+    fields::{field_lines, list_members, split},
+};
 
 /// The directives that apply to a response, and the field that contains them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +57,19 @@ fn targeted(response: &HeaderMap, name: &HeaderName) -> Option<ResponseDirective
             ListEntry::InnerList(_) if !is_known(key.as_str()) => continue,
             ListEntry::InnerList(_) => return None,
         };
-        directives.add(key.as_str().as_bytes(), argument.as_deref().map(str::as_bytes));
+        if !SCOPED.contains(&key.as_str()) {
+            directives.add(key.as_str().as_bytes(), argument.as_deref().map(str::as_bytes));
+        }
+    }
+    // A repeated member of a dictionary replaces the earlier one (RFC 9651 section 3.2). In
+    // `private, private="x-a"`, the earlier one is stricter. All members count, so that the response
+    // stays private.
+    for member in list_members(&value) {
+        let without_parameters = split(member, b';').next().unwrap_or_default();
+        let Directive { name, argument } = Directive::parse(without_parameters);
+        if SCOPED.iter().any(|scoped| scoped.as_bytes() == name) {
+            directives.add(name, argument);
+        }
     }
     Some(directives)
 }
@@ -96,6 +111,7 @@ mod tests {
     use actix_web::http::header::{CACHE_CONTROL, HeaderValue};
 
     use super::*;
+    use crate::semantics::cache_control::DirectiveScope;
 
     const CDN: HeaderName = HeaderName::from_static("cdn-cache-control");
     const OTHER: HeaderName = HeaderName::from_static("other-cache-control");
@@ -190,6 +206,25 @@ mod tests {
         let got = governing(&[(CDN, "private=\"x-a\", stale-while-revalidate=7")], &[CDN]);
         assert_eq!(got.directives.private.fields(), ["x-a"]);
         assert_eq!(got.directives.stale_while_revalidate, Some(Duration::from_secs(7)));
+    }
+
+    #[test]
+    fn strictest_of_repeated_members_counts() {
+        for field in [
+            "private, private=\"x-a\"",
+            "private=\"x-a\", private",
+            "private;x=1, private=\"x-a\"",
+            "private=?0, private",
+        ] {
+            let got = governing(&[(CDN, field)], &[CDN]);
+            assert_eq!(got.directives.private, DirectiveScope::Response, "{field}");
+        }
+        let got = governing(&[(CDN, "no-cache"), (CDN, "no-cache=\"x-a\"")], &[CDN]);
+        assert_eq!(got.directives.no_cache, DirectiveScope::Response);
+        let got = governing(&[(CDN, "private=\"x-a\", private=\"x-b\"")], &[CDN]);
+        assert_eq!(got.directives.private.fields(), ["x-a", "x-b"]);
+        let got = governing(&[(CDN, "x=\"a, private\", y=(private), max-age=2")], &[CDN]);
+        assert_eq!(got.directives.private, DirectiveScope::Absent);
     }
 
     #[test]

@@ -139,12 +139,14 @@ fn check(
 /// Whether later clients get a response without this field.
 fn is_withheld(run: &oracle::Run, field: &str, setting: &Setting) -> bool {
     let by_connection = run.reply.members("connection").iter().any(|name| name == field);
+    // The handler validates each use of a response with `no-cache`, including the fields that a
+    // qualified `no-cache` names.
+    let is_always_validated = run.has(setting, Meaning::NoCache);
     let by_directive = setting.has(Opt::QualifiedDirectives)
-        && run.directives(setting).iter().any(|directive| {
-            matches!(
-                directive.meaning,
-                Meaning::PrivateField(name) | Meaning::NoCacheField(name) if name == field
-            )
+        && run.directives(setting).iter().any(|directive| match directive.meaning {
+            Meaning::PrivateField(name) => name == field,
+            Meaning::NoCacheField(name) => name == field && !is_always_validated,
+            _ => false,
         });
     (by_connection || by_directive) && !run.is_update()
 }
