@@ -96,7 +96,8 @@ pub enum Forward {
 }
 
 /// The reason why a request bypasses the cache: the cache passes it to the handler, does not answer
-/// it from the store, and does not store the response.
+/// it from the store, and (except for [`SlowClients`](Self::SlowClients)) does not store the
+/// response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Bypass {
@@ -113,14 +114,20 @@ pub enum Bypass {
     /// The request has several lines of `Host`, or an HTTP/1 request target in absolute form
     /// (`GET http://example.com/`), or two hosts in HTTP/2.
     Host,
-    /// The request has `X-Forwarded-Host`, `X-Forwarded-Proto` or `Forwarded`, and comes from none
-    /// of the [trusted proxies](crate::Policy::trusted_proxies).
+    /// The request has `X-Forwarded-Host`, `X-Forwarded-Proto` or `Forwarded` (with a host or a
+    /// protocol), and comes from none of the [trusted proxies](crate::Policy::trusted_proxies).
     UntrustedProxy,
     /// The lookup in the store failed or took too long.
     StoreError,
-    /// An inner cache, nested inside this cache, has handled the latest requests for the cache key,
-    /// but not this one. The next requests for the key are looked up.
-    InnerCache,
+    /// The cache did not look up the store, because an inner cache (nested inside this cache) had
+    /// handled the latest requests for the cache key. But no inner cache has handled this request.
+    /// The next requests for the key are looked up.
+    NoInnerCache,
+    /// The stored response has a body of more than 64 KiB, and clients that read slowly keep too
+    /// many bytes of such bodies in memory
+    /// ([`bytes_in_hits`](crate::store::Coordinator::bytes_in_hits)). The cache stores the response
+    /// of the handler again.
+    SlowClients,
     /// The cache is being drained by [`Cache::drain`](crate::Cache::drain).
     Draining,
 }
@@ -242,7 +249,8 @@ impl Bypass {
             Self::Host => "host",
             Self::UntrustedProxy => "untrusted-proxy",
             Self::StoreError => "store-error",
-            Self::InnerCache => "inner-cache",
+            Self::NoInnerCache => "no-inner-cache",
+            Self::SlowClients => "slow-clients",
             Self::Draining => "draining",
         }
     }

@@ -23,6 +23,7 @@ use super::{
     budget::{FillBudget, OpenWrites, WritePermit},
     fills::{Fill, OpenFills},
     flights::{FlightRole, Flights},
+    held_bodies::HeldBodies,
     invalidation_log::{FoldedInvalidations, InvalidationLog},
     key_marks::KeyMarks,
     problems::{Problem, ProblemCounts, Problems},
@@ -71,6 +72,7 @@ struct SharedState {
     log: InvalidationLog,
     fills: Arc<OpenFills>,
     fill_budget: FillBudget,
+    held_bodies: HeldBodies,
     flights: Arc<Flights>,
     hits_for_miss: KeyMarks,
     too_large: KeyMarks,
@@ -257,6 +259,15 @@ impl Coordinator {
     pub fn bytes_in_fills(&self) -> usize {
         self.0.fill_budget.held()
     }
+
+    /// Returns the number of bytes of the stored bodies that responses to clients keep in memory,
+    /// even if the store has dropped the bodies since. Bodies of at most 64 KiB do not count. The
+    /// limit is 32 MiB, or an eighth of the limit of a memory store if that is more. One client, or
+    /// one proxy, takes at most half of the limit.
+    #[must_use]
+    pub fn bytes_in_hits(&self) -> usize {
+        self.0.held_bodies.bytes()
+    }
 }
 
 /// Methods for validity and fills.
@@ -315,6 +326,11 @@ impl Coordinator {
     /// `None` if the memory budget of all fills is full.
     pub(crate) fn begin_body(&self, declared: Option<usize>) -> Option<BodyWriter> {
         SharedBody::begin(&self.0.fill_budget, declared.unwrap_or(0))
+    }
+
+    /// Returns the stored bodies that responses keep in memory.
+    pub(crate) fn held_bodies(&self) -> &HeldBodies {
+        &self.0.held_bodies
     }
 
     /// Permits a write to the store that outlives its request. Returns `None` if `limit` such

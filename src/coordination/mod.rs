@@ -4,6 +4,7 @@ pub(crate) mod budget;
 pub(crate) mod coordinator;
 pub(crate) mod fills;
 pub(crate) mod flights;
+pub(crate) mod held_bodies;
 pub(crate) mod invalidation_log;
 mod key_marks;
 pub(crate) mod leader;

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use crate::entry::length_prefixed::{append_part, read_part};
 
 /// An encoded discriminator.
-pub(crate) type Discriminator = SmallVec<[u8; 32]>;
+pub(crate) type Discriminator = SmallVec<[u8; 64]>;
 
 /// The property of a request from which a value in a discriminator comes. Stores contain these
 /// numbers, so they must never change.

@@ -47,7 +47,8 @@ pub(crate) struct FieldsDigest(u32);
 /// The tags that one record replaces if too many tags were purged or expired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum TagFamily {
-    /// The groups and the path prefixes of one host. The value is a digest of the host.
+    /// The groups and the path prefixes of one host. The value is a digest of
+    /// the namespace and the host.
     Host(u64),
     /// The names that applications give.
     Names,

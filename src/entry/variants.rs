@@ -60,27 +60,37 @@ impl Variants {
         max_weight: usize,
     ) -> Option<Self> {
         let now = response.lifetime.response_time;
+        let mut added = Self::merge(existing, Arc::clone(&response))?;
+        let replaced = existing.iter().flat_map(|existing| &existing.responses);
+        for old in replaced.filter(|old| old.same_selection(&response)) {
+            response.uses.take_over(&old.uses);
+        }
+        added.halved = Some(age_uses(existing, now));
+        drop_least_useful(&mut added.responses, max_weight);
+        Some(added)
+    }
+
+    /// Adds a response as [`add`](Self::add) does, but without a limit of the weight, and without a
+    /// change of the numbers of uses. The result is for one request, and is not stored.
+    pub(crate) fn merge(existing: Option<&Self>, response: Arc<StoredResponse>) -> Option<Self> {
+        let now = response.lifetime.response_time;
         let selecting_fields: Box<[HeaderName]> =
             response.selecting.iter().map(|(name, _)| name.clone()).collect();
         let known = existing.map_or(&[][..], |variants| &variants.selecting_fields);
         if known.iter().any(|name| !selecting_fields.contains(name)) {
             return None;
         }
-        let halved = age_uses(existing, now);
         let mut responses = vec![response];
         for old in existing.map_or(&[][..], |variants| &variants.responses) {
-            if let Some(new) = responses.iter().find(|new| new.same_selection(old)) {
-                new.uses.take_over(&old.uses);
-                continue;
-            }
+            let is_replaced = responses.iter().any(|new| new.same_selection(old));
             let lacks_a_field = old.selecting.len() != selecting_fields.len();
-            if !lacks_a_field && !old.useful_for(now).is_zero() {
+            if !is_replaced && !lacks_a_field && !old.useful_for(now).is_zero() {
                 responses.push(Arc::clone(old));
             }
         }
-        drop_least_useful(&mut responses, max_weight);
         let registration = existing.and_then(|existing| existing.registration.clone());
-        Some(Self { responses, selecting_fields, halved: Some(halved), registration })
+        let halved = existing.and_then(|existing| existing.halved);
+        Some(Self { responses, selecting_fields, halved, registration })
     }
 
     /// Makes variants from the result of a store. `responses` are some or all responses of a

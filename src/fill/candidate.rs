@@ -6,6 +6,7 @@ use actix_web::http::{
     Uri,
     header::{HeaderMap, HeaderName},
 };
+use bytes::Bytes;
 
 use super::write::Write;
 use crate::{
@@ -39,7 +40,7 @@ pub(crate) struct Candidate {
     /// The header fields of the request as the cache received them.
     pub(crate) request: HeaderMap,
     pub(crate) requester: Requester,
-    /// The address of the client, or of the proxy that forwarded the request.
+    /// The address or network of the client, or of the proxy that forwarded the request.
     pub(crate) client: Option<IpAddr>,
     /// Whether the request has `Cache-Control: no-store`.
     pub(crate) request_no_store: bool,
@@ -52,6 +53,7 @@ pub(crate) struct Candidate {
     pub(crate) replaced_audience: Option<Audience>,
     pub(crate) requested: Timestamp,
     pub(crate) conditions: ClientConditions,
+    pub(crate) body_use: BodyUse,
     /// The leader of the flight, if other requests may wait for the response to this request
     /// (request collapsing). A flight is one handler call whose response several requests may
     /// share.
@@ -66,6 +68,16 @@ pub(crate) enum ClientConditions {
     ByCache,
     /// The handler receives the conditions and evaluates them.
     ByHandler,
+}
+
+/// The requests that may use the body of the handler's response before it is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BodyUse {
+    /// The client of the request, and the clients that wait for the response.
+    Usual,
+    /// Further clients, too. Responses hold too many stored bodies, so the body from the store would
+    /// not be used.
+    Shared,
 }
 
 /// Whether a lookup has found stored responses of its own cache, not only of nested caches.
@@ -88,6 +100,14 @@ impl Found {
 }
 
 impl Candidate {
+    /// Returns the body of a stored response for the client. The body counts as held, if the limit
+    /// permits it.
+    pub(crate) fn hold_body(&self, stored: &StoredResponse) -> Bytes {
+        let held_bodies = self.shared.store.coordinator().held_bodies();
+        let held = held_bodies.hold(&self.key, &stored.body, self.client);
+        held.unwrap_or_else(|| stored.body.clone())
+    }
+
     /// Turns the candidate into the write that stores `draft`, a response whose body is still
     /// missing.
     pub(crate) fn into_write(self: Box<Self>, draft: StoredResponse) -> Write {

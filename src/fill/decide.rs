@@ -1,11 +1,13 @@
 //! Decides whether a handler's response is stored, and for how long.
 
+use std::time::Duration;
+
 use actix_web::{
     HttpMessage,
     body::MessageBody,
     dev::ServiceResponse,
     http::{
-        StatusCode,
+        StatusCode, Uri,
         header::{HeaderMap, HeaderName},
     },
 };
@@ -14,12 +16,17 @@ use super::candidate::Candidate;
 use crate::{
     cache_control::HandlerCacheControl,
     clock::Timestamp,
+    entry::{lifetime::LifetimeSource, response::StoredResponse},
     options::handler_options,
     outcome::NotStored,
+    policy::response_tags::merge_tags,
     semantics::{
         body::check_body,
+        cache_control::DirectiveScope,
         fields::field_lines,
+        freshness::explicit_lifetime,
         storing::{self, Exchange, StorageDecision, StoragePlan, is_lasting_refusal},
+        targeted::Governing,
         validation::CONDITIONS,
     },
 };
@@ -36,7 +43,7 @@ impl Candidate {
         now: Timestamp,
     ) -> Result<StoragePlan, NotStored> {
         let head = response.response();
-        let plan = self.decide(response, head.status(), head.headers(), now)?;
+        let plan = self.decide(response, None, head.headers(), now)?;
         let limit = self.shared.max_body_size();
         check_body(head.status(), head.headers(), head.body().size(), limit)?;
         // The last response for the key promised to be stored, and was not.
@@ -46,17 +53,22 @@ impl Candidate {
         Ok(plan)
     }
 
-    /// Decides whether a response with this status and these fields may be stored. The status and
-    /// the fields are those of `answer`, or those of a stored response that `answer` updates (a 304
-    /// or a response to HEAD).
+    /// Decides whether a response with these fields may be stored. If `answer` (a 304 or a response
+    /// to HEAD) updates a stored response, `updated` is this stored response, and `fields` are its
+    /// fields after the update.
+    ///
+    /// The lifetime and the tags that the handler set for the stored response remain, because a
+    /// handler may set them only in complete responses. A lifetime that the handler sets now by its
+    /// options replaces the first one.
     pub(crate) fn decide<B>(
         &self,
         answer: &ServiceResponse<B>,
-        status: StatusCode,
+        updated: Option<&StoredResponse>,
         fields: &HeaderMap,
         now: Timestamp,
     ) -> Result<StoragePlan, NotStored> {
         let policy = &self.shared.policy;
+        let status = updated.map_or_else(|| answer.status(), |updated| updated.status);
         let options = handler_options(
             &answer.request().extensions(),
             &answer.response().extensions(),
@@ -72,7 +84,8 @@ impl Candidate {
             handler_directives: handler_directives.as_ref(),
             responded: now,
         };
-        let terms = policy.terms(&self.matched, status, options.ttl)?;
+        let known_ttl = || updated.and_then(|updated| self.known_ttl(updated, answer, now));
+        let terms = policy.terms(&self.matched, status, options.ttl.or_else(known_ttl))?;
         let mut plan = match storing::decide(&exchange, &terms) {
             StorageDecision::Store(plan) => plan,
             StorageDecision::Skip(reason) => return Err(reason),
@@ -80,8 +93,9 @@ impl Candidate {
         if self.selects_by_too_many_fields(&plan.nominated) {
             return Err(NotStored::Vary);
         }
-        if *answer.request().uri() != self.uri {
-            self.warn_about_rewritten_path();
+        let handled = answer.request().uri();
+        if *handled != self.uri {
+            self.warn_about_rewritten_path(handled);
             return Err(NotStored::PathRewritten);
         }
         if self.handler_saw_other_fields(answer, &plan.nominated) {
@@ -92,15 +106,41 @@ impl Candidate {
         }
         let (matched, key) = (&self.matched, &self.key);
         plan.tags = policy.tags(&self.request_tags, matched, status, key, &options.tags, fields)?;
+        if let Some(updated) = updated {
+            merge_tags(&mut plan.tags, &updated.tags)?;
+        }
         Ok(plan)
     }
 
-    fn warn_about_rewritten_path(&self) {
+    /// Returns the lifetime that the handler set for a stored response, or the lifetime that its
+    /// update states, if this is shorter.
+    fn known_ttl<B>(
+        &self,
+        updated: &StoredResponse,
+        answer: &ServiceResponse<B>,
+        now: Timestamp,
+    ) -> Option<Duration> {
+        let lifetime = &updated.lifetime;
+        if lifetime.source != LifetimeSource::Handler {
+            return None;
+        }
+        let fields = answer.headers();
+        let governing = Governing::of(fields, self.shared.policy.targeted_fields());
+        let stated = match governing.directives.no_cache {
+            DirectiveScope::Absent => explicit_lifetime(&governing, fields, now),
+            DirectiveScope::Fields(_) | DirectiveScope::Response => Some(Duration::ZERO),
+        };
+        Some(stated.map_or(lifetime.freshness, |stated| stated.min(lifetime.freshness)))
+    }
+
+    fn warn_about_rewritten_path(&self, rewritten: &Uri) {
         if self.shared.store.coordinator().should_warn_about_rewritten_paths() {
             log::warn!(
-                "a middleware inside the cache changed the path or the query of a request, so the \
+                "a middleware inside the cache changed the path or the query of a request, from the path {} to {}, so the \
                  response is not stored: wrap the middleware (such as NormalizePath) around the \
-                 cache, so that rules and cache keys see the same URL as the handler"
+                 cache, so that rules and cache keys see the same URL as the handler",
+                self.uri.path(),
+                rewritten.path()
             );
         }
     }

@@ -190,6 +190,11 @@ impl CompiledPolicy {
         Ok(StorageTerms { first, fallback, choices: &self.choices })
     }
 
+    /// Returns the targeted fields that the policy obeys, the most important first.
+    pub(crate) fn targeted_fields(&self) -> &[HeaderName] {
+        &self.choices.targets
+    }
+
     /// Returns whether this policy never uses a stored response, because the response has a field
     /// that this policy never stores, such as `Set-Cookie`. Caches whose policies differ in this
     /// choice have different cache keys, so another program wrote the response into the store.

@@ -480,8 +480,9 @@ impl Policy {
     ///
     /// actix makes absolute links from these fields ([`url_for`](actix_web::HttpRequest::url_for),
     /// [`ConnectionInfo`](actix_web::dev::ConnectionInfo)), so a response may depend on them. With
-    /// this setting, a request that has one of these fields and comes from another peer bypasses
-    /// the cache.
+    /// this setting, a request that comes from another peer bypasses the cache if it has one of
+    /// these fields. `Forwarded` counts if it has a host or a protocol, or if it cannot be read. An
+    /// empty list trusts no peer.
     ///
     /// Default: every request may have these fields. Requests with different values never share a
     /// response. If there are too many variants of a page, those that were stored for requests

@@ -49,8 +49,8 @@ impl TrustedProxies {
                 unix_sockets = UnixSockets::Trusted;
                 continue;
             }
-            let network = entry.parse().or_else(|_| entry.parse().map(IpAddr::into));
-            networks.push(network.map_err(|_| ConfigError::TrustedProxy(entry.clone()))?);
+            let network = parse_network(entry);
+            networks.push(network.ok_or_else(|| ConfigError::TrustedProxy(entry.clone()))?);
         }
         Ok(Self::Listed { networks, unix_sockets })
     }
@@ -65,6 +65,16 @@ impl TrustedProxies {
         };
         if is_trusted { Trust::Trusted } else { Trust::Refused }
     }
+}
+
+/// Parses an address or a network. IPv4 peers on an IPv6 socket have addresses such as
+/// `::ffff:192.0.2.1`, and count as IPv4. A network of such addresses is therefore not valid.
+fn parse_network(entry: &str) -> Option<IpNet> {
+    if let Ok(address) = entry.parse::<IpAddr>() {
+        return Some(address.to_canonical().into());
+    }
+    let network: IpNet = entry.parse().ok()?;
+    (network.addr().to_canonical() == network.addr()).then_some(network)
 }
 
 #[cfg(test)]
@@ -89,6 +99,7 @@ mod tests {
             (&all, Some("2001:db9::1"), Trust::Refused),
             (&all, Some("::1"), Trust::Trusted),
             (&all, None, Trust::Refused),
+            (&["::ffff:10.0.0.1"], Some("10.0.0.1"), Trust::Trusted),
             (&["unix:"], None, Trust::Trusted),
             (&["unix:"], Some("127.0.0.1"), Trust::Refused),
             (&[], Some("127.0.0.1"), Trust::Refused),
@@ -102,7 +113,9 @@ mod tests {
 
     #[test]
     fn entry_that_is_no_address_is_refused() {
-        for entry in ["", "localhost", "10.0.0.0/33", "10.0.0.0/", "proxy:80", "unix"] {
+        for entry in
+            ["", "localhost", "10.0.0.0/33", "10.0.0.0/", "proxy:80", "unix", "::ffff:10.0.0.0/104"]
+        {
             let error = proxies(&["::1", entry]).unwrap_err();
             assert_eq!(error, ConfigError::TrustedProxy(entry.to_owned()));
         }

@@ -91,6 +91,11 @@ impl<B> CacheBody<B> {
         Self { kind: Kind::Whole { slices: Slices::new(bytes) } }
     }
 
+    /// Makes a complete body of several parts, without copying them.
+    pub(crate) fn parts(parts: Vec<Bytes>) -> Self {
+        Self { kind: Kind::Whole { slices: Slices::of_parts(parts) } }
+    }
+
     pub(crate) const fn none() -> Self {
         Self { kind: Kind::None }
     }

@@ -26,10 +26,19 @@ use crate::{
     },
 };
 
+/// A stored response that may answer a request, and its body.
+#[derive(Debug, Clone)]
+pub(crate) struct SelectedResponse {
+    pub(crate) stored: Arc<StoredResponse>,
+    /// The body of `stored`. A body of more than 64 KiB counts toward a limit until all clones of
+    /// this value are dropped ([`HeldBodies::hold`](crate::coordination::held_bodies::HeldBodies::hold)).
+    pub(crate) body: Bytes,
+}
+
 /// A stored response that answers a request, with its age at the time of the request.
 #[derive(Debug, Clone)]
 pub(crate) struct CachedResponse {
-    pub(crate) stored: Arc<StoredResponse>,
+    pub(crate) selected: SelectedResponse,
     /// The age of the response at `now`: `current_age` in RFC 9111 section 4.2.3.
     pub(crate) age: Duration,
     /// The rest of the freshness lifetime at `now`; zero for a stale response.
@@ -42,19 +51,20 @@ impl CachedResponse {
     /// Makes the `CachedResponse` for a stored response that is served stale: its lifetime or a
     /// soft purge has ended its freshness.
     pub(crate) fn stale(
-        stored: Arc<StoredResponse>,
+        selected: SelectedResponse,
         now: Timestamp,
         compression: OuterCompression,
     ) -> Self {
-        let age = stored.lifetime.age(now);
-        Self { stored, age, left: Duration::ZERO, now, compression }
+        let age = selected.stored.lifetime.age(now);
+        Self { selected, age, left: Duration::ZERO, now, compression }
     }
 
     /// Returns whether the response becomes stale earlier than its header fields may promise to
     /// clients: a soft purge or the policy has shortened its lifetime, or the response is stale
     /// already.
     fn ends_early(&self) -> bool {
-        self.left.is_zero() || self.age.saturating_add(self.left) < self.stored.lifetime.freshness
+        let freshness = self.selected.stored.lifetime.freshness;
+        self.left.is_zero() || self.age.saturating_add(self.left) < freshness
     }
 
     /// Makes the response to a request with this method and these header fields: the complete
@@ -64,8 +74,8 @@ impl CachedResponse {
         method: &Method,
         request: &HeaderMap,
     ) -> HttpResponse<CacheBody<B>> {
-        let body = &self.stored.body;
-        let complete = self.with_body(body_for(self.stored.status, body));
+        let SelectedResponse { stored, body } = &self.selected;
+        let complete = self.with_body(body_for(stored.status, body));
         apply_request_conditions(method, request, self.compression, complete, body)
     }
 
@@ -80,7 +90,7 @@ impl CachedResponse {
     }
 
     fn with_body<B>(&self, body: CacheBody<B>) -> HttpResponse<CacheBody<B>> {
-        let Self { stored, age, left, now, .. } = self;
+        let Self { selected: SelectedResponse { stored, .. }, age, left, now, .. } = self;
         let mut response = HttpResponse::with_body(stored.status, body);
         let fields = response.headers_mut();
         // Reserve space for three more fields: `Age`, `Cache-Status` and `X-Cache`.

@@ -9,7 +9,7 @@ use actix_web::{
         header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
     },
 };
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::body::CacheBody;
 use crate::semantics::range::RangeSelection;
@@ -63,25 +63,27 @@ fn multipart<B>(
     let content_type = fields.get(CONTENT_TYPE).cloned();
     // The boundary is random, so that an attacker cannot put the boundary into the body.
     let boundary = format!("{:032x}", fastrand::u128(..));
-    let mut bytes = BytesMut::new();
+    let mut pieces = Vec::with_capacity(2 * parts.len() + 1);
+    // The delimiter of the first part follows no line break.
+    let mut line_break = "";
     for part in parts {
         let Some(cut) = cut(body, part) else { continue };
-        bytes.extend_from_slice(format!("--{boundary}\r\n").as_bytes());
+        let mut head = format!("{line_break}--{boundary}\r\n").into_bytes();
         if let Some(content_type) = &content_type {
-            bytes.extend_from_slice(b"Content-Type: ");
-            bytes.extend_from_slice(content_type.as_bytes());
-            bytes.extend_from_slice(b"\r\n");
+            head.extend_from_slice(b"Content-Type: ");
+            head.extend_from_slice(content_type.as_bytes());
+            head.extend_from_slice(b"\r\n");
         }
         let range = content_range(part, body.len());
-        bytes.extend_from_slice(format!("Content-Range: {range}\r\n\r\n").as_bytes());
-        bytes.extend_from_slice(&cut);
-        bytes.extend_from_slice(b"\r\n");
+        head.extend_from_slice(format!("Content-Range: {range}\r\n\r\n").as_bytes());
+        pieces.extend([Bytes::from(head), cut]);
+        line_break = "\r\n";
     }
-    bytes.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
+    pieces.push(Bytes::from(format!("{line_break}--{boundary}--\r\n")));
     fields.remove(CONTENT_LENGTH);
     insert(fields, CONTENT_TYPE, format!("multipart/byteranges; boundary={boundary}"));
     *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-    response.set_body(CacheBody::whole(bytes.freeze()))
+    response.set_body(CacheBody::parts(pieces))
 }
 
 fn cut(body: &Bytes, part: &Range<u64>) -> Option<Bytes> {

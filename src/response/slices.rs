@@ -5,9 +5,12 @@
 //! short slices costs more CPU time, however, because the server writes more often. A slice is
 //! therefore long while few long slices wait for their clients, and short otherwise.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    vec,
+};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 /// The length of a slice while many long slices wait for their clients.
 const SHORT_SLICE: usize = 64 * 1024;
@@ -48,10 +51,21 @@ impl Drop for LongSlice {
     }
 }
 
-/// A complete body, or the rest of one.
+/// Parts of a body that follow each other.
+#[derive(Debug)]
+struct Parts {
+    parts: vec::IntoIter<Bytes>,
+    /// The number of bytes of all parts that are left.
+    length: usize,
+}
+
+/// A complete body, or the rest of one. It may consist of several parts.
 #[derive(Debug)]
 pub(crate) struct Slices {
+    /// The rest of the current part.
     rest: Bytes,
+    /// The parts after the current one, if the body has several.
+    following: Option<Box<Parts>>,
     /// The permit of the last slice, if it was long. A server asks for the next slice only when it
     /// has written most of the last one.
     last: Option<LongSlice>,
@@ -59,17 +73,29 @@ pub(crate) struct Slices {
 
 impl Slices {
     pub(crate) const fn new(body: Bytes) -> Self {
-        Self { rest: body, last: None }
+        Self { rest: body, following: None, last: None }
+    }
+
+    /// Makes a body of several parts.
+    pub(crate) fn of_parts(parts: Vec<Bytes>) -> Self {
+        let length = parts.iter().map(Bytes::len).sum();
+        let following = Some(Box::new(Parts { parts: parts.into_iter(), length }));
+        Self { rest: Bytes::new(), following, last: None }
     }
 
     /// Returns the number of bytes that are left.
-    pub(crate) const fn len(&self) -> usize {
-        self.rest.len()
+    pub(crate) fn len(&self) -> usize {
+        self.rest.len() + self.following.as_ref().map_or(0, |following| following.length)
     }
 
     /// Returns all that is left.
     pub(crate) fn into_rest(self) -> Bytes {
-        self.rest
+        let length = self.len();
+        let Some(following) = self.following else { return self.rest };
+        let mut all = BytesMut::with_capacity(length);
+        all.extend_from_slice(&self.rest);
+        following.parts.for_each(|part| all.extend_from_slice(&part));
+        all.freeze()
     }
 }
 
@@ -78,18 +104,35 @@ impl Iterator for Slices {
 
     fn next(&mut self) -> Option<Bytes> {
         self.last = None;
+        while self.rest.is_empty() {
+            let following = self.following.as_mut()?;
+            self.rest = following.parts.next()?;
+            following.length -= self.rest.len();
+        }
         let length = self.rest.len();
         if length > SHORT_SLICE {
             self.last = LONG_BYTES.permit(length.min(LONG_SLICE));
         }
         let slice = self.last.as_ref().map_or(SHORT_SLICE, |slice| slice.bytes);
-        (length > 0).then(|| self.rest.split_to(slice.min(length)))
+        Some(self.rest.split_to(slice.min(length)))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parts_leave_in_order() {
+        let parts = || ["ab", "", "c"].map(Bytes::from).to_vec();
+        let mut slices = Slices::of_parts(parts());
+        assert_eq!(slices.len(), 3);
+        assert_eq!(slices.next().unwrap(), "ab");
+        assert_eq!(slices.len(), 1);
+        assert_eq!(slices.next().unwrap(), "c");
+        assert!(slices.next().is_none() && slices.next().is_none() && slices.len() == 0);
+        assert_eq!(Slices::of_parts(parts()).into_rest(), "abc");
+    }
 
     /// No other unit test has a body of more than [`SHORT_SLICE`] bytes, so this is the only test
     /// that changes the count.

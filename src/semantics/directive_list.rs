@@ -62,13 +62,13 @@ impl DirectiveList {
         self.set(name, Some(&seconds.to_string()));
     }
 
-    /// Writes `Cache-Control` in one line. Without directives, the field is removed.
+    /// Writes `Cache-Control` in as few lines as possible. Without directives, the field is removed.
     pub(crate) fn write(&self, fields: &mut HeaderMap) {
         self.write_field(fields, &CACHE_CONTROL);
     }
 
-    /// Writes the directives into the field `name`, in one line. Without directives, the field is
-    /// removed.
+    /// Writes the directives into the field `name`, in as few lines as possible. Without directives,
+    /// the field is removed.
     ///
     /// A new line begins after a directive with a quoted string that lacks its closing quote.
     /// Otherwise, the quoted string would contain the directives after it.

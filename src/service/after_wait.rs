@@ -59,7 +59,8 @@ impl RequestContext {
         let is_shared = self.shared.policy.answers_waiting_requests()
             && origin.never_fresh
             && origin.reason == Forward::Stale;
-        let stored = origin.selected.as_ref().filter(|_| is_shared)?;
+        let selected = origin.selected.as_ref().filter(|_| is_shared)?;
+        let stored = &selected.stored;
         let OriginRequest { cache_request, .. } = origin;
         // A process or a cache with another policy may have stored the response.
         self.shared.policy.lifetime_under_policy(&cache_request.matched, stored)?;
@@ -68,7 +69,7 @@ impl RequestContext {
         if !may_answer_waiting_request(stored, validity, cache_request.arrived) {
             return None;
         }
-        let answer = self.stale(stored);
+        let answer = self.stale(selected.clone());
         let outcome = Outcome::collapsed(reason, answer.age);
         Some((answer, outcome))
     }

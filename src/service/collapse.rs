@@ -155,7 +155,7 @@ impl RequestContext {
         in_progress: &ResponseInProgress,
     ) -> Next<B> {
         let known = origin.lookup.variants.as_deref();
-        let variants = Variants::add(known, Arc::clone(&in_progress.response), usize::MAX);
+        let variants = Variants::merge(known, Arc::clone(&in_progress.response));
         let (variants, reader) = match (variants, in_progress.body.reader()) {
             (Some(variants), Ok(reader)) => (variants, reader),
             (_, Err(NotReadable::NoRoom)) => return Next::Fetch(origin, None),
@@ -167,7 +167,7 @@ impl RequestContext {
         match self.decide(request, cache_request, Ok(found)) {
             Decision::Respond(response, outcome)
             | Decision::RespondAndRefresh(response, outcome, _)
-                if Arc::ptr_eq(&response.stored, &in_progress.response) =>
+                if Arc::ptr_eq(&response.selected.stored, &in_progress.response) =>
             {
                 let body = CacheBody::followed(reader, in_progress.length);
                 let response = response.respond_with(body, request.headers());
@@ -177,7 +177,7 @@ impl RequestContext {
             // because it is not stored yet. The request tries again.
             Decision::Fetch(next) => {
                 if let Some((answer, outcome)) = self.shared_answer(&next, reason)
-                    && Arc::ptr_eq(&answer.stored, &in_progress.response)
+                    && Arc::ptr_eq(&answer.selected.stored, &in_progress.response)
                 {
                     let body = CacheBody::followed(reader, in_progress.length);
                     return Next::Respond(answer.respond_with(body, request.headers()), outcome);

@@ -11,12 +11,14 @@ use actix_web::{
     dev::{ServiceRequest, ServiceResponse},
 };
 
+use super::request::client_network;
 use crate::{
     clock::Timestamp,
-    entry::{discriminator::Discriminator, key::CacheKey, response::StoredResponse},
-    fill::candidate::{Candidate, ClientConditions, Found},
+    entry::{discriminator::Discriminator, key::CacheKey},
+    fill::candidate::{BodyUse, Candidate, ClientConditions, Found},
     outcome::Forward,
     policy::{discriminator::UntrustedProxy, matched::MatchedRules},
+    response::cached::SelectedResponse,
     semantics::{cache_control::RequestDirectives, requester::Requester},
     shared::{EnclosingCache, Shared},
     store::interface::Lookup,
@@ -60,7 +62,7 @@ pub(crate) struct OriginRequest {
     pub(crate) reason: Forward,
     /// The stored response that answers the request if the handler validates it (RFC 9111 section
     /// 4.3).
-    pub(crate) selected: Option<Arc<StoredResponse>>,
+    pub(crate) selected: Option<SelectedResponse>,
     /// Whether each request must validate the selected response, for example because of
     /// `max-age=0`. Requests do not wait for each other's validation of such a response.
     pub(crate) never_fresh: bool,
@@ -128,12 +130,13 @@ impl RequestContext {
         now: Timestamp,
     ) -> Result<CacheRequest, UntrustedProxy> {
         let fields = request.headers();
+        let discriminator = self.shared.policy.discriminator(self.layer, request)?;
         let coordinator = self.shared.store.coordinator();
         let carried = self.shared.policy.credentials_of(request);
         Ok(CacheRequest {
             matched,
             key,
-            discriminator: self.shared.policy.discriminator(self.layer, request)?,
+            discriminator,
             requester: carried.under(&self.shared.policy.identity),
             carried,
             directives: RequestDirectives::of(fields),
@@ -171,7 +174,7 @@ impl RequestContext {
             found,
             request: request.headers().clone(),
             requester,
-            client: request.peer_addr().map(|addr| addr.ip()),
+            client: client_network(request),
             request_no_store: directives.no_store,
             discriminator,
             selecting_fields: variants
@@ -180,6 +183,7 @@ impl RequestContext {
             replaced_audience: None,
             requested: now,
             conditions: ClientConditions::ByHandler,
+            body_use: BodyUse::Usual,
             leader: None,
         })
     }

@@ -40,7 +40,7 @@ where
     B: MessageBody + 'static,
 {
     let OriginRequest { cache_request, lookup, reason, selected, .. } = origin;
-    let Some(stored) = selected else {
+    let Some(selected) = selected else {
         let response = inner.call(request).await?;
         if context.note_inner_cache(
             &response,
@@ -57,7 +57,7 @@ where
     let result = match timeout(context.shared.policy.wait_limit(), call.as_mut()).await {
         Ok(result) => result,
         Err(_) => {
-            let stale = context.stale_for_timeout(&Method::HEAD, &stored, &candidate);
+            let stale = context.stale_for_timeout(&Method::HEAD, &selected, &candidate);
             match stale.zip(stand_in.clone().into_request()) {
                 Some((response, request)) => {
                     let outcome = Outcome::StaleIfError { reason, status: None };
@@ -70,18 +70,19 @@ where
     let mut response = match result {
         Ok(response) => response,
         Err(error) => {
-            let fallback = Some((stored, stand_in));
+            let fallback = Some((selected, stand_in));
             return context.stale_for_error(&Method::HEAD, fallback, &candidate, reason, error);
         }
     };
     if context.note_inner_cache(&response, &candidate.key, candidate.found) {
         return Ok(Reply::owned_by_inner_cache(response));
     }
-    if let Some(stale) = context.stale_for_failure(&Method::HEAD, &stored, &candidate, &response) {
+    if let Some(stale) = context.stale_for_failure(&Method::HEAD, &selected, &candidate, &response)
+    {
         let outcome = Outcome::StaleIfError { reason, status: Some(response.status()) };
         return Ok(Reply::cached(response.into_parts().0, stale, outcome));
     }
-    let write = update_stored(candidate, &stored, &mut response).await;
+    let write = update_stored(candidate, &selected.stored, &mut response).await;
     Ok(Reply::passed(response, reason, NotStored::Head).with_write(write))
 }
 

@@ -7,12 +7,15 @@ use actix_web::{
     http::{Method, header::HeaderMap},
 };
 
-use super::context::{CacheRequest, OriginRequest, Purpose, RequestContext};
+use super::{
+    context::{CacheRequest, OriginRequest, Purpose, RequestContext},
+    request::client_network,
+};
 use crate::{
-    entry::{response::StoredResponse, selector::Selector},
+    entry::{key::CacheKey, response::StoredResponse, selector::Selector},
     outcome::{Bypass, Forward, Outcome},
     poll_once::within,
-    response::cached::CachedResponse,
+    response::cached::{CachedResponse, SelectedResponse},
     semantics::reuse::{
         BackgroundRefresh, Reuse, ReuseRequest, ValidationReason, is_never_fresh, select_response,
     },
@@ -104,25 +107,39 @@ impl RequestContext {
             log::debug!("stored response not used: it has a field that this policy never stores");
             reuse = Reuse::Absent;
         }
+        let hold = |stored| self.hold(request, &cache_request.key, stored);
+        // The handler answers the request. Concurrent requests share its response, whose bytes count
+        // in the memory for bodies that are being stored.
+        let not_held = (Forward::Bypass(Bypass::SlowClients), None);
         let (reason, selected) = match reuse {
-            Reuse::Fresh { stored, age, ttl } => {
-                let refresh = self.shared.policy.refresh_ahead(age.saturating_add(ttl), ttl);
-                let outcome = Outcome::Hit { age, ttl };
-                let response = CachedResponse { stored, age, left: ttl, now, compression };
-                return respond(request, response, outcome, refresh, cache_request, lookup);
-            }
-            Reuse::Stale { stored, age, over, refresh } => {
-                let outcome = Outcome::StaleHit { age, over };
-                let left = Duration::ZERO;
-                let response = CachedResponse { stored, age, left, now, compression };
-                return respond(request, response, outcome, refresh, cache_request, lookup);
-            }
-            Reuse::Validate { stored, because: ValidationReason::Stale } => {
-                (Forward::Stale, Some(stored))
-            }
-            Reuse::Validate { stored, because: ValidationReason::Client } => {
-                (Forward::Request, Some(stored))
-            }
+            Reuse::Fresh { stored, age, ttl } => match hold(stored) {
+                Some(selected) => {
+                    let refresh = self.shared.policy.refresh_ahead(age.saturating_add(ttl), ttl);
+                    let outcome = Outcome::Hit { age, ttl };
+                    let response = CachedResponse { selected, age, left: ttl, now, compression };
+                    return respond(request, response, outcome, refresh, cache_request, lookup);
+                }
+                None => not_held,
+            },
+            Reuse::Stale { stored, age, over, refresh } => match hold(stored) {
+                Some(selected) => {
+                    let outcome = Outcome::StaleHit { age, over };
+                    let left = Duration::ZERO;
+                    let response = CachedResponse { selected, age, left, now, compression };
+                    return respond(request, response, outcome, refresh, cache_request, lookup);
+                }
+                None => not_held,
+            },
+            Reuse::Validate { stored, because } => match hold(stored) {
+                Some(selected) => {
+                    let reason = match because {
+                        ValidationReason::Stale => Forward::Stale,
+                        ValidationReason::Client => Forward::Request,
+                    };
+                    (reason, Some(selected))
+                }
+                None => not_held,
+            },
             Reuse::Absent => (Forward::UriMiss, None),
             Reuse::OtherVariant => (Forward::VaryMiss, None),
             Reuse::NotForRequester => (Forward::Request, None),
@@ -135,8 +152,9 @@ impl RequestContext {
         if self.shared.store.coordinator().is_draining() {
             return Decision::Bypass(Forward::Bypass(Bypass::Draining));
         }
-        let never_fresh =
-            selected.as_ref().is_some_and(|stored| self.is_never_fresh(&cache_request, stored));
+        let never_fresh = selected
+            .as_ref()
+            .is_some_and(|selected| self.is_never_fresh(&cache_request, &selected.stored));
         Decision::Fetch(Box::new(OriginRequest {
             cache_request,
             lookup,
@@ -145,6 +163,24 @@ impl RequestContext {
             never_fresh,
             purpose: Purpose::Client,
         }))
+    }
+
+    /// Returns the stored response with its body, for the response to this request. Returns `None`
+    /// if the bodies that responses keep in memory take too much of it.
+    fn hold(
+        &self,
+        request: &ServiceRequest,
+        key: &CacheKey,
+        stored: Arc<StoredResponse>,
+    ) -> Option<SelectedResponse> {
+        // A response to HEAD has no body.
+        if request.method() == Method::HEAD {
+            let body = stored.body.clone();
+            return Some(SelectedResponse { stored, body });
+        }
+        let client = client_network(request);
+        let body = self.shared.store.coordinator().held_bodies().hold(key, &stored.body, client)?;
+        Some(SelectedResponse { stored, body })
     }
 
     /// Returns whether each request must validate the stored response, because it has `no-cache`,
@@ -186,11 +222,13 @@ fn respond(
     cache_request: CacheRequest,
     lookup: Lookup,
 ) -> Decision {
-    response.stored.uses.add();
+    response.selected.stored.uses.add();
     if refresh == BackgroundRefresh::NotDue || *request.method() == Method::HEAD {
         return Decision::Respond(response, outcome);
     }
-    let selected: Option<Arc<StoredResponse>> = Some(Arc::clone(&response.stored));
+    // The response to a refresh is sent to no client, so its body does not count.
+    let stored = Arc::clone(&response.selected.stored);
+    let selected = Some(SelectedResponse { body: stored.body.clone(), stored });
     let (reason, purpose) = (Forward::Stale, Purpose::Refresh);
     let never_fresh = false;
     let refresh = OriginRequest { cache_request, lookup, reason, selected, never_fresh, purpose };

@@ -6,36 +6,30 @@ use std::sync::Arc;
 use actix_web::{
     HttpResponse,
     dev::ServiceResponse,
-    http::{
-        StatusCode,
-        header::{AGE, DATE},
-    },
+    http::header::{AGE, DATE},
 };
+use bytes::Bytes;
 
 use crate::{
     entry::response::StoredResponse,
     fill::{begin::FillReply, candidate::Candidate, write::Write},
-    outcome::{NotStored, Stored},
-    policy::response_tags::merge_tags,
+    outcome::Stored,
     response::{cached::body_for, conditional::apply_request_conditions},
-    semantics::{
-        connection::ConnectionFields, dates::set_date, storing::StoragePlan,
-        validation::updated_fields,
-    },
+    semantics::{connection::ConnectionFields, dates::set_date, validation::updated_fields},
 };
 
 /// Updates a stored response with the header fields of a 304 that validates it, and answers the
-/// request with the result.
+/// request with the result. `body` is the body of the stored response.
 pub(super) fn freshen_by_not_modified<B>(
     mut candidate: Box<Candidate>,
     stored: &StoredResponse,
+    body: &Bytes,
     not_modified: ServiceResponse<B>,
 ) -> FillReply<B> {
     candidate.replaced_audience = Some(stored.audience);
     let now = candidate.shared.now();
     let mut fields = updated_fields(stored, not_modified.headers());
-    let plan = candidate.decide(&not_modified, stored.status, &fields, now);
-    let plan = plan.and_then(|plan| with_stored_tags(plan, stored));
+    let plan = candidate.decide(&not_modified, Some(stored), &fields, now);
     let client = candidate.request.clone();
     let compression = candidate.shared.policy.outer_compression();
     let (kept, write) = match plan {
@@ -52,8 +46,7 @@ pub(super) fn freshen_by_not_modified<B>(
         set_date(&mut fields, DATE, now.system_time());
     }
     let (request, _) = not_modified.into_parts();
-    let mut response =
-        HttpResponse::with_body(stored.status, body_for(stored.status, &stored.body));
+    let mut response = HttpResponse::with_body(stored.status, body_for(stored.status, body));
     let connection = ConnectionFields::of(&fields);
     for (name, value) in &fields {
         // `Age` is never stored, so an `Age` here comes from the 304.
@@ -61,8 +54,7 @@ pub(super) fn freshen_by_not_modified<B>(
             response.headers_mut().append(name.clone(), value.clone());
         }
     }
-    let response =
-        apply_request_conditions(request.method(), &client, compression, response, &stored.body);
+    let response = apply_request_conditions(request.method(), &client, compression, response, body);
     FillReply { response: ServiceResponse::new(request, response), stored: kept, write }
 }
 
@@ -77,8 +69,7 @@ pub(super) fn freshen_by_head<B>(
     candidate.replaced_audience = Some(stored.audience);
     let now = candidate.shared.now();
     let mut fields = updated_fields(stored, response.headers());
-    let plan = candidate.decide(response, StatusCode::OK, &fields, now);
-    let plan = match plan.and_then(|plan| with_stored_tags(plan, stored)) {
+    let plan = match candidate.decide(response, Some(stored), &fields, now) {
         Ok(plan) => plan,
         Err(reason) => {
             log::trace!("not freshened by HEAD: {reason:?}");
@@ -104,15 +95,4 @@ pub(super) async fn remove_entry(candidate: Box<Candidate>) {
     if let Err(error) = shared.within_store_timeout(shared.store.remove(&candidate.key)).await {
         shared.warn_about_store(&error);
     }
-}
-
-/// Adds the tags of the stored response to the plan (the decision how the updated response is
-/// stored). A handler that responds to HEAD or with a 304 may leave out the tags. Returns an error
-/// if the response then has too many tags.
-fn with_stored_tags(
-    mut plan: StoragePlan,
-    stored: &StoredResponse,
-) -> Result<StoragePlan, NotStored> {
-    merge_tags(&mut plan.tags, &stored.tags)?;
-    Ok(plan)
 }

@@ -36,12 +36,12 @@ use crate::{
     entry::response::StoredResponse,
     fill::{
         begin::fill,
-        candidate::{Candidate, ClientConditions, Found},
+        candidate::{BodyUse, Candidate, ClientConditions, Found},
         write::Write,
     },
-    outcome::{Forward, NotStored, Outcome},
+    outcome::{Bypass, Forward, NotStored, Outcome},
     poll_once::with_context,
-    response::body::CacheBody,
+    response::{body::CacheBody, cached::SelectedResponse},
     semantics::{
         request::is_conditional,
         reuse::is_allowed_for,
@@ -103,7 +103,7 @@ struct OriginCall<S> {
     candidate: Box<Candidate>,
     reason: Forward,
     /// The stored response that the cache tries to validate, if there is one.
-    selected: Option<Arc<StoredResponse>>,
+    selected: Option<SelectedResponse>,
     /// Other stored variants of the cache key. The cache lists their entity tags in `If-None-Match`
     /// too.
     others: Vec<Arc<StoredResponse>>,
@@ -130,7 +130,12 @@ where
         leader: Option<Leader>,
     ) -> (Self, ServiceRequest) {
         let OriginRequest { cache_request, lookup, reason, selected, .. } = origin;
-        let others = context.other_validators(&cache_request, &lookup, selected.as_ref());
+        let stored = selected.as_ref().map(|selected| &selected.stored);
+        // If responses hold too many bodies, none of the stored bodies can answer the request.
+        let others = match reason {
+            Forward::Bypass(_) => Vec::new(),
+            _ => context.other_validators(&cache_request, &lookup, stored),
+        };
         // A handler may give a personal page the entity tag of the public one, so it evaluates the
         // conditions of personal requests itself.
         let forwards =
@@ -140,11 +145,13 @@ where
         }
         let mut candidate = context.candidate(&request, cache_request, lookup);
         candidate.leader = leader;
-        let conditions = ValidationConditions::of(selected.as_deref(), &others);
+        if let Forward::Bypass(Bypass::SlowClients) = reason {
+            candidate.body_use = BodyUse::Shared;
+        }
+        let conditions = ValidationConditions::of(stored.map(Arc::as_ref), &others);
         let mut validates = !conditions.is_empty();
         // Checked before the call: a response that is too stale to answer now is so later, too.
-        let fallback =
-            selected.as_ref().is_some_and(|stored| context.may_serve_stale(&candidate.key, stored));
+        let fallback = stored.is_some_and(|stored| context.may_serve_stale(&candidate.key, stored));
         let stand_in = fallback.then(|| StandIn::of(&request));
         let routing = Routing::of(&request);
         if validates || selected.is_some() || !forwards {
@@ -236,8 +243,8 @@ where
     /// request for the reply to the client. Returns `None` if no stale response may answer, or if
     /// the copy cannot be made.
     fn stale_response(&self) -> Option<(HttpResponse<CacheBody<B>>, HttpRequest)> {
-        let stored = self.selected.as_ref()?;
-        let stale = self.context.stale_for_timeout(&Method::GET, stored, &self.candidate)?;
+        let selected = self.selected.as_ref()?;
+        let stale = self.context.stale_for_timeout(&Method::GET, selected, &self.candidate)?;
         let client_side = self.stand_in.clone()?.into_request()?;
         Some((stale, client_side))
     }
@@ -265,10 +272,15 @@ where
             inner, context, candidate, reason, selected, others, routing, validates, ..
         } = self;
         let owned = context.note_inner_cache(&response, &candidate.key, candidate.found);
+        let stored = selected.as_ref().map(|selected| &selected.stored);
         if validates && response.status() == StatusCode::NOT_MODIFIED {
-            let validated = || find_validated(response.headers(), selected.as_ref(), &others);
-            if let Some(stored) = (!owned).then(validated).flatten() {
-                let reply = freshen_by_not_modified(candidate, &stored, response);
+            let validated = || find_validated(response.headers(), stored, &others);
+            if let Some(validated) = (!owned).then(validated).flatten() {
+                let body = match selected {
+                    Some(selected) if Arc::ptr_eq(&selected.stored, &validated) => selected.body,
+                    _ => candidate.hold_body(&validated),
+                };
+                let reply = freshen_by_not_modified(candidate, &validated, &body, response);
                 let outcome = Outcome::Revalidated { reason, stored: reply.stored };
                 return Ok(Reply::filled(reply, outcome));
             }
@@ -284,14 +296,14 @@ where
         if owned {
             return Ok(Reply::owned_by_inner_cache(response));
         }
-        if let Some(stored) = &selected
+        if let Some(selected) = &selected
             && let Some(stale) =
-                context.stale_for_failure(&Method::GET, stored, &candidate, &response)
+                context.stale_for_failure(&Method::GET, selected, &candidate, &response)
         {
             let outcome = Outcome::StaleIfError { reason, status: Some(response.status()) };
             return Ok(Reply::cached(response.into_parts().0, stale, outcome));
         }
-        let reply = fill(candidate, response, selected.as_ref());
+        let reply = fill(candidate, response, stored);
         let outcome = Outcome::Forward { reason, stored: reply.stored };
         Ok(Reply::filled(reply, outcome))
     }
@@ -313,7 +325,7 @@ where
         let Self { context, candidate, reason, selected, stand_in, .. } = self;
         let status = error.as_response_error().status_code();
         if withdraws_stale_responses(status) {
-            let write = selected.and_then(|stored| candidate.withdraw(&stored, status));
+            let write = selected.and_then(|selected| candidate.withdraw(&selected.stored, status));
             // In a box, because the future of each miss has space for this value.
             return (Err(error), write.map(Box::new));
         }

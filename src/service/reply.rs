@@ -120,7 +120,7 @@ impl RequestContext {
             PassedReport::Reason(reason) => reason,
             PassedReport::InnerCache(mark) => {
                 self.shared.store.coordinator().end_inner_cache(mark, self.shared.now());
-                Forward::Bypass(Bypass::InnerCache)
+                Forward::Bypass(Bypass::NoInnerCache)
             }
         };
         self.report(&mut response, &Outcome::Forward { reason, stored });

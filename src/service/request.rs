@@ -1,6 +1,7 @@
-//! Changes requests before the handler is called, as far as actix-web allows it.
+//! Reads requests, and changes them before the handler is called, as far as actix-web allows it.
 
 use std::{
+    net::{IpAddr, Ipv6Addr},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::atomic::Ordering,
 };
@@ -13,6 +14,20 @@ use actix_web::{
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 
 use crate::shared::Shared;
+
+/// Returns the address of the client of a request, or of the proxy that forwarded the request. Of an
+/// IPv6 address, only the first 64 bits remain, because one client has all addresses that begin with
+/// them.
+pub(super) fn client_network(request: &ServiceRequest) -> Option<IpAddr> {
+    let address = request.peer_addr()?.ip().to_canonical();
+    Some(match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => {
+            let network = v6.to_bits() & !u128::from(u64::MAX);
+            IpAddr::V6(Ipv6Addr::from_bits(network))
+        }
+    })
+}
 
 /// Returns the header fields of a request, so that the cache can change them. Returns `None` if
 /// they cannot be changed, because an outer middleware keeps (or may keep) a clone of the request.

@@ -17,7 +17,7 @@ use super::{
     context::{OriginRequest, RequestContext},
     origin::fetch,
     problems::route,
-    request::headers_mut,
+    request::{client_network, headers_mut},
     stand_in::StandIn,
 };
 use crate::{
@@ -57,7 +57,7 @@ where
         return request.into_parts().0;
     }
     let coordinator = context.shared.store.coordinator();
-    let client = request.peer_addr().map(|addr| addr.ip());
+    let client = client_network(&request);
     let permit = coordinator.try_refresh(&cache_request.key, client, cache_request.now);
     let Some(permit) = permit else { return request.into_parts().0 };
     let (key, route) = (cache_request.key.clone(), route(&request));

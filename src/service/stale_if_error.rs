@@ -1,8 +1,6 @@
 //! Decides whether a stale response answers a request if the handler fails or takes too long
 //! (`stale-if-error`, RFC 5861 section 4).
 
-use std::sync::Arc;
-
 use actix_web::{
     Error, HttpResponse,
     body::MessageBody,
@@ -19,7 +17,10 @@ use crate::{
     entry::{key::CacheKey, response::StoredResponse},
     fill::candidate::Candidate,
     outcome::{Forward, Outcome},
-    response::{body::CacheBody, cached::CachedResponse},
+    response::{
+        body::CacheBody,
+        cached::{CachedResponse, SelectedResponse},
+    },
     semantics::reuse::{is_server_failure, may_serve_stale_on_error},
 };
 
@@ -37,9 +38,9 @@ impl RequestContext {
     }
 
     /// Makes a stale answer from a stored response.
-    pub(super) fn stale(&self, stored: &Arc<StoredResponse>) -> CachedResponse {
+    pub(super) fn stale(&self, selected: SelectedResponse) -> CachedResponse {
         let compression = self.shared.policy.outer_compression();
-        CachedResponse::stale(Arc::clone(stored), self.shared.now(), compression)
+        CachedResponse::stale(selected, self.shared.now(), compression)
     }
 
     /// Returns a stale response for a request that has waited too long for another request or
@@ -50,8 +51,9 @@ impl RequestContext {
         origin: &OriginRequest,
     ) -> Option<(HttpResponse<CacheBody<B>>, Outcome)> {
         let key = &origin.cache_request.key;
-        let stored = origin.selected.as_ref().filter(|stored| self.may_serve_stale(key, stored))?;
-        let stale = self.stale(stored);
+        let selected = origin.selected.as_ref();
+        let selected = selected.filter(|selected| self.may_serve_stale(key, &selected.stored))?;
+        let stale = self.stale(selected.clone());
         let outcome = Outcome::StaleIfError { reason: origin.reason, status: None };
         Some((stale.respond(request.method(), request.headers()), outcome))
     }
@@ -62,19 +64,19 @@ impl RequestContext {
     pub(crate) fn stale_for_failure<B: MessageBody>(
         &self,
         method: &Method,
-        stored: &Arc<StoredResponse>,
+        selected: &SelectedResponse,
         candidate: &Candidate,
         failed: &ServiceResponse<B>,
     ) -> Option<HttpResponse<CacheBody<B>>> {
         let now = self.shared.now();
         if !is_server_failure(failed.status())
-            || !self.may_still_serve_stale(candidate, stored)
+            || !self.may_still_serve_stale(candidate, &selected.stored)
             || candidate.plan(failed, now).is_ok()
         {
             return None;
         }
         log::debug!("stale response instead of status {}", failed.status());
-        let stale = self.stale(stored);
+        let stale = self.stale(selected.clone());
         Some(stale.respond(method, &candidate.request))
     }
 
@@ -83,14 +85,14 @@ impl RequestContext {
     pub(crate) fn stale_for_timeout<B>(
         &self,
         method: &Method,
-        stored: &Arc<StoredResponse>,
+        selected: &SelectedResponse,
         candidate: &Candidate,
     ) -> Option<HttpResponse<CacheBody<B>>> {
-        if !self.may_still_serve_stale(candidate, stored) {
+        if !self.may_still_serve_stale(candidate, &selected.stored) {
             return None;
         }
         log::debug!("stale response instead of one that takes too long");
-        let stale = self.stale(stored);
+        let stale = self.stale(selected.clone());
         Some(stale.respond(method, &candidate.request))
     }
 
@@ -100,20 +102,20 @@ impl RequestContext {
     pub(crate) fn stale_for_error<B>(
         &self,
         method: &Method,
-        fallback: Option<(Arc<StoredResponse>, StandIn)>,
+        fallback: Option<(SelectedResponse, StandIn)>,
         candidate: &Candidate,
         reason: Forward,
         error: Error,
     ) -> Result<Reply<B>, Error> {
         let status: StatusCode = error.as_response_error().status_code();
-        let fallback = fallback.filter(|(stored, _)| {
-            is_server_failure(status) && self.may_still_serve_stale(candidate, stored)
+        let fallback = fallback.filter(|(selected, _)| {
+            is_server_failure(status) && self.may_still_serve_stale(candidate, &selected.stored)
         });
-        let Some((stored, stand_in)) = fallback else { return Err(error) };
+        let Some((selected, stand_in)) = fallback else { return Err(error) };
         let Some(request) = stand_in.into_request() else { return Err(error) };
         log::debug!("stale response instead of an error");
         log::trace!("{error}");
-        let stale = self.stale(&stored);
+        let stale = self.stale(selected);
         let response = stale.respond(method, &candidate.request);
         let outcome = Outcome::StaleIfError { reason, status: None };
         Ok(Reply::cached(request, response, outcome))

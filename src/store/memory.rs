@@ -328,6 +328,7 @@ impl MemoryStoreBuilder {
         if max_entry <= ENTRY_OVERHEAD {
             return Err(MemoryStoreError(self.max_bytes));
         }
+        coordinator.held_bodies().raise_limit(self.max_bytes / 8);
         let entries = Cache::builder()
             .name("actix-web-cache")
             // Moka enforces the byte limit here. The weigher returns the bytes of an entry, and

@@ -258,8 +258,9 @@ impl RedisStore {
         let response = record.and_then(|record| match codec::decode(record, key, now) {
             // Redis keeps the record until the last response in the hash has expired.
             Ok(response) if response.useful_for(now).is_zero() => None,
-            Ok(response) => {
+            Ok(mut response) => {
                 count(&counters.found);
+                self.0.client.coordinator.held_bodies().share(key, &mut response.body);
                 Some(Arc::new(response))
             }
             Err(error) => {

@@ -9,7 +9,7 @@ use actix_web_cache::{
 };
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
+use hyper::{Method, Response, body::Incoming};
 use tokio::{
     sync::{Semaphore, mpsc::UnboundedReceiver},
     task::JoinHandle,
@@ -138,6 +138,20 @@ impl FillServer {
             .collect();
         wait_until("all requests have arrived", || self.arrived.get() == before + count).await;
         requests
+    }
+
+    /// Sends a GET request, and lets its run of the handler respond. Returns the head of the
+    /// response, and the test's end of its body.
+    pub(super) async fn begin(
+        &mut self,
+        client: &Client,
+        path: &str,
+        fields: &[(&str, &str)],
+    ) -> (Response<Incoming>, BodySender) {
+        self.gate.add_permits(1);
+        let request = client.start(Method::GET, path, fields, "");
+        let (response, sender) = tokio::join!(request, self.next_feed());
+        (response.unwrap(), sender)
     }
 
     /// Lets one run of the handler respond, and returns the test's end of its body.

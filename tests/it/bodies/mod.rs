@@ -3,8 +3,10 @@
 mod backpressure;
 mod fill_server;
 mod framing;
+mod held_bodies;
 mod hit_fidelity;
 mod hits;
+mod idle_client;
 mod ranges_during_fills;
 mod real_files;
 mod shared_body;

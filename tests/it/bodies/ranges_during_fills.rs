@@ -3,7 +3,6 @@
 use actix_web_cache::{Cache, ManualClock, Policy, store::Store as _};
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
-use hyper::Method;
 
 use crate::{
     bodies::fill_server::{FillServer, fill_server, fill_server_with},
@@ -55,13 +54,9 @@ async fn begin_fill(
     body: &Bytes,
 ) -> (hyper::Response<hyper::body::Incoming>, BodySender) {
     let client = server.client(protocol);
-    server.gate.add_permits(1);
-    let fields = [("want-etag", "\"a\"")];
-    let request = client.start(Method::GET, "/", &fields, "");
-    let (response, sender) = tokio::join!(request, server.bodies.recv());
-    let sender = sender.unwrap();
+    let (response, sender) = server.begin(&client, "/", &[("want-etag", "\"a\"")]).await;
     assert!(sender.send(body.slice(..ARRIVED)).await);
-    (response.unwrap(), sender)
+    (response, sender)
 }
 
 /// A handler that knows no ranges sends the complete body. A client must not get a part of what has

@@ -73,10 +73,7 @@ async fn follower_of_an_open_body_gets_the_same_fields_as_a_hit() {
     let mut server = fill_server(2, Some(4), Policy::new());
     let fields = [("want-etag", "\"a\""), ("want-x-own", "1")];
     let (leader, follower) = (server.client(Protocol::Http1), server.client(Protocol::Http1));
-    server.gate.add_permits(1);
-    let leader = leader.start(Method::GET, "/", &fields, "");
-    let (leader, sender) = tokio::join!(leader, server.bodies.recv());
-    let (leader, sender) = (leader.unwrap(), sender.unwrap());
+    let (leader, sender) = server.begin(&leader, "/", &fields).await;
     let not_modified = follower.get_with("/", &[("if-none-match", "\"a\"")]).await;
     assert_eq!((not_modified.status.as_u16(), not_modified.body.len()), (304, 0));
     let collapsed = follower.start(Method::GET, "/", &[], "").await.unwrap();

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use actix_web_cache::{Cache, ManualClock, Policy, store::Store as _};
 use http_body_util::BodyExt as _;
-use hyper::Method;
 use tokio::time::timeout;
 
 use crate::{
@@ -20,10 +19,8 @@ async fn streamed_body_over_the_size_limit_goes_to_its_leader_only() {
     for (protocol, workers) in SETUPS {
         let mut server = fill_server(workers, None, policy());
         let leader = server.client(protocol);
-        server.gate.add_permits(1);
-        let leader = leader.start(Method::GET, "/", &[], "");
-        let (leader, sender) = tokio::join!(leader, server.bodies.recv());
-        let (mut body, sender) = (leader.unwrap().into_body(), sender.unwrap());
+        let (leader, sender) = server.begin(&leader, "/", &[]).await;
+        let mut body = leader.into_body();
         let followers = server.followers(protocol, 3).await;
         for _ in 0..3 {
             assert!(sender.send(vec![b'x'; PIECE]).await, "{protocol:?}");
@@ -63,10 +60,7 @@ async fn endless_stream_is_not_collapsed_and_ends_with_its_client() {
             let mut open = Vec::new();
             for client in 1..=2 {
                 let connection = server.client(protocol);
-                server.gate.add_permits(1);
-                let request = connection.start(Method::GET, "/", fields, "");
-                let (response, sender) = tokio::join!(request, server.bodies.recv());
-                let (response, sender) = (response.unwrap(), sender.unwrap());
+                let (response, sender) = server.begin(&connection, "/", fields).await;
                 let status = response.headers().get("cache-status").unwrap().to_str().unwrap();
                 assert_eq!(status.ends_with("detail=endless"), !fields.is_empty(), "{status}");
                 let mut body = response.into_body();
@@ -161,10 +155,7 @@ async fn purge_leaves_open_body_to_its_readers_but_not_to_later_requests() {
     let handle = Cache::new(store.clone()).handle();
     let mut server = fill_server_over(&store, 2, Some(3), Policy::new());
     let client = server.client(Protocol::Http1);
-    server.gate.add_permits(1);
-    let request = client.start(Method::GET, "/", &[], "");
-    let (response, old) = tokio::join!(request, server.bodies.recv());
-    let (response, old) = (response.unwrap(), old.unwrap());
+    let (response, old) = server.begin(&client, "/", &[]).await;
     assert!(old.send("ol").await);
     handle.purge_url(format!("http://{}/", server.server.addr)).await.unwrap();
     let next = server.followers(Protocol::Http1, 2).await;
@@ -193,10 +184,7 @@ async fn open_body_of_a_response_that_became_stale_is_neither_shared_nor_revalid
             let mut server = fill_server_with(&cache, store.coordinator(), workers, length);
             let fields = [("want-cache-control", "max-age=1"), ("want-etag", "\"a\"")];
             let first = server.client(protocol);
-            server.gate.add_permits(1);
-            let request = first.start(Method::GET, "/", &fields, "");
-            let (first, old) = tokio::join!(request, server.bodies.recv());
-            let (first, old) = (first.unwrap(), old.unwrap());
+            let (first, old) = server.begin(&first, "/", &fields).await;
             assert!(old.send("half").await, "{case}");
             clock.advance(secs(2));
             let second = server.client(protocol);

@@ -1,7 +1,7 @@
 //! Clients that do not read, or leave at once, take neither the memory for fills nor the cache from
 //! other clients.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use actix_web::{App, HttpResponse, body::SizedStream, web};
 use actix_web_cache::{
@@ -10,17 +10,13 @@ use actix_web_cache::{
 };
 use bytes::Bytes;
 use futures_util::{StreamExt as _, future::join_all, stream};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpSocket, TcpStream},
-    time::timeout,
-};
 
-use crate::{
-    bodies::fill_server::{fill_server, fill_server_with},
-    support::{
-        Client, Counter, Protocol, START, Server, fills_ended, secs, serve, store, wait_until,
-    },
+use super::{
+    fill_server::{fill_server, fill_server_with},
+    idle_client::IdleClient,
+};
+use crate::support::{
+    Client, Counter, Protocol, START, Server, fills_ended, secs, serve, store, wait_until,
 };
 
 const MIB: usize = 1024 * 1024;
@@ -80,46 +76,12 @@ fn body_server() -> BodyServer {
     BodyServer { server, runs, coordinator }
 }
 
-/// Sends a request on a connection whose small buffers take up little of the response.
-async fn idle_request(addr: SocketAddr, path: &str) -> TcpStream {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_recv_buffer_size(4096).unwrap();
-    let mut stream = socket.connect(addr).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    stream
-}
-
-/// Reads a response to its end, and returns its body without the framing of chunks.
-async fn read_body(mut stream: TcpStream) -> Vec<u8> {
-    let mut message = Vec::new();
-    timeout(secs(60), stream.read_to_end(&mut message)).await.unwrap().unwrap();
-    let head = message.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
-    let is_chunked = message[..head].windows(7).any(|name| name.eq_ignore_ascii_case(b"chunked"));
-    let mut rest = &message[head..];
-    if !is_chunked {
-        return rest.to_vec();
-    }
-    let mut body = Vec::new();
-    loop {
-        let line = rest.windows(2).position(|two| two == b"\r\n").expect("the length of a chunk");
-        let length = std::str::from_utf8(&rest[..line]).unwrap();
-        let length = usize::from_str_radix(length, 16).unwrap();
-        body.extend_from_slice(&rest[line + 2..line + 2 + length]);
-        rest = &rest[line + 2 + length + 2..];
-        if length == 0 {
-            assert!(rest.is_empty());
-            return body;
-        }
-    }
-}
-
 #[actix_web::test]
 async fn idle_readers_do_not_keep_other_responses_from_being_stored() {
     for kind in ["known", "unknown"] {
         let BodyServer { server, runs, coordinator } = body_server();
         let large = |n| format!("/{kind}/{n}/large");
-        let idle = (0..IDLE).map(async |n| idle_request(server.addr, &large(n)).await);
+        let idle = (0..IDLE).map(async |n| IdleClient::get(server.addr, &large(n)).await);
         let idle = join_all(idle).await;
         wait_until("the unread bytes use up their half of the budget", || {
             runs.get() == IDLE && coordinator.bytes_in_fills() >= UNREAD_BUDGET
@@ -139,7 +101,7 @@ async fn idle_readers_do_not_keep_other_responses_from_being_stored() {
             assert_eq!(runs.get(), before + 1, "{kind}");
         }
 
-        let bodies = join_all(idle.into_iter().map(read_body)).await;
+        let bodies = join_all(idle.into_iter().map(IdleClient::read_body)).await;
         for (n, body) in bodies.into_iter().enumerate() {
             assert!(body == body_of(&large(n)), "{kind} {n}: {} bytes", body.len());
         }
@@ -155,18 +117,13 @@ async fn requests_that_leave_at_once_do_not_keep_other_responses_from_being_stor
     // The declared lengths are more than the budget.
     for n in 0..40 {
         let client = server.client(Protocol::Http1);
-        server.gate.add_permits(1);
-        let path = format!("/{n}");
-        let request = client.start(hyper::Method::GET, &path, &[], "");
-        let (response, sender) = tokio::join!(request, server.bodies.recv());
-        drop((response.unwrap(), client));
-        abandoned.push(sender.unwrap());
+        let (response, sender) = server.begin(&client, &format!("/{n}"), &[]).await;
+        drop((response, client));
+        abandoned.push(sender);
     }
     let client = server.client(Protocol::Http1);
-    server.gate.add_permits(1);
-    let request = client.start(hyper::Method::GET, "/page", &[], "");
-    let (response, sender) = tokio::join!(request, server.bodies.recv());
-    let status = response.unwrap().headers().get("cache-status").cloned().unwrap();
+    let (response, sender) = server.begin(&client, "/page", &[]).await;
+    let status = response.headers().get("cache-status").cloned().unwrap();
     assert!(status.to_str().unwrap().ends_with("; stored"), "{status:?}");
     drop((sender, abandoned));
 }
@@ -174,7 +131,7 @@ async fn requests_that_leave_at_once_do_not_keep_other_responses_from_being_stor
 /// The length of the bodies of clients that leave.
 const LENGTH: usize = 2 * MIB;
 
-/// Bodies of known length that nobody reads are received to their end, so that they can be stored.
+/// Bodies of known length that no client reads are received to their end, so that they can be stored.
 /// They are dropped first if the memory is short.
 #[actix_web::test]
 async fn bodies_without_readers_are_dropped_first() {
@@ -184,12 +141,8 @@ async fn bodies_without_readers_are_dropped_first() {
     let mut unread = Vec::new();
     for n in 0..40 {
         let client = server.client(Protocol::Http1);
-        server.gate.add_permits(1);
-        let path = format!("/{n}");
-        let request = client.start(hyper::Method::GET, &path, &[], "");
-        let (response, sender) = tokio::join!(request, server.bodies.recv());
-        let sender = sender.unwrap();
-        drop((response.unwrap(), client));
+        let (response, sender) = server.begin(&client, &format!("/{n}"), &[]).await;
+        drop((response, client));
         for _ in 0..15 {
             // The last bodies are dropped while they arrive.
             sender.send(vec![b'x'; 128 * 1024]).await;
@@ -199,10 +152,7 @@ async fn bodies_without_readers_are_dropped_first() {
     }
     // The half of the budget for unread bytes is full, so a body that is read displaces the others.
     let client = server.client(Protocol::Http1);
-    server.gate.add_permits(1);
-    let request = client.start(hyper::Method::GET, "/page", &[], "");
-    let (response, sender) = tokio::join!(request, server.bodies.recv());
-    let (response, sender) = (response.unwrap(), sender.unwrap());
+    let (response, sender) = server.begin(&client, "/page", &[]).await;
     let reading = tokio::task::spawn_local(async move {
         http_body_util::BodyExt::collect(response.into_body()).await.unwrap().to_bytes()
     });

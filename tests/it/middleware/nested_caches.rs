@@ -191,7 +191,7 @@ async fn caches_at_different_depths_keep_separate_entries_for_one_url() {
         assert_eq!(status_for(true).await.as_deref(), Some("hit; ttl=600"));
         // The outer cache assumes that the inner cache handles this URL, until another route of the
         // URL answers.
-        assert_eq!(status_for(false).await.as_deref(), Some("fwd=bypass; detail=inner-cache"));
+        assert_eq!(status_for(false).await.as_deref(), Some("fwd=bypass; detail=no-inner-cache"));
         assert_eq!(status_for(false).await.as_deref(), Some("fwd=vary-miss; stored"));
         for seconds in [600, 590, 580] {
             let hit = format!("hit; ttl={seconds}");

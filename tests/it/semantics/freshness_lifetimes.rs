@@ -2,13 +2,14 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use actix_web::{App, HttpRequest, HttpResponse, web};
-use actix_web_cache::{Cache, ManualClock, Policy, Rule, SetCacheControl};
+use actix_web::{App, HttpRequest, HttpResponse, http::StatusCode, web};
+use actix_web_cache::{Cache, CacheOptions, ManualClock, Policy, Rule, SetCacheControl};
 use httpdate::fmt_http_date;
 
 use super::fields::cache_fields;
 use crate::support::{
     Client, Protocol, START, builder, cache, requested_response, secs, serve, store, test_app,
+    validators::VALIDATED,
 };
 
 /// The HTTP date some seconds after the clock's start.
@@ -240,4 +241,37 @@ async fn fresh_response_of_one_cache_is_fresh_in_the_next_one() {
     }
     clock.advance(Duration::from_millis(1));
     assert_eq!(client.get("/last").await.text(), "run 2");
+}
+
+/// The handler sets a lifetime only for complete responses. It states a longer one in its fields.
+#[actix_web::test]
+async fn lifetime_that_the_handler_set_remains_after_a_not_modified() {
+    let (cache, clock) = cache();
+    let server = serve(2, move || {
+        let handler = async |request: HttpRequest, options: CacheOptions| {
+            let is_validated = request.headers().contains_key("if-none-match");
+            let status = if is_validated { StatusCode::NOT_MODIFIED } else { StatusCode::OK };
+            if !is_validated {
+                options.ttl(secs(10));
+            }
+            let mut response = HttpResponse::build(status);
+            response
+                .insert_header(("etag", "\"1\""))
+                .insert_header(("cache-control", "max-age=600"));
+            response.body("page")
+        };
+        App::new().wrap(cache.clone()).default_service(web::to(handler))
+    });
+    let client = Client::new(server.addr, Protocol::Http1);
+    assert!(client.get("/").await.is_stored());
+    for round in 0..3 {
+        clock.advance(secs(9));
+        assert!(client.get("/").await.is_hit(), "round {round}");
+        // The lifetime is not one that the response states, so it permits no sharing with persons.
+        let personal = client.get_with("/", &[("x-api-key", "1")]).await;
+        assert!(personal.cache_status().starts_with("fwd=request;"), "round {round}");
+        clock.advance(secs(1));
+        let answer = client.get("/").await;
+        assert_eq!(answer.cache_status(), VALIDATED, "round {round}");
+    }
 }

@@ -41,8 +41,6 @@ struct Permissions {
     /// `public`, or a positive `s-maxage`.
     shared: bool,
     must_revalidate: bool,
-    /// The response states a lifetime.
-    states_lifetime: bool,
     /// The response states a lifetime, and neither a rule nor the handler's options set another.
     explicit: bool,
     vary_cookie: bool,
@@ -56,20 +54,20 @@ impl Permissions {
                 Meaning::Public => found.shared = true,
                 Meaning::SMaxAge(seconds) => {
                     found.shared |= seconds > 0;
-                    found.states_lifetime = true;
+                    found.explicit = true;
                 }
-                Meaning::MaxAge(_) | Meaning::NoCache => found.states_lifetime = true,
+                Meaning::MaxAge(_) | Meaning::NoCache => found.explicit = true,
                 Meaning::NoCacheField(_) => {
-                    found.states_lifetime |= !setting.has(Opt::QualifiedDirectives);
+                    found.explicit |= !setting.has(Opt::QualifiedDirectives);
                 }
                 Meaning::MustRevalidate => found.must_revalidate = true,
                 _ => {}
             }
         }
-        found.states_lifetime |= run.reply.has("expires");
+        found.explicit |= run.reply.has("expires");
         // A general lifetime applies to these status codes only.
-        let is_replaced = sets_lifetime(run, setting) && [200, 203, 301, 308].contains(&run.status);
-        found.explicit = found.states_lifetime && !is_replaced;
+        let replaces_lifetime = setting.has(Opt::OverrideTtl) || run.reply.ttl.is_some();
+        found.explicit &= !(replaces_lifetime && [200, 203, 301, 308].contains(&run.status));
         found.vary_cookie = run.reply.members("vary").iter().any(|name| name == "cookie");
         found
     }
@@ -78,16 +76,10 @@ impl Permissions {
         Self {
             shared: self.shared || other.shared,
             must_revalidate: self.must_revalidate || other.must_revalidate,
-            states_lifetime: self.states_lifetime || other.states_lifetime,
             explicit: self.explicit || other.explicit,
             vary_cookie: self.vary_cookie || other.vary_cookie,
         }
     }
-}
-
-/// Whether a rule or the handler's options set a lifetime for successful responses.
-fn sets_lifetime(run: &Run, setting: &Setting) -> bool {
-    setting.has(Opt::OverrideTtl) || run.reply.ttl.is_some()
 }
 
 /// Returns the reason why `reader` must not get a part of the response of `run`, if there is one.
@@ -101,12 +93,8 @@ pub(super) fn refusal(
     let own = Permissions::of(run, setting);
     // An update has the fields of the stored response that it does not replace, and a stored
     // response gets the fields of its updates.
-    let mut all = runs.iter().fold(own, |all, run| all.or(Permissions::of(run, setting)));
+    let all = runs.iter().fold(own, |all, run| all.or(Permissions::of(run, setting)));
     let any_update = runs.iter().any(Run::is_update);
-    // The lifetime that a stored response states applies again after an update for which the
-    // handler sets no other lifetime.
-    let restores_lifetime = |run: &Run| run.is_update() && !sets_lifetime(run, setting);
-    all.explicit |= all.states_lifetime && runs.iter().any(restores_lifetime);
     let of_owner = if run.is_update() { all } else { own };
     let of_reader = if any_update { all } else { own };
     refusal_by_response(run, runs, setting)
