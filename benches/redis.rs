@@ -13,13 +13,7 @@
 
 mod support;
 
-use std::{
-    env, io,
-    net::{Ipv4Addr, TcpListener, TcpStream},
-    process::{Child, Command, ExitCode, Stdio},
-    thread,
-    time::Duration,
-};
+use std::{env, io, process::ExitCode, time::Duration};
 
 use actix_web::{
     App, HttpResponse,
@@ -30,7 +24,7 @@ use actix_web_cache::{Cache, CacheBuilder, Policy, RedisStore, TieredStore};
 use redis::{AsyncCommands as _, Client, aio::MultiplexedConnection};
 use tokio::sync::OnceCell;
 
-use crate::support::{Load, Server, argument, median, requested_server};
+use crate::support::{Load, Redis, Server, argument, median, requested_server};
 
 /// The environment variable with the Redis URL of a server.
 const URL: &str = "BENCH_REDIS_URL";
@@ -47,37 +41,6 @@ const SERVERS: [(&str, &str); 6] = [
 /// Pairs of servers to compare, and the lowest accepted ratio of their throughput.
 const RATIOS: [(&str, &str, f64); 4] =
     [("hit", "get", 0.85), ("vary", "get", 0.8), ("near", "get", 1.1), ("hit-32k", "get-32k", 0.7)];
-
-struct Redis {
-    child: Child,
-    url: String,
-}
-
-impl Redis {
-    fn start() -> io::Result<Self> {
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-        let port_text = port.to_string();
-        let child = Command::new("redis-server")
-            .args(["--port", &port_text, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-            .stdout(Stdio::null())
-            .spawn()?;
-        let redis = Self { child, url: format!("redis://127.0.0.1:{port}/") };
-        for _ in 0..500 {
-            if TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok() {
-                return Ok(redis);
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
-        Err(io::Error::other("redis-server does not answer"))
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 fn main() -> io::Result<ExitCode> {
     if let Some(name) = requested_server() {

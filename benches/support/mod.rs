@@ -3,11 +3,13 @@
 #![allow(dead_code, reason = "each bench uses some of the helpers")]
 
 mod load;
+mod redis;
 mod server;
 
 #[allow(unused_imports, reason = "each bench uses some of the helpers")]
 pub(crate) use self::{
     load::{Connection, Load},
+    redis::Redis,
     server::{Server, requested_server, serve},
 };
 

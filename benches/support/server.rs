@@ -36,16 +36,27 @@ impl Server {
     /// Starts the server `name` with further environment variables.
     pub(crate) fn start_with(name: &'static str, variables: &[(&str, String)]) -> Self {
         let program = env::current_exe().expect("this program");
-        let mut child = Command::new(program)
+        let child = Command::new(program)
             .env(SERVER, name)
             .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::piped())
             .spawn()
             .expect("start a server");
+        Self::new(name, child)
+    }
+
+    /// Starts another program, which prints its address at the end of its first line.
+    pub(crate) fn run(program: &str, arguments: &[&str]) -> Self {
+        let command = Command::new(program).args(arguments).stdout(Stdio::piped()).spawn();
+        Self::new("program", command.expect("start a program"))
+    }
+
+    fn new(name: &'static str, mut child: Child) -> Self {
         let mut stdout = BufReader::new(child.stdout.take().expect("its output"));
         let mut line = String::new();
         stdout.read_line(&mut line).expect("its address");
-        let addr = line.trim().parse().expect("its address");
+        let addr = line.split_whitespace().next_back().expect("its address");
+        let addr = addr.parse().expect("its address");
         Self { name, addr, child, _stdout: stdout }
     }
 
