@@ -1,11 +1,17 @@
 //! The application that clients attack.
 
-use std::{convert::Infallible, io, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use actix_web::{App, HttpRequest, HttpResponse, HttpResponseBuilder, body::SizedStream, web};
 use actix_web_cache::{Cache, MemoryStore, Policy, RedisStore};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
+use socket2::{Domain, Socket, Type};
 use tokio::time::sleep;
 
 use crate::{
@@ -38,7 +44,12 @@ pub(crate) fn serve_cached() -> io::Result<()> {
 
 /// Serves the application without a cache.
 pub(crate) fn serve_uncached() -> io::Result<()> {
-    support::serve(1, || App::new().configure(routes))
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    // Bounds the bodies that the operating system keeps for a proxy that does not read.
+    listener.set_send_buffer_size(128 * 1024)?;
+    listener.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
+    listener.listen(1024)?;
+    support::serve_on(listener.into(), 1, || App::new().configure(routes))
 }
 
 fn routes(config: &mut web::ServiceConfig) {

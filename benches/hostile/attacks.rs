@@ -2,15 +2,19 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use futures_util::future::join_all;
+use socket2::SockRef;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpSocket, TcpStream},
     task::JoinSet,
+    time::sleep,
 };
+
+use crate::support::Server;
 
 /// The host that the attackers name. Honest clients name another one.
 const HOST: &str = "evil.example";
@@ -119,10 +123,28 @@ pub(crate) const ATTACKS: [Attack; 13] = [
 
 /// An attack in progress. Dropping it ends the attack.
 pub(crate) struct Running {
-    _open: Vec<TcpStream>,
+    open: Vec<TcpStream>,
     _floods: JoinSet<()>,
     /// The number of connections.
     pub(crate) connections: u64,
+}
+
+impl Running {
+    /// Waits until a server sends nothing more to idle connections. At first, the operating system
+    /// accepts megabytes for each connection, which takes any server seconds.
+    pub(crate) async fn settle(&self, server: &Server) {
+        const INTERVAL: Duration = Duration::from_millis(200);
+        if self.open.is_empty() {
+            return;
+        }
+        for _ in 0..150 {
+            let before = server.cpu();
+            sleep(INTERVAL).await;
+            if server.cpu() - before < INTERVAL / 10 {
+                return;
+            }
+        }
+    }
 }
 
 impl Attack {
@@ -161,7 +183,7 @@ impl Attack {
             }
         };
         let connections = if floods.is_empty() { connections } else { FLOOD_CONNECTIONS };
-        Running { _open: open, _floods: floods, connections }
+        Running { open, _floods: floods, connections }
     }
 }
 
@@ -185,6 +207,9 @@ async fn connect(server: SocketAddr, n: u64, receive_buffer: Option<u32>) -> Tcp
     let socket = TcpSocket::new_v4().expect("a socket");
     if let Some(bytes) = receive_buffer {
         socket.set_recv_buffer_size(bytes).expect("set an option");
+        // With the large segments of the loopback interface, the operating system would keep
+        // megabytes for each connection, and soon delay the connections of all clients.
+        SockRef::from(&socket).set_tcp_mss(536).expect("set an option");
     }
     let last = u8::try_from(n % ADDRESSES).expect("a byte") + 1;
     socket.bind((Ipv4Addr::new(127, 0, 1, last), 0).into()).expect("bind an address");

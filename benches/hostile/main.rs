@@ -9,7 +9,8 @@
 //! For each server and each attack, the bench starts the server and sends requests of honest
 //! clients, first without the attack and then during it. It fails if honest clients get fewer than
 //! 0.95 times as many hits for each request, or if the memory of the server grows by more than 1.25
-//! times its configured memory and 128 KiB for each connection. `--proxy` names the program of the
+//! times its configured memory and 128 KiB for each connection, in the reverse proxy also for each
+//! connection to its origin. `--proxy` names the program of the
 //! reverse proxy among the examples. Without it, the bench skips the reverse proxy.
 
 #![allow(
@@ -76,10 +77,12 @@ async fn run(setup: Setup, attack: &Attack, connections: u64, time: Duration) ->
     let before = honest::measure(server.addr, time).await;
     let idle = server.resident();
     let running = attack.begin(server.addr, connections).await;
+    running.settle(server).await;
     let during = honest::measure(server.addr, time).await;
     let grown = usize::try_from(server.peak().saturating_sub(idle)).expect("it fits");
     let ratio = during.hits / before.hits;
-    let most = setup.configured() * 5 / 4 + running.connections as usize * CONNECTION;
+    let connections = running.connections as usize * setup.connections_of_client();
+    let most = setup.configured() * 5 / 4 + connections * CONNECTION;
     let holds = ratio >= MIN_RATIO && grown <= most;
     println!(
         "{:6} {:11} hits {:.3} before, {:.3} during ({ratio:.3}); p99 {:.1} and {:.1} ms; memory \

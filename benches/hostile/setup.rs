@@ -49,6 +49,14 @@ impl Setup {
         }
     }
 
+    /// Returns the number of connections that the server has for each connection of a client.
+    pub(crate) const fn connections_of_client(self) -> usize {
+        match self {
+            Self::Memory | Self::Redis => 1,
+            Self::Proxy => 2,
+        }
+    }
+
     /// Starts the servers. Returns `None` for the reverse proxy if the arguments do not name its
     /// program.
     pub(crate) fn start(self) -> io::Result<Option<Site>> {

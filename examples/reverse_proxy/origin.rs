@@ -18,6 +18,9 @@ use tokio::{
 /// The time limit of connecting, unless the origin's time limit is shorter.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
+/// The size of the buffer for a response, in bytes. It limits the size of the response head, too.
+const MAX_BUFFER: usize = 32 * 1024;
+
 /// The server to which requests are forwarded.
 pub(crate) struct Origin {
     /// The value of `Host` if the client sent none.
@@ -74,6 +77,8 @@ impl Origin {
             .allow_spaces_after_header_name_in_responses(true)
             .allow_obsolete_multiline_headers_in_responses(true)
             .max_headers(1024)
+            // Otherwise, each response whose client reads slowly would fill a buffer of 400 KiB.
+            .max_buf_size(MAX_BUFFER)
             .handshake(TokioIo::new(stream))
             .await?;
         // The task ends with the response body, or when the client closes its connection.

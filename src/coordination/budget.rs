@@ -237,29 +237,63 @@ impl Drop for Charge {
     }
 }
 
-/// The number of writes to the store that are in progress. A write may continue after its request
-/// has ended, so a limit on requests would not limit the writes.
+/// The largest number of writes in progress.
+const MAX_WRITES: usize = 256;
+
+/// The largest number of bytes of the bodies of all writes in progress. A store outside of the
+/// process makes up to three further copies of each body.
+const MAX_WRITE_BYTES: usize = 16 * 1024 * 1024;
+
+/// The size of a body up to which its write may use all of [`MAX_WRITE_BYTES`]. The writes of larger
+/// bodies use half of it, so that they do not keep smaller bodies from being stored.
+const SMALL_WRITE: usize = 256 * 1024;
+
+/// The writes to the store that are in progress. A write may continue after its request has ended,
+/// so a limit on requests would not limit the writes.
 #[derive(Debug, Clone, Default)]
-pub(super) struct OpenWrites(Arc<AtomicUsize>);
+pub(super) struct OpenWrites(Arc<Mutex<WriteCounts>>);
+
+#[derive(Debug, Default)]
+struct WriteCounts {
+    writes: usize,
+    /// The number of bytes of the bodies.
+    bytes: usize,
+}
 
 impl OpenWrites {
-    /// Permits one more write. Returns `None` if `limit` writes are in progress.
-    pub(super) fn try_begin(&self, limit: usize) -> Option<WritePermit> {
-        let admitted = self.0.fetch_add(1, Ordering::Relaxed) < limit;
-        // The permit is made even if the write is not admitted, because dropping the permit undoes
-        // the addition.
-        let permit = WritePermit(self.clone());
-        admitted.then_some(permit)
+    /// Permits one more write, of a body with this length. Returns `None` if too many writes are in
+    /// progress.
+    pub(super) fn try_begin(&self, length: usize) -> Option<WritePermit> {
+        let mut counts = self.counts();
+        let limit = if length <= SMALL_WRITE { MAX_WRITE_BYTES } else { MAX_WRITE_BYTES / 2 };
+        // A body that is as long as all others together is permitted too. Otherwise, only one very
+        // long body at a time could be stored.
+        let fits = counts.bytes.saturating_add(length) <= limit || counts.bytes <= length;
+        if !fits || counts.writes >= MAX_WRITES {
+            return None;
+        }
+        counts.writes += 1;
+        counts.bytes += length;
+        Some(WritePermit { writes: self.clone(), length })
+    }
+
+    fn counts(&self) -> MutexGuard<'_, WriteCounts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A permit for one write to the store. The permit is dropped when the write has ended.
 #[derive(Debug)]
-pub(crate) struct WritePermit(OpenWrites);
+pub(crate) struct WritePermit {
+    writes: OpenWrites,
+    length: usize,
+}
 
 impl Drop for WritePermit {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
+        let mut counts = self.writes.counts();
+        counts.writes -= 1;
+        counts.bytes -= self.length;
     }
 }
 
@@ -285,9 +319,22 @@ mod tests {
     #[test]
     fn writes_that_outlive_requests_are_limited() {
         let writes = OpenWrites::default();
-        let one = writes.try_begin(1);
-        assert!(one.is_some() && writes.try_begin(1).is_none());
-        drop(one);
+        let all: Vec<_> = (0..).map_while(|_| writes.try_begin(1)).collect();
+        assert_eq!(all.len(), MAX_WRITES);
+        drop(all);
         assert!(writes.try_begin(1).is_some());
+    }
+
+    #[test]
+    fn bytes_of_writes_are_limited() {
+        let writes = OpenWrites::default();
+        let large: Vec<_> = (0..).map_while(|_| writes.try_begin(2 * SMALL_WRITE)).collect();
+        assert_eq!(large.len(), MAX_WRITE_BYTES / 2 / (2 * SMALL_WRITE));
+        let small: Vec<_> = (0..).map_while(|_| writes.try_begin(SMALL_WRITE)).collect();
+        assert_eq!(small.len(), MAX_WRITE_BYTES / 2 / SMALL_WRITE);
+        drop((large, small));
+        let long = [2, 2].map(|n| writes.try_begin(n * MAX_WRITE_BYTES));
+        assert!(long.iter().all(Option::is_some));
+        assert!(writes.try_begin(2 * MAX_WRITE_BYTES).is_none() && writes.try_begin(1).is_none());
     }
 }

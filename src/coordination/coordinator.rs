@@ -262,7 +262,7 @@ impl Coordinator {
 
     /// Returns the number of bytes of the stored bodies that responses to clients keep in memory,
     /// even if the store has dropped the bodies since. Bodies of at most 64 KiB do not count. The
-    /// limit is 32 MiB, or an eighth of the limit of a memory store if that is more. One client, or
+    /// limit is 16 MiB, or an eighth of the limit of a memory store if that is more. One client, or
     /// one proxy, takes at most half of the limit.
     #[must_use]
     pub fn bytes_in_hits(&self) -> usize {
@@ -333,10 +333,10 @@ impl Coordinator {
         &self.0.held_bodies
     }
 
-    /// Permits a write to the store that outlives its request. Returns `None` if `limit` such
-    /// writes are in progress.
-    pub(crate) fn try_begin_write(&self, limit: usize) -> Option<WritePermit> {
-        self.0.writes.try_begin(limit)
+    /// Permits a write to the store, of a body with this length. The write may outlive its request.
+    /// Returns `None` if too many writes are in progress.
+    pub(crate) fn try_begin_write(&self, length: usize) -> Option<WritePermit> {
+        self.0.writes.try_begin(length)
     }
 }
 

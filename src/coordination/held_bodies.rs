@@ -27,7 +27,7 @@ use crate::entry::key::CacheKey;
 const SMALL_BODY: usize = 64 * 1024;
 
 /// The least limit of the bodies that responses keep, in bytes.
-const LEAST_LIMIT: usize = 32 * 1024 * 1024;
+const LEAST_LIMIT: usize = 16 * 1024 * 1024;
 
 /// The bodies that responses keep in memory. Clones share one limit.
 #[derive(Debug, Clone, Default)]

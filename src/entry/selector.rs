@@ -75,6 +75,11 @@ impl<'a> Selector<'a> {
         self.now
     }
 
+    /// Returns the discriminator of the request.
+    pub(crate) const fn discriminator(&self) -> &'a [u8] {
+        self.discriminator
+    }
+
     /// Returns whether the request selects this response among the responses of one key.
     #[must_use]
     pub fn selects(&self, response: &StoredResponse) -> bool {

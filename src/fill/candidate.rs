@@ -13,14 +13,13 @@ use crate::{
     clock::Timestamp,
     coordination::{fills::Fill, leader::Leader},
     entry::{
-        discriminator::{Discriminator, layer_of},
+        discriminator::Discriminator,
         key::CacheKey,
         response::{Audience, StoredResponse},
     },
     policy::{matched::MatchedRules, response_tags::RequestTags},
     semantics::requester::Requester,
     shared::Shared,
-    store::interface::Lookup,
 };
 
 /// A request that reaches the handler and whose response may be stored.
@@ -36,7 +35,6 @@ pub(crate) struct Candidate {
     pub(crate) lookup_is_current: bool,
     /// The target of the request as the cache received it.
     pub(crate) uri: Uri,
-    pub(crate) found: Found,
     /// The header fields of the request as the cache received them.
     pub(crate) request: HeaderMap,
     pub(crate) requester: Requester,
@@ -78,25 +76,6 @@ pub(crate) enum BodyUse {
     /// Further clients, too. Responses hold too many stored bodies, so the body from the store would
     /// not be used.
     Shared,
-}
-
-/// Whether a lookup has found stored responses of its own cache, not only of nested caches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Found {
-    Nothing,
-    Responses,
-}
-
-impl Found {
-    /// Returns the result for the cache at position `layer` among nested caches, which may all use
-    /// one store.
-    pub(crate) fn by(lookup: &Lookup, layer: u8) -> Self {
-        let mut responses = lookup.variants.iter().flat_map(|variants| variants.responses());
-        match responses.any(|response| layer_of(&response.discriminator) == layer) {
-            true => Self::Responses,
-            false => Self::Nothing,
-        }
-    }
 }
 
 impl Candidate {

@@ -12,10 +12,6 @@ use crate::{
     store::interface::Put,
 };
 
-/// The largest number of writes in progress. A write may continue after its request has ended.
-/// While this number of writes is in progress, no further response is stored.
-const MAX_WRITES: usize = 256;
-
 /// A response that will be stored, and the data that the cache needs to write it to the store.
 pub(crate) struct Write {
     pub(crate) shared: Arc<Shared>,
@@ -35,8 +31,9 @@ impl Write {
     /// stored when this method returns. Otherwise, a task completes the write while the client
     /// already receives the response.
     pub(crate) fn start(self, cx: &mut Context<'_>) {
-        let Some(permit) = self.shared.store.coordinator().try_begin_write(MAX_WRITES) else {
-            log::trace!("not stored: {MAX_WRITES} writes are in progress");
+        let length = self.draft.body.len();
+        let Some(permit) = self.shared.store.coordinator().try_begin_write(length) else {
+            log::trace!("not stored: too many writes are in progress");
             return;
         };
         let limit = self.shared.settings.store_timeout;

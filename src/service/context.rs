@@ -14,8 +14,12 @@ use actix_web::{
 use super::request::client_network;
 use crate::{
     clock::Timestamp,
-    entry::{discriminator::Discriminator, key::CacheKey},
-    fill::candidate::{BodyUse, Candidate, ClientConditions, Found},
+    entry::{
+        discriminator::{Discriminator, layer_of},
+        key::CacheKey,
+        response::StoredResponse,
+    },
+    fill::candidate::{BodyUse, Candidate, ClientConditions},
     outcome::Forward,
     policy::{discriminator::UntrustedProxy, matched::MatchedRules},
     response::cached::SelectedResponse,
@@ -79,6 +83,14 @@ pub(crate) enum Purpose {
     Refresh,
 }
 
+/// Whether a lookup has found usable responses of its own cache, not only of nested caches, which
+/// may all use one store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OwnResponses {
+    Absent,
+    Present,
+}
+
 /// A marker in the extensions of a response. The marker says that an inner cache has handled the
 /// request and reports its outcome.
 struct OwnedByInnerCache;
@@ -107,14 +119,29 @@ impl RequestContext {
         &self,
         response: &ServiceResponse<B>,
         key: &CacheKey,
-        found: Found,
+        own_responses: OwnResponses,
     ) -> bool {
         let owned = is_owned_by_inner_cache(response);
-        if owned && found == Found::Nothing {
+        if owned && own_responses == OwnResponses::Absent {
             let now = self.shared.now();
             self.shared.store.coordinator().mark_inner_cache(key, self.layer, now);
         }
         owned
+    }
+
+    /// Returns whether the lookup has found responses of this cache that can still be used.
+    pub(crate) fn own_responses(&self, request: &CacheRequest, lookup: &Lookup) -> OwnResponses {
+        let coordinator = self.shared.store.coordinator();
+        let is_usable = |response: &StoredResponse| {
+            layer_of(&response.discriminator) == self.layer
+                && !response.useful_for(request.now).is_zero()
+                && coordinator.is_valid(&request.key, response)
+        };
+        let mut responses = lookup.variants.iter().flat_map(|variants| variants.responses());
+        match responses.any(|response| is_usable(response)) {
+            true => OwnResponses::Present,
+            false => OwnResponses::Absent,
+        }
     }
 
     /// Returns the data for the lookup of a request.
@@ -158,7 +185,6 @@ impl RequestContext {
         let CacheRequest {
             matched, key, discriminator, requester, directives, now, removals, ..
         } = cache_request;
-        let found = Found::by(&lookup, self.layer);
         let variants = lookup.variants;
         let coordinator = self.shared.store.coordinator();
         let fill = coordinator.begin_fill(&key, lookup.stamp);
@@ -171,7 +197,6 @@ impl RequestContext {
             matched,
             key,
             uri: request.uri().clone(),
-            found,
             request: request.headers().clone(),
             requester,
             client: client_network(request),

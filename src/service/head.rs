@@ -20,10 +20,7 @@ use super::{
 };
 use crate::{
     entry::response::StoredResponse,
-    fill::{
-        candidate::{Candidate, Found},
-        write::Write,
-    },
+    fill::{candidate::Candidate, write::Write},
     outcome::{NotStored, Outcome},
     semantics::validation::{HeadVerdict, compare_head},
 };
@@ -40,13 +37,10 @@ where
     B: MessageBody + 'static,
 {
     let OriginRequest { cache_request, lookup, reason, selected, .. } = origin;
+    let own_responses = context.own_responses(&cache_request, &lookup);
     let Some(selected) = selected else {
         let response = inner.call(request).await?;
-        if context.note_inner_cache(
-            &response,
-            &cache_request.key,
-            Found::by(&lookup, context.layer),
-        ) {
+        if context.note_inner_cache(&response, &cache_request.key, own_responses) {
             return Ok(Reply::owned_by_inner_cache(response));
         }
         return Ok(Reply::passed(response, reason, NotStored::Head));
@@ -74,7 +68,7 @@ where
             return context.stale_for_error(&Method::HEAD, fallback, &candidate, reason, error);
         }
     };
-    if context.note_inner_cache(&response, &candidate.key, candidate.found) {
+    if context.note_inner_cache(&response, &candidate.key, own_responses) {
         return Ok(Reply::owned_by_inner_cache(response));
     }
     if let Some(stale) = context.stale_for_failure(&Method::HEAD, &selected, &candidate, &response)

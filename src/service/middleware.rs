@@ -24,13 +24,12 @@ use super::{
     context::{CacheRequest, RequestContext},
     lookup::Decision,
     origin::fetch,
-    reply::{PassedReport, gateway_timeout},
+    reply::{PassReport, gateway_timeout},
     request::may_have_body,
     revalidate::refresh,
     unsafe_method::call_unsafe,
 };
 use crate::{
-    coordination::coordinator::InnerCacheMark,
     outcome::{Bypass, Forward, Outcome},
     policy::discriminator::UntrustedProxy,
     response::body::CacheBody,
@@ -75,13 +74,7 @@ where
         let context = RequestContext { shared: Arc::clone(&self.shared), layer };
         let inner = &self.inner;
         match context.admit(&mut request) {
-            Admission::Off => pass(inner, context, request, PassedReport::Nothing),
-            Admission::Bypass(reason) => {
-                pass(inner, context, request, PassedReport::Reason(reason))
-            }
-            Admission::InnerCache(mark) => {
-                pass(inner, context, request, PassedReport::InnerCache(mark))
-            }
+            Admission::Pass(report) => pass(inner, context, request, report),
             Admission::Unsafe => {
                 CacheFuture::boxed(call_unsafe(Rc::clone(inner), context, request))
             }
@@ -105,53 +98,53 @@ where
 /// exists only for a moment, so its size does not matter.
 #[expect(clippy::large_enum_variant, reason = "a box would cost every hit an allocation")]
 enum Admission {
-    /// The cache is off. It passes the request to the handler, and does not report the request in
-    /// `Cache-Status`, in the log or to the observer.
-    Off,
-    /// The cache passes the request on without a lookup, because an inner cache (nested inside this
-    /// cache) has handled the latest requests for the cache key.
-    InnerCache(InnerCacheMark),
-    /// The cache passes the request to the handler without a lookup. The value is the reason.
-    Bypass(Forward),
+    /// The cache passes the request on without a lookup.
+    Pass(PassReport),
     /// The method of the request is unsafe (RFC 9110 section 9.2.1): the request may change its
     /// resource.
     Unsafe,
     LookUp(CacheRequest),
 }
 
+impl Admission {
+    const fn bypass(reason: Forward) -> Self {
+        Self::Pass(PassReport::Reason(reason))
+    }
+}
+
 impl RequestContext {
     fn admit(&self, request: &mut ServiceRequest) -> Admission {
         let shared = &self.shared;
         if shared.settings.mode == Mode::Off {
-            return Admission::Off;
+            return Admission::Pass(PassReport::Nothing);
         }
         let head = request.head();
         if head.method != Method::GET && head.method != Method::HEAD {
             return if is_safe(&head.method) {
-                Admission::Bypass(Forward::Method)
+                Admission::bypass(Forward::Method)
             } else {
                 Admission::Unsafe
             };
         }
         if let Some(reason) = bypass_reason(&head.headers) {
-            return Admission::Bypass(Forward::Bypass(reason));
+            return Admission::bypass(Forward::Bypass(reason));
         }
         if may_have_body(request) {
-            return Admission::Bypass(Forward::Bypass(Bypass::RequestBody));
+            return Admission::bypass(Forward::Bypass(Bypass::RequestBody));
         }
         let Some(matched) = shared.policy.match_rules(request) else {
-            return Admission::Bypass(Forward::Bypass(Bypass::Rule));
+            return Admission::bypass(Forward::Bypass(Bypass::Rule));
         };
         let Ok(key) = shared.policy.key(request, &matched) else {
-            return Admission::Bypass(Forward::Bypass(Bypass::Host));
+            return Admission::bypass(Forward::Bypass(Bypass::Host));
         };
         let now = shared.now();
         if let Some(mark) = shared.store.coordinator().inner_cache(&key, self.layer, now) {
-            return Admission::InnerCache(mark);
+            return Admission::Pass(PassReport::ExpectsInnerCache(mark));
         }
         match self.cache_request(request, matched, key, now) {
             Ok(cache_request) => Admission::LookUp(cache_request),
-            Err(UntrustedProxy) => Admission::Bypass(Forward::Bypass(Bypass::UntrustedProxy)),
+            Err(UntrustedProxy) => Admission::bypass(Forward::Bypass(Bypass::UntrustedProxy)),
         }
     }
 }
@@ -189,7 +182,7 @@ where
                 Ok(context.complete(reply).await)
             })
         }
-        Decision::Bypass(reason) => pass(inner, context, request, PassedReport::Reason(reason)),
+        Decision::Bypass(reason) => pass(inner, context, request, PassReport::Reason(reason)),
     }
 }
 
@@ -198,7 +191,7 @@ fn pass<S, B>(
     inner: &Rc<S>,
     context: RequestContext,
     request: ServiceRequest,
-    report: PassedReport,
+    report: PassReport,
 ) -> CacheFuture<S::Future, B>
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
@@ -243,7 +236,7 @@ pin_project! {
         /// The cache answers the request without a call of the handler, and the response is ready.
         Ready { response: Option<ServiceResponse<CacheBody<B>>> },
         /// The handler makes the response, and the cache at most reports the outcome.
-        Passing { #[pin] response: F, context: RequestContext, report: PassedReport },
+        Passing { #[pin] response: F, context: RequestContext, report: PassReport },
         /// The request waits for the store, for other requests or for the handler.
         Boxed { future: LocalBoxFuture<'static, ServiceResult<B>> },
     }

@@ -15,7 +15,7 @@ use actix_web::{
     dev::{Payload, ServiceRequest, ServiceResponse},
     error::{ErrorInternalServerError, ErrorServiceUnavailable},
     http::{
-        Method, StatusCode,
+        Method, StatusCode, Uri,
         header::{CONTENT_ENCODING, RANGE},
     },
     rt::{spawn, time::timeout},
@@ -24,7 +24,7 @@ use actix_web::{
 use super::{
     after_wait::Next,
     background::complete_in_background,
-    context::{CacheRequest, OriginRequest, Purpose, RequestContext},
+    context::{CacheRequest, OriginRequest, OwnResponses, Purpose, RequestContext},
     head::fetch_head,
     not_modified::freshen_by_not_modified,
     reply::Reply,
@@ -36,7 +36,7 @@ use crate::{
     entry::response::StoredResponse,
     fill::{
         begin::fill,
-        candidate::{BodyUse, Candidate, ClientConditions, Found},
+        candidate::{BodyUse, Candidate, ClientConditions},
         write::Write,
     },
     outcome::{Bypass, Forward, NotStored, Outcome},
@@ -88,8 +88,8 @@ where
     // be very expensive.
     if origin.selected.is_none() && request.headers().contains_key(RANGE) {
         let response = inner.call(request).await?;
-        let found = Found::by(&origin.lookup, context.layer);
-        context.note_inner_cache(&response, &origin.cache_request.key, found);
+        let own_responses = context.own_responses(&origin.cache_request, &origin.lookup);
+        context.note_inner_cache(&response, &origin.cache_request.key, own_responses);
         return Ok(Reply::passed(response, origin.reason, NotStored::Range));
     }
     let (call, request) = OriginCall::prepare(inner, context, request, *origin, leader);
@@ -102,6 +102,7 @@ struct OriginCall<S> {
     context: RequestContext,
     candidate: Box<Candidate>,
     reason: Forward,
+    own_responses: OwnResponses,
     /// The stored response that the cache tries to validate, if there is one.
     selected: Option<SelectedResponse>,
     /// Other stored variants of the cache key. The cache lists their entity tags in `If-None-Match`
@@ -143,6 +144,7 @@ where
         if reason == Forward::VaryMiss {
             context.note_other_variant(&request, &cache_request, &lookup);
         }
+        let own_responses = context.own_responses(&cache_request, &lookup);
         let mut candidate = context.candidate(&request, cache_request, lookup);
         candidate.leader = leader;
         if let Forward::Bypass(Bypass::SlowClients) = reason {
@@ -172,6 +174,7 @@ where
             context,
             candidate,
             reason,
+            own_responses,
             selected,
             others,
             fallback,
@@ -269,9 +272,18 @@ where
         };
         let asks_again = self.is_unusable_not_modified(&response);
         let Self {
-            inner, context, candidate, reason, selected, others, routing, validates, ..
+            inner,
+            context,
+            candidate,
+            reason,
+            own_responses,
+            selected,
+            others,
+            routing,
+            validates,
+            ..
         } = self;
-        let owned = context.note_inner_cache(&response, &candidate.key, candidate.found);
+        let owned = context.note_inner_cache(&response, &candidate.key, own_responses);
         let stored = selected.as_ref().map(|selected| &selected.stored);
         if validates && response.status() == StatusCode::NOT_MODIFIED {
             let validated = || find_validated(response.headers(), stored, &others);
@@ -289,8 +301,9 @@ where
             // A 304 to conditions of the cache must not reach the client. Any other 304 would reach it
             // without a cache, too.
             let fallback = if validates { Fallback::Error } else { Fallback::PassOn };
+            let original = (routing, candidate.uri.clone());
             response =
-                call_without_conditions(&context.shared, &*inner, routing, response, fallback)
+                call_without_conditions(&context.shared, &*inner, original, response, fallback)
                     .await?;
         }
         if owned {
@@ -347,7 +360,7 @@ enum Fallback {
 async fn call_without_conditions<S, B>(
     shared: &Shared,
     inner: &S,
-    routing: Routing,
+    (routing, uri): (Routing, Uri),
     unusable: ServiceResponse<B>,
     fallback: Fallback,
 ) -> Result<ServiceResponse<B>, Error>
@@ -369,7 +382,7 @@ where
     };
     drop(passed_on);
     remove_conditions(fields);
-    routing.reset(&mut request);
+    routing.reset(&mut request, uri);
     inner.call(request).await
 }
 

@@ -73,15 +73,17 @@ impl<B> Reply<B> {
     }
 }
 
-/// The report about a response that the cache passes on and does not store.
+/// The report about a request that the cache passes on without a lookup, and whose response it does
+/// not store.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum PassedReport {
+pub(crate) enum PassReport {
     /// The cache is off and reports nothing.
     Nothing,
     /// The reason why the cache passed the request on.
     Reason(Forward),
-    /// The cache expected that an inner cache would report the outcome.
-    InnerCache(InnerCacheMark),
+    /// The cache expects that an inner cache (nested inside this cache) reports the outcome, because
+    /// an inner cache has handled the latest requests for the cache key.
+    ExpectsInnerCache(InnerCacheMark),
 }
 
 /// Makes the 504 response for a client that accepts only a stored response (`only-if-cached`) if no
@@ -108,7 +110,7 @@ impl RequestContext {
     pub(crate) fn complete_passed<B>(
         &self,
         response: ServiceResponse<B>,
-        report: PassedReport,
+        report: PassReport,
     ) -> ServiceResponse<CacheBody<B>> {
         let mut response = pass_through(response);
         if is_owned_by_inner_cache(&response) {
@@ -116,9 +118,9 @@ impl RequestContext {
         }
         let stored = Stored::No(NotStored::NotAttempted);
         let reason = match report {
-            PassedReport::Nothing => return response,
-            PassedReport::Reason(reason) => reason,
-            PassedReport::InnerCache(mark) => {
+            PassReport::Nothing => return response,
+            PassReport::Reason(reason) => reason,
+            PassReport::ExpectsInnerCache(mark) => {
                 self.shared.store.coordinator().end_inner_cache(mark, self.shared.now());
                 Forward::Bypass(Bypass::NoInnerCache)
             }

@@ -19,29 +19,27 @@ pub(crate) struct StandIn {
     version: Version,
     headers: HeaderMap,
     peer: Option<SocketAddr>,
+    uri: Uri,
     routing: Routing,
 }
 
 /// The state of actix-web's routing when the request reached the cache: the part of the path that
 /// was matched, with its parameters, and the part that was still to be matched.
 #[derive(Debug, Clone)]
-pub(crate) struct Routing {
-    uri: Uri,
-    /// The progress of routing, and the parameters that routing has found.
-    route: Path<Url>,
-}
+pub(crate) struct Routing(Path<Url>);
 
 impl Routing {
     /// Copies the routing of a request.
     pub(crate) fn of(request: &ServiceRequest) -> Self {
-        Self { uri: request.uri().clone(), route: request.match_info().clone() }
+        Self(request.match_info().clone())
     }
 
-    /// Restores the routing and the URI of a request that inner services have handled, so that the
-    /// inner services can route the request again. Inner middlewares may have rewritten the URI.
-    pub(crate) fn reset(self, request: &mut ServiceRequest) {
-        request.head_mut().uri = self.uri;
-        *request.match_info_mut() = self.route;
+    /// Restores the routing of a request that inner services have handled, and its original URI, so
+    /// that the inner services can route the request again. Inner middlewares may have rewritten the
+    /// URI.
+    pub(crate) fn reset(self, request: &mut ServiceRequest, uri: Uri) {
+        request.head_mut().uri = uri;
+        *request.match_info_mut() = self.0;
     }
 }
 
@@ -53,6 +51,7 @@ impl StandIn {
             version: head.version,
             headers: head.headers.clone(),
             peer: head.peer_addr,
+            uri: head.uri.clone(),
             routing: Routing::of(request),
         }
     }
@@ -63,7 +62,7 @@ impl StandIn {
         let mut request = Request::new();
         let head = request.head_mut();
         head.method = self.method;
-        head.uri = self.routing.uri;
+        head.uri = self.uri;
         head.version = self.version;
         head.headers = self.headers;
         head.peer_addr = self.peer;
@@ -74,7 +73,7 @@ impl StandIn {
         let response = application.call(request).now_or_never()?.ok()?;
         let (request, _) = response.into_parts();
         let mut request = ServiceRequest::from_request(request);
-        *request.match_info_mut() = self.routing.route;
+        *request.match_info_mut() = self.routing.0;
         Some(request.into_parts().0)
     }
 }

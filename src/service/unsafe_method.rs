@@ -14,7 +14,7 @@ use actix_web::{
 
 use super::{
     context::{RequestContext, is_owned_by_inner_cache},
-    reply::{PassedReport, Reply},
+    reply::{PassReport, Reply},
 };
 use crate::{
     entry::{key::CacheKey, lifetime::LifetimeSource, tag::TagId, url::UrlTarget},
@@ -169,7 +169,7 @@ impl RequestContext {
                 let outcome = Outcome::Forward { reason, stored: reply.stored };
                 self.complete(Reply::filled(reply, outcome)).await
             }
-            None => self.complete_passed(response, PassedReport::Reason(reason)),
+            None => self.complete_passed(response, PassReport::Reason(reason)),
         }
     }
 }

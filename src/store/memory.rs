@@ -1,6 +1,7 @@
 //! A store in the memory of this process, limited in bytes.
 
 use std::{
+    borrow::Cow,
     error::Error,
     fmt,
     sync::{Arc, Once},
@@ -18,6 +19,7 @@ use super::interface::{Lookup, Put, Store, StoreError};
 use crate::{
     coordination::{coordinator::Coordinator, fills::Fill},
     entry::{
+        discriminator::is_chosen_by_client,
         invalidation::Invalidation,
         key::{CacheKey, UrlKey},
         response::StoredResponse,
@@ -28,9 +30,9 @@ use crate::{
 };
 
 /// The measured number of bytes that the bookkeeping of one entry takes: that of moka, the cache
-/// library, and the place of the cache key in the index of URLs. An entry holds the responses of one cache key. The overhead counts toward the limit of
-/// the store. Otherwise a store of many small responses would take several times as much memory as
-/// its limit.
+/// library, and the place of the entry in the index of URLs. An entry holds responses of one cache
+/// key ([`entry_key`]). The overhead counts toward the limit of the store. Otherwise a store of many
+/// small responses would take several times as much memory as its limit.
 const ENTRY_OVERHEAD: usize = 640;
 
 /// The smallest size, in bytes, of a response after whose insert a full store evicts other entries
@@ -110,23 +112,27 @@ impl MemoryStore {
         self.0.entries.weighted_size()
     }
 
-    pub(super) fn find(&self, key: &CacheKey) -> Lookup {
+    pub(super) fn find(&self, key: &CacheKey, selector: &Selector<'_>) -> Lookup {
+        self.find_entry(key, &entry_key(key, selector.discriminator()))
+    }
+
+    fn find_entry(&self, key: &CacheKey, entry_key: &[u8]) -> Lookup {
         // Read the stamp before the entry: an invalidation between the two reads is then later than
         // the stamp.
         let stamp = self.0.coordinator.stamp();
-        let found = self.0.entries.get(key.as_bytes());
+        let found = self.0.entries.get(entry_key);
         let newest = found.as_deref().and_then(|variants| variants.responses().first());
         if newest.is_some_and(|newest| !self.0.coordinator.is_valid(key, newest)) {
-            return Lookup::new(self.free_purged(key), stamp);
+            return Lookup::new(self.free_purged(key, entry_key), stamp);
         }
         Lookup::new(found, stamp)
     }
 
-    /// Frees the purged variants of a key and returns the others, or `None` if no others are
-    /// stored.
-    fn free_purged(&self, key: &CacheKey) -> Option<Arc<Variants>> {
+    /// Frees the purged variants in an entry of `key`, and returns the others, or `None` if no others
+    /// are stored.
+    fn free_purged(&self, key: &CacheKey, entry_key: &[u8]) -> Option<Arc<Variants>> {
         let coordinator = &self.0.coordinator;
-        let result = self.0.entries.entry(key.to_shared()).and_compute_with(|existing| {
+        let result = self.0.entries.entry(Arc::from(entry_key)).and_compute_with(|existing| {
             let valid = |response: &StoredResponse| coordinator.is_valid(key, response);
             let left = existing.and_then(|existing| existing.into_value().retain(valid));
             left.map_or(Op::Remove, |left| Op::Put(Arc::new(left)))
@@ -147,12 +153,12 @@ impl MemoryStore {
 
     fn add(&self, key: &CacheKey, response: Arc<StoredResponse>, fill: &Fill) -> Put {
         let state = &self.0;
-        let fixed = key.as_bytes().len() + ENTRY_OVERHEAD;
+        let shared: Arc<[u8]> = entry_key(key, &response.discriminator).into();
+        let fixed = shared.len() + ENTRY_OVERHEAD;
         let weight = response.weight() + fixed;
         if weight > state.max_entry {
             return Put::TooLarge;
         }
-        let shared = key.to_shared();
         let result = state.entries.entry(Arc::clone(&shared)).and_compute_with(|existing| {
             let existing = existing.map(moka::Entry::into_value);
             let registration = self.registration(key, shared, existing.as_deref());
@@ -185,11 +191,11 @@ impl MemoryStore {
     /// because only the far store knows all variants of the key.
     pub(super) fn add_copy(&self, key: &CacheKey, copy: Arc<StoredResponse>) {
         let state = &self.0;
-        let fixed = key.as_bytes().len() + ENTRY_OVERHEAD;
+        let shared: Arc<[u8]> = entry_key(key, &copy.discriminator).into();
+        let fixed = shared.len() + ENTRY_OVERHEAD;
         if copy.weight() + fixed > state.max_entry {
             return;
         }
-        let shared = key.to_shared();
         state.entries.entry(Arc::clone(&shared)).and_compute_with(|existing| {
             let existing = existing.map(moka::Entry::into_value);
             let registration = self.registration(key, shared, existing.as_deref());
@@ -213,8 +219,8 @@ impl MemoryStore {
         });
     }
 
-    /// Returns the registration of a key: that of the existing variants, or a new one. `shared` has
-    /// the bytes of the key.
+    /// Returns the registration of an entry of `key`: that of the existing variants, or a new one.
+    /// `shared` is the key of the entry.
     fn registration(
         &self,
         key: &CacheKey,
@@ -230,8 +236,15 @@ impl MemoryStore {
         self.0.urls.keys(url).into_iter().map(|key| self.remove_entry(key)).sum()
     }
 
-    /// Removes all variants of a key, and returns their number.
-    pub(super) fn remove_entry(&self, key: Arc<[u8]>) -> usize {
+    /// Removes all variants of a cache key, and returns their number.
+    pub(super) fn remove_entries_of(&self, key: &CacheKey) -> usize {
+        let mut entries = self.0.urls.keys(key.url());
+        entries.retain(|entry| entry.starts_with(key.as_bytes()));
+        entries.into_iter().map(|entry| self.remove_entry(entry)).sum()
+    }
+
+    /// Removes all variants in an entry, and returns their number.
+    fn remove_entry(&self, key: Arc<[u8]>) -> usize {
         // `and_compute_with` takes the lock of the key, as `add` does. A plain `remove` could run
         // between the check and the insert of `add`.
         let removed = self.0.entries.entry(key).and_compute_with(|_| Op::Remove);
@@ -247,12 +260,16 @@ impl Store for MemoryStore {
         &self.0.coordinator
     }
 
-    async fn lookup(&self, key: &CacheKey, _: &Selector<'_>) -> Result<Lookup, StoreError> {
-        Ok(self.find(key))
+    async fn lookup(&self, key: &CacheKey, selector: &Selector<'_>) -> Result<Lookup, StoreError> {
+        Ok(self.find(key, selector))
     }
 
-    fn lookup_now(&self, key: &CacheKey, _: &Selector<'_>) -> Option<Result<Lookup, StoreError>> {
-        Some(Ok(self.find(key)))
+    fn lookup_now(
+        &self,
+        key: &CacheKey,
+        selector: &Selector<'_>,
+    ) -> Option<Result<Lookup, StoreError>> {
+        Some(Ok(self.find(key, selector)))
     }
 
     async fn put(
@@ -265,7 +282,7 @@ impl Store for MemoryStore {
     }
 
     async fn remove(&self, key: &CacheKey) -> Result<usize, StoreError> {
-        Ok(self.remove_entry(key.to_shared()))
+        Ok(self.remove_entries_of(key))
     }
 
     async fn remove_url(&self, url: UrlKey<'_>) -> Result<usize, StoreError> {
@@ -291,6 +308,19 @@ impl fmt::Debug for MemoryStore {
             .field("len", &self.len())
             .field("bytes", &self.bytes())
             .finish_non_exhaustive()
+    }
+}
+
+/// Returns the key of the entry for the responses with this discriminator.
+///
+/// If any client could have chosen the forwarded fields of a request, the response has an entry of
+/// its own. A full store then evicts responses to requests with forged fields, and not the other
+/// responses of the cache key, which are requested more often.
+fn entry_key<'a>(key: &'a CacheKey, discriminator: &[u8]) -> Cow<'a, [u8]> {
+    if is_chosen_by_client(discriminator) {
+        Cow::Owned([key.as_bytes(), discriminator].concat())
+    } else {
+        Cow::Borrowed(key.as_bytes())
     }
 }
 
@@ -420,7 +450,11 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::entry::{fixtures::stored, tag::TagId};
+    use crate::entry::{
+        discriminator::{Discriminator, Property, append},
+        fixtures::stored,
+        tag::TagId,
+    };
 
     fn key(n: usize) -> CacheKey {
         CacheKey::new("t", "http", "h", &format!("/{n}"), None)
@@ -430,6 +464,51 @@ mod tests {
         let fill = store.coordinator().begin_fill(key, store.coordinator().stamp());
         let body = Bytes::from(vec![0; body]);
         store.add(key, Arc::new(StoredResponse { body, ..stored(0, &[]) }), &fill)
+    }
+
+    fn find(store: &MemoryStore, n: usize) -> Lookup {
+        store.find_entry(&key(n), key(n).as_bytes())
+    }
+
+    /// Stores a response of 1000 bytes to a request with the forwarded host `host`.
+    fn put_forged(store: &MemoryStore, key: &CacheKey, host: usize) -> Discriminator {
+        let mut discriminator = Discriminator::new();
+        append(&mut discriminator, Property::ForwardedHost, host.to_string().as_bytes());
+        let fill = store.coordinator().begin_fill(key, store.coordinator().stamp());
+        let body = Bytes::from(vec![0; 1000]);
+        let response =
+            StoredResponse { body, discriminator: Box::from(&*discriminator), ..stored(0, &[]) };
+        assert_eq!(store.add(key, Arc::new(response), &fill), Put::Stored);
+        discriminator
+    }
+
+    #[test]
+    fn responses_to_forged_requests_do_not_evict_requested_responses() {
+        const PAGES: usize = 20;
+        let store = MemoryStore::new(200_000);
+        for n in 0..PAGES {
+            assert_eq!(put(&store, &key(n), 1000), Put::Stored);
+        }
+        for host in 0..10_000 {
+            put_forged(&store, &key(host % PAGES), host);
+            assert!(find(&store, host % PAGES).variants.is_some(), "after {host} forged requests");
+        }
+        assert!(store.len() > 50, "a store with {} entries is full", store.len());
+    }
+
+    #[test]
+    fn removal_of_a_key_removes_responses_to_forged_requests_too() {
+        let store = MemoryStore::new(1 << 20);
+        put(&store, &key(1), 1);
+        let forged = put_forged(&store, &key(1), 1);
+        put_forged(&store, &key(2), 1);
+        let entry = |n| entry_key(&key(n), &forged).into_owned();
+        assert!(store.find_entry(&key(1), &entry(1)).variants.is_some());
+        assert_eq!(store.remove_entries_of(&key(1)), 2);
+        assert!(find(&store, 1).variants.is_none());
+        assert!(store.find_entry(&key(1), &entry(1)).variants.is_none());
+        assert!(store.find_entry(&key(2), &entry(2)).variants.is_some());
+        assert_eq!(store.remove_keys_of(key(2).url()), 1);
     }
 
     #[test]
@@ -451,9 +530,9 @@ mod tests {
     fn response_larger_than_an_eighth_of_the_store_is_not_stored() {
         let store = MemoryStore::new(1024 * 1024);
         assert_eq!(put(&store, &key(1), 128 * 1024), Put::TooLarge);
-        assert!(store.find(&key(1)).variants.is_none());
+        assert!(find(&store, 1).variants.is_none());
         assert_eq!(put(&store, &key(1), 100 * 1024), Put::Stored);
-        assert!(store.find(&key(1)).variants.is_some());
+        assert!(find(&store, 1).variants.is_some());
     }
 
     #[test]
@@ -480,7 +559,7 @@ mod tests {
         let (full, count) = (store.bytes(), store.len());
         store.coordinator().invalidate(&Invalidation::PurgeTags(vec![tag]));
         for n in 0..2000 {
-            let found = store.find(&key(n)).variants;
+            let found = find(&store, n).variants;
             assert_eq!(found.map(|found| found.responses().len()), (n < 1000).then_some(1), "{n}");
         }
         store.0.entries.run_pending_tasks();

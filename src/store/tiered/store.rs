@@ -130,7 +130,7 @@ impl<F: FarStore> TieredStore<F> {
         is_usable: impl Fn(&StoredResponse) -> bool,
     ) -> Lookup {
         let Inner { near, near_lifetime, .. } = &*self.0;
-        let mut found = near.find(key);
+        let mut found = near.find(key, selector);
         let now = selector.now().monotonic();
         let counts = |response: &StoredResponse| {
             now.saturating_sub(response.received) < *near_lifetime && is_usable(response)
@@ -211,7 +211,7 @@ impl<F: FarStore> Store for TieredStore<F> {
 
     async fn remove(&self, key: &CacheKey) -> Result<usize, StoreError> {
         let removed = self.0.far.remove(key).await;
-        self.0.near.remove_entry(key.to_shared());
+        self.0.near.remove_entries_of(key);
         removed
     }
 

@@ -18,8 +18,14 @@ use crate::support::{
 
 const MIB: usize = 1024 * 1024;
 
-/// The largest number of bytes that responses to one client hold.
-const LIMIT: usize = 16 * MIB;
+/// The size of the memory store.
+const STORE: usize = 256 * MIB;
+
+/// The largest number of bytes that responses to one client hold, with a memory store of this size.
+const LIMIT: usize = STORE / 8 / 2;
+
+/// The same with a store that states no size.
+const LEAST_LIMIT: usize = 8 * MIB;
 
 /// The length of each page. It is more than the server and the operating system buffer for a client
 /// that does not read.
@@ -131,14 +137,15 @@ fn is_refused(answer: &Answer) -> bool {
     answer.cache_status() == "fwd=bypass; stored; detail=slow-clients"
 }
 
-async fn check_limit(store: impl Store + Clone) {
+async fn check_limit(store: impl Store + Clone, limit: usize) {
     let site = page_server(store);
-    site.store(pages("page", PAGES + 1)).await;
-    let idle = site.idle_clients(pages("page", PAGES)).await;
-    assert_eq!(site.coordinator.bytes_in_hits(), LIMIT);
+    let count = limit / LENGTH;
+    site.store(pages("page", count + 1)).await;
+    let idle = site.idle_clients(pages("page", count)).await;
+    assert_eq!(site.coordinator.bytes_in_hits(), limit);
 
     // The handler makes the response that exceeds the limit.
-    let (last, runs) = (format!("/page/{PAGES}"), site.runs.get());
+    let (last, runs) = (format!("/page/{count}"), site.runs.get());
     let refused = site.get(&last).await;
     assert!(is_refused(&refused), "{}", refused.cache_status());
     assert_eq!(site.runs.get(), runs + 1);
@@ -147,13 +154,13 @@ async fn check_limit(store: impl Store + Clone) {
     // The limit for one client leaves bytes to another.
     let mut other = IdleClient::get_from(OTHER, site.server.addr, &last, "").await;
     assert!(other.read_head().await.contains("; hit"));
-    assert_eq!(site.coordinator.bytes_in_hits(), LIMIT + LENGTH);
+    assert_eq!(site.coordinator.bytes_in_hits(), limit + LENGTH);
 
     // The bodies count even if the store has dropped them.
     site.handle.purge_all().await.unwrap();
-    assert_eq!(site.coordinator.bytes_in_hits(), LIMIT + LENGTH);
+    assert_eq!(site.coordinator.bytes_in_hits(), limit + LENGTH);
 
-    for (client, path) in idle.into_iter().zip(pages("page", PAGES)) {
+    for (client, path) in idle.into_iter().zip(pages("page", count)) {
         assert!(client.read_body().await == body_of(&path), "{path}");
     }
     assert!(other.read_body().await == body_of(&last));
@@ -165,7 +172,7 @@ async fn check_limit(store: impl Store + Clone) {
 #[actix_web::test]
 async fn concurrent_requests_beyond_the_limit_share_one_call_of_the_handler() {
     const REQUESTS: usize = 5;
-    let site = page_server(MemoryStore::new(128 * MIB));
+    let site = page_server(MemoryStore::new(STORE));
     site.gate.add_permits(1);
     site.store(["/gated".to_owned()].into_iter()).await;
     site.store(pages("page", PAGES)).await;
@@ -190,13 +197,13 @@ fn redis_store(redis: &RedisServer) -> RedisStore {
 
 #[actix_web::test]
 async fn bodies_of_clients_that_do_not_read_are_limited_in_memory() {
-    check_limit(MemoryStore::new(128 * MIB)).await;
+    check_limit(MemoryStore::new(STORE), LIMIT).await;
 }
 
 #[actix_web::test]
 async fn bodies_of_clients_that_do_not_read_are_limited_in_redis() {
     let redis = RedisServer::start();
-    check_limit(redis_store(&redis)).await;
+    check_limit(redis_store(&redis), LEAST_LIMIT).await;
 }
 
 #[actix_web::test]
@@ -212,7 +219,7 @@ async fn responses_from_redis_with_one_page_hold_one_body() {
 
 #[actix_web::test]
 async fn ranges_hold_the_body_without_copying_it() {
-    let site = page_server(MemoryStore::new(128 * MIB));
+    let site = page_server(MemoryStore::new(STORE));
     site.store(pages("page", 1)).await;
     let part = 3 * LENGTH / 8;
     for (ranges, length) in [
@@ -234,7 +241,7 @@ async fn ranges_hold_the_body_without_copying_it() {
 
 #[actix_web::test]
 async fn bodies_that_the_handler_validates_are_limited() {
-    let site = page_server(MemoryStore::new(128 * MIB));
+    let site = page_server(MemoryStore::new(STORE));
     site.store(pages("validated", PAGES + 1)).await;
     let runs = site.runs.get();
     let idle = site.idle_clients(pages("validated", PAGES)).await;
