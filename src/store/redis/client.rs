@@ -15,8 +15,8 @@ use super::{
     counters::{Counters, count},
     failure::Failure,
     invalidation_table::{
-        EpochCheck, InvalidationTable, TableRead, encode_members, encode_removal, fold_commands,
-        monotonic_micros,
+        EpochCheck, InvalidationTable, TableRead, encode_members, encode_removal, monotonic_micros,
+        replace_commands,
     },
     keys::Keys,
     primary_search::{PrimarySearch, SEARCH_INTERVAL},
@@ -289,14 +289,14 @@ impl RedisClient {
     /// in its memory. If this fails, the invalidations stay in Redis, which drops the older half if
     /// there are too many.
     fn fold_table(self: &Arc<Self>) {
-        let folds = self.coordinator.take_folded();
+        let folds = self.coordinator.take_replaced();
         let Ok(runtime) = Handle::try_current() else { return };
         if folds.is_empty() {
             return;
         }
         let client = Arc::clone(self);
         runtime.spawn(async move {
-            for command in folds.iter().flat_map(|folded| fold_commands(&client.keys, folded)) {
+            for command in folds.iter().flat_map(|folded| replace_commands(&client.keys, folded)) {
                 let timeout = client.timeouts.write;
                 let sent = client.call(ConnectionRole::Writes, timeout, |mut connection| {
                     let command = &command;

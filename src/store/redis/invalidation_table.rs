@@ -41,8 +41,8 @@ use crate::{
     clock::{Clock, Timestamp},
     coordination::{
         coordinator::Coordinator,
-        invalidation_log::FoldedInvalidations,
         removals::{MAX_REMOVALS, REMOVAL_LIFETIME, Removal},
+        replacements::ReplacedInvalidations,
     },
     entry::{invalidation::Invalidation, stamp::Stamp, tag::TagId},
 };
@@ -69,11 +69,11 @@ pub(super) const MAX_UNCONFIRMED: Duration = Duration::from_secs(60);
 const MAX_MEMBERS: usize = 65_536;
 
 const INVALIDATE: &str = include_str!("invalidate.lua");
-const FOLD: &str = include_str!("fold.lua");
+const REPLACE: &str = include_str!("replace.lua");
 
 /// The largest number of members that one call of the script replaces, so that no call blocks Redis
 /// for long.
-const FOLD_BATCH: usize = 512;
+const REPLACE_BATCH: usize = 512;
 
 /// The latest time that a score can have and still grow by a microsecond: scores are doubles.
 const LATEST_TIME: u64 = (1 << 53) - 1;
@@ -278,15 +278,16 @@ impl InvalidationTable {
 
 /// Returns the commands that replace many invalidations in the table by one, as this process has
 /// done in its copy of the table. Other processes apply the same rules to their copies.
-pub(super) fn fold_commands(keys: &Keys, folded: &FoldedInvalidations) -> Vec<Cmd> {
-    let members: Vec<_> = folded.replaced.iter().flat_map(encode_members).collect();
-    let into = encode_members(&folded.into);
+pub(super) fn replace_commands(keys: &Keys, replaced: &ReplacedInvalidations) -> Vec<Cmd> {
+    let members: Vec<_> = replaced.replaced.iter().flat_map(encode_members).collect();
+    let replacement = encode_members(&replaced.replacement);
     let command = |members: &[Vec<u8>]| {
         let mut script = cmd("EVAL");
-        script.arg(FOLD).arg(1).arg(&keys.table).arg(folded.at.get()).arg(&into).arg(members);
+        script.arg(REPLACE).arg(1).arg(&keys.table);
+        script.arg(replaced.at.get()).arg(&replacement).arg(members);
         script
     };
-    members.chunks(FOLD_BATCH).map(command).collect()
+    members.chunks(REPLACE_BATCH).map(command).collect()
 }
 
 /// Returns the time of the process's monotonic clock in microseconds.
