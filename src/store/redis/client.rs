@@ -16,10 +16,10 @@ use super::{
     failure::Failure,
     invalidation_table::{
         EpochCheck, InvalidationTable, TableRead, encode_members, encode_removal, monotonic_micros,
-        replace_commands,
     },
     keys::Keys,
     primary_search::{PrimarySearch, SEARCH_INTERVAL},
+    table_replacements::TableReplacements,
     worker_connections::{ConnectionRole, WorkerConnections},
 };
 use crate::{
@@ -47,6 +47,7 @@ pub(super) struct RedisClient {
     pub(super) connector: Connector,
     pub(super) breaker: CircuitBreaker,
     pub(super) retry_queue: RetryQueue,
+    pub(super) replacements: TableReplacements,
     primary_search: PrimarySearch,
     connections: WorkerConnections,
     /// Wakes the maintenance thread.
@@ -68,6 +69,7 @@ impl RedisClient {
             connector,
             breaker: CircuitBreaker::default(),
             retry_queue: RetryQueue::default(),
+            replacements: TableReplacements::default(),
             primary_search: PrimarySearch::default(),
             connections: WorkerConnections::default(),
             wake: Arc::default(),
@@ -78,6 +80,24 @@ impl RedisClient {
     /// Runs `call` on this thread's connection within `timeout`, unless the circuit breaker is
     /// open.
     pub(super) async fn call<T, F>(
+        self: &Arc<Self>,
+        role: ConnectionRole,
+        timeout: Duration,
+        call: impl FnOnce(Connection) -> F,
+    ) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        let result = self.call_apart(role, timeout, call).await;
+        match &result {
+            Ok(_) => self.breaker.record_success(),
+            Err(failure) => self.record_failure(failure),
+        }
+        result
+    }
+
+    /// Does the same as [`call`](Self::call), but the circuit breaker does not count the result.
+    pub(super) async fn call_apart<T, F>(
         self: &Arc<Self>,
         role: ConnectionRole,
         timeout: Duration,
@@ -98,9 +118,8 @@ impl RedisClient {
             })
             .await
             .map_err(Failure::from);
-        match &result {
-            Ok(_) => self.breaker.record_success(),
-            Err(failure) => self.record_failure(role, failure),
+        if result.as_ref().is_err_and(Failure::ends_connection) {
+            self.connections.remove(role);
         }
         result
     }
@@ -111,12 +130,9 @@ impl RedisClient {
         self.breaker.openings() + self.primary_search.found()
     }
 
-    fn record_failure(&self, role: ConnectionRole, failure: &Failure) {
+    fn record_failure(&self, failure: &Failure) {
         if matches!(failure, Failure::TimedOut) {
             count(&self.counters.timeouts);
-        }
-        if failure.ends_connection() {
-            self.connections.remove(role);
         }
         if failure.is_outage() && self.breaker.record_failure() {
             self.start_probing(failure);
@@ -180,8 +196,13 @@ impl RedisClient {
 
     /// Reads all new invalidations from the invalidation table in Redis. Returns the time up to
     /// which this process knows all invalidations.
-    pub(super) async fn read_table(&self, connection: &mut Connection) -> Result<Stamp, Failure> {
-        match self.table.read(connection, &self.keys, &self.coordinator).await? {
+    pub(super) async fn read_table(
+        self: &Arc<Self>,
+        connection: &mut Connection,
+    ) -> Result<Stamp, Failure> {
+        let read = self.table.read(connection, &self.keys, &self.coordinator).await?;
+        self.replace_in_table();
+        match read {
             TableRead::Continued(until) => Ok(until),
             TableRead::Created(until) => {
                 count(&self.counters.table_losses);
@@ -199,7 +220,10 @@ impl RedisClient {
     }
 
     /// Reads the epoch, and the new invalidations if the epoch has changed.
-    pub(super) async fn update_table(&self, connection: &mut Connection) -> Result<(), Failure> {
+    pub(super) async fn update_table(
+        self: &Arc<Self>,
+        connection: &mut Connection,
+    ) -> Result<(), Failure> {
         let sent = monotonic_micros();
         let epoch = self.table.epoch_command(&self.keys).query_async(connection).await?;
         if self.table.check_epoch(epoch)? == EpochCheck::Changed {
@@ -219,7 +243,7 @@ impl RedisClient {
         match &result {
             Ok(_) => {
                 count(&self.counters.invalidations);
-                self.fold_table();
+                self.replace_in_table();
             }
             Err(failure) => self.queue(invalidation.clone(), failure),
         }
@@ -283,30 +307,6 @@ impl RedisClient {
             self.table.add(&mut connection, &self.keys, &self.coordinator, members).await
         })
         .await
-    }
-
-    /// Replaces many invalidations in Redis by one, in the background, if this process has done so
-    /// in its memory. If this fails, the invalidations stay in Redis, which drops the older half if
-    /// there are too many.
-    fn fold_table(self: &Arc<Self>) {
-        let folds = self.coordinator.take_replaced();
-        let Ok(runtime) = Handle::try_current() else { return };
-        if folds.is_empty() {
-            return;
-        }
-        let client = Arc::clone(self);
-        runtime.spawn(async move {
-            for command in folds.iter().flat_map(|folded| replace_commands(&client.keys, folded)) {
-                let timeout = client.timeouts.write;
-                let sent = client.call(ConnectionRole::Writes, timeout, |mut connection| {
-                    let command = &command;
-                    async move { Ok(command.exec_async(&mut connection).await?) }
-                });
-                if let Err(failure) = sent.await {
-                    return log::debug!("invalidations in Redis not replaced by one: {failure}");
-                }
-            }
-        });
     }
 
     /// Makes the maintenance thread read the invalidation table from now on, at least once in
