@@ -347,16 +347,18 @@ fn parse_number(value: &Value) -> Option<u64> {
 }
 
 /// Decodes a member of the table. A later version of this crate may write members of an unknown
-/// form. Such a member may apply to any response, so it is decoded as an invalidation of all
-/// responses.
+/// form, or with a tag of an unknown kind. Such a member may apply to any response, so it is decoded
+/// as an invalidation of all responses.
 pub(super) fn decode_member(member: &[u8]) -> Invalidation {
     let decoded = || {
         let (kind, rest) = member.split_first()?;
         Some(match (kind, rest) {
-            (b'p', tag) => Invalidation::PurgeTags(vec![TagId::from_bytes(tag.try_into().ok()?)]),
+            (b'p', tag) => {
+                Invalidation::PurgeTags(vec![TagId::try_from_bytes(tag.try_into().ok()?)?])
+            }
             (b's', rest) => {
                 let (tag, since) = rest.split_first_chunk()?;
-                let tags = vec![TagId::from_bytes(*tag)];
+                let tags = vec![TagId::try_from_bytes(*tag)?];
                 Invalidation::ExpireTags { tags, since: decode_time(since)? }
             }
             (b'g', since) => Invalidation::ExpireAll { since: decode_time(since)? },
@@ -366,10 +368,10 @@ pub(super) fn decode_member(member: &[u8]) -> Invalidation {
     decoded().unwrap_or(Invalidation::PurgeAll)
 }
 
-/// Decodes a member of the removals. A member of another form, such as `d`, stands for removals that
-/// were dropped because there were too many.
+/// Decodes a member of the removals. A member of another form, such as `d`, or with a tag of an
+/// unknown kind, stands for removals that were dropped because there were too many.
 pub(super) fn decode_removal(member: &[u8]) -> Removal {
-    let tag = member.try_into().map(TagId::from_bytes);
+    let tag = member.try_into().ok().and_then(TagId::try_from_bytes);
     tag.map_or(Removal::Dropped, Removal::Tag)
 }
 
@@ -458,6 +460,22 @@ mod tests {
         let tags = vec![tag("a"), tag("b")];
         assert_eq!(encode_members(&Invalidation::PurgeTags(tags)).len(), 2);
         assert_eq!(decode_member(b"z of a later version"), Invalidation::PurgeAll);
+    }
+
+    #[test]
+    fn member_with_a_tag_of_an_unknown_kind_applies_to_all_responses() {
+        let mut unknown = tag("a").to_bytes();
+        unknown[0] = 200;
+        let unknown = TagId::from_bytes(unknown);
+        for invalidation in [
+            Invalidation::PurgeTags(vec![unknown]),
+            Invalidation::ExpireTags { tags: vec![unknown], since: at(1) },
+        ] {
+            let members = encode_members(&invalidation);
+            assert_eq!(decode_member(&members[0]), Invalidation::PurgeAll);
+        }
+        assert_eq!(decode_removal(&encode_removal(unknown)[1..]), Removal::Dropped);
+        assert_eq!(decode_removal(&encode_removal(tag("a"))[1..]), Removal::Tag(tag("a")));
     }
 
     #[test]
