@@ -14,12 +14,13 @@ use super::{
     connector::Connector,
     counters::{Counters, count},
     failure::Failure,
+    first_read::FirstRead,
     invalidation_table::{
         EpochCheck, InvalidationTable, TableRead, encode_members, encode_removal, monotonic_micros,
     },
     keys::Keys,
     primary_search::{PrimarySearch, SEARCH_INTERVAL},
-    table_replacements::TableReplacements,
+    table_replacements::{Sending, TableReplacements},
     worker_connections::{ConnectionRole, WorkerConnections},
 };
 use crate::{
@@ -47,7 +48,8 @@ pub(super) struct RedisClient {
     pub(super) connector: Connector,
     pub(super) breaker: CircuitBreaker,
     pub(super) retry_queue: RetryQueue,
-    pub(super) replacements: TableReplacements,
+    replacements: Arc<TableReplacements>,
+    first_read: FirstRead,
     primary_search: PrimarySearch,
     connections: WorkerConnections,
     /// Wakes the maintenance thread.
@@ -69,7 +71,8 @@ impl RedisClient {
             connector,
             breaker: CircuitBreaker::default(),
             retry_queue: RetryQueue::default(),
-            replacements: TableReplacements::default(),
+            replacements: Arc::default(),
+            first_read: FirstRead::default(),
             primary_search: PrimarySearch::default(),
             connections: WorkerConnections::default(),
             wake: Arc::default(),
@@ -133,6 +136,9 @@ impl RedisClient {
     fn record_failure(&self, failure: &Failure) {
         if matches!(failure, Failure::TimedOut) {
             count(&self.counters.timeouts);
+            if self.first_read.is_running() {
+                return;
+            }
         }
         if failure.is_outage() && self.breaker.record_failure() {
             self.start_probing(failure);
@@ -184,14 +190,29 @@ impl RedisClient {
     }
 
     /// Makes a connection. If this process has not read the invalidation table yet, it reads the
-    /// table by this connection before any lookup.
+    /// table by this connection before any lookup. Lookups that time out meanwhile do not stop the
+    /// read, and the circuit breaker does not count them.
     async fn connect(self: Arc<Self>) -> Result<Connection, Failure> {
         let mut connection = self.connector.connect().await?;
         count(&self.counters.connections);
         if !self.table.is_known() {
-            self.read_table(&mut connection).await?;
+            self.read_table_first(&mut connection).await?;
         }
         Ok(connection)
+    }
+
+    /// Reads the table, unless this process has read it. If this takes too long, opens the circuit
+    /// breaker.
+    pub(super) async fn read_table_first(
+        self: &Arc<Self>,
+        connection: &mut Connection,
+    ) -> Result<(), Failure> {
+        let read = async { self.read_table(connection).await.map(drop) };
+        let read = self.first_read.run(|| self.table.is_known(), read).await;
+        if let Err(failure @ Failure::TimedOut) = &read {
+            self.open_circuit(failure);
+        }
+        read
     }
 
     /// Reads all new invalidations from the invalidation table in Redis. Returns the time up to
@@ -307,6 +328,37 @@ impl RedisClient {
             self.table.add(&mut connection, &self.keys, &self.coordinator, members).await
         })
         .await
+    }
+
+    /// Replaces many invalidations in Redis by one, in the background, if this process has done so
+    /// in its memory. If this fails, a later call sends the replacement again.
+    pub(super) fn replace_in_table(self: &Arc<Self>) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        if !self.breaker.is_open()
+            && let Some(sending) = self.replacements.begin()
+            && sending.has_next(&self.coordinator)
+        {
+            let client = Arc::clone(self);
+            runtime.spawn(async move {
+                if let Err(failure) = client.send_replacements(&sending).await {
+                    sending.pause();
+                    log::debug!("invalidations in Redis not replaced by one yet: {failure}");
+                }
+            });
+        }
+    }
+
+    async fn send_replacements(self: &Arc<Self>, sending: &Sending) -> Result<(), Failure> {
+        while sending.has_next(&self.coordinator) {
+            for command in sending.commands(&self.keys) {
+                let command = &command;
+                let call =
+                    |mut connection| async move { Ok(command.exec_async(&mut connection).await?) };
+                self.call(ConnectionRole::Writes, self.timeouts.write, call).await?;
+            }
+            sending.end_replacement();
+        }
+        Ok(())
     }
 
     /// Makes the maintenance thread read the invalidation table from now on, at least once in

@@ -37,7 +37,8 @@ const PROBE_BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration:
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The time that each step of reading the invalidation table may take. The steps are to subscribe
-/// to announcements, to connect, and to read.
+/// to announcements, to connect, and to read. The first read, of the whole table, may take
+/// [`PROBE_TIMEOUT`] with all other steps.
 const READ_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Starts the maintenance thread of a store. Only the first call of [`start`](Self::start) starts
@@ -208,7 +209,11 @@ async fn update_table(
             connections.table.insert(connection)
         }
     };
-    in_time(READ_TIMEOUT, client.read_table(connection)).await?;
+    if client.table.is_known() {
+        in_time(READ_TIMEOUT, client.read_table(connection)).await?;
+    } else {
+        client.read_table_first(connection).await?;
+    }
     Ok(())
 }
 

@@ -7,6 +7,7 @@
 //! | `client`, `batch`, `worker_connections`, `connector`, `connection` | calls to the server |
 //! | `maintenance` | the maintenance thread, which probes a failed server, sends queued invalidations, and listens to announcements of invalidations |
 //! | `invalidation_table` | the table in Redis that holds the invalidations of all processes |
+//! | `first_read` | the first read of the table in a process |
 //! | `table_replacements` | replaces many invalidations in the table by one |
 //! | `primary_search` | limits the searches for the primary after a failover |
 //! | `records`, `keys`, `lease` | stored responses and leases in Redis |
@@ -22,6 +23,7 @@ mod connector;
 mod counters;
 mod error;
 mod failure;
+mod first_read;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod invalidation_table;

@@ -1,5 +1,5 @@
-//! Replacements in the invalidation table: if this process has replaced many invalidations in its
-//! memory by one, it does so in Redis, in the background.
+//! The replacements that the invalidation table lacks: if this process has replaced many
+//! invalidations in its memory by one, it does so in Redis, too.
 
 use std::{
     sync::{
@@ -10,15 +10,12 @@ use std::{
 };
 
 use deadpool_redis::redis::Cmd;
-use tokio::runtime::Handle;
 
 use super::{
-    client::RedisClient,
-    failure::Failure,
     invalidation_table::{monotonic_micros, replace_commands},
-    worker_connections::ConnectionRole,
+    keys::Keys,
 };
-use crate::coordination::replacements::ReplacedInvalidations;
+use crate::coordination::{coordinator::Coordinator, replacements::ReplacedInvalidations};
 
 /// The time after a failure in which no replacement is sent.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -26,7 +23,7 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// The replacements that Redis does not have yet.
 #[derive(Debug, Default)]
 pub(super) struct TableReplacements {
-    /// The replacements that could not be sent. No further ones are taken from the coordinator until
+    /// The replacements that are not sent yet. No further ones are taken from the coordinator until
     /// these are sent, so their number is bounded.
     unsent: Mutex<Vec<ReplacedInvalidations>>,
     is_sending: AtomicBool,
@@ -35,86 +32,57 @@ pub(super) struct TableReplacements {
 }
 
 impl TableReplacements {
+    /// Begins to send. Returns `None` if another task is sending, or if sending has failed a short
+    /// while ago.
+    pub(super) fn begin(self: &Arc<Self>) -> Option<Sending> {
+        let is_paused = monotonic_micros() < self.paused_until.load(Ordering::Relaxed);
+        if is_paused || self.is_sending.swap(true, Ordering::Acquire) {
+            return None;
+        }
+        Some(Sending(Arc::clone(self)))
+    }
+
     fn unsent(&self) -> MutexGuard<'_, Vec<ReplacedInvalidations>> {
         self.unsent.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// Begins to send. Returns `None` if replacements are being sent already, or if sending has
-    /// failed a short while ago.
-    fn begin(client: &Arc<RedisClient>) -> Option<Sending> {
-        let Self { is_sending, paused_until, .. } = &client.replacements;
-        let is_paused = monotonic_micros() < paused_until.load(Ordering::Relaxed);
-        if is_paused || client.breaker.is_open() || is_sending.swap(true, Ordering::Acquire) {
-            return None;
-        }
-        Some(Sending(Arc::clone(client)))
-    }
 }
 
-/// The task that sends replacements. There is at most one.
-struct Sending(Arc<RedisClient>);
+/// The right to send replacements, which at most one task has.
+pub(super) struct Sending(Arc<TableReplacements>);
 
 impl Sending {
-    /// Returns whether there are replacements to send: those that could not be sent, or new ones.
-    /// They stay in the list until they are sent, because this task may end with its runtime at any
-    /// time.
-    fn has_next(&self) -> bool {
-        let mut unsent = self.0.replacements.unsent();
+    /// Returns whether there are replacements to send. Takes new ones from the coordinator if all
+    /// earlier ones are sent.
+    pub(super) fn has_next(&self, coordinator: &Coordinator) -> bool {
+        let mut unsent = self.0.unsent();
         if unsent.is_empty() {
-            *unsent = self.0.coordinator.take_replaced();
+            *unsent = coordinator.take_replaced();
         }
         !unsent.is_empty()
     }
 
-    async fn run(self) {
-        while self.has_next() {
-            while let Some(commands) = self.commands() {
-                if let Err(failure) = self.send(&commands).await {
-                    let until = monotonic_micros() + RETRY_INTERVAL.as_micros() as u64;
-                    self.0.replacements.paused_until.store(until, Ordering::Relaxed);
-                    return log::debug!(
-                        "invalidations in Redis not replaced by one yet: {failure}"
-                    );
-                }
-                self.0.replacements.unsent().pop();
-            }
-        }
+    /// Returns the commands for the next replacement. The replacement stays in the list until
+    /// [`end_replacement`](Self::end_replacement), because the task that sends it may end with its
+    /// runtime at any time.
+    pub(super) fn commands(&self, keys: &Keys) -> Vec<Cmd> {
+        let unsent = self.0.unsent();
+        unsent.last().map(|replaced| replace_commands(keys, replaced)).unwrap_or_default()
     }
 
-    /// Returns the commands for the last replacement in the list.
-    fn commands(&self) -> Option<Vec<Cmd>> {
-        let unsent = self.0.replacements.unsent();
-        unsent.last().map(|replaced| replace_commands(&self.0.keys, replaced))
+    /// Removes the replacement whose commands were sent.
+    pub(super) fn end_replacement(&self) {
+        self.0.unsent().pop();
     }
 
-    async fn send(&self, commands: &[Cmd]) -> Result<(), Failure> {
-        let client = &self.0;
-        for command in commands {
-            let timeout = client.timeouts.write;
-            let call =
-                |mut connection| async move { Ok(command.exec_async(&mut connection).await?) };
-            client.call(ConnectionRole::Writes, timeout, call).await?;
-        }
-        Ok(())
+    /// Sends nothing for some time, because Redis has refused a command.
+    pub(super) fn pause(&self) {
+        let until = monotonic_micros().saturating_add(RETRY_INTERVAL.as_micros() as u64);
+        self.0.paused_until.store(until, Ordering::Relaxed);
     }
 }
 
-/// The task may end with its runtime, and another one then sends the rest.
 impl Drop for Sending {
     fn drop(&mut self) {
-        self.0.replacements.is_sending.store(false, Ordering::Release);
-    }
-}
-
-impl RedisClient {
-    /// Replaces many invalidations in Redis by one, in the background, if this process has done so
-    /// in its memory. If this fails, a later call sends the replacement again.
-    pub(super) fn replace_in_table(self: &Arc<Self>) {
-        let Ok(runtime) = Handle::try_current() else { return };
-        if let Some(sending) = TableReplacements::begin(self) {
-            if sending.has_next() {
-                runtime.spawn(sending.run());
-            }
-        }
+        self.0.is_sending.store(false, Ordering::Release);
     }
 }
