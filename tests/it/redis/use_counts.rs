@@ -1,7 +1,7 @@
 //! Counting the uses of variants in Redis, which lookups do not wait for.
 
 use std::sync::{
-    Arc, Mutex,
+    Arc,
     atomic::{AtomicUsize, Ordering},
 };
 
@@ -9,10 +9,7 @@ use actix_web_cache::{Policy, RedisStore, store::Store as _};
 
 use crate::{
     redis::{cache_builder, get_until_hit},
-    support::{
-        FakeRedis, FakeReply, RedisReply, RedisServer, fills_ended, requested_response, secs,
-        test_app,
-    },
+    support::{FakeRedis, FakeReply, RedisServer, fills_ended, requested_response, secs, test_app},
 };
 
 const COUNT_USE: &str = include_str!("../../../src/store/redis/count_use.lua");
@@ -20,31 +17,15 @@ const COUNT_USE: &str = include_str!("../../../src/store/redis/count_use.lua");
 /// The largest number of uses that are being counted at the same time.
 const MAX_COUNTING: usize = 32;
 
-fn encoded(reply: &RedisReply) -> Vec<u8> {
-    match reply {
-        RedisReply::Nil => b"$-1\r\n".to_vec(),
-        RedisReply::Integer(number) => format!(":{number}\r\n").into_bytes(),
-        RedisReply::Bytes(bytes) => {
-            [format!("${}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()
-        }
-        RedisReply::List(items) => {
-            let length = format!("*{}\r\n", items.len()).into_bytes();
-            length.into_iter().chain(items.iter().flat_map(encoded)).collect()
-        }
-        RedisReply::Error(error) => format!("-{error}\r\n").into_bytes(),
-    }
-}
-
 /// A server that never answers the script which counts uses, and passes all other commands to
 /// `redis`.
 fn without_counts(redis: &RedisServer, counts: Arc<AtomicUsize>) -> FakeRedis {
-    let wire = Mutex::new(redis.wire());
-    FakeRedis::new(move |command| {
-        if command.get(1).is_some_and(|script| script == COUNT_USE.as_bytes()) {
+    FakeRedis::in_front_of(redis, move |command| {
+        let is_count = command.get(1).is_some_and(|script| script == COUNT_USE.as_bytes());
+        is_count.then(|| {
             counts.fetch_add(1, Ordering::SeqCst);
-            return FakeReply::Nothing;
-        }
-        FakeReply::Bytes(encoded(&wire.lock().unwrap().ask(command).unwrap()))
+            FakeReply::Nothing
+        })
     })
 }
 
