@@ -172,7 +172,7 @@ async fn first_read_of_a_large_table_opens_no_circuit_breaker() {
         // The table takes long to arrive, and the time-outs are the default ones.
         let slow = FakeRedis::in_front_of(&table.redis, |command| {
             if command_name(command) == "ZRANGE" {
-                thread::sleep(secs(1) / 4);
+                thread::sleep(secs(3) / 20);
             }
             None
         });
