@@ -24,11 +24,12 @@ use super::{
     fills::{Fill, OpenFills},
     flights::{FlightRole, Flights},
     held_bodies::HeldBodies,
-    invalidation_log::{FoldedInvalidations, InvalidationLog},
+    invalidation_log::InvalidationLog,
     key_marks::KeyMarks,
     problems::{Problem, ProblemCounts, Problems},
     refreshes::{BackgroundPermit, RefreshPermit, Refreshes},
     removals::Removal,
+    replacements::ReplacedInvalidations,
     shared_body::{BodyWriter, SharedBody},
 };
 use crate::{
@@ -184,15 +185,17 @@ impl Coordinator {
         self.record_remote_removals(invalidations, &[], until);
     }
 
-    /// Takes the invalidations that one other invalidation has replaced since the last call, because
-    /// there were too many. A store that keeps invalidations outside of this process can then
-    /// replace them there, too.
+    /// Takes the replacements of invalidations since the last call. If there are too many
+    /// invalidations, one invalidation **replaces** many others: those of the groups and path
+    /// prefixes of one host, those of names, or the many expiries of one tag. A store that keeps
+    /// invalidations outside of this process can then replace them there, too.
     ///
-    /// Only the four latest replacements are kept, and only if [`record_remote`](Self::record_remote)
-    /// caused them.
+    /// There are replacements only after a call of [`record_remote`](Self::record_remote). Some of
+    /// them are kept for a later call, until they replace more. If a store does not take them, they
+    /// are dropped.
     #[must_use]
-    pub fn take_folded(&self) -> Vec<FoldedInvalidations> {
-        self.0.log.take_folds()
+    pub fn take_replaced(&self) -> Vec<ReplacedInvalidations> {
+        self.0.log.take_replaced()
     }
 
     /// Records invalidations and removals of other processes, each with its logical time. `until` is
@@ -217,19 +220,21 @@ impl Coordinator {
     }
 
     /// Returns the number of tags that have a recorded invalidation. A tag that was both purged and
-    /// expired counts twice. The number is bounded: if there are too many records, the oldest are
-    /// dropped, and all responses that are older than the dropped records become invalid or stale.
+    /// expired counts twice. The number is bounded. If there are too many records, one record for
+    /// all responses of a host, or for all responses with names, replaces many others. If this is
+    /// not possible, the oldest records are dropped, and all responses that are older than the
+    /// dropped records become invalid or stale.
     #[must_use]
     pub fn recorded_tags(&self) -> usize {
         self.0.log.len()
     }
 
     /// Returns the number of problems that the caches over the store had in this process: requests
-    /// without a variant, failed and refused refreshes, and dropped records. If a problem repeats
-    /// for one cache key, the cache also logs a warning.
+    /// without a variant, failed and refused refreshes, and replaced and dropped records. If a
+    /// problem repeats for one cache key, the cache also logs a warning.
     #[must_use]
     pub fn problems(&self) -> ProblemCounts {
-        self.0.problems.counts(self.0.log.dropped())
+        self.0.problems.counts(self.0.log.replaced(), self.0.log.dropped())
     }
 
     /// Returns the number of open flights: handler calls whose response other requests can wait
@@ -449,7 +454,7 @@ impl Coordinator {
     pub(crate) fn mark_inner_cache(&self, key: &CacheKey, layer: u8, now: Timestamp) {
         let mark = self.0.inner_caches.digest((key.as_bytes(), layer));
         if !self.0.ended_inner_caches.is_marked(mark, now) {
-            self.0.inner_caches.mark((key.as_bytes(), layer), now);
+            self.0.inner_caches.mark_digest(mark, now);
         }
     }
 
@@ -461,10 +466,9 @@ impl Coordinator {
         layer: u8,
         now: Timestamp,
     ) -> Option<InnerCacheMark> {
-        let (marks, key) = (&self.0.inner_caches, (key.as_bytes(), layer));
-        let is_current = |mark: &u64| !self.0.ended_inner_caches.is_marked(mark, now);
-        let mark = marks.is_marked(key, now).then(|| marks.digest(key));
-        mark.filter(is_current).map(InnerCacheMark)
+        let mark = self.0.inner_caches.marked_digest((key.as_bytes(), layer), now)?;
+        let is_ended = self.0.ended_inner_caches.is_marked(mark, now);
+        (!is_ended).then_some(InnerCacheMark(mark))
     }
 
     /// Ends a mark, because no inner cache has handled a request for its key.

@@ -38,8 +38,8 @@
 //!    time of the latest dropped record becomes the **floor**: every response with an earlier stamp
 //!    counts as invalidated, whatever its tags are. If many of the records are for groups and path
 //!    prefixes of one host, or for names, one record for all responses of the host, or for all
-//!    responses with names, replaces them instead. It has their latest time, so it applies to
-//!    each response to which one of them applies.
+//!    responses with names, **replaces** them instead. The new record has their latest time and the
+//!    effect of all of them, so it applies to each response to which one of them applies.
 //! 4. **A check is not repeated while the logical time is unchanged.** If a check finds a response
 //!    valid, the response remembers the logical time of the check, which is read under the lock.
 //!    While the clock shows this time, no further invalidation has completed, so the response is
@@ -63,23 +63,19 @@
 
 use std::sync::{
     PoisonError, RwLock,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use super::{
-    record_table::{Fold, MAX_TAGS, RecordTable},
-    removals::{Floor, MAX_REMOVALS, Removal, Removals},
+    overflow::Overflow,
+    records::{MAX_RECORDS, Records},
+    removals::{MAX_REMOVALS, Removal},
+    replacements::{Effect as _, ReplacedInvalidations},
 };
-use crate::{
-    clock::Timestamp,
-    entry::{
-        implied_tags::implied_tags, invalidation::Invalidation, key::CacheKey,
-        response::StoredResponse, stamp::Stamp, tag::TagId, validity::Validity,
-    },
+use crate::entry::{
+    implied_tags::implied_tags, invalidation::Invalidation, key::CacheKey,
+    response::StoredResponse, stamp::Stamp, validity::Validity,
 };
-
-/// The largest number of expiries that are recorded for one tag.
-const MAX_EXPIRY_TIMES: usize = 16;
 
 /// The purges and expiries of one store.
 #[derive(Debug)]
@@ -95,14 +91,10 @@ pub(super) struct InvalidationLog {
     removal_floor: AtomicU64,
     /// How often the log has dropped its older records because there were too many.
     dropped: AtomicU64,
-}
-
-#[derive(Debug)]
-struct Records {
-    purged: RecordTable<()>,
-    /// Each record also contains the time since which the responses with its tag are stale.
-    expired: RecordTable<Timestamp>,
-    removed: Removals,
+    /// How often one record has replaced the records of many tags.
+    replaced: AtomicU64,
+    /// Whether there are replacements to take.
+    any_replaced: AtomicBool,
 }
 
 impl Default for InvalidationLog {
@@ -114,6 +106,8 @@ impl Default for InvalidationLog {
             records: RwLock::default(),
             removal_floor: AtomicU64::default(),
             dropped: AtomicU64::default(),
+            replaced: AtomicU64::default(),
+            any_replaced: AtomicBool::default(),
         }
     }
 }
@@ -139,6 +133,11 @@ impl InvalidationLog {
     /// Returns how often records were dropped because there were too many.
     pub(super) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Returns how often one record has replaced the records of many tags.
+    pub(super) fn replaced(&self) -> u64 {
+        self.replaced.load(Ordering::Relaxed)
     }
 
     /// Returns whether a response may be stored: no purge and no removal applies to it, and no
@@ -167,7 +166,7 @@ impl InvalidationLog {
             return Validity::Purged;
         }
         let expired = records.expired.later_than(response.stamp, tags());
-        if let Some(first) = expired.min_by_key(|since| (since.monotonic(), since.wall())) {
+        if let Some(first) = expired.reduce(|one, other| one.and(other)) {
             return Validity::ExpiredSince(first);
         }
         // The logical time cannot change here, because the lock of the records is held.
@@ -179,14 +178,13 @@ impl InvalidationLog {
     pub(super) fn invalidate(&self, invalidation: &Invalidation) {
         let mut records = self.records.write().unwrap_or_else(PoisonError::into_inner);
         let next = Stamp::new(self.clock.load(Ordering::Acquire) + 1);
-        let floor = records.add(invalidation, next);
+        let overflow = records.add(invalidation, next);
         // The clock moves last. A thread that reads the new time therefore finds the records of
         // that time.
         self.clock.store(next.get(), Ordering::Release);
-        // Only records from outside of this process are also kept elsewhere.
-        drop(records.take_folds());
+        self.note_replaced(&records);
         drop(records);
-        self.report_tags(floor);
+        self.report_tags(overflow);
     }
 
     /// Records invalidations and removals whose logical times come from outside of this process.
@@ -198,7 +196,8 @@ impl InvalidationLog {
         until: Stamp,
     ) {
         let mut records = self.records.write().unwrap_or_else(PoisonError::into_inner);
-        let (mut tags, mut urls) = (Floor::Unchanged, Floor::Unchanged);
+        records.keep_replacements();
+        let (mut tags, mut urls) = (Overflow::None, Overflow::None);
         for (at, invalidation) in invalidations {
             tags = tags.or(records.add(invalidation, *at));
         }
@@ -207,31 +206,42 @@ impl InvalidationLog {
         }
         self.removal_floor.fetch_max(records.removed.floor().get(), Ordering::Release);
         self.clock.fetch_max(until.get(), Ordering::Release);
+        self.note_replaced(&records);
         drop(records);
         self.report_tags(tags);
         self.report_urls(urls);
     }
 
-    /// Takes the replacements of records that came from outside of this process, since the last
-    /// call. Only the latest ones are kept.
-    pub(super) fn take_folds(&self) -> Vec<FoldedInvalidations> {
-        self.records.write().unwrap_or_else(PoisonError::into_inner).take_folds()
+    /// Notes whether there are replacements to take, so that a call without any needs no lock.
+    fn note_replaced(&self, records: &Records) {
+        self.any_replaced.store(records.any_replaced(), Ordering::Relaxed);
+    }
+
+    /// Takes the replacements of records since the last call, if this log has records from outside
+    /// of this process.
+    pub(super) fn take_replaced(&self) -> Vec<ReplacedInvalidations> {
+        if !self.any_replaced.load(Ordering::Relaxed) {
+            return Vec::new();
+        }
+        let mut records = self.records.write().unwrap_or_else(PoisonError::into_inner);
+        self.any_replaced.store(false, Ordering::Relaxed);
+        records.take_replaced()
     }
 
     /// Counts and logs that records of tags were dropped or replaced.
-    fn report_tags(&self, floor: Floor) {
-        if floor == Floor::Folded {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+    fn report_tags(&self, overflow: Overflow) {
+        if overflow == Overflow::Replaced {
+            self.replaced.fetch_add(1, Ordering::Relaxed);
             log::warn!(
                 "too many tags of one kind were purged or expired: the cache has replaced their \
                  records by one for all responses of the host, or for all responses with names. \
                  Purge fewer different tags, and do not let clients choose them"
             );
         }
-        if floor == Floor::Moved {
+        if overflow == Overflow::Dropped {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             log::warn!(
-                "more than {MAX_TAGS} tags were purged or expired: the cache has dropped the older \
+                "more than {MAX_RECORDS} tags were purged or expired: the cache has dropped the older \
                  half of its records, and all responses from before count as purged or expired. \
                  Purge fewer different tags, and do not let clients choose them"
             );
@@ -239,78 +249,14 @@ impl InvalidationLog {
     }
 
     /// Counts and logs that records of removed URLs were dropped.
-    fn report_urls(&self, floor: Floor) {
-        if floor == Floor::Moved {
+    fn report_urls(&self, overflow: Overflow) {
+        if overflow == Overflow::Dropped {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             log::warn!(
                 "more than {MAX_REMOVALS} URLs were purged within some minutes: the cache has \
                  dropped the older half of its records, and responses of handlers that were called \
                  before are not stored. Stored responses are not affected"
             );
-        }
-    }
-}
-
-/// Many invalidations from outside of this process, and one that replaces them in the memory of the
-/// process.
-///
-/// [`Coordinator::take_folded`](crate::store::Coordinator::take_folded) returns it to a store that
-/// keeps invalidations outside of the process.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct FoldedInvalidations {
-    /// The logical time of the new invalidation: the latest time of the replaced ones.
-    pub at: Stamp,
-    /// The new invalidation. It applies to all responses to which one of the others applies.
-    pub into: Invalidation,
-    /// The invalidations that are no longer needed, unless they were repeated after `at`.
-    pub replaced: Vec<Invalidation>,
-}
-
-impl Records {
-    fn take_folds(&mut self) -> Vec<FoldedInvalidations> {
-        let purges =
-            self.purged.take_folds().into_iter().map(|Fold { into, at, replaced, .. }| {
-                let tags = replaced.into_iter().map(|(tag, ())| tag).collect();
-                let (into, replaced) = (vec![into], vec![Invalidation::PurgeTags(tags)]);
-                FoldedInvalidations { at, into: Invalidation::PurgeTags(into), replaced }
-            });
-        let expire = |tag: TagId, since| Invalidation::ExpireTags { tags: vec![tag], since };
-        let expiries = self.expired.take_folds().into_iter().map(|fold| {
-            let replaced = fold.replaced.into_iter().map(|(tag, since)| expire(tag, since));
-            let replaced = replaced.collect();
-            FoldedInvalidations { at: fold.at, into: expire(fold.into, fold.effect), replaced }
-        });
-        purges.chain(expiries).collect()
-    }
-
-    fn add(&mut self, invalidation: &Invalidation, at: Stamp) -> Floor {
-        match invalidation {
-            Invalidation::PurgeAll => {
-                // A purge of all responses makes all earlier purge records of tags superfluous.
-                self.purged.drop_until(at);
-                self.purged.add_to_floor(at, ());
-                Floor::Unchanged
-            }
-            Invalidation::PurgeTags(tags) => self.purged.add(tags, at, ()),
-            Invalidation::ExpireAll { since } => {
-                self.expired.add_to_floor(at, *since);
-                Floor::Unchanged
-            }
-            Invalidation::ExpireTags { tags, since } => self.expired.add(tags, at, *since),
-        }
-    }
-}
-
-impl Default for Records {
-    fn default() -> Self {
-        // Only the last purge of a tag is kept, because it applies to all responses to which an
-        // earlier purge of the tag applies. Several expiries of a tag are kept, because a response
-        // is stale since the earliest expiry that applies to it.
-        Self {
-            purged: RecordTable::new(1),
-            expired: RecordTable::new(MAX_EXPIRY_TIMES),
-            removed: Removals::default(),
         }
     }
 }

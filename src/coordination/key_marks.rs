@@ -36,7 +36,11 @@ pub(super) struct KeyMarks {
 
 impl KeyMarks {
     pub(super) fn mark(&self, key: impl Hash, now: Timestamp) {
-        let digest = self.digest(key);
+        self.mark_digest(self.digest(key), now);
+    }
+
+    /// Marks the key with this digest.
+    pub(super) fn mark_digest(&self, digest: u64, now: Timestamp) {
         let mut marked = self.lock();
         if marked.len() >= CAPACITY {
             marked.clear();
@@ -52,12 +56,18 @@ impl KeyMarks {
 
     /// Returns whether the key was marked in the last ten seconds.
     pub(super) fn is_marked(&self, key: impl Hash, now: Timestamp) -> bool {
+        self.marked_digest(key, now).is_some()
+    }
+
+    /// Returns the digest of the key if the key was marked in the last ten seconds.
+    pub(super) fn marked_digest(&self, key: impl Hash, now: Timestamp) -> Option<u64> {
         // No lock is taken before the first mark. In many applications no key is ever marked.
         if !self.has_any.load(Ordering::Acquire) {
-            return false;
+            return None;
         }
         let digest = self.digest(key);
-        self.lock().get(&digest).is_some_and(|&marked| now.since(marked) < LIFETIME)
+        let is_current = |&marked: &Timestamp| now.since(marked) < LIFETIME;
+        self.lock().get(&digest).is_some_and(is_current).then_some(digest)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Timestamp>> {

@@ -57,7 +57,12 @@ pub struct ProblemCounts {
     /// The number of stale responses that were served without the beginning of a refresh, because
     /// their requests had credentials or cookies.
     pub refused_refreshes: u64,
-    /// The number of times that records of invalidations were dropped, because there were too many.
+    /// The number of times that one record replaced the records of many tags, because there were
+    /// too many. All responses of a host, or all responses with names, that are older than the
+    /// replaced records then count as purged or expired.
+    pub replaced_records: u64,
+    /// The number of times that records of invalidations were dropped, because there were too many
+    /// and no record could replace them.
     ///
     /// If records of tags are dropped, all responses that are older than the dropped records count
     /// as purged or expired. If records of removed URLs are dropped, handler calls that began
@@ -127,11 +132,17 @@ impl Problems {
         state.repeated.remove(&(problem, digest));
     }
 
-    /// Returns the counts, with the number of times that records were dropped.
-    pub(super) fn counts(&self, dropped_records: u64) -> ProblemCounts {
+    /// Returns the counts, with the numbers of times that records were replaced and dropped.
+    pub(super) fn counts(&self, replaced_records: u64, dropped_records: u64) -> ProblemCounts {
         let [other_variants, failed_refreshes, refused_refreshes] =
             self.counts.each_ref().map(|count| count.load(Ordering::Relaxed));
-        ProblemCounts { other_variants, failed_refreshes, refused_refreshes, dropped_records }
+        ProblemCounts {
+            other_variants,
+            failed_refreshes,
+            refused_refreshes,
+            replaced_records,
+            dropped_records,
+        }
     }
 }
 
@@ -156,8 +167,9 @@ mod tests {
         }
         let later: Vec<_> = (0..12).map(|_| note("/a", 61)).collect();
         assert_eq!(number(&later), 1);
-        assert_eq!(problems.counts(7).failed_refreshes, 29);
-        assert_eq!(problems.counts(7).dropped_records, 7);
+        let counts = problems.counts(5, 7);
+        assert_eq!(counts.failed_refreshes, 29);
+        assert_eq!((counts.replaced_records, counts.dropped_records), (5, 7));
     }
 
     #[test]

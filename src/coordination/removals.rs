@@ -26,6 +26,7 @@
 
 use std::collections::HashMap;
 
+use super::overflow::Overflow;
 use crate::entry::{
     stamp::Stamp,
     tag::{TagId, TagKinds},
@@ -61,23 +62,6 @@ pub(super) struct Removals {
     kinds: TagKinds,
 }
 
-/// Whether this log has dropped records because there were too many, so that the floor has moved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[must_use]
-pub(super) enum Floor {
-    Unchanged,
-    /// The records of many tags were replaced by one record, without a change of the floor.
-    Folded,
-    Moved,
-}
-
-impl Floor {
-    /// Returns the larger change of the two.
-    pub(super) fn or(self, other: Self) -> Self {
-        self.max(other)
-    }
-}
-
 impl Removals {
     pub(super) fn kinds(&self) -> TagKinds {
         self.kinds
@@ -100,11 +84,11 @@ impl Removals {
         tags.any(|tag| self.times.get(tag).is_some_and(|&at| at > stamp))
     }
 
-    pub(super) fn add(&mut self, at: Stamp, removal: Removal) -> Floor {
+    pub(super) fn add(&mut self, at: Stamp, removal: Removal) -> Overflow {
         match removal {
             Removal::Dropped => {
                 self.floor = self.floor.max(at);
-                return Floor::Unchanged;
+                return Overflow::None;
             }
             Removal::Tag(tag) => {
                 self.kinds = self.kinds.with(tag.kinds());
@@ -113,17 +97,17 @@ impl Removals {
             }
         }
         if self.times.len() <= MAX_REMOVALS {
-            return Floor::Unchanged;
+            return Overflow::None;
         }
         let oldest = Stamp::new(at.get().saturating_sub(REMOVAL_LIFETIME));
         if self.drop_until(oldest) && self.times.len() <= MAX_REMOVALS / 2 {
-            return Floor::Unchanged;
+            return Overflow::None;
         }
         let mut times: Vec<_> = self.times.values().copied().collect();
         times.sort_unstable();
         let median = times.get(times.len() / 2).copied().unwrap_or_default();
         self.drop_until(median);
-        Floor::Moved
+        Overflow::Dropped
     }
 
     /// Drops the records up to a logical time, which becomes the floor. Returns whether there were
@@ -150,8 +134,8 @@ mod tests {
     #[test]
     fn removal_applies_to_its_tag_and_to_earlier_stamps() {
         let mut removals = Removals::default();
-        assert_eq!(removals.add(Stamp::new(5), Removal::Tag(tag(1))), Floor::Unchanged);
-        assert_eq!(removals.add(Stamp::new(3), Removal::Tag(tag(1))), Floor::Unchanged);
+        assert_eq!(removals.add(Stamp::new(5), Removal::Tag(tag(1))), Overflow::None);
+        assert_eq!(removals.add(Stamp::new(3), Removal::Tag(tag(1))), Overflow::None);
         let applies = |stamp, n| removals.any_later_than(Stamp::new(stamp), [tag(n)].iter());
         assert!(applies(4, 1) && !applies(5, 1) && !applies(4, 2));
         assert_eq!((removals.len(), removals.floor()), (1, Stamp::ZERO));
@@ -163,11 +147,11 @@ mod tests {
         for n in 0..MAX_REMOVALS {
             assert_eq!(
                 removals.add(Stamp::new(n as u64 + 1), Removal::Tag(tag(n))),
-                Floor::Unchanged
+                Overflow::None
             );
         }
         let last = Stamp::new(MAX_REMOVALS as u64 + 1);
-        assert_eq!(removals.add(last, Removal::Tag(tag(MAX_REMOVALS))), Floor::Moved);
+        assert_eq!(removals.add(last, Removal::Tag(tag(MAX_REMOVALS))), Overflow::Dropped);
         assert!(removals.len() <= MAX_REMOVALS / 2 + 1);
         let median = Stamp::new(MAX_REMOVALS as u64 / 2 + 1);
         assert_eq!(removals.floor(), median);
@@ -183,7 +167,7 @@ mod tests {
             let _ = removals.add(Stamp::new(1), Removal::Tag(tag(n)));
         }
         let later = Stamp::new(REMOVAL_LIFETIME + 2);
-        assert_eq!(removals.add(later, Removal::Tag(tag(MAX_REMOVALS))), Floor::Unchanged);
+        assert_eq!(removals.add(later, Removal::Tag(tag(MAX_REMOVALS))), Overflow::None);
         assert_eq!(removals.len(), 1);
     }
 
@@ -191,7 +175,7 @@ mod tests {
     fn floor_of_another_process_is_adopted() {
         let mut removals = Removals::default();
         for at in [7, 6] {
-            assert_eq!(removals.add(Stamp::new(at), Removal::Dropped), Floor::Unchanged);
+            assert_eq!(removals.add(Stamp::new(at), Removal::Dropped), Overflow::None);
         }
         assert_eq!(removals.floor(), Stamp::new(7));
     }

@@ -105,6 +105,17 @@ impl TagId {
         Self(u128::from_be_bytes(bytes))
     }
 
+    /// Makes the tag with these [bytes](Self::to_bytes). Returns `None` if this build does not know
+    /// the kind of the tag.
+    ///
+    /// A later version of this crate may write tags of further kinds. This build does not know which
+    /// responses have such a tag, so an invalidation by the tag must apply to all responses.
+    #[must_use]
+    pub fn try_from_bytes(bytes: [u8; 16]) -> Option<Self> {
+        let tag = Self::from_bytes(bytes);
+        TagKinds::ALL.intersects(tag.kinds()).then_some(tag)
+    }
+
     /// Makes the tag of a group of responses of one origin (RFC 9875 section 2.1).
     pub(crate) fn group(namespace: &[u8], scheme: &[u8], host: &[u8], name: &str) -> Self {
         of_host(TagKind::Group, namespace, host, [scheme, name.as_bytes()])
@@ -225,6 +236,21 @@ impl fmt::Debug for TagId {
 pub(crate) struct TagKinds(u16);
 
 impl TagKinds {
+    /// The kinds that this build knows.
+    const ALL: Self = Self::of(TagKind::Name)
+        .with(Self::of(TagKind::Group))
+        .with(Self::of(TagKind::Url))
+        .with(Self::of(TagKind::Path))
+        .with(Self::of(TagKind::Prefix))
+        .with(Self::of(TagKind::PrefixOnAnyHost))
+        .with(Self::of(TagKind::Variant))
+        .with(Self::of(TagKind::Key))
+        .with(Self::of(TagKind::AnyName));
+
+    const fn intersects(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
     /// Makes the set of one kind.
     pub(super) const fn of(kind: TagKind) -> Self {
         Self(1 << kind as u8)
@@ -352,6 +378,18 @@ mod tests {
         let digits = |tag: TagId| tag.to_bytes().map(|byte| format!("{byte:02x}")).concat();
         assert_eq!(tags.map(|tag| format!("TagId({})", digits(tag))), WRITTEN);
         assert_eq!(tags.map(|tag| TagId::from_bytes(tag.to_bytes())), tags);
+        assert_eq!(tags.map(|tag| TagId::try_from_bytes(tag.to_bytes())), tags.map(Some));
+    }
+
+    #[test]
+    fn tag_of_an_unknown_kind_is_not_made() {
+        let known = |kind: u8| {
+            let mut bytes = [7; 16];
+            bytes[0] = kind;
+            TagId::try_from_bytes(bytes).is_some()
+        };
+        let kinds: Vec<_> = (0..=u8::MAX).filter(|kind| known(*kind)).collect();
+        assert_eq!(kinds, (1..=TagKind::AnyName as u8).collect::<Vec<_>>());
     }
 
     const WRITTEN: [&str; 6] = [

@@ -30,10 +30,10 @@ pub use crate::{
     coordination::{
         coordinator::Coordinator,
         fills::Fill,
-        invalidation_log::FoldedInvalidations,
         lease::{Lease, LeaseEnd, LeaseGuard},
         problems::ProblemCounts,
         removals::Removal,
+        replacements::ReplacedInvalidations,
     },
     entry::{
         codec,

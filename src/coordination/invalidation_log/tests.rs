@@ -1,9 +1,17 @@
+mod remote;
+
 use std::slice;
 
 use actix_web::http::header::{ACCEPT, ACCEPT_LANGUAGE, HeaderName};
 
 use super::*;
-use crate::entry::fixtures::{at, stored};
+use crate::{
+    coordination::records::MAX_EXPIRY_TIMES,
+    entry::{
+        fixtures::{at, stored},
+        tag::TagId,
+    },
+};
 
 fn key() -> CacheKey {
     CacheKey::new("shop", "http", "h", "/a/b", None)
@@ -113,7 +121,7 @@ fn records_of_variants_are_dropped_with_their_tags() {
         let key = CacheKey::new("shop", "http", "h", &format!("/{n}"), None);
         vec![TagId::variant(&key, stored(0, &[]).selecting.into_iter())]
     };
-    for n in 0..=MAX_TAGS {
+    for n in 0..=MAX_RECORDS {
         log.invalidate(&Invalidation::PurgeTags(tags(n)));
     }
     let sizes = || {
@@ -121,7 +129,7 @@ fn records_of_variants_are_dropped_with_their_tags() {
         (records.purged.tags.len(), records.purged.variants.len())
     };
     let (tags, variants) = sizes();
-    assert!(tags == variants && tags <= MAX_TAGS / 2 + 1, "{tags} {variants}");
+    assert!(tags == variants && tags <= MAX_RECORDS / 2 + 1, "{tags} {variants}");
     log.invalidate(&Invalidation::PurgeAll);
     assert_eq!(sizes(), (0, 0));
 }
@@ -216,7 +224,7 @@ fn tags_of_one_host_or_names_do_not_invalidate_other_responses() {
             let earlier = (response(log.now(), &[url(1)]), key_of("good"));
             purge(&log, &[url(1), prefix("other", 1)]);
             let mut largest = 0;
-            for n in 0..MAX_TAGS * 3 {
+            for n in 0..MAX_RECORDS * 3 {
                 let tags = vec![flooding("evil", n)];
                 log.invalidate(&match expires {
                     true => Invalidation::ExpireTags { tags, since: at(7) },
@@ -225,8 +233,8 @@ fn tags_of_one_host_or_names_do_not_invalidate_other_responses() {
                 largest = largest.max(log.len());
             }
             let case = format!("{case}, expires: {expires}");
-            assert!(largest < MAX_TAGS, "{case}: {largest} records");
-            assert!(log.dropped() >= 3, "{case}");
+            assert!(largest < MAX_RECORDS, "{case}: {largest} records");
+            assert!(log.replaced() >= 3, "{case}");
             let effect = if expires { Validity::ExpiredSince(at(7)) } else { Validity::Purged };
             let is_by_name = case.starts_with("names");
             let of_victim = |response| log.validity(&key_of("good"), response);
@@ -243,24 +251,6 @@ fn tags_of_one_host_or_names_do_not_invalidate_other_responses() {
 }
 
 #[test]
-fn folded_records_from_outside_are_returned_for_the_store() {
-    let log = InvalidationLog::default();
-    let group = |n: usize| TagId::group(b"shop", b"http", b"evil", &n.to_string());
-    let mut folds = Vec::new();
-    for n in 1..=MAX_TAGS as u64 {
-        let purged = Invalidation::PurgeTags(vec![group(n as usize)]);
-        log.record_remote(&[(Stamp::new(n), purged)], &[], Stamp::new(n));
-        folds.extend(log.take_folds());
-    }
-    let [fold] = folds.as_slice() else { panic!("{} replacements", folds.len()) };
-    let Invalidation::PurgeTags(root) = &fold.into else { panic!("{:?}", fold.into) };
-    assert_eq!(*root, [TagId::prefix("shop", Some("evil"), "/")]);
-    let [Invalidation::PurgeTags(replaced)] = fold.replaced.as_slice() else { panic!() };
-    assert_eq!(fold.at.get(), replaced.len() as u64);
-    assert!(replaced.contains(&group(1)) && replaced.contains(&group(replaced.len())));
-}
-
-#[test]
 fn dropped_records_become_a_floor_for_all_responses() {
     for expires in [false, true] {
         let log = InvalidationLog::default();
@@ -272,16 +262,16 @@ fn dropped_records_become_a_floor_for_all_responses() {
             });
         };
         let first = response(log.now(), &[tag("x")]);
-        (0..MAX_TAGS).for_each(invalidate);
-        let last = response(log.now(), &[tag("x"), url(MAX_TAGS)]);
+        (0..MAX_RECORDS).for_each(invalidate);
+        let last = response(log.now(), &[tag("x"), url(MAX_RECORDS)]);
         assert_eq!(log.validity(&key(), &first), Validity::Valid, "no record is dropped yet");
-        invalidate(MAX_TAGS);
-        assert!(log.len() <= MAX_TAGS / 2 + 1);
+        invalidate(MAX_RECORDS);
+        assert!(log.len() <= MAX_RECORDS / 2 + 1);
         assert_ne!(log.validity(&key(), &first), Validity::Valid, "older than the floor");
         assert_ne!(log.validity(&key(), &last), Validity::Valid, "the last record is kept");
         let other = response(last.stamp, &[tag("x")]);
         assert_eq!(log.validity(&key(), &other), Validity::Valid);
-        (0..MAX_TAGS * 2).for_each(invalidate);
-        assert!(log.len() <= MAX_TAGS + 1);
+        (0..MAX_RECORDS * 2).for_each(invalidate);
+        assert!(log.len() <= MAX_RECORDS + 1);
     }
 }

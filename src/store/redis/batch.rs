@@ -135,7 +135,7 @@ async fn send(client: &Arc<RedisClient>, lookups: Vec<PendingLookup>) {
 /// the responses at the same time. In both cases, when the call returns, this process knows every
 /// invalidation that was confirmed before the call.
 async fn query(
-    client: &RedisClient,
+    client: &Arc<RedisClient>,
     connection: &mut Connection,
     commands: Vec<Cmd>,
 ) -> Result<(Vec<Value>, Stamp), Failure> {

@@ -14,12 +14,13 @@ use super::{
     connector::Connector,
     counters::{Counters, count},
     failure::Failure,
+    first_read::FirstRead,
     invalidation_table::{
-        EpochCheck, InvalidationTable, TableRead, encode_members, encode_removal, fold_commands,
-        monotonic_micros,
+        EpochCheck, InvalidationTable, TableRead, encode_members, encode_removal, monotonic_micros,
     },
     keys::Keys,
     primary_search::{PrimarySearch, SEARCH_INTERVAL},
+    table_replacements::{Sending, TableReplacements},
     worker_connections::{ConnectionRole, WorkerConnections},
 };
 use crate::{
@@ -47,6 +48,8 @@ pub(super) struct RedisClient {
     pub(super) connector: Connector,
     pub(super) breaker: CircuitBreaker,
     pub(super) retry_queue: RetryQueue,
+    replacements: Arc<TableReplacements>,
+    first_read: FirstRead,
     primary_search: PrimarySearch,
     connections: WorkerConnections,
     /// Wakes the maintenance thread.
@@ -68,6 +71,8 @@ impl RedisClient {
             connector,
             breaker: CircuitBreaker::default(),
             retry_queue: RetryQueue::default(),
+            replacements: Arc::default(),
+            first_read: FirstRead::default(),
             primary_search: PrimarySearch::default(),
             connections: WorkerConnections::default(),
             wake: Arc::default(),
@@ -78,6 +83,24 @@ impl RedisClient {
     /// Runs `call` on this thread's connection within `timeout`, unless the circuit breaker is
     /// open.
     pub(super) async fn call<T, F>(
+        self: &Arc<Self>,
+        role: ConnectionRole,
+        timeout: Duration,
+        call: impl FnOnce(Connection) -> F,
+    ) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        let result = self.call_apart(role, timeout, call).await;
+        match &result {
+            Ok(_) => self.breaker.record_success(),
+            Err(failure) => self.record_failure(failure),
+        }
+        result
+    }
+
+    /// Does the same as [`call`](Self::call), but the circuit breaker does not count the result.
+    pub(super) async fn call_apart<T, F>(
         self: &Arc<Self>,
         role: ConnectionRole,
         timeout: Duration,
@@ -98,9 +121,8 @@ impl RedisClient {
             })
             .await
             .map_err(Failure::from);
-        match &result {
-            Ok(_) => self.breaker.record_success(),
-            Err(failure) => self.record_failure(role, failure),
+        if result.as_ref().is_err_and(Failure::ends_connection) {
+            self.connections.remove(role);
         }
         result
     }
@@ -111,12 +133,12 @@ impl RedisClient {
         self.breaker.openings() + self.primary_search.found()
     }
 
-    fn record_failure(&self, role: ConnectionRole, failure: &Failure) {
+    fn record_failure(&self, failure: &Failure) {
         if matches!(failure, Failure::TimedOut) {
             count(&self.counters.timeouts);
-        }
-        if failure.ends_connection() {
-            self.connections.remove(role);
+            if self.first_read.is_running() {
+                return;
+            }
         }
         if failure.is_outage() && self.breaker.record_failure() {
             self.start_probing(failure);
@@ -168,20 +190,40 @@ impl RedisClient {
     }
 
     /// Makes a connection. If this process has not read the invalidation table yet, it reads the
-    /// table by this connection before any lookup.
+    /// table by this connection before any lookup. Lookups that time out meanwhile do not stop the
+    /// read, and the circuit breaker does not count them.
     async fn connect(self: Arc<Self>) -> Result<Connection, Failure> {
         let mut connection = self.connector.connect().await?;
         count(&self.counters.connections);
         if !self.table.is_known() {
-            self.read_table(&mut connection).await?;
+            self.read_table_first(&mut connection).await?;
         }
         Ok(connection)
     }
 
+    /// Reads the table, unless this process has read it. If this takes too long, opens the circuit
+    /// breaker.
+    pub(super) async fn read_table_first(
+        self: &Arc<Self>,
+        connection: &mut Connection,
+    ) -> Result<(), Failure> {
+        let read = async { self.read_table(connection).await.map(drop) };
+        let read = self.first_read.run(|| self.table.is_known(), read).await;
+        if let Err(failure @ Failure::TimedOut) = &read {
+            self.open_circuit(failure);
+        }
+        read
+    }
+
     /// Reads all new invalidations from the invalidation table in Redis. Returns the time up to
     /// which this process knows all invalidations.
-    pub(super) async fn read_table(&self, connection: &mut Connection) -> Result<Stamp, Failure> {
-        match self.table.read(connection, &self.keys, &self.coordinator).await? {
+    pub(super) async fn read_table(
+        self: &Arc<Self>,
+        connection: &mut Connection,
+    ) -> Result<Stamp, Failure> {
+        let read = self.table.read(connection, &self.keys, &self.coordinator).await?;
+        self.replace_in_table();
+        match read {
             TableRead::Continued(until) => Ok(until),
             TableRead::Created(until) => {
                 count(&self.counters.table_losses);
@@ -199,7 +241,10 @@ impl RedisClient {
     }
 
     /// Reads the epoch, and the new invalidations if the epoch has changed.
-    pub(super) async fn update_table(&self, connection: &mut Connection) -> Result<(), Failure> {
+    pub(super) async fn update_table(
+        self: &Arc<Self>,
+        connection: &mut Connection,
+    ) -> Result<(), Failure> {
         let sent = monotonic_micros();
         let epoch = self.table.epoch_command(&self.keys).query_async(connection).await?;
         if self.table.check_epoch(epoch)? == EpochCheck::Changed {
@@ -219,7 +264,7 @@ impl RedisClient {
         match &result {
             Ok(_) => {
                 count(&self.counters.invalidations);
-                self.fold_table();
+                self.replace_in_table();
             }
             Err(failure) => self.queue(invalidation.clone(), failure),
         }
@@ -286,27 +331,34 @@ impl RedisClient {
     }
 
     /// Replaces many invalidations in Redis by one, in the background, if this process has done so
-    /// in its memory. If this fails, the invalidations stay in Redis, which drops the older half if
-    /// there are too many.
-    fn fold_table(self: &Arc<Self>) {
-        let folds = self.coordinator.take_folded();
+    /// in its memory. If this fails, a later call sends the replacement again.
+    pub(super) fn replace_in_table(self: &Arc<Self>) {
         let Ok(runtime) = Handle::try_current() else { return };
-        if folds.is_empty() {
-            return;
-        }
-        let client = Arc::clone(self);
-        runtime.spawn(async move {
-            for command in folds.iter().flat_map(|folded| fold_commands(&client.keys, folded)) {
-                let timeout = client.timeouts.write;
-                let sent = client.call(ConnectionRole::Writes, timeout, |mut connection| {
-                    let command = &command;
-                    async move { Ok(command.exec_async(&mut connection).await?) }
-                });
-                if let Err(failure) = sent.await {
-                    return log::debug!("invalidations in Redis not replaced by one: {failure}");
+        if !self.breaker.is_open()
+            && let Some(sending) = self.replacements.begin()
+            && sending.has_next(&self.coordinator)
+        {
+            let client = Arc::clone(self);
+            runtime.spawn(async move {
+                if let Err(failure) = client.send_replacements(&sending).await {
+                    sending.pause();
+                    log::debug!("invalidations in Redis not replaced by one yet: {failure}");
                 }
+            });
+        }
+    }
+
+    async fn send_replacements(self: &Arc<Self>, sending: &Sending) -> Result<(), Failure> {
+        while sending.has_next(&self.coordinator) {
+            for command in sending.commands(&self.keys) {
+                let command = &command;
+                let call =
+                    |mut connection| async move { Ok(command.exec_async(&mut connection).await?) };
+                self.call(ConnectionRole::Writes, self.timeouts.write, call).await?;
             }
-        });
+            sending.end_replacement();
+        }
+        Ok(())
     }
 
     /// Makes the maintenance thread read the invalidation table from now on, at least once in

@@ -3,6 +3,7 @@
 --
 -- KEYS[1]: the hash.
 -- ARGV: 1 the id of the cache key; 2 the id of the variant.
+if redis.call('TYPE', KEYS[1]).ok ~= 'hash' then return end
 local field = 'm' .. ARGV[1]
 local text = redis.call('HGET', KEYS[1], field) or ''
 local first = (string.find(text, '\n', 1, true) or #text) + 1

@@ -54,7 +54,7 @@ pub(crate) fn decode_members(member: &[u8]) {
         (_, [one]) => assert_eq!(one, member, "{invalidation:?}"),
         _ => panic!("{invalidation:?} has {} members", encoded.len()),
     }
-    if let Ok(tag) = member.try_into().map(TagId::from_bytes) {
+    if let Ok(Some(tag)) = member.try_into().map(TagId::try_from_bytes) {
         assert!(matches!(decode_removal(member), Removal::Tag(found) if found == tag));
         // The first byte of a stored member names its kind.
         assert_eq!(encode_removal(tag).strip_prefix(b"k"), Some(member));

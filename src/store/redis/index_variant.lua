@@ -8,6 +8,7 @@
 --       forwarded fields, otherwise 'o'.
 -- An HSET before this script wrote the response, so that no body passes through Lua.
 -- Returns 1 if the variant is stored, 0 if it was removed.
+if redis.call('TYPE', KEYS[1]).ok ~= 'hash' then return 0 end
 local id, variant, names, max_variants = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[5])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -17,9 +18,21 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 -- token (16), its class (1), and the number of its counted uses (1). A damaged index is replaced.
 local function read_index(field)
     local text = redis.call('HGET', KEYS[1], field) or ''
-    return string.match(text, "^([%w!#$%%&'*+%-.^_`|~,]*) (%d+)\n(.*)$")
+    local names, halved, index = string.match(text, "^([%w!#$%%&'*+%-.^_`|~,]*) (%d+)\n(.*)$")
+    if not index or #index % 50 ~= 0 then return end
+    return names, halved, index
+end
+-- Removes the records of a cache key whose index is damaged. Otherwise they would stay for as long
+-- as the hash.
+local function remove_records(of, kept)
+    for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
+        if #field == 32 and string.sub(field, 1, 16) == of and field ~= kept then
+            redis.call('HDEL', KEYS[1], field)
+        end
+    end
 end
 local stored_names, halved, index = read_index('m' .. id)
+if not index and redis.call('HGET', KEYS[1], 'm' .. id) then remove_records(id, id .. variant) end
 halved, index = tonumber(halved or now), index or ''
 -- Earlier uses count less than later ones.
 local divisor = 1
@@ -95,6 +108,7 @@ if redis.call('HLEN', KEYS[1]) > 64 then
     for _, field in ipairs(redis.call('HRANDFIELD', KEYS[1], 8)) do
         if #field == 17 and string.sub(field, 1, 1) == 'm' then
             local _, _, other = read_index(field)
+            if not other then remove_records(string.sub(field, 2)) end
             local expired, expired_fields = true, { field }
             for from = 1, #(other or ''), 50 do
                 local expiry = tonumber(string.sub(other, from + 16, from + 31))

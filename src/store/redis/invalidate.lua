@@ -41,6 +41,8 @@ for i = 6, #ARGV do
         -- removals alone.
         redis.call('ZADD', KEYS[1], score, 'r')
     else
+        -- The purge of all responses (member f) makes all earlier invalidations superfluous.
+        if ARGV[i] == 'f' then redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. score) end
         redis.call('ZADD', KEYS[1], score, ARGV[i])
     end
 end

@@ -41,8 +41,8 @@ use crate::{
     clock::{Clock, Timestamp},
     coordination::{
         coordinator::Coordinator,
-        invalidation_log::FoldedInvalidations,
         removals::{MAX_REMOVALS, REMOVAL_LIFETIME, Removal},
+        replacements::ReplacedInvalidations,
     },
     entry::{invalidation::Invalidation, stamp::Stamp, tag::TagId},
 };
@@ -69,11 +69,11 @@ pub(super) const MAX_UNCONFIRMED: Duration = Duration::from_secs(60);
 const MAX_MEMBERS: usize = 65_536;
 
 const INVALIDATE: &str = include_str!("invalidate.lua");
-const FOLD: &str = include_str!("fold.lua");
+const REPLACE: &str = include_str!("replace.lua");
 
 /// The largest number of members that one call of the script replaces, so that no call blocks Redis
 /// for long.
-const FOLD_BATCH: usize = 512;
+const REPLACE_BATCH: usize = 512;
 
 /// The latest time that a score can have and still grow by a microsecond: scores are doubles.
 const LATEST_TIME: u64 = (1 << 53) - 1;
@@ -278,15 +278,16 @@ impl InvalidationTable {
 
 /// Returns the commands that replace many invalidations in the table by one, as this process has
 /// done in its copy of the table. Other processes apply the same rules to their copies.
-pub(super) fn fold_commands(keys: &Keys, folded: &FoldedInvalidations) -> Vec<Cmd> {
-    let members: Vec<_> = folded.replaced.iter().flat_map(encode_members).collect();
-    let into = encode_members(&folded.into);
+pub(super) fn replace_commands(keys: &Keys, replaced: &ReplacedInvalidations) -> Vec<Cmd> {
+    let members: Vec<_> = replaced.replaced.iter().flat_map(encode_members).collect();
+    let replacement = encode_members(&replaced.replacement);
     let command = |members: &[Vec<u8>]| {
         let mut script = cmd("EVAL");
-        script.arg(FOLD).arg(1).arg(&keys.table).arg(folded.at.get()).arg(&into).arg(members);
+        script.arg(REPLACE).arg(1).arg(&keys.table);
+        script.arg(replaced.at.get()).arg(&replacement).arg(members);
         script
     };
-    members.chunks(FOLD_BATCH).map(command).collect()
+    members.chunks(REPLACE_BATCH).map(command).collect()
 }
 
 /// Returns the time of the process's monotonic clock in microseconds.
@@ -346,16 +347,18 @@ fn parse_number(value: &Value) -> Option<u64> {
 }
 
 /// Decodes a member of the table. A later version of this crate may write members of an unknown
-/// form. Such a member may apply to any response, so it is decoded as an invalidation of all
-/// responses.
+/// form, or with a tag of an unknown kind. Such a member may apply to any response, so it is decoded
+/// as an invalidation of all responses.
 pub(super) fn decode_member(member: &[u8]) -> Invalidation {
     let decoded = || {
         let (kind, rest) = member.split_first()?;
         Some(match (kind, rest) {
-            (b'p', tag) => Invalidation::PurgeTags(vec![TagId::from_bytes(tag.try_into().ok()?)]),
+            (b'p', tag) => {
+                Invalidation::PurgeTags(vec![TagId::try_from_bytes(tag.try_into().ok()?)?])
+            }
             (b's', rest) => {
                 let (tag, since) = rest.split_first_chunk()?;
-                let tags = vec![TagId::from_bytes(*tag)];
+                let tags = vec![TagId::try_from_bytes(*tag)?];
                 Invalidation::ExpireTags { tags, since: decode_time(since)? }
             }
             (b'g', since) => Invalidation::ExpireAll { since: decode_time(since)? },
@@ -365,10 +368,10 @@ pub(super) fn decode_member(member: &[u8]) -> Invalidation {
     decoded().unwrap_or(Invalidation::PurgeAll)
 }
 
-/// Decodes a member of the removals. A member of another form, such as `d`, stands for removals that
-/// were dropped because there were too many.
+/// Decodes a member of the removals. A member of another form, such as `d`, or with a tag of an
+/// unknown kind, stands for removals that were dropped because there were too many.
 pub(super) fn decode_removal(member: &[u8]) -> Removal {
-    let tag = member.try_into().map(TagId::from_bytes);
+    let tag = member.try_into().ok().and_then(TagId::try_from_bytes);
     tag.map_or(Removal::Dropped, Removal::Tag)
 }
 
@@ -457,6 +460,22 @@ mod tests {
         let tags = vec![tag("a"), tag("b")];
         assert_eq!(encode_members(&Invalidation::PurgeTags(tags)).len(), 2);
         assert_eq!(decode_member(b"z of a later version"), Invalidation::PurgeAll);
+    }
+
+    #[test]
+    fn member_with_a_tag_of_an_unknown_kind_applies_to_all_responses() {
+        let mut unknown = tag("a").to_bytes();
+        unknown[0] = 200;
+        let unknown = TagId::from_bytes(unknown);
+        for invalidation in [
+            Invalidation::PurgeTags(vec![unknown]),
+            Invalidation::ExpireTags { tags: vec![unknown], since: at(1) },
+        ] {
+            let members = encode_members(&invalidation);
+            assert_eq!(decode_member(&members[0]), Invalidation::PurgeAll);
+        }
+        assert_eq!(decode_removal(&encode_removal(unknown)[1..]), Removal::Dropped);
+        assert_eq!(decode_removal(&encode_removal(tag("a"))[1..]), Removal::Tag(tag("a")));
     }
 
     #[test]

@@ -37,7 +37,8 @@ const PROBE_BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration:
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The time that each step of reading the invalidation table may take. The steps are to subscribe
-/// to announcements, to connect, and to read.
+/// to announcements, to connect, and to read. The first read, of the whole table, may take
+/// [`PROBE_TIMEOUT`] with all other steps.
 const READ_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Starts the maintenance thread of a store. Only the first call of [`start`](Self::start) starts
@@ -98,6 +99,7 @@ impl Worker {
                         if client.retry_queue.close_if_empty(&client.breaker) {
                             log::info!("Redis answers again");
                             backoff.reset();
+                            client.replace_in_table();
                         }
                     }
                     Err(failure) => {
@@ -172,9 +174,9 @@ async fn in_time<T>(
 }
 
 /// Connects to Redis, sends all queued invalidations, and reads the invalidation table.
-async fn probe(client: &RedisClient) -> Result<(), Failure> {
+async fn probe(client: &Arc<RedisClient>) -> Result<(), Failure> {
     let mut connection = client.connector.connect().await?;
-    let RedisClient { table, keys, coordinator, retry_queue, .. } = client;
+    let RedisClient { table, keys, coordinator, retry_queue, .. } = &**client;
     while let Some(queued) = retry_queue.first() {
         let members = encode_members(queued.invalidation());
         table.add(&mut connection, keys, coordinator, &members).await?;
@@ -186,7 +188,10 @@ async fn probe(client: &RedisClient) -> Result<(), Failure> {
 
 /// Reads the invalidation table. Subscribes to announcements of invalidations before the read, so
 /// that no invalidation after the read is missed.
-async fn update_table(client: &RedisClient, connections: &mut Connections) -> Result<(), Failure> {
+async fn update_table(
+    client: &Arc<RedisClient>,
+    connections: &mut Connections,
+) -> Result<(), Failure> {
     if connections.announcements.is_none() {
         match in_time(READ_TIMEOUT, client.connector.subscribe(&client.keys.table)).await {
             Ok(subscription) => connections.announcements = Some(subscription.into_on_message()),
@@ -204,7 +209,11 @@ async fn update_table(client: &RedisClient, connections: &mut Connections) -> Re
             connections.table.insert(connection)
         }
     };
-    in_time(READ_TIMEOUT, client.read_table(connection)).await?;
+    if client.table.is_known() {
+        in_time(READ_TIMEOUT, client.read_table(connection)).await?;
+    } else {
+        client.read_table_first(connection).await?;
+    }
     Ok(())
 }
 

@@ -7,6 +7,8 @@
 //! | `client`, `batch`, `worker_connections`, `connector`, `connection` | calls to the server |
 //! | `maintenance` | the maintenance thread, which probes a failed server, sends queued invalidations, and listens to announcements of invalidations |
 //! | `invalidation_table` | the table in Redis that holds the invalidations of all processes |
+//! | `first_read` | the first read of the table in a process |
+//! | `table_replacements` | replaces many invalidations in the table by one |
 //! | `primary_search` | limits the searches for the primary after a failover |
 //! | `records`, `keys`, `lease` | stored responses and leases in Redis |
 //! | `counters`, `failure` | statistics and errors of calls |
@@ -21,6 +23,7 @@ mod connector;
 mod counters;
 mod error;
 mod failure;
+mod first_read;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod invalidation_table;
@@ -30,6 +33,7 @@ mod maintenance;
 mod primary_search;
 mod records;
 mod store;
+mod table_replacements;
 #[cfg(feature = "redis-rustls")]
 mod tls;
 mod worker_connections;

@@ -3,21 +3,18 @@
 -- KEYS[1]: the hash.
 -- ARGV[1]: the id of the cache key, or '' for all cache keys.
 -- Returns the number of variants.
-local removed = 0
-if ARGV[1] == '' then
-    for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
-        if #field == 32 then removed = removed + 1 end
+if redis.call('TYPE', KEYS[1]).ok ~= 'hash' then return 0 end
+local id, removed = ARGV[1], 0
+-- The fields tell the variants even if the index of the cache key is damaged.
+for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
+    if #field == 32 and string.sub(field, 1, #id) == id then
+        removed = removed + 1
+        if id ~= '' then redis.call('HDEL', KEYS[1], field) end
     end
+end
+if id == '' then
     redis.call('UNLINK', KEYS[1])
-    return removed
+else
+    redis.call('HDEL', KEYS[1], 'm' .. id)
 end
-local index = redis.call('HGET', KEYS[1], 'm' .. ARGV[1])
-if not index then return 0 end
-local from = (string.find(index, '\n', 1, true) or #index) + 1
-while from <= #index do
-    local field = ARGV[1] .. string.sub(index, from, from + 15)
-    removed = removed + redis.call('HDEL', KEYS[1], field)
-    from = from + 50
-end
-redis.call('HDEL', KEYS[1], 'm' .. ARGV[1])
 return removed

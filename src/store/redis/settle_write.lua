@@ -4,6 +4,7 @@
 -- KEYS[1]: the hash.
 -- ARGV: 1 the token of the write; and for a variant to remove, 2 the id of its cache key, and 3 the
 --       id of the variant.
+if redis.call('TYPE', KEYS[1]).ok ~= 'hash' then return end
 local id, variant = ARGV[2], ARGV[3]
 if variant then
     local index = string.match(redis.call('HGET', KEYS[1], 'm' .. id) or '', '\n(.*)$') or ''

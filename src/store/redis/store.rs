@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use moka::sync::Cache;
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::Semaphore};
 
 use super::{
     batch::Batches,
@@ -56,6 +56,9 @@ const MAX_TABLE_AGE: Duration = Duration::from_millis(500);
 
 /// One of this many lookups that find a variant counts as a use of the variant in Redis.
 const LOOKUPS_PER_USE: u8 = 16;
+
+/// The maximum number of uses that are being counted at the same time. Others are not counted.
+const MAX_COUNTING: usize = 32;
 
 /// A store in Redis (6.2 or later) or Valkey, which several processes can share.
 ///
@@ -124,6 +127,8 @@ struct Inner {
     /// skip the access to `selecting`.
     any_selecting: AtomicBool,
     no_selecting: SelectingFields,
+    /// The permits to count uses of variants.
+    counting: Arc<Semaphore>,
     max_record: usize,
     lease: Option<Duration>,
 }
@@ -147,6 +152,7 @@ impl RedisStore {
             selecting: Cache::new(REMEMBERED_KEYS),
             any_selecting: AtomicBool::new(false),
             no_selecting: SelectingFields::from([]),
+            counting: Arc::new(Semaphore::new(MAX_COUNTING)),
             max_record,
             lease,
         }))
@@ -201,11 +207,14 @@ impl RedisStore {
             return;
         }
         let Ok(runtime) = Handle::try_current() else { return };
+        let Ok(permit) = Arc::clone(&self.0.counting).try_acquire_owned() else { return };
         let (client, entry) = (Arc::clone(self.client()), entry.clone());
         runtime.spawn(async move {
+            let _permit = permit;
             let timeout = client.timeouts.write;
+            // Lookups work without the count, so a failure does not open the circuit breaker.
             let counted =
-                client.call(ConnectionRole::Writes, timeout, |mut connection| async move {
+                client.call_apart(ConnectionRole::Writes, timeout, |mut connection| async move {
                     records::count_use(&mut connection, &entry, variant).await
                 });
             if let Err(failure) = counted.await {

@@ -12,12 +12,15 @@ mod malformed_replies;
 mod outage;
 mod permissions;
 mod refusals;
+mod scripts;
 mod stale_responses;
 mod store;
+mod table_size;
 mod tiered;
 mod tls;
 mod topology;
 mod url_removal;
+mod use_counts;
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},

@@ -15,7 +15,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use super::BackgroundRuntime;
+use super::{BackgroundRuntime, RedisReply, RedisServer};
 
 /// The reply to a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +74,19 @@ impl FakeRedis {
         })
     }
 
+    /// Answers commands by `answer`, and passes the others to `redis` by one connection.
+    pub(crate) fn in_front_of(
+        redis: &RedisServer,
+        answer: impl Fn(&[Vec<u8>]) -> Option<FakeReply> + Send + Sync + 'static,
+    ) -> Self {
+        let wire = Mutex::new(redis.wire());
+        Self::new(move |command| {
+            answer(command).unwrap_or_else(|| {
+                FakeReply::Bytes(encoded(&wire.lock().unwrap().ask(command).unwrap()))
+            })
+        })
+    }
+
     /// Answers all commands by `answer`, which may call [`handshake_reply`] for the handshake.
     pub(crate) fn from_the_start(
         answer: impl Fn(&[Vec<u8>]) -> FakeReply + Send + Sync + 'static,
@@ -106,6 +119,21 @@ impl FakeRedis {
     /// Connections accepted so far.
     pub(crate) fn accepted(&self) -> usize {
         self.shared.accepted.load(Ordering::SeqCst)
+    }
+}
+
+fn encoded(reply: &RedisReply) -> Vec<u8> {
+    match reply {
+        RedisReply::Nil => b"$-1\r\n".to_vec(),
+        RedisReply::Integer(number) => format!(":{number}\r\n").into_bytes(),
+        RedisReply::Bytes(bytes) => {
+            [format!("${}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()
+        }
+        RedisReply::List(items) => {
+            let length = format!("*{}\r\n", items.len()).into_bytes();
+            length.into_iter().chain(items.iter().flat_map(encoded)).collect()
+        }
+        RedisReply::Error(error) => format!("-{error}\r\n").into_bytes(),
     }
 }
 

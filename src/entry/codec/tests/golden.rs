@@ -7,9 +7,9 @@ use super::{super::layout::VERSION, *};
 const FULL: &[u8] = include_bytes!("../golden/record-v1-full.bin");
 const MINIMAL: &[u8] = include_bytes!("../golden/record-v1-minimal.bin");
 
-/// Writes the golden files of a new version. Increment `VERSION` and the `FORMAT_VERSION` of Redis, run this test by its name with
-/// `--ignored`, and include the new files above instead of the old ones. The test never overwrites
-/// an existing file.
+/// Writes the golden files of a new version. Increment `VERSION` and the `FORMAT_VERSION` of Redis,
+/// run this test by its name with `--ignored`, and include the new files above instead of the old
+/// ones. The test never overwrites an existing file.
 #[test]
 #[ignore = "writes files"]
 fn write_golden_records() {
