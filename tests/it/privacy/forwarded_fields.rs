@@ -2,7 +2,6 @@
 //! can name the proxies that may send them.
 
 use actix_web_cache::{Cache, MemoryStore, Policy, RedisStore, TieredStore, store::Store};
-
 use hyper::Method;
 
 use crate::support::{
@@ -11,6 +10,9 @@ use crate::support::{
 
 /// More values than a key has variants.
 const VALUES: usize = 200;
+
+/// The most lookups until one of them counts as a use.
+const MAX_LOOKUPS: usize = 2000;
 
 fn app(store: impl Store, policy: Policy) -> TestApp {
     let builder = Cache::builder(store).lookup_timeout(secs(5)).store_timeout(secs(5));
@@ -100,8 +102,11 @@ async fn used_variant_stays_in_redis() {
     fills_ended(store.coordinator()).await;
     assert_eq!(uses(&redis), [0, 0]);
     // Some of the lookups count as uses, in the background.
+    let mut lookups = 0;
     while uses(&redis)[1] == 0 {
+        assert!(lookups < MAX_LOOKUPS, "no lookup of {lookups} counts as a use");
         assert!(app.client.get_with("/page", &POPULAR).await.is_hit());
+        lookups += 1;
     }
     add_unpopular_variants(&app, &store).await;
     assert_eq!(app.client.get_with("/page", &POPULAR).await.text(), "run 1");
