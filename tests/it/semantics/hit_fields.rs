@@ -142,7 +142,7 @@ fn compare(case: &Case, miss: &Fields, hit: &Fields) -> Result<(), String> {
 
 fn case() -> BoxedStrategy<Case> {
     let elapsed = prop_oneof![1 => Just(0), 2 => 1..59_u64, 1 => 59..700_u64];
-    let head = any::<u8>().prop_map(|byte| byte < 30);
+    let head = proptest::bool::weighted(0.12);
     (random_reply(), subsequence(OPTIONS.to_vec(), 0..=3), elapsed, head)
         .prop_map(|(reply, options, elapsed, is_head)| Case { reply, options, elapsed, is_head })
         .boxed()

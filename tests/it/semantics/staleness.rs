@@ -299,10 +299,10 @@ fn reply(style: Style) -> BoxedStrategy<Reply> {
         (-20..60_i64).prop_map(move |offset| matches!(style, Style::Expires).then_some(offset));
     let dates =
         (option::weighted(0.3, -40..1_i64), option::weighted(0.3, select(vec![0_u64, 5, 40])));
-    let rest = (any::<u8>(), any::<bool>(), any::<bool>());
+    let rest = (proptest::bool::weighted(0.2), any::<bool>(), any::<bool>());
     (directives, expires, dates, rest)
         .prop_map(|(directives, expires, (date, age), (fails, has_tag, validates))| Reply {
-            fails: fails < 50,
+            fails,
             directives,
             expires,
             date,
@@ -337,7 +337,7 @@ fn case() -> BoxedStrategy<Case> {
                 1 => subsequence(wishes.clone(), 1..=2),
             ];
             let elapsed = select(vec![0_u64, 1, 4, 5, 6, 10, 20, 60]);
-            let expires = any::<u8>().prop_map(|byte| byte < 25);
+            let expires = proptest::bool::weighted(0.1);
             let step = (directives, reply(style), expires, elapsed).prop_map(
                 |(directives, reply, expires_before, elapsed)| Step {
                     directives,
