@@ -11,15 +11,11 @@ use actix_web::{
     web,
 };
 use actix_web_cache::{Cache, CacheOptions, ManualClock, MemoryStore, Policy};
-use proptest::{
-    prelude::*,
-    sample::subsequence,
-    test_runner::{Config, TestRunner},
-};
+use proptest::{prelude::*, sample::subsequence};
 
-use crate::support::{Meaning, RandomReply, START, random_reply, secs};
+use crate::support::{Meaning, RandomReply, START, random_cases, random_reply, secs};
 
-/// The number of responses. `PROPTEST_CASES` can raise it.
+/// The number of responses.
 const CASES: u32 = 3000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -191,9 +187,7 @@ async fn exchange(case: &Case) -> [(StatusCode, Fields, Vec<u8>); 2] {
 #[test]
 fn hit_has_the_fields_of_the_miss() {
     let (system, hits) = (System::new(), Cell::new(0));
-    let cases = Config::default().cases.max(CASES);
-    let config = Config { cases, failure_persistence: None, ..Config::default() };
-    let verdict = TestRunner::new(config).run(&case(), |case| {
+    let cases = random_cases(CASES, &case(), |case| {
         let [miss, hit] = system.block_on(exchange(&case));
         if !text(&hit.1, "cache-status").contains("actix-web-cache; hit") {
             return Ok(());
@@ -203,8 +197,5 @@ fn hit_has_the_fields_of_the_miss() {
         prop_assert!(case.is_head || miss.2 == hit.2, "{:?} is not {:?}", miss.2, hit.2);
         compare(&case, &miss.1, &hit.1).map_err(TestCaseError::fail)
     });
-    if let Err(error) = verdict {
-        panic!("{error}");
-    }
     assert!(hits.get() > cases / 8, "too few hits: {hits:?} of {cases}");
 }
