@@ -5,7 +5,7 @@ use actix_web_cache::{Cache, MemoryStore, Policy, RedisStore, TieredStore, store
 use hyper::Method;
 
 use crate::support::{
-    RedisReply, RedisServer, TestApp, fills_ended, requested_response, resources, secs, test_app,
+    RedisServer, TestApp, fills_ended, requested_response, resources, secs, test_app,
 };
 
 /// More values than a key has variants.
@@ -78,18 +78,11 @@ async fn used_variant_stays_in_memory() {
 
 /// Returns the counted uses of the variants of the only stored page, the newest variant first.
 fn uses(redis: &RedisServer) -> Vec<u8> {
-    let mut wire = redis.wire();
     let name = resources(redis).pop().unwrap();
-    let RedisReply::List(items) = wire.ask(&["HGETALL", &name]).unwrap() else { panic!("a hash") };
-    let bytes = |reply: &RedisReply| match reply {
-        RedisReply::Bytes(bytes) => bytes.clone(),
-        reply => panic!("{reply:?}"),
-    };
-    let fields: Vec<_> = items.iter().map(bytes).collect();
-    let mut pairs = fields.chunks_exact(2);
-    let index = pairs.find(|pair| pair[0].len() == 17 && pair[0][0] == b'm').unwrap();
-    let variants = index[1].iter().position(|byte| *byte == b'\n').unwrap() + 1;
-    index[1][variants..].chunks_exact(50).map(|variant| variant[49] - b'0').collect()
+    let mut fields = redis.wire().hash(&name).into_iter();
+    let (_, index) = fields.find(|(name, _)| name.len() == 17 && name[0] == b'm').unwrap();
+    let variants = index.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+    index[variants..].chunks_exact(50).map(|variant| variant[49] - b'0').collect()
 }
 
 #[actix_web::test]
