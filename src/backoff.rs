@@ -38,7 +38,10 @@ impl Backoff {
     }
 
     /// Begins again with the first delay.
-    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "only a Redis store resets it"))]
+    #[cfg_attr(
+        not(any(feature = "redis", test)),
+        expect(dead_code, reason = "only a Redis store resets it")
+    )]
     pub(crate) const fn reset(&mut self) {
         self.attempts = 0;
     }

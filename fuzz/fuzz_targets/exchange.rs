@@ -1,4 +1,4 @@
-//! See `src/fuzzing/exchange.rs`.
+//! See `src/fuzzing/exchange/mod.rs`.
 
 #![no_main]
 

@@ -42,6 +42,7 @@ impl<'a> Input<'a> {
     }
 
     /// Chooses up to `most` elements, in any order and with repetitions.
+    #[cfg(feature = "test-util")]
     pub(super) fn some<'b, T>(&mut self, choices: &'b [T], most: usize) -> Vec<&'b T> {
         (0..self.below(most + 1)).map(|_| self.choose(choices)).collect()
     }
@@ -60,6 +61,7 @@ impl<'a> Input<'a> {
     }
 
     /// Reads all bytes to the end.
+    #[cfg(feature = "redis")]
     pub(super) const fn rest(&mut self) -> &'a [u8] {
         let rest = self.0;
         self.0 = &[];

@@ -2,8 +2,8 @@
 
 use super::parsers::PARSERS;
 
-/// The lengths of the values, in bytes.
-pub const LENGTHS: [usize; 2] = [100 * 1024, 200 * 1024];
+/// The lengths of the two values of a shape, in bytes.
+const LENGTHS: [usize; 2] = [100 * 1024, 200 * 1024];
 
 /// The texts that are repeated up to the length of a value.
 const SHAPES: &[&str] = &[
@@ -62,8 +62,8 @@ const SHAPES: &[&str] = &[
     "+",
 ];
 
-/// Calls `run` for each parser and each shape, with the name of both and a function that parses the
-/// value of one of the [`LENGTHS`].
+/// Calls `run` for each parser and each shape, with the name of both, the parser, and two values of
+/// the shape. The second value is twice as long as the first.
 pub fn each(mut run: impl FnMut(&str, &dyn Fn(&[u8]), [&[u8]; 2])) {
     for shape in SHAPES {
         let values = LENGTHS.map(|length| shape.as_bytes().iter().copied().cycle().take(length));

@@ -31,51 +31,58 @@ pub(super) struct Setup {
     pub(super) yields: usize,
 }
 
-/// The settings that decide which responses requesters may share.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Settings {
-    /// Whether `private="x-own"` applies only to the field that it names.
-    pub(super) reads_qualified: bool,
-    /// Whether `CDN-Cache-Control` replaces `Cache-Control`.
-    pub(super) reads_targeted: bool,
-    pub(super) stores_set_cookie: bool,
-    pub(super) shares_despite_cookies: bool,
-    pub(super) normalizes_languages: bool,
-    pub(super) normalizes_codings: bool,
-    pub(super) stores_rate_limits: bool,
-    pub(super) stores_posts: bool,
-    /// Whether the cookie `_ga` is ignored.
-    pub(super) ignores_analytics: bool,
-    /// Whether the cookie `theme` is part of the key.
-    pub(super) keys_by_theme: bool,
-    pub(super) keys_by_authorization: bool,
-    pub(super) keys_by_tenant: bool,
-    /// Whether `X-Session` is a credential.
-    pub(super) counts_sessions: bool,
-    pub(super) ignores_api_keys: bool,
-    /// Whether only the parameter `q` is part of the key.
-    pub(super) keys_by_q: bool,
-    /// Whether a rule overrides the lifetimes of responses.
-    pub(super) overrides: bool,
-    pub(super) removes_tags: bool,
+/// The options of the policy and the rules that decide which responses requesters may share.
+#[derive(Debug, Clone)]
+pub(super) struct Settings(Vec<Opt>);
+
+/// An option that decides which responses requesters may share, and with which fields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Opt {
+    /// `private="x-own"` applies only to the field that it names.
+    QualifiedDirectives,
+    /// `CDN-Cache-Control` replaces `Cache-Control`.
+    Targeted,
+    ReplaySetCookie,
+    ShareDespiteCookies,
+    /// Values of `Accept-Language` that differ may select the same variant.
+    Languages,
+    /// Values of `Accept-Encoding` that differ may select the same variant.
+    Codings,
+    /// Responses are stored with the fields that tell rate limits.
+    RateLimits,
+    /// The cookie `_ga` is ignored.
+    IgnoreAnalytics,
+    /// The cookie `theme` is part of the key.
+    KeyTheme,
+    KeyAuthorization,
+    KeyTenant,
+    /// `X-Session` is a credential.
+    Sessions,
+    IgnoreApiKeys,
+    /// Only the parameter `q` is part of the key.
+    KeyQ,
+    /// A rule overrides the lifetimes of responses.
+    OverrideTtl,
+    RemoveTags,
 }
+
+/// The options of [`Policy::rfc9111`].
+const RFC9111: [Opt; 6] = [
+    Opt::QualifiedDirectives,
+    Opt::Targeted,
+    Opt::ReplaySetCookie,
+    Opt::ShareDespiteCookies,
+    Opt::Languages,
+    Opt::RateLimits,
+];
 
 impl Setup {
     pub(super) fn read(input: &mut Input<'_>) -> Self {
-        let mut settings = Settings::default();
-        let mut policy = match input.flag() {
-            false => Policy::new(),
-            true => {
-                settings.reads_qualified = true;
-                settings.reads_targeted = true;
-                settings.stores_set_cookie = true;
-                settings.shares_despite_cookies = true;
-                settings.normalizes_languages = true;
-                settings.stores_rate_limits = true;
-                settings.stores_posts = true;
-                Policy::rfc9111()
-            }
+        let (mut policy, options) = match input.flag() {
+            false => (Policy::new(), Vec::new()),
+            true => (Policy::rfc9111(), RFC9111.to_vec()),
         };
+        let mut settings = Settings(options);
         for _ in 0..input.below(6) {
             policy = settings.add(policy, input);
         }
@@ -91,7 +98,9 @@ impl Setup {
         let rules = match input.below(rules.len() + 1) {
             0 => Vec::new(),
             chosen => {
-                settings.overrides = chosen == 2;
+                if chosen == 2 {
+                    settings.0.push(Opt::OverrideTtl);
+                }
                 vec![rules[chosen - 1].clone()]
             }
         };
@@ -102,83 +111,44 @@ impl Setup {
 }
 
 impl Settings {
-    /// Adds a setting to the policy.
+    pub(super) fn has(&self, option: Opt) -> bool {
+        self.0.contains(&option)
+    }
+
+    /// Adds an option to the policy. The inputs in the corpus depend on the numbers of the options.
     fn add(&mut self, policy: Policy, input: &mut Input<'_>) -> Policy {
-        match input.below(28) {
-            0 => policy.explicit_only(),
-            1 => policy.honor_request_directives(),
-            2 => policy.heuristic_freshness(),
-            3 => policy.stale_while_revalidate(secs(30)),
-            4 => policy.stale_if_error(secs(60)),
-            5 => policy.keep_stale(Duration::ZERO),
-            6 => {
-                self.reads_qualified = true;
-                policy.honor_qualified_directives()
-            }
-            7 => {
-                self.reads_targeted = true;
-                policy.targeted_fields(["CDN-Cache-Control"])
-            }
-            8 => {
-                self.stores_set_cookie = true;
-                policy.replay_set_cookie()
-            }
-            9 => {
-                self.shares_despite_cookies = true;
-                policy.share_despite_cookies()
-            }
-            10 => {
-                self.normalizes_languages = true;
-                policy.fold_language_case()
-            }
-            11 => {
-                self.normalizes_languages = true;
-                policy.vary_languages(["de", "en"])
-            }
-            12 => {
-                self.normalizes_codings = true;
-                policy.vary_codings(["gzip"])
-            }
-            13 => {
-                self.ignores_analytics = true;
-                policy.ignore_cookies(["_ga"])
-            }
-            14 => {
-                self.keys_by_theme = true;
-                policy.vary_cookie("theme")
-            }
-            15 => {
-                self.counts_sessions = true;
-                policy.credentials(["x-session"])
-            }
-            16 => {
-                self.ignores_api_keys = true;
-                policy.ignore_credentials(["x-api-key"])
-            }
-            17 => {
-                self.keys_by_authorization = true;
-                policy.key_header("authorization")
-            }
-            18 => {
-                self.keys_by_tenant = true;
-                policy.key_header("x-tenant")
-            }
-            19 => policy.default_ttl(*input.choose(&[secs(0), secs(300)])),
-            20 => policy.status_ttl(503, secs(10)).status_ttl(204, secs(10)),
-            21 => {
-                self.keys_by_q = true;
-                policy.query(QueryKey::only(["q"]).then_sorted())
-            }
-            22 => policy.client_ttl(secs(5)),
-            23 => policy.refresh_ahead(50),
-            24 => policy.remove_targeted_fields(),
-            25 => policy.no_compress_outside(),
-            26 => {
-                self.removes_tags = true;
-                policy.tag_fields(["cache-tag"]).remove_tag_fields()
-            }
-            _ => policy.max_body_size(16),
-        }
+        let (option, policy) = match input.below(28) {
+            0 => (None, policy.explicit_only()),
+            1 => (None, policy.honor_request_directives()),
+            2 => (None, policy.heuristic_freshness()),
+            3 => (None, policy.stale_while_revalidate(secs(30))),
+            4 => (None, policy.stale_if_error(secs(60))),
+            5 => (None, policy.keep_stale(Duration::ZERO)),
+            6 => (Some(Opt::QualifiedDirectives), policy.honor_qualified_directives()),
+            7 => (Some(Opt::Targeted), policy.targeted_fields(["CDN-Cache-Control"])),
+            8 => (Some(Opt::ReplaySetCookie), policy.replay_set_cookie()),
+            9 => (Some(Opt::ShareDespiteCookies), policy.share_despite_cookies()),
+            10 => (Some(Opt::Languages), policy.fold_language_case()),
+            11 => (Some(Opt::Languages), policy.vary_languages(["de", "en"])),
+            12 => (Some(Opt::Codings), policy.vary_codings(["gzip"])),
+            13 => (Some(Opt::IgnoreAnalytics), policy.ignore_cookies(["_ga"])),
+            14 => (Some(Opt::KeyTheme), policy.vary_cookie("theme")),
+            15 => (Some(Opt::Sessions), policy.credentials(["x-session"])),
+            16 => (Some(Opt::IgnoreApiKeys), policy.ignore_credentials(["x-api-key"])),
+            17 => (Some(Opt::KeyAuthorization), policy.key_header("authorization")),
+            18 => (Some(Opt::KeyTenant), policy.key_header("x-tenant")),
+            19 => (None, policy.default_ttl(*input.choose(&[secs(0), secs(300)]))),
+            20 => (None, policy.status_ttl(503, secs(10)).status_ttl(204, secs(10))),
+            21 => (Some(Opt::KeyQ), policy.query(QueryKey::only(["q"]).then_sorted())),
+            22 => (None, policy.client_ttl(secs(5))),
+            23 => (None, policy.refresh_ahead(50)),
+            24 => (None, policy.remove_targeted_fields()),
+            25 => (None, policy.no_compress_outside()),
+            26 => (Some(Opt::RemoveTags), policy.tag_fields(["cache-tag"]).remove_tag_fields()),
+            _ => (None, policy.max_body_size(16)),
+        };
+        self.0.extend(option);
+        policy
     }
 }
 

@@ -359,6 +359,10 @@ mod tests {
     #[test]
     fn settings_of_methods_replace_those_of_the_url() {
         let source = parse("redis://user:old@host/2").unwrap();
+        #[cfg_attr(
+            not(any(feature = "redis-cluster", feature = "redis-sentinel")),
+            expect(irrefutable_let_patterns, reason = "all sources are of one server")
+        )]
         let Servers::Single(server) = source.servers.clone() else { panic!("{source:?}") };
         let settings = source.data_settings(server.redis_settings().clone());
         let read = |settings: &RedisConnectionInfo| {

@@ -2,15 +2,17 @@
 //! can name the proxies that may send them.
 
 use actix_web_cache::{Cache, MemoryStore, Policy, RedisStore, TieredStore, store::Store};
-
 use hyper::Method;
 
 use crate::support::{
-    RedisReply, RedisServer, TestApp, fills_ended, requested_response, resources, secs, test_app,
+    RedisServer, TestApp, fills_ended, requested_response, resources, secs, test_app,
 };
 
 /// More values than a key has variants.
 const VALUES: usize = 200;
+
+/// The most lookups until one of them counts as a use.
+const MAX_LOOKUPS: usize = 2000;
 
 fn app(store: impl Store, policy: Policy) -> TestApp {
     let builder = Cache::builder(store).lookup_timeout(secs(5)).store_timeout(secs(5));
@@ -81,18 +83,11 @@ async fn used_variant_stays_in_memory() {
 
 /// Returns the counted uses of the variants of the only stored page, the newest variant first.
 fn uses(redis: &RedisServer) -> Vec<u8> {
-    let mut wire = redis.wire();
     let name = resources(redis).pop().unwrap();
-    let RedisReply::List(items) = wire.ask(&["HGETALL", &name]).unwrap() else { panic!("a hash") };
-    let bytes = |reply: &RedisReply| match reply {
-        RedisReply::Bytes(bytes) => bytes.clone(),
-        reply => panic!("{reply:?}"),
-    };
-    let fields: Vec<_> = items.iter().map(bytes).collect();
-    let mut pairs = fields.chunks_exact(2);
-    let index = pairs.find(|pair| pair[0].len() == 17 && pair[0][0] == b'm').unwrap();
-    let variants = index[1].iter().position(|byte| *byte == b'\n').unwrap() + 1;
-    index[1][variants..].chunks_exact(50).map(|variant| variant[49] - b'0').collect()
+    let mut fields = redis.wire().hash(&name).into_iter();
+    let (_, index) = fields.find(|(name, _)| name.len() == 17 && name[0] == b'm').unwrap();
+    let variants = index.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+    index[variants..].chunks_exact(50).map(|variant| variant[49] - b'0').collect()
 }
 
 #[actix_web::test]
@@ -105,8 +100,11 @@ async fn used_variant_stays_in_redis() {
     fills_ended(store.coordinator()).await;
     assert_eq!(uses(&redis), [0, 0]);
     // Some of the lookups count as uses, in the background.
+    let mut lookups = 0;
     while uses(&redis)[1] == 0 {
+        assert!(lookups < MAX_LOOKUPS, "no lookup of {lookups} counts as a use");
         assert!(app.client.get_with("/page", &POPULAR).await.is_hit());
+        lookups += 1;
     }
     add_unpopular_variants(&app, &store).await;
     assert_eq!(app.client.get_with("/page", &POPULAR).await.text(), "run 1");

@@ -13,11 +13,7 @@ use std::cell::Cell;
 
 use actix_web::rt::System;
 use actix_web_cache::{RedisStore, TieredStore};
-use proptest::{
-    prelude::*,
-    sample::select,
-    test_runner::{Config, TestCaseError, TestRunner},
-};
+use proptest::{prelude::*, sample::select};
 
 use self::{
     cases::{Case, Opt, Setting, Step, case},
@@ -26,10 +22,11 @@ use self::{
     site::{Delivered, Layers, Site, StoreKind, exchange, exchange_over_sockets},
 };
 use crate::support::{
-    BodyKind, Meaning, Protocol, RandomReply, RedisServer, Value, passed_field, secs,
+    BodyKind, Meaning, Protocol, RandomReply, RedisServer, Tally, Value, passed_field,
+    random_cases, secs,
 };
 
-/// The number of cases without sockets. `PROPTEST_CASES` can raise it.
+/// The number of cases without sockets.
 const CASES: u32 = 3000;
 
 /// The number of cases over sockets.
@@ -41,42 +38,8 @@ const REDIS_CASES: u32 = 100;
 /// The number of exchanges that share a response only by one option or one statement.
 const LOOSENED_CASES: u32 = 1000;
 
-/// Numbers of deliveries in all cases, by which a test shows that its cases are not trivial.
-#[derive(Debug, Default)]
-struct Tally {
-    /// Responses of which a part was made for another request.
-    shared: Cell<usize>,
-    /// Shared responses whose request waited for the other one.
-    collapsed: Cell<usize>,
-    /// Shared responses that were made for a request with credentials.
-    personal: Cell<usize>,
-    /// Shared responses that were cut to a range.
-    ranges: Cell<usize>,
-    /// Responses that a 304 of the handler validated.
-    validated: Cell<usize>,
-    /// Responses that only their own request may get.
-    refused: Cell<usize>,
-}
-
-fn increment(count: &Cell<usize>) {
-    count.set(count.get() + 1);
-}
-
-impl Tally {
-    fn assert_at_least(&self, least: usize) {
-        let Self { shared, collapsed, personal, ranges, validated, refused } = self;
-        let counts = [shared, collapsed, personal, ranges, validated, refused].map(Cell::get);
-        assert!(counts.iter().all(|count| *count >= least), "the cases are too trivial: {self:?}");
-    }
-
-    /// Asserts that a test with few cases reached both outcomes.
-    fn assert_shared_and_refused(&self) {
-        let counts = [&self.shared, &self.refused].map(Cell::get);
-        assert!(counts.iter().all(|count| *count > 20), "the cases are too trivial: {self:?}");
-    }
-}
-
-/// Checks all responses of a case.
+/// Checks all responses of a case, and counts them. A shared response has a part that was made for
+/// another request. A refused response is one that only its own request may get.
 fn check(
     case: &Case,
     site: &Site,
@@ -115,23 +78,17 @@ fn check(
         let own = runs.iter().find(|run| run.id == id);
         let status = answer.field("cache-status");
         if is_shared {
-            increment(&tally.shared);
-            if status.contains("collapsed") {
-                increment(&tally.collapsed);
-            }
-            if answer.status == 206 {
-                increment(&tally.ranges);
-            }
             let owner = of_body.first().map(|run| &runs[*run].request);
-            if owner.is_some_and(|owner| owner.has("authorization") || owner.has("cookie")) {
-                increment(&tally.personal);
-            }
+            let is_personal =
+                owner.is_some_and(|owner| owner.has("authorization") || owner.has("cookie"));
+            tally.add("shared");
+            tally.add_if(status.contains("collapsed"), "shared by collapsing");
+            tally.add_if(is_personal, "shared of a request with credentials");
+            tally.add_if(answer.status == 206, "shared as a range");
         } else if own.is_some_and(|run| refusal(run, request, &runs, &case.setting).is_some()) {
-            increment(&tally.refused);
+            tally.add("refused");
         }
-        if status.contains("fwd-status=304") {
-            increment(&tally.validated);
-        }
+        tally.add_if(status.contains("fwd-status=304"), "validated");
     }
     Ok(())
 }
@@ -151,51 +108,42 @@ fn is_withheld(run: &oracle::Run, field: &str, setting: &Setting) -> bool {
     (by_connection || by_directive) && !run.is_update()
 }
 
-fn config(cases: u32) -> Config {
-    Config { cases, failure_persistence: None, ..Config::default() }
-}
-
 fn store_kind() -> BoxedStrategy<StoreKind> {
     select(vec![StoreKind::Memory, StoreKind::Memory, StoreKind::Processes, StoreKind::Tiered])
         .boxed()
 }
 
-/// Runs a test with many cases, and fails with the smallest case that fails.
-fn run<S: Strategy>(
-    cases: u32,
-    strategy: &S,
-    test: impl Fn(S::Value) -> Result<(), TestCaseError>,
-) {
-    if let Err(error) = TestRunner::new(config(cases)).run(strategy, test) {
-        panic!("{error}");
-    }
-}
-
 #[test]
 fn personal_response_reaches_no_other_request() {
     let (system, tally) = (System::new(), Tally::default());
-    let cases = Config::default().cases.max(CASES);
-    run(cases, &(case(), store_kind()), |(case, kind)| {
+    random_cases(CASES, &(case(), store_kind()), |(case, kind)| {
         let site = Site::new(&case.replies);
         let layers = Layers::pair(&case, &site, kind);
         let delivered = system.block_on(exchange(&case, &site, &layers));
         check(&case, &site, &delivered, &tally)
     });
-    println!("{tally:?}");
-    tally.assert_at_least(20);
+    let kinds = [
+        "shared",
+        "shared by collapsing",
+        "shared of a request with credentials",
+        "shared as a range",
+        "validated",
+        "refused",
+    ];
+    tally.assert_each_above(20, &kinds);
 }
 
 #[test]
 fn personal_response_reaches_no_other_request_over_sockets() {
     let (system, tally) = (System::new(), Tally::default());
     let protocols = select(vec![Protocol::Http1, Protocol::Http2]);
-    run(SOCKET_CASES, &(case(), store_kind(), protocols), |(case, kind, protocol)| {
+    random_cases(SOCKET_CASES, &(case(), store_kind(), protocols), |(case, kind, protocol)| {
         let site = Site::new(&case.replies);
         let layers = Layers::pair(&case, &site, kind);
         let delivered = system.block_on(exchange_over_sockets(&case, &site, &layers, protocol));
         check(&case, &site, &delivered, &tally)
     });
-    tally.assert_shared_and_refused();
+    tally.assert_each_above(20, &["shared", "refused"]);
 }
 
 #[test]
@@ -210,8 +158,8 @@ fn personal_response_in_redis_reaches_no_other_request() {
     });
     let tiered = system.block_on(async { stores.clone().map(TieredStore::new) });
     let number = Cell::new(0);
-    run(REDIS_CASES, &(case(), any::<bool>()), |(case, is_tiered)| {
-        increment(&number);
+    random_cases(REDIS_CASES, &(case(), any::<bool>()), |(case, is_tiered)| {
+        number.set(number.get() + 1);
         let name = format!("case-{}", number.get());
         let site = Site::new(&case.replies);
         let layers = [0, 1].map(|n: usize| {
@@ -224,7 +172,7 @@ fn personal_response_in_redis_reaches_no_other_request() {
         let delivered = system.block_on(exchange(&case, &site, &layers));
         check(&case, &site, &delivered, &tally)
     });
-    tally.assert_shared_and_refused();
+    tally.assert_each_above(20, &["shared", "refused"]);
 }
 
 /// An exchange of [`loosenings`], with properties that must not matter.
@@ -275,7 +223,7 @@ impl LoosenedCase {
 #[test]
 fn option_or_statement_of_the_response_makes_it_shareable() {
     let system = System::new();
-    run(LOOSENED_CASES, &loosened_case(), |loosened| {
+    random_cases(LOOSENED_CASES, &loosened_case(), |loosened| {
         let Loosening { loose, strict, .. } = &loosened.loosening;
         for ((setting, reply), is_shared) in [(loose, true), (strict, false)] {
             let case = loosened.case(setting, reply);

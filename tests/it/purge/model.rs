@@ -2,22 +2,26 @@
 //! cache answers like a small model.
 
 use std::{
-    env, fmt,
+    fmt,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
-use actix_web::{App, HttpRequest, HttpResponse, web};
+use actix_web::{App, HttpRequest, HttpResponse, rt::System, web};
 use actix_web_cache::{
     Cache, CacheHandle, ManualClock, Policy, PurgeTarget, ResponseOptions, store::Store as _,
 };
-use proptest::prelude::*;
+use proptest::{collection::vec, prelude::*};
 
 use crate::support::{
-    Client, HookedStore, Protocol, START, Server, StoreCall, StoreFault, secs, serve, wait_until,
+    Client, HookedStore, Protocol, START, Server, StoreCall, StoreFault, random_cases, secs, serve,
+    wait_until,
 };
+
+/// The number of sequences of requests, changes and purges.
+const SEQUENCES: u32 = 48;
 
 const PATHS: [&str; 4] = ["/a/0", "/a/1", "/b/0", "/b/1"];
 const LANGS: [&str; 2] = ["de", "fr"];
@@ -312,18 +316,10 @@ async fn run(key_with_parts: bool, steps: Vec<Step>) {
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: env::var("PROPTEST_CASES").map_or(48, |cases| cases.parse().unwrap()),
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    })]
-
-    #[test]
-    fn cache_answers_like_the_model(
-        key_with_parts in any::<bool>(),
-        steps in proptest::collection::vec(step(), 1..60),
-    ) {
-        actix_web::rt::System::new().block_on(run(key_with_parts, steps));
-    }
+#[test]
+fn cache_answers_like_the_model() {
+    random_cases(SEQUENCES, &(any::<bool>(), vec(step(), 1..60)), |(key_with_parts, steps)| {
+        System::new().block_on(run(key_with_parts, steps));
+        Ok(())
+    });
 }

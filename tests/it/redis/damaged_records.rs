@@ -6,10 +6,10 @@ use actix_web_cache::store::Store as _;
 use hyper::Method;
 
 use crate::{
-    redis::{bulk, cache, get_until_hit, own_store, shop},
+    redis::{cache, get_until_hit, own_store, record_fields, shop},
     support::{
-        PageServer, RedisReply, RedisServer, RedisWire, assert_all_expires, requested_response,
-        resources, test_app, wait_until,
+        PageServer, RedisServer, RedisWire, assert_all_expires, requested_response, resources,
+        test_app, wait_until,
     },
 };
 
@@ -33,8 +33,7 @@ impl Record {
         requests.await;
         let name = resources(redis).into_iter().find(|name| !known.contains(name)).unwrap();
         let mut wire = redis.wire();
-        let RedisReply::List(fields) = wire.ask(&["HKEYS", &name]).unwrap() else { panic!() };
-        let field = fields.into_iter().map(bulk).find(|field| field.len() == 32).unwrap();
+        let field = record_fields(&mut wire, &name).remove(0);
         let mut record = Self { wire, name, field, bytes: Vec::new() };
         record.bytes = record.read();
         record
@@ -42,7 +41,7 @@ impl Record {
 
     fn read(&mut self) -> Vec<u8> {
         let command = [b"HGET", self.name.as_bytes(), &self.field];
-        bulk(self.wire.ask(&command).unwrap())
+        self.wire.ask(&command).unwrap().into_bytes()
     }
 
     fn write(&mut self, bytes: &[u8]) {
@@ -61,13 +60,9 @@ impl Record {
 
     /// Writes all that belongs to this cache key into the place of another key.
     fn copy_to(&mut self, other: &Self) {
-        let RedisReply::List(fields) = self.wire.ask(&["HKEYS", &self.name]).unwrap() else {
-            panic!("not a hash")
-        };
         let (own, others) = (&self.field[..16], &other.field[..16]);
-        for field in fields.into_iter().map(bulk) {
+        for (field, value) in self.wire.hash(&self.name) {
             let Some(at) = field.windows(16).position(|part| part == own) else { continue };
-            let value = bulk(self.wire.ask(&[b"HGET", self.name.as_bytes(), &field]).unwrap());
             let copied = [&field[..at], others, &field[at + 16..]].concat();
             self.wire.command(&[b"HSET", other.name.as_bytes(), &copied, &value]);
         }
@@ -75,10 +70,7 @@ impl Record {
 
     /// Damages the records of all variants.
     fn damage_all(&mut self) {
-        let RedisReply::List(fields) = self.wire.ask(&["HKEYS", &self.name]).unwrap() else {
-            panic!("not a hash")
-        };
-        for field in fields.into_iter().map(bulk).filter(|field| field.len() == 32) {
+        for field in record_fields(&mut self.wire, &self.name) {
             self.set(&field, b"damaged");
         }
     }

@@ -81,7 +81,7 @@ async fn removals_of_another_type_are_replaced() {
 }
 
 #[actix_web::test]
-async fn lease_that_never_expires_delays_requests_for_the_time_of_a_lease() {
+async fn request_is_answered_before_the_wait_limit_when_a_lease_never_expires() {
     const LEASE: Duration = Duration::from_millis(300);
     for (case, damage) in [
         ("no expiry", &["SET", "{lease}", "foreign"][..]),

@@ -33,7 +33,7 @@ use actix_web_cache::{
     store::{Store, TieredStoreBuilder},
 };
 
-use crate::support::{Answer, Client, PageServer, RedisCluster, RedisReply, secs};
+use crate::support::{Answer, Client, PageServer, RedisCluster, RedisWire, secs};
 
 /// A time-out that no call exceeds, even on a busy machine. All stores and caches here have it, but
 /// those of tests about the default time-outs.
@@ -116,10 +116,10 @@ fn page_path(n: usize) -> String {
     format!("/{}", n % 10)
 }
 
-/// The bytes of a bulk string.
-fn bulk(reply: RedisReply) -> Vec<u8> {
-    let RedisReply::Bytes(bytes) = reply else { panic!("not a bulk string: {reply:?}") };
-    bytes
+/// The names of those fields of a hash that contain the records of variants.
+fn record_fields(wire: &mut RedisWire, key: &str) -> Vec<Vec<u8>> {
+    let names = wire.hash(key).into_iter().map(|(name, _)| name);
+    names.filter(|name| name.len() == 32).collect()
 }
 
 /// Requests `path` until the response is a hit.

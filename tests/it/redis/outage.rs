@@ -9,10 +9,10 @@ use actix_web_cache::{Cache, ManualClock, PurgeError, RedisStore, store::Store a
 use futures_util::future::join;
 
 use crate::{
-    redis::{bulk, own_namespace, own_store, own_store_with_defaults, page_path, shop, store_in},
+    redis::{own_namespace, own_store, own_store_with_defaults, page_path, shop, store_in},
     support::{
-        Fault, FaultyProxy, PageServer, RedisReply, RedisServer, START, fills_ended, resources,
-        secs, wait_until,
+        Fault, FaultyProxy, PageServer, RedisServer, START, fills_ended, resources, secs,
+        wait_until,
     },
 };
 
@@ -86,15 +86,14 @@ async fn purged_page_stays_purged_when_redis_loses_its_invalidations() {
     let names = resources(&redis);
     let purged = site.get_until_hit("/purged").await;
     let name = resources(&redis).into_iter().find(|name| !names.contains(name)).unwrap();
-    let RedisReply::List(fields) = redis.ask(&["HGETALL", &name]).unwrap() else { panic!() };
-    let fields: Vec<_> = fields.into_iter().map(bulk).collect();
+    let fields = redis.wire().hash(&name);
     site.handle().purge_url(&site.url("/purged")).await.unwrap();
 
     // The restarted server has only the purged record, like one restored from a backup that is
     // older than the purge.
     redis.restart();
     let mut restore = vec![b"HSET".to_vec(), name.into_bytes()];
-    restore.extend(fields);
+    restore.extend(fields.into_iter().flat_map(|(name, value)| [name, value]));
     redis.command(&restore);
     assert!(site.get_until_hit("/purged").await.run > purged.run, "purged page served");
     assert!(site.get_until_hit("/kept").await.run > kept.run);

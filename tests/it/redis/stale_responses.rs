@@ -8,7 +8,9 @@ use actix_web_cache::{
 use hyper::Method;
 
 use crate::{
-    redis::{cache_builder, get_until_hit, shared_store, store_builder, tiered_store},
+    redis::{
+        cache_builder, get_until_hit, record_fields, shared_store, store_builder, tiered_store,
+    },
     support::{
         Answer, Fault, FaultyProxy, RedisServer, START, SharedLines, TestApp, conditions,
         requested_response, resources, secs, test_app,
@@ -166,16 +168,10 @@ async fn missing_record_of_an_indexed_variant_is_a_miss_for_this_variant_only() 
     site.get_until_hit("/", &variant("br")).await;
     let name = resources(&redis).pop().unwrap();
     let mut wire = redis.wire();
-    let fields = |wire: &mut crate::support::RedisWire| {
-        let crate::support::RedisReply::List(fields) = wire.ask(&["HKEYS", &name]).unwrap() else {
-            panic!("not a hash")
-        };
-        let fields = fields.into_iter().map(crate::redis::bulk);
-        fields.filter(|field| field.len() == 32).collect::<Vec<_>>()
-    };
-    let before = fields(&mut wire);
+    let before = record_fields(&mut wire, &name);
     site.get_until_hit("/", &variant("gzip")).await;
-    let added = fields(&mut wire).into_iter().find(|field| !before.contains(field)).unwrap();
+    let after = record_fields(&mut wire, &name);
+    let added = after.into_iter().find(|field| !before.contains(field)).unwrap();
     assert_eq!(wire.command(&[b"HDEL", name.as_bytes(), &added]), "1");
     assert!(site.get("/", &[("accept-encoding", "br")]).await.is_hit());
     let missing = site.get("/", &variant("gzip")).await;

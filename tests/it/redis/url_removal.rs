@@ -6,10 +6,12 @@ use actix_web_cache::{Cache, Policy, store::Store};
 use hyper::Method;
 
 use crate::{
-    redis::{bulk, cache_builder, get_until_hit, own_namespace, shop, store_in, tiered_store},
+    redis::{
+        cache_builder, get_until_hit, own_namespace, record_fields, shop, store_in, tiered_store,
+    },
     support::{
-        Client, GatedApp, Protocol, RedisReply, RedisServer, TestApp, fills_ended,
-        requested_response, resources, secs, test_app, wait_until,
+        Client, GatedApp, Protocol, RedisServer, TestApp, fills_ended, requested_response,
+        resources, secs, test_app, wait_until,
     },
 };
 
@@ -25,12 +27,7 @@ fn cache_with(store: impl Store, policy: Policy) -> Cache {
 
 fn records(redis: &RedisServer) -> usize {
     let mut wire = redis.wire();
-    let names = resources(redis);
-    let fields = names.iter().flat_map(|name| match wire.ask(&["HKEYS", name]).unwrap() {
-        RedisReply::List(fields) => fields,
-        reply => panic!("not a hash: {reply:?}"),
-    });
-    fields.map(bulk).filter(|field| field.len() == 32).count()
+    resources(redis).iter().map(|name| record_fields(&mut wire, name).len()).sum()
 }
 
 #[actix_web::test]

@@ -26,12 +26,12 @@ use actix_web::{
 use actix_web_cache::{Cache, ManualClock, Outcome, Policy};
 use http_cache_semantics::{BeforeRequest, CacheOptions, CachePolicy};
 use hyper::http;
-use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
+use proptest::test_runner::TestCaseError;
 
 use self::cases::{Case, Format, Message, Preset, Text, case};
-use crate::support::{START, secs, store};
+use crate::support::{START, random_cases_of_fixed_seed, secs, store};
 
-/// The number of exchanges. `PROPTEST_CASES` can raise it.
+/// The number of exchanges.
 const CASES: u32 = 4000;
 
 /// A case in which http-cache-semantics is stricter, and a rewrite that avoids it.
@@ -345,14 +345,8 @@ fn hit_is_usable_in_http_cache_semantics_too() {
     let rfc9111 = serve(Policy::rfc9111());
     let (fresh, stale) = (Cell::new(0), Cell::new(0));
     let met = RefCell::new(vec![false; DIFFERENCES.len()]);
-    let config = Config {
-        cases: Config::default().cases.max(CASES),
-        failure_persistence: None,
-        ..Config::default()
-    };
     // A fixed seed, so that every run meets every difference.
-    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
-    let verdict = TestRunner::new_with_rng(config, rng).run(&case(), |case| {
+    random_cases_of_fixed_seed(CASES, &case(), |case| {
         let app = if case.preset == Preset::Rfc9111 { &rfc9111 } else { &explicit };
         let (outcome, times) = system.block_on(site.exchange(app, &case));
         let ttl = match outcome {
@@ -375,9 +369,6 @@ fn hit_is_usable_in_http_cache_semantics_too() {
         }
         Ok(())
     });
-    if let Err(error) = verdict {
-        panic!("{error}");
-    }
     let (fresh, stale) = (fresh.get(), stale.get());
     assert!(fresh > 400 && stale > 20, "too few hits were compared: {fresh} fresh, {stale} stale");
     for (difference, met) in DIFFERENCES.iter().zip(met.into_inner()) {

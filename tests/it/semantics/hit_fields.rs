@@ -11,15 +11,11 @@ use actix_web::{
     web,
 };
 use actix_web_cache::{Cache, CacheOptions, ManualClock, MemoryStore, Policy};
-use proptest::{
-    prelude::*,
-    sample::subsequence,
-    test_runner::{Config, TestRunner},
-};
+use proptest::{prelude::*, sample::subsequence};
 
-use crate::support::{Meaning, RandomReply, START, random_reply, secs};
+use crate::support::{Meaning, RandomReply, START, random_cases, random_reply, secs};
 
-/// The number of responses. `PROPTEST_CASES` can raise it.
+/// The number of responses.
 const CASES: u32 = 3000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,7 +138,7 @@ fn compare(case: &Case, miss: &Fields, hit: &Fields) -> Result<(), String> {
 
 fn case() -> BoxedStrategy<Case> {
     let elapsed = prop_oneof![1 => Just(0), 2 => 1..59_u64, 1 => 59..700_u64];
-    let head = any::<u8>().prop_map(|byte| byte < 30);
+    let head = proptest::bool::weighted(0.12);
     (random_reply(), subsequence(OPTIONS.to_vec(), 0..=3), elapsed, head)
         .prop_map(|(reply, options, elapsed, is_head)| Case { reply, options, elapsed, is_head })
         .boxed()
@@ -191,9 +187,7 @@ async fn exchange(case: &Case) -> [(StatusCode, Fields, Vec<u8>); 2] {
 #[test]
 fn hit_has_the_fields_of_the_miss() {
     let (system, hits) = (System::new(), Cell::new(0));
-    let cases = Config::default().cases.max(CASES);
-    let config = Config { cases, failure_persistence: None, ..Config::default() };
-    let verdict = TestRunner::new(config).run(&case(), |case| {
+    let cases = random_cases(CASES, &case(), |case| {
         let [miss, hit] = system.block_on(exchange(&case));
         if !text(&hit.1, "cache-status").contains("actix-web-cache; hit") {
             return Ok(());
@@ -203,8 +197,5 @@ fn hit_has_the_fields_of_the_miss() {
         prop_assert!(case.is_head || miss.2 == hit.2, "{:?} is not {:?}", miss.2, hit.2);
         compare(&case, &miss.1, &hit.1).map_err(TestCaseError::fail)
     });
-    if let Err(error) = verdict {
-        panic!("{error}");
-    }
     assert!(hits.get() > cases / 8, "too few hits: {hits:?} of {cases}");
 }

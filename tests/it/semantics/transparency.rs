@@ -8,7 +8,7 @@
 mod cases;
 mod pages;
 
-use std::{cell::RefCell, collections::BTreeMap, fmt, rc::Rc};
+use std::{collections::BTreeMap, fmt, rc::Rc};
 
 use actix_web::{
     App, Error, HttpRequest,
@@ -21,16 +21,15 @@ use actix_web::{
 };
 use actix_web_cache::{Cache, CacheBuilder, ManualClock, MemoryStore};
 use futures_util::future::join_all;
-use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use proptest::test_runner::TestCaseError;
 
 use self::{
     cases::{Case, Condition, IfRange, Opt, Request, Step, Url, case},
     pages::Pages,
 };
-use crate::support::{START, SimulatedProcesses, secs};
+use crate::support::{START, SimulatedProcesses, Tally, random_cases, secs};
 
-/// The number of sequences of requests; each has more than 35 requests. `PROPTEST_CASES` can raise
-/// it: 3000 sequences have more than 100,000 requests.
+/// The number of sequences of requests; each has more than 35 requests.
 const SEQUENCES: u32 = 520;
 
 /// The fields that describe the work of the cache or the framing of the message, and those that the
@@ -57,6 +56,15 @@ struct Answer {
 impl Answer {
     fn field(&self, name: &str) -> String {
         self.fields.get(name).map_or_else(String::new, |lines| lines.join(", "))
+    }
+
+    /// Whether `Cache-Status` contains a text.
+    fn has_status(&self, text: &str) -> bool {
+        self.field("cache-status").contains(text)
+    }
+
+    fn is_hit(&self) -> bool {
+        self.has_status("; hit")
     }
 
     /// The members of a field without numbers, in lower case and sorted.
@@ -140,32 +148,21 @@ fn compare(case: &Case, page: usize, with: &Answer, without: &Answer) -> Result<
     Ok(())
 }
 
-/// Numbers of answers by their kind.
-#[derive(Debug, Default)]
-struct Tally(RefCell<BTreeMap<&'static str, usize>>);
+/// The name of a kind of answers, and whether an answer is of this kind.
+type Kind = (&'static str, fn(&Method, &Answer) -> bool);
 
-impl Tally {
-    fn add(&self, method: &Method, answer: &Answer) {
-        let status = answer.field("cache-status");
-        let is_hit = status.contains("; hit");
-        let kinds = [
-            ("answers", true),
-            ("hits", is_hit),
-            ("stale hits", status.contains("ttl=-")),
-            ("collapsed", status.contains("collapsed")),
-            ("validated", status.contains("fwd-status=304")),
-            ("hits for HEAD", is_hit && *method == Method::HEAD),
-            ("hits with a range", is_hit && answer.status == 206),
-            ("hits with 304", is_hit && answer.status == 304),
-            ("hits with 416", is_hit && answer.status == 416),
-            ("POST", *method == Method::POST),
-        ];
-        let mut counts = self.0.borrow_mut();
-        for (kind, applies) in kinds {
-            *counts.entry(kind).or_default() += usize::from(applies);
-        }
-    }
-}
+/// The kinds of answers that the cases must reach.
+const KINDS: [Kind; 9] = [
+    ("hits", |_, answer| answer.is_hit()),
+    ("stale hits", |_, answer| answer.has_status("ttl=-")),
+    ("collapsed", |_, answer| answer.has_status("collapsed")),
+    ("validated", |_, answer| answer.has_status("fwd-status=304")),
+    ("hits for HEAD", |method, answer| answer.is_hit() && *method == Method::HEAD),
+    ("hits with a range", |_, answer| answer.is_hit() && answer.status == 206),
+    ("hits with 304", |_, answer| answer.is_hit() && answer.status == 304),
+    ("hits with 416", |_, answer| answer.is_hit() && answer.status == 416),
+    ("POST", |method, _| *method == Method::POST),
+];
 
 /// The fields of a request. `current` is the complete page as it is at this time.
 fn fields(request: &Request, current: &Answer) -> Vec<(&'static str, String)> {
@@ -249,7 +246,8 @@ async fn exchange(
                 fields.retain(|(name, _)| !["range", "if-range"].contains(name));
                 plain = send(&without, method, url, &fields).await;
             }
-            tally.add(method, &answer);
+            tally.add("answers");
+            KINDS.iter().for_each(|(kind, applies)| tally.add_if(applies(method, &answer), kind));
             compare(case, url.page, &answer, &plain).map_err(|difference| {
                 format!(
                     "step {number}: {difference}\n{method} {url:?} {fields:?}\nwith the cache: \
@@ -267,9 +265,7 @@ async fn exchange(
 #[test]
 fn responses_are_equal_with_and_without_the_cache() {
     let (system, tally) = (System::new(), Tally::default());
-    let cases = Config::default().cases.max(SEQUENCES);
-    let config = Config { cases, failure_persistence: None, ..Config::default() };
-    let verdict = TestRunner::new(config).run(&case(), |case| {
+    let cases = random_cases(SEQUENCES, &case(), |case| {
         let clock = ManualClock::at(START);
         let builder = if case.has_slow_store {
             Cache::builder(SimulatedProcesses::default().store())
@@ -279,11 +275,6 @@ fn responses_are_equal_with_and_without_the_cache() {
         let equal = system.block_on(exchange(&case, builder, &clock, &tally));
         equal.map_err(TestCaseError::fail)
     });
-    if let Err(error) = verdict {
-        panic!("{error}");
-    }
-    let counts = tally.0.into_inner();
-    println!("{counts:?}");
-    assert!(counts.values().all(|count| *count > 20), "the requests are too trivial: {counts:?}");
-    assert!(counts["answers"] > 28 * cases as usize, "too few requests: {counts:?}");
+    tally.assert_each_above(20, &KINDS.map(|(kind, _)| kind));
+    assert!(tally.get("answers") > 28 * cases as usize, "too few requests: {tally:?}");
 }

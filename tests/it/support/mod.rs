@@ -16,6 +16,7 @@ mod own_process;
 mod page_server;
 mod ports;
 mod program;
+mod random_cases;
 mod random_replies;
 mod redis;
 mod replies;
@@ -55,6 +56,7 @@ pub(crate) use self::{
     page_server::{PageServer, assert_all_expires, resources},
     ports::{free_port, refusing_addr},
     program::{Program, Proxy, example},
+    random_cases::{Tally, random_cases, random_cases_of_fixed_seed},
     random_replies::{
         BodyKind, Directive, ENTITY_TAG, Meaning, RandomReply, Value, directive, passed_field,
         random_reply,

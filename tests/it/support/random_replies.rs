@@ -349,8 +349,7 @@ pub(crate) fn random_reply() -> BoxedStrategy<RandomReply> {
     let fields = fields.prop_map(|(deciding, passed, single)| [deciding, passed, single].concat());
     let bodies = select(vec![BodyKind::Whole, BodyKind::Whole, BodyKind::Chunks, BodyKind::Stream]);
     let targeted = prop_oneof![5 => Just(Vec::new()), 1 => vec(usual(), 1..3)];
-    let options =
-        (option::weighted(0.1, select(vec![0_u64, 60])), any::<u8>().prop_map(|byte| byte < 8));
+    let options = (option::weighted(0.1, select(vec![0_u64, 60])), proptest::bool::weighted(0.03));
     let head = (status(), directives(), select(separators), targeted, fields);
     (head, bodies, any::<bool>(), options)
         .prop_map(

@@ -1,5 +1,5 @@
-//! A second, plain statement of the rules: whether a request may get the response that was made for
-//! another request.
+//! The rules of RFC 9111 and of the policy, independent of the crate: whether a request may get the
+//! response that was made for another request.
 
 use super::cases::{Opt, Preset, Request, Setting};
 use crate::support::{Directive, Meaning, RandomReply};

@@ -270,11 +270,7 @@ pub(super) async fn exchange(case: &Case, site: &Site, layers: &[Layers; 2]) -> 
         };
         Delivered { status, fields, body }
     };
-    let mut delivered = Vec::new();
-    for step in &case.steps {
-        delivered.extend(send_step(step, site, layers, &send).await);
-    }
-    delivered
+    send_steps(&case.steps, site, layers, send).await
 }
 
 /// Like [`exchange`], over sockets.
@@ -309,27 +305,26 @@ pub(super) async fn exchange_over_sockets(
         let fields = fields.collect();
         Delivered { status: head.status.as_u16(), fields, body }
     };
-    let mut delivered = Vec::new();
-    for step in &case.steps {
-        delivered.extend(send_step(step, site, layers, &send).await);
-    }
-    delivered
+    send_steps(&case.steps, site, layers, send).await
 }
 
-/// Sends the requests of a step at once, and waits until nothing is in progress.
-async fn send_step(
-    step: &Step,
+/// Sends the requests of each step at once, and waits after each step until all caches are idle.
+async fn send_steps(
+    steps: &[Step],
     site: &Site,
     layers: &[Layers; 2],
-    send: &impl AsyncFn(&Request, usize) -> Delivered,
+    send: impl AsyncFn(&Request, usize) -> Delivered,
 ) -> Vec<Delivered> {
-    site.0.sent.fetch_add(step.requests.len(), Ordering::SeqCst);
-    let requests = step.requests.iter().map(|request| (request, site.add(request)));
-    let delivered = join_all(requests.map(|(request, id)| send(request, id))).await;
-    for layers in layers {
-        layers.idle().await;
+    let mut delivered = Vec::new();
+    for step in steps {
+        site.0.sent.fetch_add(step.requests.len(), Ordering::SeqCst);
+        let requests = step.requests.iter().map(|request| (request, site.add(request)));
+        delivered.extend(join_all(requests.map(|(request, id)| send(request, id))).await);
+        for layers in layers {
+            layers.idle().await;
+        }
+        site.0.clock.advance(secs(step.elapsed));
     }
-    site.0.clock.advance(secs(step.elapsed));
     delivered
 }
 

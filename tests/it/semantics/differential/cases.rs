@@ -4,7 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use proptest::{
     collection::vec,
-    prelude::{Just, Strategy, any, prop_oneof},
+    prelude::{Just, Strategy, prop_oneof},
     sample::select,
 };
 
@@ -313,7 +313,7 @@ fn requests() -> impl Strategy<Value = (Message, Message)> {
 pub(super) fn case() -> impl Strategy<Value = Case> {
     let preset = select(vec![Preset::Explicit, Preset::Rfc9111]);
     let moments = (prop_oneof![4 => Just(0), 1 => 0..4_u64], seconds());
-    let head = any::<u8>().prop_map(|byte| byte < 20);
+    let head = proptest::bool::weighted(0.08);
     (preset, requests(), status(), response(), moments, head).prop_map(
         |(preset, (first, second), status, response, (delay, elapsed), head)| Case {
             preset,

@@ -221,7 +221,7 @@ fn url() -> BoxedStrategy<Url> {
     let hosts = prop_oneof![8 => Just("a"), 1 => Just("A"), 1 => Just("b")];
     let queries = prop_oneof![4 => Just(""), 1 => select(vec!["x=1", "utm=1", "x=1&utm=2"])];
     let pages = prop_oneof![3 => Just(0), 2 => 0..PAGES];
-    let encoded = any::<u8>().prop_map(|byte| byte < 25);
+    let encoded = proptest::bool::weighted(0.1);
     (hosts, pages, queries, encoded)
         .prop_map(|(host, page, query, is_encoded)| Url { host, page, query, is_encoded })
         .boxed()
@@ -263,7 +263,7 @@ fn request() -> BoxedStrategy<Request> {
     let ranges = select(vec!["bytes=0-5", "bytes=7-", "bytes=-9", "bytes=3-9999", "bytes=9999-"]);
     let if_range = select(vec![IfRange::None, IfRange::None, IfRange::Known, IfRange::Other]);
     let range = option::weighted(0.2, (ranges, if_range));
-    let head = any::<u8>().prop_map(|byte| byte < 25);
+    let head = proptest::bool::weighted(0.1);
     (url(), head, fields, condition, range)
         .prop_map(|(url, is_head, fields, condition, range)| Request {
             url,
@@ -307,7 +307,7 @@ pub(super) fn case() -> BoxedStrategy<Case> {
     let preset = prop_oneof![2 => Just(false), 1 => Just(true)];
     preset
         .prop_flat_map(move |is_rfc9111| {
-            let slow = any::<u8>().prop_map(|byte| byte < 60);
+            let slow = proptest::bool::weighted(0.25);
             let options = subsequence(options.clone(), 0..=4);
             (options, slow, vec(page(is_rfc9111), PAGES), vec(step(), 10..40)).prop_map(
                 move |(options, has_slow_store, pages, steps)| Case {

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     io::{self, BufRead as _, BufReader, Error, ErrorKind, Read as _, Write as _},
+    iter,
     net::{SocketAddr, TcpStream},
     time::Duration,
 };
@@ -78,6 +79,14 @@ impl RedisWire {
         let shown = encode(command);
         reply.unwrap_or_else(|error| panic!("{}: {error}", shown.escape_ascii())).to_string()
     }
+
+    /// The names and values of the fields of a hash.
+    pub(crate) fn hash(&mut self, key: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let reply = self.ask(&["HGETALL", key]).unwrap();
+        let RedisReply::List(fields) = reply else { panic!("{key} is not a hash: {reply:?}") };
+        let mut parts = fields.into_iter().map(RedisReply::into_bytes);
+        iter::from_fn(|| parts.next().zip(parts.next())).collect()
+    }
 }
 
 impl RedisReply {
@@ -87,6 +96,12 @@ impl RedisReply {
             Self::Error(error) => Err(Error::other(error)),
             reply => Ok(reply),
         }
+    }
+
+    /// The bytes of a string. Panics if the reply is not a string.
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        let Self::Bytes(bytes) = self else { panic!("not a string: {self:?}") };
+        bytes
     }
 }
 
