@@ -3,14 +3,16 @@
 use std::{
     convert::Infallible,
     env, io,
+    net::{Ipv4Addr, TcpListener},
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
 use actix_web::{
-    App, HttpRequest, HttpResponse,
+    App, HttpRequest, HttpResponse, HttpServer,
     body::SizedStream,
     http::header::{AUTHORIZATION, COOKIE, ETAG, HeaderMap, IF_NONE_MATCH},
+    rt::System,
     web,
 };
 use actix_web_cache::{
@@ -18,12 +20,9 @@ use actix_web_cache::{
 };
 use bytes::Bytes;
 use futures_util::{Stream, stream};
-use tokio::time::sleep;
+use tokio::{net::TcpSocket, time::sleep};
 
-use crate::{
-    page::{ANONYMOUS, Kind, Page},
-    support,
-};
+use crate::page::{ANONYMOUS, Kind, Page};
 
 /// The environment variables with the kind of the store and with its Redis URL.
 pub(crate) const STORE: &str = "BENCH_STORE";
@@ -33,6 +32,9 @@ pub(crate) const STORES: [&str; 3] = ["redis", "tiered", "memory"];
 
 /// The limit of the memory store in bytes. The pages of the load soon fill it.
 const STORE_BYTES: usize = 32 * 1024 * 1024;
+
+/// The send buffers of connections in bytes.
+const SEND_BUFFER: u32 = 128 * 1024;
 
 /// The length of a piece of a body in bytes.
 const PIECE: usize = 16 * 1024;
@@ -53,12 +55,26 @@ pub(crate) fn serve() -> io::Result<()> {
         .keep_stale(Duration::from_secs(10))
         .tag_fields([TAGS]);
     let cache = builder()?.policy(policy).build().map_err(io::Error::other)?;
-    support::serve(2, move || {
-        App::new()
-            .wrap(cache.clone())
-            .route("/purge/{scope}", web::post().to(purge))
-            .default_service(web::get().to(page))
+    System::new().block_on(async move {
+        let app = move || {
+            App::new()
+                .wrap(cache.clone())
+                .route("/purge/{scope}", web::post().to(purge))
+                .default_service(web::get().to(page))
+        };
+        let server = HttpServer::new(app).workers(2).tcp_nodelay(true).listen(listen()?)?;
+        println!("{}", server.addrs().first().expect("an address"));
+        server.run().await
     })
+}
+
+/// Listens on a free port. The send buffers are small: otherwise, the operating system would take
+/// the longest body at once, and the server would not notice that its client is slow.
+fn listen() -> io::Result<TcpListener> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_send_buffer_size(SEND_BUFFER)?;
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+    socket.listen(1024)?.into_std()
 }
 
 fn builder() -> io::Result<CacheBuilder> {

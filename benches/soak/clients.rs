@@ -33,8 +33,7 @@ const PURGING_CLIENTS: u64 = 4;
 /// One of this many pages has a URL that no client has requested before.
 const PAGES_PER_NEW_URL: u64 = 64;
 
-/// The receive buffer of a slow reader, and the most bytes that it reads at a time.
-const SLOW_BUFFER: u32 = 4096;
+/// The most bytes that a slow reader reads at a time.
 const SLOW_READ: usize = 1024;
 
 /// The result of a client: a wrong response.
@@ -202,7 +201,7 @@ impl Client {
     ) -> io::Result<Response> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => Connection::open(self.server, None).await?,
+            None => Connection::open(self.server).await?,
         };
         connection.send(method, path, lines).await?;
         let response = connection.receive().await?;
@@ -323,7 +322,7 @@ async fn read_personal(mut client: Client, n: u64) -> Outcome {
 async fn leave_early(mut client: Client) -> Outcome {
     loop {
         let page = client.choose(&Kind::SHARED);
-        let Ok(mut connection) = Connection::open(client.server, None).await else { continue };
+        let Ok(mut connection) = Connection::open(client.server).await else { continue };
         count(&client.counters.unfinished);
         // The connection may break, as the client leaves anyway.
         let _ = connection.send("GET", &page.to_string(), "").await;
@@ -347,7 +346,7 @@ async fn read_slowly(mut client: Client) -> Outcome {
     loop {
         let page = client.choose(&Kind::SHARED).longest();
         let stays = Duration::from_millis(2000 + client.random.below(20_000));
-        let Ok(mut connection) = Connection::open(client.server, Some(SLOW_BUFFER)).await else {
+        let Ok(mut connection) = Connection::open_slow(client.server).await else {
             continue;
         };
         count(&client.counters.unfinished);

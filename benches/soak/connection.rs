@@ -1,11 +1,20 @@
 //! Connections of clients, and responses that arrive in pieces.
 
-use std::{io, net::SocketAddr};
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpSocket, TcpStream},
 };
+
+/// The receive buffer of a slow reader in bytes.
+const SLOW_BUFFER: u32 = 4096;
+
+/// The address of slow readers.
+const SLOW_ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 1, 1);
 
 pub(crate) struct Connection {
     stream: TcpStream,
@@ -13,12 +22,20 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Connects. `receive_buffer` limits the bytes that the operating system receives in advance.
-    pub(crate) async fn open(server: SocketAddr, receive_buffer: Option<u32>) -> io::Result<Self> {
+    pub(crate) async fn open(server: SocketAddr) -> io::Result<Self> {
+        Self::over(TcpSocket::new_v4()?, server).await
+    }
+
+    /// Connects from the address of slow readers, for which the cache has a limit. Lets the operating
+    /// system receive few bytes in advance.
+    pub(crate) async fn open_slow(server: SocketAddr) -> io::Result<Self> {
         let socket = TcpSocket::new_v4()?;
-        if let Some(bytes) = receive_buffer {
-            socket.set_recv_buffer_size(bytes)?;
-        }
+        socket.set_recv_buffer_size(SLOW_BUFFER)?;
+        socket.bind((SLOW_ADDRESS, 0).into())?;
+        Self::over(socket, server).await
+    }
+
+    async fn over(socket: TcpSocket, server: SocketAddr) -> io::Result<Self> {
         let stream = socket.connect(server).await?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, read: vec![0; 64 * 1024] })

@@ -38,6 +38,7 @@ pub(crate) async fn purge(mut client: Client) -> Outcome {
             // The store failed.
             503 => {
                 count(&client.counters.failed_purges);
+                sleep(Duration::from_millis(20)).await;
                 continue;
             }
             _ => return Err(format!("a purge gets an unexpected response: {response:?}")),
