@@ -53,7 +53,7 @@ impl Load {
         time: Duration,
         path: impl Fn(u64) -> String + Clone + Send + 'static,
     ) -> u64 {
-        self.run(server, path, move |started, _| started.elapsed() < time)
+        self.run(server, get(path), move |started, _| started.elapsed() < time)
     }
 
     /// Sends `count` requests on each connection and returns all response times.
@@ -85,13 +85,24 @@ impl Load {
         count: u64,
         path: impl Fn(u64) -> String + Clone + Send + 'static,
     ) -> u64 {
-        self.run(server, path, move |_, n| n < count)
+        self.requests_for_count(server, count, get(path))
+    }
+
+    /// Sends `count` requests in total. `request(n)` returns the lines of a request, each with a new
+    /// `n`. Returns the number of responses.
+    pub(crate) fn requests_for_count(
+        &self,
+        server: SocketAddr,
+        count: u64,
+        request: impl Fn(u64) -> String + Clone + Send + 'static,
+    ) -> u64 {
+        self.run(server, request, move |_, n| n < count)
     }
 
     fn run(
         &self,
         server: SocketAddr,
-        path: impl Fn(u64) -> String + Clone + Send + 'static,
+        request: impl Fn(u64) -> String + Clone + Send + 'static,
         continues: impl Fn(Instant, u64) -> bool + Clone + Send + 'static,
     ) -> u64 {
         // No `n` repeats, so that requests that must miss also miss in later laps.
@@ -102,7 +113,7 @@ impl Load {
             let answered = Arc::new(AtomicU64::new(0));
             let mut clients = JoinSet::new();
             for _ in 0..self.connections {
-                let (path, continues) = (path.clone(), continues.clone());
+                let (request, continues) = (request.clone(), continues.clone());
                 let answered = Arc::clone(&answered);
                 clients.spawn(async move {
                     let mut connection = Connection::open(server).await;
@@ -111,7 +122,7 @@ impl Load {
                         if !continues(started, n - first) {
                             return;
                         }
-                        connection.get(&path(n)).await;
+                        connection.send(&request(n)).await;
                         answered.fetch_add(1, Ordering::Relaxed);
                     }
                 });
@@ -122,6 +133,11 @@ impl Load {
             answered.load(Ordering::Relaxed)
         })
     }
+}
+
+/// Returns the lines of a browser's requests for the paths.
+fn get(path: impl Fn(u64) -> String + Clone) -> impl Fn(u64) -> String + Clone {
+    move |n| format!("GET {} HTTP/1.1\r\n{BROWSER}", path(n))
 }
 
 /// A persistent connection.
@@ -137,9 +153,13 @@ impl Connection {
         Self { stream, buffer: Vec::with_capacity(64 * 1024) }
     }
 
-    /// Sends a request, reads the complete response and returns its head.
+    /// Sends the request of a browser, reads the complete response and returns its head.
     pub(crate) async fn get(&mut self, path: &str) -> &[u8] {
-        let request = format!("GET {path} HTTP/1.1\r\n{BROWSER}");
+        self.send(&format!("GET {path} HTTP/1.1\r\n{BROWSER}")).await
+    }
+
+    /// Sends the lines of a request, reads the complete response and returns its head.
+    async fn send(&mut self, request: &str) -> &[u8] {
         self.stream.write_all(request.as_bytes()).await.expect("send");
         self.buffer.clear();
         loop {

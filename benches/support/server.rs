@@ -72,19 +72,34 @@ impl Server {
 
     /// Returns the resident memory of the server in bytes.
     pub(crate) fn resident(&self) -> u64 {
-        self.status("VmRSS:")
+        self.kib("VmRSS:")
     }
 
     /// Returns the peak of the resident memory of the server in bytes.
     pub(crate) fn peak(&self) -> u64 {
-        self.status("VmHWM:")
+        self.kib("VmHWM:")
     }
 
-    fn status(&self, name: &str) -> u64 {
+    /// Returns the number of threads of the server.
+    pub(crate) fn threads(&self) -> u64 {
+        self.status("Threads:").parse().expect("a number")
+    }
+
+    /// Returns the number of open descriptors of the server.
+    pub(crate) fn open_descriptors(&self) -> usize {
+        let descriptors = fs::read_dir(format!("/proc/{}/fd", self.child.id()));
+        descriptors.expect("its descriptors").count()
+    }
+
+    fn kib(&self, name: &str) -> u64 {
+        let kib: u64 = self.status(name).trim_end_matches(" kB").parse().expect("a number");
+        kib * 1024
+    }
+
+    fn status(&self, name: &str) -> String {
         let text = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("status");
         let line = text.lines().find_map(|line| line.strip_prefix(name)).expect("a line of it");
-        let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number of it");
-        kib * 1024
+        line.trim().to_owned()
     }
 }
 
