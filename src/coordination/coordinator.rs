@@ -448,25 +448,26 @@ impl Coordinator {
 
 /// Methods for the list of caches and for warnings.
 impl Coordinator {
-    /// Marks that an inner cache handles the requests for `key`. The inner cache is nested inside
-    /// the cache at position `layer`. The outermost cache has position 0. For some seconds after
-    /// [`end_inner_cache`](Self::end_inner_cache), the key is not marked again.
-    pub(crate) fn mark_inner_cache(&self, key: &CacheKey, layer: u8, now: Timestamp) {
-        let mark = self.0.inner_caches.digest((key.as_bytes(), layer));
+    /// Marks that an inner cache, nested inside the outer cache that calls this method, handles the
+    /// requests for `key` with this discriminator. The discriminator contains the position of the
+    /// outer cache. For some seconds after [`end_inner_cache`](Self::end_inner_cache), the key is
+    /// not marked again.
+    pub(crate) fn mark_inner_cache(&self, key: &CacheKey, discriminator: &[u8], now: Timestamp) {
+        let mark = self.0.inner_caches.digest((key.as_bytes(), discriminator));
         if !self.0.ended_inner_caches.is_marked(mark, now) {
             self.0.inner_caches.mark_digest(mark, now);
         }
     }
 
-    /// Returns the mark of `key` if an inner cache, nested inside the cache at position `layer`,
-    /// handled a request for `key` within the last few seconds.
+    /// Returns the mark of `key` if an inner cache handled a request for `key` with this
+    /// discriminator within the last few seconds.
     pub(crate) fn inner_cache(
         &self,
         key: &CacheKey,
-        layer: u8,
+        discriminator: &[u8],
         now: Timestamp,
     ) -> Option<InnerCacheMark> {
-        let mark = self.0.inner_caches.marked_digest((key.as_bytes(), layer), now)?;
+        let mark = self.0.inner_caches.marked_digest((key.as_bytes(), discriminator), now)?;
         let is_ended = self.0.ended_inner_caches.is_marked(mark, now);
         (!is_ended).then_some(InnerCacheMark(mark))
     }

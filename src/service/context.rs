@@ -21,7 +21,7 @@ use crate::{
     },
     fill::candidate::{BodyUse, Candidate, ClientConditions},
     outcome::Forward,
-    policy::{discriminator::UntrustedProxy, matched::MatchedRules},
+    policy::matched::MatchedRules,
     response::cached::SelectedResponse,
     semantics::{cache_control::RequestDirectives, requester::Requester},
     shared::{EnclosingCache, Shared},
@@ -119,12 +119,13 @@ impl RequestContext {
         &self,
         response: &ServiceResponse<B>,
         key: &CacheKey,
+        discriminator: &[u8],
         own_responses: OwnResponses,
     ) -> bool {
         let owned = is_owned_by_inner_cache(response);
         if owned && own_responses == OwnResponses::Absent {
             let now = self.shared.now();
-            self.shared.store.coordinator().mark_inner_cache(key, self.layer, now);
+            self.shared.store.coordinator().mark_inner_cache(key, discriminator, now);
         }
         owned
     }
@@ -145,22 +146,18 @@ impl RequestContext {
     }
 
     /// Returns the data for the lookup of a request.
-    ///
-    /// # Errors
-    ///
-    /// If the request has forwarded fields and comes from a peer that the policy does not trust.
     pub(crate) fn cache_request(
         &self,
         request: &ServiceRequest,
         matched: MatchedRules,
         key: CacheKey,
+        discriminator: Discriminator,
         now: Timestamp,
-    ) -> Result<CacheRequest, UntrustedProxy> {
+    ) -> CacheRequest {
         let fields = request.headers();
-        let discriminator = self.shared.policy.discriminator(self.layer, request)?;
         let coordinator = self.shared.store.coordinator();
         let carried = self.shared.policy.credentials_of(request);
-        Ok(CacheRequest {
+        CacheRequest {
             matched,
             key,
             discriminator,
@@ -171,7 +168,7 @@ impl RequestContext {
             now,
             stored_count: coordinator.stored_count(),
             removals: coordinator.removals(),
-        })
+        }
     }
 
     /// Begins a fill: a call of the handler whose response may be stored. Returns the

@@ -40,7 +40,12 @@ where
     let own_responses = context.own_responses(&cache_request, &lookup);
     let Some(selected) = selected else {
         let response = inner.call(request).await?;
-        if context.note_inner_cache(&response, &cache_request.key, own_responses) {
+        if context.note_inner_cache(
+            &response,
+            &cache_request.key,
+            &cache_request.discriminator,
+            own_responses,
+        ) {
             return Ok(Reply::owned_by_inner_cache(response));
         }
         return Ok(Reply::passed(response, reason, NotStored::Head));
@@ -68,7 +73,8 @@ where
             return context.stale_for_error(&Method::HEAD, fallback, &candidate, reason, error);
         }
     };
-    if context.note_inner_cache(&response, &candidate.key, own_responses) {
+    if context.note_inner_cache(&response, &candidate.key, &candidate.discriminator, own_responses)
+    {
         return Ok(Reply::owned_by_inner_cache(response));
     }
     if let Some(stale) = context.stale_for_failure(&Method::HEAD, &selected, &candidate, &response)

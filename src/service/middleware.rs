@@ -31,7 +31,6 @@ use super::{
 };
 use crate::{
     outcome::{Bypass, Forward, Outcome},
-    policy::discriminator::UntrustedProxy,
     response::body::CacheBody,
     semantics::{invalidation::is_safe, request::bypass_reason},
     shared::{EnclosingCache, Mode, Shared},
@@ -138,14 +137,14 @@ impl RequestContext {
         let Ok(key) = shared.policy.key(request, &matched) else {
             return Admission::bypass(Forward::Bypass(Bypass::Host));
         };
+        let Ok(discriminator) = shared.policy.discriminator(self.layer, request) else {
+            return Admission::bypass(Forward::Bypass(Bypass::UntrustedProxy));
+        };
         let now = shared.now();
-        if let Some(mark) = shared.store.coordinator().inner_cache(&key, self.layer, now) {
+        if let Some(mark) = shared.store.coordinator().inner_cache(&key, &discriminator, now) {
             return Admission::Pass(PassReport::ExpectsInnerCache(mark));
         }
-        match self.cache_request(request, matched, key, now) {
-            Ok(cache_request) => Admission::LookUp(cache_request),
-            Err(UntrustedProxy) => Admission::bypass(Forward::Bypass(Bypass::UntrustedProxy)),
-        }
+        Admission::LookUp(self.cache_request(request, matched, key, discriminator, now))
     }
 }
 

@@ -89,7 +89,8 @@ where
     if origin.selected.is_none() && request.headers().contains_key(RANGE) {
         let response = inner.call(request).await?;
         let own_responses = context.own_responses(&origin.cache_request, &origin.lookup);
-        context.note_inner_cache(&response, &origin.cache_request.key, own_responses);
+        let CacheRequest { key, discriminator, .. } = &origin.cache_request;
+        context.note_inner_cache(&response, key, discriminator, own_responses);
         return Ok(Reply::passed(response, origin.reason, NotStored::Range));
     }
     let (call, request) = OriginCall::prepare(inner, context, request, *origin, leader);
@@ -283,7 +284,12 @@ where
             validates,
             ..
         } = self;
-        let owned = context.note_inner_cache(&response, &candidate.key, own_responses);
+        let owned = context.note_inner_cache(
+            &response,
+            &candidate.key,
+            &candidate.discriminator,
+            own_responses,
+        );
         let stored = selected.as_ref().map(|selected| &selected.stored);
         if validates && response.status() == StatusCode::NOT_MODIFIED {
             let validated = || find_validated(response.headers(), stored, &others);

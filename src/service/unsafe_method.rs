@@ -141,7 +141,8 @@ impl RequestContext {
         let matched = policy.match_rules(request)?;
         let key = policy.key(request, &matched).ok().filter(|key| !key.has_parts())?;
         let now = self.shared.now();
-        let cache_request = self.cache_request(request, matched, key, now).ok()?;
+        let discriminator = self.shared.policy.discriminator(self.layer, request).ok()?;
+        let cache_request = self.cache_request(request, matched, key, discriminator, now);
         let lookup = self.lookup(request.headers(), &cache_request).await.ok()?;
         let mut candidate = self.candidate(request, cache_request, lookup);
         candidate.request = without_content_fields(&candidate.request);

@@ -6,7 +6,7 @@ use std::thread;
 use actix_web_cache::{PurgeTarget, RedisStore, store::Store as _};
 
 use crate::{
-    redis::{bulk, own_namespace, shop, store_in, tiered_store},
+    redis::{own_namespace, shop, store_in, tiered_store},
     support::{FakeRedis, PageServer, RedisReply, RedisServer, command_name, secs, wait_until},
 };
 
@@ -51,7 +51,7 @@ impl Table {
     fn members(&self) -> Vec<Vec<u8>> {
         let reply = self.redis.wire().ask(&["ZRANGE", &self.name, "0", "-1"]).unwrap();
         let RedisReply::List(members) = reply else { panic!("not a table: {reply:?}") };
-        members.into_iter().map(bulk).collect()
+        members.into_iter().map(RedisReply::into_bytes).collect()
     }
 
     /// Returns the first bytes of the member that begins with these bytes.
