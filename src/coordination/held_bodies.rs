@@ -62,6 +62,8 @@ struct Table {
 #[derive(Debug)]
 struct HeldBody {
     body: Bytes,
+    /// The number of bytes that count toward the limit: the length of the body, or zero.
+    counted: usize,
     /// The number of responses that keep the body.
     responses: usize,
     /// The client that was the first to keep the body.
@@ -89,22 +91,24 @@ impl HeldBodies {
         body: &Bytes,
         client: Option<IpAddr>,
     ) -> Option<Bytes> {
-        let limit = self.0.limit.load(Ordering::Relaxed);
+        let limit = Some(self.0.limit.load(Ordering::Relaxed));
         self.hold_within(limit, key, body, client).or_else(|| {
             let equal = self.find_equal(key, body)?;
             self.hold_within(limit, key, &equal, client)
         })
     }
 
-    /// Returns the body of the response of a handler to `client`. The body counts as held, even if
-    /// it exceeds the limit. Responses to further clients can hold it then.
-    pub(crate) fn hold_new(&self, key: &CacheKey, body: Bytes, client: Option<IpAddr>) -> Bytes {
-        self.hold_within(usize::MAX, key, &body, client).unwrap_or(body)
+    /// Returns the body of the response of a handler. Responses to further clients can hold it then.
+    /// The body does not count toward the limit, because the handler's response keeps it in memory
+    /// anyway.
+    pub(crate) fn hold_new(&self, key: &CacheKey, body: Bytes) -> Bytes {
+        self.hold_within(None, key, &body, None).unwrap_or(body)
     }
 
+    /// Without a limit, the body does not count.
     fn hold_within(
         &self,
-        limit: usize,
+        limit: Option<usize>,
         key: &CacheKey,
         body: &Bytes,
         client: Option<IpAddr>,
@@ -151,14 +155,22 @@ impl State {
 }
 
 impl Table {
-    /// Counts a response that keeps the body. Returns whether the body is within the limit.
-    fn add(&mut self, digest: u64, body: &Bytes, client: Option<IpAddr>, limit: usize) -> bool {
+    /// Counts a response that keeps the body. Returns whether the body is within the limit. Without a
+    /// limit, the bytes of the body do not count.
+    fn add(
+        &mut self,
+        digest: u64,
+        body: &Bytes,
+        client: Option<IpAddr>,
+        limit: Option<usize>,
+    ) -> bool {
         let held = self.bodies.get_mut(&digest).and_then(|held| find(held, body));
         if let Some(held) = held {
             held.responses += 1;
             return true;
         }
-        let length = body.len();
+        let length = if limit.is_some() { body.len() } else { 0 };
+        let limit = limit.unwrap_or(usize::MAX);
         let of_client = client.and_then(|client| self.by_client.get(&client)).copied().unwrap_or(0);
         // A single body is within the limit, however long it is.
         let fits = |taken: usize, limit: usize| taken == 0 || taken.saturating_add(length) <= limit;
@@ -169,7 +181,7 @@ impl Table {
         if let Some(client) = client {
             *self.by_client.entry(client).or_default() += length;
         }
-        let held = HeldBody { body: body.clone(), responses: 1, client };
+        let held = HeldBody { body: body.clone(), counted: length, responses: 1, client };
         self.bodies.entry(digest).or_default().push(held);
         true
     }
@@ -188,7 +200,7 @@ impl Table {
         if group.get().is_empty() {
             group.remove();
         }
-        let length = held.body.len();
+        let length = held.counted;
         self.bytes -= length;
         if let Some(client) = held.client
             && let Entry::Occupied(mut bytes) = self.by_client.entry(client)
@@ -308,13 +320,13 @@ mod tests {
     fn new_body_beyond_the_limit_can_be_shared() {
         let bodies = HeldBodies::default();
         let _others = hold_all(&bodies, None);
-        let new = bodies.hold_new(&key("/"), body(MIB), client(1));
-        assert_eq!(bodies.bytes(), LEAST_LIMIT + MIB);
+        let new = bodies.hold_new(&key("/"), body(MIB));
+        assert_eq!(bodies.bytes(), LEAST_LIMIT, "it takes no bytes from other responses");
         // The store has made a copy of the body.
         let shared = bodies.hold(&key("/"), &body(MIB), client(2)).unwrap();
-        assert_eq!((shared.as_ptr(), bodies.bytes()), (new.as_ptr(), LEAST_LIMIT + MIB));
+        assert_eq!((shared.as_ptr(), bodies.bytes()), (new.as_ptr(), LEAST_LIMIT));
         drop((new, shared));
-        assert_eq!(bodies.bytes(), LEAST_LIMIT);
+        assert!(bodies.hold(&key("/"), &body(MIB), client(2)).is_none());
     }
 
     #[test]

@@ -129,7 +129,7 @@ impl Candidate {
                     BodyUse::Usual => bytes,
                     BodyUse::Shared => {
                         let held_bodies = write.shared.store.coordinator().held_bodies();
-                        held_bodies.hold_new(&write.key, bytes, client.address)
+                        held_bodies.hold_new(&write.key, bytes)
                     }
                 };
                 let complete = head.set_body(body_for(status, &bytes));
