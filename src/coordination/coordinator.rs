@@ -259,7 +259,7 @@ impl Coordinator {
     }
 
     /// Returns the number of bytes that the response bodies of fills take in memory, without the
-    /// first 64 KiB of each body that a client reads.
+    /// first 32 KiB of each body that a client reads.
     #[must_use]
     pub fn bytes_in_fills(&self) -> usize {
         self.0.fill_budget.held()

@@ -26,7 +26,7 @@ const MAX_SLICE: usize = 64 * 1024;
 
 /// The number of bytes of a body that the budget does not count while a client reads the body. A
 /// body may always be this far ahead of its fastest reader.
-const READ_AHEAD: usize = 64 * 1024;
+const READ_AHEAD: usize = 32 * 1024;
 
 /// The part of a body that has arrived so far, in chunks.
 #[derive(Debug)]

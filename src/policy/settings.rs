@@ -485,8 +485,8 @@ impl Policy {
     /// empty list trusts no peer.
     ///
     /// Default: every request may have these fields. Requests with different values never share a
-    /// response. If there are too many variants of a page, those that were stored for requests
-    /// with such fields are dropped first.
+    /// response. Responses to requests with such fields do not displace a page that other clients
+    /// request.
     pub fn trusted_proxies(mut self, proxies: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let known = self.trusted_proxies.get_or_insert_with(Vec::new);
         known.extend(proxies.into_iter().map(Into::into));

@@ -19,7 +19,7 @@ const SHORT_SLICE: usize = 64 * 1024;
 const LONG_SLICE: usize = 1024 * 1024;
 
 /// The largest number of bytes of all long slices in the process that wait for their clients.
-const MAX_LONG_BYTES: usize = 16 * 1024 * 1024;
+const MAX_LONG_BYTES: usize = 8 * 1024 * 1024;
 
 static LONG_BYTES: LongBytes = LongBytes(AtomicUsize::new(0));
 

@@ -50,7 +50,9 @@ const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
 ///
 /// The limit counts bodies, header fields, keys and bookkeeping (640 bytes for each cache key), so
 /// the memory of the process grows by about the limit. All responses of one cache key may together
-/// take an eighth of the limit. A response that exceeds this size by itself is not stored.
+/// take an eighth of the limit. A response that exceeds this size by itself is not stored. Responses
+/// to requests with forwarded fields that any client could have sent
+/// ([`Policy::trusted_proxies`](crate::Policy::trusted_proxies)) count as those of further keys.
 ///
 /// ```
 /// use actix_web_cache::{Cache, MemoryStore};
