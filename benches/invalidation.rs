@@ -1,5 +1,5 @@
 //! Compares the purge of a tag that a million responses have with the purge of a tag that one
-//! response has.
+//! response has. Also measures the purge of all responses.
 //!
 //! ```sh
 //! cargo bench -p actix-web-cache-benches --bench invalidation -- [--urls 1000000]
@@ -31,6 +31,9 @@ use actix_web::{
 use actix_web_cache::{Cache, CacheHandle, MemoryStore, Policy};
 
 const ROUNDS: usize = 2001;
+
+/// The number of responses for the purge of all responses.
+const ALL: usize = 47_000;
 
 /// The number of purges per measurement. A single purge is too short for the clock to measure.
 const PURGES: u32 = 16;
@@ -75,6 +78,13 @@ fn main() -> ExitCode {
         let stored = large.len();
         ask_all(&many, urls).await;
         println!("memory      {stored} URLs of {bytes} bytes; after lookups {} of {} bytes are left", large.len(), large.bytes());
+        no_store.store(false, Ordering::Relaxed);
+        let store = MemoryStore::new(1 << 30);
+        let (app, handle) = app(&store).await;
+        ask_all(&app, ALL).await;
+        let started = Instant::now();
+        handle.purge_all().await.expect("a purge");
+        println!("purge_all   {ALL} responses {:?}", started.elapsed());
         if ratio <= 2.0 && large.len() < urls as u64 / 100 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     })
 }

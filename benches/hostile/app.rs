@@ -59,6 +59,7 @@ fn routes(config: &mut web::ServiceConfig) {
         .route("/large/{n}", web::get().to(async || sized(600, MIB)))
         .route("/stored", web::get().to(async || sized(600, 2 * MIB)))
         .route("/chunked/{n}", web::get().to(async || fresh_for(1).streaming(pieces(8 * MIB))))
+        .route("/vary", web::get().to(vary))
         .route("/slow/{n}", web::get().to(slow))
         .route("/post/{n}", web::post().to(async || "done"))
         .route("/group/{n}", web::post().to(invalidate_group));
@@ -75,6 +76,15 @@ async fn page(request: HttpRequest) -> HttpResponse {
         return HttpResponse::BadRequest().finish();
     }
     sized(1, PAGE_LENGTH)
+}
+
+/// A response that varies on the fields that the request names.
+async fn vary(request: HttpRequest) -> HttpResponse {
+    let mut response = fresh_for(600);
+    if let Some(names) = request.headers().get("x-names") {
+        response.insert_header(("vary", names.clone()));
+    }
+    response.body("page")
 }
 
 /// A body that ends long after the attack. Its client may have it already.

@@ -57,6 +57,12 @@ fn get_page(n: u64, lines: &str) -> String {
     format!("GET /page/{} HTTP/1.1\r\nHost: t\r\n{lines}\r\n", n % crate::honest::PAGES)
 }
 
+/// Returns sixteen field names that no other request has.
+fn vary_names(n: u64) -> String {
+    let names: Vec<_> = (0..16).map(|field| format!("x-{n}-{field}")).collect();
+    names.join(", ")
+}
+
 fn post(path: &str) -> String {
     format!("POST {path} HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 0\r\n\r\n")
 }
@@ -65,7 +71,7 @@ const fn attack(name: &'static str, description: &'static str, kind: Kind) -> At
     Attack { name, description, kind }
 }
 
-pub(crate) const ATTACKS: [Attack; 13] = [
+pub(crate) const ATTACKS: [Attack; 14] = [
     attack(
         "downloads",
         "idle readers of different chunked bodies of 8 MiB",
@@ -107,6 +113,11 @@ pub(crate) const ATTACKS: [Attack; 13] = [
         "forged",
         "requests for the pages of others with forged hosts",
         Kind::Flood(|n| get_page(n, &format!("X-Forwarded-Host: h{n}\r\n"))),
+    ),
+    attack(
+        "names",
+        "responses of one URL that vary on ever new fields",
+        Kind::Flood(|n| get_with("/vary", &format!("X-Names: {}\r\n", vary_names(n)))),
     ),
     attack(
         "posts",
