@@ -91,7 +91,7 @@ async fn lookup_may_take_as_long_as_its_time_out() {
 /// The names of commands, in the order in which Redis received them, without those of the script
 /// that counts some of the lookups as uses.
 fn names(commands: &[String]) -> Vec<&str> {
-    let by_client = commands.iter().filter(|command| !command.contains(" lua] "));
+    let by_client = commands.iter().filter(|command| !command.starts_with("lua "));
     let names = by_client.map(|command| command.split('"').nth(1).unwrap());
     names.filter(|name| *name != "EVAL").collect()
 }

@@ -204,7 +204,7 @@ pub(crate) struct RedisMonitor<'a> {
 }
 
 impl RedisMonitor<'_> {
-    /// The commands since the last call, each as `"GET" "key"`, including those in scripts.
+    /// The commands since the last call, each as `"GET" "key"`; those in scripts begin with `lua`.
     pub(crate) fn so_far(&mut self) -> Vec<String> {
         const MARK: &str = "end of the monitored commands";
         self.server.command(&["ECHO", MARK]);
@@ -212,11 +212,13 @@ impl RedisMonitor<'_> {
         loop {
             let line = self.wire.receive().unwrap().to_string();
             // The prefix has the time and the client: `1700000000.000001 [0 127.0.0.1:5] `.
-            let (_, command) = line.split_once("] ").expect("a line of MONITOR");
+            let (prefix, command) = line.split_once("] ").expect("a line of MONITOR");
             if command.contains(MARK) {
                 return commands;
             }
-            commands.push(command.to_owned());
+            // Of a command of a script, the prefix has `lua` in place of the client.
+            let script = if prefix.ends_with(" lua") { "lua " } else { "" };
+            commands.push(format!("{script}{command}"));
         }
     }
 }
