@@ -70,7 +70,7 @@ fn server_counts_and_monitors_commands() {
     server.command(&["EVAL", "return redis.call('GET', KEYS[1])", "1", "a"]);
     let commands = monitor.so_far();
     assert_eq!(commands[0], r#""SET" "a" "b c""#);
-    assert_eq!(commands.last().unwrap(), r#""GET" "a""#);
+    assert_eq!(commands.last().unwrap(), r#"lua "GET" "a""#);
     assert_eq!(monitor.so_far(), Vec::<String>::new());
     let calls = server.calls();
     assert_eq!((calls["set"], calls["get"], calls["eval"]), (1, 1, 1));
