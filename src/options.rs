@@ -46,8 +46,8 @@ impl ResponseOptions {
     /// not stored. With zero, the response is stale at once. The cache then stores it only if it
     /// can be revalidated or served stale.
     ///
-    /// If the handler validates the stored response with a 304, the lifetime begins again, or a
-    /// shorter one that the 304 states. The lifetime applies until the handler sets another lifetime
+    /// If the handler validates the stored response with a 304, the lifetime begins again. If the 304
+    /// states another lifetime than the response did, the shorter of both applies from then on, until the handler sets another lifetime
     /// or sends another complete response.
     pub const fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);

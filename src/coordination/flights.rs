@@ -11,6 +11,7 @@ use std::{
     },
 };
 
+use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::{fills::keys_of_url, shared_body::SharedBody};
@@ -40,8 +41,12 @@ pub(crate) enum FlightEnd {
 pub(crate) enum FlightEvent {
     /// The handler sent the status line and the header fields, and the cache is reading the body.
     ResponseInProgress(Arc<ResponseInProgress>),
-    /// The flight has ended.
-    Ended(FlightEnd),
+    /// The flight has ended. If the response is stored, the event has its body. The followers can
+    /// share this body, even if responses hold too many other bodies.
+    Ended(
+        FlightEnd,
+        #[expect(dead_code, reason = "the event keeps the body in memory")] Option<Bytes>,
+    ),
 }
 
 /// A response whose body the cache is still reading. The cache stores the response once the body is
@@ -101,6 +106,7 @@ impl Flights {
             key,
             events,
             end_on_drop: FlightEnd::Abandoned,
+            stored_body: None,
             flights: Arc::clone(self),
         })
     }
@@ -155,6 +161,7 @@ pub(crate) struct FlightLeader {
     key: Arc<[u8]>,
     events: Arc<EventSender>,
     end_on_drop: FlightEnd,
+    stored_body: Option<Bytes>,
     flights: Arc<Flights>,
 }
 
@@ -174,7 +181,7 @@ impl FlightLeader {
     /// flight.
     pub(crate) fn release_followers(&self) {
         self.flights.remove(&self.key, &self.events);
-        self.events.send_replace(Some(FlightEvent::Ended(FlightEnd::Overdue)));
+        self.events.send_replace(Some(FlightEvent::Ended(FlightEnd::Overdue, None)));
     }
 
     /// Returns whether any request waits for the response of this flight.
@@ -182,9 +189,11 @@ impl FlightLeader {
         self.events.receiver_count() > 0
     }
 
-    /// Ends the flight with [`FlightEnd::Stored`].
-    pub(crate) fn stored(mut self) {
+    /// Ends the flight with [`FlightEnd::Stored`]. `body` is the body of the stored response, if this
+    /// flight has stored it.
+    pub(crate) fn stored(mut self, body: Option<Bytes>) {
         self.end_on_drop = FlightEnd::Stored;
+        self.stored_body = body;
     }
 }
 
@@ -196,7 +205,8 @@ impl Drop for FlightLeader {
         self.flights.remove(&self.key, &self.events);
         // The flight is removed before its followers are notified, so that a follower that joins
         // again can become a leader.
-        self.events.send_replace(Some(FlightEvent::Ended(self.end_on_drop)));
+        let ended = FlightEvent::Ended(self.end_on_drop, self.stored_body.take());
+        self.events.send_replace(Some(ended));
     }
 }
 
@@ -210,14 +220,14 @@ impl FlightFollower {
     pub(crate) async fn next_event(&mut self) -> FlightEvent {
         let event = self.0.wait_for(Option::is_some).await;
         let event = event.ok().and_then(|event| event.clone());
-        event.unwrap_or(FlightEvent::Ended(FlightEnd::Abandoned))
+        event.unwrap_or(FlightEvent::Ended(FlightEnd::Abandoned, None))
     }
 
     /// Waits for the end of the flight.
     pub(crate) async fn end(&mut self) -> FlightEnd {
-        let end = self.0.wait_for(|event| matches!(event, Some(FlightEvent::Ended(_)))).await;
+        let end = self.0.wait_for(|event| matches!(event, Some(FlightEvent::Ended(..)))).await;
         match end.as_deref() {
-            Ok(Some(FlightEvent::Ended(end))) => *end,
+            Ok(Some(FlightEvent::Ended(end, _))) => *end,
             Ok(Some(FlightEvent::ResponseInProgress(_)) | None) | Err(_) => FlightEnd::Abandoned,
         }
     }
@@ -250,7 +260,7 @@ mod tests {
     async fn followers_get_the_end_of_the_flight() {
         let flights = Arc::new(Flights::default());
         let ends: [(fn(FlightLeader), FlightEnd); 5] = [
-            (FlightLeader::stored, FlightEnd::Stored),
+            (|leader| leader.stored(None), FlightEnd::Stored),
             (|mut leader| leader.set_end_on_drop(FlightEnd::NotStored), FlightEnd::NotStored),
             (|mut leader| leader.set_end_on_drop(FlightEnd::Failed), FlightEnd::Failed),
             (drop, FlightEnd::Abandoned),
@@ -281,9 +291,9 @@ mod tests {
         let mut german_follower = follower(flights.join(&key("/a"), b"de"));
         assert_eq!(flights.len(), 3);
         let [plain, german, other] = leaders;
-        plain.stored();
+        plain.stored(None);
         assert!(matches!(flights.join(&key("/a"), b"de"), FlightRole::Follower(_)));
-        german.stored();
+        german.stored(None);
         assert_eq!(german_follower.end().await, FlightEnd::Stored);
         drop(other);
         assert_eq!(flights.len(), 0);
@@ -303,7 +313,7 @@ mod tests {
         drop(before);
         assert_eq!(waits.end().await, FlightEnd::Abandoned);
         assert_eq!(flights.len(), 1, "the earlier flight does not end the later one");
-        after.stored();
+        after.stored(None);
         assert_eq!(joins.end().await, FlightEnd::Stored);
     }
 
@@ -327,8 +337,8 @@ mod tests {
             };
             assert_eq!(response.length, 3);
         }
-        leading.stored();
-        assert!(matches!(early.next_event().await, FlightEvent::Ended(FlightEnd::Stored)));
+        leading.stored(None);
+        assert!(matches!(early.next_event().await, FlightEvent::Ended(FlightEnd::Stored, _)));
         assert_eq!(late.end().await, FlightEnd::Stored);
     }
 
@@ -340,7 +350,7 @@ mod tests {
         slow.release_followers();
         assert_eq!(waits.end().await, FlightEnd::Overdue);
         let next = leader(flights.join(&key("/a"), b""));
-        slow.stored();
+        slow.stored(None);
         assert_eq!(flights.len(), 1, "the overdue flight does not end the next one");
         drop(next);
         assert_eq!(flights.len(), 0);

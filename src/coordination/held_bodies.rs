@@ -29,6 +29,9 @@ const SMALL_BODY: usize = 64 * 1024;
 /// The least limit of the bodies that responses keep, in bytes.
 const LEAST_LIMIT: usize = 16 * 1024 * 1024;
 
+/// The number of bodies of one cache key and length with which a body is compared.
+const MAX_COMPARED: usize = 8;
+
 /// The bodies that responses keep in memory. Clones share one limit.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct HeldBodies(Arc<State>);
@@ -51,10 +54,12 @@ impl Default for State {
 
 #[derive(Debug, Default)]
 struct Table {
-    /// The number of bytes of all bodies.
+    /// The number of bytes of the bodies that count toward the usual limit.
     bytes: usize,
-    /// The number of bytes of the bodies that a client was the first to keep.
+    /// The number of these bytes that a client was the first to keep.
     by_client: HashMap<IpAddr, usize>,
+    /// The number of bytes of the bodies that requests have waited for, beyond the usual limit.
+    waited_bytes: usize,
     /// The bodies by the digest of their cache key and length. The newest body is the last one.
     bodies: HashMap<u64, Vec<HeldBody>>,
 }
@@ -62,12 +67,20 @@ struct Table {
 #[derive(Debug)]
 struct HeldBody {
     body: Bytes,
-    /// The number of bytes that count toward the limit: the length of the body, or zero.
-    counted: usize,
-    /// The number of responses that keep the body.
-    responses: usize,
-    /// The client that was the first to keep the body.
-    client: Option<IpAddr>,
+    count: Count,
+    /// The number of handles of the body.
+    handles: usize,
+}
+
+/// The limit toward which a body counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Count {
+    /// No response holds the body yet. It is there for the requests that wait for it.
+    Uncounted,
+    /// The usual limit, and the half of it for this client, which was the first to keep the body.
+    Usual(Option<IpAddr>),
+    /// The limit of the bodies that requests have waited for.
+    Waited,
 }
 
 impl HeldBodies {
@@ -78,7 +91,8 @@ impl HeldBodies {
 
     /// Returns the number of bytes of all bodies that responses keep.
     pub(super) fn bytes(&self) -> usize {
-        self.0.table().bytes
+        let table = self.0.table();
+        table.bytes + table.waited_bytes
     }
 
     /// Returns the body for a response to `client`, the address of the client or of its proxy. The
@@ -91,24 +105,29 @@ impl HeldBodies {
         body: &Bytes,
         client: Option<IpAddr>,
     ) -> Option<Bytes> {
-        let limit = Some(self.0.limit.load(Ordering::Relaxed));
+        let limit = self.0.limit.load(Ordering::Relaxed);
         self.hold_within(limit, key, body, client).or_else(|| {
             let equal = self.find_equal(key, body)?;
             self.hold_within(limit, key, &equal, client)
         })
     }
 
-    /// Returns the body of the response of a handler. Responses to further clients can hold it then.
-    /// The body does not count toward the limit, because the handler's response keeps it in memory
-    /// anyway.
-    pub(crate) fn hold_new(&self, key: &CacheKey, body: Bytes) -> Bytes {
-        self.hold_within(None, key, &body, None).unwrap_or(body)
+    /// Returns the body of a response that is being stored, for the requests that wait for it. The
+    /// body itself does not count. The responses that hold it then have a limit of their own, as
+    /// large as the usual one, so that these requests do not all call the handler if the limit is
+    /// reached.
+    pub(crate) fn hold_new(&self, key: &CacheKey, body: &Bytes) -> Bytes {
+        if body.len() <= SMALL_BODY {
+            return body.clone();
+        }
+        let digest = self.0.digest(key, body);
+        self.0.table().add_uncounted(digest, body);
+        self.handle(digest, body)
     }
 
-    /// Without a limit, the body does not count.
     fn hold_within(
         &self,
-        limit: Option<usize>,
+        limit: usize,
         key: &CacheKey,
         body: &Bytes,
         client: Option<IpAddr>,
@@ -118,9 +137,11 @@ impl HeldBodies {
         }
         let digest = self.0.digest(key, body);
         let is_held = self.0.table().add(digest, body, client, limit);
-        is_held.then(|| {
-            Bytes::from_owner(Hold { state: Arc::clone(&self.0), digest, body: body.clone() })
-        })
+        is_held.then(|| self.handle(digest, body))
+    }
+
+    fn handle(&self, digest: u64, body: &Bytes) -> Bytes {
+        Bytes::from_owner(Hold { state: Arc::clone(&self.0), digest, body: body.clone() })
     }
 
     /// Replaces `body`, a copy that a store has read from outside of the process, by an equal body of
@@ -138,9 +159,13 @@ impl HeldBodies {
             return None;
         }
         let digest = self.0.digest(key, body);
-        let newest = self.0.table().bodies.get(&digest)?.last()?.body.clone();
+        let newest: Vec<_> = {
+            let table = self.0.table();
+            let group = table.bodies.get(&digest)?.iter().rev();
+            group.take(MAX_COMPARED).map(|held| held.body.clone()).collect()
+        };
         // Compared without the lock, because a body may be long.
-        (newest == *body).then_some(newest)
+        newest.into_iter().find(|held| held == body)
     }
 }
 
@@ -155,67 +180,85 @@ impl State {
 }
 
 impl Table {
-    /// Counts a response that keeps the body. Returns whether the body is within the limit. Without a
-    /// limit, the bytes of the body do not count.
-    fn add(
-        &mut self,
-        digest: u64,
-        body: &Bytes,
-        client: Option<IpAddr>,
-        limit: Option<usize>,
-    ) -> bool {
-        let held = self.bodies.get_mut(&digest).and_then(|held| find(held, body));
-        if let Some(held) = held {
-            held.responses += 1;
+    /// Counts a response that keeps the body. Returns whether the body is within its limit.
+    fn add(&mut self, digest: u64, body: &Bytes, client: Option<IpAddr>, limit: usize) -> bool {
+        let known = self.find(digest, body).map(|held| held.count);
+        if known.is_none_or(|count| count == Count::Uncounted) {
+            let length = body.len();
+            let of_client = client.and_then(|client| self.by_client.get(&client));
+            let of_client = of_client.copied().unwrap_or(0);
+            // A single body is within the limit, however long it is.
+            let fits =
+                |held: usize, limit: usize| held == 0 || held.saturating_add(length) <= limit;
+            let count = if fits(self.bytes, limit) && fits(of_client, limit / 2) {
+                self.bytes += length;
+                if let Some(client) = client {
+                    *self.by_client.entry(client).or_default() += length;
+                }
+                Count::Usual(client)
+            } else if known.is_some() && fits(self.waited_bytes, limit) {
+                self.waited_bytes += length;
+                Count::Waited
+            } else {
+                return false;
+            };
+            self.add_uncounted(digest, body);
+            if let Some(held) = self.find(digest, body) {
+                held.count = count;
+            }
             return true;
         }
-        let length = if limit.is_some() { body.len() } else { 0 };
-        let limit = limit.unwrap_or(usize::MAX);
-        let of_client = client.and_then(|client| self.by_client.get(&client)).copied().unwrap_or(0);
-        // A single body is within the limit, however long it is.
-        let fits = |taken: usize, limit: usize| taken == 0 || taken.saturating_add(length) <= limit;
-        if !fits(self.bytes, limit) || !fits(of_client, limit / 2) {
-            return false;
-        }
-        self.bytes += length;
-        if let Some(client) = client {
-            *self.by_client.entry(client).or_default() += length;
-        }
-        let held = HeldBody { body: body.clone(), counted: length, responses: 1, client };
-        self.bodies.entry(digest).or_default().push(held);
+        self.add_uncounted(digest, body);
         true
     }
 
-    /// Ends the count of one response. Returns the body that no response keeps any more, so that the
-    /// caller can free it without the lock.
+    /// Adds a handle of a body. A new body does not count yet.
+    fn add_uncounted(&mut self, digest: u64, body: &Bytes) {
+        match self.find(digest, body) {
+            Some(held) => held.handles += 1,
+            None => {
+                let held = HeldBody { body: body.clone(), count: Count::Uncounted, handles: 1 };
+                self.bodies.entry(digest).or_default().push(held);
+            }
+        }
+    }
+
+    fn find(&mut self, digest: u64, body: &Bytes) -> Option<&mut HeldBody> {
+        self.bodies.get_mut(&digest)?.iter_mut().find(|held| is_same(&held.body, body))
+    }
+
+    /// Removes a handle. Returns the body that has no handle any more, so that the caller can free
+    /// it without the lock.
     fn remove(&mut self, digest: u64, body: &Bytes) -> Option<HeldBody> {
         let Entry::Occupied(mut group) = self.bodies.entry(digest) else { return None };
         let at = group.get().iter().position(|held| is_same(&held.body, body))?;
         let held = group.get_mut().get_mut(at)?;
-        held.responses -= 1;
-        if held.responses > 0 {
+        held.handles -= 1;
+        if held.handles > 0 {
             return None;
         }
         let held = group.get_mut().remove(at);
         if group.get().is_empty() {
             group.remove();
         }
-        let length = held.counted;
-        self.bytes -= length;
-        if let Some(client) = held.client
-            && let Entry::Occupied(mut bytes) = self.by_client.entry(client)
-        {
-            *bytes.get_mut() -= length;
-            if *bytes.get() == 0 {
-                bytes.remove();
+        let length = held.body.len();
+        match held.count {
+            Count::Uncounted => {}
+            Count::Waited => self.waited_bytes -= length,
+            Count::Usual(client) => {
+                self.bytes -= length;
+                if let Some(client) = client
+                    && let Entry::Occupied(mut bytes) = self.by_client.entry(client)
+                {
+                    *bytes.get_mut() -= length;
+                    if *bytes.get() == 0 {
+                        bytes.remove();
+                    }
+                }
             }
         }
         Some(held)
     }
-}
-
-fn find<'a>(held: &'a mut [HeldBody], body: &Bytes) -> Option<&'a mut HeldBody> {
-    held.iter_mut().find(|held| is_same(&held.body, body))
 }
 
 /// Returns whether both values are the same memory.
@@ -317,16 +360,43 @@ mod tests {
     }
 
     #[test]
-    fn new_body_beyond_the_limit_can_be_shared() {
+    fn body_that_requests_waited_for_has_a_limit_of_its_own() {
         let bodies = HeldBodies::default();
-        let _others = hold_all(&bodies, None);
-        let new = bodies.hold_new(&key("/"), body(MIB));
-        assert_eq!(bodies.bytes(), LEAST_LIMIT, "it takes no bytes from other responses");
-        // The store has made a copy of the body.
-        let shared = bodies.hold(&key("/"), &body(MIB), client(2)).unwrap();
-        assert_eq!((shared.as_ptr(), bodies.bytes()), (new.as_ptr(), LEAST_LIMIT));
-        drop((new, shared));
-        assert!(bodies.hold(&key("/"), &body(MIB), client(2)).is_none());
+        let others = hold_all(&bodies, None);
+        let new = |n: usize| bodies.hold_new(&key(&format!("/new/{n}")), &body(MIB));
+        let hold = |n: usize| bodies.hold(&key(&format!("/new/{n}")), &body(MIB), client(1));
+        let waited: Vec<_> = (0..)
+            .map_while(|n| {
+                let new = new(n);
+                assert!(!others.is_empty() && new.len() == MIB);
+                // A store may have made a copy of the body.
+                let held = hold(n)?;
+                assert_eq!(held.as_ptr(), new.as_ptr());
+                Some(held)
+            })
+            .collect();
+        assert_eq!(waited.len(), LEAST_LIMIT / MIB);
+        assert_eq!(bodies.bytes(), 2 * LEAST_LIMIT);
+        // They take no bytes from other responses.
+        drop(others);
+        assert_eq!(bodies.bytes(), LEAST_LIMIT);
+        assert!(bodies.hold(&key("/"), &body(MIB), client(1)).is_some());
+        drop(waited);
+        assert_eq!(bodies.bytes(), 0);
+        assert!(bodies.0.table().bodies.is_empty());
+    }
+
+    #[test]
+    fn body_that_no_response_holds_does_not_count() {
+        let (bodies, page) = (HeldBodies::default(), body(MIB));
+        let new = bodies.hold_new(&key("/"), &page);
+        assert_eq!(bodies.bytes(), 0);
+        let held = bodies.hold(&key("/"), &page, client(1)).unwrap();
+        drop(new);
+        assert_eq!(bodies.bytes(), MIB);
+        drop(held);
+        assert_eq!(bodies.bytes(), 0);
+        assert!(bodies.0.table().bodies.is_empty());
     }
 
     #[test]
@@ -351,6 +421,8 @@ mod tests {
         assert!(bodies.find_equal(&key("/2"), &body(MIB)).is_none());
         let mut other = vec![b'x'; MIB];
         other[MIB - 1] = b'y';
+        let _newer = bodies.hold(&key("/"), &vec![b'z'; MIB].into(), None).unwrap();
+        assert!(bodies.find_equal(&key("/"), &body(MIB)).is_some(), "behind a newer body");
         assert!(bodies.find_equal(&key("/"), &other.into()).is_none());
         drop(held);
         assert!(bodies.find_equal(&key("/"), &body(MIB)).is_none());

@@ -3,6 +3,7 @@
 //! for the response.
 
 use actix_web::http::header::HeaderName;
+use bytes::Bytes;
 
 use super::{
     coordinator::Coordinator,
@@ -72,12 +73,13 @@ impl Leader {
         self.flight.has_followers()
     }
 
-    /// Ends the flight and the lease, because the response is stored.
-    pub(crate) fn finish_stored(self) {
+    /// Ends the flight and the lease, because the response is stored. `body` is the body of the
+    /// response, if this flight has stored it.
+    pub(crate) fn finish_stored(self, body: Option<Bytes>) {
         if let Some(lease) = self.lease {
             lease.end(LeaseEnd::Stored);
         }
-        self.flight.stored();
+        self.flight.stored(body);
     }
 
     /// Marks the cache key as hit-for-miss for requests with the leader's collapse key, because the

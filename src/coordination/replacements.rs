@@ -110,8 +110,10 @@ impl<E: Effect> Replacements<E> {
             new.replaced = earlier.replaced;
         }
         // A store that does not take the replacements has no use for them.
-        let too_many = new.replaced.len().saturating_sub(MAX_KEPT);
-        new.replaced.drain(..too_many);
+        if new.replaced.len() > MAX_KEPT {
+            // Half of the list, because each removal moves all of the rest.
+            new.replaced.drain(..MAX_KEPT / 2);
+        }
         if self.replaced + new.replaced.len() > MAX_KEPT {
             self.by_tag.clear();
             (self.replaced, self.waiting) = (0, 0);

@@ -56,18 +56,20 @@ impl UrlIndex {
         Registration { key: shared, digest, index: Arc::clone(self) }
     }
 
-    /// Returns the registered keys of a URL.
-    pub(crate) fn keys(&self, url: UrlKey<'_>) -> Vec<Arc<[u8]>> {
+    /// Returns the registered keys of a URL that `is_wanted` accepts.
+    pub(crate) fn keys(
+        &self,
+        url: UrlKey<'_>,
+        is_wanted: impl Fn(&[u8]) -> bool,
+    ) -> Vec<Arc<[u8]>> {
         let digest = self.digests.hash_one(url.as_bytes());
         let shard = self.shard(digest);
-        let mut keys: Vec<_> = match shard.get(&digest) {
+        let accepts = |key: &Arc<[u8]>| url.contains_bytes(key) && is_wanted(key);
+        match shard.get(&digest) {
             None => Vec::new(),
-            Some(Keys::One(key, _)) => vec![Arc::clone(key)],
-            Some(Keys::Many(keys)) => keys.keys().cloned().collect(),
-        };
-        drop(shard);
-        keys.retain(|key| url.contains_bytes(key));
-        keys
+            Some(Keys::One(key, _)) => accepts(key).then(|| Arc::clone(key)).into_iter().collect(),
+            Some(Keys::Many(keys)) => keys.keys().filter(|key| accepts(key)).cloned().collect(),
+        }
     }
 
     fn shard(&self, digest: u64) -> MutexGuard<'_, HashMap<u64, Keys>> {
@@ -158,11 +160,15 @@ mod tests {
         let a = key("/a", None);
         let (first, second) = (register(&index, &a), register(&index, &a));
         let _other = register(&index, &key("/b", None));
-        assert_eq!(index.keys(a.url()), [a.to_shared()]);
+        assert_eq!(index.keys(a.url(), |_| true), [a.to_shared()]);
         drop(first);
-        assert_eq!(index.keys(a.url()), [a.to_shared()], "the second registration exists");
+        assert_eq!(
+            index.keys(a.url(), |_| true),
+            [a.to_shared()],
+            "the second registration exists"
+        );
         drop(second);
-        assert!(index.keys(a.url()).is_empty());
+        assert!(index.keys(a.url(), |_| true).is_empty());
         assert_eq!(urls(&index), 1, "nothing is left of the URL");
     }
 
@@ -174,13 +180,15 @@ mod tests {
             .flat_map(|tenant| [key("/a", Some(tenant)), key("/a", Some(tenant))])
             .map(|key| register(&index, &key))
             .collect();
-        assert_eq!(index.keys(url.url()).len(), 100);
+        assert_eq!(index.keys(url.url(), |_| true).len(), 100);
+        let wanted = key("/a", Some(0));
+        assert_eq!(index.keys(url.url(), |key| key == wanted.as_bytes()).len(), 1);
         registrations.truncate(101);
-        assert_eq!(index.keys(url.url()).len(), 51);
+        assert_eq!(index.keys(url.url(), |_| true).len(), 51);
         registrations.truncate(1);
-        assert_eq!(index.keys(url.url()), [key("/a", Some(0)).to_shared()]);
+        assert_eq!(index.keys(url.url(), |_| true), [key("/a", Some(0)).to_shared()]);
         registrations.push(register(&index, &url));
-        assert_eq!(index.keys(url.url()).len(), 2);
+        assert_eq!(index.keys(url.url(), |_| true).len(), 2);
         registrations.clear();
         assert_eq!(urls(&index), 0);
     }

@@ -13,7 +13,7 @@ use actix_web::{
 use bytes::Bytes;
 
 use super::{
-    candidate::{BodyUse, Candidate, ClientConditions},
+    candidate::{Candidate, ClientConditions},
     tee,
     write::Write,
 };
@@ -111,7 +111,7 @@ impl Candidate {
             request: mem::replace(&mut self.request, HeaderMap::new()),
             address: self.client,
         };
-        let Self { shared, key, fill, leader, body_use, .. } = *self;
+        let Self { shared, key, fill, leader, .. } = *self;
         let write = Write { shared, key, fill, leader, draft };
         let limit = write.shared.max_body_size();
         let size = response.response().body().size();
@@ -125,13 +125,6 @@ impl Candidate {
             Ok(bytes) => {
                 // A copy: the handler's bytes may be a slice of something much larger.
                 let write = write.with_body(Bytes::copy_from_slice(&bytes));
-                let bytes = match body_use {
-                    BodyUse::Usual => bytes,
-                    BodyUse::Shared => {
-                        let held_bodies = write.shared.store.coordinator().held_bodies();
-                        held_bodies.hold_new(&write.key, bytes)
-                    }
-                };
                 let complete = head.set_body(body_for(status, &bytes));
                 (client.receive(complete, &bytes), Stored::Yes, Some(write))
             }

@@ -51,7 +51,6 @@ pub(crate) struct Candidate {
     pub(crate) replaced_audience: Option<Audience>,
     pub(crate) requested: Timestamp,
     pub(crate) conditions: ClientConditions,
-    pub(crate) body_use: BodyUse,
     /// The leader of the flight, if other requests may wait for the response to this request
     /// (request collapsing). A flight is one handler call whose response several requests may
     /// share.
@@ -66,16 +65,6 @@ pub(crate) enum ClientConditions {
     ByCache,
     /// The handler receives the conditions and evaluates them.
     ByHandler,
-}
-
-/// The requests that may use the body of the handler's response before it is stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum BodyUse {
-    /// The client of the request, and the clients that wait for the response.
-    Usual,
-    /// Further clients, too. Responses hold too many stored bodies, so the body from the store would
-    /// not be used.
-    Shared,
 }
 
 impl Candidate {

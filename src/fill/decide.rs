@@ -112,8 +112,8 @@ impl Candidate {
         Ok(plan)
     }
 
-    /// Returns the lifetime that the handler set for a stored response, or the lifetime that its
-    /// update states, if this is shorter.
+    /// Returns the lifetime that the handler set for a stored response. If its update states another
+    /// lifetime than the response did, the shorter of both applies.
     fn known_ttl<B>(
         &self,
         updated: &StoredResponse,
@@ -124,13 +124,21 @@ impl Candidate {
         if lifetime.source != LifetimeSource::Handler {
             return None;
         }
-        let fields = answer.headers();
-        let governing = Governing::of(fields, self.shared.policy.targeted_fields());
-        let stated = match governing.directives.no_cache {
-            DirectiveScope::Absent => explicit_lifetime(&governing, fields, now),
-            DirectiveScope::Fields(_) | DirectiveScope::Response => Some(Duration::ZERO),
+        let targets = self.shared.policy.targeted_fields();
+        let stated = |fields: &HeaderMap, responded: Timestamp| {
+            let governing = Governing::of(fields, targets);
+            match governing.directives.no_cache {
+                DirectiveScope::Absent => explicit_lifetime(&governing, fields, responded),
+                DirectiveScope::Fields(_) | DirectiveScope::Response => Some(Duration::ZERO),
+            }
         };
-        Some(stated.map_or(lifetime.freshness, |stated| stated.min(lifetime.freshness)))
+        let mut before = HeaderMap::new();
+        for (name, value) in updated.as_handler_sent() {
+            before.append(name.clone(), value.clone());
+        }
+        let before = stated(&before, lifetime.response_time);
+        let shorter = stated(answer.headers(), now).filter(|after| Some(*after) != before);
+        Some(shorter.map_or(lifetime.freshness, |after| after.min(lifetime.freshness)))
     }
 
     fn warn_about_rewritten_path(&self, rewritten: &Uri) {

@@ -52,11 +52,13 @@ impl Write {
         let ttl =
             self.draft.lifetime.remaining(self.draft.lifetime.response_time).unwrap_or_default();
         let store = &self.shared.store;
+        let held_bodies = store.coordinator().held_bodies();
+        let body = self.leader.is_some().then(|| held_bodies.hold_new(&self.key, &self.draft.body));
         match store.put(&self.key, Arc::new(self.draft), &self.fill).await {
             Ok(Put::Stored) => {
                 log::debug!("store ttl={}", ttl.as_secs());
                 if let Some(leader) = self.leader {
-                    leader.finish_stored();
+                    leader.finish_stored(body);
                 }
             }
             Ok(Put::TooLarge) => {

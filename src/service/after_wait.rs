@@ -86,7 +86,7 @@ impl RequestContext {
         match self.next_after_lookup(request, origin).await {
             Next::Fetch(origin, _) if origin.never_fresh => {
                 if let Some((answer, outcome)) = self.shared_answer(&origin, reason) {
-                    leader.finish_stored();
+                    leader.finish_stored(None);
                     let answer = answer.respond(request.method(), request.headers());
                     return Next::Respond(answer, outcome);
                 }
@@ -95,13 +95,13 @@ impl RequestContext {
                 Next::Fetch(origin, None)
             }
             Next::Respond(response, outcome) => {
-                leader.finish_stored();
+                leader.finish_stored(None);
                 Next::Respond(response, outcome)
             }
             Next::Fetch(origin, _) => {
                 let variants = origin.lookup.variants.as_deref();
                 if leader.ignores_any_of(variants.map_or(&[][..], Variants::selecting_fields)) {
-                    leader.finish_stored();
+                    leader.finish_stored(None);
                     return Next::Retry(origin);
                 }
                 Next::Fetch(origin, Some(leader))

@@ -108,7 +108,7 @@ impl RequestContext {
             timeout(limit, flight.end()).await
         } else {
             match timeout(limit, flight.next_event()).await {
-                Ok(FlightEvent::Ended(end)) => Ok(end),
+                Ok(FlightEvent::Ended(end, _)) => Ok(end),
                 Ok(FlightEvent::ResponseInProgress(in_progress)) => {
                     let selecting = in_progress.response.selecting.iter();
                     let selecting = selecting.map(|(name, _)| name.clone());

@@ -19,7 +19,7 @@ use crate::{
         key::CacheKey,
         response::StoredResponse,
     },
-    fill::candidate::{BodyUse, Candidate, ClientConditions},
+    fill::candidate::{Candidate, ClientConditions},
     outcome::Forward,
     policy::matched::MatchedRules,
     response::cached::SelectedResponse,
@@ -205,7 +205,6 @@ impl RequestContext {
             replaced_audience: None,
             requested: now,
             conditions: ClientConditions::ByHandler,
-            body_use: BodyUse::Usual,
             leader: None,
         })
     }

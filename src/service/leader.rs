@@ -12,7 +12,7 @@ use super::{
     after_wait::Next,
     context::{OriginRequest, RequestContext},
 };
-use crate::coordination::leader::Leader;
+use crate::{coordination::leader::Leader, outcome::Forward};
 
 impl RequestContext {
     /// Returns the next step of a leader. `lease_deadline` ends the wait for other processes. It is
@@ -40,10 +40,11 @@ impl RequestContext {
         match lease_deadline {
             // This large future is in a box, because most stores grant no leases and do not need
             // it.
-            Some(deadline) => {
+            // If responses hold too many bodies in this process, no process can help.
+            Some(deadline) if !matches!(origin.reason, Forward::Bypass(_)) => {
                 Box::pin(self.wait_for_lease(request, origin, leader, deadline)).await
             }
-            None => Next::Fetch(origin, Some(leader)),
+            Some(_) | None => Next::Fetch(origin, Some(leader)),
         }
     }
 }

@@ -36,10 +36,10 @@ use crate::{
     entry::response::StoredResponse,
     fill::{
         begin::fill,
-        candidate::{BodyUse, Candidate, ClientConditions},
+        candidate::{Candidate, ClientConditions},
         write::Write,
     },
-    outcome::{Bypass, Forward, NotStored, Outcome},
+    outcome::{Forward, NotStored, Outcome},
     poll_once::with_context,
     response::{body::CacheBody, cached::SelectedResponse},
     semantics::{
@@ -148,9 +148,6 @@ where
         let own_responses = context.own_responses(&cache_request, &lookup);
         let mut candidate = context.candidate(&request, cache_request, lookup);
         candidate.leader = leader;
-        if let Forward::Bypass(Bypass::SlowClients) = reason {
-            candidate.body_use = BodyUse::Shared;
-        }
         let conditions = ValidationConditions::of(stored.map(Arc::as_ref), &others);
         let mut validates = !conditions.is_empty();
         // Checked before the call: a response that is too stale to answer now is so later, too.

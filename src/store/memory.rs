@@ -235,13 +235,12 @@ impl MemoryStore {
 
     /// Removes all variants of all keys of a URL, and returns their number.
     pub(super) fn remove_keys_of(&self, url: UrlKey<'_>) -> usize {
-        self.0.urls.keys(url).into_iter().map(|key| self.remove_entry(key)).sum()
+        self.0.urls.keys(url, |_| true).into_iter().map(|key| self.remove_entry(key)).sum()
     }
 
     /// Removes all variants of a cache key, and returns their number.
     pub(super) fn remove_entries_of(&self, key: &CacheKey) -> usize {
-        let mut entries = self.0.urls.keys(key.url());
-        entries.retain(|entry| entry.starts_with(key.as_bytes()));
+        let entries = self.0.urls.keys(key.url(), |entry| entry.starts_with(key.as_bytes()));
         entries.into_iter().map(|entry| self.remove_entry(entry)).sum()
     }
 

@@ -5,7 +5,16 @@
 -- Returns the number of variants.
 if redis.call('TYPE', KEYS[1]).ok ~= 'hash' then return 0 end
 local id, removed = ARGV[1], 0
--- The fields tell the variants even if the index of the cache key is damaged.
+local index = id ~= '' and redis.call('HGET', KEYS[1], 'm' .. id)
+local variants = index and string.match(index, '^[^\n]*\n(.*)$') or ''
+if #variants > 0 and #variants % 50 == 0 then
+    for from = 1, #variants, 50 do
+        removed = removed + redis.call('HDEL', KEYS[1], id .. string.sub(variants, from, from + 15))
+    end
+    redis.call('HDEL', KEYS[1], 'm' .. id)
+    return removed
+end
+-- The index is missing or damaged. The fields tell the variants, too, but there may be many of them.
 for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
     if #field == 32 and string.sub(field, 1, #id) == id then
         removed = removed + 1

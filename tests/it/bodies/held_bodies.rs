@@ -31,6 +31,9 @@ const LEAST_LIMIT: usize = 8 * MIB;
 /// that does not read.
 const LENGTH: usize = 8 * MIB;
 
+/// The length of a page that the server copies into the buffer of the connection at once.
+const SHORT: usize = 300 * 1024;
+
 /// The number of pages that responses to one client may hold.
 const PAGES: usize = LIMIT / LENGTH;
 
@@ -38,7 +41,8 @@ const PAGES: usize = LIMIT / LENGTH;
 const OTHER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 fn body_of(path: &str) -> Vec<u8> {
-    path.bytes().cycle().take(LENGTH).collect()
+    let length = if path.ends_with("/short") { SHORT } else { LENGTH };
+    path.bytes().cycle().take(length).collect()
 }
 
 struct PageServer {
@@ -171,21 +175,29 @@ async fn check_limit(store: impl Store + Clone, limit: usize) {
 
 #[actix_web::test]
 async fn concurrent_requests_beyond_the_limit_share_one_call_of_the_handler() {
-    const REQUESTS: usize = 5;
-    let site = page_server(MemoryStore::new(STORE));
-    site.gate.add_permits(1);
-    site.store(["/gated".to_owned()].into_iter()).await;
+    for page in ["/gated", "/gated/short"] {
+        check_sharing(MemoryStore::new(STORE), page, [1, 5]).await;
+        // The page is not stored yet.
+        check_sharing(MemoryStore::new(STORE), page, [0, 5]).await;
+    }
+}
+
+/// `stored` and `requests` are the numbers of requests before and after the limit is reached.
+async fn check_sharing(store: MemoryStore, page: &str, [stored, requests]: [usize; 2]) {
+    let site = page_server(store);
+    site.gate.add_permits(stored);
+    site.store(std::iter::repeat_n(page.to_owned(), stored)).await;
     site.store(pages("page", PAGES)).await;
     let idle = site.idle_clients(pages("page", PAGES)).await;
     let (arrived, runs) = (site.arrived.get(), site.runs.get());
-    let answers = join_all((0..REQUESTS).map(|_| site.get("/gated")));
+    let answers = join_all((0..requests).map(|_| site.get(page)));
     let release = async {
-        wait_until("all requests have arrived", || site.arrived.get() == arrived + REQUESTS).await;
+        wait_until("all requests have arrived", || site.arrived.get() == arrived + requests).await;
         site.gate.add_permits(1);
     };
     let (answers, ()) = tokio::join!(answers, release);
-    assert_eq!(site.runs.get(), runs + 1);
-    assert_eq!(answers.iter().filter(|answer| is_refused(answer)).count(), 1);
+    assert_eq!(site.runs.get(), runs + 1, "{page}");
+    assert_eq!(answers.iter().filter(|answer| is_refused(answer)).count(), stored, "{page}");
     drop(idle);
     site.all_read().await;
 }

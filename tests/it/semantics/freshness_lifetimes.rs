@@ -243,21 +243,25 @@ async fn fresh_response_of_one_cache_is_fresh_in_the_next_one() {
     assert_eq!(client.get("/last").await.text(), "run 2");
 }
 
-/// The handler sets a lifetime only for complete responses. It states a longer one in its fields.
+/// The handler sets a lifetime only for complete responses. Its fields state another one.
 #[actix_web::test]
 async fn lifetime_that_the_handler_set_remains_after_a_not_modified() {
+    for stated in ["max-age=600", "max-age=0"] {
+        check_remaining_lifetime(stated).await;
+    }
+}
+
+async fn check_remaining_lifetime(stated: &'static str) {
     let (cache, clock) = cache();
     let server = serve(2, move || {
-        let handler = async |request: HttpRequest, options: CacheOptions| {
+        let handler = move |request: HttpRequest, options: CacheOptions| async move {
             let is_validated = request.headers().contains_key("if-none-match");
             let status = if is_validated { StatusCode::NOT_MODIFIED } else { StatusCode::OK };
             if !is_validated {
                 options.ttl(secs(10));
             }
             let mut response = HttpResponse::build(status);
-            response
-                .insert_header(("etag", "\"1\""))
-                .insert_header(("cache-control", "max-age=600"));
+            response.insert_header(("etag", "\"1\"")).insert_header(("cache-control", stated));
             response.body("page")
         };
         App::new().wrap(cache.clone()).default_service(web::to(handler))
@@ -266,12 +270,42 @@ async fn lifetime_that_the_handler_set_remains_after_a_not_modified() {
     assert!(client.get("/").await.is_stored());
     for round in 0..3 {
         clock.advance(secs(9));
-        assert!(client.get("/").await.is_hit(), "round {round}");
+        assert!(client.get("/").await.is_hit(), "round {round}, {stated}");
         // The lifetime is not one that the response states, so it permits no sharing with persons.
         let personal = client.get_with("/", &[("x-api-key", "1")]).await;
         assert!(personal.cache_status().starts_with("fwd=request;"), "round {round}");
         clock.advance(secs(1));
         let answer = client.get("/").await;
         assert_eq!(answer.cache_status(), VALIDATED, "round {round}");
+    }
+}
+
+#[actix_web::test]
+async fn not_modified_with_a_new_lifetime_shortens_the_one_that_the_handler_set() {
+    let (cache, clock) = cache();
+    let server = serve(2, move || {
+        let handler = async |request: HttpRequest, options: CacheOptions| {
+            let is_validated = request.headers().contains_key("if-none-match");
+            let (status, stated) = match is_validated {
+                true => (StatusCode::NOT_MODIFIED, "max-age=3"),
+                false => (StatusCode::OK, "max-age=600"),
+            };
+            if !is_validated {
+                options.ttl(secs(10));
+            }
+            let mut response = HttpResponse::build(status);
+            response.insert_header(("etag", "\"1\"")).insert_header(("cache-control", stated));
+            response.body("page")
+        };
+        App::new().wrap(cache.clone()).default_service(web::to(handler))
+    });
+    let client = Client::new(server.addr, Protocol::Http1);
+    assert!(client.get("/").await.is_stored());
+    clock.advance(secs(10));
+    for round in 0..2 {
+        assert_eq!(client.get("/").await.cache_status(), VALIDATED, "round {round}");
+        clock.advance(secs(2));
+        assert!(client.get("/").await.is_hit(), "round {round}");
+        clock.advance(secs(1));
     }
 }
