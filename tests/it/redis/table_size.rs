@@ -1,11 +1,15 @@
 //! The bound of the invalidation table: many invalidations of one tenant or of one tag do not purge
 //! the pages of others, and purged pages do not come back.
 
+use std::thread;
+
+use actix_web_cache::{PurgeTarget, RedisStore, store::Store as _};
+use tokio::time::timeout;
+
 use crate::{
-    redis::{own_namespace, shop, store_in},
-    support::{PageServer, RedisReply, RedisServer, wait_until},
+    redis::{own_namespace, shop, store_in, tiered_store},
+    support::{FakeRedis, PageServer, RedisReply, RedisServer, command_name, secs, wait_until},
 };
-use actix_web_cache::{PurgeTarget, store::Store as _};
 
 /// Adds invalidations to the table as another process would, and moves the epoch. The members begin
 /// with `ARGV[1]`, and the texts of the numbers from `ARGV[2]` to `ARGV[3]` follow.
@@ -152,6 +156,48 @@ async fn replacement_that_redis_refuses_is_sent_again() {
 impl Table {
     fn has_host_member(&self) -> bool {
         self.members().iter().any(|member| member.starts_with(b"p\x05"))
+    }
+}
+
+#[actix_web::test]
+async fn first_read_of_a_large_table_opens_no_circuit_breaker() {
+    let table = Table::new();
+    let here = table.process();
+    here.get_as_until_hit("/page", "good").await;
+    here.handle().purge_tag("first").await.unwrap();
+    let old = here.get_as_until_hit("/old", "good").await;
+    // Tags of URLs, which no single record can replace.
+    table.add(b"p\x03", 0, 60_000, 15);
+    here.handle().purge_url("http://good/old").await.unwrap();
+    for with_memory in [false, true] {
+        // The table takes long to arrive, and the time-outs are the default ones.
+        let slow = FakeRedis::in_front_of(&table.redis, |command| {
+            if command_name(command) == "ZRANGE" {
+                thread::sleep(secs(3) / 20);
+            }
+            None
+        });
+        let store = RedisStore::new(slow.url(), table.namespace.clone()).unwrap();
+        let late = match with_memory {
+            true => PageServer::over(tiered_store(store.clone())),
+            false => PageServer::over(store.clone()),
+        };
+        late.get_as_until_hit("/page", "good").await;
+        assert_ne!(late.get_as("/old", "good").await.run, old.run);
+        let read = async {
+            // With memory in front, responses are hits before the table is read.
+            while store.coordinator().recorded_tags() <= 60_000 {
+                late.get_as("/page", "good").await;
+            }
+        };
+        let read = timeout(secs(20), read).await;
+        assert!(
+            read.is_ok(),
+            "memory {with_memory}: {} tags, {:?}",
+            store.coordinator().recorded_tags(),
+            store.stats()
+        );
+        assert_eq!(store.stats().circuit_openings, 0, "with memory: {with_memory}");
     }
 }
 

@@ -74,13 +74,17 @@ impl FakeRedis {
         })
     }
 
-    /// Answers commands by `answer`, and passes the others to `redis` by one connection.
+    /// Answers commands by `answer`, and passes the others to `redis` by one connection. A
+    /// subscription is an error, because this connection could send no other commands then.
     pub(crate) fn in_front_of(
         redis: &RedisServer,
         answer: impl Fn(&[Vec<u8>]) -> Option<FakeReply> + Send + Sync + 'static,
     ) -> Self {
         let wire = Mutex::new(redis.wire());
         Self::new(move |command| {
+            if command_name(command) == "SUBSCRIBE" {
+                return FakeReply::error("ERR no subscriptions");
+            }
             answer(command).unwrap_or_else(|| {
                 FakeReply::Bytes(encoded(&wire.lock().unwrap().ask(command).unwrap()))
             })
