@@ -7,7 +7,9 @@ use std::{
     time::Duration,
 };
 
-use actix_web::{App, HttpRequest, HttpResponse, HttpResponseBuilder, body::SizedStream, web};
+use actix_web::{
+    App, HttpRequest, HttpResponse, HttpResponseBuilder, HttpServer, body::SizedStream, web,
+};
 use actix_web_cache::{Cache, MemoryStore, Policy, RedisStore};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
@@ -49,7 +51,12 @@ pub(crate) fn serve_uncached() -> io::Result<()> {
     listener.set_send_buffer_size(128 * 1024)?;
     listener.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
     listener.listen(1024)?;
-    support::serve_on(listener.into(), 1, || App::new().configure(routes))
+    actix_web::rt::System::new().block_on(async move {
+        let server = HttpServer::new(|| App::new().configure(routes)).workers(1);
+        let server = server.listen(listener.into())?;
+        println!("{}", server.addrs().first().expect("an address"));
+        server.run().await
+    })
 }
 
 fn routes(config: &mut web::ServiceConfig) {

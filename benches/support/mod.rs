@@ -10,7 +10,7 @@ mod server;
 pub(crate) use self::{
     load::{Connection, Load},
     redis::Redis,
-    server::{Server, requested_server, serve, serve_on},
+    server::{Server, requested_server, serve},
 };
 
 /// Returns the median of the values.

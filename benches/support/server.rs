@@ -3,7 +3,7 @@
 use std::{
     env, fmt, fs,
     io::{self, BufRead, BufReader},
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::SocketAddr,
     process::{Child, ChildStdout, Command, Stdio},
     time::Duration,
 };
@@ -129,28 +129,8 @@ where
     S::Service: 'static,
     B: MessageBody + 'static,
 {
-    serve_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?, workers, factory)
-}
-
-/// Serves an application on this listener until the process ends.
-pub(crate) fn serve_on<F, I, S, B>(
-    listener: TcpListener,
-    workers: usize,
-    factory: F,
-) -> io::Result<()>
-where
-    F: Fn() -> I + Send + Clone + 'static,
-    I: IntoServiceFactory<S, actix_http::Request>,
-    S: ServiceFactory<actix_http::Request, Config = AppConfig> + 'static,
-    S::Error: Into<Error> + 'static,
-    S::InitError: fmt::Debug,
-    S::Response: Into<actix_http::Response<B>> + 'static,
-    <S::Service as Service<actix_http::Request>>::Future: 'static,
-    S::Service: 'static,
-    B: MessageBody + 'static,
-{
     actix_web::rt::System::new().block_on(async move {
-        let server = HttpServer::new(factory).workers(workers).listen(listener)?;
+        let server = HttpServer::new(factory).workers(workers).bind(("127.0.0.1", 0))?;
         println!("{}", server.addrs().first().expect("an address"));
         server.run().await
     })

@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use actix_web::{
     dev::ServiceRequest,
-    http::{Method, header::HeaderMap},
+    http::{
+        Method,
+        header::{ETAG, HeaderMap, LAST_MODIFIED},
+    },
 };
 
 use super::{
@@ -16,8 +19,13 @@ use crate::{
     outcome::{Bypass, Forward, Outcome},
     poll_once::within,
     response::cached::{CachedResponse, SelectedResponse},
-    semantics::reuse::{
-        BackgroundRefresh, Reuse, ReuseRequest, ValidationReason, is_never_fresh, select_response,
+    semantics::{
+        request::is_conditional,
+        reuse::{
+            BackgroundRefresh, Reuse, ReuseRequest, ValidationReason, is_never_fresh,
+            select_response,
+        },
+        validation::{Validators, not_modified},
     },
     shared::ComparedFields,
     store::interface::{Lookup, StoreError},
@@ -173,8 +181,8 @@ impl RequestContext {
         key: &CacheKey,
         stored: Arc<StoredResponse>,
     ) -> Option<SelectedResponse> {
-        // A response to HEAD has no body.
-        if request.method() == Method::HEAD {
+        if request.method() == Method::HEAD || is_not_modified(request.headers(), &stored) {
+            // The response has no body.
             let body = stored.body.clone();
             return Some(SelectedResponse { stored, body });
         }
@@ -210,6 +218,18 @@ impl RequestContext {
             request.now,
         )
     }
+}
+
+/// Returns whether the conditions of a request turn a stored response into a 304.
+fn is_not_modified(request: &HeaderMap, stored: &StoredResponse) -> bool {
+    if !is_conditional(request) {
+        return false;
+    }
+    let mut fields = HeaderMap::new();
+    for name in [ETAG, LAST_MODIFIED] {
+        stored.lines(&name).for_each(|line| fields.append(name.clone(), line.clone()));
+    }
+    not_modified(request, stored.status, Validators::of(&fields))
 }
 
 /// Makes the decision to answer with a stored response. The decision includes a refresh in the

@@ -72,9 +72,9 @@ fn page_server(store: impl Store + Clone) -> PageServer {
             runs.count();
             let is_validated = request.headers().contains_key("if-none-match");
             let mut response = HttpResponse::Ok();
+            response.insert_header(("etag", "\"1\""));
             if request.path().starts_with("/validated") {
                 response.insert_header(("cache-control", "no-cache"));
-                response.insert_header(("etag", "\"1\""));
             }
             let response = if is_validated {
                 HttpResponse::NotModified().finish()
@@ -148,6 +148,14 @@ async fn check_limit(store: impl Store + Clone, limit: usize) {
     let idle = site.idle_clients(pages("page", count)).await;
     assert_eq!(site.coordinator.bytes_in_hits(), limit);
 
+    // A response without a body is within the limit.
+    let client = Client::new(site.server.addr, Protocol::Http1);
+    let page = format!("/page/{count}");
+    for answer in
+        [client.get_with(&page, &[("if-none-match", "\"1\"")]).await, client.head(&page).await]
+    {
+        assert!(answer.is_hit() && answer.body.is_empty(), "{}", answer.cache_status());
+    }
     // The handler makes the response that exceeds the limit.
     let (last, runs) = (format!("/page/{count}"), site.runs.get());
     let refused = site.get(&last).await;
