@@ -152,11 +152,12 @@ async fn unexpected_reply_fails_no_request_and_is_no_hit() {
             let times = site.load(1, 8, |n| format!("/{}", n % 2)).await;
             times.assert_within_budget(&case);
             assert_eq!(site.runs.get(), 8, "{case}");
-            // A reply to another command can make the table look lost as well.
+            // A reply to another command makes the table look lost, as often as a connection takes
+            // it for the reply to a read of the table.
             let warnings = site.warnings();
             let is_lost = |warning: &&String| warning.starts_with("Redis lost the table");
             let lost = warnings.iter().filter(is_lost).count();
-            assert!(lost <= 1 && warnings.len() - lost <= 1, "{case}: {warnings:?}");
+            assert!(lost <= 8 && warnings.len() - lost <= 1, "{case}: {warnings:?}");
             assert!(fake.accepted() > 0, "{case}");
         }
     }
