@@ -245,7 +245,7 @@ const MAX_WRITES: usize = 256;
 const MAX_WRITE_BYTES: usize = 16 * 1024 * 1024;
 
 /// The size of a body up to which its write may use all of [`MAX_WRITE_BYTES`]. The writes of larger
-/// bodies use half of it, so that they do not keep smaller bodies from being stored.
+/// bodies use a quarter of it, so that they do not keep smaller bodies from being stored.
 const SMALL_WRITE: usize = 256 * 1024;
 
 /// The writes to the store that are in progress. A write may continue after its request has ended,
@@ -265,7 +265,7 @@ impl OpenWrites {
     /// progress.
     pub(super) fn try_begin(&self, length: usize) -> Option<WritePermit> {
         let mut counts = self.counts();
-        let limit = if length <= SMALL_WRITE { MAX_WRITE_BYTES } else { MAX_WRITE_BYTES / 2 };
+        let limit = if length <= SMALL_WRITE { MAX_WRITE_BYTES } else { MAX_WRITE_BYTES / 4 };
         // A body that is as long as all others together is permitted too. Otherwise, only one very
         // long body at a time could be stored.
         let fits = counts.bytes.saturating_add(length) <= limit || counts.bytes <= length;
@@ -329,9 +329,9 @@ mod tests {
     fn bytes_of_writes_are_limited() {
         let writes = OpenWrites::default();
         let large: Vec<_> = (0..).map_while(|_| writes.try_begin(2 * SMALL_WRITE)).collect();
-        assert_eq!(large.len(), MAX_WRITE_BYTES / 2 / (2 * SMALL_WRITE));
+        assert_eq!(large.len(), MAX_WRITE_BYTES / 4 / (2 * SMALL_WRITE));
         let small: Vec<_> = (0..).map_while(|_| writes.try_begin(SMALL_WRITE)).collect();
-        assert_eq!(small.len(), MAX_WRITE_BYTES / 2 / SMALL_WRITE);
+        assert_eq!(small.len(), MAX_WRITE_BYTES / 4 * 3 / SMALL_WRITE);
         drop((large, small));
         let long = [2, 2].map(|n| writes.try_begin(n * MAX_WRITE_BYTES));
         assert!(long.iter().all(Option::is_some));

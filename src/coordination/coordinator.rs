@@ -267,7 +267,7 @@ impl Coordinator {
 
     /// Returns the number of bytes of the stored bodies that responses to clients keep in memory,
     /// even if the store has dropped the bodies since. Bodies of at most 64 KiB do not count. The
-    /// limit is 16 MiB, or an eighth of the limit of a memory store if that is more. One client, or
+    /// limit is 12 MiB, or an eighth of the limit of a memory store if that is more. One client, or
     /// one proxy, takes at most half of the limit. The bodies that requests have waited for while
     /// the handler ran may take as much again.
     #[must_use]

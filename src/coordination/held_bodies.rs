@@ -27,7 +27,7 @@ use crate::entry::key::CacheKey;
 const SMALL_BODY: usize = 64 * 1024;
 
 /// The least limit of the bodies that responses keep, in bytes.
-const LEAST_LIMIT: usize = 16 * 1024 * 1024;
+const LEAST_LIMIT: usize = 12 * 1024 * 1024;
 
 /// The number of bodies of one cache key and length with which a body is compared.
 const MAX_COMPARED: usize = 8;
@@ -113,8 +113,8 @@ impl HeldBodies {
     }
 
     /// Returns the body of a response that is being stored, for the requests that wait for it. The
-    /// body itself does not count. The responses that hold it then have a limit of their own, as
-    /// large as the usual one, so that these requests do not all call the handler if the limit is
+    /// body itself does not count. The responses that hold it then have a limit of their own, a
+    /// quarter of the usual one, so that these requests do not all call the handler if the limit is
     /// reached.
     pub(crate) fn hold_new(&self, key: &CacheKey, body: &Bytes) -> Bytes {
         if body.len() <= SMALL_BODY {
@@ -196,7 +196,7 @@ impl Table {
                     *self.by_client.entry(client).or_default() += length;
                 }
                 Count::Usual(client)
-            } else if known.is_some() && fits(self.waited_bytes, limit) {
+            } else if known.is_some() && fits(self.waited_bytes, limit / 4) {
                 self.waited_bytes += length;
                 Count::Waited
             } else {
@@ -375,11 +375,11 @@ mod tests {
                 Some(held)
             })
             .collect();
-        assert_eq!(waited.len(), LEAST_LIMIT / MIB);
-        assert_eq!(bodies.bytes(), 2 * LEAST_LIMIT);
+        assert_eq!(waited.len(), LEAST_LIMIT / 4 / MIB);
+        assert_eq!(bodies.bytes(), LEAST_LIMIT + LEAST_LIMIT / 4);
         // They take no bytes from other responses.
         drop(others);
-        assert_eq!(bodies.bytes(), LEAST_LIMIT);
+        assert_eq!(bodies.bytes(), LEAST_LIMIT / 4);
         assert!(bodies.hold(&key("/"), &body(MIB), client(1)).is_some());
         drop(waited);
         assert_eq!(bodies.bytes(), 0);
