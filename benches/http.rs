@@ -27,10 +27,11 @@ use futures_util::{StreamExt as _, stream};
 use crate::support::{Load, Server, argument, median, requested_server};
 
 /// The names and descriptions of the servers.
-const SERVERS: [(&str, &str); 13] = [
+const SERVERS: [(&str, &str); 14] = [
     ("handler", "a handler, 2 KiB"),
     ("fields", "a handler that sends the header fields of a cache, 2 KiB"),
     ("hit", "a hit, 2 KiB"),
+    ("hit-rules", "a hit under the last of 50 rules, 2 KiB"),
     ("bypass", "a bypassed request, 2 KiB"),
     ("miss", "a miss that is stored, 2 KiB"),
     ("keys", "hits on 10,000 URLs, 2 KiB"),
@@ -44,9 +45,10 @@ const SERVERS: [(&str, &str); 13] = [
 ];
 
 /// Pairs of servers to compare, and the highest accepted ratio of their CPU times.
-const RATIOS: [(&str, &str, f64); 8] = [
+const RATIOS: [(&str, &str, f64); 9] = [
     ("hit", "fields", 1.3),
     ("hit-13", "fields-13", 1.3),
+    ("hit-rules", "hit", 1.03),
     ("keys", "fields", 1.5),
     ("bypass", "handler", 1.1),
     ("miss", "handler", 4.0),
@@ -150,6 +152,7 @@ fn serve(name: &str) -> io::Result<()> {
             let builder = Cache::builder(MemoryStore::new(size * 1024 * 1024));
             let builder = match name {
                 "bypass" => builder.rule(Rule::any().bypass()),
+                "hit-rules" => builder.rules(rules()),
                 _ => builder.policy(
                     // A lifetime longer than the bench runs, so that no stored response becomes
                     // stale.
@@ -165,6 +168,17 @@ fn serve(name: &str) -> io::Result<()> {
             })
         }
     }
+}
+
+/// Rules as an application with many sections has them. The last one applies.
+fn rules() -> impl Iterator<Item = Rule> {
+    let day = |policy: Policy| policy.default_ttl(Duration::from_secs(86_400));
+    let others = (0..49).map(move |n| match n % 3 {
+        0 => Rule::path(format!("/section-{n}/about")).bypass(),
+        1 => Rule::prefix(format!("/section-{n}")).with(day),
+        _ => Rule::pattern(format!("/section-{n}/{{id}}/{{part}}")).with(day),
+    });
+    others.chain([Rule::prefix("/page").with(day)])
 }
 
 /// The header fields that a handler sends.

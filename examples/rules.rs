@@ -1,5 +1,4 @@
-//! Rules: exceptions from the policy by path, prefix, pattern and status. The first rule that
-//! matches decides.
+//! Rules: other policies for some paths. The first rule that matches applies.
 
 use std::{env, io, time::Duration};
 
@@ -9,12 +8,19 @@ use actix_web_cache::{Cache, ConfigError, MemoryStore, Policy, QueryKey, Rule};
 fn cache(store: MemoryStore) -> Result<Cache, ConfigError> {
     let secs = Duration::from_secs;
     Cache::builder(store)
-        .policy(Policy::new().query(QueryKey::ignoring(QueryKey::tracking_parameters())))
+        .policy(
+            Policy::new()
+                .query(QueryKey::ignoring(QueryKey::tracking_parameters()))
+                .status_ttl(404, secs(30)),
+        )
         .rule(Rule::path("/health").bypass())
-        // Applies to responses with this status; the rules below decide about others.
-        .rule(Rule::any().status([404]).ttl(secs(30)))
-        .rule(Rule::pattern("/posts/{id}").ttl(secs(600)))
-        .rule(Rule::prefix("/search").query(QueryKey::only(["q", "page"]).then_sorted()))
+        .rule(Rule::pattern("/posts/{id}").with(move |policy| {
+            policy.default_ttl(secs(600)).stale_while_revalidate(secs(3600)).tag("post:{id}")
+        }))
+        .rule(
+            Rule::prefix("/search")
+                .with(|policy| policy.query(QueryKey::only(["q", "page"]).then_sorted())),
+        )
         .build()
 }
 

@@ -3,7 +3,7 @@
 use std::{env, io, time::Duration};
 
 use actix_web::{App, HttpRequest, HttpServer, Responder, get, web};
-use actix_web_cache::{Cache, CacheOptions, CachePolicy, MemoryStore, Policy};
+use actix_web_cache::{Cache, CacheOptions, CachePolicy, MemoryStore};
 
 /// Sets no options: the policy of the cache decides.
 async fn list() -> impl Responder {
@@ -30,9 +30,9 @@ async fn news(request: HttpRequest, cache: CacheOptions) -> impl Responder {
 #[actix_web::main]
 async fn main() -> io::Result<()> {
     let cache = Cache::new(MemoryStore::new(64 * 1024 * 1024));
-    // A cache over the same store with another policy. The innermost cache around a handler stores
+    // A cache over the same store with a changed policy. The innermost cache around a handler stores
     // its responses.
-    let hour = cache.with_policy(Policy::new().default_ttl(Duration::from_secs(3600)));
+    let hour = cache.with(|policy| policy.default_ttl(Duration::from_secs(3600)));
     let server = HttpServer::new(move || {
         App::new()
             .service(web::scope("/api").wrap(hour.clone()).route("/list", web::get().to(list)))

@@ -26,13 +26,13 @@
 //!
 //! | task | item |
 //! |---|---|
-//! | cache an application, a scope or a route | [`Cache`], [`Cache::with_policy`], [`CacheBuilder`] |
+//! | cache an application, a scope or a route | [`Cache`], [`Cache::with`], [`CacheBuilder`] |
 //! | set lifetimes, stale windows, limits, credentials and keys; read the defaults | [`Policy`] |
-//! | make exceptions to the policy by path, status code or predicate | [`Rule`] |
+//! | give some requests another policy, or exclude them | [`Rule`] |
 //! | choose which query parameters are part of the cache key | [`QueryKey`] |
 //! | set options of one response in its handler, on its route or in its response extensions | [`CacheOptions`], [`CachePolicy`], [`ResponseOptions`] |
 //! | purge stored responses | [`CacheHandle`], [`PurgeTarget`], [`Purged`], [`PurgeError`] |
-//! | tag responses that are purged together | [`Rule::tag`], [`Policy::tag`], [`Policy::tag_fields`], [`CacheOptions::tag`] |
+//! | tag responses that are purged together | [`Policy::tag`], [`Policy::tag_fields`], [`CacheOptions::tag`] |
 //! | observe the outcome of each request | [`Outcome`], [`CacheBuilder::observer`], the `Cache-Status` field |
 //! | turn the cache off | [`Mode`] |
 //! | finish storing responses before the server stops | [`Cache::drain`] |

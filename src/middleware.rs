@@ -22,11 +22,12 @@ use crate::{
     entry::url_keys::UrlKeys,
     outcome::Outcome,
     policy::{
-        compiled::{CompiledPolicy, Unmatched},
         error::ConfigError,
+        policy_set::{PolicyConfig, PolicySet, Unmatched},
         presets::DEFAULT_MAX_BODY_SIZE,
         rule::Rule,
         settings::Policy,
+        shadowed_rules::shadowed_rules,
     },
     purge::handle::CacheHandle,
     response::body::CacheBody,
@@ -86,26 +87,65 @@ impl Cache {
 
     /// Returns a builder, which configures a cache over `store`.
     pub fn builder<S: Store>(store: S) -> CacheBuilder {
-        CacheBuilder::over(Arc::new(store), Settings::new())
+        let (store, config) = (Arc::new(store), PolicyConfig::new());
+        CacheBuilder { store, config, settings: Settings::new() }
     }
 
-    /// Makes a cache with another policy, for a scope or a route. The new cache has the store and
-    /// the settings of this cache, but not its rules.
+    /// Makes a cache for a scope or a route, whose policy differs from that of this cache. The new
+    /// cache has the store, the settings and the rules of this cache.
+    ///
+    /// The function `change` receives a policy and returns the changed policy. The change applies to
+    /// the policy of the cache and to the policy of each rule, after the rule's own changes: what is
+    /// said for the scope takes precedence. A rule that lets requests bypass the cache still does
+    /// so. Requests that no rule matches follow the changed policy, even if this cache has
+    /// [`rules_only`](CacheBuilder::rules_only).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use actix_web::web;
+    /// # use actix_web_cache::{Cache, MemoryStore};
+    /// # let cache = Cache::new(MemoryStore::new(64 * 1024 * 1024));
+    /// let hour = Duration::from_secs(3600);
+    /// let blog = web::scope("/blog").wrap(cache.with(move |policy| policy.default_ttl(hour)));
+    /// # let _: actix_web::Scope<_> = blog;
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// Panics if the changed policy is not valid. [`try_with`](Self::try_with) returns an error
+    /// instead.
+    #[must_use]
+    pub fn with(&self, change: impl Fn(Policy) -> Policy + Send + Sync + 'static) -> Self {
+        valid(self.try_with(change))
+    }
+
+    /// Makes a cache whose policy differs, like [`with`](Self::with), or returns an error.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the changed policy is not valid. The error message says how to correct
+    /// the policy.
+    pub fn try_with(
+        &self,
+        change: impl Fn(Policy) -> Policy + Send + Sync + 'static,
+    ) -> Result<Self, ConfigError> {
+        self.rebuild(self.0.policies.config().with(change))
+    }
+
+    /// Makes a cache with a new policy, for a scope or a route. The new cache has the store and the
+    /// settings of this cache. It has neither the policy of this cache nor its rules, so the paths
+    /// that these rules exclude are cached; [`with`](Self::with) keeps both.
     ///
     /// # Panics
     ///
     /// Panics if the policy is not valid. [`try_with_policy`](Self::try_with_policy) returns an
     /// error instead.
     #[must_use]
-    #[expect(clippy::panic, reason = "documented, at start-up; try_with_policy returns the error")]
     pub fn with_policy(&self, policy: Policy) -> Self {
-        match self.try_with_policy(policy) {
-            Ok(cache) => cache,
-            Err(error) => panic!("{error}"),
-        }
+        valid(self.try_with_policy(policy))
     }
 
-    /// Makes a cache with another policy, like [`with_policy`](Self::with_policy), or returns an
+    /// Makes a cache with a new policy, like [`with_policy`](Self::with_policy), or returns an
     /// error.
     ///
     /// # Errors
@@ -113,8 +153,13 @@ impl Cache {
     /// Returns an error if the policy is not valid. The error message says how to correct the
     /// policy.
     pub fn try_with_policy(&self, policy: Policy) -> Result<Self, ConfigError> {
-        let store = Arc::clone(&self.0.store);
-        CacheBuilder::over(store, self.0.settings.clone()).policy(policy).build()
+        self.rebuild(PolicyConfig { policy, ..PolicyConfig::new() })
+    }
+
+    /// Makes a cache with the store and the settings of this cache.
+    fn rebuild(&self, config: PolicyConfig) -> Result<Self, ConfigError> {
+        let (store, settings) = (Arc::clone(&self.0.store), self.0.settings.clone());
+        CacheBuilder { store, config, settings }.finish()
     }
 
     /// Waits, for at most `limit`, until no response is being fetched for the store.
@@ -189,12 +234,21 @@ impl Cache {
     }
 }
 
+/// Returns the cache, or panics with the reason why its configuration is not valid.
+#[expect(clippy::panic, reason = "documented, at start-up; another method returns the error")]
+fn valid(result: Result<Cache, ConfigError>) -> Cache {
+    match result {
+        Ok(cache) => cache,
+        Err(error) => panic!("{error}"),
+    }
+}
+
 impl fmt::Debug for Cache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cache")
             .field("namespace", &self.0.settings.namespace)
             .field("mode", &self.0.settings.mode)
-            .field("policy", &self.0.policy)
+            .field("policy", &self.0.policies.config().policy)
             .finish_non_exhaustive()
     }
 }
@@ -234,18 +288,11 @@ fn count(number: usize, singular: &str, plural: &str) -> String {
 #[must_use]
 pub struct CacheBuilder {
     store: Arc<dyn DynStore>,
-    policy: Policy,
-    rules: Vec<Rule>,
-    unmatched: Unmatched,
+    config: PolicyConfig,
     settings: Settings,
 }
 
 impl CacheBuilder {
-    fn over(store: Arc<dyn DynStore>, settings: Settings) -> Self {
-        let (policy, rules) = (Policy::new(), Vec::new());
-        Self { store, policy, rules, unmatched: Unmatched::Policy, settings }
-    }
-
     /// Sets the namespace, which separates the stored responses of this application from those of
     /// other applications in the same store. Default: `default`.
     pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
@@ -255,27 +302,27 @@ impl CacheBuilder {
 
     /// Sets the policy for requests that no rule matches. Default: [`Policy::new`].
     pub fn policy(mut self, policy: Policy) -> Self {
-        self.policy = policy;
+        self.config.policy = policy;
         self
     }
 
     /// Adds a rule after the existing ones. If several rules match a request, the first of them
     /// applies.
     pub fn rule(mut self, rule: Rule) -> Self {
-        self.rules.push(rule);
+        self.config.rules.push(rule);
         self
     }
 
     /// Adds rules after the existing ones.
     pub fn rules(mut self, rules: impl IntoIterator<Item = Rule>) -> Self {
-        self.rules.extend(rules);
+        self.config.rules.extend(rules);
         self
     }
 
     /// Lets requests that no rule matches bypass the cache. By default, the policy applies to these
     /// requests.
     pub const fn rules_only(mut self) -> Self {
-        self.unmatched = Unmatched::Pass;
+        self.config.unmatched = Unmatched::Pass;
         self
     }
 
@@ -341,14 +388,28 @@ impl CacheBuilder {
         self
     }
 
-    /// Makes the cache.
+    /// Makes the cache. Logs a warning for each rule that never applies, because an earlier rule
+    /// matches all of its requests.
     ///
     /// # Errors
     ///
     /// Returns an error if the configuration is not valid. The error message says how to correct
     /// the configuration.
     pub fn build(self) -> Result<Cache, ConfigError> {
-        let Self { store, policy, rules, unmatched, settings } = self;
+        for (rule, earlier) in shadowed_rules(&self.config.rules) {
+            log::warn!(
+                "the rule for {} never applies, because the rule for {} before it matches all of \
+                 its requests: add it earlier, or remove it",
+                rule.subject(),
+                earlier.subject()
+            );
+        }
+        self.finish()
+    }
+
+    /// Checks the configuration, and makes the cache.
+    fn finish(self) -> Result<Cache, ConfigError> {
+        let Self { store, config, settings } = self;
         let defaults = Settings::new();
         for (setting, limit, default) in [
             ("lookup_timeout", settings.lookup_timeout, defaults.lookup_timeout),
@@ -358,14 +419,15 @@ impl CacheBuilder {
                 return Err(ConfigError::ZeroLimit { setting, default });
             }
         }
-        let policy = CompiledPolicy::new(policy, rules, unmatched, &settings.namespace)?;
+        let policies = PolicySet::new(config, &settings.namespace)?;
         let shared = Arc::new(Shared {
             store,
-            policy,
+            policies,
             settings,
             met_cloned_request: AtomicBool::new(false),
         });
-        let (own, of_store) = (shared.policy.max_body_size(), shared.store.max_body_size());
+        let own = shared.policies.largest_body_size();
+        let of_store = shared.store.max_body_size();
         if own > of_store && own != DEFAULT_MAX_BODY_SIZE {
             log::warn!(
                 "max_body_size is {own} bytes, but the store accepts bodies of at most {of_store} \
@@ -382,8 +444,8 @@ impl fmt::Debug for CacheBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CacheBuilder")
             .field("namespace", &self.settings.namespace)
-            .field("policy", &self.policy)
-            .field("rules", &self.rules)
+            .field("policy", &self.config.policy)
+            .field("rules", &self.config.rules)
             .finish_non_exhaustive()
     }
 }

@@ -180,8 +180,6 @@ pub enum NotStored {
     /// The handler forbade the cache to store the response, for this reason
     /// ([`no_store`](crate::ResponseOptions::no_store)).
     Handler(&'static str),
-    /// A rule excludes the response from the store.
-    Rule,
     /// Neither the response nor the policy sets a freshness lifetime, or the lifetime is zero and
     /// the response can neither be revalidated nor served stale.
     NoLifetime,
@@ -275,7 +273,6 @@ impl NotStored {
             Self::Vary => "vary",
             Self::Connection => "connection",
             Self::Handler(_) => "handler",
-            Self::Rule => "rule",
             Self::NoLifetime => "no-lifetime",
             Self::Stale => "stale",
             Self::Authorization => "authorization",

@@ -1,4 +1,4 @@
-//! The store, the policy and the settings of one cache. All clones of a `Cache` share them, on all
+//! The store, the policies and the settings of one cache. All clones of a `Cache` share them, on all
 //! threads.
 
 use std::{
@@ -14,18 +14,23 @@ use actix_web::{
 
 use crate::{
     clock::{Clock, Timestamp},
-    entry::{key::CacheKey, selector::Selects, url::UrlTarget, url_keys::UrlKeys},
+    entry::{
+        key::CacheKey,
+        selector::Selects,
+        url::UrlTarget,
+        url_keys::{AppliedRule, UrlKey, UrlKeys},
+    },
     outcome::Outcome,
-    policy::compiled::CompiledPolicy,
+    policy::{compiled::CompiledPolicy, policy_set::PolicySet},
     poll_once::within,
     semantics::{compression::accepts_compression, vary::selecting_value},
     store::{erased::DynStore, interface::StoreError},
 };
 
-/// The store, the policy and the settings of one cache.
+/// The store, the policies and the settings of one cache.
 pub(crate) struct Shared {
     pub(crate) store: Arc<dyn DynStore>,
-    pub(crate) policy: CompiledPolicy,
+    pub(crate) policies: PolicySet,
     pub(crate) settings: Settings,
     /// Whether the cache has received a request that it could not change, because a middleware held
     /// a clone of the request.
@@ -38,10 +43,15 @@ impl Shared {
         self.settings.clock.now()
     }
 
-    /// Returns the size in bytes of the largest body that is stored, by the policy and by the
-    /// store.
-    pub(crate) fn max_body_size(&self) -> usize {
-        self.policy.max_body_size().min(self.store.max_body_size())
+    /// Returns the policy of a rule, or that of the cache.
+    pub(crate) fn policy(&self, rule: AppliedRule) -> &CompiledPolicy {
+        self.policies.policy(rule)
+    }
+
+    /// Returns the size in bytes of the largest body that is stored, by the policy of `rule` and by
+    /// the store.
+    pub(crate) fn max_body_size(&self, rule: AppliedRule) -> usize {
+        self.policy(rule).max_body_size().min(self.store.max_body_size())
     }
 
     /// Waits for a call of the store that writes, removes or invalidates responses. Returns an
@@ -71,11 +81,13 @@ impl Shared {
 pub(crate) struct ComparedFields<'a> {
     pub(crate) fields: &'a HeaderMap,
     pub(crate) cache: &'a dyn UrlKeys,
+    /// The rule that applies to the request.
+    pub(crate) rule: AppliedRule,
 }
 
 impl Selects for ComparedFields<'_> {
     fn value(&self, name: &HeaderName) -> Option<Cow<'_, [u8]>> {
-        self.cache.value(self.fields, name)
+        self.cache.value(self.rule, self.fields, name)
     }
 
     fn accepts_coding(&self) -> bool {
@@ -83,8 +95,8 @@ impl Selects for ComparedFields<'_> {
     }
 }
 
-/// The settings of a cache, except its policy and its rules (the exceptions from the policy).
-/// `Cache::with_policy` copies the settings of the original cache.
+/// The settings of a cache, except its policy and its rules. `Cache::with` and
+/// `Cache::with_policy` copy the settings of the original cache.
 #[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) namespace: Arc<str>,
@@ -150,15 +162,20 @@ impl UrlKeys for Shared {
         &self.settings.namespace
     }
 
-    fn keys_for_url(&self, target: &UrlTarget) -> Vec<CacheKey> {
-        self.policy.keys_for_url(target)
+    fn keys_for_url(&self, target: &UrlTarget) -> Vec<UrlKey> {
+        self.policies.keys_for_url(target)
     }
 
-    fn key_for_fields(&self, url: &CacheKey, fields: &HeaderMap) -> Option<CacheKey> {
-        self.policy.key_for_fields(url, fields)
+    fn key_for_fields(&self, url: &UrlKey, fields: &HeaderMap) -> Option<CacheKey> {
+        self.policy(url.rule).key_for_fields(&url.key, fields)
     }
 
-    fn value<'a>(&self, fields: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, [u8]>> {
-        selecting_value(fields, name, &self.policy.comparison)
+    fn value<'a>(
+        &self,
+        rule: AppliedRule,
+        fields: &'a HeaderMap,
+        name: &HeaderName,
+    ) -> Option<Cow<'a, [u8]>> {
+        selecting_value(fields, name, &self.policy(rule).comparison)
     }
 }

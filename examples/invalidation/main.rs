@@ -119,7 +119,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let port = if operations.is_some() { 0 } else { port() };
     let blog = Blog::open()?;
     let cache = Cache::builder(MemoryStore::new(64 * 1024 * 1024))
-        .rule(Rule::pattern("/posts/{id}").tag("post:{id}"))
+        .rule(Rule::pattern("/posts/{id}").with(|policy| policy.tag("post:{id}")))
         .build()?;
     let (server, addr) = serve(&blog, &cache, port)?;
     println!("listening on http://{addr}");

@@ -40,7 +40,7 @@ impl Candidate {
         fields: &mut HeaderMap,
         now: Timestamp,
     ) -> StoredResponse {
-        let client_ttl = self.shared.policy.client_ttl(&self.matched, status);
+        let client_ttl = self.policy().client_ttl();
         let client_ttl = client_ttl.filter(|_| !plan.lifetime.source.is_stated());
         let original_fields = self.annotate(plan, fields, now);
         let draft =
@@ -88,7 +88,7 @@ impl Candidate {
     /// no cookies. Downstream caches then do not reuse the response for requests with other values
     /// of these fields.
     fn missing_vary_members(&self, plan: &StoragePlan) -> SmallVec<[HeaderName; 2]> {
-        let policy = &self.shared.policy;
+        let policy = self.policy();
         let cookie = plan.needs_no_cookie && policy.vary_cookie == VaryCookie::Added;
         let mut missing = SmallVec::new();
         let coding = policy.comparison.codings.always_select();
@@ -118,12 +118,12 @@ impl Candidate {
     /// Returns the clients that a response with these fields may answer. If the response varies on
     /// `Accept-Encoding`, this field alone selects the clients.
     fn audience(&self, nominated: &[HeaderName], fields: &HeaderMap) -> Audience {
-        let compression = self.shared.policy.inner_compression();
+        let compression = self.policy().inner_compression();
         let varies = |names: &[HeaderName]| names.contains(&ACCEPT_ENCODING);
         if self.replaced_audience == Some(Audience::Everyone)
             || varies(nominated)
             || varies(&self.selecting_fields)
-            || self.shared.policy.comparison.codings.always_select().is_some()
+            || self.policy().comparison.codings.always_select().is_some()
         {
             return Audience::Everyone;
         }
@@ -131,7 +131,7 @@ impl Candidate {
     }
 
     fn draft(&self, plan: &StoragePlan, status: StatusCode, fields: &HeaderMap) -> StoredResponse {
-        let comparison = &self.shared.policy.comparison;
+        let comparison = &self.policy().comparison;
         let known = &self.selecting_fields;
         let coding = comparison.codings.always_select();
         let coding = coding.filter(|name| !plan.nominated.contains(name));

@@ -107,13 +107,12 @@ impl Candidate {
         let draft = self.prepare(&plan, status, response.headers_mut(), now);
         let client = Client {
             conditions: self.conditions,
-            compression: self.shared.policy.outer_compression(),
+            compression: self.policy().outer_compression(),
             request: mem::replace(&mut self.request, HeaderMap::new()),
             address: self.client,
         };
-        let Self { shared, key, fill, leader, .. } = *self;
-        let write = Write { shared, key, fill, leader, draft };
-        let limit = write.shared.max_body_size();
+        let write = self.into_write(draft);
+        let limit = write.shared.max_body_size(write.rule);
         let size = response.response().body().size();
         let (request, response) = response.into_parts();
         let (head, body) = response.into_parts();
@@ -190,7 +189,7 @@ impl Client {
         // task for a key is enough.
         let coordinator = write.shared.store.coordinator();
         let permit = coordinator.try_continue_fill(&write.key, self.address);
-        let limit = write.shared.policy.drain_limit();
+        let limit = write.policy().drain_limit();
         let reading = permit.and_then(|permit| {
             let body = tee::begin(body, write, declared).ok()?;
             spawn(async move {

@@ -16,8 +16,9 @@ use crate::{
         discriminator::Discriminator,
         key::CacheKey,
         response::{Audience, StoredResponse},
+        url_keys::AppliedRule,
     },
-    policy::{matched::MatchedRules, response_tags::RequestTags},
+    policy::{compiled::CompiledPolicy, response_tags::RequestTags},
     semantics::requester::Requester,
     shared::Shared,
 };
@@ -25,8 +26,9 @@ use crate::{
 /// A request that reaches the handler and whose response may be stored.
 pub(crate) struct Candidate {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) matched: MatchedRules,
-    /// The tags that the policy and the rules give the response to this request.
+    /// The rule whose policy applies to the request.
+    pub(crate) rule: AppliedRule,
+    /// The tags that the policy gives the response to this request.
     pub(crate) request_tags: RequestTags,
     pub(crate) key: CacheKey,
     pub(crate) fill: Fill,
@@ -68,6 +70,11 @@ pub(crate) enum ClientConditions {
 }
 
 impl Candidate {
+    /// Returns the policy that applies to the request.
+    pub(crate) fn policy(&self) -> &CompiledPolicy {
+        self.shared.policy(self.rule)
+    }
+
     /// Returns the body of a stored response for the client. The body counts as held, if the limit
     /// permits it.
     pub(crate) fn hold_body(&self, stored: &StoredResponse) -> Bytes {
@@ -79,7 +86,7 @@ impl Candidate {
     /// Turns the candidate into the write that stores `draft`, a response whose body is still
     /// missing.
     pub(crate) fn into_write(self: Box<Self>, draft: StoredResponse) -> Write {
-        let Self { shared, key, fill, leader, .. } = *self;
-        Write { shared, key, fill, leader, draft }
+        let Self { shared, rule, key, fill, leader, .. } = *self;
+        Write { shared, rule, key, fill, leader, draft }
     }
 }

@@ -44,7 +44,7 @@ impl Candidate {
     ) -> Result<StoragePlan, NotStored> {
         let head = response.response();
         let plan = self.decide(response, None, head.headers(), now)?;
-        let limit = self.shared.max_body_size();
+        let limit = self.shared.max_body_size(self.rule);
         check_body(head.status(), head.headers(), head.body().size(), limit)?;
         // The last response for the key promised to be stored, and was not.
         if self.shared.store.coordinator().was_too_large(&self.key, now) {
@@ -67,7 +67,7 @@ impl Candidate {
         fields: &HeaderMap,
         now: Timestamp,
     ) -> Result<StoragePlan, NotStored> {
-        let policy = &self.shared.policy;
+        let policy = self.policy();
         let status = updated.map_or_else(|| answer.status(), |updated| updated.status);
         let options = handler_options(
             &answer.request().extensions(),
@@ -85,7 +85,7 @@ impl Candidate {
             responded: now,
         };
         let known_ttl = || updated.and_then(|updated| self.known_ttl(updated, answer, now));
-        let terms = policy.terms(&self.matched, status, options.ttl.or_else(known_ttl))?;
+        let terms = policy.terms(status, options.ttl.or_else(known_ttl))?;
         let mut plan = match storing::decide(&exchange, &terms) {
             StorageDecision::Store(plan) => plan,
             StorageDecision::Skip(reason) => return Err(reason),
@@ -104,8 +104,7 @@ impl Candidate {
         if self.fill.is_invalidated() {
             return Err(NotStored::Invalidated);
         }
-        let (matched, key) = (&self.matched, &self.key);
-        plan.tags = policy.tags(&self.request_tags, matched, status, key, &options.tags, fields)?;
+        plan.tags = policy.tags(&self.request_tags, &self.key, &options.tags, fields)?;
         if let Some(updated) = updated {
             merge_tags(&mut plan.tags, &updated.tags)?;
         }
@@ -124,7 +123,7 @@ impl Candidate {
         if lifetime.source != LifetimeSource::Handler {
             return None;
         }
-        let targets = self.shared.policy.targeted_fields();
+        let targets = self.policy().targeted_fields();
         let stated = |fields: &HeaderMap, responded: Timestamp| {
             let governing = Governing::of(fields, targets);
             match governing.directives.no_cache {

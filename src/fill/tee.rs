@@ -72,7 +72,7 @@ pub(crate) fn begin<B: MessageBody + 'static>(
     let rest = BodyRest::default();
     let client = CacheBody::led(reader, Rc::clone(&rest), body.size());
     let progress_timer =
-        write.leader.is_some().then(|| Box::pin(sleep(write.shared.policy.wait_limit())));
+        write.leader.is_some().then(|| Box::pin(sleep(write.policy().wait_limit())));
     let mut tee = Tee {
         body: Box::pin(body),
         writer,
@@ -217,7 +217,7 @@ impl<B: MessageBody> Tee<B> {
             if timer.as_mut().poll(cx).is_pending() {
                 break;
             }
-            let limit = self.write.shared.policy.wait_limit();
+            let limit = self.write.policy().wait_limit();
             self.progress_timer = mem::take(&mut self.progressed).then(|| Box::pin(sleep(limit)));
             if self.progress_timer.is_none() {
                 return Poll::Ready(Event::Overdue);
@@ -244,7 +244,7 @@ impl<B: MessageBody> Tee<B> {
         if self.expected.is_none() && !has_followers {
             return Poll::Ready(());
         }
-        let limit = self.write.shared.policy.drain_limit();
+        let limit = self.write.policy().drain_limit();
         let timer = self.unread_timer.get_or_insert_with(|| Box::pin(sleep(limit)));
         timer.as_mut().poll(cx)
     }
@@ -262,7 +262,7 @@ impl<B: MessageBody> Tee<B> {
             self.progressed = true;
             return length <= expected;
         }
-        if length > self.write.shared.max_body_size() {
+        if length > self.write.shared.max_body_size(self.write.rule) {
             log::trace!("not stored: the body exceeds max_body_size");
             let Write { shared, key, .. } = &self.write;
             shared.store.coordinator().mark_too_large(key, shared.now());

@@ -7,7 +7,8 @@ use tokio::time::timeout;
 
 use crate::{
     coordination::{fills::Fill, leader::Leader},
-    entry::{key::CacheKey, response::StoredResponse},
+    entry::{key::CacheKey, response::StoredResponse, url_keys::AppliedRule},
+    policy::compiled::CompiledPolicy,
     shared::Shared,
     store::interface::Put,
 };
@@ -15,6 +16,8 @@ use crate::{
 /// A response that will be stored, and the data that the cache needs to write it to the store.
 pub(crate) struct Write {
     pub(crate) shared: Arc<Shared>,
+    /// The rule whose policy applies to the request.
+    pub(crate) rule: AppliedRule,
     pub(crate) key: CacheKey,
     pub(crate) fill: Fill,
     pub(crate) leader: Option<Leader>,
@@ -22,6 +25,11 @@ pub(crate) struct Write {
 }
 
 impl Write {
+    /// Returns the policy that applies to the request.
+    pub(crate) fn policy(&self) -> &CompiledPolicy {
+        self.shared.policy(self.rule)
+    }
+
     /// Sets the body of the response that will be stored.
     pub(crate) fn with_body(self, body: Bytes) -> Self {
         Self { draft: StoredResponse { body, ..self.draft }, ..self }

@@ -9,9 +9,8 @@ use std::collections::BTreeMap;
 use percent_encoding::percent_decode;
 
 use crate::policy::{
-    Policy, QueryKey, Rule,
-    compiled::{CompiledPolicy, Unmatched},
-    fuzzing,
+    Policy, QueryKey, Rule, fuzzing,
+    policy_set::{PolicyConfig, PolicySet},
 };
 
 /// The longest pattern, path or query of an input. The time for a longer pattern is spent in the
@@ -61,11 +60,13 @@ fn check_rules(pattern: &str, path: &str) {
 
 /// No policy and no rule makes the compilation panic.
 fn check_compilation(pattern: &str, tag: &str, names: &[&str]) {
+    let query = QueryKey::only(names.iter().copied());
+    let with_tag = |tag: String| move |policy: Policy| policy.tag(tag.clone());
     let rules = vec![
-        Rule::pattern(pattern).tag(tag),
-        Rule::prefix(pattern).query(QueryKey::only(names.iter().copied())),
+        Rule::pattern(pattern).with(with_tag(tag.to_owned())),
+        Rule::prefix(pattern).host(tag).with(move |policy| policy.query(query.clone())),
         #[cfg(feature = "regex")]
-        Rule::regex(pattern).tag(tag),
+        Rule::regex(pattern).with(with_tag(tag.to_owned())),
     ];
     for rule in rules {
         let policy = Policy::new()
@@ -75,7 +76,8 @@ fn check_compilation(pattern: &str, tag: &str, names: &[&str]) {
             .tag_fields(names.iter().copied())
             .vary_cookie(tag)
             .key_header(tag);
-        let _ = CompiledPolicy::new(policy, vec![rule], Unmatched::Pass, tag);
+        let config = PolicyConfig { policy, rules: vec![rule], ..PolicyConfig::new() };
+        let _ = PolicySet::new(config, tag);
     }
 }
 

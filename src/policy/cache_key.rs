@@ -1,13 +1,12 @@
 //! Computes the cache key of a request, and the cache keys that requests for a URL can have.
 
 use actix_web::{
-    dev::{ServiceRequest, Url},
+    dev::ServiceRequest,
     http::header::{HeaderMap, HeaderName},
 };
 
 use super::{
     compiled::CompiledPolicy,
-    matched::MatchedRules,
     request_url::{AmbiguousHost, host, scheme},
 };
 use crate::{
@@ -19,16 +18,12 @@ use crate::{
 };
 
 impl CompiledPolicy {
-    /// Returns the cache key of a request. `matched` are the rules that match the request.
-    pub(crate) fn key(
-        &self,
-        request: &ServiceRequest,
-        matched: &MatchedRules,
-    ) -> Result<CacheKey, AmbiguousHost> {
+    /// Returns the cache key of a request to which this policy applies.
+    pub(crate) fn key(&self, request: &ServiceRequest) -> Result<CacheKey, AmbiguousHost> {
         let host = host(request)?;
         let scheme = scheme(request);
         let uri = request.uri();
-        let mut key = match self.query(matched) {
+        let mut key = match &self.policy.query {
             None => CacheKey::in_scope(&self.scope, scheme, host, uri.path(), uri.query()),
             Some(rules) => {
                 let query = rules.normalize(uri.query());
@@ -57,39 +52,18 @@ impl CompiledPolicy {
         }
     }
 
-    /// Returns the cache keys that requests for a URL can have. Request fields, cookies and
-    /// computed values are not added to these keys.
-    ///
-    /// There are several keys because the scheme is not known, and because a rule with a predicate
-    /// may apply to some requests only and select other query parameters for the key.
-    pub(crate) fn keys_for_url(&self, target: &UrlTarget) -> Vec<CacheKey> {
-        let uri = target.path.parse().unwrap_or_default();
-        // Rules match the path that actix has decoded for routing.
-        let decoded = Url::new(uri);
-        let mut keys = Vec::new();
-        for scheme in ["http", "https"] {
-            for query in self.queries_of_path(decoded.path()) {
-                let sent = target.query.as_deref();
-                let query = match query {
-                    None => sent.map(Into::into),
-                    Some(rules) => rules.normalize(sent),
-                };
-                let key = CacheKey::in_scope(
-                    &self.scope,
-                    scheme,
-                    &target.host,
-                    &target.path,
-                    query.as_deref(),
-                );
-                if !keys.contains(&key) {
-                    keys.push(key);
-                }
-            }
-        }
-        keys
+    /// Returns the cache key of requests for a URL to which this policy applies. Request fields,
+    /// cookies and computed values are not added to the key.
+    pub(super) fn key_for_url(&self, scheme: &str, target: &UrlTarget) -> CacheKey {
+        let sent = target.query.as_deref();
+        let query = match &self.policy.query {
+            None => sent.map(Into::into),
+            Some(rules) => rules.normalize(sent),
+        };
+        CacheKey::in_scope(&self.scope, scheme, &target.host, &target.path, query.as_deref())
     }
 
-    /// Returns the cache key `url`, a result of [`keys_for_url`](Self::keys_for_url), completed
+    /// Returns the cache key `url`, a result of [`key_for_url`](Self::key_for_url), completed
     /// with the fields and cookies of a request that are part of cache keys. `None` if cache keys
     /// also contain values that the application computes, because the computation needs the whole
     /// request.
@@ -126,12 +100,12 @@ mod tests {
     use actix_web::{http::Version, test::TestRequest};
 
     use super::{
-        super::{compiled::Unmatched, query::QueryKey, rule::Rule, settings::Policy},
+        super::{query::QueryKey, settings::Policy},
         *,
     };
 
-    fn compile(policy: Policy, rules: Vec<Rule>) -> CompiledPolicy {
-        CompiledPolicy::new(policy, rules, Unmatched::Policy, "t").unwrap()
+    fn compile(policy: Policy) -> CompiledPolicy {
+        CompiledPolicy::new(policy, None, "t").unwrap()
     }
 
     fn key(policy: &CompiledPolicy, uri: &str, fields: &[(&str, &str)]) -> Option<CacheKey> {
@@ -139,14 +113,14 @@ mod tests {
             .iter()
             .fold(TestRequest::with_uri(uri), |request, field| request.append_header(*field))
             .to_srv_request();
-        policy.key(&request, &policy.match_rules(&request)?).ok()
+        policy.key(&request).ok()
     }
 
     const HOST_A: (&str, &str) = ("host", "a");
 
     #[test]
     fn requests_that_differ_in_url_or_host_have_different_keys() {
-        let policy = compile(Policy::new(), vec![]);
+        let policy = compile(Policy::new());
         let uris = [
             "/",
             "/x",
@@ -173,7 +147,7 @@ mod tests {
 
     #[test]
     fn request_with_contradicting_hosts_has_no_key() {
-        let policy = compile(Policy::new(), vec![]);
+        let policy = compile(Policy::new());
         for (case, uri, fields, has_key) in [
             ("no host", "/", &[][..], true),
             ("two hosts", "/", &[HOST_A, ("host", "b")], false),
@@ -191,8 +165,7 @@ mod tests {
                 .into_iter()
                 .fold(request, |request, host| request.append_header(("host", host)));
             let request = request.to_srv_request();
-            let matched = policy.match_rules(&request).unwrap();
-            assert_eq!(policy.key(&request, &matched).is_ok(), has_key, "HTTP/2 with {host:?}");
+            assert_eq!(policy.key(&request).is_ok(), has_key, "HTTP/2 with {host:?}");
         }
     }
 
@@ -202,7 +175,7 @@ mod tests {
             Policy::new().key_header("x-tenant").vary_cookie("lang").key_with("vip", |request| {
                 request.headers().contains_key("x-vip").then(|| "1".to_owned())
             });
-        let policy = compile(policy, vec![]);
+        let policy = compile(policy);
         let tenant = |value| ("x-tenant", value);
         let requests: &[&[(&str, &str)]] = &[
             &[HOST_A],
@@ -228,41 +201,25 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_a_url_contain_the_key_of_every_request_for_it() {
-        let target = |path: &str, query: Option<&str>| UrlTarget {
+    fn key_of_a_url_is_completed_with_fields_and_cookies() {
+        let target = |query: Option<&str>| UrlTarget {
             host: "a".to_owned(),
-            path: path.to_owned(),
+            path: "/x".to_owned(),
             query: query.map(str::to_owned),
         };
-        let policy = compile(
-            Policy::new().query(QueryKey::sorted()),
-            vec![
-                Rule::path("/maybe").when(|_| true).query(QueryKey::only(["q"])),
-                Rule::path("/only").query(QueryKey::only(["q"])),
-            ],
-        );
-        for (path, query, sent) in [
-            ("/x", Some("b=1&a=2"), "/x?a=2&b=1"),
-            ("/only", Some("b=1&q=2"), "/only?q=2&z"),
-            ("/%6Fnly", Some("b=1&q=2"), "/%6Fnly?q=2&z"),
-            ("/maybe", Some("b=1&q=2"), "/maybe?q=2"),
-        ] {
-            let urls = policy.keys_for_url(&target(path, query));
-            assert!(urls.contains(&key(&policy, sent, &[HOST_A]).unwrap()), "{path}");
-        }
-        assert_eq!(policy.keys_for_url(&target("/maybe", Some("b=1&q=2"))).len(), 4);
-
-        let with_parts = compile(Policy::new().key_header("x-tenant").vary_cookie("a"), vec![]);
+        let sorted = compile(Policy::new().query(QueryKey::sorted()));
+        let url = sorted.key_for_url("http", &target(Some("b=1&a=2")));
+        assert!(Some(url) == key(&sorted, "/x?a=2&b=1", &[HOST_A]));
+        let with_parts = compile(Policy::new().key_header("x-tenant").vary_cookie("a"));
         let fields = [HOST_A, ("x-tenant", "1"), ("cookie", "a=b")];
         let want = key(&with_parts, "/x", &fields).unwrap();
-        let urls = with_parts.keys_for_url(&target("/x", None));
-        let url = urls.iter().find(|url| want.as_bytes().starts_with(url.as_bytes())).unwrap();
+        let url = with_parts.key_for_url("http", &target(None));
         let request = fields
             .iter()
             .fold(TestRequest::default(), |request, field| request.append_header(*field));
-        let got = with_parts.key_for_fields(url, request.to_srv_request().headers());
+        let got = with_parts.key_for_fields(&url, request.to_srv_request().headers());
         assert!(got == Some(want));
-        let computed = compile(Policy::new().key_with("a", |_| None), vec![]);
-        assert_eq!(computed.key_for_fields(url, &HeaderMap::new()), None);
+        let computed = compile(Policy::new().key_with("a", |_| None));
+        assert_eq!(computed.key_for_fields(&url, &HeaderMap::new()), None);
     }
 }

@@ -1,9 +1,6 @@
-//! `CompiledPolicy`: a policy and its rules, checked and compiled.
-//!
-//! The deciding rule of a response is the first rule that matches the request and the status code
-//! of the response.
+//! `CompiledPolicy`: a checked and compiled policy.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use actix_web::{
     dev::ServiceRequest,
@@ -15,13 +12,12 @@ use actix_web::{
 
 use super::{
     check::parse_field_names,
-    compiled_rule::{CompiledRule, UrlMatch},
     error::ConfigError,
     fingerprint::fingerprint,
-    matched::MatchedRules,
-    query::QueryKey,
-    rule::{Handling, Rule},
+    path_matcher::PathMatcher,
+    rule::PathRule,
     settings::Policy,
+    tagging::CompiledTagging,
     trusted_proxies::TrustedProxies,
     values::{
         ClientConditions, ClientDirectives, DownstreamFields, OfferedTags, PostResponses,
@@ -42,15 +38,6 @@ use crate::{
     },
 };
 
-/// Whether requests that match no rule follow the policy or bypass the cache.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Unmatched {
-    /// Requests that match no rule follow the policy.
-    Policy,
-    /// Requests that match no rule bypass the cache.
-    Pass,
-}
-
 /// Whether the cache adds `Vary: Cookie` to responses that are stored only because their requests
 /// had no cookies. The added field keeps other caches from sending such a response to clients with
 /// cookies.
@@ -63,12 +50,10 @@ pub(crate) enum VaryCookie {
     NotNeeded,
 }
 
-/// A checked policy with its compiled rules.
+/// A checked policy: that of a cache, or that of one of its rules.
 #[derive(Debug, Clone)]
 pub(crate) struct CompiledPolicy {
     pub(super) policy: Policy,
-    pub(super) rules: Arc<[CompiledRule]>,
-    unmatched: Unmatched,
     /// The rules that decide which requests are personal. A personal request carries credentials.
     pub(crate) identity: IdentityRules,
     /// The rules by which selecting fields (the request fields that `Vary` names) are normalized
@@ -76,6 +61,9 @@ pub(crate) struct CompiledPolicy {
     pub(crate) comparison: Comparison,
     choices: PolicyChoices,
     pub(super) trusted_proxies: TrustedProxies,
+    /// The path of the rule to which the policy belongs. Its parameters can be parts of tags.
+    pub(super) path: PathMatcher,
+    pub(super) tags: Vec<CompiledTagging>,
     pub(super) tag_fields: Vec<HeaderName>,
     removed_downstream: Vec<HeaderName>,
     pub(super) namespace: String,
@@ -92,25 +80,24 @@ impl CompiledPolicy {
         Requester { has_credentials: carried.has_credentials || is_personal(), ..carried }
     }
 
-    /// Checks and compiles the configuration of a cache.
-    pub(crate) fn new(
+    /// Checks and compiles a policy. `rule` is the path of the rule to which the policy belongs.
+    pub(super) fn new(
         policy: Policy,
-        rules: Vec<Rule>,
-        unmatched: Unmatched,
+        rule: Option<(&PathRule, &PathMatcher)>,
         namespace: &str,
     ) -> Result<Self, ConfigError> {
         policy.check()?;
-        if namespace.is_empty() {
-            return Err(ConfigError::EmptyNamespace);
-        }
         let identity = policy.identity_rules()?;
         let choices = policy.policy_choices()?;
         let tag_fields = parse_field_names(&policy.tag_fields)?;
         let trusted_proxies = TrustedProxies::new(policy.trusted_proxies.as_deref())?;
+        let path = rule.map_or(PathMatcher::Any, |(_, path)| path.clone());
+        let parameters = path.parameters();
+        let tags = policy.tags.iter().map(|tag| tag.compile(&parameters));
+        let tags = tags.collect::<Result<_, _>>()?;
         // The scope encodes the length of the namespace, so a namespace that looks like a
         // fingerprint causes no confusion.
-        let scope = KeyScope::new(namespace, &fingerprint(&policy, &rules));
-        let rules = rules.into_iter().map(CompiledRule::new).collect::<Result<Arc<[_]>, _>>()?;
+        let scope = KeyScope::new(namespace, &fingerprint(&policy, rule.map(|(path, _)| path)));
         let mut removed_downstream = Vec::new();
         if policy.targeted_downstream == DownstreamFields::Removed {
             removed_downstream.extend_from_slice(&choices.targets);
@@ -123,47 +110,17 @@ impl CompiledPolicy {
         Ok(Self {
             comparison: policy.comparison(),
             policy,
-            rules,
-            unmatched,
             identity,
             choices,
             trusted_proxies,
+            path,
+            tags,
             tag_fields,
             removed_downstream,
             namespace: namespace.to_owned(),
             scope,
             vary_cookie,
         })
-    }
-
-    /// Returns the rules that match a request; `None` if the request bypasses the cache.
-    pub(crate) fn match_rules(&self, request: &ServiceRequest) -> Option<MatchedRules> {
-        let mut matched = MatchedRules::default();
-        if !self.rules.is_empty() {
-            let path = request.match_info().as_str();
-            for (index, rule) in self.rules.iter().enumerate() {
-                if !rule.matches(request, path) {
-                    continue;
-                }
-                if rule.needs_status() {
-                    matched.by_status.push(index);
-                } else {
-                    matched.by_request = Some(index);
-                    break;
-                }
-            }
-        }
-        let bypasses = matched.by_status.is_empty() && self.never_stores(matched.by_request);
-        (!bypasses).then_some(matched)
-    }
-
-    /// Returns whether the rule with this index stores no response. For `None`, returns whether no
-    /// response is stored if no rule matches.
-    fn never_stores(&self, by_request: Option<usize>) -> bool {
-        match by_request.and_then(|index| self.rules.get(index)) {
-            Some(rule) => rule.never_stores(),
-            None => self.unmatched == Unmatched::Pass,
-        }
     }
 
     /// Returns the terms for a response with this status: the conditions under which the policy
@@ -173,21 +130,26 @@ impl CompiledPolicy {
     ///
     /// # Errors
     ///
-    /// Returns [`NotStored::Rule`] if the deciding rule forbids the cache to store the response, or
-    /// if no rule matches and requests without a matching rule bypass the cache.
+    /// Returns [`NotStored::Status`] if the policy stores no response with this status.
     pub(crate) fn terms(
         &self,
-        matched: &MatchedRules,
         status: StatusCode,
         handler_ttl: Option<Duration>,
     ) -> Result<StorageTerms<'_>, NotStored> {
-        let rule = self.deciding_rule(matched, status)?;
-        let first = rule
-            .and_then(|rule| override_ttl(rule, status))
+        if self.never_stores(status) {
+            return Err(NotStored::Status);
+        }
+        let first = self
+            .override_ttl(status)
             .map(|ttl| (ttl, LifetimeSource::Policy))
             .or_else(|| handler_ttl.map(|ttl| (ttl, LifetimeSource::Handler)));
-        let fallback = self.fallback_ttl(rule, status);
+        let fallback = self.fallback_ttl(status);
         Ok(StorageTerms { first, fallback, choices: &self.choices })
+    }
+
+    /// Returns whether the policy stores no response with this status, whatever its fields say.
+    fn never_stores(&self, status: StatusCode) -> bool {
+        self.policy.unstored_statuses.contains(&status.as_u16())
     }
 
     /// Returns the targeted fields that the policy obeys, the most important first.
@@ -205,14 +167,12 @@ impl CompiledPolicy {
     /// Returns the lifetime that this policy gives to a stored response. `None` if this policy
     /// would not store the response. The lifetime can differ from the stored one, because a process
     /// with another policy may have stored the response.
-    pub(crate) fn lifetime_under_policy(
-        &self,
-        matched: &MatchedRules,
-        stored: &StoredResponse,
-    ) -> Option<Duration> {
+    pub(crate) fn lifetime_under_policy(&self, stored: &StoredResponse) -> Option<Duration> {
         let status = stored.status;
-        let rule = self.deciding_rule(matched, status).ok()?;
-        if let Some(ttl) = rule.and_then(|rule| override_ttl(rule, status)) {
+        if self.never_stores(status) {
+            return None;
+        }
+        if let Some(ttl) = self.override_ttl(status) {
             return Some(ttl);
         }
         let lifetime = &stored.lifetime;
@@ -226,19 +186,12 @@ impl CompiledPolicy {
         if is_heuristic && self.choices.heuristics == Heuristics::On {
             return Some(lifetime.freshness);
         }
-        self.fallback_ttl(rule, status)
+        self.fallback_ttl(status)
     }
 
-    /// Returns the longest time for which clients may keep a response with this status; `None` if
-    /// neither a rule nor the policy sets this limit. The limit applies only if the policy, a rule
-    /// or the handler set the lifetime of the response.
-    pub(crate) fn client_ttl(
-        &self,
-        matched: &MatchedRules,
-        status: StatusCode,
-    ) -> Option<Duration> {
-        let rule = self.deciding_rule(matched, status).ok().flatten();
-        rule.and_then(|rule| rule.client_ttl).or(self.policy.client_ttl)
+    /// See [`Policy::client_ttl`].
+    pub(crate) const fn client_ttl(&self) -> Option<Duration> {
+        self.policy.client_ttl
     }
 
     /// Returns the request fields whose values are part of the cache key.
@@ -335,90 +288,24 @@ impl CompiledPolicy {
         &self.removed_downstream
     }
 
-    /// Returns the setting for the query of a request: the setting of the matching rule, or else
-    /// that of the policy. `None` if neither has one; every byte of the query is then part of the
-    /// cache key.
-    pub(super) fn query(&self, matched: &MatchedRules) -> Option<&QueryKey> {
-        let rule = self.rule(matched.by_request);
-        rule.and_then(|rule| rule.query.as_ref()).or(self.policy.query.as_ref())
+    /// Returns the lifetime that replaces any other lifetime of a response with this status; `None`
+    /// if the policy sets none.
+    fn override_ttl(&self, status: StatusCode) -> Option<Duration> {
+        let general = || self.policy.override_ttl.filter(|_| gets_general_lifetime(status));
+        of_status(&self.policy.override_status_ttls, status).or_else(general)
     }
 
-    /// Returns all settings for the query that can apply to requests for a path; see
-    /// [`query`](Self::query). There are several if a rule with a predicate matches the path,
-    /// because the predicate may refuse some of the requests.
-    pub(super) fn queries_of_path(&self, path: &str) -> Vec<Option<&QueryKey>> {
-        let mut queries = Vec::new();
-        for compiled in self.rules.iter().filter(|rule| !rule.needs_status()) {
-            let url_match = compiled.matches_url(path);
-            if url_match != UrlMatch::No {
-                queries.push(compiled.rule.query.as_ref().or(self.policy.query.as_ref()));
-            }
-            if url_match == UrlMatch::Yes {
-                return queries;
-            }
-        }
-        queries.push(self.policy.query.as_ref());
-        queries
-    }
-
-    /// Returns the deciding rule of a response: the first rule that matches the request and the
-    /// status code. Returns `None` if no rule matches and the policy applies.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`NotStored::Rule`] if the rule forbids the cache to store the response, or if no
-    /// rule matches and requests without a matching rule bypass the cache.
-    fn deciding_rule(
-        &self,
-        matched: &MatchedRules,
-        status: StatusCode,
-    ) -> Result<Option<&Rule>, NotStored> {
-        match self.rule(self.deciding_index(matched, status)) {
-            Some(rule) if rule.handling == Handling::Bypass => Err(NotStored::Rule),
-            None if self.unmatched == Unmatched::Pass => Err(NotStored::Rule),
-            rule => Ok(rule),
-        }
-    }
-
-    /// Returns the index of the deciding rule of a response; `None` if no rule matches.
-    pub(super) fn deciding_index(
-        &self,
-        matched: &MatchedRules,
-        status: StatusCode,
-    ) -> Option<usize> {
-        let matches_status = |index: &usize| {
-            let rule = self.rule(Some(*index));
-            rule.is_some_and(|rule| rule.statuses.contains(&status.as_u16()))
-        };
-        matched.by_status.iter().copied().find(matches_status).or(matched.by_request)
-    }
-
-    /// Returns the lifetime that the rule or the policy sets for a response that states none;
-    /// `None` if neither sets one.
-    fn fallback_ttl(&self, rule: Option<&Rule>, status: StatusCode) -> Option<Duration> {
-        let rule_ttl = rule.and_then(|rule| rule.ttl.filter(|_| sets_lifetime(rule, status)));
-        rule_ttl
-            .or_else(|| self.status_ttl(status))
-            .or_else(|| self.policy.default_ttl.filter(|_| gets_general_lifetime(status)))
-    }
-
-    fn status_ttl(&self, status: StatusCode) -> Option<Duration> {
-        let found = self.policy.status_ttls.iter().find(|(code, _)| *code == status.as_u16());
-        found.map(|&(_, ttl)| ttl)
-    }
-
-    fn rule(&self, index: Option<usize>) -> Option<&Rule> {
-        self.rules.get(index?).map(|compiled| &compiled.rule)
+    /// Returns the lifetime that the policy sets for a response that states none; `None` if it sets
+    /// none.
+    fn fallback_ttl(&self, status: StatusCode) -> Option<Duration> {
+        let general = || self.policy.default_ttl.filter(|_| gets_general_lifetime(status));
+        of_status(&self.policy.status_ttls, status).or_else(general)
     }
 }
 
-/// Returns whether the lifetimes of a deciding rule apply to responses with this status.
-fn sets_lifetime(rule: &Rule, status: StatusCode) -> bool {
-    !rule.statuses.is_empty() || gets_general_lifetime(status)
-}
-
-fn override_ttl(rule: &Rule, status: StatusCode) -> Option<Duration> {
-    rule.override_ttl.filter(|_| sets_lifetime(rule, status))
+/// Returns the lifetime for a status code in a list of lifetimes.
+fn of_status(ttls: &[(u16, Duration)], status: StatusCode) -> Option<Duration> {
+    ttls.iter().find(|(code, _)| *code == status.as_u16()).map(|&(_, ttl)| ttl)
 }
 
 #[cfg(test)]

@@ -1,187 +1,178 @@
-//! `CompiledRule`: a rule whose settings are checked, and whose path and tags are parsed.
+//! `CompiledRule`: a checked rule with its policy.
 
-use std::time::Duration;
-
-use actix_web::dev::ServiceRequest;
-
-use super::{
-    check::{check_path, check_status},
-    error::ConfigError,
-    path_pattern::PathPattern,
-    rule::{Handling, PathRule, Rule},
-    tagging::CompiledTagging,
+use actix_web::{
+    dev::ServiceRequest,
+    http::{Method, Uri},
 };
 
-/// A checked rule with its parsed path and tags.
+use super::{
+    compiled::CompiledPolicy,
+    error::ConfigError,
+    path_matcher::PathMatcher,
+    request_url::host,
+    rule::{Handling, Rule},
+    settings::Policy,
+    values::RequestTest,
+};
+use crate::entry::url::UrlTarget;
+
+/// A checked rule with its policy.
 #[derive(Debug, Clone)]
 pub(super) struct CompiledRule {
-    pub(super) rule: Rule,
-    pub(super) tags: Vec<CompiledTagging>,
-    matcher: PathMatcher,
+    path: PathMatcher,
+    methods: Vec<Method>,
+    hosts: Vec<HostMatcher>,
+    predicates: Vec<RequestTest>,
+    /// `None` if the rule lets requests bypass the cache.
+    pub(super) policy: Option<Box<CompiledPolicy>>,
 }
 
-#[derive(Debug, Clone)]
-enum PathMatcher {
-    Any,
-    Exact(String),
-    Prefix(String),
-    Pattern(PathPattern),
-    #[cfg(feature = "regex")]
-    Regex(regex::Regex),
-}
-
-/// Whether a rule applies to requests for a path, if only the path is known and not the request.
+/// Whether a rule applies to requests for a URL, if only the URL is known and not the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum UrlMatch {
     No,
     Yes,
-    /// The path matches, but the rule also has predicates, which need the request.
+    /// The URL matches, but the rule also has predicates, which need the request.
     Maybe,
 }
 
 impl CompiledRule {
-    pub(super) fn new(rule: Rule) -> Result<Self, ConfigError> {
-        if rule.handling == Handling::Bypass && (rule.ttl.is_some() || rule.override_ttl.is_some())
-        {
-            return Err(ConfigError::BypassWithLifetime);
-        }
-        if !rule.statuses.is_empty() && rule.query.is_some() {
-            return Err(ConfigError::StatusWithQuery);
-        }
-        for &status in &rule.statuses {
-            check_status(status)?;
-        }
-        let matcher = PathMatcher::new(&rule.path)?;
-        let parameters = matcher.parameters();
-        let tags = rule.tags.iter().map(|tag| tag.compile(&parameters));
-        let tags = tags.collect::<Result<_, _>>()?;
-        Ok(Self { rule, tags, matcher })
+    /// Checks a rule, and compiles the policy that it makes of `base`, the policy of the cache.
+    pub(super) fn new(rule: &Rule, base: &Policy, namespace: &str) -> Result<Self, ConfigError> {
+        let path = PathMatcher::new(&rule.path)?;
+        let in_rule = |error| ConfigError::Rule { path: rule.path.to_string(), error };
+        let policy = match rule.handling {
+            Handling::Bypass if rule.changes.is_empty() => None,
+            Handling::Bypass => return Err(ConfigError::BypassWithPolicy),
+            Handling::Cache => {
+                let policy =
+                    rule.changes.iter().fold(base.clone(), |policy, change| change.apply(policy));
+                let policy = CompiledPolicy::new(policy, Some((&rule.path, &path)), namespace);
+                Some(Box::new(policy.map_err(Box::new).map_err(in_rule)?))
+            }
+        };
+        Ok(Self {
+            path,
+            methods: rule.methods.clone(),
+            hosts: rule
+                .hosts
+                .iter()
+                .map(|host| HostMatcher::new(host))
+                .collect::<Result<_, _>>()?,
+            predicates: rule.predicates.clone(),
+            policy,
+        })
     }
 
-    /// Returns whether the rule applies to a request. `path` is the path by which actix routes the
-    /// request.
-    pub(super) fn matches(&self, request: &ServiceRequest, path: &str) -> bool {
-        self.matcher.matches(path)
-            && self.rule.predicates.iter().all(|predicate| predicate.passes(request))
+    /// Returns whether the rule applies to a request, if the request has this method. `path` is the
+    /// path by which actix routes the request.
+    pub(super) fn matches(&self, request: &ServiceRequest, method: &Method, path: &str) -> bool {
+        self.path.matches(path)
+            && self.matches_method(method)
+            && (self.hosts.is_empty() || host(request).is_ok_and(|host| self.matches_host(host)))
+            && self.predicates.iter().all(|predicate| predicate.passes(request))
     }
 
-    /// Returns whether the rule applies to requests for a path.
-    pub(super) fn matches_url(&self, path: &str) -> UrlMatch {
-        match self.matcher.matches(path) {
+    /// Returns whether the rule applies to `GET` requests for a URL. `path` is the path by which
+    /// actix routes these requests.
+    pub(super) fn matches_url(&self, url: &UrlTarget, path: &str) -> UrlMatch {
+        let matches = self.path.matches(path)
+            && self.matches_method(&Method::GET)
+            && (self.hosts.is_empty() || self.matches_host(&url.host));
+        match matches {
             false => UrlMatch::No,
-            true if self.rule.predicates.is_empty() => UrlMatch::Yes,
+            true if self.predicates.is_empty() => UrlMatch::Yes,
             true => UrlMatch::Maybe,
         }
     }
 
-    /// Returns the value that one of the rule's path parameters has in a path. Percent-encoded
-    /// characters in the value are not decoded.
-    pub(super) fn parameter(&self, path: &str, name: &str) -> Option<String> {
-        self.matcher.parameter(path, name)
+    fn matches_method(&self, method: &Method) -> bool {
+        let method = if *method == Method::HEAD { &Method::GET } else { method };
+        self.methods.is_empty()
+            || self.methods.contains(method)
+            || (*method == Method::GET && self.methods.contains(&Method::HEAD))
     }
 
-    /// Returns whether the rule applies only to responses with certain status codes.
-    pub(super) fn needs_status(&self) -> bool {
-        !self.rule.statuses.is_empty()
-    }
-
-    /// Returns whether no response can be stored under the rule.
-    pub(super) fn never_stores(&self) -> bool {
-        self.rule.handling == Handling::Bypass || self.rule.override_ttl == Some(Duration::ZERO)
+    fn matches_host(&self, host: &str) -> bool {
+        self.hosts.iter().any(|matcher| matcher.matches(host))
     }
 }
 
-impl PathMatcher {
-    fn new(path: &PathRule) -> Result<Self, ConfigError> {
-        Ok(match path {
-            PathRule::Any => Self::Any,
-            PathRule::Exact(path) => {
-                check_path(path)?;
-                Self::Exact(path.clone())
-            }
-            PathRule::Prefix(path) => {
-                check_path(path)?;
-                Self::Prefix(path.clone())
-            }
-            PathRule::Pattern(pattern) => {
-                check_path(pattern)?;
-                let error = |reason| ConfigError::Pattern { pattern: pattern.clone(), reason };
-                Self::Pattern(PathPattern::new(pattern).map_err(error)?)
-            }
-            #[cfg(feature = "regex")]
-            PathRule::Regex(pattern) => Self::Regex(compile_anchored(pattern)?),
+/// The hosts that a rule matches. All texts are in lower case.
+#[derive(Debug, Clone)]
+enum HostMatcher {
+    /// A host with a port.
+    WithPort(String),
+    /// A host with any port or none.
+    AnyPort(String),
+    /// All hosts that end with this text, which begins with a dot.
+    Below(String),
+}
+
+impl HostMatcher {
+    fn new(text: &str) -> Result<Self, ConfigError> {
+        let text = text.to_ascii_lowercase();
+        let invalid = || ConfigError::Host(text.clone());
+        let below = text.strip_prefix('*');
+        let host = below.map_or(text.as_str(), |rest| rest.strip_prefix('.').unwrap_or_default());
+        let uri: Uri = format!("http://{host}/").parse().map_err(|_| invalid())?;
+        let authority = uri.authority().filter(|authority| authority.as_str() == host);
+        let authority = authority.filter(|_| !host.contains(['*', '@'])).ok_or_else(invalid)?;
+        Ok(match (below, authority.port().is_some()) {
+            (Some(_), true) => return Err(invalid()),
+            (Some(below), false) => Self::Below(below.to_owned()),
+            (None, true) => Self::WithPort(text),
+            (None, false) => Self::AnyPort(text),
         })
     }
 
-    fn matches(&self, path: &str) -> bool {
+    fn matches(&self, host: &str) -> bool {
         match self {
-            Self::Any => true,
-            Self::Exact(exact) => path == exact,
-            Self::Prefix(prefix) => is_at_or_below(path, prefix),
-            Self::Pattern(pattern) => pattern.matches(path),
-            #[cfg(feature = "regex")]
-            Self::Regex(regex) => regex.is_match(path),
-        }
-    }
-
-    /// The names of the parameters that tags can contain.
-    fn parameters(&self) -> Vec<String> {
-        match self {
-            Self::Pattern(pattern) => pattern.parameters().to_vec(),
-            #[cfg(feature = "regex")]
-            Self::Regex(regex) => regex.capture_names().flatten().map(str::to_owned).collect(),
-            Self::Any | Self::Exact(_) | Self::Prefix(_) => Vec::new(),
-        }
-    }
-
-    fn parameter(&self, path: &str, name: &str) -> Option<String> {
-        match self {
-            Self::Pattern(pattern) => pattern.parameter(path, name),
-            #[cfg(feature = "regex")]
-            Self::Regex(regex) => Some(regex.captures(path)?.name(name)?.as_str().to_owned()),
-            Self::Any | Self::Exact(_) | Self::Prefix(_) => None,
+            Self::WithPort(text) => host.eq_ignore_ascii_case(text),
+            Self::AnyPort(text) => without_port(host).eq_ignore_ascii_case(text),
+            Self::Below(text) => {
+                let host = without_port(host).as_bytes();
+                let end = host.len().checked_sub(text.len()).and_then(|start| host.get(start..));
+                host.len() > text.len()
+                    && end.is_some_and(|end| end.eq_ignore_ascii_case(text.as_bytes()))
+            }
         }
     }
 }
 
-/// Returns whether a path equals `prefix`, or begins with all segments of `prefix`.
-fn is_at_or_below(path: &str, prefix: &str) -> bool {
-    path.strip_prefix(prefix)
-        .is_some_and(|rest| prefix.ends_with('/') || rest.is_empty() || rest.starts_with('/'))
-}
-
-/// Compiles a regular expression that must match the whole path.
-#[cfg(feature = "regex")]
-fn compile_anchored(pattern: &str) -> Result<regex::Regex, ConfigError> {
-    let error = |error: regex::Error| ConfigError::Regex {
-        pattern: pattern.to_owned(),
-        reason: error.to_string(),
-    };
-    // The expression is also compiled alone: `a)(b` is invalid, but inside the added group it would
-    // be valid.
-    regex::Regex::new(pattern).map_err(error)?;
-    regex::Regex::new(&format!("^(?:{pattern})$")).map_err(error)
+/// Returns a host without its port.
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        // An IPv6 address in brackets contains colons.
+        Some((name, port)) if !port.contains(']') => name,
+        _ => host,
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use actix_web::test::TestRequest;
 
-    use super::{super::query::QueryKey, *};
+    use super::*;
 
-    fn matches(rule: Rule, path: &str) -> bool {
-        let request = TestRequest::with_uri(path).to_srv_request();
+    fn compile(rule: &Rule) -> Result<CompiledRule, ConfigError> {
+        CompiledRule::new(rule, &Policy::new(), "t")
+    }
+
+    fn matches(rule: &Rule, method: &Method, url: &str) -> bool {
+        let (host, path) = url.split_at(url.find('/').unwrap());
+        let request = TestRequest::with_uri(path).insert_header(("host", host)).to_srv_request();
         let decoded = request.match_info().as_str().to_owned();
-        CompiledRule::new(rule).unwrap().matches(&request, &decoded)
+        compile(rule).unwrap().matches(&request, method, &decoded)
     }
 
     #[test]
-    fn rule_matches_exactly_by_whole_segments_or_by_pattern() {
+    fn rule_matches_whole_paths_segments_or_patterns() {
         for (rule, path, want) in [
-            (Rule::any(), "/x", true),
+            (Rule::any(), "/anything", true),
             (Rule::path("/a"), "/a", true),
-            (Rule::path("/a"), "/a?b=1", true),
-            (Rule::path("/a"), "/%61", true),
             (Rule::path("/a"), "/a/", false),
             (Rule::path("/a"), "/a/b", false),
             (Rule::path("/a"), "/A", false),
@@ -198,9 +189,53 @@ mod tests {
             (Rule::pattern("/files/{tail}*"), "/files/a/b", true),
             (Rule::any().when(|request| request.headers().contains_key("x-a")), "/", false),
             (Rule::any().when(|request| request.path() == "/b"), "/b", true),
+            (Rule::any().when(|_| true).when(|_| false), "/", false),
         ] {
-            assert_eq!(matches(rule.clone(), path), want, "{rule:?} on {path}");
+            assert_eq!(matches(&rule, &Method::GET, path), want, "{rule:?} on {path}");
         }
+    }
+
+    #[test]
+    fn rule_matches_its_methods() {
+        let rule = |methods: &[Method]| {
+            methods.iter().fold(Rule::any(), |rule, method| rule.method(method.clone()))
+        };
+        for (methods, method, want) in [
+            (&[][..], Method::POST, true),
+            (&[Method::GET], Method::GET, true),
+            (&[Method::GET], Method::HEAD, true),
+            (&[Method::HEAD], Method::GET, true),
+            (&[Method::GET], Method::POST, false),
+            (&[Method::PUT, Method::POST], Method::POST, true),
+            (&[Method::POST], Method::HEAD, false),
+        ] {
+            assert_eq!(matches(&rule(methods), &method, "/"), want, "{methods:?} {method}");
+        }
+    }
+
+    #[test]
+    fn rule_matches_its_hosts() {
+        for (host, request, want) in [
+            ("example.com", "example.com", true),
+            ("example.com", "EXAMPLE.com:8080", true),
+            ("Example.com", "example.com", true),
+            ("example.com", "www.example.com", false),
+            ("example.com:8080", "example.com:8080", true),
+            ("example.com:8080", "example.com", false),
+            ("*.example.com", "www.example.com:80", true),
+            ("*.example.com", "a.b.example.COM", true),
+            ("*.example.com", "example.com", false),
+            ("*.example.com", "wwwexample.com", false),
+            ("*.example.com", ".example.com", false),
+            ("[::1]", "[::1]:8080", true),
+            ("[::1]", "[::1]", true),
+            ("[::1]:80", "[::1]", false),
+        ] {
+            let rule = Rule::any().host(host);
+            assert_eq!(matches(&rule, &Method::GET, &format!("{request}/")), want, "{rule:?}");
+        }
+        let several = Rule::any().host("a").host("b");
+        assert!(matches(&several, &Method::GET, "b/") && !matches(&several, &Method::GET, "c/"));
     }
 
     #[cfg(feature = "regex")]
@@ -214,56 +249,70 @@ mod tests {
             ("/a|/b", "/ax", false),
             ("/api/.*", "/api/x", true),
         ] {
-            assert_eq!(matches(Rule::regex(pattern), path), want, "{pattern} on {path}");
+            let rule = Rule::regex(pattern);
+            assert_eq!(matches(&rule, &Method::GET, path), want, "{pattern} on {path}");
         }
-        let error = CompiledRule::new(Rule::regex("/a)(")).unwrap_err();
+        let error = compile(&Rule::regex("/a)(")).unwrap_err();
         assert!(error.to_string().contains("/a)("), "{error}");
     }
 
     #[test]
     fn invalid_rule_is_refused_with_advice() {
-        let second = Duration::from_secs(1);
+        let zero = |policy: Policy| policy.wait_limit(Duration::ZERO);
         for (rule, message) in [
             (Rule::path("health"), "does not begin with '/'"),
             (Rule::prefix(""), "does not begin with '/'"),
             (Rule::pattern("posts/{id}"), "does not begin with '/'"),
             (Rule::pattern("/posts/{id"), "a brace is not closed"),
             (Rule::pattern("/posts/{id:[}"), "is not valid"),
-            (Rule::any().status([304]), "status 304"),
-            (Rule::any().status([200, 99]), "status 99"),
-            (Rule::any().status([600]), "status 600"),
-            (Rule::any().bypass().ttl(second), "both bypass() and a lifetime"),
-            (Rule::any().bypass().override_ttl(second), "both bypass() and a lifetime"),
-            (Rule::any().status([200]).query(QueryKey::sorted()), "both status() and query()"),
+            (Rule::any().host(""), "the host \"\" of a rule"),
+            (Rule::any().host("*"), "the host \"*\" of a rule"),
+            (Rule::any().host("http://a"), "the host \"http://a\" of a rule"),
+            (Rule::any().host("a/b"), "the host \"a/b\" of a rule"),
+            (Rule::any().host("a.*.com"), "the host \"a.*.com\" of a rule"),
+            (Rule::any().host("*.a.com:80"), "the host \"*.a.com:80\" of a rule"),
+            (Rule::any().host("me@a"), "the host \"me@a\" of a rule"),
+            (Rule::any().bypass().with(|policy| policy), "both bypass() and with()"),
+            (Rule::prefix("/a").with(zero), "in the rule for the prefix \"/a\": wait_limit is 0"),
         ] {
-            let error = CompiledRule::new(rule.clone()).expect_err("refused");
+            let error = compile(&rule).expect_err("refused");
             assert!(error.to_string().contains(message), "{rule:?}: {error}");
         }
     }
 
     #[test]
-    fn tag_of_a_rule_can_contain_only_parameters_of_its_path() {
-        for (rule, valid) in [
-            (Rule::pattern("/a/{id}").tag("x:{id}"), true),
-            (Rule::pattern("/a/{id:[0-9]+}").tag("x:{id}"), true),
-            (Rule::pattern("/a/{tail}*").tag("x:{tail}"), true),
-            (Rule::pattern("/a/{id:[0-9]{2}}").tag("x:{2}"), false),
-            (Rule::pattern("/a/{id}").tag("x:{name}"), false),
-            (Rule::pattern("/a/{id}").tag("x:{id"), false),
-            (Rule::path("/a").tag("x:{id}"), false),
-            (Rule::any().tag("x"), true),
+    fn tag_can_contain_only_parameters_of_the_path() {
+        for (rule, tag, valid) in [
+            (Rule::pattern("/a/{id}"), "x:{id}", true),
+            (Rule::pattern("/a/{id:[0-9]+}"), "x:{id}", true),
+            (Rule::pattern("/a/{tail}*"), "x:{tail}", true),
+            (Rule::pattern("/a/{id:[0-9]{2}}"), "x:{2}", false),
+            (Rule::pattern("/a/{id}"), "x:{name}", false),
+            (Rule::pattern("/a/{id}"), "x:{id", false),
+            (Rule::path("/a"), "x:{id}", false),
+            (Rule::any(), "x", true),
         ] {
-            assert_eq!(CompiledRule::new(rule.clone()).is_ok(), valid, "{rule:?}");
+            let rule = rule.with(move |policy| policy.tag(tag));
+            assert_eq!(compile(&rule).is_ok(), valid, "{rule:?} {tag}");
         }
-        let error = CompiledRule::new(Rule::path("/a").tag("x:{id}")).unwrap_err();
+        let rule = Rule::path("/a").with(|policy| policy.tag("x:{id}"));
+        let error = compile(&rule).unwrap_err();
         assert!(error.to_string().contains("x:{id}"), "{error}");
     }
 
     #[test]
     fn rule_with_a_predicate_may_match_a_url() {
-        let rule = |rule| CompiledRule::new(rule).unwrap();
-        assert_eq!(rule(Rule::path("/a")).matches_url("/a"), UrlMatch::Yes);
-        assert_eq!(rule(Rule::path("/a")).matches_url("/b"), UrlMatch::No);
-        assert_eq!(rule(Rule::path("/a").when(|_| false)).matches_url("/a"), UrlMatch::Maybe);
+        let url_match = |rule: &Rule, path: &str| {
+            let (host, query) = ("a".to_owned(), None);
+            let url = UrlTarget { host, path: path.to_owned(), query };
+            compile(rule).unwrap().matches_url(&url, path)
+        };
+        assert_eq!(url_match(&Rule::path("/a"), "/a"), UrlMatch::Yes);
+        assert_eq!(url_match(&Rule::path("/a"), "/b"), UrlMatch::No);
+        assert_eq!(url_match(&Rule::path("/a").host("A"), "/a"), UrlMatch::Yes);
+        assert_eq!(url_match(&Rule::path("/a").host("b"), "/a"), UrlMatch::No);
+        assert_eq!(url_match(&Rule::any().method(Method::HEAD), "/a"), UrlMatch::Yes);
+        assert_eq!(url_match(&Rule::any().method(Method::POST), "/a"), UrlMatch::No);
+        assert_eq!(url_match(&Rule::path("/a").when(|_| false), "/a"), UrlMatch::Maybe);
     }
 }

@@ -94,14 +94,11 @@ fn names_host_or_proto(pair: &[u8]) -> bool {
 mod tests {
     use actix_web::test::TestRequest;
 
-    use super::{
-        super::{compiled::Unmatched, settings::Policy},
-        *,
-    };
+    use super::{super::settings::Policy, *};
     use crate::entry::discriminator::is_chosen_by_client;
 
     fn compile(policy: Policy) -> CompiledPolicy {
-        CompiledPolicy::new(policy, vec![], Unmatched::Policy, "t").unwrap()
+        CompiledPolicy::new(policy, None, "t").unwrap()
     }
 
     fn discriminator(uri: &str, layer: u8, fields: &[(&'static str, &str)]) -> Discriminator {

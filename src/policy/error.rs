@@ -50,12 +50,22 @@ pub enum ConfigError {
     /// An entry of [`Policy::trusted_proxies`](crate::Policy::trusted_proxies) is neither an IP
     /// address, nor a network, nor `unix:`.
     TrustedProxy(String),
-    /// A tag of a rule contains a parameter that the path of the rule does not have.
+    /// A tag contains a parameter in braces, and the policy belongs to no rule, or to a rule whose
+    /// path does not have this parameter.
     UnknownTagParameter(String),
-    /// A rule has both `bypass` and a lifetime.
-    BypassWithLifetime,
-    /// A rule has both `status` and `query`.
-    StatusWithQuery,
+    /// [`Policy::override_ttl`](crate::Policy::override_ttl) is zero.
+    ZeroOverrideTtl,
+    /// A host of a rule is not a host name.
+    Host(String),
+    /// A rule has both `bypass` and `with`.
+    BypassWithPolicy,
+    /// The policy of a rule is not valid.
+    Rule {
+        /// The path that the rule matches, such as `the prefix "/blog"`.
+        path: String,
+        /// The reason why the policy is not valid.
+        error: Box<Self>,
+    },
 }
 
 impl fmt::Display for ConfigError {
@@ -112,18 +122,31 @@ impl fmt::Display for ConfigError {
             ),
             Self::UnknownTagParameter(tag) => write!(
                 f,
-                "the tag {tag:?} of a rule has a parameter that the rule's path does not have: \
-                 use a parameter of Rule::pattern, or compute the tag with tag_with"
+                "the tag {tag:?} has a parameter that the path of its rule does not have: use a \
+                 parameter of Rule::pattern, or compute the tag with tag_with"
             ),
-            Self::BypassWithLifetime => f.write_str(
-                "a rule has both bypass() and a lifetime: remove one of them, or make two rules",
+            Self::ZeroOverrideTtl => f.write_str(
+                "override_ttl is 0, so no response would be used: give a positive time, or let a \
+                 rule bypass the cache",
             ),
-            Self::StatusWithQuery => f.write_str(
-                "a rule has both status() and query(), but the cache key is made before the \
-                 status is known: give query() to a rule without status()",
+            Self::Host(host) => write!(
+                f,
+                "the host {host:?} of a rule cannot be read: use one like \"api.example.com\", \
+                 \"localhost:8080\" or \"*.example.com\""
             ),
+            Self::BypassWithPolicy => f.write_str(
+                "a rule has both bypass() and with(): remove one of them, or make two rules",
+            ),
+            Self::Rule { path, error } => write!(f, "in the rule for {path}: {error}"),
         }
     }
 }
 
-impl Error for ConfigError {}
+impl Error for ConfigError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Rule { error, .. } => Some(&**error),
+            _ => None,
+        }
+    }
+}

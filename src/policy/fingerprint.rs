@@ -27,7 +27,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     query::{ParameterNames, ParameterOrder, QueryKey},
-    rule::{PathRule, Rule},
+    rule::PathRule,
     settings::Policy,
     tagging::Tagging,
     values::PostResponses,
@@ -42,16 +42,17 @@ use crate::{
 };
 
 /// The version of the encoding.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// The number of digest bytes in a fingerprint.
 const LENGTH: usize = 8;
 
-/// Returns the fingerprint as hexadecimal text. The text is empty for the default policy without
-/// rules, and for all policies that may share stored responses with that policy.
-pub(super) fn fingerprint(policy: &Policy, rules: &[Rule]) -> String {
-    let encoded = encode(policy, rules);
-    if encoded == encode(&Policy::new(), &[]) {
+/// Returns the fingerprint as hexadecimal text. The text is empty for the default policy, and for all
+/// policies that may share stored responses with that policy. `rule` is the path of the rule to which
+/// the policy belongs.
+pub(super) fn fingerprint(policy: &Policy, rule: Option<&PathRule>) -> String {
+    let encoded = encode(policy, rule);
+    if encoded == encode(&Policy::new(), None) {
         return String::new();
     }
     let mut text = String::with_capacity(2 * LENGTH);
@@ -62,7 +63,7 @@ pub(super) fn fingerprint(policy: &Policy, rules: &[Rule]) -> String {
     text
 }
 
-fn encode(policy: &Policy, rules: &[Rule]) -> Vec<u8> {
+fn encode(policy: &Policy, rule: Option<&PathRule>) -> Vec<u8> {
     let mut encoder = Encoder(Vec::new());
     encoder.number(VERSION);
     // Settings that decide which requests carry credentials.
@@ -95,23 +96,11 @@ fn encode(policy: &Policy, rules: &[Rule]) -> Vec<u8> {
     encoder.list(targeted_fields);
     // Settings that decide which requests share a stored response.
     encoder.optional_query(policy.query.as_ref());
-    let query_rules = rules.iter().filter(|rule| rule.query.is_some());
-    encoder.count(query_rules.clone().count());
-    for rule in query_rules {
-        encoder.conditions(rule);
-        encoder.optional_query(rule.query.as_ref());
-    }
     encoder.languages(&policy.languages);
     encoder.codings(&policy.codings);
     // Settings that decide which tags a response has.
     encoder.set(&policy.tag_fields, Case::Insensitive);
-    encoder.tags(&policy.tags);
-    let tagging_rules = rules.iter().filter(|rule| !rule.tags.is_empty());
-    encoder.count(tagging_rules.clone().count());
-    for rule in tagging_rules {
-        encoder.conditions(rule);
-        encoder.tags(&rule.tags);
-    }
+    encoder.tags(&policy.tags, rule);
     encoder.0
 }
 
@@ -179,24 +168,18 @@ impl Encoder {
         });
     }
 
-    /// Appends the conditions under which a rule matches. Predicates are functions and cannot be
-    /// encoded, so only their number is appended.
-    fn conditions(&mut self, rule: &Rule) {
-        let (kind, path) = match &rule.path {
-            PathRule::Any => (0, ""),
-            PathRule::Exact(path) => (1, path.as_str()),
-            PathRule::Prefix(path) => (2, path.as_str()),
-            PathRule::Pattern(path) => (3, path.as_str()),
+    /// Appends the path of a rule, whose parameters are parts of tags.
+    fn path(&mut self, rule: Option<&PathRule>) {
+        let (kind, path) = match rule {
+            None | Some(PathRule::Any) => (0, ""),
+            Some(PathRule::Exact(path)) => (1, path.as_str()),
+            Some(PathRule::Prefix(path)) => (2, path.as_str()),
+            Some(PathRule::Pattern(path)) => (3, path.as_str()),
             #[cfg(feature = "regex")]
-            PathRule::Regex(path) => (4, path.as_str()),
+            Some(PathRule::Regex(path)) => (4, path.as_str()),
         };
         self.number(kind);
         self.text(path);
-        self.count(rule.predicates.len());
-        let mut statuses = rule.statuses.clone();
-        statuses.sort_unstable();
-        statuses.dedup();
-        self.list(statuses.iter().map(ToString::to_string));
     }
 
     fn languages(&mut self, languages: &Languages) {
@@ -221,11 +204,16 @@ impl Encoder {
     }
 
     /// Appends tags. A function cannot be encoded, so all functions have equal encodings.
-    fn tags(&mut self, tags: &[Tagging]) {
+    fn tags(&mut self, tags: &[Tagging], rule: Option<&PathRule>) {
         self.count(tags.len());
         for tag in tags {
             match tag {
-                Tagging::Text(text) => self.text(text),
+                Tagging::Text(text) => {
+                    self.text(text);
+                    if text.contains('{') {
+                        self.path(rule);
+                    }
+                }
                 Tagging::Computed(_) => append_optional(&mut self.0, None),
             }
         }
@@ -239,24 +227,26 @@ mod tests {
     use super::*;
 
     fn of(policy: Policy) -> String {
-        fingerprint(&policy, &[])
+        fingerprint(&policy, None)
     }
 
-    fn of_rules(rules: &[Rule]) -> String {
-        fingerprint(&Policy::new(), rules)
+    /// Returns the fingerprint of the policy of a rule for a path.
+    fn of_rule(path: PathRule, policy: Policy) -> String {
+        fingerprint(&policy, Some(&path))
     }
 
     /// Processes of different builds share one store, so these expected fingerprints must never
     /// change.
     #[test]
     fn fingerprint_is_the_same_in_every_build() {
-        for (policy, rules, want) in [
-            (Policy::new(), vec![], ""),
-            (Policy::rfc9111(), vec![], "51803e2aa77e8e5c"),
+        let posts = || PathRule::Pattern("/posts/{id}".to_owned());
+        for (policy, rule, want) in [
+            (Policy::new(), None, ""),
+            (Policy::rfc9111(), None, "f40cc54234663d96"),
             (
                 Policy::new().ignore_cookies(["_ga", "_gid"]).credentials(["X-Mine"]),
-                vec![],
-                "23f4c1c856b3ecf5",
+                Some(posts()),
+                "753a64721c01a35d",
             ),
             (
                 Policy::new()
@@ -264,15 +254,14 @@ mod tests {
                     .vary_languages(["de", "en"])
                     .vary_codings(["br", "gzip"])
                     .tag("site")
+                    .tag("post:{id}")
+                    .tag_with(|_| None)
                     .tag_fields(["Cache-Tag"]),
-                vec![
-                    Rule::path("/search").query(QueryKey::only(["q"])),
-                    Rule::pattern("/posts/{id}").tag("post:{id}").tag_with(|_| None),
-                ],
-                "fab5ece88d390206",
+                Some(posts()),
+                "88bc32fac545b662",
             ),
         ] {
-            assert_eq!(fingerprint(&policy, &rules), want, "{policy:?} {rules:?}");
+            assert_eq!(fingerprint(&policy, rule.as_ref()), want, "{policy:?} {rule:?}");
         }
     }
 
@@ -300,6 +289,9 @@ mod tests {
         let policy = Policy::new()
             .default_ttl(secs(9))
             .status_ttl(404, secs(9))
+            .override_ttl(secs(9))
+            .override_status_ttl(404, secs(9))
+            .never_store_status([410])
             .heuristic_freshness()
             .honor_request_directives()
             .stale_while_revalidate(secs(9))
@@ -317,8 +309,8 @@ mod tests {
             .trusted_proxies(["::1"])
             .key_header("x-a")
             .key_with("a", |_| None);
-        let rules = [Rule::path("/a").ttl(secs(1)), Rule::any().bypass()];
-        assert_eq!(fingerprint(&policy, &rules), "");
+        assert_eq!(of(policy.clone()), "");
+        assert_eq!(of_rule(PathRule::Exact("/a".to_owned()), policy), "");
     }
 
     #[test]
@@ -352,20 +344,9 @@ mod tests {
             of(new().tag("a").tag("b")),
             of(new().tag_with(|_| None)),
             of(new().tag_fields(["a"])),
-            of_rules(&[Rule::any().query(sorted())]),
-            of_rules(&[Rule::path("/a").query(sorted())]),
-            of_rules(&[Rule::path("/b").query(sorted())]),
-            of_rules(&[Rule::prefix("/a").query(sorted())]),
-            of_rules(&[Rule::pattern("/a").query(sorted())]),
-            of_rules(&[Rule::path("/a").when(|_| true).query(sorted())]),
-            of_rules(&[Rule::path("/a").query(QueryKey::only(["a"]))]),
-            of_rules(&[Rule::path("/a").query(sorted()), Rule::path("/b").query(sorted())]),
-            of_rules(&[Rule::any().tag("a")]),
-            of_rules(&[Rule::any().tag("a").tag("b")]),
-            of_rules(&[Rule::any().tag("a"), Rule::any().tag("b")]),
-            of_rules(&[Rule::any().tag_with(|_| None)]),
-            of_rules(&[Rule::path("/a").tag("a")]),
-            of_rules(&[Rule::any().status([404]).tag("a")]),
+            of_rule(PathRule::Pattern("/{a}".to_owned()), new().tag("{a}")),
+            of_rule(PathRule::Pattern("/{a}/{b}".to_owned()), new().tag("{a}")),
+            of_rule(PathRule::Pattern("/{a}".to_owned()), new().tag("{a}").tag("a")),
         ];
         for (index, one) in fingerprints.iter().enumerate() {
             assert!(!fingerprints[index + 1..].contains(one), "{index}");

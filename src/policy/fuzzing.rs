@@ -8,9 +8,13 @@ use super::{
     path_pattern::{PathPattern, parse_parameters},
     query::QueryKey,
     rule::Rule,
+    settings::Policy,
     tagging::Tagging,
 };
-use crate::entry::discriminator::{Discriminator, is_chosen_by_client};
+use crate::entry::{
+    discriminator::{Discriminator, is_chosen_by_client},
+    url::UrlTarget,
+};
 
 /// Checks that forwarded values in a discriminator are read back as those of a client.
 pub(crate) fn check_forwarded(request: &ServiceRequest) {
@@ -50,8 +54,9 @@ pub(crate) fn match_pattern(pattern: &str, path: &str) -> Option<(bool, Vec<Opti
 
 /// Returns whether a rule matches a path. `None` if the rule is not valid.
 pub(crate) fn match_rule(rule: Rule, path: &str) -> Option<bool> {
-    let rule = CompiledRule::new(rule).ok()?;
-    Some(rule.matches_url(path) == UrlMatch::Yes)
+    let rule = CompiledRule::new(&rule, &Policy::new(), "t").ok()?;
+    let url = UrlTarget { host: String::new(), path: path.to_owned(), query: None };
+    Some(rule.matches_url(&url, path) == UrlMatch::Yes)
 }
 
 /// Parses the text of a rule's tag.

@@ -1,12 +1,12 @@
-//! The configuration of a cache: the policy, its rules, and their compiled form.
+//! The configuration of a cache: its policy, its rules, and their compiled form.
 //!
 //! An application builds a [`Policy`] (in `settings`) and [`Rule`]s. At start-up, a cache checks
-//! and compiles them into a [`CompiledPolicy`].
+//! and compiles them into a [`PolicySet`](policy_set::PolicySet).
 //!
-//! For each request, the service asks the [`CompiledPolicy`] for the matching rules and the cache
-//! key. For each response of a handler, the service asks the [`CompiledPolicy`] for the tags of the
-//! response, and for its terms. The terms are the conditions under which the cache stores the
-//! response.
+//! For each request, the service asks the set for the rule that applies. The
+//! [`CompiledPolicy`](compiled::CompiledPolicy) of this rule, or that of the cache, makes the cache
+//! key. For each response of a handler, it gives the tags of the response and its terms, which are
+//! the conditions under which the cache stores the response.
 
 mod cache_key;
 mod check;
@@ -18,16 +18,19 @@ pub(crate) mod error;
 mod fingerprint;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
-pub(crate) mod matched;
 mod parameter_regex;
 mod parse;
+mod path_matcher;
 mod path_pattern;
+pub(crate) mod policy_set;
 pub(crate) mod presets;
 pub(crate) mod query;
 pub(crate) mod request_url;
 pub(crate) mod response_tags;
 pub(crate) mod rule;
+mod rule_index;
 pub(crate) mod settings;
+pub(crate) mod shadowed_rules;
 mod tagging;
 mod trusted_proxies;
 mod values;

@@ -30,7 +30,11 @@ impl Policy {
         if let Some(percent) = self.refresh_ahead.filter(|percent| !(1..100).contains(percent)) {
             return Err(ConfigError::InvalidRefreshAhead(percent));
         }
-        for &(status, _) in &self.status_ttls {
+        if self.override_ttl.is_some_and(|ttl| ttl.is_zero()) {
+            return Err(ConfigError::ZeroOverrideTtl);
+        }
+        let with_ttl = self.status_ttls.iter().chain(&self.override_status_ttls);
+        for &status in with_ttl.map(|(status, _)| status).chain(&self.unstored_statuses) {
             check_status(status)?;
         }
         if self.cookies.keyed.iter().chain(&self.cookies.ignored).any(String::is_empty) {

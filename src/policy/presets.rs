@@ -32,6 +32,9 @@ impl Policy {
         Self {
             default_ttl: Some(Duration::from_secs(60)),
             status_ttls: Vec::new(),
+            override_ttl: None,
+            override_status_ttls: Vec::new(),
+            unstored_statuses: Vec::new(),
             choices: PolicyChoices {
                 retention: Duration::from_secs(60 * 60),
                 ..PolicyChoices::default()

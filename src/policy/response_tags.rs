@@ -1,14 +1,10 @@
-//! Collects the tags (surrogate keys) of a response from the policy, the deciding rule, the handler
-//! and the response fields. The deciding rule is the first rule that matches the request and the
-//! status code.
+//! Collects the tags (surrogate keys) of a response from the policy, the handler and the response
+//! fields.
 
-use actix_web::{
-    dev::ServiceRequest,
-    http::{StatusCode, header::HeaderMap},
-};
+use actix_web::{dev::ServiceRequest, http::header::HeaderMap};
 use smallvec::SmallVec;
 
-use super::{compiled::CompiledPolicy, matched::MatchedRules};
+use super::compiled::CompiledPolicy;
 use crate::{
     entry::{key::CacheKey, limits::MAX_TAGS, tag::TagId},
     outcome::NotStored,
@@ -18,34 +14,16 @@ use crate::{
 /// The length of the longest tag in bytes.
 const MAX_LENGTH: usize = 256;
 
-/// The tags that the policy and the rules give to the response to a request.
+/// The tags that the policy gives to the response to a request.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct RequestTags {
-    policy: SmallVec<[String; 1]>,
-    /// The tags of each rule that can be the deciding rule, by the index of the rule.
-    rules: SmallVec<[(usize, SmallVec<[String; 1]>); 1]>,
-}
+pub(crate) struct RequestTags(SmallVec<[String; 1]>);
 
 impl CompiledPolicy {
-    /// Returns the tags that the policy and the matching rules give to the response to a request.
-    /// The tags of all matching rules are included, because the status code decides which rule
-    /// applies.
-    pub(crate) fn request_tags(
-        &self,
-        request: &ServiceRequest,
-        matched: &MatchedRules,
-    ) -> RequestTags {
-        let policy = self.policy.tags.iter().filter_map(|tag| tag.of_request(request)).collect();
-        let mut tags = RequestTags { policy, rules: SmallVec::new() };
-        for index in matched.indices() {
-            let rule = self.rules.get(index).filter(|rule| !rule.tags.is_empty());
-            let Some(rule) = rule else { continue };
-            let path = request.match_info().as_str();
-            let parameter = |name: &str| rule.parameter(path, name);
-            let texts = rule.tags.iter().filter_map(|tag| tag.of_request(request, parameter));
-            tags.rules.push((index, texts.collect()));
-        }
-        tags
+    /// Returns the tags that the policy gives to the response to a request.
+    pub(crate) fn request_tags(&self, request: &ServiceRequest) -> RequestTags {
+        let path = request.match_info().as_str();
+        let parameter = |name: &str| self.path.parameter(path, name);
+        RequestTags(self.tags.iter().filter_map(|tag| tag.of_request(request, parameter)).collect())
     }
 
     /// Returns all tags of a response. `handler_tags` are the tags that the handler added.
@@ -58,17 +36,12 @@ impl CompiledPolicy {
     pub(crate) fn tags(
         &self,
         request_tags: &RequestTags,
-        matched: &MatchedRules,
-        status: StatusCode,
         key: &CacheKey,
         handler_tags: &[String],
         fields: &HeaderMap,
     ) -> Result<Vec<TagId>, NotStored> {
-        let deciding = self.deciding_index(matched, status);
-        let rule_tags = request_tags.rules.iter().filter(|(index, _)| Some(*index) == deciding);
-        let rule_tags = rule_tags.flat_map(|(_, tags)| tags);
         let mut tags = Vec::new();
-        for name in request_tags.policy.iter().chain(rule_tags).chain(handler_tags) {
+        for name in request_tags.0.iter().chain(handler_tags) {
             add(&mut tags, TagId::tag(&self.namespace, name), name)?;
         }
         for name in self.tag_fields.iter().flat_map(|field| listed_tags(fields, field)) {
@@ -113,34 +86,36 @@ mod tests {
     };
 
     use super::{
-        super::{compiled::Unmatched, rule::Rule, settings::Policy},
+        super::{
+            policy_set::{PolicyConfig, PolicySet},
+            rule::Rule,
+            settings::Policy,
+        },
         *,
     };
 
-    fn compile(policy: Policy, rules: Vec<Rule>) -> CompiledPolicy {
-        CompiledPolicy::new(policy, rules, Unmatched::Policy, "t").unwrap()
+    fn compile(policy: Policy, rules: Vec<Rule>) -> PolicySet {
+        PolicySet::new(PolicyConfig { policy, rules, ..PolicyConfig::new() }, "t").unwrap()
     }
 
     /// Returns the tags of a response with these fields.
     fn tags(
-        policy: &CompiledPolicy,
+        policies: &PolicySet,
         path: &str,
-        status: u16,
         handler_tags: &[&str],
         fields: &[(&str, &str)],
     ) -> Result<Vec<TagId>, NotStored> {
         let request = TestRequest::with_uri(path).insert_header(("host", "h")).to_srv_request();
-        let matched = policy.match_rules(&request).unwrap();
-        let key = policy.key(&request, &matched).unwrap();
-        let request_tags = policy.request_tags(&request, &matched);
+        let policy = policies.policy(policies.applied_rule(&request).unwrap());
+        let key = policy.key(&request).unwrap();
+        let request_tags = policy.request_tags(&request);
         let handler_tags: Vec<_> = handler_tags.iter().map(ToString::to_string).collect();
         let mut map = HeaderMap::new();
         for (name, value) in fields {
             let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
             map.append(name, HeaderValue::from_str(value).unwrap());
         }
-        let status = StatusCode::from_u16(status).unwrap();
-        policy.tags(&request_tags, &matched, status, &key, &handler_tags, &map)
+        policy.tags(&request_tags, &key, &handler_tags, &map)
     }
 
     fn named(names: &[&str]) -> Vec<TagId> {
@@ -156,40 +131,40 @@ mod tests {
         let policy = compile(
             policy,
             vec![
-                Rule::pattern("/posts/{id}").status([404]).tag("missing:{id}"),
-                Rule::pattern("/posts/{id}").tag("post:{id}").tag("posts"),
-                Rule::pattern("/{a}/{b}/c").tag("{b}/{a}{b}"),
-                Rule::prefix("/wiki").tag("wiki").tag_with(|request| {
-                    request.query_string().strip_prefix("page=").map(str::to_owned)
+                Rule::pattern("/posts/{id}").with(|policy| policy.tag("post:{id}").tag("posts")),
+                Rule::pattern("/{a}/{b}/c").with(|policy| policy.tag("{b}/{a}{b}")),
+                Rule::prefix("/wiki").with(|policy| {
+                    let page = |query: &str| query.strip_prefix("page=").map(str::to_owned);
+                    policy.tag("wiki").tag_with(move |request| page(request.query_string()))
                 }),
+                Rule::path("/new").with(|_| Policy::new().tag("new")),
             ],
         );
-        for (path, status, handler_tags, fields, want) in [
-            ("/", 200, &[][..], &[][..], &["site", "h"][..]),
-            ("/", 200, &["a", "site"], &[], &["site", "h", "a"]),
-            ("/posts/1", 200, &[], &[], &["site", "h", "post:1", "posts"]),
-            ("/posts/1", 404, &[], &[], &["site", "h", "missing:1"]),
-            ("/posts/%7Ea%20b%2Fc", 200, &[], &[], &["site", "h", "post:~a b/c", "posts"]),
-            ("/x/y/c", 200, &[], &[], &["site", "h", "y/xy"]),
-            ("/wiki/x?page=1", 200, &[], &[], &["site", "h", "wiki", "1"]),
-            ("/wiki/x", 200, &[], &[], &["site", "h", "wiki"]),
+        for (path, handler_tags, fields, want) in [
+            ("/", &[][..], &[][..], &["site", "h"][..]),
+            ("/", &["a", "site"], &[], &["site", "h", "a"]),
+            ("/posts/1", &[], &[], &["site", "h", "post:1", "posts"]),
+            ("/posts/%7Ea%20b%2Fc", &[], &[], &["site", "h", "post:~a b/c", "posts"]),
+            ("/x/y/c", &[], &[], &["site", "h", "y/xy"]),
+            ("/wiki/x?page=1", &[], &[], &["site", "h", "wiki", "1"]),
+            ("/wiki/x", &[], &[], &["site", "h", "wiki"]),
+            ("/new", &["a"], &[], &["new", "a"]),
             (
                 "/",
-                200,
                 &[],
                 &[("cache-tag", "a, b"), ("surrogate-key", "b c"), ("xkey", "d")],
                 &["site", "h", "a", "b", "c"],
             ),
         ] {
-            let got = tags(&policy, path, status, handler_tags, fields);
-            assert_eq!(got.unwrap(), named(want), "{path} {status} {handler_tags:?} {fields:?}");
+            let got = tags(&policy, path, handler_tags, fields);
+            assert_eq!(got.unwrap(), named(want), "{path} {handler_tags:?} {fields:?}");
         }
     }
 
     #[test]
     fn group_belongs_to_the_origin_of_the_response() {
         let policy = compile(Policy::new(), vec![]);
-        let got = tags(&policy, "/", 200, &[], &[("cache-groups", "\"a\", \"b\"")]).unwrap();
+        let got = tags(&policy, "/", &[], &[("cache-groups", "\"a\", \"b\"")]).unwrap();
         let group = |name| TagId::group(b"t", b"http", b"h", name);
         assert_eq!(got, [group("a"), group("b")]);
     }
@@ -214,7 +189,7 @@ mod tests {
             ("together", many(40), "cache-groups", groups(25), Err(NotStored::Tags)),
         ] {
             let handler_tags: Vec<_> = handler_tags.iter().map(String::as_str).collect();
-            let got = tags(&policy, "/", 200, &handler_tags, &[(field, &value)]);
+            let got = tags(&policy, "/", &handler_tags, &[(field, &value)]);
             assert_eq!(got.map(|tags| tags.len()), want, "{case}");
         }
     }
@@ -222,8 +197,10 @@ mod tests {
     #[cfg(feature = "regex")]
     #[test]
     fn named_groups_of_a_regex_are_parameters_of_tags() {
-        let policy =
-            compile(Policy::new(), vec![Rule::regex("/(?<kind>[a-z]+)/.*").tag("{kind}s")]);
-        assert_eq!(tags(&policy, "/post/1", 200, &[], &[]).unwrap(), named(&["posts"]));
+        let policy = compile(
+            Policy::new(),
+            vec![Rule::regex("/(?<kind>[a-z]+)/.*").with(|policy| policy.tag("{kind}s"))],
+        );
+        assert_eq!(tags(&policy, "/post/1", &[], &[]).unwrap(), named(&["posts"]));
     }
 }

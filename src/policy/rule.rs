@@ -1,30 +1,32 @@
-//! `Rule`: an exception from the policy for some requests or responses.
+//! `Rule`: a policy of its own for some requests, or the exception that they bypass the cache.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc};
 
-use actix_web::dev::ServiceRequest;
+use actix_web::{dev::ServiceRequest, http::Method};
 
-use super::{
-    query::QueryKey,
-    tagging::Tagging,
-    values::{RequestTest, RequestText},
-};
+use super::{settings::Policy, values::RequestTest};
 
-/// An exception from the [`Policy`](crate::Policy) for some requests or responses.
+/// A policy of its own for some requests, or the exception that these requests bypass the cache.
 ///
 /// Rules are tried in the order in which they were added, and the first rule that matches applies.
 /// The path of a rule is compared with the path by which actix routes a request. In the path of the
 /// request, percent-encoded characters that need no encoding are decoded. The query is not part of
-/// the path.
+/// the path. In a scope, a rule still names the whole path, with the path of the scope.
+///
+/// A rule without [`with`](Self::with) and [`bypass`](Self::bypass) applies the policy of the cache
+/// and ends the search for other rules.
 ///
 /// ```
 /// # use std::time::Duration;
 /// # use actix_web_cache::{QueryKey, Rule};
+/// let hour = Duration::from_secs(3600);
 /// let rules = [
 ///     Rule::path("/health").bypass(),
-///     Rule::pattern("/posts/{id}").ttl(Duration::from_secs(600)),
-///     Rule::prefix("/search").query(QueryKey::only(["q", "page"])),
-///     Rule::any().status([404]).ttl(Duration::from_secs(5)),
+///     Rule::prefix("/blog").with(move |policy| {
+///         policy.default_ttl(hour).stale_while_revalidate(24 * hour)
+///     }),
+///     Rule::pattern("/posts/{id}").with(|policy| policy.tag("post:{id}")),
+///     Rule::prefix("/search").with(|policy| policy.query(QueryKey::only(["q", "page"]))),
 /// ];
 /// ```
 ///
@@ -37,17 +39,14 @@ use super::{
 #[must_use]
 pub struct Rule {
     pub(super) path: PathRule,
+    pub(super) methods: Vec<Method>,
+    pub(super) hosts: Vec<String>,
     pub(super) predicates: Vec<RequestTest>,
-    pub(super) statuses: Vec<u16>,
     pub(super) handling: Handling,
-    pub(super) ttl: Option<Duration>,
-    pub(super) override_ttl: Option<Duration>,
-    pub(super) client_ttl: Option<Duration>,
-    pub(super) query: Option<QueryKey>,
-    pub(super) tags: Vec<Tagging>,
+    pub(super) changes: Vec<PolicyChange>,
 }
 
-/// Whether requests and responses that a rule matches are cached or bypass the cache.
+/// Whether requests that a rule matches are cached or bypass the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Handling {
     Cache,
@@ -63,6 +62,21 @@ pub(super) enum PathRule {
     Pattern(String),
     #[cfg(feature = "regex")]
     Regex(String),
+}
+
+/// A change that a rule or a scope makes to the policy of its cache.
+#[derive(Clone)]
+pub(super) struct PolicyChange(Arc<dyn Fn(Policy) -> Policy + Send + Sync>);
+
+impl PolicyChange {
+    pub(super) fn new(change: impl Fn(Policy) -> Policy + Send + Sync + 'static) -> Self {
+        Self(Arc::new(change))
+    }
+
+    /// Returns the changed policy.
+    pub(super) fn apply(&self, policy: Policy) -> Policy {
+        (self.0)(policy)
+    }
 }
 
 impl Rule {
@@ -103,10 +117,29 @@ impl Rule {
         Self::new(PathRule::Regex(pattern.into()))
     }
 
+    /// Limits the rule to requests with this method. Several calls add up.
+    ///
+    /// `GET` includes `HEAD`. The cache stores no responses to other methods, so a rule for another
+    /// method decides only which stored responses a request purges; see
+    /// [`Policy::no_purge_by_requests`].
+    pub fn method(mut self, method: Method) -> Self {
+        self.methods.push(method);
+        self
+    }
+
+    /// Limits the rule to requests for this host, such as `api.example.com`. Several calls add up.
+    ///
+    /// Case is ignored. A host without a port matches requests with any port. `*.example.com`
+    /// matches all hosts below `example.com`.
+    pub fn host(mut self, host: impl Into<String>) -> Self {
+        self.hosts.push(host.into());
+        self
+    }
+
     /// Limits the rule to requests for which `predicate` returns true.
     ///
-    /// The cache calls `predicate` for requests with a matching path, before the lookup. If several
-    /// predicates are set, all must return true.
+    /// The cache calls `predicate` for requests with a matching path, method and host, before the
+    /// lookup. If several predicates are set, all must return true.
     pub fn when(
         mut self,
         predicate: impl Fn(&ServiceRequest) -> bool + Send + Sync + 'static,
@@ -115,104 +148,49 @@ impl Rule {
         self
     }
 
-    /// Limits the rule to responses with one of these status codes.
-    ///
-    /// The cache applies a rule with status codes once the handler has answered. For the lookup
-    /// before that, the cache uses the next matching rule without `status`, or the policy. Several
-    /// calls add up.
-    pub fn status(mut self, statuses: impl IntoIterator<Item = u16>) -> Self {
-        self.statuses.extend(statuses);
-        self
-    }
-
     /// Bypasses the cache: requests are not looked up, and responses are not stored.
     ///
-    /// The cache adds no field but `Cache-Status` to the response. In a rule with
-    /// [`status`](Self::status), `bypass` only prevents the cache from storing the response,
-    /// because the cache looks up a request before the status code is known. A rule cannot have
-    /// both `bypass` and a lifetime.
+    /// The cache adds no field but `Cache-Status` to the response. A rule cannot have both `bypass`
+    /// and [`with`](Self::with).
     pub fn bypass(mut self) -> Self {
         self.handling = Handling::Bypass;
         self
     }
 
-    /// Sets the lifetime of responses that state none.
+    /// Gives the requests that the rule matches another policy. The function `change` receives the
+    /// policy of the cache, and returns the policy of the rule.
     ///
-    /// Without [`status`](Self::status), the lifetime applies to responses with status 200, 203,
-    /// 301 or 308. With `status`, the lifetime applies to the codes of the rule instead, and takes
-    /// precedence over [`Policy::status_ttl`](crate::Policy::status_ttl). With zero, such responses
-    /// are stale at once. The cache then stores a response only if it can be revalidated or served
-    /// stale.
-    pub fn ttl(mut self, ttl: Duration) -> Self {
-        self.ttl = Some(ttl);
+    /// A rule can change every setting of [`Policy`]. Its [tags](Policy::tag) can contain the
+    /// parameters of its path. Several calls add up. The cache calls `change` at start-up, and
+    /// again for each [`Cache::with`](crate::Cache::with).
+    pub fn with(mut self, change: impl Fn(Policy) -> Policy + Send + Sync + 'static) -> Self {
+        self.changes.push(PolicyChange::new(change));
         self
     }
 
-    /// Sets the lifetime of responses, regardless of the lifetime that the response states or the
-    /// handler sets.
-    ///
-    /// Without [`status`](Self::status), the lifetime applies to responses with status 200, 203,
-    /// 301 or 308. With `status`, the lifetime applies to the codes of the rule instead.
-    ///
-    /// Without `status`, a lifetime of zero bypasses the cache. With `status`, a lifetime of zero
-    /// makes the responses stale at once.
-    ///
-    /// The rule does not override refusals: a response with `no-store`, `private` or `Set-Cookie`,
-    /// for example, is not stored. A response with `no-cache` is revalidated before every use.
-    pub fn override_ttl(mut self, ttl: Duration) -> Self {
-        self.override_ttl = Some(ttl);
-        self
+    /// Returns what the rule is for, to name it in a message.
+    pub(crate) fn subject(&self) -> impl fmt::Display + '_ {
+        &self.path
     }
 
-    /// Sets the longest time for which clients may keep a response; see
-    /// [`Policy::client_ttl`](crate::Policy::client_ttl).
-    pub fn client_ttl(mut self, ttl: Duration) -> Self {
-        self.client_ttl = Some(ttl);
-        self
-    }
-
-    /// Sets which parameters of the query are part of the cache key; see
-    /// [`Policy::query`](crate::Policy::query).
-    ///
-    /// A rule cannot have both `query` and [`status`](Self::status).
-    pub fn query(mut self, query: QueryKey) -> Self {
-        self.query = Some(query);
-        self
-    }
-
-    /// Gives responses a tag (surrogate key) for
-    /// [`CacheHandle::purge_tag`](crate::CacheHandle::purge_tag).
-    ///
-    /// The tag can contain parameters of the rule's own path. For example, `post:{id}` in
-    /// `Rule::pattern("/posts/{id}")` becomes `post:1` for `/posts/1`. The values of parameters are
-    /// decoded as [`web::Path`](actix_web::web::Path) decodes them. Several calls add up.
-    pub fn tag(mut self, tag: impl Into<String>) -> Self {
-        self.tags.push(Tagging::Text(tag.into()));
-        self
-    }
-
-    /// Gives responses a tag that the function `tag` computes from the request. `None` adds no tag.
-    ///
-    /// The cache calls `tag` before it calls the handler, and does not call `tag` on a hit.
-    pub fn tag_with(
-        mut self,
-        tag: impl Fn(&ServiceRequest) -> Option<String> + Send + Sync + 'static,
-    ) -> Self {
-        self.tags.push(Tagging::Computed(RequestText::new(tag)));
-        self
+    /// Returns a copy of the rule whose policy is changed once more. A rule that lets requests bypass
+    /// the cache still does so.
+    pub(super) fn changed(&self, change: &PolicyChange) -> Self {
+        let mut rule = self.clone();
+        if rule.handling == Handling::Cache {
+            rule.changes.push(change.clone());
+        }
+        rule
     }
 
     const fn new(path: PathRule) -> Self {
         Self {
             path,
+            methods: Vec::new(),
+            hosts: Vec::new(),
             predicates: Vec::new(),
-            statuses: Vec::new(),
             handling: Handling::Cache,
-            ttl: None,
-            override_ttl: None,
-            client_ttl: None,
-            query: None,
-            tags: Vec::new(),
+            changes: Vec::new(),
         }
     }
 }
@@ -221,14 +199,25 @@ impl fmt::Debug for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Rule")
             .field("path", &self.path)
+            .field("methods", &self.methods)
+            .field("hosts", &self.hosts)
             .field("predicates", &self.predicates.len())
-            .field("statuses", &self.statuses)
             .field("handling", &self.handling)
-            .field("ttl", &self.ttl)
-            .field("override_ttl", &self.override_ttl)
-            .field("client_ttl", &self.client_ttl)
-            .field("query", &self.query)
-            .field("tags", &self.tags)
+            .field("changes", &self.changes.len())
             .finish()
+    }
+}
+
+/// Names the rule in a message.
+impl fmt::Display for PathRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("any path"),
+            Self::Exact(path) => write!(f, "the path {path:?}"),
+            Self::Prefix(prefix) => write!(f, "the prefix {prefix:?}"),
+            Self::Pattern(pattern) => write!(f, "the pattern {pattern:?}"),
+            #[cfg(feature = "regex")]
+            Self::Regex(pattern) => write!(f, "the regular expression {pattern:?}"),
+        }
     }
 }

@@ -1,31 +1,23 @@
-//! Tags (surrogate keys) that policies and rules give to responses.
+//! Tags (surrogate keys) that policies give to responses.
 
 use actix_web::dev::ServiceRequest;
 use percent_encoding::percent_decode_str;
 
 use super::{error::ConfigError, values::RequestText};
 
-/// A setting of a policy or a rule that gives responses a tag.
+/// A setting of a policy that gives responses a tag.
 #[derive(Debug, Clone)]
 pub(super) enum Tagging {
-    /// A text. The text of a rule's tag can contain path parameters in braces, such as `post:{id}`.
+    /// A text. In the policy of a rule, the text can contain path parameters in braces, such as
+    /// `post:{id}`.
     Text(String),
     /// A function that computes the tag from a request.
     Computed(RequestText),
 }
 
 impl Tagging {
-    /// Returns the tag that the policy gives the response to a request. Braces in the text do not
-    /// mark path parameters, because a policy has no path.
-    pub(super) fn of_request(&self, request: &ServiceRequest) -> Option<String> {
-        match self {
-            Self::Text(text) => Some(text.clone()),
-            Self::Computed(function) => function.of(request),
-        }
-    }
-
-    /// Parses a rule's tag, whose text can contain path parameters in braces. `parameters` are the
-    /// names of the parameters in the rule's path.
+    /// Parses the text of a tag, which can contain path parameters in braces. `parameters` are the
+    /// names of the parameters in the path of the rule to which the policy belongs.
     pub(super) fn compile(&self, parameters: &[String]) -> Result<CompiledTagging, ConfigError> {
         match self {
             Self::Text(text) => parse_template(text, parameters).map(CompiledTagging::Template),
@@ -34,7 +26,7 @@ impl Tagging {
     }
 }
 
-/// A rule's tag. Its text is parsed into literal text and path parameters.
+/// A tag. Its text is parsed into literal text and path parameters.
 #[derive(Debug, Clone)]
 pub(super) enum CompiledTagging {
     Template(Vec<TemplatePart>),
@@ -50,7 +42,7 @@ pub(super) enum TemplatePart {
 }
 
 impl CompiledTagging {
-    /// Returns the tag that the rule gives the response to a request. `parameter` returns the value
+    /// Returns the tag that the policy gives the response to a request. `parameter` returns the value
     /// of a path parameter.
     pub(super) fn of_request(
         &self,

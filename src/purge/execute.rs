@@ -141,11 +141,12 @@ async fn invalidate_url(
     for cache in caches(shared) {
         for url in cache.keys_for_url(url) {
             let Some(key) = cache.key_for_fields(&url, fields) else {
-                tags.push(TagId::url(url.url()));
+                tags.push(TagId::url(url.key.url()));
                 counted = None;
                 continue;
             };
-            let variant = invalidate_variant(shared, &*cache, &key, fields, effect).await?;
+            let variant =
+                invalidate_variant(shared, &*cache, url.rule, &key, fields, effect).await?;
             counted = counted.zip(variant.responses).map(|(sum, responses)| sum + responses);
             tags.extend(variant.tag);
         }

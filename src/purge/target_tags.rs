@@ -38,7 +38,7 @@ pub(super) fn url_keys(shared: &Shared, target: &UrlTarget) -> Vec<CacheKey> {
         let query = target.query.as_deref();
         CacheKey::new(namespace, scheme, &target.host, &target.path, query)
     });
-    let normalized = caches(shared).flat_map(|cache| cache.keys_for_url(target));
+    let normalized = caches(shared).flat_map(|cache| cache.keys_for_url(target)).map(|url| url.key);
     let mut keys: Vec<CacheKey> = Vec::new();
     for key in sent.into_iter().chain(normalized) {
         if !keys.iter().any(|other| other.url() == key.url()) {

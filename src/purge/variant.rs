@@ -9,7 +9,12 @@ use actix_web::http::header::HeaderMap;
 
 use super::effect::Effect;
 use crate::{
-    entry::{key::CacheKey, selector::Selector, tag::TagId, url_keys::UrlKeys},
+    entry::{
+        key::CacheKey,
+        selector::Selector,
+        tag::TagId,
+        url_keys::{AppliedRule, UrlKeys},
+    },
     shared::{ComparedFields, Shared},
     store::interface::StoreError,
 };
@@ -30,6 +35,7 @@ pub(super) struct VariantInvalidation {
 pub(super) async fn invalidate_variant(
     shared: &Shared,
     cache: &dyn UrlKeys,
+    rule: AppliedRule,
     key: &CacheKey,
     fields: &HeaderMap,
     effect: Effect,
@@ -43,7 +49,7 @@ pub(super) async fn invalidate_variant(
         Effect::Expire { .. } if coordinator.is_filling(key) => return Ok(whole_key),
         Effect::Expire { .. } => {}
     }
-    let compared = ComparedFields { fields, cache };
+    let compared = ComparedFields { fields, cache, rule };
     let selector = Selector::new(&compared, &[], shared.now());
     let found = shared.within_store_timeout(shared.store.lookup(key, &selector)).await?;
     let Some(found) = found.variants else {
@@ -61,7 +67,7 @@ pub(super) async fn invalidate_variant(
         |stored: &&Arc<_>| coordinator.is_valid(key, stored) && selector.matches_fields(stored);
     let responses = found.responses().iter().filter(is_selected).count();
     let selecting =
-        found.selecting_fields().iter().map(|name| (name.clone(), cache.value(fields, name)));
+        found.selecting_fields().iter().map(|name| (name.clone(), cache.value(rule, fields, name)));
     // The store may have more responses than it has found: the memory of a process may have copies
     // with former selecting fields. The invalidation log applies the tag to these copies too.
     let tag = TagId::variant(key, selecting);

@@ -32,10 +32,21 @@ pub(crate) fn is_safe(method: &Method) -> bool {
 /// The choices of a policy about which URLs an unsafe request invalidates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct InvalidationChoices {
+    /// Whether unsafe requests invalidate anything.
+    pub(crate) requests: Requests,
     /// Whether an unsafe request that is answered with a redirect (3xx) invalidates URLs.
     pub(crate) redirects: Redirects,
     /// Whether an unsafe request invalidates the URL in `Location` of its response.
     pub(crate) location: LocationField,
+}
+
+/// Whether unsafe requests invalidate URLs and groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) enum Requests {
+    /// A request invalidates them if it succeeds (section 4.4).
+    #[default]
+    Invalidate,
+    Ignored,
 }
 
 /// Whether an unsafe request that is answered with a redirect invalidates URLs.
@@ -70,7 +81,8 @@ pub(crate) fn invalidated(
     choices: InvalidationChoices,
 ) -> Vec<UrlTarget> {
     let redirects = choices.redirects == Redirects::Invalidate && status.is_redirection();
-    if !status.is_success() && !redirects {
+    let ignored = choices.requests == Requests::Ignored;
+    if ignored || (!status.is_success() && !redirects) {
         return Vec::new();
     }
     let mut urls = targets.to_vec();
@@ -125,6 +137,7 @@ mod tests {
     use super::*;
 
     const DEFAULT: InvalidationChoices = InvalidationChoices {
+        requests: Requests::Invalidate,
         redirects: Redirects::Invalidate,
         location: LocationField::Invalidated,
     };
@@ -211,10 +224,11 @@ mod tests {
     }
 
     #[test]
-    fn policy_can_exclude_redirects_and_location() {
+    fn policy_can_exclude_all_requests_or_redirects_and_location() {
         let own = target("/a", None);
         let fields = response(&[(LOCATION, "/c"), (CONTENT_LOCATION, "/d")]);
         let ignore_redirects = InvalidationChoices { redirects: Redirects::Ignored, ..DEFAULT };
+        let ignore_requests = InvalidationChoices { requests: Requests::Ignored, ..DEFAULT };
         let ignore_location = InvalidationChoices { location: LocationField::Ignored, ..DEFAULT };
         let (location, content) = (target("/c", None), target("/d", None));
         for (case, choices, status, want) in [
@@ -222,6 +236,8 @@ mod tests {
             ("redirects", ignore_redirects, 303, vec![]),
             ("redirects", ignore_redirects, 308, vec![]),
             ("redirects", ignore_redirects, 201, vec![own.clone(), location, content.clone()]),
+            ("requests", ignore_requests, 200, vec![]),
+            ("requests", ignore_requests, 303, vec![]),
             ("location", ignore_location, 303, vec![own.clone(), content.clone()]),
             ("location", ignore_location, 201, vec![own.clone(), content]),
             ("location", ignore_location, 404, vec![]),

@@ -56,14 +56,14 @@ impl RequestContext {
         origin: &OriginRequest,
         reason: Forward,
     ) -> Option<(CachedResponse, Outcome)> {
-        let is_shared = self.shared.policy.answers_waiting_requests()
+        let is_shared = self.policy().answers_waiting_requests()
             && origin.never_fresh
             && origin.reason == Forward::Stale;
         let selected = origin.selected.as_ref().filter(|_| is_shared)?;
         let stored = &selected.stored;
         let OriginRequest { cache_request, .. } = origin;
         // A process or a cache with another policy may have stored the response.
-        self.shared.policy.lifetime_under_policy(&cache_request.matched, stored)?;
+        self.policy().lifetime_under_policy(stored)?;
         let key = &cache_request.key;
         let validity = self.shared.store.coordinator().validity(key, stored);
         if !may_answer_waiting_request(stored, validity, cache_request.arrived) {

@@ -21,7 +21,7 @@ pub(crate) async fn complete_in_background<B: MessageBody>(
     context: &RequestContext,
     reply: impl Future<Output = Result<Reply<B>, Error>>,
 ) -> RefreshResult {
-    let policy = &context.shared.policy;
+    let policy = context.policy();
     let work = async {
         let reply = reply.await?;
         let is_fresh = reply.outcome.as_ref().is_none_or(Outcome::leaves_fresh_response);

@@ -100,7 +100,7 @@ impl RequestContext {
         mut flight: FlightFollower,
         learned: &mut Vec<HeaderName>,
     ) -> Next<B> {
-        let limit = self.shared.policy.wait_limit();
+        let limit = self.policy().wait_limit();
         let reason = origin.reason;
         // A range is cut only from a complete response, so a request with `Range` waits for the end
         // of the body.
@@ -212,7 +212,7 @@ impl RequestContext {
         if !shares {
             return None;
         }
-        let policy = &self.shared.policy;
+        let policy = self.policy();
         let requester = cache_request.carried;
         // The logical time of the lookup is part of the key, so that requests from before and after
         // an invalidation do not share a response.

@@ -18,10 +18,11 @@ use crate::{
         discriminator::{Discriminator, layer_of},
         key::CacheKey,
         response::StoredResponse,
+        url_keys::AppliedRule,
     },
     fill::candidate::{Candidate, ClientConditions},
     outcome::Forward,
-    policy::matched::MatchedRules,
+    policy::compiled::CompiledPolicy,
     response::cached::SelectedResponse,
     semantics::{cache_control::RequestDirectives, requester::Requester},
     shared::{EnclosingCache, Shared},
@@ -34,11 +35,12 @@ pub(crate) struct RequestContext {
     pub(crate) shared: Arc<Shared>,
     /// The number of outer caches.
     pub(crate) layer: u8,
+    /// The rule whose policy applies to the request.
+    pub(crate) rule: AppliedRule,
 }
 
 /// A request for which the cache looks up the store.
 pub(crate) struct CacheRequest {
-    pub(crate) matched: MatchedRules,
     pub(crate) key: CacheKey,
     pub(crate) discriminator: Discriminator,
     pub(crate) requester: Requester,
@@ -96,6 +98,11 @@ pub(crate) enum OwnResponses {
 struct OwnedByInnerCache;
 
 impl RequestContext {
+    /// Returns the policy that applies to the request.
+    pub(crate) fn policy(&self) -> &CompiledPolicy {
+        self.shared.policy(self.rule)
+    }
+
     /// Adds a marker to the request, by which inner caches and handlers find this cache.
     pub(crate) fn enter(&self, request: &ServiceRequest) {
         let layers = self.layer.saturating_add(1);
@@ -149,19 +156,17 @@ impl RequestContext {
     pub(crate) fn cache_request(
         &self,
         request: &ServiceRequest,
-        matched: MatchedRules,
         key: CacheKey,
         discriminator: Discriminator,
         now: Timestamp,
     ) -> CacheRequest {
         let fields = request.headers();
         let coordinator = self.shared.store.coordinator();
-        let carried = self.shared.policy.credentials_of(request);
+        let carried = self.policy().credentials_of(request);
         CacheRequest {
-            matched,
             key,
             discriminator,
-            requester: carried.under(&self.shared.policy.identity),
+            requester: carried.under(&self.policy().identity),
             carried,
             directives: RequestDirectives::of(fields),
             arrived: now,
@@ -179,9 +184,8 @@ impl RequestContext {
         cache_request: CacheRequest,
         lookup: Lookup,
     ) -> Box<Candidate> {
-        let CacheRequest {
-            matched, key, discriminator, requester, directives, now, removals, ..
-        } = cache_request;
+        let CacheRequest { key, discriminator, requester, directives, now, removals, .. } =
+            cache_request;
         let variants = lookup.variants;
         let coordinator = self.shared.store.coordinator();
         let fill = coordinator.begin_fill(&key, lookup.stamp);
@@ -190,8 +194,8 @@ impl RequestContext {
             shared: Arc::clone(&self.shared),
             fill,
             lookup_is_current: coordinator.removals() == removals,
-            request_tags: self.shared.policy.request_tags(request, &matched),
-            matched,
+            request_tags: self.policy().request_tags(request),
+            rule: self.rule,
             key,
             uri: request.uri().clone(),
             request: request.headers().clone(),

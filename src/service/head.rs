@@ -53,7 +53,7 @@ where
     let candidate = context.candidate(&request, cache_request, lookup);
     let stand_in = StandIn::of(&request);
     let mut call = pin!(inner.call(request));
-    let result = match timeout(context.shared.policy.wait_limit(), call.as_mut()).await {
+    let result = match timeout(context.policy().wait_limit(), call.as_mut()).await {
         Ok(result) => result,
         Err(_) => {
             let stale = context.stale_for_timeout(&Method::HEAD, &selected, &candidate);
@@ -109,7 +109,7 @@ async fn update_stored<B: MessageBody>(
         remove_entry(candidate).await;
         return None;
     }
-    let trusted = candidate.shared.policy.trusts_origin_validators();
+    let trusted = candidate.policy().trusts_origin_validators();
     let still_valid = verdict == HeadVerdict::Holds || (verdict == HeadVerdict::Nothing && trusted);
     if still_valid { freshen_by_head(candidate, stored, response) } else { None }
 }

@@ -56,7 +56,7 @@ impl RequestContext {
     /// Starts a timer for the longest time that a request waits for other processes. Returns `None`
     /// if the store grants no leases.
     pub(super) fn lease_deadline(&self) -> Option<Pin<Box<Sleep>>> {
-        let limit = || self.shared.policy.wait_limit().mul_f64(LEASE_SHARE);
+        let limit = || self.policy().wait_limit().mul_f64(LEASE_SHARE);
         self.shared.store.supports_leases().then(|| Box::pin(sleep(limit())))
     }
 

@@ -55,7 +55,7 @@ impl RequestContext {
         fields: &HeaderMap,
         request: &CacheRequest,
     ) -> Option<Result<Lookup, StoreError>> {
-        let compared = ComparedFields { fields, cache: &*self.shared };
+        let compared = ComparedFields { fields, cache: &*self.shared, rule: self.rule };
         let selector = Selector::new(&compared, &request.discriminator, request.now);
         self.shared.store.lookup_now(&request.key, &selector)
     }
@@ -67,7 +67,7 @@ impl RequestContext {
         fields: &HeaderMap,
         request: &CacheRequest,
     ) -> Result<Lookup, StoreError> {
-        let compared = ComparedFields { fields, cache: &*self.shared };
+        let compared = ComparedFields { fields, cache: &*self.shared, rule: self.rule };
         let selector = Selector::new(&compared, &request.discriminator, request.now);
         let limit = self.shared.settings.lookup_timeout;
         let found = within(limit, self.shared.store.lookup(&request.key, &selector)).await;
@@ -109,9 +109,9 @@ impl RequestContext {
                 return Decision::Bypass(Forward::Bypass(Bypass::StoreError));
             }
         };
-        let (now, compression) = (cache_request.now, self.shared.policy.outer_compression());
+        let (now, compression) = (cache_request.now, self.policy().outer_compression());
         let mut reuse = self.reuse(request.headers(), &cache_request, &lookup);
-        if reuse.selected().is_some_and(|stored| self.shared.policy.refuses_stored(stored)) {
+        if reuse.selected().is_some_and(|stored| self.policy().refuses_stored(stored)) {
             log::debug!("stored response not used: it has a field that this policy never stores");
             reuse = Reuse::Absent;
         }
@@ -122,7 +122,7 @@ impl RequestContext {
         let (reason, selected) = match reuse {
             Reuse::Fresh { stored, age, ttl } => match hold(stored) {
                 Some(selected) => {
-                    let refresh = self.shared.policy.refresh_ahead(age.saturating_add(ttl), ttl);
+                    let refresh = self.policy().refresh_ahead(age.saturating_add(ttl), ttl);
                     let outcome = Outcome::Hit { age, ttl };
                     let response = CachedResponse { selected, age, left: ttl, now, compression };
                     return respond(request, response, outcome, refresh, cache_request, lookup);
@@ -153,16 +153,15 @@ impl RequestContext {
             Reuse::NotForRequester => (Forward::Request, None),
         };
         // RFC 9111 section 5.2.1.7: `only-if-cached` in the request.
-        let honors = self.shared.policy.honors_request_directives();
+        let honors = self.policy().honors_request_directives();
         if honors && cache_request.directives.only_if_cached {
             return Decision::OnlyIfCached;
         }
         if self.shared.store.coordinator().is_draining() {
             return Decision::Bypass(Forward::Bypass(Bypass::Draining));
         }
-        let never_fresh = selected
-            .as_ref()
-            .is_some_and(|selected| self.is_never_fresh(&cache_request, &selected.stored));
+        let never_fresh =
+            selected.as_ref().is_some_and(|selected| self.is_never_fresh(&selected.stored));
         Decision::Fetch(Box::new(OriginRequest {
             cache_request,
             lookup,
@@ -193,15 +192,15 @@ impl RequestContext {
 
     /// Returns whether each request must validate the stored response, because it has `no-cache`,
     /// or because it was stale under the policy when the handler sent it.
-    pub(crate) fn is_never_fresh(&self, request: &CacheRequest, stored: &StoredResponse) -> bool {
-        let limit = self.shared.policy.lifetime_under_policy(&request.matched, stored);
+    pub(crate) fn is_never_fresh(&self, stored: &StoredResponse) -> bool {
+        let limit = self.policy().lifetime_under_policy(stored);
         is_never_fresh(stored, limit.unwrap_or_default())
     }
 
     /// Decides by RFC 9111 and by the policy whether a stored response may answer the request.
     fn reuse(&self, fields: &HeaderMap, request: &CacheRequest, lookup: &Lookup) -> Reuse {
-        let policy = &self.shared.policy;
-        let compared = ComparedFields { fields, cache: &*self.shared };
+        let policy = self.policy();
+        let compared = ComparedFields { fields, cache: &*self.shared, rule: self.rule };
         let selector = Selector::new(&compared, &request.discriminator, request.now);
         let reuse_request = ReuseRequest {
             requester: request.requester,
@@ -213,7 +212,7 @@ impl RequestContext {
             lookup.variants.as_deref(),
             &selector,
             |stored| coordinator.validity(&request.key, stored),
-            |stored| policy.lifetime_under_policy(&request.matched, stored),
+            |stored| policy.lifetime_under_policy(stored),
             &reuse_request,
             request.now,
         )

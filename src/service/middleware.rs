@@ -30,6 +30,7 @@ use super::{
     unsafe_method::call_unsafe,
 };
 use crate::{
+    entry::url_keys::AppliedRule,
     outcome::{Bypass, Forward, Outcome},
     response::body::CacheBody,
     semantics::{invalidation::is_safe, request::bypass_reason},
@@ -70,7 +71,8 @@ where
 
     fn call(&self, mut request: ServiceRequest) -> Self::Future {
         let layer = request.extensions().get::<EnclosingCache>().map_or(0, |outer| outer.layers);
-        let context = RequestContext { shared: Arc::clone(&self.shared), layer };
+        let rule = AppliedRule::default();
+        let mut context = RequestContext { shared: Arc::clone(&self.shared), layer, rule };
         let inner = &self.inner;
         match context.admit(&mut request) {
             Admission::Pass(report) => pass(inner, context, request, report),
@@ -112,7 +114,8 @@ impl Admission {
 }
 
 impl RequestContext {
-    fn admit(&self, request: &mut ServiceRequest) -> Admission {
+    /// Decides how the cache handles a request. Sets the rule that applies to the request.
+    fn admit(&mut self, request: &mut ServiceRequest) -> Admission {
         let shared = &self.shared;
         if shared.settings.mode == Mode::Off {
             return Admission::Pass(PassReport::Nothing);
@@ -131,20 +134,22 @@ impl RequestContext {
         if may_have_body(request) {
             return Admission::bypass(Forward::Bypass(Bypass::RequestBody));
         }
-        let Some(matched) = shared.policy.match_rules(request) else {
+        let Some(rule) = shared.policies.applied_rule(request) else {
             return Admission::bypass(Forward::Bypass(Bypass::Rule));
         };
-        let Ok(key) = shared.policy.key(request, &matched) else {
+        self.rule = rule;
+        let policy = self.policy();
+        let Ok(key) = policy.key(request) else {
             return Admission::bypass(Forward::Bypass(Bypass::Host));
         };
-        let Ok(discriminator) = shared.policy.discriminator(self.layer, request) else {
+        let Ok(discriminator) = policy.discriminator(self.layer, request) else {
             return Admission::bypass(Forward::Bypass(Bypass::UntrustedProxy));
         };
-        let now = shared.now();
-        if let Some(mark) = shared.store.coordinator().inner_cache(&key, &discriminator, now) {
+        let now = self.shared.now();
+        if let Some(mark) = self.shared.store.coordinator().inner_cache(&key, &discriminator, now) {
             return Admission::Pass(PassReport::ExpectsInnerCache(mark));
         }
-        Admission::LookUp(self.cache_request(request, matched, key, discriminator, now))
+        Admission::LookUp(self.cache_request(request, key, discriminator, now))
     }
 }
 

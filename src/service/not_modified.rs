@@ -31,7 +31,7 @@ pub(super) fn freshen_by_not_modified<B>(
     let mut fields = updated_fields(stored, not_modified.headers());
     let plan = candidate.decide(&not_modified, Some(stored), &fields, now);
     let client = candidate.request.clone();
-    let compression = candidate.shared.policy.outer_compression();
+    let compression = candidate.policy().outer_compression();
     let (kept, write) = match plan {
         Ok(plan) => {
             let draft = candidate.prepare(&plan, stored.status, &mut fields, now);

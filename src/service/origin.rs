@@ -141,7 +141,7 @@ where
         // A handler may give a personal page the entity tag of the public one, so it evaluates the
         // conditions of personal requests itself.
         let forwards =
-            context.shared.policy.forwards_conditions() || !cache_request.requester.is_anonymous();
+            context.policy().forwards_conditions() || !cache_request.requester.is_anonymous();
         if reason == Forward::VaryMiss {
             context.note_other_variant(&request, &cache_request, &lookup);
         }
@@ -200,7 +200,7 @@ where
     /// [`Policy::wait_limit`](crate::Policy::wait_limit). After this time, ends the wait of the
     /// followers (the requests that wait for the response), and returns `None`.
     async fn within_limit<T>(&self, result: Pin<&mut impl Future<Output = T>>) -> Option<T> {
-        let limit = self.context.shared.policy.wait_limit();
+        let limit = self.context.policy().wait_limit();
         let result = timeout(limit, result).await.ok();
         if result.is_none()
             && let Some(leader) = &self.candidate.leader
@@ -405,7 +405,7 @@ impl RequestContext {
         lookup: &Lookup,
         selected: Option<&Arc<StoredResponse>>,
     ) -> Vec<Arc<StoredResponse>> {
-        let policy = &self.shared.policy;
+        let policy = self.policy();
         if !policy.trusts_origin_validators() {
             return Vec::new();
         }

@@ -21,7 +21,7 @@ use crate::{
         body::{CacheBody, pass_through},
         cached::field_value,
     },
-    shared::{FieldOutput, Shared},
+    shared::FieldOutput,
 };
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -151,7 +151,7 @@ impl RequestContext {
 
     fn report<B>(&self, response: &mut ServiceResponse<B>, outcome: &Outcome) {
         self.log(response.request().head(), outcome);
-        write_status_fields(response.headers_mut(), outcome, &self.shared);
+        write_status_fields(response.headers_mut(), outcome, self);
         self.claim(response);
     }
 
@@ -185,11 +185,11 @@ impl RequestContext {
 
 /// Writes the outcome into `Cache-Status` and `X-Cache`, and removes the response fields that the
 /// policy hides from clients.
-fn write_status_fields(fields: &mut HeaderMap, outcome: &Outcome, shared: &Shared) {
-    for name in shared.policy.removed_downstream() {
+fn write_status_fields(fields: &mut HeaderMap, outcome: &Outcome, context: &RequestContext) {
+    for name in context.policy().removed_downstream() {
         fields.remove(name);
     }
-    let settings = &shared.settings;
+    let settings = &context.shared.settings;
     if settings.x_cache == FieldOutput::Written {
         if outcome.is_hit() {
             fields.insert(X_CACHE, HeaderValue::from_static("hit"));

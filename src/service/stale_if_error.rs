@@ -28,7 +28,7 @@ impl RequestContext {
     /// Returns whether a stored response may answer now if the handler fails.
     pub(crate) fn may_serve_stale(&self, key: &CacheKey, stored: &StoredResponse) -> bool {
         let validity = self.shared.store.coordinator().validity(key, stored);
-        may_serve_stale_on_error(stored, validity, self.shared.policy.windows(), self.shared.now())
+        may_serve_stale_on_error(stored, validity, self.policy().windows(), self.shared.now())
     }
 
     /// Returns whether a stored response that was selected before the handler was called may still
@@ -39,7 +39,7 @@ impl RequestContext {
 
     /// Makes a stale answer from a stored response.
     pub(super) fn stale(&self, selected: SelectedResponse) -> CachedResponse {
-        let compression = self.shared.policy.outer_compression();
+        let compression = self.policy().outer_compression();
         CachedResponse::stale(selected, self.shared.now(), compression)
     }
 

@@ -39,7 +39,7 @@ use crate::{
 /// responses that the request may have changed.
 pub(crate) async fn call_unsafe<S, B>(
     inner: Rc<S>,
-    context: RequestContext,
+    mut context: RequestContext,
     mut request: ServiceRequest,
 ) -> Result<ServiceResponse<CacheBody<B>>, Error>
 where
@@ -47,7 +47,8 @@ where
     B: MessageBody + 'static,
 {
     let (targets, scheme) = (target_urls(&request), scheme(&request));
-    let choices = context.shared.policy.invalidation_choices();
+    context.apply_rule(&request);
+    let choices = context.policy().invalidation_choices();
     let candidate = context.storable_post(&mut request).await;
     context.enter(&request);
     let response = match inner.call(request).await {
@@ -129,22 +130,32 @@ async fn invalidate(shared: &Arc<Shared>, invalidated: Invalidated, kept: Option
 }
 
 impl RequestContext {
+    /// Sets the rule that applies to an unsafe request. Under a rule that lets requests bypass the
+    /// cache, the policy of the cache decides what the request purges.
+    fn apply_rule(&mut self, request: &ServiceRequest) {
+        self.rule = self.shared.policies.applied_rule(request).unwrap_or_default();
+    }
+
     /// Makes the [`Candidate`] (the data for storing a response) for a POST request whose response
     /// may answer later GET requests for the URL (RFC 9110 section 9.3.3). Returns `None` for all
     /// other requests.
     async fn storable_post(&self, request: &mut ServiceRequest) -> Option<Box<Candidate>> {
-        let policy = &self.shared.policy;
-        let draining = self.shared.store.coordinator().is_draining();
-        if *request.method() != Method::POST || !policy.stores_posts() || draining {
+        if *request.method() != Method::POST || self.shared.store.coordinator().is_draining() {
             return None;
         }
-        let matched = policy.match_rules(request)?;
-        let key = policy.key(request, &matched).ok().filter(|key| !key.has_parts())?;
+        // The response will answer GET requests.
+        let rule = self.shared.policies.applied_rule_for(request, &Method::GET)?;
+        let context = Self { rule, ..self.clone() };
+        let policy = context.policy();
+        if !policy.stores_posts() {
+            return None;
+        }
+        let key = policy.key(request).ok().filter(|key| !key.has_parts())?;
         let now = self.shared.now();
-        let discriminator = self.shared.policy.discriminator(self.layer, request).ok()?;
-        let cache_request = self.cache_request(request, matched, key, discriminator, now);
-        let lookup = self.lookup(request.headers(), &cache_request).await.ok()?;
-        let mut candidate = self.candidate(request, cache_request, lookup);
+        let discriminator = policy.discriminator(self.layer, request).ok()?;
+        let cache_request = context.cache_request(request, key, discriminator, now);
+        let lookup = context.lookup(request.headers(), &cache_request).await.ok()?;
+        let mut candidate = context.candidate(request, cache_request, lookup);
         candidate.request = without_content_fields(&candidate.request);
         Some(candidate)
     }

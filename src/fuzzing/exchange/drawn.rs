@@ -88,12 +88,14 @@ impl Setup {
         }
         let any = Rule::any();
         let rules = [
-            any.clone().ttl(secs(60)),
-            any.clone().override_ttl(secs(60)),
-            any.clone().status([404, 403, 503]).ttl(secs(10)),
+            any.clone().with(|policy| policy.default_ttl(secs(60))),
+            any.clone().with(|policy| policy.override_ttl(secs(60))),
+            any.clone().with(|policy| {
+                policy.status_ttl(404, secs(10)).status_ttl(403, secs(10)).status_ttl(503, secs(10))
+            }),
             Rule::prefix("/b").bypass(),
-            Rule::pattern("/{id}").tag("{id}"),
-            any.client_ttl(secs(5)),
+            Rule::pattern("/{id}").with(|policy| policy.tag("{id}")),
+            any.with(|policy| policy.client_ttl(secs(5))),
         ];
         let rules = match input.below(rules.len() + 1) {
             0 => Vec::new(),

@@ -19,17 +19,17 @@ use crate::support::{
 const MIB: usize = 1024 * 1024;
 
 /// The size of the memory store.
-const STORE: usize = 256 * MIB;
+const STORE: usize = 192 * MIB;
 
 /// The largest number of bytes that responses to one client hold, with a memory store of this size.
 const LIMIT: usize = STORE / 8 / 2;
 
 /// The same with a store that states no size.
-const LEAST_LIMIT: usize = 8 * MIB;
+const LEAST_LIMIT: usize = 6 * MIB;
 
 /// The length of each page. It is more than the server and the operating system buffer for a client
 /// that does not read.
-const LENGTH: usize = 8 * MIB;
+const LENGTH: usize = 6 * MIB;
 
 /// The length of a page that the server copies into the buffer of the connection at once.
 const SHORT: usize = 300 * 1024;

@@ -10,6 +10,7 @@ mod nested_caches;
 mod placement;
 mod problems;
 mod reporting;
+mod rule_policies;
 mod rules;
 mod served_files;
 mod set_cache_control;

@@ -230,7 +230,7 @@ async fn outer_cache_never_stores_responses_of_never_cache_or_private() {
     let store = HookedStore::new();
     let cache = Cache::builder(store.clone())
         .policy(Policy::new().default_ttl(secs(60)))
-        .rule(Rule::any().override_ttl(secs(60)))
+        .rule(Rule::any().with(|policy| policy.override_ttl(secs(60))))
         .build()
         .unwrap();
     let server = serve(1, move || {

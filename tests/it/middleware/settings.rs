@@ -11,7 +11,7 @@ use actix_web::{
     web::{self, Bytes},
 };
 use actix_web_cache::{
-    Cache, CacheBuilder, CacheHandle, MemoryStore, Mode, Policy, QueryKey, ResponseOptions, Rule,
+    Cache, CacheBuilder, CacheHandle, MemoryStore, Mode, Policy, ResponseOptions, Rule,
 };
 use futures_util::stream;
 use hyper::Method;
@@ -153,16 +153,26 @@ fn invalid_settings_are_rejected_with_advice() {
         ("name it", build_error(policy(Policy::new().ignore_cookies([""])))),
         ("name it", build_error(policy(Policy::new().key_with("", |_| None)))),
         ("other than 206 and 304", build_error(policy(Policy::new().status_ttl(206, secs(1))))),
-        ("other than 206 and 304", build_error(rule(Rule::any().status([304])))),
+        (
+            "other than 206 and 304",
+            build_error(policy(Policy::new().override_status_ttl(304, secs(1)))),
+        ),
+        ("other than 206 and 304", build_error(policy(Policy::new().never_store_status([99])))),
+        ("let a rule bypass", build_error(policy(Policy::new().override_ttl(Duration::ZERO)))),
+        ("or compute the tag", build_error(policy(Policy::new().tag("post:{id}")))),
+        ("use one like \"api.example.com\"", build_error(rule(Rule::any().host("http://a")))),
+        (
+            "in the rule for the prefix \"/a\": max_body_size is 0",
+            build_error(rule(Rule::prefix("/a").with(|policy| policy.max_body_size(0)))),
+        ),
         ("without host and query", build_error(rule(Rule::path("health")))),
         ("without host and query", build_error(rule(Rule::prefix("http://a/b")))),
         ("use one like \"/posts/{id}\"", build_error(rule(Rule::pattern("/posts/{id")))),
         ("use one like \"/posts/{id}\"", build_error(rule(Rule::pattern("/posts/{}")))),
         ("cannot be read", build_error(rule(Rule::regex("/a(")))),
-        ("make two rules", build_error(rule(Rule::any().bypass().ttl(secs(1))))),
         (
-            "a rule without status()",
-            build_error(rule(Rule::any().status([200]).query(QueryKey::sorted()))),
+            "make two rules",
+            build_error(rule(Rule::any().bypass().with(|policy| policy.default_ttl(secs(1))))),
         ),
     ] {
         assert!(error.contains(advice), "{advice:?} is not in {error:?}");
@@ -183,8 +193,8 @@ async fn enormous_lifetimes_are_clamped() {
         ("default", Policy::new().default_ttl(longest), Rule::path("/none")),
         ("status", Policy::new().status_ttl(200, longest), Rule::path("/none")),
         ("client", Policy::new().default_ttl(longest).client_ttl(longest), Rule::path("/none")),
-        ("rule", Policy::new(), Rule::any().ttl(longest)),
-        ("override", Policy::new(), Rule::any().override_ttl(longest)),
+        ("rule", Policy::new(), Rule::any().with(move |policy| policy.default_ttl(longest))),
+        ("override", Policy::new(), Rule::any().with(move |policy| policy.override_ttl(longest))),
         ("stale", Policy::new().default_ttl(longest).stale_if_error(longest), Rule::path("/none")),
     ];
     for (case, policy, rule) in cases {

@@ -1,7 +1,5 @@
 //! How often a request reads and writes the store, and how it is answered when the store fails.
 
-use std::time::Duration;
-
 use actix_web_cache::{Cache, Rule};
 use hyper::Method;
 
@@ -22,22 +20,16 @@ async fn hit_reads_the_store_once_and_miss_writes_it_once() {
 }
 
 #[actix_web::test]
-async fn request_that_can_never_be_stored_is_not_looked_up() {
+async fn request_that_bypasses_the_cache_is_not_looked_up() {
     let store = HookedStore::new();
-    let cache = Cache::builder(store.clone())
-        .rule(Rule::path("/bypass").bypass())
-        .rule(Rule::path("/zero").override_ttl(Duration::ZERO))
-        .build()
-        .unwrap();
+    let cache = Cache::builder(store.clone()).rule(Rule::path("/bypass").bypass()).build().unwrap();
     let app = test_app(&cache, requested_response);
-    for path in ["/bypass", "/zero"] {
-        let answer = app.client.get_with(path, &[("answer", "cache-control: max-age=9")]).await;
-        assert_eq!(answer.cache_status(), "fwd=bypass; detail=rule", "{path}");
-        assert_eq!(cache_fields(&answer), ["cache-control: max-age=9"], "{path}");
-    }
+    let answer = app.client.get_with("/bypass", &[("answer", "cache-control: max-age=9")]).await;
+    assert_eq!(answer.cache_status(), "fwd=bypass; detail=rule");
+    assert_eq!(cache_fields(&answer), ["cache-control: max-age=9"]);
     assert_eq!(
         (store.calls(StoreCall::Lookup), store.calls(StoreCall::Put), app.runs.get()),
-        (0, 0, 2)
+        (0, 0, 1)
     );
 }
 

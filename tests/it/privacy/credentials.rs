@@ -123,8 +123,14 @@ async fn entry_without_explicit_lifetime_does_not_answer_credentials() {
         ("default policy", builder().0),
         ("default_ttl", builder().0.policy(Policy::new().default_ttl(secs(600)))),
         ("status_ttl", builder().0.policy(Policy::new().explicit_only().status_ttl(200, secs(60)))),
-        ("ttl of a rule", builder().0.rule(Rule::any().ttl(secs(60)))),
-        ("override_ttl of a rule", builder().0.rule(Rule::any().override_ttl(secs(60)))),
+        (
+            "ttl of a rule",
+            builder().0.rule(Rule::any().with(|policy| policy.default_ttl(secs(60)))),
+        ),
+        (
+            "override_ttl of a rule",
+            builder().0.rule(Rule::any().with(|policy| policy.override_ttl(secs(60)))),
+        ),
     ];
     for (case, builder) in policies {
         let cache = builder.build().unwrap();
@@ -190,7 +196,8 @@ async fn anonymous_entry_with_explicit_lifetime_answers_every_requester() {
 /// `override_ttl` sets the lifetime only. The permission to share must come from the response.
 #[actix_web::test]
 async fn override_ttl_does_not_make_personal_response_storable() {
-    let cache = builder().0.rule(Rule::any().override_ttl(secs(60))).build().unwrap();
+    let cache =
+        builder().0.rule(Rule::any().with(|policy| policy.override_ttl(secs(60)))).build().unwrap();
     let cases = [
         ("", false),
         ("max-age=60", false),

@@ -98,9 +98,9 @@ async fn caches_over_one_store_apply_own_credential_rules() {
 #[actix_web::test]
 async fn caches_over_one_store_apply_own_lifetimes_and_statuses() {
     let plain = || (Policy::new(), &[][..]);
-    let long = [Rule::any().override_ttl(secs(3600))];
-    let short = [Rule::any().override_ttl(secs(5))];
-    let never = [Rule::any().status([404]).bypass()];
+    let long = [Rule::any().with(|policy| policy.override_ttl(secs(3600)))];
+    let short = [Rule::any().with(|policy| policy.override_ttl(secs(5)))];
+    let never = [Rule::any().with(|policy| policy.never_store_status([404]))];
     let final_status = || (Policy::rfc9111(), &[][..]);
     let cc = |value| [("cache-control", value)];
     let (five, zero, minute) = (cc("max-age=5"), cc("max-age=0"), cc("max-age=60"));
@@ -210,7 +210,9 @@ async fn caches_over_one_store_apply_own_lifetimes_and_statuses() {
 async fn rule_lifetime_applies_only_to_matching_requests() {
     let (store, clock) = (store(), ManualClock::at(START));
     let robots = Rule::any().when(|request| request.headers().contains_key("x-robot"));
-    let cache = Cache::builder(store).clock(clock.clock()).rule(robots.override_ttl(secs(3600)));
+    let cache = Cache::builder(store)
+        .clock(clock.clock())
+        .rule(robots.with(|policy| policy.override_ttl(secs(3600))));
     let reply = Reply::new(200, &[("cache-control", "max-age=0")]);
     let (server, _) = serve_replies(1, &cache.build().unwrap(), &[reply]);
     let client = Client::new(server.addr, Protocol::Http1);

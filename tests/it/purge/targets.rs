@@ -83,7 +83,7 @@ async fn tag_purge_reaches_tags_from_every_source_and_nothing_else() {
         let cache = builder()
             .0
             .policy(policy)
-            .rule(Rule::pattern("/posts/{id}/{part}").tag("post:{id}"))
+            .rule(Rule::pattern("/posts/{id}/{part}").with(|policy| policy.tag("post:{id}")))
             .build()
             .unwrap();
         let server = serve_tagged(workers, &cache);

@@ -193,10 +193,10 @@ async fn url_purge_normalizes_query_like_the_policy() {
         .rule(
             Rule::path("/perhaps")
                 .when(|request| request.headers().contains_key("x-q"))
-                .query(QueryKey::only(["q"])),
+                .with(|policy| policy.query(QueryKey::only(["q"]))),
         )
-        .rule(Rule::pattern("/search/{kind}").query(QueryKey::only(["q"])))
-        .rule(Rule::prefix("/news").query(QueryKey::ignoring(["utm_*"])))
+        .rule(Rule::pattern("/search/{kind}").with(|policy| policy.query(QueryKey::only(["q"]))))
+        .rule(Rule::prefix("/news").with(|policy| policy.query(QueryKey::ignoring(["utm_*"]))))
         .build()
         .unwrap();
     let (server, _) = serve_purging(1, &cache);

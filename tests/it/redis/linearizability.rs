@@ -248,7 +248,7 @@ impl Race {
 
 fn cache<S: Store>(store: S) -> Cache {
     let policy = Policy::new().stale_while_revalidate(Duration::from_secs(60));
-    let rule = Rule::pattern("/pages/{page}/{part}").tag("rule:{page}");
+    let rule = Rule::pattern("/pages/{page}/{part}").with(|policy| policy.tag("rule:{page}"));
     cache_builder(store).policy(policy).rule(rule).build().unwrap()
 }
 

@@ -194,7 +194,7 @@ async fn all_keys_in_redis_but_the_invalidations_expire() {
 async fn purge_by_one_process_applies_to_the_next_lookup_of_another() {
     let redis = RedisServer::start();
     let shared_cache = || {
-        let rule = Rule::pattern("/{name}").tag("known:{name}");
+        let rule = Rule::pattern("/{name}").with(|policy| policy.tag("known:{name}"));
         cache_builder(shared_store(redis.url())).rule(rule).build().unwrap()
     };
     let (one, other) = (shared_cache(), shared_cache());

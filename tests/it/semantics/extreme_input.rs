@@ -19,9 +19,9 @@ fn inspecting_cache() -> Cache {
         .vary_cookie("lang")
         .key_header("x-tenant");
     let rules = [
-        Rule::pattern("/posts/{id}").ttl(Duration::from_secs(5)),
-        Rule::prefix("/x").query(QueryKey::only(["q"])),
-        Rule::regex("/caf.*").ttl(Duration::from_secs(5)),
+        Rule::pattern("/posts/{id}").with(|policy| policy.default_ttl(Duration::from_secs(5))),
+        Rule::prefix("/x").with(|policy| policy.query(QueryKey::only(["q"]))),
+        Rule::regex("/caf.*").with(|policy| policy.default_ttl(Duration::from_secs(5))),
     ];
     builder().0.policy(policy).rules(rules).build().unwrap()
 }
@@ -316,9 +316,9 @@ async fn maximum_lifetime_is_accepted_everywhere() {
     ];
     let rules = [
         None,
-        Some(Rule::any().ttl(FOREVER)),
-        Some(Rule::any().override_ttl(FOREVER)),
-        Some(Rule::any().client_ttl(FOREVER)),
+        Some(Rule::any().with(|policy| policy.default_ttl(FOREVER))),
+        Some(Rule::any().with(|policy| policy.override_ttl(FOREVER))),
+        Some(Rule::any().with(|policy| policy.client_ttl(FOREVER))),
     ];
     for (n, policy) in policies.iter().enumerate() {
         for (m, rule) in rules.iter().enumerate() {

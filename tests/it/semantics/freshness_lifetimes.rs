@@ -126,7 +126,7 @@ async fn policy_lifetime_is_advertised_and_an_explicit_one_is_forwarded_unchange
 async fn shorter_of_two_lifetimes_is_advertised() {
     let (builder, _) = builder();
     let app = test_app(
-        &builder.rule(Rule::any().override_ttl(secs(120))).build().unwrap(),
+        &builder.rule(Rule::any().with(|policy| policy.override_ttl(secs(120)))).build().unwrap(),
         requested_response,
     );
     for (directives, want) in [

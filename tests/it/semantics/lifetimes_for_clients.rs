@@ -70,7 +70,7 @@ async fn response_known_to_be_stale_states_no_further_lifetime() {
 #[actix_web::test]
 async fn lifetime_of_a_rule_limits_all_stated_lifetimes() {
     let (builder, clock) = builder();
-    let rule = Rule::any().override_ttl(secs(10));
+    let rule = Rule::any().with(|policy| policy.override_ttl(secs(10)));
     let (app, _) = recording_app(&builder.rule(rule).build().unwrap());
     let fields = [
         ("answer", "cache-control: max-age=3600, s-maxage=3600"),

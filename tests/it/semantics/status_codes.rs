@@ -50,7 +50,7 @@ async fn explicit_lifetime_is_honored_for_shareable_status_codes() {
 /// This cache does not combine partial responses (RFC 9111 section 3.3).
 #[actix_web::test]
 async fn partial_content_and_not_modified_are_never_stored_under_any_policy() {
-    let overriding = Rule::any().override_ttl(secs(60));
+    let overriding = Rule::any().with(|policy| policy.override_ttl(secs(60)));
     let policy = Policy::rfc9111().status_ttl(500, secs(60)).default_ttl(secs(60));
     let cache = builder().0.policy(policy).rule(overriding).build().unwrap();
     let fields = [("cache-control", "public, max-age=60"), ("etag", "\"a\"")];
@@ -73,7 +73,7 @@ async fn partial_content_and_not_modified_are_never_stored_under_any_policy() {
 #[actix_web::test]
 async fn interim_responses_are_never_stored() {
     for status in [100, 101, 103, 199] {
-        let overriding = Rule::any().override_ttl(secs(60));
+        let overriding = Rule::any().with(|policy| policy.override_ttl(secs(60)));
         let cache = builder().0.policy(Policy::rfc9111()).rule(overriding).build().unwrap();
         let code = StatusCode::from_u16(status).unwrap();
         let handler = web::get().to(move || async move {

@@ -299,7 +299,7 @@ async fn response_that_arrives_stale_is_not_stored() {
 
 #[actix_web::test]
 async fn override_ttl_of_a_rule_never_overrides_a_refusal() {
-    let overriding = Rule::any().override_ttl(secs(60));
+    let overriding = Rule::any().with(|policy| policy.override_ttl(secs(60)));
     let cache = builder().0.rule(overriding).build().unwrap();
     let cases: &[(&[(&str, &str)], bool)] = &[
         (&[("cache-control", "no-store")], false),

@@ -148,7 +148,7 @@ fn app_over<S: Store>(store: S, clock: &ManualClock) -> TestApp {
     let policy = Policy::new().default_ttl(secs(60)).client_ttl(secs(20)).tag("all");
     let cache = Cache::builder(store).clock(clock.clock()).policy(policy);
     test_app(
-        &cache.rule(Rule::any().status([404]).ttl(secs(5))).build().unwrap(),
+        &cache.rule(Rule::any().with(|policy| policy.status_ttl(404, secs(5)))).build().unwrap(),
         requested_response,
     )
 }

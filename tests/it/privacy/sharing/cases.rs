@@ -91,7 +91,7 @@ pub(super) enum Opt {
     Tags,
     NoCompress,
     SmallBodies,
-    RuleTtl,
+    StatusTtl,
     OverrideTtl,
     BypassQ,
     XCache,
@@ -136,7 +136,7 @@ const STRICT: [Opt; 28] = [
     // The first rule that matches applies.
     Opt::BypassQ,
     Opt::OverrideTtl,
-    Opt::RuleTtl,
+    Opt::StatusTtl,
     Opt::XCache,
     Opt::AddedPermission,
     Opt::KeyTheme,
@@ -216,16 +216,14 @@ impl Setting {
             Opt::QualifiedDirectives => policy.honor_qualified_directives(),
             Opt::ReplaySetCookie => policy.replay_set_cookie(),
             Opt::ShareDespiteCookies => policy.share_despite_cookies(),
-            Opt::RuleTtl | Opt::OverrideTtl | Opt::BypassQ | Opt::XCache | Opt::AddedPermission => {
-                policy
-            }
+            Opt::StatusTtl => policy.status_ttl(200, secs(60)).status_ttl(404, secs(60)),
+            Opt::OverrideTtl | Opt::BypassQ | Opt::XCache | Opt::AddedPermission => policy,
         })
     }
 
     pub(super) fn rules(&self) -> Vec<Rule> {
         let rules = self.options.iter().filter_map(|option| match option {
-            Opt::RuleTtl => Some(Rule::any().status([200, 404]).ttl(secs(60))),
-            Opt::OverrideTtl => Some(Rule::any().override_ttl(secs(60))),
+            Opt::OverrideTtl => Some(Rule::any().with(|policy| policy.override_ttl(secs(60)))),
             Opt::BypassQ => Some(Rule::path("/q").bypass()),
             _ => None,
         });

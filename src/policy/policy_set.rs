@@ -1,0 +1,278 @@
+//! `PolicySet`: the policy of a cache and the policies of its rules. It chooses the policy of each
+//! request.
+
+use actix_web::{
+    dev::{ServiceRequest, Url},
+    http::Method,
+};
+
+use super::{
+    compiled::CompiledPolicy,
+    compiled_rule::{CompiledRule, UrlMatch},
+    error::ConfigError,
+    rule::{PolicyChange, Rule},
+    rule_index::RuleIndex,
+    settings::Policy,
+};
+use crate::entry::{
+    url::UrlTarget,
+    url_keys::{AppliedRule, UrlKey},
+};
+
+/// Whether requests that match no rule follow the policy of the cache or bypass the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unmatched {
+    /// Requests that match no rule follow the policy of the cache.
+    Policy,
+    /// Requests that match no rule bypass the cache.
+    Pass,
+}
+
+/// The policy and the rules of a cache, as the application configured them.
+#[derive(Debug, Clone)]
+pub(crate) struct PolicyConfig {
+    pub(crate) policy: Policy,
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) unmatched: Unmatched,
+}
+
+/// The checked policy of a cache and the checked policies of its rules.
+#[derive(Debug)]
+pub(crate) struct PolicySet {
+    config: PolicyConfig,
+    /// The policy of the cache.
+    base: CompiledPolicy,
+    rules: Vec<CompiledRule>,
+    index: RuleIndex,
+}
+
+impl PolicyConfig {
+    /// Makes the default policy without rules.
+    pub(crate) fn new() -> Self {
+        Self { policy: Policy::new(), rules: Vec::new(), unmatched: Unmatched::Policy }
+    }
+
+    /// Returns a copy in which the policy of the cache and those of its rules are changed, and the
+    /// policy of the cache applies to requests that no rule matches.
+    pub(crate) fn with(&self, change: impl Fn(Policy) -> Policy + Send + Sync + 'static) -> Self {
+        let change = PolicyChange::new(change);
+        let rules = self.rules.iter().map(|rule| rule.changed(&change));
+        let policy = change.apply(self.policy.clone());
+        Self { policy, rules: rules.collect(), unmatched: Unmatched::Policy }
+    }
+}
+
+impl PolicySet {
+    /// Checks and compiles a configuration.
+    pub(crate) fn new(config: PolicyConfig, namespace: &str) -> Result<Self, ConfigError> {
+        if namespace.is_empty() {
+            return Err(ConfigError::EmptyNamespace);
+        }
+        let base = CompiledPolicy::new(config.policy.clone(), None, namespace)?;
+        let compile = |rule| CompiledRule::new(rule, &config.policy, namespace);
+        let rules = config.rules.iter().map(compile).collect::<Result<_, _>>()?;
+        let index = RuleIndex::new(config.rules.iter().map(|rule| &rule.path));
+        Ok(Self { config, base, rules, index })
+    }
+
+    pub(crate) const fn config(&self) -> &PolicyConfig {
+        &self.config
+    }
+
+    /// Returns the rule that applies to a request: the first one that matches. Returns `None` if the
+    /// request bypasses the cache.
+    pub(crate) fn applied_rule(&self, request: &ServiceRequest) -> Option<AppliedRule> {
+        self.applied_rule_for(request, request.method())
+    }
+
+    /// Returns the rule that would apply to a request if it had this method; see
+    /// [`applied_rule`](Self::applied_rule).
+    pub(crate) fn applied_rule_for(
+        &self,
+        request: &ServiceRequest,
+        method: &Method,
+    ) -> Option<AppliedRule> {
+        if !self.rules.is_empty() {
+            let path = request.match_info().as_str();
+            for &index in self.index.candidates(path) {
+                let Some(rule) = self.rules.get(index) else { continue };
+                if rule.matches(request, method, path) {
+                    return rule.policy.is_some().then_some(AppliedRule(Some(index)));
+                }
+            }
+        }
+        (self.config.unmatched == Unmatched::Policy).then_some(AppliedRule(None))
+    }
+
+    /// Returns the policy of a rule, or that of the cache.
+    pub(crate) fn policy(&self, rule: AppliedRule) -> &CompiledPolicy {
+        let of_rule = || self.rules.get(rule.0?)?.policy.as_deref();
+        of_rule().unwrap_or(&self.base)
+    }
+
+    /// Returns the size in bytes of the largest body that any of the policies stores.
+    pub(crate) fn largest_body_size(&self) -> usize {
+        let of_rules = self.rules.iter().filter_map(|rule| rule.policy.as_ref());
+        let sizes = of_rules.map(|policy| policy.max_body_size());
+        sizes.fold(self.base.max_body_size(), usize::max)
+    }
+
+    /// Returns the cache keys that requests for a URL can have. Request fields, cookies and
+    /// computed values are not added to these keys.
+    ///
+    /// There are several keys because the scheme is not known, and because a rule with a predicate
+    /// may apply to some requests only.
+    pub(crate) fn keys_for_url(&self, target: &UrlTarget) -> Vec<UrlKey> {
+        let rules = self.rules_for_url(target);
+        let mut keys: Vec<UrlKey> = Vec::new();
+        for scheme in ["http", "https"] {
+            for &rule in &rules {
+                let url = UrlKey { key: self.policy(rule).key_for_url(scheme, target), rule };
+                if !keys.contains(&url) {
+                    keys.push(url);
+                }
+            }
+        }
+        keys
+    }
+
+    /// Returns all rules that can apply to requests for a URL. There are several if a rule with a
+    /// predicate matches the URL, because the predicate may refuse some of the requests.
+    fn rules_for_url(&self, target: &UrlTarget) -> Vec<AppliedRule> {
+        // Rules match the path that actix has decoded for routing.
+        let decoded = Url::new(target.path.parse().unwrap_or_default());
+        let mut found = Vec::new();
+        for (index, rule) in self.rules.iter().enumerate() {
+            let url_match = rule.matches_url(target, decoded.path());
+            if url_match != UrlMatch::No && rule.policy.is_some() {
+                found.push(AppliedRule(Some(index)));
+            }
+            if url_match == UrlMatch::Yes {
+                return found;
+            }
+        }
+        found.push(AppliedRule(None));
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use actix_web::{http::StatusCode, test::TestRequest};
+
+    use super::{super::query::QueryKey, *};
+
+    fn compile(policy: Policy, rules: Vec<Rule>, unmatched: Unmatched) -> PolicySet {
+        PolicySet::new(PolicyConfig { policy, rules, unmatched }, "t").unwrap()
+    }
+
+    /// Returns the lifetime in seconds of a response that states none; `None` if the request
+    /// bypasses the cache.
+    fn ttl(policies: &PolicySet, path: &str) -> Option<u64> {
+        let request = TestRequest::with_uri(path).to_srv_request();
+        let policy = policies.policy(policies.applied_rule(&request)?);
+        policy.terms(StatusCode::OK, None).unwrap().fallback.map(|ttl| ttl.as_secs())
+    }
+
+    fn with_ttl(rule: Rule, secs: u64) -> Rule {
+        rule.with(move |policy| policy.default_ttl(Duration::from_secs(secs)))
+    }
+
+    fn rules() -> Vec<Rule> {
+        vec![
+            Rule::path("/health").bypass(),
+            with_ttl(Rule::prefix("/a"), 1),
+            with_ttl(Rule::any().method(Method::POST), 2),
+            with_ttl(Rule::prefix("/a"), 3),
+            Rule::path("/plain"),
+            with_ttl(Rule::path("/twice"), 4).with(|policy| policy.max_body_size(9)),
+        ]
+    }
+
+    #[test]
+    fn first_rule_that_matches_gives_the_policy() {
+        let minute = Duration::from_secs(70);
+        let policies = compile(Policy::new().default_ttl(minute), rules(), Unmatched::Policy);
+        let strict = compile(Policy::new().default_ttl(minute), rules(), Unmatched::Pass);
+        for (path, want, want_of_rules_only) in [
+            ("/health", None, None),
+            ("/a", Some(1), Some(1)),
+            ("/plain", Some(70), Some(70)),
+            ("/twice", Some(4), Some(4)),
+            ("/other", Some(70), None),
+        ] {
+            assert_eq!(ttl(&policies, path), want, "{path}");
+            assert_eq!(ttl(&strict, path), want_of_rules_only, "{path}");
+        }
+        let request = TestRequest::with_uri("/b").to_srv_request();
+        let applied = policies.applied_rule_for(&request, &Method::POST);
+        assert_eq!(applied, Some(AppliedRule(Some(2))));
+        assert_eq!(policies.largest_body_size(), Policy::new().max_body_size);
+        let request = TestRequest::with_uri("/twice").to_srv_request();
+        let applied = policies.applied_rule(&request).unwrap();
+        assert_eq!(policies.policy(applied).max_body_size(), 9);
+    }
+
+    #[test]
+    fn change_applies_to_the_policy_and_after_the_changes_of_rules() {
+        let config =
+            PolicyConfig { rules: rules(), unmatched: Unmatched::Pass, ..PolicyConfig::new() };
+        let changed = config.with(|policy| policy.default_ttl(Duration::from_secs(50)));
+        let policies = PolicySet::new(changed, "t").unwrap();
+        for (path, want) in [
+            ("/health", None),
+            ("/a", Some(50)),
+            ("/plain", Some(50)),
+            ("/twice", Some(50)),
+            ("/other", Some(50)),
+        ] {
+            assert_eq!(ttl(&policies, path), want, "{path}");
+        }
+        let request = TestRequest::with_uri("/twice").to_srv_request();
+        let applied = policies.applied_rule(&request).unwrap();
+        assert_eq!(policies.policy(applied).max_body_size(), 9, "the rule's own setting remains");
+    }
+
+    #[test]
+    fn empty_namespace_is_refused() {
+        let error = PolicySet::new(PolicyConfig::new(), "").unwrap_err();
+        assert!(error.to_string().contains("namespace of the cache is empty"), "{error}");
+    }
+
+    #[test]
+    fn keys_of_a_url_are_those_of_all_rules_that_may_apply() {
+        let only_q = |policy: Policy| policy.query(QueryKey::only(["q"]));
+        let policies = compile(
+            Policy::new().query(QueryKey::sorted()),
+            vec![
+                Rule::path("/maybe").when(|_| true).with(only_q),
+                Rule::path("/only").with(only_q),
+                Rule::path("/host").host("b").with(only_q),
+                Rule::path("/none").bypass(),
+            ],
+            Unmatched::Policy,
+        );
+        let target = |path: &str| UrlTarget {
+            host: "a".to_owned(),
+            path: path.to_owned(),
+            query: Some("b=1&q=2".to_owned()),
+        };
+        for (path, sent, count) in [
+            ("/x", "/x?q=2&b=1", 1),
+            ("/only", "/only?q=2&z", 1),
+            ("/%6Fnly", "/%6Fnly?q=2&z", 1),
+            ("/maybe", "/maybe?q=2", 2),
+            ("/host", "/host?q=2&b=1", 1),
+        ] {
+            let urls = policies.keys_for_url(&target(path));
+            let request = TestRequest::with_uri(sent).insert_header(("host", "a")).to_srv_request();
+            let rule = policies.applied_rule(&request).unwrap();
+            let key = policies.policy(rule).key(&request).unwrap();
+            assert!(urls.contains(&UrlKey { key, rule }), "{path}");
+            assert_eq!(urls.len(), 2 * count, "{path}");
+        }
+        assert_eq!(policies.keys_for_url(&target("/none")).len(), 0);
+    }
+}

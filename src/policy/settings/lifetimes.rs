@@ -1,0 +1,96 @@
+//! Settings of a policy: lifetimes, and the statuses of stored responses.
+
+use std::time::Duration;
+
+use super::Policy;
+use crate::semantics::storing::Heuristics;
+
+impl Policy {
+    /// Sets the lifetime of responses that state none and have status 200, 203, 301 or 308.
+    ///
+    /// Default: 60 s. With zero, such responses are stale at once. The cache then stores a response
+    /// only if it can be revalidated or served stale.
+    pub fn default_ttl(mut self, ttl: Duration) -> Self {
+        self.default_ttl = Some(ttl);
+        self
+    }
+
+    /// Sets the lifetime of responses that state none and have this status code.
+    ///
+    /// A lifetime that the response states takes precedence over `ttl`. In a policy from
+    /// [`new`](Self::new), this is so only for the status codes whose stated lifetime the
+    /// [defaults](Self#defaults) follow. For other status codes, such as 500, `ttl` replaces the
+    /// stated lifetime.
+    ///
+    /// Default: [`default_ttl`](Self::default_ttl) for 200, 203, 301 and 308; no lifetime for other
+    /// status codes.
+    pub fn status_ttl(mut self, status: u16, ttl: Duration) -> Self {
+        set_status_ttl(&mut self.status_ttls, status, ttl);
+        self
+    }
+
+    /// Sets the lifetime of responses with status 200, 203, 301 or 308, regardless of the lifetime
+    /// that the response states or the handler sets.
+    ///
+    /// The setting does not override refusals: a response with `no-store`, `private` or
+    /// `Set-Cookie`, for example, is not stored. A response with `no-cache` is revalidated before
+    /// every use.
+    ///
+    /// Default: none. The lifetime must not be zero.
+    pub fn override_ttl(mut self, ttl: Duration) -> Self {
+        self.override_ttl = Some(ttl);
+        self
+    }
+
+    /// Sets the lifetime of responses with this status code, regardless of the lifetime that the
+    /// response states or the handler sets; see [`override_ttl`](Self::override_ttl).
+    ///
+    /// With zero, such responses are stale at once.
+    pub fn override_status_ttl(mut self, status: u16, ttl: Duration) -> Self {
+        set_status_ttl(&mut self.override_status_ttls, status, ttl);
+        self
+    }
+
+    /// Stores a response only if it states a lifetime, or if a rule, the handler or
+    /// [`status_ttl`](Self::status_ttl) sets one.
+    ///
+    /// This setter removes the [`default_ttl`](Self::default_ttl).
+    pub fn explicit_only(mut self) -> Self {
+        self.default_ttl = None;
+        self
+    }
+
+    /// Derives a lifetime from `Last-Modified` if a response states none (RFC 9111 section
+    /// 4.2.2).
+    ///
+    /// The lifetime is a tenth of the time since the last modification, and one day at most.
+    ///
+    /// Default: the cache derives no lifetime, because handlers seldom send `Last-Modified` for
+    /// this purpose.
+    pub fn heuristic_freshness(mut self) -> Self {
+        self.choices.heuristics = Heuristics::On;
+        self
+    }
+
+    /// Sets the longest time for which clients may keep a response. The limit applies only if the
+    /// policy, a rule or the handler set the lifetime of the response.
+    ///
+    /// Default: the remaining lifetime of the response. Purges do not reach browsers. If the
+    /// lifetime is long in this cache and short in browsers, users soon see the effect of a purge.
+    pub fn client_ttl(mut self, ttl: Duration) -> Self {
+        self.client_ttl = Some(ttl);
+        self
+    }
+
+    /// Stores no response with one of these status codes. Several calls add up. Default: none.
+    pub fn never_store_status(mut self, statuses: impl IntoIterator<Item = u16>) -> Self {
+        self.unstored_statuses.extend(statuses);
+        self
+    }
+}
+
+/// Sets the lifetime for a status code in a list of lifetimes.
+fn set_status_ttl(ttls: &mut Vec<(u16, Duration)>, status: u16, ttl: Duration) {
+    ttls.retain(|(known, _)| *known != status);
+    ttls.push((status, ttl));
+}
