@@ -45,7 +45,7 @@ async fn main() -> io::Result<()> {
     .bind(("127.0.0.1", port()))?;
     for addr in server.addrs() {
         println!("listening on http://{addr}");
-        println!("Rules by path, pattern and status, and queries that share one response:");
+        println!("Rules by path, pattern and prefix, and queries that share one response:");
         println!("  curl -i http://{addr}/health                   # Cache-Status: fwd=bypass");
         println!("  curl -i http://{addr}/posts/1                  # Cache-Control: max-age=600");
         println!("  curl -i http://{addr}/nothing                  # Cache-Control: max-age=30");

@@ -248,7 +248,7 @@ impl fmt::Debug for Cache {
         f.debug_struct("Cache")
             .field("namespace", &self.0.settings.namespace)
             .field("mode", &self.0.settings.mode)
-            .field("policy", &self.0.policies.config().policy)
+            .field("policy", self.0.policies.base())
             .finish_non_exhaustive()
     }
 }

@@ -66,8 +66,8 @@ impl ResponseOptions {
     /// Adds a tag (surrogate key) to the response, for
     /// [`CacheHandle::purge_tag`](crate::CacheHandle::purge_tag).
     ///
-    /// Several calls add up. The response keeps its tags from the policy, from rules and from
-    /// response fields.
+    /// Several calls add up. The response keeps its tags from the policy and from response
+    /// fields.
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
         self.tags.push(tag.into());
         self

@@ -21,8 +21,8 @@ pub enum LifetimeSource {
     /// The handler or its route set the lifetime by [`ResponseOptions`](crate::ResponseOptions),
     /// not in a header field.
     Handler,
-    /// A rule or the policy set the lifetime, because the response states none or because the rule
-    /// overrides the stated lifetime.
+    /// The policy set the lifetime, because the response states none or because the policy overrides
+    /// the stated lifetime.
     Policy,
 }
 

@@ -13,9 +13,8 @@ use actix_web::{
 use super::{
     check::parse_field_names,
     error::ConfigError,
-    fingerprint::fingerprint,
+    fingerprint::{RuleOrigin, fingerprint},
     path_matcher::PathMatcher,
-    rule::PathRule,
     settings::Policy,
     tagging::CompiledTagging,
     trusted_proxies::TrustedProxies,
@@ -80,10 +79,10 @@ impl CompiledPolicy {
         Requester { has_credentials: carried.has_credentials || is_personal(), ..carried }
     }
 
-    /// Checks and compiles a policy. `rule` is the path of the rule to which the policy belongs.
+    /// Checks and compiles a policy. `rule` is the rule to which the policy belongs, with its path.
     pub(super) fn new(
         policy: Policy,
-        rule: Option<(&PathRule, &PathMatcher)>,
+        rule: Option<(&RuleOrigin<'_>, &PathMatcher)>,
         namespace: &str,
     ) -> Result<Self, ConfigError> {
         policy.check()?;
@@ -97,7 +96,7 @@ impl CompiledPolicy {
         let tags = tags.collect::<Result<_, _>>()?;
         // The scope encodes the length of the namespace, so a namespace that looks like a
         // fingerprint causes no confusion.
-        let scope = KeyScope::new(namespace, &fingerprint(&policy, rule.map(|(path, _)| path)));
+        let scope = KeyScope::new(namespace, &fingerprint(&policy, rule.map(|(rule, _)| rule)));
         let mut removed_downstream = Vec::new();
         if policy.targeted_downstream == DownstreamFields::Removed {
             removed_downstream.extend_from_slice(&choices.targets);

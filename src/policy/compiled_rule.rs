@@ -8,9 +8,10 @@ use actix_web::{
 use super::{
     compiled::CompiledPolicy,
     error::ConfigError,
+    fingerprint::RuleOrigin,
     path_matcher::PathMatcher,
-    request_url::host,
-    rule::{Handling, Rule},
+    request_url::{AmbiguousHost, host, target_urls},
+    rule::Handling,
     settings::Policy,
     values::RequestTest,
 };
@@ -37,28 +38,28 @@ pub(super) enum UrlMatch {
 }
 
 impl CompiledRule {
-    /// Checks a rule, and compiles the policy that it makes of `base`, the policy of the cache.
-    pub(super) fn new(rule: &Rule, base: &Policy, namespace: &str) -> Result<Self, ConfigError> {
+    /// Checks a rule, and compiles its policy.
+    pub(super) fn new(
+        origin: &RuleOrigin<'_>,
+        policy: Policy,
+        namespace: &str,
+    ) -> Result<Self, ConfigError> {
+        let rule = origin.rule;
         let path = PathMatcher::new(&rule.path)?;
         let in_rule = |error| ConfigError::Rule { path: rule.path.to_string(), error };
         let policy = match rule.handling {
             Handling::Bypass if rule.changes.is_empty() => None,
             Handling::Bypass => return Err(ConfigError::BypassWithPolicy),
             Handling::Cache => {
-                let policy =
-                    rule.changes.iter().fold(base.clone(), |policy, change| change.apply(policy));
-                let policy = CompiledPolicy::new(policy, Some((&rule.path, &path)), namespace);
+                let policy = CompiledPolicy::new(policy, Some((origin, &path)), namespace);
                 Some(Box::new(policy.map_err(Box::new).map_err(in_rule)?))
             }
         };
+        let hosts = rule.hosts.iter().map(|host| HostMatcher::new(host));
         Ok(Self {
             path,
             methods: rule.methods.clone(),
-            hosts: rule
-                .hosts
-                .iter()
-                .map(|host| HostMatcher::new(host))
-                .collect::<Result<_, _>>()?,
+            hosts: hosts.collect::<Result<_, _>>().map_err(Box::new).map_err(in_rule)?,
             predicates: rule.predicates.clone(),
             policy,
         })
@@ -69,19 +70,22 @@ impl CompiledRule {
     pub(super) fn matches(&self, request: &ServiceRequest, method: &Method, path: &str) -> bool {
         self.path.matches(path)
             && self.matches_method(method)
-            && (self.hosts.is_empty() || host(request).is_ok_and(|host| self.matches_host(host)))
+            && (self.hosts.is_empty() || self.matches_host_of(request))
             && self.predicates.iter().all(|predicate| predicate.passes(request))
     }
 
     /// Returns whether the rule applies to `GET` requests for a URL. `path` is the path by which
     /// actix routes these requests.
     pub(super) fn matches_url(&self, url: &UrlTarget, path: &str) -> UrlMatch {
+        // A URL without a host stands for the URLs on all hosts.
+        let is_any_host = url.host.is_empty();
         let matches = self.path.matches(path)
             && self.matches_method(&Method::GET)
-            && (self.hosts.is_empty() || self.matches_host(&url.host));
+            && (self.hosts.is_empty() || is_any_host || self.matches_host(&url.host));
+        let needs_host = is_any_host && !self.hosts.is_empty();
         match matches {
             false => UrlMatch::No,
-            true if self.predicates.is_empty() => UrlMatch::Yes,
+            true if self.predicates.is_empty() && !needs_host => UrlMatch::Yes,
             true => UrlMatch::Maybe,
         }
     }
@@ -93,6 +97,17 @@ impl CompiledRule {
             || (*method == Method::GET && self.methods.contains(&Method::HEAD))
     }
 
+    /// Returns whether the rule matches the host of a request. If a request names several hosts, one
+    /// of them must match: the request bypasses the cache, but it may purge URLs on any of them.
+    fn matches_host_of(&self, request: &ServiceRequest) -> bool {
+        match host(request) {
+            Ok(host) => self.matches_host(host),
+            Err(AmbiguousHost) => {
+                target_urls(request).iter().any(|url| self.matches_host(&url.host))
+            }
+        }
+    }
+
     fn matches_host(&self, host: &str) -> bool {
         self.hosts.iter().any(|matcher| matcher.matches(host))
     }
@@ -101,8 +116,8 @@ impl CompiledRule {
 /// The hosts that a rule matches. All texts are in lower case.
 #[derive(Debug, Clone)]
 enum HostMatcher {
-    /// A host with a port.
-    WithPort(String),
+    /// A host with a port. A default port can be missing.
+    WithPort { host: String, port: String },
     /// A host with any port or none.
     AnyPort(String),
     /// All hosts that end with this text, which begins with a dot.
@@ -118,20 +133,27 @@ impl HostMatcher {
         let uri: Uri = format!("http://{host}/").parse().map_err(|_| invalid())?;
         let authority = uri.authority().filter(|authority| authority.as_str() == host);
         let authority = authority.filter(|_| !host.contains(['*', '@'])).ok_or_else(invalid)?;
-        Ok(match (below, authority.port().is_some()) {
-            (Some(_), true) => return Err(invalid()),
-            (Some(below), false) => Self::Below(below.to_owned()),
-            (None, true) => Self::WithPort(text),
-            (None, false) => Self::AnyPort(text),
+        let (name, port) = (authority.host(), authority.port().map(|port| port.to_string()));
+        Ok(match (below, port) {
+            (None, Some(port)) => Self::WithPort { host: name.to_owned(), port },
+            // The text after a colon is no port.
+            (_, None) if name != host => return Err(invalid()),
+            (None, None) => Self::AnyPort(text),
+            (Some(below), None) => Self::Below(below.to_owned()),
+            (Some(_), Some(_)) => return Err(invalid()),
         })
     }
 
     fn matches(&self, host: &str) -> bool {
         match self {
-            Self::WithPort(text) => host.eq_ignore_ascii_case(text),
-            Self::AnyPort(text) => without_port(host).eq_ignore_ascii_case(text),
+            Self::WithPort { host: name, port } => {
+                let (own, sent) = split_port(host);
+                own.eq_ignore_ascii_case(name)
+                    && sent.map_or_else(|| matches!(&**port, "80" | "443"), |sent| sent == port)
+            }
+            Self::AnyPort(text) => split_port(host).0.eq_ignore_ascii_case(text),
             Self::Below(text) => {
-                let host = without_port(host).as_bytes();
+                let host = split_port(host).0.as_bytes();
                 let end = host.len().checked_sub(text.len()).and_then(|start| host.get(start..));
                 host.len() > text.len()
                     && end.is_some_and(|end| end.eq_ignore_ascii_case(text.as_bytes()))
@@ -140,12 +162,12 @@ impl HostMatcher {
     }
 }
 
-/// Returns a host without its port.
-fn without_port(host: &str) -> &str {
+/// Splits a host from its port.
+fn split_port(host: &str) -> (&str, Option<&str>) {
     match host.rsplit_once(':') {
         // An IPv6 address in brackets contains colons.
-        Some((name, port)) if !port.contains(']') => name,
-        _ => host,
+        Some((name, port)) if !port.contains(']') => (name, Some(port)),
+        _ => (host, None),
     }
 }
 
@@ -155,10 +177,13 @@ mod tests {
 
     use actix_web::test::TestRequest;
 
-    use super::*;
+    use super::{super::rule::Rule, *};
 
     fn compile(rule: &Rule) -> Result<CompiledRule, ConfigError> {
-        CompiledRule::new(rule, &Policy::new(), "t")
+        let base = Policy::new();
+        let changes = rule.changes.iter();
+        let policy = changes.fold(base.clone(), |policy, change| change.apply(policy));
+        CompiledRule::new(&RuleOrigin { rule, ordinal: 0, base: &base }, policy, "t")
     }
 
     fn matches(rule: &Rule, method: &Method, url: &str) -> bool {
@@ -229,13 +254,35 @@ mod tests {
             ("*.example.com", ".example.com", false),
             ("[::1]", "[::1]:8080", true),
             ("[::1]", "[::1]", true),
-            ("[::1]:80", "[::1]", false),
+            ("[::1]:80", "[::1]", true),
+            ("[::1]:8080", "[::1]", false),
+            ("example.com:80", "example.com", true),
+            ("example.com:443", "example.com:443", true),
+            ("example.com:443", "example.com:80", false),
         ] {
             let rule = Rule::any().host(host);
             assert_eq!(matches(&rule, &Method::GET, &format!("{request}/")), want, "{rule:?}");
         }
         let several = Rule::any().host("a").host("b");
         assert!(matches(&several, &Method::GET, "b/") && !matches(&several, &Method::GET, "c/"));
+    }
+
+    /// The hosts in a request with several decide what the request purges.
+    #[test]
+    fn one_of_several_hosts_of_a_request_matches() {
+        let rule = compile(&Rule::any().host("a")).unwrap();
+        for (uri, hosts, want) in [
+            ("/", &["a", "b"][..], true),
+            ("/", &["c", "b"], false),
+            ("http://b/", &["a"], true),
+            ("http://a/", &["b"], false),
+        ] {
+            let request = hosts.iter().fold(TestRequest::with_uri(uri), |request, host| {
+                request.append_header(("host", *host))
+            });
+            let request = request.to_srv_request();
+            assert_eq!(rule.matches(&request, &Method::POST, "/"), want, "{uri} {hosts:?}");
+        }
     }
 
     #[cfg(feature = "regex")]
@@ -272,6 +319,8 @@ mod tests {
             (Rule::any().host("a.*.com"), "the host \"a.*.com\" of a rule"),
             (Rule::any().host("*.a.com:80"), "the host \"*.a.com:80\" of a rule"),
             (Rule::any().host("me@a"), "the host \"me@a\" of a rule"),
+            (Rule::any().host("a:"), "the host \"a:\" of a rule"),
+            (Rule::any().host("a:99999"), "the host \"a:99999\" of a rule"),
             (Rule::any().bypass().with(|policy| policy), "both bypass() and with()"),
             (Rule::prefix("/a").with(zero), "in the rule for the prefix \"/a\": wait_limit is 0"),
         ] {
@@ -311,6 +360,9 @@ mod tests {
         assert_eq!(url_match(&Rule::path("/a"), "/b"), UrlMatch::No);
         assert_eq!(url_match(&Rule::path("/a").host("A"), "/a"), UrlMatch::Yes);
         assert_eq!(url_match(&Rule::path("/a").host("b"), "/a"), UrlMatch::No);
+        let any_host = UrlTarget { host: String::new(), path: "/a".to_owned(), query: None };
+        let of_host = compile(&Rule::path("/a").host("b")).unwrap();
+        assert_eq!(of_host.matches_url(&any_host, "/a"), UrlMatch::Maybe);
         assert_eq!(url_match(&Rule::any().method(Method::HEAD), "/a"), UrlMatch::Yes);
         assert_eq!(url_match(&Rule::any().method(Method::POST), "/a"), UrlMatch::No);
         assert_eq!(url_match(&Rule::path("/a").when(|_| false), "/a"), UrlMatch::Maybe);

@@ -122,8 +122,8 @@ impl fmt::Display for ConfigError {
             ),
             Self::UnknownTagParameter(tag) => write!(
                 f,
-                "the tag {tag:?} has a parameter that the path of its rule does not have: use a \
-                 parameter of Rule::pattern, or compute the tag with tag_with"
+                "the tag {tag:?} has braces, which are for parameters of a rule's path: use a \
+                 parameter of Rule::pattern in a rule, or compute the tag with tag_with"
             ),
             Self::ZeroOverrideTtl => f.write_str(
                 "override_ttl is 0, so no response would be used: give a positive time, or let a \
@@ -142,11 +142,4 @@ impl fmt::Display for ConfigError {
     }
 }
 
-impl Error for ConfigError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            Self::Rule { error, .. } => Some(&**error),
-            _ => None,
-        }
-    }
-}
+impl Error for ConfigError {}

@@ -23,11 +23,12 @@
 
 use std::fmt::Write;
 
+use actix_web::http::Method;
 use sha2::{Digest, Sha256};
 
 use super::{
     query::{ParameterNames, ParameterOrder, QueryKey},
-    rule::PathRule,
+    rule::{PathRule, Rule},
     settings::Policy,
     tagging::Tagging,
     values::PostResponses,
@@ -47,29 +48,54 @@ const VERSION: u8 = 2;
 /// The number of digest bytes in a fingerprint.
 const LENGTH: usize = 8;
 
-/// Returns the fingerprint as hexadecimal text. The text is empty for the default policy, and for all
-/// policies that may share stored responses with that policy. `rule` is the path of the rule to which
-/// the policy belongs.
-pub(super) fn fingerprint(policy: &Policy, rule: Option<&PathRule>) -> String {
-    let encoded = encode(policy, rule);
-    if encoded == encode(&Policy::new(), None) {
-        return String::new();
+/// The rule to which a policy belongs.
+#[derive(Debug)]
+pub(super) struct RuleOrigin<'a> {
+    pub(super) rule: &'a Rule,
+    /// The number of earlier rules of the cache with the same path, methods and hosts.
+    pub(super) ordinal: usize,
+    /// The policy of the cache.
+    pub(super) base: &'a Policy,
+}
+
+impl RuleOrigin<'_> {
+    /// Returns whether the rule gave its policy a function that the policy of the cache does not
+    /// have.
+    fn adds_function(&self, policy: &Policy) -> bool {
+        let known: Vec<_> = self.base.functions().collect();
+        policy.functions().any(|function| !known.contains(&function))
     }
+}
+
+/// The digest of the default policy at this [`VERSION`]. It stays as it is if the defaults change, so
+/// that builds with different defaults share no stored responses.
+const DEFAULT: &str = "81b0ffb3d0896b38";
+
+/// Returns the fingerprint as hexadecimal text. The text is empty for the default policy, and for all
+/// policies that may share stored responses with that policy. `rule` is the rule to which the policy
+/// belongs.
+pub(super) fn fingerprint(policy: &Policy, rule: Option<&RuleOrigin<'_>>) -> String {
+    let digest = digest(policy, rule);
+    if digest == DEFAULT { String::new() } else { digest }
+}
+
+fn digest(policy: &Policy, rule: Option<&RuleOrigin<'_>>) -> String {
     let mut text = String::with_capacity(2 * LENGTH);
-    for byte in Sha256::digest(&encoded).iter().take(LENGTH) {
+    for byte in Sha256::digest(encode(policy, rule)).iter().take(LENGTH) {
         // Writing to a string cannot fail.
         let _ = write!(text, "{byte:02x}");
     }
     text
 }
 
-fn encode(policy: &Policy, rule: Option<&PathRule>) -> Vec<u8> {
+fn encode(policy: &Policy, rule: Option<&RuleOrigin<'_>>) -> Vec<u8> {
     let mut encoder = Encoder(Vec::new());
     encoder.number(VERSION);
     // Settings that decide which requests carry credentials.
     encoder.set(&policy.cookies.ignored, Case::Sensitive);
     encoder.set(&policy.credentials, Case::Insensitive);
-    // Functions cannot be compared, so only their number counts.
+    // The functions of a policy cannot be compared with those of other processes, so only their
+    // number counts.
     encoder.count(policy.credentials_when.len());
     encoder.number(match policy.cookie_meaning {
         CookieMeaning::Identity => 0,
@@ -100,7 +126,14 @@ fn encode(policy: &Policy, rule: Option<&PathRule>) -> Vec<u8> {
     encoder.codings(&policy.codings);
     // Settings that decide which tags a response has.
     encoder.set(&policy.tag_fields, Case::Insensitive);
-    encoder.tags(&policy.tags, rule);
+    encoder.tags(&policy.tags, rule.map(|origin| &origin.rule.path));
+    // Rules of one cache can have different functions with equal names.
+    if let Some(origin) = rule.filter(|origin| origin.adds_function(policy)) {
+        encoder.path(Some(&origin.rule.path));
+        encoder.list(origin.rule.methods.iter().map(Method::as_str));
+        encoder.list(origin.rule.hosts.iter());
+        encoder.count(origin.ordinal);
+    }
     encoder.0
 }
 
@@ -231,15 +264,16 @@ mod tests {
     }
 
     /// Returns the fingerprint of the policy of a rule for a path.
-    fn of_rule(path: PathRule, policy: Policy) -> String {
-        fingerprint(&policy, Some(&path))
+    fn of_rule(rule: &Rule, policy: Policy) -> String {
+        let base = policy.clone();
+        fingerprint(&policy, Some(&RuleOrigin { rule, ordinal: 0, base: &base }))
     }
 
     /// Processes of different builds share one store, so these expected fingerprints must never
     /// change.
     #[test]
     fn fingerprint_is_the_same_in_every_build() {
-        let posts = || PathRule::Pattern("/posts/{id}".to_owned());
+        let posts = || Rule::pattern("/posts/{id}");
         for (policy, rule, want) in [
             (Policy::new(), None, ""),
             (Policy::rfc9111(), None, "f40cc54234663d96"),
@@ -258,10 +292,12 @@ mod tests {
                     .tag_with(|_| None)
                     .tag_fields(["Cache-Tag"]),
                 Some(posts()),
-                "88bc32fac545b662",
+                "7f11ff3ff7499986",
             ),
         ] {
-            assert_eq!(fingerprint(&policy, rule.as_ref()), want, "{policy:?} {rule:?}");
+            let base = Policy::new();
+            let origin = rule.as_ref().map(|rule| RuleOrigin { rule, ordinal: 0, base: &base });
+            assert_eq!(fingerprint(&policy, origin.as_ref()), want, "{policy:?} {rule:?}");
         }
     }
 
@@ -310,7 +346,7 @@ mod tests {
             .key_header("x-a")
             .key_with("a", |_| None);
         assert_eq!(of(policy.clone()), "");
-        assert_eq!(of_rule(PathRule::Exact("/a".to_owned()), policy), "");
+        assert_eq!(of_rule(&Rule::path("/a"), policy), "");
     }
 
     #[test]
@@ -344,9 +380,9 @@ mod tests {
             of(new().tag("a").tag("b")),
             of(new().tag_with(|_| None)),
             of(new().tag_fields(["a"])),
-            of_rule(PathRule::Pattern("/{a}".to_owned()), new().tag("{a}")),
-            of_rule(PathRule::Pattern("/{a}/{b}".to_owned()), new().tag("{a}")),
-            of_rule(PathRule::Pattern("/{a}".to_owned()), new().tag("{a}").tag("a")),
+            of_rule(&Rule::pattern("/{a}"), new().tag("{a}")),
+            of_rule(&Rule::pattern("/{a}/{b}"), new().tag("{a}")),
+            of_rule(&Rule::pattern("/{a}"), new().tag("{a}").tag("a")),
         ];
         for (index, one) in fingerprints.iter().enumerate() {
             assert!(!fingerprints[index + 1..].contains(one), "{index}");

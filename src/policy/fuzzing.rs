@@ -5,6 +5,7 @@ use actix_web::dev::ServiceRequest;
 use super::{
     compiled_rule::{CompiledRule, UrlMatch},
     discriminator::append_forwarded,
+    fingerprint::RuleOrigin,
     path_pattern::{PathPattern, parse_parameters},
     query::QueryKey,
     rule::Rule,
@@ -54,7 +55,9 @@ pub(crate) fn match_pattern(pattern: &str, path: &str) -> Option<(bool, Vec<Opti
 
 /// Returns whether a rule matches a path. `None` if the rule is not valid.
 pub(crate) fn match_rule(rule: Rule, path: &str) -> Option<bool> {
-    let rule = CompiledRule::new(&rule, &Policy::new(), "t").ok()?;
+    let base = Policy::new();
+    let origin = RuleOrigin { rule: &rule, ordinal: 0, base: &base };
+    let rule = CompiledRule::new(&origin, base.clone(), "t").ok()?;
     let url = UrlTarget { host: String::new(), path: path.to_owned(), query: None };
     Some(rule.matches_url(&url, path) == UrlMatch::Yes)
 }

@@ -5,6 +5,8 @@ use super::{
     error::ConfigError,
     presets::{BACKGROUND_LIMIT, DRAIN_LIMIT, WAIT_LIMIT},
     settings::Policy,
+    tagging::Tagging,
+    values::RequestTest,
 };
 use crate::semantics::{
     requester::{CookieMeaning, FieldNames, IdentityRules},
@@ -48,6 +50,17 @@ impl Policy {
 
     /// Returns the rules that decide which requests are personal. A personal request carries
     /// credentials.
+    /// Returns a value for each function in the settings. Equal values mean the same function.
+    pub(super) fn functions(&self) -> impl Iterator<Item = *const ()> {
+        let tests = self.credentials_when.iter().map(RequestTest::identity);
+        let key_parts = self.key_parts.iter().map(|part| part.value.identity());
+        let tags = self.tags.iter().filter_map(|tag| match tag {
+            Tagging::Text(_) => None,
+            Tagging::Computed(function) => Some(function.identity()),
+        });
+        tests.chain(key_parts).chain(tags)
+    }
+
     pub(super) fn identity_rules(&self) -> Result<IdentityRules, ConfigError> {
         Ok(IdentityRules {
             cookies: self.cookies.clone(),

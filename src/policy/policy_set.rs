@@ -10,6 +10,7 @@ use super::{
     compiled::CompiledPolicy,
     compiled_rule::{CompiledRule, UrlMatch},
     error::ConfigError,
+    fingerprint::RuleOrigin,
     rule::{PolicyChange, Rule},
     rule_index::RuleIndex,
     settings::Policy,
@@ -34,6 +35,8 @@ pub(crate) struct PolicyConfig {
     pub(crate) policy: Policy,
     pub(crate) rules: Vec<Rule>,
     pub(crate) unmatched: Unmatched,
+    /// The changes that scopes make to the policy and, after their own changes, to those of rules.
+    pub(crate) changes: Vec<PolicyChange>,
 }
 
 /// The checked policy of a cache and the checked policies of its rules.
@@ -44,21 +47,29 @@ pub(crate) struct PolicySet {
     base: CompiledPolicy,
     rules: Vec<CompiledRule>,
     index: RuleIndex,
+    /// Whether any of the policies stores responses to `POST`.
+    pub(crate) stores_posts: bool,
 }
 
 impl PolicyConfig {
     /// Makes the default policy without rules.
     pub(crate) fn new() -> Self {
-        Self { policy: Policy::new(), rules: Vec::new(), unmatched: Unmatched::Policy }
+        let (policy, unmatched) = (Policy::new(), Unmatched::Policy);
+        Self { policy, rules: Vec::new(), unmatched, changes: Vec::new() }
     }
 
     /// Returns a copy in which the policy of the cache and those of its rules are changed, and the
     /// policy of the cache applies to requests that no rule matches.
     pub(crate) fn with(&self, change: impl Fn(Policy) -> Policy + Send + Sync + 'static) -> Self {
-        let change = PolicyChange::new(change);
-        let rules = self.rules.iter().map(|rule| rule.changed(&change));
-        let policy = change.apply(self.policy.clone());
-        Self { policy, rules: rules.collect(), unmatched: Unmatched::Policy }
+        let mut config = Self { unmatched: Unmatched::Policy, ..self.clone() };
+        config.changes.push(PolicyChange::new(change));
+        config
+    }
+
+    /// Returns the policy that `first` and then the scopes make of the policy of the cache.
+    pub(super) fn changed(&self, first: &[PolicyChange]) -> Policy {
+        let changes = first.iter().chain(&self.changes);
+        changes.fold(self.policy.clone(), |policy, change| change.apply(policy))
     }
 }
 
@@ -68,15 +79,27 @@ impl PolicySet {
         if namespace.is_empty() {
             return Err(ConfigError::EmptyNamespace);
         }
-        let base = CompiledPolicy::new(config.policy.clone(), None, namespace)?;
-        let compile = |rule| CompiledRule::new(rule, &config.policy, namespace);
-        let rules = config.rules.iter().map(compile).collect::<Result<_, _>>()?;
+        let base = CompiledPolicy::new(config.changed(&[]), None, namespace)?;
+        let compile = |(position, rule): (usize, &Rule)| {
+            let earlier = config.rules.iter().take(position);
+            let ordinal = earlier.filter(|earlier| earlier.has_conditions_of(rule)).count();
+            let origin = RuleOrigin { rule, ordinal, base: &base.policy };
+            CompiledRule::new(&origin, config.changed(&rule.changes), namespace)
+        };
+        let rules = config.rules.iter().enumerate().map(compile).collect::<Result<Vec<_>, _>>()?;
         let index = RuleIndex::new(config.rules.iter().map(|rule| &rule.path));
-        Ok(Self { config, base, rules, index })
+        let of_rules = rules.iter().filter_map(|rule| rule.policy.as_deref());
+        let stores_posts = [&base].into_iter().chain(of_rules).any(CompiledPolicy::stores_posts);
+        Ok(Self { config, base, rules, index, stores_posts })
     }
 
     pub(crate) const fn config(&self) -> &PolicyConfig {
         &self.config
+    }
+
+    /// Returns the policy of the cache.
+    pub(crate) const fn base(&self) -> &Policy {
+        &self.base.policy
     }
 
     /// Returns the rule that applies to a request: the first one that matches. Returns `None` if the
@@ -142,7 +165,8 @@ impl PolicySet {
         // Rules match the path that actix has decoded for routing.
         let decoded = Url::new(target.path.parse().unwrap_or_default());
         let mut found = Vec::new();
-        for (index, rule) in self.rules.iter().enumerate() {
+        for &index in self.index.candidates(decoded.path()) {
+            let Some(rule) = self.rules.get(index) else { continue };
             let url_match = rule.matches_url(target, decoded.path());
             if url_match != UrlMatch::No && rule.policy.is_some() {
                 found.push(AppliedRule(Some(index)));
@@ -165,7 +189,8 @@ mod tests {
     use super::{super::query::QueryKey, *};
 
     fn compile(policy: Policy, rules: Vec<Rule>, unmatched: Unmatched) -> PolicySet {
-        PolicySet::new(PolicyConfig { policy, rules, unmatched }, "t").unwrap()
+        PolicySet::new(PolicyConfig { policy, rules, unmatched, ..PolicyConfig::new() }, "t")
+            .unwrap()
     }
 
     /// Returns the lifetime in seconds of a response that states none; `None` if the request
@@ -235,6 +260,50 @@ mod tests {
         assert_eq!(policies.policy(applied).max_body_size(), 9, "the rule's own setting remains");
     }
 
+    /// The function of a setting is called once for a request, although the policy of the rule and
+    /// that of the cache are both changed.
+    #[test]
+    fn change_is_made_once_to_each_policy() {
+        let config = PolicyConfig { rules: rules(), ..PolicyConfig::new() };
+        let changed = config.with(|policy| policy.tag("a")).with(|policy| policy.tag("b"));
+        let policies = PolicySet::new(changed, "t").unwrap();
+        for path in ["/", "/a", "/plain"] {
+            let request = TestRequest::with_uri(path).to_srv_request();
+            let applied = policies.applied_rule(&request).unwrap();
+            assert_eq!(policies.policy(applied).policy.tags.len(), 2, "{path}");
+        }
+    }
+
+    /// Otherwise, a rule could answer with a page that the function of another rule had separated.
+    #[test]
+    fn rules_with_functions_of_their_own_share_no_keys() {
+        let with = |rule: Rule, value: &'static str| {
+            rule.with(move |policy| policy.key_with("group", move |_| Some(value.to_owned())))
+        };
+        let by = |header: &'static str| {
+            Rule::path("/a").when(move |request| request.headers().contains_key(header))
+        };
+        let rules = vec![
+            with(by("x-a"), "1"),
+            with(by("x-b"), "1"),
+            with(Rule::path("/a").method(Method::GET).when(|_| true), "1"),
+            by("x-never").with(|policy| policy.credentials_when(|_| true)),
+            by("x-never").with(|policy| policy.credentials_when(|_| false)),
+            by("x-never").with(|policy| policy.tag_with(|_| None)),
+            by("x-never").with(|policy| policy.tag_with(|_| None)),
+            by("x-never").with(|policy| policy.default_ttl(Duration::from_secs(5))),
+            by("x-never").with(|policy| policy.max_body_size(5)),
+        ];
+        let policy = Policy::new().tag_with(|_| Some("site".to_owned()));
+        let policies = compile(policy, rules, Unmatched::Policy);
+        let scope = |rule| &policies.policy(AppliedRule(rule)).scope;
+        for one in 0..7 {
+            assert!(scope(Some(one)) != scope(None), "{one}");
+            assert!((0..one).all(|other| scope(Some(one)) != scope(Some(other))), "{one}");
+        }
+        assert!(scope(Some(7)) == scope(None) && scope(Some(8)) == scope(None));
+    }
+
     #[test]
     fn empty_namespace_is_refused() {
         let error = PolicySet::new(PolicyConfig::new(), "").unwrap_err();
@@ -250,6 +319,7 @@ mod tests {
                 Rule::path("/maybe").when(|_| true).with(only_q),
                 Rule::path("/only").with(only_q),
                 Rule::path("/host").host("b").with(only_q),
+                Rule::path("/port").host("a:80").with(only_q),
                 Rule::path("/none").bypass(),
             ],
             Unmatched::Policy,
@@ -265,6 +335,7 @@ mod tests {
             ("/%6Fnly", "/%6Fnly?q=2&z", 1),
             ("/maybe", "/maybe?q=2", 2),
             ("/host", "/host?q=2&b=1", 1),
+            ("/port", "/port?q=2", 1),
         ] {
             let urls = policies.keys_for_url(&target(path));
             let request = TestRequest::with_uri(sent).insert_header(("host", "a")).to_srv_request();
@@ -274,5 +345,8 @@ mod tests {
             assert_eq!(urls.len(), 2 * count, "{path}");
         }
         assert_eq!(policies.keys_for_url(&target("/none")).len(), 0);
+        // A purge on any host names none.
+        let any_host = UrlTarget { host: String::new(), ..target("/host") };
+        assert_eq!(policies.keys_for_url(&any_host).len(), 2 * 2);
     }
 }

@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn response_gets_tags_of_policy_deciding_rule_handler_and_fields() {
+    fn response_gets_tags_of_its_policy_handler_and_fields() {
         let policy = Policy::new()
             .tag("site")
             .tag_with(|request| request.headers().get("host")?.to_str().ok().map(str::to_owned))

@@ -54,7 +54,7 @@ pub(super) enum Handling {
 }
 
 /// The paths that a rule matches, as the application configured them.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum PathRule {
     Any,
     Exact(String),
@@ -66,7 +66,13 @@ pub(super) enum PathRule {
 
 /// A change that a rule or a scope makes to the policy of its cache.
 #[derive(Clone)]
-pub(super) struct PolicyChange(Arc<dyn Fn(Policy) -> Policy + Send + Sync>);
+pub(crate) struct PolicyChange(Arc<dyn Fn(Policy) -> Policy + Send + Sync>);
+
+impl fmt::Debug for PolicyChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("function")
+    }
+}
 
 impl PolicyChange {
     pub(super) fn new(change: impl Fn(Policy) -> Policy + Send + Sync + 'static) -> Self {
@@ -117,20 +123,22 @@ impl Rule {
         Self::new(PathRule::Regex(pattern.into()))
     }
 
-    /// Limits the rule to requests with this method. Several calls add up.
+    /// Limits the rule to requests with this method. After several calls, any of the methods matches.
     ///
-    /// `GET` includes `HEAD`. The cache stores no responses to other methods, so a rule for another
-    /// method decides only which stored responses a request purges; see
+    /// `GET` and `HEAD` include each other, because a stored response answers both. A rule for an
+    /// unsafe method, such as `POST`, decides which stored responses a request purges; see
     /// [`Policy::no_purge_by_requests`].
     pub fn method(mut self, method: Method) -> Self {
         self.methods.push(method);
         self
     }
 
-    /// Limits the rule to requests for this host, such as `api.example.com`. Several calls add up.
+    /// Limits the rule to requests for this host, such as `api.example.com`. After several calls, any
+    /// of the hosts matches.
     ///
-    /// Case is ignored. A host without a port matches requests with any port. `*.example.com`
-    /// matches all hosts below `example.com`.
+    /// Case is ignored. A host without a port matches requests with any port, and a host with the
+    /// port 80 or 443 also matches requests without a port. `*.example.com` matches all hosts below
+    /// `example.com`.
     pub fn host(mut self, host: impl Into<String>) -> Self {
         self.hosts.push(host.into());
         self
@@ -139,7 +147,7 @@ impl Rule {
     /// Limits the rule to requests for which `predicate` returns true.
     ///
     /// The cache calls `predicate` for requests with a matching path, method and host, before the
-    /// lookup. If several predicates are set, all must return true.
+    /// lookup or the purge. If several predicates are set, all must return true.
     pub fn when(
         mut self,
         predicate: impl Fn(&ServiceRequest) -> bool + Send + Sync + 'static,
@@ -150,8 +158,9 @@ impl Rule {
 
     /// Bypasses the cache: requests are not looked up, and responses are not stored.
     ///
-    /// The cache adds no field but `Cache-Status` to the response. A rule cannot have both `bypass`
-    /// and [`with`](Self::with).
+    /// The cache adds no field but `Cache-Status` to the response. An unsafe request, such as a
+    /// `POST`, still purges what the policy of the cache says. A rule cannot have both `bypass` and
+    /// [`with`](Self::with).
     pub fn bypass(mut self) -> Self {
         self.handling = Handling::Bypass;
         self
@@ -161,26 +170,21 @@ impl Rule {
     /// policy of the cache, and returns the policy of the rule.
     ///
     /// A rule can change every setting of [`Policy`]. Its [tags](Policy::tag) can contain the
-    /// parameters of its path. Several calls add up. The cache calls `change` at start-up, and
-    /// again for each [`Cache::with`](crate::Cache::with).
+    /// parameters of its path. After several calls, the changes are made one after another. The
+    /// cache calls `change` at start-up, and again for each [`Cache::with`](crate::Cache::with).
     pub fn with(mut self, change: impl Fn(Policy) -> Policy + Send + Sync + 'static) -> Self {
         self.changes.push(PolicyChange::new(change));
         self
     }
 
+    /// Returns whether the rule has the same path, methods and hosts as another rule.
+    pub(super) fn has_conditions_of(&self, other: &Self) -> bool {
+        self.path == other.path && self.methods == other.methods && self.hosts == other.hosts
+    }
+
     /// Returns what the rule is for, to name it in a message.
     pub(crate) fn subject(&self) -> impl fmt::Display + '_ {
         &self.path
-    }
-
-    /// Returns a copy of the rule whose policy is changed once more. A rule that lets requests bypass
-    /// the cache still does so.
-    pub(super) fn changed(&self, change: &PolicyChange) -> Self {
-        let mut rule = self.clone();
-        if rule.handling == Handling::Cache {
-            rule.changes.push(change.clone());
-        }
-        rule
     }
 
     const fn new(path: PathRule) -> Self {

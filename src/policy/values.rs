@@ -70,6 +70,11 @@ impl RequestText {
         Self(Arc::new(function))
     }
 
+    /// Returns a value that only clones of this function have.
+    pub(super) fn identity(&self) -> *const () {
+        Arc::as_ptr(&self.0).cast()
+    }
+
     /// Calls the function with a request.
     pub(super) fn of(&self, request: &ServiceRequest) -> Option<String> {
         (self.0)(request)
@@ -89,6 +94,11 @@ pub(super) struct RequestTest(Arc<dyn Fn(&ServiceRequest) -> bool + Send + Sync>
 impl RequestTest {
     pub(super) fn new(function: impl Fn(&ServiceRequest) -> bool + Send + Sync + 'static) -> Self {
         Self(Arc::new(function))
+    }
+
+    /// Returns a value that only clones of this function have.
+    pub(super) fn identity(&self) -> *const () {
+        Arc::as_ptr(&self.0).cast()
     }
 
     /// Calls the function with a request.

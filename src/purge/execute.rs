@@ -138,6 +138,7 @@ async fn invalidate_url(
     };
     let mut tags = Vec::new();
     let mut counted = Some(0);
+    let mut keys = Vec::new();
     for cache in caches(shared) {
         for url in cache.keys_for_url(url) {
             let Some(key) = cache.key_for_fields(&url, fields) else {
@@ -145,6 +146,11 @@ async fn invalidate_url(
                 counted = None;
                 continue;
             };
+            // Policies with equal fingerprints have equal keys.
+            if keys.contains(&key) {
+                continue;
+            }
+            keys.push(key.clone());
             let variant =
                 invalidate_variant(shared, &*cache, url.rule, &key, fields, effect).await?;
             counted = counted.zip(variant.responses).map(|(sum, responses)| sum + responses);

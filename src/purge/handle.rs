@@ -49,7 +49,7 @@ use crate::shared::{EnclosingCache, Shared};
 /// | URL, route | all variants of one URL, for all tenants and cookies | a few removals, or a few records if the policy adds parts to cache keys |
 /// | URL with [`PurgeTarget::variant`] | the variant that a request with the given fields selects | a few lookups and records |
 /// | URL with [`PurgeTarget::on_any_host`] | all variants of one path and query, on all hosts | a few records |
-/// | tag, tags | responses with a tag from a rule, the policy, a handler or [`Policy::tag_fields`](crate::Policy::tag_fields) | a record for each tag |
+/// | tag, tags | responses with a tag from the policy, a handler or [`Policy::tag_fields`](crate::Policy::tag_fields) | a record for each tag |
 /// | group | responses on one host whose `Cache-Groups` field names the group (RFC 9875) | two records |
 /// | prefix | a path and all paths below it, by whole segments | one or two records |
 /// | all | all responses in the store | one record |

@@ -94,8 +94,8 @@ impl PurgeTarget {
         Self::new(Scope::Prefix(path.into()))
     }
 
-    /// Targets all responses with a tag. A response gets tags from rules, the policy, its handler
-    /// and its header fields.
+    /// Targets all responses with a tag. A response gets tags from the policy, its handler and
+    /// its header fields.
     pub fn tag(tag: impl Into<String>) -> Self {
         Self::tags([tag])
     }

@@ -90,8 +90,8 @@ fn limit_directives(
     }
 }
 
-/// Writes the freshness lifetime that this cache uses into a response, if a rule, the policy or the
-/// options of the handler set this lifetime.
+/// Writes the freshness lifetime that this cache uses into a response, if the policy or the options
+/// of the handler set this lifetime.
 ///
 /// Clients then keep the response no longer than the cache does. If the response also states a
 /// lifetime, as `max-age` or as `Expires`, the shorter of the two lifetimes is written into

@@ -51,13 +51,13 @@ pub(crate) struct Exchange<'a> {
 }
 
 /// Terms are the conditions under which the policy stores one response: the freshness lifetimes
-/// that a rule, the policy or the handler sets for the response, and the choices of the policy.
+/// that the policy or the handler sets for the response, and the choices of the policy.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StorageTerms<'a> {
     /// A freshness lifetime that takes precedence over the one that the response states, and its
-    /// source: a rule or the handler.
+    /// source: the policy or the handler.
     pub(crate) first: Option<(Duration, LifetimeSource)>,
-    /// The freshness lifetime that a rule or the policy gives to a response that states none.
+    /// The freshness lifetime that the policy gives to a response that states none.
     pub(crate) fallback: Option<Duration>,
     /// The choices of the policy, which apply to all responses.
     pub(crate) choices: &'a PolicyChoices,
@@ -427,8 +427,8 @@ fn is_usually_shared(status: StatusCode) -> bool {
 }
 
 /// Returns whether a general lifetime applies to responses with this status code. A general
-/// lifetime is the policy's default lifetime, or a lifetime that a rule, a handler or a route sets
-/// without naming status codes. It does not apply to errors, because the lifetime of a page would
+/// lifetime is the policy's default lifetime, or another lifetime that a policy, a handler or a route
+/// sets without naming status codes. It does not apply to errors, because the lifetime of a page would
 /// be too long for an error in place of the page.
 pub(crate) fn gets_general_lifetime(status: StatusCode) -> bool {
     matches!(status.as_u16(), 200 | 203 | 301 | 308)

@@ -120,6 +120,10 @@ impl RequestContext {
         if shared.settings.mode == Mode::Off {
             return Admission::Pass(PassReport::Nothing);
         }
+        let rule = shared.policies.applied_rule(request);
+        // Under a rule that lets requests bypass the cache, the policy of the cache decides what
+        // unsafe requests purge, and which fields clients receive.
+        self.rule = rule.unwrap_or_default();
         let head = request.head();
         if head.method != Method::GET && head.method != Method::HEAD {
             return if is_safe(&head.method) {
@@ -134,10 +138,9 @@ impl RequestContext {
         if may_have_body(request) {
             return Admission::bypass(Forward::Bypass(Bypass::RequestBody));
         }
-        let Some(rule) = shared.policies.applied_rule(request) else {
+        if rule.is_none() {
             return Admission::bypass(Forward::Bypass(Bypass::Rule));
-        };
-        self.rule = rule;
+        }
         let policy = self.policy();
         let Ok(key) = policy.key(request) else {
             return Admission::bypass(Forward::Bypass(Bypass::Host));

@@ -39,7 +39,7 @@ use crate::{
 /// responses that the request may have changed.
 pub(crate) async fn call_unsafe<S, B>(
     inner: Rc<S>,
-    mut context: RequestContext,
+    context: RequestContext,
     mut request: ServiceRequest,
 ) -> Result<ServiceResponse<CacheBody<B>>, Error>
 where
@@ -47,7 +47,6 @@ where
     B: MessageBody + 'static,
 {
     let (targets, scheme) = (target_urls(&request), scheme(&request));
-    context.apply_rule(&request);
     let choices = context.policy().invalidation_choices();
     let candidate = context.storable_post(&mut request).await;
     context.enter(&request);
@@ -130,21 +129,17 @@ async fn invalidate(shared: &Arc<Shared>, invalidated: Invalidated, kept: Option
 }
 
 impl RequestContext {
-    /// Sets the rule that applies to an unsafe request. Under a rule that lets requests bypass the
-    /// cache, the policy of the cache decides what the request purges.
-    fn apply_rule(&mut self, request: &ServiceRequest) {
-        self.rule = self.shared.policies.applied_rule(request).unwrap_or_default();
-    }
-
     /// Makes the [`Candidate`] (the data for storing a response) for a POST request whose response
     /// may answer later GET requests for the URL (RFC 9110 section 9.3.3). Returns `None` for all
     /// other requests.
     async fn storable_post(&self, request: &mut ServiceRequest) -> Option<Box<Candidate>> {
-        if *request.method() != Method::POST || self.shared.store.coordinator().is_draining() {
+        let Shared { policies, store, .. } = &*self.shared;
+        let is_post = *request.method() == Method::POST;
+        if !is_post || !policies.stores_posts || store.coordinator().is_draining() {
             return None;
         }
         // The response will answer GET requests.
-        let rule = self.shared.policies.applied_rule_for(request, &Method::GET)?;
+        let rule = policies.applied_rule_for(request, &Method::GET)?;
         let context = Self { rule, ..self.clone() };
         let policy = context.policy();
         if !policy.stores_posts() {

@@ -131,7 +131,7 @@ fn invalid_policy_is_refused_with_advice() {
         (Policy::new().override_status_ttl(99, secs(1)), "status 99"),
         (Policy::new().never_store_status([200, 600]), "status 600"),
         (Policy::new().override_ttl(Duration::ZERO), "override_ttl is 0"),
-        (Policy::new().tag("post:{id}"), "the tag \"post:{id}\" has a parameter"),
+        (Policy::new().tag("post:{id}"), "the tag \"post:{id}\" has braces"),
     ] {
         let error = CompiledPolicy::new(policy, None, "t").expect_err("refused");
         assert!(error.to_string().contains(message), "{error}");

@@ -15,7 +15,7 @@ impl Policy {
     /// Purges nothing because of an unsafe request, such as a `POST`.
     ///
     /// With this setting, handlers that change a resource must purge by
-    /// [`CacheHandle`](crate::CacheHandle).
+    /// [`CacheHandle`](crate::CacheHandle). Responses to `POST` are not stored either.
     ///
     /// Default: an unsafe request that succeeds purges its URL, the URLs in `Location` and
     /// `Content-Location`, and the groups that the response names (RFC 9111 section 4.4, RFC 9875).

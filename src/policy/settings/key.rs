@@ -47,6 +47,9 @@ impl Policy {
     /// The cache calls the function `value` for every request, before the lookup. The request has
     /// the extensions that outer middlewares inserted. The cache does not know which request fields
     /// `value` reads, so handlers must name these fields in `Vary` for clients and other caches.
+    ///
+    /// Caches over one store whose functions differ must use different names, or different
+    /// namespaces. The rules of one cache may use equal names.
     pub fn key_with(
         mut self,
         name: impl Into<String>,

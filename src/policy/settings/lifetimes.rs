@@ -51,8 +51,8 @@ impl Policy {
         self
     }
 
-    /// Stores a response only if it states a lifetime, or if a rule, the handler or
-    /// [`status_ttl`](Self::status_ttl) sets one.
+    /// Stores a response only if it states a lifetime, or if the handler,
+    /// [`status_ttl`](Self::status_ttl) or [`override_ttl`](Self::override_ttl) sets one.
     ///
     /// This setter removes the [`default_ttl`](Self::default_ttl).
     pub fn explicit_only(mut self) -> Self {
@@ -73,7 +73,7 @@ impl Policy {
     }
 
     /// Sets the longest time for which clients may keep a response. The limit applies only if the
-    /// policy, a rule or the handler set the lifetime of the response.
+    /// policy or the handler set the lifetime of the response.
     ///
     /// Default: the remaining lifetime of the response. Purges do not reach browsers. If the
     /// lifetime is long in this cache and short in browsers, users soon see the effect of a purge.

@@ -84,6 +84,9 @@ async fn rule_applies_to_its_methods_and_hosts() {
 async fn purges_reach_responses_under_the_policies_of_rules() {
     for target in [
         PurgeTarget::url("http://a/search?q=1&x=2"),
+        PurgeTarget::url("/search?q=1&x=2").on_any_host(),
+        PurgeTarget::url("http://a:80/search?q=1&x=2"),
+        PurgeTarget::url("http://a/search?q=1").variant([("cookie", "theme=dark")]),
         PurgeTarget::prefix("/search").on_host("a"),
         PurgeTarget::tag("search:1"),
         PurgeTarget::all(),
@@ -96,7 +99,7 @@ async fn purges_reach_responses_under_the_policies_of_rules() {
                 .vary_cookie("theme")
                 .tag_with(move |request| Some(format!("search:{}", query(request.query_string())?)))
         };
-        let rule = Rule::prefix("/search").when(|_| true).with(tagged);
+        let rule = Rule::prefix("/search").host("a:80").when(|_| true).with(tagged);
         let cache = builder().0.rule(rule).build().unwrap();
         let app = test_app(&cache, requested_response);
         let fields = [("host", "a"), ("cookie", "theme=dark")];
@@ -169,4 +172,25 @@ async fn rule_that_never_applies_is_reported_at_start_up() {
     // A scope's cache has the same rules.
     let _scope = cache.with(|policy| policy.default_ttl(secs(1)));
     assert!(lines.take(Level::Warn).is_empty());
+}
+
+/// The rule's policy decides which fields clients receive, also if the cache passes their requests
+/// on.
+#[actix_web::test]
+async fn fields_that_a_rule_removes_reach_no_client() {
+    let rule = Rule::any().with(|policy| policy.tag_fields(["Cache-Tag"]).remove_tag_fields());
+    let app = test_app(&builder().0.rule(rule).build().unwrap(), requested_response);
+    let tagged = ("answer", "cache-tag: internal");
+    for (method, fields) in [
+        ("GET", &[tagged][..]),
+        ("GET", &[tagged]),
+        ("GET", &[tagged, ("if-match", "\"x\"")]),
+        ("GET", &[tagged, ("upgrade", "websocket"), ("connection", "upgrade")]),
+        ("POST", &[tagged]),
+        ("OPTIONS", &[tagged]),
+        ("QUERY", &[tagged]),
+    ] {
+        let answer = app.client.send(method.parse().unwrap(), "/", fields).await;
+        assert_eq!(answer.field("cache-tag"), None, "{method} {fields:?}");
+    }
 }
