@@ -34,7 +34,8 @@
 //! | purge stored responses | [`CacheHandle`], [`PurgeTarget`], [`Purged`], [`PurgeError`] |
 //! | tag responses that are purged together | [`Policy::tag`], [`Policy::tag_fields`], [`CacheOptions::tag`] |
 //! | observe the outcome of each request | [`Outcome`], [`CacheBuilder::observer`], the `Cache-Status` field |
-//! | turn the cache off | [`Mode`] |
+//! | turn the cache off and on | [`Mode`], [`CacheHandle::set_mode`] |
+//! | keep the responses of builds apart | [`CacheBuilder::version`] |
 //! | finish storing responses before the server stops | [`Cache::drain`] |
 //! | write `Cache-Control` without storing responses | [`SetCacheControl`], [`NeverCache`] |
 //! | store responses in memory | [`MemoryStore`] |

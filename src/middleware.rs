@@ -32,7 +32,7 @@ use crate::{
     purge::handle::CacheHandle,
     response::body::CacheBody,
     service::middleware::CacheMiddleware,
-    shared::{FieldOutput, Mode, Settings, Shared},
+    shared::{FieldOutput, Mode, Settings, Shared, SharedMode},
     store::{erased::DynStore, interface::Store},
 };
 
@@ -247,7 +247,7 @@ impl fmt::Debug for Cache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cache")
             .field("namespace", &self.0.settings.namespace)
-            .field("mode", &self.0.settings.mode)
+            .field("mode", &self.0.settings.mode.get())
             .field("policy", self.0.policies.base())
             .finish_non_exhaustive()
     }
@@ -300,6 +300,18 @@ impl CacheBuilder {
         self
     }
 
+    /// Sets the version of the application, such as the hash of its build. Responses that were stored
+    /// under another version answer no requests. Default: empty.
+    ///
+    /// Purges reach the responses of all versions, except purges of a variant
+    /// ([`PurgeTarget::variant`](crate::PurgeTarget::variant)), which reach those of this version.
+    /// In contrast, caches with different [namespaces](Self::namespace) do not purge each other's
+    /// responses.
+    pub fn version(mut self, version: impl Into<String>) -> Self {
+        self.settings.version = Arc::from(version.into());
+        self
+    }
+
     /// Sets the policy for requests that no rule matches. Default: [`Policy::new`].
     pub fn policy(mut self, policy: Policy) -> Self {
         self.config.policy = policy;
@@ -328,8 +340,8 @@ impl CacheBuilder {
 
     /// Turns the cache on or off. Default: [`Mode::On`]. The application can choose the mode at
     /// start-up: the type of the middleware is the same in both modes.
-    pub const fn mode(mut self, mode: Mode) -> Self {
-        self.settings.mode = mode;
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.settings.mode = SharedMode::new(mode);
         self
     }
 
@@ -419,7 +431,7 @@ impl CacheBuilder {
                 return Err(ConfigError::ZeroLimit { setting, default });
             }
         }
-        let policies = PolicySet::new(config, &settings.namespace)?;
+        let policies = PolicySet::new(config, (&*settings.namespace, &*settings.version))?;
         let shared = Arc::new(Shared {
             store,
             policies,

@@ -130,6 +130,8 @@ pub enum Bypass {
     SlowClients,
     /// The cache is being drained by [`Cache::drain`](crate::Cache::drain).
     Draining,
+    /// The mode of the cache is [`Mode::Bypass`](crate::Mode::Bypass).
+    Mode,
 }
 
 /// Whether a response is being stored.
@@ -250,6 +252,7 @@ impl Bypass {
             Self::NoInnerCache => "no-inner-cache",
             Self::SlowClients => "slow-clients",
             Self::Draining => "draining",
+            Self::Mode => "mode",
         }
     }
 }

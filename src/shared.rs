@@ -3,7 +3,10 @@
 
 use std::{
     borrow::Cow,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU8, Ordering},
+    },
     time::Duration,
 };
 
@@ -100,7 +103,9 @@ impl Selects for ComparedFields<'_> {
 #[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) namespace: Arc<str>,
-    pub(crate) mode: Mode,
+    /// The part of each cache key that separates the responses of builds.
+    pub(crate) version: Arc<str>,
+    pub(crate) mode: SharedMode,
     pub(crate) clock: Clock,
     pub(crate) observer: Option<Observer>,
     pub(crate) cache_status: FieldOutput,
@@ -117,7 +122,8 @@ impl Settings {
     pub(crate) fn new() -> Self {
         Self {
             namespace: Arc::from("default"),
-            mode: Mode::On,
+            version: Arc::from(""),
+            mode: SharedMode::new(Mode::On),
             clock: Clock::system(),
             observer: None,
             cache_status: FieldOutput::Written,
@@ -137,16 +143,43 @@ pub(crate) enum FieldOutput {
     Omitted,
 }
 
-/// Whether the cache is on or off.
+/// Whether a cache is on or off. [`CacheBuilder::mode`](crate::CacheBuilder::mode) sets the mode at
+/// start-up, and [`CacheHandle::set_mode`](crate::CacheHandle::set_mode) changes it later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Mode {
     /// The cache stores responses and answers requests from them.
     #[default]
     On,
-    /// Every request goes to its handler unchanged, as without a cache. This mode is useful in
-    /// development.
+    /// Every request bypasses the cache (`detail=mode`), but unsafe requests, such as a `POST`, still
+    /// purge stored responses. After a change to [`On`](Self::On), the stored responses are
+    /// therefore as good as before. This mode is useful to look for a fault in a running
+    /// application.
+    Bypass,
+    /// Every request goes to its handler unchanged, as without a cache. Unsafe requests purge
+    /// nothing, so call [`CacheHandle::purge_all`](crate::CacheHandle::purge_all) before a change to
+    /// another mode. This mode is useful in development.
     Off,
+}
+
+/// The mode of a cache and of the caches that were made from it. Clones share one mode.
+#[derive(Debug, Clone)]
+pub(crate) struct SharedMode(Arc<AtomicU8>);
+
+impl SharedMode {
+    pub(crate) fn new(mode: Mode) -> Self {
+        Self(Arc::new(AtomicU8::new(mode as u8)))
+    }
+
+    pub(crate) fn get(&self) -> Mode {
+        let value = self.0.load(Ordering::Relaxed);
+        let modes = [Mode::Bypass, Mode::Off];
+        modes.into_iter().find(|mode| *mode as u8 == value).unwrap_or(Mode::On)
+    }
+
+    pub(crate) fn set(&self, mode: Mode) {
+        self.0.store(mode as u8, Ordering::Relaxed);
+    }
 }
 
 /// A request extension by which an inner cache or a handler finds the caches around it. `shared` is

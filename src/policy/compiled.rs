@@ -11,6 +11,7 @@ use actix_web::{
 };
 
 use super::{
+    cache_name::CacheName,
     check::parse_field_names,
     error::ConfigError,
     fingerprint::{RuleOrigin, fingerprint},
@@ -80,11 +81,12 @@ impl CompiledPolicy {
     }
 
     /// Checks and compiles a policy. `rule` is the rule to which the policy belongs, with its path.
-    pub(super) fn new(
+    pub(super) fn new<'a>(
         policy: Policy,
         rule: Option<(&RuleOrigin<'_>, &PathMatcher)>,
-        namespace: &str,
+        name: impl Into<CacheName<'a>>,
     ) -> Result<Self, ConfigError> {
+        let name = name.into();
         policy.check()?;
         let identity = policy.identity_rules()?;
         let choices = policy.policy_choices()?;
@@ -94,9 +96,10 @@ impl CompiledPolicy {
         let parameters = path.parameters();
         let tags = policy.tags.iter().map(|tag| tag.compile(&parameters));
         let tags = tags.collect::<Result<_, _>>()?;
+        let fingerprint = fingerprint(&policy, rule.map(|(rule, _)| rule));
         // The scope encodes the length of the namespace, so a namespace that looks like a
         // fingerprint causes no confusion.
-        let scope = KeyScope::new(namespace, &fingerprint(&policy, rule.map(|(rule, _)| rule)));
+        let scope = KeyScope::new(name.namespace, &name.fingerprint(fingerprint));
         let mut removed_downstream = Vec::new();
         if policy.targeted_downstream == DownstreamFields::Removed {
             removed_downstream.extend_from_slice(&choices.targets);
@@ -116,7 +119,7 @@ impl CompiledPolicy {
             tags,
             tag_fields,
             removed_downstream,
-            namespace: namespace.to_owned(),
+            namespace: name.namespace.to_owned(),
             scope,
             vary_cookie,
         })

@@ -6,6 +6,7 @@ use actix_web::{
 };
 
 use super::{
+    cache_name::CacheName,
     compiled::CompiledPolicy,
     error::ConfigError,
     fingerprint::RuleOrigin,
@@ -42,7 +43,7 @@ impl CompiledRule {
     pub(super) fn new(
         origin: &RuleOrigin<'_>,
         policy: Policy,
-        namespace: &str,
+        name: CacheName<'_>,
     ) -> Result<Self, ConfigError> {
         let rule = origin.rule;
         let path = PathMatcher::new(&rule.path)?;
@@ -51,7 +52,7 @@ impl CompiledRule {
             Handling::Bypass if rule.changes.is_empty() => None,
             Handling::Bypass => return Err(ConfigError::BypassWithPolicy),
             Handling::Cache => {
-                let policy = CompiledPolicy::new(policy, Some((origin, &path)), namespace);
+                let policy = CompiledPolicy::new(policy, Some((origin, &path)), name);
                 Some(Box::new(policy.map_err(Box::new).map_err(in_rule)?))
             }
         };
@@ -183,7 +184,7 @@ mod tests {
         let base = Policy::new();
         let changes = rule.changes.iter();
         let policy = changes.fold(base.clone(), |policy, change| change.apply(policy));
-        CompiledRule::new(&RuleOrigin { rule, ordinal: 0, base: &base }, policy, "t")
+        CompiledRule::new(&RuleOrigin { rule, ordinal: 0, base: &base }, policy, "t".into())
     }
 
     fn matches(rule: &Rule, method: &Method, url: &str) -> bool {

@@ -57,7 +57,7 @@ pub(crate) fn match_pattern(pattern: &str, path: &str) -> Option<(bool, Vec<Opti
 pub(crate) fn match_rule(rule: Rule, path: &str) -> Option<bool> {
     let base = Policy::new();
     let origin = RuleOrigin { rule: &rule, ordinal: 0, base: &base };
-    let rule = CompiledRule::new(&origin, base.clone(), "t").ok()?;
+    let rule = CompiledRule::new(&origin, base.clone(), "t".into()).ok()?;
     let url = UrlTarget { host: String::new(), path: path.to_owned(), query: None };
     Some(rule.matches_url(&url, path) == UrlMatch::Yes)
 }

@@ -9,6 +9,7 @@
 //! the conditions under which the cache stores the response.
 
 mod cache_key;
+mod cache_name;
 mod check;
 pub(crate) mod compiled;
 mod compiled_rule;

@@ -7,6 +7,7 @@ use actix_web::{
 };
 
 use super::{
+    cache_name::CacheName,
     compiled::CompiledPolicy,
     compiled_rule::{CompiledRule, UrlMatch},
     error::ConfigError,
@@ -75,16 +76,18 @@ impl PolicyConfig {
 
 impl PolicySet {
     /// Checks and compiles a configuration.
-    pub(crate) fn new(config: PolicyConfig, namespace: &str) -> Result<Self, ConfigError> {
-        if namespace.is_empty() {
-            return Err(ConfigError::EmptyNamespace);
-        }
-        let base = CompiledPolicy::new(config.changed(&[]), None, namespace)?;
+    pub(crate) fn new<'a>(
+        config: PolicyConfig,
+        name: impl Into<CacheName<'a>>,
+    ) -> Result<Self, ConfigError> {
+        let name = name.into();
+        name.check()?;
+        let base = CompiledPolicy::new(config.changed(&[]), None, name)?;
         let compile = |(position, rule): (usize, &Rule)| {
             let earlier = config.rules.iter().take(position);
             let ordinal = earlier.filter(|earlier| earlier.has_conditions_of(rule)).count();
             let origin = RuleOrigin { rule, ordinal, base: &base.policy };
-            CompiledRule::new(&origin, config.changed(&rule.changes), namespace)
+            CompiledRule::new(&origin, config.changed(&rule.changes), name)
         };
         let rules = config.rules.iter().enumerate().map(compile).collect::<Result<Vec<_>, _>>()?;
         let index = RuleIndex::new(config.rules.iter().map(|rule| &rule.path));

@@ -11,7 +11,7 @@ use actix_web::{
 use super::{
     effect::Effect, error::PurgeError, execute::invalidate, purged::Purged, target::PurgeTarget,
 };
-use crate::shared::{EnclosingCache, Shared};
+use crate::shared::{EnclosingCache, Mode, Shared};
 
 /// Purges or expires stored responses before their freshness lifetimes end.
 ///
@@ -83,6 +83,19 @@ pub struct CacheHandle {
 }
 
 impl CacheHandle {
+    /// Returns whether the cache is on or off.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.shared.settings.mode.get()
+    }
+
+    /// Turns the cache on or off, in this process and on all threads. Caches that were made from the
+    /// same cache by [`Cache::with`](crate::Cache::with) or
+    /// [`Cache::with_policy`](crate::Cache::with_policy) have the same mode.
+    pub fn set_mode(&self, mode: Mode) {
+        self.shared.settings.mode.set(mode);
+    }
+
     pub(crate) const fn new(shared: Arc<Shared>, host: Option<String>) -> Self {
         Self { shared, host }
     }

@@ -117,7 +117,8 @@ impl RequestContext {
     /// Decides how the cache handles a request. Sets the rule that applies to the request.
     fn admit(&mut self, request: &mut ServiceRequest) -> Admission {
         let shared = &self.shared;
-        if shared.settings.mode == Mode::Off {
+        let mode = shared.settings.mode.get();
+        if mode == Mode::Off {
             return Admission::Pass(PassReport::Nothing);
         }
         let rule = shared.policies.applied_rule(request);
@@ -131,6 +132,9 @@ impl RequestContext {
             } else {
                 Admission::Unsafe
             };
+        }
+        if mode == Mode::Bypass {
+            return Admission::bypass(Forward::Bypass(Bypass::Mode));
         }
         if let Some(reason) = bypass_reason(&head.headers) {
             return Admission::bypass(Forward::Bypass(reason));

@@ -32,7 +32,7 @@ use crate::{
         request::without_content_fields,
         tags::{CACHE_GROUP_INVALIDATION, groups},
     },
-    shared::Shared,
+    shared::{Mode, Shared},
 };
 
 /// Calls the handler with an unsafe request. If the request succeeds, invalidates the stored
@@ -135,7 +135,8 @@ impl RequestContext {
     async fn storable_post(&self, request: &mut ServiceRequest) -> Option<Box<Candidate>> {
         let Shared { policies, store, .. } = &*self.shared;
         let is_post = *request.method() == Method::POST;
-        if !is_post || !policies.stores_posts || store.coordinator().is_draining() {
+        let may_store = policies.stores_posts && self.shared.settings.mode.get() == Mode::On;
+        if !is_post || !may_store || store.coordinator().is_draining() {
             return None;
         }
         // The response will answer GET requests.

@@ -6,6 +6,7 @@ mod cors;
 mod handler_requests;
 mod inner_errors;
 mod logging;
+mod modes_and_versions;
 mod nested_caches;
 mod placement;
 mod problems;
