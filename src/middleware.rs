@@ -339,7 +339,7 @@ impl CacheBuilder {
     }
 
     /// Turns the cache on or off. Default: [`Mode::On`]. The application can choose the mode at
-    /// start-up: the type of the middleware is the same in both modes.
+    /// start-up: the type of the middleware is the same in all modes.
     pub fn mode(mut self, mode: Mode) -> Self {
         self.settings.mode = SharedMode::new(mode);
         self

@@ -47,8 +47,8 @@ impl ResponseOptions {
     /// can be revalidated or served stale.
     ///
     /// If the handler validates the stored response with a 304, the lifetime begins again. If the 304
-    /// states another lifetime than the response did, the shorter of both applies from then on, until the handler sets another lifetime
-    /// or sends another complete response.
+    /// states another lifetime than the response did, the shorter of both applies from then on, until
+    /// the handler sets another lifetime or sends another complete response.
     pub const fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);
         self

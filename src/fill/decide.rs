@@ -143,8 +143,8 @@ impl Candidate {
     fn warn_about_rewritten_path(&self, rewritten: &Uri) {
         if self.shared.store.coordinator().should_warn_about_rewritten_paths() {
             log::warn!(
-                "a middleware inside the cache changed the path or the query of a request, from the path {} to {}, so the \
-                 response is not stored: wrap the middleware (such as NormalizePath) around the \
+                "a middleware inside the cache changed the path or the query of a request, from the \
+                 path {} to {}, so the response is not stored: wrap the middleware (such as NormalizePath) around the \
                  cache, so that rules and cache keys see the same URL as the handler",
                 self.uri.path(),
                 rewritten.path()

@@ -34,7 +34,8 @@ pub(super) struct CompiledRule {
 pub(super) enum UrlMatch {
     No,
     Yes,
-    /// The URL matches, but the rule also has predicates, which need the request.
+    /// The URL matches, but only a request shows whether the rule applies: the rule has predicates,
+    /// or it has hosts and the URL has none.
     Maybe,
 }
 
