@@ -184,7 +184,10 @@ impl<B: MessageBody> MessageBody for CacheBody<B> {
     fn try_into_bytes(self) -> Result<Bytes, Self> {
         match self.kind {
             Kind::Pass { body } => body.try_into_bytes().map_err(Self::pass),
-            Kind::Whole { slices } => Ok(slices.into_rest()),
+            // A long body stays in slices, also if a middleware puts it into a `BoxBody`.
+            Kind::Whole { slices } => {
+                slices.into_short_rest().map_err(|slices| Self { kind: Kind::Whole { slices } })
+            }
             Kind::None => Ok(Bytes::new()),
             kind @ (Kind::Led { .. }
             | Kind::Rest { .. }

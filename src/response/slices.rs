@@ -88,14 +88,17 @@ impl Slices {
         self.rest.len() + self.following.as_ref().map_or(0, |following| following.length)
     }
 
-    /// Returns all that is left.
-    pub(crate) fn into_rest(self) -> Bytes {
+    /// Returns all that is left if it fits into a short slice, and the slices otherwise.
+    pub(crate) fn into_short_rest(self) -> Result<Bytes, Self> {
         let length = self.len();
-        let Some(following) = self.following else { return self.rest };
+        if length > SHORT_SLICE {
+            return Err(self);
+        }
+        let Some(following) = self.following else { return Ok(self.rest) };
         let mut all = BytesMut::with_capacity(length);
         all.extend_from_slice(&self.rest);
         following.parts.for_each(|part| all.extend_from_slice(&part));
-        all.freeze()
+        Ok(all.freeze())
     }
 }
 
@@ -131,7 +134,7 @@ mod tests {
         assert_eq!(slices.len(), 1);
         assert_eq!(slices.next().unwrap(), "c");
         assert!(slices.next().is_none() && slices.next().is_none() && slices.len() == 0);
-        assert_eq!(Slices::of_parts(parts()).into_rest(), "abc");
+        assert_eq!(Slices::of_parts(parts()).into_short_rest().unwrap(), "abc");
     }
 
     /// No other unit test has a body of more than [`SHORT_SLICE`] bytes, so this is the only test
@@ -156,7 +159,12 @@ mod tests {
         assert_eq!(slices.next().unwrap(), body[..LONG_SLICE]);
         assert_eq!(slices.len(), body.len() - LONG_SLICE);
         assert_eq!(slices.next().unwrap().len(), LONG_SLICE, "the next slice replaces the last");
-        assert_eq!(slices.into_rest(), body[2 * LONG_SLICE..]);
+        let slices = slices.into_short_rest().unwrap_err();
+        assert_eq!(slices.len(), LONG_SLICE + 5, "a long rest stays in slices");
+        drop(slices);
+        let mut short = Slices::new(body.slice(..SHORT_SLICE + 3));
+        short.next().unwrap();
+        assert!(short.into_short_rest().unwrap().is_empty());
         drop(waiting);
         let joined: Vec<_> = Slices::new(body.clone()).flatten().collect();
         assert!(joined == body);
