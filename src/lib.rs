@@ -29,6 +29,7 @@
 //! | cache an application, a scope or a route | [`Cache`], [`Cache::with`], [`CacheBuilder`] |
 //! | set lifetimes, stale windows, limits, credentials and keys; read the defaults | [`Policy`] |
 //! | give some requests another policy, or exclude them | [`Rule`] |
+//! | store pages of people | [`Policy::per_user`], [`Policy::share_authorized`], [`Policy::anonymous_only`] |
 //! | choose which query parameters are part of the cache key | [`QueryKey`] |
 //! | set options of one response in its handler, on its route or in its response extensions | [`CacheOptions`], [`CachePolicy`], [`ResponseOptions`] |
 //! | purge stored responses | [`CacheHandle`], [`PurgeTarget`], [`Purged`], [`PurgeError`] |
@@ -63,9 +64,10 @@
 //!
 //! # Order of middlewares
 //!
-//! Register the cache before `Compress`, sessions, CORS and `NormalizePath`. The cache then runs
-//! inside these middlewares, and one stored response serves clients with different codings,
-//! sessions and origins.
+//! Register the cache before `Compress`, CORS and `NormalizePath`. The cache then runs inside these
+//! middlewares, and one stored response serves clients with different codings and origins. With the
+//! feature `session`, register the cache before the sessions of actix-session, too. Without this
+//! feature, register it after them, so that the cache sees their cookies.
 //!
 //! # Features
 //!
@@ -77,6 +79,8 @@
 //!   Sentinels watch.
 //! * `redis-rustls` and `redis-native-tls` allow `rediss://` URLs, with rustls or with the TLS
 //!   library of the system. If both features are enabled, the cache uses rustls.
+//! * `session` lets the cache see the sessions of actix-session. A response that may depend on a
+//!   session is then not stored.
 //! * `test-util` adds `ManualClock`, a clock for tests, and `store::conformance`, a test suite that
 //!   every store must pass.
 //!
@@ -106,6 +110,7 @@ mod purge;
 mod response;
 mod semantics;
 mod service;
+mod session;
 mod shared;
 pub mod store;
 

@@ -117,6 +117,9 @@ pub enum Bypass {
     /// The request has `X-Forwarded-Host`, `X-Forwarded-Proto` or `Forwarded` (with a host or a
     /// protocol), and comes from none of the [trusted proxies](crate::Policy::trusted_proxies).
     UntrustedProxy,
+    /// The request carries credentials, and the policy caches only requests without credentials
+    /// ([`anonymous_only`](crate::Policy::anonymous_only)).
+    Credentials,
     /// The lookup in the store failed or took too long.
     StoreError,
     /// The cache did not look up the store, because an inner cache (nested inside this cache) had
@@ -197,6 +200,9 @@ pub enum NotStored {
     /// `Authorization`, such as `X-Api-Key`. The response states no lifetime and has neither `public`
     /// nor `s-maxage`, so it may be meant for this client only.
     Credentials,
+    /// The request has a session of actix-session with entries, or the handler changed its session
+    /// (feature `session`).
+    Session,
     /// The body or the header fields of the response exceed
     /// [`max_body_size`](crate::Policy::max_body_size) or the limit of the store.
     TooLarge,
@@ -248,6 +254,7 @@ impl Bypass {
             Self::Condition => "condition",
             Self::Host => "host",
             Self::UntrustedProxy => "untrusted-proxy",
+            Self::Credentials => "credentials",
             Self::StoreError => "store-error",
             Self::NoInnerCache => "no-inner-cache",
             Self::SlowClients => "slow-clients",
@@ -281,6 +288,7 @@ impl NotStored {
             Self::Authorization => "authorization",
             Self::Cookie => "cookie",
             Self::Credentials => "credentials",
+            Self::Session => "session",
             Self::TooLarge => "too-large",
             Self::Tags => "tags",
             Self::Busy => "busy",

@@ -50,7 +50,7 @@ pub(crate) enum TagFamily {
     /// The groups and the path prefixes of one host. The value is a digest of
     /// the namespace and the host.
     Host(u64),
-    /// The names that applications give.
+    /// The names and the ids of people that applications give.
     Names,
 }
 
@@ -74,8 +74,10 @@ pub(crate) enum TagKind {
     Variant = 7,
     /// One cache key, with all its variants.
     Key = 8,
-    /// All responses to which the application has given a name.
+    /// All responses to which the application has given a name or a person.
     AnyName = 9,
+    /// The id of a person.
+    User = 10,
 }
 
 impl TagId {
@@ -121,7 +123,12 @@ impl TagId {
         of_host(TagKind::Group, namespace, host, [scheme, name.as_bytes()])
     }
 
-    /// Makes the tag of all responses to which the application has given a name.
+    /// Makes the tag of the responses that are kept for one person.
+    pub(crate) fn user(namespace: &str, id: &str) -> Self {
+        digest(TagKind::User, [namespace.as_bytes(), id.as_bytes()])
+    }
+
+    /// Makes the tag of all responses to which the application has given a name or a person.
     pub(crate) fn any_name() -> Self {
         digest(TagKind::AnyName, [])
     }
@@ -129,7 +136,7 @@ impl TagId {
     /// Returns the family of the tag, if it has one.
     pub(crate) fn family(self) -> Option<TagFamily> {
         let [kind, h0, h1, h2, h3, h4, ..] = self.to_bytes();
-        if kind == TagKind::Name as u8 {
+        if [TagKind::Name as u8, TagKind::User as u8].contains(&kind) {
             return Some(TagFamily::Names);
         }
         let is_of_host = [TagKind::Group as u8, TagKind::Prefix as u8].contains(&kind);
@@ -147,7 +154,7 @@ impl TagId {
         }
     }
 
-    /// Returns whether the tag is the name that an application gives.
+    /// Returns whether the tag is a name or the id of a person, which an application gives.
     pub(super) fn is_name(self) -> bool {
         self.family() == Some(TagFamily::Names)
     }
@@ -245,7 +252,8 @@ impl TagKinds {
         .with(Self::of(TagKind::PrefixOnAnyHost))
         .with(Self::of(TagKind::Variant))
         .with(Self::of(TagKind::Key))
-        .with(Self::of(TagKind::AnyName));
+        .with(Self::of(TagKind::AnyName))
+        .with(Self::of(TagKind::User));
 
     const fn intersects(self, other: Self) -> bool {
         self.0 & other.0 != 0
@@ -389,7 +397,7 @@ mod tests {
             TagId::try_from_bytes(bytes).is_some()
         };
         let kinds: Vec<_> = (0..=u8::MAX).filter(|kind| known(*kind)).collect();
-        assert_eq!(kinds, (1..=TagKind::AnyName as u8).collect::<Vec<_>>());
+        assert_eq!(kinds, (1..=TagKind::User as u8).collect::<Vec<_>>());
     }
 
     const WRITTEN: [&str; 6] = [

@@ -19,10 +19,10 @@ use crate::{
     },
     policy::compiled::VaryCookie,
     semantics::{
-        client_lifetime::{limit_lifetime, state_lifetime},
+        client_lifetime::{forbid_sharing, limit_lifetime, state_lifetime},
         connection::ConnectionFields,
         dates::set_date,
-        storing::StoragePlan,
+        storing::{Downstream, StoragePlan},
         vary::{add_to_vary, selecting_value},
     },
 };
@@ -52,9 +52,10 @@ impl Candidate {
         draft
     }
 
-    /// Adds `Date` if the response has none, states the freshness lifetime to clients, and
-    /// completes `Vary`. If the lifetime or `Vary` needs a change, returns the lines of all
-    /// [`ANNOTATED_FIELDS`] from before that change.
+    /// Adds `Date` if the response has none, states the freshness lifetime to clients, forbids
+    /// other caches to share a response that only some clients may get, and completes `Vary`. If a
+    /// field other than `Date` needs a change, returns the lines of all [`ANNOTATED_FIELDS`] from
+    /// before that change.
     fn annotate(
         &self,
         plan: &StoragePlan,
@@ -68,7 +69,8 @@ impl Candidate {
         let lifetime = &plan.lifetime;
         let missing = self.missing_vary_members(plan);
         self.warn_about_encoding(plan, fields);
-        if lifetime.source.is_stated() && missing.is_empty() {
+        let is_as_stated = plan.downstream == Downstream::AsStated;
+        if lifetime.source.is_stated() && is_as_stated && missing.is_empty() {
             return None;
         }
         let original: Vec<_> =
@@ -76,6 +78,9 @@ impl Candidate {
         let original = copy_fields(&original);
         if !lifetime.source.is_stated() {
             state_lifetime(fields, lifetime, now);
+        }
+        if !is_as_stated {
+            forbid_sharing(fields);
         }
         if !missing.is_empty() {
             add_to_vary(fields, &missing);

@@ -19,7 +19,8 @@ use crate::{
         url_keys::AppliedRule,
     },
     policy::{compiled::CompiledPolicy, response_tags::RequestTags},
-    semantics::requester::Requester,
+    semantics::requester::{Requester, Sharing},
+    session::SessionBefore,
     shared::Shared,
 };
 
@@ -40,6 +41,10 @@ pub(crate) struct Candidate {
     /// The header fields of the request as the cache received them.
     pub(crate) request: HeaderMap,
     pub(crate) requester: Requester,
+    /// The clients that may share the stored response.
+    pub(crate) sharing: Sharing,
+    /// The session of the request before the handler is called.
+    pub(crate) session: SessionBefore,
     /// The address or network of the client, or of the proxy that forwarded the request.
     pub(crate) client: Option<IpAddr>,
     /// Whether the request has `Cache-Control: no-store`.

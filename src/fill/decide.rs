@@ -16,7 +16,7 @@ use super::candidate::Candidate;
 use crate::{
     cache_control::HandlerCacheControl,
     clock::Timestamp,
-    entry::{lifetime::LifetimeSource, response::StoredResponse},
+    entry::{lifetime::LifetimeSource, response::StoredResponse, tag::TagId},
     options::handler_options,
     outcome::NotStored,
     policy::response_tags::merge_tags,
@@ -25,6 +25,7 @@ use crate::{
         cache_control::DirectiveScope,
         fields::field_lines,
         freshness::explicit_lifetime,
+        requester::Sharing,
         storing::{self, Exchange, StorageDecision, StoragePlan, is_lasting_refusal},
         targeted::Governing,
         validation::CONDITIONS,
@@ -78,6 +79,7 @@ impl Candidate {
         let exchange = Exchange {
             request_no_store: self.request_no_store,
             requester: self.requester,
+            sharing: &self.sharing,
             requested: self.requested,
             status,
             response: fields,
@@ -90,6 +92,9 @@ impl Candidate {
             StorageDecision::Store(plan) => plan,
             StorageDecision::Skip(reason) => return Err(reason),
         };
+        if self.session.forbids_storing(answer.request(), &self.sharing) {
+            return Err(NotStored::Session);
+        }
         if self.selects_by_too_many_fields(&plan.nominated) {
             return Err(NotStored::Vary);
         }
@@ -105,6 +110,10 @@ impl Candidate {
             return Err(NotStored::Invalidated);
         }
         plan.tags = policy.tags(&self.request_tags, &self.key, &options.tags, fields)?;
+        if let Sharing::User(id) = &self.sharing {
+            let namespace = &self.shared.settings.namespace;
+            merge_tags(&mut plan.tags, &[TagId::user(namespace, id)])?;
+        }
         if let Some(updated) = updated {
             merge_tags(&mut plan.tags, &updated.tags)?;
         }

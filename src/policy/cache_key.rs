@@ -14,12 +14,20 @@ use crate::{
     semantics::{
         cookies::{CookieRules, Part},
         fields::field_lines,
+        requester::Sharing,
     },
 };
 
+/// The cache key of a request, and the clients that may share the response stored under it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RequestKey {
+    pub(crate) key: CacheKey,
+    pub(crate) sharing: Sharing,
+}
+
 impl CompiledPolicy {
     /// Returns the cache key of a request to which this policy applies.
-    pub(crate) fn key(&self, request: &ServiceRequest) -> Result<CacheKey, AmbiguousHost> {
+    pub(crate) fn key(&self, request: &ServiceRequest) -> Result<RequestKey, AmbiguousHost> {
         let host = host(request)?;
         let scheme = scheme(request);
         let uri = request.uri();
@@ -35,7 +43,8 @@ impl CompiledPolicy {
             let value = part.value.of(request);
             key.push_part(&format!("with {}", part.name), value.as_deref().map(str::as_bytes));
         }
-        Ok(key)
+        let sharing = self.push_sharing(&mut key, request);
+        Ok(RequestKey { key, sharing })
     }
 
     /// Adds the request fields and cookies that are part of the cache key to `key`.
@@ -68,7 +77,7 @@ impl CompiledPolicy {
     /// also contain values that the application computes, because the computation needs the whole
     /// request.
     pub(crate) fn key_for_fields(&self, url: &CacheKey, fields: &HeaderMap) -> Option<CacheKey> {
-        if !self.policy.key_parts.is_empty() {
+        if !self.policy.key_parts.is_empty() || self.has_parts_by_sharing() {
             return None;
         }
         let mut key = url.clone();
@@ -113,7 +122,7 @@ mod tests {
             .iter()
             .fold(TestRequest::with_uri(uri), |request, field| request.append_header(*field))
             .to_srv_request();
-        policy.key(&request).ok()
+        policy.key(&request).ok().map(|request_key| request_key.key)
     }
 
     const HOST_A: (&str, &str) = ("host", "a");

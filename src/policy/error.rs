@@ -59,6 +59,10 @@ pub enum ConfigError {
     Host(String),
     /// A rule has both `bypass` and `with`.
     BypassWithPolicy,
+    /// A policy has [`Policy::anonymous_only`](crate::Policy::anonymous_only) beside
+    /// [`Policy::per_user`](crate::Policy::per_user) or
+    /// [`Policy::share_authorized`](crate::Policy::share_authorized).
+    AnonymousOnlyWithPeople,
     /// The policy of a rule is not valid.
     Rule {
         /// The path that the rule matches, such as `the prefix "/blog"`.
@@ -136,6 +140,10 @@ impl fmt::Display for ConfigError {
             ),
             Self::BypassWithPolicy => f.write_str(
                 "a rule has both bypass() and with(): remove one of them, or make two rules",
+            ),
+            Self::AnonymousOnlyWithPeople => f.write_str(
+                "anonymous_only excludes the requests for which per_user or share_authorized \
+                 keeps responses: remove one of them, or make a rule for the requests of people",
             ),
             Self::Rule { path, error } => write!(f, "in the rule for {path}: {error}"),
         }

@@ -31,7 +31,7 @@ use super::{
     rule::{PathRule, Rule},
     settings::Policy,
     tagging::Tagging,
-    values::PostResponses,
+    values::{AuthorizedRequests, PostResponses},
 };
 use crate::{
     entry::length_prefixed::{append_optional, append_part},
@@ -133,6 +133,13 @@ fn encode(policy: &Policy, rule: Option<&RuleOrigin<'_>>) -> Vec<u8> {
         encoder.list(origin.rule.methods.iter().map(Method::as_str));
         encoder.list(origin.rule.hosts.iter());
         encoder.count(origin.ordinal);
+    }
+    // A later setting is encoded only if it differs from the default, with its name.
+    if policy.per_user.is_some() {
+        encoder.text("per_user");
+    }
+    if policy.authorized_requests == AuthorizedRequests::Shared {
+        encoder.text("share_authorized");
     }
     encoder.0
 }
@@ -343,6 +350,7 @@ mod tests {
             .remove_tag_fields()
             .vary_cookie("a")
             .trusted_proxies(["::1"])
+            .anonymous_only()
             .key_header("x-a")
             .key_with("a", |_| None);
         assert_eq!(of(policy.clone()), "");
@@ -380,6 +388,9 @@ mod tests {
             of(new().tag("a").tag("b")),
             of(new().tag_with(|_| None)),
             of(new().tag_fields(["a"])),
+            of(new().per_user(|_| None)),
+            of(new().share_authorized()),
+            of(new().share_authorized().per_user(|_| None)),
             of_rule(&Rule::pattern("/{a}"), new().tag("{a}")),
             of_rule(&Rule::pattern("/{a}/{b}"), new().tag("{a}")),
             of_rule(&Rule::pattern("/{a}"), new().tag("{a}").tag("a")),

@@ -8,7 +8,7 @@
 //! key. For each response of a handler, it gives the tags of the response and its terms, which are
 //! the conditions under which the cache stores the response.
 
-mod cache_key;
+pub(crate) mod cache_key;
 mod cache_name;
 mod check;
 pub(crate) mod compiled;
@@ -31,7 +31,9 @@ pub(crate) mod response_tags;
 pub(crate) mod rule;
 mod rule_index;
 pub(crate) mod settings;
+
 pub(crate) mod shadowed_rules;
+mod sharing;
 mod tagging;
 mod trusted_proxies;
 mod values;

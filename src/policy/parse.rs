@@ -6,7 +6,7 @@ use super::{
     presets::{BACKGROUND_LIMIT, DRAIN_LIMIT, WAIT_LIMIT},
     settings::Policy,
     tagging::Tagging,
-    values::RequestTest,
+    values::{AuthorizedRequests, PersonalRequests, RequestTest, RequestText},
 };
 use crate::semantics::{
     requester::{CookieMeaning, FieldNames, IdentityRules},
@@ -45,11 +45,14 @@ impl Policy {
         if self.key_parts.iter().any(|part| part.name.is_empty()) {
             return Err(ConfigError::EmptyKeyPartName);
         }
+        let keeps_pages_of_people =
+            self.per_user.is_some() || self.authorized_requests == AuthorizedRequests::Shared;
+        if self.personal_requests == PersonalRequests::Excluded && keeps_pages_of_people {
+            return Err(ConfigError::AnonymousOnlyWithPeople);
+        }
         Ok(())
     }
 
-    /// Returns the rules that decide which requests are personal. A personal request carries
-    /// credentials.
     /// Returns a value for each function in the settings. Equal values mean the same function.
     pub(super) fn functions(&self) -> impl Iterator<Item = *const ()> {
         let tests = self.credentials_when.iter().map(RequestTest::identity);
@@ -58,9 +61,12 @@ impl Policy {
             Tagging::Text(_) => None,
             Tagging::Computed(function) => Some(function.identity()),
         });
-        tests.chain(key_parts).chain(tags)
+        let per_user = self.per_user.iter().map(RequestText::identity);
+        tests.chain(key_parts).chain(tags).chain(per_user)
     }
 
+    /// Returns the rules that decide which requests are personal. A personal request carries
+    /// credentials.
     pub(super) fn identity_rules(&self) -> Result<IdentityRules, ConfigError> {
         Ok(IdentityRules {
             cookies: self.cookies.clone(),

@@ -343,7 +343,7 @@ mod tests {
             let urls = policies.keys_for_url(&target(path));
             let request = TestRequest::with_uri(sent).insert_header(("host", "a")).to_srv_request();
             let rule = policies.applied_rule(&request).unwrap();
-            let key = policies.policy(rule).key(&request).unwrap();
+            let key = policies.policy(rule).key(&request).unwrap().key;
             assert!(urls.contains(&UrlKey { key, rule }), "{path}");
             assert_eq!(urls.len(), 2 * count, "{path}");
         }

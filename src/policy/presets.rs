@@ -6,8 +6,8 @@ use super::{
     credential_fields::CREDENTIAL_FIELDS,
     settings::Policy,
     values::{
-        ClientConditions, ClientDirectives, DownstreamFields, OfferedTags, PostResponses,
-        WaitingRequests,
+        AuthorizedRequests, ClientConditions, ClientDirectives, DownstreamFields, OfferedTags,
+        PersonalRequests, PostResponses, WaitingRequests,
     },
 };
 use crate::semantics::{
@@ -65,6 +65,9 @@ impl Policy {
             codings: Codings::AsSent,
             credentials: CREDENTIAL_FIELDS.map(str::to_owned).into(),
             credentials_when: Vec::new(),
+            per_user: None,
+            authorized_requests: AuthorizedRequests::ByResponse,
+            personal_requests: PersonalRequests::ByResponse,
             trusted_proxies: None,
             key_headers: Vec::new(),
             key_parts: Vec::new(),

@@ -113,6 +113,25 @@ impl fmt::Debug for RequestTest {
     }
 }
 
+/// Whether stored responses answer requests with credentials that the application has checked outside
+/// of the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AuthorizedRequests {
+    /// The response must permit it.
+    ByResponse,
+    /// Requests with the same kinds of credentials share responses.
+    Shared,
+}
+
+/// Whether the cache handles personal requests at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PersonalRequests {
+    /// The request and the response decide.
+    ByResponse,
+    /// Personal requests bypass the cache.
+    Excluded,
+}
+
 /// A part of the cache key that the application computes.
 #[derive(Debug, Clone)]
 pub(super) struct KeyPart {

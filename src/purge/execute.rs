@@ -45,6 +45,7 @@ pub(super) async fn invalidate(
             let namespace = &*shared.settings.namespace;
             ("tag", tags.iter().map(|tag| TagId::tag(namespace, tag)).collect())
         }
+        Scope::User(id) => ("user", vec![TagId::user(&shared.settings.namespace, id)]),
         Scope::Group(group) => ("group", group_tags(shared, own_host, target, group)?),
     };
     invalidate_tags(shared, tags, effect).await?;

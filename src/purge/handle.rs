@@ -50,6 +50,7 @@ use crate::shared::{EnclosingCache, Mode, Shared};
 /// | URL with [`PurgeTarget::variant`] | the variant that a request with the given fields selects | a few lookups and records |
 /// | URL with [`PurgeTarget::on_any_host`] | all variants of one path and query, on all hosts | a few records |
 /// | tag, tags | responses with a tag from the policy, a handler or [`Policy::tag_fields`](crate::Policy::tag_fields) | a record for each tag |
+/// | user | responses that are kept for one person ([`Policy::per_user`](crate::Policy::per_user)) | a record |
 /// | group | responses on one host whose `Cache-Groups` field names the group (RFC 9875) | two records |
 /// | prefix | a path and all paths below it, by whole segments | one or two records |
 /// | all | all responses in the store | one record |
@@ -157,6 +158,8 @@ shorthands! {
         (tags: impl IntoIterator<Item = impl Into<String>>) PurgeTarget::tags(tags);
     purge_group expire_group "a [group](PurgeTarget::group) of the request's host"
         (group: impl Into<String>) PurgeTarget::group(group);
+    purge_user expire_user "the responses that are kept for one [person](PurgeTarget::user)"
+        (id: impl Into<String>) PurgeTarget::user(id);
     purge_prefix expire_prefix "a path and [all paths below it](PurgeTarget::prefix)"
         (path: impl Into<String>) PurgeTarget::prefix(path);
     purge_all expire_all "everything in the store, including the entries of other applications"

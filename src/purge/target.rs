@@ -34,6 +34,7 @@ pub(super) enum Scope {
     Prefix(String),
     Tags(Vec<String>),
     Group(String),
+    User(String),
 }
 
 /// The host of the responses that a target includes.
@@ -111,6 +112,12 @@ impl PurgeTarget {
         Self::new(Scope::Group(group.into()))
     }
 
+    /// Targets all responses that are kept for the person with this id
+    /// ([`Policy::per_user`](crate::Policy::per_user)).
+    pub fn user(id: impl Into<String>) -> Self {
+        Self::new(Scope::User(id.into()))
+    }
+
     /// Targets all responses in the store, including those of other applications that use the
     /// store.
     pub const fn all() -> Self {
@@ -145,8 +152,10 @@ impl PurgeTarget {
     /// If `Vary` has changed, the memory of a [`TieredStore`](crate::TieredStore) may have copies of
     /// responses that the former fields selected. The target includes all of them.
     ///
-    /// With [`Policy::key_with`](crate::Policy::key_with) or [`on_any_host`](Self::on_any_host),
-    /// the cache does not know the cache keys of the URL. The target then includes all variants.
+    /// With [`Policy::key_with`](crate::Policy::key_with),
+    /// [`Policy::per_user`](crate::Policy::per_user),
+    /// [`Policy::share_authorized`](crate::Policy::share_authorized) or
+    /// [`on_any_host`](Self::on_any_host), the cache does not know the cache keys of the URL. The target then includes all variants.
     pub fn variant<'a>(mut self, fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let owned = fields.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
         self.fields = Some(owned.collect());

@@ -36,6 +36,16 @@ pub(crate) fn limit_lifetime(
     set_date(fields, EXPIRES, stated.min(end));
 }
 
+/// Forbids other caches to share a response: makes it `private` (RFC 9111 section 5.2.2.7), and
+/// removes the directives by which a shared cache would share it.
+pub(crate) fn forbid_sharing(fields: &mut HeaderMap) {
+    let mut directives = DirectiveList::of(fields);
+    directives.remove("public");
+    directives.remove("s-maxage");
+    directives.set("private", None);
+    directives.write(fields);
+}
+
 /// Limits each lifetime that a response states to browsers and to other caches: none of them keeps
 /// the response for longer than `left` after `now`. A response that states no lifetime stays as it
 /// is.
@@ -167,6 +177,25 @@ mod tests {
         let mut fields = HeaderMap::new();
         limit_lifetime(&mut fields, Duration::from_secs(10), Duration::ZERO, at(100));
         assert_eq!(stated(&fields), ("max-age=10", &*http_date(100)), "no time is left");
+    }
+
+    #[test]
+    fn response_that_is_not_shared_is_private() {
+        for (before, after) in [
+            ("", "private"),
+            ("max-age=5", "max-age=5, private"),
+            ("public, max-age=5, s-maxage=9", "max-age=5, private"),
+            ("private, max-age=5", "private, max-age=5"),
+            ("private=\"x\", public", "private"),
+            ("no-cache", "no-cache, private"),
+        ] {
+            let mut fields = HeaderMap::new();
+            if !before.is_empty() {
+                fields.insert(CACHE_CONTROL, before.parse().unwrap());
+            }
+            forbid_sharing(&mut fields);
+            assert_eq!(stated(&fields).0, after, "{before}");
+        }
     }
 
     #[test]

@@ -21,6 +21,19 @@ pub(crate) struct IdentityRules {
     pub(crate) meaning: CookieMeaning,
 }
 
+/// The clients that may share the stored response to a request.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) enum Sharing {
+    /// All clients, if the request has no credentials or if the response permits sharing.
+    #[default]
+    Everybody,
+    /// The clients whose requests have the same kinds of credentials. The application has checked
+    /// the credentials before the request reached the cache.
+    Authorized,
+    /// The person with this id.
+    User(Box<str>),
+}
+
 impl IdentityRules {
     /// Returns whether a field may identify a client.
     pub(crate) fn may_identify_client(&self, name: &HeaderName) -> bool {
@@ -51,7 +64,7 @@ impl FieldNames {
         Self { by_length }
     }
 
-    fn contains(&self, name: &HeaderName) -> bool {
+    pub(crate) fn contains(&self, name: &HeaderName) -> bool {
         self.by_length.get(name.as_str().len()).is_some_and(|names| names.contains(name))
     }
 }
@@ -81,11 +94,19 @@ pub(crate) struct Requester {
 
 impl Requester {
     /// Returns the credentials that count under these rules: cookies do not count with
-    /// [`CookieMeaning::Ordinary`]. Only credentials that count decide whether the response to the
-    /// request may be stored, and whether a stored response may answer the request.
-    pub(crate) fn under(self, rules: &IdentityRules) -> Self {
+    /// [`CookieMeaning::Ordinary`], and credentials on which the `sharing` of the response already
+    /// depends do not count. Only credentials that count decide whether the response to the request
+    /// may be stored, and whether a stored response may answer the request.
+    pub(crate) fn under(self, rules: &IdentityRules, sharing: &Sharing) -> Self {
         let has_cookies = self.has_cookies && rules.meaning == CookieMeaning::Identity;
-        Self { has_cookies, ..self }
+        match sharing {
+            Sharing::Everybody => Self { has_cookies, ..self },
+            Sharing::Authorized => {
+                let has_cookies = has_cookies && !rules.credentials.contains(&COOKIE);
+                Self { has_cookies, ..Self::default() }
+            }
+            Sharing::User(_) => Self::default(),
+        }
     }
 
     /// Returns all credentials of a request. Cookies are included even with
@@ -123,7 +144,7 @@ mod tests {
         Requester { has_authorization: false, has_cookies: false, has_credentials: false };
 
     fn decisive(request: &HeaderMap, rules: &IdentityRules) -> Requester {
-        Requester::carried(request, rules).under(rules)
+        Requester::carried(request, rules).under(rules, &Sharing::Everybody)
     }
 
     fn rules(keyed: &[HeaderName]) -> IdentityRules {
@@ -178,6 +199,22 @@ mod tests {
         let carried = Requester { has_cookies: true, ..ANONYMOUS };
         assert_eq!(Requester::carried(&with_cookie, &ordinary), carried);
         assert_eq!(Requester::carried(&with_cookie, &ignoring), ANONYMOUS);
+    }
+
+    #[test]
+    fn credentials_on_which_the_sharing_depends_do_not_count() {
+        let every_field = request(&[AUTHORIZATION, COOKIE, API_KEY]);
+        let under = |sharing: &Sharing, rules: &IdentityRules| {
+            Requester::carried(&every_field, rules).under(rules, sharing)
+        };
+        let cookies = Requester { has_cookies: true, ..ANONYMOUS };
+        assert_eq!(under(&Sharing::User("a".into()), &rules(&[])), ANONYMOUS);
+        assert_eq!(under(&Sharing::Authorized, &rules(&[])), cookies);
+        let cookie_is_named = IdentityRules {
+            credentials: FieldNames::new(vec![API_KEY, COOKIE]),
+            ..IdentityRules::default()
+        };
+        assert_eq!(under(&Sharing::Authorized, &cookie_is_named), ANONYMOUS);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::{
     fields::{field_lines, list_members},
     freshness::{explicit_lifetime, heuristic_lifetime, initial_age},
     replayed_fields::is_rate_limit,
-    requester::Requester,
+    requester::{Requester, Sharing},
     staleness::{Windows, response_staleness},
     targeted::{Governing, Source},
     validation::has_validator,
@@ -37,6 +37,8 @@ pub(crate) struct Exchange<'a> {
     pub(crate) request_no_store: bool,
     /// The credentials of the request.
     pub(crate) requester: Requester,
+    /// The clients that may share the stored response.
+    pub(crate) sharing: &'a Sharing,
     /// The time at which the request was sent to the handler.
     pub(crate) requested: Timestamp,
     /// The status code of the response.
@@ -200,11 +202,23 @@ pub(crate) struct StoragePlan {
     /// Whether the handler permits sharing by `public` or `s-maxage`. The stored response then
     /// answers requests with credentials, even if its lifetime is not explicit.
     pub(crate) permits_sharing: bool,
+    /// Whether the response is for clients as it is, or `private`.
+    pub(crate) downstream: Downstream,
     /// Fields of the response that must not be stored.
     pub(crate) withheld: Vec<HeaderName>,
     /// The tags (surrogate keys) by which the stored response can be invalidated. Tags that the
     /// cache can compute from the cache key, such as the tag of its URL, are not included.
     pub(crate) tags: Vec<TagId>,
+}
+
+/// Whether clients and the caches between get a response as the handler sent it, or as `private`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Downstream {
+    /// `Cache-Control` says what the handler stated.
+    AsStated,
+    /// `Cache-Control` has `private`, because this cache shares the response only with some
+    /// clients, which other caches cannot tell from others.
+    Private,
 }
 
 /// Decides whether a response is stored, and for how long.
@@ -221,6 +235,11 @@ fn plan(exchange: &Exchange<'_>, terms: &StorageTerms<'_>) -> Result<StoragePlan
                 *scope = DirectiveScope::Response;
             }
         }
+    }
+    // This cache gives the response only to the person for whom the handler made it (section
+    // 5.2.2.7).
+    if matches!(exchange.sharing, Sharing::User(_)) {
+        governing.directives.private = DirectiveScope::Absent;
     }
     let directives = &governing.directives;
     let mut withheld: Vec<_> =
@@ -241,6 +260,11 @@ fn plan(exchange: &Exchange<'_>, terms: &StorageTerms<'_>) -> Result<StoragePlan
     }
     check_requester(exchange.requester, own, &nominated, lifetime.source)?;
     let permits_sharing = own.allows_sharing();
+    let downstream = match exchange.sharing {
+        Sharing::Everybody => Downstream::AsStated,
+        Sharing::Authorized if permits_authorized(own, lifetime.source) => Downstream::AsStated,
+        Sharing::Authorized | Sharing::User(_) => Downstream::Private,
+    };
     let needs_no_cookie = !nominated.contains(&COOKIE) && !permits_sharing;
     let tags = Vec::new();
     Ok(StoragePlan {
@@ -249,6 +273,7 @@ fn plan(exchange: &Exchange<'_>, terms: &StorageTerms<'_>) -> Result<StoragePlan
         nominated,
         needs_no_cookie,
         permits_sharing,
+        downstream,
         withheld,
         tags,
     })
@@ -441,12 +466,8 @@ fn check_requester(
     nominated: &[HeaderName],
     source: LifetimeSource,
 ) -> Result<(), NotStored> {
-    // Section 3.5: `Vary: Authorization` is not sufficient. `must-revalidate` counts only together
-    // with explicit freshness: without explicit freshness, the handler did not state that the
-    // response may be shared.
-    let allows_authorized = directives.allows_sharing()
-        || (directives.must_revalidate && source == LifetimeSource::Explicit);
-    if requester.has_authorization && !allows_authorized {
+    // Section 3.5: `Vary: Authorization` is not sufficient.
+    if requester.has_authorization && !permits_authorized(directives, source) {
         return Err(NotStored::Authorization);
     }
     // Section 7.3 leaves the control of cookies to the handler. Handlers often forget to forbid
@@ -464,6 +485,15 @@ fn check_requester(
         return Err(NotStored::Credentials);
     }
     Ok(())
+}
+
+/// Returns whether the handler permits shared caches to store the response to a request with
+/// `Authorization` (section 3.5).
+fn permits_authorized(directives: &ResponseDirectives, source: LifetimeSource) -> bool {
+    // `must-revalidate` counts only together with explicit freshness: without explicit freshness,
+    // the handler did not state that the response may be shared.
+    directives.allows_sharing()
+        || (directives.must_revalidate && source == LifetimeSource::Explicit)
 }
 
 /// Returns whether a refusal to store a response predicts that later responses to the request will

@@ -22,9 +22,13 @@ use crate::{
     },
     fill::candidate::{Candidate, ClientConditions},
     outcome::Forward,
-    policy::compiled::CompiledPolicy,
+    policy::{cache_key::RequestKey, compiled::CompiledPolicy},
     response::cached::SelectedResponse,
-    semantics::{cache_control::RequestDirectives, requester::Requester},
+    semantics::{
+        cache_control::RequestDirectives,
+        requester::{Requester, Sharing},
+    },
+    session::SessionBefore,
     shared::{EnclosingCache, Shared},
     store::interface::Lookup,
 };
@@ -44,6 +48,8 @@ pub(crate) struct CacheRequest {
     pub(crate) key: CacheKey,
     pub(crate) discriminator: Discriminator,
     pub(crate) requester: Requester,
+    /// The clients that may share the stored response.
+    pub(crate) sharing: Sharing,
     /// The kinds of credentials that the request carries. Cookies count here even if cookies do not
     /// identify a client under the policy. In `requester`, they do not count then.
     pub(crate) carried: Requester,
@@ -156,7 +162,7 @@ impl RequestContext {
     pub(crate) fn cache_request(
         &self,
         request: &ServiceRequest,
-        key: CacheKey,
+        RequestKey { key, sharing }: RequestKey,
         discriminator: Discriminator,
         now: Timestamp,
     ) -> CacheRequest {
@@ -166,7 +172,8 @@ impl RequestContext {
         CacheRequest {
             key,
             discriminator,
-            requester: carried.under(&self.policy().identity),
+            requester: carried.under(&self.policy().identity, &sharing),
+            sharing,
             carried,
             directives: RequestDirectives::of(fields),
             arrived: now,
@@ -184,8 +191,9 @@ impl RequestContext {
         cache_request: CacheRequest,
         lookup: Lookup,
     ) -> Box<Candidate> {
-        let CacheRequest { key, discriminator, requester, directives, now, removals, .. } =
-            cache_request;
+        let CacheRequest {
+            key, discriminator, requester, sharing, directives, now, removals, ..
+        } = cache_request;
         let variants = lookup.variants;
         let coordinator = self.shared.store.coordinator();
         let fill = coordinator.begin_fill(&key, lookup.stamp);
@@ -200,6 +208,8 @@ impl RequestContext {
             uri: request.uri().clone(),
             request: request.headers().clone(),
             requester,
+            session: SessionBefore::of(request),
+            sharing,
             client: client_network(request),
             request_no_store: directives.no_store,
             discriminator,

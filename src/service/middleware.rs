@@ -146,17 +146,22 @@ impl RequestContext {
             return Admission::bypass(Forward::Bypass(Bypass::Rule));
         }
         let policy = self.policy();
-        let Ok(key) = policy.key(request) else {
+        if policy.excludes(request) {
+            return Admission::bypass(Forward::Bypass(Bypass::Credentials));
+        }
+        let Ok(request_key) = policy.key(request) else {
             return Admission::bypass(Forward::Bypass(Bypass::Host));
         };
         let Ok(discriminator) = policy.discriminator(self.layer, request) else {
             return Admission::bypass(Forward::Bypass(Bypass::UntrustedProxy));
         };
         let now = self.shared.now();
-        if let Some(mark) = self.shared.store.coordinator().inner_cache(&key, &discriminator, now) {
+        if let Some(mark) =
+            self.shared.store.coordinator().inner_cache(&request_key.key, &discriminator, now)
+        {
             return Admission::Pass(PassReport::ExpectsInnerCache(mark));
         }
-        Admission::LookUp(self.cache_request(request, key, discriminator, now))
+        Admission::LookUp(self.cache_request(request, request_key, discriminator, now))
     }
 }
 

@@ -146,7 +146,7 @@ impl RequestContext {
         if !policy.stores_posts() {
             return None;
         }
-        let key = policy.key(request).ok().filter(|key| !key.has_parts())?;
+        let key = policy.key(request).ok().filter(|request_key| !request_key.key.has_parts())?;
         let now = self.shared.now();
         let discriminator = policy.discriminator(self.layer, request).ok()?;
         let cache_request = context.cache_request(request, key, discriminator, now);

@@ -8,6 +8,7 @@ mod invalidation;
 mod key;
 mod lifetimes;
 mod limits;
+mod people;
 mod staleness;
 
 use std::time::Duration;
@@ -16,8 +17,8 @@ use super::{
     query::QueryKey,
     tagging::Tagging,
     values::{
-        ClientConditions, ClientDirectives, DownstreamFields, KeyPart, OfferedTags, PostResponses,
-        RequestTest, WaitingRequests,
+        AuthorizedRequests, ClientConditions, ClientDirectives, DownstreamFields, KeyPart,
+        OfferedTags, PersonalRequests, PostResponses, RequestTest, RequestText, WaitingRequests,
     },
 };
 use crate::semantics::{
@@ -42,7 +43,7 @@ use crate::semantics::{
 /// |---|---|---|
 /// | lifetime of a response that states none | 60 s with status 200, 203, 301 or 308; other responses are not stored | A lifetime of one minute takes most of the load off a handler. A stored response that the application forgot to purge is soon replaced. |
 /// | lifetime that a response states | followed for status 200, 203, 204, 300, 301, 302, 307, 308, 404, 405, 410, 414 and 501; ignored for other status codes, such as 403 and 500: their responses are stored only if the application sets a lifetime | A response with another status code is seldom useful for a second request. |
-/// | response with `no-store`, `private`, `Set-Cookie`, `Vary: *` or status 1xx, 206 or 304 | never stored | The response is meant for one client or one request. |
+/// | response with `no-store`, `private`, `Set-Cookie`, `Vary: *` or status 1xx, 206 or 304 | never stored; `private` is stored for one person under [`per_user`](Self::per_user) | The response is meant for one client or one request. |
 /// | response with `no-cache` | stored if the response has `ETag` or `Last-Modified`, and revalidated before every use | RFC 9111 section 5.2.2.4 |
 /// | response with `Pragma: no-cache` | not stored, unless the response states a lifetime | RFC 9111 section 5.4 does not define `Pragma` for responses, but a handler that sends it does not want its response cached. |
 /// | stale response | kept for one hour if it has `ETag` or `Last-Modified`, so that the handler can revalidate it with 304; served stale only within the `stale-while-revalidate` and `stale-if-error` windows that it states | RFC 9111 section 4.2.4, RFC 5861 |
@@ -113,6 +114,9 @@ pub struct Policy {
     pub(in crate::policy) codings: Codings,
     pub(in crate::policy) credentials: Vec<String>,
     pub(in crate::policy) credentials_when: Vec<RequestTest>,
+    pub(in crate::policy) per_user: Option<RequestText>,
+    pub(in crate::policy) authorized_requests: AuthorizedRequests,
+    pub(in crate::policy) personal_requests: PersonalRequests,
     pub(in crate::policy) trusted_proxies: Option<Vec<String>>,
     pub(in crate::policy) key_headers: Vec<String>,
     pub(in crate::policy) key_parts: Vec<KeyPart>,

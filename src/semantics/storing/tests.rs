@@ -15,6 +15,7 @@ fn exchange(status: u16, response: &HeaderMap, requester: Requester) -> Exchange
     Exchange {
         request_no_store: false,
         requester,
+        sharing: &Sharing::Everybody,
         requested: at(0),
         status: StatusCode::from_u16(status).unwrap(),
         response,

@@ -130,3 +130,54 @@ fn response_to_request_with_other_credentials_needs_explicit_lifetime() {
         assert_eq!(got, want, "{cache_control}");
     }
 }
+
+#[test]
+fn response_for_one_person_is_stored_and_leaves_as_private() {
+    let person = Sharing::User("a".into());
+    for (cache_control, want) in [
+        ("", Ok((60, LifetimeSource::Policy))),
+        ("private", Ok((60, LifetimeSource::Policy))),
+        ("private, max-age=5", Ok((5, LifetimeSource::Explicit))),
+        ("private=\"x\", max-age=5", Ok((5, LifetimeSource::Explicit))),
+        ("public, max-age=5", Ok((5, LifetimeSource::Explicit))),
+        ("no-store", Err(NotStored::NoStore)),
+        ("no-cache", Err(NotStored::NoCache)),
+        ("private, no-store", Err(NotStored::NoStore)),
+    ] {
+        let fields = response(cache_control);
+        let exchange = Exchange { sharing: &person, ..exchange(200, &fields, ANONYMOUS) };
+        let decision = decide(&exchange, &terms(None, Some(60)));
+        if let StorageDecision::Store(plan) = &decision {
+            assert_eq!(plan.downstream, Downstream::Private, "{cache_control}");
+        }
+        assert_eq!(outcome(decision), want, "{cache_control}");
+    }
+}
+
+#[test]
+fn response_shared_by_authorized_clients_leaves_as_private_unless_it_permits_sharing() {
+    use Downstream::{AsStated, Private};
+    for (cache_control, want) in [
+        ("", Private),
+        ("max-age=5", Private),
+        ("must-revalidate", Private),
+        ("must-revalidate, max-age=5", AsStated),
+        ("public", AsStated),
+        ("s-maxage=5", AsStated),
+    ] {
+        let fields = response(cache_control);
+        let plan = |sharing: &Sharing| {
+            let exchange = Exchange { sharing, ..exchange(200, &fields, ANONYMOUS) };
+            match decide(&exchange, &terms(None, Some(60))) {
+                StorageDecision::Store(plan) => plan.downstream,
+                StorageDecision::Skip(reason) => panic!("{reason:?}"),
+            }
+        };
+        assert_eq!(plan(&Sharing::Authorized), want, "{cache_control}");
+        assert_eq!(plan(&Sharing::Everybody), AsStated, "{cache_control}");
+    }
+    let private = response("private, max-age=5");
+    let exchange = Exchange { sharing: &Sharing::Authorized, ..exchange(200, &private, ANONYMOUS) };
+    let decision = decide(&exchange, &terms(None, Some(60)));
+    assert_eq!(outcome(decision), Err(NotStored::Private));
+}
