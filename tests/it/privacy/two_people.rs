@@ -268,7 +268,7 @@ const KINDS: [&str; 6] =
     ["hit", "stale hit", "collapsed", "stale if error", "validated", "refused"];
 
 #[test]
-fn nobody_gets_the_page_of_somebody_else() {
+fn page_of_one_person_reaches_nobody_else() {
     let (system, tally) = (System::new(), Tally::default());
     let stores = select(vec!["memory", "processes", "tiered"]);
     random_cases(CASES, &(cases(), stores), |(case, store)| {
@@ -291,7 +291,7 @@ fn nobody_gets_the_page_of_somebody_else() {
 }
 
 #[test]
-fn nobody_gets_the_page_of_somebody_else_from_redis() {
+fn page_of_one_person_in_redis_reaches_nobody_else() {
     let (system, tally, redis) = (System::new(), Tally::default(), RedisServer::start());
     let stores = system.block_on(async {
         [0; 2].map(|_| {
