@@ -181,5 +181,6 @@ mod guide {
         Debug "docs/debug.md"
         Performance "docs/performance.md"
         Migrate "docs/migrate.md"
+        Recipes "docs/recipes.md"
     }
 }

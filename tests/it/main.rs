@@ -9,6 +9,7 @@ mod meta;
 mod middleware;
 mod privacy;
 mod purge;
+mod recipes;
 mod redis;
 mod reverse_proxy;
 mod semantics;

@@ -1,0 +1,6 @@
+//! The recipes of docs/recipes.md: each line of code in a table is compiled and tested here.
+
+mod attributes;
+mod file_server;
+mod page;
+mod policies;
