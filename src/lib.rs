@@ -32,6 +32,7 @@
 //! | store pages of people | [`Policy::per_user`], [`Policy::share_authorized`], [`Policy::anonymous_only`] |
 //! | choose which query parameters are part of the cache key | [`QueryKey`] |
 //! | set options of one response in its handler, on its route or in its response extensions | [`CacheOptions`], [`CachePolicy`], [`ResponseOptions`] |
+//! | let a function refuse to store responses | [`Policy::store_if`], [`StorableResponse`], [`StoreDecision`] |
 //! | purge stored responses | [`CacheHandle`], [`PurgeTarget`], [`Purged`], [`PurgeError`] |
 //! | tag responses that are purged together | [`Policy::tag`], [`Policy::tag_fields`], [`CacheOptions::tag`] |
 //! | observe the outcome of each request | [`Outcome`], [`CacheBuilder::observer`], the `Cache-Status` field |
@@ -137,7 +138,7 @@ pub use crate::{
     middleware::{Cache, CacheBuilder, DrainError},
     options::{CacheOptions, CachePolicy, ResponseOptions},
     outcome::Outcome,
-    policy::{ConfigError, Policy, QueryKey, Rule},
+    policy::{ConfigError, Policy, QueryKey, Rule, StorableResponse, StoreDecision},
     purge::{
         error::PurgeError,
         handle::{CacheHandle, CacheNotConfigured},

@@ -57,7 +57,8 @@ impl ResponseOptions {
     /// Forbids the cache to store the response.
     ///
     /// The reason appears in the log and in
-    /// [`NotStored::Handler`](crate::outcome::NotStored::Handler), but in no header field.
+    /// [`NotStored::Handler`](crate::outcome::NotStored::Handler), but in no header field. The reasons
+    /// of [`Policy::store_if`](crate::Policy::store_if) appear in `Cache-Status`.
     pub const fn no_store(mut self, reason: &'static str) -> Self {
         self.no_store = Some(reason);
         self

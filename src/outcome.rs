@@ -185,6 +185,9 @@ pub enum NotStored {
     /// The handler forbade the cache to store the response, for this reason
     /// ([`no_store`](crate::ResponseOptions::no_store)).
     Handler(&'static str),
+    /// A function of the application refused to store the response, for this reason
+    /// ([`Policy::store_if`](crate::Policy::store_if)).
+    Application(&'static str),
     /// Neither the response nor the policy sets a freshness lifetime, or the lifetime is zero and
     /// the response can neither be revalidated nor served stale.
     NoLifetime,
@@ -267,6 +270,10 @@ impl Bypass {
 impl NotStored {
     /// The token of the reason in the `detail` parameter of `Cache-Status`. `None` for
     /// [`NotAttempted`](Self::NotAttempted), because the `fwd` parameter has the reason.
+    ///
+    /// For [`Application`](Self::Application), this is the text of the application, which can be other
+    /// than a token: `Cache-Status` has it as a quoted string then. In place of an empty text, or of
+    /// one with characters other than printable ASCII, this is `application`.
     #[must_use]
     pub const fn token(self) -> Option<&'static str> {
         Some(match self {
@@ -283,6 +290,8 @@ impl NotStored {
             Self::Vary => "vary",
             Self::Connection => "connection",
             Self::Handler(_) => "handler",
+            Self::Application(reason) if is_printable(reason) => reason,
+            Self::Application(_) => "application",
             Self::NoLifetime => "no-lifetime",
             Self::Stale => "stale",
             Self::Authorization => "authorization",
@@ -396,6 +405,27 @@ fn written_seconds(lifetime: Duration) -> u64 {
     lifetime.as_secs().min(1 << 31)
 }
 
+/// Returns whether a text consists of printable ASCII characters, so that a string of a structured
+/// field can contain it (RFC 9651 section 3.3.3).
+const fn is_printable(text: &str) -> bool {
+    let mut rest = text.as_bytes();
+    while let [byte, after @ ..] = rest {
+        if !matches!(byte, b' '..=b'~') {
+            return false;
+        }
+        rest = after;
+    }
+    !text.is_empty()
+}
+
+/// Returns whether a text is a token of a structured field (RFC 9651 section 3.3.4).
+fn is_token(text: &str) -> bool {
+    let is_allowed =
+        |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~:/".contains(&byte);
+    text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '*')
+        && text.bytes().all(is_allowed)
+}
+
 /// Formats the parameters that this cache writes into `Cache-Status` (RFC 9211 section 2).
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -422,7 +452,14 @@ impl fmt::Display for Outcome {
         if self.is_stored() {
             f.write_str("; stored")?;
         }
-        self.detail().map_or(Ok(()), |detail| write!(f, "; detail={detail}"))
+        match self.detail() {
+            None => Ok(()),
+            Some(detail) if is_token(detail) => write!(f, "; detail={detail}"),
+            // RFC 9211 section 2.8: the value is a token or a string.
+            Some(detail) => {
+                write!(f, "; detail=\"{}\"", detail.replace('\\', r"\\").replace('"', "\\\""))
+            }
+        }
     }
 }
 
@@ -434,6 +471,8 @@ mod tests {
     fn outcome_formats_as_rfc_9211_parameters() {
         let hit = Outcome::Hit { age: Duration::from_secs(3), ttl: Duration::from_millis(57_900) };
         let forward = |reason, stored| Outcome::Forward { reason, stored };
+        let application =
+            |reason| forward(Forward::UriMiss, Stored::No(NotStored::Application(reason)));
         for (outcome, want) in [
             (hit, "hit; ttl=57"),
             (forward(Forward::UriMiss, Stored::Yes), "fwd=uri-miss; stored"),
@@ -442,6 +481,13 @@ mod tests {
                 "fwd=vary-miss; detail=set-cookie",
             ),
             (forward(Forward::Method, Stored::No(NotStored::NotAttempted)), "fwd=method"),
+            (application("empty-list"), "fwd=uri-miss; detail=empty-list"),
+            (application("an empty list"), "fwd=uri-miss; detail=\"an empty list\""),
+            (application("2nd"), "fwd=uri-miss; detail=\"2nd\""),
+            (application(r#"a"b\c"#), r#"fwd=uri-miss; detail="a\"b\\c""#),
+            (application(""), "fwd=uri-miss; detail=application"),
+            (application("a\r\nb: c"), "fwd=uri-miss; detail=application"),
+            (application("caf\u{e9}"), "fwd=uri-miss; detail=application"),
             (
                 forward(Forward::Bypass(Bypass::Rule), Stored::No(NotStored::NotAttempted)),
                 "fwd=bypass; detail=rule",

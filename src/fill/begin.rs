@@ -14,6 +14,7 @@ use bytes::Bytes;
 
 use super::{
     candidate::{Candidate, ClientConditions},
+    judge::{HandlerBody, JudgedResponse, Refusal},
     tee,
     write::Write,
 };
@@ -22,7 +23,7 @@ use crate::{
     entry::{lifetime::Lifetime, response::StoredResponse},
     outcome::{NotStored, Stored},
     response::{
-        body::{CacheBody, pass_through},
+        body::CacheBody,
         cached::body_for,
         conditional::{apply_conditions_without_body, apply_request_conditions, client_has_it},
     },
@@ -44,30 +45,38 @@ pub(crate) struct FillReply<B> {
     pub(crate) write: Option<Write>,
 }
 
-/// Decides whether a handler's response is stored, and makes the response for the client. If the
-/// body is still arriving, a task receives the body and stores the response at its end.
+/// Makes the response for the client, and begins to store the handler's response if it may be
+/// stored. If the body is still arriving, a task receives the body and stores the response at its
+/// end.
 ///
 /// `selected` is the stored response that the handler was asked to revalidate or to replace.
 pub(crate) fn fill<B: MessageBody + 'static>(
     mut candidate: Box<Candidate>,
-    response: ServiceResponse<B>,
+    judged: JudgedResponse<B>,
     selected: Option<&Arc<StoredResponse>>,
 ) -> FillReply<B> {
-    let now = candidate.shared.now();
+    let JudgedResponse { response, plan, now } = judged;
     candidate.replaced_audience = selected.map(|stored| stored.audience);
-    match candidate.plan(&response, now) {
+    match plan {
         Ok(plan) => candidate.store(plan, response, now),
-        Err(reason) => {
+        Err(refusal) => {
+            let (reason, status) = (refusal.reason(), response.status());
             log::trace!("not stored: {reason:?}");
-            let status = response.status();
-            candidate.mark_hit_for_miss(reason, status, now);
-            let mut response = pass_through(response);
+            let is_failure = matches!(refusal, Refusal::Failure(_));
+            if !is_failure {
+                candidate.mark_hit_for_miss(reason, status, now);
+            }
+            let mut response = response.map_body(|_, body| match body {
+                HandlerBody::Whole(bytes) => body_for(status, &bytes),
+                HandlerBody::Unread(body) => CacheBody::pass(body),
+            });
             if candidate.conditions == ClientConditions::ByCache {
                 let (request, passed) = response.into_parts();
                 let passed = apply_conditions_without_body(&candidate.request, passed);
                 response = ServiceResponse::new(request, passed);
             }
-            let write = selected.and_then(|stored| candidate.withdraw(stored, status));
+            let replaced = selected.filter(|_| !is_failure);
+            let write = replaced.and_then(|stored| candidate.withdraw(stored, status));
             FillReply { response, stored: Stored::No(reason), write }
         }
     }
@@ -100,7 +109,7 @@ impl Candidate {
     fn store<B: MessageBody + 'static>(
         mut self: Box<Self>,
         plan: StoragePlan,
-        mut response: ServiceResponse<B>,
+        mut response: ServiceResponse<HandlerBody<B>>,
         now: Timestamp,
     ) -> FillReply<B> {
         let status = response.status();
@@ -113,10 +122,10 @@ impl Candidate {
         };
         let write = self.into_write(draft);
         let limit = write.shared.max_body_size(write.rule);
-        let size = response.response().body().size();
         let (request, response) = response.into_parts();
         let (head, body) = response.into_parts();
-        let (response, stored, write) = match body.try_into_bytes() {
+        let size = body.size();
+        let (response, stored, write) = match body.into_bytes() {
             Ok(bytes) if bytes.len() > limit => {
                 let response = head.set_body(CacheBody::whole(bytes));
                 (response, Stored::No(NotStored::TooLarge), None)

@@ -61,7 +61,7 @@ impl Candidate {
     /// The lifetime and the tags that the handler set for the stored response remain, because a
     /// handler may set them only in complete responses. A lifetime that the handler sets now by its
     /// options replaces the first one.
-    pub(crate) fn decide<B>(
+    pub(super) fn decide<B>(
         &self,
         answer: &ServiceResponse<B>,
         updated: Option<&StoredResponse>,

@@ -9,5 +9,6 @@ pub(crate) mod annotate;
 pub(crate) mod begin;
 pub(crate) mod candidate;
 pub(crate) mod decide;
+pub(crate) mod judge;
 pub(crate) mod tee;
 pub(crate) mod write;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use actix_web::{
+    HttpRequest,
     dev::ServiceRequest,
     http::{
         StatusCode,
@@ -17,6 +18,7 @@ use super::{
     fingerprint::{RuleOrigin, fingerprint},
     path_matcher::PathMatcher,
     settings::Policy,
+    store_if::{StorableResponse, StoreDecision},
     tagging::CompiledTagging,
     trusted_proxies::TrustedProxies,
     values::{
@@ -278,6 +280,22 @@ impl CompiledPolicy {
     /// without validators can then also confirm that a stored response is still valid.
     pub(crate) fn trusts_origin_validators(&self) -> bool {
         self.policy.offered_tags == OfferedTags::AllVariants
+    }
+
+    /// Returns whether functions of the application decide about storing; see [`Policy::store_if`].
+    pub(crate) fn has_store_tests(&self) -> bool {
+        !self.policy.store_tests.is_empty()
+    }
+
+    /// Returns the first answer of a function of the application that refuses to store a response.
+    pub(crate) fn store_decision(
+        &self,
+        request: &HttpRequest,
+        response: &StorableResponse<'_>,
+    ) -> StoreDecision {
+        let mut decisions =
+            self.policy.store_tests.iter().map(|test| test.decide(request, response));
+        decisions.find(|decision| *decision != StoreDecision::Store).unwrap_or(StoreDecision::Store)
     }
 
     /// Returns whether responses to `POST` may be stored.

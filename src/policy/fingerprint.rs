@@ -134,12 +134,16 @@ fn encode(policy: &Policy, rule: Option<&RuleOrigin<'_>>) -> Vec<u8> {
         encoder.list(origin.rule.hosts.iter());
         encoder.count(origin.ordinal);
     }
-    // A later setting is encoded only if it differs from the default, with its name.
+    // Later settings are encoded only if they differ from their defaults, each after its name.
     if policy.per_user.is_some() {
         encoder.text("per_user");
     }
     if policy.authorized_requests == AuthorizedRequests::Shared {
         encoder.text("share_authorized");
+    }
+    if !policy.store_tests.is_empty() {
+        encoder.text("store_if");
+        encoder.count(policy.store_tests.len());
     }
     encoder.0
 }
@@ -264,7 +268,7 @@ impl Encoder {
 mod tests {
     use std::time::Duration;
 
-    use super::*;
+    use super::{super::store_if::StoreDecision, *};
 
     fn of(policy: Policy) -> String {
         fingerprint(&policy, None)
@@ -391,6 +395,8 @@ mod tests {
             of(new().per_user(|_| None)),
             of(new().share_authorized()),
             of(new().share_authorized().per_user(|_| None)),
+            of(new().store_if(|_, _| StoreDecision::Store)),
+            of(new().store_if(|_, _| StoreDecision::Store).store_if(|_, _| StoreDecision::Store)),
             of_rule(&Rule::pattern("/{a}"), new().tag("{a}")),
             of_rule(&Rule::pattern("/{a}/{b}"), new().tag("{a}")),
             of_rule(&Rule::pattern("/{a}"), new().tag("{a}").tag("a")),

@@ -31,11 +31,17 @@ pub(crate) mod response_tags;
 pub(crate) mod rule;
 mod rule_index;
 pub(crate) mod settings;
-
 pub(crate) mod shadowed_rules;
 mod sharing;
+pub(crate) mod store_if;
 mod tagging;
 mod trusted_proxies;
 mod values;
 
-pub use self::{error::ConfigError, query::QueryKey, rule::Rule, settings::Policy};
+pub use self::{
+    error::ConfigError,
+    query::QueryKey,
+    rule::Rule,
+    settings::Policy,
+    store_if::{StorableResponse, StoreDecision},
+};

@@ -5,6 +5,7 @@ use super::{
     error::ConfigError,
     presets::{BACKGROUND_LIMIT, DRAIN_LIMIT, WAIT_LIMIT},
     settings::Policy,
+    store_if::StoreTest,
     tagging::Tagging,
     values::{AuthorizedRequests, PersonalRequests, RequestTest, RequestText},
 };
@@ -62,7 +63,8 @@ impl Policy {
             Tagging::Computed(function) => Some(function.identity()),
         });
         let per_user = self.per_user.iter().map(RequestText::identity);
-        tests.chain(key_parts).chain(tags).chain(per_user)
+        let store_tests = self.store_tests.iter().map(StoreTest::identity);
+        tests.chain(key_parts).chain(tags).chain(per_user).chain(store_tests)
     }
 
     /// Returns the rules that decide which requests are personal. A personal request carries

@@ -71,6 +71,7 @@ impl Policy {
             trusted_proxies: None,
             key_headers: Vec::new(),
             key_parts: Vec::new(),
+            store_tests: Vec::new(),
         }
     }
 

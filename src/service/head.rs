@@ -22,7 +22,10 @@ use crate::{
     entry::response::StoredResponse,
     fill::{candidate::Candidate, write::Write},
     outcome::{NotStored, Outcome},
-    semantics::validation::{HeadVerdict, compare_head},
+    semantics::{
+        reuse::is_server_failure,
+        validation::{HeadVerdict, compare_head},
+    },
 };
 
 /// Calls the handler with a HEAD request, and updates the stored response if there is one.
@@ -77,9 +80,14 @@ where
     {
         return Ok(Reply::owned_by_inner_cache(response));
     }
-    if let Some(stale) = context.stale_for_failure(&Method::HEAD, &selected, &candidate, &response)
+    let status = response.status();
+    // An error that would be stored in response to GET answers the request.
+    let failed =
+        is_server_failure(status) && candidate.plan(&response, context.shared.now()).is_err();
+    if failed
+        && let Some(stale) = context.stale_for_failure(&Method::HEAD, &selected, &candidate, status)
     {
-        let outcome = Outcome::StaleIfError { reason, status: Some(response.status()) };
+        let outcome = Outcome::StaleIfError { reason, status: Some(status) };
         return Ok(Reply::cached(response.into_parts().0, stale, outcome));
     }
     let write = update_stored(candidate, &selected.stored, &mut response).await;

@@ -29,7 +29,7 @@ pub(super) fn freshen_by_not_modified<B>(
     candidate.replaced_audience = Some(stored.audience);
     let now = candidate.shared.now();
     let mut fields = updated_fields(stored, not_modified.headers());
-    let plan = candidate.decide(&not_modified, Some(stored), &fields, now);
+    let plan = candidate.judge_update(&not_modified, stored, &fields, now);
     let client = candidate.request.clone();
     let compression = candidate.policy().outer_compression();
     let (kept, write) = match plan {
@@ -69,7 +69,7 @@ pub(super) fn freshen_by_head<B>(
     candidate.replaced_audience = Some(stored.audience);
     let now = candidate.shared.now();
     let mut fields = updated_fields(stored, response.headers());
-    let plan = match candidate.decide(response, Some(stored), &fields, now) {
+    let plan = match candidate.judge_update(response, stored, &fields, now) {
         Ok(plan) => plan,
         Err(reason) => {
             log::trace!("not freshened by HEAD: {reason:?}");

@@ -312,14 +312,16 @@ where
         if owned {
             return Ok(Reply::owned_by_inner_cache(response));
         }
-        if let Some(selected) = &selected
+        let judged = candidate.judge(response);
+        let status = judged.response.status();
+        if let Some(selected) = selected.as_ref().filter(|_| judged.is_failure())
             && let Some(stale) =
-                context.stale_for_failure(&Method::GET, selected, &candidate, &response)
+                context.stale_for_failure(&Method::GET, selected, &candidate, status)
         {
-            let outcome = Outcome::StaleIfError { reason, status: Some(response.status()) };
-            return Ok(Reply::cached(response.into_parts().0, stale, outcome));
+            let outcome = Outcome::StaleIfError { reason, status: Some(status) };
+            return Ok(Reply::cached(judged.response.into_parts().0, stale, outcome));
         }
-        let reply = fill(candidate, response, stored);
+        let reply = fill(candidate, judged, stored);
         let outcome = Outcome::Forward { reason, stored: reply.stored };
         Ok(Reply::filled(reply, outcome))
     }

@@ -3,8 +3,7 @@
 
 use actix_web::{
     Error, HttpResponse,
-    body::MessageBody,
-    dev::{ServiceRequest, ServiceResponse},
+    dev::ServiceRequest,
     http::{Method, StatusCode},
 };
 
@@ -58,24 +57,19 @@ impl RequestContext {
         Some((stale.respond(request.method(), request.headers()), outcome))
     }
 
-    /// Returns a stale response in place of a response of the handler with a server error (500,
-    /// 502, 503 or 504). Returns `None` if `failed` has another status code, if the stale response
-    /// may not answer, or if `failed` itself may be stored.
-    pub(crate) fn stale_for_failure<B: MessageBody>(
+    /// Returns a stale response in place of a response of the handler that is an error. `failed` is
+    /// the status code of the error. Returns `None` if the stale response may not answer.
+    pub(crate) fn stale_for_failure<B>(
         &self,
         method: &Method,
         selected: &SelectedResponse,
         candidate: &Candidate,
-        failed: &ServiceResponse<B>,
+        failed: StatusCode,
     ) -> Option<HttpResponse<CacheBody<B>>> {
-        let now = self.shared.now();
-        if !is_server_failure(failed.status())
-            || !self.may_still_serve_stale(candidate, &selected.stored)
-            || candidate.plan(failed, now).is_ok()
-        {
+        if !self.may_still_serve_stale(candidate, &selected.stored) {
             return None;
         }
-        log::debug!("stale response instead of status {}", failed.status());
+        log::debug!("stale response instead of status {failed}");
         let stale = self.stale(selected.clone());
         Some(stale.respond(method, &candidate.request))
     }

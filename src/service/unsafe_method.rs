@@ -173,7 +173,8 @@ impl RequestContext {
         let reason = Forward::Method;
         match candidate {
             Some(candidate) => {
-                let reply = fill(candidate, response, None);
+                let judged = candidate.judge(response);
+                let reply = fill(candidate, judged, None);
                 let outcome = Outcome::Forward { reason, stored: reply.stored };
                 self.complete(Reply::filled(reply, outcome)).await
             }

@@ -10,11 +10,13 @@ mod lifetimes;
 mod limits;
 mod people;
 mod staleness;
+mod storing;
 
 use std::time::Duration;
 
 use super::{
     query::QueryKey,
+    store_if::StoreTest,
     tagging::Tagging,
     values::{
         AuthorizedRequests, ClientConditions, ClientDirectives, DownstreamFields, KeyPart,
@@ -120,4 +122,5 @@ pub struct Policy {
     pub(in crate::policy) trusted_proxies: Option<Vec<String>>,
     pub(in crate::policy) key_headers: Vec<String>,
     pub(in crate::policy) key_parts: Vec<KeyPart>,
+    pub(in crate::policy) store_tests: Vec<StoreTest>,
 }

@@ -17,3 +17,4 @@ mod served_files;
 mod set_cache_control;
 mod settings;
 mod store_access;
+mod store_if;
