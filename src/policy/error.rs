@@ -24,6 +24,9 @@ pub enum ConfigError {
     InvalidRefreshAhead(u8),
     /// A configured field name is not a valid header field name (RFC 9110 section 5.1).
     InvalidFieldName(String),
+    /// [`Policy::leave_out`](crate::Policy::leave_out) names a field that a stored response needs, or
+    /// `Set-Cookie`, which prevents that a response is stored.
+    EssentialField(String),
     /// A configured cookie name is empty.
     EmptyCookieName,
     /// A name that was passed to [`Policy::key_with`](crate::Policy::key_with) is empty.
@@ -95,6 +98,11 @@ impl fmt::Display for ConfigError {
             Self::InvalidFieldName(name) => {
                 write!(f, "{name:?} is not a header field name: use one like \"accept\"")
             }
+            Self::EssentialField(name) => write!(
+                f,
+                "leave_out has {name:?}, which matches a field that stored responses need, or \
+                 Set-Cookie, whose responses are not stored: use a narrower name"
+            ),
             Self::EmptyCookieName => f.write_str(
                 "vary_cookie or ignore_cookies has an empty cookie name: name it, or remove it",
             ),

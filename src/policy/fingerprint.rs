@@ -145,6 +145,10 @@ fn encode(policy: &Policy, rule: Option<&RuleOrigin<'_>>) -> Vec<u8> {
         encoder.text("store_if");
         encoder.count(policy.store_tests.len());
     }
+    if !policy.left_out.is_empty() {
+        encoder.text("leave_out");
+        encoder.set(&policy.left_out, Case::Insensitive);
+    }
     encoder.0
 }
 
@@ -323,6 +327,7 @@ mod tests {
             (new().targeted_fields(["x-a"]), new().targeted_fields(["X-A"])),
             (query(QueryKey::only(["a", "b"])), query(QueryKey::only(["b", "a"]))),
             (query(QueryKey::ignoring(["a", "b"])), query(QueryKey::ignoring(["b", "a"]))),
+            (new().leave_out(["x-a", "x-b"]), new().leave_out(["X-B"]).leave_out(["X-A"])),
             (new().vary_codings(["BR"]), new().vary_codings(["br"])),
         ] {
             assert_ne!(of(one.clone()), "");
@@ -395,6 +400,8 @@ mod tests {
             of(new().per_user(|_| None)),
             of(new().share_authorized()),
             of(new().share_authorized().per_user(|_| None)),
+            of(new().leave_out(["x-a"])),
+            of(new().leave_out(["x-a*"])),
             of(new().store_if(|_, _| StoreDecision::Store)),
             of(new().store_if(|_, _| StoreDecision::Store).store_if(|_, _| StoreDecision::Store)),
             of_rule(&Rule::pattern("/{a}"), new().tag("{a}")),

@@ -1,5 +1,7 @@
 //! Checks the settings of a policy, and parses the field names in them.
 
+use actix_web::http::header::{HeaderName, SET_COOKIE};
+
 use super::{
     check::{check_status, parse_field_names},
     error::ConfigError,
@@ -10,8 +12,10 @@ use super::{
     values::{AuthorizedRequests, PersonalRequests, RequestTest, RequestText},
 };
 use crate::semantics::{
+    fields::field_name,
+    replayed_fields::{ESSENTIAL_FIELDS, FieldPatterns, ONE_REQUEST_FIELDS},
     requester::{CookieMeaning, FieldNames, IdentityRules},
-    storing::PolicyChoices,
+    storing::{OneRequestFields, PolicyChoices, SetCookie},
     vary::Comparison,
 };
 
@@ -80,10 +84,42 @@ impl Policy {
 
     /// Returns the policy's choices for storing responses, with parsed field names.
     pub(super) fn policy_choices(&self) -> Result<PolicyChoices, ConfigError> {
+        let targets = parse_field_names(&self.targeted_fields)?;
+        let left_out = self.left_out.iter().map(|name| name.to_ascii_lowercase());
+        let left_out = left_out.collect::<Vec<_>>();
+        for pattern in &left_out {
+            self.check_left_out(pattern, &targets)?;
+        }
+        let by_default: &[&str] = match self.choices.one_request_fields {
+            OneRequestFields::Withheld => &ONE_REQUEST_FIELDS,
+            OneRequestFields::Stored => &[],
+        };
+        let patterns = by_default.iter().copied().chain(left_out.iter().map(String::as_str));
         Ok(PolicyChoices {
-            targets: parse_field_names(&self.targeted_fields)?,
+            targets,
+            left_out: FieldPatterns::new(patterns),
             ..self.choices.clone()
         })
+    }
+
+    /// Checks that a field, or all fields with a beginning, can be left out of stored responses.
+    fn check_left_out(&self, pattern: &str, targets: &[HeaderName]) -> Result<(), ConfigError> {
+        let name = pattern.strip_suffix('*').unwrap_or(pattern);
+        let is_name = name.is_empty() || field_name(name.as_bytes()).is_some();
+        if pattern.is_empty() || name.contains('*') || !is_name {
+            return Err(ConfigError::InvalidFieldName(pattern.to_owned()));
+        }
+        let fields = FieldPatterns::new([pattern]);
+        let refused = match self.choices.set_cookie {
+            SetCookie::Refused => &[SET_COOKIE][..],
+            SetCookie::Stored => &[],
+        };
+        let mut essential = ESSENTIAL_FIELDS.iter().chain(targets).chain(refused);
+        let is_content = name.starts_with("content-");
+        if is_content || essential.any(|essential| fields.contains(essential)) {
+            return Err(ConfigError::EssentialField(pattern.to_owned()));
+        }
+        Ok(())
     }
 
     /// Returns the rules by which selecting fields (the request fields that `Vary` names) are

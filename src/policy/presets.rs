@@ -15,7 +15,7 @@ use crate::semantics::{
     cookies::CookieRules,
     invalidation::InvalidationChoices,
     requester::CookieMeaning,
-    storing::{AnyStatus, PolicyChoices, RateLimitFields},
+    storing::{AnyStatus, OneRequestFields, PolicyChoices},
     vary::{Codings, Languages},
 };
 
@@ -72,6 +72,7 @@ impl Policy {
             key_headers: Vec::new(),
             key_parts: Vec::new(),
             store_tests: Vec::new(),
+            left_out: Vec::new(),
         }
     }
 
@@ -96,6 +97,8 @@ impl Policy {
     ///   sections 5.2.2.4 and 5.2.2.7).
     /// * A response to `POST` answers later `GET` requests for its URL, if it states a lifetime and
     ///   its `Content-Location` is this URL (RFC 9110 section 9.3.3).
+    /// * All fields of a response are stored (RFC 9111 section 3.1), even those about one request,
+    ///   such as `X-Request-Id`; see [`leave_out`](Self::leave_out).
     /// * Cookies in requests have no effect unless the response names `Cookie` in `Vary` (RFC 9111
     ///   section 7.3). Responses to requests with cookies are stored, and such requests are
     ///   answered from the store. **`Set-Cookie` is stored and sent to other clients.** An origin
@@ -114,7 +117,7 @@ impl Policy {
             .replay_set_cookie()
             .share_despite_cookies();
         policy.choices.any_status = AnyStatus::Final;
-        policy.choices.rate_limit_fields = RateLimitFields::Stored;
+        policy.choices.one_request_fields = OneRequestFields::Stored;
         policy.client_conditions = ClientConditions::Forwarded;
         policy.offered_tags = OfferedTags::AllVariants;
         policy.outer_compression = OuterCompression::Absent;

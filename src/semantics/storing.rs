@@ -13,7 +13,7 @@ use super::{
     content_security_policy::names_nonce,
     fields::{field_lines, list_members},
     freshness::{explicit_lifetime, heuristic_lifetime, initial_age},
-    replayed_fields::is_rate_limit,
+    replayed_fields::FieldPatterns,
     requester::{Requester, Sharing},
     staleness::{Windows, response_staleness},
     targeted::{Governing, Source},
@@ -76,8 +76,11 @@ pub(crate) struct PolicyChoices {
     pub(crate) set_cookie: SetCookie,
     /// The effect of the qualified forms `private="field"` and `no-cache="field"`.
     pub(crate) qualified: Qualified,
-    /// Whether fields about the rate limit of one requester are stored.
-    pub(crate) rate_limit_fields: RateLimitFields,
+    /// Whether fields about one request are stored.
+    pub(crate) one_request_fields: OneRequestFields,
+    /// The fields that are never stored: those about one request, and those that the application
+    /// leaves out.
+    pub(crate) left_out: FieldPatterns,
     /// The targeted fields that this cache obeys (RFC 9213), the most important first.
     pub(crate) targets: Vec<HeaderName>,
     /// The time for which a response with a validator is kept after its freshness lifetime.
@@ -94,15 +97,12 @@ impl PolicyChoices {
         if matches!(name.as_str(), "set-cookie" | "set-cookie2") {
             // Section 7.3 permits a cache to store `Set-Cookie`, but cookies are usually meant for
             // one client.
-            return match self.set_cookie {
-                SetCookie::Refused => FieldEffect::Refused,
-                SetCookie::Stored => FieldEffect::Stored,
-            };
+            match self.set_cookie {
+                SetCookie::Refused => return FieldEffect::Refused,
+                SetCookie::Stored => {}
+            }
         }
-        match self.rate_limit_fields {
-            RateLimitFields::Withheld if is_rate_limit(name) => FieldEffect::Withheld,
-            RateLimitFields::Withheld | RateLimitFields::Stored => FieldEffect::Stored,
-        }
+        if self.left_out.contains(name) { FieldEffect::Withheld } else { FieldEffect::Stored }
     }
 }
 
@@ -139,9 +139,9 @@ pub(crate) enum SetCookie {
     Stored,
 }
 
-/// Whether fields about the rate limit of one requester are stored.
+/// Whether fields about one request, such as a rate limit or the id of the request, are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub(crate) enum RateLimitFields {
+pub(crate) enum OneRequestFields {
     /// The response is stored without these fields. Only the client whose request went to the
     /// handler gets them.
     #[default]

@@ -83,6 +83,7 @@ fn stored_response_is_used_only_by_a_policy_that_stores_all_of_its_fields() {
         ("set-cookie2", false, true, true),
         ("ratelimit", false, false, true),
         ("x-ratelimit-remaining", false, false, true),
+        ("x-request-id", false, false, true),
         ("ratelimit-policy", true, true, true),
         ("x-set-cookie", true, true, true),
         ("etag", true, true, true),
@@ -99,6 +100,39 @@ fn stored_response_is_used_only_by_a_policy_that_stores_all_of_its_fields() {
         }
     }
     assert!(!compile(Policy::new()).refuses_stored(&stored(0, &[])));
+    let mut own = stored(0, &[]);
+    own.fields = [(HeaderName::from_static("x-own"), HeaderValue::from_static("1"))].into();
+    assert!(!compile(Policy::new()).refuses_stored(&own));
+    assert!(compile(Policy::new().leave_out(["X-O*"])).refuses_stored(&own));
+}
+
+#[test]
+fn fields_that_stored_responses_need_are_not_left_out() {
+    let targeted = || Policy::new().targeted_fields(["CDN-Cache-Control"]);
+    for (policy, name, is_refused) in [
+        (Policy::new(), "Content-Type", true),
+        (Policy::new(), "content-language", true),
+        (Policy::new(), "Content-*", true),
+        (Policy::new(), "c*", true),
+        (Policy::new(), "*", true),
+        (Policy::new(), "Vary", true),
+        (Policy::new(), "E*", true),
+        (Policy::new(), "Set-Cookie", true),
+        (Policy::new().replay_set_cookie(), "Set-Cookie", false),
+        (targeted(), "cdn-*", true),
+        (Policy::new(), "cdn-*", false),
+        (Policy::new(), "X-Debug-*", false),
+        (Policy::new(), "Retry-After", false),
+    ] {
+        let policy = policy.leave_out([name]);
+        let essential = ConfigError::EssentialField(name.to_ascii_lowercase());
+        let want = is_refused.then_some(essential);
+        assert_eq!(CompiledPolicy::new(policy, None, "t").err(), want, "{name}");
+    }
+    for name in ["", "x a", "x-*-a", "x**"] {
+        let error = CompiledPolicy::new(Policy::new().leave_out([name]), None, "t").err();
+        assert_eq!(error, Some(ConfigError::InvalidFieldName(name.to_owned())));
+    }
 }
 
 #[test]

@@ -54,6 +54,7 @@ use crate::semantics::{
 /// | request with other [credentials](Self::credentials) | the response is stored, and a stored response answers the request, only if it states a lifetime or has `public` | RFC 9111 does not know these fields, so a handler seldom marks its response as `private`. |
 /// | `Cache-Control` of a request | `no-store` is honored, other directives are ignored | RFC 9111 section 5.2.1 makes the directives advisory. If the cache honored them, any client could send all of its requests to the handler. |
 /// | query of the URL | every byte is part of the cache key | Requests with different queries never share a stored response. |
+/// | response field about one request: `RateLimit-*` except `RateLimit-Policy`, `X-RateLimit-*`, `X-Rate-Limit-*`, `Request-Id`, `X-Request-Id`, `X-Correlation-Id`, `X-Trace-Id`, `traceparent`, `tracestate`, `traceresponse`, `X-B3-*`, `X-Amzn-Trace-Id`, `X-Amzn-RequestId`, `X-Amz-Request-Id`, `X-Cloud-Trace-Context`, `Server-Timing`, `X-Response-Time`, `X-Runtime` | the response is stored without the field | The field would mislead other clients: about their own rate limit, or about the request that made the response. |
 /// | response body | stored up to a size of 2 MiB | A large body displaces many small ones. |
 ///
 /// # Personal requests
@@ -123,4 +124,5 @@ pub struct Policy {
     pub(in crate::policy) key_headers: Vec<String>,
     pub(in crate::policy) key_parts: Vec<KeyPart>,
     pub(in crate::policy) store_tests: Vec<StoreTest>,
+    pub(in crate::policy) left_out: Vec<String>,
 }

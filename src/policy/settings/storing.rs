@@ -1,4 +1,4 @@
-//! Settings of a policy: functions that refuse to store responses.
+//! Settings of a policy: functions that refuse to store responses, and fields that are not stored.
 
 use actix_web::HttpRequest;
 
@@ -47,6 +47,29 @@ impl Policy {
         decide: impl Fn(&HttpRequest, &StorableResponse<'_>) -> StoreDecision + Send + Sync + 'static,
     ) -> Self {
         self.store_tests.push(StoreTest::new(decide));
+        self
+    }
+
+    /// Stores responses without these response fields. Only the client whose request the handler
+    /// answers gets them.
+    ///
+    /// Names are compared without regard to case. A trailing `*` matches any suffix: `X-Debug-*`.
+    /// Several calls add up. Default: the fields about one request in the table of the
+    /// [defaults](Self#defaults), such as `X-RateLimit-Remaining` and `X-Request-Id`. They are left
+    /// out besides these fields, except in the preset [`rfc9111`](Self::rfc9111).
+    ///
+    /// A field that makes a response unusable for other clients, such as `Set-Cookie`, still prevents
+    /// that the response is stored.
+    ///
+    /// # Errors
+    ///
+    /// [`CacheBuilder::build`](crate::CacheBuilder::build) refuses fields without which a stored
+    /// response would mean something else: `Content-*`, `Cache-Control`, `Expires`, `Vary`, `ETag`,
+    /// `Last-Modified`, `Date`, `Age`, `Location`, `WWW-Authenticate`, and the
+    /// [targeted fields](Self::targeted_fields). It also refuses `Set-Cookie`, unless
+    /// [`replay_set_cookie`](Self::replay_set_cookie) is set.
+    pub fn leave_out(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.left_out.extend(names.into_iter().map(Into::into));
         self
     }
 }

@@ -1,7 +1,12 @@
+use std::sync::LazyLock;
+
 use actix_web::http::header::{AGE, CACHE_CONTROL, ETAG, HeaderValue, LAST_MODIFIED, VARY};
 
 use super::*;
-use crate::entry::{fixtures::at, lifetime::Validation};
+use crate::{
+    entry::{fixtures::at, lifetime::Validation},
+    semantics::replayed_fields::ONE_REQUEST_FIELDS,
+};
 
 mod credentials;
 
@@ -44,25 +49,27 @@ fn outcome(decision: StorageDecision) -> Result<(u64, LifetimeSource), NotStored
 }
 
 /// The choices of the default policy, except that stale responses are not kept for validation.
-static DEFAULTS: PolicyChoices = PolicyChoices {
+static DEFAULTS: LazyLock<PolicyChoices> = LazyLock::new(|| PolicyChoices {
     any_status: AnyStatus::Usual,
     heuristics: Heuristics::Off,
     set_cookie: SetCookie::Refused,
     qualified: Qualified::AsUnqualified,
-    rate_limit_fields: RateLimitFields::Withheld,
+    one_request_fields: OneRequestFields::Withheld,
+    left_out: FieldPatterns::new(ONE_REQUEST_FIELDS),
     targets: Vec::new(),
     retention: Duration::ZERO,
     windows: Windows { while_revalidate: Duration::ZERO, if_error: Duration::ZERO },
-};
+});
 
-const NO_LIFETIMES: StorageTerms<'static> =
-    StorageTerms { first: None, fallback: None, choices: &DEFAULTS };
+fn no_lifetimes() -> StorageTerms<'static> {
+    StorageTerms { first: None, fallback: None, choices: &DEFAULTS }
+}
 
 fn terms(first: Option<u64>, fallback: Option<u64>) -> StorageTerms<'static> {
     StorageTerms {
         first: first.map(|n| (Duration::from_secs(n), LifetimeSource::Policy)),
         fallback: fallback.map(Duration::from_secs),
-        ..NO_LIFETIMES
+        ..no_lifetimes()
     }
 }
 
@@ -120,8 +127,8 @@ fn explicit_lifetime_is_obeyed_for_usual_status_codes_or_for_all() {
         };
         let never = status < 200 || status == 206 || status == 304;
         let any_status = PolicyChoices { any_status: AnyStatus::Final, ..DEFAULTS.clone() };
-        let any_status = StorageTerms { choices: &any_status, ..NO_LIFETIMES };
-        assert_eq!(stored(&NO_LIFETIMES).is_ok(), usual.contains(&status), "{status}");
+        let any_status = StorageTerms { choices: &any_status, ..no_lifetimes() };
+        assert_eq!(stored(&no_lifetimes()).is_ok(), usual.contains(&status), "{status}");
         assert_eq!(stored(&any_status).is_ok(), !never, "{status} with any status");
         assert_eq!(
             stored(&terms(Some(9), None)).is_ok(),
@@ -160,7 +167,7 @@ fn request_with_no_store_is_not_stored() {
 fn plan_contains_the_fields_of_vary() {
     let mut fields = response("max-age=5");
     fields.insert(VARY, HeaderValue::from_static("accept"));
-    let StorageDecision::Store(plan) = decide(&exchange(200, &fields, ANONYMOUS), &NO_LIFETIMES)
+    let StorageDecision::Store(plan) = decide(&exchange(200, &fields, ANONYMOUS), &no_lifetimes())
     else {
         panic!("not stored");
     };
@@ -170,7 +177,7 @@ fn plan_contains_the_fields_of_vary() {
 #[test]
 fn response_that_is_received_stale_is_not_stored() {
     let fields = response_with("max-age=5", &[(AGE, "5")]);
-    let got = outcome(decide(&exchange(200, &fields, ANONYMOUS), &NO_LIFETIMES));
+    let got = outcome(decide(&exchange(200, &fields, ANONYMOUS), &no_lifetimes()));
     assert_eq!(got, Err(NotStored::Stale));
 }
 
@@ -187,7 +194,7 @@ fn response_with(cache_control: &str, fields: &[(HeaderName, &str)]) -> HeaderMa
 }
 
 fn decide_with(choices: &PolicyChoices, status: u16, fields: &HeaderMap) -> StorageDecision {
-    decide(&exchange(status, fields, ANONYMOUS), &StorageTerms { choices, ..NO_LIFETIMES })
+    decide(&exchange(status, fields, ANONYMOUS), &StorageTerms { choices, ..no_lifetimes() })
 }
 
 #[test]
@@ -242,9 +249,9 @@ fn qualified_directives_apply_to_the_response_or_to_their_fields() {
         (&by_field, "no-cache=\"Set-Cookie2\", max-age=5", cookie2(), Ok(vec!["set-cookie2"])),
         (&by_field, "private=\"set-cookie2\", max-age=5", cookie(), Err(NotStored::SetCookie)),
         (&by_field, "private=\"x-a\", max-age=5", cookie(), Err(NotStored::SetCookie)),
-        (&DEFAULTS, "private=\"x-a\", max-age=5", tag(), Err(NotStored::Private)),
-        (&DEFAULTS, "no-cache=\"x-a\", max-age=5", vec![], Err(NotStored::NoCache)),
-        (&DEFAULTS, "max-age=5", vec![], Ok(vec![])),
+        (&*DEFAULTS, "private=\"x-a\", max-age=5", tag(), Err(NotStored::Private)),
+        (&*DEFAULTS, "no-cache=\"x-a\", max-age=5", vec![], Err(NotStored::NoCache)),
+        (&*DEFAULTS, "max-age=5", vec![], Ok(vec![])),
         (&kept, "no-cache=\"x-a\", max-age=5", tag(), Ok(vec![])),
     ] {
         let case = format!("sections 5.2.2.4 and 5.2.2.7: {cache_control} {:?}", choices.qualified);
@@ -284,9 +291,9 @@ fn heuristic_lifetime_is_used_if_allowed_and_no_explicit_one_exists() {
         (&on, 200, "", vec![], Some(60), Ok((60, Policy))),
         (&on, 200, "", vec![], None, Err(NoLifetime)),
         (&on, 200, "", pragma(), None, Err(NoCache)),
-        (&DEFAULTS, 200, "", long_ago(), None, Err(NoLifetime)),
-        (&DEFAULTS, 200, "public", long_ago(), None, Err(NoLifetime)),
-        (&DEFAULTS, 200, "", long_ago(), Some(60), Ok((60, Policy))),
+        (&*DEFAULTS, 200, "", long_ago(), None, Err(NoLifetime)),
+        (&*DEFAULTS, 200, "public", long_ago(), None, Err(NoLifetime)),
+        (&*DEFAULTS, 200, "", long_ago(), Some(60), Ok((60, Policy))),
         (&on, 302, "", long_ago(), None, Err(NoLifetime)),
         (&on, 302, "public", long_ago(), None, Ok((5, Heuristic))),
         (&on, 503, "", long_ago(), None, Err(Status)),
@@ -295,7 +302,7 @@ fn heuristic_lifetime_is_used_if_allowed_and_no_explicit_one_exists() {
     ] {
         let fields = response_with(cache_control, &fields);
         let fallback = fallback.map(Duration::from_secs);
-        let terms = StorageTerms { fallback, choices, ..NO_LIFETIMES };
+        let terms = StorageTerms { fallback, choices, ..no_lifetimes() };
         let got = outcome(decide(&exchange(status, &fields, ANONYMOUS), &terms));
         assert_eq!(
             got, want,
@@ -330,7 +337,7 @@ fn targeted_field_decides_in_place_of_cache_control() {
         (&targets, "max-age=5", "no-store", Err(NotStored::NoStore)),
         (&targets, "max-age=5", "private", Err(NotStored::Private)),
         (&targets, "max-age=5", "public", Err(NotStored::NoLifetime)),
-        (&DEFAULTS, "max-age=5", "no-store", Ok((5, LifetimeSource::Explicit))),
+        (&*DEFAULTS, "max-age=5", "no-store", Ok((5, LifetimeSource::Explicit))),
     ] {
         let fields = response_with(cache_control, &[(cdn.clone(), targeted)]);
         let got = outcome(decide_with(choices, 200, &fields));
@@ -402,7 +409,7 @@ fn response_with_no_cache_needs_a_validator_and_no_lifetime() {
         (&kept, 200, "no-cache", vec![], Some(90), Err(NoCache)),
         (&kept, 200, "no-cache", vec![(LAST_MODIFIED, "then")], None, Err(NoCache)),
         (&kept, 503, "no-cache", tag(), None, Ok((60, Policy))),
-        (&DEFAULTS, 200, "no-cache", tag(), None, Err(NoLifetime)),
+        (&*DEFAULTS, 200, "no-cache", tag(), None, Err(NoLifetime)),
     ] {
         let fields = response_with(cache_control, &fields);
         let terms = StorageTerms { choices, ..terms(first, Some(60)) };
@@ -459,7 +466,7 @@ fn response_with_a_nonce_is_stored_only_if_it_states_a_lifetime() {
 }
 
 #[test]
-fn fields_about_the_rate_limit_of_one_requester_are_withheld() {
+fn fields_about_one_request_are_withheld() {
     let name = HeaderName::from_static;
     let fields = response_with(
         "max-age=5",
@@ -467,12 +474,13 @@ fn fields_about_the_rate_limit_of_one_requester_are_withheld() {
             (name("x-ratelimit-remaining"), "0"),
             (name("ratelimit"), "x"),
             (name("ratelimit-policy"), "x"),
+            (name("x-request-id"), "x"),
             (name("x-kept"), "1"),
         ],
     );
-    let stores = PolicyChoices { rate_limit_fields: RateLimitFields::Stored, ..DEFAULTS.clone() };
+    let stores = PolicyChoices { left_out: FieldPatterns::default(), ..DEFAULTS.clone() };
     for (choices, want) in
-        [(&DEFAULTS, &["ratelimit", "x-ratelimit-remaining"][..]), (&stores, &[])]
+        [(&*DEFAULTS, &["ratelimit", "x-ratelimit-remaining", "x-request-id"][..]), (&stores, &[])]
     {
         let StorageDecision::Store(mut plan) = decide_with(choices, 200, &fields) else {
             panic!("not stored");

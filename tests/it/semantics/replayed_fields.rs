@@ -28,6 +28,34 @@ async fn rate_limit_fields_reach_only_the_client_that_caused_them() {
     }
 }
 
+/// The client whose request the handler answers gets all fields, the others only those that are
+/// stored.
+#[actix_web::test]
+async fn fields_about_one_request_and_fields_that_are_left_out_are_not_replayed() {
+    let fields = [
+        ("answer", "x-request-id: 17"),
+        ("answer", "server-timing: db;dur=53"),
+        ("answer", "x-debug-sql: 3"),
+        ("answer", "x-powered-by: actix"),
+        ("answer", "cache-control: max-age=60"),
+    ];
+    let policy = |policy: Policy| policy.leave_out(["X-Debug-*", "x-secret"]);
+    for (policy, replayed) in [
+        (Policy::new(), &["x-debug-sql", "x-powered-by"][..]),
+        (policy(Policy::new()), &["x-powered-by"]),
+        (policy(Policy::rfc9111()), &["x-request-id", "server-timing", "x-powered-by"]),
+    ] {
+        let (app, _) = recording_app(&builder().0.policy(policy).build().unwrap());
+        let first = app.client.get_with("/", &fields).await;
+        let hit = app.client.get("/").await;
+        assert!(first.is_stored() && hit.is_hit());
+        for name in ["x-request-id", "server-timing", "x-debug-sql", "x-powered-by"] {
+            assert!(first.field(name).is_some(), "{name}");
+            assert_eq!(hit.field(name).is_some(), replayed.contains(&name), "{name}");
+        }
+    }
+}
+
 #[actix_web::test]
 async fn retry_after_of_a_stored_error_counts_down() {
     let (builder, clock) = builder();

@@ -42,7 +42,7 @@ fn response_selected_by_cookies_is_stored_for_request_with_cookies() {
     let mut fields = response("max-age=5");
     fields.insert(VARY, HeaderValue::from_static("Cookie, Authorization"));
     for (requester, want) in [(COOKIES, None), (AUTHORIZED, Some(NotStored::Authorization))] {
-        let decision = decide(&exchange(200, &fields, requester), &NO_LIFETIMES);
+        let decision = decide(&exchange(200, &fields, requester), &no_lifetimes());
         if let StorageDecision::Store(plan) = &decision {
             assert!(!plan.needs_no_cookie);
         }
@@ -57,7 +57,7 @@ fn plan_says_whether_the_response_needs_a_request_without_cookies() {
     {
         let fields = response(cache_control);
         let StorageDecision::Store(plan) =
-            decide(&exchange(200, &fields, ANONYMOUS), &NO_LIFETIMES)
+            decide(&exchange(200, &fields, ANONYMOUS), &no_lifetimes())
         else {
             panic!("{cache_control} is not stored");
         };
@@ -125,7 +125,7 @@ fn response_to_request_with_other_credentials_needs_explicit_lifetime() {
         ("max-age=7", Ok((7, LifetimeSource::Explicit))),
     ] {
         let fields = response_with(cache_control, std::slice::from_ref(&modified));
-        let terms = StorageTerms { choices: &on, ..NO_LIFETIMES };
+        let terms = StorageTerms { choices: &on, ..no_lifetimes() };
         let got = outcome(decide(&exchange(200, &fields, CREDENTIALS), &terms));
         assert_eq!(got, want, "{cache_control}");
     }
