@@ -332,7 +332,7 @@ impl CacheBuilder {
     }
 
     /// Lets requests that no rule matches bypass the cache. By default, the policy applies to these
-    /// requests.
+    /// requests. At least one rule must cache requests.
     pub const fn rules_only(mut self) -> Self {
         self.config.unmatched = Unmatched::Pass;
         self

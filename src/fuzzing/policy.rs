@@ -48,14 +48,24 @@ fn check_pattern(pattern: &str, path: &str) {
 
 fn check_rules(pattern: &str, path: &str) {
     assert_eq!(fuzzing::match_rule(Rule::any(), path), Some(true));
-    let is_absolute = pattern.starts_with('/');
     let exact = fuzzing::match_rule(Rule::path(pattern), path);
-    assert_eq!(exact, is_absolute.then_some(pattern == path), "{pattern:?} {path:?}");
+    check_refusal(pattern, exact.is_some());
+    assert!(exact.is_none_or(|exact| exact == (pattern == path)), "{pattern:?} {path:?}");
     // A prefix matches the path itself and all paths that continue after a slash.
     let with_slash = format!("{}/", pattern.strip_suffix('/').unwrap_or(pattern));
     let is_below = path == pattern || path.starts_with(&with_slash);
     let prefix = fuzzing::match_rule(Rule::prefix(pattern), path);
-    assert_eq!(prefix, is_absolute.then_some(is_below), "{pattern:?} {path:?}");
+    assert_eq!(prefix.is_some(), exact.is_some(), "{pattern:?}");
+    assert!(prefix.is_none_or(|prefix| prefix == is_below), "{pattern:?} {path:?}");
+}
+
+/// The path of a rule is accepted exactly if it looks like the path of a request.
+fn check_refusal(path: &str, is_accepted: bool) {
+    let is_absolute = path.starts_with('/');
+    let has_star = path.ends_with('*') || path.contains("/*/");
+    let is_valid = is_absolute && !has_star && !path.contains(['?', '{', '}']);
+    // A path is refused if it is percent-encoded without need.
+    assert!(is_accepted == is_valid || (is_valid && path.contains('%')), "{path:?}");
 }
 
 /// No policy and no rule makes the compilation panic.
@@ -128,8 +138,8 @@ fn check_query(setting: &Setting, query: &str, names: &[&str]) {
     let is_listed = |parameter: &str| {
         let name = name(parameter);
         names.iter().any(|listed| match listed.strip_suffix('*').map(str::as_bytes) {
-            Some(start) if *keeps == Kept::Unlisted => name.starts_with(start),
-            _ => name == listed.as_bytes(),
+            Some(start) => name.starts_with(start),
+            None => name == listed.as_bytes(),
         })
     };
     let is_kept = |parameter: &&str| match keeps {

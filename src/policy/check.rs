@@ -1,6 +1,6 @@
 //! Checks of settings that occur in policies or rules: status codes, paths and field names.
 
-use actix_web::http::header::HeaderName;
+use actix_web::{dev::Url, http::header::HeaderName};
 
 use super::error::ConfigError;
 use crate::entry::limits::may_have_status;
@@ -15,10 +15,43 @@ pub(super) fn check_status(status: u16) -> Result<(), ConfigError> {
     }
 }
 
-/// Checks that the path of a rule begins with a slash. Every path that actix routes begins with a
-/// slash.
-pub(super) fn check_path(path: &str) -> Result<(), ConfigError> {
+/// Checks that the path or pattern of a rule begins with a slash. Every path that actix routes begins
+/// with a slash.
+pub(super) fn check_slash(path: &str) -> Result<(), ConfigError> {
     if path.starts_with('/') { Ok(()) } else { Err(ConfigError::RelativePath(path.to_owned())) }
+}
+
+/// Checks that requests can have the path of a rule: that it begins with a slash, and that it is no
+/// pattern and not encoded.
+pub(super) fn check_path(path: &str) -> Result<(), ConfigError> {
+    check_slash(path)?;
+    let owned = path.to_owned();
+    if path.contains('?') {
+        Err(ConfigError::QueryInPath(owned))
+    } else if path.contains(['{', '}']) {
+        Err(ConfigError::BracesInPath(owned))
+    } else if has_star(path) {
+        Err(ConfigError::StarInPath(owned))
+    } else {
+        match decoded(path) {
+            Some(decoded) => Err(ConfigError::EncodedPath { path: owned, decoded }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Returns whether a path looks as if `*` was meant to match other text: as a whole segment, or at
+/// the end.
+pub(super) fn has_star(path: &str) -> bool {
+    path.ends_with('*') || path.split('/').any(|segment| segment == "*")
+}
+
+/// Returns the path that actix makes of a path for routing, if it differs. The path of a rule is
+/// compared with the decoded path, so an encoded path would never match.
+pub(super) fn decoded(path: &str) -> Option<String> {
+    let url = Url::new(path.parse().ok()?);
+    // A text that is no path of a request has no decoded form.
+    (url.uri().path() == path && url.path() != path).then(|| url.path().to_owned())
 }
 
 /// Parses the names of header fields in a setting.

@@ -60,6 +60,49 @@ pub enum ConfigError {
     ZeroOverrideTtl,
     /// A host of a rule is not a host name.
     Host(String),
+    /// The path of a rule contains braces. Only the pattern of a rule has parameters.
+    BracesInPath(String),
+    /// The path of a rule contains `*` as a whole segment or at its end. A path does not match
+    /// other paths by `*`.
+    StarInPath(String),
+    /// The path of a rule contains a query.
+    QueryInPath(String),
+    /// The path of a rule is percent-encoded, but rules are compared with decoded paths.
+    EncodedPath {
+        /// The path.
+        path: String,
+        /// The path as requests for it are compared.
+        decoded: String,
+    },
+    /// [`CacheBuilder::rules_only`](crate::CacheBuilder::rules_only) is set, and no rule caches
+    /// requests.
+    NoCachingRule,
+    /// A content coding of [`Policy::vary_codings`](crate::Policy::vary_codings) is not
+    /// registered.
+    UnknownCoding(String),
+    /// A language of [`Policy::vary_languages`](crate::Policy::vary_languages) is not a language
+    /// tag.
+    InvalidLanguage(String),
+    /// A setting has an empty list, but needs at least one entry.
+    EmptyList {
+        /// The name of the setter, such as `vary_languages`.
+        setting: &'static str,
+    },
+    /// A name contains `*` where `*` does not match other names.
+    StarInName {
+        /// The name of the setter, such as `vary_cookie`.
+        setting: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// A name cannot be the name of a cookie (RFC 6265 section 4.1.1).
+    InvalidCookieName(String),
+    /// A cookie is both ignored and part of the cache key.
+    CookieIgnoredAndKeyed(String),
+    /// A tag of the policy is empty.
+    EmptyTag,
+    /// A tag of the policy is longer than 256 bytes, so responses with it are not stored.
+    TagTooLong(String),
     /// A rule has both `bypass` and `with`.
     BypassWithPolicy,
     /// A policy has [`Policy::anonymous_only`](crate::Policy::anonymous_only) beside
@@ -145,6 +188,82 @@ impl fmt::Display for ConfigError {
                 f,
                 "the host {host:?} of a rule cannot be read: use one like \"api.example.com\", \
                  \"localhost:8080\" or \"*.example.com\""
+            ),
+            Self::BracesInPath(path) => write!(
+                f,
+                "the path {path:?} of a rule has braces, so it matches no path with a value in \
+                 their place: use Rule::pattern({path:?}) for parameters"
+            ),
+            Self::StarInPath(path) => match path.strip_suffix("/*") {
+                Some(prefix) if !prefix.contains('*') => write!(
+                    f,
+                    "the path {path:?} of a rule ends with `*`, which matches no other text: use \
+                     Rule::prefix({:?}) for all paths below it",
+                    if prefix.is_empty() { "/" } else { prefix }
+                ),
+                _ => write!(
+                    f,
+                    "the path {path:?} of a rule has `*`, which matches no other text: use a \
+                     parameter in Rule::pattern, as in \"/posts/{{id}}/edit\", or Rule::prefix for \
+                     all paths below one"
+                ),
+            },
+            Self::QueryInPath(path) => write!(
+                f,
+                "the path {path:?} of a rule has a query, and paths are compared without it: use \
+                 Policy::query to choose the parameters in the cache key, or Rule::when to match \
+                 requests by their query"
+            ),
+            Self::EncodedPath { path, decoded } => write!(
+                f,
+                "the path {path:?} of a rule is percent-encoded, and paths are decoded before they \
+                 are compared: write {decoded:?}"
+            ),
+            Self::NoCachingRule => f.write_str(
+                "rules_only() is set and no rule caches requests, so no response could be stored: \
+                 add a rule without bypass(), or remove rules_only()",
+            ),
+            Self::UnknownCoding(coding) => write!(
+                f,
+                "vary_codings has {coding:?}, which is no content coding: use names as in \
+                 Content-Encoding, such as \"br\" (brotli), \"gzip\", \"zstd\" or \"deflate\""
+            ),
+            Self::InvalidLanguage(tag) => write!(
+                f,
+                "vary_languages has {tag:?}, which is no language tag: use tags like \"de\" or \
+                 \"pt-BR\""
+            ),
+            Self::EmptyList { setting } => write!(
+                f,
+                "{setting} has an empty list, so all requests would get one variant: name all that \
+                 the handlers offer, or leave it out"
+            ),
+            Self::StarInName { setting: setting @ "vary_cookie", name } => write!(
+                f,
+                "{setting} has the name {name:?}, and `*` matches no other names in it: name each \
+                 cookie"
+            ),
+            Self::StarInName { setting, name } => write!(
+                f,
+                "{setting} has the name {name:?}, and `*` matches other names only at the end: use \
+                 a beginning like \"utm_*\", or name each of them"
+            ),
+            Self::InvalidCookieName(name) => write!(
+                f,
+                "{name:?} is not the name of a cookie: use the text before the equals sign, such as \
+                 \"lang\""
+            ),
+            Self::CookieIgnoredAndKeyed(name) => write!(
+                f,
+                "the cookie {name:?} is in ignore_cookies and in vary_cookie: remove it from \
+                 ignore_cookies if responses depend on it, or else from vary_cookie"
+            ),
+            Self::EmptyTag => f.write_str("a tag of the policy is empty: name it, or remove it"),
+            Self::TagTooLong(tag) => write!(
+                f,
+                "the tag {tag:?} has {} bytes, and responses with a tag of more than 256 bytes are \
+                 not stored: use a shorter one",
+                tag.len()
             ),
             Self::BypassWithPolicy => f.write_str(
                 "a rule has both bypass() and with(): remove one of them, or make two rules",

@@ -44,9 +44,6 @@ impl Policy {
         for &status in with_ttl.map(|(status, _)| status).chain(&self.unstored_statuses) {
             check_status(status)?;
         }
-        if self.cookies.keyed.iter().chain(&self.cookies.ignored).any(String::is_empty) {
-            return Err(ConfigError::EmptyCookieName);
-        }
         if self.key_parts.iter().any(|part| part.name.is_empty()) {
             return Err(ConfigError::EmptyKeyPartName);
         }
@@ -55,7 +52,7 @@ impl Policy {
         if self.personal_requests == PersonalRequests::Excluded && keeps_pages_of_people {
             return Err(ConfigError::AnonymousOnlyWithPeople);
         }
-        Ok(())
+        self.check_names()
     }
 
     /// Returns a value for each function in the settings. Equal values mean the same function.

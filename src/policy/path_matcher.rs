@@ -1,6 +1,11 @@
 //! `PathMatcher`: the checked and parsed path of a rule.
 
-use super::{check::check_path, error::ConfigError, path_pattern::PathPattern, rule::PathRule};
+use super::{
+    check::{check_path, check_slash},
+    error::ConfigError,
+    path_pattern::PathPattern,
+    rule::PathRule,
+};
 
 /// The paths that a rule matches.
 #[derive(Debug, Clone)]
@@ -27,7 +32,7 @@ impl PathMatcher {
                 Self::Prefix(path.clone())
             }
             PathRule::Pattern(pattern) => {
-                check_path(pattern)?;
+                check_slash(pattern)?;
                 let error = |reason| ConfigError::Pattern { pattern: pattern.clone(), reason };
                 Self::Pattern(PathPattern::new(pattern).map_err(error)?)
             }

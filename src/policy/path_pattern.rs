@@ -3,7 +3,10 @@
 
 use actix_web::dev::{Path, ResourceDef};
 
-use super::parameter_regex::{MAX_COST, check_expression};
+use super::{
+    check::decoded,
+    parameter_regex::{MAX_COST, check_expression},
+};
 
 /// The largest number of parameters in a pattern. actix panics on a pattern with more parameters.
 const MAX_PARAMETERS: usize = 16;
@@ -81,7 +84,16 @@ pub(super) fn parse_parameters(pattern: &str) -> Result<Vec<String>, String> {
     if !has_tail {
         check_literal(rest)?;
         if rest.ends_with('*') {
-            return Err("a tail has no name: write {tail}* instead of *".to_owned());
+            return Err(match pattern.strip_suffix("/*").filter(|prefix| !prefix.contains('{')) {
+                Some(prefix) => {
+                    let prefix = if prefix.is_empty() { "/" } else { prefix };
+                    format!(
+                        "a tail has no name: write {{tail}}* instead of *, or use \
+                         Rule::prefix({prefix:?}) for all paths below it"
+                    )
+                }
+                None => "a tail has no name: write {tail}* instead of *".to_owned(),
+            });
         }
     }
     if cost > MAX_COST {
@@ -92,7 +104,24 @@ pub(super) fn parse_parameters(pattern: &str) -> Result<Vec<String>, String> {
 
 /// Checks text of a pattern that is outside of parameters.
 fn check_literal(text: &str) -> Result<(), String> {
-    if text.contains('}') { Err("a brace is not opened".to_owned()) } else { Ok(()) }
+    if text.contains('}') {
+        return Err("a brace is not opened".to_owned());
+    }
+    if text.contains('?') {
+        return Err("paths are compared without the query: use Policy::query to choose the \
+                    parameters in the cache key, or Rule::when to match requests by their query"
+            .to_owned());
+    }
+    if text.split('/').any(|segment| segment == "*") && !text.ends_with('*') {
+        return Err("`*` matches no other text: write a parameter, such as {name}".to_owned());
+    }
+    match decoded(&format!("/{text}")) {
+        Some(decoded) => Err(format!(
+            "paths are decoded before they are compared: write {:?} instead of {text:?}",
+            decoded.get(1..).unwrap_or_default()
+        )),
+        None => Ok(()),
+    }
 }
 
 /// Splits the text after an opening brace at the matching closing brace. A brace after a backslash
@@ -176,7 +205,13 @@ mod tests {
             ("/posts/{ä}", "\"ä\" is not made of"),
             ("/{id}/{id}", "two parameters have the name \"id\""),
             ("/{tail:.*}*", "has an expression"),
-            ("/files/*", "a tail has no name"),
+            ("/files/*", "use Rule::prefix(\"/files\")"),
+            ("/*", "use Rule::prefix(\"/\")"),
+            ("/{a}/*", "a tail has no name: write {tail}* instead of *"),
+            ("/*/{a}", "`*` matches no other text"),
+            ("/a?b={c}", "without the query"),
+            ("/a/{c}?b", "without the query"),
+            ("/%61/{c}", "write \"/a/\" instead of"),
             ("/{a}/b*", "a tail has no name"),
             ("/{a:(}", "is not closed"),
             ("/{a:x)|(y}", "is not opened"),

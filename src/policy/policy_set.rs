@@ -82,6 +82,9 @@ impl PolicySet {
     ) -> Result<Self, ConfigError> {
         let name = name.into();
         name.check()?;
+        if config.unmatched == Unmatched::Pass && config.rules.iter().all(Rule::is_bypass) {
+            return Err(ConfigError::NoCachingRule);
+        }
         let base = CompiledPolicy::new(config.changed(&[]), None, name)?;
         let compile = |(position, rule): (usize, &Rule)| {
             let earlier = config.rules.iter().take(position);
@@ -311,6 +314,20 @@ mod tests {
     fn empty_namespace_is_refused() {
         let error = PolicySet::new(PolicyConfig::new(), "").unwrap_err();
         assert!(error.to_string().contains("namespace of the cache is empty"), "{error}");
+    }
+
+    #[test]
+    fn rules_only_needs_a_rule_that_caches() {
+        for (rules, valid) in [
+            (vec![], false),
+            (vec![Rule::path("/a").bypass()], false),
+            (vec![Rule::path("/a").bypass(), Rule::path("/b")], true),
+        ] {
+            let config = PolicyConfig { rules, unmatched: Unmatched::Pass, ..PolicyConfig::new() };
+            let error = PolicySet::new(config, "t").err().map(|error| error.to_string());
+            assert_eq!(error.is_none(), valid, "{error:?}");
+            assert!(error.is_none_or(|error| error.contains("remove rules_only()")));
+        }
     }
 
     #[test]

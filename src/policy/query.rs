@@ -39,13 +39,14 @@ pub(super) enum ParameterOrder {
 }
 
 impl QueryKey {
-    /// Makes only these parameters part of the cache key.
+    /// Makes only these parameters part of the cache key. A trailing `*` in a name matches any
+    /// suffix. Elsewhere in a name, `*` is an error.
     pub fn only(names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self::new(ParameterNames::Only(names.into_iter().map(Into::into).collect()))
     }
 
     /// Makes all parameters except these part of the cache key. A trailing `*` in a name matches
-    /// any suffix.
+    /// any suffix. Elsewhere in a name, `*` is an error.
     ///
     /// ```
     /// # use actix_web_cache::QueryKey;
@@ -107,13 +108,8 @@ impl QueryKey {
     fn contains(&self, name: &[u8]) -> bool {
         match &self.names {
             ParameterNames::All => true,
-            ParameterNames::Only(names) => names.iter().any(|only| only.as_bytes() == name),
-            ParameterNames::Ignoring(names) => {
-                !names.iter().any(|ignored| match ignored.strip_suffix('*') {
-                    Some(start) => name.starts_with(start.as_bytes()),
-                    None => name == ignored.as_bytes(),
-                })
-            }
+            ParameterNames::Only(names) => is_listed(names, name),
+            ParameterNames::Ignoring(names) => !is_listed(names, name),
         }
     }
 }
@@ -147,6 +143,14 @@ const TRACKING_PARAMETERS: &[&str] = &[
     "_gl",
     "srsltid",
 ];
+
+/// Returns whether a list contains a name. A trailing `*` in the list matches any suffix.
+fn is_listed(list: &[String], name: &[u8]) -> bool {
+    list.iter().any(|listed| match listed.strip_suffix('*') {
+        Some(start) => name.starts_with(start.as_bytes()),
+        None => name == listed.as_bytes(),
+    })
+}
 
 /// Returns the decoded name of a parameter: percent-encoding and plus signs are decoded as in HTML
 /// forms.
@@ -185,6 +189,13 @@ mod tests {
                 (Some("%71=1"), Some("%71=1")),
                 (Some("Q=1"), None),
                 (Some("q=1;x=2"), Some("q=1;x=2")),
+            ],
+        );
+        check(
+            &QueryKey::only(["filter_*"]),
+            &[
+                (Some("filter_a=1&b=2&filter_=3"), Some("filter_a=1&filter_=3")),
+                (Some("filter=1"), None),
             ],
         );
     }

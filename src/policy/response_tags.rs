@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The length of the longest tag in bytes.
-const MAX_LENGTH: usize = 256;
+pub(super) const MAX_LENGTH: usize = 256;
 
 /// The tags that the policy gives to the response to a request.
 #[derive(Debug, Clone, Default)]

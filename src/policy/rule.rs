@@ -182,6 +182,11 @@ impl Rule {
         self.path == other.path && self.methods == other.methods && self.hosts == other.hosts
     }
 
+    /// Returns whether requests that the rule matches bypass the cache.
+    pub(super) fn is_bypass(&self) -> bool {
+        self.handling == Handling::Bypass
+    }
+
     /// Returns what the rule is for, to name it in a message.
     pub(crate) fn subject(&self) -> impl fmt::Display + '_ {
         &self.path

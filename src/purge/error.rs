@@ -20,6 +20,9 @@ pub enum PurgeError {
     /// A header field that was given to [`PurgeTarget::variant`](crate::PurgeTarget::variant) is
     /// not valid. The value is the name of the field.
     Field(String),
+    /// [`PurgeTarget::variant`](crate::PurgeTarget::variant) was called for a target that is not a
+    /// URL.
+    VariantWithoutUrl,
     /// The store failed, and has queued the invalidation: the store sends the invalidation again by
     /// itself.
     ///
@@ -48,6 +51,10 @@ impl fmt::Display for PurgeError {
             Self::Field(field) => {
                 write!(f, "invalid request field {field:?} in the variant to purge")
             }
+            Self::VariantWithoutUrl => f.write_str(
+                "variant() limits PurgeTarget::url and route only: remove it to purge all variants \
+                 of the target",
+            ),
             Self::Queued(_) => f.write_str(
                 "purge not confirmed yet: the store failed, and repeats the purge by itself",
             ),
@@ -61,7 +68,7 @@ impl std::error::Error for PurgeError {
         match self {
             Self::Queued(error) | Self::Store(error) => Some(error),
             Self::Route(error) => Some(error),
-            Self::Url(_) | Self::MissingHost | Self::Field(_) => None,
+            Self::Url(_) | Self::MissingHost | Self::Field(_) | Self::VariantWithoutUrl => None,
         }
     }
 }
@@ -77,9 +84,11 @@ impl From<StoreError> for PurgeError {
 impl ResponseError for PurgeError {
     fn status_code(&self) -> StatusCode {
         match self {
-            Self::Url(_) | Self::MissingHost | Self::Route(_) | Self::Field(_) => {
-                StatusCode::INTERNAL_SERVER_ERROR
-            }
+            Self::Url(_)
+            | Self::MissingHost
+            | Self::Route(_)
+            | Self::Field(_)
+            | Self::VariantWithoutUrl => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Queued(_) | Self::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }

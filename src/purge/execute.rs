@@ -27,6 +27,9 @@ pub(super) async fn invalidate(
     target: &PurgeTarget,
     effect: Effect,
 ) -> Result<Purged, PurgeError> {
+    if target.fields.is_some() && !matches!(target.scope, Scope::Url(_)) {
+        return Err(PurgeError::VariantWithoutUrl);
+    }
     let (kind, tags) = match &target.scope {
         Scope::All => {
             record(shared, &effect.on_all()).await?;

@@ -155,7 +155,11 @@ impl PurgeTarget {
     /// With [`Policy::key_with`](crate::Policy::key_with),
     /// [`Policy::per_user`](crate::Policy::per_user),
     /// [`Policy::share_authorized`](crate::Policy::share_authorized) or
-    /// [`on_any_host`](Self::on_any_host), the cache does not know the cache keys of the URL. The target then includes all variants.
+    /// [`on_any_host`](Self::on_any_host), the cache does not know the cache keys of the URL. The
+    /// target then includes all variants.
+    ///
+    /// A purge of any other target with this limit, such as that of a tag, returns
+    /// [`PurgeError::VariantWithoutUrl`].
     pub fn variant<'a>(mut self, fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let owned = fields.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
         self.fields = Some(owned.collect());

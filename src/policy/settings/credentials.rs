@@ -29,8 +29,8 @@ impl Policy {
     /// Ignores cookies that have no effect on any response, such as analytics cookies.
     ///
     /// A request that has only ignored cookies is treated like a request without cookies. A
-    /// trailing `*` in a name matches any suffix, and `*` alone matches all cookies. Several calls
-    /// add up. Default: none.
+    /// trailing `*` in a name matches any suffix, and `*` alone matches all cookies. Elsewhere in a
+    /// name, `*` is an error. Several calls add up. Default: none.
     ///
     /// Handlers still see the ignored cookies. Do not ignore a cookie on which a response depends:
     /// all clients would get the response that was made for the first client's value of the cookie.

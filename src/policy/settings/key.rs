@@ -25,6 +25,9 @@ impl Policy {
     /// The cache stores separate responses for each value of the cookie. The cookie therefore does
     /// not make a request [personal](Self#personal-requests). The cache adds `Vary: Cookie` to
     /// responses, for clients and other caches. Several calls add up.
+    ///
+    /// `*` in `name` is an error, because it matches no other names. A cookie whose name matches a
+    /// pattern of [`ignore_cookies`](Self::ignore_cookies) is still part of the cache key.
     pub fn vary_cookie(mut self, name: impl Into<String>) -> Self {
         self.cookies.keyed.push(name.into());
         self
@@ -73,7 +76,8 @@ impl Policy {
     ///
     /// The cache then stores one variant for each language instead of one for each field value.
     /// Pass all languages of the handlers, in the handlers' order of preference. `*` in a request
-    /// matches the first language. Default: the field values are compared as sent.
+    /// matches the first language. The list must not be empty, and has language tags such as `de`
+    /// or `pt-BR`. Default: the field values are compared as sent.
     pub fn vary_languages(mut self, tags: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.languages = Languages::Best(tags.into_iter().map(Into::into).collect());
         self
@@ -85,7 +89,8 @@ impl Policy {
     /// Other codings in the field have no effect. Weights have no effect either, except that a
     /// coding with the weight zero is not accepted.
     ///
-    /// Pass all codings of the handlers. The handlers must choose a coding by their own order of
+    /// Pass all codings of the handlers, by their registered names, such as `br`, `gzip` and `zstd`.
+    /// The handlers must choose a coding by their own order of
     /// preference, not by the client's weights. Default: the field values are compared as sent.
     pub fn vary_codings(mut self, codings: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let lowercase = |coding: String| coding.to_ascii_lowercase();

@@ -79,7 +79,7 @@ pub struct RedisStoreBuilder {
 impl RedisStoreBuilder {
     /// Sets the maximum size of a stored response in bytes, header fields included. Default 16 MiB.
     ///
-    /// Larger responses are served but not stored.
+    /// Larger responses are served but not stored. The size must not be zero.
     pub const fn max_record(mut self, bytes: usize) -> Self {
         self.max_record = bytes;
         self
@@ -123,7 +123,8 @@ impl RedisStoreBuilder {
         self
     }
 
-    /// Builds the store. The store connects to Redis at the first request.
+    /// Builds the store. The store connects to Redis at the first request;
+    /// [`RedisStore::check`] connects earlier.
     ///
     /// With the feature `redis-rustls` and a source that connects by TLS, `build` reads the
     /// system's root certificates, unless the source has its own. `build` also installs ring as the
@@ -133,7 +134,8 @@ impl RedisStoreBuilder {
     /// # Errors
     ///
     /// If the URL is invalid or needs a feature that is not enabled, the namespace is empty or
-    /// contains `{` or `}`, a certificate cannot be used, or a time setting is too short.
+    /// contains `{` or `}`, a certificate cannot be used, a time setting is too short, or
+    /// [`max_record`](Self::max_record) is zero.
     pub fn build(self) -> Result<RedisStore, RedisStoreError> {
         let Self { source, namespace, max_record, lease, timeouts } = self;
         let source = source?;
@@ -148,6 +150,9 @@ impl RedisStoreBuilder {
             if value < least {
                 return Err(RedisStoreError::TooShort { setting, value, least });
             }
+        }
+        if max_record == 0 {
+            return Err(RedisStoreError::ZeroMaxRecord);
         }
         let connector = Connector::new(&source)?;
         Ok(RedisStore::from_settings(Settings {
@@ -194,6 +199,8 @@ mod tests {
             assert!(error.to_string().contains(&format!("`{namespace}`")), "{error}");
         }
         let builder = || RedisStore::builder(URL, "shop");
+        let error = error_of(builder().max_record(0));
+        assert!(error.to_string().starts_with("max_record is 0"), "{error}");
         for (builder, setting) in [
             (builder().lease(Duration::ZERO), "lease"),
             (builder().lookup_timeout(Duration::from_micros(999)), "lookup_timeout"),

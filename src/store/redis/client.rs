@@ -192,7 +192,7 @@ impl RedisClient {
     /// Makes a connection. If this process has not read the invalidation table yet, it reads the
     /// table by this connection before any lookup. Lookups that time out meanwhile do not stop the
     /// read, and the circuit breaker does not count them.
-    async fn connect(self: Arc<Self>) -> Result<Connection, Failure> {
+    pub(super) async fn connect(self: Arc<Self>) -> Result<Connection, Failure> {
         let mut connection = self.connector.connect().await?;
         count(&self.counters.connections);
         if !self.table.is_known() {

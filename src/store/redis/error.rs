@@ -1,8 +1,8 @@
-//! The reasons why a Redis store cannot be built.
+//! The reasons why a Redis store cannot be built or used.
 
 use std::{convert::Infallible, error::Error, fmt, time::Duration};
 
-/// The reason why a [`RedisStore`](crate::RedisStore) cannot be built.
+/// The reason why a [`RedisStore`](crate::RedisStore) cannot be built or used.
 ///
 /// No variant holds a URL, as a URL may contain a password.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,11 @@ pub enum RedisStoreError {
     InvalidCertificate(String),
     /// The namespace is empty or contains `{` or `}`. The value is the namespace.
     InvalidNamespace(String),
+    /// [`RedisStoreBuilder::max_record`](super::RedisStoreBuilder::max_record) is zero.
+    ZeroMaxRecord,
+    /// A [check](crate::RedisStore::check) has shown that Redis cannot be used. The value is the
+    /// reason.
+    Unusable(String),
     /// A time setting is too short.
     TooShort {
         /// The name of the setting.
@@ -48,6 +53,11 @@ impl fmt::Display for RedisStoreError {
                 "invalid Redis namespace `{namespace}`: it must not be empty, and must not contain \
                  `{{` or `}}`, which choose the slot in a Cluster"
             ),
+            Self::ZeroMaxRecord => f.write_str(
+                "max_record is 0, so no response could be stored: give the largest response in \
+                 bytes, or leave it out for the default of 16 MiB",
+            ),
+            Self::Unusable(reason) => write!(f, "Redis cannot be used: {reason}"),
             Self::TooShort { setting, value, least } => {
                 write!(f, "invalid {setting} {value:?}: set it to {least:?} or more")
             }

@@ -77,6 +77,11 @@ impl Keys {
         (0..HASHES).map(move |number| self.hash(url, number))
     }
 
+    /// Returns the name of a key that no store writes.
+    pub(super) fn unused(&self) -> String {
+        format!("{}{{unused}}", self.prefix)
+    }
+
     fn hash(&self, url: UrlKey<'_>, number: u8) -> String {
         let mut name = String::with_capacity(self.prefix.len() + 36);
         name.push_str(&self.prefix);

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `address`, `certificates`, `tls`, `builder`, `error` | settings: the server's address, certificates, time-outs |
 //! | `store` | [`RedisStore`]: lookups, writes and removals |
+//! | `check` | the check at start-up |
 //! | `client`, `batch`, `worker_connections`, `connector`, `connection` | calls to the server |
 //! | `maintenance` | the maintenance thread, which probes a failed server, sends queued invalidations, and listens to announcements of invalidations |
 //! | `invalidation_table` | the table in Redis that holds the invalidations of all processes |
@@ -17,6 +18,7 @@ mod address;
 mod batch;
 mod builder;
 mod certificates;
+mod check;
 mod client;
 mod connection;
 mod connector;

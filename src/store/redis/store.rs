@@ -170,7 +170,7 @@ impl RedisStore {
     }
 
     /// Returns the client for a call. The first call starts the maintenance thread.
-    fn client(&self) -> &Arc<RedisClient> {
+    pub(super) fn client(&self) -> &Arc<RedisClient> {
         self.0.maintenance.start(&self.0.client);
         &self.0.client
     }

@@ -365,19 +365,6 @@ async fn unmatched_request_gets_no_cache_fields_with_rules_only() {
 }
 
 #[actix_web::test]
-async fn empty_rule_list_caches_nothing_with_rules_only() {
-    let without_rules = builder().0.build().unwrap();
-    let empty_rules = builder().0.rules([]).rules_only().build().unwrap();
-    for (cache, want) in [(without_rules, true), (empty_rules, false)] {
-        let app = test_app(&cache, requested_response);
-        for path in ["/", "/a/b", "/c?d=e"] {
-            app.client.get(path).await;
-            assert_eq!(app.client.get(path).await.is_hit(), want, "{path}");
-        }
-    }
-}
-
-#[actix_web::test]
 async fn zero_ttl_of_a_rule_stores_nothing_and_adds_no_fields() {
     let (builder, _) = builder();
     let rule = Rule::path("/zero").with(|policy| policy.default_ttl(Duration::ZERO));

@@ -21,7 +21,7 @@ async fn handle_is_available_when_cache_is_on_off_or_bypassed() {
         ("on", cache().0),
         ("off", builder().0.mode(Mode::Off).build().unwrap()),
         ("bypassed", builder().0.rule(Rule::any().bypass()).build().unwrap()),
-        ("no rule", builder().0.rules_only().build().unwrap()),
+        ("no rule", builder().0.rule(Rule::path("/other")).rules_only().build().unwrap()),
     ];
     for (case, cache) in policies {
         let server = serve(1, move || App::new().wrap(cache.clone()).default_service(web::to(has)));

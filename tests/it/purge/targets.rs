@@ -354,6 +354,26 @@ async fn variant_purge_keeps_other_variants() {
 }
 
 #[actix_web::test]
+async fn variant_of_a_target_without_url_is_refused() {
+    let (cache, _server, client) = build(Policy::new().tag("all"));
+    get(&client, "/page", &[]).await;
+    for target in [
+        PurgeTarget::tag("all"),
+        PurgeTarget::prefix("http://shop.example/"),
+        PurgeTarget::group("g").on_host("shop.example"),
+        PurgeTarget::all(),
+    ] {
+        let target = target.variant([("x-lang", "de")]);
+        for refused in
+            [cache.handle().purge(target.clone()).await, cache.handle().expire(target).await]
+        {
+            assert!(matches!(refused, Err(PurgeError::VariantWithoutUrl)), "{refused:?}");
+        }
+    }
+    assert!(get(&client, "/page", &[]).await.is_hit, "nothing was purged");
+}
+
+#[actix_web::test]
 async fn url_purge_on_any_host_reaches_all_hosts() {
     for policy in [Policy::new(), Policy::new().key_header("x-tenant")] {
         let (cache, _server, client) = build(policy);

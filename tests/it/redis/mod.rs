@@ -1,6 +1,7 @@
 //! Stores in Redis and Valkey, alone and with memory in front.
 
 mod cancellation;
+mod check;
 mod clock_skew;
 mod collapsing;
 mod damaged_records;
