@@ -100,6 +100,10 @@ impl Cache {
     /// so. Requests that no rule matches follow the changed policy, even if this cache has
     /// [`rules_only`](CacheBuilder::rules_only).
     ///
+    /// The rules name the whole path of a request, with the path of the scope. A
+    /// [relative](crate::Rule::relative) rule names the part below the scope: the rule of this cache
+    /// thus matches other paths in the new cache.
+    ///
     /// ```
     /// # use std::time::Duration;
     /// # use actix_web::web;

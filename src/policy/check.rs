@@ -2,7 +2,7 @@
 
 use actix_web::{dev::Url, http::header::HeaderName};
 
-use super::error::ConfigError;
+use super::{error::ConfigError, rule::ComparedPath};
 use crate::entry::limits::may_have_status;
 
 /// Checks that responses with this status code can be stored.
@@ -16,15 +16,20 @@ pub(super) fn check_status(status: u16) -> Result<(), ConfigError> {
 }
 
 /// Checks that the path or pattern of a rule begins with a slash. Every path that actix routes begins
-/// with a slash.
-pub(super) fn check_slash(path: &str) -> Result<(), ConfigError> {
-    if path.starts_with('/') { Ok(()) } else { Err(ConfigError::RelativePath(path.to_owned())) }
+/// with a slash. The part below a scope can also be empty.
+pub(super) fn check_slash(path: &str, compared: ComparedPath) -> Result<(), ConfigError> {
+    let is_scope = path.is_empty() && compared == ComparedPath::BelowScope;
+    if is_scope || path.starts_with('/') {
+        Ok(())
+    } else {
+        Err(ConfigError::RelativePath(path.to_owned()))
+    }
 }
 
 /// Checks that requests can have the path of a rule: that it begins with a slash, and that it is no
 /// pattern and not encoded.
-pub(super) fn check_path(path: &str) -> Result<(), ConfigError> {
-    check_slash(path)?;
+pub(super) fn check_path(path: &str, compared: ComparedPath) -> Result<(), ConfigError> {
+    check_slash(path, compared)?;
     let owned = path.to_owned();
     if path.contains('?') {
         Err(ConfigError::QueryInPath(owned))

@@ -17,6 +17,7 @@ use super::{
     error::ConfigError,
     fingerprint::{RuleOrigin, fingerprint},
     path_matcher::PathMatcher,
+    rule::ComparedPath,
     settings::Policy,
     store_if::{StorableResponse, StoreDecision},
     tagging::CompiledTagging,
@@ -65,6 +66,7 @@ pub(crate) struct CompiledPolicy {
     pub(super) trusted_proxies: TrustedProxies,
     /// The path of the rule to which the policy belongs. Its parameters can be parts of tags.
     pub(super) path: PathMatcher,
+    pub(super) compared: ComparedPath,
     pub(super) tags: Vec<CompiledTagging>,
     pub(super) tag_fields: Vec<HeaderName>,
     removed_downstream: Vec<HeaderName>,
@@ -95,6 +97,7 @@ impl CompiledPolicy {
         let tag_fields = parse_field_names(&policy.tag_fields)?;
         let trusted_proxies = TrustedProxies::new(policy.trusted_proxies.as_deref())?;
         let path = rule.map_or(PathMatcher::Any, |(_, path)| path.clone());
+        let compared = rule.map_or(ComparedPath::Whole, |(origin, _)| origin.rule.compared);
         let parameters = path.parameters();
         let tags = policy.tags.iter().map(|tag| tag.compile(&parameters));
         let tags = tags.collect::<Result<_, _>>()?;
@@ -118,6 +121,7 @@ impl CompiledPolicy {
             choices,
             trusted_proxies,
             path,
+            compared,
             tags,
             tag_fields,
             removed_downstream,

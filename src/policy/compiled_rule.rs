@@ -12,7 +12,7 @@ use super::{
     fingerprint::RuleOrigin,
     path_matcher::PathMatcher,
     request_url::{AmbiguousHost, host, target_urls},
-    rule::Handling,
+    rule::{ComparedPath, Handling},
     settings::Policy,
     values::RequestTest,
 };
@@ -22,6 +22,7 @@ use crate::entry::url::UrlTarget;
 #[derive(Debug, Clone)]
 pub(super) struct CompiledRule {
     path: PathMatcher,
+    compared: ComparedPath,
     methods: Vec<Method>,
     hosts: Vec<HostMatcher>,
     predicates: Vec<RequestTest>,
@@ -34,8 +35,8 @@ pub(super) struct CompiledRule {
 pub(super) enum UrlMatch {
     No,
     Yes,
-    /// The URL matches, but only a request shows whether the rule applies: the rule has predicates,
-    /// or it has hosts and the URL has none.
+    /// The URL matches, but only a request shows whether the rule applies: the rule has predicates or
+    /// a relative path, or it has hosts and the URL has none.
     Maybe,
 }
 
@@ -47,7 +48,7 @@ impl CompiledRule {
         name: CacheName<'_>,
     ) -> Result<Self, ConfigError> {
         let rule = origin.rule;
-        let path = PathMatcher::new(&rule.path)?;
+        let path = PathMatcher::new(&rule.path, rule.compared)?;
         let in_rule = |error| ConfigError::Rule { path: rule.path.to_string(), error };
         let policy = match rule.handling {
             Handling::Bypass if rule.changes.is_empty() => None,
@@ -60,6 +61,7 @@ impl CompiledRule {
         let hosts = rule.hosts.iter().map(|host| HostMatcher::new(host));
         Ok(Self {
             path,
+            compared: rule.compared,
             methods: rule.methods.clone(),
             hosts: hosts.collect::<Result<_, _>>().map_err(Box::new).map_err(in_rule)?,
             predicates: rule.predicates.clone(),
@@ -67,13 +69,17 @@ impl CompiledRule {
         })
     }
 
-    /// Returns whether the rule applies to a request, if the request has this method. `path` is the
-    /// path by which actix routes the request.
-    pub(super) fn matches(&self, request: &ServiceRequest, method: &Method, path: &str) -> bool {
-        self.path.matches(path)
+    /// Returns whether the rule applies to a request, if the request has this method.
+    pub(super) fn matches(&self, request: &ServiceRequest, method: &Method) -> bool {
+        self.path.matches(self.compared.of(request))
             && self.matches_method(method)
             && (self.hosts.is_empty() || self.matches_host_of(request))
             && self.predicates.iter().all(|predicate| predicate.passes(request))
+    }
+
+    /// Returns whether the path of the rule matches a path.
+    pub(super) fn matches_path(&self, path: &str) -> bool {
+        self.path.matches(path)
     }
 
     /// Returns whether the rule applies to `GET` requests for a URL. `path` is the path by which
@@ -81,13 +87,15 @@ impl CompiledRule {
     pub(super) fn matches_url(&self, url: &UrlTarget, path: &str) -> UrlMatch {
         // A URL without a host stands for the URLs on all hosts.
         let is_any_host = url.host.is_empty();
-        let matches = self.path.matches(path)
+        // The scope of the URL is not known.
+        let is_relative = self.compared == ComparedPath::BelowScope;
+        let matches = (is_relative || self.path.matches(path))
             && self.matches_method(&Method::GET)
             && (self.hosts.is_empty() || is_any_host || self.matches_host(&url.host));
         let needs_host = is_any_host && !self.hosts.is_empty();
         match matches {
             false => UrlMatch::No,
-            true if self.predicates.is_empty() && !needs_host => UrlMatch::Yes,
+            true if self.predicates.is_empty() && !needs_host && !is_relative => UrlMatch::Yes,
             true => UrlMatch::Maybe,
         }
     }
@@ -191,8 +199,7 @@ mod tests {
     fn matches(rule: &Rule, method: &Method, url: &str) -> bool {
         let (host, path) = url.split_at(url.find('/').unwrap());
         let request = TestRequest::with_uri(path).insert_header(("host", host)).to_srv_request();
-        let decoded = request.match_info().as_str().to_owned();
-        compile(rule).unwrap().matches(&request, method, &decoded)
+        compile(rule).unwrap().matches(&request, method)
     }
 
     #[test]
@@ -222,6 +229,32 @@ mod tests {
             (Rule::any().when(|_| true).when(|_| false), "/", false),
         ] {
             assert_eq!(matches(&rule, &Method::GET, path), want, "{rule:?} on {path}");
+        }
+    }
+
+    #[test]
+    fn relative_rule_matches_the_part_below_the_scope() {
+        for (rule, path, scope, want) in [
+            (Rule::path("/a"), "/blog/a", "/blog", true),
+            (Rule::path("/blog/a"), "/blog/a", "/blog", false),
+            (Rule::path(""), "/blog", "/blog", true),
+            (Rule::path("/"), "/blog", "/blog", false),
+            (Rule::path("/"), "/blog/", "/blog", true),
+            (Rule::path("/a"), "/a", "", true),
+            (Rule::prefix("/a"), "/blog/a/b", "/blog", true),
+            (Rule::prefix(""), "/blog", "/blog", true),
+            (Rule::prefix(""), "/blog/a", "/blog", true),
+            (Rule::pattern("/{id}"), "/blog/1", "/blog", true),
+            (Rule::pattern(""), "/blog", "/blog", true),
+            (Rule::any(), "/blog", "/blog", true),
+            // A resource has matched the whole path.
+            (Rule::path("/blog/a"), "/blog/a", "/blog/a", false),
+        ] {
+            let mut request = TestRequest::with_uri(path).to_srv_request();
+            request.match_info_mut().skip(scope.len().try_into().unwrap());
+            let rule = rule.relative();
+            let got = compile(&rule).unwrap().matches(&request, &Method::GET);
+            assert_eq!(got, want, "{rule:?} on {path} in {scope}");
         }
     }
 
@@ -286,7 +319,7 @@ mod tests {
                 request.append_header(("host", *host))
             });
             let request = request.to_srv_request();
-            assert_eq!(rule.matches(&request, &Method::POST, "/"), want, "{uri} {hosts:?}");
+            assert_eq!(rule.matches(&request, &Method::POST), want, "{uri} {hosts:?}");
         }
     }
 
@@ -386,5 +419,7 @@ mod tests {
         assert_eq!(url_match(&Rule::any().method(Method::HEAD), "/a"), UrlMatch::Yes);
         assert_eq!(url_match(&Rule::any().method(Method::POST), "/a"), UrlMatch::No);
         assert_eq!(url_match(&Rule::path("/a").when(|_| false), "/a"), UrlMatch::Maybe);
+        assert_eq!(url_match(&Rule::path("/a").relative(), "/blog/a"), UrlMatch::Maybe);
+        assert_eq!(url_match(&Rule::path("/a").relative().host("b"), "/blog/a"), UrlMatch::No);
     }
 }

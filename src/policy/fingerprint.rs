@@ -28,7 +28,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     query::{ParameterNames, ParameterOrder, QueryKey},
-    rule::{PathRule, Rule},
+    rule::{ComparedPath, PathRule, Rule},
     settings::Policy,
     tagging::Tagging,
     values::{AuthorizedRequests, PostResponses},
@@ -149,6 +149,12 @@ fn encode(policy: &Policy, rule: Option<&RuleOrigin<'_>>) -> Vec<u8> {
         encoder.text("leave_out");
         encoder.set(&policy.left_out, Case::Insensitive);
     }
+    // The parameters of a relative path are another part of the path of a request.
+    if let Some(origin) = rule.filter(|origin| origin.rule.compared == ComparedPath::BelowScope)
+        && (origin.adds_function(policy) || policy.tags.iter().any(Tagging::has_parameter))
+    {
+        encoder.text("relative");
+    }
     encoder.0
 }
 
@@ -258,7 +264,7 @@ impl Encoder {
             match tag {
                 Tagging::Text(text) => {
                     self.text(text);
-                    if text.contains('{') {
+                    if tag.has_parameter() {
                         self.path(rule);
                     }
                 }
@@ -363,7 +369,8 @@ mod tests {
             .key_header("x-a")
             .key_with("a", |_| None);
         assert_eq!(of(policy.clone()), "");
-        assert_eq!(of_rule(&Rule::path("/a"), policy), "");
+        assert_eq!(of_rule(&Rule::path("/a"), policy.clone()), "");
+        assert_eq!(of_rule(&Rule::path("/a").relative(), policy), "");
     }
 
     #[test]
@@ -407,6 +414,7 @@ mod tests {
             of_rule(&Rule::pattern("/{a}"), new().tag("{a}")),
             of_rule(&Rule::pattern("/{a}/{b}"), new().tag("{a}")),
             of_rule(&Rule::pattern("/{a}"), new().tag("{a}").tag("a")),
+            of_rule(&Rule::pattern("/{a}").relative(), new().tag("{a}")),
         ];
         for (index, one) in fingerprints.iter().enumerate() {
             assert!(!fingerprints[index + 1..].contains(one), "{index}");

@@ -4,7 +4,7 @@ use super::{
     check::{check_path, check_slash},
     error::ConfigError,
     path_pattern::PathPattern,
-    rule::PathRule,
+    rule::{ComparedPath, PathRule},
 };
 
 /// The paths that a rule matches.
@@ -20,19 +20,19 @@ pub(super) enum PathMatcher {
 
 impl PathMatcher {
     /// Checks and parses the path of a rule.
-    pub(super) fn new(path: &PathRule) -> Result<Self, ConfigError> {
+    pub(super) fn new(path: &PathRule, compared: ComparedPath) -> Result<Self, ConfigError> {
         Ok(match path {
             PathRule::Any => Self::Any,
             PathRule::Exact(path) => {
-                check_path(path)?;
+                check_path(path, compared)?;
                 Self::Exact(path.clone())
             }
             PathRule::Prefix(path) => {
-                check_path(path)?;
+                check_path(path, compared)?;
                 Self::Prefix(path.clone())
             }
             PathRule::Pattern(pattern) => {
-                check_slash(pattern)?;
+                check_slash(pattern, compared)?;
                 let error = |reason| ConfigError::Pattern { pattern: pattern.clone(), reason };
                 Self::Pattern(PathPattern::new(pattern).map_err(error)?)
             }

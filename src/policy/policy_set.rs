@@ -1,6 +1,8 @@
 //! `PolicySet`: the policy of a cache and the policies of its rules. It chooses the policy of each
 //! request.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use actix_web::{
     dev::{ServiceRequest, Url},
     http::Method,
@@ -12,6 +14,7 @@ use super::{
     compiled_rule::{CompiledRule, UrlMatch},
     error::ConfigError,
     fingerprint::RuleOrigin,
+    misplaced_rules::{MisplacedRule, misplaced_rule},
     rule::{PolicyChange, Rule},
     rule_index::RuleIndex,
     settings::Policy,
@@ -48,6 +51,8 @@ pub(crate) struct PolicySet {
     base: CompiledPolicy,
     rules: Vec<CompiledRule>,
     index: RuleIndex,
+    /// Whether [`misplaced_rule`](Self::misplaced_rule) has found a rule.
+    found_misplaced_rule: AtomicBool,
     /// Whether any of the policies stores responses to `POST`.
     pub(crate) stores_posts: bool,
 }
@@ -93,10 +98,11 @@ impl PolicySet {
             CompiledRule::new(&origin, config.changed(&rule.changes), name)
         };
         let rules = config.rules.iter().enumerate().map(compile).collect::<Result<Vec<_>, _>>()?;
-        let index = RuleIndex::new(config.rules.iter().map(|rule| &rule.path));
+        let index = RuleIndex::new(&config.rules);
         let of_rules = rules.iter().filter_map(|rule| rule.policy.as_deref());
         let stores_posts = [&base].into_iter().chain(of_rules).any(CompiledPolicy::stores_posts);
-        Ok(Self { config, base, rules, index, stores_posts })
+        let found_misplaced_rule = AtomicBool::new(false);
+        Ok(Self { config, base, rules, index, found_misplaced_rule, stores_posts })
     }
 
     pub(crate) const fn config(&self) -> &PolicyConfig {
@@ -125,12 +131,26 @@ impl PolicySet {
             let path = request.match_info().as_str();
             for &index in self.index.candidates(path) {
                 let Some(rule) = self.rules.get(index) else { continue };
-                if rule.matches(request, method, path) {
+                if rule.matches(request, method) {
                     return rule.policy.is_some().then_some(AppliedRule(Some(index)));
                 }
             }
         }
         (self.config.unmatched == Unmatched::Policy).then_some(AppliedRule(None))
+    }
+
+    /// Returns a rule whose path seems to be relative to the scope of the cache by mistake, if a
+    /// request shows this. Returns such a rule once.
+    pub(crate) fn misplaced_rule<'a>(
+        &'a self,
+        request: &'a ServiceRequest,
+    ) -> Option<MisplacedRule<'a>> {
+        if self.rules.is_empty() || self.found_misplaced_rule.load(Ordering::Relaxed) {
+            return None;
+        }
+        let rule = misplaced_rule(self.config.rules.iter().zip(&self.rules), request)?;
+        let is_known = self.found_misplaced_rule.swap(true, Ordering::Relaxed);
+        (!is_known).then_some(rule)
     }
 
     /// Returns the policy of a rule, or that of the cache.
@@ -149,8 +169,8 @@ impl PolicySet {
     /// Returns the cache keys that requests for a URL can have. Request fields, cookies and
     /// computed values are not added to these keys.
     ///
-    /// There are several keys because the scheme is not known, and because a rule with a predicate
-    /// may apply to some requests only.
+    /// There are several keys because the scheme is not known, because a rule with a predicate may
+    /// apply to some requests only, and because the scope of a relative rule is not known.
     pub(crate) fn keys_for_url(&self, target: &UrlTarget) -> Vec<UrlKey> {
         let rules = self.rules_for_url(target);
         let mut keys: Vec<UrlKey> = Vec::new();
@@ -166,7 +186,8 @@ impl PolicySet {
     }
 
     /// Returns all rules that can apply to requests for a URL. There are several if a rule with a
-    /// predicate matches the URL, because the predicate may refuse some of the requests.
+    /// predicate matches the URL, because the predicate may refuse some of the requests, or if a
+    /// rule is relative to an unknown scope.
     fn rules_for_url(&self, target: &UrlTarget) -> Vec<AppliedRule> {
         // Rules match the path that actix has decoded for routing.
         let decoded = Url::new(target.path.parse().unwrap_or_default());
@@ -341,6 +362,7 @@ mod tests {
                 Rule::path("/host").host("b").with(only_q),
                 Rule::path("/port").host("a:80").with(only_q),
                 Rule::path("/none").bypass(),
+                Rule::path("/below").relative().with(|policy| policy.query(QueryKey::only(["b"]))),
             ],
             Unmatched::Policy,
         );
@@ -350,12 +372,13 @@ mod tests {
             query: Some("b=1&q=2".to_owned()),
         };
         for (path, sent, count) in [
-            ("/x", "/x?q=2&b=1", 1),
+            ("/x", "/x?q=2&b=1", 2),
             ("/only", "/only?q=2&z", 1),
             ("/%6Fnly", "/%6Fnly?q=2&z", 1),
-            ("/maybe", "/maybe?q=2", 2),
-            ("/host", "/host?q=2&b=1", 1),
+            ("/maybe", "/maybe?q=2", 3),
+            ("/host", "/host?q=2&b=1", 2),
             ("/port", "/port?q=2", 1),
+            ("/below", "/below?z=1&b=1", 2),
         ] {
             let urls = policies.keys_for_url(&target(path));
             let request = TestRequest::with_uri(sent).insert_header(("host", "a")).to_srv_request();
@@ -367,6 +390,6 @@ mod tests {
         assert_eq!(policies.keys_for_url(&target("/none")).len(), 0);
         // A purge on any host names none.
         let any_host = UrlTarget { host: String::new(), ..target("/host") };
-        assert_eq!(policies.keys_for_url(&any_host).len(), 2 * 2);
+        assert_eq!(policies.keys_for_url(&any_host).len(), 2 * 3);
     }
 }

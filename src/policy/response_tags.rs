@@ -21,7 +21,7 @@ pub(crate) struct RequestTags(SmallVec<[String; 1]>);
 impl CompiledPolicy {
     /// Returns the tags that the policy gives to the response to a request.
     pub(crate) fn request_tags(&self, request: &ServiceRequest) -> RequestTags {
-        let path = request.match_info().as_str();
+        let path = self.compared.of(request);
         let parameter = |name: &str| self.path.parameter(path, name);
         RequestTags(self.tags.iter().filter_map(|tag| tag.of_request(request, parameter)).collect())
     }

@@ -11,7 +11,8 @@ use super::{settings::Policy, values::RequestTest};
 /// Rules are tried in the order in which they were added, and the first rule that matches applies.
 /// The path of a rule is compared with the path by which actix routes a request. In the path of the
 /// request, percent-encoded characters that need no encoding are decoded. The query is not part of
-/// the path. In a scope, a rule still names the whole path, with the path of the scope.
+/// the path. In a scope, a rule still names the whole path, with the path of the scope,
+/// unless it is [`relative`](Self::relative).
 ///
 /// A rule without [`with`](Self::with) and [`bypass`](Self::bypass) applies the policy of the cache
 /// and ends the search for other rules.
@@ -39,6 +40,7 @@ use super::{settings::Policy, values::RequestTest};
 #[must_use]
 pub struct Rule {
     pub(super) path: PathRule,
+    pub(super) compared: ComparedPath,
     pub(super) methods: Vec<Method>,
     pub(super) hosts: Vec<String>,
     pub(super) predicates: Vec<RequestTest>,
@@ -62,6 +64,24 @@ pub(super) enum PathRule {
     Pattern(String),
     #[cfg(feature = "regex")]
     Regex(String),
+}
+
+/// The part of a request's path with which a rule compares its own path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ComparedPath {
+    Whole,
+    /// The part below the scope in which the cache is.
+    BelowScope,
+}
+
+impl ComparedPath {
+    /// Returns this part of the path by which actix routes a request.
+    pub(super) fn of(self, request: &ServiceRequest) -> &str {
+        match self {
+            Self::Whole => request.match_info().as_str(),
+            Self::BelowScope => request.match_info().unprocessed(),
+        }
+    }
 }
 
 /// A change that a rule or a scope makes to the policy of its cache.
@@ -123,6 +143,35 @@ impl Rule {
         Self::new(PathRule::Regex(pattern.into()))
     }
 
+    /// Compares the path of the rule with the part of the path below the scope in which the cache is.
+    ///
+    /// In a cache around `web::scope("/blog")`, the rule `Rule::prefix("/posts").relative()` matches
+    /// `/blog/posts/1`. In nested scopes, the part is the one below the innermost scope around the
+    /// cache. It is empty for the path of the scope itself, `/blog`, so a relative rule can have the
+    /// empty path: `Rule::path("").relative()`. In a cache around the whole application, the part is
+    /// the whole path. Around a resource or a route, the part is empty, because these match the
+    /// whole path.
+    ///
+    /// A purge of a URL does not know the scope of the URL, and reaches the responses that were
+    /// stored under any relative rule.
+    ///
+    /// ```
+    /// # use actix_web::web;
+    /// # use actix_web_cache::{Cache, MemoryStore, Rule};
+    /// # fn main() -> Result<(), actix_web_cache::ConfigError> {
+    /// let blog = Cache::builder(MemoryStore::new(64 * 1024 * 1024))
+    ///     .rule(Rule::path("/drafts").relative().bypass())
+    ///     .build()?;
+    /// let scope = web::scope("/blog").wrap(blog); // `/blog/drafts` bypasses the cache
+    /// # let _: actix_web::Scope<_> = scope;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn relative(mut self) -> Self {
+        self.compared = ComparedPath::BelowScope;
+        self
+    }
+
     /// Limits the rule to requests with this method. After several calls, any of the methods matches.
     ///
     /// `GET` and `HEAD` include each other, because a stored response answers both. A rule for an
@@ -179,7 +228,10 @@ impl Rule {
 
     /// Returns whether the rule has the same path, methods and hosts as another rule.
     pub(super) fn has_conditions_of(&self, other: &Self) -> bool {
-        self.path == other.path && self.methods == other.methods && self.hosts == other.hosts
+        self.path == other.path
+            && self.compared == other.compared
+            && self.methods == other.methods
+            && self.hosts == other.hosts
     }
 
     /// Returns whether requests that the rule matches bypass the cache.
@@ -195,6 +247,7 @@ impl Rule {
     const fn new(path: PathRule) -> Self {
         Self {
             path,
+            compared: ComparedPath::Whole,
             methods: Vec::new(),
             hosts: Vec::new(),
             predicates: Vec::new(),
@@ -208,6 +261,7 @@ impl fmt::Debug for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Rule")
             .field("path", &self.path)
+            .field("compared", &self.compared)
             .field("methods", &self.methods)
             .field("hosts", &self.hosts)
             .field("predicates", &self.predicates.len())

@@ -3,7 +3,7 @@
 //! An application can have many rules, and most of them name a path. The index spares each request
 //! the comparison with the paths of all rules.
 
-use super::rule::PathRule;
+use super::rule::{ComparedPath, PathRule, Rule};
 
 /// The positions of rules by the first segment of their paths.
 #[derive(Debug)]
@@ -24,8 +24,8 @@ struct Segment {
 
 impl RuleIndex {
     /// Makes an index of rules from their paths.
-    pub(super) fn new<'a>(paths: impl Iterator<Item = &'a PathRule>) -> Self {
-        let segments: Vec<_> = paths.map(only_segment).collect();
+    pub(super) fn new(rules: &[Rule]) -> Self {
+        let segments: Vec<_> = rules.iter().map(only_segment).collect();
         let rules_for = |segment: Option<&str>| {
             let matches = |own: Option<&str>| own.is_none() || own == segment;
             let rules = segments.iter().enumerate().filter(|(_, own)| matches(**own));
@@ -55,8 +55,12 @@ fn first_segment(path: &str) -> &str {
 
 /// Returns the first segment that all paths of a rule have. `None` if the first segments differ, or
 /// are not known.
-fn only_segment(path: &PathRule) -> Option<&str> {
-    match path {
+fn only_segment(rule: &Rule) -> Option<&str> {
+    // The path of a relative rule follows the path of a scope.
+    if rule.compared == ComparedPath::BelowScope {
+        return None;
+    }
+    match &rule.path {
         PathRule::Exact(path) => Some(first_segment(path)),
         // All paths are below `/`.
         PathRule::Prefix(prefix) => Some(first_segment(prefix)).filter(|first| !first.is_empty()),
@@ -76,18 +80,11 @@ fn only_segment(path: &PathRule) -> Option<&str> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{
-        super::{path_matcher::PathMatcher, rule::Rule},
-        *,
-    };
-
-    fn index(rules: &[Rule]) -> RuleIndex {
-        RuleIndex::new(rules.iter().map(|rule| &rule.path))
-    }
+    use super::{super::path_matcher::PathMatcher, *};
 
     #[test]
     fn rules_are_found_by_the_first_segment_in_order() {
-        let index = index(&[
+        let index = RuleIndex::new(&[
             Rule::path("/a"),
             Rule::any(),
             Rule::prefix("/a/b"),
@@ -95,15 +92,16 @@ mod tests {
             Rule::pattern("/{id}/a"),
             Rule::prefix("/"),
             Rule::path("/"),
+            Rule::path("/b").relative(),
         ]);
         for (path, want) in [
-            ("/a", &[0, 1, 2, 4, 5][..]),
-            ("/a/x/y", &[0, 1, 2, 4, 5]),
-            ("/b/1", &[1, 3, 4, 5]),
-            ("/", &[1, 4, 5, 6]),
-            ("//a", &[1, 4, 5, 6]),
-            ("/c", &[1, 4, 5]),
-            ("", &[1, 4, 5, 6]),
+            ("/a", &[0, 1, 2, 4, 5, 7][..]),
+            ("/a/x/y", &[0, 1, 2, 4, 5, 7]),
+            ("/b/1", &[1, 3, 4, 5, 7]),
+            ("/", &[1, 4, 5, 6, 7]),
+            ("//a", &[1, 4, 5, 6, 7]),
+            ("/c", &[1, 4, 5, 7]),
+            ("", &[1, 4, 5, 6, 7]),
         ] {
             assert_eq!(index.candidates(path), want, "{path}");
         }
@@ -127,9 +125,9 @@ mod tests {
             rules in proptest::collection::vec(rule(), 0..6),
             path in "(/[ab]{0,2}){1,3}",
         ) {
-            let index = index(&rules);
+            let index = RuleIndex::new(&rules);
             for (position, rule) in rules.iter().enumerate() {
-                let Ok(matcher) = PathMatcher::new(&rule.path) else { continue };
+                let Ok(matcher) = PathMatcher::new(&rule.path, rule.compared) else { continue };
                 if matcher.matches(&path) {
                     prop_assert!(index.candidates(&path).contains(&position), "{rule:?} {path}");
                 }

@@ -21,6 +21,7 @@ fn covers(rule: &Rule, other: &Rule) -> bool {
     rule.predicates.is_empty()
         && (rule.methods.is_empty() || rule.methods == other.methods)
         && (rule.hosts.is_empty() || rule.hosts == other.hosts)
+        && (rule.path == PathRule::Any || rule.compared == other.compared)
         && covers_path(&rule.path, &other.path)
 }
 
@@ -79,6 +80,11 @@ mod tests {
             (Rule::any().host("a"), Rule::path("/a"), false),
             (Rule::any().host("a"), Rule::path("/a").host("a"), true),
             (Rule::any().bypass(), Rule::any(), true),
+            (Rule::prefix("/a"), Rule::path("/a").relative(), false),
+            (Rule::prefix("/a").relative(), Rule::path("/a"), false),
+            (Rule::prefix("/a").relative(), Rule::path("/a/b").relative(), true),
+            (Rule::prefix("").relative(), Rule::path("/a").relative(), true),
+            (Rule::any().relative(), Rule::path("/a"), true),
         ] {
             let rules = [earlier, later];
             assert_eq!(shadowed_rules(&rules).len(), usize::from(shadowed), "{rules:?}");

@@ -16,6 +16,11 @@ pub(super) enum Tagging {
 }
 
 impl Tagging {
+    /// Returns whether the tag contains a path parameter.
+    pub(super) fn has_parameter(&self) -> bool {
+        matches!(self, Self::Text(text) if text.contains('{'))
+    }
+
     /// Parses the text of a tag, which can contain path parameters in braces. `parameters` are the
     /// names of the parameters in the path of the rule to which the policy belongs.
     pub(super) fn compile(&self, parameters: &[String]) -> Result<CompiledTagging, ConfigError> {

@@ -183,6 +183,13 @@ impl RequestContext {
         }
     }
 
+    /// Warns once about a rule whose path seems to be relative to the scope of the cache by mistake.
+    pub(crate) fn warn_about_misplaced_rule(&self, request: &ServiceRequest) {
+        if let Some(rule) = self.shared.policies.misplaced_rule(request) {
+            log::warn!("{rule}");
+        }
+    }
+
     /// Begins a fill: a call of the handler whose response may be stored. Returns the
     /// [`Candidate`], which holds the data for storing the response.
     pub(crate) fn candidate(
@@ -191,6 +198,7 @@ impl RequestContext {
         cache_request: CacheRequest,
         lookup: Lookup,
     ) -> Box<Candidate> {
+        self.warn_about_misplaced_rule(request);
         let CacheRequest {
             key, discriminator, requester, sharing, directives, now, removals, ..
         } = cache_request;

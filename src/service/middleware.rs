@@ -143,6 +143,7 @@ impl RequestContext {
             return Admission::bypass(Forward::Bypass(Bypass::RequestBody));
         }
         if rule.is_none() {
+            self.warn_about_misplaced_rule(request);
             return Admission::bypass(Forward::Bypass(Bypass::Rule));
         }
         let policy = self.policy();

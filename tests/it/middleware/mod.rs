@@ -10,6 +10,7 @@ mod modes_and_versions;
 mod nested_caches;
 mod placement;
 mod problems;
+mod relative_rules;
 mod reporting;
 mod rule_policies;
 mod rules;

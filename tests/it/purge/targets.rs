@@ -370,7 +370,7 @@ async fn variant_of_a_target_without_url_is_refused() {
             assert!(matches!(refused, Err(PurgeError::VariantWithoutUrl)), "{refused:?}");
         }
     }
-    assert!(get(&client, "/page", &[]).await.is_hit, "nothing was purged");
+    assert!(get(&client, "/page", &[]).await.is_hit(), "nothing was purged");
 }
 
 #[actix_web::test]

@@ -7,7 +7,7 @@ use actix_web_cache::{
 
 use crate::{
     redis::{cluster_url, own_store, shop},
-    support::{RedisCluster, RedisServer, free_port},
+    support::{RedisCluster, RedisServer, free_port, refusing_addr},
 };
 
 /// Returns the reason why a store cannot be used.
@@ -39,19 +39,30 @@ async fn check_passes_for_a_cluster() {
 
 #[actix_web::test]
 async fn check_names_the_reason_why_redis_cannot_be_used() {
-    let unused = format!("redis://127.0.0.1:{}", free_port());
-    let store = own_store(unused);
+    let store = own_store(format!("redis://{}", refusing_addr()));
     let reason = refusal(store.clone()).await;
     assert!(reason.contains("cannot be reached"), "{reason}");
     assert!(!store.stats().circuit_open, "a failed check does not stop later calls");
 
-    let redis = RedisServer::with(&["--requirepass", "right"]);
+    let redis = RedisServer::start();
+    redis.command(&["ACL", "SETUSER", "weak", "on", ">right", "~*", "+ping", "+client"]);
+    redis.command(&["ACL", "SETUSER", "strong", "on", ">right", "~*", "&*", "+@all"]);
     let source: RedisSource = redis.url().parse().unwrap();
-    for source in [source.clone(), source.clone().password("wrong")] {
-        let reason = refusal(own_store(source)).await;
-        assert!(reason.contains("check user and password"), "{reason}");
+    for (user, password, want) in [
+        ("nobody", "right", Some("check user and password")),
+        ("strong", "wrong", Some("check user and password")),
+        ("weak", "right", Some("the user needs more permissions")),
+        ("strong", "right", None),
+    ] {
+        let store = own_store(source.clone().username(user).password(password));
+        match want {
+            Some(want) => {
+                let reason = refusal(store).await;
+                assert!(reason.contains(want), "{user} {password}: {reason}");
+            }
+            None => store.check().await.unwrap(),
+        }
     }
-    own_store(source.password("right")).check().await.unwrap();
 
     let replica = RedisServer::start();
     replica.command(&["REPLICAOF", "127.0.0.1", &free_port().to_string()]);
