@@ -87,7 +87,8 @@ impl Candidate {
             responded: now,
         };
         let known_ttl = || updated.and_then(|updated| self.known_ttl(updated, answer, now));
-        let terms = policy.terms(status, options.ttl.or_else(known_ttl))?;
+        let handler_ttl = options.ttl.map(|ttl| policy.jittered(ttl, &self.key));
+        let terms = policy.terms(&self.key, status, handler_ttl.or_else(known_ttl))?;
         let mut plan = match storing::decide(&exchange, &terms) {
             StorageDecision::Store(plan) => plan,
             StorageDecision::Skip(reason) => return Err(reason),

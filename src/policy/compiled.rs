@@ -28,7 +28,11 @@ use super::{
     },
 };
 use crate::{
-    entry::{key::KeyScope, lifetime::LifetimeSource, response::StoredResponse},
+    entry::{
+        key::{CacheKey, KeyScope},
+        lifetime::LifetimeSource,
+        response::StoredResponse,
+    },
     outcome::NotStored,
     semantics::{
         compression::{InnerCompression, OuterCompression},
@@ -134,13 +138,15 @@ impl CompiledPolicy {
     /// Returns the terms for a response with this status: the conditions under which the policy
     /// stores the response.
     ///
-    /// `handler_ttl` is the lifetime that the handler set in the options of the response.
+    /// `key` is the cache key of the response, and `handler_ttl` is the lifetime that the handler set
+    /// in the options of the response.
     ///
     /// # Errors
     ///
     /// Returns [`NotStored::Status`] if the policy stores no response with this status.
     pub(crate) fn terms(
         &self,
+        key: &CacheKey,
         status: StatusCode,
         handler_ttl: Option<Duration>,
     ) -> Result<StorageTerms<'_>, NotStored> {
@@ -148,10 +154,10 @@ impl CompiledPolicy {
             return Err(NotStored::Status);
         }
         let first = self
-            .override_ttl(status)
+            .override_ttl(key, status)
             .map(|ttl| (ttl, LifetimeSource::Policy))
             .or_else(|| handler_ttl.map(|ttl| (ttl, LifetimeSource::Handler)));
-        let fallback = self.fallback_ttl(status);
+        let fallback = self.fallback_ttl(key, status);
         Ok(StorageTerms { first, fallback, choices: &self.choices })
     }
 
@@ -172,15 +178,19 @@ impl CompiledPolicy {
         stored.fields.iter().any(|(name, _)| self.choices.effect_of(name) != FieldEffect::Stored)
     }
 
-    /// Returns the lifetime that this policy gives to a stored response. `None` if this policy
+    /// Returns the lifetime that this policy gives to a response that is stored under `key`. `None` if this policy
     /// would not store the response. The lifetime can differ from the stored one, because a process
     /// with another policy may have stored the response.
-    pub(crate) fn lifetime_under_policy(&self, stored: &StoredResponse) -> Option<Duration> {
+    pub(crate) fn lifetime_under_policy(
+        &self,
+        key: &CacheKey,
+        stored: &StoredResponse,
+    ) -> Option<Duration> {
         let status = stored.status;
         if self.never_stores(status) {
             return None;
         }
-        if let Some(ttl) = self.override_ttl(status) {
+        if let Some(ttl) = self.override_ttl(key, status) {
             return Some(ttl);
         }
         let lifetime = &stored.lifetime;
@@ -194,7 +204,7 @@ impl CompiledPolicy {
         if is_heuristic && self.choices.heuristics == Heuristics::On {
             return Some(lifetime.freshness);
         }
-        self.fallback_ttl(status)
+        self.fallback_ttl(key, status)
     }
 
     /// See [`Policy::client_ttl`].
@@ -314,16 +324,18 @@ impl CompiledPolicy {
 
     /// Returns the lifetime that replaces any other lifetime of a response with this status; `None`
     /// if the policy sets none.
-    fn override_ttl(&self, status: StatusCode) -> Option<Duration> {
+    fn override_ttl(&self, key: &CacheKey, status: StatusCode) -> Option<Duration> {
         let general = || self.policy.override_ttl.filter(|_| gets_general_lifetime(status));
-        of_status(&self.policy.override_status_ttls, status).or_else(general)
+        let ttl = of_status(&self.policy.override_status_ttls, status).or_else(general);
+        ttl.map(|ttl| self.jittered(ttl, key))
     }
 
     /// Returns the lifetime that the policy sets for a response that states none; `None` if it sets
     /// none.
-    fn fallback_ttl(&self, status: StatusCode) -> Option<Duration> {
+    fn fallback_ttl(&self, key: &CacheKey, status: StatusCode) -> Option<Duration> {
         let general = || self.policy.default_ttl.filter(|_| gets_general_lifetime(status));
-        of_status(&self.policy.status_ttls, status).or_else(general)
+        let ttl = of_status(&self.policy.status_ttls, status).or_else(general);
+        ttl.map(|ttl| self.jittered(ttl, key))
     }
 }
 

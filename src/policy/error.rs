@@ -22,6 +22,8 @@ pub enum ConfigError {
     },
     /// [`Policy::refresh_ahead`](crate::Policy::refresh_ahead) is not between 1 and 99 percent.
     InvalidRefreshAhead(u8),
+    /// [`Policy::jitter`](crate::Policy::jitter) is not between 1 and 50 percent.
+    InvalidJitter(u8),
     /// A configured field name is not a valid header field name (RFC 9110 section 5.1).
     InvalidFieldName(String),
     /// [`Policy::leave_out`](crate::Policy::leave_out) names a field that a stored response needs, or
@@ -138,6 +140,9 @@ impl fmt::Display for ConfigError {
                 f,
                 "refresh_ahead is {percent} percent of a lifetime: use 1 to 99, or leave it out"
             ),
+            Self::InvalidJitter(percent) => {
+                write!(f, "jitter is {percent} percent of a lifetime: use 1 to 50, or leave it out")
+            }
             Self::InvalidFieldName(name) => {
                 write!(f, "{name:?} is not a header field name: use one like \"accept\"")
             }

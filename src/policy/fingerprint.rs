@@ -355,6 +355,7 @@ mod tests {
             .stale_while_revalidate(secs(9))
             .stale_if_error(secs(9))
             .refresh_ahead(9)
+            .jitter(9)
             .wait_limit(secs(9))
             .background_limit(secs(9))
             .drain_limit(secs(9))

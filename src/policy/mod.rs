@@ -19,6 +19,7 @@ pub(crate) mod error;
 mod fingerprint;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod jitter;
 mod misplaced_rules;
 mod names;
 mod parameter_regex;

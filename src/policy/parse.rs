@@ -5,6 +5,7 @@ use actix_web::http::header::{HeaderName, SET_COOKIE};
 use super::{
     check::{check_status, parse_field_names},
     error::ConfigError,
+    jitter::check_jitter,
     presets::{BACKGROUND_LIMIT, DRAIN_LIMIT, WAIT_LIMIT},
     settings::Policy,
     store_if::StoreTest,
@@ -37,6 +38,7 @@ impl Policy {
         if let Some(percent) = self.refresh_ahead.filter(|percent| !(1..100).contains(percent)) {
             return Err(ConfigError::InvalidRefreshAhead(percent));
         }
+        check_jitter(self.jitter)?;
         if self.override_ttl.is_some_and(|ttl| ttl.is_zero()) {
             return Err(ConfigError::ZeroOverrideTtl);
         }

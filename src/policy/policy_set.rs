@@ -225,7 +225,8 @@ mod tests {
     fn ttl(policies: &PolicySet, path: &str) -> Option<u64> {
         let request = TestRequest::with_uri(path).to_srv_request();
         let policy = policies.policy(policies.applied_rule(&request)?);
-        policy.terms(StatusCode::OK, None).unwrap().fallback.map(|ttl| ttl.as_secs())
+        let key = policy.key(&request).unwrap();
+        policy.terms(&key, StatusCode::OK, None).unwrap().fallback.map(|ttl| ttl.as_secs())
     }
 
     fn with_ttl(rule: Rule, secs: u64) -> Rule {

@@ -57,6 +57,7 @@ impl Policy {
             background_limit: BACKGROUND_LIMIT,
             drain_limit: DRAIN_LIMIT,
             refresh_ahead: None,
+            jitter: None,
             client_ttl: None,
             query: None,
             cookies: CookieRules::default(),

@@ -62,9 +62,9 @@ impl RequestContext {
         let selected = origin.selected.as_ref().filter(|_| is_shared)?;
         let stored = &selected.stored;
         let OriginRequest { cache_request, .. } = origin;
-        // A process or a cache with another policy may have stored the response.
-        self.policy().lifetime_under_policy(stored)?;
         let key = &cache_request.key;
+        // A process or a cache with another policy may have stored the response.
+        self.policy().lifetime_under_policy(key, stored)?;
         let validity = self.shared.store.coordinator().validity(key, stored);
         if !may_answer_waiting_request(stored, validity, cache_request.arrived) {
             return None;

@@ -160,8 +160,9 @@ impl RequestContext {
         if self.shared.store.coordinator().is_draining() {
             return Decision::Bypass(Forward::Bypass(Bypass::Draining));
         }
-        let never_fresh =
-            selected.as_ref().is_some_and(|selected| self.is_never_fresh(&selected.stored));
+        let never_fresh = selected
+            .as_ref()
+            .is_some_and(|selected| self.is_never_fresh(&cache_request.key, &selected.stored));
         Decision::Fetch(Box::new(OriginRequest {
             cache_request,
             lookup,
@@ -192,8 +193,8 @@ impl RequestContext {
 
     /// Returns whether each request must validate the stored response, because it has `no-cache`,
     /// or because it was stale under the policy when the handler sent it.
-    pub(crate) fn is_never_fresh(&self, stored: &StoredResponse) -> bool {
-        let limit = self.policy().lifetime_under_policy(stored);
+    pub(crate) fn is_never_fresh(&self, key: &CacheKey, stored: &StoredResponse) -> bool {
+        let limit = self.policy().lifetime_under_policy(key, stored);
         is_never_fresh(stored, limit.unwrap_or_default())
     }
 
@@ -212,7 +213,7 @@ impl RequestContext {
             lookup.variants.as_deref(),
             &selector,
             |stored| coordinator.validity(&request.key, stored),
-            |stored| policy.lifetime_under_policy(stored),
+            |stored| policy.lifetime_under_policy(&request.key, stored),
             &reuse_request,
             request.now,
         )

@@ -7,6 +7,10 @@ const fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
+fn key() -> CacheKey {
+    CacheKey::new("t", "http", "h", "/", None)
+}
+
 fn compile(policy: Policy) -> CompiledPolicy {
     CompiledPolicy::new(policy, None, "t").unwrap()
 }
@@ -14,7 +18,7 @@ fn compile(policy: Policy) -> CompiledPolicy {
 /// Returns two lifetimes of a response in seconds: the lifetime that applies if the response states
 /// none, and the lifetime that overrides the stated one. `None` if the response is not stored.
 fn lifetimes(policy: &CompiledPolicy, status: u16) -> Option<(Option<u64>, Option<u64>)> {
-    let terms = policy.terms(StatusCode::from_u16(status).unwrap(), None).ok()?;
+    let terms = policy.terms(&key(), StatusCode::from_u16(status).unwrap(), None).ok()?;
     let first = terms.first.map(|(ttl, _)| ttl.as_secs());
     Some((terms.fallback.map(|ttl| ttl.as_secs()), first))
 }
@@ -70,7 +74,7 @@ fn response_of_another_policy_gets_the_lifetime_of_this_policy() {
         response.status = StatusCode::from_u16(status).unwrap();
         response.lifetime.source = source;
         response.stated = stated.map(secs);
-        let got = policy.lifetime_under_policy(&response).map(|ttl| ttl.as_secs());
+        let got = policy.lifetime_under_policy(&key(), &response).map(|ttl| ttl.as_secs());
         assert_eq!(got, want, "{status} {source:?} {stated:?}");
     }
 }
@@ -156,6 +160,8 @@ fn invalid_policy_is_refused_with_advice() {
         (Policy::new().drain_limit(Duration::ZERO), "drain_limit is 0"),
         (Policy::new().refresh_ahead(0), "refresh_ahead is 0 percent"),
         (Policy::new().refresh_ahead(100), "refresh_ahead is 100 percent"),
+        (Policy::new().jitter(0), "jitter is 0 percent"),
+        (Policy::new().jitter(51), "jitter is 51 percent"),
         (Policy::new().key_header("not a name"), "\"not a name\" is not a header field name"),
         (Policy::new().credentials(["x y"]), "not a header field name"),
         (Policy::new().targeted_fields(["x y"]), "not a header field name"),
@@ -181,7 +187,7 @@ fn handler_ttl_precedes_all_but_override_ttl() {
         (&long, None, Some((90, LifetimeSource::Policy))),
         (&long, Some(7), Some((90, LifetimeSource::Policy))),
     ] {
-        let terms = policy.terms(StatusCode::OK, own.map(secs)).unwrap();
+        let terms = policy.terms(&key(), StatusCode::OK, own.map(secs)).unwrap();
         let first = terms.first.map(|(ttl, source)| (ttl.as_secs(), source));
         assert_eq!(first, want, "{own:?}");
     }
@@ -206,7 +212,7 @@ fn heuristic_lifetime_and_unusual_status_count_only_under_policies_that_use_them
         response.lifetime.source = source;
         response.lifetime.freshness = secs(50);
         response.stated = stated.map(secs);
-        let got = policy.lifetime_under_policy(&response);
+        let got = policy.lifetime_under_policy(&key(), &response);
         assert_eq!(got, want.map(secs), "{status} {source:?} {stated:?}");
     }
 }
@@ -271,4 +277,36 @@ fn response_is_refreshed_ahead_in_the_last_percent_of_its_lifetime() {
     }
     let never = compile(Policy::new());
     assert_eq!(never.refresh_ahead(secs(100), Duration::ZERO), not_due);
+}
+
+/// All parts of the cache must agree on the lifetime of a response.
+#[test]
+fn jitter_shortens_all_lifetimes_that_the_response_does_not_state() {
+    let plain = Policy::new().default_ttl(secs(600)).status_ttl(404, secs(600));
+    let plain = plain.override_status_ttl(301, secs(600));
+    let (jittered, plain) = (compile(plain.clone().jitter(50)), compile(plain));
+    let want = jittered.jittered(secs(600), &key());
+    assert!(want < secs(600) && want >= secs(300), "{want:?}");
+    assert_eq!(plain.jittered(secs(600), &key()), secs(600));
+    for (policy, want) in [(&plain, secs(600)), (&jittered, want)] {
+        for status in [200, 404, 301] {
+            let status = StatusCode::from_u16(status).unwrap();
+            let terms = policy.terms(&key(), status, None).unwrap();
+            let own = terms.first.map(|(ttl, _)| ttl).or(terms.fallback);
+            assert_eq!(own, Some(want), "{status}");
+            let mut response = stored(0, &[]);
+            response.status = status;
+            response.lifetime.source = LifetimeSource::Policy;
+            let got = policy.lifetime_under_policy(&key(), &response);
+            assert_eq!(got, Some(want), "{status}");
+        }
+    }
+    // The lifetime of a handler was shortened when the response was stored.
+    for source in [LifetimeSource::Handler, LifetimeSource::Explicit] {
+        let mut response = stored(0, &[]);
+        response.lifetime.source = source;
+        response.lifetime.freshness = secs(600);
+        response.stated = (source == LifetimeSource::Explicit).then(|| secs(600));
+        assert_eq!(jittered.lifetime_under_policy(&key(), &response), Some(secs(600)));
+    }
 }

@@ -82,6 +82,22 @@ impl Policy {
         self
     }
 
+    /// Shortens lifetimes by up to `percent`, so that responses that were stored at the same time do
+    /// not become stale at the same time.
+    ///
+    /// Such responses are common after a deployment or a purge of all responses, or if a crawler
+    /// requests many pages. Without jitter, all of them call their handlers again at the same time.
+    ///
+    /// The part is computed from the cache key, and is the same in all processes. The jitter applies
+    /// to the lifetimes that the policy, the handler or the route sets, also for clients. It does
+    /// not apply to lifetimes that responses state or that are derived from `Last-Modified`.
+    ///
+    /// `percent` is from 1 to 50. Default: lifetimes are not shortened.
+    pub fn jitter(mut self, percent: u8) -> Self {
+        self.jitter = Some(percent);
+        self
+    }
+
     /// Stores no response with one of these status codes. Several calls add up. Default: none.
     pub fn never_store_status(mut self, statuses: impl IntoIterator<Item = u16>) -> Self {
         self.unstored_statuses.extend(statuses);

@@ -109,6 +109,7 @@ pub struct Policy {
     pub(in crate::policy) background_limit: Duration,
     pub(in crate::policy) drain_limit: Duration,
     pub(in crate::policy) refresh_ahead: Option<u8>,
+    pub(in crate::policy) jitter: Option<u8>,
     pub(in crate::policy) client_ttl: Option<Duration>,
     pub(in crate::policy) query: Option<QueryKey>,
     pub(in crate::policy) cookies: CookieRules,

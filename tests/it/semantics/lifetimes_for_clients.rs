@@ -85,3 +85,30 @@ async fn lifetime_of_a_rule_limits_all_stated_lifetimes() {
         clock.advance(secs(4));
     }
 }
+
+#[actix_web::test]
+async fn jittered_lifetime_is_the_same_for_the_cache_and_its_clients() {
+    let policy = Policy::new().default_ttl(secs(1000)).jitter(50);
+    let rule = Rule::prefix("/overridden").with(|policy| policy.override_ttl(secs(1000)));
+    let cache = builder().0.policy(policy).rule(rule).build().unwrap();
+    let (app, _) = recording_app(&cache);
+    let mut lifetimes = Vec::new();
+    for n in 0..20 {
+        for path in [format!("/{n}"), format!("/overridden/{n}")] {
+            let stored = app.client.get(&path).await.field("cache-control").unwrap();
+            let hit = app.client.get(&path).await;
+            let max_age = hit.field("cache-control").unwrap();
+            assert_eq!(max_age, stored, "{path}");
+            let seconds: u64 = max_age.strip_prefix("max-age=").unwrap().parse().unwrap();
+            assert_eq!(hit.cache_status(), format!("hit; ttl={seconds}"), "{path}");
+            assert!((500..=1000).contains(&seconds), "{path}: {seconds}");
+            lifetimes.push(seconds);
+        }
+    }
+    lifetimes.sort_unstable();
+    lifetimes.dedup();
+    assert!(lifetimes.len() > 20, "{lifetimes:?}");
+    let stated = [("answer", "cache-control: max-age=1000")];
+    app.client.get_with("/stated", &stated).await;
+    assert_eq!(app.client.get("/stated").await.cache_status(), "hit; ttl=1000");
+}
