@@ -103,6 +103,7 @@ mod fill;
 #[expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a finding panics")]
 pub mod fuzzing;
 mod middleware;
+mod named_options;
 mod options;
 pub mod outcome;
 mod policy;

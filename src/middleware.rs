@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use crate::{
     clock::Clock,
     entry::url_keys::UrlKeys,
+    options::ResponseOptions,
     outcome::Outcome,
     policy::{
         error::ConfigError,
@@ -335,6 +336,17 @@ impl CacheBuilder {
         self
     }
 
+    /// Adds options to which routes refer by their name, with
+    /// [`CachePolicy::named`](crate::CachePolicy::named). The name must not be empty, and each name
+    /// can be added once.
+    ///
+    /// Caches that are made from this cache, such as by [`Cache::with`], have the same options. A
+    /// route finds the options of the innermost cache around it.
+    pub fn options(mut self, name: impl Into<String>, options: ResponseOptions) -> Self {
+        Arc::make_mut(&mut self.settings.options).add(name.into(), options);
+        self
+    }
+
     /// Lets requests that no rule matches bypass the cache. By default, the policy applies to these
     /// requests. At least one rule must cache requests.
     pub const fn rules_only(mut self) -> Self {
@@ -435,6 +447,7 @@ impl CacheBuilder {
                 return Err(ConfigError::ZeroLimit { setting, default });
             }
         }
+        settings.options.check()?;
         let policies = PolicySet::new(config, (&*settings.namespace, &*settings.version))?;
         let shared = Arc::new(Shared {
             store,

@@ -73,6 +73,19 @@ impl ResponseOptions {
         self.tags.push(tag.into());
         self
     }
+
+    /// Returns whether one of the tags is empty.
+    pub(crate) fn has_empty_tag(&self) -> bool {
+        self.tags.iter().any(String::is_empty)
+    }
+
+    /// Adds other options. A lifetime that these options have already remains.
+    fn or(mut self, other: &Self) -> Self {
+        self.ttl = self.ttl.or(other.ttl);
+        self.no_store = self.no_store.or(other.no_store);
+        self.tags.extend(other.tags.iter().cloned());
+        self
+    }
 }
 
 /// An extractor that lets a handler set the caching options of its response.
@@ -139,7 +152,7 @@ impl FromRequest for CacheOptions {
 struct ExtractedOptions(Rc<RefCell<ResponseOptions>>);
 
 /// The options that a route set through [`CachePolicy`], in the extensions of the request.
-struct RouteOptions(Rc<ResponseOptions>);
+struct RouteOptions(Rc<CachePolicy>);
 
 /// A middleware that sets the caching options of a route's responses, for
 /// `#[get("/", wrap = "...")]`.
@@ -160,22 +173,57 @@ struct RouteOptions(Rc<ResponseOptions>);
 /// ```
 #[derive(Debug, Clone)]
 #[must_use]
-pub struct CachePolicy(ResponseOptions);
+pub struct CachePolicy {
+    options: ResponseOptions,
+    /// The name of further options, which the cache has.
+    name: Option<&'static str>,
+}
 
 impl CachePolicy {
     /// Sets the lifetime of the route's responses; see [`ResponseOptions::ttl`].
     pub const fn ttl(ttl: Duration) -> Self {
-        Self(ResponseOptions::new().ttl(ttl))
+        Self::new(ResponseOptions::new().ttl(ttl))
     }
 
     /// Forbids the cache to store the route's responses; see [`ResponseOptions::no_store`].
     pub const fn no_store(reason: &'static str) -> Self {
-        Self(ResponseOptions::new().no_store(reason))
+        Self::new(ResponseOptions::new().no_store(reason))
+    }
+
+    /// Gives the route's responses the options that the innermost cache around the route has under
+    /// this name; see [`CacheBuilder::options`](crate::CacheBuilder::options).
+    ///
+    /// The routes of an application thus share their lifetimes and tags, which are set in one
+    /// place. If the cache does not have the name, it stores none of the route's responses
+    /// ([`NotStored::UnknownOptions`]), and logs an error once.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use actix_web::{Responder, get};
+    /// # use actix_web_cache::{Cache, CachePolicy, MemoryStore, ResponseOptions};
+    /// # fn main() -> Result<(), actix_web_cache::ConfigError> {
+    /// #[get("/news", wrap = "CachePolicy::named(\"minutes\")")]
+    /// async fn news() -> impl Responder {
+    ///     "news"
+    /// }
+    ///
+    /// let cache = Cache::builder(MemoryStore::new(64 * 1024 * 1024))
+    ///     .options("minutes", ResponseOptions::new().ttl(Duration::from_secs(300)))
+    ///     .build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub const fn named(name: &'static str) -> Self {
+        Self { options: ResponseOptions::new(), name: Some(name) }
     }
 
     /// Adds a tag to the route's responses; see [`ResponseOptions::tag`].
     pub fn tag(self, tag: impl Into<String>) -> Self {
-        Self(self.0.tag(tag))
+        Self { options: self.options.tag(tag), ..self }
+    }
+
+    const fn new(options: ResponseOptions) -> Self {
+        Self { options, name: None }
     }
 }
 
@@ -190,7 +238,7 @@ where
     type Future = future::Ready<Result<Self::Transform, ()>>;
 
     fn new_transform(&self, inner: S) -> Self::Future {
-        future::ready(Ok(CachePolicyMiddleware { inner, options: Rc::new(self.0.clone()) }))
+        future::ready(Ok(CachePolicyMiddleware { inner, options: Rc::new(self.clone()) }))
     }
 }
 
@@ -198,7 +246,7 @@ where
 #[derive(Debug)]
 pub struct CachePolicyMiddleware<S> {
     inner: S,
-    options: Rc<ResponseOptions>,
+    options: Rc<CachePolicy>,
 }
 
 impl<S, B> Service<ServiceRequest> for CachePolicyMiddleware<S>
@@ -225,24 +273,31 @@ pub(crate) struct HandlerOptions {
     pub(crate) tags: Vec<String>,
 }
 
-/// Returns the combined options from the extensions of a request and of its response.
+/// Returns the combined options from the extensions of a request and of its response. `named` finds
+/// the options that a route refers to by name.
 ///
 /// Lifetimes that the handler or the route sets apply only to responses with status 200, 203, 301
 /// or 308 ([`gets_general_lifetime`]).
 ///
 /// # Errors
 ///
-/// Returns [`NotStored::Handler`] if any of the options forbids the cache to store the response.
-pub(crate) fn handler_options(
+/// Returns [`NotStored::Handler`] if any of the options forbids the cache to store the response, and
+/// the error of `named` if the name does not exist.
+pub(crate) fn handler_options<'a>(
     request: &Extensions,
     response: &Extensions,
     status: StatusCode,
+    named: impl Fn(&'static str) -> Result<&'a ResponseOptions, NotStored>,
 ) -> Result<HandlerOptions, NotStored> {
     let attached = response.get::<ResponseOptions>().cloned().unwrap_or_default();
     let extracted = request.get::<ExtractedOptions>();
     let extracted = extracted.map(|options| options.0.borrow().clone()).unwrap_or_default();
     let route = request.get::<RouteOptions>();
-    let route = route.map(|options| ResponseOptions::clone(&options.0)).unwrap_or_default();
+    let route = match route.map(|route| &*route.0) {
+        Some(CachePolicy { options, name: Some(name) }) => options.clone().or(named(name)?),
+        Some(CachePolicy { options, name: None }) => options.clone(),
+        None => ResponseOptions::new(),
+    };
     let general_ttl = extracted.ttl.or(route.ttl);
     let ttl = attached.ttl.or_else(|| general_ttl.filter(|_| gets_general_lifetime(status)));
     let all = [attached, extracted, route];
@@ -276,10 +331,10 @@ mod tests {
 
             let case = format!("{attached:?} {extracted:?} {route:?}");
             request.insert(ExtractedOptions(Rc::new(RefCell::new(extracted))));
-            request.insert(RouteOptions(Rc::new(route)));
+            request.insert(RouteOptions(Rc::new(CachePolicy::new(route))));
             response.insert(attached);
             let status = StatusCode::from_u16(status).unwrap();
-            let got = handler_options(&request, &response, status);
+            let got = handler_options(&request, &response, status, no_names);
             assert_eq!(got.map(|options| options.ttl), want, "{case}");
         }
     }
@@ -289,8 +344,38 @@ mod tests {
         let (mut request, mut response) = (Extensions::new(), Extensions::new());
         response.insert(ResponseOptions::new().tag("a").tag("b"));
         request.insert(ExtractedOptions(Rc::new(RefCell::new(ResponseOptions::new().tag("c")))));
-        request.insert(RouteOptions(Rc::new(CachePolicy::ttl(Duration::ZERO).tag("d").0)));
-        let options = handler_options(&request, &response, StatusCode::OK).unwrap();
+        request.insert(RouteOptions(Rc::new(CachePolicy::ttl(Duration::ZERO).tag("d"))));
+        let options = handler_options(&request, &response, StatusCode::OK, no_names).unwrap();
         assert_eq!(options.tags, ["a", "b", "c", "d"]);
+    }
+
+    fn no_names(name: &'static str) -> Result<&'static ResponseOptions, NotStored> {
+        Err(NotStored::UnknownOptions(name))
+    }
+
+    #[test]
+    fn named_options_of_the_route_are_those_of_the_cache() {
+        let minute = ResponseOptions::new().ttl(Duration::from_secs(60)).tag("a");
+        let never = ResponseOptions::new().no_store("never");
+        let find = |name: &'static str| match name {
+            "minute" => Ok(&minute),
+            "never" => Ok(&never),
+            _ => Err(NotStored::UnknownOptions(name)),
+        };
+        let options = |policy: CachePolicy, status| {
+            let mut request = Extensions::new();
+            request.insert(RouteOptions(Rc::new(policy)));
+            handler_options(&request, &Extensions::new(), status, find)
+        };
+        let (ok, failed) = (StatusCode::OK, StatusCode::INTERNAL_SERVER_ERROR);
+        let named = CachePolicy::named;
+        let tags = vec!["b".to_owned(), "a".to_owned()];
+        let ttl = Some(Duration::from_secs(60));
+        let want = HandlerOptions { ttl, tags: tags.clone() };
+        assert_eq!(options(named("minute").tag("b"), ok), Ok(want));
+        let want = HandlerOptions { ttl: None, tags };
+        assert_eq!(options(named("minute").tag("b"), failed), Ok(want));
+        assert_eq!(options(named("never"), ok), Err(NotStored::Handler("never")));
+        assert_eq!(options(named("x").tag("b"), ok), Err(NotStored::UnknownOptions("x")));
     }
 }

@@ -188,6 +188,9 @@ pub enum NotStored {
     /// A function of the application refused to store the response, for this reason
     /// ([`Policy::store_if`](crate::Policy::store_if)).
     Application(&'static str),
+    /// The route refers to options by this name, and the cache does not have them
+    /// ([`CachePolicy::named`](crate::CachePolicy::named)).
+    UnknownOptions(&'static str),
     /// Neither the response nor the policy sets a freshness lifetime, or the lifetime is zero and
     /// the response can neither be revalidated nor served stale.
     NoLifetime,
@@ -292,6 +295,7 @@ impl NotStored {
             Self::Handler(_) => "handler",
             Self::Application(reason) if is_printable(reason) => reason,
             Self::Application(_) => "application",
+            Self::UnknownOptions(_) => "unknown-options",
             Self::NoLifetime => "no-lifetime",
             Self::Stale => "stale",
             Self::Authorization => "authorization",

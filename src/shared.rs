@@ -23,6 +23,7 @@ use crate::{
         url::UrlTarget,
         url_keys::{AppliedRule, UrlKey, UrlKeys},
     },
+    named_options::NamedOptions,
     outcome::Outcome,
     policy::{compiled::CompiledPolicy, policy_set::PolicySet},
     poll_once::within,
@@ -108,6 +109,8 @@ pub(crate) struct Settings {
     pub(crate) mode: SharedMode,
     pub(crate) clock: Clock,
     pub(crate) observer: Option<Observer>,
+    /// The options to which routes refer by name.
+    pub(crate) options: Arc<NamedOptions>,
     pub(crate) cache_status: FieldOutput,
     pub(crate) x_cache: FieldOutput,
     /// The longest time that a request waits for a lookup in the store. After this time, the cache
@@ -126,6 +129,7 @@ impl Settings {
             mode: SharedMode::new(Mode::On),
             clock: Clock::system(),
             observer: None,
+            options: Arc::default(),
             cache_status: FieldOutput::Written,
             x_cache: FieldOutput::Omitted,
             lookup_timeout: Duration::from_millis(50),

@@ -74,6 +74,7 @@ impl Candidate {
             &answer.request().extensions(),
             &answer.response().extensions(),
             status,
+            |name| self.shared.settings.options.find(name),
         )?;
         let handler_directives = HandlerCacheControl::directives(&answer.response().extensions());
         let exchange = Exchange {

@@ -101,7 +101,11 @@ pub enum ConfigError {
     InvalidCookieName(String),
     /// A cookie is both ignored and part of the cache key.
     CookieIgnoredAndKeyed(String),
-    /// A tag of the policy is empty.
+    /// The name of [options](crate::CacheBuilder::options) is empty.
+    EmptyOptionsName,
+    /// [Options](crate::CacheBuilder::options) with this name are set twice.
+    RepeatedOptions(String),
+    /// A tag of the policy, or of options, is empty.
     EmptyTag,
     /// A tag of the policy is longer than 256 bytes, so responses with it are not stored.
     TagTooLong(String),
@@ -263,7 +267,13 @@ impl fmt::Display for ConfigError {
                 "the cookie {name:?} is in ignore_cookies and in vary_cookie: remove it from \
                  ignore_cookies if responses depend on it, or else from vary_cookie"
             ),
-            Self::EmptyTag => f.write_str("a tag of the policy is empty: name it, or remove it"),
+            Self::EmptyOptionsName => {
+                f.write_str("options have an empty name: name them as in CachePolicy::named")
+            }
+            Self::RepeatedOptions(name) => {
+                write!(f, "the options {name:?} are set twice: remove or rename one of them")
+            }
+            Self::EmptyTag => f.write_str("a tag is empty: name it, or remove it"),
             Self::TagTooLong(tag) => write!(
                 f,
                 "the tag {tag:?} has {} bytes, and responses with a tag of more than 256 bytes are \

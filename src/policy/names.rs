@@ -166,7 +166,7 @@ mod tests {
             (new().vary_languages(["x"]), "no language tag"),
             (new().vary_codings(none), "vary_codings has an empty list"),
             (new().vary_codings(["gzip", "Brotli"]), "\"br\" (brotli)"),
-            (new().tag(""), "a tag of the policy is empty"),
+            (new().tag(""), "a tag is empty"),
             (new().tag("x".repeat(257)), "has 257 bytes"),
         ] {
             let error = error(&policy).unwrap_or_default();

@@ -7,6 +7,7 @@ mod handler_requests;
 mod inner_errors;
 mod logging;
 mod modes_and_versions;
+mod named_options;
 mod nested_caches;
 mod placement;
 mod problems;
