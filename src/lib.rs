@@ -33,6 +33,7 @@
 //! | choose which query parameters are part of the cache key | [`QueryKey`] |
 //! | set options of one response in its handler, on its route or in its response extensions | [`CacheOptions`], [`CachePolicy`], [`ResponseOptions`] |
 //! | let a function refuse to store responses | [`Policy::store_if`], [`StorableResponse`], [`StoreDecision`] |
+//! | set options of the response from code that has no request | [`tag`], [`ttl`], [`no_store`] |
 //! | purge stored responses | [`CacheHandle`], [`PurgeTarget`], [`Purged`], [`PurgeError`] |
 //! | tag responses that are purged together | [`Policy::tag`], [`Policy::tag_fields`], [`CacheOptions::tag`] |
 //! | observe the outcome of each request | [`Outcome`], [`CacheBuilder::observer`], the `Cache-Status` field |
@@ -137,7 +138,10 @@ pub use crate::{
     cache_control::{NeverCache, SetCacheControl},
     clock::Clock,
     middleware::{Cache, CacheBuilder, DrainError},
-    options::{CacheOptions, CachePolicy, ResponseOptions},
+    options::{
+        CacheOptions, CachePolicy, ResponseOptions,
+        scope::{no_store, tag, ttl},
+    },
     outcome::Outcome,
     policy::{ConfigError, Policy, QueryKey, Rule, StorableResponse, StoreDecision},
     purge::{

@@ -1,5 +1,7 @@
 //! Caching options that handlers and routes set for their own responses.
 
+pub(crate) mod scope;
+
 use std::{cell::RefCell, future, mem, rc::Rc, time::Duration};
 
 use actix_service::{Service, Transform, forward_ready};
@@ -94,6 +96,9 @@ impl ResponseOptions {
 /// lifetime and still return an error later; [`Policy::status_ttl`](crate::Policy::status_ttl) sets
 /// the lifetime of errors. Without a cache around the handler, the options have no effect.
 ///
+/// Code that has no request, such as data access code, can set the same options by the functions
+/// [`tag`](crate::tag), [`ttl`](crate::ttl) and [`no_store`](crate::no_store).
+///
 /// ```
 /// # use std::time::Duration;
 /// # use actix_web::{Responder, get};
@@ -124,6 +129,17 @@ impl CacheOptions {
         self.update(|options| options.tag(tag));
     }
 
+    /// Returns the options in the extensions of a request. Adds options that change nothing if
+    /// there are none.
+    fn of(request: &mut Extensions) -> Self {
+        if let Some(ExtractedOptions(options)) = request.get() {
+            return Self(Rc::clone(options));
+        }
+        let options = Rc::default();
+        request.insert(ExtractedOptions(Rc::clone(&options)));
+        Self(options)
+    }
+
     fn update(&self, update: impl FnOnce(ResponseOptions) -> ResponseOptions) {
         let mut options = self.0.borrow_mut();
         *options = update(mem::take(&mut *options));
@@ -135,20 +151,12 @@ impl FromRequest for CacheOptions {
     type Future = future::Ready<Result<Self, Error>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let mut extensions = request.extensions_mut();
-        let options = match extensions.get::<ExtractedOptions>() {
-            Some(ExtractedOptions(options)) => Rc::clone(options),
-            None => {
-                let options = Rc::default();
-                extensions.insert(ExtractedOptions(Rc::clone(&options)));
-                options
-            }
-        };
-        future::ready(Ok(Self(options)))
+        future::ready(Ok(Self::of(&mut request.extensions_mut())))
     }
 }
 
-/// The options that a handler set through [`CacheOptions`], in the extensions of the request.
+/// The options that a handler set through [`CacheOptions`] or through the functions in [`scope`], in
+/// the extensions of the request.
 struct ExtractedOptions(Rc<RefCell<ResponseOptions>>);
 
 /// The options that a route set through [`CachePolicy`], in the extensions of the request.

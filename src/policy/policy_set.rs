@@ -226,7 +226,7 @@ mod tests {
         let request = TestRequest::with_uri(path).to_srv_request();
         let policy = policies.policy(policies.applied_rule(&request)?);
         let key = policy.key(&request).unwrap();
-        policy.terms(&key, StatusCode::OK, None).unwrap().fallback.map(|ttl| ttl.as_secs())
+        policy.terms(&key.key, StatusCode::OK, None).unwrap().fallback.map(|ttl| ttl.as_secs())
     }
 
     fn with_ttl(rule: Rule, secs: u64) -> Rule {

@@ -21,6 +21,7 @@ use super::{
 use crate::{
     entry::response::StoredResponse,
     fill::{candidate::Candidate, write::Write},
+    options::scope,
     outcome::{NotStored, Outcome},
     semantics::{
         reuse::is_server_failure,
@@ -55,7 +56,7 @@ where
     };
     let candidate = context.candidate(&request, cache_request, lookup);
     let stand_in = StandIn::of(&request);
-    let mut call = pin!(inner.call(request));
+    let mut call = pin!(scope::call(&*inner, request));
     let result = match timeout(context.policy().wait_limit(), call.as_mut()).await {
         Ok(result) => result,
         Err(_) => {

@@ -39,6 +39,7 @@ use crate::{
         candidate::{Candidate, ClientConditions},
         write::Write,
     },
+    options::scope,
     outcome::{Forward, NotStored, Outcome},
     poll_once::with_context,
     response::{body::CacheBody, cached::SelectedResponse},
@@ -184,7 +185,7 @@ where
     }
 
     async fn run(self, request: ServiceRequest) -> Result<Reply<B>, Error> {
-        let response = self.inner.call(request);
+        let response = scope::call(&*self.inner, request);
         if self.fallback {
             return self.finish_or_serve_stale(Box::pin(response)).await;
         }
@@ -388,7 +389,7 @@ where
     drop(passed_on);
     remove_conditions(fields);
     routing.reset(&mut request, uri);
-    inner.call(request).await
+    scope::call(inner, request).await
 }
 
 impl RequestContext {

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     entry::{key::CacheKey, lifetime::LifetimeSource, tag::TagId, url::UrlTarget},
     fill::{begin::fill, candidate::Candidate},
+    options::scope,
     outcome::{Forward, Outcome},
     policy::request_url::{scheme, target_urls},
     poll_once::to_completion,
@@ -50,7 +51,11 @@ where
     let choices = context.policy().invalidation_choices();
     let candidate = context.storable_post(&mut request).await;
     context.enter(&request);
-    let response = match inner.call(request).await {
+    let response = match &candidate {
+        Some(_) => scope::call(&*inner, request).await,
+        None => inner.call(request).await,
+    };
+    let response = match response {
         Ok(response) => response,
         Err(error) => {
             // The server turns the error of a middleware into a response. Its status code decides,

@@ -9,6 +9,7 @@ mod logging;
 mod modes_and_versions;
 mod named_options;
 mod nested_caches;
+mod options_from_anywhere;
 mod placement;
 mod problems;
 mod relative_rules;
