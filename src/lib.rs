@@ -35,6 +35,7 @@
 //! | let a function refuse to store responses | [`Policy::store_if`], [`StorableResponse`], [`StoreDecision`] |
 //! | set options of the response from code that has no request | [`tag`], [`ttl`], [`no_store`] |
 //! | purge stored responses | [`CacheHandle`], [`PurgeTarget`], [`Purged`], [`PurgeError`] |
+//! | tell a CDN about purges and tags | [`CacheBuilder::on_purge`], [`Policy::emit_tags`] |
 //! | tag responses that are purged together | [`Policy::tag`], [`Policy::tag_fields`], [`CacheOptions::tag`] |
 //! | observe the outcome of each request | [`Outcome`], [`CacheBuilder::observer`], the `Cache-Status` field |
 //! | turn the cache off and on | [`Mode`], [`CacheHandle::set_mode`] |
@@ -110,6 +111,7 @@ pub mod outcome;
 mod policy;
 mod poll_once;
 mod purge;
+mod purge_event;
 mod response;
 mod semantics;
 mod service;
@@ -150,6 +152,7 @@ pub use crate::{
         purged::Purged,
         target::PurgeTarget,
     },
+    purge_event::{PurgeAction, PurgeCause, PurgeEvent, PurgeScope, PurgeState},
     shared::Mode,
     store::{memory::MemoryStore, tiered::TieredStore},
 };

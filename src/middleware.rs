@@ -31,6 +31,7 @@ use crate::{
         shadowed_rules::shadowed_rules,
     },
     purge::handle::CacheHandle,
+    purge_event::PurgeEvent,
     response::body::CacheBody,
     service::middleware::CacheMiddleware,
     shared::{FieldOutput, Mode, Settings, Shared, SharedMode},
@@ -397,6 +398,48 @@ impl CacheBuilder {
         observer: impl Fn(&RequestHead, &Outcome) + Send + Sync + 'static,
     ) -> Self {
         self.settings.observer = Some(Arc::new(observer));
+        self
+    }
+
+    /// Sets a function that receives each purge and each expiry that this process carries out, for
+    /// example to tell a CDN in front of the application.
+    ///
+    /// The cache calls the function after a purge by a [`CacheHandle`], and after a purge by an unsafe
+    /// request (such as a `POST`), when the store has confirmed it. The function is called once for
+    /// each target, and in no other process that shares the store. It is also called if the store
+    /// failed and has queued the purge ([`PurgeState::Queued`](crate::PurgeState::Queued)), because the
+    /// application does not repeat such a purge. It is not called after a purge that was lost
+    /// ([`PurgeError::Store`](crate::PurgeError::Store)): the application has to repeat it. A lost
+    /// purge by a request is only logged. The removal of a single outdated response, such as after a
+    /// response to `HEAD`, is no purge.
+    ///
+    /// The function runs on the thread of the request before the purge returns, so it must not block.
+    /// Let it send the event to a task:
+    ///
+    /// ```
+    /// # use actix_web_cache::{Cache, ConfigError, MemoryStore, Policy, PurgeEvent, PurgeScope};
+    /// # async fn purge_in_cdn(tags: &[String]) {}
+    /// # fn cache(store: MemoryStore) -> Result<Cache, ConfigError> {
+    /// let (sender, mut events) = tokio::sync::mpsc::unbounded_channel::<PurgeEvent>();
+    /// let cache = Cache::builder(store)
+    ///     .policy(Policy::new().emit_tags("Surrogate-Key"))
+    ///     .on_purge(move |event| {
+    ///         // There is no receiver only while the server stops.
+    ///         let _ = sender.send(event.clone());
+    ///     })
+    ///     .build()?;
+    /// let task = async move {
+    ///     while let Some(event) = events.recv().await {
+    ///         let tags: Vec<_> = event.emitted_tags().map(|tag| tag.into_owned()).collect();
+    ///         purge_in_cdn(&tags).await;
+    ///     }
+    /// };
+    /// # drop(task);
+    /// # Ok(cache)
+    /// # }
+    /// ```
+    pub fn on_purge(mut self, observer: impl Fn(&PurgeEvent) + Send + Sync + 'static) -> Self {
+        self.settings.on_purge = Some(Arc::new(observer));
         self
     }
 

@@ -297,6 +297,33 @@ pub(crate) fn handler_options<'a>(
     status: StatusCode,
     named: impl Fn(&'static str) -> Result<&'a ResponseOptions, NotStored>,
 ) -> Result<HandlerOptions, NotStored> {
+    let [attached, extracted, route] = all_options(request, response, named)?;
+    let general_ttl = extracted.ttl.or(route.ttl);
+    let ttl = attached.ttl.or_else(|| general_ttl.filter(|_| gets_general_lifetime(status)));
+    let all = [attached, extracted, route];
+    if let Some(reason) = all.iter().find_map(|options| options.no_store) {
+        return Err(NotStored::Handler(reason));
+    }
+    Ok(HandlerOptions { ttl, tags: all.into_iter().flat_map(|options| options.tags).collect() })
+}
+
+/// Returns all tags that the options of a response have, also if the options forbid the cache to
+/// store the response. `named` returns the options that a route refers to by name.
+pub(crate) fn handler_tags<'a>(
+    request: &Extensions,
+    response: &Extensions,
+    named: impl Fn(&'static str) -> Result<&'a ResponseOptions, NotStored>,
+) -> Vec<String> {
+    let all = all_options(request, response, named);
+    all.into_iter().flatten().flat_map(|options| options.tags).collect()
+}
+
+/// Returns the options of the response, of its handler and of its route.
+fn all_options<'a>(
+    request: &Extensions,
+    response: &Extensions,
+    named: impl Fn(&'static str) -> Result<&'a ResponseOptions, NotStored>,
+) -> Result<[ResponseOptions; 3], NotStored> {
     let attached = response.get::<ResponseOptions>().cloned().unwrap_or_default();
     let extracted = request.get::<ExtractedOptions>();
     let extracted = extracted.map(|options| options.0.borrow().clone()).unwrap_or_default();
@@ -306,13 +333,7 @@ pub(crate) fn handler_options<'a>(
         Some(CachePolicy { options, name: None }) => options.clone(),
         None => ResponseOptions::new(),
     };
-    let general_ttl = extracted.ttl.or(route.ttl);
-    let ttl = attached.ttl.or_else(|| general_ttl.filter(|_| gets_general_lifetime(status)));
-    let all = [attached, extracted, route];
-    if let Some(reason) = all.iter().find_map(|options| options.no_store) {
-        return Err(NotStored::Handler(reason));
-    }
-    Ok(HandlerOptions { ttl, tags: all.into_iter().flat_map(|options| options.tags).collect() })
+    Ok([attached, extracted, route])
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ use crate::{
     outcome::Outcome,
     policy::{compiled::CompiledPolicy, policy_set::PolicySet},
     poll_once::within,
+    purge_event::PurgeEvent,
     semantics::{compression::accepts_compression, vary::selecting_value},
     store::{erased::DynStore, interface::StoreError},
 };
@@ -111,6 +112,7 @@ pub(crate) struct Settings {
     pub(crate) observer: Option<Observer>,
     /// The options to which routes refer by name.
     pub(crate) options: Arc<NamedOptions>,
+    pub(crate) on_purge: Option<PurgeObserver>,
     pub(crate) cache_status: FieldOutput,
     pub(crate) x_cache: FieldOutput,
     /// The longest time that a request waits for a lookup in the store. After this time, the cache
@@ -130,6 +132,7 @@ impl Settings {
             clock: Clock::system(),
             observer: None,
             options: Arc::default(),
+            on_purge: None,
             cache_status: FieldOutput::Written,
             x_cache: FieldOutput::Omitted,
             lookup_timeout: Duration::from_millis(50),
@@ -137,6 +140,11 @@ impl Settings {
         }
     }
 }
+
+/// The function that receives purges and expiries ([`CacheBuilder::on_purge`]).
+///
+/// [`CacheBuilder::on_purge`]: crate::CacheBuilder::on_purge
+pub(crate) type PurgeObserver = Arc<dyn Fn(&PurgeEvent) + Send + Sync>;
 
 pub(crate) type Observer = Arc<dyn Fn(&RequestHead, &Outcome) + Send + Sync>;
 

@@ -40,6 +40,9 @@ impl Candidate {
         fields: &mut HeaderMap,
         now: Timestamp,
     ) -> StoredResponse {
+        for (name, value) in &plan.emitted_tags {
+            fields.insert(name.clone(), value.clone());
+        }
         let client_ttl = self.policy().client_ttl();
         let client_ttl = client_ttl.filter(|_| !plan.lifetime.source.is_stated());
         let original_fields = self.annotate(plan, fields, now);

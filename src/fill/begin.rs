@@ -14,6 +14,7 @@ use bytes::Bytes;
 
 use super::{
     candidate::{Candidate, ClientConditions},
+    emit::emit_tags,
     judge::{HandlerBody, JudgedResponse, Refusal},
     tee,
     write::Write,
@@ -55,7 +56,7 @@ pub(crate) fn fill<B: MessageBody + 'static>(
     judged: JudgedResponse<B>,
     selected: Option<&Arc<StoredResponse>>,
 ) -> FillReply<B> {
-    let JudgedResponse { response, plan, now } = judged;
+    let JudgedResponse { mut response, plan, now } = judged;
     candidate.replaced_audience = selected.map(|stored| stored.audience);
     match plan {
         Ok(plan) => candidate.store(plan, response, now),
@@ -66,6 +67,8 @@ pub(crate) fn fill<B: MessageBody + 'static>(
             if !is_failure {
                 candidate.mark_hit_for_miss(reason, status, now);
             }
+            let options = &candidate.shared.settings.options;
+            emit_tags(candidate.policy(), options, &candidate.request_tags, &mut response);
             let mut response = response.map_body(|_, body| match body {
                 HandlerBody::Whole(bytes) => body_for(status, &bytes),
                 HandlerBody::Unread(body) => CacheBody::pass(body),

@@ -27,6 +27,7 @@ use crate::{
         freshness::explicit_lifetime,
         requester::Sharing,
         storing::{self, Exchange, StorageDecision, StoragePlan, is_lasting_refusal},
+        tags::TagsTooLong,
         targeted::Governing,
         validation::CONDITIONS,
     },
@@ -111,7 +112,10 @@ impl Candidate {
         if self.fill.is_invalidated() {
             return Err(NotStored::Invalidated);
         }
-        plan.tags = policy.tags(&self.request_tags, &self.key, &options.tags, fields)?;
+        // The tags of an updated response are known. Its fields may list them in their encoded form,
+        // so only the fields of the answer are read.
+        let sent = answer.headers();
+        plan.tags = policy.tags(&self.request_tags, &self.key, &options.tags, sent)?;
         if let Sharing::User(id) = &self.sharing {
             let namespace = &self.shared.settings.namespace;
             merge_tags(&mut plan.tags, &[TagId::user(namespace, id)])?;
@@ -119,6 +123,9 @@ impl Candidate {
         if let Some(updated) = updated {
             merge_tags(&mut plan.tags, &updated.tags)?;
         }
+        plan.emitted_tags = policy
+            .emitted_tags(&self.request_tags, &options.tags, sent, updated)
+            .map_err(|TagsTooLong| NotStored::Tags)?;
         Ok(plan)
     }
 

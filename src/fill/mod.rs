@@ -9,6 +9,7 @@ pub(crate) mod annotate;
 pub(crate) mod begin;
 pub(crate) mod candidate;
 pub(crate) mod decide;
+pub(crate) mod emit;
 pub(crate) mod judge;
 pub(crate) mod tee;
 pub(crate) mod write;

@@ -44,8 +44,9 @@ thread_local! {
 /// The functions `tag`, [`ttl`] and [`no_store`] apply to the innermost [`Cache`](crate::Cache)
 /// around the handler. They have no effect in these places:
 ///
-/// * without a cache around the handler, or if the cache does not try to store the response, for
-///   example because a rule bypasses the cache,
+/// * without a cache around the handler, or if the cache passes the request on without trying to
+///   store the response, for example because of a rule (except that
+///   [`Policy::emit_tags`](crate::Policy::emit_tags) lists the tags),
 /// * in a response body that is still being produced after the handler has returned its response,
 /// * in another task or thread, such as in `spawn`, in
 ///   [`web::block`](actix_web::web::block) or in a thread pool. Return the tags from there, and call

@@ -1,9 +1,17 @@
 //! Checks of settings that occur in policies or rules: status codes, paths and field names.
 
-use actix_web::{dev::Url, http::header::HeaderName};
+use actix_web::{
+    dev::Url,
+    http::header::{
+        AGE, CONNECTION, ETAG, HeaderName, LAST_MODIFIED, LOCATION, SET_COOKIE, TRANSFER_ENCODING,
+    },
+};
 
 use super::{error::ConfigError, rule::ComparedPath};
-use crate::entry::limits::may_have_status;
+use crate::{
+    entry::{limits::may_have_status, response::ANNOTATED_FIELDS},
+    semantics::tags::{CACHE_GROUP_INVALIDATION, CACHE_GROUPS},
+};
 
 /// Checks that responses with this status code can be stored.
 pub(super) fn check_status(status: u16) -> Result<(), ConfigError> {
@@ -57,6 +65,36 @@ pub(super) fn decoded(path: &str) -> Option<String> {
     let url = Url::new(path.parse().ok()?);
     // A text that is no path of a request has no decoded form.
     (url.uri().path() == path && url.path() != path).then(|| url.path().to_owned())
+}
+
+/// Parses the names of the response fields that list tags for a CDN. A field with another meaning is
+/// refused.
+pub(super) fn parse_emitted_tag_fields(names: &[String]) -> Result<Vec<HeaderName>, ConfigError> {
+    const OTHERS: [HeaderName; 9] = [
+        AGE,
+        CACHE_GROUPS,
+        CACHE_GROUP_INVALIDATION,
+        CONNECTION,
+        ETAG,
+        LAST_MODIFIED,
+        LOCATION,
+        SET_COOKIE,
+        TRANSFER_ENCODING,
+    ];
+    let mut fields = Vec::new();
+    for name in parse_field_names(names)? {
+        let has_other_meaning = OTHERS.contains(&name)
+            || ANNOTATED_FIELDS.contains(&name)
+            || name.as_str().starts_with("content-")
+            || name.as_str().ends_with("-control");
+        if has_other_meaning {
+            return Err(ConfigError::EmittedTagField(name.to_string()));
+        }
+        if !fields.contains(&name) {
+            fields.push(name);
+        }
+    }
+    Ok(fields)
 }
 
 /// Parses the names of header fields in a setting.

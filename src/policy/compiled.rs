@@ -13,7 +13,7 @@ use actix_web::{
 
 use super::{
     cache_name::CacheName,
-    check::parse_field_names,
+    check::{parse_emitted_tag_fields, parse_field_names},
     error::ConfigError,
     fingerprint::{RuleOrigin, fingerprint},
     path_matcher::PathMatcher,
@@ -73,6 +73,8 @@ pub(crate) struct CompiledPolicy {
     pub(super) compared: ComparedPath,
     pub(super) tags: Vec<CompiledTagging>,
     pub(super) tag_fields: Vec<HeaderName>,
+    /// The response fields into which the cache writes the tags of responses.
+    pub(super) emitted_tag_fields: Vec<HeaderName>,
     removed_downstream: Vec<HeaderName>,
     pub(super) namespace: String,
     /// The beginning of each cache key: the namespace and the fingerprint of the policy.
@@ -99,6 +101,7 @@ impl CompiledPolicy {
         let identity = policy.identity_rules()?;
         let choices = policy.policy_choices()?;
         let tag_fields = parse_field_names(&policy.tag_fields)?;
+        let emitted_tag_fields = parse_emitted_tag_fields(&policy.emitted_tag_fields)?;
         let trusted_proxies = TrustedProxies::new(policy.trusted_proxies.as_deref())?;
         let path = rule.map_or(PathMatcher::Any, |(_, path)| path.clone());
         let compared = rule.map_or(ComparedPath::Whole, |(origin, _)| origin.rule.compared);
@@ -116,6 +119,7 @@ impl CompiledPolicy {
         if policy.tags_downstream == DownstreamFields::Removed {
             removed_downstream.extend_from_slice(&tag_fields);
         }
+        removed_downstream.retain(|name| !emitted_tag_fields.contains(name));
         let vary_cookie =
             if policy.ignores_all_cookies() { VaryCookie::NotNeeded } else { VaryCookie::Added };
         Ok(Self {
@@ -128,6 +132,7 @@ impl CompiledPolicy {
             compared,
             tags,
             tag_fields,
+            emitted_tag_fields,
             removed_downstream,
             namespace: name.namespace.to_owned(),
             scope,

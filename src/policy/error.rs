@@ -29,6 +29,9 @@ pub enum ConfigError {
     /// [`Policy::leave_out`](crate::Policy::leave_out) names a field that a stored response needs, or
     /// `Set-Cookie`, which prevents that a response is stored.
     EssentialField(String),
+    /// The field in [`Policy::emit_tags`](crate::Policy::emit_tags) has another meaning than a list
+    /// of tags.
+    EmittedTagField(String),
     /// A configured cookie name is empty.
     EmptyCookieName,
     /// A name that was passed to [`Policy::key_with`](crate::Policy::key_with) is empty.
@@ -154,6 +157,11 @@ impl fmt::Display for ConfigError {
                 f,
                 "leave_out has {name:?}, which matches a field that stored responses need, or \
                  Set-Cookie, whose responses are not stored: use a narrower name"
+            ),
+            Self::EmittedTagField(name) => write!(
+                f,
+                "emit_tags names the field {name:?}, which does not list tags: use the field that \
+                 the CDN reads, such as \"Surrogate-Key\" or \"Cache-Tag\""
             ),
             Self::EmptyCookieName => f.write_str(
                 "vary_cookie or ignore_cookies has an empty cookie name: name it, or remove it",

@@ -6,7 +6,8 @@
 //! * which requests share a response,
 //! * which requests carry credentials, so that their responses may be meant for one client only,
 //! * which kinds of responses are stored (for example, responses with `Set-Cookie`),
-//! * which tags a response has.
+//! * which tags a response has,
+//! * which fields the cache adds to a response before it is stored.
 //!
 //! Two policies that differ in these settings must not share stored responses. Otherwise, a
 //! response that one policy stores could be sent to a wrong client under the other policy, or could
@@ -154,6 +155,11 @@ fn encode(policy: &Policy, rule: Option<&RuleOrigin<'_>>) -> Vec<u8> {
         && (origin.adds_function(policy) || policy.tags.iter().any(Tagging::has_parameter))
     {
         encoder.text("relative");
+    }
+    // Settings that decide which fields the cache adds to stored responses.
+    if !policy.emitted_tag_fields.is_empty() {
+        encoder.text("emit_tags");
+        encoder.set(&policy.emitted_tag_fields, Case::Insensitive);
     }
     encoder.0
 }
@@ -330,6 +336,7 @@ mod tests {
             (new().ignore_cookies(["a", "b"]), new().ignore_cookies(["b", "a", "a"])),
             (new().credentials(["x-a", "x-b"]), new().credentials(["X-B"]).credentials(["x-a"])),
             (new().tag_fields(["a", "b"]), new().tag_fields(["B", "A"])),
+            (new().emit_tags("a").emit_tags("b"), new().emit_tags("B").emit_tags("A")),
             (new().targeted_fields(["x-a"]), new().targeted_fields(["X-A"])),
             (query(QueryKey::only(["a", "b"])), query(QueryKey::only(["b", "a"]))),
             (query(QueryKey::ignoring(["a", "b"])), query(QueryKey::ignoring(["b", "a"]))),
@@ -412,6 +419,8 @@ mod tests {
             of(new().leave_out(["x-a*"])),
             of(new().store_if(|_, _| StoreDecision::Store)),
             of(new().store_if(|_, _| StoreDecision::Store).store_if(|_, _| StoreDecision::Store)),
+            of(new().emit_tags("a")),
+            of(new().emit_tags("a").emit_tags("b")),
             of_rule(&Rule::pattern("/{a}"), new().tag("{a}")),
             of_rule(&Rule::pattern("/{a}/{b}"), new().tag("{a}")),
             of_rule(&Rule::pattern("/{a}"), new().tag("{a}").tag("a")),

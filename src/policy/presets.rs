@@ -44,6 +44,7 @@ impl Policy {
             tags: Vec::new(),
             tag_fields: Vec::new(),
             tags_downstream: DownstreamFields::Kept,
+            emitted_tag_fields: Vec::new(),
             client_directives: ClientDirectives::Ignored,
             client_conditions: ClientConditions::Evaluated,
             offered_tags: OfferedTags::Selected,

@@ -1,14 +1,22 @@
 //! Collects the tags (surrogate keys) of a response from the policy, the handler and the response
 //! fields.
 
-use actix_web::{dev::ServiceRequest, http::header::HeaderMap};
+use std::borrow::Cow;
+
+use actix_web::{
+    dev::ServiceRequest,
+    http::header::{HeaderMap, HeaderName, HeaderValue},
+};
 use smallvec::SmallVec;
 
 use super::compiled::CompiledPolicy;
 use crate::{
-    entry::{key::CacheKey, limits::MAX_TAGS, tag::TagId},
+    entry::{key::CacheKey, limits::MAX_TAGS, response::StoredResponse, tag::TagId},
     outcome::NotStored,
-    semantics::tags::{CACHE_GROUPS, groups, listed_tags},
+    semantics::{
+        fields::field_lines,
+        tags::{CACHE_GROUPS, TagsTooLong, groups, listed_tags, tag_list},
+    },
 };
 
 /// The length of the longest tag in bytes.
@@ -26,6 +34,46 @@ impl CompiledPolicy {
         RequestTags(self.tags.iter().filter_map(|tag| tag.of_request(request, parameter)).collect())
     }
 
+    /// Returns the names of all tags of a response. `handler_tags` are those that the handler added,
+    /// and `fields` are the fields that the handler sent.
+    fn tag_names<'a>(
+        &'a self,
+        request_tags: &'a RequestTags,
+        handler_tags: &'a [String],
+        fields: &'a HeaderMap,
+    ) -> impl Iterator<Item = Cow<'a, str>> {
+        let named = request_tags.0.iter().chain(handler_tags);
+        let listed = self.tag_fields.iter().flat_map(|field| listed_tags(fields, field));
+        named.map(|name| Cow::Borrowed(name.as_str())).chain(listed)
+    }
+
+    /// Returns whether the policy writes the tags of responses into response fields.
+    pub(crate) const fn emits_tags(&self) -> bool {
+        !self.emitted_tag_fields.is_empty()
+    }
+
+    /// Makes the response fields that list the tags of a response for a CDN. `answer` are the fields
+    /// that the handler sent. If they update a stored response, `updated` is this response, whose
+    /// listed tags remain. If the response has one of the fields already, the result replaces it.
+    pub(crate) fn emitted_tags(
+        &self,
+        request_tags: &RequestTags,
+        handler_tags: &[String],
+        answer: &HeaderMap,
+        updated: Option<&StoredResponse>,
+    ) -> Result<Vec<(HeaderName, HeaderValue)>, TagsTooLong> {
+        let mut emitted = Vec::new();
+        for name in &self.emitted_tag_fields {
+            let stored = updated.into_iter().flat_map(|updated| updated.lines(name));
+            let lines = stored.map(HeaderValue::as_bytes).chain(field_lines(answer, name));
+            let tags = self.tag_names(request_tags, handler_tags, answer);
+            if let Some(value) = tag_list(name, lines, tags)? {
+                emitted.push((name.clone(), value));
+            }
+        }
+        Ok(emitted)
+    }
+
     /// Returns all tags of a response. `handler_tags` are the tags that the handler added.
     ///
     /// # Errors
@@ -41,10 +89,7 @@ impl CompiledPolicy {
         fields: &HeaderMap,
     ) -> Result<Vec<TagId>, NotStored> {
         let mut tags = Vec::new();
-        for name in request_tags.0.iter().chain(handler_tags) {
-            add(&mut tags, TagId::tag(&self.namespace, name), name)?;
-        }
-        for name in self.tag_fields.iter().flat_map(|field| listed_tags(fields, field)) {
+        for name in self.tag_names(request_tags, handler_tags, fields) {
             add(&mut tags, TagId::tag(&self.namespace, &name), &name)?;
         }
         // RFC 9875: a group belongs to the origin (scheme and host) of the response.

@@ -4,6 +4,7 @@
 use crate::{
     clock::Timestamp,
     entry::{invalidation::Invalidation, tag::TagId},
+    purge_event::PurgeAction,
 };
 
 /// The effect of an invalidation on the stored responses that it applies to.
@@ -20,6 +21,13 @@ impl Effect {
         match self {
             Self::Purge => "purge",
             Self::Expire { .. } => "expire",
+        }
+    }
+
+    pub(super) const fn action(self) -> PurgeAction {
+        match self {
+            Self::Purge => PurgeAction::Purge,
+            Self::Expire { .. } => PurgeAction::Expire,
         }
     }
 

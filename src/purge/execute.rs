@@ -9,6 +9,7 @@ use super::{
     effect::Effect,
     error::PurgeError,
     purged::Purged,
+    report::report_by_handle,
     target::{PurgeTarget, Scope},
     target_tags::{any_host_tags, caches, group_tags, locate, prefix_tags, url_keys},
     variant::invalidate_variant,
@@ -20,8 +21,20 @@ use crate::{
 };
 
 /// Purges or expires the responses of a target, in all caches that share the store and the
-/// namespace. `own_host` is the host of the current request, for targets that name no host.
+/// namespace, and tells the application of it. `own_host` is the host of the current request, for
+/// targets that name no host.
 pub(super) async fn invalidate(
+    shared: &Shared,
+    own_host: Option<&str>,
+    target: &PurgeTarget,
+    effect: Effect,
+) -> Result<Purged, PurgeError> {
+    let result = invalidate_target(shared, own_host, target, effect).await;
+    report_by_handle(shared, own_host, target, effect, &result);
+    result
+}
+
+async fn invalidate_target(
     shared: &Shared,
     own_host: Option<&str>,
     target: &PurgeTarget,

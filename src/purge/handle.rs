@@ -76,6 +76,7 @@ use crate::shared::{EnclosingCache, Mode, Shared};
 ///
 /// A purge has no effect on browsers, nor on other caches between the application and its clients.
 /// To limit how long these keep a response, set [`Policy::client_ttl`](crate::Policy::client_ttl).
+/// [`CacheBuilder::on_purge`](crate::CacheBuilder::on_purge) lets the application purge a CDN.
 #[derive(Clone)]
 pub struct CacheHandle {
     shared: Arc<Shared>,

@@ -73,13 +73,21 @@ pub(super) fn group_tags(
     target: &PurgeTarget,
     group: &str,
 ) -> Result<Vec<TagId>, PurgeError> {
+    let host = group_host(own_host, target)?;
+    Ok(["http", "https"].map(|scheme| group_tag(shared, scheme, host, group)).to_vec())
+}
+
+/// Returns the host of a group.
+pub(super) fn group_host<'a>(
+    own_host: Option<&'a str>,
+    target: &'a PurgeTarget,
+) -> Result<&'a str, PurgeError> {
     let host = match &target.host {
         Host::Own => own_host,
         Host::Named(host) => Some(host.as_str()),
         Host::Any => None,
     };
-    let host = host.ok_or(PurgeError::MissingHost)?;
-    Ok(["http", "https"].map(|scheme| group_tag(shared, scheme, host, group)).to_vec())
+    host.ok_or(PurgeError::MissingHost)
 }
 
 /// Returns the tag of a group of one origin (RFC 9875 section 2.1).

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use actix_web::http::{
     StatusCode,
-    header::{COOKIE, EXPIRES, HeaderMap, HeaderName, PRAGMA},
+    header::{COOKIE, EXPIRES, HeaderMap, HeaderName, HeaderValue, PRAGMA},
 };
 
 use super::{
@@ -181,6 +181,7 @@ impl AnyStatus {
 
 /// Whether a response is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "a value exists only for a moment")]
 pub(crate) enum StorageDecision {
     /// The response is stored as the plan describes.
     Store(StoragePlan),
@@ -209,6 +210,8 @@ pub(crate) struct StoragePlan {
     /// The tags (surrogate keys) by which the stored response can be invalidated. Tags that the
     /// cache can compute from the cache key, such as the tag of its URL, are not included.
     pub(crate) tags: Vec<TagId>,
+    /// The response fields that list the tags for a CDN.
+    pub(crate) emitted_tags: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// Whether clients and the caches between get a response as the handler sent it, or as `private`.
@@ -266,7 +269,7 @@ fn plan(exchange: &Exchange<'_>, terms: &StorageTerms<'_>) -> Result<StoragePlan
         Sharing::Authorized | Sharing::User(_) => Downstream::Private,
     };
     let needs_no_cookie = !nominated.contains(&COOKIE) && !permits_sharing;
-    let tags = Vec::new();
+    let (tags, emitted_tags) = (Vec::new(), Vec::new());
     Ok(StoragePlan {
         lifetime,
         stated,
@@ -276,6 +279,7 @@ fn plan(exchange: &Exchange<'_>, terms: &StorageTerms<'_>) -> Result<StoragePlan
         downstream,
         withheld,
         tags,
+        emitted_tags,
     })
 }
 

@@ -1,12 +1,16 @@
-//! Parsers for response fields that list tags (surrogate keys) or cache groups. The tags and groups
-//! of a stored response are the names by which an application can purge it.
+//! Reads and writes response fields that list tags (surrogate keys), and reads those that list cache
+//! groups. The tags and groups of a stored response are the names by which an application can purge
+//! it.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashSet, fmt::Write as _};
 
-use actix_web::http::header::{HeaderMap, HeaderName};
+use actix_web::http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue};
 use sfv::{BareItem, List, ListEntry, Parser};
 
-use super::fields::{field_lines, trim};
+use super::{
+    directive_list::DirectiveList,
+    fields::{field_lines, trim},
+};
 
 /// The field that lists the groups of a response (RFC 9875 section 2).
 pub(crate) const CACHE_GROUPS: HeaderName = HeaderName::from_static("cache-groups");
@@ -47,13 +51,117 @@ pub(crate) fn listed_tags<'a>(
     fields: &'a HeaderMap,
     name: &HeaderName,
 ) -> impl Iterator<Item = Cow<'a, str>> + use<'a> {
-    let by_space = matches!(name.as_str(), "surrogate-key" | "xkey");
-    let is_separator = move |byte: &u8| {
-        if by_space { matches!(byte, b' ' | b'\t') } else { *byte == b',' }
+    members(field_lines(fields, name), Separator::of(name)).map(String::from_utf8_lossy)
+}
+
+/// The separator of the tags in a field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Separator {
+    WhiteSpace,
+    Comma,
+}
+
+impl Separator {
+    fn of(name: &HeaderName) -> Self {
+        let by_space = matches!(name.as_str(), "surrogate-key" | "xkey");
+        if by_space { Self::WhiteSpace } else { Self::Comma }
+    }
+
+    const fn separates(self, byte: u8) -> bool {
+        match self {
+            Self::WhiteSpace => matches!(byte, b' ' | b'\t'),
+            Self::Comma => byte == b',',
+        }
+    }
+}
+
+/// Returns the members in the lines of a field that lists tags.
+fn members<'a, I: Iterator<Item = &'a [u8]>>(
+    lines: I,
+    separator: Separator,
+) -> impl Iterator<Item = &'a [u8]> + use<'a, I> {
+    let is_separator = move |byte: &u8| separator.separates(*byte);
+    let members = lines.flat_map(move |line| line.split(is_separator).map(trim));
+    members.filter(|member| !member.is_empty())
+}
+
+/// The length of the longest value of a field that lists tags for a CDN, in bytes. Common CDNs accept
+/// no longer one.
+const MAX_LIST_LENGTH: usize = 16 * 1024;
+
+/// The error if the tags of a response are too long for a field that a CDN reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TagsTooLong;
+
+/// Makes the value of the field `name`, which lists the tags of a response for a CDN. `lines` are the
+/// lines of this field that the response has already; their members stay as they are, each once. The
+/// names in `tags` follow as [`encode_tag`] writes them, unless they are among these members. Returns
+/// `None` if the list is empty.
+pub(crate) fn tag_list<'a>(
+    name: &HeaderName,
+    lines: impl Iterator<Item = &'a [u8]>,
+    tags: impl Iterator<Item = Cow<'a, str>>,
+) -> Result<Option<HeaderValue>, TagsTooLong> {
+    let separator = Separator::of(name);
+    let (mut list, mut seen) = (Vec::new(), HashSet::new());
+    let tags = tags.map(|tag| Cow::Owned(encode_tag(&tag).into_owned().into_bytes()));
+    for member in members(lines, separator).map(Cow::Borrowed).chain(tags) {
+        if seen.contains(&member) {
+            continue;
+        }
+        if !list.is_empty() {
+            list.push(if separator == Separator::Comma { b',' } else { b' ' });
+        }
+        list.extend_from_slice(&member);
+        if list.len() > MAX_LIST_LENGTH {
+            return Err(TagsTooLong);
+        }
+        seen.insert(member);
+    }
+    Ok(HeaderValue::from_bytes(&list).ok().filter(|_| !list.is_empty()))
+}
+
+/// Writes a tag as it appears in a response field for a CDN.
+///
+/// All characters are percent-encoded except visible ASCII characters other than `,` and `%`, so that
+/// the text contains no separator of any field, and so that two tags have different texts. The empty
+/// tag becomes `%`.
+pub(crate) fn encode_tag(tag: &str) -> Cow<'_, str> {
+    if tag.is_empty() {
+        return Cow::Borrowed("%");
+    }
+    let stays = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b',' | b'%');
+    if tag.bytes().all(stays) {
+        return Cow::Borrowed(tag);
+    }
+    let mut text = String::with_capacity(tag.len() + 8);
+    for byte in tag.bytes() {
+        if stays(byte) {
+            text.push(char::from(byte));
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "%{byte:02X}");
+        }
+    }
+    Cow::Owned(text)
+}
+
+/// Forbids the caches in front of the application to store a response, by `private` in
+/// `Cache-Control` and by `no-store` in the fields that replace it for a CDN. Browsers may store the
+/// response as before.
+pub(crate) fn forbid_shared_storage(fields: &mut HeaderMap) {
+    let mut directives = DirectiveList::of(fields);
+    directives.remove("public");
+    directives.remove("s-maxage");
+    directives.set("private", None);
+    directives.write(fields);
+    let is_targeted = |name: &&HeaderName| {
+        name.as_str().ends_with("-cache-control") || name.as_str() == "surrogate-control"
     };
-    let members =
-        field_lines(fields, name).flat_map(move |line| line.split(is_separator).map(trim));
-    members.filter(|member| !member.is_empty()).map(String::from_utf8_lossy)
+    let targeted: Vec<_> = fields.keys().filter(is_targeted).cloned().collect();
+    for name in targeted.into_iter().filter(|name| *name != CACHE_CONTROL) {
+        fields.insert(name, HeaderValue::from_static("no-store"));
+    }
 }
 
 #[cfg(test)]
@@ -94,6 +202,63 @@ mod tests {
         for (lines, want) in cases {
             assert_eq!(groups(&fields(&CACHE_GROUPS, lines), &CACHE_GROUPS), want, "{lines:?}");
         }
+    }
+
+    #[test]
+    fn encoded_tags_have_no_separators_and_differ() {
+        for (tag, want) in [
+            ("post:1", "post:1"),
+            ("", "%"),
+            ("%", "%25"),
+            ("a b", "a%20b"),
+            ("a,b", "a%2Cb"),
+            ("a%20b", "a%2520b"),
+            ("\u{e9}\n", "%C3%A9%0A"),
+        ] {
+            assert_eq!(encode_tag(tag), want, "{tag:?}");
+        }
+    }
+
+    #[test]
+    fn list_has_each_tag_once_and_keeps_the_members_of_the_handler() {
+        for (name, lines, tags, want) in [
+            ("cache-tag", &[][..], &[][..], None),
+            ("cache-tag", &[], &["a", "b", "a"], Some("a,b")),
+            ("cache-tag", &["x y, a", "z"], &["a", "b c"], Some("x y,a,z,b%20c")),
+            ("surrogate-key", &["x  y", "x"], &["y", "b c"], Some("x y b%20c")),
+            ("xkey", &[","], &["a,b"], Some(", a%2Cb")),
+        ] {
+            let name = HeaderName::from_static(name);
+            let lines = lines.iter().map(|line: &&str| line.as_bytes());
+            let got = tag_list(&name, lines, tags.iter().map(|tag| Cow::Borrowed(*tag))).unwrap();
+            let got = got.as_ref().map(|value| value.to_str().unwrap());
+            assert_eq!(got, want, "{name}");
+        }
+    }
+
+    #[test]
+    fn list_that_no_cdn_accepts_is_not_made() {
+        let name = HeaderName::from_static("cache-tag");
+        let list = |count: usize, last: usize| {
+            let tags = (0..count).map(|n| format!("{n:0255}")).chain(["x".repeat(last)]);
+            let list = tag_list(&name, std::iter::empty(), tags.map(Cow::Owned));
+            list.map(|value| value.unwrap().len())
+        };
+        assert_eq!(list(63, 256), Ok(16 * 1024));
+        assert_eq!(list(63, 257), Err(TagsTooLong));
+    }
+
+    #[test]
+    fn shared_caches_are_forbidden_to_store() {
+        let mut fields = fields(&CACHE_CONTROL, &["public, max-age=60, s-maxage=90"]);
+        let cdn = HeaderName::from_static("cdn-cache-control");
+        fields.insert(cdn.clone(), HeaderValue::from_static("max-age=600"));
+        forbid_shared_storage(&mut fields);
+        assert_eq!(fields.get(CACHE_CONTROL).unwrap(), "max-age=60, private");
+        assert_eq!(fields.get(cdn).unwrap(), "no-store");
+        let mut fields = HeaderMap::new();
+        forbid_shared_storage(&mut fields);
+        assert_eq!(fields.get(CACHE_CONTROL).unwrap(), "private");
     }
 
     #[test]

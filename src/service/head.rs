@@ -15,12 +15,13 @@ use actix_web::{
 use super::{
     context::{OriginRequest, RequestContext},
     not_modified::{freshen_by_head, remove_entry},
+    passed_tags::call_with_tags,
     reply::Reply,
     stand_in::StandIn,
 };
 use crate::{
     entry::response::StoredResponse,
-    fill::{candidate::Candidate, write::Write},
+    fill::{candidate::Candidate, emit::emit_tags, write::Write},
     options::scope,
     outcome::{NotStored, Outcome},
     semantics::{
@@ -43,7 +44,7 @@ where
     let OriginRequest { cache_request, lookup, reason, selected, .. } = origin;
     let own_responses = context.own_responses(&cache_request, &lookup);
     let Some(selected) = selected else {
-        let response = inner.call(request).await?;
+        let response = call_with_tags(&*inner, &context, request).await?;
         if context.note_inner_cache(
             &response,
             &cache_request.key,
@@ -91,7 +92,13 @@ where
         let outcome = Outcome::StaleIfError { reason, status: Some(status) };
         return Ok(Reply::cached(response.into_parts().0, stale, outcome));
     }
+    let policy = context.policy();
+    let request_tags = policy.emits_tags().then(|| candidate.request_tags.clone());
     let write = update_stored(candidate, &selected.stored, &mut response).await;
+    // A response that updates the stored one lists its tags already.
+    if let Some(request_tags) = request_tags.filter(|_| write.is_none()) {
+        emit_tags(policy, &context.shared.settings.options, &request_tags, &mut response);
+    }
     Ok(Reply::passed(response, reason, NotStored::Head).with_write(write))
 }
 

@@ -24,6 +24,7 @@ use super::{
     context::{CacheRequest, RequestContext},
     lookup::Decision,
     origin::fetch,
+    passed_tags::call_with_tags,
     reply::{PassReport, gateway_timeout},
     request::may_have_body,
     revalidate::refresh,
@@ -203,7 +204,7 @@ where
     }
 }
 
-/// Passes the request to the handler, without an allocation.
+/// Passes the request to the handler, without an allocation unless the response lists its tags.
 fn pass<S, B>(
     inner: &Rc<S>,
     context: RequestContext,
@@ -215,6 +216,15 @@ where
     B: MessageBody + 'static,
 {
     context.enter(&request);
+    let is_safe = matches!(*request.method(), Method::GET | Method::HEAD);
+    let is_off = matches!(report, PassReport::Nothing);
+    if is_safe && !is_off && context.policy().emits_tags() {
+        let inner = Rc::clone(inner);
+        return CacheFuture::boxed(async move {
+            let response = call_with_tags(&*inner, &context, request).await?;
+            Ok(context.complete_passed(response, report))
+        });
+    }
     let response = inner.call(request);
     CacheFuture { state: State::Passing { response, context, report } }
 }

@@ -12,6 +12,7 @@ mod lookup;
 pub(crate) mod middleware;
 mod not_modified;
 mod origin;
+mod passed_tags;
 mod problems;
 mod reply;
 mod request;

@@ -39,6 +39,7 @@ pub(super) fn freshen_by_not_modified<B>(
         }
         Err(reason) => {
             log::trace!("not freshened: {reason:?}");
+            candidate.emit_known_tags(stored, not_modified.headers(), &mut fields);
             (Stored::No(reason), None)
         }
     };
@@ -83,6 +84,9 @@ pub(super) fn freshen_by_head<B>(
     let absent: Vec<_> = fields.iter().filter(|(name, _)| !own.contains_key(*name)).collect();
     for (name, value) in absent {
         own.append(name.clone(), value.clone());
+    }
+    for (name, value) in plan.emitted_tags {
+        own.insert(name, value);
     }
     Some(candidate.into_write(draft).with_body(stored.body.clone()))
 }

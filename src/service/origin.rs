@@ -27,6 +27,7 @@ use super::{
     context::{CacheRequest, OriginRequest, OwnResponses, Purpose, RequestContext},
     head::fetch_head,
     not_modified::freshen_by_not_modified,
+    passed_tags::call_with_tags,
     reply::Reply,
     request::headers_mut,
     stand_in::{Routing, StandIn},
@@ -77,7 +78,7 @@ where
         }
         Next::Bypass(reason) => {
             context.enter(&request);
-            let response = inner.call(request).await?;
+            let response = call_with_tags(&*inner, &context, request).await?;
             return Ok(Reply::passed(response, reason, NotStored::NotAttempted));
         }
     };
@@ -88,7 +89,7 @@ where
     // A range of a response that is not stored is passed through: fetching the whole response could
     // be very expensive.
     if origin.selected.is_none() && request.headers().contains_key(RANGE) {
-        let response = inner.call(request).await?;
+        let response = call_with_tags(&*inner, &context, request).await?;
         let own_responses = context.own_responses(&origin.cache_request, &origin.lookup);
         let CacheRequest { key, discriminator, .. } = &origin.cache_request;
         context.note_inner_cache(&response, key, discriminator, own_responses);

@@ -17,7 +17,7 @@ use super::{
     reply::{PassReport, Reply},
 };
 use crate::{
-    entry::{key::CacheKey, lifetime::LifetimeSource, tag::TagId, url::UrlTarget},
+    entry::{key::CacheKey, lifetime::LifetimeSource, url::UrlTarget},
     fill::{begin::fill, candidate::Candidate},
     options::scope,
     outcome::{Forward, Outcome},
@@ -25,8 +25,10 @@ use crate::{
     poll_once::to_completion,
     purge::{
         execute::{purge_tags, purge_url},
+        report::{report_by_request, url_scope},
         target_tags::group_tag,
     },
+    purge_event::PurgeScope,
     response::body::CacheBody,
     semantics::{
         invalidation::{invalidated, represents_target},
@@ -67,7 +69,7 @@ where
         }
     };
     let urls = invalidated(&targets, response.status(), response.headers(), choices);
-    let groups = invalidated_groups(&context.shared, &urls, &targets, scheme, &response);
+    let groups = invalidated_groups(&urls, &targets, scheme, &response);
     let candidate = candidate
         .filter(|_| represents_target(&targets, response.headers()) && !urls.is_empty())
         .and_then(|mut candidate| {
@@ -82,31 +84,37 @@ where
     Ok(context.store_post_response(candidate, response).await)
 }
 
-/// Returns the tags of the cache groups that the response invalidates by
-/// `Cache-Group-Invalidation`. Only groups of the origin of the request are invalidated (RFC 9875
-/// section 3).
+/// Returns the cache groups that the response invalidates by `Cache-Group-Invalidation`. Only groups
+/// of the origin of the request are invalidated (RFC 9875 section 3).
 fn invalidated_groups<B>(
-    shared: &Shared,
     urls: &[UrlTarget],
     targets: &[UrlTarget],
-    scheme: &str,
+    scheme: &'static str,
     response: &ServiceResponse<B>,
-) -> Vec<TagId> {
+) -> Vec<Group> {
     if urls.is_empty() {
         return Vec::new();
     }
     let groups = groups(response.headers(), &CACHE_GROUP_INVALIDATION);
-    let of_targets = |group: &String| {
-        let tags = targets.iter().map(|target| group_tag(shared, scheme, &target.host, group));
-        tags.collect::<Vec<_>>()
+    let of_targets = |name: &String| {
+        let group =
+            |target: &UrlTarget| Group { scheme, host: target.host.clone(), name: name.clone() };
+        targets.iter().map(group).collect::<Vec<_>>()
     };
     groups.iter().flat_map(of_targets).collect()
+}
+
+/// A cache group of one origin (RFC 9875 section 2.1).
+struct Group {
+    scheme: &'static str,
+    host: String,
+    name: String,
 }
 
 /// The URLs and groups that a successful unsafe request invalidates.
 struct Invalidated {
     urls: Vec<UrlTarget>,
-    groups: Vec<TagId>,
+    groups: Vec<Group>,
 }
 
 /// Invalidates URLs and groups. The invalidation is completed even if the client disconnects,
@@ -120,13 +128,18 @@ async fn invalidate(shared: &Arc<Shared>, invalidated: Invalidated, kept: Option
     let shared = Arc::clone(shared);
     to_completion(async move {
         for url in &urls {
-            if let Err(error) = purge_url(&shared, url, kept.as_ref()).await {
+            let result = purge_url(&shared, url, kept.as_ref()).await;
+            report_by_request(&shared, &result, || url_scope(Some(url.host.clone()), url));
+            if let Err(error) = result {
                 shared.warn_about_store(&error);
             }
         }
-        if !groups.is_empty()
-            && let Err(error) = purge_tags(&shared, groups).await
-        {
+        let tag = |group: &Group| group_tag(&shared, group.scheme, &group.host, &group.name);
+        let result = purge_tags(&shared, groups.iter().map(tag).collect()).await;
+        for Group { host, name, .. } in groups {
+            report_by_request(&shared, &result, || PurgeScope::Group { host, group: name });
+        }
+        if let Err(error) = result {
             shared.warn_about_store(&error);
         }
     })

@@ -90,7 +90,37 @@ impl Policy {
         self
     }
 
+    /// Writes the names of all tags of a response into the response field `name`, such as
+    /// `Surrogate-Key` or `Cache-Tag`, so that a CDN in front of the application can purge by the same
+    /// tags. [`CacheBuilder::on_purge`](crate::CacheBuilder::on_purge) tells the CDN about purges.
+    ///
+    /// Several calls add up. The names are those that the policy, the handler and the
+    /// [`tag_fields`](Self::tag_fields) give. White space separates them in `Surrogate-Key` and
+    /// `xkey`, and commas in all other fields. Tags that the handler itself sends in the field stay,
+    /// and none is written twice. [Groups](crate::CacheHandle::purge_group) are not tags.
+    ///
+    /// In the field, a tag is percent-encoded, except visible ASCII characters other than `,` and `%`:
+    /// `a b` becomes `a%20b`. An empty tag becomes `%`.
+    /// [`PurgeEvent::emitted_tags`](crate::PurgeEvent::emitted_tags) returns tags in this form.
+    ///
+    /// All responses to `GET` and `HEAD` requests have the field, also those that the cache does not
+    /// store, because the CDN may store them. With [`Mode::Off`](crate::Mode::Off), responses do not
+    /// have it.
+    ///
+    /// Common CDNs accept up to 16 KiB in the field. If the tags are longer, the cache does not store
+    /// the response, leaves out the field, and forbids caches in front of the application to store the
+    /// response, by `Cache-Control: private` and by `no-store` in fields such as `CDN-Cache-Control`.
+    /// Otherwise, the CDN would have a response that its purges do not reach.
+    ///
+    /// Default: the cache writes no tags. The CDN should remove the field from responses to clients.
+    pub fn emit_tags(mut self, name: impl Into<String>) -> Self {
+        self.emitted_tag_fields.push(name.into());
+        self
+    }
+
     /// Removes the [`tag_fields`](Self::tag_fields) from responses to clients.
+    ///
+    /// Fields that [`emit_tags`](Self::emit_tags) names are not removed.
     ///
     /// Default: the fields are kept, because a cache in front of the application may use them.
     pub fn remove_tag_fields(mut self) -> Self {

@@ -96,6 +96,7 @@ pub struct Policy {
     pub(in crate::policy) tags: Vec<Tagging>,
     pub(in crate::policy) tag_fields: Vec<String>,
     pub(in crate::policy) tags_downstream: DownstreamFields,
+    pub(in crate::policy) emitted_tag_fields: Vec<String>,
     pub(in crate::policy) client_directives: ClientDirectives,
     pub(in crate::policy) client_conditions: ClientConditions,
     pub(in crate::policy) offered_tags: OfferedTags,

@@ -2,7 +2,9 @@
 
 mod app;
 mod client_fields;
+mod emitted_tags;
 mod errors;
+mod events;
 mod handle;
 mod invented_urls;
 mod model;
