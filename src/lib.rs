@@ -153,6 +153,7 @@ pub use crate::{
         target::PurgeTarget,
     },
     purge_event::{PurgeAction, PurgeCause, PurgeEvent, PurgeScope, PurgeState},
+    semantics::client_lifetime::ClientHeaders,
     shared::Mode,
     store::{memory::MemoryStore, tiered::TieredStore},
 };

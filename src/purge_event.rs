@@ -32,6 +32,7 @@ impl PurgeEvent {
             | PurgeScope::Url { .. }
             | PurgeScope::Variant { .. }
             | PurgeScope::Prefix { .. }
+            | PurgeScope::User(_)
             | PurgeScope::Group { .. } => &[],
         };
         tags.iter().map(|tag| encode_tag(tag))

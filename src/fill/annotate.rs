@@ -19,7 +19,10 @@ use crate::{
     },
     policy::compiled::VaryCookie,
     semantics::{
-        client_lifetime::{forbid_sharing, limit_lifetime, state_lifetime},
+        client_lifetime::{
+            ClientHeaders, ClientLifetimes, forbid_sharing, limit_lifetime, state_cdn_lifetime,
+            state_lifetime,
+        },
         connection::ConnectionFields,
         dates::set_date,
         storing::{Downstream, StoragePlan},
@@ -43,22 +46,28 @@ impl Candidate {
         for (name, value) in &plan.emitted_tags {
             fields.insert(name.clone(), value.clone());
         }
-        let client_ttl = self.policy().client_ttl();
-        let client_ttl = client_ttl.filter(|_| !plan.lifetime.source.is_stated());
+        let ClientLifetimes { headers, client_ttl, cdn_ttl } = self.policy().client_lifetimes();
+        let is_stated = plan.lifetime.source.is_stated();
+        let client_ttl =
+            client_ttl.filter(|_| !is_stated && headers == ClientHeaders::WithLifetime);
         let original_fields = self.annotate(plan, fields, now);
         let draft =
             StoredResponse { client_ttl, original_fields, ..self.draft(plan, status, fields) };
+        let (age, left) =
+            (plan.lifetime.age(now), plan.lifetime.remaining(now).unwrap_or_default());
         if let Some(limit) = client_ttl {
-            let left = plan.lifetime.remaining(now).unwrap_or_default().min(limit);
-            limit_lifetime(fields, plan.lifetime.age(now), left, now);
+            limit_lifetime(fields, age, left.min(limit), now);
+        }
+        if let Some(limit) = cdn_ttl.filter(|_| !is_stated) {
+            state_cdn_lifetime(fields, age, left.min(limit));
         }
         draft
     }
 
-    /// Adds `Date` if the response has none, states the freshness lifetime to clients, forbids
-    /// other caches to share a response that only some clients may get, and completes `Vary`. If a
-    /// field other than `Date` needs a change, returns the lines of all [`ANNOTATED_FIELDS`] from
-    /// before that change.
+    /// Adds `Date` if the response has none, states the freshness lifetime to clients unless the
+    /// policy leaves their fields untouched, forbids other caches to share a response that only some
+    /// clients may get, and completes `Vary`. If a field other than `Date` needs a change, returns
+    /// the lines of all [`ANNOTATED_FIELDS`] from before that change.
     fn annotate(
         &self,
         plan: &StoragePlan,
@@ -70,20 +79,22 @@ impl Candidate {
             set_date(fields, DATE, now.system_time());
         }
         let lifetime = &plan.lifetime;
+        let states_lifetime = !lifetime.source.is_stated()
+            && self.policy().client_lifetimes().headers == ClientHeaders::WithLifetime;
         let missing = self.missing_vary_members(plan);
         self.warn_about_encoding(plan, fields);
         let is_as_stated = plan.downstream == Downstream::AsStated;
-        if lifetime.source.is_stated() && is_as_stated && missing.is_empty() {
+        if !states_lifetime && is_as_stated && missing.is_empty() {
             return None;
         }
         let original: Vec<_> =
             fields.iter().filter(|(name, _)| ANNOTATED_FIELDS.contains(name)).collect();
         let original = copy_fields(&original);
-        if !lifetime.source.is_stated() {
+        if states_lifetime {
             state_lifetime(fields, lifetime, now);
         }
         if !is_as_stated {
-            forbid_sharing(fields);
+            forbid_sharing(fields, self.policy().targeted_fields());
         }
         if !missing.is_empty() {
             add_to_vary(fields, &missing);

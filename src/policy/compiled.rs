@@ -35,6 +35,7 @@ use crate::{
     },
     outcome::NotStored,
     semantics::{
+        client_lifetime::{CDN_CACHE_CONTROL, ClientLifetimes},
         compression::{InnerCompression, OuterCompression},
         invalidation::InvalidationChoices,
         requester::{IdentityRules, Requester},
@@ -118,6 +119,11 @@ impl CompiledPolicy {
         }
         if policy.tags_downstream == DownstreamFields::Removed {
             removed_downstream.extend_from_slice(&tag_fields);
+        }
+        if policy.client_lifetimes.cdn_ttl.is_some()
+            && removed_downstream.contains(&CDN_CACHE_CONTROL)
+        {
+            return Err(ConfigError::CdnTtlRemoved);
         }
         removed_downstream.retain(|name| !emitted_tag_fields.contains(name));
         let vary_cookie =
@@ -212,9 +218,9 @@ impl CompiledPolicy {
         self.fallback_ttl(key, status)
     }
 
-    /// See [`Policy::client_ttl`].
-    pub(crate) const fn client_ttl(&self) -> Option<Duration> {
-        self.policy.client_ttl
+    /// Returns the policy's choices about the lifetimes that responses state to clients.
+    pub(crate) const fn client_lifetimes(&self) -> ClientLifetimes {
+        self.policy.client_lifetimes
     }
 
     /// Returns the request fields whose values are part of the cache key.

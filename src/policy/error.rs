@@ -61,6 +61,8 @@ pub enum ConfigError {
     /// A tag contains a parameter in braces, and the policy belongs to no rule, or to a rule whose
     /// path does not have this parameter.
     UnknownTagParameter(String),
+    /// The policy has [`cdn_ttl`](crate::Policy::cdn_ttl) and removes the field that states it.
+    CdnTtlRemoved,
     /// [`Policy::override_ttl`](crate::Policy::override_ttl) is zero.
     ZeroOverrideTtl,
     /// A host of a rule is not a host name.
@@ -196,6 +198,10 @@ impl fmt::Display for ConfigError {
                 f,
                 "the tag {tag:?} has braces, which are for parameters of a rule's path: use a \
                  parameter of Rule::pattern in a rule, or compute the tag with tag_with"
+            ),
+            Self::CdnTtlRemoved => f.write_str(
+                "cdn_ttl writes CDN-Cache-Control, which remove_targeted_fields removes: leave one of \
+                 them out, or remove CDN-Cache-Control from targeted_fields",
             ),
             Self::ZeroOverrideTtl => f.write_str(
                 "override_ttl is 0, so no response would be used: give a positive time, or let a \

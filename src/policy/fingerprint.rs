@@ -7,7 +7,7 @@
 //! * which requests carry credentials, so that their responses may be meant for one client only,
 //! * which kinds of responses are stored (for example, responses with `Set-Cookie`),
 //! * which tags a response has,
-//! * which fields the cache adds to a response before it is stored.
+//! * how the cache changes the fields of a response before it is stored.
 //!
 //! Two policies that differ in these settings must not share stored responses. Otherwise, a
 //! response that one policy stores could be sent to a wrong client under the other policy, or could
@@ -37,6 +37,7 @@ use super::{
 use crate::{
     entry::length_prefixed::{append_optional, append_part},
     semantics::{
+        client_lifetime::ClientHeaders,
         requester::CookieMeaning,
         storing::{AnyStatus, Qualified, SetCookie},
         vary::{Codings, Languages},
@@ -156,10 +157,17 @@ fn encode(policy: &Policy, rule: Option<&RuleOrigin<'_>>) -> Vec<u8> {
     {
         encoder.text("relative");
     }
-    // Settings that decide which fields the cache adds to stored responses.
+    // Settings that decide how the cache changes the fields of stored responses.
     if !policy.emitted_tag_fields.is_empty() {
         encoder.text("emit_tags");
         encoder.set(&policy.emitted_tag_fields, Case::Insensitive);
+    }
+    match policy.client_lifetimes.headers {
+        ClientHeaders::WithLifetime => {}
+        ClientHeaders::Untouched => {
+            encoder.text("client_headers");
+            encoder.number(1);
+        }
     }
     encoder.0
 }
@@ -369,6 +377,8 @@ mod tests {
             .keep_stale(secs(9))
             .max_body_size(9)
             .client_ttl(secs(9))
+            .cdn_ttl(secs(9))
+            .client_headers(ClientHeaders::WithLifetime)
             .remove_targeted_fields()
             .remove_tag_fields()
             .vary_cookie("a")
@@ -420,6 +430,7 @@ mod tests {
             of(new().store_if(|_, _| StoreDecision::Store)),
             of(new().store_if(|_, _| StoreDecision::Store).store_if(|_, _| StoreDecision::Store)),
             of(new().emit_tags("a")),
+            of(new().client_headers(ClientHeaders::Untouched)),
             of(new().emit_tags("a").emit_tags("b")),
             of_rule(&Rule::pattern("/{a}"), new().tag("{a}")),
             of_rule(&Rule::pattern("/{a}/{b}"), new().tag("{a}")),

@@ -11,6 +11,7 @@ use super::{
     },
 };
 use crate::semantics::{
+    client_lifetime::ClientLifetimes,
     compression::{InnerCompression, OuterCompression},
     cookies::CookieRules,
     invalidation::InvalidationChoices,
@@ -59,7 +60,7 @@ impl Policy {
             drain_limit: DRAIN_LIMIT,
             refresh_ahead: None,
             jitter: None,
-            client_ttl: None,
+            client_lifetimes: ClientLifetimes::default(),
             query: None,
             cookies: CookieRules::default(),
             cookie_meaning: CookieMeaning::Identity,

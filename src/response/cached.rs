@@ -19,8 +19,12 @@ use super::{
 use crate::{
     clock::Timestamp,
     entry::{limits::may_have_body, response::StoredResponse},
+    policy::compiled::CompiledPolicy,
     semantics::{
-        client_lifetime::{limit_lifetime, limit_stated_lifetimes},
+        client_lifetime::{
+            ClientHeaders, ClientLifetimes, limit_lifetime, limit_stated_lifetimes,
+            state_cdn_lifetime,
+        },
         compression::OuterCompression,
         replayed_fields::count_down_retry_after,
     },
@@ -44,19 +48,29 @@ pub(crate) struct CachedResponse {
     /// The rest of the freshness lifetime at `now`; zero for a stale response.
     pub(crate) left: Duration,
     pub(crate) now: Timestamp,
+    pub(crate) terms: ClientTerms,
+}
+
+/// The choices of a policy about responses to clients.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ClientTerms {
     pub(crate) compression: OuterCompression,
+    pub(crate) lifetimes: ClientLifetimes,
+}
+
+impl ClientTerms {
+    /// Returns the choices of a policy.
+    pub(crate) const fn of(policy: &CompiledPolicy) -> Self {
+        Self { compression: policy.outer_compression(), lifetimes: policy.client_lifetimes() }
+    }
 }
 
 impl CachedResponse {
     /// Makes the `CachedResponse` for a stored response that is served stale: its lifetime or a
     /// soft purge has ended its freshness.
-    pub(crate) fn stale(
-        selected: SelectedResponse,
-        now: Timestamp,
-        compression: OuterCompression,
-    ) -> Self {
+    pub(crate) fn stale(selected: SelectedResponse, now: Timestamp, terms: ClientTerms) -> Self {
         let age = selected.stored.lifetime.age(now);
-        Self { selected, age, left: Duration::ZERO, now, compression }
+        Self { selected, age, left: Duration::ZERO, now, terms }
     }
 
     /// Returns whether the response becomes stale earlier than its header fields may promise to
@@ -76,7 +90,7 @@ impl CachedResponse {
     ) -> HttpResponse<CacheBody<B>> {
         let SelectedResponse { stored, body } = &self.selected;
         let complete = self.with_body(body_for(stored.status, body));
-        apply_request_conditions(method, request, self.compression, complete, body)
+        apply_request_conditions(method, request, self.terms.compression, complete, body)
     }
 
     /// Makes the response with a body that the cache is still receiving: the complete response or a
@@ -90,19 +104,29 @@ impl CachedResponse {
     }
 
     fn with_body<B>(&self, body: CacheBody<B>) -> HttpResponse<CacheBody<B>> {
-        let Self { selected: SelectedResponse { stored, .. }, age, left, now, .. } = self;
+        let Self { selected: SelectedResponse { stored, .. }, age, left, now, terms } = self;
+        let ClientLifetimes { headers, client_ttl, cdn_ttl } = terms.lifetimes;
+        let is_stated = stored.lifetime.source.is_stated();
         let mut response = HttpResponse::with_body(stored.status, body);
         let fields = response.headers_mut();
-        // Reserve space for three more fields: `Age`, `Cache-Status` and `X-Cache`.
-        fields.reserve(stored.fields.len() + 3);
+        // Reserve space for four more fields: `Age`, `Cache-Status`, `X-Cache` and
+        // `CDN-Cache-Control`.
+        fields.reserve(stored.fields.len() + 4);
         for (name, value) in &stored.fields {
             fields.append(name.clone(), value.clone());
         }
-        if let Some(limit) = stored.client_ttl {
-            limit_lifetime(fields, *age, (*left).min(limit), *now);
+        if headers == ClientHeaders::WithLifetime {
+            // Another policy may have stored the response. The shorter limit applies.
+            let own = client_ttl.filter(|_| !is_stated);
+            if let Some(limit) = stored.client_ttl.into_iter().chain(own).min() {
+                limit_lifetime(fields, *age, (*left).min(limit), *now);
+            }
+            if self.ends_early() {
+                limit_stated_lifetimes(fields, *age, *left, *now);
+            }
         }
-        if self.ends_early() {
-            limit_stated_lifetimes(fields, *age, *left, *now);
+        if let Some(limit) = cdn_ttl.filter(|_| !is_stated) {
+            state_cdn_lifetime(fields, *age, (*left).min(limit));
         }
         if stored.status != StatusCode::OK {
             count_down_retry_after(fields, now.since(stored.lifetime.response_time));

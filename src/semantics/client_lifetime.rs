@@ -14,6 +14,48 @@ use super::{
 };
 use crate::{clock::Timestamp, entry::lifetime::Lifetime};
 
+/// The targeted field that all CDNs read (RFC 9213 section 3).
+pub(crate) const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
+
+/// Whether responses state to clients how long the cache keeps them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum ClientHeaders {
+    /// The cache states the lifetime that it uses in `Cache-Control` and `Expires`, unless the
+    /// handler states one. It shortens each stated lifetime of a response that it purges or refreshes
+    /// earlier. Clients therefore keep no response for longer than the cache does.
+    #[default]
+    WithLifetime,
+    /// Clients receive `Cache-Control`, `Expires` and fields such as `CDN-Cache-Control` as the
+    /// handler sent them.
+    Untouched,
+}
+
+/// The choices of a policy about the lifetimes that responses state to clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct ClientLifetimes {
+    pub(crate) headers: ClientHeaders,
+    /// The longest time for which clients may keep a response.
+    pub(crate) client_ttl: Option<Duration>,
+    /// The longest time for which a CDN may keep a response.
+    pub(crate) cdn_ttl: Option<Duration>,
+}
+
+/// States to a CDN that it may keep a response until `left` after `now`, unless the response has a
+/// lifetime for CDNs already. `age` is the response's age at `now`.
+///
+/// For a CDN, `CDN-Cache-Control` replaces `Cache-Control` and `Expires` (RFC 9213 section 2.2). All
+/// other directives in `Cache-Control` are therefore repeated.
+pub(crate) fn state_cdn_lifetime(fields: &mut HeaderMap, age: Duration, left: Duration) {
+    if fields.contains_key(CDN_CACHE_CONTROL) {
+        return;
+    }
+    let mut directives = DirectiveList::of(fields);
+    directives.remove("s-maxage");
+    directives.set("max-age", Some(&age.saturating_add(left).as_secs().to_string()));
+    directives.write_field(fields, &CDN_CACHE_CONTROL);
+}
+
 /// Limits the freshness lifetime that a response states to clients, so that it ends no later than
 /// `left` after `now`.
 ///
@@ -37,13 +79,18 @@ pub(crate) fn limit_lifetime(
 }
 
 /// Forbids other caches to share a response: makes it `private` (RFC 9111 section 5.2.2.7), and
-/// removes the directives by which a shared cache would share it.
-pub(crate) fn forbid_sharing(fields: &mut HeaderMap) {
-    let mut directives = DirectiveList::of(fields);
-    directives.remove("public");
-    directives.remove("s-maxage");
-    directives.set("private", None);
-    directives.write(fields);
+/// removes the directives by which a shared cache would share it. The targeted fields in `obeyed`,
+/// which this cache itself obeys, stay as they are.
+pub(crate) fn forbid_sharing(fields: &mut HeaderMap, obeyed: &[HeaderName]) {
+    let targeted = targeted_fields(fields);
+    let others = targeted.iter().filter(|name| !obeyed.contains(name));
+    for name in [&CACHE_CONTROL].into_iter().chain(others) {
+        let mut directives = DirectiveList::of_field(fields, name);
+        directives.remove("public");
+        directives.remove("s-maxage");
+        directives.set("private", None);
+        directives.write_field(fields, name);
+    }
 }
 
 /// Limits each lifetime that a response states to browsers and to other caches: none of them keeps
@@ -73,11 +120,15 @@ pub(crate) fn limit_stated_lifetimes(
 
 /// Limits the lifetimes in all targeted fields, also in those that address other caches.
 fn limit_targeted_fields(fields: &mut HeaderMap, limit: Duration) {
-    let is_targeted = |name: &&HeaderName| name.as_str().ends_with("-cache-control");
-    let names: SmallVec<[HeaderName; 1]> = fields.keys().filter(is_targeted).cloned().collect();
-    for name in &names {
+    for name in &targeted_fields(fields) {
         limit_directives(fields, name, &["max-age", "s-maxage"], limit);
     }
+}
+
+/// Returns the names of all targeted fields (RFC 9213) of a response.
+fn targeted_fields(fields: &HeaderMap) -> SmallVec<[HeaderName; 1]> {
+    let is_targeted = |name: &&HeaderName| name.as_str().ends_with("-cache-control");
+    fields.keys().filter(is_targeted).cloned().collect()
 }
 
 /// Limits the given directives of `field`. Directives that the field does not have are not added.
@@ -193,8 +244,16 @@ mod tests {
             if !before.is_empty() {
                 fields.insert(CACHE_CONTROL, before.parse().unwrap());
             }
-            forbid_sharing(&mut fields);
+            forbid_sharing(&mut fields, &[]);
             assert_eq!(stated(&fields).0, after, "{before}");
+        }
+        for (obeyed, want) in [(&[][..], "max-age=5, private"), (&[CDN_CACHE_CONTROL], "max-age=5")]
+        {
+            let mut fields = HeaderMap::new();
+            fields.insert(CDN_CACHE_CONTROL, "max-age=5".parse().unwrap());
+            forbid_sharing(&mut fields, obeyed);
+            assert_eq!(stated(&fields).0, "private");
+            assert_eq!(fields.get(CDN_CACHE_CONTROL).unwrap(), want);
         }
     }
 
@@ -232,6 +291,26 @@ mod tests {
             assert_eq!(stated(&fields), (directives, &*date), "{case}");
             let got = fields.get(CDN).map_or("", |value| value.to_str().unwrap());
             assert_eq!(got, targeted, "{case}");
+        }
+    }
+
+    #[test]
+    fn lifetime_for_a_cdn_keeps_other_directives_and_replaces_no_other_lifetime() {
+        let cdn = |text: &str| (CDN_CACHE_CONTROL, text.to_owned());
+        for (fields, want) in [
+            (vec![], "max-age=30"),
+            (vec![cache_control("max-age=5")], "max-age=30"),
+            (
+                vec![cache_control("public, max-age=5, s-maxage=7, must-revalidate")],
+                "public, max-age=30, must-revalidate",
+            ),
+            (vec![cache_control("no-cache, private")], "no-cache, private, max-age=30"),
+            (vec![cdn("max-age=5")], "max-age=5"),
+            (vec![cdn("no-store")], "no-store"),
+        ] {
+            let mut map = header_map(&fields);
+            state_cdn_lifetime(&mut map, Duration::from_secs(10), Duration::from_secs(20));
+            assert_eq!(map.get(CDN_CACHE_CONTROL).unwrap(), want, "{fields:?}");
         }
     }
 

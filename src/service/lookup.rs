@@ -18,7 +18,7 @@ use crate::{
     entry::{key::CacheKey, response::StoredResponse, selector::Selector},
     outcome::{Bypass, Forward, Outcome},
     poll_once::within,
-    response::cached::{CachedResponse, SelectedResponse},
+    response::cached::{CachedResponse, ClientTerms, SelectedResponse},
     semantics::{
         request::is_conditional,
         reuse::{
@@ -109,7 +109,7 @@ impl RequestContext {
                 return Decision::Bypass(Forward::Bypass(Bypass::StoreError));
             }
         };
-        let (now, compression) = (cache_request.now, self.policy().outer_compression());
+        let (now, terms) = (cache_request.now, ClientTerms::of(self.policy()));
         let mut reuse = self.reuse(request.headers(), &cache_request, &lookup);
         if reuse.selected().is_some_and(|stored| self.policy().refuses_stored(stored)) {
             log::debug!("stored response not used: it has a field that this policy never stores");
@@ -124,7 +124,7 @@ impl RequestContext {
                 Some(selected) => {
                     let refresh = self.policy().refresh_ahead(age.saturating_add(ttl), ttl);
                     let outcome = Outcome::Hit { age, ttl };
-                    let response = CachedResponse { selected, age, left: ttl, now, compression };
+                    let response = CachedResponse { selected, age, left: ttl, now, terms };
                     return respond(request, response, outcome, refresh, cache_request, lookup);
                 }
                 None => not_held,
@@ -133,7 +133,7 @@ impl RequestContext {
                 Some(selected) => {
                     let outcome = Outcome::StaleHit { age, over };
                     let left = Duration::ZERO;
-                    let response = CachedResponse { selected, age, left, now, compression };
+                    let response = CachedResponse { selected, age, left, now, terms };
                     return respond(request, response, outcome, refresh, cache_request, lookup);
                 }
                 None => not_held,

@@ -18,7 +18,7 @@ use crate::{
     outcome::{Forward, Outcome},
     response::{
         body::CacheBody,
-        cached::{CachedResponse, SelectedResponse},
+        cached::{CachedResponse, ClientTerms, SelectedResponse},
     },
     semantics::reuse::{is_server_failure, may_serve_stale_on_error},
 };
@@ -38,8 +38,7 @@ impl RequestContext {
 
     /// Makes a stale answer from a stored response.
     pub(super) fn stale(&self, selected: SelectedResponse) -> CachedResponse {
-        let compression = self.policy().outer_compression();
-        CachedResponse::stale(selected, self.shared.now(), compression)
+        CachedResponse::stale(selected, self.shared.now(), ClientTerms::of(self.policy()))
     }
 
     /// Returns a stale response for a request that has waited too long for another request or

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Policy;
-use crate::semantics::storing::Heuristics;
+use crate::semantics::{client_lifetime::ClientHeaders, storing::Heuristics};
 
 impl Policy {
     /// Sets the lifetime of responses that state none and have status 200, 203, 301 or 308.
@@ -78,7 +78,39 @@ impl Policy {
     /// Default: the remaining lifetime of the response. Purges do not reach browsers. If the
     /// lifetime is long in this cache and short in browsers, users soon see the effect of a purge.
     pub fn client_ttl(mut self, ttl: Duration) -> Self {
-        self.client_ttl = Some(ttl);
+        self.client_lifetimes.client_ttl = Some(ttl);
+        self
+    }
+
+    /// Sets the longest time for which a CDN in front of the application may keep a response, in the
+    /// field `CDN-Cache-Control` (RFC 9213).
+    ///
+    /// The limit applies only if the policy or the handler's options set the lifetime of the response,
+    /// and if the handler sends no `CDN-Cache-Control`. The field repeats the other directives of
+    /// `Cache-Control`, such as `must-revalidate`. A CDN keeps no response for longer than this cache
+    /// does.
+    ///
+    /// Default: the cache sends no `CDN-Cache-Control`, so a CDN follows `Cache-Control`. With a long
+    /// `cdn_ttl` and a short [`client_ttl`](Self::client_ttl), a CDN that learns of purges by
+    /// [`CacheBuilder::on_purge`](crate::CacheBuilder::on_purge) can keep responses for longer than
+    /// browsers do.
+    pub fn cdn_ttl(mut self, ttl: Duration) -> Self {
+        self.client_lifetimes.cdn_ttl = Some(ttl);
+        self
+    }
+
+    /// Sets whether the cache changes the lifetimes that responses state to clients.
+    ///
+    /// Default: [`ClientHeaders::WithLifetime`]. With [`ClientHeaders::Untouched`], clients receive
+    /// `Cache-Control` and `Expires` as the handler sent them. A client or a CDN may then keep a
+    /// response for longer than this cache does: after an expiry (soft purge), while the response is
+    /// stale, or if it states no lifetime and the client chooses one. [`client_ttl`](Self::client_ttl)
+    /// has no effect then, and [`cdn_ttl`](Self::cdn_ttl) still has.
+    ///
+    /// The cache adds `Age`, `Date` and members of `Vary` in both cases, because other caches would
+    /// otherwise send responses to wrong clients, or keep them for too long.
+    pub fn client_headers(mut self, headers: ClientHeaders) -> Self {
+        self.client_lifetimes.headers = headers;
         self
     }
 

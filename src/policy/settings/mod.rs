@@ -24,6 +24,7 @@ use super::{
     },
 };
 use crate::semantics::{
+    client_lifetime::ClientLifetimes,
     compression::{InnerCompression, OuterCompression},
     cookies::CookieRules,
     invalidation::InvalidationChoices,
@@ -111,7 +112,7 @@ pub struct Policy {
     pub(in crate::policy) drain_limit: Duration,
     pub(in crate::policy) refresh_ahead: Option<u8>,
     pub(in crate::policy) jitter: Option<u8>,
-    pub(in crate::policy) client_ttl: Option<Duration>,
+    pub(in crate::policy) client_lifetimes: ClientLifetimes,
     pub(in crate::policy) query: Option<QueryKey>,
     pub(in crate::policy) cookies: CookieRules,
     pub(in crate::policy) cookie_meaning: CookieMeaning,

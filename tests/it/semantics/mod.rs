@@ -15,6 +15,7 @@ mod head_requests;
 mod hit_fields;
 mod incomplete_bodies;
 mod interleavings;
+mod lifetimes_for_cdns;
 mod lifetimes_for_clients;
 mod ranges;
 mod refresh_requests;
