@@ -61,7 +61,8 @@
 //!   waits for the response of another request for up to [`Policy::wait_limit`]. See [concurrent
 //!   requests].
 //! * **A stored `GET` response answers `HEAD` requests**, even if there is no route for `HEAD`. A
-//!   response to `HEAD` is not stored.
+//!   response to `HEAD` is not stored. With [`Policy::fetch_on_head`], the cache calls the handler
+//!   with `GET` instead, and stores the response.
 //! * **Only complete responses are stored.** The cache answers range requests with a part of a
 //!   stored response. A 206 response of a handler is passed on and not stored.
 //!

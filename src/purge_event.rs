@@ -31,6 +31,7 @@ impl PurgeEvent {
             PurgeScope::All
             | PurgeScope::Url { .. }
             | PurgeScope::Variant { .. }
+            | PurgeScope::Path { .. }
             | PurgeScope::Prefix { .. }
             | PurgeScope::User(_)
             | PurgeScope::Group { .. } => &[],
@@ -96,6 +97,14 @@ pub enum PurgeScope {
         path_and_query: String,
         /// The names and values of the request fields.
         fields: Vec<(String, String)>,
+    },
+    /// One path with every query.
+    #[non_exhaustive]
+    Path {
+        /// The host.
+        host: Option<String>,
+        /// The path.
+        path: String,
     },
     /// A path and all paths below it, with any query.
     #[non_exhaustive]

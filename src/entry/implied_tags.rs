@@ -31,7 +31,13 @@ pub(crate) fn implied_tags(
     if kinds.contains(TagKind::Variant) {
         tags.push(TagId::variant(key, response.selecting.iter().cloned()));
     }
-    let by_path = [TagKind::Path, TagKind::Prefix, TagKind::PrefixOnAnyHost];
+    let by_path = [
+        TagKind::Path,
+        TagKind::Prefix,
+        TagKind::PrefixOnAnyHost,
+        TagKind::PathOnHost,
+        TagKind::PathOnAnyHost,
+    ];
     if !by_path.iter().any(|&kind| kinds.contains(kind)) {
         return tags;
     }
@@ -40,6 +46,12 @@ pub(crate) fn implied_tags(
         tags.push(TagId::path(&url));
     }
     let path = decode_path(url.path);
+    if kinds.contains(TagKind::PathOnHost) {
+        tags.push(TagId::decoded_path(url.namespace, Some(url.host), &path));
+    }
+    if kinds.contains(TagKind::PathOnAnyHost) {
+        tags.push(TagId::decoded_path(url.namespace, None, &path));
+    }
     for end in prefix_ends(&path) {
         let prefix = path.get(..end).unwrap_or_default();
         if kinds.contains(TagKind::Prefix) {
@@ -94,6 +106,32 @@ mod tests {
     }
 
     #[test]
+    fn path_includes_every_query_and_encoding_of_one_path() {
+        for (path, query, purged, same) in [
+            ("/a", None, "/a", true),
+            ("/a", Some(""), "/a", true),
+            ("/a", Some("q=1"), "/a", true),
+            ("/%61/%7e", Some("q"), "/a/~", true),
+            ("/caf%C3%A9", None, "/caf\u{e9}", true),
+            ("/", Some("q"), "/", true),
+            ("/a/", None, "/a", false),
+            ("/a/b", None, "/a", false),
+            ("/A", None, "/a", false),
+            ("/a%2Fb", None, "/a/b", false),
+        ] {
+            let key = CacheKey::new("shop", "http", "h", path, query);
+            let kinds =
+                TagKinds::of(TagKind::PathOnHost).with(TagKinds::of(TagKind::PathOnAnyHost));
+            let tags = implied_tags(&key, &stored(0, &[]), kinds);
+            for host in [Some("h"), None] {
+                let tag = TagId::path_with_any_query("shop", host, purged);
+                assert_eq!(tags.contains(&tag), same, "{path} {query:?}: {purged} on {host:?}");
+            }
+            assert!(!tags.contains(&TagId::path_with_any_query("shop", Some("g"), purged)));
+        }
+    }
+
+    #[test]
     fn only_requested_kinds_are_computed() {
         let key = CacheKey::new("shop", "http", "h", "/a/b", None);
         let number = |kind| implied_tags(&key, &stored(0, &[]), TagKinds::of(kind)).len();
@@ -107,5 +145,6 @@ mod tests {
         ];
         assert_eq!(kinds.map(number), [0, 0, 1, 1, 1, 1]);
         assert_eq!([TagKind::Prefix, TagKind::PrefixOnAnyHost].map(number), [3, 3]);
+        assert_eq!([TagKind::PathOnHost, TagKind::PathOnAnyHost].map(number), [1, 1]);
     }
 }

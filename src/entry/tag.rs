@@ -31,8 +31,8 @@ pub(crate) const MAX_PREFIXES: usize = 16;
 /// the responses of the other name. The only effect would be a cache miss.
 ///
 /// The digest of a variant has three parts: 56 bits for the cache key, 32 bits for the names of the
-/// selecting fields, and 32 bits for their values. The digest of a group, and of a path prefix on
-/// one host, begins with 40 bits for the namespace and the host.
+/// selecting fields, and 32 bits for their values. The digest of a group, and of a path or a path
+/// prefix on one host, begins with 40 bits for the namespace and the host.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TagId(u128);
 
@@ -47,7 +47,7 @@ pub(crate) struct FieldsDigest(u32);
 /// The tags that one record replaces if too many tags were purged or expired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum TagFamily {
-    /// The groups and the path prefixes of one host. The value is a digest of
+    /// The groups, the paths and the path prefixes of one host. The value is a digest of
     /// the namespace and the host.
     Host(u64),
     /// The names and the ids of people that applications give.
@@ -76,8 +76,12 @@ pub(crate) enum TagKind {
     Key = 8,
     /// All responses to which the application has given a name or a person.
     AnyName = 9,
+    /// A path with any query, on one host.
+    PathOnHost = 10,
+    /// A path with any query, on any host.
+    PathOnAnyHost = 11,
     /// The id of a person.
-    User = 10,
+    User = 12,
 }
 
 impl TagId {
@@ -139,8 +143,11 @@ impl TagId {
         if [TagKind::Name as u8, TagKind::User as u8].contains(&kind) {
             return Some(TagFamily::Names);
         }
-        let is_of_host = [TagKind::Group as u8, TagKind::Prefix as u8].contains(&kind);
-        is_of_host.then(|| TagFamily::Host(u64::from_be_bytes([0, 0, 0, h0, h1, h2, h3, h4])))
+        let of_host = [TagKind::Group, TagKind::Prefix, TagKind::PathOnHost];
+        of_host
+            .iter()
+            .any(|&of_host| of_host as u8 == kind)
+            .then(|| TagFamily::Host(u64::from_be_bytes([0, 0, 0, h0, h1, h2, h3, h4])))
     }
 
     /// Makes the tag that all responses with a tag of the family have.
@@ -172,6 +179,20 @@ impl TagId {
         append_part(&mut hasher, url.path);
         append_optional(&mut hasher, url.query);
         finish(TagKind::Path, &hasher)
+    }
+
+    /// Makes the tag of a path with any query, on one host or on any host.
+    pub(crate) fn path_with_any_query(namespace: &str, host: Option<&str>, path: &str) -> Self {
+        let path = decode_path(path.as_bytes());
+        Self::decoded_path(namespace.as_bytes(), host.map(str::as_bytes), &path)
+    }
+
+    /// Makes the tag of a path with any query. The path must be decoded by [`decode_path`].
+    pub(super) fn decoded_path(namespace: &[u8], host: Option<&[u8]>, path: &[u8]) -> Self {
+        match host {
+            Some(host) => of_host(TagKind::PathOnHost, namespace, host, [path]),
+            None => digest(TagKind::PathOnAnyHost, [namespace, path]),
+        }
     }
 
     /// Makes the tag of a path and everything below it, on one host or on any host. "Below" counts
@@ -253,6 +274,8 @@ impl TagKinds {
         .with(Self::of(TagKind::Variant))
         .with(Self::of(TagKind::Key))
         .with(Self::of(TagKind::AnyName))
+        .with(Self::of(TagKind::PathOnHost))
+        .with(Self::of(TagKind::PathOnAnyHost))
         .with(Self::of(TagKind::User));
 
     const fn intersects(self, other: Self) -> bool {
@@ -380,6 +403,8 @@ mod tests {
                 &CacheKey::new("shop", "http", "a", "/posts", None),
                 [(ACCEPT, Some("a"))].into_iter(),
             ),
+            TagId::path_with_any_query("shop", Some("a"), "/posts"),
+            TagId::path_with_any_query("shop", None, "/posts"),
         ];
         let written = tags.map(|tag| format!("{tag:?}"));
         assert_eq!(written, WRITTEN);
@@ -400,13 +425,15 @@ mod tests {
         assert_eq!(kinds, (1..=TagKind::User as u8).collect::<Vec<_>>());
     }
 
-    const WRITTEN: [&str; 6] = [
+    const WRITTEN: [&str; 8] = [
         "TagId(017481b48ca7b7136cd46db6447e5302)",
         "TagId(02a8a24521ea9c87f07c0a2c0d8c1e3e)",
         "TagId(037f49672a1ee42f7d7aafe7cac164fb)",
         "TagId(05a8a24521ea7ca96bb8037f25d72c4f)",
         "TagId(06eefde7b99c0eb81a0bc67a1ac91170)",
         "TagId(072e008a723eec5a790bbb9fe74f03e5)",
+        "TagId(0aa8a24521ea7ca96bb8037f25d72c4f)",
+        "TagId(0beefde7b99c0eb81a0bc67a1ac91170)",
     ];
 
     #[test]
@@ -431,6 +458,11 @@ mod tests {
             TagId::prefix("shop", Some("h"), "//a"),
             TagId::prefix("shop", None, "/a"),
             TagId::prefix("other", None, "/a"),
+            TagId::path_with_any_query("shop", Some("h"), "/a"),
+            TagId::path_with_any_query("shop", Some("h"), "/a/"),
+            TagId::path_with_any_query("shop", Some("g"), "/a"),
+            TagId::path_with_any_query("shop", None, "/a"),
+            TagId::path_with_any_query("other", None, "/a"),
             TagId::url(key("h", "/a", None).url()),
             TagId::key(&key("h", "/a", None)),
             path(key("h", "/a", None)),
@@ -454,6 +486,8 @@ mod tests {
         let prefix = |host| TagId::prefix("shop", Some(host), "/a");
         let family = |tag: TagId| tag.family().unwrap();
         assert_eq!(family(group("h")), family(prefix("h")));
+        let path = TagId::path_with_any_query("shop", Some("h"), "/a");
+        assert_eq!(family(path), family(prefix("h")));
         assert_ne!(family(group("h")), family(group("other")));
         assert_ne!(family(prefix("h")), family(TagId::prefix("other", Some("h"), "/a")));
         assert_eq!(TagId::of_family(family(group("h"))), TagId::prefix("shop", Some("h"), "/"));
@@ -464,6 +498,7 @@ mod tests {
             TagId::url(key.url()),
             TagId::key(&key),
             TagId::prefix("shop", None, "/a"),
+            TagId::path_with_any_query("shop", None, "/a"),
             TagId::any_name(),
         ] {
             assert_eq!(tag.family(), None, "{tag:?}");

@@ -23,8 +23,8 @@ use super::{
     tagging::CompiledTagging,
     trusted_proxies::TrustedProxies,
     values::{
-        ClientConditions, ClientDirectives, DownstreamFields, OfferedTags, PostResponses,
-        WaitingRequests,
+        ClientConditions, ClientDirectives, DownstreamFields, HeadMisses, OfferedTags,
+        PostResponses, WaitingRequests,
     },
 };
 use crate::{
@@ -326,6 +326,11 @@ impl CompiledPolicy {
     /// Returns whether responses to `POST` may be stored.
     pub(crate) fn stores_posts(&self) -> bool {
         self.policy.post_responses == PostResponses::Stored
+    }
+
+    /// Returns whether the cache calls the handler with GET for a HEAD request.
+    pub(crate) fn fetches_on_head(&self) -> bool {
+        self.policy.head_misses == HeadMisses::Fetched
     }
 
     /// Returns the response fields that clients do not receive.

@@ -381,6 +381,8 @@ mod tests {
             .client_headers(ClientHeaders::WithLifetime)
             .remove_targeted_fields()
             .remove_tag_fields()
+            .purge_paths_by_requests()
+            .fetch_on_head()
             .vary_cookie("a")
             .trusted_proxies(["::1"])
             .anonymous_only()

@@ -6,8 +6,8 @@ use super::{
     credential_fields::CREDENTIAL_FIELDS,
     settings::Policy,
     values::{
-        AuthorizedRequests, ClientConditions, ClientDirectives, DownstreamFields, OfferedTags,
-        PersonalRequests, PostResponses, WaitingRequests,
+        AuthorizedRequests, ClientConditions, ClientDirectives, DownstreamFields, HeadMisses,
+        OfferedTags, PersonalRequests, PostResponses, WaitingRequests,
     },
 };
 use crate::semantics::{
@@ -54,6 +54,7 @@ impl Policy {
             waiting_requests: WaitingRequests::Answered,
             invalidation: InvalidationChoices::default(),
             post_responses: PostResponses::NotStored,
+            head_misses: HeadMisses::Passed,
             max_body_size: DEFAULT_MAX_BODY_SIZE,
             wait_limit: WAIT_LIMIT,
             background_limit: BACKGROUND_LIMIT,

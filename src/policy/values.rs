@@ -56,6 +56,16 @@ pub(super) enum DownstreamFields {
     Removed,
 }
 
+/// The method by which the cache calls the handler for a HEAD request that no stored response
+/// answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HeadMisses {
+    /// The handler gets the HEAD request. Its response is not stored.
+    Passed,
+    /// The handler gets a GET request. Its response is stored, and answers the HEAD request.
+    Fetched,
+}
+
 /// A function of the application that computes a text from a request: a tag, or a part of the cache
 /// key. The function returns `None` for a request without such a text.
 #[derive(Clone)]

@@ -41,7 +41,8 @@ impl fmt::Display for PurgeError {
             Self::Url(url) => write!(
                 f,
                 "invalid URL to purge {url:?}: expected \"/path?query\" or \
-                 \"https://host/path?query\", percent-encoded; a prefix has no query"
+                 \"https://host/path?query\", percent-encoded; purge_path and \
+                 purge_prefix take no query"
             ),
             Self::MissingHost => f.write_str(
                 "the purge has no host: outside of a request use \"https://host/path?query\", or \

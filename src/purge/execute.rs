@@ -11,7 +11,7 @@ use super::{
     purged::Purged,
     report::report_by_handle,
     target::{PurgeTarget, Scope},
-    target_tags::{any_host_tags, caches, group_tags, locate, prefix_tags, url_keys},
+    target_tags::{any_host_tags, caches, group_tags, locate, path_tags, prefix_tags, url_keys},
     variant::invalidate_variant,
 };
 use crate::{
@@ -56,6 +56,7 @@ async fn invalidate_target(
             }
             (url, None) => ("url on any host", any_host_tags(shared, &url)),
         },
+        Scope::Path(path) => ("path", path_tags(shared, own_host, target, path)?),
         Scope::Prefix(prefix) => ("prefix", prefix_tags(shared, own_host, target, prefix)?),
         Scope::Tags(tags) => {
             let namespace = &*shared.settings.namespace;

@@ -52,6 +52,7 @@ use crate::shared::{EnclosingCache, Mode, Shared};
 /// | tag, tags | responses with a tag from the policy, a handler or [`Policy::tag_fields`](crate::Policy::tag_fields) | a record for each tag |
 /// | user | responses that are kept for one person ([`Policy::per_user`](crate::Policy::per_user)) | a record |
 /// | group | responses on one host whose `Cache-Groups` field names the group (RFC 9875) | two records |
+/// | path | one path with every query | one or two records |
 /// | prefix | a path and all paths below it, by whole segments | one or two records |
 /// | all | all responses in the store | one record |
 ///
@@ -65,7 +66,9 @@ use crate::shared::{EnclosingCache, Mode, Shared};
 /// of the replaced records was made, whatever the tags of the responses are.
 ///
 /// After an unsafe request (such as `POST` or `PUT`) with a 2xx or 3xx response, the cache itself
-/// purges three targets: the URL of the request, the URLs in `Location` and `Content-Location` on
+/// purges three targets: the URL of the request (with
+/// [`Policy::purge_paths_by_requests`](crate::Policy::purge_paths_by_requests), its path with every
+/// query), the URLs in `Location` and `Content-Location` on
 /// the same host (RFC 9111 section 4.4), and the groups in `Cache-Group-Invalidation` (RFC 9875).
 /// The cache does so before the client gets the response.
 ///
@@ -161,6 +164,8 @@ shorthands! {
         (group: impl Into<String>) PurgeTarget::group(group);
     purge_user expire_user "the responses that are kept for one [person](PurgeTarget::user)"
         (id: impl Into<String>) PurgeTarget::user(id);
+    purge_path expire_path "one path with [every query](PurgeTarget::path)"
+        (path: impl Into<String>) PurgeTarget::path(path);
     purge_prefix expire_prefix "a path and [all paths below it](PurgeTarget::prefix)"
         (path: impl Into<String>) PurgeTarget::prefix(path);
     purge_all expire_all "everything in the store, including the entries of other applications"

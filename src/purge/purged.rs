@@ -17,7 +17,7 @@ pub struct Purged {
     /// `None` if the store recorded the invalidation without looking up responses. The store does
     /// so for these targets:
     ///
-    /// * a tag, a group, a path prefix, all responses, or a URL on any host,
+    /// * a tag, a group, a path with every query, a path prefix, all responses, or a URL on any host,
     /// * a variant of a URL whose cache keys have computed parts (`Policy::key_with`),
     /// * a URL with all its variants, if the responses are expired,
     /// * a variant, if it is expired while a handler makes a response for its cache key.

@@ -89,6 +89,10 @@ fn scope(own_host: Option<&str>, target: &PurgeTarget) -> Option<PurgeScope> {
                 _ => url_scope(host, &url),
             }
         }
+        Scope::Path(path) => {
+            let (url, host) = locate(own_host, target, path).ok()?;
+            PurgeScope::Path { host, path: url.path }
+        }
         Scope::Prefix(prefix) => {
             let (url, host) = locate(own_host, target, prefix).ok()?;
             PurgeScope::Prefix { host, path: url.path }

@@ -31,6 +31,7 @@ pub struct PurgeTarget {
 pub(super) enum Scope {
     All,
     Url(String),
+    Path(String),
     Prefix(String),
     Tags(Vec<String>),
     Group(String),
@@ -80,6 +81,17 @@ impl PurgeTarget {
         Ok(Self::url(url))
     }
 
+    /// Targets one path with every query: `/search` includes `/search` and `/search?q=1`, but neither
+    /// `/search/` nor `/search/1`.
+    ///
+    /// Percent-encoding makes no difference, except that an encoded slash (`%2F`) does not separate
+    /// segments. The argument is either a path on the host of the current request, or a full URL, such
+    /// as `https://example.com/search`, which names its host. It has no query:
+    /// [`url`](Self::url) targets one query.
+    pub fn path(path: impl Into<String>) -> Self {
+        Self::new(Scope::Path(path.into()))
+    }
+
     /// Targets a path and all paths below it, with any query.
     ///
     /// The prefix matches whole segments: `/blog` includes `/blog` and `/blog/1`, but not `/blogs`.
@@ -126,7 +138,7 @@ impl PurgeTarget {
 
     /// Sets the host of the target, in place of the host of the current request.
     ///
-    /// The setting applies to groups, and to URLs and prefixes that name no host themselves.
+    /// The setting applies to groups, and to URLs, paths and prefixes that name no host themselves.
     /// Include the port in `host` if clients send a port in the `Host` field, for example
     /// `example.com:8080`.
     pub fn on_host(mut self, host: impl Into<String>) -> Self {
@@ -134,8 +146,8 @@ impl PurgeTarget {
         self
     }
 
-    /// Extends the target to all hosts. The setting applies to URLs and prefixes. A group always
-    /// needs one host.
+    /// Extends the target to all hosts. The setting applies to URLs, paths and prefixes. A group
+    /// always needs one host.
     pub fn on_any_host(mut self) -> Self {
         self.host = Host::Any;
         self

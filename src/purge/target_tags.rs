@@ -55,15 +55,47 @@ pub(super) fn prefix_tags(
     target: &PurgeTarget,
     prefix: &str,
 ) -> Result<Vec<TagId>, PurgeError> {
-    let (url, host) = locate(own_host, target, prefix)?;
-    if url.query.is_some() {
-        return Err(PurgeError::Url(prefix.to_owned()));
-    }
-    let tag = |host: Option<&str>| TagId::prefix(&shared.settings.namespace, host, &url.path);
-    Ok(match host {
-        Some(host) => normalized_hosts(&host).iter().map(|host| tag(Some(host))).collect(),
+    let (path, host) = locate_path(own_host, target, prefix)?;
+    let tag = |host: Option<&str>| TagId::prefix(&shared.settings.namespace, host, &path);
+    Ok(on_hosts(host.as_deref(), tag))
+}
+
+/// Returns the tags of one path with every query, on one host or on every host.
+pub(super) fn path_tags(
+    shared: &Shared,
+    own_host: Option<&str>,
+    target: &PurgeTarget,
+    path: &str,
+) -> Result<Vec<TagId>, PurgeError> {
+    let (path, host) = locate_path(own_host, target, path)?;
+    Ok(tags_of_path(shared, host.as_deref(), &path))
+}
+
+/// Returns the tags of one path with every query. `host` is `None` for every host.
+pub(crate) fn tags_of_path(shared: &Shared, host: Option<&str>, path: &str) -> Vec<TagId> {
+    let namespace = &*shared.settings.namespace;
+    on_hosts(host, |host| TagId::path_with_any_query(namespace, host, path))
+}
+
+/// Returns the tag for each form of a host in cache keys, or the tag for all hosts.
+fn on_hosts(host: Option<&str>, tag: impl Fn(Option<&str>) -> TagId) -> Vec<TagId> {
+    match host {
+        Some(host) => normalized_hosts(host).iter().map(|host| tag(Some(host))).collect(),
         None => vec![tag(None)],
-    })
+    }
+}
+
+/// Parses a path or prefix, which has no query, and finds its host, as [`locate`] does.
+fn locate_path(
+    own_host: Option<&str>,
+    target: &PurgeTarget,
+    path: &str,
+) -> Result<(String, Option<String>), PurgeError> {
+    let (url, host) = locate(own_host, target, path)?;
+    if url.query.is_some() {
+        return Err(PurgeError::Url(path.to_owned()));
+    }
+    Ok((url.path, host))
 }
 
 /// Returns the tags of a group (RFC 9875) on one host: one tag for `http`, and one for `https`.

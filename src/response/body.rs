@@ -57,8 +57,8 @@ pin_project! {
         /// The body of the leader's response, which a follower's client reads while a task of the
         /// cache receives the body.
         Followed { reader: BodyReader, length: u64 },
-        /// The end of a `Led` or `Followed` body. A further poll returns `None`, and does not poll
-        /// the reader again.
+        /// The end of a `Led` or `Followed` body, or the body of a response to HEAD. A further poll
+        /// returns `None`, and does not poll the reader again.
         Ended { size: BodySize },
     }
 }
@@ -106,6 +106,22 @@ impl<B> CacheBody<B> {
 
     pub(crate) const fn followed(reader: BodyReader, length: u64) -> Self {
         Self { kind: Kind::Followed { reader, length } }
+    }
+
+    /// Returns the body for a response to HEAD, which states the size of this body and has no bytes.
+    pub(crate) fn for_head(&self) -> Self
+    where
+        B: MessageBody,
+    {
+        match self.size() {
+            BodySize::None => Self::none(),
+            size @ (BodySize::Sized(_) | BodySize::Stream) => Self { kind: Kind::Ended { size } },
+        }
+    }
+
+    /// Returns whether the cache is still receiving this body in order to store it.
+    pub(crate) const fn is_in_progress(&self) -> bool {
+        matches!(self.kind, Kind::Led { .. })
     }
 
     /// Reads the body to its end, so that the cache stores it although no client reads it. Returns

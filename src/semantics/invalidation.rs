@@ -38,6 +38,17 @@ pub(crate) struct InvalidationChoices {
     pub(crate) redirects: Redirects,
     /// Whether an unsafe request invalidates the URL in `Location` of its response.
     pub(crate) location: LocationField,
+    /// Which queries of its own path an unsafe request invalidates.
+    pub(crate) queries: Queries,
+}
+
+/// The queries for which an unsafe request invalidates the responses of its path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) enum Queries {
+    /// The query of the request, as section 4.4 requires.
+    #[default]
+    OfTarget,
+    All,
 }
 
 /// Whether unsafe requests invalidate URLs and groups.
@@ -140,6 +151,7 @@ mod tests {
         requests: Requests::Invalidate,
         redirects: Redirects::Invalidate,
         location: LocationField::Invalidated,
+        queries: Queries::OfTarget,
     };
 
     fn target(path: &str, query: Option<&str>) -> UrlTarget {

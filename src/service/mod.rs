@@ -6,6 +6,7 @@ mod background;
 mod collapse;
 mod context;
 mod head;
+mod head_as_get;
 mod leader;
 mod lease;
 mod lookup;

@@ -26,6 +26,7 @@ use super::{
     background::complete_in_background,
     context::{CacheRequest, OriginRequest, OwnResponses, Purpose, RequestContext},
     head::fetch_head,
+    head_as_get::HeadAsGet,
     not_modified::freshen_by_not_modified,
     passed_tags::call_with_tags,
     reply::Reply,
@@ -55,8 +56,27 @@ use crate::{
 };
 
 /// Calls the handler, or waits for the response to another request. Stores the response of the
-/// handler, or freshens the stored response if the handler responds with 304.
+/// handler, or freshens the stored response if the handler responds with 304. If the policy says so,
+/// the handler gets a GET request in place of a HEAD request.
 pub(crate) async fn fetch<S, B>(
+    inner: Rc<S>,
+    context: RequestContext,
+    mut request: ServiceRequest,
+    origin: Box<OriginRequest>,
+) -> Result<Reply<B>, Error>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
+    B: MessageBody + 'static,
+{
+    let head = HeadAsGet::convert(&context, &mut request, &origin.cache_request);
+    let reply = fetch_as_is(inner, context, request, origin).await?;
+    Ok(match head {
+        Some(head) => head.answer(reply),
+        None => reply,
+    })
+}
+
+async fn fetch_as_is<S, B>(
     inner: Rc<S>,
     context: RequestContext,
     request: ServiceRequest,

@@ -3,6 +3,7 @@
 
 use actix_web::{
     HttpRequest, HttpResponse,
+    body::MessageBody,
     dev::{RequestHead, ServiceResponse},
     http::{
         StatusCode,
@@ -65,6 +66,21 @@ impl<B> Reply<B> {
     /// Makes a reply from a response whose outcome an inner cache reports.
     pub(crate) fn owned_by_inner_cache(response: ServiceResponse<B>) -> Self {
         Self { response: pass_through(response), outcome: None, write: None }
+    }
+
+    /// Takes the body from a reply to a HEAD request, and keeps its size. Returns the body if the cache
+    /// is still receiving it in order to store it.
+    pub(crate) fn without_body(self) -> (Self, Option<CacheBody<B>>)
+    where
+        B: MessageBody,
+    {
+        let mut taken = None;
+        let response = self.response.map_body(|_, body| {
+            let for_head = body.for_head();
+            taken = Some(body).filter(CacheBody::is_in_progress);
+            for_head
+        });
+        (Self { response, ..self }, taken)
     }
 
     /// Sets the write that stores a response after the outcome is reported.

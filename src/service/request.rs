@@ -8,7 +8,7 @@ use std::{
 
 use actix_web::{
     HttpMessage,
-    dev::{Payload, ServiceRequest},
+    dev::{Payload, RequestHead, ServiceRequest},
     http::{Version, header::HeaderMap},
 };
 use futures_util::{FutureExt as _, StreamExt as _, stream};
@@ -29,22 +29,31 @@ pub(super) fn client_network(request: &ServiceRequest) -> Option<IpAddr> {
     })
 }
 
-/// Returns the header fields of a request, so that the cache can change them. Returns `None` if
-/// they cannot be changed, because an outer middleware keeps (or may keep) a clone of the request.
+/// Returns the header fields of a request, so that the cache can change them. Returns `None` in the
+/// same cases as [`head_mut`].
+pub(super) fn headers_mut<'a>(
+    shared: &Shared,
+    request: &'a mut ServiceRequest,
+) -> Option<&'a mut HeaderMap> {
+    head_mut(shared, request).map(|head| &mut head.headers)
+}
+
+/// Returns the head of a request, so that the cache can change it. Returns `None` if it cannot be
+/// changed, because an outer middleware keeps (or may keep) a clone of the request.
 ///
 /// Actix-web panics if a request is changed while a clone of the request exists, and has no
 /// function that returns whether a clone exists. Before routing is complete, no clone exists,
 /// because routing itself changes the request. A cache around a resource or a route runs after
 /// routing. Such a cache can only try the change and catch the panic. After the first panic, the
 /// cache never tries again. In a build that aborts on panics, it never tries.
-pub(super) fn headers_mut<'a>(
+pub(super) fn head_mut<'a>(
     shared: &Shared,
     request: &'a mut ServiceRequest,
-) -> Option<&'a mut HeaderMap> {
+) -> Option<&'a mut RequestHead> {
     let routing_is_due = !request.match_info().unprocessed().is_empty();
     let may_try = || cfg!(panic = "unwind") && !shared.met_cloned_request.load(Ordering::Relaxed);
     if routing_is_due || (may_try() && !has_clones(shared, request)) {
-        return Some(request.headers_mut());
+        return Some(request.head_mut());
     }
     None
 }

@@ -26,12 +26,12 @@ use crate::{
     purge::{
         execute::{purge_tags, purge_url},
         report::{report_by_request, url_scope},
-        target_tags::group_tag,
+        target_tags::{group_tag, tags_of_path},
     },
     purge_event::PurgeScope,
     response::body::CacheBody,
     semantics::{
-        invalidation::{invalidated, represents_target},
+        invalidation::{InvalidationChoices, Queries, invalidated, represents_target},
         request::without_content_fields,
         tags::{CACHE_GROUP_INVALIDATION, groups},
     },
@@ -64,7 +64,8 @@ where
             // like that of any other response, whether stored responses are invalidated.
             let status = error.as_response_error().status_code();
             let urls = invalidated(&targets, status, &HeaderMap::new(), choices);
-            invalidate(&context.shared, Invalidated { urls, groups: Vec::new() }, None).await;
+            let invalidated = Invalidated::new(urls, targets, choices);
+            invalidate(&context.shared, invalidated, None).await;
             return Err(error);
         }
     };
@@ -80,7 +81,8 @@ where
         });
     // An inner cache may have another store, so this cache also invalidates if an inner cache does.
     let kept = candidate.as_ref().map(|candidate| candidate.key.clone());
-    invalidate(&context.shared, Invalidated { urls, groups }, kept).await;
+    let invalidated = Invalidated { groups, ..Invalidated::new(urls, targets, choices) };
+    invalidate(&context.shared, invalidated, kept).await;
     Ok(context.store_post_response(candidate, response).await)
 }
 
@@ -111,18 +113,39 @@ struct Group {
     name: String,
 }
 
-/// The URLs and groups that a successful unsafe request invalidates.
+/// The responses that a successful unsafe request invalidates.
 struct Invalidated {
     urls: Vec<UrlTarget>,
+    /// URLs whose paths are invalidated with every query.
+    paths: Vec<UrlTarget>,
     groups: Vec<Group>,
 }
 
-/// Invalidates URLs and groups. The invalidation is completed even if the client disconnects,
+impl Invalidated {
+    /// Makes the invalidation of `urls`, which include the targets of the request.
+    fn new(
+        mut urls: Vec<UrlTarget>,
+        targets: Vec<UrlTarget>,
+        choices: InvalidationChoices,
+    ) -> Self {
+        let mut paths = Vec::new();
+        if choices.queries == Queries::All && !urls.is_empty() {
+            let same_path = |one: &UrlTarget, other: &UrlTarget| {
+                one.host == other.host && one.path == other.path
+            };
+            urls.retain(|url| !targets.iter().any(|target| same_path(target, url)));
+            paths = targets;
+        }
+        Self { urls, paths, groups: Vec::new() }
+    }
+}
+
+/// Invalidates URLs, paths and groups. The invalidation is completed even if the client disconnects,
 /// because the handler has already changed its data. Fills (handler calls in progress) of the key
 /// `kept` are not invalidated, because the response to this request will be stored under this key.
 async fn invalidate(shared: &Arc<Shared>, invalidated: Invalidated, kept: Option<CacheKey>) {
-    let Invalidated { urls, groups } = invalidated;
-    if urls.is_empty() {
+    let Invalidated { urls, paths, groups } = invalidated;
+    if urls.is_empty() && paths.is_empty() {
         return;
     }
     let shared = Arc::clone(shared);
@@ -130,6 +153,13 @@ async fn invalidate(shared: &Arc<Shared>, invalidated: Invalidated, kept: Option
         for url in &urls {
             let result = purge_url(&shared, url, kept.as_ref()).await;
             report_by_request(&shared, &result, || url_scope(Some(url.host.clone()), url));
+            if let Err(error) = result {
+                shared.warn_about_store(&error);
+            }
+        }
+        for UrlTarget { host, path, .. } in paths {
+            let result = purge_tags(&shared, tags_of_path(&shared, Some(&host), &path)).await;
+            report_by_request(&shared, &result, || PurgeScope::Path { host: Some(host), path });
             if let Err(error) = result {
                 shared.warn_about_store(&error);
             }
@@ -161,7 +191,9 @@ impl RequestContext {
         let rule = policies.applied_rule_for(request, &Method::GET)?;
         let context = Self { rule, ..self.clone() };
         let policy = context.policy();
-        if !policy.stores_posts() {
+        // The purge of a path would make the response to this request invalid, too.
+        let purges_path = self.policy().invalidation_choices().queries == Queries::All;
+        if !policy.stores_posts() || purges_path {
             return None;
         }
         let key = policy.key(request).ok().filter(|request_key| !request_key.key.has_parts())?;

@@ -1,7 +1,7 @@
 //! Settings of a policy: directives and fields of requests and responses.
 
 use super::{
-    super::values::{ClientDirectives, DownstreamFields},
+    super::values::{ClientDirectives, DownstreamFields, HeadMisses},
     Policy,
 };
 use crate::semantics::{compression::OuterCompression, storing::Qualified};
@@ -15,6 +15,27 @@ impl Policy {
     /// handler. The directives never affect requests without them.
     pub fn honor_request_directives(mut self) -> Self {
         self.client_directives = ClientDirectives::Honored;
+        self
+    }
+
+    /// Calls the handler with `GET` for a `HEAD` request that no stored response answers. The cache
+    /// stores the complete response, and sends it without its body.
+    ///
+    /// Requests for `HEAD` and `GET` then wait for one call of the handler together. An application
+    /// needs no route for `HEAD`. `Range` in a `HEAD` request is ignored (RFC 9110 section 14.2).
+    /// Inside the cache, and in the request of the response that middlewares and the
+    /// [observer](crate::CacheBuilder::observer) get, the method is `GET`.
+    ///
+    /// Each `HEAD` request for a response that is not stored costs as much as a `GET` request. Do not
+    /// use the setting for a cache around a single route that answers only `HEAD`, because its
+    /// response without a body would be stored for `GET`. If an outer middleware keeps a clone of the
+    /// request ([`Cache`](crate::Cache)), or if the request has `no-store`, the handler gets the `HEAD`
+    /// request.
+    ///
+    /// Default: the handler gets the `HEAD` request. Its response is not stored, but updates a stored
+    /// response (RFC 9111 section 4.3.5).
+    pub fn fetch_on_head(mut self) -> Self {
+        self.head_misses = HeadMisses::Fetched;
         self
     }
 

@@ -9,7 +9,7 @@ use super::{
     },
     Policy,
 };
-use crate::semantics::invalidation::{LocationField, Redirects, Requests};
+use crate::semantics::invalidation::{LocationField, Queries, Redirects, Requests};
 
 impl Policy {
     /// Purges nothing because of an unsafe request, such as a `POST`.
@@ -47,6 +47,19 @@ impl Policy {
     /// a cache to purge this URL, but does not require it.
     pub fn no_purge_by_location(mut self) -> Self {
         self.invalidation.location = LocationField::Ignored;
+        self
+    }
+
+    /// Purges the path of an unsafe request, such as a `POST`, with every query.
+    ///
+    /// A `POST` to `/search?page=2` then purges `/search` and `/search?page=1`, too. The purge is a
+    /// [record](crate::CacheHandle) in the store. Clients that can make requests to many paths succeed
+    /// can therefore use up the records of their host. Responses to `POST` are not stored.
+    ///
+    /// Default: a request purges the URL with its own query only, as RFC 9111 section 4.4 requires. A
+    /// query often names another resource, and the other responses of the path should stay.
+    pub fn purge_paths_by_requests(mut self) -> Self {
+        self.invalidation.queries = Queries::All;
         self
     }
 

@@ -19,8 +19,9 @@ use super::{
     store_if::StoreTest,
     tagging::Tagging,
     values::{
-        AuthorizedRequests, ClientConditions, ClientDirectives, DownstreamFields, KeyPart,
-        OfferedTags, PersonalRequests, PostResponses, RequestTest, RequestText, WaitingRequests,
+        AuthorizedRequests, ClientConditions, ClientDirectives, DownstreamFields, HeadMisses,
+        KeyPart, OfferedTags, PersonalRequests, PostResponses, RequestTest, RequestText,
+        WaitingRequests,
     },
 };
 use crate::semantics::{
@@ -106,6 +107,7 @@ pub struct Policy {
     pub(in crate::policy) waiting_requests: WaitingRequests,
     pub(in crate::policy) invalidation: InvalidationChoices,
     pub(in crate::policy) post_responses: PostResponses,
+    pub(in crate::policy) head_misses: HeadMisses,
     pub(in crate::policy) max_body_size: usize,
     pub(in crate::policy) wait_limit: Duration,
     pub(in crate::policy) background_limit: Duration,

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use actix_web_cache::{
-    Cache, CacheBuilder, PurgeAction, PurgeCause, PurgeError, PurgeEvent, PurgeScope, PurgeState,
-    PurgeTarget, RedisStore,
+    Cache, CacheBuilder, Policy, PurgeAction, PurgeCause, PurgeError, PurgeEvent, PurgeScope,
+    PurgeState, PurgeTarget, RedisStore,
 };
 use hyper::Method;
 
@@ -46,6 +46,7 @@ fn short(event: &PurgeEvent) -> String {
         PurgeScope::Variant { host: name, path_and_query, fields, .. } => {
             format!("variant {}{path_and_query} {fields:?}", host(name))
         }
+        PurgeScope::Path { host: name, path, .. } => format!("path {}{path}", host(name)),
         PurgeScope::Prefix { host: name, path, .. } => format!("prefix {}{path}", host(name)),
         PurgeScope::Tags(tags) => format!("tags {tags:?}"),
         PurgeScope::Group { host, group, .. } => format!("group {host} {group}"),
@@ -65,6 +66,7 @@ async fn each_purge_by_a_handle_is_one_event() {
         (PurgeTarget::url("/a").on_any_host(), "url */a"),
         (PurgeTarget::url("/a").on_host("h:1"), "url h:1/a"),
         (PurgeTarget::url("http://h/a").variant([("x", "y")]), "variant h/a [(\"x\", \"y\")]"),
+        (PurgeTarget::path("http://h/a"), "path h/a"),
         (PurgeTarget::prefix("http://h/a"), "prefix h/a"),
         (PurgeTarget::prefix("/a").on_any_host(), "prefix */a"),
         (PurgeTarget::tags(["a", "b c"]), "tags [\"a\", \"b c\"]"),
@@ -100,6 +102,15 @@ async fn each_url_and_group_that_a_request_purges_is_one_event() {
         app.client.send(method.parse().unwrap(), "/a?b", fields).await;
         assert_eq!(events.take(), want, "{method} {fields:?}");
     }
+}
+
+#[actix_web::test]
+async fn request_that_purges_its_path_is_one_event() {
+    let events = Events::default();
+    let cache = events.of(builder().0.policy(Policy::new().purge_paths_by_requests()));
+    let app = test_app(&cache, requested_response);
+    app.client.send(Method::POST, "/a?b", &[SHOP]).await;
+    assert_eq!(events.take(), ["default request: purge path shop.example/a"]);
 }
 
 /// The application repeats a purge that was lost, and not one that is queued.

@@ -8,6 +8,7 @@ mod events;
 mod handle;
 mod invented_urls;
 mod model;
+mod paths;
 mod post_responses;
 mod races;
 mod targets;

@@ -399,6 +399,7 @@ async fn purge_of_each_target_completes_without_runtime() {
         PurgeTarget::url("http://shop.example/page"),
         PurgeTarget::url("http://shop.example/page").variant([]),
         PurgeTarget::url("/page").on_any_host(),
+        PurgeTarget::path("http://shop.example/page"),
         PurgeTarget::prefix("http://shop.example/"),
         PurgeTarget::tag("all"),
         PurgeTarget::group("g").on_host("shop.example"),

@@ -11,6 +11,7 @@ mod leases;
 mod linearizability;
 mod malformed_replies;
 mod outage;
+mod path_purge;
 mod permissions;
 mod refusals;
 mod scripts;

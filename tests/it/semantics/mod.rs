@@ -10,6 +10,7 @@ mod extreme_input;
 pub(crate) mod fields;
 mod forbidden_stale_use;
 mod freshness_lifetimes;
+mod head_as_get;
 mod head_invalidation;
 mod head_requests;
 mod hit_fields;
