@@ -1,7 +1,8 @@
 //! An HTTP response cache for actix-web 4, as a middleware.
 //!
-//! [`Cache`] stores the responses of handlers in a [`Store`](store::Store), and answers `GET` and
-//! `HEAD` requests from the store where RFC 9111 and the [`Policy`] of the application allow it.
+//! [`Cache`] stores the responses of handlers in a [`Store`](store::Store), and answers `GET`,
+//! `HEAD` and `QUERY` requests from the store where RFC 9111 and the [`Policy`] of the application
+//! allow it.
 //!
 //! ```no_run
 //! use actix_web::{App, HttpServer, web};

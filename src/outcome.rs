@@ -80,7 +80,9 @@ pub enum Outcome {
 pub enum Forward {
     /// The request bypasses the cache, for this reason.
     Bypass(Bypass),
-    /// The method is neither `GET` nor `HEAD`.
+    /// The cache does not store responses to this method: it is none of `GET`, `HEAD`, `QUERY`
+    /// ([`cache_queries`](crate::Policy::cache_queries)), and `POST` under a rule with
+    /// [`cache_posts_by_body`](crate::Policy::cache_posts_by_body).
     Method,
     /// No response is stored under the cache key of the request.
     UriMiss,
@@ -104,12 +106,24 @@ pub enum Bypass {
     /// A rule excludes the request from the cache, or the cache handles only requests that a rule
     /// matches ([`rules_only`](crate::CacheBuilder::rules_only)).
     Rule,
-    /// The request has a body.
+    /// The request is a `GET` or `HEAD` with a body.
     RequestBody,
+    /// The body of the request is larger than
+    /// [`cache_queries`](crate::Policy::cache_queries) or
+    /// [`cache_posts_by_body`](crate::Policy::cache_posts_by_body) permits.
+    RequestBodySize,
+    /// The body of the request did not arrive within
+    /// [`request_body_limit`](crate::Policy::request_body_limit).
+    RequestBodyTime,
+    /// The body of the request ended with an error, for example because the client disconnected.
+    RequestBodyError,
+    /// The bodies of requests take too much memory
+    /// ([`bytes_in_requests`](crate::store::Coordinator::bytes_in_requests)).
+    RequestBodyMemory,
     /// The request asks for a protocol upgrade.
     Upgrade,
-    /// The request has conditions that only the handler can evaluate (`If-Match`,
-    /// `If-Unmodified-Since`).
+    /// The request has conditions that only the handler can evaluate: `If-Match`,
+    /// `If-Unmodified-Since`, or any condition in a `POST`.
     Condition,
     /// The request has several lines of `Host`, or an HTTP/1 request target in absolute form
     /// (`GET http://example.com/`), or two hosts in HTTP/2.
@@ -256,6 +270,10 @@ impl Bypass {
         match self {
             Self::Rule => "rule",
             Self::RequestBody => "request-body",
+            Self::RequestBodySize => "request-body-size",
+            Self::RequestBodyTime => "request-body-time",
+            Self::RequestBodyError => "request-body-error",
+            Self::RequestBodyMemory => "request-body-memory",
             Self::Upgrade => "upgrade",
             Self::Condition => "condition",
             Self::Host => "host",

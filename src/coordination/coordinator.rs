@@ -30,6 +30,7 @@ use super::{
     refreshes::{BackgroundPermit, RefreshPermit, Refreshes},
     removals::Removal,
     replacements::ReplacedInvalidations,
+    request_bodies::{RequestBodies, RequestBody},
     shared_body::{BodyWriter, SharedBody},
 };
 use crate::{
@@ -74,6 +75,7 @@ struct SharedState {
     fills: Arc<OpenFills>,
     fill_budget: FillBudget,
     held_bodies: HeldBodies,
+    request_bodies: RequestBodies,
     flights: Arc<Flights>,
     hits_for_miss: KeyMarks,
     too_large: KeyMarks,
@@ -274,6 +276,15 @@ impl Coordinator {
     pub fn bytes_in_hits(&self) -> usize {
         self.0.held_bodies.bytes()
     }
+
+    /// Returns the number of bytes of the request bodies that the caches over the store have read,
+    /// because the bodies are part of cache keys
+    /// ([`Policy::cache_queries`](crate::Policy::cache_queries)), and that handlers or caches still
+    /// keep. The limit is 16 MiB.
+    #[must_use]
+    pub fn bytes_in_requests(&self) -> usize {
+        self.0.request_bodies.bytes()
+    }
 }
 
 /// Methods for validity and fills.
@@ -332,6 +343,11 @@ impl Coordinator {
     /// `None` if the memory budget of all fills is full.
     pub(crate) fn begin_body(&self, declared: Option<usize>) -> Option<BodyWriter> {
         SharedBody::begin(&self.0.fill_budget, declared.unwrap_or(0))
+    }
+
+    /// Begins the body of a request that is part of a cache key.
+    pub(crate) fn begin_request_body(&self) -> RequestBody {
+        self.0.request_bodies.begin()
     }
 
     /// Returns the stored bodies that responses keep in memory.

@@ -17,4 +17,5 @@ mod records;
 pub(crate) mod refreshes;
 pub(crate) mod removals;
 pub(crate) mod replacements;
+pub(crate) mod request_bodies;
 pub(crate) mod shared_body;

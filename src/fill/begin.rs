@@ -119,6 +119,7 @@ impl Candidate {
         let draft = self.prepare(&plan, status, response.headers_mut(), now);
         let client = Client {
             conditions: self.conditions,
+            method: self.method.clone(),
             compression: self.policy().outer_compression(),
             request: mem::replace(&mut self.request, HeaderMap::new()),
             address: self.client,
@@ -158,6 +159,7 @@ impl Candidate {
 /// The client whose request led to a response that will be stored.
 struct Client {
     conditions: ClientConditions,
+    method: Method,
     compression: OuterCompression,
     request: HeaderMap,
     address: Option<IpAddr>,
@@ -172,7 +174,7 @@ impl Client {
     ) -> HttpResponse<CacheBody<B>> {
         match self.conditions {
             ClientConditions::ByCache => apply_request_conditions(
-                &Method::GET,
+                &self.method,
                 &self.request,
                 self.compression,
                 complete,

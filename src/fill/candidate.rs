@@ -3,7 +3,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use actix_web::http::{
-    Uri,
+    Method, Uri,
     header::{HeaderMap, HeaderName},
 };
 use bytes::Bytes;
@@ -36,6 +36,9 @@ pub(crate) struct Candidate {
     /// Whether no cache key at all was invalidated between the lookup and the start of the fill. If
     /// so, the fill has missed no invalidation of its key since the lookup.
     pub(crate) lookup_is_current: bool,
+    pub(crate) method: Method,
+    /// The body of the request, if it is part of the cache key.
+    pub(crate) body: Option<Bytes>,
     /// The target of the request as the cache received it.
     pub(crate) uri: Uri,
     /// The header fields of the request as the cache received them.

@@ -2,8 +2,11 @@
 
 use actix_web::{
     dev::ServiceRequest,
-    http::header::{HeaderMap, HeaderName},
+    http::header::{
+        CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LOCATION, CONTENT_TYPE, HeaderMap, HeaderName,
+    },
 };
+use sha2::{Digest as _, Sha256};
 
 use super::{
     compiled::CompiledPolicy,
@@ -24,6 +27,10 @@ pub(crate) struct RequestKey {
     pub(crate) key: CacheKey,
     pub(crate) sharing: Sharing,
 }
+/// The fields that describe the body of a request (RFC 9110 section 8), except its length, which
+/// follows from the body.
+const DESCRIPTIVE_FIELDS: [HeaderName; 4] =
+    [CONTENT_TYPE, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LOCATION];
 
 impl CompiledPolicy {
     /// Returns the cache key of a request to which this policy applies.
@@ -44,6 +51,23 @@ impl CompiledPolicy {
             key.push_part(&format!("with {}", part.name), value.as_deref().map(str::as_bytes));
         }
         let sharing = self.push_sharing(&mut key, request);
+        Ok(RequestKey { key, sharing })
+    }
+
+    /// Returns the cache key of a request whose body is part of the key. RFC 10008 section 2.7: the
+    /// key of a `QUERY` contains the body and the fields that describe it.
+    pub(crate) fn key_with_body(
+        &self,
+        request: &ServiceRequest,
+        body: &[u8],
+    ) -> Result<RequestKey, AmbiguousHost> {
+        let RequestKey { mut key, sharing } = self.key(request)?;
+        // The names of fields have no space, so these parts differ from all others.
+        key.push_part("request method", Some(request.method().as_str().as_bytes()));
+        key.push_part("request body", Some(&Sha256::digest(body)));
+        for name in &DESCRIPTIVE_FIELDS {
+            push_field(&mut key, name, request.headers());
+        }
         Ok(RequestKey { key, sharing })
     }
 
@@ -126,6 +150,40 @@ mod tests {
     }
 
     const HOST_A: (&str, &str) = ("host", "a");
+
+    #[test]
+    fn requests_that_differ_in_method_body_or_its_description_have_different_keys() {
+        let policy = compile(Policy::new().key_header("content-type"));
+        let request = |method: &str, uri: &str, fields: &[(&str, &str)]| {
+            let request = TestRequest::with_uri(uri).method(method.parse().unwrap());
+            let request = request.insert_header(HOST_A);
+            let fields = fields.iter();
+            fields.fold(request, |request, field| request.append_header(*field)).to_srv_request()
+        };
+        let key = |method: &str, fields: &[(&str, &str)], body: &[u8]| {
+            policy.key_with_body(&request(method, "/", fields), body).unwrap()
+        };
+        let (json, form) = (("content-type", "application/json"), ("content-type", "text/plain"));
+        let keys = [
+            policy.key(&request("GET", "/", &[])).unwrap(),
+            policy.key(&request("GET", "/", &[json])).unwrap(),
+            key("QUERY", &[], b""),
+            key("QUERY", &[], b"a"),
+            key("POST", &[], b"a"),
+            key("QUERY", &[json], b"a"),
+            key("QUERY", &[form], b"a"),
+            key("QUERY", &[json, form], b"a"),
+            key("QUERY", &[json, ("content-encoding", "gzip")], b"a"),
+            key("QUERY", &[json, ("content-language", "gzip")], b"a"),
+            key("QUERY", &[json, ("content-location", "gzip")], b"a"),
+            policy.key_with_body(&request("QUERY", "/?", &[]), b"a").unwrap(),
+        ];
+        for (index, one) in keys.iter().enumerate() {
+            assert!(!keys[index + 1..].contains(one), "{index}");
+        }
+        assert!(key("QUERY", &[json, ("accept", "x")], b"a") == keys[5]);
+        assert!(keys[..11].iter().all(|one| one.key.url() == keys[0].key.url()));
+    }
 
     #[test]
     fn requests_that_differ_in_url_or_host_have_different_keys() {

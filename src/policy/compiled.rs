@@ -6,7 +6,7 @@ use actix_web::{
     HttpRequest,
     dev::ServiceRequest,
     http::{
-        StatusCode,
+        Method, StatusCode,
         header::{COOKIE, HeaderName},
     },
 };
@@ -99,6 +99,11 @@ impl CompiledPolicy {
     ) -> Result<Self, ConfigError> {
         let name = name.into();
         policy.check()?;
+        let is_of_post_rule =
+            rule.is_some_and(|(rule, _)| rule.rule.methods.contains(&Method::POST));
+        if policy.post_body.is_some() && !is_of_post_rule {
+            return Err(ConfigError::PostsWithoutRule);
+        }
         let identity = policy.identity_rules()?;
         let choices = policy.policy_choices()?;
         let tag_fields = parse_field_names(&policy.tag_fields)?;
@@ -232,6 +237,21 @@ impl CompiledPolicy {
     /// See [`Policy::max_body_size`].
     pub(crate) const fn max_body_size(&self) -> usize {
         self.policy.max_body_size
+    }
+
+    /// Returns the size in bytes of the largest request body that is part of a cache key, for
+    /// requests with this method. `None` if the bodies of these requests are not part of cache keys.
+    pub(crate) fn keyed_body(&self, method: &Method) -> Option<usize> {
+        match method.as_str() {
+            "QUERY" => self.policy.query_body,
+            "POST" => self.policy.post_body,
+            _ => None,
+        }
+    }
+
+    /// See [`Policy::request_body_limit`].
+    pub(crate) const fn request_body_limit(&self) -> Duration {
+        self.policy.request_body_limit
     }
 
     /// See [`Policy::wait_limit`].

@@ -82,15 +82,15 @@ impl CompiledRule {
         self.path.matches(path)
     }
 
-    /// Returns whether the rule applies to `GET` requests for a URL. `path` is the path by which
-    /// actix routes these requests.
-    pub(super) fn matches_url(&self, url: &UrlTarget, path: &str) -> UrlMatch {
+    /// Returns whether the rule applies to requests for a URL with this method. `path` is the path by
+    /// which actix routes these requests.
+    pub(super) fn matches_url(&self, url: &UrlTarget, method: &Method, path: &str) -> UrlMatch {
         // A URL without a host stands for the URLs on all hosts.
         let is_any_host = url.host.is_empty();
         // The scope of the URL is not known.
         let is_relative = self.compared == ComparedPath::BelowScope;
         let matches = (is_relative || self.path.matches(path))
-            && self.matches_method(&Method::GET)
+            && self.matches_method(method)
             && (self.hosts.is_empty() || is_any_host || self.matches_host(&url.host));
         let needs_host = is_any_host && !self.hosts.is_empty();
         match matches {
@@ -407,7 +407,7 @@ mod tests {
         let url_match = |rule: &Rule, path: &str| {
             let (host, query) = ("a".to_owned(), None);
             let url = UrlTarget { host, path: path.to_owned(), query };
-            compile(rule).unwrap().matches_url(&url, path)
+            compile(rule).unwrap().matches_url(&url, &Method::GET, path)
         };
         assert_eq!(url_match(&Rule::path("/a"), "/a"), UrlMatch::Yes);
         assert_eq!(url_match(&Rule::path("/a"), "/b"), UrlMatch::No);
@@ -415,11 +415,13 @@ mod tests {
         assert_eq!(url_match(&Rule::path("/a").host("b"), "/a"), UrlMatch::No);
         let any_host = UrlTarget { host: String::new(), path: "/a".to_owned(), query: None };
         let of_host = compile(&Rule::path("/a").host("b")).unwrap();
-        assert_eq!(of_host.matches_url(&any_host, "/a"), UrlMatch::Maybe);
+        assert_eq!(of_host.matches_url(&any_host, &Method::GET, "/a"), UrlMatch::Maybe);
         assert_eq!(url_match(&Rule::any().method(Method::HEAD), "/a"), UrlMatch::Yes);
         assert_eq!(url_match(&Rule::any().method(Method::POST), "/a"), UrlMatch::No);
         assert_eq!(url_match(&Rule::path("/a").when(|_| false), "/a"), UrlMatch::Maybe);
         assert_eq!(url_match(&Rule::path("/a").relative(), "/blog/a"), UrlMatch::Maybe);
         assert_eq!(url_match(&Rule::path("/a").relative().host("b"), "/blog/a"), UrlMatch::No);
+        let posts = compile(&Rule::path("/a").method(Method::POST)).unwrap();
+        assert_eq!(posts.matches_url(&any_host, &Method::POST, "/a"), UrlMatch::Yes);
     }
 }

@@ -13,6 +13,15 @@ pub enum ConfigError {
     EmptyNamespace,
     /// [`Policy::max_body_size`](crate::Policy::max_body_size) is zero.
     ZeroMaxBodySize,
+    /// The size that was passed to [`Policy::cache_queries`](crate::Policy::cache_queries) or
+    /// [`Policy::cache_posts_by_body`](crate::Policy::cache_posts_by_body) is zero.
+    ZeroRequestBody {
+        /// The name of the setter.
+        setting: &'static str,
+    },
+    /// [`Policy::cache_posts_by_body`](crate::Policy::cache_posts_by_body) is set for a policy that
+    /// does not belong to a rule with the method `POST`.
+    PostsWithoutRule,
     /// A time limit of the policy or of the [`CacheBuilder`](crate::CacheBuilder) is zero.
     ZeroLimit {
         /// The name of the setter, such as `wait_limit`.
@@ -139,6 +148,15 @@ impl fmt::Display for ConfigError {
             Self::ZeroMaxBodySize => f.write_str(
                 "max_body_size is 0, so no response could be stored: give the largest body in \
                  bytes, or turn the cache off with Mode::Off",
+            ),
+            Self::ZeroRequestBody { setting } => write!(
+                f,
+                "{setting} is 0, so only requests without a body could be cached: give the largest \
+                 body of a request in bytes"
+            ),
+            Self::PostsWithoutRule => f.write_str(
+                "cache_posts_by_body is set outside of a rule for POST, where a POST usually \
+                 changes data: set it by Rule::path(\"/graphql\").method(Method::POST).with(...)",
             ),
             Self::ZeroLimit { setting, default } => write!(
                 f,

@@ -13,7 +13,8 @@
 //! response that one policy stores could be sent to a wrong client under the other policy, or could
 //! be missed by a purge.
 //!
-//! The fingerprint does not cover settings that only affect lifetimes and limits. It does not cover
+//! The fingerprint does not cover settings that only affect lifetimes and limits, or the requests
+//! whose body is part of the cache key: the key contains the method and the body. It does not cover
 //! the settings that add fields, cookies or computed values to the cache key either, because the
 //! cache key contains these values.
 //!

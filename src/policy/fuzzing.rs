@@ -1,6 +1,6 @@
 //! Access to the parsers of this folder, for the fuzz targets.
 
-use actix_web::dev::ServiceRequest;
+use actix_web::{dev::ServiceRequest, http::Method};
 
 use super::{
     compiled_rule::{CompiledRule, UrlMatch},
@@ -59,7 +59,7 @@ pub(crate) fn match_rule(rule: Rule, path: &str) -> Option<bool> {
     let origin = RuleOrigin { rule: &rule, ordinal: 0, base: &base };
     let rule = CompiledRule::new(&origin, base.clone(), "t".into()).ok()?;
     let url = UrlTarget { host: String::new(), path: path.to_owned(), query: None };
-    Some(rule.matches_url(&url, path) == UrlMatch::Yes)
+    Some(rule.matches_url(&url, &Method::GET, path) == UrlMatch::Yes)
 }
 
 /// Parses the text of a rule's tag.

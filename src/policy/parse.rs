@@ -6,7 +6,7 @@ use super::{
     check::{check_status, parse_field_names},
     error::ConfigError,
     jitter::check_jitter,
-    presets::{BACKGROUND_LIMIT, DRAIN_LIMIT, WAIT_LIMIT},
+    presets::{BACKGROUND_LIMIT, DRAIN_LIMIT, REQUEST_BODY_LIMIT, WAIT_LIMIT},
     settings::Policy,
     store_if::StoreTest,
     tagging::Tagging,
@@ -26,10 +26,18 @@ impl Policy {
         if self.max_body_size == 0 {
             return Err(ConfigError::ZeroMaxBodySize);
         }
+        for (setting, size) in
+            [("cache_queries", self.query_body), ("cache_posts_by_body", self.post_body)]
+        {
+            if size == Some(0) {
+                return Err(ConfigError::ZeroRequestBody { setting });
+            }
+        }
         for (setting, limit, default) in [
             ("wait_limit", self.wait_limit, WAIT_LIMIT),
             ("background_limit", self.background_limit, BACKGROUND_LIMIT),
             ("drain_limit", self.drain_limit, DRAIN_LIMIT),
+            ("request_body_limit", self.request_body_limit, REQUEST_BODY_LIMIT),
         ] {
             if limit.is_zero() {
                 return Err(ConfigError::ZeroLimit { setting, default });

@@ -169,10 +169,14 @@ impl PolicySet {
     /// Returns the cache keys that requests for a URL can have. Request fields, cookies and
     /// computed values are not added to these keys.
     ///
-    /// There are several keys because the scheme is not known, because a rule with a predicate may
-    /// apply to some requests only, and because the scope of a relative rule is not known.
+    /// There are several keys because the scheme is not known, because a rule with a predicate or a
+    /// method may apply to some requests only, and because the scope of a relative rule is not known.
     pub(crate) fn keys_for_url(&self, target: &UrlTarget) -> Vec<UrlKey> {
-        let rules = self.rules_for_url(target);
+        let mut rules = self.rules_for_url(target, &Method::GET);
+        for method in ["QUERY", "POST"].iter().filter_map(|method| method.parse().ok()) {
+            let keyed = self.rules_for_url(target, &method).into_iter();
+            rules.extend(keyed.filter(|rule| self.policy(*rule).keyed_body(&method).is_some()));
+        }
         let mut keys: Vec<UrlKey> = Vec::new();
         for scheme in ["http", "https"] {
             for &rule in &rules {
@@ -185,16 +189,16 @@ impl PolicySet {
         keys
     }
 
-    /// Returns all rules that can apply to requests for a URL. There are several if a rule with a
-    /// predicate matches the URL, because the predicate may refuse some of the requests, or if a
-    /// rule is relative to an unknown scope.
-    fn rules_for_url(&self, target: &UrlTarget) -> Vec<AppliedRule> {
+    /// Returns all rules that can apply to requests for a URL with this method. There are several if a
+    /// rule with a predicate matches the URL, because the predicate may refuse some of the requests,
+    /// or if a rule is relative to an unknown scope.
+    fn rules_for_url(&self, target: &UrlTarget, method: &Method) -> Vec<AppliedRule> {
         // Rules match the path that actix has decoded for routing.
         let decoded = Url::new(target.path.parse().unwrap_or_default());
         let mut found = Vec::new();
         for &index in self.index.candidates(decoded.path()) {
             let Some(rule) = self.rules.get(index) else { continue };
-            let url_match = rule.matches_url(target, decoded.path());
+            let url_match = rule.matches_url(target, method, decoded.path());
             if url_match != UrlMatch::No && rule.policy.is_some() {
                 found.push(AppliedRule(Some(index)));
             }
@@ -364,6 +368,11 @@ mod tests {
                 Rule::path("/port").host("a:80").with(only_q),
                 Rule::path("/none").bypass(),
                 Rule::path("/below").relative().with(|policy| policy.query(QueryKey::only(["b"]))),
+                Rule::path("/by-method").method("QUERY".parse().unwrap()).with(only_q),
+                Rule::path("/by-method")
+                    .method(Method::POST)
+                    .with(move |policy| only_q(policy.cache_posts_by_body(9).tag("posts"))),
+                Rule::path("/ordinary").method(Method::POST).with(only_q),
             ],
             Unmatched::Policy,
         );
@@ -380,6 +389,8 @@ mod tests {
             ("/host", "/host?q=2&b=1", 2),
             ("/port", "/port?q=2", 1),
             ("/below", "/below?z=1&b=1", 2),
+            ("/by-method", "/by-method?q=2&b=1", 3),
+            ("/ordinary", "/ordinary?q=2&b=1", 1),
         ] {
             let urls = policies.keys_for_url(&target(path));
             let request = TestRequest::with_uri(sent).insert_header(("host", "a")).to_srv_request();

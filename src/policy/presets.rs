@@ -20,12 +20,16 @@ use crate::semantics::{
     vary::{Codings, Languages},
 };
 
+pub(super) const REQUEST_BODY_LIMIT: Duration = Duration::from_secs(5);
 pub(super) const WAIT_LIMIT: Duration = Duration::from_secs(5);
 pub(super) const BACKGROUND_LIMIT: Duration = Duration::from_secs(30);
 pub(super) const DRAIN_LIMIT: Duration = Duration::from_secs(30);
 
 /// The default of [`Policy::max_body_size`], in bytes.
 pub(crate) const DEFAULT_MAX_BODY_SIZE: usize = 2 * 1024 * 1024;
+
+/// The default of [`Policy::cache_queries`], in bytes.
+const DEFAULT_QUERY_BODY: usize = 64 * 1024;
 
 impl Policy {
     /// Creates a policy with the [defaults](Self#defaults).
@@ -55,6 +59,9 @@ impl Policy {
             invalidation: InvalidationChoices::default(),
             post_responses: PostResponses::NotStored,
             head_misses: HeadMisses::Passed,
+            query_body: Some(DEFAULT_QUERY_BODY),
+            post_body: None,
+            request_body_limit: REQUEST_BODY_LIMIT,
             max_body_size: DEFAULT_MAX_BODY_SIZE,
             wait_limit: WAIT_LIMIT,
             background_limit: BACKGROUND_LIMIT,

@@ -175,8 +175,9 @@ impl Rule {
     /// Limits the rule to requests with this method. After several calls, any of the methods matches.
     ///
     /// `GET` and `HEAD` include each other, because a stored response answers both. A rule for an
-    /// unsafe method, such as `POST`, decides which stored responses a request purges; see
-    /// [`Policy::no_purge_by_requests`].
+    /// unsafe method, such as `POST`, decides which stored responses a request purges
+    /// ([`Policy::no_purge_by_requests`]), or that the requests only read
+    /// ([`Policy::cache_posts_by_body`]).
     pub fn method(mut self, method: Method) -> Self {
         self.methods.push(method);
         self

@@ -153,8 +153,12 @@ impl PurgeTarget {
         self
     }
 
-    /// Limits a URL target to one variant: the variant that a request with these header fields
+    /// Limits a URL target to one variant: the variant that a `GET` with these header fields
     /// selects.
+    ///
+    /// Responses to `QUERY`, and to `POST` by
+    /// [`Policy::cache_posts_by_body`](crate::Policy::cache_posts_by_body), are not part of the
+    /// variant, because their keys contain a body. Target the URL without a variant to reach them.
     ///
     /// Name the fields that `Vary` lists, and those of
     /// [`Policy::key_header`](crate::Policy::key_header) and

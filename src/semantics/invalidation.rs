@@ -10,22 +10,11 @@ use super::fields::field_lines;
 use crate::entry::url::UrlTarget;
 
 /// Returns whether requests with this method invalidate no stored responses, because the method is
-/// safe (RFC 9110 section 9.2.1 and the IANA method registry).
-///
-/// `CONNECT` counts as safe, although the registry lists it as unsafe: its target is a host and a
-/// port, for which no response is stored. An unknown method counts as unsafe.
+/// safe (RFC 9110 section 9.2.1 and the IANA method registry). An unknown method counts as unsafe.
 pub(crate) fn is_safe(method: &Method) -> bool {
     matches!(
         method.as_str(),
-        "GET"
-            | "HEAD"
-            | "OPTIONS"
-            | "TRACE"
-            | "CONNECT"
-            | "QUERY"
-            | "PROPFIND"
-            | "REPORT"
-            | "SEARCH"
+        "GET" | "HEAD" | "OPTIONS" | "TRACE" | "QUERY" | "PROPFIND" | "REPORT" | "SEARCH"
     )
 }
 
@@ -177,7 +166,7 @@ mod tests {
             ("HEAD", true),
             ("OPTIONS", true),
             ("TRACE", true),
-            ("CONNECT", true),
+            ("CONNECT", false),
             ("QUERY", true),
             ("PROPFIND", true),
             ("REPORT", true),

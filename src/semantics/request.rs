@@ -1,8 +1,11 @@
 //! Checks a request's header fields, to decide whether the request bypasses the cache.
 
-use actix_web::http::header::{
-    CONNECTION, CONTENT_LENGTH, HeaderMap, IF_MODIFIED_SINCE, IF_NONE_MATCH, TRANSFER_ENCODING,
-    UPGRADE,
+use actix_web::http::{
+    Method,
+    header::{
+        CONNECTION, CONTENT_LENGTH, HeaderMap, IF_MODIFIED_SINCE, IF_NONE_MATCH, TRANSFER_ENCODING,
+        UPGRADE,
+    },
 };
 
 use super::{
@@ -14,9 +17,7 @@ use crate::outcome::Bypass;
 /// Returns the reason why a GET or HEAD request bypasses the cache because of its header fields;
 /// `None` if the cache may answer the request.
 pub(crate) fn bypass_reason(request: &HeaderMap) -> Option<Bypass> {
-    // RFC 9110 section 7.8: the response to an upgrade request may switch the connection to another
-    // protocol.
-    if request.contains_key(UPGRADE) || has_connection_option(request, b"upgrade") {
+    if asks_for_upgrade(request) {
         return Some(Bypass::Upgrade);
     }
     // RFC 9110 section 9.3.1: content in a GET request has no defined meaning. The content is not
@@ -26,6 +27,30 @@ pub(crate) fn bypass_reason(request: &HeaderMap) -> Option<Bypass> {
         return Some(Bypass::RequestBody);
     }
     has_handler_only_condition(request).then_some(Bypass::Condition)
+}
+
+/// Returns the reason why a request whose body is part of the cache key bypasses the cache because of
+/// its method and its header fields; `None` if the cache may answer the request.
+pub(crate) fn bypass_reason_with_body(method: &Method, request: &HeaderMap) -> Option<Bypass> {
+    if asks_for_upgrade(request) {
+        return Some(Bypass::Upgrade);
+    }
+    // RFC 9110 section 13.1.2: a condition that is false makes the response to a `POST` a 412, which
+    // only the handler can decide. RFC 10008 section 2.6: `QUERY` is as conditional as `GET`.
+    let is_conditional = *method == Method::POST && is_conditional(request);
+    (is_conditional || has_handler_only_condition(request)).then_some(Bypass::Condition)
+}
+
+/// Returns whether the handler of a request with this method evaluates conditions as it does for a
+/// `GET`: it answers 304 if the client has the current response (RFC 9110 section 13.1.2).
+pub(crate) fn has_not_modified(method: &Method) -> bool {
+    *method != Method::POST
+}
+
+/// Returns whether a request asks for another protocol. RFC 9110 section 7.8: the response may switch
+/// the connection to it.
+fn asks_for_upgrade(request: &HeaderMap) -> bool {
+    request.contains_key(UPGRADE) || has_connection_option(request, b"upgrade")
 }
 
 /// Returns whether `Connection` contains an option (RFC 9110 section 7.6.1).
@@ -91,6 +116,26 @@ mod tests {
         ] {
             assert_eq!(bypass_reason(&request(fields)), want, "{fields:?}");
         }
+    }
+
+    #[test]
+    fn request_with_a_keyed_body_bypasses_because_of_upgrades_and_conditions() {
+        use Bypass::{Condition, Upgrade};
+        let query = Method::from_bytes(b"QUERY").unwrap();
+        for (fields, by_query, by_post) in [
+            (&[][..], None, None),
+            (&[("content-length", "5"), ("transfer-encoding", "chunked")], None, None),
+            (&[("expect", "100-continue"), ("range", "bytes=0-1")], None, None),
+            (&[("if-none-match", "*")], None, Some(Condition)),
+            (&[("if-modified-since", "x")], None, Some(Condition)),
+            (&[("if-match", "*")], Some(Condition), Some(Condition)),
+            (&[("connection", "upgrade")], Some(Upgrade), Some(Upgrade)),
+        ] {
+            let fields = request(fields);
+            assert_eq!(bypass_reason_with_body(&query, &fields), by_query, "{fields:?}");
+            assert_eq!(bypass_reason_with_body(&Method::POST, &fields), by_post, "{fields:?}");
+        }
+        assert!(has_not_modified(&query) && !has_not_modified(&Method::POST));
     }
 
     #[test]

@@ -206,7 +206,7 @@ impl RequestContext {
         learned: &[HeaderName],
     ) -> Option<CollapseKey> {
         let OriginRequest { cache_request, lookup, selected, .. } = origin;
-        let shares = *request.method() == Method::GET
+        let shares = *request.method() != Method::HEAD
             && !cache_request.directives.no_store
             && (selected.is_some() || !request.headers().contains_key(RANGE));
         if !shares {

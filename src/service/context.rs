@@ -10,6 +10,7 @@ use actix_web::{
     HttpMessage,
     dev::{ServiceRequest, ServiceResponse},
 };
+use bytes::Bytes;
 
 use super::request::client_network;
 use crate::{
@@ -54,6 +55,9 @@ pub(crate) struct CacheRequest {
     /// identify a client under the policy. In `requester`, they do not count then.
     pub(crate) carried: Requester,
     pub(crate) directives: RequestDirectives,
+    /// The body of the request, if it is part of the cache key. Each further call of the handler
+    /// needs the body again.
+    pub(crate) body: Option<Bytes>,
     /// The time at which the request reached the cache.
     pub(crate) arrived: Timestamp,
     /// The time of the latest lookup for the request.
@@ -176,6 +180,7 @@ impl RequestContext {
             sharing,
             carried,
             directives: RequestDirectives::of(fields),
+            body: None,
             arrived: now,
             now,
             stored_count: coordinator.stored_count(),
@@ -200,7 +205,15 @@ impl RequestContext {
     ) -> Box<Candidate> {
         self.warn_about_misplaced_rule(request);
         let CacheRequest {
-            key, discriminator, requester, sharing, directives, now, removals, ..
+            key,
+            discriminator,
+            requester,
+            sharing,
+            directives,
+            body,
+            now,
+            removals,
+            ..
         } = cache_request;
         let variants = lookup.variants;
         let coordinator = self.shared.store.coordinator();
@@ -213,7 +226,9 @@ impl RequestContext {
             request_tags: self.policy().request_tags(request),
             rule: self.rule,
             key,
+            method: request.method().clone(),
             uri: request.uri().clone(),
+            body,
             request: request.headers().clone(),
             requester,
             session: SessionBefore::of(request),

@@ -8,7 +8,7 @@ use actix_web::{
     Error,
     body::{BodySize, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
-    http::{Method, StatusCode},
+    http::StatusCode,
     rt::time::timeout,
 };
 
@@ -61,7 +61,7 @@ where
     let result = match timeout(context.policy().wait_limit(), call.as_mut()).await {
         Ok(result) => result,
         Err(_) => {
-            let stale = context.stale_for_timeout(&Method::HEAD, &selected, &candidate);
+            let stale = context.stale_for_timeout(&selected, &candidate);
             match stale.zip(stand_in.clone().into_request()) {
                 Some((response, request)) => {
                     let outcome = Outcome::StaleIfError { reason, status: None };
@@ -75,7 +75,7 @@ where
         Ok(response) => response,
         Err(error) => {
             let fallback = Some((selected, stand_in));
-            return context.stale_for_error(&Method::HEAD, fallback, &candidate, reason, error);
+            return context.stale_for_error(fallback, &candidate, reason, error);
         }
     };
     if context.note_inner_cache(&response, &candidate.key, &candidate.discriminator, own_responses)
@@ -86,9 +86,7 @@ where
     // An error that would be stored in response to GET answers the request.
     let failed =
         is_server_failure(status) && candidate.plan(&response, context.shared.now()).is_err();
-    if failed
-        && let Some(stale) = context.stale_for_failure(&Method::HEAD, &selected, &candidate, status)
-    {
+    if failed && let Some(stale) = context.stale_for_failure(&selected, &candidate, status) {
         let outcome = Outcome::StaleIfError { reason, status: Some(status) };
         return Ok(Reply::cached(response.into_parts().0, stale, outcome));
     }

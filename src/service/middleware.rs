@@ -17,6 +17,7 @@ use actix_web::{
     dev::{ServiceRequest, ServiceResponse},
     http::Method,
 };
+use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use pin_project_lite::pin_project;
 
@@ -34,7 +35,10 @@ use crate::{
     entry::url_keys::AppliedRule,
     outcome::{Bypass, Forward, Outcome},
     response::body::CacheBody,
-    semantics::{invalidation::is_safe, request::bypass_reason},
+    semantics::{
+        invalidation::is_safe,
+        request::{bypass_reason, bypass_reason_with_body},
+    },
     shared::{EnclosingCache, Mode, Shared},
 };
 
@@ -80,6 +84,9 @@ where
             Admission::Unsafe => {
                 CacheFuture::boxed(call_unsafe(Rc::clone(inner), context, request))
             }
+            Admission::ReadBody { max } => {
+                CacheFuture::boxed(look_up_by_body(Rc::clone(inner), context, request, max))
+            }
             Admission::LookUp(cache_request) => {
                 match context.lookup_now(request.headers(), &cache_request) {
                     Some(found) => {
@@ -105,6 +112,10 @@ enum Admission {
     /// The method of the request is unsafe (RFC 9110 section 9.2.1): the request may change its
     /// resource.
     Unsafe,
+    /// The body of the request is part of its cache key, if the body has at most `max` bytes.
+    ReadBody {
+        max: usize,
+    },
     LookUp(CacheRequest),
 }
 
@@ -127,43 +138,67 @@ impl RequestContext {
         // unsafe requests purge, and which fields clients receive.
         self.rule = rule.unwrap_or_default();
         let head = request.head();
-        if head.method != Method::GET && head.method != Method::HEAD {
-            return if is_safe(&head.method) {
-                Admission::bypass(Forward::Method)
-            } else {
-                Admission::Unsafe
-            };
-        }
+        let keyed_body = if head.method == Method::GET || head.method == Method::HEAD {
+            None
+        } else {
+            match self.policy().keyed_body(&head.method) {
+                Some(max) => Some(max),
+                None if is_safe(&head.method) => return Admission::bypass(Forward::Method),
+                None => return Admission::Unsafe,
+            }
+        };
         if mode == Mode::Bypass {
             return Admission::bypass(Forward::Bypass(Bypass::Mode));
         }
-        if let Some(reason) = bypass_reason(&head.headers) {
+        let reason = match keyed_body {
+            None => bypass_reason(&head.headers),
+            Some(_) => bypass_reason_with_body(&head.method, &head.headers),
+        };
+        if let Some(reason) = reason {
             return Admission::bypass(Forward::Bypass(reason));
         }
-        if may_have_body(request) {
+        if keyed_body.is_none() && may_have_body(request) {
             return Admission::bypass(Forward::Bypass(Bypass::RequestBody));
         }
         if rule.is_none() {
             self.warn_about_misplaced_rule(request);
             return Admission::bypass(Forward::Bypass(Bypass::Rule));
         }
+        if let Some(max) = keyed_body {
+            return Admission::ReadBody { max };
+        }
+        match self.keyed_request(request, None) {
+            Ok(cache_request) => Admission::LookUp(cache_request),
+            Err(report) => Admission::Pass(report),
+        }
+    }
+
+    /// Makes the cache key of a request, and the other data for its lookup. `body` is the body of the
+    /// request, if it is part of the key.
+    #[inline]
+    fn keyed_request(
+        &self,
+        request: &ServiceRequest,
+        body: Option<Bytes>,
+    ) -> Result<CacheRequest, PassReport> {
         let policy = self.policy();
+        let bypass = |reason| PassReport::Reason(Forward::Bypass(reason));
         if policy.excludes(request) {
-            return Admission::bypass(Forward::Bypass(Bypass::Credentials));
+            return Err(bypass(Bypass::Credentials));
         }
-        let Ok(request_key) = policy.key(request) else {
-            return Admission::bypass(Forward::Bypass(Bypass::Host));
+        let key = match &body {
+            None => policy.key(request),
+            Some(body) => policy.key_with_body(request, body),
         };
-        let Ok(discriminator) = policy.discriminator(self.layer, request) else {
-            return Admission::bypass(Forward::Bypass(Bypass::UntrustedProxy));
-        };
+        let key = key.map_err(|_| bypass(Bypass::Host))?;
+        let discriminator = policy.discriminator(self.layer, request);
+        let discriminator = discriminator.map_err(|_| bypass(Bypass::UntrustedProxy))?;
         let now = self.shared.now();
-        if let Some(mark) =
-            self.shared.store.coordinator().inner_cache(&request_key.key, &discriminator, now)
-        {
-            return Admission::Pass(PassReport::ExpectsInnerCache(mark));
+        let coordinator = self.shared.store.coordinator();
+        if let Some(mark) = coordinator.inner_cache(&key.key, &discriminator, now) {
+            return Err(PassReport::ExpectsInnerCache(mark));
         }
-        Admission::LookUp(self.cache_request(request, request_key, discriminator, now))
+        Ok(CacheRequest { body, ..self.cache_request(request, key, discriminator, now) })
     }
 }
 
@@ -247,6 +282,26 @@ where
         Split::Ready(response) => Ok(response),
         Split::Pending(future) => future.await,
     }
+}
+
+/// Reads the body of a request, and looks up the store by a cache key with this body.
+async fn look_up_by_body<S, B>(
+    inner: Rc<S>,
+    context: RequestContext,
+    mut request: ServiceRequest,
+    max: usize,
+) -> ServiceResult<B>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
+    B: MessageBody + 'static,
+{
+    let bypass = |reason| PassReport::Reason(Forward::Bypass(reason));
+    let body = context.read_body(&mut request, max).await.map_err(bypass);
+    let report = match body.and_then(|body| context.keyed_request(&request, Some(body))) {
+        Ok(cache_request) => return look_up(inner, context, request, cache_request).await,
+        Err(report) => report,
+    };
+    pass(&inner, context, request, report).await
 }
 
 pin_project! {

@@ -17,6 +17,7 @@ mod passed_tags;
 mod problems;
 mod reply;
 mod request;
+mod request_body;
 mod revalidate;
 mod stale_if_error;
 mod stand_in;

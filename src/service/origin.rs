@@ -20,6 +20,7 @@ use actix_web::{
     },
     rt::{spawn, time::timeout},
 };
+use bytes::Bytes;
 
 use super::{
     after_wait::Next,
@@ -31,6 +32,7 @@ use super::{
     passed_tags::call_with_tags,
     reply::Reply,
     request::headers_mut,
+    request_body::payload_of,
     stand_in::{Routing, StandIn},
 };
 use crate::{
@@ -46,7 +48,7 @@ use crate::{
     poll_once::with_context,
     response::{body::CacheBody, cached::SelectedResponse},
     semantics::{
-        request::is_conditional,
+        request::{has_not_modified, is_conditional},
         reuse::is_allowed_for,
         staleness::withdraws_stale_responses,
         validation::{ValidationConditions, find_validated, remove_conditions},
@@ -155,9 +157,11 @@ where
     ) -> (Self, ServiceRequest) {
         let OriginRequest { cache_request, lookup, reason, selected, .. } = origin;
         let stored = selected.as_ref().map(|selected| &selected.stored);
+        let may_validate = has_not_modified(request.method());
         // If responses hold too many bodies, none of the stored bodies can answer the request.
         let others = match reason {
             Forward::Bypass(_) => Vec::new(),
+            _ if !may_validate => Vec::new(),
             _ => context.other_validators(&cache_request, &lookup, stored),
         };
         // A handler may give a personal page the entity tag of the public one, so it evaluates the
@@ -170,7 +174,8 @@ where
         let own_responses = context.own_responses(&cache_request, &lookup);
         let mut candidate = context.candidate(&request, cache_request, lookup);
         candidate.leader = leader;
-        let conditions = ValidationConditions::of(stored.map(Arc::as_ref), &others);
+        let validated = stored.filter(|_| may_validate).map(Arc::as_ref);
+        let conditions = ValidationConditions::of(validated, &others);
         let mut validates = !conditions.is_empty();
         // Checked before the call: a response that is too stale to answer now is so later, too.
         let fallback = stored.is_some_and(|stored| context.may_serve_stale(&candidate.key, stored));
@@ -267,7 +272,7 @@ where
     /// the copy cannot be made.
     fn stale_response(&self) -> Option<(HttpResponse<CacheBody<B>>, HttpRequest)> {
         let selected = self.selected.as_ref()?;
-        let stale = self.context.stale_for_timeout(&Method::GET, selected, &self.candidate)?;
+        let stale = self.context.stale_for_timeout(selected, &self.candidate)?;
         let client_side = self.stand_in.clone()?.into_request()?;
         Some((stale, client_side))
     }
@@ -290,7 +295,7 @@ where
                 return reply;
             }
         };
-        let asks_again = self.is_unusable_not_modified(&response);
+        let asks_again = self.has_unusable_status(&response);
         let Self {
             inner,
             context,
@@ -326,7 +331,8 @@ where
             // A 304 to conditions of the cache must not reach the client. Any other 304 would reach it
             // without a cache, too.
             let fallback = if validates { Fallback::Error } else { Fallback::PassOn };
-            let original = (routing, candidate.uri.clone());
+            let original =
+                Original { routing, uri: candidate.uri.clone(), body: candidate.body.clone() };
             response =
                 call_without_conditions(&context.shared, &*inner, original, response, fallback)
                     .await?;
@@ -337,8 +343,7 @@ where
         let judged = candidate.judge(response);
         let status = judged.response.status();
         if let Some(selected) = selected.as_ref().filter(|_| judged.is_failure())
-            && let Some(stale) =
-                context.stale_for_failure(&Method::GET, selected, &candidate, status)
+            && let Some(stale) = context.stale_for_failure(selected, &candidate, status)
         {
             let outcome = Outcome::StaleIfError { reason, status: Some(status) };
             return Ok(Reply::cached(judged.response.into_parts().0, stale, outcome));
@@ -350,11 +355,16 @@ where
 
     /// Returns whether the response is a 304 that does not answer conditions of the client. Such a
     /// 304 is of no use unless it validates a stored response (RFC 9110 section 15.4.5, RFC 9111
-    /// section 4.3.3).
-    fn is_unusable_not_modified(&self, response: &ServiceResponse<B>) -> bool {
+    /// section 4.3.3). A handler that does not know that `QUERY` is as conditional as `GET` answers
+    /// the conditions of the cache with 412 (RFC 9110 section 13.1.2), which is of no use either.
+    fn has_unusable_status(&self, response: &ServiceResponse<B>) -> bool {
         let by_client = self.candidate.conditions == ClientConditions::ByHandler
             && is_conditional(&self.candidate.request);
-        response.status() == StatusCode::NOT_MODIFIED && !by_client
+        match response.status() {
+            StatusCode::NOT_MODIFIED => !by_client,
+            StatusCode::PRECONDITION_FAILED => self.validates && self.candidate.body.is_some(),
+            _ => false,
+        }
     }
 
     /// Returns the reply to an error of the handler: a stale response, or the error itself. If the
@@ -370,7 +380,7 @@ where
             return (Err(error), write.map(Box::new));
         }
         let fallback = selected.zip(stand_in);
-        (context.stale_for_error(&Method::GET, fallback, &candidate, reason, error), None)
+        (context.stale_for_error(fallback, &candidate, reason, error), None)
     }
 }
 
@@ -382,12 +392,20 @@ enum Fallback {
     PassOn,
 }
 
+/// The parts of a request that inner services may have changed or taken.
+struct Original {
+    routing: Routing,
+    uri: Uri,
+    /// The body of the request, if it is part of the cache key. Other requests have no body.
+    body: Option<Bytes>,
+}
+
 /// Calls the handler again without conditions, because its 304 validates no stored response. The
 /// parameter `fallback` is the result if the conditions cannot be removed from the request.
 async fn call_without_conditions<S, B>(
     shared: &Shared,
     inner: &S,
-    (routing, uri): (Routing, Uri),
+    original: Original,
     unusable: ServiceResponse<B>,
     fallback: Fallback,
 ) -> Result<ServiceResponse<B>, Error>
@@ -397,7 +415,8 @@ where
     let (request, unusable) = unusable.into_parts();
     // Otherwise dropped now: the response may keep a clone of the request.
     let passed_on = matches!(fallback, Fallback::PassOn).then_some(unusable);
-    let mut request = ServiceRequest::from_parts(request, Payload::None);
+    let payload = original.body.as_ref().map_or(Payload::None, payload_of);
+    let mut request = ServiceRequest::from_parts(request, payload);
     let Some(fields) = headers_mut(shared, &mut request) else {
         if let Some(response) = passed_on {
             return Ok(ServiceResponse::new(request.into_parts().0, response));
@@ -409,7 +428,7 @@ where
     };
     drop(passed_on);
     remove_conditions(fields);
-    routing.reset(&mut request, uri);
+    original.routing.reset(&mut request, original.uri);
     scope::call(inner, request).await
 }
 

@@ -8,9 +8,10 @@ use actix_service::Service;
 use actix_web::{
     Error, HttpMessage, HttpRequest,
     body::MessageBody,
-    dev::{ServiceRequest, ServiceResponse},
+    dev::{Payload, ServiceRequest, ServiceResponse},
     rt::spawn,
 };
+use bytes::Bytes;
 
 use super::{
     background::{RefreshResult, complete_in_background},
@@ -18,6 +19,7 @@ use super::{
     origin::fetch,
     problems::route,
     request::{client_network, headers_mut},
+    request_body::payload_of,
     stand_in::StandIn,
 };
 use crate::{
@@ -62,7 +64,8 @@ where
     let Some(permit) = permit else { return request.into_parts().0 };
     let (key, route) = (cache_request.key.clone(), route(&request));
     coordinator.end_problem(Problem::RefusedRefresh, &key);
-    let Some(client_side) = prepare(&context.shared, &mut request) else {
+    let body = cache_request.body.as_ref();
+    let Some(client_side) = prepare(&context.shared, &mut request, body) else {
         permit.cancelled();
         return request.into_parts().0;
     };
@@ -89,7 +92,13 @@ where
 /// Changes the request of a client into the request of a refresh, and returns a copy of the
 /// original for the reply to the client. Returns `None` if the copy cannot be made, or if the
 /// request cannot be changed because a middleware keeps a clone of it.
-fn prepare(shared: &Shared, request: &mut ServiceRequest) -> Option<HttpRequest> {
+///
+/// `body` is the body of the request, if it is part of the cache key. Other requests have no body.
+fn prepare(
+    shared: &Shared,
+    request: &mut ServiceRequest,
+    body: Option<&Bytes>,
+) -> Option<HttpRequest> {
     let client_side = StandIn::of(request).into_request()?;
     // The conditions of the client are removed, because the refresh needs the complete response.
     if CONDITIONS.iter().any(|name| request.headers().contains_key(name)) {
@@ -98,6 +107,6 @@ fn prepare(shared: &Shared, request: &mut ServiceRequest) -> Option<HttpRequest>
             fields.remove(name);
         }
     }
-    drop(request.take_payload());
+    request.set_payload(body.map_or(Payload::None, payload_of));
     Some(client_side)
 }

@@ -1,11 +1,7 @@
 //! Decides whether a stale response answers a request if the handler fails or takes too long
 //! (`stale-if-error`, RFC 5861 section 4).
 
-use actix_web::{
-    Error, HttpResponse,
-    dev::ServiceRequest,
-    http::{Method, StatusCode},
-};
+use actix_web::{Error, HttpResponse, dev::ServiceRequest, http::StatusCode};
 
 use super::{
     context::{OriginRequest, RequestContext},
@@ -60,7 +56,6 @@ impl RequestContext {
     /// the status code of the error. Returns `None` if the stale response may not answer.
     pub(crate) fn stale_for_failure<B>(
         &self,
-        method: &Method,
         selected: &SelectedResponse,
         candidate: &Candidate,
         failed: StatusCode,
@@ -70,14 +65,13 @@ impl RequestContext {
         }
         log::debug!("stale response instead of status {failed}");
         let stale = self.stale(selected.clone());
-        Some(stale.respond(method, &candidate.request))
+        Some(stale.respond(&candidate.method, &candidate.request))
     }
 
     /// Returns a stale response in place of a response of the handler that takes too long, or
     /// `None` if the stale response may not answer.
     pub(crate) fn stale_for_timeout<B>(
         &self,
-        method: &Method,
         selected: &SelectedResponse,
         candidate: &Candidate,
     ) -> Option<HttpResponse<CacheBody<B>>> {
@@ -86,7 +80,7 @@ impl RequestContext {
         }
         log::debug!("stale response instead of one that takes too long");
         let stale = self.stale(selected.clone());
-        Some(stale.respond(method, &candidate.request))
+        Some(stale.respond(&candidate.method, &candidate.request))
     }
 
     /// Returns a stale response in place of an error of the handler or of an inner middleware.
@@ -94,7 +88,6 @@ impl RequestContext {
     /// with the error, so the reply is made for its copy in `fallback`.
     pub(crate) fn stale_for_error<B>(
         &self,
-        method: &Method,
         fallback: Option<(SelectedResponse, StandIn)>,
         candidate: &Candidate,
         reason: Forward,
@@ -109,7 +102,7 @@ impl RequestContext {
         log::debug!("stale response instead of an error");
         log::trace!("{error}");
         let stale = self.stale(selected);
-        let response = stale.respond(method, &candidate.request);
+        let response = stale.respond(&candidate.method, &candidate.request);
         let outcome = Outcome::StaleIfError { reason, status: None };
         Ok(Reply::cached(request, response, outcome))
     }

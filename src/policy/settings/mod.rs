@@ -9,6 +9,7 @@ mod key;
 mod lifetimes;
 mod limits;
 mod people;
+mod request_bodies;
 mod staleness;
 mod storing;
 
@@ -57,6 +58,7 @@ use crate::semantics::{
 /// | `Cache-Control` of a request | `no-store` is honored, other directives are ignored | RFC 9111 section 5.2.1 makes the directives advisory. If the cache honored them, any client could send all of its requests to the handler. |
 /// | query of the URL | every byte is part of the cache key | Requests with different queries never share a stored response. |
 /// | response field about one request: `RateLimit-*` except `RateLimit-Policy`, `X-RateLimit-*`, `X-Rate-Limit-*`, `Request-Id`, `X-Request-Id`, `X-Correlation-Id`, `X-Trace-Id`, `traceparent`, `tracestate`, `traceresponse`, `X-B3-*`, `X-Amzn-Trace-Id`, `X-Amzn-RequestId`, `X-Amz-Request-Id`, `X-Cloud-Trace-Context`, `Server-Timing`, `X-Response-Time`, `X-Runtime` | the response is stored without the field | The field would mislead other clients: about their own rate limit, or about the request that made the response. |
+/// | `QUERY` request | handled as `GET` if its body has at most 64 KiB; the body is part of the cache key | RFC 10008 section 2.7 |
 /// | response body | stored up to a size of 2 MiB | A large body displaces many small ones. |
 ///
 /// # Personal requests
@@ -108,6 +110,9 @@ pub struct Policy {
     pub(in crate::policy) invalidation: InvalidationChoices,
     pub(in crate::policy) post_responses: PostResponses,
     pub(in crate::policy) head_misses: HeadMisses,
+    pub(in crate::policy) query_body: Option<usize>,
+    pub(in crate::policy) post_body: Option<usize>,
+    pub(in crate::policy) request_body_limit: Duration,
     pub(in crate::policy) max_body_size: usize,
     pub(in crate::policy) wait_limit: Duration,
     pub(in crate::policy) background_limit: Duration,

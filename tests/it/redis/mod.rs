@@ -7,6 +7,7 @@ mod collapsing;
 mod damaged_records;
 mod fixtures;
 mod foreign_keys;
+mod keyed_bodies;
 mod leases;
 mod linearizability;
 mod malformed_replies;

@@ -16,6 +16,7 @@ mod head_requests;
 mod hit_fields;
 mod incomplete_bodies;
 mod interleavings;
+mod keyed_bodies;
 mod lifetimes_for_cdns;
 mod lifetimes_for_clients;
 mod ranges;
