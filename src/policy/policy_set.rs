@@ -389,8 +389,8 @@ mod tests {
             ("/host", "/host?q=2&b=1", 2),
             ("/port", "/port?q=2", 1),
             ("/below", "/below?z=1&b=1", 2),
-            ("/by-method", "/by-method?q=2&b=1", 3),
-            ("/ordinary", "/ordinary?q=2&b=1", 1),
+            ("/by-method", "/by-method?q=2&b=1", 4),
+            ("/ordinary", "/ordinary?q=2&b=1", 2),
         ] {
             let urls = policies.keys_for_url(&target(path));
             let request = TestRequest::with_uri(sent).insert_header(("host", "a")).to_srv_request();
