@@ -128,7 +128,7 @@ async fn streamed_body_is_stored_although_no_client_reads_it() {
             if want.is_some() {
                 assert_eq!(head.field("content-length"), want, "{protocol:?}");
             }
-            let mut body = senders.recv().await.unwrap();
+            let body = senders.recv().await.unwrap();
             assert!(body.send(Bytes::from_static(b"pa")).await);
             assert!(body.send(Bytes::from_static(b"ge")).await);
             drop(body);
