@@ -49,8 +49,9 @@ pub struct StoredResponse {
     pub(crate) tags: Box<[TagId]>,
     pub(crate) stamp: Stamp,
     pub(crate) client_ttl: Option<Duration>,
-    /// The annotated fields as the handler sent them, so that a 304 can update them. `None` if the
-    /// cache did not change these fields, except that it may have added `Date`.
+    /// The annotated fields, and other fields that the cache changed, as the handler sent them, so
+    /// that a 304 can update them. `None` if the cache did not change fields, except that it may have
+    /// added `Date`, and the fields that list tags for a CDN.
     pub(crate) original_fields: Option<Box<[(HeaderName, HeaderValue)]>>,
     pub(crate) validity_check: ValidityCheck,
     /// The time at which this process received the response or read it from a store, by the
@@ -110,8 +111,12 @@ impl StoredResponse {
 
     /// Returns the header fields as the handler sent them, without the changes of the cache.
     pub(crate) fn as_handler_sent(&self) -> impl Iterator<Item = &(HeaderName, HeaderValue)> {
-        let annotated =
-            |name: &HeaderName| self.original_fields.is_some() && ANNOTATED_FIELDS.contains(name);
+        let annotated = |name: &HeaderName| {
+            self.original_fields.as_ref().is_some_and(|original| {
+                ANNOTATED_FIELDS.contains(name)
+                    || original.iter().any(|(changed, _)| changed == name)
+            })
+        };
         let unchanged = self.fields.iter().filter(move |(name, _)| !annotated(name));
         unchanged.chain(self.original_fields.iter().flat_map(|fields| fields.iter()))
     }
@@ -241,6 +246,9 @@ mod tests {
         assert_eq!(sent(&response), all, "nothing was annotated");
         response.original_fields = Some(fields(&[(&CACHE_CONTROL, "public")]));
         assert_eq!(sent(&response), ["x-a: 1", "x-a: 2", "cache-control: public"]);
+        response.original_fields = Some(fields(&[(&other, "3")]));
+        assert_eq!(sent(&response), ["x-a: 3"], "another field was changed");
+        response.original_fields = Some(fields(&[(&CACHE_CONTROL, "public")]));
         let lines: Vec<_> = response.lines(&other).collect();
         assert_eq!(lines, ["1", "2"], "lines keep their order");
         assert_eq!(response.lines(&DATE).count(), 0);

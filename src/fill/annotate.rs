@@ -20,8 +20,8 @@ use crate::{
     policy::compiled::VaryCookie,
     semantics::{
         client_lifetime::{
-            ClientHeaders, ClientLifetimes, forbid_sharing, limit_lifetime, state_cdn_lifetime,
-            state_lifetime,
+            ClientHeaders, ClientLifetimes, forbid_sharing, is_targeted, limit_lifetime,
+            state_cdn_lifetime, state_lifetime,
         },
         connection::ConnectionFields,
         dates::set_date,
@@ -66,8 +66,8 @@ impl Candidate {
 
     /// Adds `Date` if the response has none, states the freshness lifetime to clients unless the
     /// policy leaves their fields untouched, forbids other caches to share a response that only some
-    /// clients may get, and completes `Vary`. If a field other than `Date` needs a change, returns
-    /// the lines of all [`ANNOTATED_FIELDS`] from before that change.
+    /// clients may get, and completes `Vary`. If a field other than `Date` needs a change, returns the
+    /// lines of all [`ANNOTATED_FIELDS`], and of targeted fields that change, from before that change.
     fn annotate(
         &self,
         plan: &StoragePlan,
@@ -87,14 +87,16 @@ impl Candidate {
         if !states_lifetime && is_as_stated && missing.is_empty() {
             return None;
         }
-        let original: Vec<_> =
-            fields.iter().filter(|(name, _)| ANNOTATED_FIELDS.contains(name)).collect();
+        let is_changed = |name: &HeaderName| {
+            ANNOTATED_FIELDS.contains(name) || (!is_as_stated && is_targeted(name))
+        };
+        let original: Vec<_> = fields.iter().filter(|(name, _)| is_changed(name)).collect();
         let original = copy_fields(&original);
         if states_lifetime {
             state_lifetime(fields, lifetime, now);
         }
         if !is_as_stated {
-            forbid_sharing(fields, self.policy().targeted_fields());
+            forbid_sharing(fields);
         }
         if !missing.is_empty() {
             add_to_vary(fields, &missing);

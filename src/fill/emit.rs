@@ -9,7 +9,7 @@ use crate::{
     named_options::NamedOptions,
     options::handler_tags,
     policy::{compiled::CompiledPolicy, response_tags::RequestTags},
-    semantics::tags::{TagsTooLong, forbid_shared_storage},
+    semantics::{client_lifetime::forbid_sharing, tags::TagsTooLong},
 };
 
 /// Writes the tags of a response that is not stored into the fields that the policy names for them.
@@ -39,7 +39,7 @@ pub(crate) fn emit_tags<B>(
             log::debug!(
                 "the tags are too long for a CDN, which is forbidden to store the response"
             );
-            forbid_shared_storage(fields);
+            forbid_sharing(fields);
         }
     }
 }
@@ -59,7 +59,7 @@ impl Candidate {
             Ok(known) => known.into_iter().for_each(|(name, value)| {
                 fields.insert(name, value);
             }),
-            Err(TagsTooLong) => forbid_shared_storage(fields),
+            Err(TagsTooLong) => forbid_sharing(fields),
         }
     }
 }

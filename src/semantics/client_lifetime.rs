@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use actix_web::http::header::{CACHE_CONTROL, EXPIRES, HeaderMap, HeaderName};
+use actix_web::http::header::{CACHE_CONTROL, EXPIRES, HeaderMap, HeaderName, HeaderValue};
 use smallvec::SmallVec;
 
 use super::{
@@ -42,7 +42,7 @@ pub(crate) struct ClientLifetimes {
 }
 
 /// States to a CDN that it may keep a response until `left` after `now`, unless the response has a
-/// lifetime for CDNs already. `age` is the response's age at `now`.
+/// lifetime for CDNs already, or forbids them to store it. `age` is the response's age at `now`.
 ///
 /// For a CDN, `CDN-Cache-Control` replaces `Cache-Control` and `Expires` (RFC 9213 section 2.2). All
 /// other directives in `Cache-Control` are therefore repeated.
@@ -51,6 +51,9 @@ pub(crate) fn state_cdn_lifetime(fields: &mut HeaderMap, age: Duration, left: Du
         return;
     }
     let mut directives = DirectiveList::of(fields);
+    if directives.has("private") || directives.has("no-store") {
+        return;
+    }
     directives.remove("s-maxage");
     directives.set("max-age", Some(&age.saturating_add(left).as_secs().to_string()));
     directives.write_field(fields, &CDN_CACHE_CONTROL);
@@ -79,18 +82,22 @@ pub(crate) fn limit_lifetime(
 }
 
 /// Forbids other caches to share a response: makes it `private` (RFC 9111 section 5.2.2.7), and
-/// removes the directives by which a shared cache would share it. The targeted fields in `obeyed`,
-/// which this cache itself obeys, stay as they are.
-pub(crate) fn forbid_sharing(fields: &mut HeaderMap, obeyed: &[HeaderName]) {
-    let targeted = targeted_fields(fields);
-    let others = targeted.iter().filter(|name| !obeyed.contains(name));
-    for name in [&CACHE_CONTROL].into_iter().chain(others) {
-        let mut directives = DirectiveList::of_field(fields, name);
-        directives.remove("public");
-        directives.remove("s-maxage");
-        directives.set("private", None);
-        directives.write_field(fields, name);
+/// removes the directives by which a shared cache would share it. Browsers may store the response as
+/// before.
+///
+/// For a CDN, a targeted field replaces `Cache-Control` (RFC 9213 section 2.2), so each targeted field
+/// that the response has becomes `no-store`.
+pub(crate) fn forbid_sharing(fields: &mut HeaderMap) {
+    let targeted: SmallVec<[HeaderName; 1]> =
+        fields.keys().filter(|name| is_targeted(name)).cloned().collect();
+    for name in targeted {
+        fields.insert(name, HeaderValue::from_static("no-store"));
     }
+    let mut directives = DirectiveList::of(fields);
+    directives.remove("public");
+    directives.remove("s-maxage");
+    directives.set("private", None);
+    directives.write(fields);
 }
 
 /// Limits each lifetime that a response states to browsers and to other caches: none of them keeps
@@ -120,15 +127,17 @@ pub(crate) fn limit_stated_lifetimes(
 
 /// Limits the lifetimes in all targeted fields, also in those that address other caches.
 fn limit_targeted_fields(fields: &mut HeaderMap, limit: Duration) {
-    for name in &targeted_fields(fields) {
+    let has_directives = |name: &&HeaderName| name.as_str().ends_with("-cache-control");
+    let names: SmallVec<[HeaderName; 1]> = fields.keys().filter(has_directives).cloned().collect();
+    for name in &names {
         limit_directives(fields, name, &["max-age", "s-maxage"], limit);
     }
 }
 
-/// Returns the names of all targeted fields (RFC 9213) of a response.
-fn targeted_fields(fields: &HeaderMap) -> SmallVec<[HeaderName; 1]> {
-    let is_targeted = |name: &&HeaderName| name.as_str().ends_with("-cache-control");
-    fields.keys().filter(is_targeted).cloned().collect()
+/// Returns whether a field gives directives to CDNs in place of `Cache-Control`. `Surrogate-Control` is
+/// older than RFC 9213.
+pub(crate) fn is_targeted(name: &HeaderName) -> bool {
+    name.as_str().ends_with("-cache-control") || name.as_str() == "surrogate-control"
 }
 
 /// Limits the given directives of `field`. Directives that the field does not have are not added.
@@ -244,16 +253,17 @@ mod tests {
             if !before.is_empty() {
                 fields.insert(CACHE_CONTROL, before.parse().unwrap());
             }
-            forbid_sharing(&mut fields, &[]);
+            forbid_sharing(&mut fields);
             assert_eq!(stated(&fields).0, after, "{before}");
+            assert!(!fields.contains_key(CDN_CACHE_CONTROL), "no targeted field is added");
         }
-        for (obeyed, want) in [(&[][..], "max-age=5, private"), (&[CDN_CACHE_CONTROL], "max-age=5")]
-        {
-            let mut fields = HeaderMap::new();
-            fields.insert(CDN_CACHE_CONTROL, "max-age=5".parse().unwrap());
-            forbid_sharing(&mut fields, obeyed);
-            assert_eq!(stated(&fields).0, "private");
-            assert_eq!(fields.get(CDN_CACHE_CONTROL).unwrap(), want);
+        let mut fields = header_map(&[
+            (CDN_CACHE_CONTROL, "max-age=600".to_owned()),
+            (HeaderName::from_static("surrogate-control"), "max-age=600".to_owned()),
+        ]);
+        forbid_sharing(&mut fields);
+        for name in ["cdn-cache-control", "surrogate-control"] {
+            assert_eq!(fields.get(name).unwrap(), "no-store", "{name}");
         }
     }
 
@@ -304,13 +314,16 @@ mod tests {
                 vec![cache_control("public, max-age=5, s-maxage=7, must-revalidate")],
                 "public, max-age=30, must-revalidate",
             ),
-            (vec![cache_control("no-cache, private")], "no-cache, private, max-age=30"),
+            (vec![cache_control("no-cache")], "no-cache, max-age=30"),
+            (vec![cache_control("max-age=60, private")], ""),
+            (vec![cache_control("private=\"x\"")], ""),
             (vec![cdn("max-age=5")], "max-age=5"),
             (vec![cdn("no-store")], "no-store"),
         ] {
             let mut map = header_map(&fields);
             state_cdn_lifetime(&mut map, Duration::from_secs(10), Duration::from_secs(20));
-            assert_eq!(map.get(CDN_CACHE_CONTROL).unwrap(), want, "{fields:?}");
+            let got = map.get(CDN_CACHE_CONTROL).map_or("", |value| value.to_str().unwrap());
+            assert_eq!(got, want, "{fields:?}");
         }
     }
 

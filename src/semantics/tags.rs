@@ -4,13 +4,10 @@
 
 use std::{borrow::Cow, collections::HashSet, fmt::Write as _};
 
-use actix_web::http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use sfv::{BareItem, List, ListEntry, Parser};
 
-use super::{
-    directive_list::DirectiveList,
-    fields::{field_lines, trim},
-};
+use super::fields::{field_lines, trim};
 
 /// The field that lists the groups of a response (RFC 9875 section 2).
 pub(crate) const CACHE_GROUPS: HeaderName = HeaderName::from_static("cache-groups");
@@ -146,24 +143,6 @@ pub(crate) fn encode_tag(tag: &str) -> Cow<'_, str> {
     Cow::Owned(text)
 }
 
-/// Forbids the caches in front of the application to store a response, by `private` in
-/// `Cache-Control` and by `no-store` in the fields that replace it for a CDN. Browsers may store the
-/// response as before.
-pub(crate) fn forbid_shared_storage(fields: &mut HeaderMap) {
-    let mut directives = DirectiveList::of(fields);
-    directives.remove("public");
-    directives.remove("s-maxage");
-    directives.set("private", None);
-    directives.write(fields);
-    let is_targeted = |name: &&HeaderName| {
-        name.as_str().ends_with("-cache-control") || name.as_str() == "surrogate-control"
-    };
-    let targeted: Vec<_> = fields.keys().filter(is_targeted).cloned().collect();
-    for name in targeted.into_iter().filter(|name| *name != CACHE_CONTROL) {
-        fields.insert(name, HeaderValue::from_static("no-store"));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use actix_web::http::header::HeaderValue;
@@ -246,19 +225,6 @@ mod tests {
         };
         assert_eq!(list(63, 256), Ok(16 * 1024));
         assert_eq!(list(63, 257), Err(TagsTooLong));
-    }
-
-    #[test]
-    fn shared_caches_are_forbidden_to_store() {
-        let mut fields = fields(&CACHE_CONTROL, &["public, max-age=60, s-maxage=90"]);
-        let cdn = HeaderName::from_static("cdn-cache-control");
-        fields.insert(cdn.clone(), HeaderValue::from_static("max-age=600"));
-        forbid_shared_storage(&mut fields);
-        assert_eq!(fields.get(CACHE_CONTROL).unwrap(), "max-age=60, private");
-        assert_eq!(fields.get(cdn).unwrap(), "no-store");
-        let mut fields = HeaderMap::new();
-        forbid_shared_storage(&mut fields);
-        assert_eq!(fields.get(CACHE_CONTROL).unwrap(), "private");
     }
 
     #[test]

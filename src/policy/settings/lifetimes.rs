@@ -86,7 +86,7 @@ impl Policy {
     /// field `CDN-Cache-Control` (RFC 9213).
     ///
     /// The limit applies only if the policy or the handler's options set the lifetime of the response,
-    /// and if the handler sends no `CDN-Cache-Control`. The field repeats the other directives of
+    /// and if the handler sends neither `CDN-Cache-Control` nor `private`. The field repeats the other directives of
     /// `Cache-Control`, such as `must-revalidate`. A CDN keeps no response for longer than this cache
     /// does.
     ///
@@ -108,7 +108,8 @@ impl Policy {
     /// has no effect then, and [`cdn_ttl`](Self::cdn_ttl) still has.
     ///
     /// The cache adds `Age`, `Date` and members of `Vary` in both cases, because other caches would
-    /// otherwise send responses to wrong clients, or keep them for too long.
+    /// otherwise send responses to wrong clients, or keep them for too long. For the same reason, a
+    /// response that is kept for one person or for authorized requests becomes `private`.
     pub fn client_headers(mut self, headers: ClientHeaders) -> Self {
         self.client_lifetimes.headers = headers;
         self

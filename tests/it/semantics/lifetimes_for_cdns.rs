@@ -117,6 +117,37 @@ async fn untouched_fields_reach_clients_as_the_handler_sent_them() {
     assert_eq!(stated(&app.client.get("/short").await), " |  | ");
 }
 
+/// For a CDN, `CDN-Cache-Control` replaces `private` in `Cache-Control`. A CDN must not send the page
+/// of one person to others.
+#[actix_web::test]
+async fn no_cdn_may_store_the_page_of_one_person() {
+    for headers in [ClientHeaders::WithLifetime, ClientHeaders::Untouched] {
+        let (builder, clock) = builder();
+        let policy = Policy::new()
+            .per_user(|_| Some("alice".to_owned()))
+            .cdn_ttl(secs(50))
+            .client_headers(headers);
+        let cache = builder.policy(policy).build().unwrap();
+        let app = test_app(&cache, |request, _| {
+            let mut response = with_entity_tag(request, "\"1\"", "page".to_owned());
+            if request.path() == "/own" && response.status() == 200 {
+                let own = "max-age=600, public".parse().unwrap();
+                response.headers_mut().insert("cdn-cache-control".parse().unwrap(), own);
+            }
+            response
+        });
+        for (path, want) in [("/", None), ("/own", Some("no-store"))] {
+            for later in [0, 0, 70, 0] {
+                clock.advance(secs(later));
+                let answer = app.client.get(path).await;
+                let case = format!("{path} {headers:?} {}", answer.cache_status());
+                assert_eq!(answer.field("cdn-cache-control").as_deref(), want, "{case}");
+                assert!(answer.field("cache-control").unwrap().contains("private"), "{case}");
+            }
+        }
+    }
+}
+
 /// Rules that differ only in lifetimes share stored responses.
 #[actix_web::test]
 async fn shorter_client_ttl_of_a_rule_applies_to_responses_of_others() {
