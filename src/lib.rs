@@ -86,6 +86,7 @@
 //!   library of the system. If both features are enabled, the cache uses rustls.
 //! * `session` lets the cache see the sessions of actix-session. A response that may depend on a
 //!   session is then not stored.
+//! * `serde` adds `CacheFile`: policies and rules in a file. See [configuration file].
 //! * `test-util` adds `ManualClock`, a clock for tests, and `store::conformance`, a test suite that
 //!   every store must pass.
 //!
@@ -93,6 +94,7 @@
 //! [examples]: https://github.com/actix-web-cache/actix-web-cache/blob/main/examples/README.md
 //! [responses that depend on the user]: https://github.com/actix-web-cache/actix-web-cache/blob/main/docs/pages-of-people.md
 //! [concurrent requests]: https://github.com/actix-web-cache/actix-web-cache/blob/main/docs/concurrent-requests.md
+//! [configuration file]: https://github.com/actix-web-cache/actix-web-cache/blob/main/docs/configuration-file.md
 //! [many processes]: https://github.com/actix-web-cache/actix-web-cache/blob/main/docs/many-processes.md
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -134,6 +136,9 @@ pub mod redis {
 #[cfg(feature = "test-util")]
 #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
 pub use crate::clock::ManualClock;
+#[cfg(feature = "serde")]
+#[cfg_attr(docsrs, doc(cfg(feature = "serde")))]
+pub use crate::policy::document::{file::CacheFile, policy_changes::PolicyChanges};
 #[cfg(feature = "redis")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
 pub use crate::redis::RedisStore;
@@ -168,9 +173,9 @@ pub use crate::{
     service::middleware::{CacheFuture, CacheMiddleware},
 };
 
-/// The code of the README and the guide, as doc tests. Some of the code needs Redis or
-/// `ManualClock`.
-#[cfg(all(doctest, feature = "redis", feature = "test-util"))]
+/// The code of the README and the guide, as doc tests. Some of the code needs Redis,
+/// `CacheFile` or `ManualClock`.
+#[cfg(all(doctest, feature = "redis", feature = "serde", feature = "test-util"))]
 mod guide {
     macro_rules! pages {
         ($($name:ident $file:literal)*) => {
@@ -182,6 +187,7 @@ mod guide {
         Readme "README.md"
         CacheARoute "docs/cache-a-route.md"
         PagesOfPeople "docs/pages-of-people.md"
+        ConfigurationFile "docs/configuration-file.md"
         Purge "docs/purge.md"
         ConcurrentRequests "docs/concurrent-requests.md"
         BehindACdn "docs/behind-a-cdn.md"

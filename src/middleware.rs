@@ -17,6 +17,8 @@ use actix_web::{
 };
 use tokio::time::timeout;
 
+#[cfg(feature = "serde")]
+use crate::policy::document::file::CacheFile;
 use crate::{
     clock::Clock,
     entry::url_keys::UrlKeys,
@@ -346,6 +348,18 @@ impl CacheBuilder {
     pub fn options(mut self, name: impl Into<String>, options: ResponseOptions) -> Self {
         Arc::make_mut(&mut self.settings.options).add(name.into(), options);
         self
+    }
+
+    /// Adds the settings of a file: changes the policy, adds rules after the existing ones, and adds
+    /// named options. Call it after [`policy`](Self::policy), which replaces the policy.
+    #[cfg(feature = "serde")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "serde")))]
+    pub fn file(mut self, file: CacheFile) -> Self {
+        let CacheFile { policy, rules, rules_only, options } = file;
+        self.config.policy = policy.apply(self.config.policy);
+        let builder = self.rules(rules);
+        let builder = if rules_only { builder.rules_only() } else { builder };
+        options.into_iter().fold(builder, |builder, (name, options)| builder.options(name, options))
     }
 
     /// Lets requests that no rule matches bypass the cache. By default, the policy applies to these

@@ -15,6 +15,8 @@ pub(crate) mod compiled;
 mod compiled_rule;
 mod credential_fields;
 pub(crate) mod discriminator;
+#[cfg(feature = "serde")]
+pub(crate) mod document;
 pub(crate) mod error;
 mod fingerprint;
 #[cfg(any(test, fuzzing))]

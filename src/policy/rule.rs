@@ -31,6 +31,13 @@ use super::{settings::Policy, values::RequestTest};
 /// ];
 /// ```
 ///
+/// # In a file
+///
+/// With the feature `serde`, a rule can be deserialized, such as in a `CacheFile`. A rule has one of
+/// the keys `path`, `prefix`, `pattern` and `regex`, or `any = true` for all paths. All other keys are
+/// optional: `relative = true`, `methods` and `hosts` (a text or a list), and either `bypass = true`
+/// or `policy`, a table of `PolicyChanges`.
+///
 /// # Errors
 ///
 /// The constructors and setters accept every value.

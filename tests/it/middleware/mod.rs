@@ -2,6 +2,7 @@
 
 mod actix_middleware;
 mod compress;
+mod configuration_file;
 mod cors;
 mod handler_requests;
 mod inner_errors;
