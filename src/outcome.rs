@@ -243,6 +243,10 @@ pub enum NotStored {
     /// as `NormalizePath` does. The rules of the cache and the cache key apply to the URL that the
     /// client sent. Wrap such a middleware around the cache.
     PathRewritten,
+    /// The response has another `No-Vary-Search` than the last response of its path, or none, so it
+    /// may not answer the queries for which it would be stored. The next request for the path is
+    /// looked up by the new one.
+    NoVarySearch,
     /// The resource was purged, or changed by an unsafe request such as `PUT`, while the handler
     /// ran.
     Invalidated,
@@ -327,6 +331,7 @@ impl NotStored {
             Self::NoBody => "no-body",
             Self::RequestChanged => "request-changed",
             Self::PathRewritten => "path-rewritten",
+            Self::NoVarySearch => "no-vary-search",
             Self::Invalidated => "overtaken",
         })
     }

@@ -31,6 +31,7 @@ use super::{
     removals::Removal,
     replacements::ReplacedInvalidations,
     request_bodies::{RequestBodies, RequestBody},
+    search_variances::SearchVariances,
     shared_body::{BodyWriter, SharedBody},
 };
 use crate::{
@@ -76,6 +77,7 @@ struct SharedState {
     fill_budget: FillBudget,
     held_bodies: HeldBodies,
     request_bodies: RequestBodies,
+    search_variances: SearchVariances,
     flights: Arc<Flights>,
     hits_for_miss: KeyMarks,
     too_large: KeyMarks,
@@ -277,10 +279,15 @@ impl Coordinator {
         self.0.held_bodies.bytes()
     }
 
-    /// Returns the number of bytes of the request bodies that the caches over the store have read,
-    /// because the bodies are part of cache keys
-    /// ([`Policy::cache_queries`](crate::Policy::cache_queries)), and that handlers or caches still
-    /// keep. The limit is 16 MiB.
+    /// Returns the number of paths whose responses have `No-Vary-Search`, as far as this process
+    /// remembers them. The limit is 16384.
+    #[must_use]
+    pub fn paths_with_no_vary_search(&self) -> usize {
+        self.0.search_variances.len()
+    }
+
+    /// Returns the number of bytes of the request bodies in memory that are part of cache keys
+    /// ([`Policy::cache_queries`](crate::Policy::cache_queries)). The limit is 16 MiB.
     #[must_use]
     pub fn bytes_in_requests(&self) -> usize {
         self.0.request_bodies.bytes()
@@ -343,6 +350,11 @@ impl Coordinator {
     /// `None` if the memory budget of all fills is full.
     pub(crate) fn begin_body(&self, declared: Option<usize>) -> Option<BodyWriter> {
         SharedBody::begin(&self.0.fill_budget, declared.unwrap_or(0))
+    }
+
+    /// Returns the paths whose responses have `No-Vary-Search`.
+    pub(crate) fn search_variances(&self) -> &SearchVariances {
+        &self.0.search_variances
     }
 
     /// Begins the body of a request that is part of a cache key.

@@ -18,4 +18,5 @@ pub(crate) mod refreshes;
 pub(crate) mod removals;
 pub(crate) mod replacements;
 pub(crate) mod request_bodies;
+pub(crate) mod search_variances;
 pub(crate) mod shared_body;

@@ -18,6 +18,10 @@ use crate::entry::{
 /// versions are never equal.
 const SCHEMA: u8 = b'3';
 
+/// The query in the keys of responses that answer several queries of a path. The query of no URL has
+/// this character, with which a fragment begins.
+pub(crate) const SEVERAL_QUERIES: &str = "#";
+
 /// The buffer of an encoded key. A key of up to 192 bytes needs no heap allocation.
 type Encoded = SmallVec<[u8; 192]>;
 
@@ -46,7 +50,9 @@ type Encoded = SmallVec<[u8; 192]>;
 ///
 /// A key consists of the schema version (the ASCII digit `3`) and a list of parts: namespace, host,
 /// path, query, scheme, fingerprint of the policy, then the name and the value of each application
-/// part. A part is preceded by its length in 4 bytes, little-endian. An absent query or value has
+/// part. The keys of responses with `No-Vary-Search` have the query `#`, which no URL has, and the
+/// significant part of the query is an application part. So they all belong to one URL, and a purge of
+/// any query of the path can reach them. A part is preceded by its length in 4 bytes, little-endian. An absent query or value has
 /// the length 2³²−1 and no bytes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CacheKey {
@@ -159,6 +165,26 @@ impl CacheKey {
         let (query, rest) = read_optional(rest)?;
         let (scheme, _) = read_part(rest)?;
         Some(UrlParts { namespace, scheme, host, path, query })
+    }
+
+    /// Returns the key of the path: the query becomes [`SEVERAL_QUERIES`], and the application parts
+    /// are left out. Returns `None` if the encoding is invalid, which the constructors rule out.
+    pub(crate) fn of_path(&self) -> Option<Self> {
+        let mut encoded = Encoded::from_slice(self.encoded.get(..self.query_at()?)?);
+        append_optional(&mut encoded, Some(SEVERAL_QUERIES.as_bytes()));
+        let url_len = encoded.len();
+        encoded.extend_from_slice(self.encoded.get(self.url_len..self.parts_at)?);
+        let parts_at = encoded.len();
+        Some(Self { encoded, url_len, parts_at })
+    }
+
+    /// Returns the position of the query in the encoded key.
+    fn query_at(&self) -> Option<usize> {
+        let mut rest = self.encoded.strip_prefix(&[SCHEMA])?;
+        for _ in 0..3 {
+            (_, rest) = read_part(rest)?;
+        }
+        self.encoded.len().checked_sub(rest.len())
     }
 
     /// Returns whether the key contains application parts: values that the policy adds to the key,
@@ -402,6 +428,16 @@ mod tests {
             let normalized = normalize_path(path);
             prop_assert_eq!(parts.path, normalized.as_bytes());
             prop_assert_eq!(parts.query, query.as_deref().map(str::as_bytes));
+        }
+
+        #[test]
+        fn key_of_the_path_has_no_query_and_no_parts(a in input(), b in input()) {
+            let of_path = |(namespace, host, path, _, _): &KeyInput| {
+                CacheKey::new(namespace, "http", host, path, Some(SEVERAL_QUERIES))
+            };
+            prop_assert_eq!(key(&a).of_path().unwrap(), of_path(&a));
+            let same = (&a.0, &a.1, &a.2) == (&b.0, &b.1, &b.2);
+            prop_assert_eq!(key(&a).of_path() == key(&b).of_path(), same);
         }
 
         #[test]

@@ -58,6 +58,8 @@ pub(crate) fn fill<B: MessageBody + 'static>(
 ) -> FillReply<B> {
     let JudgedResponse { mut response, plan, now } = judged;
     candidate.replaced_audience = selected.map(|stored| stored.audience);
+    let refusal = plan.as_ref().err().map(|refusal| refusal.reason());
+    candidate.learn_variance(refusal, response.headers());
     match plan {
         Ok(plan) => candidate.store(plan, response, now),
         Err(refusal) => {

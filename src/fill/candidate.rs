@@ -19,7 +19,10 @@ use crate::{
         url_keys::AppliedRule,
     },
     policy::{compiled::CompiledPolicy, response_tags::RequestTags},
-    semantics::requester::{Requester, Sharing},
+    semantics::{
+        no_vary_search::NoVarySearch,
+        requester::{Requester, Sharing},
+    },
     session::SessionBefore,
     shared::Shared,
 };
@@ -37,6 +40,8 @@ pub(crate) struct Candidate {
     /// so, the fill has missed no invalidation of its key since the lookup.
     pub(crate) lookup_is_current: bool,
     pub(crate) method: Method,
+    /// The `No-Vary-Search` in the cache key, if the key has one.
+    pub(crate) variance: Option<Arc<NoVarySearch>>,
     /// The body of the request, if it is part of the cache key.
     pub(crate) body: Option<Bytes>,
     /// The target of the request as the cache received it.

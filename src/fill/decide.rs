@@ -25,6 +25,7 @@ use crate::{
         cache_control::DirectiveScope,
         fields::field_lines,
         freshness::explicit_lifetime,
+        no_vary_search::NoVarySearch,
         requester::Sharing,
         storing::{self, Exchange, StorageDecision, StoragePlan, is_lasting_refusal},
         tags::TagsTooLong,
@@ -109,6 +110,11 @@ impl Candidate {
         if self.handler_saw_other_fields(answer, &plan.nominated) {
             return Err(NotStored::RequestChanged);
         }
+        // The key says that the response answers other queries too.
+        if self.variance.is_some() && self.variance.as_deref() != self.variance_of(fields).as_ref()
+        {
+            return Err(NotStored::NoVarySearch);
+        }
         if self.fill.is_invalidated() {
             return Err(NotStored::Invalidated);
         }
@@ -127,6 +133,27 @@ impl Candidate {
             .emitted_tags(&self.request_tags, &options.tags, sent, updated)
             .map_err(|TagsTooLong| NotStored::Tags)?;
         Ok(plan)
+    }
+
+    /// Returns the `No-Vary-Search` of a response with these fields, if the policy honors it.
+    fn variance_of(&self, fields: &HeaderMap) -> Option<NoVarySearch> {
+        if self.policy().honors_no_vary_search() { NoVarySearch::of(fields) } else { None }
+    }
+
+    /// Learns from a response with these fields which differences between the queries of its path
+    /// do not matter. `refusal` is the reason why the response is not stored. The cache does not learn
+    /// from responses that are not stored for another reason than their `No-Vary-Search`.
+    pub(crate) fn learn_variance(&self, refusal: Option<NotStored>, fields: &HeaderMap) {
+        if !matches!(refusal, None | Some(NotStored::NoVarySearch)) {
+            return;
+        }
+        let variance = self.variance_of(fields);
+        if self.variance.as_deref() == variance.as_ref() {
+            return;
+        }
+        if let Some(path) = self.key.of_path() {
+            self.shared.store.coordinator().search_variances().set(&path, variance);
+        }
     }
 
     /// Returns the lifetime that the handler set for a stored response. If its update states another

@@ -33,6 +33,7 @@ use crate::{
         fields::{EntityTag, delta_seconds, field_name, has_open_quote, list_members, split},
         freshness,
         invalidation::{InvalidationChoices, invalidated, represents_target},
+        no_vary_search::NoVarySearch,
         range::requested_ranges,
         replayed_fields::count_down_retry_after,
         tags::{CACHE_GROUPS, groups, listed_tags},
@@ -58,6 +59,7 @@ pub(super) const PARSERS: &[(&str, Parser)] = &[
     ("targeted fields", targeted),
     ("lifetimes", lifetimes),
     ("cookies", cookies),
+    ("No-Vary-Search", no_vary_search),
     ("Vary", vary),
     ("Accept", |value| selecting(&ACCEPT, value)),
     ("Accept-Encoding", |value| selecting(&ACCEPT_ENCODING, value)),
@@ -228,6 +230,16 @@ fn location(value: &[u8]) {
 fn tags(value: &[u8]) {
     for name in ["cache-tag", "surrogate-key"].map(HeaderName::from_static) {
         listed_tags(&lines(&name, value), &name).for_each(drop);
+    }
+}
+
+fn no_vary_search(value: &[u8]) {
+    let query = String::from_utf8_lossy(value);
+    for value in [value, b"params=(\"a\" \"b\"), key-order"] {
+        let name = HeaderName::from_static("no-vary-search");
+        if let Some(variance) = NoVarySearch::of(&lines(&name, value)) {
+            let _ = (variance.encode(), variance.normalize(Some(&query)));
+        }
     }
 }
 

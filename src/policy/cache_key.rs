@@ -1,5 +1,7 @@
 //! Computes the cache key of a request, and the cache keys that requests for a URL can have.
 
+use std::borrow::Cow;
+
 use actix_web::{
     dev::ServiceRequest,
     http::header::{
@@ -13,10 +15,15 @@ use super::{
     request_url::{AmbiguousHost, host, scheme},
 };
 use crate::{
-    entry::{key::CacheKey, length_prefixed::append_part, url::UrlTarget},
+    entry::{
+        key::{CacheKey, SEVERAL_QUERIES},
+        length_prefixed::append_part,
+        url::UrlTarget,
+    },
     semantics::{
         cookies::{CookieRules, Part},
         fields::field_lines,
+        no_vary_search::NoVarySearch,
         requester::Sharing,
     },
 };
@@ -33,16 +40,26 @@ const DESCRIPTIVE_FIELDS: [HeaderName; 4] =
     [CONTENT_TYPE, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LOCATION];
 
 impl CompiledPolicy {
-    /// Returns the cache key of a request to which this policy applies.
-    pub(crate) fn key(&self, request: &ServiceRequest) -> Result<RequestKey, AmbiguousHost> {
-        let host = host(request)?;
-        let scheme = scheme(request);
+    /// Returns the cache key of a request to which this policy applies. `variance` is the
+    /// `No-Vary-Search` of the path, as far as the cache knows it.
+    pub(crate) fn key(
+        &self,
+        request: &ServiceRequest,
+        variance: Option<&NoVarySearch>,
+    ) -> Result<RequestKey, AmbiguousHost> {
         let uri = request.uri();
-        let mut key = match &self.policy.query {
-            None => CacheKey::in_scope(&self.scope, scheme, host, uri.path(), uri.query()),
-            Some(rules) => {
-                let query = rules.normalize(uri.query());
-                CacheKey::in_scope(&self.scope, scheme, host, uri.path(), query.as_deref())
+        let query = match &self.policy.query {
+            None => uri.query().map(Cow::Borrowed),
+            Some(rules) => rules.normalize(uri.query()),
+        };
+        let mut key = match variance {
+            None => self.key_with_query(request, query.as_deref())?,
+            Some(variance) => {
+                let mut key = self.path_key(request)?;
+                // The names of fields have no space, so these parts differ from all others.
+                key.push_part("no vary search", Some(&variance.encode()));
+                key.push_part("significant query", Some(&variance.normalize(query.as_deref())));
+                key
             }
         };
         self.push_fields(&mut key, request.headers());
@@ -54,14 +71,29 @@ impl CompiledPolicy {
         Ok(RequestKey { key, sharing })
     }
 
+    /// Returns the key of the path of a request: what the keys of all queries have in common.
+    pub(crate) fn path_key(&self, request: &ServiceRequest) -> Result<CacheKey, AmbiguousHost> {
+        self.key_with_query(request, Some(SEVERAL_QUERIES))
+    }
+
+    fn key_with_query(
+        &self,
+        request: &ServiceRequest,
+        query: Option<&str>,
+    ) -> Result<CacheKey, AmbiguousHost> {
+        let (host, path) = (host(request)?, request.uri().path());
+        Ok(CacheKey::in_scope(&self.scope, scheme(request), host, path, query))
+    }
+
     /// Returns the cache key of a request whose body is part of the key. RFC 10008 section 2.7: the
     /// key of a `QUERY` contains the body and the fields that describe it.
     pub(crate) fn key_with_body(
         &self,
         request: &ServiceRequest,
+        variance: Option<&NoVarySearch>,
         body: &[u8],
     ) -> Result<RequestKey, AmbiguousHost> {
-        let RequestKey { mut key, sharing } = self.key(request)?;
+        let RequestKey { mut key, sharing } = self.key(request, variance)?;
         // The names of fields have no space, so these parts differ from all others.
         key.push_part("request method", Some(request.method().as_str().as_bytes()));
         key.push_part("request body", Some(&Sha256::digest(body)));
@@ -130,7 +162,10 @@ fn push_field(key: &mut CacheKey, name: &HeaderName, fields: &HeaderMap) {
 
 #[cfg(test)]
 mod tests {
-    use actix_web::{http::Version, test::TestRequest};
+    use actix_web::{
+        http::{Version, header::HeaderValue},
+        test::TestRequest,
+    };
 
     use super::{
         super::{query::QueryKey, settings::Policy},
@@ -146,7 +181,7 @@ mod tests {
             .iter()
             .fold(TestRequest::with_uri(uri), |request, field| request.append_header(*field))
             .to_srv_request();
-        policy.key(&request).ok().map(|request_key| request_key.key)
+        policy.key(&request, None).ok().map(|request_key| request_key.key)
     }
 
     const HOST_A: (&str, &str) = ("host", "a");
@@ -161,12 +196,12 @@ mod tests {
             fields.fold(request, |request, field| request.append_header(*field)).to_srv_request()
         };
         let key = |method: &str, fields: &[(&str, &str)], body: &[u8]| {
-            policy.key_with_body(&request(method, "/", fields), body).unwrap()
+            policy.key_with_body(&request(method, "/", fields), None, body).unwrap()
         };
         let (json, form) = (("content-type", "application/json"), ("content-type", "text/plain"));
         let keys = [
-            policy.key(&request("GET", "/", &[])).unwrap(),
-            policy.key(&request("GET", "/", &[json])).unwrap(),
+            policy.key(&request("GET", "/", &[]), None).unwrap(),
+            policy.key(&request("GET", "/", &[json]), None).unwrap(),
             key("QUERY", &[], b""),
             key("QUERY", &[], b"a"),
             key("POST", &[], b"a"),
@@ -176,7 +211,7 @@ mod tests {
             key("QUERY", &[json, ("content-encoding", "gzip")], b"a"),
             key("QUERY", &[json, ("content-language", "gzip")], b"a"),
             key("QUERY", &[json, ("content-location", "gzip")], b"a"),
-            policy.key_with_body(&request("QUERY", "/?", &[]), b"a").unwrap(),
+            policy.key_with_body(&request("QUERY", "/?", &[]), None, b"a").unwrap(),
         ];
         for (index, one) in keys.iter().enumerate() {
             assert!(!keys[index + 1..].contains(one), "{index}");
@@ -232,7 +267,7 @@ mod tests {
                 .into_iter()
                 .fold(request, |request, host| request.append_header(("host", host)));
             let request = request.to_srv_request();
-            assert_eq!(policy.key(&request).is_ok(), has_key, "HTTP/2 with {host:?}");
+            assert_eq!(policy.key(&request, None).is_ok(), has_key, "HTTP/2 with {host:?}");
         }
     }
 
@@ -265,6 +300,33 @@ mod tests {
             assert!(!keys[index + 1..].contains(one), "{:?}", requests[index]);
         }
         assert!(keys.iter().all(|one| one.url() == keys[0].url()));
+    }
+
+    #[test]
+    fn key_by_no_vary_search_has_the_significant_query_and_the_rule() {
+        let variance = |value: &'static str| {
+            let mut fields = HeaderMap::new();
+            let name = HeaderName::from_static("no-vary-search");
+            fields.insert(name, HeaderValue::from_static(value));
+            NoVarySearch::of(&fields)
+        };
+        let policy = compile(Policy::new().query(QueryKey::ignoring(["ignored"])));
+        let key = |uri: &str, value| {
+            let request = TestRequest::with_uri(uri).insert_header(HOST_A).to_srv_request();
+            policy.key(&request, variance(value).as_ref()).unwrap()
+        };
+        let one = key("/x?a=1&utm=2", "params=(\"utm\")");
+        assert!(one == key("/x?utm=3&a=1&ignored=9", "params=(\"utm\")"));
+        let others = [
+            key("/x?a=1", ""),
+            key("/x?a=1", "key-order"),
+            key("/x?a=2", "params=(\"utm\")"),
+            key("/y?a=1", "params=(\"utm\")"),
+        ];
+        assert!(!others.contains(&one));
+        // A purge of the path reaches both.
+        assert!(one.key.url() == others[1].key.url() && one.key.url() != others[0].key.url());
+        assert!(one.key.of_path() == others[0].key.of_path());
     }
 
     #[test]

@@ -23,8 +23,8 @@ use super::{
     tagging::CompiledTagging,
     trusted_proxies::TrustedProxies,
     values::{
-        ClientConditions, ClientDirectives, DownstreamFields, HeadMisses, OfferedTags,
-        PostResponses, WaitingRequests,
+        ClientConditions, ClientDirectives, DownstreamFields, HeadMisses, NoVarySearchField,
+        OfferedTags, PostResponses, WaitingRequests,
     },
 };
 use crate::{
@@ -341,6 +341,11 @@ impl CompiledPolicy {
         let mut decisions =
             self.policy.store_tests.iter().map(|test| test.decide(request, response));
         decisions.find(|decision| *decision != StoreDecision::Store).unwrap_or(StoreDecision::Store)
+    }
+
+    /// Returns whether the policy honors `No-Vary-Search` of responses.
+    pub(crate) fn honors_no_vary_search(&self) -> bool {
+        self.policy.no_vary_search == NoVarySearchField::Honored
     }
 
     /// Returns whether responses to `POST` may be stored.

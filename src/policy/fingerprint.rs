@@ -15,6 +15,7 @@
 //!
 //! The fingerprint does not cover settings that only affect lifetimes and limits, or the requests
 //! whose body is part of the cache key: the key contains the method and the body. It does not cover
+//! whether `No-Vary-Search` is honored, because the key contains the field. It does not cover
 //! the settings that add fields, cookies or computed values to the cache key either, because the
 //! cache key contains these values.
 //!
@@ -377,6 +378,9 @@ mod tests {
             .drain_limit(secs(9))
             .keep_stale(secs(9))
             .max_body_size(9)
+            .cache_queries(9)
+            .request_body_limit(secs(9))
+            .ignore_no_vary_search()
             .client_ttl(secs(9))
             .cdn_ttl(secs(9))
             .client_headers(ClientHeaders::WithLifetime)
@@ -391,7 +395,8 @@ mod tests {
             .key_with("a", |_| None);
         assert_eq!(of(policy.clone()), "");
         assert_eq!(of_rule(&Rule::path("/a"), policy.clone()), "");
-        assert_eq!(of_rule(&Rule::path("/a").relative(), policy), "");
+        assert_eq!(of_rule(&Rule::path("/a").relative(), policy.clone()), "");
+        assert_eq!(of(policy.pass_queries().cache_posts_by_body(9)), "");
     }
 
     #[test]

@@ -229,7 +229,7 @@ mod tests {
     fn ttl(policies: &PolicySet, path: &str) -> Option<u64> {
         let request = TestRequest::with_uri(path).to_srv_request();
         let policy = policies.policy(policies.applied_rule(&request)?);
-        let key = policy.key(&request).unwrap();
+        let key = policy.key(&request, None).unwrap();
         policy.terms(&key.key, StatusCode::OK, None).unwrap().fallback.map(|ttl| ttl.as_secs())
     }
 
@@ -395,7 +395,7 @@ mod tests {
             let urls = policies.keys_for_url(&target(path));
             let request = TestRequest::with_uri(sent).insert_header(("host", "a")).to_srv_request();
             let rule = policies.applied_rule(&request).unwrap();
-            let key = policies.policy(rule).key(&request).unwrap().key;
+            let key = policies.policy(rule).key(&request, None).unwrap().key;
             assert!(urls.contains(&UrlKey { key, rule }), "{path}");
             assert_eq!(urls.len(), 2 * count, "{path}");
         }

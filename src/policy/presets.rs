@@ -7,7 +7,7 @@ use super::{
     settings::Policy,
     values::{
         AuthorizedRequests, ClientConditions, ClientDirectives, DownstreamFields, HeadMisses,
-        OfferedTags, PersonalRequests, PostResponses, WaitingRequests,
+        NoVarySearchField, OfferedTags, PersonalRequests, PostResponses, WaitingRequests,
     },
 };
 use crate::semantics::{
@@ -70,6 +70,7 @@ impl Policy {
             jitter: None,
             client_lifetimes: ClientLifetimes::default(),
             query: None,
+            no_vary_search: NoVarySearchField::Honored,
             cookies: CookieRules::default(),
             cookie_meaning: CookieMeaning::Identity,
             languages: Languages::AsSent,

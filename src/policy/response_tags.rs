@@ -152,7 +152,7 @@ mod tests {
     ) -> Result<Vec<TagId>, NotStored> {
         let request = TestRequest::with_uri(path).insert_header(("host", "h")).to_srv_request();
         let policy = policies.policy(policies.applied_rule(&request).unwrap());
-        let key = policy.key(&request).unwrap().key;
+        let key = policy.key(&request, None).unwrap().key;
         let request_tags = policy.request_tags(&request);
         let handler_tags: Vec<_> = handler_tags.iter().map(ToString::to_string).collect();
         let mut map = HeaderMap::new();

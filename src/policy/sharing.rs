@@ -99,7 +99,7 @@ mod tests {
             request.headers().get("x-id").map(|id| id.to_str().unwrap().to_owned())
         };
         let policy = compile(Policy::new().per_user(id));
-        let key = |fields| policy.key(&request(fields)).unwrap();
+        let key = |fields| policy.key(&request(fields), None).unwrap();
         let (none, a, b) = (key(&[]), key(&[("x-id", "a")]), key(&[("x-id", "b")]));
         assert_eq!(none.sharing, Sharing::Everybody);
         assert_eq!(a.sharing, Sharing::User("a".into()));
@@ -111,14 +111,14 @@ mod tests {
     fn kinds_of_credentials_are_part_of_the_key() {
         let policy = Policy::new().share_authorized().credentials(["X-Mine"]);
         let policy = compile(policy.credentials_when(|request| request.uri().path() == "/tls"));
-        let key = |fields| policy.key(&request(fields)).unwrap();
+        let key = |fields| policy.key(&request(fields), None).unwrap();
         let keys = [
             key(&[]),
             key(&[("authorization", "a")]),
             key(&[("x-api-key", "a")]),
             key(&[("x-mine", "a")]),
             key(&[("authorization", "a"), ("x-mine", "a")]),
-            policy.key(&TestRequest::with_uri("/tls").to_srv_request()).unwrap(),
+            policy.key(&TestRequest::with_uri("/tls").to_srv_request(), None).unwrap(),
         ];
         for (index, one) in keys.iter().enumerate() {
             let want = if index == 0 { Sharing::Everybody } else { Sharing::Authorized };
@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn field_in_the_key_is_no_part_of_the_sharing() {
         let policy = Policy::new().share_authorized().key_header("authorization");
-        let key = compile(policy).key(&request(&[("authorization", "a")])).unwrap();
+        let key = compile(policy).key(&request(&[("authorization", "a")]), None).unwrap();
         assert_eq!(key.sharing, Sharing::Everybody);
     }
 

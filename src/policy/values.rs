@@ -158,3 +158,10 @@ pub(super) enum WaitingRequests {
     /// Each of these requests validates the response.
     Validated,
 }
+
+/// Whether `No-Vary-Search` of a response lets it answer other queries of its path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoVarySearchField {
+    Honored,
+    Ignored,
+}

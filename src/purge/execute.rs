@@ -11,7 +11,10 @@ use super::{
     purged::Purged,
     report::report_by_handle,
     target::{PurgeTarget, Scope},
-    target_tags::{any_host_tags, caches, group_tags, locate, path_tags, prefix_tags, url_keys},
+    target_tags::{
+        any_host_tags, caches, group_tags, keys_of_several_queries, locate, path_tags, prefix_tags,
+        url_keys,
+    },
     variant::invalidate_variant,
 };
 use crate::{
@@ -110,16 +113,24 @@ pub(crate) async fn purge_url(
     url: &UrlTarget,
     kept: Option<&CacheKey>,
 ) -> Result<Purged, StoreError> {
+    remove_urls(shared, &url_keys(shared, url), kept).await
+}
+
+/// Purges all responses for the URLs of these keys. See [`purge_url`].
+async fn remove_urls(
+    shared: &Shared,
+    urls: &[CacheKey],
+    kept: Option<&CacheKey>,
+) -> Result<Purged, StoreError> {
     let store = &*shared.store;
-    let urls = url_keys(shared, url);
     // Invalidate the fills before the removal, so that a fill in progress cannot store its response
     // after the purge.
-    for url in &urls {
+    for url in urls {
         store.coordinator().invalidate_fills_of_url(url.url(), kept);
     }
     let mut responses = 0;
     let mut result = Ok(());
-    for url in &urls {
+    for url in urls {
         // If the removal of one URL fails, the other URLs are still removed.
         match shared.within_store_timeout(store.remove_url(url.url())).await {
             Ok(removed) => responses += removed,
@@ -175,7 +186,19 @@ async fn invalidate_url(
             tags.extend(variant.tag);
         }
     }
-    invalidate_tags(shared, tags, effect).await?;
+    // No process knows all of the fields by which responses answer several queries, so all variants
+    // of these responses are purged or expired.
+    let several = keys_of_several_queries(shared, url);
+    if effect == Effect::Purge {
+        let recorded = invalidate_tags(shared, tags, effect).await;
+        let removed = remove_urls(shared, &several, None).await;
+        let responses = removed.as_ref().ok().and_then(|removed| removed.responses);
+        counted = counted.zip(responses).map(|(sum, responses)| sum + responses);
+        worse(recorded, removed.map(drop))?;
+    } else {
+        tags.extend(several.iter().map(|key| TagId::url(key.url())));
+        invalidate_tags(shared, tags, effect).await?;
+    }
     let purged = counted.map_or(Purged::RECORDED, Purged::counted);
     log::debug!("{} url: {purged}", effect.verb());
     Ok(purged)

@@ -160,6 +160,9 @@ impl PurgeTarget {
     /// [`Policy::cache_posts_by_body`](crate::Policy::cache_posts_by_body), are not part of the
     /// variant, because their keys contain a body. Target the URL without a variant to reach them.
     ///
+    /// A response that answers several queries, because it has `No-Vary-Search`, is part of every
+    /// variant.
+    ///
     /// Name the fields that `Vary` lists, and those of
     /// [`Policy::key_header`](crate::Policy::key_header) and
     /// [`Policy::vary_cookie`](crate::Policy::vary_cookie). If you do not name a field, the cache

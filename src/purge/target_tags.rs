@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     entry::{
-        key::CacheKey,
+        key::{CacheKey, SEVERAL_QUERIES},
         tag::TagId,
         url::{UrlTarget, default_port, normalize_host, normalized_hosts},
         url_keys::UrlKeys,
@@ -30,22 +30,40 @@ pub(super) fn any_host_tags(shared: &Shared, url: &UrlTarget) -> Vec<TagId> {
 
 /// Returns one cache key for each URL under which the store may have responses for the target. These
 /// are the URL of the target itself, and the URL with the query as each cache in this process
-/// normalizes it. The default port of `http` or `https` is removed from the host, so there can be two
-/// hosts. No two of the keys have the same URL.
+/// normalizes it, and the URL of the responses with `No-Vary-Search`, which answer several queries.
+/// The default port of `http` or `https` is removed from the host, so there can be two hosts. No two
+/// of the keys have the same URL.
 pub(super) fn url_keys(shared: &Shared, target: &UrlTarget) -> Vec<CacheKey> {
-    let namespace = &*shared.settings.namespace;
-    let sent = ["http", "https"].map(|scheme| {
-        let query = target.query.as_deref();
-        CacheKey::new(namespace, scheme, &target.host, &target.path, query)
-    });
+    let sent = keys_with_query(shared, target, target.query.as_deref());
     let normalized = caches(shared).flat_map(|cache| cache.keys_for_url(target)).map(|url| url.key);
-    let mut keys: Vec<CacheKey> = Vec::new();
-    for key in sent.into_iter().chain(normalized) {
-        if !keys.iter().any(|other| other.url() == key.url()) {
-            keys.push(key);
+    let several = keys_with_query(shared, target, Some(SEVERAL_QUERIES));
+    different_urls(sent.into_iter().chain(normalized).chain(several))
+}
+
+/// Returns one cache key for each URL under which the store may have responses with
+/// `No-Vary-Search` for the path of the target. These responses answer several queries. A process
+/// knows only the fields that it has learnt, so it does not know which of the responses answer the
+/// target.
+pub(super) fn keys_of_several_queries(shared: &Shared, target: &UrlTarget) -> Vec<CacheKey> {
+    different_urls(keys_with_query(shared, target, Some(SEVERAL_QUERIES)).into_iter())
+}
+
+/// Returns the keys of a host and a path with this query, for both schemes.
+fn keys_with_query(shared: &Shared, target: &UrlTarget, query: Option<&str>) -> [CacheKey; 2] {
+    let namespace = &*shared.settings.namespace;
+    ["http", "https"]
+        .map(|scheme| CacheKey::new(namespace, scheme, &target.host, &target.path, query))
+}
+
+/// Leaves out each key that has the URL of an earlier one.
+fn different_urls(keys: impl Iterator<Item = CacheKey>) -> Vec<CacheKey> {
+    let mut different: Vec<CacheKey> = Vec::new();
+    for key in keys {
+        if !different.iter().any(|other| other.url() == key.url()) {
+            different.push(key);
         }
     }
-    keys
+    different
 }
 
 /// Returns the tags of a path and all paths below it, on one host or on every host.

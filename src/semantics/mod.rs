@@ -18,6 +18,7 @@ pub(crate) mod directive_list;
 pub(crate) mod fields;
 pub(crate) mod freshness;
 pub(crate) mod invalidation;
+pub(crate) mod no_vary_search;
 pub(crate) mod range;
 pub(crate) mod replayed_fields;
 pub(crate) mod request;

@@ -512,7 +512,13 @@ pub(crate) fn is_lasting_refusal(reason: NotStored, status: StatusCode) -> bool 
     let is_about_request = status.is_client_error() && !is_usually_shared(status);
     !status.is_server_error()
         && !is_about_request
-        && !matches!(reason, NotStored::Invalidated | NotStored::Busy | NotStored::RequestChanged)
+        && !matches!(
+            reason,
+            NotStored::Invalidated
+                | NotStored::Busy
+                | NotStored::RequestChanged
+                | NotStored::NoVarySearch
+        )
 }
 
 #[cfg(test)]

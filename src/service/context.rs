@@ -27,6 +27,7 @@ use crate::{
     response::cached::SelectedResponse,
     semantics::{
         cache_control::RequestDirectives,
+        no_vary_search::NoVarySearch,
         requester::{Requester, Sharing},
     },
     session::SessionBefore,
@@ -55,6 +56,8 @@ pub(crate) struct CacheRequest {
     /// identify a client under the policy. In `requester`, they do not count then.
     pub(crate) carried: Requester,
     pub(crate) directives: RequestDirectives,
+    /// The `No-Vary-Search` in the cache key, if the key has one.
+    pub(crate) variance: Option<Arc<NoVarySearch>>,
     /// The body of the request, if it is part of the cache key. Each further call of the handler
     /// needs the body again.
     pub(crate) body: Option<Bytes>,
@@ -162,6 +165,17 @@ impl RequestContext {
         }
     }
 
+    /// Returns the `No-Vary-Search` of the path of a request, if the policy honors it and a response
+    /// in this process had one.
+    #[inline]
+    pub(crate) fn search_variance(&self, request: &ServiceRequest) -> Option<Arc<NoVarySearch>> {
+        let variances = self.shared.store.coordinator().search_variances();
+        if variances.is_unused() || !self.policy().honors_no_vary_search() {
+            return None;
+        }
+        variances.get(&self.policy().path_key(request).ok()?)
+    }
+
     /// Returns the data for the lookup of a request.
     pub(crate) fn cache_request(
         &self,
@@ -180,6 +194,7 @@ impl RequestContext {
             sharing,
             carried,
             directives: RequestDirectives::of(fields),
+            variance: None,
             body: None,
             arrived: now,
             now,
@@ -210,6 +225,7 @@ impl RequestContext {
             requester,
             sharing,
             directives,
+            variance,
             body,
             now,
             removals,
@@ -228,6 +244,7 @@ impl RequestContext {
             key,
             method: request.method().clone(),
             uri: request.uri().clone(),
+            variance,
             body,
             request: request.headers().clone(),
             requester,

@@ -186,9 +186,10 @@ impl RequestContext {
         if policy.excludes(request) {
             return Err(bypass(Bypass::Credentials));
         }
+        let variance = self.search_variance(request);
         let key = match &body {
-            None => policy.key(request),
-            Some(body) => policy.key_with_body(request, body),
+            None => policy.key(request, variance.as_deref()),
+            Some(body) => policy.key_with_body(request, variance.as_deref(), body),
         };
         let key = key.map_err(|_| bypass(Bypass::Host))?;
         let discriminator = policy.discriminator(self.layer, request);
@@ -198,7 +199,7 @@ impl RequestContext {
         if let Some(mark) = coordinator.inner_cache(&key.key, &discriminator, now) {
             return Err(PassReport::ExpectsInnerCache(mark));
         }
-        Ok(CacheRequest { body, ..self.cache_request(request, key, discriminator, now) })
+        Ok(CacheRequest { body, variance, ..self.cache_request(request, key, discriminator, now) })
     }
 }
 

@@ -30,6 +30,7 @@ pub(super) fn freshen_by_not_modified<B>(
     let now = candidate.shared.now();
     let mut fields = updated_fields(stored, not_modified.headers());
     let plan = candidate.judge_update(&not_modified, stored, &fields, now);
+    candidate.learn_variance(plan.as_ref().err().copied(), &fields);
     let client = candidate.request.clone();
     let compression = candidate.policy().outer_compression();
     let (kept, write) = match plan {
@@ -70,7 +71,9 @@ pub(super) fn freshen_by_head<B>(
     candidate.replaced_audience = Some(stored.audience);
     let now = candidate.shared.now();
     let mut fields = updated_fields(stored, response.headers());
-    let plan = match candidate.judge_update(response, stored, &fields, now) {
+    let plan = candidate.judge_update(response, stored, &fields, now);
+    candidate.learn_variance(plan.as_ref().err().copied(), &fields);
+    let plan = match plan {
         Ok(plan) => plan,
         Err(reason) => {
             log::trace!("not freshened by HEAD: {reason:?}");

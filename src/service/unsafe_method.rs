@@ -196,7 +196,8 @@ impl RequestContext {
         if !policy.stores_posts() || purges_path {
             return None;
         }
-        let key = policy.key(request).ok().filter(|request_key| !request_key.key.has_parts())?;
+        let key = policy.key(request, None).ok();
+        let key = key.filter(|request_key| !request_key.key.has_parts())?;
         let now = self.shared.now();
         let discriminator = policy.discriminator(self.layer, request).ok()?;
         let cache_request = context.cache_request(request, key, discriminator, now);

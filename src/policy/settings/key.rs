@@ -5,7 +5,7 @@ use actix_web::dev::ServiceRequest;
 use super::{
     super::{
         query::QueryKey,
-        values::{KeyPart, RequestText},
+        values::{KeyPart, NoVarySearchField, RequestText},
     },
     Policy,
 };
@@ -14,9 +14,28 @@ use crate::semantics::vary::{Codings, Languages};
 impl Policy {
     /// Sets which parameters of the query are part of the cache key.
     ///
-    /// Default: every byte of the query is part of the cache key.
+    /// Default: every byte of the query is part of the cache key, unless responses have
+    /// `No-Vary-Search` ([`ignore_no_vary_search`](Self::ignore_no_vary_search)).
     pub fn query(mut self, query: QueryKey) -> Self {
         self.query = Some(query);
+        self
+    }
+
+    /// Ignores `No-Vary-Search` of responses.
+    ///
+    /// Default: a response with this field answers all requests for its path whose queries are
+    /// equivalent by the field, such as all orders of parameters after `No-Vary-Search: key-order`
+    /// (draft-ietf-httpbis-no-vary-search). [`query`](Self::query) applies first. The field also
+    /// lets browsers reuse responses, so clients receive it in any case.
+    ///
+    /// Each process learns the field of a path from a response. The first response is therefore
+    /// stored for its own query only. A process remembers up to 16384 paths. If a handler changes the
+    /// field, the next response is not stored (`detail=no-vary-search`), and the one after it is. A
+    /// field with more than 64 names, or of more than 2048 bytes, is ignored.
+    ///
+    /// A purge of a URL also purges all responses of its path that answer several queries.
+    pub fn ignore_no_vary_search(mut self) -> Self {
+        self.no_vary_search = NoVarySearchField::Ignored;
         self
     }
 

@@ -21,8 +21,8 @@ use super::{
     tagging::Tagging,
     values::{
         AuthorizedRequests, ClientConditions, ClientDirectives, DownstreamFields, HeadMisses,
-        KeyPart, OfferedTags, PersonalRequests, PostResponses, RequestTest, RequestText,
-        WaitingRequests,
+        KeyPart, NoVarySearchField, OfferedTags, PersonalRequests, PostResponses, RequestTest,
+        RequestText, WaitingRequests,
     },
 };
 use crate::semantics::{
@@ -56,8 +56,8 @@ use crate::semantics::{
 /// | request with cookies | the response is stored only if it has `public`, `s-maxage` or `Vary: Cookie`; a stored response answers the request only if it states a lifetime, or has `public` or `Vary: Cookie` | A handler that reads a session seldom marks its response as `private`. |
 /// | request with other [credentials](Self::credentials) | the response is stored, and a stored response answers the request, only if it states a lifetime or has `public` | RFC 9111 does not know these fields, so a handler seldom marks its response as `private`. |
 /// | `Cache-Control` of a request | `no-store` is honored, other directives are ignored | RFC 9111 section 5.2.1 makes the directives advisory. If the cache honored them, any client could send all of its requests to the handler. |
-/// | query of the URL | every byte is part of the cache key | Requests with different queries never share a stored response. |
 /// | response field about one request: `RateLimit-*` except `RateLimit-Policy`, `X-RateLimit-*`, `X-Rate-Limit-*`, `Request-Id`, `X-Request-Id`, `X-Correlation-Id`, `X-Trace-Id`, `traceparent`, `tracestate`, `traceresponse`, `X-B3-*`, `X-Amzn-Trace-Id`, `X-Amzn-RequestId`, `X-Amz-Request-Id`, `X-Cloud-Trace-Context`, `Server-Timing`, `X-Response-Time`, `X-Runtime` | the response is stored without the field | The field would mislead other clients: about their own rate limit, or about the request that made the response. |
+/// | query of the URL | every byte is part of the cache key, unless a response says by `No-Vary-Search` which differences do not matter | Requests with different queries share a stored response only if its handler says so. |
 /// | `QUERY` request | handled as `GET` if its body has at most 64 KiB; the body is part of the cache key | RFC 10008 section 2.7 |
 /// | response body | stored up to a size of 2 MiB | A large body displaces many small ones. |
 ///
@@ -121,6 +121,7 @@ pub struct Policy {
     pub(in crate::policy) jitter: Option<u8>,
     pub(in crate::policy) client_lifetimes: ClientLifetimes,
     pub(in crate::policy) query: Option<QueryKey>,
+    pub(in crate::policy) no_vary_search: NoVarySearchField,
     pub(in crate::policy) cookies: CookieRules,
     pub(in crate::policy) cookie_meaning: CookieMeaning,
     pub(in crate::policy) languages: Languages,

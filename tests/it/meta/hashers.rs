@@ -12,6 +12,7 @@ const FIXED: [(&str, &[&str]); 3] = [
         &[
             "entry/length_prefixed.rs",
             "entry/selector.rs",
+            "policy/cache_key.rs",
             "policy/fingerprint.rs",
             "store/redis/keys.rs",
         ],

@@ -73,7 +73,7 @@ async fn unsafe_method_purges_target_only_when_successful() {
 #[actix_web::test]
 async fn safe_method_purges_nothing() {
     for (protocol, workers) in SETUPS {
-        let (cache, _) = cache();
+        let cache = builder().0.policy(Policy::new().pass_queries()).build().unwrap();
         let (server, _) = serve_page(workers, &cache);
         let client = Client::new(server.addr, protocol);
         for method in ["OPTIONS", "TRACE", "PROPFIND", "REPORT", "SEARCH", "QUERY"] {

@@ -11,6 +11,7 @@ mod keyed_bodies;
 mod leases;
 mod linearizability;
 mod malformed_replies;
+mod no_vary_search;
 mod outage;
 mod path_purge;
 mod permissions;

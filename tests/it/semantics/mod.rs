@@ -19,6 +19,7 @@ mod interleavings;
 mod keyed_bodies;
 mod lifetimes_for_cdns;
 mod lifetimes_for_clients;
+mod no_vary_search;
 mod ranges;
 mod refresh_requests;
 mod replayed_fields;
