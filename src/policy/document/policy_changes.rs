@@ -4,8 +4,11 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Deserializer, de::Error};
 
-use super::values::{Enabled, Status, Texts, Time};
-use crate::policy::{query::QueryKey, settings::Policy};
+use super::values::{Enabled, Headers, Status, Texts, Time};
+use crate::{
+    policy::{query::QueryKey, settings::Policy},
+    semantics::client_lifetime::ClientHeaders,
+};
 
 /// Changes to a [`Policy`] in a file.
 ///
@@ -20,6 +23,7 @@ use crate::policy::{query::QueryKey, settings::Policy};
 /// | a text or a list, as in `tag` or `ignore_cookies` | a text or a list of texts |
 /// | a status code and a time, as in `status_ttl` | a table, such as `{ 404 = "10s", 410 = "1h" }` |
 /// | a number, as in `max_body_size` | a number, in the unit of the setter |
+/// | `client_headers` | `"with_lifetime"` or `"untouched"` |
 /// | `query` | a table with `only`, or with `ignoring` and `tracking_parameters = true`; and with `sorted = true` |
 ///
 /// The key `rfc9111 = true` begins with the preset [`Policy::rfc9111`].
@@ -50,6 +54,8 @@ struct Fields {
     explicit_only: Option<Enabled>,
     heuristic_freshness: Option<Enabled>,
     client_ttl: Option<Time>,
+    cdn_ttl: Option<Time>,
+    client_headers: Option<Headers>,
     jitter: Option<u8>,
     never_store_status: Vec<u16>,
     stale_while_revalidate: Option<Time>,
@@ -60,6 +66,13 @@ struct Fields {
     background_limit: Option<Time>,
     drain_limit: Option<Time>,
     max_body_size: Option<usize>,
+    leave_out: Texts,
+    fetch_on_head: Option<Enabled>,
+    cache_queries: Option<usize>,
+    pass_queries: Option<Enabled>,
+    cache_posts_by_body: Option<usize>,
+    request_body_limit: Option<Time>,
+    ignore_no_vary_search: Option<Enabled>,
     query: Option<QueryKey>,
     vary_cookie: Texts,
     key_header: Texts,
@@ -72,6 +85,8 @@ struct Fields {
     credentials: Texts,
     ignore_credentials: Texts,
     trusted_proxies: Option<Texts>,
+    share_authorized: Option<Enabled>,
+    anonymous_only: Option<Enabled>,
     honor_request_directives: Option<Enabled>,
     targeted_fields: Option<Texts>,
     remove_targeted_fields: Option<Enabled>,
@@ -80,9 +95,11 @@ struct Fields {
     no_purge_by_requests: Option<Enabled>,
     no_purge_by_redirects: Option<Enabled>,
     no_purge_by_location: Option<Enabled>,
+    purge_paths_by_requests: Option<Enabled>,
     tag: Texts,
     tag_fields: Option<Texts>,
     remove_tag_fields: Option<Enabled>,
+    emit_tags: Texts,
 }
 
 impl<'de> Deserialize<'de> for PolicyChanges {
@@ -91,6 +108,9 @@ impl<'de> Deserialize<'de> for PolicyChanges {
         for (one, other, are_both) in [
             ("default_ttl", "explicit_only", {
                 fields.default_ttl.is_some() && fields.explicit_only.is_some()
+            }),
+            ("cache_queries", "pass_queries", {
+                fields.cache_queries.is_some() && fields.pass_queries.is_some()
             }),
             ("fold_language_case", "vary_languages", {
                 fields.fold_language_case.is_some() && fields.vary_languages.is_some()
@@ -113,6 +133,7 @@ impl PolicyChanges {
         let policy = if fields.rfc9111.is_some() { Policy::rfc9111() } else { policy };
         let policy = fields.change_lifetimes(policy);
         let policy = fields.change_staleness_and_limits(policy);
+        let policy = fields.change_requests(policy);
         let policy = fields.change_key(policy);
         let policy = fields.change_credentials(policy);
         let policy = fields.change_directives(policy);
@@ -125,6 +146,9 @@ impl Fields {
         let policy = time(policy, self.default_ttl, Policy::default_ttl);
         let policy = time(policy, self.override_ttl, Policy::override_ttl);
         let policy = time(policy, self.client_ttl, Policy::client_ttl);
+        let policy = time(policy, self.cdn_ttl, Policy::cdn_ttl);
+        let headers = self.client_headers.map(ClientHeaders::from);
+        let policy = set(policy, headers, Policy::client_headers);
         let policy = statuses(policy, &self.status_ttl, Policy::status_ttl);
         let policy = statuses(policy, &self.override_status_ttl, Policy::override_status_ttl);
         let policy = flag(policy, self.explicit_only, Policy::explicit_only);
@@ -141,11 +165,21 @@ impl Fields {
         let policy = time(policy, self.wait_limit, Policy::wait_limit);
         let policy = time(policy, self.background_limit, Policy::background_limit);
         let policy = time(policy, self.drain_limit, Policy::drain_limit);
+        let policy = policy.leave_out(self.leave_out.0.clone());
         set(policy, self.max_body_size, Policy::max_body_size)
+    }
+
+    fn change_requests(&self, policy: Policy) -> Policy {
+        let policy = flag(policy, self.fetch_on_head, Policy::fetch_on_head);
+        let policy = set(policy, self.cache_queries, Policy::cache_queries);
+        let policy = flag(policy, self.pass_queries, Policy::pass_queries);
+        let policy = set(policy, self.cache_posts_by_body, Policy::cache_posts_by_body);
+        time(policy, self.request_body_limit, Policy::request_body_limit)
     }
 
     fn change_key(&self, policy: Policy) -> Policy {
         let policy = set(policy, self.query.clone(), Policy::query);
+        let policy = flag(policy, self.ignore_no_vary_search, Policy::ignore_no_vary_search);
         let policy = each(policy, &self.vary_cookie, Policy::vary_cookie);
         let policy = each(policy, &self.key_header, Policy::key_header);
         let policy = flag(policy, self.fold_language_case, Policy::fold_language_case);
@@ -156,6 +190,8 @@ impl Fields {
     fn change_credentials(&self, policy: Policy) -> Policy {
         let policy = flag(policy, self.replay_set_cookie, Policy::replay_set_cookie);
         let policy = flag(policy, self.share_despite_cookies, Policy::share_despite_cookies);
+        let policy = flag(policy, self.share_authorized, Policy::share_authorized);
+        let policy = flag(policy, self.anonymous_only, Policy::anonymous_only);
         let policy = policy.ignore_cookies(self.ignore_cookies.0.clone());
         let policy = policy.credentials(self.credentials.0.clone());
         let policy = policy.ignore_credentials(&self.ignore_credentials.0);
@@ -175,7 +211,9 @@ impl Fields {
         let policy = flag(policy, self.no_purge_by_requests, Policy::no_purge_by_requests);
         let policy = flag(policy, self.no_purge_by_redirects, Policy::no_purge_by_redirects);
         let policy = flag(policy, self.no_purge_by_location, Policy::no_purge_by_location);
+        let policy = flag(policy, self.purge_paths_by_requests, Policy::purge_paths_by_requests);
         let policy = each(policy, &self.tag, Policy::tag);
+        let policy = each(policy, &self.emit_tags, Policy::emit_tags);
         let policy = texts(policy, self.tag_fields.as_ref(), Policy::tag_fields);
         flag(policy, self.remove_tag_fields, Policy::remove_tag_fields)
     }

@@ -7,6 +7,8 @@ use serde::{
     de::{Error, SeqAccess, Unexpected, Visitor},
 };
 
+use crate::semantics::client_lifetime::ClientHeaders;
+
 /// A time as text with units, such as `1h 30m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Time(pub(super) Duration);
@@ -43,6 +45,23 @@ impl<'de> Deserialize<'de> for Enabled {
             Ok(Self)
         } else {
             Err(Error::custom("this setting can only be `true`: leave it out instead of `false`"))
+        }
+    }
+}
+
+/// The names of [`ClientHeaders`].
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Headers {
+    WithLifetime,
+    Untouched,
+}
+
+impl From<Headers> for ClientHeaders {
+    fn from(headers: Headers) -> Self {
+        match headers {
+            Headers::WithLifetime => Self::WithLifetime,
+            Headers::Untouched => Self::Untouched,
         }
     }
 }
