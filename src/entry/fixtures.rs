@@ -13,7 +13,7 @@ use crate::{
     clock::Timestamp,
     entry::{
         lifetime::{Lifetime, LifetimeSource, Staleness},
-        response::{Audience, StoredResponse},
+        response::{Audience, EtagSource, StoredResponse},
         stamp::Stamp,
         uses::Uses,
         validity::ValidityCheck,
@@ -64,6 +64,7 @@ pub(crate) fn stored(second: u64, selecting: &[(HeaderName, Option<&str>)]) -> S
         stamp: Stamp::ZERO,
         client_ttl: None,
         original_fields: None,
+        etag_source: EtagSource::Handler,
         validity_check: ValidityCheck::default(),
         uses: Uses::default(),
         received: at(second).monotonic(),

@@ -6,11 +6,11 @@
 //! cache among nested caches. The annotated fields are the response fields that the cache may
 //! change for clients.
 
-use std::time::Duration;
+use std::{mem, time::Duration};
 
 use actix_web::http::{
     StatusCode,
-    header::{CACHE_CONTROL, DATE, EXPIRES, HeaderName, HeaderValue, VARY},
+    header::{CACHE_CONTROL, DATE, ETAG, EXPIRES, HeaderName, HeaderValue, VARY},
 };
 use bytes::{Bytes, BytesMut};
 
@@ -53,11 +53,23 @@ pub struct StoredResponse {
     /// that a 304 can update them. `None` if the cache did not change fields, except that it may have
     /// added `Date`, and the fields that list tags for a CDN.
     pub(crate) original_fields: Option<Box<[(HeaderName, HeaderValue)]>>,
+    pub(crate) etag_source: EtagSource,
     pub(crate) validity_check: ValidityCheck,
     /// The time at which this process received the response or read it from a store, by the
     /// monotonic clock of the process.
     pub(crate) received: Duration,
     pub(crate) uses: Uses,
+}
+
+/// The maker of the `ETag` of a stored response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum EtagSource {
+    /// The handler, or a middleware inside the cache. The response can also have no `ETag`.
+    #[default]
+    Handler,
+    /// The cache made the tag from the content. The handler does not know the tag, so it is only for
+    /// clients.
+    Cache,
 }
 
 /// The clients that a stored response may answer, by the content codings that they accept.
@@ -109,13 +121,37 @@ impl StoredResponse {
         self.fields.iter().filter(move |(found, _)| found == name).map(|(_, value)| value)
     }
 
+    /// Returns whether the response has a field.
+    pub(crate) fn has_field(&self, name: &HeaderName) -> bool {
+        self.fields.iter().any(|(found, _)| found == name)
+    }
+
+    /// Returns the first line of `ETag` if the handler sent it.
+    pub(crate) fn etag_of_handler(&self) -> Option<&HeaderValue> {
+        self.lines(&ETAG).next().filter(|_| self.etag_source == EtagSource::Handler)
+    }
+
+    /// Returns the `ETag` that the cache made.
+    pub(crate) fn etag_of_cache(&self) -> Option<&HeaderValue> {
+        self.lines(&ETAG).next().filter(|_| self.etag_source == EtagSource::Cache)
+    }
+
+    /// Adds an `ETag` that the cache made.
+    pub(crate) fn add_etag_of_cache(&mut self, tag: HeaderValue) {
+        let mut fields = mem::take(&mut self.fields).into_vec();
+        fields.push((ETAG, tag));
+        self.fields = fields.into_boxed_slice();
+        self.etag_source = EtagSource::Cache;
+    }
+
     /// Returns the header fields as the handler sent them, without the changes of the cache.
     pub(crate) fn as_handler_sent(&self) -> impl Iterator<Item = &(HeaderName, HeaderValue)> {
         let annotated = |name: &HeaderName| {
-            self.original_fields.as_ref().is_some_and(|original| {
+            let is_changed = self.original_fields.as_ref().is_some_and(|original| {
                 ANNOTATED_FIELDS.contains(name)
                     || original.iter().any(|(changed, _)| changed == name)
-            })
+            });
+            is_changed || (self.etag_source == EtagSource::Cache && *name == ETAG)
         };
         let unchanged = self.fields.iter().filter(move |(name, _)| !annotated(name));
         unchanged.chain(self.original_fields.iter().flat_map(|fields| fields.iter()))
@@ -252,6 +288,19 @@ mod tests {
         let lines: Vec<_> = response.lines(&other).collect();
         assert_eq!(lines, ["1", "2"], "lines keep their order");
         assert_eq!(response.lines(&DATE).count(), 0);
+    }
+
+    #[test]
+    fn handler_did_not_send_the_tag_of_the_cache() {
+        let mut response = stored(0, &[]);
+        response.fields = fields(&[(&DATE, "0"), (&ETAG, "\"a\"")]);
+        assert_eq!(response.etag_of_handler().unwrap(), "\"a\"");
+        assert_eq!((response.etag_of_cache(), response.as_handler_sent().count()), (None, 2));
+        response.fields = fields(&[(&DATE, "0")]);
+        response.add_etag_of_cache(HeaderValue::from_static("W/\"b\""));
+        assert_eq!(response.etag_of_cache().unwrap(), "W/\"b\"");
+        assert_eq!((response.etag_of_handler(), response.as_handler_sent().count()), (None, 1));
+        assert!(response.has_field(&ETAG) && !response.has_field(&EXPIRES));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::candidate::Candidate;
 use crate::{
     clock::Timestamp,
     entry::{
-        response::{ANNOTATED_FIELDS, Audience, StoredResponse, copy_fields},
+        response::{ANNOTATED_FIELDS, Audience, EtagSource, StoredResponse, copy_fields},
         uses::Uses,
         validity::ValidityCheck,
     },
@@ -180,6 +180,7 @@ impl Candidate {
             stamp: self.fill.stamp(),
             client_ttl: None::<Duration>,
             original_fields: None,
+            etag_source: EtagSource::Handler,
             validity_check: ValidityCheck::default(),
             uses: Uses::default(),
             received: plan.lifetime.response_time.monotonic(),

@@ -7,7 +7,10 @@ use actix_web::{
     HttpResponse,
     body::{BodySize, MessageBody},
     dev::ServiceResponse,
-    http::{Method, StatusCode, header::HeaderMap},
+    http::{
+        Method, StatusCode,
+        header::{ETAG, HeaderMap},
+    },
     rt::spawn,
 };
 use bytes::Bytes;
@@ -61,7 +64,7 @@ pub(crate) fn fill<B: MessageBody + 'static>(
     let refusal = plan.as_ref().err().map(|refusal| refusal.reason());
     candidate.learn_variance(refusal, response.headers());
     match plan {
-        Ok(plan) => candidate.store(plan, response, now),
+        Ok(plan) => candidate.store(plan, response, selected, now),
         Err(refusal) => {
             let (reason, status) = (refusal.reason(), response.status());
             log::trace!("not stored: {reason:?}");
@@ -115,6 +118,7 @@ impl Candidate {
         mut self: Box<Self>,
         plan: StoragePlan,
         mut response: ServiceResponse<HandlerBody<B>>,
+        selected: Option<&Arc<StoredResponse>>,
         now: Timestamp,
     ) -> FillReply<B> {
         let status = response.status();
@@ -126,10 +130,11 @@ impl Candidate {
             request: mem::replace(&mut self.request, HeaderMap::new()),
             address: self.client,
         };
-        let write = self.into_write(draft);
+        let replaced = selected.map(Arc::downgrade).unwrap_or_default();
+        let write = Write { replaced, ..self.into_write(draft) };
         let limit = write.shared.max_body_size(write.rule);
         let (request, response) = response.into_parts();
-        let (head, body) = response.into_parts();
+        let (mut head, body) = response.into_parts();
         let size = body.size();
         let (response, stored, write) = match body.into_bytes() {
             Ok(bytes) if bytes.len() > limit => {
@@ -138,15 +143,19 @@ impl Candidate {
             }
             Ok(bytes) => {
                 // A copy: the handler's bytes may be a slice of something much larger.
-                let write = write.with_body(Bytes::copy_from_slice(&bytes));
+                let copy = write.replaced_body(&bytes);
+                let write = write.with_body(copy.unwrap_or_else(|| Bytes::copy_from_slice(&bytes)));
+                add_etag(&mut head, &write.draft);
                 let complete = head.set_body(body_for(status, &bytes));
                 (client.receive(complete, &bytes), Stored::Yes, Some(write))
             }
             // Servers do not poll a body that declares a length of zero.
             Err(body) if size == BodySize::Sized(0) => {
+                let write = write.with_body(Bytes::new());
+                add_etag(&mut head, &write.draft);
                 let complete = head.set_body(CacheBody::pass(body));
                 let response = client.receive(complete, &Bytes::new());
-                (response, Stored::Yes, Some(write.with_body(Bytes::new())))
+                (response, Stored::Yes, Some(write))
             }
             Err(body) => {
                 let declared = declared_length(size, head.headers());
@@ -155,6 +164,16 @@ impl Candidate {
             }
         };
         FillReply { response: ServiceResponse::new(request, response), stored, write }
+    }
+}
+
+/// Adds to the response for the client the `ETag` that the cache made for the stored response. The
+/// client keeps an `ETag` that is sent but not stored.
+fn add_etag(head: &mut HttpResponse<()>, stored: &StoredResponse) {
+    if let Some(tag) = stored.etag_of_cache()
+        && !head.headers().contains_key(ETAG)
+    {
+        head.headers_mut().insert(ETAG, tag.clone());
     }
 }
 

@@ -1,6 +1,9 @@
 //! `Candidate`: a request whose response may be stored.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::IpAddr,
+    sync::{Arc, Weak},
+};
 
 use actix_web::http::{
     Method, Uri,
@@ -100,6 +103,6 @@ impl Candidate {
     /// missing.
     pub(crate) fn into_write(self: Box<Self>, draft: StoredResponse) -> Write {
         let Self { shared, rule, key, fill, leader, .. } = *self;
-        Write { shared, rule, key, fill, leader, draft }
+        Write { shared, rule, key, fill, leader, draft, replaced: Weak::new() }
     }
 }

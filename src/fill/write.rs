@@ -1,6 +1,9 @@
 //! Writes complete responses to the store.
 
-use std::{sync::Arc, task::Context};
+use std::{
+    sync::{Arc, Weak},
+    task::Context,
+};
 
 use bytes::Bytes;
 use tokio::time::timeout;
@@ -9,6 +12,7 @@ use crate::{
     coordination::{fills::Fill, leader::Leader},
     entry::{key::CacheKey, response::StoredResponse, url_keys::AppliedRule},
     policy::compiled::CompiledPolicy,
+    semantics::content_tag::content_tag,
     shared::Shared,
     store::interface::Put,
 };
@@ -22,6 +26,8 @@ pub(crate) struct Write {
     pub(crate) fill: Fill,
     pub(crate) leader: Option<Leader>,
     pub(crate) draft: StoredResponse,
+    /// The stored response that this one replaces, while it is in memory.
+    pub(crate) replaced: Weak<StoredResponse>,
 }
 
 impl Write {
@@ -30,9 +36,21 @@ impl Write {
         self.shared.policy(self.rule)
     }
 
-    /// Sets the body of the response that will be stored.
-    pub(crate) fn with_body(self, body: Bytes) -> Self {
-        Self { draft: StoredResponse { body, ..self.draft }, ..self }
+    /// Sets the body of the response that will be stored, and its entity tag if the cache makes it.
+    pub(crate) fn with_body(mut self, body: Bytes) -> Self {
+        self.draft.body = self.replaced_body(&body).unwrap_or(body);
+        let makes_tag = self.policy().makes_content_tags();
+        if let Some(tag) = makes_tag.then(|| content_tag(&self.draft)).flatten() {
+            self.draft.add_etag_of_cache(tag);
+        }
+        self
+    }
+
+    /// Returns the body of the replaced response if its bytes are equal to these, so that both
+    /// responses share memory.
+    pub(super) fn replaced_body(&self, bytes: &[u8]) -> Option<Bytes> {
+        let replaced = self.replaced.upgrade()?;
+        (*replaced.body == *bytes).then(|| replaced.body.clone())
     }
 
     /// Starts the write. If the store answers at once (as a memory store does), the response is

@@ -20,7 +20,7 @@ use crate::{
         key::CacheKey,
         lifetime::{Lifetime, LifetimeSource, Staleness, Validation},
         limits::may_have_status,
-        response::{ANNOTATED_FIELDS, Audience, StoredResponse},
+        response::{ANNOTATED_FIELDS, Audience, EtagSource, StoredResponse},
         stamp::Stamp,
         tag::TagId,
         uses::Uses,
@@ -109,6 +109,7 @@ fn response(input: &mut Input<'_>) -> StoredResponse {
             (0..input.below(4)).map(|_| (input.choose(&ANNOTATED_FIELDS).clone(), value(input)));
         lines.collect()
     });
+    let etags = fields.iter().filter(|(name, _)| *name == ETAG).count();
     StoredResponse {
         status: StatusCode::from_u16(status).unwrap(),
         fields,
@@ -123,6 +124,7 @@ fn response(input: &mut Input<'_>) -> StoredResponse {
         stamp: Stamp::new(input.number()),
         client_ttl: time(input),
         original_fields: original,
+        etag_source: if etags == 1 { EtagSource::Cache } else { EtagSource::Handler },
         validity_check: ValidityCheck::default(),
         uses: Uses::default(),
         received: Duration::ZERO,

@@ -23,8 +23,8 @@ use super::{
     tagging::CompiledTagging,
     trusted_proxies::TrustedProxies,
     values::{
-        ClientConditions, ClientDirectives, DownstreamFields, HeadMisses, NoVarySearchField,
-        OfferedTags, PostResponses, WaitingRequests,
+        ClientConditions, ClientDirectives, ContentTags, DownstreamFields, HeadMisses,
+        NoVarySearchField, OfferedTags, PostResponses, WaitingRequests,
     },
 };
 use crate::{
@@ -325,6 +325,11 @@ impl CompiledPolicy {
     /// without validators can then also confirm that a stored response is still valid.
     pub(crate) fn trusts_origin_validators(&self) -> bool {
         self.policy.offered_tags == OfferedTags::AllVariants
+    }
+
+    /// Returns whether the cache makes entity tags for responses without a validator.
+    pub(crate) fn makes_content_tags(&self) -> bool {
+        self.policy.content_tags == ContentTags::Made
     }
 
     /// Returns whether functions of the application decide about storing; see [`Policy::store_if`].

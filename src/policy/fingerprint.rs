@@ -13,9 +13,10 @@
 //! response that one policy stores could be sent to a wrong client under the other policy, or could
 //! be missed by a purge.
 //!
-//! The fingerprint does not cover settings that only affect lifetimes and limits, or the requests
-//! whose body is part of the cache key: the key contains the method and the body. It does not cover
-//! whether `No-Vary-Search` is honored, because the key contains the field. It does not cover
+//! The fingerprint does not cover settings that only affect lifetimes, limits and entity tags for
+//! clients, or the requests whose body is part of the cache key: the key contains the method and the
+//! body. It does not cover whether `No-Vary-Search` is honored, because the key contains the field. It
+//! does not cover
 //! the settings that add fields, cookies or computed values to the cache key either, because the
 //! cache key contains these values.
 //!
@@ -392,7 +393,8 @@ mod tests {
             .trusted_proxies(["::1"])
             .anonymous_only()
             .key_header("x-a")
-            .key_with("a", |_| None);
+            .key_with("a", |_| None)
+            .no_content_tags();
         assert_eq!(of(policy.clone()), "");
         assert_eq!(of_rule(&Rule::path("/a"), policy.clone()), "");
         assert_eq!(of_rule(&Rule::path("/a").relative(), policy.clone()), "");

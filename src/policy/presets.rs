@@ -6,8 +6,9 @@ use super::{
     credential_fields::CREDENTIAL_FIELDS,
     settings::Policy,
     values::{
-        AuthorizedRequests, ClientConditions, ClientDirectives, DownstreamFields, HeadMisses,
-        NoVarySearchField, OfferedTags, PersonalRequests, PostResponses, WaitingRequests,
+        AuthorizedRequests, ClientConditions, ClientDirectives, ContentTags, DownstreamFields,
+        HeadMisses, NoVarySearchField, OfferedTags, PersonalRequests, PostResponses,
+        WaitingRequests,
     },
 };
 use crate::semantics::{
@@ -85,6 +86,7 @@ impl Policy {
             key_parts: Vec::new(),
             store_tests: Vec::new(),
             left_out: Vec::new(),
+            content_tags: ContentTags::Made,
         }
     }
 
@@ -101,6 +103,7 @@ impl Policy {
     ///   miss, the cache forwards a client's conditions, such as `If-None-Match`, to the origin.
     /// * A validation request lists the entity tags of all stored variants (RFC 9111 section
     ///   4.3.1), except variants with `Content-Encoding` and variants that depend on credentials.
+    /// * The cache makes no entity tags ([`no_content_tags`](Self::no_content_tags)).
     /// * `Accept-Language` is compared without regard to case.
     /// * A stale response is served for up to a day if the origin fails, unless the response
     ///   forbids it (RFC 5861 section 4). A response with `ETag` or `Last-Modified` is kept for a
@@ -131,6 +134,7 @@ impl Policy {
         policy.choices.any_status = AnyStatus::Final;
         policy.choices.one_request_fields = OneRequestFields::Stored;
         policy.client_conditions = ClientConditions::Forwarded;
+        policy.content_tags = ContentTags::NotMade;
         policy.offered_tags = OfferedTags::AllVariants;
         policy.outer_compression = OuterCompression::Absent;
         policy.inner_compression = InnerCompression::Absent;

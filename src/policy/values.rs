@@ -149,6 +149,15 @@ pub(super) struct KeyPart {
     pub(super) value: RequestText,
 }
 
+/// Whether the cache makes entity tags for responses without a validator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ContentTags {
+    /// The cache makes a weak entity tag from the content of a response.
+    Made,
+    /// A response has only the validators that its handler sends.
+    NotMade,
+}
+
 /// Whether a response that is never fresh, such as one with `max-age=0`, answers the requests that
 /// waited for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -12,6 +12,7 @@ pub(crate) mod client_lifetime;
 pub(crate) mod compression;
 pub(crate) mod connection;
 pub(crate) mod content_security_policy;
+pub(crate) mod content_tag;
 pub(crate) mod cookies;
 pub(crate) mod dates;
 pub(crate) mod directive_list;

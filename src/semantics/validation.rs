@@ -50,11 +50,12 @@ impl<'a> Validators<'a> {
         }
     }
 
-    /// Reads the validators of a stored response.
+    /// Reads the validators of a stored response that its handler knows: an `ETag` that the cache made
+    /// is none of them.
     pub(crate) fn of_stored(stored: &'a StoredResponse) -> Self {
         let first = |name: &HeaderName| stored.lines(name).next().map(HeaderValue::as_bytes);
         Self {
-            tag: first(&ETAG).map(trim),
+            tag: stored.etag_of_handler().map(|tag| trim(tag.as_bytes())),
             modified: first(&LAST_MODIFIED).and_then(http_date),
             date: first(&DATE).and_then(http_date),
         }
@@ -228,7 +229,7 @@ fn tags_match(one: &[u8], other: &[u8]) -> bool {
 /// removed, because they do not apply after the validation.
 pub(crate) fn updated_fields(stored: &StoredResponse, new: &HeaderMap) -> HeaderMap {
     // The stored entity tag stays, because the new one may differ in strength.
-    let has_tag = stored.lines(&ETAG).next().is_some();
+    let has_tag = stored.etag_of_handler().is_some();
     let keeps_policy = POLICY_FIELDS.map(|name| {
         let stored_lines = stored.lines(&name).map(HeaderValue::as_bytes);
         stored_lines.chain(field_lines(new, &name)).any(fits_one_content)

@@ -5,7 +5,7 @@ use std::{error::Error, fmt, time::Duration};
 
 use actix_web::http::{
     StatusCode,
-    header::{HeaderName, HeaderValue},
+    header::{ETAG, HeaderName, HeaderValue},
 };
 use bytes::Bytes;
 
@@ -16,7 +16,7 @@ use crate::{
         key::CacheKey,
         lifetime::{Lifetime, LifetimeSource, Staleness, Validation},
         limits::{MAX_LIFETIME, MAX_TAGS, may_have_body, may_have_field, may_have_status},
-        response::{ANNOTATED_FIELDS, Audience, Selecting, StoredResponse},
+        response::{ANNOTATED_FIELDS, Audience, EtagSource, Selecting, StoredResponse},
         stamp::Stamp,
         tag::TagId,
         uses::Uses,
@@ -115,6 +115,8 @@ pub fn decode(
     let body = reader.shared(head.body_length)?;
     require(reader.rest.is_empty(), "total length")?;
     require(body.is_empty() || may_have_body(head.status), "body of a 204")?;
+    let etags = fields.iter().filter(|(name, _)| *name == ETAG).count();
+    require(head.etag_source == EtagSource::Handler || etags == 1, "entity tag of the cache")?;
     Ok(StoredResponse {
         status: head.status,
         fields,
@@ -127,6 +129,7 @@ pub fn decode(
         stamp: head.stamp,
         client_ttl: head.client_ttl,
         original_fields: head.has_original_lines.then_some(original),
+        etag_source: head.etag_source,
         audience: head.audience,
         permits_sharing: head.permits_sharing,
         validity_check: ValidityCheck::default(),
@@ -143,6 +146,7 @@ struct Head {
     original_lines: usize,
     has_original_lines: bool,
     audience: Audience,
+    etag_source: EtagSource,
     permits_sharing: bool,
     discriminator_length: usize,
     selecting_fields: usize,
@@ -238,7 +242,6 @@ impl<'a> Reader<'a> {
         let selecting_fields = self.u16()?.into();
         let status = status(self.u16()?)?;
         let [tags, source, validation, flags] = self.array()?;
-        require(flags & !flag::ALL == 0, "flags")?;
         let has = |flag| flags & flag != 0;
         let (source, validation) = (source_of(source)?, validation_of(validation)?);
         let stamp = Stamp::new(u64::from_le_bytes(self.array()?));
@@ -259,6 +262,11 @@ impl<'a> Reader<'a> {
                 Audience::ClientsWithoutCodings
             } else {
                 Audience::Everyone
+            },
+            etag_source: if has(flag::ETAG_OF_CACHE) {
+                EtagSource::Cache
+            } else {
+                EtagSource::Handler
             },
             discriminator_length,
             selecting_fields,

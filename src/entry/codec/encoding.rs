@@ -9,7 +9,7 @@ use super::layout::{ABSENT, CHECKSUMMED, HEAD, MAGIC, VERSION, flag};
 use crate::entry::{
     key::CacheKey,
     lifetime::{Lifetime, LifetimeSource, Staleness, Validation},
-    response::{Audience, StoredResponse},
+    response::{Audience, EtagSource, StoredResponse},
 };
 
 /// The reason why [`encode`] cannot write a response.
@@ -85,6 +85,7 @@ fn flags(response: &StoredResponse) -> u8 {
         (flag::ORIGINAL_FIELDS, response.original_fields.is_some()),
         (flag::PERMITS_SHARING, response.permits_sharing),
         (flag::WITHOUT_CODINGS, response.audience == Audience::ClientsWithoutCodings),
+        (flag::ETAG_OF_CACHE, response.etag_source == EtagSource::Cache),
     ]
     .into_iter()
     .filter_map(|(flag, present)| present.then_some(flag))
@@ -143,6 +144,7 @@ impl Writer {
             uses: _,
             audience: _,
             permits_sharing: _,
+            etag_source: _,
             received: _,
         } = response;
         let Lifetime { response_time, initial_age, freshness, source, staleness, retention } =

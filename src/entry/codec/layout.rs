@@ -10,7 +10,7 @@ pub(super) const MAGIC: [u8; 2] = [0xac, 0x57];
 
 /// The version of the layout. If it changes, the key names of the Redis store need a new version as
 /// well; `store/redis/keys.rs` does not compile until then.
-pub(crate) const VERSION: u8 = 1;
+pub(crate) const VERSION: u8 = 2;
 
 /// The offset of the first byte that the checksum covers. The checksum covers all later bytes.
 pub(super) const CHECKSUMMED: usize = 8;
@@ -25,7 +25,7 @@ pub(super) const ABSENT: u32 = u32::MAX;
 /// value.
 pub(super) const SHORTEST_FIELD: usize = 2 + 1 + 4;
 
-/// Flags for the optional parts of a record. A flag is set if the part is present. The last two
+/// Flags for the optional parts of a record. A flag is set if the part is present. The last three
 /// flags stand for no part.
 pub(super) mod flag {
     pub(in super::super) const WHILE_REVALIDATE: u8 = 1;
@@ -35,11 +35,5 @@ pub(super) mod flag {
     pub(in super::super) const ORIGINAL_FIELDS: u8 = 16;
     pub(in super::super) const WITHOUT_CODINGS: u8 = 32;
     pub(in super::super) const PERMITS_SHARING: u8 = 64;
-    pub(in super::super) const ALL: u8 = WHILE_REVALIDATE
-        | IF_ERROR
-        | STATED
-        | CLIENT_TTL
-        | ORIGINAL_FIELDS
-        | WITHOUT_CODINGS
-        | PERMITS_SHARING;
+    pub(in super::super) const ETAG_OF_CACHE: u8 = 128;
 }

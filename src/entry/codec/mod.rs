@@ -38,7 +38,7 @@
 //! # let key = CacheKey::new("n", "http", "h", "/", None);
 //! # let written = include_bytes!(concat!(
 //! #     env!("CARGO_MANIFEST_DIR"),
-//! #     "/src/entry/codec/golden/record-v1-minimal.bin"
+//! #     "/src/entry/codec/golden/record-v2-minimal.bin"
 //! # ));
 //! # let response = codec::decode(Bytes::from_static(written), &key, now)?;
 //! records.put(&key, &response)?;
@@ -74,7 +74,7 @@
 //! `RedisStore` contain a version that changes with the version of the record, so processes with
 //! different record versions use different keys there.
 //!
-//! # Layout of version 1
+//! # Layout of version 2
 //!
 //! All numbers in a record are unsigned and little-endian. A time is 8 bytes of whole seconds, then
 //! 4 bytes of nanoseconds (less than 10⁹). An absent time is written as zero. Field names are in
@@ -84,7 +84,7 @@
 //! | offset | bytes | content |
 //! |---|---|---|
 //! | 0 | 2 | magic bytes `AC 57` |
-//! | 2 | 1 | version: 1 |
+//! | 2 | 1 | version: 2 |
 //! | 3 | 1 | reserved: 0 |
 //! | 4 | 4 | CRC-32 of all bytes from offset 8 on, as in gzip (RFC 1952 section 8) |
 //! | 8 | 4 | length of the record, from offset 0 on |
@@ -98,7 +98,7 @@
 //! | 36 | 1 | number of tags: 64 at most |
 //! | 37 | 1 | source of the lifetime: 1 explicit, 2 heuristic, 3 handler, 4 policy, 5 middleware ([`LifetimeSource`](crate::store::LifetimeSource)) |
 //! | 38 | 1 | validation: 1 once stale, 2 strict, 3 always ([`Validation`](crate::store::Validation)) |
-//! | 39 | 1 | flags of the optional parts that are present: 1 `stale-while-revalidate`, 2 `stale-if-error`, 4 the stated lifetime, 8 the lifetime for clients, 16 original field lines. 32 stands for no part: the response answers only clients that accept no content coding. 64: the handler permits sharing by `public` or `s-maxage` |
+//! | 39 | 1 | flags of the optional parts that are present: 1 `stale-while-revalidate`, 2 `stale-if-error`, 4 the stated lifetime, 8 the lifetime for clients, 16 original field lines. 32 stands for no part: the response answers only clients that accept no content coding. 64: the handler permits sharing by `public` or `s-maxage`. 128: the cache made the `ETag`, which is one field line |
 //! | 40 | 8 | stamp: the logical time of the store before the handler ran ([`Stamp`](crate::store::Stamp)) |
 //! | 48 | 12 | time of the response, since 1970 |
 //! | 60 | 12 | initial age (`corrected_initial_age` of RFC 9111 section 4.2.3) |

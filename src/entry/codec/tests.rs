@@ -25,7 +25,7 @@ use crate::{
         key::CacheKey,
         lifetime::{Lifetime, LifetimeSource, Staleness, Validation},
         limits::{MAX_LIFETIME, MAX_TAGS},
-        response::{Audience, Selecting, StoredResponse},
+        response::{Audience, EtagSource, Selecting, StoredResponse},
         stamp::Stamp,
         tag::TagId,
         uses::Uses,
@@ -70,7 +70,9 @@ fn full() -> StoredResponse {
             (CONTENT_TYPE, b"text/plain; charset=utf-8"),
             (HeaderName::from_static("x-custom_name"), b"caf\xc3\xa9\t\xff"),
             (DATE, b"Tue, 14 Nov 2023 22:13:20 GMT"),
+            (ETAG, b"W/\"a\""),
         ]),
+        etag_source: EtagSource::Cache,
         body: Bytes::from_static(b"\0body\xff"),
         lifetime: Lifetime {
             response_time: Timestamp::new(
@@ -127,13 +129,14 @@ fn written(response: &StoredResponse) -> impl PartialEq + Debug + use<> {
         original_fields,
         audience,
         permits_sharing,
+        etag_source,
         validity_check: _,
         uses: _,
         received: _,
     } = response.clone();
     let Lifetime { response_time, initial_age, freshness, source, staleness, retention } = lifetime;
     let lifetime = (response_time.wall(), initial_age, freshness, source, staleness, retention);
-    let groups = (selecting, discriminator, audience, permits_sharing, tags, stamp);
+    let groups = (selecting, discriminator, audience, permits_sharing, etag_source, tags, stamp);
     (status, fields, body, lifetime, stated, groups, client_ttl, original_fields)
 }
 
@@ -191,7 +194,7 @@ fn absent_times_are_told_apart_from_zero() {
         response.stated = time(2);
         response.client_ttl = time(3);
         let record = encode(&key(), &response).unwrap();
-        assert_eq!(record[39], present | 16);
+        assert_eq!(record[39], present | 16 | 128);
         assert_eq!(written(&read(&record, &key(), NOW).unwrap()), written(&response), "{present}");
     }
 }
@@ -235,7 +238,7 @@ fn flipped_bit_is_detected() {
         let error = read(&flipped, &key(), NOW).unwrap_err();
         let expected = match bit / 8 {
             0 | 1 => matches!(error, Malformed("magic bytes")),
-            2 => error == Version(1 ^ (1 << (bit % 8))),
+            2 => error == Version(2 ^ (1 << (bit % 8))),
             3 => error == Malformed("reserved byte"),
             8..12 => matches!(error, Truncated | Malformed("record length")),
             _ => error == Checksum,
@@ -248,15 +251,15 @@ fn flipped_bit_is_detected() {
 fn other_bytes_and_other_versions_are_told_apart() {
     for (case, record, want) in [
         ("nothing", &b""[..], Truncated),
-        ("too short", b"\xac\x57\x01", Truncated),
+        ("too short", b"\xac\x57\x02", Truncated),
         ("text", b"<!DOCTYPE html>", Malformed("magic bytes")),
-        ("half of the magic bytes", b"\xac\0\x01\0", Malformed("magic bytes")),
+        ("half of the magic bytes", b"\xac\0\x02\0", Malformed("magic bytes")),
         ("version 0", b"\xac\x57\0\0", Version(0)),
-        ("a short record of version 2", b"\xac\x57\x02\0", Version(2)),
+        ("a short record of version 1", b"\xac\x57\x01\0", Version(1)),
         ("version 255 with another layout", b"\xac\x57\xff\x09anything", Version(255)),
-        ("reserved byte", b"\xac\x57\x01\x01", Malformed("reserved byte")),
-        ("no checksum", b"\xac\x57\x01\0\0\0\0", Truncated),
-        ("no length", b"\xac\x57\x01\0\0\0\0\0\0\0\0", Truncated),
+        ("reserved byte", b"\xac\x57\x02\x01", Malformed("reserved byte")),
+        ("no checksum", b"\xac\x57\x02\0\0\0\0", Truncated),
+        ("no length", b"\xac\x57\x02\0\0\0\0\0\0\0\0", Truncated),
     ] {
         assert_eq!(read(record, &key(), NOW).unwrap_err(), want, "{case}");
     }
@@ -279,6 +282,20 @@ fn record_of_another_key_is_not_read() {
     longer.push_part("x", None);
     for other in [other, longer, minimal_key()] {
         assert_eq!(read(&record, &other, NOW).unwrap_err(), OtherKey);
+    }
+}
+
+#[test]
+fn tag_of_the_cache_is_one_line() {
+    let line = || (ETAG, &b"W/\"a\""[..]);
+    for (fields, want) in [
+        (lines(&[]), Err(Malformed("entity tag of the cache"))),
+        (lines(&[line()]), Ok(())),
+        (lines(&[line(), line()]), Err(Malformed("entity tag of the cache"))),
+    ] {
+        let response = StoredResponse { fields, etag_source: EtagSource::Cache, ..minimal() };
+        let record = encode(&key(), &response).unwrap();
+        assert_eq!(read(&record, &key(), NOW).map(drop), want);
     }
 }
 
@@ -316,8 +333,6 @@ fn invalid_numbers_in_the_head_are_refused() {
         (Box::new(set(37, &[6])), "lifetime source"),
         (Box::new(set(38, &[0])), "validation"),
         (Box::new(set(38, &[4])), "validation"),
-        (Box::new(set(39, &[0xdf])), "flags"),
-        (Box::new(set(39, &[0x9f])), "flags"),
         (Box::new(set(39, &[0x0f])), "original fields"),
         (Box::new(absent(1, 96)), "absent time"),
         (Box::new(absent(2, 108)), "absent time"),
@@ -355,7 +370,11 @@ fn only_storable_status_codes_are_read() {
 
 #[test]
 fn fields_and_bodies_that_are_never_stored_are_refused() {
-    let fields = |name: HeaderName| StoredResponse { fields: lines(&[(name, b"1")]), ..full() };
+    let fields = |name: HeaderName| StoredResponse {
+        fields: lines(&[(name, b"1")]),
+        etag_source: EtagSource::Handler,
+        ..full()
+    };
     let original_fields = |name: HeaderName| StoredResponse {
         original_fields: Some(lines(&[(name, b"1")])),
         ..full()
@@ -404,7 +423,9 @@ fn fields_and_bodies_that_are_never_stored_are_refused() {
 fn invalid_names_and_values_are_refused() {
     let selecting: Selecting = Box::new([(HeaderName::from_static("aaaa"), None)]);
     let sent = lines(&[(HeaderName::from_static("bbbb"), b"cccc")]);
-    let response = StoredResponse { selecting, fields: sent, original_fields: None, ..full() };
+    let (original_fields, etag_source) = (None, EtagSource::Handler);
+    let response =
+        StoredResponse { selecting, fields: sent, original_fields, etag_source, ..full() };
     let record = encode(&key(), &response).unwrap();
     let find = |text: &[u8]| record.windows(4).position(|window| window == text).unwrap();
     let [selecting, name, value] = [&b"aaaa"[..], b"bbbb", b"cccc"].map(find);
@@ -505,7 +526,7 @@ fn response_that_does_not_fit_a_record_is_not_written() {
 fn errors_give_advice() {
     for (error, advice) in [
         (Truncated, "check that the store writes whole records"),
-        (Version(7), "version 7, but this build reads version 1"),
+        (Version(7), "version 7, but this build reads version 2"),
         (Checksum, "check for damage"),
         (OtherKey, "check that the store names records by whole keys"),
         (

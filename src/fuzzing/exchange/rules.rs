@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use actix_web::http::{
     Method, StatusCode,
-    header::{AGE, CONTENT_RANGE, HeaderMap, HeaderName},
+    header::{AGE, CONTENT_RANGE, ETAG, HeaderMap, HeaderName, LAST_MODIFIED},
 };
 
 use super::{
@@ -354,10 +354,16 @@ fn check_fields(
             || (name == "cache-tag" && settings.has(Opt::RemoveTags))
             || (name.starts_with("content-") && reply.status == StatusCode::NOT_MODIFIED)
     };
+    // The cache makes a weak tag for a response that has no validator.
+    let has_validator = [ETAG, LAST_MODIFIED].iter().any(|name| served.fields.contains_key(name));
+    let may_gain = |name: &str| name == "etag" && !has_validator;
     let mut changed = BTreeSet::new();
     for name in served.fields.keys().chain(reply.fields.keys()) {
         let text_name = name.as_str();
         if is_free(text_name) || (may_lack(text_name) && !reply.fields.contains_key(name)) {
+            continue;
+        }
+        if may_gain(text_name) {
             continue;
         }
         if text(&served.fields, name) != text(&reply.fields, name) {

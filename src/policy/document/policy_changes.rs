@@ -67,6 +67,7 @@ struct Fields {
     drain_limit: Option<Time>,
     max_body_size: Option<usize>,
     leave_out: Texts,
+    no_content_tags: Option<Enabled>,
     fetch_on_head: Option<Enabled>,
     cache_queries: Option<usize>,
     pass_queries: Option<Enabled>,
@@ -166,6 +167,7 @@ impl Fields {
         let policy = time(policy, self.background_limit, Policy::background_limit);
         let policy = time(policy, self.drain_limit, Policy::drain_limit);
         let policy = policy.leave_out(self.leave_out.0.clone());
+        let policy = flag(policy, self.no_content_tags, Policy::no_content_tags);
         set(policy, self.max_body_size, Policy::max_body_size)
     }
 

@@ -71,6 +71,7 @@ fn settings() -> Vec<(&'static str, Policy)> {
         ("cdn_ttl = \"1h\"", new().cdn_ttl(secs(3600))),
         ("client_headers = \"untouched\"", new().client_headers(ClientHeaders::Untouched)),
         ("leave_out = \"x-a\"", new().leave_out(["x-a"])),
+        ("no_content_tags = true", new().no_content_tags()),
         ("fetch_on_head = true", new().fetch_on_head()),
         ("cache_queries = 9", new().cache_queries(9)),
         ("pass_queries = true", new().pass_queries()),

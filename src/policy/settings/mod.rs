@@ -20,9 +20,9 @@ use super::{
     store_if::StoreTest,
     tagging::Tagging,
     values::{
-        AuthorizedRequests, ClientConditions, ClientDirectives, DownstreamFields, HeadMisses,
-        KeyPart, NoVarySearchField, OfferedTags, PersonalRequests, PostResponses, RequestTest,
-        RequestText, WaitingRequests,
+        AuthorizedRequests, ClientConditions, ClientDirectives, ContentTags, DownstreamFields,
+        HeadMisses, KeyPart, NoVarySearchField, OfferedTags, PersonalRequests, PostResponses,
+        RequestTest, RequestText, WaitingRequests,
     },
 };
 use crate::semantics::{
@@ -51,6 +51,7 @@ use crate::semantics::{
 /// | response with `no-store`, `private`, `Set-Cookie`, `Vary: *` or status 1xx, 206 or 304 | never stored; `private` is stored for one person under [`per_user`](Self::per_user) | The response is meant for one client or one request. |
 /// | response with `no-cache` | stored if the response has `ETag` or `Last-Modified`, and revalidated before every use | RFC 9111 section 5.2.2.4 |
 /// | response with `Pragma: no-cache` | not stored, unless the response states a lifetime | RFC 9111 section 5.4 does not define `Pragma` for responses, but a handler that sends it does not want its response cached. |
+/// | response with status 200 that has neither `ETag` nor `Last-Modified` | stored with a weak `ETag` that the cache makes from the content | A client that has the content gets a 304. The handler never sees this tag. |
 /// | stale response | kept for one hour if it has `ETag` or `Last-Modified`, so that the handler can revalidate it with 304; served stale only within the `stale-while-revalidate` and `stale-if-error` windows that it states | RFC 9111 section 4.2.4, RFC 5861 |
 /// | request with `Authorization` | the response is stored only if it has `public` or `s-maxage`, or states a lifetime and has `must-revalidate`; a stored response answers the request only if it states a lifetime or has `public` | RFC 9111 section 3.5 |
 /// | request with cookies | the response is stored only if it has `public`, `s-maxage` or `Vary: Cookie`; a stored response answers the request only if it states a lifetime, or has `public` or `Vary: Cookie` | A handler that reads a session seldom marks its response as `private`. |
@@ -136,4 +137,5 @@ pub struct Policy {
     pub(in crate::policy) key_parts: Vec<KeyPart>,
     pub(in crate::policy) store_tests: Vec<StoreTest>,
     pub(in crate::policy) left_out: Vec<String>,
+    pub(in crate::policy) content_tags: ContentTags,
 }

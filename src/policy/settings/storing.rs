@@ -1,9 +1,13 @@
-//! Settings of a policy: functions that refuse to store responses, and fields that are not stored.
+//! Settings of a policy: functions that refuse to store responses, the fields that are not stored,
+//! and entity tags that the cache makes.
 
 use actix_web::HttpRequest;
 
 use super::{
-    super::store_if::{StorableResponse, StoreDecision, StoreTest},
+    super::{
+        store_if::{StorableResponse, StoreDecision, StoreTest},
+        values::ContentTags,
+    },
     Policy,
 };
 
@@ -70,6 +74,28 @@ impl Policy {
     /// [`replay_set_cookie`](Self::replay_set_cookie) is set.
     pub fn leave_out(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.left_out.extend(names.into_iter().map(Into::into));
+        self
+    }
+    /// Makes no entity tags: a response has only the `ETag` that its handler sends.
+    ///
+    /// Default: a stored response with status 200 that has neither `ETag` nor `Last-Modified` gets a
+    /// weak `ETag`, a hash of its body, `Content-Type`, `Content-Encoding` and `Content-Language`. A
+    /// client that has received the response then gets a 304 as long as the content is the same,
+    /// also from another process, and after the handler has made the response again. If the
+    /// handler streams the body, the first client gets no tag, and the hits have it. The preset
+    /// [`rfc9111`](Self::rfc9111) includes this setting.
+    ///
+    /// The tag is only for clients. It does not make a response with `no-cache` storable, it does not
+    /// keep a stale response for [`keep_stale`](Self::keep_stale), and the cache does not send it to
+    /// the handler to validate a stored response. Because it is weak, it never selects a range
+    /// (`If-Range`), and stays right if `Compress` outside of the cache encodes the response. By a
+    /// weak tag, no client can protect a resource from concurrent changes (`If-Match`): a handler
+    /// that does so must send tags of its own.
+    ///
+    /// Policies with and without this setting share stored responses. A stored response that has a
+    /// tag keeps it.
+    pub fn no_content_tags(mut self) -> Self {
+        self.content_tags = ContentTags::NotMade;
         self
     }
 }

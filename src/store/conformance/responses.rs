@@ -15,7 +15,7 @@ use crate::{
     entry::{
         key::CacheKey,
         lifetime::{Lifetime, LifetimeSource, Staleness, Validation},
-        response::{Audience, StoredResponse},
+        response::{Audience, EtagSource, StoredResponse},
         selector::{Selector, Selects},
         stamp::Stamp,
         tag::TagId,
@@ -159,6 +159,7 @@ impl Response {
             stamp,
             client_ttl: Some(Duration::from_secs(5)),
             original_fields: Some(Box::new([(CACHE_CONTROL, HeaderValue::from_static("public"))])),
+            etag_source: EtagSource::Handler,
             audience: Audience::Everyone,
             permits_sharing: false,
             validity_check: ValidityCheck::default(),

@@ -4,6 +4,7 @@ mod cancellation;
 mod check;
 mod clock_skew;
 mod collapsing;
+mod content_tags;
 mod damaged_records;
 mod fixtures;
 mod foreign_keys;

@@ -4,6 +4,7 @@ mod age_and_cache_status;
 mod background_refresh;
 mod cache_keys;
 mod client_conditions;
+mod content_tags;
 mod differential;
 mod expire;
 mod extreme_input;

@@ -128,7 +128,12 @@ fn compare(case: &Case, page: usize, with: &Answer, without: &Answer) -> Result<
     if with.body != without.body {
         return Err("the bodies differ".to_owned());
     }
-    if with.handler_fields() != without.handler_fields() {
+    let mut fields = with.handler_fields();
+    // The cache makes a tag for a response without a validator.
+    if !["etag", "last-modified"].iter().any(|name| without.fields.contains_key(*name)) {
+        fields.remove("etag");
+    }
+    if fields != without.handler_fields() {
         return Err("the fields differ".to_owned());
     }
     if with.members("cache-control") != without.members("cache-control") {

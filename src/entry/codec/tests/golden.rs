@@ -1,11 +1,11 @@
-//! Golden records: files with the bytes of version 1, whose layout must never change.
+//! Golden records: files with the bytes of version 2, whose layout must never change.
 
 use std::{fs::File, io::Write as _, path::Path};
 
 use super::{super::layout::VERSION, *};
 
-const FULL: &[u8] = include_bytes!("../golden/record-v1-full.bin");
-const MINIMAL: &[u8] = include_bytes!("../golden/record-v1-minimal.bin");
+const FULL: &[u8] = include_bytes!("../golden/record-v2-full.bin");
+const MINIMAL: &[u8] = include_bytes!("../golden/record-v2-minimal.bin");
 
 /// Writes the golden files of a new version. Increment `VERSION` and the `FORMAT_VERSION` of Redis,
 /// run this test by its name with `--ignored`, and include the new files above instead of the old
@@ -44,8 +44,10 @@ fn full_golden_record_is_read() {
         "content-type: text/plain; charset=utf-8",
         r"x-custom_name: caf\xc3\xa9\t\xff",
         "date: Tue, 14 Nov 2023 22:13:20 GMT",
+        r#"etag: W/\"a\""#,
     ];
     assert_eq!(fields(&got.fields), want);
+    assert_eq!(got.etag_source, EtagSource::Cache);
     assert_eq!(&got.body[..], b"\0body\xff");
     assert_eq!(got.lifetime.response_time.wall(), Duration::new(1_700_000_000, 123_456_789));
     assert_eq!(got.lifetime.response_time.monotonic(), Duration::ZERO);
@@ -89,6 +91,18 @@ fn minimal_golden_record_is_read() {
     assert_eq!(got.lifetime.staleness, Staleness::default());
 }
 
+/// Processes with different versions can share a store.
+#[test]
+fn records_of_version_1_are_refused_by_their_version() {
+    for record in [
+        &include_bytes!("../golden/record-v1-full.bin")[..],
+        include_bytes!("../golden/record-v1-minimal.bin"),
+    ] {
+        let read = decode(Bytes::from_static(record), &key(), NOW);
+        assert_eq!(read.unwrap_err(), Version(1));
+    }
+}
+
 /// Reads a golden record by the table in the documentation of the codec, without the decoder.
 #[test]
 fn layout_is_as_documented() {
@@ -96,13 +110,13 @@ fn layout_is_as_documented() {
     let u16 = |at: usize| u16::from_le_bytes(bytes(at, 2).try_into().unwrap());
     let u32 = |at: usize| u32::from_le_bytes(bytes(at, 4).try_into().unwrap());
     let time = |at: usize| (u64::from_le_bytes(bytes(at, 8).try_into().unwrap()), u32(at + 8));
-    assert_eq!(bytes(0, 4), [0xac, 0x57, 1, 0]);
+    assert_eq!(bytes(0, 4), [0xac, 0x57, 2, 0]);
     assert_eq!(u32(4), crc_as_in_gzip(&FULL[8..]));
     assert_eq!(u32(8) as usize, FULL.len());
     assert_eq!(u32(12) as usize, key().as_bytes().len());
-    assert_eq!([u32(16), u32(20), u32(24), u32(28)], [6, 7, 2, 3]);
+    assert_eq!([u32(16), u32(20), u32(24), u32(28)], [6, 8, 2, 3]);
     assert_eq!([u16(32), u16(34)], [3, 203]);
-    assert_eq!(bytes(36, 4), [2, 3, 2, 31]);
+    assert_eq!(bytes(36, 4), [2, 3, 2, 159]);
     assert_eq!(bytes(40, 8), [8, 7, 6, 5, 4, 3, 2, 1]);
     let times = [48, 60, 72, 84, 96, 108, 120, 132].map(time);
     let want = [
@@ -118,7 +132,7 @@ fn layout_is_as_documented() {
     assert_eq!(times, want);
     let tags = [TagId::tag("shop", "post:1"), TagId::tag("shop", "x")].map(TagId::to_bytes);
     let key = key();
-    let parts: [&[u8]; 15] = [
+    let parts: [&[u8]; 16] = [
         key.as_bytes(),
         &tags.concat(),
         b"l\x01\0",
@@ -132,6 +146,7 @@ fn layout_is_as_documented() {
         b"\x0c\0content-type\x19\0\0\0text/plain; charset=utf-8",
         b"\x0d\0x-custom_name\x07\0\0\0caf\xc3\xa9\t\xff",
         b"\x04\0date\x1d\0\0\0Tue, 14 Nov 2023 22:13:20 GMT",
+        b"\x04\0etag\x05\0\0\0W/\"a\"",
         b"\x0d\0cache-control\x06\0\0\0public\x04\0vary\x06\0\0\0accept",
         b"\0body\xff",
     ];

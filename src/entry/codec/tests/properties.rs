@@ -5,7 +5,7 @@ use proptest::{collection::vec, option, prelude::*, sample::select};
 use super::{super::fuzzing::forge, *};
 use crate::entry::{
     limits::may_have_field,
-    response::{ANNOTATED_FIELDS, Audience},
+    response::{ANNOTATED_FIELDS, Audience, EtagSource},
 };
 
 fn keys() -> impl Strategy<Value = CacheKey> {
@@ -85,6 +85,7 @@ fn responses() -> impl Strategy<Value = StoredResponse> {
             (selecting, discriminator, tags, stamp),
             times,
         )| {
+            let etags = fields.iter().filter(|(name, _)| *name == ETAG).count();
             StoredResponse {
                 status: StatusCode::from_u16(status).unwrap(),
                 fields: fields.into(),
@@ -103,6 +104,11 @@ fn responses() -> impl Strategy<Value = StoredResponse> {
                     Audience::ClientsWithoutCodings
                 },
                 permits_sharing: status % 3 == 0,
+                etag_source: if etags == 1 && status % 5 == 0 {
+                    EtagSource::Cache
+                } else {
+                    EtagSource::Handler
+                },
                 validity_check: ValidityCheck::default(),
                 uses: Uses::default(),
                 received: Duration::ZERO,
