@@ -43,8 +43,8 @@ use crate::{
 /// A middleware that caches HTTP responses.
 ///
 /// The cache stores the responses of handlers, and answers `GET`, `HEAD` and `QUERY` requests from
-/// its store where RFC 9111 and its [`Policy`] allow it. Make the cache (or only its store) outside of the
-/// application factory, so that all worker threads share the stored responses:
+/// its store where RFC 9111 and its [`Policy`] allow it. Make the cache (or only its store) outside
+/// of the application factory, so that all worker threads share the stored responses:
 ///
 /// ```no_run
 /// use actix_web::{App, HttpServer, web};

@@ -51,9 +51,9 @@ type Encoded = SmallVec<[u8; 192]>;
 /// A key consists of the schema version (the ASCII digit `3`) and a list of parts: namespace, host,
 /// path, query, scheme, fingerprint of the policy, then the name and the value of each application
 /// part. The keys of responses with `No-Vary-Search` have the query `#`, which no URL has, and the
-/// significant part of the query is an application part. So they all belong to one URL, and a purge of
-/// any query of the path can reach them. A part is preceded by its length in 4 bytes, little-endian. An absent query or value has
-/// the length 2³²−1 and no bytes.
+/// significant part of the query is an application part. So they all belong to one URL, and a purge
+/// of any query of the path can reach them. A part is preceded by its length in 4 bytes,
+/// little-endian. An absent query or value has the length 2³²−1 and no bytes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CacheKey {
     encoded: Encoded,

@@ -194,9 +194,9 @@ impl CompiledPolicy {
         stored.fields.iter().any(|(name, _)| self.choices.effect_of(name) != FieldEffect::Stored)
     }
 
-    /// Returns the lifetime that this policy gives to a response that is stored under `key`. `None` if this policy
-    /// would not store the response. The lifetime can differ from the stored one, because a process
-    /// with another policy may have stored the response.
+    /// Returns the lifetime that this policy gives to a response that is stored under `key`. `None`
+    /// if this policy would not store the response. The lifetime can differ from the stored one,
+    /// because a process with another policy may have stored the response.
     pub(crate) fn lifetime_under_policy(
         &self,
         key: &CacheKey,

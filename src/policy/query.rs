@@ -7,8 +7,9 @@ use percent_encoding::percent_decode;
 /// Selects the parameters of a query that are part of the cache key.
 ///
 /// Without a `QueryKey`, every byte of the query is part of the cache key. By this default, a
-/// response answers only requests with an identical query, unless it has `No-Vary-Search`. However, if a parameter has no effect on
-/// a response, the cache stores the response once for each value of the parameter.
+/// response answers only requests with an identical query, unless it has `No-Vary-Search`. However,
+/// if a parameter has no effect on a response, the cache stores the response once for each value of
+/// the parameter.
 ///
 /// Handlers still see the whole query. Leave a parameter out of the key only if it cannot change
 /// the response. Otherwise, all clients get the response that was made for the first client's value

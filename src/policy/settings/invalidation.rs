@@ -70,8 +70,9 @@ impl Policy {
     /// example, `post:{id}` in the rule for `/posts/{id}` becomes `post:1` for `/posts/1`. The values
     /// of parameters are decoded as [`web::Path`](actix_web::web::Path) decodes them.
     ///
-    /// The tag must not be empty. A response also has the tags that its handler and its fields give. Several calls add up. A
-    /// response with more than 64 tags, or with a tag of more than 256 bytes, is not stored.
+    /// The tag must not be empty. A response also has the tags that its handler and its fields
+    /// give. Several calls add up. A response with more than 64 tags, or with a tag of more than
+    /// 256 bytes, is not stored.
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
         self.tags.push(Tagging::Text(tag.into()));
         self

@@ -85,10 +85,10 @@ impl Policy {
     /// Sets the longest time for which a CDN in front of the application may keep a response, in the
     /// field `CDN-Cache-Control` (RFC 9213).
     ///
-    /// The limit applies only if the policy or the handler's options set the lifetime of the response,
-    /// and if the handler sends neither `CDN-Cache-Control` nor `private`. The field repeats the other directives of
-    /// `Cache-Control`, such as `must-revalidate`. A CDN keeps no response for longer than this cache
-    /// does.
+    /// The limit applies only if the policy or the handler's options set the lifetime of the
+    /// response, and if the handler sends neither `CDN-Cache-Control` nor `private`. The field
+    /// repeats the other directives of `Cache-Control`, such as `must-revalidate`. A CDN keeps no
+    /// response for longer than this cache does.
     ///
     /// Default: the cache sends no `CDN-Cache-Control`, so a CDN follows `Cache-Control`. With a long
     /// `cdn_ttl` and a short [`client_ttl`](Self::client_ttl), a CDN that learns of purges by
