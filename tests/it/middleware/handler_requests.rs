@@ -1,30 +1,12 @@
 //! The request that the cache hands to the handler, when middleware holds it, when another cache is
 //! further in, and in a background refresh.
 
-use actix_web::{
-    App, Error, HttpMessage, HttpRequest, HttpResponse,
-    body::MessageBody,
-    dev::{ServiceRequest, ServiceResponse},
-    guard,
-    middleware::{Next, from_fn},
-    web,
-};
+use actix_web::{App, HttpMessage, HttpRequest, HttpResponse, guard, middleware::from_fn, web};
 use actix_web_cache::Policy;
 
 use crate::support::{
-    Client, Counter, Protocol, builder, cache, secs, serve, wait_until, with_entity_tag,
+    Client, Counter, Protocol, builder, cache, hold, secs, serve, wait_until, with_entity_tag,
 };
-
-/// Keeps a clone of the request while inner services handle it.
-async fn hold(
-    request: ServiceRequest,
-    next: Next<impl MessageBody + 'static>,
-) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    let held = request.request().clone();
-    let answer = next.call(request).await;
-    drop(held);
-    answer
-}
 
 /// actix-web cannot modify a request while a clone of it exists. The client must get a complete
 /// response all the same.

@@ -2,13 +2,7 @@
 
 use std::time::Duration;
 
-use actix_web::{
-    App, Error, HttpResponse,
-    body::MessageBody,
-    dev::{ServiceRequest, ServiceResponse},
-    middleware::{Next, from_fn},
-    web,
-};
+use actix_web::{App, HttpResponse, middleware::from_fn, web};
 use actix_web_cache::{Cache, ManualClock, Policy, Rule, store::Store as _};
 use bytes::Bytes;
 use futures_util::future::join;
@@ -16,8 +10,8 @@ use hyper::Method;
 
 use super::fields::fields_without_report;
 use crate::support::{
-    Client, Counter, GatedApp, Protocol, SETUPS, START, Wire, builder, fills_ended, manual_bodies,
-    requested_response, secs, serve, store, test_app, wait_until, with_entity_tag,
+    Client, Counter, GatedApp, Protocol, SETUPS, START, Wire, builder, fills_ended, hold,
+    manual_bodies, requested_response, secs, serve, store, test_app, wait_until, with_entity_tag,
 };
 
 fn policy() -> Policy {
@@ -163,15 +157,6 @@ async fn head_and_get_share_one_handler_call() {
 /// The cache cannot change the method of a request that a middleware keeps.
 #[actix_web::test]
 async fn held_request_reaches_the_handler_as_head() {
-    async fn hold(
-        request: ServiceRequest,
-        next: Next<impl MessageBody + 'static>,
-    ) -> Result<ServiceResponse<impl MessageBody>, Error> {
-        let held = request.request().clone();
-        let answer = next.call(request).await;
-        drop(held);
-        answer
-    }
     let cache = builder().0.policy(policy()).build().unwrap();
     let methods = Counter::default();
     let counter = methods.clone();

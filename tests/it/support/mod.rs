@@ -7,6 +7,7 @@ mod entity_tag;
 mod fake_redis;
 mod faulty_proxy;
 mod gated_app;
+mod held_request;
 mod hold_point;
 mod hooked_store;
 mod http2;
@@ -47,6 +48,7 @@ pub(crate) use self::{
     fake_redis::{FakeRedis, FakeReply, command_name, handshake_reply},
     faulty_proxy::{End, Fault, FaultyProxy},
     gated_app::{CLIENTS, GatedApp},
+    held_request::hold,
     hold_point::HoldPoint,
     hooked_store::{HookedStore, StoreCall, StoreEvent, StoreFault},
     http2::body_over_http2,
