@@ -102,6 +102,7 @@
 mod backoff;
 mod cache_control;
 mod clock;
+mod compression;
 mod coordination;
 mod entry;
 mod fill;
@@ -146,13 +147,15 @@ pub use crate::redis::RedisStore;
 pub use crate::{
     cache_control::{NeverCache, SetCacheControl},
     clock::Clock,
+    compression::CompressionLevel,
+    entry::content_coding::ContentCoding,
     middleware::{Cache, CacheBuilder, DrainError},
     options::{
         CacheOptions, CachePolicy, ResponseOptions,
         scope::{no_store, tag, ttl},
     },
     outcome::Outcome,
-    policy::{ConfigError, Policy, QueryKey, Rule, StorableResponse, StoreDecision},
+    policy::{Compression, ConfigError, Policy, QueryKey, Rule, StorableResponse, StoreDecision},
     purge::{
         error::PurgeError,
         handle::{CacheHandle, CacheNotConfigured},

@@ -98,8 +98,8 @@ pub enum Forward {
 }
 
 /// The reason why a request bypasses the cache: the cache passes it to the handler, does not answer
-/// it from the store, and (except for [`SlowClients`](Self::SlowClients)) does not store the
-/// response.
+/// it from the store, and (except for [`SlowClients`](Self::SlowClients) and
+/// [`AcceptEncoding`](Self::AcceptEncoding)) does not store the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Bypass {
@@ -145,6 +145,10 @@ pub enum Bypass {
     /// ([`bytes_in_hits`](crate::store::Coordinator::bytes_in_hits)). The cache stores the response
     /// of the handler again.
     SlowClients,
+    /// The client refuses a response without a content coding (`identity;q=0` in `Accept-Encoding`),
+    /// and the cache has no copy of the stored response in a coding that the client accepts
+    /// ([`Policy::compress`](crate::Policy::compress)).
+    AcceptEncoding,
     /// The cache is being drained by [`Cache::drain`](crate::Cache::drain).
     Draining,
     /// The mode of the cache is [`Mode::Bypass`](crate::Mode::Bypass).
@@ -286,6 +290,7 @@ impl Bypass {
             Self::StoreError => "store-error",
             Self::NoInnerCache => "no-inner-cache",
             Self::SlowClients => "slow-clients",
+            Self::AcceptEncoding => "accept-encoding",
             Self::Draining => "draining",
             Self::Mode => "mode",
         }

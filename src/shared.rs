@@ -12,13 +12,15 @@ use std::{
 
 use actix_web::{
     dev::RequestHead,
-    http::header::{HeaderMap, HeaderName},
+    http::header::{CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue},
 };
 
 use crate::{
     clock::{Clock, Timestamp},
     entry::{
+        content_coding::ContentCoding,
         key::CacheKey,
+        response::StoredResponse,
         selector::Selects,
         url::UrlTarget,
         url_keys::{AppliedRule, UrlKey, UrlKeys},
@@ -28,7 +30,11 @@ use crate::{
     policy::{compiled::CompiledPolicy, policy_set::PolicySet},
     poll_once::within,
     purge_event::PurgeEvent,
-    semantics::{compression::accepts_compression, vary::selecting_value},
+    semantics::{
+        accept_encoding::{AcceptedCodings, accepts_all_codings},
+        compression::accepts_compression,
+        vary::selecting_value,
+    },
     store::{erased::DynStore, interface::StoreError},
 };
 
@@ -88,6 +94,8 @@ pub(crate) struct ComparedFields<'a> {
     pub(crate) cache: &'a dyn UrlKeys,
     /// The rule that applies to the request.
     pub(crate) rule: AppliedRule,
+    /// The content codings of the copies that the policy of the rule makes.
+    pub(crate) offered: &'a [ContentCoding],
 }
 
 impl Selects for ComparedFields<'_> {
@@ -97,6 +105,18 @@ impl Selects for ComparedFields<'_> {
 
     fn accepts_coding(&self) -> bool {
         accepts_compression(self.fields)
+    }
+
+    fn decodes(&self, response: &StoredResponse) -> bool {
+        let codings = response.lines(&CONTENT_ENCODING).map(HeaderValue::as_bytes);
+        accepts_all_codings(self.fields, codings)
+    }
+
+    fn preferred_coding(&self) -> Option<ContentCoding> {
+        if self.offered.is_empty() {
+            return None;
+        }
+        AcceptedCodings::of(self.fields).preferred(self.offered).first()
     }
 }
 

@@ -21,6 +21,7 @@ use futures_util::future::select;
 
 use super::{
     budget::{FillBudget, OpenWrites, WritePermit},
+    copy_jobs::CopyJobs,
     fills::{Fill, OpenFills},
     flights::{FlightRole, Flights},
     held_bodies::HeldBodies,
@@ -76,6 +77,7 @@ struct SharedState {
     fills: Arc<OpenFills>,
     fill_budget: FillBudget,
     held_bodies: HeldBodies,
+    copy_jobs: CopyJobs,
     request_bodies: RequestBodies,
     search_variances: SearchVariances,
     flights: Arc<Flights>,
@@ -363,6 +365,10 @@ impl Coordinator {
     }
 
     /// Returns the stored bodies that responses keep in memory.
+    pub(crate) fn copy_jobs(&self) -> &CopyJobs {
+        &self.0.copy_jobs
+    }
+
     pub(crate) fn held_bodies(&self) -> &HeldBodies {
         &self.0.held_bodies
     }

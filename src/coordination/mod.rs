@@ -2,6 +2,7 @@
 
 pub(crate) mod budget;
 pub(crate) mod coordinator;
+pub(crate) mod copy_jobs;
 pub(crate) mod fills;
 pub(crate) mod flights;
 pub(crate) mod held_bodies;

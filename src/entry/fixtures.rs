@@ -65,6 +65,7 @@ pub(crate) fn stored(second: u64, selecting: &[(HeaderName, Option<&str>)]) -> S
         client_ttl: None,
         original_fields: None,
         etag_source: EtagSource::Handler,
+        coded: None,
         validity_check: ValidityCheck::default(),
         uses: Uses::default(),
         received: at(second).monotonic(),

@@ -2,6 +2,9 @@
 //! responses as bytes.
 
 pub mod codec;
+pub(crate) mod coded_copy;
+pub(crate) mod coded_tag;
+pub(crate) mod content_coding;
 pub(crate) mod discriminator;
 #[cfg(test)]
 pub(crate) mod fixtures;

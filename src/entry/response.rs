@@ -16,7 +16,10 @@ use bytes::{Bytes, BytesMut};
 
 use crate::{
     clock::Timestamp,
-    entry::{lifetime::Lifetime, stamp::Stamp, tag::TagId, uses::Uses, validity::ValidityCheck},
+    entry::{
+        coded_copy::CodedCopies, lifetime::Lifetime, stamp::Stamp, tag::TagId, uses::Uses,
+        validity::ValidityCheck,
+    },
 };
 
 /// The response fields that the cache may change or extend for clients (annotated fields).
@@ -54,6 +57,8 @@ pub struct StoredResponse {
     /// added `Date`, and the fields that list tags for a CDN.
     pub(crate) original_fields: Option<Box<[(HeaderName, HeaderValue)]>>,
     pub(crate) etag_source: EtagSource,
+    /// The copies of the body in content codings. `None` if the cache may make no such copies.
+    pub(crate) coded: Option<Box<CodedCopies>>,
     pub(crate) validity_check: ValidityCheck,
     /// The time at which this process received the response or read it from a store, by the
     /// monotonic clock of the process.
@@ -81,6 +86,9 @@ pub(crate) enum Audience {
     /// and has no coding. `Compress` sends no `Vary` with such a response, although it would encode
     /// the same response for other clients.
     ClientsWithoutCodings,
+    /// Clients that accept the codings in `Content-Encoding` of the response. Its handler does not
+    /// say by `Vary` that it codes the response only for such clients.
+    ClientsThatDecode,
 }
 
 impl StoredResponse {
@@ -157,8 +165,8 @@ impl StoredResponse {
         unchanged.chain(self.original_fields.iter().flat_map(|fields| fields.iter()))
     }
 
-    /// Returns the size of the response in memory, in bytes. The size includes the body, the header
-    /// fields, and the other data of the stored response.
+    /// Returns the size of the response in memory, in bytes. The size includes the body and its
+    /// copies in content codings, the header fields, and the other data of the stored response.
     #[must_use]
     pub fn weight(&self) -> usize {
         let fields: usize =
@@ -175,7 +183,8 @@ impl StoredResponse {
             .map(|(name, value)| field_weight(name, value.len()))
             .sum();
         let tags = size_of_val(&*self.tags);
-        let parts = fields + selecting + original_fields + tags;
+        let coded = self.coded.as_ref().map_or(0, |coded| coded.weight());
+        let parts = fields + selecting + original_fields + tags + coded;
         size_of::<Self>() + self.body.len() + parts + self.discriminator.len()
     }
 

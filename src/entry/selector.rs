@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 use crate::{
     clock::Timestamp,
     entry::{
+        content_coding::ContentCoding,
         length_prefixed::{append_optional, append_part},
         response::{Audience, StoredResponse},
     },
@@ -58,6 +59,13 @@ pub(crate) trait Selects: Sync {
 
     /// Returns whether the client accepts a content coding of actix's `Compress`.
     fn accepts_coding(&self) -> bool;
+
+    /// Returns whether the client accepts the codings in `Content-Encoding` of a response.
+    fn decodes(&self, response: &StoredResponse) -> bool;
+
+    /// Returns the content coding in which the client prefers a copy of a stored response, if the
+    /// policy has such copies.
+    fn preferred_coding(&self) -> Option<ContentCoding>;
 }
 
 impl<'a> Selector<'a> {
@@ -85,7 +93,19 @@ impl<'a> Selector<'a> {
     pub fn selects(&self, response: &StoredResponse) -> bool {
         *response.discriminator == *self.discriminator
             && self.matches_fields(response)
-            && (response.audience == Audience::Everyone || !self.request.accepts_coding())
+            && match response.audience {
+                Audience::Everyone => true,
+                Audience::ClientsWithoutCodings => !self.request.accepts_coding(),
+                Audience::ClientsThatDecode => self.request.decodes(response),
+            }
+    }
+
+    /// Returns the content coding in which the client prefers a coded copy, or `None` if the cache
+    /// sends it no such copy. A store whose lookups cost a round trip reads the copy in this coding
+    /// together with the response.
+    #[must_use]
+    pub fn preferred_coding(&self) -> Option<ContentCoding> {
+        self.request.preferred_coding()
     }
 
     /// Returns whether the request has the values that the response recorded for its selecting
@@ -174,15 +194,25 @@ mod tests {
         fn accepts_coding(&self) -> bool {
             self.value(&ACCEPT_ENCODING).is_some()
         }
+
+        fn decodes(&self, _: &StoredResponse) -> bool {
+            self.value(&ACCEPT_ENCODING).is_some()
+        }
+
+        fn preferred_coding(&self) -> Option<ContentCoding> {
+            None
+        }
     }
 
     #[test]
-    fn response_for_clients_without_codings_is_selected_by_such_clients_only() {
+    fn response_is_selected_by_the_clients_of_its_audience() {
         for (audience, field, want) in [
             (Audience::Everyone, None, true),
             (Audience::Everyone, Some("gzip"), true),
             (Audience::ClientsWithoutCodings, None, true),
             (Audience::ClientsWithoutCodings, Some("gzip"), false),
+            (Audience::ClientsThatDecode, None, false),
+            (Audience::ClientsThatDecode, Some("gzip"), true),
         ] {
             let request = Fields(field.map(|value| (ACCEPT_ENCODING, value)).into_iter().collect());
             let response = StoredResponse { audience, ..stored(0, &[]) };

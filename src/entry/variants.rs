@@ -6,11 +6,13 @@
 use std::{sync::Arc, time::Duration};
 
 use actix_web::http::header::HeaderName;
+use bytes::Bytes;
 
 use crate::{
     clock::Timestamp,
     entry::{
-        discriminator::is_chosen_by_client, response::StoredResponse, url_index::Registration,
+        coded_copy::CodedCopy, content_coding::ContentCoding, discriminator::is_chosen_by_client,
+        response::StoredResponse, url_index::Registration,
     },
 };
 
@@ -60,11 +62,8 @@ impl Variants {
         max_weight: usize,
     ) -> Option<Self> {
         let now = response.lifetime.response_time;
-        let mut added = Self::merge(existing, Arc::clone(&response))?;
-        let replaced = existing.iter().flat_map(|existing| &existing.responses);
-        for old in replaced.filter(|old| old.same_selection(&response)) {
-            response.uses.take_over(&old.uses);
-        }
+        let response = take_over(existing, response, max_weight);
+        let mut added = Self::merge(existing, response)?;
         added.halved = Some(age_uses(existing, now));
         drop_least_useful(&mut added.responses, max_weight);
         Some(added)
@@ -132,6 +131,49 @@ impl Variants {
         })
     }
 
+    /// Adds a coded copy to the variant of `response`. If the copy would make the variants heavier
+    /// than `max_weight` bytes, it is added without its bytes, so that the cache does not make it
+    /// again.
+    ///
+    /// Returns `None` if the variant has another body than the one from which the copy was made, or
+    /// is not stored any more.
+    #[must_use]
+    pub fn with_coded_copy(
+        &self,
+        response: &StoredResponse,
+        copy: &CodedCopy,
+        max_weight: usize,
+    ) -> Option<Self> {
+        let is_of_copy = |stored: &&Arc<StoredResponse>| {
+            stored.same_selection(response) && copy.belongs_to(stored)
+        };
+        let stored = self.responses.iter().find(is_of_copy)?;
+        let fits = self.weight().saturating_add(copy.bytes().map_or(0, Bytes::len)) <= max_weight;
+        let mut changed = StoredResponse::clone(stored);
+        changed.add_coded_copy(if fits { copy.clone() } else { copy.without_bytes() });
+        let changed = Arc::new(changed);
+        let replace = |old: &Arc<StoredResponse>| {
+            Arc::clone(if Arc::ptr_eq(old, stored) { &changed } else { old })
+        };
+        Some(Self { responses: self.responses.iter().map(replace).collect(), ..self.clone() })
+    }
+
+    /// Returns the coded copy of the variant of `response`, if the variant has the same body. The copy
+    /// may be one without bytes.
+    #[must_use]
+    pub fn find_coded_copy(
+        &self,
+        response: &StoredResponse,
+        coding: ContentCoding,
+    ) -> Option<&CodedCopy> {
+        let content = response.coded.as_ref()?.content();
+        let mut variants = self.responses.iter().filter(|stored| stored.same_selection(response));
+        variants.find_map(|stored| {
+            let mut copies = stored.coded.as_ref()?.iter();
+            copies.find(|copy| copy.coding() == coding && copy.content() == content)
+        })
+    }
+
     /// Returns the responses, newest first.
     #[must_use]
     pub fn responses(&self) -> &[Arc<StoredResponse>] {
@@ -157,6 +199,27 @@ impl Variants {
     pub fn useful_for(&self, now: Timestamp) -> Duration {
         self.responses.iter().map(|response| response.useful_for(now)).max().unwrap_or_default()
     }
+}
+
+/// Returns the new response with the number of uses, and the coded copies, of the response that it
+/// replaces. The copies are left out if they would make the response heavier than `max_weight`.
+fn take_over(
+    existing: Option<&Variants>,
+    mut response: Arc<StoredResponse>,
+    max_weight: usize,
+) -> Arc<StoredResponse> {
+    let existing = existing.iter().flat_map(|existing| &existing.responses);
+    for old in existing {
+        if !old.same_selection(&response) {
+            continue;
+        }
+        let with_copies = response.with_copies_of(old);
+        if let Some(more) = with_copies.filter(|more| more.weight() <= max_weight) {
+            response = Arc::new(more);
+        }
+        response.uses.take_over(&old.uses);
+    }
+    response
 }
 
 /// Halves the uses of the existing variants if it is time to. Returns the time of the last halving.

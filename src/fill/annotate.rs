@@ -9,7 +9,7 @@ use actix_web::http::{
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::candidate::Candidate;
+use super::{candidate::Candidate, write::WriteCoding};
 use crate::{
     clock::Timestamp,
     entry::{
@@ -19,6 +19,7 @@ use crate::{
     },
     policy::compiled::VaryCookie,
     semantics::{
+        accept_encoding::AcceptedCodings,
         client_lifetime::{
             ClientHeaders, ClientLifetimes, forbid_sharing, is_targeted, limit_lifetime,
             state_cdn_lifetime, state_lifetime,
@@ -32,12 +33,36 @@ use crate::{
 
 type Fields = Box<[(HeaderName, HeaderValue)]>;
 
+/// Who chooses the content coding in which clients get a response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CodingChoice {
+    /// The cache, which may make copies in content codings for clients that accept them.
+    OfCache,
+    /// The handler, or a middleware inside the cache. The stored response answers these clients.
+    OfHandler(Audience),
+}
+
+impl CodingChoice {
+    const fn audience(self) -> Audience {
+        match self {
+            Self::OfCache => Audience::Everyone,
+            Self::OfHandler(audience) => audience,
+        }
+    }
+
+    /// Returns whether clients with other values of `Accept-Encoding` can get other responses,
+    /// although the handler does not say so.
+    fn varies(self) -> bool {
+        matches!(self, Self::OfCache | Self::OfHandler(Audience::ClientsThatDecode))
+    }
+}
+
 impl Candidate {
     /// Completes the header fields of a response that will be stored, and returns the response for
     /// the store, without its body. Afterwards, `fields` are the fields for the client of this
     /// request.
     pub(crate) fn prepare(
-        &self,
+        &mut self,
         plan: &StoragePlan,
         status: StatusCode,
         fields: &mut HeaderMap,
@@ -50,9 +75,19 @@ impl Candidate {
         let is_stated = plan.lifetime.source.is_stated();
         let client_ttl =
             client_ttl.filter(|_| !is_stated && headers == ClientHeaders::WithLifetime);
-        let original_fields = self.annotate(plan, fields, now);
-        let draft =
-            StoredResponse { client_ttl, original_fields, ..self.draft(plan, status, fields) };
+        let choice = self.coding_choice(plan, status, fields);
+        let original_fields = self.annotate(plan, choice, fields, now);
+        let audience = choice.audience();
+        self.coding = match (choice, self.policy().compression()) {
+            (CodingChoice::OfCache, Some(compression)) => {
+                let accepted = AcceptedCodings::of(&self.request);
+                let preferred = accepted.preferred(&compression.codings).first();
+                WriteCoding::ByCache { preferred }
+            }
+            (CodingChoice::OfCache | CodingChoice::OfHandler(_), _) => WriteCoding::AsInDraft,
+        };
+        let draft = self.draft(plan, status, fields);
+        let draft = StoredResponse { client_ttl, original_fields, audience, ..draft };
         let (age, left) =
             (plan.lifetime.age(now), plan.lifetime.remaining(now).unwrap_or_default());
         if let Some(limit) = client_ttl {
@@ -71,6 +106,7 @@ impl Candidate {
     fn annotate(
         &self,
         plan: &StoragePlan,
+        choice: CodingChoice,
         fields: &mut HeaderMap,
         now: Timestamp,
     ) -> Option<Fields> {
@@ -81,8 +117,10 @@ impl Candidate {
         let lifetime = &plan.lifetime;
         let states_lifetime = !lifetime.source.is_stated()
             && self.policy().client_lifetimes().headers == ClientHeaders::WithLifetime;
-        let missing = self.missing_vary_members(plan);
-        self.warn_about_encoding(plan, fields);
+        let missing = self.missing_vary_members(plan, choice);
+        if choice == CodingChoice::OfHandler(Audience::ClientsThatDecode) {
+            self.warn_about_encoding();
+        }
         let is_as_stated = plan.downstream == Downstream::AsStated;
         if !states_lifetime && is_as_stated && missing.is_empty() {
             return None;
@@ -107,12 +145,18 @@ impl Candidate {
     /// Returns the request fields that the cache must add to `Vary`: the fields whose values are
     /// part of the cache key, and `Cookie` if the response is stored only because its request had
     /// no cookies. Downstream caches then do not reuse the response for requests with other values
-    /// of these fields.
-    fn missing_vary_members(&self, plan: &StoragePlan) -> SmallVec<[HeaderName; 2]> {
+    /// of these fields. `Accept-Encoding` is one of them if only some clients get the response, or a
+    /// copy of it, in a content coding.
+    fn missing_vary_members(
+        &self,
+        plan: &StoragePlan,
+        choice: CodingChoice,
+    ) -> SmallVec<[HeaderName; 2]> {
         let policy = self.policy();
         let cookie = plan.needs_no_cookie && policy.vary_cookie == VaryCookie::Added;
         let mut missing = SmallVec::new();
         let coding = policy.comparison.codings.always_select();
+        let coding = coding.or_else(|| choice.varies().then_some(&ACCEPT_ENCODING));
         for name in policy.keyed_fields().chain(cookie.then_some(&COOKIE)).chain(coding) {
             if !plan.nominated.contains(name) && !missing.contains(name) {
                 missing.push(name.clone());
@@ -121,34 +165,40 @@ impl Candidate {
         missing
     }
 
-    fn warn_about_encoding(&self, plan: &StoragePlan, fields: &HeaderMap) {
-        let coordinator = self.shared.store.coordinator();
-        let varies = plan.nominated.contains(&ACCEPT_ENCODING);
-        if fields.contains_key(CONTENT_ENCODING)
-            && !varies
-            && coordinator.should_warn_about_encoding()
-        {
+    fn warn_about_encoding(&self) {
+        if self.shared.store.coordinator().should_warn_about_encoding() {
             log::warn!(
-                "a response with Content-Encoding but without Vary: Accept-Encoding is stored: \
-                 clients that cannot decode it will get it too. Wrap Compress around the cache, \
-                 not the other way round, or let the handler send Vary"
+                "a response with Content-Encoding but without Vary: Accept-Encoding is stored: only \
+                 clients that accept its coding get it, and all others go to the handler. Let the \
+                 handler send Vary, or leave compression to the cache (Policy::compress)"
             );
         }
     }
 
-    /// Returns the clients that a response with these fields may answer. If the response varies on
-    /// `Accept-Encoding`, this field alone selects the clients.
-    fn audience(&self, nominated: &[HeaderName], fields: &HeaderMap) -> Audience {
-        let compression = self.policy().inner_compression();
+    /// Returns who chooses the content coding in which clients get a response. If the response varies
+    /// on `Accept-Encoding`, this field alone selects the clients.
+    fn coding_choice(
+        &self,
+        plan: &StoragePlan,
+        status: StatusCode,
+        fields: &HeaderMap,
+    ) -> CodingChoice {
         let varies = |names: &[HeaderName]| names.contains(&ACCEPT_ENCODING);
-        if self.replaced_audience == Some(Audience::Everyone)
-            || varies(nominated)
+        let audience = if varies(&plan.nominated)
             || varies(&self.selecting_fields)
             || self.policy().comparison.codings.always_select().is_some()
         {
-            return Audience::Everyone;
-        }
-        compression.audience(&self.request, fields)
+            Audience::Everyone
+        } else if fields.contains_key(CONTENT_ENCODING) {
+            Audience::ClientsThatDecode
+        } else if self.policy().codes(status, fields, &plan.nominated) {
+            return CodingChoice::OfCache;
+        } else if self.replaced_audience == Some(Audience::Everyone) {
+            Audience::Everyone
+        } else {
+            self.policy().inner_compression().audience(&self.request, fields)
+        };
+        CodingChoice::OfHandler(audience)
     }
 
     fn draft(&self, plan: &StoragePlan, status: StatusCode, fields: &HeaderMap) -> StoredResponse {
@@ -174,13 +224,14 @@ impl Candidate {
             stated: plan.stated,
             selecting: selecting.collect(),
             discriminator: Box::from(&*self.discriminator),
-            audience: self.audience(&plan.nominated, fields),
+            audience: Audience::Everyone,
             permits_sharing: plan.permits_sharing,
             tags: Box::from(&*plan.tags),
             stamp: self.fill.stamp(),
             client_ttl: None::<Duration>,
             original_fields: None,
             etag_source: EtagSource::Handler,
+            coded: None,
             validity_check: ValidityCheck::default(),
             uses: Uses::default(),
             received: plan.lifetime.response_time.monotonic(),

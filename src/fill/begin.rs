@@ -29,7 +29,11 @@ use crate::{
     response::{
         body::CacheBody,
         cached::body_for,
-        conditional::{apply_conditions_without_body, apply_request_conditions, client_has_it},
+        conditional::{
+            CodedForms, Copies, apply_conditions_without_body, apply_request_conditions,
+            client_has_it,
+        },
+        representation::choose,
     },
     semantics::{
         body::declared_length,
@@ -147,14 +151,14 @@ impl Candidate {
                 let write = write.with_body(copy.unwrap_or_else(|| Bytes::copy_from_slice(&bytes)));
                 add_etag(&mut head, &write.draft);
                 let complete = head.set_body(body_for(status, &bytes));
-                (client.receive(complete, &bytes), Stored::Yes, Some(write))
+                (client.receive(complete, &bytes, &write), Stored::Yes, Some(write))
             }
             // Servers do not poll a body that declares a length of zero.
             Err(body) if size == BodySize::Sized(0) => {
                 let write = write.with_body(Bytes::new());
                 add_etag(&mut head, &write.draft);
                 let complete = head.set_body(CacheBody::pass(body));
-                let response = client.receive(complete, &Bytes::new());
+                let response = client.receive(complete, &Bytes::new(), &write);
                 (response, Stored::Yes, Some(write))
             }
             Err(body) => {
@@ -187,33 +191,36 @@ struct Client {
 }
 
 impl Client {
-    /// Makes the response to the client from the complete response.
+    /// Makes the response to the client from the complete response, which `write` is going to store.
     fn receive<B>(
         &self,
-        complete: HttpResponse<CacheBody<B>>,
+        mut complete: HttpResponse<CacheBody<B>>,
         body: &Bytes,
+        write: &Write,
     ) -> HttpResponse<CacheBody<B>> {
-        match self.conditions {
-            ClientConditions::ByCache => apply_request_conditions(
-                &self.method,
-                &self.request,
-                self.compression,
-                complete,
-                body,
-            ),
-            ClientConditions::ByHandler => complete,
+        if self.conditions == ClientConditions::ByHandler {
+            return complete;
         }
+        let (stored, compression) = (&write.draft, write.policy().compression());
+        // There is no copy yet, but the client may have one of an equal body.
+        choose(&self.request, stored, compression)
+            .representation
+            .write(stored, complete.headers_mut());
+        self.compression.weaken_tag(&self.request, complete.headers_mut());
+        let forms = CodedForms { outer: self.compression, copies: Copies::of(stored) };
+        apply_request_conditions(&self.method, &self.request, forms, complete, body)
     }
 
     /// Makes the response to the client while the body is still arriving from the handler. Also
     /// returns whether the response is being stored.
     fn receive_stream<B: MessageBody + 'static>(
         &self,
-        head: HttpResponse<()>,
+        mut head: HttpResponse<()>,
         body: B,
         write: Write,
         declared: Option<u64>,
     ) -> (HttpResponse<CacheBody<B>>, Stored) {
+        self.compression.weaken_tag(&self.request, head.headers_mut());
         if self.conditions == ClientConditions::ByHandler || !client_has_it(&self.request, &head) {
             return match tee::begin(body, write, declared) {
                 Ok(body) => (head.set_body(body), Stored::Yes),

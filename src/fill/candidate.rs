@@ -11,7 +11,7 @@ use actix_web::http::{
 };
 use bytes::Bytes;
 
-use super::write::Write;
+use super::write::{Write, WriteCoding};
 use crate::{
     clock::Timestamp,
     coordination::{fills::Fill, leader::Leader},
@@ -67,6 +67,8 @@ pub(crate) struct Candidate {
     /// If a client that accepts a coding has received it without one, its successors answer everyone
     /// as well.
     pub(crate) replaced_audience: Option<Audience>,
+    /// Whether the cache may make coded copies of the response that is being prepared.
+    pub(crate) coding: WriteCoding,
     pub(crate) requested: Timestamp,
     pub(crate) conditions: ClientConditions,
     /// The leader of the flight, if other requests may wait for the response to this request
@@ -93,16 +95,16 @@ impl Candidate {
 
     /// Returns the body of a stored response for the client. The body counts as held, if the limit
     /// permits it.
-    pub(crate) fn hold_body(&self, stored: &StoredResponse) -> Bytes {
+    pub(crate) fn hold_body(&self, body: &Bytes) -> Bytes {
         let held_bodies = self.shared.store.coordinator().held_bodies();
-        let held = held_bodies.hold(&self.key, &stored.body, self.client);
-        held.unwrap_or_else(|| stored.body.clone())
+        let held = held_bodies.hold(&self.key, body, self.client);
+        held.unwrap_or_else(|| body.clone())
     }
 
     /// Turns the candidate into the write that stores `draft`, a response whose body is still
     /// missing.
     pub(crate) fn into_write(self: Box<Self>, draft: StoredResponse) -> Write {
-        let Self { shared, rule, key, fill, leader, .. } = *self;
-        Write { shared, rule, key, fill, leader, draft, replaced: Weak::new() }
+        let Self { shared, rule, key, fill, leader, coding, .. } = *self;
+        Write { shared, rule, key, fill, leader, draft, coding, replaced: Weak::new() }
     }
 }

@@ -8,6 +8,7 @@
 pub(crate) mod annotate;
 pub(crate) mod begin;
 pub(crate) mod candidate;
+pub(crate) mod coded_copies;
 pub(crate) mod decide;
 pub(crate) mod emit;
 pub(crate) mod judge;

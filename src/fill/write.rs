@@ -1,16 +1,22 @@
 //! Writes complete responses to the store.
 
 use std::{
+    iter,
     sync::{Arc, Weak},
     task::Context,
 };
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 use tokio::time::timeout;
 
+use super::coded_copies::make_coded_copy;
 use crate::{
     coordination::{fills::Fill, leader::Leader},
-    entry::{key::CacheKey, response::StoredResponse, url_keys::AppliedRule},
+    entry::{
+        coded_copy::ContentDigest, content_coding::ContentCoding, key::CacheKey,
+        response::StoredResponse, url_keys::AppliedRule,
+    },
     policy::compiled::CompiledPolicy,
     semantics::content_tag::content_tag,
     shared::Shared,
@@ -26,8 +32,20 @@ pub(crate) struct Write {
     pub(crate) fill: Fill,
     pub(crate) leader: Option<Leader>,
     pub(crate) draft: StoredResponse,
+    /// Whether the cache may make coded copies of the response, if its body is large enough.
+    pub(crate) coding: WriteCoding,
     /// The stored response that this one replaces, while it is in memory.
     pub(crate) replaced: Weak<StoredResponse>,
+}
+
+/// Whether the cache makes coded copies of a response that will be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum WriteCoding {
+    /// The draft says whether there may be copies.
+    #[default]
+    AsInDraft,
+    /// There may be copies if the body is large enough. The client prefers this coding.
+    ByCache { preferred: Option<ContentCoding> },
 }
 
 impl Write {
@@ -37,13 +55,51 @@ impl Write {
     }
 
     /// Sets the body of the response that will be stored, and its entity tag if the cache makes it.
-    pub(crate) fn with_body(mut self, body: Bytes) -> Self {
-        self.draft.body = self.replaced_body(&body).unwrap_or(body);
+    pub(crate) fn with_body(self, body: Bytes) -> Self {
+        let replaced = self.replaced.upgrade().filter(|replaced| replaced.body == body);
+        match replaced {
+            Some(replaced) => self.with_body_of(&replaced),
+            None => self.with_new_body(body),
+        }
+    }
+
+    /// Sets the body to that of a stored response, which is not copied and not read again.
+    pub(crate) fn with_body_of(mut self, stored: &StoredResponse) -> Self {
+        let known = stored.coded.as_ref().map(|coded| coded.content());
+        self.draft.body = stored.body.clone();
+        self.complete(known)
+    }
+
+    fn with_new_body(mut self, body: Bytes) -> Self {
+        self.draft.body = body;
+        self.complete(None)
+    }
+
+    /// Completes the draft by what follows from its body. `known` is the digest of the body, if it is
+    /// known.
+    fn complete(mut self, known: Option<ContentDigest>) -> Self {
         let makes_tag = self.policy().makes_content_tags();
         if let Some(tag) = makes_tag.then(|| content_tag(&self.draft)).flatten() {
             self.draft.add_etag_of_cache(tag);
         }
+        let min_size = self.policy().compression().map(|compression| compression.min_size);
+        let is_large = min_size.is_some_and(|least| self.draft.body.len() >= least);
+        if matches!(self.coding, WriteCoding::ByCache { .. }) && is_large {
+            self.draft.allow_coded_copies(known);
+        }
         self
+    }
+
+    /// Returns the content codings in which copies of the new response are made at once: the one that
+    /// the client prefers, and those of the copies of the replaced response.
+    fn wanted_codings(&self) -> SmallVec<[ContentCoding; 3]> {
+        let WriteCoding::ByCache { preferred } = self.coding else { return SmallVec::new() };
+        let replaced = self.replaced.upgrade();
+        let of_replaced = |coding: &ContentCoding| {
+            replaced.as_ref().is_some_and(|stored| stored.usable_copy(*coding).is_some())
+        };
+        let others = ContentCoding::ALL.into_iter().filter(|coding| Some(*coding) != preferred);
+        preferred.into_iter().chain(others.filter(of_replaced)).collect()
     }
 
     /// Returns the body of the replaced response if its bytes are equal to these, so that both
@@ -80,9 +136,18 @@ impl Write {
         let store = &self.shared.store;
         let held_bodies = store.coordinator().held_bodies();
         let body = self.leader.is_some().then(|| held_bodies.hold_new(&self.key, &self.draft.body));
-        match store.put(&self.key, Arc::new(self.draft), &self.fill).await {
+        let wanted = self.wanted_codings();
+        let compression = self.shared.policy(self.rule).compression();
+        let response = Arc::new(self.draft);
+        match store.put(&self.key, Arc::clone(&response), &self.fill).await {
             Ok(Put::Stored) => {
                 log::debug!("store ttl={}", ttl.as_secs());
+                for (coding, compression) in wanted.into_iter().zip(iter::repeat(compression)) {
+                    if let Some(compression) = compression {
+                        let (shared, level) = (&self.shared, compression.level);
+                        make_coded_copy(shared, level, &self.key, &response, coding);
+                    }
+                }
                 if let Some(leader) = self.leader {
                     leader.finish_stored(body);
                 }

@@ -14,6 +14,7 @@ use actix_web::{
 use super::{
     cache_name::CacheName,
     check::{parse_emitted_tag_fields, parse_field_names},
+    compression::{CompiledCompression, Compression},
     error::ConfigError,
     fingerprint::{RuleOrigin, fingerprint},
     path_matcher::PathMatcher,
@@ -81,6 +82,7 @@ pub(crate) struct CompiledPolicy {
     /// The beginning of each cache key: the namespace and the fingerprint of the policy.
     pub(super) scope: KeyScope,
     pub(crate) vary_cookie: VaryCookie,
+    pub(super) compression: Option<CompiledCompression>,
 }
 
 impl CompiledPolicy {
@@ -131,6 +133,7 @@ impl CompiledPolicy {
             return Err(ConfigError::CdnTtlRemoved);
         }
         removed_downstream.retain(|name| !emitted_tag_fields.contains(name));
+        let compression = policy.compression.as_ref().map(Compression::compile).transpose()?;
         let vary_cookie =
             if policy.ignores_all_cookies() { VaryCookie::NotNeeded } else { VaryCookie::Added };
         Ok(Self {
@@ -148,6 +151,7 @@ impl CompiledPolicy {
             namespace: name.namespace.to_owned(),
             scope,
             vary_cookie,
+            compression,
         })
     }
 

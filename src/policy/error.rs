@@ -104,6 +104,13 @@ pub enum ConfigError {
         /// The name of the setter, such as `vary_languages`.
         setting: &'static str,
     },
+    /// [`Compression::codings`](crate::Compression::codings) has a coding whose feature is not
+    /// enabled.
+    CodingNotEnabled(&'static str),
+    /// [`Policy::compress`](crate::Policy::compress) is set, but no feature of a coding is enabled.
+    NoCodingEnabled,
+    /// A text of [`Compression::types`](crate::Compression::types) is no media range.
+    InvalidMediaType(String),
     /// A name contains `*` where `*` does not match other names.
     StarInName {
         /// The name of the setter, such as `vary_cookie`.
@@ -276,8 +283,26 @@ impl fmt::Display for ConfigError {
             ),
             Self::EmptyList { setting } => write!(
                 f,
-                "{setting} has an empty list, so all requests would get one variant: name all that \
-                 the handlers offer, or leave it out"
+                "{setting} has an empty list: name all that the handlers offer, or leave it out"
+            ),
+            Self::CodingNotEnabled(coding) => write!(
+                f,
+                "Compression::codings has the coding {coding}, which this build cannot make: \
+                 enable the feature {} of actix-web-cache",
+                match *coding {
+                    "br" => "compress-brotli",
+                    "zstd" => "compress-zstd",
+                    _ => "compress-gzip",
+                }
+            ),
+            Self::NoCodingEnabled => f.write_str(
+                "compress is set, but this build can make no coding: enable a feature of \
+                 actix-web-cache, compress-brotli, compress-gzip or compress-zstd",
+            ),
+            Self::InvalidMediaType(text) => write!(
+                f,
+                "Compression::types has {text:?}: use a media type such as \"application/json\", \
+                 \"text/*\" or \"*+json\""
             ),
             Self::StarInName { setting: setting @ "vary_cookie", name } => write!(
                 f,

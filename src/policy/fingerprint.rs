@@ -16,9 +16,9 @@
 //! The fingerprint does not cover settings that only affect lifetimes, limits and entity tags for
 //! clients, or the requests whose body is part of the cache key: the key contains the method and the
 //! body. It does not cover whether `No-Vary-Search` is honored, because the key contains the field. It
-//! does not cover
-//! the settings that add fields, cookies or computed values to the cache key either, because the
-//! cache key contains these values.
+//! does not cover copies in content codings, because a stored response says itself whether it may
+//! have such copies. It does not cover the settings that add fields, cookies or computed values to
+//! the cache key either, because the cache key contains these values.
 //!
 //! Processes of different builds share stored responses through a store, so the fingerprint must
 //! not depend on the build. The fingerprint is the beginning of the SHA-256 digest of the encoded

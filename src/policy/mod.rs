@@ -11,8 +11,10 @@
 pub(crate) mod cache_key;
 mod cache_name;
 mod check;
+mod coded_responses;
 pub(crate) mod compiled;
 mod compiled_rule;
+pub(crate) mod compression;
 mod credential_fields;
 pub(crate) mod discriminator;
 #[cfg(feature = "serde")]
@@ -44,6 +46,7 @@ mod trusted_proxies;
 mod values;
 
 pub use self::{
+    compression::Compression,
     error::ConfigError,
     query::QueryKey,
     rule::Rule,

@@ -87,6 +87,7 @@ impl Policy {
             store_tests: Vec::new(),
             left_out: Vec::new(),
             content_tags: ContentTags::Made,
+            compression: None,
         }
     }
 

@@ -49,7 +49,7 @@ pub(super) async fn invalidate_variant(
         Effect::Expire { .. } if coordinator.is_filling(key) => return Ok(whole_key),
         Effect::Expire { .. } => {}
     }
-    let compared = ComparedFields { fields, cache, rule };
+    let compared = ComparedFields { fields, cache, rule, offered: &[] };
     let selector = Selector::new(&compared, &[], shared.now());
     let found = shared.within_store_timeout(shared.store.lookup(key, &selector)).await?;
     let Some(found) = found.variants else {

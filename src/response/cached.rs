@@ -14,7 +14,8 @@ use smallvec::SmallVec;
 
 use super::{
     body::CacheBody,
-    conditional::{apply_conditions_without_body, apply_request_conditions},
+    conditional::{CodedForms, Copies, apply_conditions_without_body, apply_request_conditions},
+    representation::Representation,
 };
 use crate::{
     clock::Timestamp,
@@ -34,7 +35,8 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(crate) struct SelectedResponse {
     pub(crate) stored: Arc<StoredResponse>,
-    /// The body of `stored`. A body of more than 64 KiB counts toward a limit until all clones of
+    pub(crate) representation: Representation,
+    /// The body of the representation. A body of more than 64 KiB counts toward a limit until all clones of
     /// this value are dropped ([`HeldBodies::hold`](crate::coordination::held_bodies::HeldBodies::hold)).
     pub(crate) body: Bytes,
 }
@@ -63,6 +65,10 @@ impl ClientTerms {
     pub(crate) const fn of(policy: &CompiledPolicy) -> Self {
         Self { compression: policy.outer_compression(), lifetimes: policy.client_lifetimes() }
     }
+
+    const fn forms(self, stored: &StoredResponse) -> CodedForms {
+        CodedForms { outer: self.compression, copies: Copies::of(stored) }
+    }
 }
 
 impl CachedResponse {
@@ -88,9 +94,12 @@ impl CachedResponse {
         method: &Method,
         request: &HeaderMap,
     ) -> HttpResponse<CacheBody<B>> {
-        let SelectedResponse { stored, body } = &self.selected;
-        let complete = self.with_body(body_for(stored.status, body));
-        apply_request_conditions(method, request, self.terms.compression, complete, body)
+        let SelectedResponse { stored, representation, body } = &self.selected;
+        let mut complete = self.with_body(body_for(stored.status, body));
+        representation.write(stored, complete.headers_mut());
+        let forms = self.terms.forms(stored);
+        forms.outer.weaken_tag(request, complete.headers_mut());
+        apply_request_conditions(method, request, forms, complete, body)
     }
 
     /// Makes the response with a body that the cache is still receiving: the complete response or a
@@ -100,7 +109,9 @@ impl CachedResponse {
         body: CacheBody<B>,
         request: &HeaderMap,
     ) -> HttpResponse<CacheBody<B>> {
-        apply_conditions_without_body(request, self.with_body(body))
+        let mut response = self.with_body(body);
+        self.terms.compression.weaken_tag(request, response.headers_mut());
+        apply_conditions_without_body(request, response)
     }
 
     fn with_body<B>(&self, body: CacheBody<B>) -> HttpResponse<CacheBody<B>> {

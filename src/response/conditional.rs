@@ -11,6 +11,7 @@ use actix_web::{
 use bytes::Bytes;
 
 use super::{body::CacheBody, range::range_response};
+use crate::entry::response::StoredResponse;
 use crate::semantics::{
     compression::OuterCompression,
     range::requested_ranges,
@@ -18,15 +19,40 @@ use crate::semantics::{
     validation::{Validators, belongs_in_not_modified, not_modified},
 };
 
+/// The content codings in which clients may get a response, besides the form that is being sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CodedForms {
+    /// A middleware around the cache may encode the response.
+    pub(crate) outer: OuterCompression,
+    pub(crate) copies: Copies,
+}
+
+/// Whether the cache makes copies of a response in content codings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Copies {
+    Possible,
+    Impossible,
+}
+
+impl Copies {
+    pub(crate) const fn of(stored: &StoredResponse) -> Self {
+        match stored.coded {
+            Some(_) => Self::Possible,
+            None => Self::Impossible,
+        }
+    }
+}
+
 /// Applies the conditions and the ranges of a request to a complete response. Returns the response
 /// itself, a 304, a 206 or a 416.
 ///
-/// A client that may get the response compressed gets no range: the range would be a part of the
-/// uncompressed body.
+/// A client that may get the response compressed by a middleware gets no range: the range would be a
+/// part of the uncompressed body. If the cache has copies of the response, a date in `If-Range` does
+/// not tell from which of them the client has a part, so only an entity tag selects a range.
 pub(crate) fn apply_request_conditions<B>(
     method: &Method,
     request: &HeaderMap,
-    compression: OuterCompression,
+    forms: CodedForms,
     response: HttpResponse<CacheBody<B>>,
     body: &Bytes,
 ) -> HttpResponse<CacheBody<B>> {
@@ -38,9 +64,13 @@ pub(crate) fn apply_request_conditions<B>(
     if not_modified(request, StatusCode::OK, validators) {
         return into_not_modified(response);
     }
-    if compression.may_encode(request, response.headers()) {
+    if forms.outer.may_encode(request, response.headers()) {
         return response;
     }
+    let validators = match forms.copies {
+        Copies::Possible => Validators { date: None, ..validators },
+        Copies::Impossible => validators,
+    };
     let ranges = requested_ranges(method, request, validators, body.len() as u64);
     range_response(response, body, ranges)
 }

@@ -5,4 +5,5 @@ pub(crate) mod body;
 pub(crate) mod cached;
 pub(crate) mod conditional;
 pub(crate) mod range;
+pub(crate) mod representation;
 mod slices;

@@ -5,9 +5,12 @@
 //! 8.8.3.3). The cache must therefore not send a range of the stored response to a client that
 //! resumes its download of the encoded response.
 
-use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue};
 
-use super::vary::accepts_any_coding;
+use super::{
+    fields::{EntityTag, trim},
+    vary::accepts_any_coding,
+};
 use crate::entry::response::Audience;
 
 /// The codings of actix's `Compress`.
@@ -30,6 +33,23 @@ impl OuterCompression {
             && !response.contains_key(CONTENT_ENCODING)
             && is_compressed_type(response)
             && accepts_compression(request)
+    }
+
+    /// Makes the strong entity tag of a response weak, if a middleware around the cache may encode the
+    /// response for this client. The encoded response would have the same entity tag, although its
+    /// bytes are others (RFC 9110 section 8.8.1).
+    pub(crate) fn weaken_tag(self, request: &HeaderMap, response: &mut HeaderMap) {
+        if self == Self::Absent {
+            return;
+        }
+        let Some(tag) = response.get(ETAG) else { return };
+        let is_strong = EntityTag::parse(tag.as_bytes()).is_some_and(EntityTag::is_strong);
+        if is_strong && self.may_encode(request, response) {
+            let weak = [b"W/", trim(tag.as_bytes())].concat();
+            if let Ok(weak) = HeaderValue::from_bytes(&weak) {
+                response.insert(ETAG, weak);
+            }
+        }
     }
 }
 
@@ -70,9 +90,12 @@ pub(crate) fn accepts_compression(request: &HeaderMap) -> bool {
 fn is_compressed_type(response: &HeaderMap) -> bool {
     let Some(value) = response.get(CONTENT_TYPE) else { return true };
     let essence = value.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default();
-    let essence = essence.trim_ascii().to_ascii_lowercase();
-    let is_image = essence.starts_with(b"image/") && essence != b"image/svg+xml";
-    !is_image && !essence.starts_with(b"video/")
+    let essence = essence.trim_ascii();
+    let begins_with = |beginning: &[u8]| {
+        essence.get(..beginning.len()).is_some_and(|start| start.eq_ignore_ascii_case(beginning))
+    };
+    let is_image = begins_with(b"image/") && !essence.eq_ignore_ascii_case(b"image/svg+xml");
+    !is_image && !begins_with(b"video/")
 }
 
 #[cfg(test)]
@@ -113,6 +136,29 @@ mod tests {
         }
         let response = fields(&[]);
         assert!(!OuterCompression::Possible.may_encode(&fields(&[]), &response));
+    }
+
+    #[test]
+    fn strong_tag_of_a_response_that_may_be_encoded_becomes_weak() {
+        for (tag, accepted, kind, want) in [
+            ("\"a\"", "gzip", "text/html", "W/\"a\""),
+            ("W/\"a\"", "gzip", "text/html", "W/\"a\""),
+            ("invalid", "gzip", "text/html", "invalid"),
+            ("\"a\"", "identity", "text/html", "\"a\""),
+            ("\"a\"", "gzip", "image/png", "\"a\""),
+        ] {
+            let request = fields(&[(ACCEPT_ENCODING, accepted)]);
+            for (outer, want) in
+                [(OuterCompression::Possible, want), (OuterCompression::Absent, tag)]
+            {
+                let mut response = fields(&[(ETAG, tag), (CONTENT_TYPE, kind)]);
+                outer.weaken_tag(&request, &mut response);
+                assert_eq!(response.get(ETAG).unwrap(), want, "{tag} {accepted} {kind}");
+            }
+            let mut coded = fields(&[(ETAG, tag), (CONTENT_ENCODING, "br")]);
+            OuterCompression::Possible.weaken_tag(&request, &mut coded);
+            assert_eq!(coded.get(ETAG).unwrap(), tag);
+        }
     }
 
     #[test]

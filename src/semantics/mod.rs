@@ -6,9 +6,11 @@
 //! Comments cite the RFC section that the code below them implements. A section without an RFC
 //! number belongs to the RFC that the first line of the file names, or else to RFC 9111.
 
+pub(crate) mod accept_encoding;
 pub(crate) mod body;
 pub(crate) mod cache_control;
 pub(crate) mod client_lifetime;
+pub(crate) mod coded_copies;
 pub(crate) mod compression;
 pub(crate) mod connection;
 pub(crate) mod content_security_policy;

@@ -176,7 +176,7 @@ fn weighted(value: &[u8]) -> impl Iterator<Item = (&str, u16)> {
 }
 
 /// Parses a weight between 0 and 1, and returns it in thousandths.
-fn thousandths(weight: &[u8]) -> Option<u16> {
+pub(super) fn thousandths(weight: &[u8]) -> Option<u16> {
     let number: f32 = std::str::from_utf8(weight).ok()?.parse().ok()?;
     (0.0..=1.0).contains(&number).then_some((number * 1000.0) as u16)
 }

@@ -21,7 +21,10 @@ use crate::{
         response::StoredResponse,
         url_keys::AppliedRule,
     },
-    fill::candidate::{Candidate, ClientConditions},
+    fill::{
+        candidate::{Candidate, ClientConditions},
+        write::WriteCoding,
+    },
     outcome::Forward,
     policy::{cache_key::RequestKey, compiled::CompiledPolicy},
     response::cached::SelectedResponse,
@@ -257,6 +260,7 @@ impl RequestContext {
                 .map(|variants| variants.selecting_fields().into())
                 .unwrap_or_default(),
             replaced_audience: None,
+            coding: WriteCoding::default(),
             requested: now,
             conditions: ClientConditions::ByHandler,
             leader: None,

@@ -16,9 +16,13 @@ use super::{
 };
 use crate::{
     entry::{key::CacheKey, response::StoredResponse, selector::Selector},
+    fill::coded_copies::make_coded_copy,
     outcome::{Bypass, Forward, Outcome},
     poll_once::within,
-    response::cached::{CachedResponse, ClientTerms, SelectedResponse},
+    response::{
+        cached::{CachedResponse, ClientTerms, SelectedResponse},
+        representation::{Acceptance, Choice, Representation, choose},
+    },
     semantics::{
         request::is_conditional,
         reuse::{
@@ -49,13 +53,19 @@ pub(crate) enum Decision {
 }
 
 impl RequestContext {
+    /// Returns the request fields by which a lookup selects a response.
+    fn compared<'a>(&'a self, fields: &'a HeaderMap) -> ComparedFields<'a> {
+        let offered = self.policy().compression().map_or(&[][..], |found| &found.codings);
+        ComparedFields { fields, cache: &*self.shared, rule: self.rule, offered }
+    }
+
     /// Looks up the store without waiting. Returns `None` if the store cannot answer at once.
     pub(crate) fn lookup_now(
         &self,
         fields: &HeaderMap,
         request: &CacheRequest,
     ) -> Option<Result<Lookup, StoreError>> {
-        let compared = ComparedFields { fields, cache: &*self.shared, rule: self.rule };
+        let compared = self.compared(fields);
         let selector = Selector::new(&compared, &request.discriminator, request.now);
         self.shared.store.lookup_now(&request.key, &selector)
     }
@@ -67,7 +77,7 @@ impl RequestContext {
         fields: &HeaderMap,
         request: &CacheRequest,
     ) -> Result<Lookup, StoreError> {
-        let compared = ComparedFields { fields, cache: &*self.shared, rule: self.rule };
+        let compared = self.compared(fields);
         let selector = Selector::new(&compared, &request.discriminator, request.now);
         let limit = self.shared.settings.lookup_timeout;
         let found = within(limit, self.shared.store.lookup(&request.key, &selector)).await;
@@ -118,35 +128,35 @@ impl RequestContext {
         let hold = |stored| self.hold(request, &cache_request.key, stored);
         // The handler answers the request. Concurrent requests share its response, whose bytes count
         // in the memory for bodies that are being stored.
-        let not_held = (Forward::Bypass(Bypass::SlowClients), None);
+        let not_held = |reason| (Forward::Bypass(reason), None);
         let (reason, selected) = match reuse {
             Reuse::Fresh { stored, age, ttl } => match hold(stored) {
-                Some(selected) => {
+                Ok(selected) => {
                     let refresh = self.policy().refresh_ahead(age.saturating_add(ttl), ttl);
                     let outcome = Outcome::Hit { age, ttl };
                     let response = CachedResponse { selected, age, left: ttl, now, terms };
                     return respond(request, response, outcome, refresh, cache_request, lookup);
                 }
-                None => not_held,
+                Err(reason) => not_held(reason),
             },
             Reuse::Stale { stored, age, over, refresh } => match hold(stored) {
-                Some(selected) => {
+                Ok(selected) => {
                     let outcome = Outcome::StaleHit { age, over };
                     let left = Duration::ZERO;
                     let response = CachedResponse { selected, age, left, now, terms };
                     return respond(request, response, outcome, refresh, cache_request, lookup);
                 }
-                None => not_held,
+                Err(reason) => not_held(reason),
             },
             Reuse::Validate { stored, because } => match hold(stored) {
-                Some(selected) => {
+                Ok(selected) => {
                     let reason = match because {
                         ValidationReason::Stale => Forward::Stale,
                         ValidationReason::Client => Forward::Request,
                     };
                     (reason, Some(selected))
                 }
-                None => not_held,
+                Err(reason) => not_held(reason),
             },
             Reuse::Absent => (Forward::UriMiss, None),
             Reuse::OtherVariant => (Forward::VaryMiss, None),
@@ -173,22 +183,39 @@ impl RequestContext {
         }))
     }
 
-    /// Returns the stored response with its body, for the response to this request. Returns `None`
-    /// if the bodies that responses keep in memory take too much of it.
+    /// Returns the stored response with the representation that the client gets, and its body. Starts
+    /// to make the copy in the content coding that the client prefers, if there is none yet.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the bodies that responses keep in memory take too much of it, or if the
+    /// client accepts no representation.
     fn hold(
         &self,
         request: &ServiceRequest,
         key: &CacheKey,
         stored: Arc<StoredResponse>,
-    ) -> Option<SelectedResponse> {
-        if request.method() == Method::HEAD || is_not_modified(request.headers(), &stored) {
-            // The response has no body.
-            let body = stored.body.clone();
-            return Some(SelectedResponse { stored, body });
+    ) -> Result<SelectedResponse, Bypass> {
+        let compression = self.policy().compression();
+        let Choice { representation, missing, acceptance } =
+            choose(request.headers(), &stored, compression);
+        if let Some((coding, compression)) = missing.zip(compression) {
+            make_coded_copy(&self.shared, compression.level, key, &stored, coding);
         }
-        let client = client_network(request);
-        let body = self.shared.store.coordinator().held_bodies().hold(key, &stored.body, client)?;
-        Some(SelectedResponse { stored, body })
+        if acceptance == Acceptance::Refused {
+            return Err(Bypass::AcceptEncoding);
+        }
+        let body = representation.body(&stored);
+        let is_sent = request.method() != Method::HEAD
+            && !is_not_modified(request.headers(), &stored, &representation);
+        let body = if is_sent {
+            let client = client_network(request);
+            let held_bodies = self.shared.store.coordinator().held_bodies();
+            held_bodies.hold(key, body, client).ok_or(Bypass::SlowClients)?
+        } else {
+            body.clone()
+        };
+        Ok(SelectedResponse { stored, representation, body })
     }
 
     /// Returns whether each request must validate the stored response, because it has `no-cache`,
@@ -201,7 +228,7 @@ impl RequestContext {
     /// Decides by RFC 9111 and by the policy whether a stored response may answer the request.
     fn reuse(&self, fields: &HeaderMap, request: &CacheRequest, lookup: &Lookup) -> Reuse {
         let policy = self.policy();
-        let compared = ComparedFields { fields, cache: &*self.shared, rule: self.rule };
+        let compared = self.compared(fields);
         let selector = Selector::new(&compared, &request.discriminator, request.now);
         let reuse_request = ReuseRequest {
             requester: request.requester,
@@ -220,14 +247,21 @@ impl RequestContext {
     }
 }
 
-/// Returns whether the conditions of a request turn a stored response into a 304.
-fn is_not_modified(request: &HeaderMap, stored: &StoredResponse) -> bool {
+/// Returns whether the conditions of a request turn a representation of a stored response into a 304.
+fn is_not_modified(
+    request: &HeaderMap,
+    stored: &StoredResponse,
+    representation: &Representation,
+) -> bool {
     if !is_conditional(request) {
         return false;
     }
     let mut fields = HeaderMap::new();
-    for name in [ETAG, LAST_MODIFIED] {
-        stored.lines(&name).for_each(|line| fields.append(name.clone(), line.clone()));
+    if let Some(tag) = representation.etag(stored) {
+        fields.insert(ETAG, tag.clone());
+    }
+    for line in stored.lines(&LAST_MODIFIED) {
+        fields.append(LAST_MODIFIED, line.clone());
     }
     not_modified(request, stored.status, Validators::of(&fields))
 }
@@ -248,7 +282,8 @@ fn respond(
     }
     // The response to a refresh is sent to no client, so its body does not count.
     let stored = Arc::clone(&response.selected.stored);
-    let selected = Some(SelectedResponse { body: stored.body.clone(), stored });
+    let (representation, body) = (Representation::Stored, stored.body.clone());
+    let selected = Some(SelectedResponse { stored, representation, body });
     let (reason, purpose) = (Forward::Stale, Purpose::Refresh);
     let never_fresh = false;
     let refresh = OriginRequest { cache_request, lookup, reason, selected, never_fresh, purpose };

@@ -3,27 +3,28 @@
 
 use std::sync::Arc;
 
+use crate::{
+    entry::response::StoredResponse,
+    fill::{begin::FillReply, candidate::Candidate, write::Write},
+    outcome::Stored,
+    response::{
+        cached::body_for,
+        conditional::{CodedForms, Copies, apply_request_conditions},
+        representation::choose,
+    },
+    semantics::{connection::ConnectionFields, dates::set_date, validation::updated_fields},
+};
 use actix_web::{
     HttpResponse,
     dev::ServiceResponse,
     http::header::{AGE, DATE},
 };
-use bytes::Bytes;
-
-use crate::{
-    entry::response::StoredResponse,
-    fill::{begin::FillReply, candidate::Candidate, write::Write},
-    outcome::Stored,
-    response::{cached::body_for, conditional::apply_request_conditions},
-    semantics::{connection::ConnectionFields, dates::set_date, validation::updated_fields},
-};
 
 /// Updates a stored response with the header fields of a 304 that validates it, and answers the
-/// request with the result. `body` is the body of the stored response.
+/// request with the result.
 pub(super) fn freshen_by_not_modified<B>(
     mut candidate: Box<Candidate>,
     stored: &StoredResponse,
-    body: &Bytes,
     not_modified: ServiceResponse<B>,
 ) -> FillReply<B> {
     candidate.replaced_audience = Some(stored.audience);
@@ -32,23 +33,27 @@ pub(super) fn freshen_by_not_modified<B>(
     let plan = candidate.judge_update(&not_modified, stored, &fields, now);
     candidate.learn_variance(plan.as_ref().err().copied(), &fields);
     let client = candidate.request.clone();
-    let compression = candidate.policy().outer_compression();
-    let (kept, write) = match plan {
+    let outer = candidate.policy().outer_compression();
+    let (draft, kept) = match plan {
         Ok(plan) => {
             let draft = candidate.prepare(&plan, stored.status, &mut fields, now);
-            (Stored::Yes, Some(candidate.into_write(draft).with_body(stored.body.clone())))
+            (Some(draft), Stored::Yes)
         }
         Err(reason) => {
             log::trace!("not freshened: {reason:?}");
             candidate.emit_known_tags(stored, not_modified.headers(), &mut fields);
-            (Stored::No(reason), None)
+            (None, Stored::No(reason))
         }
     };
     if !fields.contains_key(DATE) {
         set_date(&mut fields, DATE, now.system_time());
     }
+    let compression = candidate.policy().compression();
+    let representation = choose(&client, stored, compression).representation;
+    let body = candidate.hold_body(representation.body(stored));
+    let write = draft.map(|draft| candidate.into_write(draft).with_body_of(stored));
     let (request, _) = not_modified.into_parts();
-    let mut response = HttpResponse::with_body(stored.status, body_for(stored.status, body));
+    let mut response = HttpResponse::with_body(stored.status, body_for(stored.status, &body));
     let connection = ConnectionFields::of(&fields);
     for (name, value) in &fields {
         // `Age` is never stored, so an `Age` here comes from the 304.
@@ -56,7 +61,10 @@ pub(super) fn freshen_by_not_modified<B>(
             response.headers_mut().append(name.clone(), value.clone());
         }
     }
-    let response = apply_request_conditions(request.method(), &client, compression, response, body);
+    representation.write(stored, response.headers_mut());
+    outer.weaken_tag(&client, response.headers_mut());
+    let forms = CodedForms { outer, copies: Copies::of(stored) };
+    let response = apply_request_conditions(request.method(), &client, forms, response, &body);
     FillReply { response: ServiceResponse::new(request, response), stored: kept, write }
 }
 
@@ -91,7 +99,7 @@ pub(super) fn freshen_by_head<B>(
     for (name, value) in plan.emitted_tags {
         own.insert(name, value);
     }
-    Some(candidate.into_write(draft).with_body(stored.body.clone()))
+    Some(candidate.into_write(draft).with_body_of(stored))
 }
 
 /// Removes all stored responses of the candidate's cache key. Invalidates the fills of the key

@@ -318,11 +318,9 @@ where
         if validates && response.status() == StatusCode::NOT_MODIFIED {
             let validated = || find_validated(response.headers(), stored, &others);
             if let Some(validated) = (!owned).then(validated).flatten() {
-                let body = match selected {
-                    Some(selected) if Arc::ptr_eq(&selected.stored, &validated) => selected.body,
-                    _ => candidate.hold_body(&validated),
-                };
-                let reply = freshen_by_not_modified(candidate, &validated, &body, response);
+                // The reply holds the body of the selected response again, before it is dropped here.
+                let reply = freshen_by_not_modified(candidate, &validated, response);
+                drop(selected);
                 let outcome = Outcome::Revalidated { reason, stored: reply.stored };
                 return Ok(Reply::filled(reply, outcome));
             }

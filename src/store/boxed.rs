@@ -9,6 +9,8 @@ use super::{
 use crate::{
     coordination::{coordinator::Coordinator, fills::Fill, lease::Lease},
     entry::{
+        coded_copy::CodedCopy,
+        content_coding::ContentCoding,
         invalidation::Invalidation,
         key::{CacheKey, UrlKey},
         response::StoredResponse,
@@ -87,6 +89,28 @@ impl Store for BoxedStore {
 
     fn max_body_size(&self) -> usize {
         self.0.max_body_size()
+    }
+
+    fn supports_coded_copies(&self) -> bool {
+        self.0.supports_coded_copies()
+    }
+
+    async fn put_coded_copy(
+        &self,
+        key: &CacheKey,
+        response: &StoredResponse,
+        copy: CodedCopy,
+    ) -> Result<(), StoreError> {
+        self.0.put_coded_copy(key, response, copy).await
+    }
+
+    async fn find_coded_copy(
+        &self,
+        key: &CacheKey,
+        response: &StoredResponse,
+        coding: ContentCoding,
+    ) -> Result<Option<CodedCopy>, StoreError> {
+        self.0.find_coded_copy(key, response, coding).await
     }
 
     fn supports_leases(&self) -> bool {

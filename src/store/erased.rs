@@ -16,6 +16,8 @@ use super::interface::{Lookup, Put, Store, StoreError};
 use crate::{
     coordination::{coordinator::Coordinator, fills::Fill, lease::Lease},
     entry::{
+        coded_copy::CodedCopy,
+        content_coding::ContentCoding,
         invalidation::Invalidation,
         key::{CacheKey, UrlKey},
         response::StoredResponse,
@@ -45,6 +47,19 @@ pub(crate) trait DynStore: Send + Sync {
     fn remove_url<'a>(&'a self, url: UrlKey<'a>) -> BoxFuture<'a, usize>;
     fn invalidate<'a>(&'a self, invalidation: &'a Invalidation) -> BoxFuture<'a, ()>;
     fn max_body_size(&self) -> usize;
+    fn supports_coded_copies(&self) -> bool;
+    fn put_coded_copy<'a>(
+        &'a self,
+        key: &'a CacheKey,
+        response: &'a StoredResponse,
+        copy: CodedCopy,
+    ) -> BoxFuture<'a, ()>;
+    fn find_coded_copy<'a>(
+        &'a self,
+        key: &'a CacheKey,
+        response: &'a StoredResponse,
+        coding: ContentCoding,
+    ) -> BoxFuture<'a, Option<CodedCopy>>;
     fn supports_leases(&self) -> bool;
     fn lease<'a>(&'a self, key: &'a CacheKey, collapse_key: &'a [u8]) -> BoxFuture<'a, Lease>;
 }
@@ -94,6 +109,28 @@ impl<S: Store> DynStore for S {
 
     fn max_body_size(&self) -> usize {
         catch_unwind(AssertUnwindSafe(|| Store::max_body_size(self))).unwrap_or(usize::MAX)
+    }
+
+    fn supports_coded_copies(&self) -> bool {
+        catch_unwind(AssertUnwindSafe(|| Store::supports_coded_copies(self))).unwrap_or(false)
+    }
+
+    fn put_coded_copy<'a>(
+        &'a self,
+        key: &'a CacheKey,
+        response: &'a StoredResponse,
+        copy: CodedCopy,
+    ) -> BoxFuture<'a, ()> {
+        boxed(async move { Store::put_coded_copy(self, key, response, copy).await })
+    }
+
+    fn find_coded_copy<'a>(
+        &'a self,
+        key: &'a CacheKey,
+        response: &'a StoredResponse,
+        coding: ContentCoding,
+    ) -> BoxFuture<'a, Option<CodedCopy>> {
+        boxed(async move { Store::find_coded_copy(self, key, response, coding).await })
     }
 
     fn supports_leases(&self) -> bool {

@@ -5,6 +5,8 @@ use std::{error::Error, fmt, future::Future, sync::Arc};
 use crate::{
     coordination::{coordinator::Coordinator, fills::Fill, lease::Lease},
     entry::{
+        coded_copy::CodedCopy,
+        content_coding::ContentCoding,
         invalidation::Invalidation,
         key::{CacheKey, UrlKey},
         response::StoredResponse,
@@ -151,6 +153,54 @@ pub trait Store: Send + Sync + 'static {
     /// because the header fields count as well.
     fn max_body_size(&self) -> usize {
         usize::MAX
+    }
+
+    /// Returns whether the store keeps coded copies: the bodies of stored responses in content codings
+    /// ([`Policy::compress`](crate::Policy::compress)). Default `false`.
+    ///
+    /// The cache makes coded copies only if the store keeps them.
+    fn supports_coded_copies(&self) -> bool {
+        false
+    }
+
+    /// Adds a coded copy to a stored response, so that later lookups find the response with the copy.
+    ///
+    /// `response` is the response that a lookup has returned. The store adds the copy to the stored
+    /// response of the same variant, if the copy [belongs to](CodedCopy::belongs_to) it, and otherwise
+    /// drops the copy. [`Variants::with_coded_copy`] does both. A store that keeps records adds the
+    /// copy to a decoded response by [`StoredResponse::with_coded_copy`].
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be reached. The cache makes the copy again later.
+    fn put_coded_copy(
+        &self,
+        key: &CacheKey,
+        response: &StoredResponse,
+        copy: CodedCopy,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+        let _ = (key, response, copy);
+        async { Ok(()) }
+    }
+
+    /// Returns a coded copy of a response, if the store has one: another process may have added it since
+    /// the response was looked up, or the stored response has the same body as an earlier one. The cache
+    /// calls this method just before it makes a copy. [`Variants::find_coded_copy`] finds it among
+    /// variants.
+    ///
+    /// The default implementation returns `None`. The cache then makes the copy.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be reached. The cache then makes no copy.
+    fn find_coded_copy(
+        &self,
+        key: &CacheKey,
+        response: &StoredResponse,
+        coding: ContentCoding,
+    ) -> impl Future<Output = Result<Option<CodedCopy>, StoreError>> + Send {
+        let _ = (key, response, coding);
+        async { Ok(None) }
     }
 
     /// Returns whether the store grants leases, by which one process calls a handler while other

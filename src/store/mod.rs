@@ -37,6 +37,7 @@ pub use crate::{
     },
     entry::{
         codec,
+        coded_copy::CodedCopy,
         invalidation::Invalidation,
         key::{CacheKey, UrlKey},
         lifetime::{Lifetime, LifetimeSource, Staleness, Validation},

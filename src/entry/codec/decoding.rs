@@ -13,6 +13,7 @@ use super::layout::{ABSENT, CHECKSUMMED, HEAD, MAGIC, MAX_SKEW, SHORTEST_FIELD, 
 use crate::{
     clock::Timestamp,
     entry::{
+        coded_copy::{CodedCopies, ContentDigest},
         key::CacheKey,
         lifetime::{Lifetime, LifetimeSource, Staleness, Validation},
         limits::{MAX_LIFETIME, MAX_TAGS, may_have_body, may_have_field, may_have_status},
@@ -130,6 +131,7 @@ pub fn decode(
         client_ttl: head.client_ttl,
         original_fields: head.has_original_lines.then_some(original),
         etag_source: head.etag_source,
+        coded: head.content.map(|content| Box::new(CodedCopies::of_content(content))),
         audience: head.audience,
         permits_sharing: head.permits_sharing,
         validity_check: ValidityCheck::default(),
@@ -162,6 +164,8 @@ struct Head {
     retention: Duration,
     stated: Option<Duration>,
     client_ttl: Option<Duration>,
+    /// The digest of the body, if the cache may make coded copies of it.
+    content: Option<ContentDigest>,
 }
 
 fn require(holds: bool, part: &'static str) -> Result<(), RecordError> {
@@ -251,6 +255,12 @@ impl<'a> Reader<'a> {
         let if_error = self.optional_time(has(flag::IF_ERROR))?;
         let stated = self.optional_time(has(flag::STATED))?;
         let client_ttl = self.optional_time(has(flag::CLIENT_TTL))?;
+        let content: [u8; 16] = self.array()?;
+        let [more_flags] = self.array()?;
+        let known = flag::CODED_COPIES | flag::DECODING_CLIENTS;
+        require(more_flags & !known == 0, "flags")?;
+        let may_be_coded = more_flags & flag::CODED_COPIES != 0;
+        require(may_be_coded || content == [0; 16], "absent digest")?;
         Ok(Head {
             key_length,
             body_length,
@@ -258,10 +268,11 @@ impl<'a> Reader<'a> {
             original_lines,
             has_original_lines: has(flag::ORIGINAL_FIELDS),
             permits_sharing: has(flag::PERMITS_SHARING),
-            audience: if has(flag::WITHOUT_CODINGS) {
-                Audience::ClientsWithoutCodings
-            } else {
-                Audience::Everyone
+            audience: match (has(flag::WITHOUT_CODINGS), more_flags & flag::DECODING_CLIENTS != 0) {
+                (false, false) => Audience::Everyone,
+                (true, false) => Audience::ClientsWithoutCodings,
+                (false, true) => Audience::ClientsThatDecode,
+                (true, true) => return Err(RecordError::Malformed("audience")),
             },
             etag_source: if has(flag::ETAG_OF_CACHE) {
                 EtagSource::Cache
@@ -281,6 +292,7 @@ impl<'a> Reader<'a> {
             retention,
             stated,
             client_ttl,
+            content: may_be_coded.then(|| ContentDigest::from_bytes(content)),
         })
     }
 

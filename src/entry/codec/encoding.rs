@@ -92,6 +92,13 @@ fn flags(response: &StoredResponse) -> u8 {
     .sum()
 }
 
+/// Returns the second byte of flags.
+fn more_flags(response: &StoredResponse) -> u8 {
+    let decoding = response.audience == Audience::ClientsThatDecode;
+    let copies = if response.coded.is_some() { flag::CODED_COPIES } else { 0 };
+    copies | if decoding { flag::DECODING_CLIENTS } else { 0 }
+}
+
 const fn source_code(source: LifetimeSource) -> u8 {
     match source {
         LifetimeSource::Explicit => 1,
@@ -145,6 +152,7 @@ impl Writer {
             audience: _,
             permits_sharing: _,
             etag_source: _,
+            coded,
             received: _,
         } = response;
         let Lifetime { response_time, initial_age, freshness, source, staleness, retention } =
@@ -170,6 +178,9 @@ impl Writer {
         for time in [while_revalidate, if_error, stated, client_ttl] {
             self.time(time.unwrap_or_default());
         }
+        let content = coded.as_ref().map(|coded| coded.content());
+        self.bytes(content.as_ref().map_or(&[0; 16], |content| content.as_bytes()));
+        self.bytes(&[more_flags(response)]);
         Ok(())
     }
 

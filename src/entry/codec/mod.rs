@@ -38,7 +38,7 @@
 //! # let key = CacheKey::new("n", "http", "h", "/", None);
 //! # let written = include_bytes!(concat!(
 //! #     env!("CARGO_MANIFEST_DIR"),
-//! #     "/src/entry/codec/golden/record-v2-minimal.bin"
+//! #     "/src/entry/codec/golden/record-v3-minimal.bin"
 //! # ));
 //! # let response = codec::decode(Bytes::from_static(written), &key, now)?;
 //! records.put(&key, &response)?;
@@ -74,7 +74,7 @@
 //! `RedisStore` contain a version that changes with the version of the record, so processes with
 //! different record versions use different keys there.
 //!
-//! # Layout of version 2
+//! # Layout of version 3
 //!
 //! All numbers in a record are unsigned and little-endian. A time is 8 bytes of whole seconds, then
 //! 4 bytes of nanoseconds (less than 10⁹). An absent time is written as zero. Field names are in
@@ -84,7 +84,7 @@
 //! | offset | bytes | content |
 //! |---|---|---|
 //! | 0 | 2 | magic bytes `AC 57` |
-//! | 2 | 1 | version: 2 |
+//! | 2 | 1 | version: 3 |
 //! | 3 | 1 | reserved: 0 |
 //! | 4 | 4 | CRC-32 of all bytes from offset 8 on, as in gzip (RFC 1952 section 8) |
 //! | 8 | 4 | length of the record, from offset 0 on |
@@ -108,7 +108,9 @@
 //! | 108 | 12 | `stale-if-error` |
 //! | 120 | 12 | the freshness lifetime that the response itself states |
 //! | 132 | 12 | the freshness lifetime that the cache states to clients |
-//! | 144 | | the key ([`CacheKey::as_bytes`](crate::store::CacheKey::as_bytes)) |
+//! | 144 | 16 | the digest of the body (SipHash-1-3-128 with fixed keys), if the cache may make coded copies; otherwise zero |
+//! | 160 | 1 | flags: 1 if the cache may make coded copies of the body; 2 if the response answers only clients that accept its `Content-Encoding` |
+//! | 161 | | the key ([`CacheKey::as_bytes`](crate::store::CacheKey::as_bytes)) |
 //! | | 16 each | the tags ([`TagId::to_bytes`](crate::store::TagId::to_bytes)) |
 //! | | | the discriminator: the forwarded host and scheme, and the position of the cache among nested caches, where the key does not contain them |
 //! | | | the selecting fields (the request fields that choose the variant), each a name and a value; an absent value has the length 2³²−1 |
@@ -119,6 +121,7 @@
 //! The length of a name precedes the name in 2 bytes. The length of a value precedes the value in 4
 //! bytes.
 
+mod coded_copies;
 mod decoding;
 mod encoding;
 #[cfg(any(test, fuzzing))]
@@ -131,6 +134,7 @@ mod tests;
 #[cfg(feature = "redis")]
 pub(crate) use self::layout::VERSION;
 pub use self::{
+    coded_copies::{decode_coded_copy, encode_coded_copy},
     decoding::{RecordError, decode},
     encoding::{EncodeError, encode},
     layout::MAX_SKEW,

@@ -21,6 +21,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     entry::{
+        coded_copy::{CodedCopies, ContentDigest},
         fixtures::stored,
         key::CacheKey,
         lifetime::{Lifetime, LifetimeSource, Staleness, Validation},
@@ -73,6 +74,7 @@ fn full() -> StoredResponse {
             (ETAG, b"W/\"a\""),
         ]),
         etag_source: EtagSource::Cache,
+        coded: Some(Box::new(CodedCopies::of_content(ContentDigest::from_bytes([0xd1; 16])))),
         body: Bytes::from_static(b"\0body\xff"),
         lifetime: Lifetime {
             response_time: Timestamp::new(
@@ -130,6 +132,7 @@ fn written(response: &StoredResponse) -> impl PartialEq + Debug + use<> {
         audience,
         permits_sharing,
         etag_source,
+        coded,
         validity_check: _,
         uses: _,
         received: _,
@@ -137,7 +140,8 @@ fn written(response: &StoredResponse) -> impl PartialEq + Debug + use<> {
     let Lifetime { response_time, initial_age, freshness, source, staleness, retention } = lifetime;
     let lifetime = (response_time.wall(), initial_age, freshness, source, staleness, retention);
     let groups = (selecting, discriminator, audience, permits_sharing, etag_source, tags, stamp);
-    (status, fields, body, lifetime, stated, groups, client_ttl, original_fields)
+    let content = coded.map(|coded| coded.content());
+    (status, fields, body, lifetime, stated, groups, client_ttl, original_fields, content)
 }
 
 fn full_record() -> Vec<u8> {
@@ -238,7 +242,7 @@ fn flipped_bit_is_detected() {
         let error = read(&flipped, &key(), NOW).unwrap_err();
         let expected = match bit / 8 {
             0 | 1 => matches!(error, Malformed("magic bytes")),
-            2 => error == Version(2 ^ (1 << (bit % 8))),
+            2 => error == Version(3 ^ (1 << (bit % 8))),
             3 => error == Malformed("reserved byte"),
             8..12 => matches!(error, Truncated | Malformed("record length")),
             _ => error == Checksum,
@@ -251,15 +255,15 @@ fn flipped_bit_is_detected() {
 fn other_bytes_and_other_versions_are_told_apart() {
     for (case, record, want) in [
         ("nothing", &b""[..], Truncated),
-        ("too short", b"\xac\x57\x02", Truncated),
+        ("too short", b"\xac\x57\x03", Truncated),
         ("text", b"<!DOCTYPE html>", Malformed("magic bytes")),
-        ("half of the magic bytes", b"\xac\0\x02\0", Malformed("magic bytes")),
+        ("half of the magic bytes", b"\xac\0\x03\0", Malformed("magic bytes")),
         ("version 0", b"\xac\x57\0\0", Version(0)),
-        ("a short record of version 1", b"\xac\x57\x01\0", Version(1)),
+        ("a short record of version 2", b"\xac\x57\x02\0", Version(2)),
         ("version 255 with another layout", b"\xac\x57\xff\x09anything", Version(255)),
-        ("reserved byte", b"\xac\x57\x02\x01", Malformed("reserved byte")),
-        ("no checksum", b"\xac\x57\x02\0\0\0\0", Truncated),
-        ("no length", b"\xac\x57\x02\0\0\0\0\0\0\0\0", Truncated),
+        ("reserved byte", b"\xac\x57\x03\x01", Malformed("reserved byte")),
+        ("no checksum", b"\xac\x57\x03\0\0\0\0", Truncated),
+        ("no length", b"\xac\x57\x03\0\0\0\0\0\0\0\0", Truncated),
     ] {
         assert_eq!(read(record, &key(), NOW).unwrap_err(), want, "{case}");
     }
@@ -526,7 +530,7 @@ fn response_that_does_not_fit_a_record_is_not_written() {
 fn errors_give_advice() {
     for (error, advice) in [
         (Truncated, "check that the store writes whole records"),
-        (Version(7), "version 7, but this build reads version 2"),
+        (Version(7), "version 7, but this build reads version 3"),
         (Checksum, "check for damage"),
         (OtherKey, "check that the store names records by whole keys"),
         (

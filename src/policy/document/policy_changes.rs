@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, de::Error};
 
 use super::values::{Enabled, Headers, Status, Texts, Time};
 use crate::{
-    policy::{query::QueryKey, settings::Policy},
+    policy::{compression::Compression, query::QueryKey, settings::Policy},
     semantics::client_lifetime::ClientHeaders,
 };
 
@@ -24,6 +24,7 @@ use crate::{
 /// | a status code and a time, as in `status_ttl` | a table, such as `{ 404 = "10s", 410 = "1h" }` |
 /// | a number, as in `max_body_size` | a number, in the unit of the setter |
 /// | `client_headers` | `"with_lifetime"` or `"untouched"` |
+/// | `compress` | a table with any of `codings` (such as `["br", "gzip"]`), `level` (`"fast"`, `"balanced"` or `"smallest"`), `min_size` and `types` |
 /// | `query` | a table with `only`, or with `ignoring` and `tracking_parameters = true`; and with `sorted = true` |
 ///
 /// The key `rfc9111 = true` begins with the preset [`Policy::rfc9111`].
@@ -68,6 +69,8 @@ struct Fields {
     max_body_size: Option<usize>,
     leave_out: Texts,
     no_content_tags: Option<Enabled>,
+    compress: Option<Compression>,
+    no_compression: Option<Enabled>,
     fetch_on_head: Option<Enabled>,
     cache_queries: Option<usize>,
     pass_queries: Option<Enabled>,
@@ -109,6 +112,9 @@ impl<'de> Deserialize<'de> for PolicyChanges {
         for (one, other, are_both) in [
             ("default_ttl", "explicit_only", {
                 fields.default_ttl.is_some() && fields.explicit_only.is_some()
+            }),
+            ("compress", "no_compression", {
+                fields.compress.is_some() && fields.no_compression.is_some()
             }),
             ("cache_queries", "pass_queries", {
                 fields.cache_queries.is_some() && fields.pass_queries.is_some()
@@ -168,6 +174,8 @@ impl Fields {
         let policy = time(policy, self.drain_limit, Policy::drain_limit);
         let policy = policy.leave_out(self.leave_out.0.clone());
         let policy = flag(policy, self.no_content_tags, Policy::no_content_tags);
+        let policy = set(policy, self.compress.clone(), Policy::compress);
+        let policy = flag(policy, self.no_compression, Policy::no_compression);
         set(policy, self.max_body_size, Policy::max_body_size)
     }
 

@@ -2,6 +2,7 @@
 //! request is personal if it carries credentials, so that its response may be meant for one client
 //! only.
 
+mod compression;
 mod credentials;
 mod directives;
 mod invalidation;
@@ -16,6 +17,7 @@ mod storing;
 use std::time::Duration;
 
 use super::{
+    compression::Compression,
     query::QueryKey,
     store_if::StoreTest,
     tagging::Tagging,
@@ -138,4 +140,5 @@ pub struct Policy {
     pub(in crate::policy) store_tests: Vec<StoreTest>,
     pub(in crate::policy) left_out: Vec<String>,
     pub(in crate::policy) content_tags: ContentTags,
+    pub(in crate::policy) compression: Option<Compression>,
 }

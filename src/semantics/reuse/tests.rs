@@ -4,6 +4,7 @@ use actix_web::http::header::{ACCEPT, HeaderName};
 
 use super::*;
 use crate::entry::{
+    content_coding::ContentCoding,
     fixtures::{at, stored},
     lifetime::Staleness,
     selector::Selects,
@@ -20,6 +21,14 @@ impl Selects for Fields<'_> {
 
     fn accepts_coding(&self) -> bool {
         false
+    }
+
+    fn decodes(&self, _: &StoredResponse) -> bool {
+        false
+    }
+
+    fn preferred_coding(&self) -> Option<ContentCoding> {
+        None
     }
 }
 

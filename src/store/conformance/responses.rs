@@ -13,6 +13,7 @@ use crate::{
     clock::{Clock, Timestamp},
     coordination::fills::Fill,
     entry::{
+        content_coding::ContentCoding,
         key::CacheKey,
         lifetime::{Lifetime, LifetimeSource, Staleness, Validation},
         response::{Audience, EtagSource, StoredResponse},
@@ -95,6 +96,14 @@ impl Selects for Request<'_> {
     fn accepts_coding(&self) -> bool {
         false
     }
+
+    fn decodes(&self, _: &StoredResponse) -> bool {
+        false
+    }
+
+    fn preferred_coding(&self) -> Option<ContentCoding> {
+        None
+    }
 }
 
 pub(super) fn only(mut responses: Vec<Arc<StoredResponse>>) -> Arc<StoredResponse> {
@@ -160,6 +169,7 @@ impl Response {
             client_ttl: Some(Duration::from_secs(5)),
             original_fields: Some(Box::new([(CACHE_CONTROL, HeaderValue::from_static("public"))])),
             etag_source: EtagSource::Handler,
+            coded: None,
             audience: Audience::Everyone,
             permits_sharing: false,
             validity_check: ValidityCheck::default(),

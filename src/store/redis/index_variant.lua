@@ -22,11 +22,16 @@ local function read_index(field)
     if not index or #index % 50 ~= 0 then return end
     return names, halved, index
 end
--- Removes the records of a cache key whose index is damaged. Otherwise they would stay for as long
--- as the hash.
+-- Adds the fields of a variant to a list: its record, and its copies in the codings br, zstd and gzip.
+local function add_fields(fields, record)
+    for _, coding in ipairs({ '', 'b', 'z', 'g' }) do fields[#fields + 1] = record .. coding end
+end
+-- Removes the records of a cache key whose index is damaged, and their copies. Otherwise they would
+-- stay for as long as the hash.
 local function remove_records(of, kept)
     for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
-        if #field == 32 and string.sub(field, 1, 16) == of and field ~= kept then
+        local is_of_variant = #field == 32 or #field == 33
+        if is_of_variant and string.sub(field, 1, 16) == of and string.sub(field, 1, 32) ~= kept then
             redis.call('HDEL', KEYS[1], field)
         end
     end
@@ -53,7 +58,7 @@ end
 
 local kept, removed = {}, {}
 if refused then
-    removed[1] = id .. variant
+    add_fields(removed, id .. variant)
 else
     local expiry = now + tonumber(ARGV[4])
     kept[1] = { id = variant, expiry = expiry, token = ARGV[6], class = ARGV[8], uses = 0 }
@@ -73,7 +78,7 @@ for from = 1, #index, 50 do
     elseif keep_stored and expiry and expiry > now then
         kept[#kept + 1] = { id = stored, expiry = expiry, token = token, class = class, uses = uses }
     else
-        removed[#removed + 1] = id .. stored
+        add_fields(removed, id .. stored)
     end
 end
 
@@ -89,7 +94,7 @@ while #kept > max_variants do
             worst = place
         end
     end
-    removed[#removed + 1] = id .. table.remove(kept, worst).id
+    add_fields(removed, id .. table.remove(kept, worst).id)
 end
 
 local last_expiry, encoded = 0, {}
@@ -114,7 +119,7 @@ if redis.call('HLEN', KEYS[1]) > 64 then
                 local expiry = tonumber(string.sub(other, from + 16, from + 31))
                 expired = expired and not (expiry and expiry > now)
                 local stored = string.sub(other, from, from + 15)
-                expired_fields[#expired_fields + 1] = string.sub(field, 2) .. stored
+                add_fields(expired_fields, string.sub(field, 2) .. stored)
             end
             if expired then redis.call('HDEL', KEYS[1], unpack(expired_fields)) end
         end

@@ -14,10 +14,10 @@ use crate::entry::{
 /// The version covers the format of records, too. Under common key names, a build would replace the
 /// records of a newer build. If [`codec::VERSION`] changes, increment this version, and then set
 /// `RECORD_VERSION` to the new version of the codec.
-const FORMAT_VERSION: u8 = 4;
+const FORMAT_VERSION: u8 = 5;
 
 /// The version of the codec for which `FORMAT_VERSION` was chosen.
-const RECORD_VERSION: u8 = 2;
+const RECORD_VERSION: u8 = 3;
 
 const _: () = assert!(
     RECORD_VERSION == codec::VERSION,
@@ -120,9 +120,9 @@ mod tests {
     fn names_are_fixed_and_contain_no_url() {
         let keys = Keys::new("shop");
         let key = CacheKey::new("", "http", "h", "/secret", None);
-        assert_eq!(keys.table, "shop:4:{invalidations}");
-        assert_eq!(keys.removals, "shop:4:{invalidations}:removals");
-        let name = "shop:4:{031f361d29855d08f1944c9672f71b95:6}";
+        assert_eq!(keys.table, "shop:5:{invalidations}");
+        assert_eq!(keys.removals, "shop:5:{invalidations}:removals");
+        let name = "shop:5:{031f361d29855d08f1944c9672f71b95:6}";
         assert_eq!(keys.entry(&key).name, name);
         let hashes: Vec<_> = keys.hashes(key.url()).collect();
         assert_eq!(hashes.len(), 8);

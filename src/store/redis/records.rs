@@ -4,6 +4,7 @@
 //! | field | value |
 //! |---|---|
 //! | the 16-byte id of a cache key, and a [`VariantId`] of 16 bytes | the record of the variant |
+//! | the same, and `b`, `z` or `g` | a copy of the body in the coding `br`, `zstd` or `gzip` |
 //! | `m`, and the id of a cache key | the index of the cache key |
 //! | `x` | the expiry of the last variant |
 //! | `u` | the unconfirmed writes: the token and the deadline of each |
@@ -39,23 +40,31 @@ use super::{
     invalidation_table::MAX_UNCONFIRMED,
     keys::EntryKey,
 };
-use crate::entry::{selector::VariantId, variants::MAX_VARIANTS};
+use crate::entry::{content_coding::ContentCoding, selector::VariantId, variants::MAX_VARIANTS};
 
 const INDEX_VARIANT: &str = include_str!("index_variant.lua");
 const SETTLE_WRITE: &str = include_str!("settle_write.lua");
+const SETTLE_COPY: &str = include_str!("settle_copy.lua");
 const COUNT_USE: &str = include_str!("count_use.lua");
 const REMOVE: &str = include_str!("remove.lua");
 
 /// The names of the fields that select among the variants of a cache key.
 pub(super) type SelectingFields = Arc<[HeaderName]>;
 
-/// Returns the command that reads the record of one variant.
+/// Returns the command that reads the record of one variant, and its copy in `coding`.
 ///
 /// A variant that is found has the current selecting fields, because a write that changes the
 /// selecting fields removes all older variants.
-pub(super) fn record_command(key: &EntryKey, variant: VariantId) -> Cmd {
-    let mut command = cmd("HGET");
+pub(super) fn record_command(
+    key: &EntryKey,
+    variant: VariantId,
+    coding: Option<ContentCoding>,
+) -> Cmd {
+    let mut command = cmd(if coding.is_some() { "HMGET" } else { "HGET" });
     command.arg(&key.name).arg(&record_field(key, variant)[..]);
+    if let Some(coding) = coding {
+        command.arg(&copy_field(key, variant, coding)[..]);
+    }
     command
 }
 
@@ -68,16 +77,82 @@ fn record_field(key: &EntryKey, variant: VariantId) -> [u8; 32] {
     field
 }
 
+/// Returns the name of the hash field with the copy of a variant in a coding. The scripts know these
+/// names, too.
+fn copy_field(key: &EntryKey, variant: VariantId, coding: ContentCoding) -> Vec<u8> {
+    let letter = match coding {
+        ContentCoding::Brotli => b'b',
+        ContentCoding::Zstd => b'z',
+        ContentCoding::Gzip => b'g',
+    };
+    [&record_field(key, variant)[..], &[letter]].concat()
+}
+
+/// The stored bytes of a variant.
+pub(super) struct FoundRecord {
+    pub(super) record: Bytes,
+    /// The copy in the coding for which the command asked.
+    pub(super) copy: Option<Bytes>,
+}
+
 /// Parses the reply to [`record_command`]. A Redis key that is not a hash counts as missing, and
 /// the next write replaces the key.
-pub(super) fn parse_record(reply: Value) -> Result<Option<Bytes>, Failure> {
+pub(super) fn parse_record(reply: Value) -> Result<Option<FoundRecord>, Failure> {
     match reply {
-        Value::BulkString(record) => Ok(Some(Bytes::from(record))),
+        Value::BulkString(record) => {
+            Ok(Some(FoundRecord { record: Bytes::from(record), copy: None }))
+        }
+        Value::Array(values) => {
+            let mut values = values.into_iter().map(|value| match value {
+                Value::BulkString(bytes) => Some(Bytes::from(bytes)),
+                _ => None,
+            });
+            let (record, copy) = (values.next().flatten(), values.next().flatten());
+            Ok(record.map(|record| FoundRecord { record, copy }))
+        }
         Value::ServerError(error) => {
             nil_if_wrong_type(error.into())?;
             Ok(None)
         }
         _ => Ok(None),
+    }
+}
+
+/// Reads the copy of a variant in a coding.
+pub(super) async fn read_copy(
+    connection: &mut Connection,
+    key: &EntryKey,
+    variant: VariantId,
+    coding: ContentCoding,
+) -> Result<Option<Bytes>, Failure> {
+    let mut command = cmd("HGET");
+    command.arg(&key.name).arg(copy_field(key, variant, coding));
+    match command.query_async(connection).await.or_else(nil_if_wrong_type)? {
+        Value::BulkString(copy) => Ok(Some(Bytes::from(copy))),
+        _ => Ok(None),
+    }
+}
+
+/// Writes a copy of a variant, if the record of the variant is stored.
+pub(super) async fn write_copy(
+    connection: &mut Connection,
+    key: &EntryKey,
+    variant: VariantId,
+    coding: ContentCoding,
+    copy: &[u8],
+) -> Result<(), Failure> {
+    let field = copy_field(key, variant, coding);
+    let mut settle = cmd("EVAL");
+    settle.arg(SETTLE_COPY).arg(1).arg(&key.name).arg(&record_field(key, variant)[..]).arg(&field);
+    // Use one transaction, so that a hash that holds nothing but a copy, and has no expiry, is not
+    // left behind.
+    let mut transaction = pipe();
+    transaction.atomic();
+    transaction.cmd("HSET").arg(&key.name).arg(&field).arg(copy).ignore();
+    transaction.add_command(settle).ignore();
+    match transaction.exec_async(connection).await {
+        Err(error) if is_wrong_type(&error) => Ok(()),
+        result => Ok(result?),
     }
 }
 

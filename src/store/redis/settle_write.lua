@@ -11,7 +11,8 @@ if variant then
     for from = 1, #index, 50 do
         local token = string.sub(index, from + 32, from + 47)
         if string.sub(index, from, from + 15) == variant and token == ARGV[1] then
-            redis.call('HDEL', KEYS[1], id .. variant)
+            local record = id .. variant
+            redis.call('HDEL', KEYS[1], record, record .. 'b', record .. 'z', record .. 'g')
         end
     end
 end

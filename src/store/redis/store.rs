@@ -23,7 +23,7 @@ use super::{
     keys::{EntryKey, Keys},
     lease,
     maintenance::Maintenance,
-    records::{self, NewRecord, SelectingFields, Verdict},
+    records::{self, FoundRecord, NewRecord, SelectingFields, Verdict},
     worker_connections::ConnectionRole,
 };
 use crate::{
@@ -31,6 +31,8 @@ use crate::{
     coordination::{coordinator::Coordinator, fills::Fill, lease::Lease},
     entry::{
         codec,
+        coded_copy::CodedCopy,
+        content_coding::ContentCoding,
         discriminator::is_chosen_by_client,
         invalidation::Invalidation,
         key::{CacheKey, UrlKey},
@@ -183,7 +185,8 @@ impl RedisStore {
         let any = any_selecting.load(Ordering::Relaxed);
         let guessed = if any { selecting.get(&entry.digest) } else { None };
         let guessed = guessed.unwrap_or_else(|| Arc::clone(no_selecting));
-        let command = records::record_command(&entry, selector.variant(&guessed));
+        let coding = selector.preferred_coding();
+        let command = records::record_command(&entry, selector.variant(&guessed), coding);
         let (reply, stamp) = batches.lookup(client, command).await?;
         if let Some(record) = records::parse_record(reply)? {
             let found = self.found(key, &guessed, Some(record), stamp, selector.now());
@@ -247,7 +250,8 @@ impl RedisStore {
         }
         self.0.selecting.insert(entry.digest, Arc::clone(&stored));
         self.0.any_selecting.store(true, Ordering::Relaxed);
-        let command = records::record_command(entry, selector.variant(&stored));
+        let coding = selector.preferred_coding();
+        let command = records::record_command(entry, selector.variant(&stored), coding);
         let (reply, stamp) = self.0.batches.lookup(client, command).await?;
         let record = records::parse_record(reply)?;
         Ok(self.found(key, &stored, record, stamp, selector.now()))
@@ -259,18 +263,22 @@ impl RedisStore {
         &self,
         key: &CacheKey,
         selecting: &SelectingFields,
-        record: Option<Bytes>,
+        record: Option<FoundRecord>,
         stamp: Stamp,
         now: Timestamp,
     ) -> Lookup {
         let counters = &self.0.client.counters;
-        let response = record.and_then(|record| match codec::decode(record, key, now) {
+        let response = record.and_then(|found| match codec::decode(found.record, key, now) {
             // Redis keeps the record until the last response in the hash has expired.
             Ok(response) if response.useful_for(now).is_zero() => None,
             Ok(mut response) => {
                 count(&counters.found);
                 self.0.client.coordinator.held_bodies().share(key, &mut response.body);
-                Some(Arc::new(response))
+                let copy = found.copy.and_then(|copy| self.decoded_copy(&copy));
+                Some(Arc::new(match copy {
+                    Some(copy) => response.with_coded_copy(copy),
+                    None => response,
+                }))
             }
             Err(error) => {
                 count(&counters.unreadable_records);
@@ -279,6 +287,53 @@ impl RedisStore {
             }
         });
         Lookup { variants: Some(Arc::new(Variants::new(selecting, response))), stamp }
+    }
+
+    /// Decodes a coded copy. A copy that cannot be read counts as missing, and is made again.
+    fn decoded_copy(&self, record: &Bytes) -> Option<CodedCopy> {
+        let decoded = codec::decode_coded_copy(record).inspect_err(|error| {
+            count(&self.0.client.counters.unreadable_records);
+            log::debug!("coded copy in Redis not used: {error}");
+        });
+        decoded.ok()
+    }
+
+    async fn write_copy(
+        &self,
+        key: &CacheKey,
+        response: &StoredResponse,
+        copy: CodedCopy,
+    ) -> Result<(), Failure> {
+        let client = self.client();
+        let mut record = codec::encode_coded_copy(&copy);
+        if record.len() > self.0.max_record {
+            record = codec::encode_coded_copy(&copy.without_bytes());
+        }
+        let (entry, variant, coding) = (client.keys.entry(key), response.variant(), copy.coding());
+        let timeout = client.timeouts.write;
+        client
+            .call(ConnectionRole::Writes, timeout, |mut connection| async move {
+                records::write_copy(&mut connection, &entry, variant, coding, &record).await
+            })
+            .await
+    }
+
+    async fn read_copy(
+        &self,
+        key: &CacheKey,
+        response: &StoredResponse,
+        coding: ContentCoding,
+    ) -> Result<Option<CodedCopy>, Failure> {
+        let client = self.client();
+        let (entry, variant) = (client.keys.entry(key), response.variant());
+        let timeout = client.timeouts.write;
+        let found = client
+            .call(ConnectionRole::Writes, timeout, |mut connection| async move {
+                records::read_copy(&mut connection, &entry, variant, coding).await
+            })
+            .await?;
+        let copy = found.and_then(|record| self.decoded_copy(&record));
+        Ok(copy.filter(|copy| copy.coding() == coding && copy.belongs_to(response)))
     }
 
     async fn write(
@@ -408,6 +463,28 @@ impl Store for RedisStore {
         let (client, invalidation) = (Arc::clone(self.client()), invalidation.clone());
         let sent = run_to_end(async move { client.invalidate(&invalidation).await }).await;
         sent.map(drop).map_err(Failure::of_invalidation)
+    }
+
+    fn supports_coded_copies(&self) -> bool {
+        true
+    }
+
+    async fn put_coded_copy(
+        &self,
+        key: &CacheKey,
+        response: &StoredResponse,
+        copy: CodedCopy,
+    ) -> Result<(), StoreError> {
+        Ok(self.write_copy(key, response, copy).await?)
+    }
+
+    async fn find_coded_copy(
+        &self,
+        key: &CacheKey,
+        response: &StoredResponse,
+        coding: ContentCoding,
+    ) -> Result<Option<CodedCopy>, StoreError> {
+        Ok(self.read_copy(key, response, coding).await?)
     }
 
     fn max_body_size(&self) -> usize {

@@ -14,6 +14,8 @@ use super::far_store::FarStore;
 use crate::{
     coordination::{coordinator::Coordinator, fills::Fill, lease::Lease},
     entry::{
+        coded_copy::CodedCopy,
+        content_coding::ContentCoding,
         invalidation::Invalidation,
         key::{CacheKey, UrlKey},
         response::StoredResponse,
@@ -231,6 +233,35 @@ impl<F: FarStore> Store for TieredStore<F> {
 
     fn max_body_size(&self) -> usize {
         self.0.far.max_body_size()
+    }
+
+    fn supports_coded_copies(&self) -> bool {
+        self.0.far.supports_coded_copies()
+    }
+
+    async fn put_coded_copy(
+        &self,
+        key: &CacheKey,
+        response: &StoredResponse,
+        copy: CodedCopy,
+    ) -> Result<(), StoreError> {
+        let Inner { near, far, .. } = &*self.0;
+        near.add_coded_copy(key, response, &copy);
+        far.put_coded_copy(key, response, copy).await
+    }
+
+    async fn find_coded_copy(
+        &self,
+        key: &CacheKey,
+        response: &StoredResponse,
+        coding: ContentCoding,
+    ) -> Result<Option<CodedCopy>, StoreError> {
+        let Inner { near, far, .. } = &*self.0;
+        let found = far.find_coded_copy(key, response, coding).await?;
+        if let Some(copy) = &found {
+            near.add_coded_copy(key, response, copy);
+        }
+        Ok(found)
     }
 
     fn supports_leases(&self) -> bool {

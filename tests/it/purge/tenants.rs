@@ -63,7 +63,7 @@ async fn groups_of_one_tenant_do_not_purge_pages_of_others_in_redis() {
     let (app_here, app_elsewhere) = (app(here.clone()), app(elsewhere));
     is_stored(&app_here, here.coordinator(), &VICTIM).await;
     flood(&app_here).await;
-    let members = || redis.command(&["ZCARD", "shop:4:{invalidations}"]).parse::<usize>().unwrap();
+    let members = || redis.command(&["ZCARD", "shop:5:{invalidations}"]).parse::<usize>().unwrap();
     wait_until("Redis has one record for the host", || members() < 20_000).await;
     let late = app(store());
     for (case, app) in [("here", &app_here), ("elsewhere", &app_elsewhere), ("late", &late)] {

@@ -21,7 +21,7 @@ async fn site(redis: &RedisServer) -> (PageServer, String, String) {
     let namespace = own_namespace();
     let site = shop(store_in(redis.url(), &namespace));
     site.get_as_until_hit("/page", "h").await;
-    let table = format!("{namespace}:4:{{invalidations}}");
+    let table = format!("{namespace}:5:{{invalidations}}");
     assert_eq!(redis.command(&["EXISTS", &table]), "1");
     (site, namespace, table)
 }

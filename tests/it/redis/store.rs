@@ -316,7 +316,7 @@ async fn first_lookup_on_a_cluster_waits_for_the_purges_of_another_node() {
 #[actix_web::test]
 async fn namespaces_that_look_like_key_names_are_separate() {
     let redis = RedisServer::start();
-    let namespaces = ["app", "app1", "app:", "app:4", "app:4:", "app:4:x", "1:x", "4"];
+    let namespaces = ["app", "app1", "app:", "app:5", "app:5:", "app:5:x", "1:x", "5"];
     let sites = namespaces.map(|namespace| {
         let policy = Policy::new().tag("app1").tag(namespace);
         let store = store_in(redis.url(), namespace);

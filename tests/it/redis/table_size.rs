@@ -40,7 +40,7 @@ struct Table {
 impl Table {
     fn new() -> Self {
         let (redis, namespace) = (RedisServer::start(), own_namespace());
-        let name = format!("{namespace}:4:{{invalidations}}");
+        let name = format!("{namespace}:5:{{invalidations}}");
         Self { redis, namespace, name }
     }
 

@@ -166,7 +166,7 @@ async fn purge_by_another_process_applies_within_max_staleness() {
         }
         if !kill && case != "not allowed" {
             let old = until_near(store, &site, "/a").await;
-            let subscribers = redis.command(&["PUBSUB", "NUMSUB", "tiered:4:{invalidations}"]);
+            let subscribers = redis.command(&["PUBSUB", "NUMSUB", "tiered:5:{invalidations}"]);
             assert!(subscribers.ends_with("\n1"), "{case}: {subscribers}");
             assert_eq!(site.get_as("/a", "h").await.run, old);
         }

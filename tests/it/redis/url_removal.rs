@@ -125,7 +125,7 @@ async fn too_many_removals_keep_the_pages_of_other_urls() {
     for site in &sites {
         site.get_as_until_hit("/hot", "h").await;
     }
-    let table = format!("{namespace}:4:{{invalidations}}");
+    let table = format!("{namespace}:5:{{invalidations}}");
     let at_start = redis.command(&["ZSCORE", &table, "f"]);
     // Removals of other processes, as many as the table keeps.
     let removals = format!("{table}:removals");
@@ -158,7 +158,7 @@ async fn lost_removals_affect_no_stored_page() {
     let site = shop(store_in(redis.url(), &namespace));
     site.get_as_until_hit("/hot", "h").await;
     site.handle().purge_url("http://h/other").await.unwrap();
-    assert_eq!(redis.command(&["DEL", &format!("{namespace}:4:{{invalidations}}:removals")]), "1");
+    assert_eq!(redis.command(&["DEL", &format!("{namespace}:5:{{invalidations}}:removals")]), "1");
     let late = shop(store_in(redis.url(), &namespace));
     assert!(late.get_as("/hot", "h").await.is_hit);
     late.get_as_until_hit("/other", "h").await;

@@ -1,11 +1,11 @@
-//! Golden records: files with the bytes of version 2, whose layout must never change.
+//! Golden records: files with the bytes of version 3, whose layout must never change.
 
 use std::{fs::File, io::Write as _, path::Path};
 
 use super::{super::layout::VERSION, *};
 
-const FULL: &[u8] = include_bytes!("../golden/record-v2-full.bin");
-const MINIMAL: &[u8] = include_bytes!("../golden/record-v2-minimal.bin");
+const FULL: &[u8] = include_bytes!("../golden/record-v3-full.bin");
+const MINIMAL: &[u8] = include_bytes!("../golden/record-v3-minimal.bin");
 
 /// Writes the golden files of a new version. Increment `VERSION` and the `FORMAT_VERSION` of Redis,
 /// run this test by its name with `--ignored`, and include the new files above instead of the old
@@ -73,6 +73,7 @@ fn full_golden_record_is_read() {
     assert_eq!((tags.len(), got.tags[1]), (2, TagId::tag("shop", "x")));
     assert_eq!(got.stamp.get(), 0x0102_0304_0506_0708);
     assert_eq!(got.client_ttl, Some(Duration::from_millis(1500)));
+    assert_eq!(got.coded.unwrap().content().as_bytes(), &[0xd1; 16]);
     assert_eq!(fields(&got.original_fields.unwrap()), ["cache-control: public", "vary: accept"]);
 }
 
@@ -82,6 +83,7 @@ fn minimal_golden_record_is_read() {
     assert_eq!(got.status, 204);
     assert!(got.fields.is_empty() && got.body.is_empty() && got.selecting.is_empty());
     assert!(got.discriminator.is_empty() && got.tags.is_empty() && got.original_fields.is_none());
+    assert!(got.coded.is_none());
     assert_eq!((got.stated, got.client_ttl, got.stamp), (None, None, Stamp::ZERO));
     assert_eq!(got.lifetime.response_time.wall(), Duration::from_secs(1_000_000));
     assert_eq!(got.lifetime.initial_age, Duration::ZERO);
@@ -93,13 +95,15 @@ fn minimal_golden_record_is_read() {
 
 /// Processes with different versions can share a store.
 #[test]
-fn records_of_version_1_are_refused_by_their_version() {
-    for record in [
-        &include_bytes!("../golden/record-v1-full.bin")[..],
-        include_bytes!("../golden/record-v1-minimal.bin"),
+fn records_of_earlier_versions_are_refused_by_their_version() {
+    for (version, record) in [
+        (1, &include_bytes!("../golden/record-v1-full.bin")[..]),
+        (1, include_bytes!("../golden/record-v1-minimal.bin")),
+        (2, include_bytes!("../golden/record-v2-full.bin")),
+        (2, include_bytes!("../golden/record-v2-minimal.bin")),
     ] {
         let read = decode(Bytes::from_static(record), &key(), NOW);
-        assert_eq!(read.unwrap_err(), Version(1));
+        assert_eq!(read.unwrap_err(), Version(version));
     }
 }
 
@@ -110,7 +114,7 @@ fn layout_is_as_documented() {
     let u16 = |at: usize| u16::from_le_bytes(bytes(at, 2).try_into().unwrap());
     let u32 = |at: usize| u32::from_le_bytes(bytes(at, 4).try_into().unwrap());
     let time = |at: usize| (u64::from_le_bytes(bytes(at, 8).try_into().unwrap()), u32(at + 8));
-    assert_eq!(bytes(0, 4), [0xac, 0x57, 2, 0]);
+    assert_eq!(bytes(0, 4), [0xac, 0x57, 3, 0]);
     assert_eq!(u32(4), crc_as_in_gzip(&FULL[8..]));
     assert_eq!(u32(8) as usize, FULL.len());
     assert_eq!(u32(12) as usize, key().as_bytes().len());
@@ -130,6 +134,7 @@ fn layout_is_as_documented() {
         (1, 500_000_000),
     ];
     assert_eq!(times, want);
+    assert_eq!((bytes(144, 16), FULL[160]), (&[0xd1; 16][..], 1));
     let tags = [TagId::tag("shop", "post:1"), TagId::tag("shop", "x")].map(TagId::to_bytes);
     let key = key();
     let parts: [&[u8]; 16] = [
@@ -150,7 +155,7 @@ fn layout_is_as_documented() {
         b"\x0d\0cache-control\x06\0\0\0public\x04\0vary\x06\0\0\0accept",
         b"\0body\xff",
     ];
-    assert_eq!(&FULL[144..], parts.concat());
+    assert_eq!(&FULL[161..], parts.concat());
 }
 
 /// Computes the CRC-32 of RFC 1952 section 8, bit by bit.

@@ -98,10 +98,10 @@ fn responses() -> impl Strategy<Value = StoredResponse> {
                 stamp: Stamp::new(stamp),
                 client_ttl: times.1,
                 original_fields: original.map(Into::into),
-                audience: if status % 2 == 0 {
-                    Audience::Everyone
-                } else {
-                    Audience::ClientsWithoutCodings
+                audience: match status % 3 {
+                    0 => Audience::Everyone,
+                    1 => Audience::ClientsWithoutCodings,
+                    _ => Audience::ClientsThatDecode,
                 },
                 permits_sharing: status % 3 == 0,
                 etag_source: if etags == 1 && status % 5 == 0 {
@@ -109,6 +109,9 @@ fn responses() -> impl Strategy<Value = StoredResponse> {
                 } else {
                     EtagSource::Handler
                 },
+                coded: (status % 7 == 0).then(|| {
+                    Box::new(CodedCopies::of_content(ContentDigest::from_bytes([stamp as u8; 16])))
+                }),
                 validity_check: ValidityCheck::default(),
                 uses: Uses::default(),
                 received: Duration::ZERO,
@@ -150,8 +153,8 @@ impl Mutation {
 }
 
 fn mutations() -> impl Strategy<Value = Mutation> {
-    // Most changes are in the first 144 bytes, whose numbers decide how the decoder reads the rest.
-    let at = prop_oneof![12..144_usize, any::<usize>()];
+    // Most changes are in the first 161 bytes, whose numbers decide how the decoder reads the rest.
+    let at = prop_oneof![12..161_usize, any::<usize>()];
     let number = prop_oneof![0..70_u32, select(vec![255, 256, 65_535, 1 << 31, u32::MAX])];
     prop_oneof![
         (at.clone(), any::<u8>()).prop_map(|(at, byte)| Mutation::Set(at, byte)),

@@ -1,0 +1,301 @@
+//! Coded copies: the body of a stored response in a content coding.
+
+use std::hash::Hasher as _;
+
+use actix_web::http::header::{ETAG, HeaderValue};
+use bytes::Bytes;
+use siphasher::{
+    sip::SipHasher13,
+    sip128::{Hasher128 as _, SipHasher13 as SipHasher128},
+};
+
+use super::{coded_tag::coded_tag, content_coding::ContentCoding, response::StoredResponse};
+
+/// The keys of the digests. All processes and builds make equal digests, because they share copies
+/// by a store.
+const KEYS: (u64, u64) = (0x636f_6465_6420_636f, 0x7079_2064_6967_6573);
+
+/// A digest of the body of a stored response. A copy belongs to each response with this body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct ContentDigest([u8; 16]);
+
+impl ContentDigest {
+    /// Returns the digest of a body.
+    pub(crate) fn of(body: &[u8]) -> Self {
+        let mut hasher = SipHasher128::new_with_keys(KEYS.0, KEYS.1);
+        hasher.write(body);
+        Self(hasher.finish128().as_bytes())
+    }
+
+    pub(crate) const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    pub(crate) const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+/// The body of a stored response in a content coding, or the information that the coding is of no
+/// use for this body.
+///
+/// The cache makes copies for [`Policy::compress`](crate::Policy::compress), and passes them to
+/// [`Store::put_coded_copy`](crate::store::Store::put_coded_copy).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CodedCopy {
+    coding: ContentCoding,
+    content: ContentDigest,
+    body: CopyBody,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum CopyBody {
+    Coded { bytes: Bytes, digest: u64 },
+    Useless,
+}
+
+impl CodedCopy {
+    /// Makes the copy of a body with this digest from the coded bytes.
+    pub(crate) fn new(coding: ContentCoding, content: ContentDigest, bytes: Bytes) -> Self {
+        let mut hasher = SipHasher13::new_with_keys(KEYS.0, KEYS.1);
+        hasher.write(&bytes);
+        Self { coding, content, body: CopyBody::Coded { bytes, digest: hasher.finish() } }
+    }
+
+    /// Makes the information that this coding is of no use for a body with this digest, because the
+    /// coded bytes are not fewer or exceed a limit.
+    pub(crate) const fn useless(coding: ContentCoding, content: ContentDigest) -> Self {
+        Self { coding, content, body: CopyBody::Useless }
+    }
+
+    /// Returns the same without the coded bytes. The cache does not make the copy again.
+    pub(crate) const fn without_bytes(&self) -> Self {
+        Self::useless(self.coding, self.content)
+    }
+
+    /// Returns the content coding.
+    #[must_use]
+    pub const fn coding(&self) -> ContentCoding {
+        self.coding
+    }
+
+    /// Returns the coded bytes, or `None` if the coding is of no use for the body.
+    #[must_use]
+    pub const fn bytes(&self) -> Option<&Bytes> {
+        match &self.body {
+            CopyBody::Coded { bytes, .. } => Some(bytes),
+            CopyBody::Useless => None,
+        }
+    }
+
+    /// Returns the digest of the body of the response.
+    pub(crate) const fn content(&self) -> ContentDigest {
+        self.content
+    }
+
+    /// Returns whether the copy was made from a body that is equal to that of `response`.
+    #[must_use]
+    pub fn belongs_to(&self, response: &StoredResponse) -> bool {
+        response.coded.as_ref().is_some_and(|coded| coded.content == self.content)
+    }
+
+    /// Returns the entity tag of the copy, if it is one of a response with the entity tag `stored`.
+    fn etag(&self, stored: Option<&HeaderValue>) -> Option<HeaderValue> {
+        match self.body {
+            CopyBody::Coded { digest, .. } => coded_tag(stored, self.coding, digest),
+            CopyBody::Useless => None,
+        }
+    }
+
+    fn weight(&self) -> usize {
+        self.bytes().map_or(0, Bytes::len)
+    }
+}
+
+/// The copies of one stored response. A response has this value if the cache may code it, even while
+/// there is no copy.
+#[derive(Debug, Clone)]
+pub(crate) struct CodedCopies {
+    content: ContentDigest,
+    copies: [Option<Attached>; ContentCoding::ALL.len()],
+}
+
+/// A copy of one stored response, with the entity tag that it has as a copy of this response.
+#[derive(Debug, Clone)]
+struct Attached {
+    copy: CodedCopy,
+    etag: Option<HeaderValue>,
+}
+
+/// A copy that can be sent to clients.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct UsableCopy<'a> {
+    pub(crate) coding: ContentCoding,
+    pub(crate) bytes: &'a Bytes,
+    pub(crate) etag: &'a HeaderValue,
+}
+
+impl CodedCopies {
+    /// Makes the value for a response with this body, without a copy.
+    pub(crate) const fn of_content(content: ContentDigest) -> Self {
+        Self { content, copies: [const { None }; ContentCoding::ALL.len()] }
+    }
+
+    pub(crate) const fn content(&self) -> ContentDigest {
+        self.content
+    }
+
+    /// Returns the copy in this coding, if there is one and it is of use.
+    pub(crate) fn usable(&self, coding: ContentCoding) -> Option<UsableCopy<'_>> {
+        let Attached { copy, etag } = self.copies.get(coding.index())?.as_ref()?;
+        Some(UsableCopy { coding, bytes: copy.bytes()?, etag: etag.as_ref()? })
+    }
+
+    /// Returns whether the cache has made a copy in this coding, or knows that the coding is of no
+    /// use.
+    pub(crate) fn is_made(&self, coding: ContentCoding) -> bool {
+        self.copies.get(coding.index()).is_some_and(Option::is_some)
+    }
+
+    /// Returns all copies, also those that are of no use.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &CodedCopy> {
+        self.copies.iter().flatten().map(|attached| &attached.copy)
+    }
+
+    fn insert(&mut self, copy: CodedCopy, stored_tag: Option<&HeaderValue>) {
+        let etag = copy.etag(stored_tag);
+        if let Some(place) = self.copies.get_mut(copy.coding.index()) {
+            *place = Some(Attached { copy, etag });
+        }
+    }
+
+    /// Returns the number of bytes that the copies take in memory.
+    pub(crate) fn weight(&self) -> usize {
+        let attached = self.copies.iter().flatten();
+        let copies: usize = attached
+            .map(|Attached { copy, etag }| {
+                copy.weight() + etag.as_ref().map_or(0, HeaderValue::len)
+            })
+            .sum();
+        size_of::<Self>() + copies
+    }
+}
+
+impl StoredResponse {
+    /// Lets the cache make coded copies of the response. `content` is the digest of the body, if it is
+    /// known.
+    pub(crate) fn allow_coded_copies(&mut self, content: Option<ContentDigest>) {
+        let content = content.unwrap_or_else(|| ContentDigest::of(&self.body));
+        self.coded = Some(Box::new(CodedCopies::of_content(content)));
+    }
+
+    /// Returns the copy in this coding, if there is one and it is of use.
+    pub(crate) fn usable_copy(&self, coding: ContentCoding) -> Option<UsableCopy<'_>> {
+        self.coded.as_ref()?.usable(coding)
+    }
+
+    /// Adds a coded copy, if it [belongs to](CodedCopy::belongs_to) the response.
+    #[must_use]
+    pub fn with_coded_copy(mut self, copy: CodedCopy) -> Self {
+        self.add_coded_copy(copy);
+        self
+    }
+
+    /// Adds a copy, if it belongs to the response.
+    pub(super) fn add_coded_copy(&mut self, copy: CodedCopy) {
+        let tag = self.lines(&ETAG).next().cloned();
+        if let Some(coded) = self.coded.as_mut().filter(|coded| coded.content == copy.content) {
+            coded.insert(copy, tag.as_ref());
+        }
+    }
+
+    /// Returns the response with the copies of `replaced` that it lacks, if the two have equal bodies
+    /// and there are such copies.
+    pub(super) fn with_copies_of(&self, replaced: &Self) -> Option<Self> {
+        let (own, other) = self.coded.as_ref().zip(replaced.coded.as_ref())?;
+        if own.content != other.content {
+            return None;
+        }
+        let missing: Vec<_> =
+            other.iter().filter(|copy| !own.is_made(copy.coding)).cloned().collect();
+        if missing.is_empty() {
+            return None;
+        }
+        Some(missing.into_iter().fold(self.clone(), Self::with_coded_copy))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::fixtures::stored;
+
+    fn codable(body: &'static str, etag: Option<&'static str>) -> StoredResponse {
+        let mut response =
+            StoredResponse { body: Bytes::from_static(body.as_bytes()), ..stored(0, &[]) };
+        let tag = etag.map(|tag| (ETAG, HeaderValue::from_static(tag)));
+        response.fields = tag.into_iter().collect();
+        response.allow_coded_copies(None);
+        response
+    }
+
+    fn copy_of(response: &StoredResponse, coding: ContentCoding) -> CodedCopy {
+        CodedCopy::new(coding, ContentDigest::of(&response.body), Bytes::from_static(b"coded"))
+    }
+
+    /// Stores that several processes share contain these digests, so their values must not change.
+    #[test]
+    fn digests_are_the_same_in_every_process() {
+        let digest = ContentDigest::of(b"body");
+        assert_eq!(u128::from_be_bytes(*digest.as_bytes()), 0x87a26766a8795c33587da7d36e80f398);
+        let copy = CodedCopy::new(ContentCoding::Gzip, digest, Bytes::from_static(b"coded"));
+        assert_eq!(copy.etag(None).unwrap(), "\"~gzip-b9f01eeba59f59ce\"");
+    }
+
+    #[test]
+    fn copy_belongs_to_responses_with_an_equal_body() {
+        let (one, same, other) =
+            (codable("a", None), codable("a", Some("\"x\"")), codable("b", None));
+        let copy = copy_of(&one, ContentCoding::Gzip);
+        assert!(copy.belongs_to(&one) && copy.belongs_to(&same) && !copy.belongs_to(&other));
+        assert!(!copy.belongs_to(&StoredResponse { coded: None, ..same.clone() }));
+        for (mut response, want) in [(same, true), (other, false)] {
+            response.add_coded_copy(copy.clone());
+            assert_eq!(response.usable_copy(ContentCoding::Gzip).is_some(), want);
+            assert!(response.usable_copy(ContentCoding::Brotli).is_none());
+        }
+    }
+
+    #[test]
+    fn successor_with_an_equal_body_takes_over_copies_under_its_own_tag() {
+        let mut old = codable("a", Some("\"1\""));
+        old.add_coded_copy(copy_of(&old, ContentCoding::Gzip));
+        old.add_coded_copy(CodedCopy::useless(ContentCoding::Zstd, ContentDigest::of(b"a")));
+        let new = codable("a", Some("W/\"2\"")).with_copies_of(&old).unwrap();
+        let copy = new.usable_copy(ContentCoding::Gzip).unwrap();
+        assert!(copy.etag.to_str().unwrap().starts_with("\"2~gzip-"), "{:?}", copy.etag);
+        let coded = new.coded.as_ref().unwrap();
+        assert!(coded.is_made(ContentCoding::Zstd) && coded.usable(ContentCoding::Zstd).is_none());
+        assert!(new.with_copies_of(&old).is_none(), "there is nothing to take over");
+        assert!(codable("b", None).with_copies_of(&old).is_none(), "another body");
+        let plain = StoredResponse { coded: None, ..codable("a", None) };
+        assert!(plain.with_copies_of(&old).is_none() && old.with_copies_of(&plain).is_none());
+    }
+
+    #[test]
+    fn copies_count_toward_the_weight() {
+        let plain = codable("a", None);
+        let with = |copy: CodedCopy| {
+            let mut response = plain.clone();
+            response.add_coded_copy(copy);
+            response
+        };
+        let content = ContentDigest::of(b"a");
+        let useless = with(CodedCopy::useless(ContentCoding::Gzip, content));
+        assert_eq!(useless.weight(), plain.weight());
+        let copy = copy_of(&plain, ContentCoding::Gzip);
+        let tag = copy.etag(None).unwrap().len();
+        assert_eq!(with(copy.clone()).weight(), plain.weight() + 5 + tag);
+        assert_eq!(copy.without_bytes(), CodedCopy::useless(ContentCoding::Gzip, content));
+    }
+}

@@ -1,0 +1,185 @@
+//! The choice between the stored body of a response and its copies in content codings (RFC 9110
+//! section 12.5.3), by the request's preferences and by the entity tags that it names.
+
+use actix_web::http::{
+    StatusCode,
+    header::{CONTENT_ENCODING, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH, IF_RANGE, RANGE},
+};
+use bytes::Bytes;
+
+use crate::{
+    entry::{
+        coded_copy::CodedCopies,
+        coded_tag::{CodedTag, opaque_part},
+        content_coding::ContentCoding,
+        response::StoredResponse,
+    },
+    policy::compression::CompiledCompression,
+    semantics::{
+        accept_encoding::AcceptedCodings,
+        coded_copies::forbids_transformation,
+        fields::{EntityTag, field_lines, list_members, trim},
+    },
+};
+
+/// The representation of a stored response that a client gets.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) enum Representation {
+    /// The body as the handler sent it.
+    #[default]
+    Stored,
+    /// The copy in this content coding.
+    Copy(ContentCoding),
+    /// A copy that the client has already, with this entity tag. The client gets a 304. The cache may
+    /// not have the copy any more, or may have made it again with other bytes.
+    OfClient(HeaderValue),
+}
+
+/// The representation that a client gets now, and what it could get better.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Choice {
+    pub(crate) representation: Representation,
+    /// The content coding that the client prefers, if the cache has not made its copy yet.
+    pub(crate) missing: Option<ContentCoding>,
+    pub(crate) acceptance: Acceptance,
+}
+
+/// Whether the client accepts the chosen representation.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Acceptance {
+    #[default]
+    Accepted,
+    /// The client refuses a response without a content coding (`identity;q=0`), and the cache has no
+    /// copy in a coding that the client accepts.
+    Refused,
+}
+
+/// Chooses the representation of a stored response for a request. `compression` are the settings of
+/// the policy that applies to the request.
+pub(crate) fn choose(
+    request: &HeaderMap,
+    stored: &StoredResponse,
+    compression: Option<&CompiledCompression>,
+) -> Choice {
+    let (Some(compression), Some(coded)) = (compression, &stored.coded) else {
+        return Choice::default();
+    };
+    // RFC 9111 section 5.2.1.6.
+    if forbids_transformation(request) {
+        return Choice::default();
+    }
+    let accepted = AcceptedCodings::of(request);
+    let preferred = accepted.preferred(&compression.codings);
+    let missing = preferred.first().filter(|coding| !coded.is_made(*coding));
+    let best = preferred.iter().find(|coding| coded.usable(*coding).is_some());
+    let acceptance = if best.is_none() && !accepted.accepts_identity() {
+        Acceptance::Refused
+    } else {
+        Acceptance::Accepted
+    };
+    let known = if stored.status == StatusCode::OK {
+        known_to_client(request, stored, coded, accepted, best)
+    } else {
+        None
+    };
+    let by_preference = || best.map_or(Representation::Stored, Representation::Copy);
+    Choice { representation: known.unwrap_or_else(by_preference), missing, acceptance }
+}
+
+/// Returns the representation whose entity tag the request names in `If-None-Match`, or in `If-Range`
+/// if it asks for a range. Clients get no representation in a coding that they do not accept.
+fn known_to_client(
+    request: &HeaderMap,
+    stored: &StoredResponse,
+    coded: &CodedCopies,
+    accepted: AcceptedCodings,
+    best: Option<ContentCoding>,
+) -> Option<Representation> {
+    let copy_with = |is_named: &dyn Fn(&[u8]) -> bool| {
+        // The copy that the client prefers comes first: other caches send the tags of all copies
+        // that they have, and need to know the one that this request selects.
+        let codings = best.into_iter().chain(ContentCoding::ALL);
+        let mut acceptable = codings.filter(|coding| accepted.accepts(*coding));
+        let found = acceptable.find(|coding| {
+            coded.usable(*coding).is_some_and(|copy| is_named(copy.etag.as_bytes()))
+        });
+        found.map(Representation::Copy)
+    };
+    let tag = stored.lines(&ETAG).next().map(|tag| trim(tag.as_bytes()));
+    if request.contains_key(IF_NONE_MATCH) {
+        let members = || field_lines(request, &IF_NONE_MATCH).flat_map(list_members);
+        let is_named = |tag: &[u8]| members().any(|member| weak_eq(member, tag));
+        let of_client = || {
+            let opaque = tag.and_then(opaque_part)?;
+            let tag = members().find(|member| {
+                let copy = CodedTag::parse(member);
+                copy.is_some_and(|copy| copy.opaque == opaque && accepted.accepts(copy.coding))
+            })?;
+            let strong = tag.strip_prefix(b"W/").unwrap_or(tag);
+            HeaderValue::from_bytes(strong).ok().map(Representation::OfClient)
+        };
+        let as_stored = || {
+            let is_known = accepted.accepts_identity() && tag.is_some_and(is_named);
+            is_known.then_some(Representation::Stored)
+        };
+        return copy_with(&is_named).or_else(of_client).or_else(as_stored);
+    }
+    if request.contains_key(IF_RANGE) && request.contains_key(RANGE) {
+        let wanted = field_lines(request, &IF_RANGE).next().map(trim)?;
+        let is_named = |tag: &[u8]| tag == wanted;
+        let as_stored = || {
+            let is_wanted = accepted.accepts_identity() && tag.is_some_and(is_named);
+            is_wanted.then_some(Representation::Stored)
+        };
+        return copy_with(&is_named).or_else(as_stored);
+    }
+    None
+}
+
+fn weak_eq(one: &[u8], other: &[u8]) -> bool {
+    let equal = || Some(EntityTag::parse(one)?.weak_eq(EntityTag::parse(other)?));
+    equal().unwrap_or(false)
+}
+
+impl Representation {
+    /// Returns the bytes of the representation. A representation that the client has already is not
+    /// sent, so its bytes do not matter.
+    pub(crate) fn body<'a>(&self, stored: &'a StoredResponse) -> &'a Bytes {
+        match self {
+            Self::Copy(coding) => {
+                stored.usable_copy(*coding).map_or(&stored.body, |copy| copy.bytes)
+            }
+            Self::Stored | Self::OfClient(_) => &stored.body,
+        }
+    }
+
+    /// Returns the entity tag of the representation.
+    pub(crate) fn etag<'a>(&'a self, stored: &'a StoredResponse) -> Option<&'a HeaderValue> {
+        let of_stored = || stored.lines(&ETAG).next();
+        match self {
+            Self::Copy(coding) => {
+                stored.usable_copy(*coding).map_or_else(of_stored, |copy| Some(copy.etag))
+            }
+            Self::OfClient(tag) => Some(tag),
+            Self::Stored => of_stored(),
+        }
+    }
+
+    /// Writes the coding and the entity tag of the representation into the fields of the stored
+    /// response.
+    pub(crate) fn write(&self, stored: &StoredResponse, fields: &mut HeaderMap) {
+        match self {
+            Self::Stored => {}
+            Self::OfClient(tag) => {
+                fields.insert(ETAG, tag.clone());
+            }
+            Self::Copy(coding) => {
+                if let Some(copy) = stored.usable_copy(*coding) {
+                    fields.insert(ETAG, copy.etag.clone());
+                    let name = HeaderValue::from_static(copy.coding.name());
+                    fields.insert(CONTENT_ENCODING, name);
+                }
+            }
+        }
+    }
+}
