@@ -49,7 +49,7 @@ impl AcceptedCodings {
             } else {
                 continue;
             };
-            place.get_or_insert(weight.unwrap_or(0));
+            place.get_or_insert_with(|| weight.unwrap_or(0));
         }
         // Section 12.5.3: `*` stands for each coding that the field does not name.
         let weights = named.map(|weight| weight.or(any).unwrap_or(0));

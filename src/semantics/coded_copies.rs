@@ -5,7 +5,7 @@ use actix_web::http::{
     StatusCode,
     header::{
         ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, HeaderMap,
-        HeaderName,
+        HeaderName, HeaderValue,
     },
 };
 
@@ -13,7 +13,7 @@ use super::{
     cache_control::Directive,
     fields::{field_lines, list_members},
 };
-use crate::entry::limits::may_have_body;
+use crate::entry::{coded_tag::CodedTag, limits::may_have_body};
 
 /// Fields with a digest or a signature of the content or of its representation. They would be wrong
 /// for a copy in a content coding (RFC 9530 sections 2 and 3, RFC 3230, RFC 9421).
@@ -41,6 +41,26 @@ pub(crate) fn may_be_coded(
 pub(crate) fn forbids_transformation(message: &HeaderMap) -> bool {
     let members = field_lines(message, &CACHE_CONTROL).flat_map(list_members);
     members.map(Directive::parse).any(|directive| directive.is("no-transform"))
+}
+
+/// Adds to a list of entity tags, for each tag of a coded copy, the tag of the response from which the
+/// copy was made. Handlers know only this tag. Returns `None` if the lines have no tag of a copy.
+///
+/// The tags of copies stay, because a handler may have made a tag that looks like one.
+pub(crate) fn with_tags_of_handler<'a>(
+    lines: impl Iterator<Item = &'a [u8]>,
+) -> Option<HeaderValue> {
+    let mut members = Vec::new();
+    let mut has_copy = false;
+    for member in lines.flat_map(list_members) {
+        members.push(member.to_vec());
+        if let Some(copy) = CodedTag::parse(member) {
+            members.push([b"\"", copy.opaque, b"\""].concat());
+            has_copy = true;
+        }
+    }
+    let list = has_copy.then(|| members.join(&b", "[..]))?;
+    HeaderValue::from_bytes(&list).ok()
 }
 
 /// The media types of the responses that the cache codes.
@@ -110,7 +130,7 @@ fn ends_with(text: &[u8], end: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use actix_web::http::header::{ACCEPT, HeaderValue};
+    use actix_web::http::header::ACCEPT;
 
     use super::*;
 
@@ -142,6 +162,23 @@ mod tests {
         ] {
             let status = StatusCode::from_u16(status).unwrap();
             assert_eq!(may_be_coded(status, &fields(lines), nominated), want, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn tag_of_a_copy_stands_for_the_tag_of_its_response() {
+        for (lines, want) in [
+            (&[][..], None),
+            (&["*"], None),
+            (&["\"a\", W/\"b\""], None),
+            (&["\"a~br-0123456789abcdef\""], Some("\"a~br-0123456789abcdef\", \"a\"")),
+            (
+                &["\"x\"", "\"a~gzip-0123456789abcdef\", \"y\""],
+                Some("\"x\", \"a~gzip-0123456789abcdef\", \"a\", \"y\""),
+            ),
+        ] {
+            let got = with_tags_of_handler(lines.iter().map(|line| line.as_bytes()));
+            assert_eq!(got.as_ref().map(|list| list.to_str().unwrap()), want);
         }
     }
 

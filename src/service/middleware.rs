@@ -244,7 +244,7 @@ where
 fn pass<S, B>(
     inner: &Rc<S>,
     context: RequestContext,
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     report: PassReport,
 ) -> CacheFuture<S::Future, B>
 where
@@ -252,6 +252,7 @@ where
     B: MessageBody + 'static,
 {
     context.enter(&request);
+    context.name_tags_of_handler(&mut request);
     let is_safe = matches!(*request.method(), Method::GET | Method::HEAD);
     let is_off = matches!(report, PassReport::Nothing);
     if is_safe && !is_off && context.policy().emits_tags() {

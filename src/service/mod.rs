@@ -5,6 +5,7 @@ mod after_wait;
 mod background;
 mod collapse;
 mod context;
+mod handler_tags;
 mod head;
 mod head_as_get;
 mod leader;

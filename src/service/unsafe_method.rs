@@ -53,6 +53,7 @@ where
     let choices = context.policy().invalidation_choices();
     let candidate = context.storable_post(&mut request).await;
     context.enter(&request);
+    context.name_tags_of_handler(&mut request);
     let response = match &candidate {
         Some(_) => scope::call(&*inner, request).await,
         None => inner.call(request).await,

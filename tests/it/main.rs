@@ -4,6 +4,7 @@
 
 mod bodies;
 mod collapsing;
+mod compression;
 mod examples;
 mod meta;
 mod middleware;

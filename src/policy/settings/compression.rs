@@ -11,8 +11,8 @@ impl Policy {
     /// Nothing waits for a copy. The store counts copies toward its limit.
     ///
     /// Such a response has `Vary: Accept-Encoding`. The copies have entity tags and ranges of their
-    /// own, so a client can resume the download of a copy. The handler receives no `Accept-Encoding`
-    /// rules of this setting: it is called as before.
+    /// own, so a client can resume the download of a copy. The handler knows only the tags that it
+    /// sends: in `If-Match` it finds its own tag behind that of a copy.
     ///
     /// A middleware that compresses, such as actix's `Compress`, stays outside of the cache, for
     /// responses that are not stored. It leaves coded copies as they are.
