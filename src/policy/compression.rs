@@ -136,3 +136,17 @@ pub(crate) struct CompiledCompression {
     pub(crate) min_size: usize,
     pub(super) types: MediaTypes,
 }
+
+#[cfg(test)]
+impl CompiledCompression {
+    /// Makes settings with all codings, whatever features are enabled.
+    pub(crate) fn with_all_codings() -> Self {
+        let level = CompressionLevel::default();
+        Self {
+            codings: ContentCoding::ALL.to_vec(),
+            level,
+            min_size: 0,
+            types: MediaTypes::default(),
+        }
+    }
+}

@@ -183,3 +183,116 @@ impl Representation {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header::{ACCEPT_ENCODING, CACHE_CONTROL, HeaderName};
+
+    use super::*;
+    use crate::entry::{
+        coded_copy::{CodedCopy, ContentDigest},
+        fixtures::stored,
+    };
+
+    /// A page with the entity tag `"p"`, a copy in gzip, and the knowledge that zstd is of no use.
+    fn page() -> StoredResponse {
+        let mut page = stored(0, &[]);
+        page.fields = Box::new([(ETAG, HeaderValue::from_static("\"p\""))]);
+        page.allow_coded_copies(None);
+        let content = ContentDigest::of(&page.body);
+        page.with_coded_copy(CodedCopy::new(ContentCoding::Gzip, content, Bytes::from_static(b"z")))
+            .with_coded_copy(CodedCopy::useless(ContentCoding::Zstd, content))
+    }
+
+    fn request(fields: &[(HeaderName, &str)]) -> HeaderMap {
+        let line = |(name, value): &(HeaderName, &str)| {
+            (name.clone(), HeaderValue::from_str(value).unwrap())
+        };
+        fields.iter().map(line).collect()
+    }
+
+    fn choice(fields: &[(HeaderName, &str)]) -> Choice {
+        choose(&request(fields), &page(), Some(&CompiledCompression::with_all_codings()))
+    }
+
+    #[test]
+    fn best_copy_that_exists_is_chosen_and_a_better_one_is_missing() {
+        use ContentCoding::{Brotli, Gzip};
+        let (copy, stored) = (Representation::Copy(Gzip), Representation::Stored);
+        for (accepted, representation, missing, acceptance) in [
+            ("gzip", &copy, None, Acceptance::Accepted),
+            ("gzip, br", &copy, Some(Brotli), Acceptance::Accepted),
+            ("gzip, br;q=0.5", &copy, None, Acceptance::Accepted),
+            ("br", &stored, Some(Brotli), Acceptance::Accepted),
+            ("br, identity;q=0", &stored, Some(Brotli), Acceptance::Refused),
+            ("zstd", &stored, None, Acceptance::Accepted),
+            ("zstd, gzip", &copy, None, Acceptance::Accepted),
+            ("zstd, *;q=0", &stored, None, Acceptance::Refused),
+            ("gzip, identity;q=0", &copy, None, Acceptance::Accepted),
+            ("identity, gzip;q=0.5", &stored, None, Acceptance::Accepted),
+            ("", &stored, None, Acceptance::Accepted),
+        ] {
+            let want = Choice { representation: representation.clone(), missing, acceptance };
+            assert_eq!(choice(&[(ACCEPT_ENCODING, accepted)]), want, "{accepted}");
+        }
+        let fields = [(ACCEPT_ENCODING, "gzip"), (CACHE_CONTROL, "no-transform")];
+        assert_eq!(choice(&fields), Choice::default());
+    }
+
+    #[test]
+    fn responses_and_policies_without_copies_are_sent_as_stored() {
+        let fields = request(&[(ACCEPT_ENCODING, "gzip, identity;q=0")]);
+        assert_eq!(choose(&fields, &page(), None), Choice::default());
+        let plain = StoredResponse { coded: None, ..page() };
+        let compression = CompiledCompression::with_all_codings();
+        assert_eq!(choose(&fields, &plain, Some(&compression)), Choice::default());
+    }
+
+    #[test]
+    fn representation_that_the_request_names_is_chosen() {
+        let gzip = page().usable_copy(ContentCoding::Gzip).unwrap().etag.clone();
+        let gzip = gzip.to_str().unwrap();
+        let (copy, stored) = (Representation::Copy(ContentCoding::Gzip), Representation::Stored);
+        let old = "\"p~br-0123456789abcdef\"";
+        let of_client = Representation::OfClient(HeaderValue::from_static(old));
+        for (accepted, field, value, want) in [
+            ("gzip", IF_NONE_MATCH, gzip, &copy),
+            ("", IF_NONE_MATCH, gzip, &stored),
+            ("br", IF_NONE_MATCH, old, &of_client),
+            ("gzip", IF_NONE_MATCH, old, &copy),
+            ("gzip", IF_NONE_MATCH, "\"p\"", &stored),
+            ("gzip", IF_NONE_MATCH, "W/\"p\"", &stored),
+            ("gzip, identity;q=0", IF_NONE_MATCH, "\"p\"", &copy),
+            ("gzip", IF_NONE_MATCH, "\"q\"", &copy),
+            ("br", IF_NONE_MATCH, "\"q~br-0123456789abcdef\"", &stored),
+            ("gzip", IF_RANGE, "\"p\"", &stored),
+            ("gzip", IF_RANGE, "W/\"p\"", &copy),
+            ("gzip", IF_RANGE, gzip, &copy),
+            ("br", IF_RANGE, gzip, &stored),
+            ("br", IF_RANGE, old, &stored),
+        ] {
+            let fields = [(ACCEPT_ENCODING, accepted), (field.clone(), value), (RANGE, "bytes=0-")];
+            let got = choice(&fields).representation;
+            assert_eq!(got, *want, "{accepted:?} {field}: {value}");
+        }
+        let error = StoredResponse { status: StatusCode::NOT_FOUND, ..page() };
+        let fields = request(&[(ACCEPT_ENCODING, "gzip"), (IF_NONE_MATCH, "\"p\"")]);
+        let compression = CompiledCompression::with_all_codings();
+        assert_eq!(choose(&fields, &error, Some(&compression)).representation, copy);
+    }
+
+    #[test]
+    fn fields_and_body_are_those_of_the_representation() {
+        let page = page();
+        let mut fields = request(&[(ETAG, "\"p\"")]);
+        Representation::Stored.write(&page, &mut fields);
+        assert_eq!((fields.get(ETAG).unwrap(), fields.len()), (&"\"p\"".parse().unwrap(), 1));
+        let copy = Representation::Copy(ContentCoding::Gzip);
+        copy.write(&page, &mut fields);
+        assert_eq!(fields.get(CONTENT_ENCODING).unwrap(), "gzip");
+        assert_eq!(fields.get(ETAG), copy.etag(&page));
+        assert_eq!((&copy.body(&page)[..], &Representation::Stored.body(&page)[..]), {
+            (&b"z"[..], &b"body"[..])
+        });
+    }
+}

@@ -29,14 +29,23 @@ use std::{
 };
 
 use actix_web::http::header::ACCEPT;
+use bytes::Bytes;
 
-use self::responses::{Request, Response, begin, found, found_for, key, lookup, only, tag_id};
+use self::responses::{
+    Request, Response, begin, found, found_for, found_with_copy, key, lookup, only, tag_id,
+};
 use super::interface::{Put, Store};
 use crate::{
     clock::{Clock, Timestamp},
     entry::{
-        invalidation::Invalidation, key::CacheKey, lifetime::Lifetime, response::StoredResponse,
-        tag::TagId, validity::Validity,
+        coded_copy::{CodedCopy, ContentDigest},
+        content_coding::ContentCoding,
+        invalidation::Invalidation,
+        key::CacheKey,
+        lifetime::Lifetime,
+        response::StoredResponse,
+        tag::TagId,
+        validity::Validity,
     },
 };
 
@@ -57,6 +66,8 @@ pub async fn check<S: Store>(make: impl Fn() -> S) {
     invalidated_fill_is_not_stored(&*store()).await;
     purged_responses_are_not_valid(&*store()).await;
     expired_responses_are_kept_as_stale(&*store()).await;
+    coded_copies_are_kept_with_their_response(&*store()).await;
+    coded_copies_are_kept_with_their_response(&*store()).await;
     concurrent_puts_are_all_kept(store()).await;
     removal_applies_to_concurrent_fills(store()).await;
 }
@@ -367,6 +378,50 @@ pub async fn expired_responses_are_kept_as_stale<S: Store>(store: &S) {
             "the response of a later fill is stale after {invalidation:?}"
         );
     }
+}
+
+/// Checks that a store that keeps coded copies returns each copy with the response from whose body it
+/// was made, and with no other one. Other stores pass the check.
+///
+/// # Panics
+///
+/// If a copy is lost, or is returned with another response.
+pub async fn coded_copies_are_kept_with_their_response<S: Store>(store: &S) {
+    if !store.supports_coded_copies() {
+        return;
+    }
+    let (key, gzip, br) = (key("/coded"), ContentCoding::Gzip, ContentCoding::Brotli);
+    assert_eq!(Response::new(1).codable().put(store, &key).await, Put::Stored);
+    let response = only(found(store, &key).await);
+    let add = async |n: usize| {
+        let content = ContentDigest::of(&Response::new(n).body);
+        let copy = CodedCopy::new(gzip, content, Bytes::from(format!("coded {n}")));
+        store.put_coded_copy(&key, &response, copy).await.expect("put_coded_copy");
+    };
+    let find = async |coding| {
+        let found = store.find_coded_copy(&key, &response, coding).await;
+        found.expect("find_coded_copy").and_then(|copy| copy.bytes().cloned())
+    };
+    let look_up = async || {
+        let responses = found_with_copy(store, &key, gzip).await;
+        let copy = responses.first().and_then(|found| Some(found.usable_copy(gzip)?.bytes.clone()));
+        (responses.len(), copy)
+    };
+    let first = Bytes::from_static(b"coded 1");
+    assert_eq!(look_up().await, (1, None), "a copy that was not made");
+    add(2).await;
+    assert_eq!(look_up().await, (1, None), "a copy of another body");
+    add(1).await;
+    assert_eq!(look_up().await, (1, Some(first.clone())), "the copy, with its response");
+    assert_eq!(find(gzip).await, Some(first.clone()), "the copy by itself");
+    assert_eq!(find(br).await, None, "a copy in another coding");
+    assert_eq!(Response::new(1).codable().put(store, &key).await, Put::Stored);
+    assert_eq!(look_up().await, (1, Some(first)), "after a response with the same body");
+    assert_eq!(Response::new(2).codable().put(store, &key).await, Put::Stored);
+    assert_eq!(look_up().await, (1, None), "after a response with another body");
+    assert_eq!(store.remove(&key).await.expect("remove"), 1, "copies are no variants");
+    add(1).await;
+    assert_eq!(look_up().await, (0, None), "a copy of a response that was removed");
 }
 
 /// Checks that concurrent puts of one key lose no variant.

@@ -13,6 +13,7 @@ use crate::{
     clock::{Clock, Timestamp},
     coordination::fills::Fill,
     entry::{
+        coded_copy::{CodedCopies, ContentDigest},
         content_coding::ContentCoding,
         key::CacheKey,
         lifetime::{Lifetime, LifetimeSource, Staleness, Validation},
@@ -79,6 +80,40 @@ pub(super) async fn found_for<S: Store>(
 
 const DISCRIMINATOR: &[u8] = b"discriminator";
 
+/// A request that prefers a copy in a content coding.
+struct CodedRequest(ContentCoding);
+
+impl Selects for CodedRequest {
+    fn value(&self, _: &HeaderName) -> Option<Cow<'_, [u8]>> {
+        None
+    }
+
+    fn accepts_coding(&self) -> bool {
+        true
+    }
+
+    fn decodes(&self, _: &StoredResponse) -> bool {
+        true
+    }
+
+    fn preferred_coding(&self) -> Option<ContentCoding> {
+        Some(self.0)
+    }
+}
+
+/// Returns the responses that a request for a copy in this coding finds.
+pub(super) async fn found_with_copy<S: Store>(
+    store: &S,
+    key: &CacheKey,
+    coding: ContentCoding,
+) -> Vec<Arc<StoredResponse>> {
+    let request = CodedRequest(coding);
+    let selector = Selector::new(&request, DISCRIMINATOR, Clock::system().now());
+    let lookup = store.lookup(key, &selector).await.expect("lookup");
+    let found = lookup.variants.iter().flat_map(|variants| variants.responses());
+    found.filter(|response| selector.selects(response)).cloned().collect()
+}
+
 /// A request with or without an `Accept`.
 pub(super) struct Request<'a>(pub(super) Option<&'a str>);
 
@@ -118,13 +153,21 @@ pub(super) struct Response {
     pub(super) accept: Option<String>,
     pub(super) tags: Box<[TagId]>,
     pub(super) at: Timestamp,
+    /// Whether the cache may make coded copies.
+    pub(super) codable: bool,
 }
 
 impl Response {
     pub(super) fn new(n: usize) -> Self {
         // The time of the response is the present, because a store may drop old responses.
         let at = Clock::system().now();
-        Self { body: Bytes::from(format!("body {n}")), accept: None, tags: Box::default(), at }
+        Self {
+            body: Bytes::from(format!("body {n}")),
+            accept: None,
+            tags: Box::default(),
+            at,
+            codable: false,
+        }
     }
 
     pub(super) fn accept(mut self, accept: &str) -> Self {
@@ -134,6 +177,11 @@ impl Response {
 
     pub(super) fn tag(mut self, tag: &[u8]) -> Self {
         self.tags = Box::new([tag_id(tag)]);
+        self
+    }
+
+    pub(super) fn codable(mut self) -> Self {
+        self.codable = true;
         self
     }
 
@@ -169,7 +217,10 @@ impl Response {
             client_ttl: Some(Duration::from_secs(5)),
             original_fields: Some(Box::new([(CACHE_CONTROL, HeaderValue::from_static("public"))])),
             etag_source: EtagSource::Handler,
-            coded: None,
+            coded: self.codable.then(|| {
+                let content = ContentDigest::of(&self.body);
+                Box::new(CodedCopies::of_content(content))
+            }),
             audience: Audience::Everyone,
             permits_sharing: false,
             validity_check: ValidityCheck::default(),

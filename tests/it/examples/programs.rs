@@ -3,10 +3,11 @@
 use std::{fs, path::Path};
 
 use hyper::Method;
+use tokio::task::yield_now;
 
 use crate::{
     examples::runner::{Example, Suggestion},
-    support::{Program, example},
+    support::{Client, Program, Protocol, example},
 };
 
 #[actix_web::test]
@@ -133,4 +134,32 @@ fn readme_of_examples_lists_every_example() {
             ["README", "Cargo"].contains(&name) || table.contains(&format!("--example {name}"));
         assert!(listed, "{name} is missing from examples/README.md");
     }
+}
+
+#[actix_web::test]
+async fn static_files_shows_lifetimes_of_browsers_and_coded_copies() {
+    let program = Program::start(&mut example("static_files"));
+    let client = Client::new(program.addr(), Protocol::Http1);
+    let page = client.get("/").await;
+    assert!(page.status == 200 && page.text().contains("<title>A small site</title>"));
+    assert_eq!(page.field("cache-control").as_deref(), Some("no-cache"));
+    let asset = client.get("/assets/site.5f2c.css").await;
+    assert_eq!(asset.status, 200);
+    let forever = asset.field("cache-control").unwrap();
+    assert!(forever.contains("max-age=31536000") && forever.contains("immutable"), "{forever}");
+    for path in ["/", "/assets/site.5f2c.css"] {
+        let copy = loop {
+            let copy = client.get_with(path, &[("accept-encoding", "br")]).await;
+            if copy.field("content-encoding").is_some() {
+                break copy;
+            }
+            yield_now().await;
+        };
+        assert!(copy.is_hit(), "{}", copy.cache_status());
+        let tag = copy.field("etag").unwrap();
+        let fields = [("accept-encoding", "br"), ("if-none-match", &*tag)];
+        let known = client.get_with(path, &fields).await;
+        assert_eq!((known.status.as_u16(), known.field("etag")), (304, Some(tag)), "{path}");
+    }
+    assert_eq!(client.get("/nothing").await.status, 404);
 }
