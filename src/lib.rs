@@ -147,7 +147,7 @@ pub use crate::redis::RedisStore;
 pub use crate::{
     cache_control::{NeverCache, SetCacheControl},
     clock::Clock,
-    compression::CompressionLevel,
+    compression::level::CompressionLevel,
     entry::content_coding::ContentCoding,
     middleware::{Cache, CacheBuilder, DrainError},
     options::{

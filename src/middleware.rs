@@ -520,6 +520,12 @@ impl CacheBuilder {
                  bytes: larger ones are not stored. Make the store larger, or lower max_body_size"
             );
         }
+        if shared.policies.compress() && !shared.store.supports_coded_copies() {
+            log::warn!(
+                "compress is set, but the store keeps no coded copies, so responses are sent as they \
+                 are stored: implement put_coded_copy in the store, or remove compress"
+            );
+        }
         let url_keys: Weak<dyn UrlKeys> = Arc::<Shared>::downgrade(&shared);
         shared.store.coordinator().register_cache(url_keys);
         Ok(Cache(shared))

@@ -2,31 +2,13 @@
 
 mod brotli;
 mod gzip;
+pub(crate) mod level;
 mod zstd;
-
-use std::io;
 
 use bytes::Bytes;
 
+use self::level::CompressionLevel;
 use crate::entry::content_coding::ContentCoding;
-
-/// How much processor time the cache takes to make a copy smaller
-/// ([`Compression::level`](crate::Compression::level)).
-///
-/// The cache makes each copy once, on a thread of its own, so that no client waits for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[non_exhaustive]
-pub enum CompressionLevel {
-    /// Little time: about the levels that servers use if they compress each response (`gzip` 1, `br`
-    /// 2, `zstd` 1).
-    Fast,
-    /// More time, for smaller copies (`gzip` 6, `br` 5, `zstd` 7).
-    #[default]
-    Balanced,
-    /// Much time, for the smallest copies (`gzip` 9, `br` 11, `zstd` 19): about a second for a body
-    /// of 1 MiB. Use it for files that seldom change.
-    Smallest,
-}
 
 /// Returns whether this build can make copies in a coding: whether the feature of the coding is
 /// enabled.
@@ -59,15 +41,6 @@ pub(crate) fn compress(
             None
         }
     }
-}
-
-/// The result of an encoder whose feature is not enabled.
-#[cfg_attr(
-    all(feature = "compress-brotli", feature = "compress-gzip", feature = "compress-zstd"),
-    expect(dead_code, reason = "for builds without a coding")
-)]
-fn unavailable() -> io::Result<Vec<u8>> {
-    Err(io::Error::new(io::ErrorKind::Unsupported, "the feature of this coding is not enabled"))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::CompressionLevel;
+use super::level::CompressionLevel;
 
 pub(super) const IS_AVAILABLE: bool = cfg!(feature = "compress-zstd");
 
@@ -29,5 +29,5 @@ pub(super) fn compress(level: CompressionLevel, body: &[u8]) -> io::Result<Vec<u
 
 #[cfg(not(feature = "compress-zstd"))]
 pub(super) fn compress(_: CompressionLevel, _: &[u8]) -> io::Result<Vec<u8>> {
-    super::unavailable()
+    Err(io::ErrorKind::Unsupported.into())
 }

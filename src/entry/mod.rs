@@ -3,6 +3,7 @@
 
 pub mod codec;
 pub(crate) mod coded_copy;
+mod coded_response;
 pub(crate) mod coded_tag;
 pub(crate) mod content_coding;
 pub(crate) mod discriminator;

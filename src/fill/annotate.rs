@@ -33,7 +33,7 @@ use crate::{
 
 type Fields = Box<[(HeaderName, HeaderValue)]>;
 
-/// Who chooses the content coding in which clients get a response.
+/// The party that chooses the content coding in which clients get a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum CodingChoice {
     /// The cache, which may make copies in content codings for clients that accept them.

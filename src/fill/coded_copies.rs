@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::{runtime::Handle, task::spawn_blocking};
 
 use crate::{
-    compression::{CompressionLevel, compress},
+    compression::{compress, level::CompressionLevel},
     coordination::{
         copy_jobs::CopyJob,
         lease::{Lease, LeaseEnd},

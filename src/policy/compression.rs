@@ -2,7 +2,7 @@
 
 use super::error::ConfigError;
 use crate::{
-    compression::{CompressionLevel, is_available},
+    compression::{is_available, level::CompressionLevel},
     entry::content_coding::ContentCoding,
     semantics::coded_copies::MediaTypes,
 };

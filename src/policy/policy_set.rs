@@ -1,7 +1,10 @@
 //! `PolicySet`: the policy of a cache and the policies of its rules. It chooses the policy of each
 //! request.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::{
+    iter,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use actix_web::{
     dev::{ServiceRequest, Url},
@@ -159,11 +162,20 @@ impl PolicySet {
         of_rule().unwrap_or(&self.base)
     }
 
+    /// Returns whether a policy makes copies in content codings.
+    pub(crate) fn compress(&self) -> bool {
+        self.policies().any(|policy| policy.compression().is_some())
+    }
+
     /// Returns the size in bytes of the largest body that any of the policies stores.
     pub(crate) fn largest_body_size(&self) -> usize {
-        let of_rules = self.rules.iter().filter_map(|rule| rule.policy.as_ref());
-        let sizes = of_rules.map(|policy| policy.max_body_size());
-        sizes.fold(self.base.max_body_size(), usize::max)
+        self.policies().map(CompiledPolicy::max_body_size).fold(0, usize::max)
+    }
+
+    /// Returns the policy of the cache and those of its rules.
+    fn policies(&self) -> impl Iterator<Item = &CompiledPolicy> {
+        let of_rules = self.rules.iter().filter_map(|rule| rule.policy.as_deref());
+        iter::once(&self.base).chain(of_rules)
     }
 
     /// Returns the cache keys that requests for a URL can have. Request fields, cookies and

@@ -4,7 +4,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::values::Texts;
 use crate::{
-    compression::CompressionLevel, entry::content_coding::ContentCoding,
+    compression::level::CompressionLevel, entry::content_coding::ContentCoding,
     policy::compression::Compression,
 };
 

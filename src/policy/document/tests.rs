@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 
 use super::{file::CacheFile, policy_changes::PolicyChanges};
 use crate::{
-    compression::CompressionLevel,
+    compression::level::CompressionLevel,
     options::ResponseOptions,
     policy::{
         compression::Compression,

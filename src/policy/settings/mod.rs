@@ -62,6 +62,7 @@ use crate::semantics::{
 /// | response field about one request: `RateLimit-*` except `RateLimit-Policy`, `X-RateLimit-*`, `X-Rate-Limit-*`, `Request-Id`, `X-Request-Id`, `X-Correlation-Id`, `X-Trace-Id`, `traceparent`, `tracestate`, `traceresponse`, `X-B3-*`, `X-Amzn-Trace-Id`, `X-Amzn-RequestId`, `X-Amz-Request-Id`, `X-Cloud-Trace-Context`, `Server-Timing`, `X-Response-Time`, `X-Runtime` | the response is stored without the field | The field would mislead other clients: about their own rate limit, or about the request that made the response. |
 /// | query of the URL | every byte is part of the cache key, unless a response says by `No-Vary-Search` which differences do not matter | Requests with different queries share a stored response only if its handler says so. |
 /// | `QUERY` request | handled as `GET` if its body has at most 64 KiB; the body is part of the cache key | RFC 10008 section 2.7 |
+/// | content coding of a stored response | that of the handler, without copies in other codings ([`compress`](Self::compress)) | Some pages must not be compressed: those with a secret beside text that an attacker can choose. |
 /// | response body | stored up to a size of 2 MiB | A large body displaces many small ones. |
 ///
 /// # Personal requests

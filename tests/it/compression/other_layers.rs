@@ -83,7 +83,7 @@ async fn compress_outside_leaves_copies_as_they_are() {
     }
 }
 
-/// What leaves the cache uncoded, and could be coded by `Compress`, has a weak tag and no ranges.
+/// A response that leaves the cache uncoded, and that `Compress` may code, has a weak tag and no ranges.
 #[actix_web::test]
 async fn uncoded_page_for_a_client_with_codings_has_a_weak_tag_and_no_ranges() {
     let server = serve_inside(1);

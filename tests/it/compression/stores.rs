@@ -7,12 +7,13 @@ use actix_web_cache::{
     Cache, ManualClock, RedisStore, TieredStore,
     store::{BoxedStore, Store},
 };
+use log::Level;
 use tokio::task::yield_now;
 
 use super::{CODINGS, decoded, page, policy};
 use crate::support::{
-    Answer, Client, RedisServer, START, fills_ended, secs, store as memory_store, test_app,
-    wait_until,
+    Answer, CapturedLog, Client, HookedStore, RedisServer, START, fills_ended, secs,
+    store as memory_store, test_app, wait_until,
 };
 
 fn redis_store(redis: &RedisServer) -> RedisStore {
@@ -189,4 +190,20 @@ async fn damaged_copy_is_made_again() {
         assert!(decoded("gzip", &again.body).ends_with(b"/ run 1"));
     }
     assert_eq!(app.runs.get(), 1);
+}
+
+/// A store of an application that has no copies.
+#[actix_web::test]
+async fn store_without_copies_is_reported_and_serves_pages_as_they_are() {
+    let lines = CapturedLog::default();
+    lines.capture();
+    let cache = cache(HookedStore::new());
+    let warnings = lines.take(Level::Warn);
+    assert!(warnings.len() == 1 && warnings[0].contains("put_coded_copy"), "{warnings:?}");
+    let app = test_app(&cache, numbered_page);
+    for round in 0..3 {
+        let answer = get(&app.client, "gzip").await;
+        assert_eq!(answer.is_hit(), round > 0);
+        assert_eq!(answer.field("content-encoding"), None);
+    }
 }

@@ -6,7 +6,15 @@ use super::Sources;
 /// Hashers with fixed keys, and the files that may use them. `SipHash` and SHA-256 give equal names
 /// in all processes. The checksum detects damage of a record.
 const FIXED: [(&str, &[&str]); 3] = [
-    ("SipHasher13", &["entry/length_prefixed.rs", "entry/tag.rs", "semantics/content_tag.rs"]),
+    (
+        "SipHasher13",
+        &[
+            "entry/coded_copy.rs",
+            "entry/length_prefixed.rs",
+            "entry/tag.rs",
+            "semantics/content_tag.rs",
+        ],
+    ),
     (
         "Sha256",
         &[
