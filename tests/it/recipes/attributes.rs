@@ -1,6 +1,6 @@
 //! Recipes that wrap an application, a resource or a route.
 
-use actix_web::{App, HttpRequest, HttpResponse, Responder, get, web};
+use actix_web::{App, HttpRequest, HttpResponse, Responder, get, middleware::Compress, web};
 use actix_web_cache::{Cache, CachePolicy, MemoryStore, NeverCache, SetCacheControl};
 
 use super::policies::{HOUR, outcome};
@@ -8,6 +8,11 @@ use crate::support::{Client, Protocol, serve, store};
 
 #[get("/hour", wrap = "CachePolicy::ttl(HOUR)")]
 async fn hour() -> impl Responder {
+    "page"
+}
+
+#[get("/tagged", wrap = "CachePolicy::ttl(HOUR).tag(\"tag-blog\")")]
+async fn tagged() -> impl Responder {
     "page"
 }
 
@@ -37,6 +42,29 @@ async fn route_sets_the_lifetime_of_its_responses() {
     let client = Client::new(server.addr, Protocol::Http1);
     assert_eq!(second(&client, "/hour").await, "max-age=3600");
     assert_eq!(second(&client, "/never").await, "handler");
+}
+
+#[actix_web::test]
+async fn routes_and_scopes_tag_their_responses() {
+    let cache = Cache::new(store());
+    let handle = cache.handle();
+    let server = serve(1, move || {
+        let blog = web::scope("/blog").wrap(cache.with(|policy| policy.tag("tag-blog")));
+        App::new()
+            .wrap(cache.clone())
+            .service(tagged)
+            .service(blog.route("/1", web::get().to(page)))
+            .route("/other", web::get().to(page))
+    });
+    let client = Client::new(server.addr, Protocol::Http1);
+    for path in ["/tagged", "/blog/1", "/other"] {
+        client.get(path).await;
+        assert!(client.get(path).await.is_hit(), "{path}");
+    }
+    handle.purge_tag("tag-blog").await.unwrap();
+    for path in ["/tagged", "/blog/1", "/other"] {
+        assert_eq!(client.get(path).await.is_hit(), path == "/other", "{path}");
+    }
 }
 
 #[actix_web::test]
@@ -71,14 +99,26 @@ async fn resource_has_a_lifetime_of_its_own() {
 #[actix_web::test]
 async fn middlewares_write_cache_control() {
     let server = serve(1, || {
-        let route = |path| web::resource(path).to(page);
+        let with = |path, middleware| web::resource(path).wrap(middleware).to(page);
+        let assets =
+            web::scope("/assets").wrap(SetCacheControl::new().public().max_age(HOUR).immutable());
         App::new()
-            .service(web::scope("/a").wrap(SetCacheControl::new().private()).service(route("")))
-            .service(web::scope("/b").wrap(SetCacheControl::new().max_age(HOUR)).service(route("")))
-            .service(web::scope("/c").wrap(NeverCache).service(route("")))
+            .service(with("/a", SetCacheControl::new().private()))
+            .service(with("/b", SetCacheControl::new().max_age(HOUR)))
+            .service(with("/d", SetCacheControl::new().public().max_age(HOUR)))
+            .service(with("/e", SetCacheControl::new().must_revalidate().max_age(HOUR)))
+            .service(web::scope("/c").wrap(NeverCache).route("", web::get().to(page)))
+            .service(assets.route("/1", web::get().to(page)))
     });
     let client = Client::new(server.addr, Protocol::Http1);
-    for (path, want) in [("/a", "private"), ("/b", "max-age=3600"), ("/c", "no-store")] {
+    for (path, want) in [
+        ("/a", "private"),
+        ("/b", "max-age=3600"),
+        ("/c", "no-store"),
+        ("/d", "public, max-age=3600"),
+        ("/e", "must-revalidate, max-age=3600"),
+        ("/assets/1", "public, max-age=3600, immutable"),
+    ] {
         let field = client.get(path).await.field("cache-control").unwrap();
         assert!(field.contains(want), "{path}: {field}");
     }
@@ -106,4 +146,21 @@ async fn fields_of_the_response_suffice() {
     }
     let known = [("user-agent", "a"), ("if-none-match", "\"1\"")];
     assert_eq!(client.get_with("/", &known).await.status, 304);
+}
+
+/// The cache stores the plain body, and `Compress` compresses it for the clients that accept gzip.
+#[actix_web::test]
+async fn compress_serves_all_codings_from_one_stored_response() {
+    let store = store();
+    let server = serve(1, move || {
+        let (store, text) = (store.clone(), || async { "page ".repeat(1000) });
+        App::new().wrap(Cache::new(store)).wrap(Compress::default()).default_service(web::to(text))
+    });
+    let client = Client::new(server.addr, Protocol::Http1);
+    client.get_with("/", &[("accept-encoding", "gzip")]).await;
+    for (accepted, coding) in [("gzip", Some("gzip")), ("identity", None)] {
+        let page = client.get_with("/", &[("accept-encoding", accepted)]).await;
+        assert!(page.is_hit(), "{accepted}");
+        assert_eq!(page.field("content-encoding").as_deref(), coding);
+    }
 }

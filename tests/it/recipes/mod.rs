@@ -2,5 +2,8 @@
 
 mod attributes;
 mod file_server;
+mod named;
 mod page;
 mod policies;
+mod posts;
+mod responses;

@@ -16,6 +16,7 @@ use crate::{
     support::{Answer, RedisServer, START, requested_response, secs, test_app},
 };
 
+const SECOND: Duration = secs(1);
 pub(super) const MINUTE: Duration = secs(60);
 pub(super) const HOUR: Duration = secs(3600);
 const DAY: Duration = secs(86_400);
@@ -189,9 +190,71 @@ async fn parts_of_requests_are_parts_of_keys() {
             ],
         ),
         (
+            "prefix for some pages",
+            |builder| with(builder, |policy| policy.key_with("site", |_| Some("site1".to_owned()))),
+            &[(("/", &[]), "stored"), (("/", &[]), "hit 60")],
+        ),
+        (
+            "language",
+            |builder| with(builder, |policy| policy.vary_languages(["de", "en"])),
+            &[
+                (
+                    ("/", &[("accept-language", "de-DE, en"), ("answer", "vary: accept-language")]),
+                    "stored",
+                ),
+                (("/", &[("accept-language", "de")]), "hit 60"),
+                (
+                    ("/", &[("accept-language", "en"), ("answer", "vary: accept-language")]),
+                    "stored",
+                ),
+            ],
+        ),
+        (
+            "time zone",
+            |builder| with(builder, |policy| policy.vary_cookie("timezone")),
+            &[
+                (("/", &[("cookie", "timezone=UTC")]), "stored"),
+                (("/", &[("cookie", "timezone=CET")]), "stored"),
+                (("/", &[("cookie", "timezone=UTC")]), "hit 60"),
+            ],
+        ),
+        (
+            "fields that Vary names",
+            |builder| builder,
+            &[
+                (("/", &[("cookie", "a=1"), ("answer", "vary: user-agent, cookie")]), "stored"),
+                (("/", &[("cookie", "a=2"), ("answer", "vary: user-agent, cookie")]), "stored"),
+                (("/", &[("cookie", "a=1")]), "hit 60"),
+            ],
+        ),
+        (
             "any value",
             |builder| with(builder, |policy| policy.key_with("minute", |_| Some(minute()))),
             &[(("/", &[]), "stored"), (("/", &[]), "hit 60"), (("/", &[]), "stored")],
+        ),
+        (
+            "path, with its case",
+            |builder| builder,
+            &[(("/a", &[]), "stored"), (("/A", &[]), "stored"), (("/a", &[]), "hit 60")],
+        ),
+        (
+            "host",
+            |builder| with(builder, |policy| policy.trusted_proxies(["10.0.0.0/8"])),
+            &[
+                (("/", &[("host", "a")]), "stored"),
+                (("/", &[("host", "b")]), "stored"),
+                (("/", &[("host", "a")]), "hit 60"),
+                (("/", &[("host", "a"), ("x-forwarded-host", "b")]), "untrusted-proxy"),
+            ],
+        ),
+        (
+            "presence of credentials",
+            |builder| with(builder, |policy| policy.share_authorized()),
+            &[
+                (("/", &[("authorization", "a")]), "stored"),
+                (("/", &[("authorization", "b")]), "hit 60"),
+                (("/", &[]), "stored"),
+            ],
         ),
         (
             "pages of users",
@@ -235,6 +298,20 @@ async fn some_requests_bypass_the_cache() {
             ],
         ),
         (
+            "everybody but anonymous clients",
+            |builder| with(builder, |policy| policy.anonymous_only()),
+            &[
+                (("/", &[("answer", "cache-control: max-age=60")]), "stored"),
+                (("/", &[]), "hit 60"),
+                (("/", &[("cookie", "id=1")]), "credentials"),
+            ],
+        ),
+        (
+            "time of waiting",
+            |builder| with(builder, |policy| policy.wait_limit(SECOND)),
+            &[(("/", &[]), "stored"), (("/", &[]), "hit 60")],
+        ),
+        (
             "size",
             |builder| with(builder, |policy| policy.max_body_size(64 * 1024)),
             &[(("/", &[]), "stored")],
@@ -245,12 +322,14 @@ async fn some_requests_bypass_the_cache() {
 }
 
 #[actix_web::test]
-async fn namespaces_of_one_store_are_separate() {
+async fn namespaces_and_versions_of_one_store_are_separate() {
     let store = MemoryStore::new(1 << 20);
     let builder = Cache::builder(store.clone());
     let shop = test_app(&builder.namespace("shop").build().unwrap(), requested_response);
+    let builder = Cache::builder(store.clone());
+    let next = test_app(&builder.version("2").build().unwrap(), requested_response);
     let plain = test_app(&Cache::new(store), requested_response);
-    for app in [shop, plain] {
+    for app in [shop, next, plain] {
         let host = [("host", "h")];
         assert_eq!(outcome(&app.client.get_with("/", &host).await), "stored");
         assert!(app.client.get_with("/", &host).await.is_hit());
