@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use super::context::{RequestContext, is_owned_by_inner_cache};
 use crate::{
-    coordination::coordinator::InnerCacheMark,
+    coordination::inner_caches::InnerCacheMark,
     fill::{begin::FillReply, write::Write},
     outcome::{Bypass, Forward, NotStored, Outcome, Stored},
     poll_once::with_context,
