@@ -52,6 +52,7 @@ use crate::semantics::{
 /// | lifetime that a response states | followed for status 200, 203, 204, 300, 301, 302, 307, 308, 404, 405, 410, 414 and 501; ignored for other status codes, such as 403 and 500: their responses are stored only if the application sets a lifetime | A response with another status code is seldom useful for a second request. |
 /// | response with `no-store`, `private`, `Set-Cookie`, `Vary: *` or status 1xx, 206 or 304 | never stored; `private` is stored for one person under [`per_user`](Self::per_user) | The response is meant for one client or one request. |
 /// | response with `no-cache` | stored if the response has `ETag` or `Last-Modified`, and revalidated before every use | RFC 9111 section 5.2.2.4 |
+/// | response whose `Content-Security-Policy` has a nonce | stored only if the response states a lifetime | All clients would get the same nonce, and an attacker could read it. |
 /// | response with `Pragma: no-cache` | not stored, unless the response states a lifetime | RFC 9111 section 5.4 does not define `Pragma` for responses, but a handler that sends it does not want its response cached. |
 /// | response with status 200 that has neither `ETag` nor `Last-Modified` | stored with a weak `ETag` that the cache makes from the content | A client that has the content gets a 304. The handler never sees this tag. |
 /// | stale response | kept for one hour if it has `ETag` or `Last-Modified`, so that the handler can revalidate it with 304; served stale only within the `stale-while-revalidate` and `stale-if-error` windows that it states | RFC 9111 section 4.2.4, RFC 5861 |
@@ -64,6 +65,10 @@ use crate::semantics::{
 /// | `QUERY` request | handled as `GET` if its body has at most 64 KiB; the body is part of the cache key | RFC 10008 section 2.7 |
 /// | content coding of a stored response | that of the handler, without copies in other codings ([`compress`](Self::compress)) | Some pages must not be compressed: those with a secret beside text that an attacker can choose. |
 /// | response body | stored up to a size of 2 MiB | A large body displaces many small ones. |
+/// | `HEAD` request | a stored response answers it; otherwise the handler does, and its response is not stored | A response to `HEAD` has no body. |
+/// | `Cache-Control` for clients | a response that states no lifetime gets one by `max-age`: the rest of its lifetime in the cache | Clients would otherwise choose a lifetime themselves (RFC 9111 section 4.2.2). |
+/// | unsafe request that succeeds, such as `POST` | purges its URL, and the URLs on its host in `Location` and `Content-Location`; a redirect counts as success | RFC 9111 section 4.4 |
+/// | request that waits for its handler, or for the response to another request | after 5 s, it gets a stale response if `stale-if-error` allows it; otherwise it waits on for its own handler, or calls the handler if it waited for another request | Most handlers answer within this time, and few clients wait longer. |
 ///
 /// # Personal requests
 ///

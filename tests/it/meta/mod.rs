@@ -1,5 +1,6 @@
 //! The sources, the examples and the documentation themselves.
 
+mod debug_page;
 mod file_size;
 mod hashers;
 mod import_cycles;
