@@ -13,7 +13,7 @@ use crate::{
     clock::Timestamp,
     entry::{
         lifetime::{Lifetime, LifetimeSource, Staleness},
-        response::{Audience, EtagSource, StoredResponse},
+        response::{Audience, EtagSource, StoredResponse, WeakTag},
         stamp::Stamp,
         uses::Uses,
         validity::ValidityCheck,
@@ -66,6 +66,7 @@ pub(crate) fn stored(second: u64, selecting: &[(HeaderName, Option<&str>)]) -> S
         original_fields: None,
         etag_source: EtagSource::Handler,
         coded: None,
+        weak_tag: WeakTag::default(),
         validity_check: ValidityCheck::default(),
         uses: Uses::default(),
         received: at(second).monotonic(),

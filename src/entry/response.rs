@@ -6,7 +6,7 @@
 //! cache among nested caches. The annotated fields are the response fields that the cache may
 //! change for clients.
 
-use std::{mem, time::Duration};
+use std::{mem, sync::OnceLock, time::Duration};
 
 use actix_web::http::{
     StatusCode,
@@ -59,11 +59,26 @@ pub struct StoredResponse {
     pub(crate) etag_source: EtagSource,
     /// The copies of the body in content codings. `None` if the cache may make no such copies.
     pub(crate) coded: Option<Box<CodedCopies>>,
+    pub(crate) weak_tag: WeakTag,
     pub(crate) validity_check: ValidityCheck,
     /// The time at which this process received the response or read it from a store, by the
     /// monotonic clock of the process.
     pub(crate) received: Duration,
     pub(crate) uses: Uses,
+}
+
+/// A strong entity tag of a response in its weak form, computed at its first use. Each hit for a client
+/// that may get the response compressed by another middleware has this tag.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct WeakTag(OnceLock<Option<HeaderValue>>);
+
+impl WeakTag {
+    pub(crate) fn get_or_make(
+        &self,
+        make: impl FnOnce() -> Option<HeaderValue>,
+    ) -> Option<&HeaderValue> {
+        self.0.get_or_init(make).as_ref()
+    }
 }
 
 /// The maker of the `ETag` of a stored response.
@@ -150,6 +165,7 @@ impl StoredResponse {
         fields.push((ETAG, tag));
         self.fields = fields.into_boxed_slice();
         self.etag_source = EtagSource::Cache;
+        self.weak_tag = WeakTag::default();
     }
 
     /// Returns the header fields as the handler sent them, without the changes of the cache.

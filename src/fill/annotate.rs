@@ -13,7 +13,7 @@ use super::{candidate::Candidate, write::WriteCoding};
 use crate::{
     clock::Timestamp,
     entry::{
-        response::{ANNOTATED_FIELDS, Audience, EtagSource, StoredResponse, copy_fields},
+        response::{ANNOTATED_FIELDS, Audience, EtagSource, StoredResponse, WeakTag, copy_fields},
         uses::Uses,
         validity::ValidityCheck,
     },
@@ -232,6 +232,7 @@ impl Candidate {
             original_fields: None,
             etag_source: EtagSource::Handler,
             coded: None,
+            weak_tag: WeakTag::default(),
             validity_check: ValidityCheck::default(),
             uses: Uses::default(),
             received: plan.lifetime.response_time.monotonic(),

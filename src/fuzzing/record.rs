@@ -21,7 +21,7 @@ use crate::{
         key::CacheKey,
         lifetime::{Lifetime, LifetimeSource, Staleness, Validation},
         limits::may_have_status,
-        response::{ANNOTATED_FIELDS, Audience, EtagSource, StoredResponse},
+        response::{ANNOTATED_FIELDS, Audience, EtagSource, StoredResponse, WeakTag},
         stamp::Stamp,
         tag::TagId,
         uses::Uses,
@@ -48,6 +48,7 @@ pub fn run(bytes: &[u8]) {
     let same = |response: &StoredResponse| StoredResponse {
         received: Duration::ZERO,
         lifetime: Lifetime { response_time: wall(response), ..response.lifetime },
+        weak_tag: WeakTag::default(),
         validity_check: ValidityCheck::default(),
         uses: Uses::default(),
         ..response.clone()
@@ -131,6 +132,7 @@ fn response(input: &mut Input<'_>) -> StoredResponse {
         original_fields: original,
         etag_source: if etags == 1 { EtagSource::Cache } else { EtagSource::Handler },
         coded: input.flag().then(|| Box::new(CodedCopies::of_content(ContentDigest::of(b"")))),
+        weak_tag: WeakTag::default(),
         validity_check: ValidityCheck::default(),
         uses: Uses::default(),
         received: Duration::ZERO,

@@ -6,7 +6,7 @@ use actix_web::{
     HttpResponse,
     http::{
         Method, StatusCode,
-        header::{AGE, HeaderMap, HeaderValue},
+        header::{AGE, ETAG, HeaderMap, HeaderValue},
     },
 };
 use bytes::Bytes;
@@ -96,9 +96,12 @@ impl CachedResponse {
     ) -> HttpResponse<CacheBody<B>> {
         let SelectedResponse { stored, representation, body } = &self.selected;
         let mut complete = self.with_body(body_for(stored.status, body));
-        representation.write(stored, complete.headers_mut());
         let forms = self.terms.forms(stored);
-        forms.outer.weaken_tag(request, complete.headers_mut());
+        if *representation != Representation::Stored {
+            representation.write(stored, complete.headers_mut());
+        } else if let Some(weak) = forms.outer.weak_tag(request, stored) {
+            complete.headers_mut().insert(ETAG, weak.clone());
+        }
         apply_request_conditions(method, request, forms, complete, body)
     }
 
@@ -110,7 +113,9 @@ impl CachedResponse {
         request: &HeaderMap,
     ) -> HttpResponse<CacheBody<B>> {
         let mut response = self.with_body(body);
-        self.terms.compression.weaken_tag(request, response.headers_mut());
+        if let Some(weak) = self.terms.compression.weak_tag(request, &self.selected.stored) {
+            response.headers_mut().insert(ETAG, weak.clone());
+        }
         apply_conditions_without_body(request, response)
     }
 

@@ -34,27 +34,33 @@ impl AcceptedCodings {
     /// A coding whose weight is invalid counts as refused, because no client may get a coding that
     /// it refuses. `identity` with an invalid weight counts as accepted.
     pub(crate) fn of(request: &HeaderMap) -> Self {
-        let mut named = [None; ContentCoding::ALL.len()];
-        let (mut identity, mut any) = (None, None);
-        for member in field_lines(request, &ACCEPT_ENCODING).flat_map(list_members) {
-            let (name, weight) = weighted(member);
-            let place = if name == b"*" {
-                &mut any
-            } else if let Some(coding) = ContentCoding::of_name(name) {
-                let Some(place) = named.get_mut(coding.index()) else { continue };
-                place
-            } else if name.eq_ignore_ascii_case(b"identity") {
-                identity.get_or_insert_with(|| weight.unwrap_or(FULL));
-                continue;
-            } else {
-                continue;
-            };
-            place.get_or_insert_with(|| weight.unwrap_or(0));
+        let mut lines = field_lines(request, &ACCEPT_ENCODING);
+        let plain = match (lines.next(), lines.next()) {
+            (None, _) => return Weights::default().into(),
+            (Some(line), None) => Self::of_names(line),
+            (Some(_), Some(_)) => None,
+        };
+        plain.unwrap_or_else(|| {
+            let mut weights = Weights::default();
+            for member in field_lines(request, &ACCEPT_ENCODING).flat_map(list_members) {
+                let (name, weight) = weighted(member);
+                weights.add(name, weight);
+            }
+            weights.into()
+        })
+    }
+
+    /// Reads a line that has only names, as those of browsers do. Returns `None` if it has weights or
+    /// quotes. Each hit with a copy reads such a line.
+    fn of_names(line: &[u8]) -> Option<Self> {
+        if line.iter().any(|byte| matches!(byte, b';' | b'"')) {
+            return None;
         }
-        // Section 12.5.3: `*` stands for each coding that the field does not name.
-        let weights = named.map(|weight| weight.or(any).unwrap_or(0));
-        let identity = identity.or(any).map_or(Identity::Unweighted, Identity::Weighted);
-        Self { weights, identity }
+        let mut weights = Weights::default();
+        for name in line.split(|byte| *byte == b',') {
+            weights.add(name.trim_ascii(), Some(FULL));
+        }
+        Some(weights.into())
     }
 
     /// Returns whether the request accepts a coding.
@@ -113,6 +119,41 @@ fn names(request: &HeaderMap, coding: &[u8]) -> bool {
         }
     }
     any.is_some_and(|weight| weight > 0)
+}
+
+/// The weights that `Accept-Encoding` gives to the names in it. The first weight of a name counts.
+#[derive(Default)]
+struct Weights {
+    codings: [Option<u16>; ContentCoding::ALL.len()],
+    identity: Option<u16>,
+    any: Option<u16>,
+}
+
+impl Weights {
+    /// Adds the weight of a name. `weight` is `None` if it is invalid.
+    fn add(&mut self, name: &[u8], weight: Option<u16>) {
+        let place = if name == b"*" {
+            &mut self.any
+        } else if let Some(coding) = ContentCoding::of_name(name) {
+            let Some(place) = self.codings.get_mut(coding.index()) else { return };
+            place
+        } else if name.eq_ignore_ascii_case(b"identity") {
+            self.identity.get_or_insert_with(|| weight.unwrap_or(FULL));
+            return;
+        } else {
+            return;
+        };
+        place.get_or_insert_with(|| weight.unwrap_or(0));
+    }
+}
+
+impl From<Weights> for AcceptedCodings {
+    fn from(Weights { codings, identity, any }: Weights) -> Self {
+        // Section 12.5.3: `*` stands for each coding that the field does not name.
+        let weights = codings.map(|weight| weight.or(any).unwrap_or(0));
+        let identity = identity.or(any).map_or(Identity::Unweighted, Identity::Weighted);
+        Self { weights, identity }
+    }
 }
 
 /// Splits a member of `Accept-Encoding` into the name of the coding and its weight in thousandths.

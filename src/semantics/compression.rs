@@ -11,7 +11,7 @@ use super::{
     fields::{EntityTag, trim},
     vary::accepts_any_coding,
 };
-use crate::entry::response::Audience;
+use crate::entry::response::{Audience, StoredResponse};
 
 /// The codings of actix's `Compress`.
 const CODINGS: [&str; 4] = ["br", "gzip", "deflate", "zstd"];
@@ -44,13 +44,39 @@ impl OuterCompression {
         }
         let Some(tag) = response.get(ETAG) else { return };
         let is_strong = EntityTag::parse(tag.as_bytes()).is_some_and(EntityTag::is_strong);
-        if is_strong && self.may_encode(request, response) {
-            let weak = [b"W/", trim(tag.as_bytes())].concat();
-            if let Ok(weak) = HeaderValue::from_bytes(&weak) {
-                response.insert(ETAG, weak);
-            }
+        if is_strong
+            && self.may_encode(request, response)
+            && let Some(weak) = weak_form(tag)
+        {
+            response.insert(ETAG, weak);
         }
     }
+
+    /// Returns the weak form of the entity tag of a stored response, in the same cases as
+    /// [`weaken_tag`](Self::weaken_tag).
+    pub(crate) fn weak_tag<'a>(
+        self,
+        request: &HeaderMap,
+        stored: &'a StoredResponse,
+    ) -> Option<&'a HeaderValue> {
+        if self == Self::Absent {
+            return None;
+        }
+        let make = || {
+            let tag = stored.lines(&ETAG).next()?;
+            let is_strong = EntityTag::parse(tag.as_bytes()).is_some_and(EntityTag::is_strong);
+            let media_type = stored.lines(&CONTENT_TYPE).next();
+            let may_be_coded = is_strong
+                && !stored.has_field(&CONTENT_ENCODING)
+                && media_type.is_none_or(|value| is_compressed(value.as_bytes()));
+            if may_be_coded { weak_form(tag) } else { None }
+        };
+        stored.weak_tag.get_or_make(make).filter(|_| accepts_compression(request))
+    }
+}
+
+fn weak_form(strong: &HeaderValue) -> Option<HeaderValue> {
+    HeaderValue::from_bytes(&[b"W/", trim(strong.as_bytes())].concat()).ok()
 }
 
 /// Whether a middleware inside the cache may compress responses.
@@ -88,8 +114,11 @@ pub(crate) fn accepts_compression(request: &HeaderMap) -> bool {
 /// Returns whether `Compress` encodes responses of this media type: all but videos, and images
 /// other than SVG.
 fn is_compressed_type(response: &HeaderMap) -> bool {
-    let Some(value) = response.get(CONTENT_TYPE) else { return true };
-    let essence = value.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default();
+    response.get(CONTENT_TYPE).is_none_or(|value| is_compressed(value.as_bytes()))
+}
+
+fn is_compressed(media_type: &[u8]) -> bool {
+    let essence = media_type.split(|&byte| byte == b';').next().unwrap_or_default();
     let essence = essence.trim_ascii();
     let begins_with = |beginning: &[u8]| {
         essence.get(..beginning.len()).is_some_and(|start| start.eq_ignore_ascii_case(beginning))
@@ -103,6 +132,7 @@ mod tests {
     use actix_web::http::header::{ACCEPT_ENCODING, HeaderName, HeaderValue};
 
     use super::*;
+    use crate::entry::fixtures::stored;
 
     fn fields(lines: &[(HeaderName, &str)]) -> HeaderMap {
         let line = |(name, value): &(HeaderName, &str)| {
@@ -158,6 +188,35 @@ mod tests {
             let mut coded = fields(&[(ETAG, tag), (CONTENT_ENCODING, "br")]);
             OuterCompression::Possible.weaken_tag(&request, &mut coded);
             assert_eq!(coded.get(ETAG).unwrap(), tag);
+        }
+    }
+
+    #[test]
+    fn weak_tag_of_a_stored_response_is_that_of_its_fields() {
+        let page = |lines: &[(HeaderName, &str)]| {
+            let fields: Vec<_> = fields(lines).into_iter().collect();
+            StoredResponse { fields: fields.into(), ..stored(0, &[]) }
+        };
+        let (tag, html) = ((ETAG, "\"a\""), (CONTENT_TYPE, "text/html"));
+        for response in [
+            &[][..],
+            &[tag.clone()],
+            &[tag.clone(), html.clone()],
+            &[(ETAG, "W/\"a\""), html.clone()],
+            &[(ETAG, "invalid"), html.clone()],
+            &[tag.clone(), (CONTENT_TYPE, "image/png")],
+            &[tag.clone(), html.clone(), (CONTENT_ENCODING, "br")],
+        ] {
+            for accepted in ["gzip", "identity"] {
+                for outer in [OuterCompression::Possible, OuterCompression::Absent] {
+                    let request = fields(&[(ACCEPT_ENCODING, accepted)]);
+                    let (mut weakened, stored) = (fields(response), page(response));
+                    outer.weaken_tag(&request, &mut weakened);
+                    let kept = stored.lines(&ETAG).next();
+                    let got = outer.weak_tag(&request, &stored).or(kept);
+                    assert_eq!(got, weakened.get(ETAG), "{response:?} {accepted} {outer:?}");
+                }
+            }
         }
     }
 

@@ -147,6 +147,7 @@ impl Writer {
             stamp,
             client_ttl,
             original_fields,
+            weak_tag: _,
             validity_check: _,
             uses: _,
             audience: _,

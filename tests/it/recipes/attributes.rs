@@ -1,10 +1,13 @@
 //! Recipes that wrap an application, a resource or a route.
 
 use actix_web::{App, HttpRequest, HttpResponse, Responder, get, middleware::Compress, web};
-use actix_web_cache::{Cache, CachePolicy, MemoryStore, NeverCache, SetCacheControl};
+use actix_web_cache::{Cache, CachePolicy, Compression, MemoryStore, NeverCache, SetCacheControl};
 
 use super::policies::{HOUR, outcome};
-use crate::support::{Client, Protocol, serve, store};
+use crate::{
+    compression::{decoded, get_coded},
+    support::{Client, Protocol, serve, store, test_app},
+};
 
 #[get("/hour", wrap = "CachePolicy::ttl(HOUR)")]
 async fn hour() -> impl Responder {
@@ -163,4 +166,16 @@ async fn compress_serves_all_codings_from_one_stored_response() {
         assert!(page.is_hit(), "{accepted}");
         assert_eq!(page.field("content-encoding").as_deref(), coding);
     }
+}
+
+#[actix_web::test]
+async fn copies_compress_each_stored_response_once() {
+    let cache = Cache::new(store()).with(|policy| policy.compress(Compression::new()));
+    let text = |_: &HttpRequest, _| {
+        HttpResponse::Ok().content_type("text/plain").body("page ".repeat(1000))
+    };
+    let app = test_app(&cache, text);
+    let copy = get_coded(&app.client, "/", "gzip").await;
+    assert!(copy.is_hit() && app.runs.get() == 1);
+    assert_eq!(decoded("gzip", &copy.body), "page ".repeat(1000).as_bytes());
 }

@@ -112,6 +112,7 @@ fn responses() -> impl Strategy<Value = StoredResponse> {
                 coded: (status % 7 == 0).then(|| {
                     Box::new(CodedCopies::of_content(ContentDigest::from_bytes([stamp as u8; 16])))
                 }),
+                weak_tag: WeakTag::default(),
                 validity_check: ValidityCheck::default(),
                 uses: Uses::default(),
                 received: Duration::ZERO,
