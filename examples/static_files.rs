@@ -39,8 +39,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     })
     .bind(("127.0.0.1", port()))?;
     for addr in server.addrs() {
-        println!("listening on http://{addr}, with the files in {folder}");
-        println!("Files with lifetimes, in a coding from the second request on:");
+        println!("listening on http://{addr}");
+        println!("Files of {folder} with lifetimes, in a coding from the second request on:");
         println!("  curl -i http://{addr}/");
         println!("  curl -i --compressed http://{addr}/");
         println!("  curl -si --compressed http://{addr}/assets/site.5f2c.css | head -20");
