@@ -83,8 +83,7 @@ fn builder(name: &str) -> io::Result<CacheBuilder> {
     Ok(match name {
         "bypass" => Cache::builder(memory()).rule(Rule::any().bypass()),
         "hit-rules" => Cache::builder(memory()).rules(rules()),
-        "refresh" => Cache::builder(memory())
-            .policy(policy.override_ttl(Duration::ZERO).stale_while_revalidate(DAY)),
+        "refresh" => Cache::builder(memory()).policy(policy.stale_while_revalidate(DAY)),
         "redis" => Cache::builder(redis_store(name)?).policy(policy),
         "tiered" => Cache::builder(TieredStore::new(redis_store(name)?)).policy(policy),
         _ => Cache::builder(memory()).policy(policy),
@@ -110,6 +109,8 @@ enum Handler {
     Streamed(usize),
     /// After a wait, so that other requests arrive meanwhile.
     Late,
+    /// With a lifetime of zero, so that each hit is stale.
+    Stale,
 }
 
 impl Handler {
@@ -119,6 +120,7 @@ impl Handler {
             "bare-streamed" | "miss-streamed" => Self::Streamed(512),
             "bare-streamed-1m" | "miss-streamed-1m" => Self::Streamed(16 * 1024),
             "bare-groups" | "collapsed" => Self::Late,
+            "refresh" => Self::Stale,
             _ => Self::Whole,
         }
     }
@@ -133,6 +135,10 @@ impl Handler {
                 match self {
                     Self::Whole => response.body(body),
                     Self::Streamed(chunk) => response.body(streamed(body, chunk)),
+                    Self::Stale => {
+                        let stale = HeaderValue::from_static("max-age=0");
+                        response.insert_header((CACHE_CONTROL, stale)).body(body)
+                    }
                     Self::Late => {
                         sleep(Duration::from_millis(1)).await;
                         response.body(body)
