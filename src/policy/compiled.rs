@@ -41,6 +41,7 @@ use crate::{
         invalidation::InvalidationChoices,
         requester::{IdentityRules, Requester},
         reuse::BackgroundRefresh,
+        special_fields::SpecialFields,
         staleness::Windows,
         storing::{FieldEffect, Heuristics, PolicyChoices, StorageTerms, gets_general_lifetime},
         vary::Comparison,
@@ -86,9 +87,17 @@ pub(crate) struct CompiledPolicy {
 }
 
 impl CompiledPolicy {
-    /// Returns all credentials of a request.
-    pub(crate) fn credentials_of(&self, request: &ServiceRequest) -> Requester {
-        let carried = Requester::carried(request.headers(), &self.identity);
+    /// Returns all credentials of a request, which may have these special fields.
+    pub(crate) fn credentials_of(
+        &self,
+        request: &ServiceRequest,
+        special: SpecialFields,
+    ) -> Requester {
+        let carried = if special.has(SpecialFields::CREDENTIALS) {
+            Requester::carried(request.headers(), &self.identity)
+        } else {
+            Requester::default()
+        };
         let is_personal = || self.policy.credentials_when.iter().any(|test| test.passes(request));
         Requester { has_credentials: carried.has_credentials || is_personal(), ..carried }
     }

@@ -94,15 +94,22 @@ impl CachedResponse {
         method: &Method,
         request: &HeaderMap,
     ) -> HttpResponse<CacheBody<B>> {
+        let SelectedResponse { stored, body, .. } = &self.selected;
+        let forms = self.terms.forms(stored);
+        apply_request_conditions(method, request, forms, self.complete(request), body)
+    }
+
+    /// Makes the complete response to a request with these header fields, whose conditions and `Range`
+    /// are ignored.
+    pub(crate) fn complete<B>(&self, request: &HeaderMap) -> HttpResponse<CacheBody<B>> {
         let SelectedResponse { stored, representation, body } = &self.selected;
         let mut complete = self.with_body(body_for(stored.status, body));
-        let forms = self.terms.forms(stored);
         if *representation != Representation::Stored {
             representation.write(stored, complete.headers_mut());
-        } else if let Some(weak) = forms.outer.weak_tag(request, stored) {
+        } else if let Some(weak) = self.terms.forms(stored).outer.weak_tag(request, stored) {
             complete.headers_mut().insert(ETAG, weak.clone());
         }
-        apply_request_conditions(method, request, forms, complete, body)
+        complete
     }
 
     /// Makes the response with a body that the cache is still receiving: the complete response or a
