@@ -38,7 +38,9 @@ pub(crate) fn count(
         server.interrupt()?;
         let profile = fs::read_to_string(&file)?;
         let total = profile.lines().find_map(|line| line.strip_prefix("totals: "));
-        total.and_then(|total| total.parse::<u64>().ok()).ok_or(io::ErrorKind::InvalidData.into())
+        total
+            .and_then(|total| total.parse::<u64>().ok())
+            .ok_or_else(|| io::ErrorKind::InvalidData.into())
     };
     let (few, many): (io::Result<u64>, io::Result<u64>) = (total(FEW), total(MANY));
     if folder == env::temp_dir() {
