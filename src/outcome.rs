@@ -433,7 +433,7 @@ impl Outcome {
 /// Returns the seconds of a lifetime as they are written: at most 2³¹, as RFC 9111 section 1.2.2
 /// recommends. A damaged or forged record in a store can have any age, and an integer in a
 /// structured field has at most 15 digits (RFC 9651 section 3.3.1).
-fn written_seconds(lifetime: Duration) -> u64 {
+pub(crate) fn written_seconds(lifetime: Duration) -> u64 {
     lifetime.as_secs().min(1 << 31)
 }
 

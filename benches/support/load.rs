@@ -24,11 +24,11 @@ const BROWSER: &str = "Host: localhost\r\n\
     Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n\
     Accept-Language: en-US,en;q=0.5\r\n\
     Accept-Encoding: gzip, deflate, br, zstd\r\n\
+    Connection: keep-alive\r\n\
     Upgrade-Insecure-Requests: 1\r\n\
     Sec-Fetch-Dest: document\r\n\
     Sec-Fetch-Mode: navigate\r\n\
-    Sec-Fetch-Site: none\r\n\
-    Priority: u=0, i\r\n\r\n";
+    Sec-Fetch-Site: none\r\n";
 
 /// A load generator with a number of connections.
 pub(crate) struct Load {
@@ -53,7 +53,18 @@ impl Load {
         time: Duration,
         path: impl Fn(u64) -> String + Clone + Send + 'static,
     ) -> u64 {
-        self.run(server, get(path), move |started, _| started.elapsed() < time)
+        self.requests_for_time(server, time, get(path))
+    }
+
+    /// Sends requests until `time` is over. `request(n)` returns the lines of a request, each with a
+    /// new `n`. Returns the number of responses.
+    pub(crate) fn requests_for_time(
+        &self,
+        server: SocketAddr,
+        time: Duration,
+        request: impl Fn(u64) -> String + Clone + Send + 'static,
+    ) -> u64 {
+        self.run(server, request, move |started, _| started.elapsed() < time)
     }
 
     /// Sends `count` requests on each connection and returns all response times.
@@ -137,7 +148,13 @@ impl Load {
 
 /// Returns the lines of a browser's requests for the paths.
 fn get(path: impl Fn(u64) -> String + Clone) -> impl Fn(u64) -> String + Clone {
-    move |n| format!("GET {} HTTP/1.1\r\n{BROWSER}", path(n))
+    move |n| browser_request(&path(n), None)
+}
+
+/// Returns the lines of a browser's request for a path, with a further field if there is one.
+pub(crate) fn browser_request(path: &str, field: Option<&str>) -> String {
+    let (field, end) = field.map_or(("", ""), |field| (field, "\r\n"));
+    format!("GET {path} HTTP/1.1\r\n{BROWSER}{field}{end}\r\n")
 }
 
 /// A persistent connection.
@@ -155,7 +172,7 @@ impl Connection {
 
     /// Sends the request of a browser, reads the complete response and returns its head.
     pub(crate) async fn get(&mut self, path: &str) -> &[u8] {
-        self.send(&format!("GET {path} HTTP/1.1\r\n{BROWSER}")).await
+        self.send(&browser_request(path, None)).await
     }
 
     /// Sends the lines of a request, reads the complete response and returns its head.
@@ -178,9 +195,11 @@ impl Connection {
 fn lengths(response: &[u8]) -> Option<(usize, usize)> {
     let head = response.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
     let text = std::str::from_utf8(response.get(..head)?).expect("a head of text");
-    assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+    let status = text.split(' ').nth(1).unwrap_or_default();
+    assert!(["200", "206", "304"].contains(&status), "{text}");
     let body = text
         .lines()
         .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
-    Some((head, head + body.unwrap_or(0_usize)))
+    let body = if status == "304" { 0 } else { body.unwrap_or(0_usize) };
+    Some((head, head + body))
 }

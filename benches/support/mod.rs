@@ -8,7 +8,7 @@ mod server;
 
 #[allow(unused_imports, reason = "each bench uses some of the helpers")]
 pub(crate) use self::{
-    load::{Connection, Load},
+    load::{Connection, Load, browser_request},
     redis::Redis,
     server::{Server, requested_server, serve},
 };

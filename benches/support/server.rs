@@ -35,8 +35,25 @@ impl Server {
 
     /// Starts the server `name` with further environment variables.
     pub(crate) fn start_with(name: &'static str, variables: &[(&str, String)]) -> Self {
-        let program = env::current_exe().expect("this program");
-        let child = Command::new(program)
+        Self::start_under(&[], name, variables)
+    }
+
+    /// Starts the server `name` as an argument of another program, such as a profiler.
+    pub(crate) fn start_under(
+        program: &[&str],
+        name: &'static str,
+        variables: &[(&str, String)],
+    ) -> Self {
+        let this = env::current_exe().expect("this program");
+        let mut command = program.split_first().map_or_else(
+            || Command::new(&this),
+            |(program, arguments)| {
+                let mut command = Command::new(program);
+                command.args(arguments).arg(&this);
+                command
+            },
+        );
+        let child = command
             .env(SERVER, name)
             .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::piped())
@@ -58,6 +75,12 @@ impl Server {
         let addr = line.split_whitespace().next_back().expect("its address");
         let addr = addr.parse().expect("its address");
         Self { name, addr, child, _stdout: stdout }
+    }
+
+    /// Ends the process by a signal, after which it runs its code to exit, and waits for it.
+    pub(crate) fn interrupt(mut self) -> io::Result<()> {
+        Command::new("kill").args(["-INT", &self.child.id().to_string()]).status()?;
+        self.child.wait().map(drop)
     }
 
     /// Returns the CPU time that the threads of the server have used.

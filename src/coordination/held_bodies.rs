@@ -89,6 +89,11 @@ impl HeldBodies {
         self.0.limit.fetch_max(bytes, Ordering::Relaxed);
     }
 
+    /// Returns whether a body counts toward the limit, because it is long enough.
+    pub(crate) const fn counts(body: &Bytes) -> bool {
+        body.len() > SMALL_BODY
+    }
+
     /// Returns the number of bytes of all bodies that responses keep.
     pub(super) fn bytes(&self) -> usize {
         let table = self.0.table();
@@ -117,7 +122,7 @@ impl HeldBodies {
     /// quarter of the usual one, so that these requests do not all call the handler if the limit is
     /// reached.
     pub(crate) fn hold_new(&self, key: &CacheKey, body: &Bytes) -> Bytes {
-        if body.len() <= SMALL_BODY {
+        if !Self::counts(body) {
             return body.clone();
         }
         let digest = self.0.digest(key, body);
@@ -132,7 +137,7 @@ impl HeldBodies {
         body: &Bytes,
         client: Option<IpAddr>,
     ) -> Option<Bytes> {
-        if body.len() <= SMALL_BODY {
+        if !Self::counts(body) {
             return Some(body.clone());
         }
         let digest = self.0.digest(key, body);
@@ -155,7 +160,7 @@ impl HeldBodies {
 
     /// Returns a body of `key` that a response keeps and that is equal to `body`.
     fn find_equal(&self, key: &CacheKey, body: &Bytes) -> Option<Bytes> {
-        if body.len() <= SMALL_BODY {
+        if !Self::counts(body) {
             return None;
         }
         let digest = self.0.digest(key, body);

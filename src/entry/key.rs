@@ -125,8 +125,10 @@ impl CacheKey {
         append_part(&mut encoded, normalize_path(path).as_bytes());
         append_optional(&mut encoded, query.map(str::as_bytes));
         let url_len = encoded.len();
-        append_part(&mut encoded, scheme.as_bytes());
-        encoded.extend_from_slice(&scope.fingerprint);
+        match scope.ends.iter().find(|(known, _)| *known == scheme) {
+            Some((_, end)) => encoded.extend_from_slice(end),
+            None => encoded.extend_from_slice(&KeyScope::end(scheme, &scope.fingerprint)),
+        }
         let parts_at = encoded.len();
         Self { encoded, url_len, parts_at }
     }
@@ -218,22 +220,30 @@ impl fmt::Debug for CacheKey {
 pub(crate) struct KeyScope {
     /// The beginning of each key: the schema version and the encoded namespace.
     begin: Box<[u8]>,
-    /// The encoded fingerprint.
-    fingerprint: Box<[u8]>,
+    /// The ends of the keys of the usual schemes: the encoded scheme and fingerprint.
+    ends: [(&'static str, Box<[u8]>); 2],
+    fingerprint: Box<str>,
 }
 
 impl KeyScope {
     /// Makes the scope of a policy in `namespace`. `fingerprint` is a digest of the settings of the
     /// policy.
     pub(crate) fn new(namespace: &str, fingerprint: &str) -> Self {
-        let encode = |mut encoded: Vec<u8>, part: &str| {
-            append_part(&mut encoded, part.as_bytes());
-            encoded.into_boxed_slice()
-        };
+        let mut begin = vec![SCHEMA];
+        append_part(&mut begin, namespace.as_bytes());
         Self {
-            begin: encode(vec![SCHEMA], namespace),
-            fingerprint: encode(Vec::new(), fingerprint),
+            begin: begin.into_boxed_slice(),
+            ends: ["http", "https"].map(|scheme| (scheme, Self::end(scheme, fingerprint))),
+            fingerprint: fingerprint.into(),
         }
+    }
+
+    /// Returns the end of a key without application parts: the encoded scheme and fingerprint.
+    fn end(scheme: &str, fingerprint: &str) -> Box<[u8]> {
+        let mut end = Vec::new();
+        append_part(&mut end, scheme.as_bytes());
+        append_part(&mut end, fingerprint.as_bytes());
+        end.into_boxed_slice()
     }
 }
 

@@ -29,7 +29,8 @@ impl Validity {
     }
 }
 
-/// The latest logical time at which a store found a response valid.
+/// The checks that a stored response has passed: the latest logical time at which a store found it
+/// valid, and the policy that found its fields acceptable.
 ///
 /// The store checks the response again only after the logical time of the store has changed. The
 /// check belongs to the first store that calls `extend`, because the logical times of two stores
@@ -38,6 +39,7 @@ impl Validity {
 pub(crate) struct ValidityCheck {
     store: AtomicU64,
     valid_until: AtomicU64,
+    accepted_by: AtomicU64,
 }
 
 impl ValidityCheck {
@@ -46,6 +48,18 @@ impl ValidityCheck {
     pub(crate) fn holds(&self, store: u64, at: Stamp) -> bool {
         self.valid_until.load(Ordering::Acquire) >= at.get()
             && self.store.load(Ordering::Relaxed) == store
+    }
+
+    /// Returns whether the policy with this id has accepted the fields of the response, which do not
+    /// change.
+    pub(crate) fn is_accepted_by(&self, policy: u64) -> bool {
+        self.accepted_by.load(Ordering::Relaxed) == policy
+    }
+
+    /// Records that the policy with this id accepts the fields of the response. `policy` is never zero,
+    /// because zero stands for "no policy".
+    pub(crate) fn accept(&self, policy: u64) {
+        self.accepted_by.store(policy, Ordering::Relaxed);
     }
 
     /// Records that the store with this id found the response valid at the logical time `at`. Does
@@ -59,7 +73,8 @@ impl ValidityCheck {
     }
 }
 
-/// A clone of the check is empty, because the clone of the response may be put into another store.
+/// A clone of the checks is empty, because the clone of the response may be put into another store, and
+/// may get other fields.
 impl Clone for ValidityCheck {
     fn clone(&self) -> Self {
         Self::default()

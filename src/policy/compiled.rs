@@ -41,6 +41,7 @@ use crate::{
         invalidation::InvalidationChoices,
         requester::{IdentityRules, Requester},
         reuse::BackgroundRefresh,
+        special_fields::SpecialFields,
         staleness::Windows,
         storing::{FieldEffect, Heuristics, PolicyChoices, StorageTerms, gets_general_lifetime},
         vary::Comparison,
@@ -62,6 +63,9 @@ pub(crate) enum VaryCookie {
 /// A checked policy: that of a cache, or that of one of its rules.
 #[derive(Debug, Clone)]
 pub(crate) struct CompiledPolicy {
+    /// The id of this policy in the process, random and not zero. A stored response keeps the id of
+    /// the policy that has accepted its fields.
+    id: u64,
     pub(super) policy: Policy,
     /// The rules that decide which requests are personal. A personal request carries credentials.
     pub(crate) identity: IdentityRules,
@@ -86,9 +90,17 @@ pub(crate) struct CompiledPolicy {
 }
 
 impl CompiledPolicy {
-    /// Returns all credentials of a request.
-    pub(crate) fn credentials_of(&self, request: &ServiceRequest) -> Requester {
-        let carried = Requester::carried(request.headers(), &self.identity);
+    /// Returns all credentials of a request, which may have these special fields.
+    pub(crate) fn credentials_of(
+        &self,
+        request: &ServiceRequest,
+        special: SpecialFields,
+    ) -> Requester {
+        let carried = if special.has(SpecialFields::CREDENTIALS) {
+            Requester::carried(request.headers(), &self.identity)
+        } else {
+            Requester::default()
+        };
         let is_personal = || self.policy.credentials_when.iter().any(|test| test.passes(request));
         Requester { has_credentials: carried.has_credentials || is_personal(), ..carried }
     }
@@ -137,6 +149,7 @@ impl CompiledPolicy {
         let vary_cookie =
             if policy.ignores_all_cookies() { VaryCookie::NotNeeded } else { VaryCookie::Added };
         Ok(Self {
+            id: fastrand::u64(1..),
             comparison: policy.comparison(),
             policy,
             identity,
@@ -195,7 +208,16 @@ impl CompiledPolicy {
     /// that this policy never stores, such as `Set-Cookie`. Caches whose policies differ in this
     /// choice have different cache keys, so another program wrote the response into the store.
     pub(crate) fn refuses_stored(&self, stored: &StoredResponse) -> bool {
-        stored.fields.iter().any(|(name, _)| self.choices.effect_of(name) != FieldEffect::Stored)
+        // The fields of a stored response do not change, so each response is checked once.
+        if stored.validity_check.is_accepted_by(self.id) {
+            return false;
+        }
+        let is_refused = |name| self.choices.effect_of(name) != FieldEffect::Stored;
+        let refuses = stored.fields.iter().any(|(name, _)| is_refused(name));
+        if !refuses {
+            stored.validity_check.accept(self.id);
+        }
+        refuses
     }
 
     /// Returns the lifetime that this policy gives to a response that is stored under `key`. `None`

@@ -12,7 +12,10 @@ use actix_web::{
 use super::{compiled::CompiledPolicy, request_url::scheme, trusted_proxies::Trust};
 use crate::{
     entry::discriminator::{Discriminator, Property, append},
-    semantics::fields::{field_lines, list_members, split, trim},
+    semantics::{
+        fields::{field_lines, list_members, split, trim},
+        special_fields::SpecialFields,
+    },
 };
 
 /// A request has forwarded fields, and comes from a peer that the policy does not trust.
@@ -32,6 +35,7 @@ impl CompiledPolicy {
         &self,
         layer: u8,
         request: &ServiceRequest,
+        special: SpecialFields,
     ) -> Result<Discriminator, UntrustedProxy> {
         let mut text = Discriminator::new();
         if layer > 0 {
@@ -42,6 +46,9 @@ impl CompiledPolicy {
             && target_scheme != scheme(request)
         {
             append(&mut text, Property::TargetScheme, target_scheme.as_bytes());
+        }
+        if !special.has(SpecialFields::FORWARDED) {
+            return Ok(text);
         }
         let before = text.len();
         append_forwarded(&mut text, request);
@@ -106,7 +113,7 @@ mod tests {
             .iter()
             .fold(TestRequest::with_uri(uri), |request, field| request.append_header(*field))
             .to_srv_request();
-        compile(Policy::new()).discriminator(layer, &request).unwrap()
+        compile(Policy::new()).discriminator(layer, &request, SpecialFields::ALL).unwrap()
     }
 
     #[test]
@@ -144,7 +151,7 @@ mod tests {
             let request = TestRequest::default().peer_addr(peer.parse().unwrap());
             let request =
                 fields.iter().fold(request, |request, field| request.append_header(*field));
-            policy.discriminator(0, &request.to_srv_request())
+            policy.discriminator(0, &request.to_srv_request(), SpecialFields::ALL)
         };
         let host = [("x-forwarded-host", "a")];
         for forwarded in [

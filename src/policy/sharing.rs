@@ -11,7 +11,11 @@ use super::{
     compiled::CompiledPolicy,
     values::{AuthorizedRequests, PersonalRequests},
 };
-use crate::{entry::key::CacheKey, semantics::requester::Sharing, session::has_entries};
+use crate::{
+    entry::key::CacheKey,
+    semantics::{requester::Sharing, special_fields::SpecialFields},
+    session::has_entries,
+};
 
 /// The name of the part of a cache key that has the id of a person. Neither a field name nor the name
 /// of another part has a space at this place.
@@ -51,9 +55,10 @@ impl CompiledPolicy {
 
     /// Returns whether the policy caches only requests without credentials, and the request has
     /// some.
-    pub(crate) fn excludes(&self, request: &ServiceRequest) -> bool {
+    pub(crate) fn excludes(&self, request: &ServiceRequest, special: SpecialFields) -> bool {
         let excludes = || {
-            let requester = self.credentials_of(request).under(&self.identity, &Sharing::Everybody);
+            let requester = self.credentials_of(request, special);
+            let requester = requester.under(&self.identity, &Sharing::Everybody);
             !requester.is_anonymous() || has_entries(request)
         };
         self.policy.personal_requests == PersonalRequests::Excluded && excludes()
@@ -146,8 +151,9 @@ mod tests {
             (("authorization", "a"), true),
             (("x-api-key", "a"), true),
         ] {
-            assert_eq!(policy.excludes(&request(&[field])), want, "{field:?}");
+            assert_eq!(policy.excludes(&request(&[field]), SpecialFields::ALL), want, "{field:?}");
         }
-        assert!(!compile(Policy::new()).excludes(&request(&[("authorization", "a")])));
+        let authorized = request(&[("authorization", "a")]);
+        assert!(!compile(Policy::new()).excludes(&authorized, SpecialFields::ALL));
     }
 }

@@ -94,15 +94,22 @@ impl CachedResponse {
         method: &Method,
         request: &HeaderMap,
     ) -> HttpResponse<CacheBody<B>> {
+        let SelectedResponse { stored, body, .. } = &self.selected;
+        let forms = self.terms.forms(stored);
+        apply_request_conditions(method, request, forms, self.complete(request), body)
+    }
+
+    /// Makes the complete response to a request with these header fields, whose conditions and `Range`
+    /// are ignored.
+    pub(crate) fn complete<B>(&self, request: &HeaderMap) -> HttpResponse<CacheBody<B>> {
         let SelectedResponse { stored, representation, body } = &self.selected;
         let mut complete = self.with_body(body_for(stored.status, body));
-        let forms = self.terms.forms(stored);
         if *representation != Representation::Stored {
             representation.write(stored, complete.headers_mut());
-        } else if let Some(weak) = forms.outer.weak_tag(request, stored) {
+        } else if let Some(weak) = self.terms.forms(stored).outer.weak_tag(request, stored) {
             complete.headers_mut().insert(ETAG, weak.clone());
         }
-        apply_request_conditions(method, request, forms, complete, body)
+        complete
     }
 
     /// Makes the response with a body that the cache is still receiving: the complete response or a
@@ -128,7 +135,8 @@ impl CachedResponse {
         // Reserve space for four more fields: `Age`, `Cache-Status`, `X-Cache` and
         // `CDN-Cache-Control`.
         fields.reserve(stored.fields.len() + 4);
-        for (name, value) in &stored.fields {
+        // The response gets an `Age` of its own below.
+        for (name, value) in stored.fields.iter().filter(|(name, _)| *name != AGE) {
             fields.append(name.clone(), value.clone());
         }
         if headers == ClientHeaders::WithLifetime {
@@ -148,8 +156,8 @@ impl CachedResponse {
             count_down_retry_after(fields, now.since(stored.lifetime.response_time));
         }
         // RFC 9111 section 5.1: `Age` is in whole seconds.
-        if let Some(age) = field_value(format_args!("{}", age.as_secs())) {
-            fields.insert(AGE, age);
+        if let Some(age) = number_after("", age.as_secs()) {
+            fields.append(AGE, age);
         }
         response
     }
@@ -162,8 +170,19 @@ pub(crate) fn body_for<B>(status: StatusCode, body: &Bytes) -> CacheBody<B> {
     if may_have_body(status) { CacheBody::whole(body.clone()) } else { CacheBody::none() }
 }
 
-/// Formats a field value in one allocation of exactly its length. The cache formats `Age` and
-/// `Cache-Status` for each hit, so few allocations matter here.
+/// Makes a field value of a text and a number. The cache writes `Age` and `Cache-Status` for each hit,
+/// so this function does not use the slower formatting of [`field_value`].
+pub(crate) fn number_after(text: &str, number: u64) -> Option<HeaderValue> {
+    let mut digits = itoa::Buffer::new();
+    let digits = digits.format(number);
+    let mut value = Vec::with_capacity(text.len() + digits.len());
+    value.extend_from_slice(text.as_bytes());
+    value.extend_from_slice(digits.as_bytes());
+    // The value takes over the allocation.
+    HeaderValue::try_from(value).ok()
+}
+
+/// Formats a field value in one allocation of exactly its length.
 pub(crate) fn field_value(text: fmt::Arguments<'_>) -> Option<HeaderValue> {
     let mut buffer = Buffer(SmallVec::new());
     fmt::write(&mut buffer, text).ok()?;

@@ -60,7 +60,7 @@ pub(crate) fn apply_request_conditions<B>(
     if unconditional || response.status() != StatusCode::OK {
         return response;
     }
-    let validators = Validators::of(response.headers());
+    let validators = Validators::for_request(request, response.headers());
     if not_modified(request, StatusCode::OK, validators) {
         return into_not_modified(response);
     }

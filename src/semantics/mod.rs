@@ -27,6 +27,7 @@ pub(crate) mod replayed_fields;
 pub(crate) mod request;
 pub(crate) mod requester;
 pub(crate) mod reuse;
+pub(crate) mod special_fields;
 pub(crate) mod staleness;
 pub(crate) mod storing;
 pub(crate) mod tags;

@@ -45,6 +45,8 @@ impl IdentityRules {
 /// many names there are.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct FieldNames {
+    /// A set of the lengths and the outer bytes of the names. Few other names have a place in the set.
+    places: [u64; 16],
     /// The names of each length. Most fields of a request have a length that few names have.
     by_length: Vec<Vec<HeaderName>>,
 }
@@ -52,7 +54,10 @@ pub(crate) struct FieldNames {
 impl FieldNames {
     pub(crate) fn new(names: Vec<HeaderName>) -> Self {
         let mut by_length = Vec::new();
+        let mut places = [0; 16];
         for name in names {
+            let (word, bit) = place(name.as_str());
+            places.iter_mut().skip(word).take(1).for_each(|word| *word |= bit);
             let length = name.as_str().len();
             if by_length.len() <= length {
                 by_length.resize_with(length + 1, Vec::new);
@@ -61,12 +66,31 @@ impl FieldNames {
                 same_length.push(name);
             }
         }
-        Self { by_length }
+        Self { places, by_length }
     }
 
     pub(crate) fn contains(&self, name: &HeaderName) -> bool {
+        self.may_contain(name.as_str()) && self.finds(name)
+    }
+
+    /// Returns whether the set may contain a name. If this is false, the set does not contain it.
+    #[inline]
+    pub(crate) fn may_contain(&self, name: &str) -> bool {
+        let (word, bit) = place(name);
+        self.places.get(word).is_some_and(|word| word & bit != 0)
+    }
+
+    fn finds(&self, name: &HeaderName) -> bool {
         self.by_length.get(name.as_str().len()).is_some_and(|names| names.contains(name))
     }
+}
+
+/// Returns the place of a name in a set of 1024 bits: the number of its word, and its bit.
+fn place(name: &str) -> (usize, u64) {
+    let bytes = name.as_bytes();
+    let byte = |byte: Option<&u8>| byte.copied().map_or(0, usize::from);
+    let place = (bytes.len() * 37) ^ (byte(bytes.first()) * 29) ^ (byte(bytes.last()) * 5);
+    (place / 64 % 16, 1 << (place % 64))
 }
 
 /// Whether the cookies of a request identify a client.

@@ -50,6 +50,17 @@ impl<'a> Validators<'a> {
         }
     }
 
+    /// Reads the validators of a response that the conditions of a request are compared with. The dates
+    /// are read only if the request has a condition that needs them.
+    pub(crate) fn for_request(request: &HeaderMap, fields: &'a HeaderMap) -> Self {
+        let needs_dates = request.contains_key(IF_RANGE)
+            || (request.contains_key(IF_MODIFIED_SINCE) && !request.contains_key(IF_NONE_MATCH));
+        if needs_dates {
+            return Self::of(fields);
+        }
+        Self { tag: field_lines(fields, &ETAG).next().map(trim), ..Self::default() }
+    }
+
     /// Reads the validators of a stored response that its handler knows: an `ETag` that the cache made
     /// is none of them.
     pub(crate) fn of_stored(stored: &'a StoredResponse) -> Self {

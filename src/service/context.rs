@@ -32,6 +32,7 @@ use crate::{
         cache_control::RequestDirectives,
         no_vary_search::NoVarySearch,
         requester::{Requester, Sharing},
+        special_fields::SpecialFields,
     },
     session::SessionBefore,
     shared::{EnclosingCache, Shared},
@@ -46,6 +47,8 @@ pub(crate) struct RequestContext {
     pub(crate) layer: u8,
     /// The rule whose policy applies to the request.
     pub(crate) rule: AppliedRule,
+    /// The special fields that the request may have when it reaches the cache.
+    pub(crate) special: SpecialFields,
 }
 
 /// A request for which the cache looks up the store.
@@ -187,16 +190,20 @@ impl RequestContext {
         discriminator: Discriminator,
         now: Timestamp,
     ) -> CacheRequest {
-        let fields = request.headers();
         let coordinator = self.shared.store.coordinator();
-        let carried = self.policy().credentials_of(request);
+        let carried = self.policy().credentials_of(request, self.special);
+        let directives = if self.special.has(SpecialFields::DIRECTIVES) {
+            RequestDirectives::of(request.headers())
+        } else {
+            RequestDirectives::default()
+        };
         CacheRequest {
             key,
             discriminator,
             requester: carried.under(&self.policy().identity, &sharing),
             sharing,
             carried,
-            directives: RequestDirectives::of(fields),
+            directives,
             variance: None,
             body: None,
             arrived: now,

@@ -15,6 +15,7 @@ use super::{
     request::client_network,
 };
 use crate::{
+    coordination::held_bodies::HeldBodies,
     entry::{key::CacheKey, response::StoredResponse, selector::Selector},
     fill::coded_copies::make_coded_copy,
     outcome::{Bypass, Forward, Outcome},
@@ -29,6 +30,7 @@ use crate::{
             BackgroundRefresh, Reuse, ReuseRequest, ValidationReason, is_never_fresh,
             select_response,
         },
+        special_fields::SpecialFields,
         validation::{Validators, not_modified},
     },
     shared::ComparedFields,
@@ -206,9 +208,12 @@ impl RequestContext {
             return Err(Bypass::AcceptEncoding);
         }
         let body = representation.body(&stored);
-        let is_sent = request.method() != Method::HEAD
-            && !is_not_modified(request.headers(), &stored, &representation);
-        let body = if is_sent {
+        let is_sent = || {
+            let is_conditional = self.special.has(SpecialFields::CONDITIONS);
+            request.method() != Method::HEAD
+                && !(is_conditional && is_not_modified(request.headers(), &stored, &representation))
+        };
+        let body = if HeldBodies::counts(body) && is_sent() {
             let client = client_network(request);
             let held_bodies = self.shared.store.coordinator().held_bodies();
             held_bodies.hold(key, body, client).ok_or(Bypass::SlowClients)?

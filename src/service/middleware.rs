@@ -12,7 +12,7 @@ use std::{
 
 use actix_service::{Service, forward_ready};
 use actix_web::{
-    Error, HttpMessage,
+    Error, HttpMessage, HttpResponse,
     body::MessageBody,
     dev::{ServiceRequest, ServiceResponse},
     http::Method,
@@ -34,10 +34,11 @@ use super::{
 use crate::{
     entry::url_keys::AppliedRule,
     outcome::{Bypass, Forward, Outcome},
-    response::body::CacheBody,
+    response::{body::CacheBody, cached::CachedResponse},
     semantics::{
         invalidation::is_safe,
         request::{bypass_reason, bypass_reason_with_body},
+        special_fields::SpecialFields,
     },
     shared::{EnclosingCache, Mode, Shared},
 };
@@ -77,7 +78,8 @@ where
     fn call(&self, mut request: ServiceRequest) -> Self::Future {
         let layer = request.extensions().get::<EnclosingCache>().map_or(0, |outer| outer.layers);
         let rule = AppliedRule::default();
-        let mut context = RequestContext { shared: Arc::clone(&self.shared), layer, rule };
+        let special = SpecialFields::ALL;
+        let mut context = RequestContext { shared: Arc::clone(&self.shared), layer, rule, special };
         let inner = &self.inner;
         match context.admit(&mut request) {
             Admission::Pass(report) => pass(inner, context, request, report),
@@ -150,7 +152,12 @@ impl RequestContext {
         if mode == Mode::Bypass {
             return Admission::bypass(Forward::Bypass(Bypass::Mode));
         }
+        if rule.is_some() {
+            let policy = shared.policies.policy(self.rule);
+            self.special = SpecialFields::of(&head.headers, &policy.identity.credentials);
+        }
         let reason = match keyed_body {
+            None if !self.special.has(SpecialFields::BYPASSING) => None,
             None => bypass_reason(&head.headers),
             Some(_) => bypass_reason_with_body(&head.method, &head.headers),
         };
@@ -183,7 +190,7 @@ impl RequestContext {
     ) -> Result<CacheRequest, PassReport> {
         let policy = self.policy();
         let bypass = |reason| PassReport::Reason(Forward::Bypass(reason));
-        if policy.excludes(request) {
+        if policy.excludes(request, self.special) {
             return Err(bypass(Bypass::Credentials));
         }
         let variance = self.search_variance(request);
@@ -192,7 +199,7 @@ impl RequestContext {
             Some(body) => policy.key_with_body(request, variance.as_deref(), body),
         };
         let key = key.map_err(|_| bypass(Bypass::Host))?;
-        let discriminator = policy.discriminator(self.layer, request);
+        let discriminator = policy.discriminator(self.layer, request, self.special);
         let discriminator = discriminator.map_err(|_| bypass(Bypass::UntrustedProxy))?;
         let now = self.shared.now();
         let coordinator = self.shared.store.coordinator();
@@ -200,6 +207,21 @@ impl RequestContext {
             return Err(PassReport::ExpectsInnerCache(mark));
         }
         Ok(CacheRequest { body, variance, ..self.cache_request(request, key, discriminator, now) })
+    }
+}
+
+impl RequestContext {
+    /// Makes the response to a request from a stored response.
+    fn reply<B>(
+        &self,
+        request: &ServiceRequest,
+        response: &CachedResponse,
+    ) -> HttpResponse<CacheBody<B>> {
+        if self.special.may_change_reply() {
+            response.respond(request.method(), request.headers())
+        } else {
+            response.complete(request.headers())
+        }
     }
 }
 
@@ -216,12 +238,12 @@ where
 {
     match decision {
         Decision::Respond(response, outcome) => {
-            let response = response.respond(request.method(), request.headers());
+            let response = context.reply(&request, &response);
             let request = request.into_parts().0;
             CacheFuture::ready(context.complete_cached(request, response, outcome))
         }
         Decision::RespondAndRefresh(response, outcome, origin) => {
-            let response = response.respond(request.method(), request.headers());
+            let response = context.reply(&request, &response);
             let request = refresh(inner, &context, request, origin, &outcome);
             CacheFuture::ready(context.complete_cached(request, response, outcome))
         }
@@ -393,8 +415,6 @@ where
 #[cfg(test)]
 mod tests {
     use std::task::Waker;
-
-    use actix_web::HttpResponse;
 
     use super::*;
 

@@ -16,11 +16,11 @@ use super::context::{RequestContext, is_owned_by_inner_cache};
 use crate::{
     coordination::inner_caches::InnerCacheMark,
     fill::{begin::FillReply, write::Write},
-    outcome::{Bypass, Forward, NotStored, Outcome, Stored},
+    outcome::{Bypass, Forward, NotStored, Outcome, Stored, written_seconds},
     poll_once::with_context,
     response::{
         body::{CacheBody, pass_through},
-        cached::field_value,
+        cached::{field_value, number_after},
     },
     shared::FieldOutput,
 };
@@ -216,8 +216,35 @@ fn write_status_fields(fields: &mut HeaderMap, outcome: &Outcome, context: &Requ
     if settings.cache_status == FieldOutput::Written {
         // RFC 9211 section 2: the member of this cache follows the members of caches closer to the
         // origin.
-        if let Some(value) = field_value(format_args!("actix-web-cache; {outcome}")) {
+        if let Some(value) = cache_status(outcome) {
             fields.append(CACHE_STATUS, value);
+        }
+    }
+}
+
+/// Returns the member of this cache in `Cache-Status` (RFC 9211 section 2). Most requests are hits, for
+/// which only the number is formatted.
+fn cache_status(outcome: &Outcome) -> Option<HeaderValue> {
+    match outcome {
+        Outcome::Hit { ttl, .. } => {
+            number_after("actix-web-cache; hit; ttl=", written_seconds(*ttl))
+        }
+        _ => field_value(format_args!("actix-web-cache; {outcome}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn cache_status_of_a_hit_equals_the_formatted_outcome() {
+        for ttl in [0, 1, 59, 86_400, 1 << 31, u64::MAX] {
+            let outcome = Outcome::hit(Duration::ZERO, Duration::from_secs(ttl));
+            let want = format!("actix-web-cache; {outcome}");
+            assert_eq!(cache_status(&outcome).unwrap(), want, "{ttl}");
         }
     }
 }

@@ -33,6 +33,7 @@ use crate::{
     semantics::{
         invalidation::{InvalidationChoices, Queries, invalidated, represents_target},
         request::without_content_fields,
+        special_fields::SpecialFields,
         tags::{CACHE_GROUP_INVALIDATION, groups},
     },
     shared::{Mode, Shared},
@@ -190,7 +191,8 @@ impl RequestContext {
         }
         // The response will answer GET requests.
         let rule = policies.applied_rule_for(request, &Method::GET)?;
-        let context = Self { rule, ..self.clone() };
+        let special = SpecialFields::ALL;
+        let context = Self { rule, special, ..self.clone() };
         let policy = context.policy();
         // The purge of a path would make the response to this request invalid, too.
         let purges_path = self.policy().invalidation_choices().queries == Queries::All;
@@ -200,7 +202,7 @@ impl RequestContext {
         let key = policy.key(request, None).ok();
         let key = key.filter(|request_key| !request_key.key.has_parts())?;
         let now = self.shared.now();
-        let discriminator = policy.discriminator(self.layer, request).ok()?;
+        let discriminator = policy.discriminator(self.layer, request, special).ok()?;
         let cache_request = context.cache_request(request, key, discriminator, now);
         let lookup = context.lookup(request.headers(), &cache_request).await.ok()?;
         let mut candidate = context.candidate(request, cache_request, lookup);

@@ -1,0 +1,161 @@
+//! The servers that the bench compares, and the requests that they receive.
+
+use crate::support::browser_request;
+
+/// A server, and the requests that it receives.
+#[derive(Clone, Copy)]
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) description: &'static str,
+    pub(crate) urls: Urls,
+    /// A header field that the requests have besides the fields of a browser.
+    pub(crate) field: Option<&'static str>,
+}
+
+/// The URLs of the requests to a server.
+#[derive(Clone, Copy)]
+pub(crate) enum Urls {
+    /// All requests have one URL.
+    One,
+    /// The requests have 10,000 URLs, whose frequencies follow the law of Zipf.
+    Zipf,
+    /// Each request has a new URL.
+    Distinct,
+    /// Eight successive requests have one URL, which no earlier request has.
+    Groups,
+}
+
+/// A pair of servers, and the highest accepted ratios of the costs of a request.
+pub(crate) struct Bound {
+    pub(crate) name: &'static str,
+    pub(crate) base: &'static str,
+    /// The highest accepted ratio of the CPU times.
+    pub(crate) cpu: f64,
+    /// The highest accepted ratio of the instructions, if instructions are counted.
+    pub(crate) instructions: Option<f64>,
+}
+
+const ALL: [Case; 29] = [
+    case("bare", "a handler, 2 KiB"),
+    case("limit", "a handler that sends the header fields of a hit, 2 KiB"),
+    case("limit-13", "a handler that sends the header fields of a hit, 13 bytes"),
+    case("floor", "a middleware that only reads a map, 2 KiB"),
+    case("floor-13", "a middleware that only reads a map, 13 bytes"),
+    case("hit", "a hit, 2 KiB"),
+    case("hit-13", "a hit, 13 bytes"),
+    case("hit-rules", "a hit under the last of 50 rules, 2 KiB"),
+    case("limit-keys", "a handler that sends the header fields of a hit, 10,000 URLs, 2 KiB")
+        .with_urls(Urls::Zipf),
+    case("floor-keys", "a middleware that only reads a map, 10,000 URLs, 2 KiB")
+        .with_urls(Urls::Zipf),
+    case("hit-keys", "hits on 10,000 URLs, 2 KiB").with_urls(Urls::Zipf),
+    case("not-modified", "a 304 from the store").with_field("If-None-Match: \"0123456789abcdef\""),
+    case("range", "a range of 1 KiB from the store").with_field("Range: bytes=512-1535"),
+    case("refresh", "a stale hit with a refresh in the background, 2 KiB"),
+    case("bypass", "a bypassed request, 2 KiB"),
+    case("miss", "a miss that is stored, 2 KiB").with_urls(Urls::Distinct),
+    case("bare-streamed", "a handler that streams 2 KiB in four chunks"),
+    case("miss-streamed", "a miss whose body is streamed and stored, 2 KiB in four chunks")
+        .with_urls(Urls::Distinct),
+    case("bare-groups", "a handler that waits for 1 ms, 2 KiB"),
+    case("collapsed", "eight requests at once for a page that is not stored, 2 KiB")
+        .with_urls(Urls::Groups),
+    case("get", "a handler that gets 2 KiB from Redis"),
+    case("redis", "a hit in Redis, 2 KiB"),
+    case("tiered", "a hit in memory in front of Redis, 2 KiB"),
+    case("bare-1m", "a handler, 1 MiB"),
+    case("hit-1m", "a hit, 1 MiB"),
+    case("bare-streamed-1m", "a handler that streams 1 MiB in chunks of 16 KiB"),
+    case("miss-streamed-1m", "a miss whose body is streamed and stored, 1 MiB")
+        .with_urls(Urls::Distinct),
+    case("bare-16m", "a handler, 16 MiB"),
+    case("hit-16m", "a hit, 16 MiB"),
+];
+
+pub(crate) const BOUNDS: [Bound; 19] = [
+    bound("floor", "limit", 1.2, None),
+    bound("hit", "limit", 1.2, Some(1.2)),
+    bound("hit-13", "limit-13", 1.2, Some(1.2)),
+    bound("hit", "floor", 1.2, None),
+    bound("hit-rules", "hit", 1.03, None),
+    bound("hit-keys", "limit-keys", 1.4, None),
+    bound("hit-keys", "floor-keys", 1.2, None),
+    bound("not-modified", "hit-13", 1.1, Some(1.1)),
+    bound("range", "limit", 1.5, Some(1.5)),
+    bound("refresh", "bare", 4.0, None),
+    bound("bypass", "bare", 1.1, Some(1.1)),
+    bound("miss", "bare", 4.0, None),
+    bound("miss-streamed", "bare-streamed", 4.0, None),
+    bound("collapsed", "bare-groups", 3.0, None),
+    bound("redis", "get", 1.3, None),
+    bound("tiered", "limit", 1.25, Some(1.25)),
+    bound("hit-1m", "bare-1m", 1.05, None),
+    bound("miss-streamed-1m", "bare-streamed-1m", 5.0, None),
+    bound("hit-16m", "bare-16m", 1.05, None),
+];
+
+const fn case(name: &'static str, description: &'static str) -> Case {
+    Case { name, description, urls: Urls::One, field: None }
+}
+
+const fn bound(
+    name: &'static str,
+    base: &'static str,
+    cpu: f64,
+    instructions: Option<f64>,
+) -> Bound {
+    Bound { name, base, cpu, instructions }
+}
+
+/// Returns the cases whose names are in `names`, a list with commas, or all cases.
+pub(crate) fn cases(names: Option<&str>) -> Vec<Case> {
+    let is_wanted =
+        |case: &Case| names.is_none_or(|names| names.split(',').any(|n| n == case.name));
+    ALL.into_iter().filter(is_wanted).collect()
+}
+
+impl Case {
+    const fn with_urls(self, urls: Urls) -> Self {
+        Self { urls, ..self }
+    }
+
+    const fn with_field(self, field: &'static str) -> Self {
+        Self { field: Some(field), ..self }
+    }
+
+    /// Returns whether the server needs Redis.
+    pub(crate) fn needs_redis(&self) -> bool {
+        ["get", "redis", "tiered"].contains(&self.name)
+    }
+
+    /// Returns the number of connections over which instructions are counted.
+    pub(crate) const fn connections(&self) -> usize {
+        if matches!(self.urls, Urls::Groups) { 8 } else { 1 }
+    }
+
+    /// Returns whether the instructions of the server are counted. Those of large bodies depend on
+    /// the number of writes to the socket, and most of the few requests for many URLs are misses.
+    pub(crate) fn is_counted(&self) -> bool {
+        !self.name.ends_with('m') && !self.name.ends_with("-keys")
+    }
+
+    /// Returns the lines of the request with the number `n`.
+    pub(crate) fn request(&self, n: u64) -> String {
+        let page = match self.urls {
+            Urls::One => 1,
+            Urls::Zipf => zipf(n),
+            Urls::Distinct => n,
+            Urls::Groups => n / 8,
+        };
+        browser_request(&format!("/page/{page}"), self.field)
+    }
+}
+
+/// Returns one of 10,000 numbers. The frequency of a number is inversely proportional to it.
+fn zipf(n: u64) -> u64 {
+    const KEYS: f64 = 10_000.0;
+    // The multiplication by the golden ratio spreads successive numbers over the whole range.
+    let spread = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 11;
+    let uniform = spread as f64 / (1_u64 << 53) as f64;
+    KEYS.powf(uniform) as u64
+}

@@ -1,0 +1,116 @@
+//! Measures the cost of a request end to end: that of a hit, beside a plain handler that sends the same
+//! header fields and beside a middleware that does only the work that no hit can avoid, and that of
+//! each other kind of request.
+//!
+//! ```sh
+//! cargo bench -p actix-web-cache-benches --features redis --bench http -- [--laps 9]
+//!     [--millis 1000] [--connections 64] [--workers 1] [--servers NAME,NAME...]
+//! scripts/instructions [--servers NAME,NAME...] [--profiles FOLDER]
+//! ```
+//!
+//! Each server is a process. It is built as applications are for production (`profile.bench` in
+//! `Cargo.toml`), and the requests have the ten header fields of a browser. In each lap, the bench
+//! measures the CPU times of all servers in turn. It prints the median of the ratios within a lap,
+//! so that a changing load of the machine has little effect. With `--instructions`, the bench counts
+//! instructions instead, and needs valgrind.
+
+#![allow(missing_docs, clippy::expect_used, clippy::indexing_slicing)]
+
+mod cases;
+mod floor;
+mod instructions;
+mod servers;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::{env, io, process::ExitCode, time::Duration};
+
+use crate::{
+    cases::{BOUNDS, Case, cases},
+    servers::{REDIS, WORKERS, serve},
+    support::{Load, Redis, Server, argument, median, requested_server, text_argument},
+};
+
+fn main() -> io::Result<ExitCode> {
+    if let Some(name) = requested_server() {
+        serve(&name)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let cases = cases(text_argument("--servers").as_deref());
+    let redis = cases.iter().any(Case::needs_redis).then(Redis::start).transpose()?;
+    let mut variables = vec![(WORKERS, argument("--workers", 1).to_string())];
+    if let Some(redis) = &redis {
+        variables.push((REDIS, redis.url.clone()));
+    }
+    if env::args().any(|argument| argument == "--instructions") {
+        count_instructions(&cases, &variables)
+    } else {
+        Ok(measure_times(&cases, &variables))
+    }
+}
+
+/// Measures the CPU time of the servers, and compares it with the bounds.
+fn measure_times(cases: &[Case], variables: &[(&str, String)]) -> ExitCode {
+    let laps = argument("--laps", 9);
+    let time = Duration::from_millis(argument("--millis", 1000) as u64);
+    let load = Load::new(argument("--connections", 64));
+    let start = |case: &Case| Server::start_with(case.name, variables);
+    let servers = cases.iter().map(start).collect::<Vec<_>>();
+    let mut costs = vec![Vec::new(); servers.len()];
+    let mut rates = costs.clone();
+    for lap in 0..=laps {
+        for (index, (server, case)) in servers.iter().zip(cases).enumerate() {
+            let (before, case) = (server.cpu(), *case);
+            let answered =
+                load.requests_for_time(server.addr, time, move |n| case.request(n)) as f64;
+            // The first lap warms up.
+            if lap > 0 {
+                costs[index].push((server.cpu() - before).as_secs_f64() * 1e6 / answered);
+                rates[index].push(answered / time.as_secs_f64());
+            }
+        }
+    }
+    for (case, (costs, rates)) in cases.iter().zip(costs.iter().zip(rates)) {
+        let (cost, rate, what) = (median(costs.clone()), median(rates), case.description);
+        println!("{:16} {cost:8.2} us CPU {rate:9.0} req/s   {what}", case.name);
+    }
+    compare(cases, &costs, "CPU", |bound| Some(bound.cpu))
+}
+
+/// Counts the instructions of the servers, and compares them with the bounds.
+fn count_instructions(cases: &[Case], variables: &[(&str, String)]) -> io::Result<ExitCode> {
+    let folder = text_argument("--profiles");
+    let mut costs = Vec::new();
+    for case in cases.iter().filter(|case| case.is_counted()) {
+        let cost = instructions::count(*case, variables, folder.as_deref())?;
+        println!("{:16} {cost:9.0} instructions   {}", case.name, case.description);
+        costs.push(vec![cost]);
+    }
+    let counted: Vec<_> = cases.iter().copied().filter(Case::is_counted).collect();
+    Ok(compare(&counted, &costs, "instructions", |bound| bound.instructions))
+}
+
+/// Prints the ratios of the costs of servers, each with its bound. Fails if one exceeds its bound.
+fn compare(
+    cases: &[Case],
+    costs: &[Vec<f64>],
+    unit: &str,
+    most: impl Fn(&cases::Bound) -> Option<f64>,
+) -> ExitCode {
+    let of = |name| cases.iter().position(|case| case.name == name);
+    let mut code = ExitCode::SUCCESS;
+    for bound in &BOUNDS {
+        let (Some(of_name), Some(of_base)) = (of(bound.name), of(bound.base)) else { continue };
+        let pairs = costs[of_name].iter().zip(&costs[of_base]);
+        let ratio = median(pairs.map(|(cost, base)| cost / base).collect());
+        let most = most(bound);
+        let is_exceeded = most.is_some_and(|most| ratio > most);
+        let wanted = most.map_or(String::new(), |most| format!(" (wanted: at most {most})"));
+        let verdict = if is_exceeded { "   TOO HIGH" } else { "" };
+        println!("{:16} / {:16} {ratio:.3} {unit}{wanted}{verdict}", bound.name, bound.base);
+        if is_exceeded {
+            code = ExitCode::FAILURE;
+        }
+    }
+    code
+}
