@@ -44,10 +44,8 @@ fn main() -> io::Result<ExitCode> {
     let laps = argument("--laps", 9);
     let time = Duration::from_millis(argument("--millis", 1000) as u64);
     let load = Load::new(argument("--connections", 64));
-    let mut servers: Vec<_> = SERVERS
-        .iter()
-        .map(|&(name, coding, what)| (Server::start(name), coding, what))
-        .collect();
+    let mut servers: Vec<_> =
+        SERVERS.iter().map(|&(name, coding, what)| (Server::start(name), coding, what)).collect();
     let folder = std::env::temp_dir().join(format!("bench-compress-{}", std::process::id()));
     match nginx(&folder) {
         Ok(server) => servers.push((server, "gzip", "nginx with gzip_static, gzip")),
@@ -96,9 +94,7 @@ fn main() -> io::Result<ExitCode> {
 }
 
 fn request(coding: &'static str) -> impl Fn(u64) -> String + Clone {
-    move |_| {
-        format!("GET /page HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: {coding}\r\n\r\n")
-    }
+    move |_| format!("GET /page HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: {coding}\r\n\r\n")
 }
 
 /// A page of 51 KB, as applications send them.
@@ -115,7 +111,9 @@ const CODED_LENGTH: usize = 7_000;
 
 fn serve(name: &str) -> io::Result<()> {
     if name == "handler-br" {
-        return support::serve(1, || App::new().route("/page", route(page(), "text/html")).wrap(Compress::default()));
+        return support::serve(1, || {
+            App::new().route("/page", route(page(), "text/html")).wrap(Compress::default())
+        });
     }
     let policy = Policy::new().default_ttl(Duration::from_secs(86_400));
     let is_coded = name.starts_with("coded") || name == "same-size";

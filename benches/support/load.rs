@@ -176,7 +176,7 @@ impl Connection {
     }
 
     /// Sends the lines of a request, reads the complete response and returns its head.
-    async fn send(&mut self, request: &str) -> &[u8] {
+    pub(crate) async fn send(&mut self, request: &str) -> &[u8] {
         self.stream.write_all(request.as_bytes()).await.expect("send");
         self.buffer.clear();
         loop {
@@ -200,6 +200,10 @@ fn lengths(response: &[u8]) -> Option<(usize, usize)> {
     let body = text
         .lines()
         .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+    if text.to_ascii_lowercase().contains("transfer-encoding: chunked") {
+        let end = response.ends_with(b"0\r\n\r\n").then_some(response.len())?;
+        return Some((head, end));
+    }
     let body = if status == "304" { 0 } else { body.unwrap_or(0_usize) };
     Some((head, head + body))
 }

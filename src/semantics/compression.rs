@@ -129,6 +129,8 @@ fn is_compressed(media_type: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::slice;
+
     use actix_web::http::header::{ACCEPT_ENCODING, HeaderName, HeaderValue};
 
     use super::*;
@@ -200,7 +202,7 @@ mod tests {
         let (tag, html) = ((ETAG, "\"a\""), (CONTENT_TYPE, "text/html"));
         for response in [
             &[][..],
-            &[tag.clone()],
+            slice::from_ref(&tag),
             &[tag.clone(), html.clone()],
             &[(ETAG, "W/\"a\""), html.clone()],
             &[(ETAG, "invalid"), html.clone()],
