@@ -83,7 +83,7 @@ pub(crate) const BOUNDS: [Bound; 19] = [
     bound("not-modified", "hit-13", 1.1, Some(1.1)),
     bound("range", "limit", 1.5, Some(1.5)),
     bound("refresh", "bare", 4.0, None),
-    bound("bypass", "bare", 1.1, Some(1.1)),
+    bound("bypass", "bare", 1.2, Some(1.2)),
     bound("miss", "bare", 4.0, None),
     bound("miss-streamed", "bare-streamed", 4.0, None),
     bound("collapsed", "bare-groups", 3.0, None),
