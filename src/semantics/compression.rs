@@ -200,7 +200,7 @@ mod tests {
         let (tag, html) = ((ETAG, "\"a\""), (CONTENT_TYPE, "text/html"));
         for response in [
             &[][..],
-            &[tag.clone()],
+            std::slice::from_ref(&tag),
             &[tag.clone(), html.clone()],
             &[(ETAG, "W/\"a\""), html.clone()],
             &[(ETAG, "invalid"), html.clone()],
