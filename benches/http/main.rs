@@ -3,7 +3,7 @@
 //! each other kind of request.
 //!
 //! ```sh
-//! cargo bench -p actix-web-cache-benches --features redis --bench http -- [--laps 9]
+//! cargo bench -p actix-web-cache-benches --features redis,compress --bench http -- [--laps 9]
 //!     [--millis 1000] [--connections 64] [--workers 1] [--servers NAME,NAME...]
 //! scripts/instructions [--servers NAME,NAME...] [--profiles FOLDER]
 //! ```

@@ -11,7 +11,9 @@ use actix_web::{
     rt::time::sleep,
     web,
 };
-use actix_web_cache::{Cache, CacheBuilder, MemoryStore, Policy, RedisStore, Rule, TieredStore};
+use actix_web_cache::{
+    Cache, CacheBuilder, Compression, MemoryStore, Policy, RedisStore, Rule, TieredStore,
+};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use redis::{AsyncCommands as _, Client, aio::MultiplexedConnection};
@@ -42,7 +44,10 @@ pub(crate) fn serve(name: &str) -> io::Result<()> {
         Some((_, "16m")) => 16 * 1024 * 1024,
         _ => 2048,
     };
-    let body = Bytes::from(vec![b'x'; length]);
+    let body = match name {
+        "coded" => halved_by_coding(2 * length),
+        _ => Bytes::from(vec![b'x'; length]),
+    };
     let kind = name.split_once('-').map_or(name, |(kind, _)| kind);
     let page = Handler::of(name);
     match kind {
@@ -74,6 +79,17 @@ pub(crate) fn serve(name: &str) -> io::Result<()> {
     }
 }
 
+/// Returns a text of this length whose copies have about half of it: hexadecimal digits in an order
+/// that looks random, from a linear congruential generator.
+fn halved_by_coding(length: usize) -> Bytes {
+    let mut state = 1_u64;
+    let digit = |_| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        b"0123456789abcdef"[(state >> 60) as usize]
+    };
+    (0..length).map(digit).collect()
+}
+
 const PATH: &str = "/page/{n}";
 
 /// Returns the builder of the cache of a server.
@@ -83,6 +99,7 @@ fn builder(name: &str) -> io::Result<CacheBuilder> {
     Ok(match name {
         "bypass" => Cache::builder(memory()).rule(Rule::any().bypass()),
         "hit-rules" => Cache::builder(memory()).rules(rules()),
+        "coded" => Cache::builder(memory()).policy(policy.compress(Compression::new())),
         "refresh" => Cache::builder(memory()).policy(policy.stale_while_revalidate(DAY)),
         "redis" => Cache::builder(redis_store(name)?).policy(policy),
         "tiered" => Cache::builder(TieredStore::new(redis_store(name)?)).policy(policy),
