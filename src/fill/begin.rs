@@ -38,6 +38,7 @@ use crate::{
     semantics::{
         body::declared_length,
         compression::OuterCompression,
+        special_fields::SpecialFields,
         staleness::{never_stale, withdraws_stale_responses},
         storing::StoragePlan,
     },
@@ -203,7 +204,7 @@ impl Client {
         }
         let (stored, compression) = (&write.draft, write.policy().compression());
         // There is no copy yet, but the client may have one of an equal body.
-        choose(&self.request, stored, compression)
+        choose(&self.request, SpecialFields::ALL, stored, compression)
             .representation
             .write(stored, complete.headers_mut());
         self.compression.weaken_tag(&self.request, complete.headers_mut());

@@ -6,7 +6,7 @@ use actix_web::{
     HttpResponse,
     http::{
         Method, StatusCode,
-        header::{AGE, ETAG, HeaderMap, HeaderValue},
+        header::{AGE, CONTENT_ENCODING, ETAG, HeaderMap, HeaderName, HeaderValue},
     },
 };
 use bytes::Bytes;
@@ -103,13 +103,22 @@ impl CachedResponse {
     /// are ignored.
     pub(crate) fn complete<B>(&self, request: &HeaderMap) -> HttpResponse<CacheBody<B>> {
         let SelectedResponse { stored, representation, body } = &self.selected;
-        let mut complete = self.with_body(body_for(stored.status, body));
-        if *representation != Representation::Stored {
-            representation.write(stored, complete.headers_mut());
-        } else if let Some(weak) = self.terms.forms(stored).outer.weak_tag(request, stored) {
-            complete.headers_mut().insert(ETAG, weak.clone());
+        let body = body_for(stored.status, body);
+        match representation {
+            Representation::Stored => {
+                self.with_body(body, self.terms.compression.weak_tag(request, stored))
+            }
+            Representation::OfClient(tag) => self.with_body(body, Some(tag)),
+            Representation::Copy(coding) => {
+                let copy = stored.usable_copy(*coding);
+                let mut complete = self.with_body(body, copy.map(|copy| copy.etag));
+                if let Some(copy) = copy {
+                    let name = HeaderValue::from_static(copy.coding.name());
+                    complete.headers_mut().append(CONTENT_ENCODING, name);
+                }
+                complete
+            }
         }
-        complete
     }
 
     /// Makes the response with a body that the cache is still receiving: the complete response or a
@@ -119,25 +128,31 @@ impl CachedResponse {
         body: CacheBody<B>,
         request: &HeaderMap,
     ) -> HttpResponse<CacheBody<B>> {
-        let mut response = self.with_body(body);
-        if let Some(weak) = self.terms.compression.weak_tag(request, &self.selected.stored) {
-            response.headers_mut().insert(ETAG, weak.clone());
-        }
-        apply_conditions_without_body(request, response)
+        let weak = self.terms.compression.weak_tag(request, &self.selected.stored);
+        apply_conditions_without_body(request, self.with_body(body, weak))
     }
 
-    fn with_body<B>(&self, body: CacheBody<B>) -> HttpResponse<CacheBody<B>> {
+    /// Makes the response with a body. `tag` replaces the entity tag of the stored response.
+    fn with_body<B>(
+        &self,
+        body: CacheBody<B>,
+        tag: Option<&HeaderValue>,
+    ) -> HttpResponse<CacheBody<B>> {
         let Self { selected: SelectedResponse { stored, .. }, age, left, now, terms } = self;
         let ClientLifetimes { headers, client_ttl, cdn_ttl } = terms.lifetimes;
         let is_stated = stored.lifetime.source.is_stated();
         let mut response = HttpResponse::with_body(stored.status, body);
         let fields = response.headers_mut();
-        // Reserve space for four more fields: `Age`, `Cache-Status`, `X-Cache` and
-        // `CDN-Cache-Control`.
-        fields.reserve(stored.fields.len() + 4);
+        // Reserve space for five more fields: `Age`, `Cache-Status`, `X-Cache`, `CDN-Cache-Control` and
+        // `Content-Encoding`.
+        fields.reserve(stored.fields.len() + 5);
         // The response gets an `Age` of its own below.
-        for (name, value) in stored.fields.iter().filter(|(name, _)| *name != AGE) {
+        let is_replaced = |name: &HeaderName| *name == AGE || (tag.is_some() && *name == ETAG);
+        for (name, value) in stored.fields.iter().filter(|(name, _)| !is_replaced(name)) {
             fields.append(name.clone(), value.clone());
+        }
+        if let Some(tag) = tag {
+            fields.append(ETAG, tag.clone());
         }
         if headers == ClientHeaders::WithLifetime {
             // Another policy may have stored the response. The shorter limit applies.

@@ -19,6 +19,7 @@ use crate::{
         accept_encoding::AcceptedCodings,
         coded_copies::forbids_transformation,
         fields::{EntityTag, field_lines, list_members, trim},
+        special_fields::SpecialFields,
     },
 };
 
@@ -54,10 +55,11 @@ pub(crate) enum Acceptance {
     Refused,
 }
 
-/// Chooses the representation of a stored response for a request. `compression` are the settings of
-/// the policy that applies to the request.
+/// Chooses the representation of a stored response for a request. `special` are the special fields that
+/// the request may have, and `compression` are the settings of the policy that applies to it.
 pub(crate) fn choose(
     request: &HeaderMap,
+    special: SpecialFields,
     stored: &StoredResponse,
     compression: Option<&CompiledCompression>,
 ) -> Choice {
@@ -65,7 +67,7 @@ pub(crate) fn choose(
         return Choice::default();
     };
     // RFC 9111 section 5.2.1.6.
-    if forbids_transformation(request) {
+    if special.has(SpecialFields::DIRECTIVES) && forbids_transformation(request) {
         return Choice::default();
     }
     let accepted = AcceptedCodings::of(request);
@@ -77,7 +79,7 @@ pub(crate) fn choose(
     } else {
         Acceptance::Accepted
     };
-    let known = if stored.status == StatusCode::OK {
+    let known = if stored.status == StatusCode::OK && special.may_change_reply() {
         known_to_client(request, stored, coded, accepted, best)
     } else {
         None
@@ -212,7 +214,12 @@ mod tests {
     }
 
     fn choice(fields: &[(HeaderName, &str)]) -> Choice {
-        choose(&request(fields), &page(), Some(&CompiledCompression::with_all_codings()))
+        choose(
+            &request(fields),
+            SpecialFields::ALL,
+            &page(),
+            Some(&CompiledCompression::with_all_codings()),
+        )
     }
 
     #[test]
@@ -242,10 +249,13 @@ mod tests {
     #[test]
     fn responses_and_policies_without_copies_are_sent_as_stored() {
         let fields = request(&[(ACCEPT_ENCODING, "gzip, identity;q=0")]);
-        assert_eq!(choose(&fields, &page(), None), Choice::default());
+        assert_eq!(choose(&fields, SpecialFields::ALL, &page(), None), Choice::default());
         let plain = StoredResponse { coded: None, ..page() };
         let compression = CompiledCompression::with_all_codings();
-        assert_eq!(choose(&fields, &plain, Some(&compression)), Choice::default());
+        assert_eq!(
+            choose(&fields, SpecialFields::ALL, &plain, Some(&compression)),
+            Choice::default()
+        );
     }
 
     #[test]
@@ -278,7 +288,10 @@ mod tests {
         let error = StoredResponse { status: StatusCode::NOT_FOUND, ..page() };
         let fields = request(&[(ACCEPT_ENCODING, "gzip"), (IF_NONE_MATCH, "\"p\"")]);
         let compression = CompiledCompression::with_all_codings();
-        assert_eq!(choose(&fields, &error, Some(&compression)).representation, copy);
+        assert_eq!(
+            choose(&fields, SpecialFields::ALL, &error, Some(&compression)).representation,
+            copy
+        );
     }
 
     #[test]

@@ -58,7 +58,14 @@ impl AcceptedCodings {
         }
         let mut weights = Weights::default();
         for name in line.split(|byte| *byte == b',') {
-            weights.add(name.trim_ascii(), Some(FULL));
+            // The names as browsers write them.
+            match name.trim_ascii() {
+                b"gzip" => weights.add_coding(ContentCoding::Gzip, FULL),
+                b"br" => weights.add_coding(ContentCoding::Brotli, FULL),
+                b"zstd" => weights.add_coding(ContentCoding::Zstd, FULL),
+                b"deflate" => {}
+                other => weights.add(other, Some(FULL)),
+            }
         }
         Some(weights.into())
     }
@@ -132,18 +139,19 @@ struct Weights {
 impl Weights {
     /// Adds the weight of a name. `weight` is `None` if it is invalid.
     fn add(&mut self, name: &[u8], weight: Option<u16>) {
-        let place = if name == b"*" {
-            &mut self.any
+        if name == b"*" {
+            self.any.get_or_insert_with(|| weight.unwrap_or_default());
         } else if let Some(coding) = ContentCoding::of_name(name) {
-            let Some(place) = self.codings.get_mut(coding.index()) else { return };
-            place
+            self.add_coding(coding, weight.unwrap_or_default());
         } else if name.eq_ignore_ascii_case(b"identity") {
             self.identity.get_or_insert_with(|| weight.unwrap_or(FULL));
-            return;
-        } else {
-            return;
-        };
-        place.get_or_insert_with(|| weight.unwrap_or(0));
+        }
+    }
+
+    fn add_coding(&mut self, coding: ContentCoding, weight: u16) {
+        if let Some(place) = self.codings.get_mut(coding.index()) {
+            place.get_or_insert(weight);
+        }
     }
 }
 

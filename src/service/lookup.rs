@@ -200,7 +200,7 @@ impl RequestContext {
     ) -> Result<SelectedResponse, Bypass> {
         let compression = self.policy().compression();
         let Choice { representation, missing, acceptance } =
-            choose(request.headers(), &stored, compression);
+            choose(request.headers(), self.special, &stored, compression);
         if let Some((coding, compression)) = missing.zip(compression) {
             make_coded_copy(&self.shared, compression.level, key, &stored, coding);
         }

@@ -12,7 +12,10 @@ use crate::{
         conditional::{CodedForms, Copies, apply_request_conditions},
         representation::choose,
     },
-    semantics::{connection::ConnectionFields, dates::set_date, validation::updated_fields},
+    semantics::{
+        connection::ConnectionFields, dates::set_date, special_fields::SpecialFields,
+        validation::updated_fields,
+    },
 };
 use actix_web::{
     HttpResponse,
@@ -49,7 +52,7 @@ pub(super) fn freshen_by_not_modified<B>(
         set_date(&mut fields, DATE, now.system_time());
     }
     let compression = candidate.policy().compression();
-    let representation = choose(&client, stored, compression).representation;
+    let representation = choose(&client, SpecialFields::ALL, stored, compression).representation;
     let body = candidate.hold_body(representation.body(stored));
     let write = draft.map(|draft| candidate.into_write(draft).with_body_of(stored));
     let (request, _) = not_modified.into_parts();
