@@ -53,9 +53,6 @@ impl AcceptedCodings {
     /// Reads a line that has only names, as those of browsers do. Returns `None` if it has weights or
     /// quotes. Each hit with a copy reads such a line.
     fn of_names(line: &[u8]) -> Option<Self> {
-        if line.iter().any(|byte| matches!(byte, b';' | b'"')) {
-            return None;
-        }
         let mut weights = Weights::default();
         for name in line.split(|byte| *byte == b',') {
             // The names as browsers write them.
@@ -64,6 +61,7 @@ impl AcceptedCodings {
                 b"br" => weights.add_coding(ContentCoding::Brotli, FULL),
                 b"zstd" => weights.add_coding(ContentCoding::Zstd, FULL),
                 b"deflate" => {}
+                other if other.iter().any(|byte| matches!(byte, b';' | b'"')) => return None,
                 other => weights.add(other, Some(FULL)),
             }
         }
@@ -89,6 +87,13 @@ impl AcceptedCodings {
             Identity::Weighted(weight) => weight.max(1),
         };
         let mut preferred = PreferredCodings::default();
+        if self.weights == [FULL; ContentCoding::ALL.len()] {
+            // Without differences, the order is that of `offered`.
+            for (place, coding) in preferred.0.iter_mut().zip(offered) {
+                *place = Some(*coding);
+            }
+            return preferred;
+        }
         for &coding in offered.iter().filter(|coding| self.weight(**coding) >= least) {
             preferred.insert(coding, |other| self.weight(other) < self.weight(coding));
         }
