@@ -201,9 +201,24 @@ fn lengths(response: &[u8]) -> Option<(usize, usize)> {
         .lines()
         .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
     if text.to_ascii_lowercase().contains("transfer-encoding: chunked") {
-        let end = response.ends_with(b"0\r\n\r\n").then_some(response.len())?;
-        return Some((head, end));
+        return Some((head, head + chunked_length(response.get(head..)?)?));
     }
     let body = if status == "304" { 0 } else { body.unwrap_or(0_usize) };
     Some((head, head + body))
+}
+
+/// Returns the length of a body in chunks (RFC 9112 section 7.1), or `None` if its end is missing.
+fn chunked_length(body: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        let rest = body.get(at..)?;
+        let line = rest.windows(2).position(|two| two == b"\r\n")?;
+        let size = std::str::from_utf8(rest.get(..line)?).expect("the size of a chunk");
+        let size = usize::from_str_radix(size, 16).expect("the size of a chunk");
+        // The size, the chunk, and a line break behind each of them.
+        at += line + 2 + size + 2;
+        if size == 0 {
+            return (body.len() >= at).then_some(at);
+        }
+    }
 }
