@@ -45,10 +45,6 @@ mod tests {
         CompiledPolicy::new(Policy::new().compress(compression), None, "n")
     }
 
-    fn html() -> HeaderMap {
-        HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("text/html"))])
-    }
-
     #[test]
     fn impossible_settings_are_refused() {
         let new = Compression::new;
@@ -69,8 +65,12 @@ mod tests {
     }
 
     #[test]
-    #[cfg(feature = "compress-gzip")]
     fn responses_of_the_chosen_types_are_coded() {
+        if !is_available(ContentCoding::Gzip) {
+            // Such a policy cannot be built without an encoder.
+            return;
+        }
+        let html = || HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("text/html"))]);
         let policy = compile(Compression::new()).unwrap();
         assert!(policy.codes(StatusCode::OK, &html(), &[]));
         assert!(!policy.codes(StatusCode::OK, &HeaderMap::new(), &[]));
