@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use actix_web::http::{
     StatusCode,
-    header::{ACCEPT_ENCODING, CONTENT_ENCODING, COOKIE, DATE, HeaderMap, HeaderName, HeaderValue},
+    header::{ACCEPT_ENCODING, COOKIE, DATE, HeaderMap, HeaderName, HeaderValue},
 };
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -19,7 +19,7 @@ use crate::{
     },
     policy::compiled::VaryCookie,
     semantics::{
-        accept_encoding::AcceptedCodings,
+        accept_encoding::{AcceptedCodings, has_registered_coding},
         client_lifetime::{
             ClientHeaders, ClientLifetimes, forbid_sharing, is_targeted, limit_lifetime,
             state_cdn_lifetime, state_lifetime,
@@ -189,7 +189,7 @@ impl Candidate {
             || self.policy().comparison.codings.always_select().is_some()
         {
             Audience::Everyone
-        } else if fields.contains_key(CONTENT_ENCODING) {
+        } else if has_registered_coding(fields) {
             Audience::ClientsThatDecode
         } else if self.policy().codes(status, fields, &plan.nominated) {
             return CodingChoice::OfCache;

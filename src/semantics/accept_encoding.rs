@@ -1,6 +1,6 @@
 //! Negotiation of a content coding by `Accept-Encoding` (RFC 9110 section 12.5.3).
 
-use actix_web::http::header::{ACCEPT_ENCODING, HeaderMap};
+use actix_web::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap};
 
 use super::{
     fields::{field_lines, list_members, split},
@@ -103,6 +103,18 @@ impl AcceptedCodings {
     fn weight(self, coding: ContentCoding) -> u16 {
         self.weights.get(coding.index()).copied().unwrap_or(0)
     }
+}
+
+/// The registered content codings that clients must decode (RFC 9110 section 8.4.1, RFC 7932, RFC 8878,
+/// RFC 9842).
+const REGISTERED: [&str; 9] =
+    ["br", "compress", "dcb", "dcz", "deflate", "gzip", "x-compress", "x-gzip", "zstd"];
+
+/// Returns whether a response has a registered content coding. Clients that know a coding of an
+/// application do not always name it in `Accept-Encoding`.
+pub(crate) fn has_registered_coding(response: &HeaderMap) -> bool {
+    let mut codings = field_lines(response, &CONTENT_ENCODING).flat_map(list_members);
+    codings.any(|coding| REGISTERED.iter().any(|name| coding.eq_ignore_ascii_case(name.as_bytes())))
 }
 
 /// Returns whether a request accepts all codings in these lines of `Content-Encoding`. A request
@@ -290,6 +302,16 @@ mod tests {
         }
         assert_eq!(all.preferred(&[Zstd, Gzip]).first(), Some(Zstd));
         assert_eq!(all.preferred(&[]).first(), None);
+    }
+
+    #[test]
+    fn registered_codings_are_known() {
+        for (value, want) in
+            [("gzip", true), ("own, BR", true), ("own", false), ("identity", false), ("", false)]
+        {
+            let response = [(CONTENT_ENCODING, HeaderValue::from_static(value))];
+            assert_eq!(has_registered_coding(&response.into_iter().collect()), want, "{value}");
+        }
     }
 
     #[test]
