@@ -12,7 +12,7 @@ pub(super) fn compress(level: CompressionLevel, body: &[u8]) -> io::Result<Vec<u
 
     use ::brotli::CompressorWriter;
 
-    /// The logarithm of the window, as in the default settings of browsers' and servers' encoders.
+    /// The logarithm of the window, as in the default settings of the reference encoder.
     const WINDOW_LOG: u32 = 22;
 
     let quality = match level {

@@ -13,7 +13,7 @@ pub enum CompressionLevel {
     /// More time, for smaller copies (`gzip` 6, `br` 5, `zstd` 7).
     #[default]
     Balanced,
-    /// Much time, for the smallest copies (`gzip` 9, `br` 11, `zstd` 19): about a second for a body
-    /// of 1 MiB. Use it for files that seldom change.
+    /// Much time, for the smallest copies (`gzip` 9, `br` 11, `zstd` 19). Use it for files that seldom
+    /// change.
     Smallest,
 }

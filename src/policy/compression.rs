@@ -7,8 +7,8 @@ use crate::{
     semantics::coded_copies::MediaTypes,
 };
 
-/// The least size of a body that is coded by default. A response of 1,400 bytes and its head fit into
-/// one packet, so a smaller one would hardly arrive earlier.
+/// The least size of a body that is coded by default. A smaller response usually fits into one packet,
+/// so that it would not arrive earlier.
 const MIN_SIZE: usize = 1024;
 
 /// The media types that are coded by default: those that browsers receive often and whose formats

@@ -105,8 +105,8 @@ impl AcceptedCodings {
     }
 }
 
-/// The registered content codings that clients must decode (RFC 9110 section 8.4.1, RFC 7932, RFC 8878,
-/// RFC 9842).
+/// The registered content codings of bodies that clients decode themselves (RFC 9110 section 8.4.1, RFC
+/// 7932, RFC 8878, RFC 9842).
 const REGISTERED: [&str; 9] =
     ["br", "compress", "dcb", "dcz", "deflate", "gzip", "x-compress", "x-gzip", "zstd"];
 
