@@ -1,9 +1,14 @@
 //! Each client gets the page in its coding, byte for byte.
 
-use hyper::Method;
+use std::fs;
 
-use super::{CODINGS, ETAG, Site, compressing, decoded, page};
-use crate::support::{Protocol, SETUPS, secs};
+use actix_files::Files;
+use actix_web::App;
+use hyper::Method;
+use tempfile::TempDir;
+
+use super::{CODINGS, ETAG, Site, compressing, decoded, get_coded, page};
+use crate::support::{Client, Protocol, SETUPS, secs, serve};
 
 #[actix_web::test]
 async fn page_of_one_handler_call_is_served_in_each_coding() {
@@ -70,4 +75,24 @@ async fn preferred_copy_is_made_after_the_first_request_already() {
     site.get("/", "zstd, gzip;q=0.5").await;
     let coded = site.get_coded("/", "zstd").await;
     assert!(decoded("zstd", &coded.body) == page().as_bytes());
+}
+
+/// `Files` answers the validation of the cache with 304, and the copy stays.
+#[actix_web::test]
+async fn validated_file_keeps_its_copies() {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("page.html"), page()).unwrap();
+    let (builder, clock) = compressing();
+    let (cache, path) = (builder.build().unwrap(), folder.path().to_owned());
+    let server = serve(1, move || App::new().service(Files::new("/", &path)).wrap(cache.clone()));
+    let client = Client::new(server.addr, Protocol::Http1);
+    let before = get_coded(&client, "/page.html", "gzip").await;
+    clock.advance(secs(61));
+    for is_hit in [false, true] {
+        let after = client.get_with("/page.html", &[("accept-encoding", "gzip")]).await;
+        assert_eq!(after.is_hit(), is_hit);
+        let status = after.cache_status();
+        assert!(is_hit || status.contains("fwd-status=304"), "{status}");
+        assert_eq!((&after.body, after.field("etag")), (&before.body, before.field("etag")));
+    }
 }

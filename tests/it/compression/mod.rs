@@ -98,18 +98,27 @@ impl Site {
 
 /// Repeats a request until the response is a copy in the coding. The copy is made in the background.
 pub(crate) async fn get_coded(client: &Client, path: &str, coding: &str) -> Answer {
-    let coded = async {
+    let request = async || client.get_with(path, &[("accept-encoding", coding)]).await;
+    let copy = until(request, |answer| answer.field("content-encoding").is_some()).await;
+    assert_eq!(copy.field("content-encoding").as_deref(), Some(coding));
+    copy
+}
+
+/// Repeats a request until its response is wanted, for twenty seconds at most.
+pub(crate) async fn until(
+    request: impl AsyncFn() -> Answer,
+    is_wanted: impl Fn(&Answer) -> bool,
+) -> Answer {
+    let wanted = async {
         loop {
-            let answer = client.get_with(path, &[("accept-encoding", coding)]).await;
-            if answer.field("content-encoding").as_deref() == Some(coding) {
+            let answer = request().await;
+            if is_wanted(&answer) {
                 return answer;
             }
-            assert_eq!(answer.field("content-encoding"), None, "another coding than {coding}");
             yield_now().await;
         }
     };
-    let limit = timeout(secs(20), coded).await;
-    limit.unwrap_or_else(|_| panic!("no copy of {path} in {coding}"))
+    timeout(secs(20), wanted).await.expect("no wanted response within twenty seconds")
 }
 
 /// Decodes a body by the command line tool of its coding.

@@ -5,7 +5,7 @@ use actix_web::{App, HttpRequest, HttpResponse, middleware::Compress, web};
 use actix_web_cache::{Cache, Compression, Policy};
 use hyper::Method;
 
-use super::{ETAG, decoded, get_coded, page};
+use super::{ETAG, decoded, get_coded, page, until};
 use crate::support::{Answer, Client, Protocol, SETUPS, Server, builder, secs, serve};
 
 const GZIP: &[(&str, &str)] = &[("accept-encoding", "gzip")];
@@ -45,12 +45,8 @@ fn is_page_in(answer: &Answer, coding: Option<&str>) -> bool {
 /// Returns the copy that the cache made. `Compress` codes the page as well while there is none, but
 /// with a weak tag.
 async fn copy(client: &Client, coding: &str) -> Answer {
-    loop {
-        let answer = get_coded(client, "/", coding).await;
-        if answer.field("etag").unwrap().starts_with('"') {
-            return answer;
-        }
-    }
+    let request = async || get_coded(client, "/", coding).await;
+    until(request, |answer| answer.field("etag").unwrap().starts_with('"')).await
 }
 
 #[actix_web::test]

@@ -8,9 +8,8 @@ use actix_web_cache::{
     store::{BoxedStore, Store},
 };
 use log::Level;
-use tokio::task::yield_now;
 
-use super::{CODINGS, decoded, page, policy};
+use super::{CODINGS, decoded, page, policy, until};
 use crate::support::{
     Answer, CapturedLog, Client, HookedStore, RedisServer, START, fills_ended, secs,
     store as memory_store, test_app, wait_until,
@@ -38,13 +37,8 @@ async fn get(client: &Client, accepted: &str) -> Answer {
 }
 
 async fn get_shared_copy(client: &Client, coding: &str) -> Answer {
-    loop {
-        let answer = get(client, coding).await;
-        if answer.field("content-encoding").is_some() {
-            return answer;
-        }
-        yield_now().await;
-    }
+    until(async || get(client, coding).await, |answer| answer.field("content-encoding").is_some())
+        .await
 }
 
 /// The names of the fields in the hashes of responses.

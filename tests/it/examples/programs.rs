@@ -3,9 +3,9 @@
 use std::{fs, path::Path};
 
 use hyper::Method;
-use tokio::task::yield_now;
 
 use crate::{
+    compression::get_coded,
     examples::runner::{Example, Suggestion},
     support::{Client, Program, Protocol, example},
 };
@@ -148,13 +148,7 @@ async fn static_files_shows_lifetimes_of_browsers_and_coded_copies() {
     let forever = asset.field("cache-control").unwrap();
     assert!(forever.contains("max-age=31536000") && forever.contains("immutable"), "{forever}");
     for path in ["/", "/assets/site.5f2c.css"] {
-        let copy = loop {
-            let copy = client.get_with(path, &[("accept-encoding", "br")]).await;
-            if copy.field("content-encoding").is_some() {
-                break copy;
-            }
-            yield_now().await;
-        };
+        let copy = get_coded(&client, path, "br").await;
         assert!(copy.is_hit(), "{}", copy.cache_status());
         let tag = copy.field("etag").unwrap();
         let fields = [("accept-encoding", "br"), ("if-none-match", &*tag)];
