@@ -5,48 +5,67 @@
 //!     [--connections 64]
 //! ```
 //!
-//! The page has 51 KB. Each server is a process with one worker, and in each lap, the bench measures
-//! all servers in turn. It prints the medians, and the medians of the ratios within a lap. nginx serves
-//! the same page from a file that was compressed before (`gzip_static`), if it is installed.
+//! The page has 51 KB. Each server is a process with one worker, all of whose threads run on the first
+//! processor, while the clients run on the second one. (`Compress` compresses on further threads, which
+//! would use the processor of the clients as well.) In each lap, the bench measures all servers in
+//! turn. It prints the medians, and the medians of the ratios within a lap. nginx serves the same page
+//! from a file that was compressed before (`gzip_static`), if it is installed.
 
 #![allow(missing_docs, clippy::expect_used, clippy::indexing_slicing)]
 
 mod support;
 
 use std::{
-    fs, io,
+    env, fs, io,
     net::TcpListener,
     path::Path,
-    process::{Command, ExitCode},
+    process::{Command, ExitCode, Stdio},
     time::Duration,
 };
 
 use actix_web::{App, HttpResponse, Route, middleware::Compress, web};
 use actix_web_cache::{Cache, Compression, MemoryStore, Policy};
 
-use crate::support::{Load, Server, argument, median, requested_server};
+use crate::support::{Connection, Load, Server, argument, median, requested_server};
+
+/// Starts a program on the first processor.
+const ON_FIRST: [&str; 3] = ["taskset", "--cpu-list", "0"];
 
 /// The names of the servers, the coding for which the clients ask, and a description.
-const SERVERS: [(&str, &str, &str); 6] = [
+const SERVERS: [(&str, &str, &str); 8] = [
     ("handler-br", "br", "Compress around the handler, br"),
     ("compress-br", "br", "Compress around the cache, br"),
     ("compress-gzip", "gzip", "Compress around the cache, gzip"),
     ("coded-br", "br", "Compress around the cache with Policy::compress, br"),
     ("coded-gzip", "gzip", "Compress around the cache with Policy::compress, gzip"),
-    ("same-size", "br", "a hit that is not coded, as large as the copy in br"),
+    ("same-br", "br", "a hit that is not coded, as large as the copy in br"),
+    ("same-gzip", "gzip", "a hit that is not coded, as large as the copy in gzip"),
+    ("plain-gzip", "gzip", "a handler without a middleware, as large as the copy in gzip"),
 ];
+
+/// The environment variable with the length of the body of a server that sends no copies.
+const LENGTH: &str = "BENCH_LENGTH";
 
 fn main() -> io::Result<ExitCode> {
     if let Some(name) = requested_server() {
         serve(&name)?;
         return Ok(ExitCode::SUCCESS);
     }
+    run_on_second_processor()?;
     let laps = argument("--laps", 9);
     let time = Duration::from_millis(argument("--millis", 1000) as u64);
     let load = Load::new(argument("--connections", 64));
-    let mut servers: Vec<_> =
-        SERVERS.iter().map(|&(name, coding, what)| (Server::start(name), coding, what)).collect();
-    let folder = std::env::temp_dir().join(format!("bench-compress-{}", std::process::id()));
+    let mut servers: Vec<(Server, _, _)> = Vec::new();
+    for (name, coding, what) in SERVERS {
+        let coded = format!("coded-{coding}");
+        let length = match servers.iter().find(|(server, ..)| server.name == coded) {
+            Some((server, ..)) => load.block_on(coded_length(server, coding)),
+            None => 0,
+        };
+        let variables = [(LENGTH, length.to_string())];
+        servers.push((Server::start_under(&ON_FIRST, name, &variables), coding, what));
+    }
+    let folder = env::temp_dir().join(format!("bench-compress-{}", std::process::id()));
     match nginx(&folder) {
         Ok(server) => servers.push((server, "gzip", "nginx with gzip_static, gzip")),
         Err(error) => println!("nginx is not measured: {error}"),
@@ -81,7 +100,7 @@ fn main() -> io::Result<ExitCode> {
     for (what, got, least) in [
         ("throughput of coded-br / compress-br", ratio(&rates, "coded-br", "compress-br"), 100.0),
         ("throughput of coded-gzip / nginx", ratio(&rates, "coded-gzip", "nginx"), 1.0),
-        ("CPU of same-size / coded-br", ratio(&costs, "same-size", "coded-br"), 0.97),
+        ("CPU of same-br / coded-br", ratio(&costs, "same-br", "coded-br"), 0.97),
     ] {
         let Some(got) = got else { continue };
         let verdict = if got >= least { "" } else { "   TOO LOW" };
@@ -91,6 +110,17 @@ fn main() -> io::Result<ExitCode> {
         }
     }
     Ok(code)
+}
+
+/// Lets the threads of this process run on the second processor.
+fn run_on_second_processor() -> io::Result<()> {
+    let process = std::process::id().to_string();
+    let arguments = ["--all-tasks", "--cpu-list", "--pid", "1", &process];
+    let status = Command::new("taskset").args(arguments).stdout(Stdio::null()).status()?;
+    if !status.success() {
+        return Err(io::Error::other("the bench needs two processors"));
+    }
+    Ok(())
 }
 
 fn request(coding: &'static str) -> impl Fn(u64) -> String + Clone {
@@ -106,8 +136,21 @@ fn page() -> String {
     format!("<!doctype html><title>Items</title><table>\n{rows}</table>\n")
 }
 
-/// The length of the copy of [`page`] in `br`.
-const CODED_LENGTH: usize = 7_000;
+/// Returns the length of the copy that a server makes of the page. Until the copy is made, `Compress`
+/// codes the page, and sends it without a length.
+async fn coded_length(server: &Server, coding: &'static str) -> usize {
+    let mut connection = Connection::open(server.addr).await;
+    loop {
+        let head = connection.send(&request(coding)(0)).await;
+        let text = String::from_utf8_lossy(head).to_ascii_lowercase();
+        let value = |name| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        if value("content-encoding:") == Some(coding)
+            && let Some(length) = value("content-length:")
+        {
+            return length.parse().expect("a length");
+        }
+    }
+}
 
 fn serve(name: &str) -> io::Result<()> {
     if name == "handler-br" {
@@ -115,19 +158,21 @@ fn serve(name: &str) -> io::Result<()> {
             App::new().route("/page", route(page(), "text/html")).wrap(Compress::default())
         });
     }
+    let length = env::var(LENGTH).ok().and_then(|length| length.parse().ok()).unwrap_or_default();
+    // An image is not coded.
+    let image = move || route("x".repeat(length), "image/png");
+    if name == "plain-gzip" {
+        return support::serve(1, move || App::new().route("/page", image()));
+    }
     let policy = Policy::new().default_ttl(Duration::from_secs(86_400));
-    let is_coded = name.starts_with("coded") || name == "same-size";
-    let policy = if is_coded { policy.compress(Compression::new()) } else { policy };
+    let makes_copies = !name.starts_with("compress");
+    let policy = if makes_copies { policy.compress(Compression::new()) } else { policy };
     let store = MemoryStore::new(64 * 1024 * 1024);
     let cache = Cache::builder(store).policy(policy).build().expect("a cache");
-    let (body, media_type) = match name {
-        // An image is not coded.
-        "same-size" => ("x".repeat(CODED_LENGTH), "image/png"),
-        _ => (page(), "text/html"),
-    };
+    let is_image = name.starts_with("same");
     support::serve(1, move || {
         App::new()
-            .route("/page", route(body.clone(), media_type))
+            .route("/page", if is_image { image() } else { route(page(), "text/html") })
             .wrap(cache.clone())
             .wrap(Compress::default())
     })
@@ -162,7 +207,7 @@ fn nginx(folder: &Path) -> io::Result<Server> {
     fs::write(format!("{folder}/nginx.conf"), configuration)?;
     let program = Command::new("nginx").arg("-v").output();
     program.map_err(|_| io::Error::other("it is not installed"))?;
-    let start = format!("echo {addr}; exec nginx -c {folder}/nginx.conf");
+    let start = format!("echo {addr}; exec {} nginx -c {folder}/nginx.conf", ON_FIRST.join(" "));
     let mut server = Server::run("sh", &["-c", &start]);
     server.name = "nginx";
     Ok(server)

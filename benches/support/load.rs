@@ -45,6 +45,11 @@ impl Load {
         Self { runtime, connections }
     }
 
+    /// Runs a future in the runtime of the clients.
+    pub(crate) fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.runtime.block_on(future)
+    }
+
     /// Sends requests for `path(n)`, each with a new `n`, until `time` is over. Returns the number
     /// of responses.
     pub(crate) fn for_time(
@@ -179,32 +184,56 @@ impl Connection {
     pub(crate) async fn send(&mut self, request: &str) -> &[u8] {
         self.stream.write_all(request.as_bytes()).await.expect("send");
         self.buffer.clear();
+        let mut head = None;
         loop {
             let read = self.stream.read_buf(&mut self.buffer).await.expect("receive");
             assert!(read > 0, "the server closed the connection");
-            if let Some((head, total)) = lengths(&self.buffer)
-                && self.buffer.len() >= total
+            head = head.or_else(|| Head::parse(&self.buffer));
+            if let Some(head) = &head
+                && head.is_complete(&self.buffer)
             {
-                return self.buffer.get(..head).unwrap_or_default();
+                return self.buffer.get(..head.length).unwrap_or_default();
             }
         }
     }
 }
 
-/// Returns the length of the head of a response, and the length of the head and the body together.
-fn lengths(response: &[u8]) -> Option<(usize, usize)> {
-    let head = response.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
-    let text = std::str::from_utf8(response.get(..head)?).expect("a head of text");
-    let status = text.split(' ').nth(1).unwrap_or_default();
-    assert!(["200", "206", "304"].contains(&status), "{text}");
-    let body = text
-        .lines()
-        .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
-    if text.to_ascii_lowercase().contains("transfer-encoding: chunked") {
-        return Some((head, head + chunked_length(response.get(head..)?)?));
+/// What the head of a response says about the length of the response.
+struct Head {
+    length: usize,
+    /// The length of the body, or `None` if the body is sent in chunks.
+    body: Option<usize>,
+}
+
+impl Head {
+    /// Returns `None` if the head is not complete.
+    fn parse(response: &[u8]) -> Option<Self> {
+        let mut fields = [httparse::EMPTY_HEADER; 32];
+        let mut parsed = httparse::Response::new(&mut fields);
+        let httparse::Status::Complete(length) = parsed.parse(response).expect("a head") else {
+            return None;
+        };
+        let status = parsed.code.expect("a status code");
+        assert!([200, 206, 304].contains(&status), "status code {status}");
+        let mut body = Some(0);
+        for field in parsed.headers {
+            if field.name.eq_ignore_ascii_case("content-length") && status != 304 {
+                let text = std::str::from_utf8(field.value).expect("a length");
+                body = Some(text.parse().expect("a length"));
+            } else if field.name.eq_ignore_ascii_case("transfer-encoding") {
+                body = None;
+            }
+        }
+        Some(Self { length, body })
     }
-    let body = if status == "304" { 0 } else { body.unwrap_or(0_usize) };
-    Some((head, head + body))
+
+    /// Returns whether the response is complete.
+    fn is_complete(&self, response: &[u8]) -> bool {
+        match self.body {
+            Some(body) => response.len() >= self.length + body,
+            None => response.get(self.length..).and_then(chunked_length).is_some(),
+        }
+    }
 }
 
 /// Returns the length of a body in chunks (RFC 9112 section 7.1), or `None` if its end is missing.
