@@ -5,12 +5,14 @@
 //! the same bytes, whatever their scheme, policy and further parts are. A purge of the URL can
 //! therefore reach all of them.
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use smallvec::SmallVec;
 
 use crate::entry::{
-    length_prefixed::{append_length, append_optional, append_part, read_optional, read_part},
+    length_prefixed::{
+        LENGTH, append_optional, append_part, encoded_length, read_optional, read_part,
+    },
     url::{normalize_host, normalize_path},
 };
 
@@ -22,8 +24,11 @@ const SCHEMA: u8 = b'3';
 /// this character, with which a fragment begins.
 pub(crate) const SEVERAL_QUERIES: &str = "#";
 
-/// The buffer of an encoded key. A key of up to 192 bytes needs no heap allocation.
-type Encoded = SmallVec<[u8; 192]>;
+/// The number of bytes up to which an encoded key needs no heap allocation.
+const INLINE: usize = 192;
+
+/// The buffer of an encoded key.
+type Encoded = SmallVec<[u8; INLINE]>;
 
 /// The key under which responses for a URL are stored.
 ///
@@ -116,21 +121,27 @@ impl CacheKey {
         path: &str,
         query: Option<&str>,
     ) -> Self {
-        let mut encoded = Encoded::from_slice(&scope.begin);
-        let host = normalize_host(scheme, host).as_bytes();
-        append_length(&mut encoded, host.len());
-        let host_at = encoded.len();
-        encoded.extend_from_slice(host);
-        encoded.iter_mut().skip(host_at).for_each(u8::make_ascii_lowercase);
-        append_part(&mut encoded, normalize_path(path).as_bytes());
-        append_optional(&mut encoded, query.map(str::as_bytes));
-        let url_len = encoded.len();
-        match scope.ends.iter().find(|(known, _)| *known == scheme) {
-            Some((_, end)) => encoded.extend_from_slice(end),
-            None => encoded.extend_from_slice(&KeyScope::end(scheme, &scope.fingerprint)),
-        }
+        let (host, path) = (normalize_host(scheme, host), normalize_path(path));
+        let end = match scope.ends.iter().find(|(known, _)| *known == scheme) {
+            Some((_, end)) => Cow::Borrowed(&**end),
+            None => Cow::Owned(KeyScope::end(scheme, &scope.fingerprint).into_vec()),
+        };
+        let host_at = scope.begin.len() + LENGTH;
+        let mut encoded = concat(&[
+            &scope.begin,
+            &encoded_length(Some(host.len())),
+            host.as_bytes(),
+            &encoded_length(Some(path.len())),
+            path.as_bytes(),
+            &encoded_length(query.map(str::len)),
+            query.unwrap_or_default().as_bytes(),
+            &end,
+        ]);
         let parts_at = encoded.len();
-        Self { encoded, url_len, parts_at }
+        if let Some(host) = encoded.get_mut(host_at..host_at + host.len()) {
+            host.make_ascii_lowercase();
+        }
+        Self { url_len: parts_at - end.len(), encoded, parts_at }
     }
 
     /// Adds an application part: a name, and the value that the request has for this name.
@@ -202,6 +213,21 @@ impl CacheKey {
     pub fn to_shared(&self) -> Arc<[u8]> {
         Arc::from(self.as_bytes())
     }
+}
+
+/// Joins the pieces of a key. Each lookup makes a key, and to copy the pieces into an array is faster
+/// than to append them to a vector one by one.
+fn concat(pieces: &[&[u8]]) -> Encoded {
+    let mut buffer = [0; INLINE];
+    let mut end = 0;
+    for piece in pieces {
+        let Some(place) = buffer.get_mut(end..end + piece.len()) else {
+            return Encoded::from_vec(pieces.concat());
+        };
+        place.copy_from_slice(piece);
+        end += piece.len();
+    }
+    Encoded::from_buf_and_len(buffer, end)
 }
 
 impl fmt::Debug for CacheKey {

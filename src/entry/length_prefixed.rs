@@ -16,7 +16,7 @@ use smallvec::{Array, SmallVec};
 const ABSENT: u32 = u32::MAX;
 
 /// The number of bytes in an encoded length.
-const LENGTH: usize = size_of::<u32>();
+pub(crate) const LENGTH: usize = size_of::<u32>();
 
 /// A destination of encoded bytes: a buffer or a hash function.
 pub(crate) trait ByteSink {
@@ -58,16 +58,21 @@ pub(crate) fn append_part(sink: &mut impl ByteSink, part: &[u8]) {
 pub(crate) fn append_optional(sink: &mut impl ByteSink, part: Option<&[u8]>) {
     match part {
         Some(part) => append_part(sink, part),
-        None => sink.append(&ABSENT.to_le_bytes()),
+        None => sink.append(&encoded_length(None)),
     }
 }
 
 /// Appends the length of a part. The caller appends the bytes of the part.
 pub(crate) fn append_length(sink: &mut impl ByteSink, length: usize) {
+    sink.append(&encoded_length(Some(length)));
+}
+
+/// Returns the encoded length of a part, or what precedes an absent part.
+pub(crate) fn encoded_length(length: Option<usize>) -> [u8; LENGTH] {
     // Parts come from request heads and from the configuration, which are always shorter than 4
     // GiB.
-    let length = u32::try_from(length).unwrap_or(ABSENT - 1);
-    sink.append(&length.to_le_bytes());
+    let length = length.map_or(ABSENT, |length| u32::try_from(length).unwrap_or(ABSENT - 1));
+    length.to_le_bytes()
 }
 
 /// Splits an encoded list into its first part and the rest of the list. Returns `None` if the bytes

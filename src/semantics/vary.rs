@@ -210,8 +210,8 @@ fn best_language<'a>(value: &[u8], offered: &'a [String]) -> &'a str {
 pub(crate) fn accepts_any_coding(request: &HeaderMap, codings: &[&str]) -> bool {
     let Some(first) = request.get(ACCEPT_ENCODING) else { return false };
     // Most clients begin the list with a coding that they accept without a weight.
-    let member = list_members(first.as_bytes()).next().unwrap_or_default();
-    if codings.iter().any(|coding| member.eq_ignore_ascii_case(coding.as_bytes())) {
+    let member = first.as_bytes().split(|byte| *byte == b',').next().unwrap_or_default();
+    if codings.iter().any(|coding| member == coding.as_bytes()) {
         return true;
     }
     let Some(value) = joined(request, &ACCEPT_ENCODING) else { return false };

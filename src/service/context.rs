@@ -183,6 +183,7 @@ impl RequestContext {
     }
 
     /// Returns the data for the lookup of a request.
+    #[inline]
     pub(crate) fn cache_request(
         &self,
         request: &ServiceRequest,

@@ -273,6 +273,7 @@ fn is_not_modified(
 
 /// Makes the decision to answer with a stored response. The decision includes a refresh in the
 /// background if one is due and the method of the request is not HEAD.
+#[inline]
 fn respond(
     request: &ServiceRequest,
     response: CachedResponse,

@@ -89,7 +89,11 @@ where
             Admission::ReadBody { max } => {
                 CacheFuture::boxed(look_up_by_body(Rc::clone(inner), context, request, max))
             }
-            Admission::LookUp(cache_request) => {
+            Admission::LookUp => {
+                let cache_request = match context.keyed_request(&request, None) {
+                    Ok(cache_request) => cache_request,
+                    Err(report) => return pass(inner, context, request, report),
+                };
                 match context.lookup_now(request.headers(), &cache_request) {
                     Some(found) => {
                         let decision = context.decide(&request, cache_request, found);
@@ -105,9 +109,7 @@ where
     }
 }
 
-/// The way in which the cache handles a request, decided before any lookup. A value of this type
-/// exists only for a moment, so its size does not matter.
-#[expect(clippy::large_enum_variant, reason = "a box would cost every hit an allocation")]
+/// The way in which the cache handles a request, decided before any lookup.
 enum Admission {
     /// The cache passes the request on without a lookup.
     Pass(PassReport),
@@ -118,7 +120,7 @@ enum Admission {
     ReadBody {
         max: usize,
     },
-    LookUp(CacheRequest),
+    LookUp,
 }
 
 impl Admission {
@@ -174,10 +176,7 @@ impl RequestContext {
         if let Some(max) = keyed_body {
             return Admission::ReadBody { max };
         }
-        match self.keyed_request(request, None) {
-            Ok(cache_request) => Admission::LookUp(cache_request),
-            Err(report) => Admission::Pass(report),
-        }
+        Admission::LookUp
     }
 
     /// Makes the cache key of a request, and the other data for its lookup. `body` is the body of the
@@ -206,7 +205,10 @@ impl RequestContext {
         if let Some(mark) = coordinator.inner_cache(&key.key, &discriminator, now) {
             return Err(PassReport::ExpectsInnerCache(mark));
         }
-        Ok(CacheRequest { body, variance, ..self.cache_request(request, key, discriminator, now) })
+        let mut cache_request = self.cache_request(request, key, discriminator, now);
+        cache_request.body = body;
+        cache_request.variance = variance;
+        Ok(cache_request)
     }
 }
 
