@@ -45,7 +45,8 @@ pub(crate) fn serve(name: &str) -> io::Result<()> {
         _ => 2048,
     };
     let body = match name {
-        "coded" => halved_by_coding(2 * length),
+        "coded" => generated(2 * length, |byte| b"0123456789abcdef"[usize::from(byte >> 4)]),
+        "uncoded" => generated(length, |byte| byte),
         _ => Bytes::from(vec![b'x'; length]),
     };
     let kind = name.split_once('-').map_or(name, |(kind, _)| kind);
@@ -79,15 +80,16 @@ pub(crate) fn serve(name: &str) -> io::Result<()> {
     }
 }
 
-/// Returns a text of this length whose copies have about half of it: hexadecimal digits in an order
-/// that looks random, from a linear congruential generator.
-fn halved_by_coding(length: usize) -> Bytes {
+/// Returns a body of this length: bytes in an order that looks random, from a linear congruential
+/// generator, each changed by `change`. No copy of such bytes is smaller, and copies of hexadecimal
+/// digits have half of the length.
+fn generated(length: usize, change: impl Fn(u8) -> u8) -> Bytes {
     let mut state = 1_u64;
-    let digit = |_| {
+    let byte = |_| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        b"0123456789abcdef"[(state >> 60) as usize]
+        change((state >> 56) as u8)
     };
-    (0..length).map(digit).collect()
+    (0..length).map(byte).collect()
 }
 
 const PATH: &str = "/page/{n}";
@@ -99,7 +101,7 @@ fn builder(name: &str) -> io::Result<CacheBuilder> {
     Ok(match name {
         "bypass" => Cache::builder(memory()).rule(Rule::any().bypass()),
         "hit-rules" => Cache::builder(memory()).rules(rules()),
-        "coded" => Cache::builder(memory()).policy(policy.compress(Compression::new())),
+        "coded" | "uncoded" => Cache::builder(memory()).policy(policy.compress(Compression::new())),
         "refresh" => Cache::builder(memory()).policy(policy.stale_while_revalidate(DAY)),
         "redis" => Cache::builder(redis_store(name)?).policy(policy),
         "tiered" => Cache::builder(TieredStore::new(redis_store(name)?)).policy(policy),

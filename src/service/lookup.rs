@@ -134,19 +134,27 @@ impl RequestContext {
         let (reason, selected) = match reuse {
             Reuse::Fresh { stored, age, ttl } => match hold(stored) {
                 Ok(selected) => {
-                    let refresh = self.policy().refresh_ahead(age.saturating_add(ttl), ttl);
-                    let outcome = Outcome::Hit { age, ttl };
+                    selected.stored.uses.add();
                     let response = CachedResponse { selected, age, left: ttl, now, terms };
-                    return respond(request, response, outcome, refresh, cache_request, lookup);
+                    let outcome = Outcome::Hit { age, ttl };
+                    let refresh = self.policy().refresh_ahead(age.saturating_add(ttl), ttl);
+                    if !is_refreshed(request, refresh) {
+                        return Decision::Respond(response, outcome);
+                    }
+                    return respond_and_refresh(response, outcome, cache_request, lookup);
                 }
                 Err(reason) => not_held(reason),
             },
             Reuse::Stale { stored, age, over, refresh } => match hold(stored) {
                 Ok(selected) => {
-                    let outcome = Outcome::StaleHit { age, over };
+                    selected.stored.uses.add();
                     let left = Duration::ZERO;
                     let response = CachedResponse { selected, age, left, now, terms };
-                    return respond(request, response, outcome, refresh, cache_request, lookup);
+                    let outcome = Outcome::StaleHit { age, over };
+                    if !is_refreshed(request, refresh) {
+                        return Decision::Respond(response, outcome);
+                    }
+                    return respond_and_refresh(response, outcome, cache_request, lookup);
                 }
                 Err(reason) => not_held(reason),
             },
@@ -271,21 +279,19 @@ fn is_not_modified(
     not_modified(request, stored.status, Validators::of(&fields))
 }
 
-/// Makes the decision to answer with a stored response. The decision includes a refresh in the
-/// background if one is due and the method of the request is not HEAD.
-#[inline]
-fn respond(
-    request: &ServiceRequest,
+/// Returns whether the cache refreshes a stored response that answers a request: a refresh is due, and
+/// the method of the request is not HEAD.
+fn is_refreshed(request: &ServiceRequest, refresh: BackgroundRefresh) -> bool {
+    refresh != BackgroundRefresh::NotDue && *request.method() != Method::HEAD
+}
+
+/// Makes the decision to answer with a stored response, and to refresh it in the background.
+fn respond_and_refresh(
     response: CachedResponse,
     outcome: Outcome,
-    refresh: BackgroundRefresh,
     cache_request: CacheRequest,
     lookup: Lookup,
 ) -> Decision {
-    response.selected.stored.uses.add();
-    if refresh == BackgroundRefresh::NotDue || *request.method() == Method::HEAD {
-        return Decision::Respond(response, outcome);
-    }
     // The response to a refresh is sent to no client, so its body does not count.
     let stored = Arc::clone(&response.selected.stored);
     let (representation, body) = (Representation::Stored, stored.body.clone());
