@@ -142,6 +142,17 @@ impl Case {
         !self.name.ends_with('m') && !self.name.ends_with("-keys")
     }
 
+    /// Returns the number of URLs whose responses are stored before the bench measures hits.
+    pub(crate) const fn stored_urls(&self) -> u64 {
+        if matches!(self.urls, Urls::Zipf) { ZIPF_URLS } else { 0 }
+    }
+
+    /// Returns the lines of a request before the bench measures. Successive numbers have different
+    /// URLs.
+    pub(crate) fn first_request(&self, n: u64) -> String {
+        browser_request(&format!("/page/{}", n % ZIPF_URLS + 1), self.field)
+    }
+
     /// Returns the lines of the request with the number `n`.
     pub(crate) fn request(&self, n: u64) -> String {
         let page = match self.urls {
@@ -154,11 +165,13 @@ impl Case {
     }
 }
 
-/// Returns one of 10,000 numbers. The frequency of a number is inversely proportional to it.
+/// The number of URLs of [`Urls::Zipf`].
+const ZIPF_URLS: u64 = 10_000;
+
+/// Returns a number from 1 to [`ZIPF_URLS`]. The frequency of a number is inversely proportional to it.
 fn zipf(n: u64) -> u64 {
-    const KEYS: f64 = 10_000.0;
     // The multiplication by the golden ratio spreads successive numbers over the whole range.
     let spread = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 11;
     let uniform = spread as f64 / (1_u64 << 53) as f64;
-    KEYS.powf(uniform) as u64
+    (ZIPF_URLS as f64).powf(uniform) as u64
 }

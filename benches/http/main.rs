@@ -56,6 +56,10 @@ fn measure_times(cases: &[Case], variables: &[(&str, String)]) -> ExitCode {
     let load = Load::new(argument("--connections", 64));
     let start = |case: &Case| Server::start_with(case.name, variables);
     let servers = cases.iter().map(start).collect::<Vec<_>>();
+    for (server, case) in servers.iter().zip(cases) {
+        let case = *case;
+        load.requests_for_count(server.addr, case.stored_urls(), move |n| case.first_request(n));
+    }
     let mut costs = vec![Vec::new(); servers.len()];
     let mut rates = costs.clone();
     for lap in 0..=laps {
