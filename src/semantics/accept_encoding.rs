@@ -3,13 +3,10 @@
 use actix_web::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap};
 
 use super::{
-    fields::{field_lines, list_members, split},
-    vary::thousandths,
+    fields::{field_lines, list_members},
+    weights::{FULL, weighted},
 };
 use crate::entry::content_coding::ContentCoding;
-
-/// The weight of a coding without a weight in the request, in thousandths (section 12.4.2).
-const FULL: u16 = 1000;
 
 /// The content codings that a request accepts, with their weights in thousandths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,21 +176,6 @@ impl From<Weights> for AcceptedCodings {
         let identity = identity.or(any).map_or(Identity::Unweighted, Identity::Weighted);
         Self { weights, identity }
     }
-}
-
-/// Splits a member of `Accept-Encoding` into the name of the coding and its weight in thousandths.
-/// The weight is `None` if it is invalid.
-fn weighted(member: &[u8]) -> (&[u8], Option<u16>) {
-    if !member.contains(&b';') {
-        return (member, Some(FULL));
-    }
-    let mut parts = split(member, b';');
-    let name = parts.next().unwrap_or_default();
-    let weight = parts.find_map(|part| {
-        let (q, weight) = part.split_at_checked(2)?;
-        q.eq_ignore_ascii_case(b"q=").then_some(weight)
-    });
-    (name, weight.map_or(Some(FULL), thousandths))
 }
 
 /// Content codings in the order in which a client prefers them.

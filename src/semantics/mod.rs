@@ -34,3 +34,4 @@ pub(crate) mod tags;
 pub(crate) mod targeted;
 pub(crate) mod validation;
 pub(crate) mod vary;
+mod weights;

@@ -11,6 +11,7 @@ use actix_web::http::header::{
 use super::{
     cookies::CookieRules,
     fields::{field_lines, field_name, list_members, split, trim},
+    weights::{FULL, weighted},
 };
 
 /// The largest number of fields that `Vary` may name. A response that names more fields is not
@@ -161,33 +162,20 @@ fn joined<'a>(request: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, [u8]>
     Some(Cow::Owned(lines.join(separator)))
 }
 
-/// Returns the members of an `Accept-*` field with their weights in thousandths (RFC 9110 section
-/// 12.4.2). An invalid or absent weight counts as 1000.
-fn weighted(value: &[u8]) -> impl Iterator<Item = (&str, u16)> {
-    list_members(value).filter_map(|member| {
-        let mut parts = split(member, b';');
-        let name = std::str::from_utf8(parts.next()?).ok()?;
-        let weight = parts.find_map(|part| {
-            let (q, weight) = part.split_at_checked(2)?;
-            q.eq_ignore_ascii_case(b"q=").then_some(weight)
-        });
-        Some((name, weight.and_then(thousandths).unwrap_or(1000)))
-    })
-}
-
-/// Parses a weight between 0 and 1, and returns it in thousandths.
-pub(super) fn thousandths(weight: &[u8]) -> Option<u16> {
-    let number: f32 = std::str::from_utf8(weight).ok()?.parse().ok()?;
-    (0.0..=1.0).contains(&number).then_some((number * 1000.0) as u16)
-}
-
 /// Returns the language in `offered` that matches `Accept-Language` best; an empty string if no
 /// language matches.
 ///
 /// The algorithm is the lookup of RFC 4647 section 3.4. Each language range of the field, in the
 /// order of the weights, is shortened at its hyphens until it equals an offered language.
 fn best_language<'a>(value: &[u8], offered: &'a [String]) -> &'a str {
-    let mut ranges: Vec<_> = weighted(value).filter(|(_, weight)| *weight > 0).collect();
+    let mut ranges: Vec<_> = list_members(value)
+        .map(weighted)
+        .filter_map(|(range, weight)| {
+            // A range with an invalid weight shows at least that the client knows the language.
+            Some((std::str::from_utf8(range).ok()?, weight.unwrap_or(FULL)))
+        })
+        .filter(|(_, weight)| *weight > 0)
+        .collect();
     // The sort is stable: ranges of equal weight keep their order.
     ranges.sort_by_key(|(_, weight)| std::cmp::Reverse(*weight));
     let find = |range: &str| offered.iter().find(|tag| tag.eq_ignore_ascii_case(range));
@@ -215,31 +203,35 @@ pub(crate) fn accepts_any_coding(request: &HeaderMap, codings: &[&str]) -> bool 
         return true;
     }
     let Some(value) = joined(request, &ACCEPT_ENCODING) else { return false };
-    codings.iter().any(|coding| coding_weight(&value, coding).is_some_and(|weight| weight > 0))
+    codings.iter().any(|coding| accepts_coding(&value, coding))
 }
 
-/// Returns the weight that `Accept-Encoding` gives to a coding, by its name or by `*`; `None` if
-/// the field has neither.
-fn coding_weight(value: &[u8], coding: &str) -> Option<u16> {
-    let matches = |name: &str| {
-        name.eq_ignore_ascii_case(coding)
-            || (coding.eq_ignore_ascii_case("gzip") && name.eq_ignore_ascii_case("x-gzip"))
+/// Returns the weight that `Accept-Encoding` gives to a coding, by its name or by `*`: `None` if the
+/// field has neither, `Some(None)` if the weight is invalid.
+fn coding_weight(value: &[u8], coding: &str) -> Option<Option<u16>> {
+    let matches = |name: &[u8]| {
+        name.eq_ignore_ascii_case(coding.as_bytes())
+            || (coding.eq_ignore_ascii_case("gzip") && name.eq_ignore_ascii_case(b"x-gzip"))
     };
-    let named = weighted(value).find(|(name, _)| matches(name));
-    named.or_else(|| weighted(value).find(|(name, _)| *name == "*")).map(|(_, weight)| weight)
+    let members = || list_members(value).map(weighted);
+    let named = members().find(|(name, _)| matches(name));
+    let found = named.or_else(|| members().find(|(name, _)| *name == b"*"));
+    found.map(|(_, weight)| weight)
+}
+
+/// Returns whether `Accept-Encoding` accepts a coding. A coding whose weight is invalid counts as
+/// refused, because no client may get a coding that it refuses.
+fn accepts_coding(value: &[u8], coding: &str) -> bool {
+    coding_weight(value, coding).flatten().is_some_and(|weight| weight > 0)
 }
 
 /// Returns the codings in `offered` that `Accept-Encoding` accepts, in the order of `offered`.
 /// `identity;q=0` is appended if the client does not accept a response without a coding (RFC 9110
 /// section 12.5.3).
 fn accepted_codings(value: &[u8], offered: &[String]) -> String {
-    let weight = |coding: &str| coding_weight(value, coding);
-    let mut accepted: Vec<&str> = offered
-        .iter()
-        .map(String::as_str)
-        .filter(|coding| weight(coding).is_some_and(|weight| weight > 0))
-        .collect();
-    if weight("identity") == Some(0) {
+    let mut accepted: Vec<&str> =
+        offered.iter().map(String::as_str).filter(|coding| accepts_coding(value, coding)).collect();
+    if coding_weight(value, "identity") == Some(Some(0)) {
         accepted.push("identity;q=0");
     }
     accepted.join(", ")
@@ -425,6 +417,8 @@ mod tests {
             ("*;q=0, gzip", "gzip, identity;q=0"),
             ("*;q=0, identity, gzip", "gzip"),
             ("identity;q=0.001, gzip", "gzip"),
+            ("br;q=x, gzip", "gzip"),
+            ("gzip, *;q=x", "gzip"),
             ("x-br, X-GZIP;q=0.5", "gzip"),
         ] {
             assert_eq!(compared(&ACCEPT_ENCODING, value, &comparison), want, "{value}");
