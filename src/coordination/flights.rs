@@ -7,12 +7,12 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
 use bytes::Bytes;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use super::{fills::keys_of_url, shared_body::SharedBody};
 use crate::entry::{
@@ -69,7 +69,39 @@ pub(crate) enum FlightRole {
     Follower(FlightFollower),
 }
 
-type EventSender = watch::Sender<Option<FlightEvent>>;
+/// The events of a flight, from its leader to its followers. Most flights have no follower, so the
+/// memory and the time for a flight without followers are small.
+#[derive(Debug, Default)]
+struct Events {
+    latest: Mutex<Option<FlightEvent>>,
+    /// Notified after each event.
+    sent: Notify,
+    followers: AtomicUsize,
+}
+
+impl Events {
+    fn send(&self, event: FlightEvent) {
+        let previous = self.latest().replace(event);
+        self.sent.notify_waiters();
+        drop(previous);
+    }
+
+    /// Waits until the latest event is one for which `read` returns a value.
+    async fn wait_for<T>(&self, read: impl Fn(&FlightEvent) -> Option<T>) -> T {
+        loop {
+            // Made before the check, so that an event between the check and the wait is noticed.
+            let sent = self.sent.notified();
+            if let Some(value) = self.latest().as_ref().and_then(&read) {
+                return value;
+            }
+            sent.await;
+        }
+    }
+
+    fn latest(&self) -> MutexGuard<'_, Option<FlightEvent>> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// The open flights of one store, on all worker threads. Each flight has a leader, so there are at
 /// most as many flights as requests in progress.
@@ -85,7 +117,7 @@ struct Flight {
     /// The encoded collapse key: the values of a request that decide, together with the cache key,
     /// which flight the request joins.
     collapse_key: Box<[u8]>,
-    events: Arc<EventSender>,
+    events: Arc<Events>,
 }
 
 impl Flights {
@@ -97,9 +129,9 @@ impl Flights {
         };
         let flights = open.entry(Arc::clone(&key)).or_default();
         if let Some(flight) = flights.iter().find(|flight| *flight.collapse_key == *collapse_key) {
-            return FlightRole::Follower(FlightFollower(flight.events.subscribe()));
+            return FlightRole::Follower(FlightFollower::new(Arc::clone(&flight.events)));
         }
-        let events = Arc::new(watch::Sender::new(None));
+        let events = Arc::<Events>::default();
         flights.push(Flight { collapse_key: Box::from(collapse_key), events: Arc::clone(&events) });
         drop(open);
         FlightRole::Leader(FlightLeader {
@@ -140,7 +172,7 @@ impl Flights {
     }
 
     /// Removes a flight from the open flights. A newer flight of the key stays open.
-    fn remove(&self, key: &Arc<[u8]>, events: &Arc<EventSender>) {
+    fn remove(&self, key: &Arc<[u8]>, events: &Arc<Events>) {
         let mut open = self.lock();
         if let Some(flights) = open.get_mut(key) {
             flights.retain(|flight| !Arc::ptr_eq(&flight.events, events));
@@ -159,7 +191,7 @@ impl Flights {
 #[derive(Debug)]
 pub(crate) struct FlightLeader {
     key: Arc<[u8]>,
-    events: Arc<EventSender>,
+    events: Arc<Events>,
     end_on_drop: FlightEnd,
     stored_body: Option<Bytes>,
     flights: Arc<Flights>,
@@ -174,19 +206,19 @@ impl FlightLeader {
 
     /// Sends the head of the response to all followers, including those that join later.
     pub(crate) fn publish_head(&self, response: ResponseInProgress) {
-        self.events.send_replace(Some(FlightEvent::ResponseInProgress(Arc::new(response))));
+        self.events.send(FlightEvent::ResponseInProgress(Arc::new(response)));
     }
 
     /// Ends the flight for its followers, while the leader continues. A later request begins a new
     /// flight.
     pub(crate) fn release_followers(&self) {
         self.flights.remove(&self.key, &self.events);
-        self.events.send_replace(Some(FlightEvent::Ended(FlightEnd::Overdue, None)));
+        self.events.send(FlightEvent::Ended(FlightEnd::Overdue, None));
     }
 
     /// Returns whether any request waits for the response of this flight.
     pub(crate) fn has_followers(&self) -> bool {
-        self.events.receiver_count() > 0
+        self.events.followers.load(Ordering::Relaxed) > 0
     }
 
     /// Ends the flight with [`FlightEnd::Stored`]. `body` is the body of the stored response, if this
@@ -205,31 +237,39 @@ impl Drop for FlightLeader {
         self.flights.remove(&self.key, &self.events);
         // The flight is removed before its followers are notified, so that a follower that joins
         // again can become a leader.
-        let ended = FlightEvent::Ended(self.end_on_drop, self.stored_body.take());
-        self.events.send_replace(Some(ended));
+        self.events.send(FlightEvent::Ended(self.end_on_drop, self.stored_body.take()));
     }
 }
 
 /// A follower of a flight: a request that waits for the response of the leader.
 #[derive(Debug)]
-pub(crate) struct FlightFollower(watch::Receiver<Option<FlightEvent>>);
+pub(crate) struct FlightFollower(Arc<Events>);
 
 impl FlightFollower {
+    fn new(events: Arc<Events>) -> Self {
+        events.followers.fetch_add(1, Ordering::Relaxed);
+        Self(events)
+    }
+
     /// Waits for the head of the response or for the end of the flight, and returns the latest
     /// event.
     pub(crate) async fn next_event(&mut self) -> FlightEvent {
-        let event = self.0.wait_for(Option::is_some).await;
-        let event = event.ok().and_then(|event| event.clone());
-        event.unwrap_or(FlightEvent::Ended(FlightEnd::Abandoned, None))
+        self.0.wait_for(|event| Some(event.clone())).await
     }
 
     /// Waits for the end of the flight.
     pub(crate) async fn end(&mut self) -> FlightEnd {
-        let end = self.0.wait_for(|event| matches!(event, Some(FlightEvent::Ended(..)))).await;
-        match end.as_deref() {
-            Ok(Some(FlightEvent::Ended(end, _))) => *end,
-            Ok(Some(FlightEvent::ResponseInProgress(_)) | None) | Err(_) => FlightEnd::Abandoned,
-        }
+        let end = |event: &FlightEvent| match event {
+            FlightEvent::Ended(end, _) => Some(*end),
+            FlightEvent::ResponseInProgress(_) => None,
+        };
+        self.0.wait_for(end).await
+    }
+}
+
+impl Drop for FlightFollower {
+    fn drop(&mut self) {
+        self.0.followers.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
