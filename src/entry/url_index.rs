@@ -6,7 +6,7 @@
 //! the entry is dropped, and its registration with it.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     fmt,
     hash::{BuildHasher as _, RandomState},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -14,8 +14,12 @@ use std::{
 
 use crate::entry::key::{CacheKey, UrlKey};
 
-/// The number of locks among which the URLs are divided.
+/// The number of locks among which the URLs in the index are divided.
 const SHARDS: usize = 16;
+
+/// The number of locks for changes of stored entries. A store may hold such a lock while it evicts
+/// other entries, so there are more of them.
+const CHANGE_LOCKS: usize = 64;
 
 /// An index of the registered cache keys by their URLs.
 #[derive(Default)]
@@ -23,6 +27,16 @@ pub(crate) struct UrlIndex {
     /// Digests of URLs have a random seed, so that clients cannot make URLs with equal digests.
     digests: RandomState,
     shards: [Mutex<HashMap<u64, Keys>>; SHARDS],
+    changes: ChangeLocks,
+}
+
+/// The locks of [`UrlIndex::lock`].
+struct ChangeLocks([Mutex<()>; CHANGE_LOCKS]);
+
+impl Default for ChangeLocks {
+    fn default() -> Self {
+        Self([const { Mutex::new(()) }; CHANGE_LOCKS])
+    }
 }
 
 /// The registered keys whose URLs have the same digest. Each key has the number of its
@@ -46,10 +60,10 @@ impl UrlIndex {
     pub(crate) fn register(self: &Arc<Self>, key: &CacheKey, shared: Arc<[u8]>) -> Registration {
         let digest = self.digests.hash_one(key.url().as_bytes());
         let mut shard = self.shard(digest);
-        match shard.get_mut(&digest) {
-            Some(keys) => keys.add(&shared),
-            None => {
-                shard.insert(digest, Keys::One(Arc::clone(&shared), 1));
+        match shard.entry(digest) {
+            Entry::Occupied(mut keys) => keys.get_mut().add(&shared),
+            Entry::Vacant(place) => {
+                place.insert(Keys::One(Arc::clone(&shared), 1));
             }
         }
         drop(shard);
@@ -70,6 +84,16 @@ impl UrlIndex {
             Some(Keys::One(key, _)) => accepts(key).then(|| Arc::clone(key)).into_iter().collect(),
             Some(Keys::Many(keys)) => keys.keys().filter(|key| accepts(key)).cloned().collect(),
         }
+    }
+
+    /// Takes the lock for changes of the stored entries of a URL. The store holds the lock while it
+    /// reads an entry, and replaces or removes it.
+    pub(crate) fn lock(&self, url: UrlKey<'_>) -> MutexGuard<'_, ()> {
+        let digest = self.digests.hash_one(url.as_bytes());
+        let ChangeLocks(locks) = &self.changes;
+        let [first, ..] = locks;
+        let lock = locks.get((digest >> 48) as usize % CHANGE_LOCKS).unwrap_or(first);
+        lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn shard(&self, digest: u64) -> MutexGuard<'_, HashMap<u64, Keys>> {

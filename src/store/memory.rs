@@ -9,11 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use moka::{
-    Expiry,
-    ops::compute::{CompResult, Op},
-    sync::Cache,
-};
+use moka::{Expiry, sync::Cache};
 
 use super::interface::{Lookup, Put, Store, StoreError};
 use crate::{
@@ -135,18 +131,15 @@ impl MemoryStore {
     /// Frees the purged variants in an entry of `key`, and returns the others, or `None` if no others
     /// are stored.
     fn free_purged(&self, key: &CacheKey, entry_key: &[u8]) -> Option<Arc<Variants>> {
-        let coordinator = &self.0.coordinator;
-        let result = self.0.entries.entry(Arc::from(entry_key)).and_compute_with(|existing| {
-            let valid = |response: &StoredResponse| coordinator.is_valid(key, response);
-            let left = existing.and_then(|existing| existing.into_value().retain(valid));
-            left.map_or(Op::Remove, |left| Op::Put(Arc::new(left)))
-        });
-        match result {
-            CompResult::Inserted(entry)
-            | CompResult::ReplacedWith(entry)
-            | CompResult::Unchanged(entry) => Some(entry.into_value()),
-            CompResult::Removed(_) | CompResult::StillNone(_) => None,
+        let MemoryState { entries, urls, coordinator, .. } = &*self.0;
+        let _change = urls.lock(key.url());
+        let existing = entries.get(entry_key)?;
+        let left = existing.retain(|response| coordinator.is_valid(key, response)).map(Arc::new);
+        match &left {
+            Some(left) => entries.insert(Arc::from(entry_key), Arc::clone(left)),
+            None => entries.invalidate(entry_key),
         }
+        left
     }
 
     /// Marks all entries as removed, after a purge of all responses. The maintenance thread frees
@@ -163,22 +156,7 @@ impl MemoryStore {
         if weight > state.max_entry {
             return Put::TooLarge;
         }
-        let result = state.entries.entry(Arc::clone(&shared)).and_compute_with(|existing| {
-            let existing = existing.map(moka::Entry::into_value);
-            let registration = self.registration(key, shared, existing.as_deref());
-            // Moka holds the lock of the key here, so no removal of the key runs between the check
-            // and the insert. The key is registered before the check. A removal of the URL
-            // invalidates the fills of the URL before it reads the index, so it either makes this
-            // check fail or finds the key.
-            if fill.is_invalidated() || !state.coordinator.is_valid(key, &response) {
-                return Op::Nop;
-            }
-            let valid = |response: &StoredResponse| state.coordinator.is_valid(key, response);
-            let existing = existing.and_then(|existing| existing.retain(valid));
-            Variants::add(existing.as_ref(), response, state.max_entry - fixed)
-                .map_or(Op::Nop, |variants| Op::Put(Arc::new(variants.registered(registration))))
-        });
-        if !matches!(result, CompResult::Inserted(_) | CompResult::ReplacedWith(_)) {
+        if !self.add_to_entry(key, shared, response, fill, state.max_entry - fixed) {
             return Put::Outdated;
         }
         if weight >= LARGE {
@@ -186,6 +164,38 @@ impl MemoryStore {
         }
         state.maintenance.call_once(|| start_maintenance(state));
         Put::Stored
+    }
+
+    /// Adds a response to the entry `shared` of `key`. Returns whether the response was added: it is not
+    /// added if it was invalidated during its fill, or if the entry does not accept it
+    /// ([`Variants::add`]).
+    fn add_to_entry(
+        &self,
+        key: &CacheKey,
+        shared: Arc<[u8]>,
+        response: Arc<StoredResponse>,
+        fill: &Fill,
+        max_weight: usize,
+    ) -> bool {
+        let MemoryState { entries, urls, coordinator, .. } = &*self.0;
+        // No removal of the key runs between the check and the insert, because a removal takes this
+        // lock, too. The key is registered before the check. A removal of the URL invalidates the
+        // fills of the URL before it reads the index, so it either makes this check fail or finds
+        // the key.
+        let _change = urls.lock(key.url());
+        let existing = entries.get(&shared);
+        let registration = self.registration(key, &shared, existing.as_deref());
+        if fill.is_invalidated() || !coordinator.is_valid(key, &response) {
+            return false;
+        }
+        let valid = |response: &StoredResponse| coordinator.is_valid(key, response);
+        let existing = existing.and_then(|existing| existing.retain(valid));
+        let added = Variants::add(existing.as_ref(), response, max_weight);
+        let is_added = added.is_some();
+        if let Some(variants) = added {
+            entries.insert(shared, Arc::new(variants.registered(registration)));
+        }
+        is_added
     }
 
     /// Adds a coded copy to the stored response with the variant of `response`, if its body is still
@@ -199,13 +209,16 @@ impl MemoryStore {
         let state = &self.0;
         let entry_key: Arc<[u8]> = entry_key(key, &response.discriminator).into();
         let max_weight = state.max_entry.saturating_sub(entry_key.len() + ENTRY_OVERHEAD);
-        state.entries.entry(entry_key).and_compute_with(|existing| {
-            let existing = existing.map(moka::Entry::into_value);
-            // The registration of the key stays, so a purge of its URL still finds the entry.
-            let changed =
-                existing.and_then(|existing| existing.with_coded_copy(response, copy, max_weight));
-            changed.map_or(Op::Nop, |changed| Op::Put(Arc::new(changed)))
-        });
+        let change = state.urls.lock(key.url());
+        // The registration of the key stays, so a purge of its URL still finds the entry.
+        let changed = state
+            .entries
+            .get(&entry_key)
+            .and_then(|existing| existing.with_coded_copy(response, copy, max_weight));
+        if let Some(changed) = changed {
+            state.entries.insert(entry_key, Arc::new(changed));
+        }
+        drop(change);
         if copy.bytes().is_some_and(|bytes| bytes.len() >= LARGE) {
             state.entries.run_pending_tasks();
         }
@@ -223,27 +236,26 @@ impl MemoryStore {
         if copy.weight() + fixed > state.max_entry {
             return;
         }
-        state.entries.entry(Arc::clone(&shared)).and_compute_with(|existing| {
-            let existing = existing.map(moka::Entry::into_value);
-            let registration = self.registration(key, shared, existing.as_deref());
-            if !state.coordinator.is_valid(key, &copy) {
-                return Op::Nop;
-            }
-            let has_newer = existing.iter().flat_map(|variants| variants.responses()).any(|old| {
-                old.same_selection(&copy)
-                    && old.lifetime.response_time.wall() > copy.lifetime.response_time.wall()
-            });
-            if has_newer {
-                return Op::Nop;
-            }
-            let max_weight = state.max_entry - fixed;
-            let added = Variants::add(existing.as_deref(), Arc::clone(&copy), max_weight);
-            // If the copy varies on fewer fields than the stored variants, the stored variants are
-            // no longer valid. The copy then replaces all of them.
-            added
-                .or_else(|| Variants::add(None, copy, max_weight))
-                .map_or(Op::Nop, |variants| Op::Put(Arc::new(variants.registered(registration))))
+        let _change = state.urls.lock(key.url());
+        let existing = state.entries.get(&shared);
+        let registration = self.registration(key, &shared, existing.as_deref());
+        if !state.coordinator.is_valid(key, &copy) {
+            return;
+        }
+        let has_newer = existing.iter().flat_map(|variants| variants.responses()).any(|old| {
+            old.same_selection(&copy)
+                && old.lifetime.response_time.wall() > copy.lifetime.response_time.wall()
         });
+        if has_newer {
+            return;
+        }
+        let max_weight = state.max_entry - fixed;
+        let added = Variants::add(existing.as_deref(), Arc::clone(&copy), max_weight);
+        // If the copy varies on fewer fields than the stored variants, the stored variants are no
+        // longer valid. The copy then replaces all of them.
+        if let Some(variants) = added.or_else(|| Variants::add(None, copy, max_weight)) {
+            state.entries.insert(shared, Arc::new(variants.registered(registration)));
+        }
     }
 
     /// Returns the registration of an entry of `key`: that of the existing variants, or a new one.
@@ -251,33 +263,34 @@ impl MemoryStore {
     fn registration(
         &self,
         key: &CacheKey,
-        shared: Arc<[u8]>,
+        shared: &Arc<[u8]>,
         existing: Option<&Variants>,
     ) -> Arc<Registration> {
         let registered = existing.and_then(Variants::registration).cloned();
-        registered.unwrap_or_else(|| Arc::new(self.0.urls.register(key, shared)))
+        registered.unwrap_or_else(|| Arc::new(self.0.urls.register(key, Arc::clone(shared))))
     }
 
     /// Removes all variants of all keys of a URL, and returns their number.
     pub(super) fn remove_keys_of(&self, url: UrlKey<'_>) -> usize {
-        self.0.urls.keys(url, |_| true).into_iter().map(|key| self.remove_entry(key)).sum()
+        self.0
+            .urls
+            .keys(url, |_| true)
+            .into_iter()
+            .map(|entry| self.remove_entry(url, &entry))
+            .sum()
     }
 
     /// Removes all variants of a cache key, and returns their number.
     pub(super) fn remove_entries_of(&self, key: &CacheKey) -> usize {
         let entries = self.0.urls.keys(key.url(), |entry| entry.starts_with(key.as_bytes()));
-        entries.into_iter().map(|entry| self.remove_entry(entry)).sum()
+        entries.into_iter().map(|entry| self.remove_entry(key.url(), &entry)).sum()
     }
 
-    /// Removes all variants in an entry, and returns their number.
-    fn remove_entry(&self, key: Arc<[u8]>) -> usize {
-        // `and_compute_with` takes the lock of the key, as `add` does. A plain `remove` could run
-        // between the check and the insert of `add`.
-        let removed = self.0.entries.entry(key).and_compute_with(|_| Op::Remove);
-        match removed {
-            CompResult::Removed(entry) => entry.into_value().responses().len(),
-            _ => 0,
-        }
+    /// Removes all variants in an entry of a key of a URL, and returns their number.
+    fn remove_entry(&self, url: UrlKey<'_>, entry: &[u8]) -> usize {
+        // Without the lock, this could run between the check and the insert of `add_to_entry`.
+        let _change = self.0.urls.lock(url);
+        self.0.entries.remove(entry).map_or(0, |removed| removed.responses().len())
     }
 }
 
