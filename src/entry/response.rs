@@ -10,7 +10,10 @@ use std::{mem, sync::OnceLock, time::Duration};
 
 use actix_web::http::{
     StatusCode,
-    header::{CACHE_CONTROL, DATE, ETAG, EXPIRES, HeaderName, HeaderValue, VARY},
+    header::{
+        CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, DATE, ETAG, EXPIRES, HeaderName,
+        HeaderValue, LAST_MODIFIED, VARY,
+    },
 };
 use bytes::{Bytes, BytesMut};
 
@@ -252,8 +255,23 @@ pub(crate) fn copy_fields(
         .collect()
 }
 
+/// The names of fields that most responses have. A name that has a constant holds no buffer.
+const USUAL_NAMES: [HeaderName; 8] = [
+    CACHE_CONTROL,
+    CONTENT_TYPE,
+    DATE,
+    ETAG,
+    EXPIRES,
+    LAST_MODIFIED,
+    VARY,
+    CONTENT_SECURITY_POLICY,
+];
+
 /// Copies a field name. The copy shares no buffer with the original.
 fn copy_name(name: &HeaderName) -> HeaderName {
+    if USUAL_NAMES.contains(name) {
+        return name.clone();
+    }
     HeaderName::from_bytes(name.as_str().as_bytes()).unwrap_or_else(|_| name.clone())
 }
 

@@ -1,8 +1,9 @@
 //! HTTP dates (RFC 9110 section 5.6.7).
 
-use std::time::SystemTime;
+use std::{io::Write as _, time::SystemTime};
 
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use httpdate::HttpDate;
 
 use super::fields::{field_lines, trim};
 
@@ -65,7 +66,11 @@ pub(crate) fn date_field(fields: &HeaderMap, name: &HeaderName) -> Option<System
 /// `time` must be before the year 10000. For the ends of lifetimes,
 /// [`MAX_LIFETIME`](crate::entry::limits::MAX_LIFETIME) ensures this limit.
 pub(crate) fn set_date(fields: &mut HeaderMap, name: HeaderName, time: SystemTime) {
-    if let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(time)) {
+    // The length of each date in this format.
+    let mut text = [0; 29];
+    if write!(text.as_mut_slice(), "{}", HttpDate::from(time)).is_ok()
+        && let Ok(date) = HeaderValue::from_bytes(&text)
+    {
         fields.insert(name, date);
     }
 }

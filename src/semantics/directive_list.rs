@@ -33,16 +33,18 @@ impl DirectiveList {
     /// Sets a directive. The new directive replaces the first one of its name, or is added at the
     /// end. Further directives of the name are removed.
     pub(crate) fn set(&mut self, name: &str, argument: Option<&str>) {
-        let text =
-            argument.map_or_else(|| name.to_owned(), |argument| format!("{name}={argument}"));
+        let text = argument.map_or_else(
+            || name.as_bytes().to_vec(),
+            |argument| [name, "=", argument].concat().into(),
+        );
         let old = self.0.iter().position(|member| is_editable(member, name));
         self.remove_from(name, old.map_or(self.0.len(), |old| old + 1));
         match old.and_then(|old| self.0.get_mut(old)) {
             Some(member) => {
-                let old = std::mem::replace(member, text.into_bytes());
+                let old = std::mem::replace(member, text);
                 self.0.extend(other_refusals(&old, name));
             }
-            None => self.0.push(text.into_bytes()),
+            None => self.0.push(text),
         }
     }
 
