@@ -7,7 +7,7 @@
 use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
-    task::{Context, Poll},
+    task::Poll,
     time::Duration,
 };
 
@@ -16,18 +16,6 @@ use tokio::time::timeout;
 /// Polls a future once, with the waker of the current task.
 pub(crate) async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
     poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
-}
-
-/// Calls `start` with the context of the current task, which contains the waker of the task.
-pub(crate) async fn with_context(start: impl FnOnce(&mut Context<'_>)) {
-    let mut start = Some(start);
-    poll_fn(|cx| {
-        if let Some(start) = start.take() {
-            start(cx);
-        }
-        Poll::Ready(())
-    })
-    .await;
 }
 
 /// Waits for the output of a future. Returns `None` if the future takes longer than `limit`. No

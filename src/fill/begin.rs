@@ -51,7 +51,7 @@ pub(crate) struct FillReply<B> {
     /// The write to the store that the caller must start once the outcome of the request is
     /// reported. `None` if nothing is written, or if a task receives the body and then starts the
     /// write itself.
-    pub(crate) write: Option<Write>,
+    pub(crate) write: Option<Box<Write>>,
 }
 
 /// Makes the response for the client, and begins to store the handler's response if it may be
@@ -107,7 +107,7 @@ impl Candidate {
         mut self: Box<Self>,
         stored: &StoredResponse,
         status: StatusCode,
-    ) -> Option<Write> {
+    ) -> Option<Box<Write>> {
         let staleness = never_stale(stored.lifetime.staleness);
         let ends = withdraws_stale_responses(status) && stored.lifetime.staleness != staleness;
         if !ends || !self.lookup_is_current {
@@ -136,7 +136,8 @@ impl Candidate {
             address: self.client,
         };
         let replaced = selected.map(Arc::downgrade).unwrap_or_default();
-        let write = Write { replaced, ..self.into_write(draft) };
+        let mut write = self.into_write(draft);
+        write.replaced = replaced;
         let limit = write.shared.max_body_size(write.rule);
         let (request, response) = response.into_parts();
         let (mut head, body) = response.into_parts();
@@ -218,7 +219,7 @@ impl Client {
         &self,
         mut head: HttpResponse<()>,
         body: B,
-        write: Write,
+        write: Box<Write>,
         declared: Option<u64>,
     ) -> (HttpResponse<CacheBody<B>>, Stored) {
         self.compression.weaken_tag(&self.request, head.headers_mut());

@@ -45,7 +45,6 @@ use crate::{
         flights::{FlightEnd, ResponseInProgress},
         shared_body::{BodyWriter, WriterState},
     },
-    poll_once::with_context,
     response::body::{BodyRemainder, BodyRest, CacheBody},
 };
 
@@ -61,7 +60,7 @@ const CHUNK_OVERHEAD: usize = 1024;
 /// `Err`.
 pub(crate) fn begin<B: MessageBody + 'static>(
     body: B,
-    write: Write,
+    write: Box<Write>,
     declared: Option<u64>,
 ) -> Result<CacheBody<B>, B> {
     let expected = declared.and_then(|length| usize::try_from(length).ok());
@@ -92,7 +91,7 @@ pub(crate) fn begin<B: MessageBody + 'static>(
 struct Tee<B> {
     body: Pin<Box<B>>,
     writer: BodyWriter,
-    write: Write,
+    write: Box<Write>,
     /// The declared length of the body; `None` if the length is unknown.
     expected: Option<usize>,
     rest: BodyRest<B>,
@@ -264,7 +263,7 @@ impl<B: MessageBody> Tee<B> {
         }
         if length > self.write.shared.max_body_size(self.write.rule) {
             log::trace!("not stored: the body exceeds max_body_size");
-            let Write { shared, key, .. } = &self.write;
+            let Write { shared, key, .. } = &*self.write;
             shared.store.coordinator().mark_too_large(key, shared.now());
             self.mark_hit_for_miss();
             return false;
@@ -284,7 +283,7 @@ impl<B: MessageBody> Tee<B> {
     }
 
     fn mark_hit_for_miss(&mut self) {
-        let Write { shared, key, leader, .. } = &mut self.write;
+        let Write { shared, key, leader, .. } = &mut *self.write;
         if let Some(leader) = leader {
             leader.mark_hit_for_miss(shared.store.coordinator(), key, shared.now());
         }
@@ -331,8 +330,7 @@ impl<B: MessageBody> Tee<B> {
             self.set_end_on_drop(FlightEnd::NotStored);
             return self.writer.finish(last);
         };
-        let write = self.write.with_body(body);
-        with_context(|cx| write.start(cx)).await;
+        self.write.with_body(body).start();
         self.writer.finish(last);
     }
 

@@ -3,7 +3,7 @@
 use std::{
     iter,
     sync::{Arc, Weak},
-    task::Context,
+    task::{Context, Waker},
 };
 
 use bytes::Bytes;
@@ -55,7 +55,7 @@ impl Write {
     }
 
     /// Sets the body of the response that will be stored, and its entity tag if the cache makes it.
-    pub(crate) fn with_body(self, body: Bytes) -> Self {
+    pub(crate) fn with_body(self: Box<Self>, body: Bytes) -> Box<Self> {
         let replaced = self.replaced.upgrade().filter(|replaced| replaced.body == body);
         match replaced {
             Some(replaced) => self.with_body_of(&replaced),
@@ -64,20 +64,20 @@ impl Write {
     }
 
     /// Sets the body to that of a stored response, which is not copied and not read again.
-    pub(crate) fn with_body_of(mut self, stored: &StoredResponse) -> Self {
+    pub(crate) fn with_body_of(mut self: Box<Self>, stored: &StoredResponse) -> Box<Self> {
         let known = stored.coded.as_ref().map(|coded| coded.content());
         self.draft.body = stored.body.clone();
         self.complete(known)
     }
 
-    fn with_new_body(mut self, body: Bytes) -> Self {
+    fn with_new_body(mut self: Box<Self>, body: Bytes) -> Box<Self> {
         self.draft.body = body;
         self.complete(None)
     }
 
     /// Completes the draft by what follows from its body. `known` is the digest of the body, if it is
     /// known.
-    fn complete(mut self, known: Option<ContentDigest>) -> Self {
+    fn complete(mut self: Box<Self>, known: Option<ContentDigest>) -> Box<Self> {
         let makes_tag = self.policy().makes_content_tags();
         if let Some(tag) = makes_tag.then(|| content_tag(&self.draft)).flatten() {
             self.draft.add_etag_of_cache(tag);
@@ -112,7 +112,7 @@ impl Write {
     /// Starts the write. If the store answers at once (as a memory store does), the response is
     /// stored when this method returns. Otherwise, a task completes the write while the client
     /// already receives the response.
-    pub(crate) fn start(self, cx: &mut Context<'_>) {
+    pub(crate) fn start(self: Box<Self>) {
         let length = self.draft.body.len();
         let Some(permit) = self.shared.store.coordinator().try_begin_write(length) else {
             log::trace!("not stored: too many writes are in progress");
@@ -123,14 +123,16 @@ impl Write {
             let _permit = permit;
             self.put().await;
         });
-        if work.as_mut().poll(cx).is_pending() {
+        // A task polls a pending write again, so this poll needs no waker.
+        let mut context = Context::from_waker(Waker::noop());
+        if work.as_mut().poll(&mut context).is_pending() {
             // The task is spawned by tokio, because `actix_web::rt::spawn` needs a `LocalSet`.
             // Tests of applications may run without a `LocalSet`.
             tokio::spawn(timeout(limit, work));
         }
     }
 
-    async fn put(mut self) {
+    async fn put(mut self: Box<Self>) {
         let ttl =
             self.draft.lifetime.remaining(self.draft.lifetime.response_time).unwrap_or_default();
         let store = &self.shared.store;

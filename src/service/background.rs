@@ -25,7 +25,7 @@ pub(crate) async fn complete_in_background<B: MessageBody>(
     let work = async {
         let reply = reply.await?;
         let is_fresh = reply.outcome.as_ref().is_none_or(Outcome::leaves_fresh_response);
-        let body = context.complete(reply).await.into_body();
+        let body = context.complete(reply).into_body();
         let is_complete = body.drain(policy.drain_limit()).await.is_ok();
         Ok::<_, Error>(is_fresh && is_complete)
     };

@@ -82,7 +82,8 @@ impl RequestContext {
                     self.lead(request, origin, leader, lease_deadline.as_mut()).await
                 }
                 FlightRole::Follower(flight) => {
-                    self.follow(request, origin, flight, &mut learned).await
+                    // In a box, so that the future of a leader needs no space for this one.
+                    Box::pin(self.follow(request, origin, flight, &mut learned)).await
                 }
             };
             match next {

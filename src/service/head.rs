@@ -56,7 +56,7 @@ where
         return Ok(Reply::passed(response, reason, NotStored::Head));
     };
     let candidate = context.candidate(&request, cache_request, lookup);
-    let stand_in = StandIn::of(&request);
+    let stand_in = Box::new(StandIn::of(&request));
     let mut call = pin!(scope::call(&*inner, request));
     let result = match timeout(context.policy().wait_limit(), call.as_mut()).await {
         Ok(result) => result,
@@ -107,7 +107,7 @@ async fn update_stored<B: MessageBody>(
     candidate: Box<Candidate>,
     stored: &Arc<StoredResponse>,
     response: &mut ServiceResponse<B>,
-) -> Option<Write> {
+) -> Option<Box<Write>> {
     // RFC 9111 section 4.3.5 applies only to responses with status 200.
     if response.status() != StatusCode::OK {
         return None;

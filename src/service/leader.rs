@@ -30,7 +30,8 @@ impl RequestContext {
         } else {
             // Another leader has stored a response, perhaps for this key, since the lookup of this
             // request.
-            match self.lookup_before_fetch(request, *origin, leader).await {
+            let next = Box::pin(self.lookup_before_fetch(request, *origin, leader)).await;
+            match next {
                 Next::Fetch(origin, Some(leader)) => (origin, leader),
                 next @ (Next::Respond(..) | Next::Fetch(..) | Next::Bypass(_) | Next::Retry(_)) => {
                     return next;

@@ -257,7 +257,7 @@ where
             let inner = Rc::clone(inner);
             CacheFuture::boxed(async move {
                 let reply = fetch(inner, context.clone(), request, origin).await?;
-                Ok(context.complete(reply).await)
+                Ok(context.complete(reply))
             })
         }
         Decision::Bypass(reason) => pass(inner, context, request, PassReport::Reason(reason)),

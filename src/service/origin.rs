@@ -18,7 +18,7 @@ use actix_web::{
         Method, StatusCode, Uri,
         header::{CONTENT_ENCODING, RANGE},
     },
-    rt::{spawn, time::timeout},
+    rt::spawn,
 };
 use bytes::Bytes;
 
@@ -45,7 +45,7 @@ use crate::{
     },
     options::scope,
     outcome::{Forward, NotStored, Outcome},
-    poll_once::with_context,
+    poll_once::within,
     response::{body::CacheBody, cached::SelectedResponse},
     semantics::{
         request::{has_not_modified, is_conditional},
@@ -106,7 +106,8 @@ where
     };
     context.enter(&request);
     if *request.method() == Method::HEAD {
-        return fetch_head(inner, context, request, *origin).await;
+        // In a box, so that the future of each other request needs no space for this one.
+        return Box::pin(fetch_head(inner, context, request, *origin)).await;
     }
     // A range of a response that is not stored is passed through: fetching the whole response could
     // be very expensive.
@@ -135,7 +136,7 @@ struct OriginCall<S> {
     others: Vec<Arc<StoredResponse>>,
     /// Whether the stored response may answer if the handler fails or takes too long.
     fallback: bool,
-    stand_in: Option<StandIn>,
+    stand_in: Option<Box<StandIn>>,
     routing: Routing,
     /// Whether the cache added conditions of its own to the request, to validate a stored response.
     validates: bool,
@@ -154,7 +155,7 @@ where
         mut request: ServiceRequest,
         origin: OriginRequest,
         leader: Option<Leader>,
-    ) -> (Self, ServiceRequest) {
+    ) -> (Box<Self>, ServiceRequest) {
         let OriginRequest { cache_request, lookup, reason, selected, .. } = origin;
         let stored = selected.as_ref().map(|selected| &selected.stored);
         let may_validate = has_not_modified(request.method());
@@ -179,7 +180,7 @@ where
         let mut validates = !conditions.is_empty();
         // Checked before the call: a response that is too stale to answer now is so later, too.
         let fallback = stored.is_some_and(|stored| context.may_serve_stale(&candidate.key, stored));
-        let stand_in = fallback.then(|| StandIn::of(&request));
+        let stand_in = fallback.then(|| Box::new(StandIn::of(&request)));
         let routing = Routing::of(&request);
         if validates || selected.is_some() || !forwards {
             candidate.conditions = ClientConditions::ByCache;
@@ -194,7 +195,8 @@ where
                 }
             }
         }
-        let call = Self {
+        // In a box, for it is moved while the request waits for the handler.
+        let call = Box::new(Self {
             inner,
             context,
             candidate,
@@ -206,14 +208,14 @@ where
             stand_in,
             routing,
             validates,
-        };
+        });
         (call, request)
     }
 
-    async fn run(self, request: ServiceRequest) -> Result<Reply<B>, Error> {
+    async fn run(self: Box<Self>, request: ServiceRequest) -> Result<Reply<B>, Error> {
         let response = scope::call(&*self.inner, request);
         if self.fallback {
-            return self.finish_or_serve_stale(Box::pin(response)).await;
+            return Box::pin(self.finish_or_serve_stale(Box::pin(response))).await;
         }
         let mut response = pin!(response);
         let result = match self.within_limit(response.as_mut()).await {
@@ -228,7 +230,7 @@ where
     /// followers (the requests that wait for the response), and returns `None`.
     async fn within_limit<T>(&self, result: Pin<&mut impl Future<Output = T>>) -> Option<T> {
         let limit = self.context.policy().wait_limit();
-        let result = timeout(limit, result).await.ok();
+        let result = within(limit, result).await;
         if result.is_none()
             && let Some(leader) = &self.candidate.leader
         {
@@ -241,7 +243,7 @@ where
     /// long. In the second case, the call of the handler continues in the background if the
     /// coordinator of the store permits it.
     async fn finish_or_serve_stale(
-        self,
+        self: Box<Self>,
         mut response: Pin<Box<impl Future<Output = Result<ServiceResponse<B>, Error>> + 'static>>,
     ) -> Result<Reply<B>, Error> {
         if let Some(result) = self.within_limit(response.as_mut()).await {
@@ -278,7 +280,7 @@ where
     }
 
     async fn finish(
-        mut self,
+        mut self: Box<Self>,
         result: Result<ServiceResponse<B>, Error>,
     ) -> Result<Reply<B>, Error> {
         if let Some(leader) = &mut self.candidate.leader {
@@ -290,65 +292,63 @@ where
             Err(error) => {
                 let (reply, write) = self.finish_error(error);
                 if let Some(write) = write {
-                    with_context(|cx| write.start(cx)).await;
+                    write.start();
                 }
                 return reply;
             }
         };
         let asks_again = self.has_unusable_status(&response);
-        let Self {
-            inner,
-            context,
-            candidate,
-            reason,
-            own_responses,
-            selected,
-            others,
-            routing,
-            validates,
-            ..
-        } = self;
-        let owned = context.note_inner_cache(
+        let owned = self.context.note_inner_cache(
             &response,
-            &candidate.key,
-            &candidate.discriminator,
-            own_responses,
+            &self.candidate.key,
+            &self.candidate.discriminator,
+            self.own_responses,
         );
-        let stored = selected.as_ref().map(|selected| &selected.stored);
-        if validates && response.status() == StatusCode::NOT_MODIFIED {
-            let validated = || find_validated(response.headers(), stored, &others);
+        if self.validates && response.status() == StatusCode::NOT_MODIFIED {
+            let stored = self.selected.as_ref().map(|selected| &selected.stored);
+            let validated = || find_validated(response.headers(), stored, &self.others);
             if let Some(validated) = (!owned).then(validated).flatten() {
-                // The reply holds the body of the selected response again, before it is dropped here.
-                let reply = freshen_by_not_modified(candidate, &validated, response);
-                drop(selected);
-                let outcome = Outcome::Revalidated { reason, stored: reply.stored };
+                // The reply holds the body of the selected response again, before `self` is dropped.
+                let reply = freshen_by_not_modified(self.candidate, &validated, response);
+                let outcome = Outcome::Revalidated { reason: self.reason, stored: reply.stored };
                 return Ok(Reply::filled(reply, outcome));
             }
         }
         if asks_again {
-            // A 304 to conditions of the cache must not reach the client. Any other 304 would reach it
-            // without a cache, too.
-            let fallback = if validates { Fallback::Error } else { Fallback::PassOn };
-            let original =
-                Original { routing, uri: candidate.uri.clone(), body: candidate.body.clone() };
-            response =
-                call_without_conditions(&context.shared, &*inner, original, response, fallback)
-                    .await?;
+            response = Box::pin(self.ask_again(response)).await?;
         }
         if owned {
             return Ok(Reply::owned_by_inner_cache(response));
         }
+        Ok(self.finish_complete(response))
+    }
+
+    /// Calls the handler again after a response that is of no use.
+    async fn ask_again(&self, unusable: ServiceResponse<B>) -> Result<ServiceResponse<B>, Error> {
+        // A 304 to conditions of the cache must not reach the client. Any other 304 would reach it
+        // without a cache, too.
+        let fallback = if self.validates { Fallback::Error } else { Fallback::PassOn };
+        let Self { inner, context, candidate, routing, .. } = self;
+        let (uri, body) = (candidate.uri.clone(), candidate.body.clone());
+        let original = Original { routing: routing.clone(), uri, body };
+        call_without_conditions(&context.shared, &**inner, original, unusable, fallback).await
+    }
+
+    /// Replies with a response of the handler that answers the request, and begins to store it, or
+    /// replies with a stale response in place of a failure.
+    fn finish_complete(self: Box<Self>, response: ServiceResponse<B>) -> Reply<B> {
+        let Self { context, candidate, reason, selected, .. } = *self;
         let judged = candidate.judge(response);
         let status = judged.response.status();
         if let Some(selected) = selected.as_ref().filter(|_| judged.is_failure())
             && let Some(stale) = context.stale_for_failure(selected, &candidate, status)
         {
             let outcome = Outcome::StaleIfError { reason, status: Some(status) };
-            return Ok(Reply::cached(judged.response.into_parts().0, stale, outcome));
+            return Reply::cached(judged.response.into_parts().0, stale, outcome);
         }
-        let reply = fill(candidate, judged, stored);
+        let reply = fill(candidate, judged, selected.as_ref().map(|selected| &selected.stored));
         let outcome = Outcome::Forward { reason, stored: reply.stored };
-        Ok(Reply::filled(reply, outcome))
+        Reply::filled(reply, outcome)
     }
 
     /// Returns whether the response is a 304 that does not answer conditions of the client. Such a
@@ -369,13 +369,15 @@ where
     /// status code of the error shows that the origin withdrew the stored response (such as 404),
     /// also returns a write. The write, which the caller must start, forbids to serve the stored
     /// response stale.
-    fn finish_error(self, error: Error) -> (Result<Reply<B>, Error>, Option<Box<Write>>) {
-        let Self { context, candidate, reason, selected, stand_in, .. } = self;
+    fn finish_error(
+        self: Box<Self>,
+        error: Error,
+    ) -> (Result<Reply<B>, Error>, Option<Box<Write>>) {
+        let Self { context, candidate, reason, selected, stand_in, .. } = *self;
         let status = error.as_response_error().status_code();
         if withdraws_stale_responses(status) {
             let write = selected.and_then(|selected| candidate.withdraw(&selected.stored, status));
-            // In a box, because the future of each miss has space for this value.
-            return (Err(error), write.map(Box::new));
+            return (Err(error), write);
         }
         let fallback = selected.zip(stand_in);
         (context.stale_for_error(fallback, &candidate, reason, error), None)

@@ -17,7 +17,6 @@ use crate::{
     coordination::inner_caches::InnerCacheMark,
     fill::{begin::FillReply, write::Write},
     outcome::{Bypass, Forward, NotStored, Outcome, Stored, written_seconds},
-    poll_once::with_context,
     response::{
         body::{CacheBody, pass_through},
         cached::{field_value, number_after},
@@ -33,7 +32,7 @@ pub(crate) struct Reply<B> {
     response: ServiceResponse<CacheBody<B>>,
     /// `None` if an inner cache (nested inside this cache) reports the outcome.
     pub(crate) outcome: Option<Outcome>,
-    write: Option<Write>,
+    write: Option<Box<Write>>,
 }
 
 impl<B> Reply<B> {
@@ -84,7 +83,7 @@ impl<B> Reply<B> {
     }
 
     /// Sets the write that stores a response after the outcome is reported.
-    pub(crate) fn with_write(self, write: Option<Write>) -> Self {
+    pub(crate) fn with_write(self, write: Option<Box<Write>>) -> Self {
         Self { write, ..self }
     }
 }
@@ -146,7 +145,7 @@ impl RequestContext {
     }
 
     /// Reports the outcome of a reply, and starts the write that stores its response.
-    pub(crate) async fn complete<B>(&self, reply: Reply<B>) -> ServiceResponse<CacheBody<B>> {
+    pub(crate) fn complete<B>(&self, reply: Reply<B>) -> ServiceResponse<CacheBody<B>> {
         let Reply { mut response, outcome, write } = reply;
         if let Some(outcome) = outcome {
             self.report_unless_owned(&mut response, &outcome);
@@ -154,7 +153,7 @@ impl RequestContext {
         if let Some(write) = write {
             // The client does not wait for the store. A store that answers at once has stored the
             // response when `start` returns.
-            with_context(|cx| write.start(cx)).await;
+            write.start();
         }
         response
     }

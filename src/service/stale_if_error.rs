@@ -88,7 +88,7 @@ impl RequestContext {
     /// with the error, so the reply is made for its copy in `fallback`.
     pub(crate) fn stale_for_error<B>(
         &self,
-        fallback: Option<(SelectedResponse, StandIn)>,
+        fallback: Option<(SelectedResponse, Box<StandIn>)>,
         candidate: &Candidate,
         reason: Forward,
         error: Error,

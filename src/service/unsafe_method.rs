@@ -230,7 +230,7 @@ impl RequestContext {
                 let judged = candidate.judge(response);
                 let reply = fill(candidate, judged, None);
                 let outcome = Outcome::Forward { reason, stored: reply.stored };
-                self.complete(Reply::filled(reply, outcome)).await
+                self.complete(Reply::filled(reply, outcome))
             }
             None => self.complete_passed(response, PassReport::Reason(reason)),
         }
