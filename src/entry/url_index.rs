@@ -12,7 +12,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::entry::key::{CacheKey, UrlKey};
+use crate::entry::key::UrlKey;
 
 /// The number of locks among which the URLs in the index are divided.
 const SHARDS: usize = 16;
@@ -28,6 +28,12 @@ pub(crate) struct UrlIndex {
     digests: RandomState,
     shards: [Mutex<HashMap<u64, Keys>>; SHARDS],
     changes: ChangeLocks,
+}
+
+/// A URL whose stored entries only the holder of this value changes.
+pub(crate) struct LockedUrl<'a> {
+    digest: u64,
+    _lock: MutexGuard<'a, ()>,
 }
 
 /// The locks of [`UrlIndex::lock`].
@@ -56,9 +62,13 @@ pub(crate) struct Registration {
 }
 
 impl UrlIndex {
-    /// Registers a key. `shared` has the bytes of the key.
-    pub(crate) fn register(self: &Arc<Self>, key: &CacheKey, shared: Arc<[u8]>) -> Registration {
-        let digest = self.digests.hash_one(key.url().as_bytes());
+    /// Registers a key of a URL whose entries may be changed. `shared` has the bytes of the key.
+    pub(crate) fn register(
+        self: &Arc<Self>,
+        url: &LockedUrl<'_>,
+        shared: Arc<[u8]>,
+    ) -> Registration {
+        let digest = url.digest;
         let mut shard = self.shard(digest);
         match shard.entry(digest) {
             Entry::Occupied(mut keys) => keys.get_mut().add(&shared),
@@ -88,12 +98,13 @@ impl UrlIndex {
 
     /// Takes the lock for changes of the stored entries of a URL. The store holds the lock while it
     /// reads an entry, and replaces or removes it.
-    pub(crate) fn lock(&self, url: UrlKey<'_>) -> MutexGuard<'_, ()> {
+    pub(crate) fn lock(&self, url: UrlKey<'_>) -> LockedUrl<'_> {
         let digest = self.digests.hash_one(url.as_bytes());
         let ChangeLocks(locks) = &self.changes;
         let [first, ..] = locks;
         let lock = locks.get((digest >> 48) as usize % CHANGE_LOCKS).unwrap_or(first);
-        lock.lock().unwrap_or_else(PoisonError::into_inner)
+        let lock = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        LockedUrl { digest, _lock: lock }
     }
 
     fn shard(&self, digest: u64) -> MutexGuard<'_, HashMap<u64, Keys>> {
@@ -161,6 +172,7 @@ impl fmt::Debug for Registration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::entry::key::CacheKey;
 
     fn key(path: &str, tenant: Option<usize>) -> CacheKey {
         let mut key = CacheKey::new("t", "http", "h", path, None);
@@ -171,7 +183,7 @@ mod tests {
     }
 
     fn register(index: &Arc<UrlIndex>, key: &CacheKey) -> Registration {
-        index.register(key, key.to_shared())
+        index.register(&index.lock(key.url()), key.to_shared())
     }
 
     fn urls(index: &UrlIndex) -> usize {

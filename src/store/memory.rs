@@ -22,7 +22,7 @@ use crate::{
         key::{CacheKey, UrlKey},
         response::StoredResponse,
         selector::Selector,
-        url_index::{Registration, UrlIndex},
+        url_index::{LockedUrl, Registration, UrlIndex},
         variants::Variants,
     },
 };
@@ -132,7 +132,7 @@ impl MemoryStore {
     /// are stored.
     fn free_purged(&self, key: &CacheKey, entry_key: &[u8]) -> Option<Arc<Variants>> {
         let MemoryState { entries, urls, coordinator, .. } = &*self.0;
-        let _change = urls.lock(key.url());
+        let _url = urls.lock(key.url());
         let existing = entries.get(entry_key)?;
         let left = existing.retain(|response| coordinator.is_valid(key, response)).map(Arc::new);
         match &left {
@@ -182,9 +182,9 @@ impl MemoryStore {
         // lock, too. The key is registered before the check. A removal of the URL invalidates the
         // fills of the URL before it reads the index, so it either makes this check fail or finds
         // the key.
-        let _change = urls.lock(key.url());
+        let url = urls.lock(key.url());
         let existing = entries.get(&shared);
-        let registration = self.registration(key, &shared, existing.as_deref());
+        let registration = self.registration(&url, &shared, existing.as_deref());
         if fill.is_invalidated() || !coordinator.is_valid(key, &response) {
             return false;
         }
@@ -209,7 +209,7 @@ impl MemoryStore {
         let state = &self.0;
         let entry_key: Arc<[u8]> = entry_key(key, &response.discriminator).into();
         let max_weight = state.max_entry.saturating_sub(entry_key.len() + ENTRY_OVERHEAD);
-        let change = state.urls.lock(key.url());
+        let url = state.urls.lock(key.url());
         // The registration of the key stays, so a purge of its URL still finds the entry.
         let changed = state
             .entries
@@ -218,7 +218,7 @@ impl MemoryStore {
         if let Some(changed) = changed {
             state.entries.insert(entry_key, Arc::new(changed));
         }
-        drop(change);
+        drop(url);
         if copy.bytes().is_some_and(|bytes| bytes.len() >= LARGE) {
             state.entries.run_pending_tasks();
         }
@@ -236,9 +236,9 @@ impl MemoryStore {
         if copy.weight() + fixed > state.max_entry {
             return;
         }
-        let _change = state.urls.lock(key.url());
+        let url = state.urls.lock(key.url());
         let existing = state.entries.get(&shared);
-        let registration = self.registration(key, &shared, existing.as_deref());
+        let registration = self.registration(&url, &shared, existing.as_deref());
         if !state.coordinator.is_valid(key, &copy) {
             return;
         }
@@ -258,16 +258,16 @@ impl MemoryStore {
         }
     }
 
-    /// Returns the registration of an entry of `key`: that of the existing variants, or a new one.
+    /// Returns the registration of an entry of `url`: that of the existing variants, or a new one.
     /// `shared` is the key of the entry.
     fn registration(
         &self,
-        key: &CacheKey,
+        url: &LockedUrl<'_>,
         shared: &Arc<[u8]>,
         existing: Option<&Variants>,
     ) -> Arc<Registration> {
         let registered = existing.and_then(Variants::registration).cloned();
-        registered.unwrap_or_else(|| Arc::new(self.0.urls.register(key, Arc::clone(shared))))
+        registered.unwrap_or_else(|| Arc::new(self.0.urls.register(url, Arc::clone(shared))))
     }
 
     /// Removes all variants of all keys of a URL, and returns their number.
@@ -289,7 +289,7 @@ impl MemoryStore {
     /// Removes all variants in an entry of a key of a URL, and returns their number.
     fn remove_entry(&self, url: UrlKey<'_>, entry: &[u8]) -> usize {
         // Without the lock, this could run between the check and the insert of `add_to_entry`.
-        let _change = self.0.urls.lock(url);
+        let _url = self.0.urls.lock(url);
         self.0.entries.remove(entry).map_or(0, |removed| removed.responses().len())
     }
 }
