@@ -24,7 +24,8 @@ pub(crate) async fn within<F: Future>(limit: Duration, future: F) -> Option<F::O
     let mut future = pin!(future);
     match poll_once(future.as_mut()).await {
         Poll::Ready(output) => Some(output),
-        Poll::Pending => timeout(limit, future).await.ok(),
+        // In a box, so that a future that is ready at once needs no space for the timer.
+        Poll::Pending => Box::pin(timeout(limit, future)).await.ok(),
     }
 }
 

@@ -79,7 +79,10 @@ impl RequestContext {
             let next = match coordinator.join(key, collapse_key.as_bytes()) {
                 FlightRole::Leader(flight) => {
                     let leader = Leader::new(flight, collapse_key);
-                    self.lead(request, origin, leader, lease_deadline.as_mut()).await
+                    if lease_deadline.is_none() && !self.may_find_response(&origin) {
+                        return Next::Fetch(origin, Some(leader));
+                    }
+                    Box::pin(self.lead(request, origin, leader, lease_deadline.as_mut())).await
                 }
                 FlightRole::Follower(flight) => {
                     // In a box, so that the future of a leader needs no space for this one.

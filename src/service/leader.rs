@@ -15,6 +15,12 @@ use super::{
 use crate::{coordination::leader::Leader, outcome::Forward};
 
 impl RequestContext {
+    /// Returns whether a further lookup may find a response that the latest lookup of the request did
+    /// not find: another leader has stored a response since, perhaps for the same key.
+    pub(super) fn may_find_response(&self, origin: &OriginRequest) -> bool {
+        self.shared.store.coordinator().stored_count() != origin.cache_request.stored_count
+    }
+
     /// Returns the next step of a leader. `lease_deadline` ends the wait for other processes. It is
     /// present if the store grants leases.
     pub(super) async fn lead<B>(
@@ -24,19 +30,15 @@ impl RequestContext {
         leader: Leader,
         lease_deadline: Option<&mut Pin<Box<Sleep>>>,
     ) -> Next<B> {
-        let stored_count = self.shared.store.coordinator().stored_count();
-        let (origin, leader) = if stored_count == origin.cache_request.stored_count {
-            (origin, leader)
-        } else {
-            // Another leader has stored a response, perhaps for this key, since the lookup of this
-            // request.
-            let next = Box::pin(self.lookup_before_fetch(request, *origin, leader)).await;
-            match next {
+        let (origin, leader) = if self.may_find_response(&origin) {
+            match self.lookup_before_fetch(request, *origin, leader).await {
                 Next::Fetch(origin, Some(leader)) => (origin, leader),
                 next @ (Next::Respond(..) | Next::Fetch(..) | Next::Bypass(_) | Next::Retry(_)) => {
                     return next;
                 }
             }
+        } else {
+            (origin, leader)
         };
         match lease_deadline {
             // This large future is in a box, because most stores grant no leases and do not need

@@ -70,7 +70,8 @@ where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
     B: MessageBody + 'static,
 {
-    let head = HeadAsGet::convert(&context, &mut request, &origin.cache_request);
+    // In a box, so that the future of each other request needs little space for it.
+    let head = HeadAsGet::convert(&context, &mut request, &origin.cache_request).map(Box::new);
     let reply = fetch_as_is(inner, context, request, origin).await?;
     Ok(match head {
         Some(head) => head.answer(reply),
