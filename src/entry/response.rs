@@ -16,6 +16,7 @@ use actix_web::http::{
     },
 };
 use bytes::{Bytes, BytesMut};
+use smallvec::SmallVec;
 
 use crate::{
     clock::Timestamp,
@@ -236,12 +237,14 @@ fn field_weight(name: &HeaderName, value: usize) -> usize {
 
 /// Copies header fields in the given order. The copied field values share one allocation. No copy
 /// shares memory with its original.
-pub(crate) fn copy_fields(
-    fields: &[(&HeaderName, &HeaderValue)],
+pub(crate) fn copy_fields<'a>(
+    fields: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>,
 ) -> Box<[(HeaderName, HeaderValue)]> {
+    // Most responses have fewer lines.
+    let fields: SmallVec<[_; 16]> = fields.collect();
     let total = fields.iter().map(|(_, value)| value.len()).sum();
     let mut values = BytesMut::with_capacity(total);
-    for (_, value) in fields {
+    for (_, value) in &fields {
         values.extend_from_slice(value.as_bytes());
     }
     let mut values = values.freeze();
@@ -295,7 +298,7 @@ mod tests {
         let value = HeaderValue::from_maybe_shared(big.slice(0..3)).unwrap();
         let name = HeaderName::from_static("link");
         let fields = [(&name, &value), (&name, &value)];
-        let copy = copy_fields(&fields);
+        let copy = copy_fields(fields.into_iter());
         assert_eq!(copy.len(), 2);
         assert!(copy.iter().all(|(found, copied)| *found == name && *copied == value));
         drop((value, copy));

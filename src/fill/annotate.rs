@@ -128,8 +128,7 @@ impl Candidate {
         let is_changed = |name: &HeaderName| {
             ANNOTATED_FIELDS.contains(name) || (!is_as_stated && is_targeted(name))
         };
-        let original: Vec<_> = fields.iter().filter(|(name, _)| is_changed(name)).collect();
-        let original = copy_fields(&original);
+        let original = copy_fields(fields.iter().filter(|(name, _)| is_changed(name)));
         if states_lifetime {
             state_lifetime(fields, lifetime, now);
         }
@@ -215,10 +214,10 @@ impl Candidate {
         let connection = ConnectionFields::of(fields);
         let is_kept =
             |name: &HeaderName| connection.may_be_stored(name) && !plan.withheld.contains(name);
-        let kept: Vec<_> = fields.iter().filter(|(name, _)| is_kept(name)).collect();
+        let kept = fields.iter().filter(|(name, _)| is_kept(name));
         StoredResponse {
             status,
-            fields: copy_fields(&kept),
+            fields: copy_fields(kept),
             body: Bytes::new(),
             lifetime: plan.lifetime,
             stated: plan.stated,

@@ -11,8 +11,7 @@ fn stored_with(fields: &[(HeaderName, &str)]) -> StoredResponse {
         .iter()
         .map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap()))
         .collect();
-    let fields: Vec<_> = fields.iter().map(|(name, value)| (name, value)).collect();
-    let fields = copy_fields(&fields);
+    let fields = copy_fields(fields.iter().map(|(name, value)| (name, value)));
     StoredResponse { fields, ..stored(0, &[]) }
 }
 
@@ -302,7 +301,7 @@ fn update_starts_from_the_fields_that_the_handler_sent() {
     let mut stored =
         stored_with(&[(CACHE_CONTROL, "max-age=60"), (EXPIRES, LATE), (ETAG, "\"a\"")]);
     let sent = HeaderValue::from_static("public");
-    stored.original_fields = Some(copy_fields(&[(&CACHE_CONTROL, &sent)]));
+    stored.original_fields = Some(copy_fields([(&CACHE_CONTROL, &sent)].into_iter()));
     let fields = updated_fields(&stored, &header_map(&[]));
     assert_eq!(fields.get(CACHE_CONTROL).unwrap(), "public");
     assert!(!fields.contains_key(EXPIRES) && fields.contains_key(ETAG));
