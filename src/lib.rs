@@ -201,6 +201,7 @@ mod guide {
         Test "docs/test.md"
         Debug "docs/debug.md"
         Performance "docs/performance.md"
+        HitRatio "docs/hit-ratio.md"
         Migrate "docs/migrate.md"
         Recipes "docs/recipes.md"
     }

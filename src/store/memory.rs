@@ -11,6 +11,7 @@ use std::{
 
 use moka::{Expiry, sync::Cache};
 
+use self::eviction::Eviction;
 use super::interface::{Lookup, Put, Store, StoreError};
 use crate::{
     coordination::{coordinator::Coordinator, fills::Fill},
@@ -44,7 +45,7 @@ const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
 ///
 /// Clones share their entries: make one store before `HttpServer::new`, and clone the store for
 /// each worker thread. A full store evicts the responses of the cache keys that are requested
-/// least.
+/// least. [`MemoryStoreBuilder::eviction`] chooses another way.
 ///
 /// The limit counts bodies, header fields, keys and bookkeeping (640 bytes for each cache key), so
 /// the memory of the process grows by about the limit. All responses of one cache key may together
@@ -89,7 +90,7 @@ impl MemoryStore {
     /// Returns a builder. [`MemoryStoreBuilder::build`] returns an error if the limit is too small,
     /// and does not panic.
     pub const fn builder() -> MemoryStoreBuilder {
-        MemoryStoreBuilder { max_bytes: 64 * 1024 * 1024 }
+        MemoryStoreBuilder { max_bytes: 64 * 1024 * 1024, eviction: Eviction::TinyLfu }
     }
 
     /// Returns the number of keys in the store. A key whose responses have expired or were purged
@@ -392,12 +393,32 @@ fn entry_key<'a>(key: &'a CacheKey, discriminator: &[u8]) -> Cow<'a, [u8]> {
 #[must_use]
 pub struct MemoryStoreBuilder {
     max_bytes: usize,
+    eviction: Eviction,
 }
 
 impl MemoryStoreBuilder {
     /// Sets the limit of the store in bytes. Default 64 MiB.
     pub const fn max_bytes(mut self, max_bytes: usize) -> Self {
         self.max_bytes = max_bytes;
+        self
+    }
+
+    /// Sets the way in which a full store chooses the responses that it evicts. Default
+    /// [`Eviction::TinyLfu`].
+    ///
+    /// ```
+    /// use actix_web_cache::{
+    ///     MemoryStore,
+    ///     store::{Eviction, MemoryStoreError},
+    /// };
+    ///
+    /// # fn build() -> Result<MemoryStore, MemoryStoreError> {
+    /// MemoryStore::builder().max_bytes(512 * 1024 * 1024).eviction(Eviction::Lru).build()
+    /// # }
+    /// # build().unwrap();
+    /// ```
+    pub const fn eviction(mut self, eviction: Eviction) -> Self {
+        self.eviction = eviction;
         self
     }
 
@@ -431,6 +452,7 @@ impl MemoryStoreBuilder {
                 let weight = variants.weight() + key.len() + ENTRY_OVERHEAD;
                 u32::try_from(weight).unwrap_or(u32::MAX)
             })
+            .eviction_policy(self.eviction.policy())
             .expire_after(ExpireUseless)
             .build();
         let (urls, maintenance) = (Arc::default(), Once::new());
@@ -507,5 +529,6 @@ fn start_maintenance(store: &Arc<MemoryState>) {
     }
 }
 
+pub(super) mod eviction;
 #[cfg(test)]
 mod tests;

@@ -22,7 +22,7 @@ pub mod conformance;
 pub use self::{
     boxed::BoxedStore,
     interface::{Lookup, Put, Store, StoreError},
-    memory::{MemoryStore, MemoryStoreBuilder, MemoryStoreError},
+    memory::{MemoryStore, MemoryStoreBuilder, MemoryStoreError, eviction::Eviction},
     tiered::{FarStore, TieredStats, TieredStore, TieredStoreBuilder, TieredStoreError},
 };
 pub use crate::{

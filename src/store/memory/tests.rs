@@ -49,6 +49,37 @@ fn responses_to_forged_requests_do_not_evict_requested_responses() {
 }
 
 #[test]
+fn full_store_evicts_by_its_eviction_setting() {
+    const REQUESTED: usize = 20;
+    const NEWEST: usize = 10_000;
+    // The number of requested pages that a store holds after many new pages, and whether it holds
+    // the newest page.
+    for (eviction, requested, newest) in
+        [(Eviction::TinyLfu, REQUESTED, false), (Eviction::Lru, 0, true)]
+    {
+        let store = MemoryStore::builder().max_bytes(200_000).eviction(eviction).build().unwrap();
+        for n in (0..REQUESTED).chain(1000..1200) {
+            put(&store, &key(n), 1000);
+        }
+        for _ in 0..20 {
+            for n in 0..REQUESTED {
+                if find(&store, n).variants.is_none() {
+                    put(&store, &key(n), 1000);
+                }
+            }
+            store.0.entries.run_pending_tasks();
+        }
+        for n in NEWEST - 1000..=NEWEST {
+            put(&store, &key(n), 1000);
+            store.0.entries.run_pending_tasks();
+        }
+        let held = (0..REQUESTED).filter(|&n| find(&store, n).variants.is_some()).count();
+        assert_eq!(held, requested, "{eviction:?}");
+        assert_eq!(find(&store, NEWEST).variants.is_some(), newest, "{eviction:?}");
+    }
+}
+
+#[test]
 fn removal_of_a_key_removes_responses_to_forged_requests_too() {
     let store = MemoryStore::new(1 << 20);
     put(&store, &key(1), 1);

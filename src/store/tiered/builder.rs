@@ -4,7 +4,7 @@
 use std::{error::Error, fmt, time::Duration};
 
 use super::{far_store::FarStore, store::TieredStore};
-use crate::store::memory::{MemoryStore, MemoryStoreError};
+use crate::store::memory::{MemoryStore, MemoryStoreError, eviction::Eviction};
 
 /// The shortest `max_staleness` that the builder accepts. With a shorter time, each process would
 /// read new invalidations so often that the load on the far store would be high.
@@ -24,6 +24,7 @@ impl<F: FarStore> TieredStore<F> {
         TieredStoreBuilder {
             far,
             near_bytes: 64 * 1024 * 1024,
+            near_eviction: Eviction::TinyLfu,
             near_lifetime: Duration::from_secs(60),
             max_staleness: Duration::from_secs(1),
         }
@@ -36,6 +37,7 @@ impl<F: FarStore> TieredStore<F> {
 pub struct TieredStoreBuilder<F> {
     far: F,
     near_bytes: usize,
+    near_eviction: Eviction,
     near_lifetime: Duration,
     max_staleness: Duration,
 }
@@ -44,6 +46,13 @@ impl<F: FarStore> TieredStoreBuilder<F> {
     /// Sets the size limit of the memory store in each process, in bytes. Default 64 MiB.
     pub const fn near_bytes(mut self, bytes: usize) -> Self {
         self.near_bytes = bytes;
+        self
+    }
+
+    /// Sets the way in which the full memory store of each process chooses the responses that it
+    /// evicts. Default [`Eviction::TinyLfu`].
+    pub const fn near_eviction(mut self, eviction: Eviction) -> Self {
+        self.near_eviction = eviction;
         self
     }
 
@@ -73,7 +82,7 @@ impl<F: FarStore> TieredStoreBuilder<F> {
     /// If `near_bytes` is too small for any response, `near_lifetime` is zero, or `max_staleness`
     /// is less than 10 ms.
     pub fn build(self) -> Result<TieredStore<F>, TieredStoreError> {
-        let Self { far, near_bytes, near_lifetime, max_staleness } = self;
+        let Self { far, near_bytes, near_eviction, near_lifetime, max_staleness } = self;
         if max_staleness < MIN_MAX_STALENESS {
             return Err(TieredStoreError::MaxStaleness(max_staleness));
         }
@@ -82,6 +91,7 @@ impl<F: FarStore> TieredStoreBuilder<F> {
         }
         let near = MemoryStore::builder()
             .max_bytes(near_bytes)
+            .eviction(near_eviction)
             .build_with_coordinator(far.coordinator().clone())
             .map_err(TieredStoreError::NearBytes)?;
         far.keep_current(max_staleness / 4);
