@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use moka::{ops::compute::Op, policy::EvictionPolicy, sync::Cache as Moka};
+use moka::{policy::EvictionPolicy, sync::Cache as Moka};
 use quick_cache::{Weighter, sync::Cache as Quick};
 
 use crate::replay::Engine;
@@ -44,7 +44,10 @@ impl Engine for MokaEngine {
 
     fn insert(&mut self, page: u32, weight: u32) {
         let key: Key = Arc::from(page.to_be_bytes());
-        self.entries.entry(key).and_compute_with(|_| Op::Put(weight));
+        // `MemoryStore` reads the existing variants before each insert. TinyLFU counts this read as a
+        // further request, so it admits a new page sooner.
+        self.entries.get(&key);
+        self.entries.insert(key, weight);
         if weight >= LARGE {
             self.entries.run_pending_tasks();
         }
