@@ -184,6 +184,8 @@ impl MemoryStore {
         // fills of the URL before it reads the index, so it either makes this check fail or finds
         // the key.
         let url = urls.lock(key.url());
+        // The eviction policy counts this read as a request. Without it, few new responses would be
+        // requested often enough to stay in a full store.
         let existing = entries.get(&shared);
         let registration = self.registration(&url, &shared, existing.as_deref());
         if fill.is_invalidated() || !coordinator.is_valid(key, &response) {
