@@ -198,7 +198,7 @@ impl Connection {
     }
 }
 
-/// What the head of a response says about the length of the response.
+/// The length of a response as its head states it.
 struct Head {
     length: usize,
     /// The length of the body, or `None` if the body is sent in chunks.
