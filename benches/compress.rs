@@ -20,7 +20,7 @@ use std::{
     net::TcpListener,
     path::Path,
     process::{Command, ExitCode, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use actix_web::{App, HttpResponse, Route, middleware::Compress, web};
@@ -140,7 +140,9 @@ fn page() -> String {
 /// codes the page, and sends it without a length.
 async fn coded_length(server: &Server, coding: &'static str) -> usize {
     let mut connection = Connection::open(server.addr).await;
+    let end = Instant::now() + Duration::from_secs(20);
     loop {
+        assert!(Instant::now() < end, "no copy in {coding} within twenty seconds");
         let head = connection.send(&request(coding)(0)).await;
         let text = String::from_utf8_lossy(head).to_ascii_lowercase();
         let value = |name| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);

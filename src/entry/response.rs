@@ -258,7 +258,8 @@ pub(crate) fn copy_fields<'a>(
         .collect()
 }
 
-/// The names of fields that most responses have. A name that has a constant holds no buffer.
+/// The names of fields that responses often have. A name that has a constant holds no buffer, so its
+/// clone shares none.
 const USUAL_NAMES: [HeaderName; 8] = [
     CACHE_CONTROL,
     CONTENT_TYPE,

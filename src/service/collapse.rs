@@ -79,6 +79,7 @@ impl RequestContext {
             let next = match coordinator.join(key, collapse_key.as_bytes()) {
                 FlightRole::Leader(flight) => {
                     let leader = Leader::new(flight, collapse_key);
+                    // Most leaders have nothing to wait for, so they need no box for the next steps.
                     if lease_deadline.is_none() && !self.may_find_response(&origin) {
                         return Next::Fetch(origin, Some(leader));
                     }
