@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::timeout;
+use tokio::{task::unconstrained, time::sleep};
 
 /// Polls a future once, with the waker of the current task.
 pub(crate) async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
@@ -22,11 +22,18 @@ pub(crate) async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Out
 /// timer is armed for a future that is ready at the first poll.
 pub(crate) async fn within<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
-    match poll_once(future.as_mut()).await {
-        Poll::Ready(output) => Some(output),
-        // In a box, so that a future that is ready at once needs no space for the timer.
-        Poll::Pending => Box::pin(timeout(limit, future)).await.ok(),
-    }
+    // In a box, so that a future that is ready at once needs no space for the timer.
+    let mut timer = None;
+    poll_fn(|cx| {
+        if let Poll::Ready(output) = future.as_mut().poll(cx) {
+            return Poll::Ready(Some(output));
+        }
+        // The timer is not constrained by the budget of its task: a future that uses up the budget at
+        // each poll would otherwise keep the timer from ending.
+        let timer = timer.get_or_insert_with(|| Box::pin(unconstrained(sleep(limit))));
+        timer.as_mut().poll(cx).map(|()| None)
+    })
+    .await
 }
 
 /// Runs a future to its end, even if the caller is dropped. A future that is pending after its
@@ -42,6 +49,7 @@ pub(crate) async fn to_completion(future: impl Future<Output = ()> + Send + 'sta
 #[cfg(test)]
 mod tests {
     use std::{
+        cell::Cell,
         future::pending,
         sync::{
             Arc,
@@ -65,6 +73,30 @@ mod tests {
     #[tokio::test]
     async fn future_that_takes_longer_than_the_limit_is_dropped() {
         assert_eq!(within(Duration::from_millis(1), pending::<u8>()).await, None);
+    }
+
+    #[tokio::test]
+    async fn future_that_uses_up_the_budget_of_its_task_is_dropped() {
+        let mut polls = 0;
+        let greedy = poll_fn(|cx| {
+            polls += 1;
+            assert!(polls < 10_000_000, "the timer does not end");
+            while let Poll::Ready(()) = pin!(tokio::task::consume_budget()).poll(cx) {}
+            Poll::<u8>::Pending
+        });
+        assert_eq!(within(Duration::from_millis(1), greedy).await, None);
+    }
+
+    #[tokio::test]
+    async fn pending_future_is_polled_once_until_its_task_is_woken() {
+        let polls = Cell::new(0);
+        let future = poll_fn(|_| {
+            polls.set(polls.get() + 1);
+            Poll::<u8>::Pending
+        });
+        let mut limited = pin!(within(Duration::from_secs(3600), future));
+        assert!(poll_once(limited.as_mut()).await.is_pending());
+        assert_eq!(polls.get(), 1);
     }
 
     #[tokio::test]
