@@ -11,7 +11,7 @@
 //! turn. It prints the medians, and the medians of the ratios within a lap. nginx serves the same page
 //! from a file that was compressed before (`gzip_static`), if it is installed.
 
-#![allow(missing_docs, clippy::expect_used, clippy::indexing_slicing)]
+#![allow(missing_docs, clippy::disallowed_methods, clippy::expect_used, clippy::indexing_slicing)]
 
 mod support;
 
