@@ -30,7 +30,22 @@ pub(crate) struct Page {
     pub(crate) body: Bytes,
 }
 
-/// The middleware. It answers each request for a new URL with the page.
+impl Page {
+    /// Returns a copy that shares no memory with this page. The values of all fields are in one buffer,
+    /// as a cache stores them.
+    fn copied(&self) -> Self {
+        let values: Vec<_> = self.fields.iter().map(|(_, value)| value.as_bytes()).collect();
+        let mut values = Bytes::from(values.concat());
+        let copy = |(name, value): &(HeaderName, HeaderValue)| {
+            let value = values.split_to(value.len());
+            (name.clone(), HeaderValue::from_maybe_shared(value).expect("a copied value"))
+        };
+        let fields = self.fields.iter().map(copy).collect();
+        Self { fields, body: Bytes::copy_from_slice(&self.body) }
+    }
+}
+
+/// The middleware. Each URL has a copy of the page, as if its handler had made it.
 #[derive(Clone)]
 pub(crate) struct Floor {
     entries: Cache<Box<[u8]>, Arc<Page>>,
@@ -85,8 +100,9 @@ where
 impl Floor {
     fn respond(&self, key: &[u8]) -> HttpResponse<Bytes> {
         let page = self.entries.get(key).unwrap_or_else(|| {
-            self.entries.insert(Box::from(key), Arc::clone(&self.page));
-            Arc::clone(&self.page)
+            let page = Arc::new(self.page.copied());
+            self.entries.insert(Box::from(key), Arc::clone(&page));
+            page
         });
         let mut response = HttpResponse::with_body(StatusCode::OK, page.body.clone());
         let fields = response.headers_mut();
