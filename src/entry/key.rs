@@ -24,11 +24,19 @@ const SCHEMA: u8 = b'3';
 /// this character, with which a fragment begins.
 pub(crate) const SEVERAL_QUERIES: &str = "#";
 
-/// The number of bytes up to which an encoded key needs no heap allocation.
+/// The number of bytes up to which the buffer of a [`KeyBuilder`] needs no heap allocation.
 const INLINE: usize = 192;
 
 /// The buffer of an encoded key.
 type Encoded = SmallVec<[u8; INLINE]>;
+
+/// A key to which parts can be added. The parts are in one buffer, and
+/// [`finish`](Self::finish) copies it once.
+pub(crate) struct KeyBuilder {
+    encoded: Encoded,
+    url_len: usize,
+    parts_at: usize,
+}
 
 /// The key under which responses for a URL are stored.
 ///
@@ -59,9 +67,11 @@ type Encoded = SmallVec<[u8; INLINE]>;
 /// significant part of the query is an application part. So they all belong to one URL, and a purge
 /// of any query of the path can reach them. A part is preceded by its length in 4 bytes,
 /// little-endian. An absent query or value has the length 2³²−1 and no bytes.
+///
+/// The clones of a key share its bytes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CacheKey {
-    encoded: Encoded,
+    encoded: Arc<[u8]>,
     url_len: usize,
     parts_at: usize,
 }
@@ -110,38 +120,7 @@ impl CacheKey {
     /// that `/%61` and `/a` have one key (RFC 3986 section 6.2.2).
     #[must_use]
     pub fn new(namespace: &str, scheme: &str, host: &str, path: &str, query: Option<&str>) -> Self {
-        Self::in_scope(&KeyScope::new(namespace, ""), scheme, host, path, query)
-    }
-
-    /// Makes the key of a URL in the scope of one policy. The key has no application parts.
-    pub(crate) fn in_scope(
-        scope: &KeyScope,
-        scheme: &str,
-        host: &str,
-        path: &str,
-        query: Option<&str>,
-    ) -> Self {
-        let (host, path) = (normalize_host(scheme, host), normalize_path(path));
-        let end = match scope.ends.iter().find(|(known, _)| *known == scheme) {
-            Some((_, end)) => Cow::Borrowed(&**end),
-            None => Cow::Owned(KeyScope::end(scheme, &scope.fingerprint).into_vec()),
-        };
-        let host_at = scope.begin.len() + LENGTH;
-        let mut encoded = concat(&[
-            &scope.begin,
-            &encoded_length(Some(host.len())),
-            host.as_bytes(),
-            &encoded_length(Some(path.len())),
-            path.as_bytes(),
-            &encoded_length(query.map(str::len)),
-            query.unwrap_or_default().as_bytes(),
-            &end,
-        ]);
-        let parts_at = encoded.len();
-        if let Some(host) = encoded.get_mut(host_at..host_at + host.len()) {
-            host.make_ascii_lowercase();
-        }
-        Self { url_len: parts_at - end.len(), encoded, parts_at }
+        KeyBuilder::new(&KeyScope::new(namespace, ""), scheme, host, path, query).finish()
     }
 
     /// Adds an application part: a name, and the value that the request has for this name.
@@ -149,8 +128,9 @@ impl CacheKey {
     /// `None` (for example for a header field that is absent from the request) differs from an
     /// empty value.
     pub fn push_part(&mut self, name: &str, value: Option<&[u8]>) {
-        append_part(&mut self.encoded, name.as_bytes());
-        append_optional(&mut self.encoded, value);
+        let mut longer = KeyBuilder::from_key(self);
+        longer.push_part(name, value);
+        *self = longer.finish();
     }
 
     /// Returns the bytes of the whole key.
@@ -188,7 +168,7 @@ impl CacheKey {
         let url_len = encoded.len();
         encoded.extend_from_slice(self.encoded.get(self.url_len..self.parts_at)?);
         let parts_at = encoded.len();
-        Some(Self { encoded, url_len, parts_at })
+        Some(KeyBuilder { encoded, url_len, parts_at }.finish())
     }
 
     /// Returns the position of the query in the encoded key.
@@ -208,10 +188,61 @@ impl CacheKey {
         self.parts_at < self.encoded.len()
     }
 
-    /// Copies the bytes of the key into a shared slice.
+    /// Returns the bytes of the key, which all clones of the key share.
     #[must_use]
     pub fn to_shared(&self) -> Arc<[u8]> {
-        Arc::from(self.as_bytes())
+        Arc::clone(&self.encoded)
+    }
+}
+
+impl KeyBuilder {
+    /// Begins the key of a URL in the scope of one policy.
+    pub(crate) fn new(
+        scope: &KeyScope,
+        scheme: &str,
+        host: &str,
+        path: &str,
+        query: Option<&str>,
+    ) -> Self {
+        let (host, path) = (normalize_host(scheme, host), normalize_path(path));
+        let end = match scope.ends.iter().find(|(known, _)| *known == scheme) {
+            Some((_, end)) => Cow::Borrowed(&**end),
+            None => Cow::Owned(KeyScope::end(scheme, &scope.fingerprint).into_vec()),
+        };
+        let host_at = scope.begin.len() + LENGTH;
+        let mut encoded = concat(&[
+            &scope.begin,
+            &encoded_length(Some(host.len())),
+            host.as_bytes(),
+            &encoded_length(Some(path.len())),
+            path.as_bytes(),
+            &encoded_length(query.map(str::len)),
+            query.unwrap_or_default().as_bytes(),
+            &end,
+        ]);
+        let parts_at = encoded.len();
+        if let Some(host) = encoded.get_mut(host_at..host_at + host.len()) {
+            host.make_ascii_lowercase();
+        }
+        Self { url_len: parts_at - end.len(), encoded, parts_at }
+    }
+
+    /// Begins a key with all parts of another key.
+    pub(crate) fn from_key(key: &CacheKey) -> Self {
+        let encoded = Encoded::from_slice(&key.encoded);
+        Self { encoded, url_len: key.url_len, parts_at: key.parts_at }
+    }
+
+    /// Adds an application part, as [`CacheKey::push_part`] does.
+    pub(crate) fn push_part(&mut self, name: &str, value: Option<&[u8]>) {
+        append_part(&mut self.encoded, name.as_bytes());
+        append_optional(&mut self.encoded, value);
+    }
+
+    /// Returns the complete key.
+    pub(crate) fn finish(&self) -> CacheKey {
+        let Self { encoded, url_len, parts_at } = self;
+        CacheKey { encoded: Arc::from(&**encoded), url_len: *url_len, parts_at: *parts_at }
     }
 }
 
@@ -482,10 +513,11 @@ mod tests {
             fingerprint in text(),
         ) {
             let scope = KeyScope::new(&b.0, &fingerprint);
-            let mut other = CacheKey::in_scope(&scope, "https", &b.1, &b.2, b.3.as_deref());
+            let mut other = KeyBuilder::new(&scope, "https", &b.1, &b.2, b.3.as_deref());
             for (name, value) in &b.4 {
                 other.push_part(name, value.as_deref());
             }
+            let other = other.finish();
             prop_assert_eq!(other.has_parts(), !b.4.is_empty());
             let same = (&a.0, &a.1, &a.2, &a.3) == (&b.0, &b.1, &b.2, &b.3);
             prop_assert_eq!(key(&a).url().contains(&other), same);
@@ -498,7 +530,7 @@ mod tests {
             (one, other) in ((text(), text()), (text(), text())),
         ) {
             let key = |(namespace, fingerprint): &(String, String)| {
-                CacheKey::in_scope(&KeyScope::new(namespace, fingerprint), "http", "h", "/", None)
+                KeyBuilder::new(&KeyScope::new(namespace, fingerprint), "http", "h", "/", None).finish()
             };
             prop_assert_eq!(key(&one) == key(&other), one == other);
             let key = key(&one);

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     entry::{
-        key::{CacheKey, SEVERAL_QUERIES},
+        key::{CacheKey, KeyBuilder, SEVERAL_QUERIES},
         length_prefixed::append_part,
         url::UrlTarget,
     },
@@ -55,7 +55,7 @@ impl CompiledPolicy {
         let mut key = match variance {
             None => self.key_with_query(request, query.as_deref())?,
             Some(variance) => {
-                let mut key = self.path_key(request)?;
+                let mut key = self.key_with_query(request, Some(SEVERAL_QUERIES))?;
                 // The names of fields have no space, so these parts differ from all others.
                 key.push_part("no vary search", Some(&variance.encode()));
                 key.push_part("significant query", Some(&variance.normalize(query.as_deref())));
@@ -68,21 +68,21 @@ impl CompiledPolicy {
             key.push_part(&format!("with {}", part.name), value.as_deref().map(str::as_bytes));
         }
         let sharing = self.push_sharing(&mut key, request);
-        Ok(RequestKey { key, sharing })
+        Ok(RequestKey { key: key.finish(), sharing })
     }
 
     /// Returns the key of the path of a request: what the keys of all queries have in common.
     pub(crate) fn path_key(&self, request: &ServiceRequest) -> Result<CacheKey, AmbiguousHost> {
-        self.key_with_query(request, Some(SEVERAL_QUERIES))
+        Ok(self.key_with_query(request, Some(SEVERAL_QUERIES))?.finish())
     }
 
     fn key_with_query(
         &self,
         request: &ServiceRequest,
         query: Option<&str>,
-    ) -> Result<CacheKey, AmbiguousHost> {
+    ) -> Result<KeyBuilder, AmbiguousHost> {
         let (host, path) = (host(request)?, request.uri().path());
-        Ok(CacheKey::in_scope(&self.scope, scheme(request), host, path, query))
+        Ok(KeyBuilder::new(&self.scope, scheme(request), host, path, query))
     }
 
     /// Returns the cache key of a request whose body is part of the key. RFC 10008 section 2.7: the
@@ -93,18 +93,19 @@ impl CompiledPolicy {
         variance: Option<&NoVarySearch>,
         body: &[u8],
     ) -> Result<RequestKey, AmbiguousHost> {
-        let RequestKey { mut key, sharing } = self.key(request, variance)?;
+        let RequestKey { key, sharing } = self.key(request, variance)?;
+        let mut key = KeyBuilder::from_key(&key);
         // The names of fields have no space, so these parts differ from all others.
         key.push_part("request method", Some(request.method().as_str().as_bytes()));
         key.push_part("request body", Some(&Sha256::digest(body)));
         for name in &DESCRIPTIVE_FIELDS {
             push_field(&mut key, name, request.headers());
         }
-        Ok(RequestKey { key, sharing })
+        Ok(RequestKey { key: key.finish(), sharing })
     }
 
     /// Adds the request fields and cookies that are part of the cache key to `key`.
-    fn push_fields(&self, key: &mut CacheKey, fields: &HeaderMap) {
+    fn push_fields(&self, key: &mut KeyBuilder, fields: &HeaderMap) {
         for name in &self.identity.keyed {
             push_field(key, name, fields);
         }
@@ -125,7 +126,8 @@ impl CompiledPolicy {
             None => sent.map(Into::into),
             Some(rules) => rules.normalize(sent),
         };
-        CacheKey::in_scope(&self.scope, scheme, &target.host, &target.path, query.as_deref())
+        let (host, path) = (&target.host, &target.path);
+        KeyBuilder::new(&self.scope, scheme, host, path, query.as_deref()).finish()
     }
 
     /// Returns the cache key `url`, a result of [`key_for_url`](Self::key_for_url), completed
@@ -136,14 +138,14 @@ impl CompiledPolicy {
         if !self.policy.key_parts.is_empty() || self.has_parts_by_sharing() {
             return None;
         }
-        let mut key = url.clone();
+        let mut key = KeyBuilder::from_key(url);
         self.push_fields(&mut key, fields);
-        Some(key)
+        Some(key.finish())
     }
 }
 
 /// Adds all lines of a request field to a cache key.
-fn push_field(key: &mut CacheKey, name: &HeaderName, fields: &HeaderMap) {
+fn push_field(key: &mut KeyBuilder, name: &HeaderName, fields: &HeaderMap) {
     let mut lines = field_lines(fields, name);
     let first = lines.next();
     match lines.next() {

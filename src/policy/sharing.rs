@@ -12,7 +12,7 @@ use super::{
     values::{AuthorizedRequests, PersonalRequests},
 };
 use crate::{
-    entry::key::CacheKey,
+    entry::key::KeyBuilder,
     semantics::{requester::Sharing, special_fields::SpecialFields},
     session::has_entries,
 };
@@ -27,7 +27,7 @@ const CREDENTIALS_PART: &str = "authorized by";
 impl CompiledPolicy {
     /// Adds what decides about the sharing of the response to a cache key: the id of the person, or
     /// the names of the credentials that the request carries.
-    pub(super) fn push_sharing(&self, key: &mut CacheKey, request: &ServiceRequest) -> Sharing {
+    pub(super) fn push_sharing(&self, key: &mut KeyBuilder, request: &ServiceRequest) -> Sharing {
         if let Some(function) = &self.policy.per_user
             && let Some(id) = function.of(request)
         {

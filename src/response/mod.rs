@@ -4,6 +4,7 @@
 pub(crate) mod body;
 pub(crate) mod cached;
 pub(crate) mod conditional;
+pub(crate) mod numbers;
 pub(crate) mod range;
 pub(crate) mod representation;
 mod slices;

@@ -19,7 +19,8 @@ use crate::{
     outcome::{Bypass, Forward, NotStored, Outcome, Stored, written_seconds},
     response::{
         body::{CacheBody, pass_through},
-        cached::{field_value, number_after},
+        cached::field_value,
+        numbers::hit_status_value,
     },
     shared::FieldOutput,
 };
@@ -226,9 +227,7 @@ fn write_status_fields(fields: &mut HeaderMap, outcome: &Outcome, context: &Requ
 fn cache_status(outcome: &Outcome) -> Option<HeaderValue> {
     let join = |parts: &[&str]| HeaderValue::try_from(parts.concat()).ok();
     match outcome {
-        Outcome::Hit { ttl, .. } => {
-            number_after("actix-web-cache; hit; ttl=", written_seconds(*ttl))
-        }
+        Outcome::Hit { ttl, .. } => hit_status_value(written_seconds(*ttl)),
         Outcome::Forward { reason: Forward::Bypass(bypass), stored: Stored::No(_) } => {
             join(&["actix-web-cache; fwd=bypass; detail=", bypass.token()])
         }

@@ -151,7 +151,7 @@ impl MemoryStore {
 
     fn add(&self, key: &CacheKey, response: Arc<StoredResponse>, fill: &Fill) -> Put {
         let state = &self.0;
-        let shared: Arc<[u8]> = entry_key(key, &response.discriminator).into();
+        let shared: Arc<[u8]> = shared_entry_key(key, &response.discriminator);
         let fixed = shared.len() + ENTRY_OVERHEAD;
         let weight = response.weight() + fixed;
         if weight > state.max_entry {
@@ -210,7 +210,7 @@ impl MemoryStore {
         copy: &CodedCopy,
     ) {
         let state = &self.0;
-        let entry_key: Arc<[u8]> = entry_key(key, &response.discriminator).into();
+        let entry_key: Arc<[u8]> = shared_entry_key(key, &response.discriminator);
         let max_weight = state.max_entry.saturating_sub(entry_key.len() + ENTRY_OVERHEAD);
         let url = state.urls.lock(key.url());
         // The registration of the key stays, so a purge of its URL still finds the entry.
@@ -234,7 +234,7 @@ impl MemoryStore {
     /// because only the far store knows all variants of the key.
     pub(super) fn add_copy(&self, key: &CacheKey, copy: Arc<StoredResponse>) {
         let state = &self.0;
-        let shared: Arc<[u8]> = entry_key(key, &copy.discriminator).into();
+        let shared: Arc<[u8]> = shared_entry_key(key, &copy.discriminator);
         let fixed = shared.len() + ENTRY_OVERHEAD;
         if copy.weight() + fixed > state.max_entry {
             return;
@@ -387,6 +387,14 @@ fn entry_key<'a>(key: &'a CacheKey, discriminator: &[u8]) -> Cow<'a, [u8]> {
         Cow::Owned([key.as_bytes(), discriminator].concat())
     } else {
         Cow::Borrowed(key.as_bytes())
+    }
+}
+
+/// Returns the key of the entry for the responses with this discriminator, to be kept.
+fn shared_entry_key(key: &CacheKey, discriminator: &[u8]) -> Arc<[u8]> {
+    match entry_key(key, discriminator) {
+        Cow::Borrowed(_) => key.to_shared(),
+        Cow::Owned(entry_key) => entry_key.into(),
     }
 }
 
