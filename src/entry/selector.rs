@@ -5,7 +5,7 @@
 //! request that may change the response: the forwarded host and scheme, and the position of the
 //! cache among nested caches. A response answers only requests with an equal discriminator.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, iter, sync::LazyLock};
 
 use actix_web::http::header::HeaderName;
 use sha2::{Digest as _, Sha256};
@@ -119,6 +119,9 @@ impl<'a> Selector<'a> {
     /// selecting fields of the key.
     #[must_use]
     pub fn variant(&self, selecting_fields: &[HeaderName]) -> VariantId {
+        if selecting_fields.is_empty() && self.discriminator.is_empty() {
+            return *SINGLE_VARIANT;
+        }
         let values = selecting_fields.iter().map(|name| (name, self.request.value(name)));
         VariantId::of(values, self.discriminator)
     }
@@ -137,6 +140,11 @@ impl fmt::Debug for Selector<'_> {
 /// the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct VariantId([u8; 16]);
+
+/// The id of the variant of a key without selecting fields, for requests with an empty discriminator.
+/// Most lookups need this id, so it is computed once.
+static SINGLE_VARIANT: LazyLock<VariantId> =
+    LazyLock::new(|| VariantId::of(iter::empty::<(_, Option<&[u8]>)>(), &[]));
 
 impl VariantId {
     /// Returns the bytes of the id.

@@ -5,7 +5,11 @@ use std::{error::Error, fmt, time::Duration};
 
 use actix_web::http::{
     StatusCode,
-    header::{ETAG, HeaderName, HeaderValue},
+    header::{
+        CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
+        DATE, ETAG, EXPIRES, HeaderName, HeaderValue, LAST_MODIFIED, LINK, REFERRER_POLICY,
+        STRICT_TRANSPORT_SECURITY, VARY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    },
 };
 use bytes::Bytes;
 
@@ -210,6 +214,29 @@ fn rebased(time: Duration, now: Timestamp) -> Result<Timestamp, RecordError> {
     Ok(Timestamp::new(now.wall().min(time), now.monotonic().saturating_sub(age)))
 }
 
+/// Returns the name with this text, if it is the name of a field that most responses have. Other names
+/// take longer to parse.
+fn usual_name(text: &[u8]) -> Option<HeaderName> {
+    Some(match text {
+        b"cache-control" => CACHE_CONTROL,
+        b"content-encoding" => CONTENT_ENCODING,
+        b"content-language" => CONTENT_LANGUAGE,
+        b"content-security-policy" => CONTENT_SECURITY_POLICY,
+        b"content-type" => CONTENT_TYPE,
+        b"date" => DATE,
+        b"etag" => ETAG,
+        b"expires" => EXPIRES,
+        b"last-modified" => LAST_MODIFIED,
+        b"link" => LINK,
+        b"referrer-policy" => REFERRER_POLICY,
+        b"strict-transport-security" => STRICT_TRANSPORT_SECURITY,
+        b"vary" => VARY,
+        b"x-content-type-options" => X_CONTENT_TYPE_OPTIONS,
+        b"x-frame-options" => X_FRAME_OPTIONS,
+        _ => return None,
+    })
+}
+
 struct Reader<'a> {
     record: &'a Bytes,
     /// The bytes of the record that are not read yet.
@@ -371,6 +398,9 @@ impl<'a> Reader<'a> {
     fn name(&mut self) -> Result<HeaderName, RecordError> {
         let length = self.u16()?;
         let text = self.bytes(length.into())?;
+        if let Some(name) = usual_name(text) {
+            return Ok(name);
+        }
         let name = HeaderName::from_bytes(text);
         let name = name.map_err(|_| RecordError::Malformed("field name"))?;
         require(name.as_str().as_bytes() == text, "field name")?;
