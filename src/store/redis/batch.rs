@@ -79,6 +79,16 @@ impl Batches {
         reply.await.unwrap_or(Err(Failure::NoRuntime))
     }
 
+    /// Sends a lookup whose reply is expected to be large, by a connection of its own.
+    pub(super) async fn lookup_alone(
+        client: &Arc<RedisClient>,
+        command: Cmd,
+    ) -> Result<(Value, Stamp), Failure> {
+        let place = client.place_for_large_lookup();
+        let (replies, stamp) = call(client, place.role(), vec![command]).await?;
+        Ok((replies.into_iter().next().unwrap_or(Value::Nil), stamp))
+    }
+
     /// Adds a lookup to the batch of this thread, or begins a new batch.
     fn collect(&self, client: &Arc<RedisClient>, lookup: PendingLookup) -> Result<(), Failure> {
         let mut current = self.0.get_or_default().borrow_mut();
@@ -106,16 +116,8 @@ impl Batches {
 async fn send(client: &Arc<RedisClient>, lookups: Vec<PendingLookup>) {
     let (commands, receivers): (Vec<_>, Vec<_>) =
         lookups.into_iter().map(|lookup| (lookup.command, lookup.reply_to)).unzip();
-    let sent = monotonic_micros();
-    let result = client
-        .call(ConnectionRole::Lookups, client.timeouts.lookup, |mut connection| async move {
-            client.counters.lookups.fetch_add(commands.len() as u64, Ordering::Relaxed);
-            query(client, &mut connection, commands).await
-        })
-        .await;
-    match result {
+    match call(client, ConnectionRole::Lookups, commands).await {
         Ok((replies, stamp)) => {
-            client.table.set_current_at(sent);
             for (receiver, reply) in receivers.into_iter().zip(replies) {
                 // A request that was canceled has dropped its receiver.
                 let _ = receiver.send(Ok((reply, stamp)));
@@ -127,6 +129,23 @@ async fn send(client: &Arc<RedisClient>, lookups: Vec<PendingLookup>) {
             }
         }
     }
+}
+
+/// Sends lookups by the connection of this thread for `role`.
+async fn call(
+    client: &Arc<RedisClient>,
+    role: ConnectionRole,
+    commands: Vec<Cmd>,
+) -> Result<(Vec<Value>, Stamp), Failure> {
+    let sent = monotonic_micros();
+    let found = client
+        .call(role, client.timeouts.lookup, |mut connection| async move {
+            client.counters.lookups.fetch_add(commands.len() as u64, Ordering::Relaxed);
+            query(client, &mut connection, commands).await
+        })
+        .await?;
+    client.table.set_current_at(sent);
+    Ok(found)
 }
 
 /// Sends lookups, and reads the epoch of the invalidation table.

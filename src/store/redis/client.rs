@@ -21,7 +21,7 @@ use super::{
     keys::Keys,
     primary_search::{PrimarySearch, SEARCH_INTERVAL},
     table_replacements::{Sending, TableReplacements},
-    worker_connections::{ConnectionRole, WorkerConnections},
+    worker_connections::{ConnectionRole, LargeLookupPlace, WorkerConnections},
 };
 use crate::{
     coordination::coordinator::Coordinator,
@@ -125,6 +125,11 @@ impl RedisClient {
             self.connections.remove(role);
         }
         result
+    }
+
+    /// Chooses the connection of this thread for a lookup whose reply is expected to be large.
+    pub(super) fn place_for_large_lookup(&self) -> LargeLookupPlace {
+        self.connections.place_for_large_lookup()
     }
 
     /// Returns the generation of connections that calls may use. Connections of earlier generations

@@ -32,7 +32,7 @@ use super::{
 const POOL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The maximum number of connections that the pool makes at the same time. Each thread makes at
-/// most two connections. The limit is high, so that no thread waits for the connections of another
+/// most six connections. The limit is high, so that no thread waits for the connections of another
 /// thread.
 const MAX_CONNECTING: usize = 512;
 

@@ -30,6 +30,7 @@ mod first_read;
 pub(crate) mod fuzzing;
 mod invalidation_table;
 mod keys;
+mod large_records;
 mod lease;
 mod maintenance;
 mod primary_search;

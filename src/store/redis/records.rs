@@ -95,6 +95,13 @@ pub(super) struct FoundRecord {
     pub(super) copy: Option<Bytes>,
 }
 
+impl FoundRecord {
+    /// Returns the number of bytes in the reply.
+    pub(super) fn size(&self) -> usize {
+        self.record.len() + self.copy.as_ref().map_or(0, Bytes::len)
+    }
+}
+
 /// Parses the reply to [`record_command`]. A Redis key that is not a hash counts as missing, and
 /// the next write replaces the key.
 pub(super) fn parse_record(reply: Value) -> Result<Option<FoundRecord>, Failure> {

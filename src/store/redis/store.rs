@@ -21,6 +21,7 @@ use super::{
     failure::Failure,
     invalidation_table::{MAX_FILL_AGE, MAX_RETENTION},
     keys::{EntryKey, Keys},
+    large_records::LargeRecords,
     lease,
     maintenance::Maintenance,
     records::{self, FoundRecord, NewRecord, SelectingFields, Verdict},
@@ -129,6 +130,8 @@ struct Inner {
     /// skip the access to `selecting`.
     any_selecting: AtomicBool,
     no_selecting: SelectingFields,
+    /// The keys of large responses, whose lookups use connections of their own.
+    large: LargeRecords,
     /// The permits to count uses of variants.
     counting: Arc<Semaphore>,
     max_record: usize,
@@ -154,6 +157,7 @@ impl RedisStore {
             selecting: Cache::new(REMEMBERED_KEYS),
             any_selecting: AtomicBool::new(false),
             no_selecting: SelectingFields::from([]),
+            large: LargeRecords::default(),
             counting: Arc::new(Semaphore::new(MAX_COUNTING)),
             max_record,
             lease,
@@ -178,7 +182,7 @@ impl RedisStore {
     }
 
     async fn find(&self, key: &CacheKey, selector: &Selector<'_>) -> Result<Lookup, Failure> {
-        let Inner { batches, selecting, any_selecting, no_selecting, .. } = &*self.0;
+        let Inner { batches, selecting, any_selecting, no_selecting, large, .. } = &*self.0;
         let client = self.client();
         let deadline = Deadline::after(client.timeouts.lookup);
         let entry = client.keys.entry(key);
@@ -187,8 +191,13 @@ impl RedisStore {
         let guessed = guessed.unwrap_or_else(|| Arc::clone(no_selecting));
         let coding = selector.preferred_coding();
         let command = records::record_command(&entry, selector.variant(&guessed), coding);
-        let (reply, stamp) = batches.lookup(client, command).await?;
+        let (reply, stamp) = if large.contains(entry.digest) {
+            Batches::lookup_alone(client, command).await?
+        } else {
+            batches.lookup(client, command).await?
+        };
         if let Some(record) = records::parse_record(reply)? {
+            large.note(entry.digest, record.size());
             let found = self.found(key, &guessed, Some(record), stamp, selector.now());
             let mut responses = found.variants.iter().flat_map(|variants| variants.responses());
             // A key whose only response answers all requests has no other variants to drop.

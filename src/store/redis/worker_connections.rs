@@ -2,10 +2,17 @@
 //!
 //! Threads share no connections, because a connection does its I/O in the runtime that made it. If
 //! threads shared a connection, a slow handler on one thread would delay the requests of the other
-//! threads. Each thread has two connections, so that no lookup waits behind the transfer of a large
+//! threads. A thread has several connections, so that no lookup waits behind the transfer of a large
 //! response.
 
-use std::{cell::RefCell, time::Duration};
+use std::{
+    cell::RefCell,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use thread_local::ThreadLocal;
 use tokio::{runtime::Handle, sync::watch, time::timeout};
@@ -23,11 +30,47 @@ pub(super) enum ConnectionRole {
     Lookups,
     /// Writes of responses, whose commands can be large.
     Writes,
+    /// A lookup whose reply is expected to be large, by the connection with this number.
+    LargeLookup(usize),
 }
+
+/// The maximum number of connections that a thread makes for large lookups. Only a thread that waits
+/// for so many large replies at the same time makes all of them.
+const LARGE_LOOKUPS: usize = 4;
 
 /// The connections of all threads.
 #[derive(Default)]
-pub(super) struct WorkerConnections(ThreadLocal<RefCell<[Slot; 2]>>);
+pub(super) struct WorkerConnections(ThreadLocal<ThreadConnections>);
+
+/// The connections of one thread.
+#[derive(Default)]
+struct ThreadConnections {
+    lookups: RefCell<Slot>,
+    writes: RefCell<Slot>,
+    large_lookups: [RefCell<Slot>; LARGE_LOOKUPS],
+    /// The number of large lookups in progress by each connection.
+    in_progress: Arc<[AtomicUsize; LARGE_LOOKUPS]>,
+}
+
+/// The place of a large lookup on one of the connections of its thread. Dropping it ends the lookup.
+pub(super) struct LargeLookupPlace {
+    number: usize,
+    in_progress: Arc<[AtomicUsize; LARGE_LOOKUPS]>,
+}
+
+impl LargeLookupPlace {
+    pub(super) const fn role(&self) -> ConnectionRole {
+        ConnectionRole::LargeLookup(self.number)
+    }
+}
+
+impl Drop for LargeLookupPlace {
+    fn drop(&mut self) {
+        if let Some(lookups) = self.in_progress.get(self.number) {
+            lookups.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
 
 #[derive(Default)]
 enum Slot {
@@ -60,8 +103,7 @@ impl WorkerConnections {
         F: Future<Output = ConnectResult> + Send + 'static,
     {
         let mut receiver = {
-            let mut slots = self.0.get_or_default().borrow_mut();
-            let slot = slot(&mut slots, role);
+            let slot = &mut *self.slot(role).borrow_mut();
             match slot {
                 Slot::Connected { connection, generation: made_for } if *made_for == generation => {
                     return Ok(connection.clone());
@@ -79,8 +121,7 @@ impl WorkerConnections {
             Ok(result) => result.clone().unwrap_or(Err(Failure::TimedOut)),
             Err(_) => Err(Failure::TimedOut),
         };
-        let mut slots = self.0.get_or_default().borrow_mut();
-        let slot = slot(&mut slots, role);
+        let slot = &mut *self.slot(role).borrow_mut();
         if matches!(slot, Slot::Connecting(current) if current.same_channel(&receiver)) {
             *slot = match &result {
                 Ok(connection) => Slot::Connected { connection: connection.clone(), generation },
@@ -93,10 +134,32 @@ impl WorkerConnections {
     /// Removes the connection of this thread for `role`. Calls in progress continue to use the
     /// connection.
     pub(super) fn remove(&self, role: ConnectionRole) {
-        let mut slots = self.0.get_or_default().borrow_mut();
-        let slot = slot(&mut slots, role);
+        let slot = &mut *self.slot(role).borrow_mut();
         if matches!(slot, Slot::Connected { .. }) {
             *slot = Slot::Empty;
+        }
+    }
+
+    /// Chooses the connection of this thread with the fewest large lookups in progress.
+    pub(super) fn place_for_large_lookup(&self) -> LargeLookupPlace {
+        let in_progress = Arc::clone(&self.0.get_or_default().in_progress);
+        let lookups = in_progress.iter().map(|lookups| lookups.load(Ordering::Relaxed));
+        let least = lookups.enumerate().min_by_key(|(_, lookups)| *lookups);
+        let number = least.map_or(0, |(number, _)| number);
+        if let Some(lookups) = in_progress.get(number) {
+            lookups.fetch_add(1, Ordering::Relaxed);
+        }
+        LargeLookupPlace { number, in_progress }
+    }
+
+    fn slot(&self, role: ConnectionRole) -> &RefCell<Slot> {
+        let connections = self.0.get_or_default();
+        match role {
+            ConnectionRole::Lookups => &connections.lookups,
+            ConnectionRole::Writes => &connections.writes,
+            ConnectionRole::LargeLookup(number) => {
+                connections.large_lookups.get(number).unwrap_or(&connections.lookups)
+            }
         }
     }
 }
@@ -116,12 +179,4 @@ fn spawn_connect(
         sender.closed().await;
     });
     Ok(receiver)
-}
-
-fn slot(slots: &mut [Slot; 2], role: ConnectionRole) -> &mut Slot {
-    let [lookups, writes] = slots;
-    match role {
-        ConnectionRole::Lookups => lookups,
-        ConnectionRole::Writes => writes,
-    }
 }

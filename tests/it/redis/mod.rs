@@ -9,6 +9,7 @@ mod damaged_records;
 mod fixtures;
 mod foreign_keys;
 mod keyed_bodies;
+mod large_responses;
 mod leases;
 mod linearizability;
 mod malformed_replies;
