@@ -5,13 +5,15 @@ use std::borrow::Cow;
 use actix_web::{
     dev::ServiceRequest,
     http::header::{
-        CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LOCATION, CONTENT_TYPE, HeaderMap, HeaderName,
+        CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LOCATION, CONTENT_TYPE, HOST, HeaderMap,
+        HeaderName,
     },
 };
 use sha2::{Digest as _, Sha256};
 
 use super::{
     compiled::CompiledPolicy,
+    recent_keys::UrlOfRequest,
     request_url::{AmbiguousHost, host, scheme},
 };
 use crate::{
@@ -47,11 +49,15 @@ impl CompiledPolicy {
         request: &ServiceRequest,
         variance: Option<&NoVarySearch>,
     ) -> Result<RequestKey, AmbiguousHost> {
-        let uri = request.uri();
-        let query = match &self.policy.query {
-            None => uri.query().map(Cow::Borrowed),
-            Some(rules) => rules.normalize(uri.query()),
-        };
+        if variance.is_none()
+            && self.makes_keys_of_urls_alone()
+            && let Some(url) = url_of_request(self.id, request)
+        {
+            let make =
+                || Ok(self.key_with_query(request, self.query(request).as_deref())?.finish());
+            return Ok(RequestKey { key: url.key(make)?, sharing: Sharing::Everybody });
+        }
+        let query = self.query(request);
         let mut key = match variance {
             None => self.key_with_query(request, query.as_deref())?,
             Some(variance) => {
@@ -69,6 +75,23 @@ impl CompiledPolicy {
         }
         let sharing = self.push_sharing(&mut key, request);
         Ok(RequestKey { key: key.finish(), sharing })
+    }
+
+    /// Returns whether cache keys contain nothing of a request but its URL.
+    fn makes_keys_of_urls_alone(&self) -> bool {
+        self.identity.keyed.is_empty()
+            && self.policy.cookies.keyed.is_empty()
+            && self.policy.key_parts.is_empty()
+            && !self.has_parts_by_sharing()
+    }
+
+    /// Returns the query of a request as the cache key contains it.
+    fn query<'a>(&self, request: &'a ServiceRequest) -> Option<Cow<'a, str>> {
+        let query = request.uri().query();
+        match &self.policy.query {
+            None => query.map(Cow::Borrowed),
+            Some(rules) => rules.normalize(query),
+        }
     }
 
     /// Returns the key of the path of a request: what the keys of all queries have in common.
@@ -142,6 +165,18 @@ impl CompiledPolicy {
         self.push_fields(&mut key, fields);
         Some(key.finish())
     }
+}
+
+/// Returns the URL of a request if `Host` alone names its host, and the number of the policy that makes
+/// its key.
+fn url_of_request(policy: u64, request: &ServiceRequest) -> Option<UrlOfRequest<'_>> {
+    let mut lines = request.headers().get_all(HOST);
+    let (host, uri) = (lines.next()?.as_bytes(), request.uri());
+    if lines.next().is_some() || uri.authority().is_some() {
+        return None;
+    }
+    let target = uri.path_and_query()?.as_str().as_bytes();
+    Some(UrlOfRequest { policy, scheme: scheme(request), host, target })
 }
 
 /// Adds all lines of a request field to a cache key.

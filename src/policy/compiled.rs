@@ -65,7 +65,7 @@ pub(crate) enum VaryCookie {
 pub(crate) struct CompiledPolicy {
     /// The id of this policy in the process, random and not zero. A stored response keeps the id of
     /// the policy that has accepted its fields.
-    id: u64,
+    pub(super) id: u64,
     pub(super) policy: Policy,
     /// The rules that decide which requests are personal. A personal request carries credentials.
     pub(crate) identity: IdentityRules,

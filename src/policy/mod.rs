@@ -33,6 +33,7 @@ mod path_pattern;
 pub(crate) mod policy_set;
 pub(crate) mod presets;
 pub(crate) mod query;
+mod recent_keys;
 pub(crate) mod request_url;
 pub(crate) mod response_tags;
 pub(crate) mod rule;
