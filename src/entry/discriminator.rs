@@ -8,8 +8,9 @@ use smallvec::SmallVec;
 
 use crate::entry::length_prefixed::{append_part, read_part};
 
-/// An encoded discriminator.
-pub(crate) type Discriminator = SmallVec<[u8; 64]>;
+/// An encoded discriminator. Most are empty, and a request is moved with its discriminator, so a longer
+/// one is on the heap.
+pub(crate) type Discriminator = SmallVec<[u8; 16]>;
 
 /// The property of a request from which a value in a discriminator comes. Stores contain these
 /// numbers, so they must never change.

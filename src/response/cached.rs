@@ -144,9 +144,8 @@ impl CachedResponse {
         let is_stated = stored.lifetime.source.is_stated();
         let mut response = HttpResponse::with_body(stored.status, body);
         let fields = response.headers_mut();
-        // Reserve space for five more fields: `Age`, `Cache-Status`, `X-Cache`, `CDN-Cache-Control` and
-        // `Content-Encoding`.
-        fields.reserve(stored.fields.len() + 5);
+        // Two more fields are usual: `Age` and `Cache-Status`.
+        fields.reserve(stored.fields.len() + 2);
         // The response gets an `Age` of its own below.
         let is_replaced = |name: &HeaderName| *name == AGE || (tag.is_some() && *name == ETAG);
         for (name, value) in stored.fields.iter().filter(|(name, _)| !is_replaced(name)) {
