@@ -5,7 +5,12 @@
 //! the same bytes, whatever their scheme, policy and further parts are. A purge of the URL can
 //! therefore reach all of them.
 
-use std::{borrow::Cow, fmt, sync::Arc};
+use std::{
+    borrow::Cow,
+    fmt,
+    hash::{BuildHasher as _, RandomState},
+    sync::{Arc, LazyLock},
+};
 
 use smallvec::SmallVec;
 
@@ -74,6 +79,7 @@ pub struct CacheKey {
     encoded: Arc<[u8]>,
     url_len: usize,
     parts_at: usize,
+    digest: u64,
 }
 
 /// The part of a cache key that identifies a URL: the namespace, host, path and query.
@@ -188,6 +194,12 @@ impl CacheKey {
         self.parts_at < self.encoded.len()
     }
 
+    /// Returns a digest of the key, for maps in the memory of this process. Other keys can have the same
+    /// digest, but no client can find such keys.
+    pub(crate) const fn digest(&self) -> u64 {
+        self.digest
+    }
+
     /// Returns the bytes of the key, which all clones of the key share.
     #[must_use]
     pub fn to_shared(&self) -> Arc<[u8]> {
@@ -242,8 +254,19 @@ impl KeyBuilder {
     /// Returns the complete key.
     pub(crate) fn finish(&self) -> CacheKey {
         let Self { encoded, url_len, parts_at } = self;
-        CacheKey { encoded: Arc::from(&**encoded), url_len: *url_len, parts_at: *parts_at }
+        CacheKey {
+            encoded: Arc::from(&**encoded),
+            url_len: *url_len,
+            parts_at: *parts_at,
+            digest: digest_of_key(encoded),
+        }
     }
+}
+
+/// Returns the digest of the bytes of a key. Digests have a random seed in each process.
+pub(crate) fn digest_of_key(bytes: &[u8]) -> u64 {
+    static SEED: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    SEED.hash_one(bytes)
 }
 
 /// Joins the pieces of a key. Each lookup makes a key, and to copy the pieces into an array is faster

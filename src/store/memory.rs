@@ -1,7 +1,6 @@
 //! A store in the memory of this process, limited in bytes.
 
 use std::{
-    borrow::Cow,
     error::Error,
     fmt,
     sync::{Arc, Once},
@@ -11,14 +10,16 @@ use std::{
 
 use moka::{Expiry, sync::Cache};
 
-use self::eviction::Eviction;
+use self::{
+    entry_key::{Digests, EntryKey},
+    eviction::Eviction,
+};
 use super::interface::{Lookup, Put, Store, StoreError};
 use crate::{
     coordination::{coordinator::Coordinator, fills::Fill},
     entry::{
         coded_copy::CodedCopy,
         content_coding::ContentCoding,
-        discriminator::is_chosen_by_client,
         invalidation::Invalidation,
         key::{CacheKey, UrlKey},
         response::StoredResponse,
@@ -30,7 +31,7 @@ use crate::{
 
 /// The measured number of bytes that the bookkeeping of one entry takes: that of moka, the cache
 /// library, and the place of the entry in the index of URLs. An entry holds responses of one cache
-/// key ([`entry_key`]). The overhead counts toward the limit of the store. Otherwise a store of many
+/// key ([`EntryKey`]). The overhead counts toward the limit of the store. Otherwise a store of many
 /// small responses would take several times as much memory as its limit.
 const ENTRY_OVERHEAD: usize = 640;
 
@@ -63,7 +64,7 @@ const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
 pub struct MemoryStore(Arc<MemoryState>);
 
 struct MemoryState {
-    entries: Cache<Arc<[u8]>, Arc<Variants>>,
+    entries: Cache<EntryKey, Arc<Variants>, Digests>,
     urls: Arc<UrlIndex>,
     max_entry: usize,
     coordinator: Coordinator,
@@ -114,10 +115,10 @@ impl MemoryStore {
     }
 
     pub(super) fn find(&self, key: &CacheKey, selector: &Selector<'_>) -> Lookup {
-        self.find_entry(key, &entry_key(key, selector.discriminator()))
+        self.find_entry(key, &EntryKey::of(key, selector.discriminator()))
     }
 
-    fn find_entry(&self, key: &CacheKey, entry_key: &[u8]) -> Lookup {
+    fn find_entry(&self, key: &CacheKey, entry_key: &EntryKey) -> Lookup {
         // Read the stamp before the entry: an invalidation between the two reads is then later than
         // the stamp.
         let stamp = self.0.coordinator.stamp();
@@ -131,13 +132,13 @@ impl MemoryStore {
 
     /// Frees the purged variants in an entry of `key`, and returns the others, or `None` if no others
     /// are stored.
-    fn free_purged(&self, key: &CacheKey, entry_key: &[u8]) -> Option<Arc<Variants>> {
+    fn free_purged(&self, key: &CacheKey, entry_key: &EntryKey) -> Option<Arc<Variants>> {
         let MemoryState { entries, urls, coordinator, .. } = &*self.0;
         let _url = urls.lock(key.url());
         let existing = entries.get(entry_key)?;
         let left = existing.retain(|response| coordinator.is_valid(key, response)).map(Arc::new);
         match &left {
-            Some(left) => entries.insert(Arc::from(entry_key), Arc::clone(left)),
+            Some(left) => entries.insert(entry_key.clone(), Arc::clone(left)),
             None => entries.invalidate(entry_key),
         }
         left
@@ -151,13 +152,13 @@ impl MemoryStore {
 
     fn add(&self, key: &CacheKey, response: Arc<StoredResponse>, fill: &Fill) -> Put {
         let state = &self.0;
-        let shared: Arc<[u8]> = shared_entry_key(key, &response.discriminator);
-        let fixed = shared.len() + ENTRY_OVERHEAD;
+        let entry_key = EntryKey::of(key, &response.discriminator);
+        let fixed = entry_key.bytes().len() + ENTRY_OVERHEAD;
         let weight = response.weight() + fixed;
         if weight > state.max_entry {
             return Put::TooLarge;
         }
-        if !self.add_to_entry(key, shared, response, fill, state.max_entry - fixed) {
+        if !self.add_to_entry(key, entry_key, response, fill, state.max_entry - fixed) {
             return Put::Outdated;
         }
         if weight >= LARGE {
@@ -167,13 +168,13 @@ impl MemoryStore {
         Put::Stored
     }
 
-    /// Adds a response to the entry `shared` of `key`. Returns whether the response was added: it is not
+    /// Adds a response to an entry of `key`. Returns whether the response was added: it is not
     /// added if it was invalidated during its fill, or if the entry does not accept it
     /// ([`Variants::add`]).
     fn add_to_entry(
         &self,
         key: &CacheKey,
-        shared: Arc<[u8]>,
+        entry_key: EntryKey,
         response: Arc<StoredResponse>,
         fill: &Fill,
         max_weight: usize,
@@ -186,8 +187,8 @@ impl MemoryStore {
         let url = urls.lock(key.url());
         // The eviction policy counts this read as a request. Without it, few new responses would be
         // requested often enough to stay in a full store.
-        let existing = entries.get(&shared);
-        let registration = self.registration(&url, &shared, existing.as_deref());
+        let existing = entries.get(&entry_key);
+        let registration = self.registration(&url, entry_key.bytes(), existing.as_deref());
         if fill.is_invalidated() || !coordinator.is_valid(key, &response) {
             return false;
         }
@@ -196,7 +197,7 @@ impl MemoryStore {
         let added = Variants::add(existing.as_ref(), response, max_weight);
         let is_added = added.is_some();
         if let Some(variants) = added {
-            entries.insert(shared, Arc::new(variants.registered(registration)));
+            entries.insert(entry_key, Arc::new(variants.registered(registration)));
         }
         is_added
     }
@@ -210,8 +211,8 @@ impl MemoryStore {
         copy: &CodedCopy,
     ) {
         let state = &self.0;
-        let entry_key: Arc<[u8]> = shared_entry_key(key, &response.discriminator);
-        let max_weight = state.max_entry.saturating_sub(entry_key.len() + ENTRY_OVERHEAD);
+        let entry_key = EntryKey::of(key, &response.discriminator);
+        let max_weight = state.max_entry.saturating_sub(entry_key.bytes().len() + ENTRY_OVERHEAD);
         let url = state.urls.lock(key.url());
         // The registration of the key stays, so a purge of its URL still finds the entry.
         let changed = state
@@ -234,14 +235,14 @@ impl MemoryStore {
     /// because only the far store knows all variants of the key.
     pub(super) fn add_copy(&self, key: &CacheKey, copy: Arc<StoredResponse>) {
         let state = &self.0;
-        let shared: Arc<[u8]> = shared_entry_key(key, &copy.discriminator);
-        let fixed = shared.len() + ENTRY_OVERHEAD;
+        let entry_key = EntryKey::of(key, &copy.discriminator);
+        let fixed = entry_key.bytes().len() + ENTRY_OVERHEAD;
         if copy.weight() + fixed > state.max_entry {
             return;
         }
         let url = state.urls.lock(key.url());
-        let existing = state.entries.get(&shared);
-        let registration = self.registration(&url, &shared, existing.as_deref());
+        let existing = state.entries.get(&entry_key);
+        let registration = self.registration(&url, entry_key.bytes(), existing.as_deref());
         if !state.coordinator.is_valid(key, &copy) {
             return;
         }
@@ -257,7 +258,7 @@ impl MemoryStore {
         // If the copy varies on fewer fields than the stored variants, the stored variants are no
         // longer valid. The copy then replaces all of them.
         if let Some(variants) = added.or_else(|| Variants::add(None, copy, max_weight)) {
-            state.entries.insert(shared, Arc::new(variants.registered(registration)));
+            state.entries.insert(entry_key, Arc::new(variants.registered(registration)));
         }
     }
 
@@ -275,25 +276,23 @@ impl MemoryStore {
 
     /// Removes all variants of all keys of a URL, and returns their number.
     pub(super) fn remove_keys_of(&self, url: UrlKey<'_>) -> usize {
-        self.0
-            .urls
-            .keys(url, |_| true)
-            .into_iter()
-            .map(|entry| self.remove_entry(url, &entry))
-            .sum()
+        self.0.urls.keys(url, |_| true).into_iter().map(|entry| self.remove_entry(url, entry)).sum()
     }
 
     /// Removes all variants of a cache key, and returns their number.
     pub(super) fn remove_entries_of(&self, key: &CacheKey) -> usize {
         let entries = self.0.urls.keys(key.url(), |entry| entry.starts_with(key.as_bytes()));
-        entries.into_iter().map(|entry| self.remove_entry(key.url(), &entry)).sum()
+        entries.into_iter().map(|entry| self.remove_entry(key.url(), entry)).sum()
     }
 
     /// Removes all variants in an entry of a key of a URL, and returns their number.
-    fn remove_entry(&self, url: UrlKey<'_>, entry: &[u8]) -> usize {
+    fn remove_entry(&self, url: UrlKey<'_>, entry: Arc<[u8]>) -> usize {
         // Without the lock, this could run between the check and the insert of `add_to_entry`.
         let _url = self.0.urls.lock(url);
-        self.0.entries.remove(entry).map_or(0, |removed| removed.responses().len())
+        self.0
+            .entries
+            .remove(&EntryKey::from_bytes(entry))
+            .map_or(0, |removed| removed.responses().len())
     }
 }
 
@@ -351,7 +350,7 @@ impl Store for MemoryStore {
         response: &StoredResponse,
         coding: ContentCoding,
     ) -> Result<Option<CodedCopy>, StoreError> {
-        let found = self.0.entries.get(&*entry_key(key, &response.discriminator));
+        let found = self.0.entries.get(&EntryKey::of(key, &response.discriminator));
         Ok(found.and_then(|variants| variants.find_coded_copy(response, coding).cloned()))
     }
 
@@ -374,27 +373,6 @@ impl fmt::Debug for MemoryStore {
             .field("len", &self.len())
             .field("bytes", &self.bytes())
             .finish_non_exhaustive()
-    }
-}
-
-/// Returns the key of the entry for the responses with this discriminator.
-///
-/// If any client could have chosen the forwarded fields of a request, the response has an entry of
-/// its own. A full store then evicts responses to requests with forged fields, and not the other
-/// responses of the cache key, which are requested more often.
-fn entry_key<'a>(key: &'a CacheKey, discriminator: &[u8]) -> Cow<'a, [u8]> {
-    if is_chosen_by_client(discriminator) {
-        Cow::Owned([key.as_bytes(), discriminator].concat())
-    } else {
-        Cow::Borrowed(key.as_bytes())
-    }
-}
-
-/// Returns the key of the entry for the responses with this discriminator, to be kept.
-fn shared_entry_key(key: &CacheKey, discriminator: &[u8]) -> Arc<[u8]> {
-    match entry_key(key, discriminator) {
-        Cow::Borrowed(_) => key.to_shared(),
-        Cow::Owned(entry_key) => entry_key.into(),
     }
 }
 
@@ -458,13 +436,13 @@ impl MemoryStoreBuilder {
             // Moka enforces the byte limit here. The weigher returns the bytes of an entry, and
             // moka evicts entries while the sum of all weights is more than `max_capacity`.
             .max_capacity(self.max_bytes as u64)
-            .weigher(|key: &Arc<[u8]>, variants: &Arc<Variants>| {
-                let weight = variants.weight() + key.len() + ENTRY_OVERHEAD;
+            .weigher(|key: &EntryKey, variants: &Arc<Variants>| {
+                let weight = variants.weight() + key.bytes().len() + ENTRY_OVERHEAD;
                 u32::try_from(weight).unwrap_or(u32::MAX)
             })
             .eviction_policy(self.eviction.policy())
             .expire_after(ExpireUseless)
-            .build();
+            .build_with_hasher(Digests::default());
         let (urls, maintenance) = (Arc::default(), Once::new());
         let state = MemoryState { entries, urls, max_entry, coordinator, maintenance };
         Ok(MemoryStore(Arc::new(state)))
@@ -502,10 +480,10 @@ impl ExpireUseless {
     }
 }
 
-impl Expiry<Arc<[u8]>, Arc<Variants>> for ExpireUseless {
+impl Expiry<EntryKey, Arc<Variants>> for ExpireUseless {
     fn expire_after_create(
         &self,
-        _: &Arc<[u8]>,
+        _: &EntryKey,
         value: &Arc<Variants>,
         _: Instant,
     ) -> Option<Duration> {
@@ -514,7 +492,7 @@ impl Expiry<Arc<[u8]>, Arc<Variants>> for ExpireUseless {
 
     fn expire_after_update(
         &self,
-        _: &Arc<[u8]>,
+        _: &EntryKey,
         value: &Arc<Variants>,
         _: Instant,
         _: Option<Duration>,
@@ -539,6 +517,7 @@ fn start_maintenance(store: &Arc<MemoryState>) {
     }
 }
 
+mod entry_key;
 pub(super) mod eviction;
 #[cfg(test)]
 mod tests;

@@ -19,7 +19,7 @@ fn put(store: &MemoryStore, key: &CacheKey, body: usize) -> Put {
 }
 
 fn find(store: &MemoryStore, n: usize) -> Lookup {
-    store.find_entry(&key(n), key(n).as_bytes())
+    store.find_entry(&key(n), &EntryKey::of(&key(n), &[]))
 }
 
 /// Stores a response of 1000 bytes to a request with the forwarded host `host`.
@@ -85,7 +85,7 @@ fn removal_of_a_key_removes_responses_to_forged_requests_too() {
     put(&store, &key(1), 1);
     let forged = put_forged(&store, &key(1), 1);
     put_forged(&store, &key(2), 1);
-    let entry = |n| entry_key(&key(n), &forged).into_owned();
+    let entry = |n| EntryKey::of(&key(n), &forged);
     assert!(store.find_entry(&key(1), &entry(1)).variants.is_some());
     assert_eq!(store.remove_entries_of(&key(1)), 2);
     assert!(find(&store, 1).variants.is_none());
