@@ -46,6 +46,11 @@ impl Fill {
         self.stamp
     }
 
+    /// Returns the bytes of the cache key of the fill.
+    pub(crate) const fn key(&self) -> &Arc<[u8]> {
+        &self.key
+    }
+
     /// Returns the time since the fill began. The clocks of the system measure this time, even if
     /// the cache uses a `ManualClock`.
     #[must_use]
@@ -112,12 +117,19 @@ pub(super) struct OpenFills {
 }
 
 impl OpenFills {
-    pub(super) fn begin(self: &Arc<Self>, key: &CacheKey, stamp: Stamp) -> Fill {
+    /// Begins a fill. `shared` are the bytes of the key, if they are in memory already.
+    pub(super) fn begin(
+        self: &Arc<Self>,
+        key: &CacheKey,
+        shared: Option<&Arc<[u8]>>,
+        stamp: Stamp,
+    ) -> Fill {
         let mut open = self.lock();
         let (key, state) = match open.get_key_value(key.as_bytes()) {
             Some((key, state)) => (Arc::clone(key), Arc::clone(state)),
             None => {
-                let (key, state) = (key.to_shared(), Arc::<KeyState>::default());
+                let key = shared.map_or_else(|| key.to_shared(), Arc::clone);
+                let state = Arc::<KeyState>::default();
                 open.insert(Arc::clone(&key), Arc::clone(&state));
                 (key, state)
             }
@@ -210,12 +222,12 @@ mod tests {
     fn invalidation_applies_to_fills_in_progress_only() {
         let fills = Arc::new(OpenFills::default());
         let (one, two, other) = (
-            fills.begin(&key("/a"), Stamp::ZERO),
-            fills.begin(&key("/a"), Stamp::ZERO),
-            fills.begin(&key("/b"), Stamp::ZERO),
+            fills.begin(&key("/a"), None, Stamp::ZERO),
+            fills.begin(&key("/a"), None, Stamp::ZERO),
+            fills.begin(&key("/b"), None, Stamp::ZERO),
         );
         fills.invalidate(&key("/a"));
-        let later = fills.begin(&key("/a"), Stamp::ZERO);
+        let later = fills.begin(&key("/a"), None, Stamp::ZERO);
         assert!(one.is_invalidated() && two.is_invalidated());
         assert!(!other.is_invalidated() && !later.is_invalidated());
         drop((one, two));
@@ -234,7 +246,7 @@ mod tests {
         };
         let https = CacheKey::new("t", "https", "h", "/a", None);
         let kept = with_part("/a", "kept");
-        let begin = |key: &CacheKey| fills.begin(key, Stamp::ZERO);
+        let begin = |key: &CacheKey| fills.begin(key, None, Stamp::ZERO);
         let of_url = [key("/a"), with_part("/a", "one"), https].map(|key| begin(&key));
         let others = [key("/"), key("/a/"), key("/b"), kept.clone()].map(|key| begin(&key));
         fills.invalidate_url(key("/a").url(), Some(&kept));
@@ -248,8 +260,10 @@ mod tests {
     #[test]
     fn superseding_fill_notices_later_invalidations() {
         let fills = Arc::new(OpenFills::default());
-        let (fill, other) =
-            (fills.begin(&key("/a"), Stamp::ZERO), fills.begin(&key("/a"), Stamp::ZERO));
+        let (fill, other) = (
+            fills.begin(&key("/a"), None, Stamp::ZERO),
+            fills.begin(&key("/a"), None, Stamp::ZERO),
+        );
         let next = fills.supersede(&fill).unwrap();
         assert!(fill.is_invalidated() && other.is_invalidated() && !next.is_invalidated());
         assert!(fills.supersede(&fill).is_none(), "a fill is superseded once");
@@ -264,7 +278,7 @@ mod tests {
     #[test]
     fn superseding_fill_that_is_not_invalidated_is_removed_when_it_ends() {
         let fills = Arc::new(OpenFills::default());
-        let fill = fills.begin(&key("/a"), Stamp::ZERO);
+        let fill = fills.begin(&key("/a"), None, Stamp::ZERO);
         let next = fills.supersede(&fill).unwrap();
         drop(fill);
         assert!(fills.is_open(&key("/a")));
@@ -275,8 +289,10 @@ mod tests {
     #[test]
     fn fill_has_ended_although_a_reference_to_its_state_remains() {
         let fills = Arc::new(OpenFills::default());
-        let (one, two) =
-            (fills.begin(&key("/a"), Stamp::ZERO), fills.begin(&key("/a"), Stamp::ZERO));
+        let (one, two) = (
+            fills.begin(&key("/a"), None, Stamp::ZERO),
+            fills.begin(&key("/a"), None, Stamp::ZERO),
+        );
         // The clone keeps the state alive. The reference count is then the same as if two fills
         // ended at the same moment on two threads.
         let state = Arc::clone(&one.state);
@@ -288,10 +304,10 @@ mod tests {
     #[test]
     fn ended_fills_are_removed() {
         let fills = Arc::new(OpenFills::default());
-        let open: Vec<_> = (0..10).map(|_| fills.begin(&key("/a"), Stamp::ZERO)).collect();
+        let open: Vec<_> = (0..10).map(|_| fills.begin(&key("/a"), None, Stamp::ZERO)).collect();
         assert_eq!(fills.len(), 1);
         fills.invalidate(&key("/a"));
-        let later = fills.begin(&key("/a"), Stamp::ZERO);
+        let later = fills.begin(&key("/a"), None, Stamp::ZERO);
         drop(open);
         assert_eq!(fills.len(), 1);
         drop(later);

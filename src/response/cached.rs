@@ -27,6 +27,7 @@ use crate::{
             state_cdn_lifetime,
         },
         compression::OuterCompression,
+        fields::number_after,
         replayed_fields::count_down_retry_after,
     },
 };
@@ -183,18 +184,6 @@ impl CachedResponse {
 pub(crate) fn body_for<B>(status: StatusCode, body: &Bytes) -> CacheBody<B> {
     // RFC 9110 sections 8.6 and 15.3.5: a 204 has neither content nor `Content-Length`.
     if may_have_body(status) { CacheBody::whole(body.clone()) } else { CacheBody::none() }
-}
-
-/// Makes a field value of a text and a number. The cache writes `Age` and `Cache-Status` for each hit,
-/// so this function does not use the slower formatting of [`field_value`].
-pub(crate) fn number_after(text: &str, number: u64) -> Option<HeaderValue> {
-    let mut digits = itoa::Buffer::new();
-    let digits = digits.format(number);
-    let mut value = Vec::with_capacity(text.len() + digits.len());
-    value.extend_from_slice(text.as_bytes());
-    value.extend_from_slice(digits.as_bytes());
-    // The value takes over the allocation.
-    HeaderValue::try_from(value).ok()
 }
 
 /// Formats a field value in one allocation of exactly its length.

@@ -174,8 +174,7 @@ where
             context.note_other_variant(&request, &cache_request, &lookup);
         }
         let own_responses = context.own_responses(&cache_request, &lookup);
-        let mut candidate = context.candidate(&request, cache_request, lookup);
-        candidate.leader = leader;
+        let mut candidate = context.candidate(&request, cache_request, lookup, leader);
         let validated = stored.filter(|_| may_validate).map(Arc::as_ref);
         let conditions = ValidationConditions::of(validated, &others);
         let mut validates = !conditions.is_empty();
@@ -357,10 +356,12 @@ where
     /// section 4.3.3). A handler that does not know that `QUERY` is as conditional as `GET` answers
     /// the conditions of the cache with 412 (RFC 9110 section 13.1.2), which is of no use either.
     fn has_unusable_status(&self, response: &ServiceResponse<B>) -> bool {
-        let by_client = self.candidate.conditions == ClientConditions::ByHandler
-            && is_conditional(&self.candidate.request);
+        let by_client = || {
+            self.candidate.conditions == ClientConditions::ByHandler
+                && is_conditional(&self.candidate.request.to_map())
+        };
         match response.status() {
-            StatusCode::NOT_MODIFIED => !by_client,
+            StatusCode::NOT_MODIFIED => !by_client(),
             StatusCode::PRECONDITION_FAILED => self.validates && self.candidate.body.is_some(),
             _ => false,
         }

@@ -151,7 +151,9 @@ impl MemoryStore {
 
     fn add(&self, key: &CacheKey, response: Arc<StoredResponse>, fill: &Fill) -> Put {
         let state = &self.0;
-        let shared: Arc<[u8]> = entry_key(key, &response.discriminator).into();
+        let entry_key = entry_key(key, &response.discriminator);
+        let shared =
+            if *entry_key == **fill.key() { Arc::clone(fill.key()) } else { Arc::from(entry_key) };
         let fixed = shared.len() + ENTRY_OVERHEAD;
         let weight = response.weight() + fixed;
         if weight > state.max_entry {

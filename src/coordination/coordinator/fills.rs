@@ -1,5 +1,7 @@
 //! Methods of [`Coordinator`] for validity, fills and bodies.
 
+use std::sync::Arc;
+
 use super::Coordinator;
 use crate::{
     coordination::{
@@ -27,8 +29,14 @@ impl Coordinator {
     }
 
     /// Begins a fill of `key`. `stamp` is the logical time that the preceding lookup returned.
-    pub(crate) fn begin_fill(&self, key: &CacheKey, stamp: Stamp) -> Fill {
-        self.0.fills.begin(key, stamp)
+    /// `shared` are the bytes of the key, if they are in memory already.
+    pub(crate) fn begin_fill(
+        &self,
+        key: &CacheKey,
+        shared: Option<&Arc<[u8]>>,
+        stamp: Stamp,
+    ) -> Fill {
+        self.0.fills.begin(key, shared, stamp)
     }
 
     /// Invalidates all fills of the key of `fill` and begins a new fill of the key. Returns `None`

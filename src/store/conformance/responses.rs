@@ -37,7 +37,7 @@ pub(super) fn key(path: &str) -> CacheKey {
 
 pub(super) async fn begin<S: Store>(store: &S, key: &CacheKey) -> Fill {
     let stamp = lookup(store, key, None).await.stamp;
-    store.coordinator().begin_fill(key, stamp)
+    store.coordinator().begin_fill(key, None, stamp)
 }
 
 pub(super) async fn lookup<S: Store>(store: &S, key: &CacheKey, accept: Option<&str>) -> Lookup {

@@ -13,7 +13,7 @@ fn key(n: usize) -> CacheKey {
 }
 
 fn put(store: &MemoryStore, key: &CacheKey, body: usize) -> Put {
-    let fill = store.coordinator().begin_fill(key, store.coordinator().stamp());
+    let fill = store.coordinator().begin_fill(key, None, store.coordinator().stamp());
     let body = Bytes::from(vec![0; body]);
     store.add(key, Arc::new(StoredResponse { body, ..stored(0, &[]) }), &fill)
 }
@@ -26,7 +26,7 @@ fn find(store: &MemoryStore, n: usize) -> Lookup {
 fn put_forged(store: &MemoryStore, key: &CacheKey, host: usize) -> Discriminator {
     let mut discriminator = Discriminator::new();
     append(&mut discriminator, Property::ForwardedHost, host.to_string().as_bytes());
-    let fill = store.coordinator().begin_fill(key, store.coordinator().stamp());
+    let fill = store.coordinator().begin_fill(key, None, store.coordinator().stamp());
     let body = Bytes::from(vec![0; 1000]);
     let response =
         StoredResponse { body, discriminator: Box::from(&*discriminator), ..stored(0, &[]) };
@@ -126,7 +126,7 @@ fn purged_entry_is_freed_on_lookup() {
         |accept| StoredResponse { tags: Box::new([tag]), ..stored(0, &[(ACCEPT, Some(accept))]) };
     let add = |key: &CacheKey, response: StoredResponse| {
         let stamp = store.coordinator().stamp();
-        let fill = store.coordinator().begin_fill(key, stamp);
+        let fill = store.coordinator().begin_fill(key, None, stamp);
         store.add(key, Arc::new(StoredResponse { stamp, ..response }), &fill)
     };
     for n in 0..1000 {
