@@ -246,10 +246,8 @@ impl Candidate {
 /// Adds the lines of `Date` to the fields that the cache changes. `Date` does not change, so they share
 /// memory with those in `draft`.
 fn with_date(changed: Fields, draft: &StoredResponse) -> Fields {
-    let mut original = changed.into_vec();
-    for line in draft.lines(&DATE) {
-        original.reserve_exact(1);
-        original.push((DATE, line.clone()));
-    }
+    let mut original = Vec::with_capacity(changed.len() + draft.lines(&DATE).count());
+    original.extend(changed);
+    original.extend(draft.lines(&DATE).map(|line| (DATE, line.clone())));
     original.into_boxed_slice()
 }

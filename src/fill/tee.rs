@@ -335,8 +335,10 @@ impl<B: MessageBody> Tee<B> {
             self.set_end_on_drop(FlightEnd::NotStored);
             return self.writer.finish(last);
         };
-        self.write.with_body(body).start();
-        self.writer.finish(last);
+        let write = self.write.with_body(body);
+        let stored = write.draft.body.clone();
+        write.start();
+        self.writer.finish_stored(last, stored);
     }
 
     fn set_end_on_drop(&mut self, end: FlightEnd) {
