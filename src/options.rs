@@ -80,14 +80,6 @@ impl ResponseOptions {
     pub(crate) fn has_empty_tag(&self) -> bool {
         self.tags.iter().any(String::is_empty)
     }
-
-    /// Adds other options. A lifetime that these options have already remains.
-    fn or(mut self, other: &Self) -> Self {
-        self.ttl = self.ttl.or(other.ttl);
-        self.no_store = self.no_store.or(other.no_store);
-        self.tags.extend(other.tags.iter().cloned());
-        self
-    }
 }
 
 /// An extractor that lets a handler set the caching options of its response.
@@ -297,14 +289,21 @@ pub(crate) fn handler_options<'a>(
     status: StatusCode,
     named: impl Fn(&'static str) -> Result<&'a ResponseOptions, NotStored>,
 ) -> Result<HandlerOptions, NotStored> {
-    let [attached, extracted, route] = all_options(request, response, named)?;
-    let general_ttl = extracted.ttl.or(route.ttl);
-    let ttl = attached.ttl.or_else(|| general_ttl.filter(|_| gets_general_lifetime(status)));
-    let all = [attached, extracted, route];
-    if let Some(reason) = all.iter().find_map(|options| options.no_store) {
+    let (mut attached, mut general, mut refusal, mut tags) = (None, None, None, Vec::new());
+    read_all(request, response, named, |source, options| {
+        let ttl = match source {
+            OptionsSource::Response => &mut attached,
+            OptionsSource::Handler | OptionsSource::Route => &mut general,
+        };
+        *ttl = ttl.or(options.ttl);
+        refusal = refusal.or(options.no_store);
+        tags.extend_from_slice(&options.tags);
+    })?;
+    if let Some(reason) = refusal {
         return Err(NotStored::Handler(reason));
     }
-    Ok(HandlerOptions { ttl, tags: all.into_iter().flat_map(|options| options.tags).collect() })
+    let general = general.filter(|_| gets_general_lifetime(status));
+    Ok(HandlerOptions { ttl: attached.or(general), tags })
 }
 
 /// Returns all tags that the options of a response have, also if the options forbid the cache to
@@ -314,26 +313,43 @@ pub(crate) fn handler_tags<'a>(
     response: &Extensions,
     named: impl Fn(&'static str) -> Result<&'a ResponseOptions, NotStored>,
 ) -> Vec<String> {
-    let all = all_options(request, response, named);
-    all.into_iter().flatten().flat_map(|options| options.tags).collect()
+    let mut tags = Vec::new();
+    let all = read_all(request, response, named, |_, options| {
+        tags.extend_from_slice(&options.tags);
+    });
+    if all.is_ok() { tags } else { Vec::new() }
 }
 
-/// Returns the options of the response, of its handler and of its route.
-fn all_options<'a>(
+/// The code that has set options.
+#[derive(Debug, Clone, Copy)]
+enum OptionsSource {
+    /// The options are attached to the response.
+    Response,
+    Handler,
+    Route,
+}
+
+/// Reads the options of the response, of its handler and of its route, in this order of precedence.
+/// Most responses have none of them.
+fn read_all<'a>(
     request: &Extensions,
     response: &Extensions,
     named: impl Fn(&'static str) -> Result<&'a ResponseOptions, NotStored>,
-) -> Result<[ResponseOptions; 3], NotStored> {
-    let attached = response.get::<ResponseOptions>().cloned().unwrap_or_default();
-    let extracted = request.get::<ExtractedOptions>();
-    let extracted = extracted.map(|options| options.0.borrow().clone()).unwrap_or_default();
-    let route = request.get::<RouteOptions>();
-    let route = match route.map(|route| &*route.0) {
-        Some(CachePolicy { options, name: Some(name) }) => options.clone().or(named(name)?),
-        Some(CachePolicy { options, name: None }) => options.clone(),
-        None => ResponseOptions::new(),
-    };
-    Ok([attached, extracted, route])
+    mut read: impl FnMut(OptionsSource, &ResponseOptions),
+) -> Result<(), NotStored> {
+    if let Some(attached) = response.get::<ResponseOptions>() {
+        read(OptionsSource::Response, attached);
+    }
+    if let Some(extracted) = request.get::<ExtractedOptions>() {
+        read(OptionsSource::Handler, &extracted.0.borrow());
+    }
+    if let Some(RouteOptions(route)) = request.get::<RouteOptions>() {
+        read(OptionsSource::Route, &route.options);
+        if let Some(name) = route.name {
+            read(OptionsSource::Route, named(name)?);
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

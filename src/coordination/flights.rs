@@ -11,7 +11,9 @@ use std::{
     },
 };
 
+use actix_web::http::header::HeaderName;
 use bytes::Bytes;
+use smallvec::SmallVec;
 use tokio::sync::Notify;
 
 use super::{fills::keys_of_url, shared_body::SharedBody};
@@ -69,17 +71,42 @@ pub(crate) enum FlightRole {
     Follower(FlightFollower),
 }
 
-/// The events of a flight, from its leader to its followers. Most flights have no follower, so the
-/// memory and the time for a flight without followers are small.
+/// The values of a request that decide, together with the cache key, which flight the request
+/// joins. Two requests may share a response in progress only if their cache keys and their collapse
+/// keys are equal.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct CollapseKey {
+    /// The encoded values.
+    text: CollapseText,
+    /// The names of the request fields whose values are in `text`.
+    fields: Box<[HeaderName]>,
+}
+
+/// The encoded values in a collapse key. Most of them need no heap allocation.
+pub(crate) type CollapseText = SmallVec<[u8; 40]>;
+
+impl CollapseKey {
+    pub(crate) const fn new(text: CollapseText, fields: Box<[HeaderName]>) -> Self {
+        Self { text, fields }
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.text
+    }
+}
+
+/// A flight: its collapse key, and its events, from its leader to its followers. Most flights have no
+/// follower, so the memory and the time for a flight without followers are small.
 #[derive(Debug, Default)]
-struct Events {
+struct Flight {
+    collapse_key: CollapseKey,
     latest: Mutex<Option<FlightEvent>>,
     /// Notified after each event.
     sent: Notify,
     followers: AtomicUsize,
 }
 
-impl Events {
+impl Flight {
     fn send(&self, event: FlightEvent) {
         let previous = self.latest().replace(event);
         self.sent.notify_waiters();
@@ -109,34 +136,30 @@ impl Events {
 pub(super) struct Flights {
     /// The number of flights that ended with a stored response.
     stored: AtomicU64,
-    open: Mutex<BTreeMap<Arc<[u8]>, Vec<Flight>>>,
+    open: Mutex<OpenFlights>,
 }
 
-#[derive(Debug)]
-struct Flight {
-    /// The encoded collapse key: the values of a request that decide, together with the cache key,
-    /// which flight the request joins.
-    collapse_key: Box<[u8]>,
-    events: Arc<Events>,
-}
+/// The open flights of each cache key. Most keys have one flight.
+type OpenFlights = BTreeMap<Arc<[u8]>, SmallVec<[Arc<Flight>; 1]>>;
 
 impl Flights {
-    pub(super) fn join(self: &Arc<Self>, key: &CacheKey, collapse_key: &[u8]) -> FlightRole {
+    pub(super) fn join(self: &Arc<Self>, key: &CacheKey, collapse_key: CollapseKey) -> FlightRole {
         let mut open = self.lock();
         let key = match open.get_key_value(key.as_bytes()) {
             Some((key, _)) => Arc::clone(key),
             None => key.to_shared(),
         };
         let flights = open.entry(Arc::clone(&key)).or_default();
-        if let Some(flight) = flights.iter().find(|flight| *flight.collapse_key == *collapse_key) {
-            return FlightRole::Follower(FlightFollower::new(Arc::clone(&flight.events)));
+        let joined = flights.iter().find(|flight| flight.collapse_key.text == collapse_key.text);
+        if let Some(flight) = joined {
+            return FlightRole::Follower(FlightFollower::new(Arc::clone(flight)));
         }
-        let events = Arc::<Events>::default();
-        flights.push(Flight { collapse_key: Box::from(collapse_key), events: Arc::clone(&events) });
+        let flight = Arc::new(Flight { collapse_key, ..Flight::default() });
+        flights.push(Arc::clone(&flight));
         drop(open);
         FlightRole::Leader(FlightLeader {
             key,
-            events,
+            flight,
             end_on_drop: FlightEnd::Abandoned,
             stored_body: None,
             flights: Arc::clone(self),
@@ -168,21 +191,21 @@ impl Flights {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.lock().values().map(Vec::len).sum()
+        self.lock().values().map(SmallVec::len).sum()
     }
 
     /// Removes a flight from the open flights. A newer flight of the key stays open.
-    fn remove(&self, key: &Arc<[u8]>, events: &Arc<Events>) {
+    fn remove(&self, key: &Arc<[u8]>, flight: &Arc<Flight>) {
         let mut open = self.lock();
         if let Some(flights) = open.get_mut(key) {
-            flights.retain(|flight| !Arc::ptr_eq(&flight.events, events));
+            flights.retain(|other| !Arc::ptr_eq(other, flight));
             if flights.is_empty() {
                 open.remove(key);
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Arc<[u8]>, Vec<Flight>>> {
+    fn lock(&self) -> MutexGuard<'_, OpenFlights> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -191,13 +214,22 @@ impl Flights {
 #[derive(Debug)]
 pub(crate) struct FlightLeader {
     key: Arc<[u8]>,
-    events: Arc<Events>,
+    flight: Arc<Flight>,
     end_on_drop: FlightEnd,
     stored_body: Option<Bytes>,
     flights: Arc<Flights>,
 }
 
 impl FlightLeader {
+    pub(crate) fn collapse_key(&self) -> &[u8] {
+        self.flight.collapse_key.as_bytes()
+    }
+
+    /// Returns the names of the request fields whose values are part of the collapse key.
+    pub(crate) fn compared_fields(&self) -> &[HeaderName] {
+        &self.flight.collapse_key.fields
+    }
+
     /// Sets the result of the flight for the case that the leader is dropped before the response is
     /// stored.
     pub(crate) const fn set_end_on_drop(&mut self, end: FlightEnd) {
@@ -206,19 +238,19 @@ impl FlightLeader {
 
     /// Sends the head of the response to all followers, including those that join later.
     pub(crate) fn publish_head(&self, response: ResponseInProgress) {
-        self.events.send(FlightEvent::ResponseInProgress(Arc::new(response)));
+        self.flight.send(FlightEvent::ResponseInProgress(Arc::new(response)));
     }
 
     /// Ends the flight for its followers, while the leader continues. A later request begins a new
     /// flight.
     pub(crate) fn release_followers(&self) {
-        self.flights.remove(&self.key, &self.events);
-        self.events.send(FlightEvent::Ended(FlightEnd::Overdue, None));
+        self.flights.remove(&self.key, &self.flight);
+        self.flight.send(FlightEvent::Ended(FlightEnd::Overdue, None));
     }
 
     /// Returns whether any request waits for the response of this flight.
     pub(crate) fn has_followers(&self) -> bool {
-        self.events.followers.load(Ordering::Relaxed) > 0
+        self.flight.followers.load(Ordering::Relaxed) > 0
     }
 
     /// Ends the flight with [`FlightEnd::Stored`]. `body` is the body of the stored response, if this
@@ -234,21 +266,21 @@ impl Drop for FlightLeader {
         if self.end_on_drop == FlightEnd::Stored {
             self.flights.stored.fetch_add(1, Ordering::AcqRel);
         }
-        self.flights.remove(&self.key, &self.events);
+        self.flights.remove(&self.key, &self.flight);
         // The flight is removed before its followers are notified, so that a follower that joins
         // again can become a leader.
-        self.events.send(FlightEvent::Ended(self.end_on_drop, self.stored_body.take()));
+        self.flight.send(FlightEvent::Ended(self.end_on_drop, self.stored_body.take()));
     }
 }
 
 /// A follower of a flight: a request that waits for the response of the leader.
 #[derive(Debug)]
-pub(crate) struct FlightFollower(Arc<Events>);
+pub(crate) struct FlightFollower(Arc<Flight>);
 
 impl FlightFollower {
-    fn new(events: Arc<Events>) -> Self {
-        events.followers.fetch_add(1, Ordering::Relaxed);
-        Self(events)
+    fn new(flight: Arc<Flight>) -> Self {
+        flight.followers.fetch_add(1, Ordering::Relaxed);
+        Self(flight)
     }
 
     /// Waits for the head of the response or for the end of the flight, and returns the latest
@@ -282,6 +314,11 @@ mod tests {
         CacheKey::new("t", "http", "h", path, None)
     }
 
+    fn join(flights: &Arc<Flights>, path: &str, collapse_key: &str) -> FlightRole {
+        let text = CollapseText::from_slice(collapse_key.as_bytes());
+        flights.join(&key(path), CollapseKey::new(text, Box::default()))
+    }
+
     fn leader(role: FlightRole) -> FlightLeader {
         match role {
             FlightRole::Leader(leader) => leader,
@@ -307,9 +344,8 @@ mod tests {
             (|leader| leader.release_followers(), FlightEnd::Abandoned),
         ];
         for (finish, want) in ends {
-            let leading = leader(flights.join(&key("/a"), b""));
-            let following: Vec<_> =
-                (0..3).map(|_| follower(flights.join(&key("/a"), b""))).collect();
+            let leading = leader(join(&flights, "/a", ""));
+            let following: Vec<_> = (0..3).map(|_| follower(join(&flights, "/a", ""))).collect();
             assert_eq!(flights.len(), 1);
             finish(leading);
             for mut follower in following {
@@ -324,15 +360,15 @@ mod tests {
     async fn requests_that_differ_have_flights_of_their_own() {
         let flights = Arc::new(Flights::default());
         let leaders = [
-            leader(flights.join(&key("/a"), b"")),
-            leader(flights.join(&key("/a"), b"de")),
-            leader(flights.join(&key("/b"), b"")),
+            leader(join(&flights, "/a", "")),
+            leader(join(&flights, "/a", "de")),
+            leader(join(&flights, "/b", "")),
         ];
-        let mut german_follower = follower(flights.join(&key("/a"), b"de"));
+        let mut german_follower = follower(join(&flights, "/a", "de"));
         assert_eq!(flights.len(), 3);
         let [plain, german, other] = leaders;
         plain.stored(None);
-        assert!(matches!(flights.join(&key("/a"), b"de"), FlightRole::Follower(_)));
+        assert!(matches!(join(&flights, "/a", "de"), FlightRole::Follower(_)));
         german.stored(None);
         assert_eq!(german_follower.end().await, FlightEnd::Stored);
         drop(other);
@@ -342,14 +378,14 @@ mod tests {
     #[tokio::test]
     async fn request_after_an_invalidation_joins_no_flight_from_before_it() {
         let flights = Arc::new(Flights::default());
-        let before = leader(flights.join(&key("/a"), b""));
-        let mut waits = follower(flights.join(&key("/a"), b""));
+        let before = leader(join(&flights, "/a", ""));
+        let mut waits = follower(join(&flights, "/a", ""));
         flights.close_url(key("/b").url(), None);
         flights.close_url(key("/a").url(), Some(&key("/a")));
         assert_eq!(flights.len(), 1, "the flight is of another URL, or kept");
         flights.close_url(key("/a").url(), None);
-        let after = leader(flights.join(&key("/a"), b""));
-        let mut joins = follower(flights.join(&key("/a"), b""));
+        let after = leader(join(&flights, "/a", ""));
+        let mut joins = follower(join(&flights, "/a", ""));
         drop(before);
         assert_eq!(waits.end().await, FlightEnd::Abandoned);
         assert_eq!(flights.len(), 1, "the earlier flight does not end the later one");
@@ -360,9 +396,9 @@ mod tests {
     #[tokio::test]
     async fn early_and_late_followers_get_the_head() {
         let flights = Arc::new(Flights::default());
-        let leading = leader(flights.join(&key("/a"), b""));
+        let leading = leader(join(&flights, "/a", ""));
         assert!(!leading.has_followers());
-        let mut early = follower(flights.join(&key("/a"), b""));
+        let mut early = follower(join(&flights, "/a", ""));
         assert!(leading.has_followers());
         let writer = SharedBody::begin(&FillBudget::default(), 3).unwrap();
         leading.publish_head(ResponseInProgress {
@@ -370,7 +406,7 @@ mod tests {
             length: 3,
             body: Arc::clone(writer.body()),
         });
-        let mut late = follower(flights.join(&key("/a"), b""));
+        let mut late = follower(join(&flights, "/a", ""));
         for follower in [&mut early, &mut late] {
             let FlightEvent::ResponseInProgress(response) = follower.next_event().await else {
                 panic!("no head")
@@ -385,11 +421,11 @@ mod tests {
     #[tokio::test]
     async fn followers_of_an_overdue_flight_begin_another() {
         let flights = Arc::new(Flights::default());
-        let slow = leader(flights.join(&key("/a"), b""));
-        let mut waits = follower(flights.join(&key("/a"), b""));
+        let slow = leader(join(&flights, "/a", ""));
+        let mut waits = follower(join(&flights, "/a", ""));
         slow.release_followers();
         assert_eq!(waits.end().await, FlightEnd::Overdue);
-        let next = leader(flights.join(&key("/a"), b""));
+        let next = leader(join(&flights, "/a", ""));
         slow.stored(None);
         assert_eq!(flights.len(), 1, "the overdue flight does not end the next one");
         drop(next);

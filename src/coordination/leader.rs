@@ -12,27 +12,6 @@ use super::{
 };
 use crate::{clock::Timestamp, entry::key::CacheKey};
 
-/// The values of a request that decide, together with the cache key, which flight the request
-/// joins. Two requests may share a response in progress only if their cache keys and their collapse
-/// keys are equal.
-#[derive(Debug)]
-pub(crate) struct CollapseKey {
-    /// The encoded values.
-    text: Box<[u8]>,
-    /// The names of the request fields whose values are in `text`.
-    fields: Box<[HeaderName]>,
-}
-
-impl CollapseKey {
-    pub(crate) const fn new(text: Box<[u8]>, fields: Box<[HeaderName]>) -> Self {
-        Self { text, fields }
-    }
-
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        &self.text
-    }
-}
-
 /// The leader of a flight: a request that calls the handler, while followers may wait for its
 /// response.
 ///
@@ -40,15 +19,14 @@ impl CollapseKey {
 /// [`set_end_on_drop`](Self::set_end_on_drop) set last. The default is [`FlightEnd::Abandoned`].
 pub(crate) struct Leader {
     flight: FlightLeader,
-    collapse_key: CollapseKey,
     /// The lease that the store granted, if any. While the leader holds a lease, requests in other
     /// processes also wait for its response.
     lease: Option<LeaseGuard>,
 }
 
 impl Leader {
-    pub(crate) const fn new(flight: FlightLeader, collapse_key: CollapseKey) -> Self {
-        Self { flight, collapse_key, lease: None }
+    pub(crate) const fn new(flight: FlightLeader) -> Self {
+        Self { flight, lease: None }
     }
 
     /// Sets the [`FlightEnd`] that followers receive if the leader is dropped before its response
@@ -91,7 +69,7 @@ impl Leader {
         key: &CacheKey,
         now: Timestamp,
     ) {
-        coordinator.mark_hit_for_miss(key, self.collapse_key.as_bytes(), now);
+        coordinator.mark_hit_for_miss(key, self.flight.collapse_key(), now);
         if let Some(lease) = self.lease.take() {
             lease.end(LeaseEnd::Unstorable);
         }
@@ -104,13 +82,13 @@ impl Leader {
     }
 
     pub(crate) fn collapse_key(&self) -> &[u8] {
-        self.collapse_key.as_bytes()
+        self.flight.collapse_key()
     }
 
     /// Returns whether one of the `selecting_fields` is not part of the collapse key. Selecting
     /// fields are the request fields that choose the variant. If the collapse key lacks one,
     /// followers of this flight may select other variants than the leader.
     pub(crate) fn ignores_any_of(&self, selecting_fields: &[HeaderName]) -> bool {
-        !selecting_fields.iter().all(|name| self.collapse_key.fields.contains(name))
+        !selecting_fields.iter().all(|name| self.flight.compared_fields().contains(name))
     }
 }

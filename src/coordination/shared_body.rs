@@ -12,6 +12,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use slab::Slab;
+use smallvec::SmallVec;
 
 use super::budget::{Charge, CountedBody, FillBudget, Usage};
 use crate::clock::{Clock, Timestamp};
@@ -202,7 +203,7 @@ impl SharedBody {
         change(&mut state);
         state.trim();
         state.recount();
-        let waiting: Vec<_> =
+        let waiting: SmallVec<[_; 1]> =
             state.readers.iter_mut().filter_map(|(_, reader)| reader.waker.take()).collect();
         drop(state);
         waiting.into_iter().for_each(Waker::wake);
@@ -339,6 +340,20 @@ impl BodyWriter {
         });
     }
 
+    /// Completes the body as [`finish`](Self::finish) does. `stored` is the whole body, as it was stored:
+    /// the readers of a short body read it from there, which saves the joining of its chunks.
+    pub(crate) fn finish_stored(self, last: Bytes, stored: Bytes) {
+        if stored.len() > READ_AHEAD {
+            return self.finish(last);
+        }
+        self.body.update(|state| {
+            state.length = stored.len();
+            state.chunks.clear();
+            state.chunks.push(Chunk { start: 0, bytes: stored });
+            state.progress = Progress::Complete;
+        });
+    }
+
     /// Aborts the body if it has no reader, and returns whether the body was aborted. No reader of
     /// an aborted body can be made.
     pub(crate) fn abort_if_unread(&self) -> bool {
@@ -385,11 +400,10 @@ impl State {
 impl Drop for BodyWriter {
     fn drop(&mut self) {
         self.budget.unregister(self.slot);
-        self.body.update(|state| {
-            if matches!(state.progress, Progress::Open | Progress::Revoked) {
-                state.progress = Progress::Aborted;
-            }
-        });
+        let progress = self.body.lock().progress;
+        if matches!(progress, Progress::Open | Progress::Revoked) {
+            self.body.update(|state| state.progress = Progress::Aborted);
+        }
     }
 }
 

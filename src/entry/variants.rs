@@ -7,6 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use actix_web::http::header::HeaderName;
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use crate::{
     clock::Timestamp,
@@ -22,6 +23,9 @@ pub(crate) const MAX_VARIANTS: usize = 64;
 /// The time after which earlier uses of a variant count half as much.
 const HALVING_TIME: Duration = Duration::from_secs(60);
 
+/// The responses of one resource. Most resources have one.
+type Responses = SmallVec<[Arc<StoredResponse>; 1]>;
+
 /// The stored responses of one resource, newest first, and the selecting fields of the resource.
 ///
 /// If one response of a resource names a request field in `Vary`, the cache compares this field for
@@ -29,7 +33,7 @@ const HALVING_TIME: Duration = Duration::from_secs(60);
 /// cache does not serve a German page to a client that asks for French.
 #[derive(Debug, Clone, Default)]
 pub struct Variants {
-    responses: Vec<Arc<StoredResponse>>,
+    responses: Responses,
     selecting_fields: Box<[HeaderName]>,
     /// The time at which the numbers of uses were last halved.
     halved: Option<Timestamp>,
@@ -79,8 +83,8 @@ impl Variants {
         if known.iter().any(|name| !selecting_fields.contains(name)) {
             return None;
         }
-        let mut responses = vec![response];
-        for old in existing.map_or(&[][..], |variants| &variants.responses) {
+        let mut responses = Responses::from([response]);
+        for old in existing.map_or(&[][..], Self::responses) {
             let is_replaced = responses.iter().any(|new| new.same_selection(old));
             let lacks_a_field = old.selecting.len() != selecting_fields.len();
             if !is_replaced && !lacks_a_field && !old.useful_for(now).is_zero() {
@@ -122,7 +126,7 @@ impl Variants {
     /// Returns the variants that `keep` accepts, or `None` if `keep` accepts none.
     pub(crate) fn retain(&self, keep: impl Fn(&StoredResponse) -> bool) -> Option<Self> {
         let kept = self.responses.iter().filter(|response| keep(response));
-        let responses: Vec<_> = kept.cloned().collect();
+        let responses: Responses = kept.cloned().collect();
         (!responses.is_empty()).then(|| Self {
             responses,
             selecting_fields: self.selecting_fields.clone(),
@@ -230,7 +234,7 @@ fn age_uses(existing: Option<&Variants>, now: Timestamp) -> Timestamp {
     if let Some(last) = last.filter(is_recent) {
         return last;
     }
-    for response in existing.map_or(&[][..], |variants| &variants.responses) {
+    for response in existing.map_or(&[][..], Variants::responses) {
         response.uses.halve();
     }
     now
@@ -238,7 +242,7 @@ fn age_uses(existing: Option<&Variants>, now: Timestamp) -> Timestamp {
 
 /// Drops responses until their number and their weight are within the limits. The first response
 /// is the new one, and is kept.
-fn drop_least_useful(responses: &mut Vec<Arc<StoredResponse>>, max_weight: usize) {
+fn drop_least_useful(responses: &mut Responses, max_weight: usize) {
     let mut weight: usize = responses.iter().map(|response| response.weight()).sum();
     while responses.len() > MAX_VARIANTS || weight > max_weight {
         // Among equals, `min_by_key` finds the first one, so the search begins at the oldest.

@@ -86,8 +86,10 @@ impl Candidate {
             }
             (CodingChoice::OfCache | CodingChoice::OfHandler(_), _) => WriteCoding::AsInDraft,
         };
-        let draft = self.draft(plan, status, fields);
-        let draft = StoredResponse { client_ttl, original_fields, audience, ..draft };
+        let mut draft = self.draft(plan, status, fields);
+        draft.client_ttl = client_ttl;
+        draft.audience = audience;
+        draft.original_fields = original_fields.map(|changed| with_date(changed, &draft));
         let (age, left) =
             (plan.lifetime.age(now), plan.lifetime.remaining(now).unwrap_or_default());
         if let Some(limit) = client_ttl {
@@ -102,7 +104,8 @@ impl Candidate {
     /// Adds `Date` if the response has none, states the freshness lifetime to clients unless the
     /// policy leaves their fields untouched, forbids other caches to share a response that only some
     /// clients may get, and completes `Vary`. If a field other than `Date` needs a change, returns the
-    /// lines of all [`ANNOTATED_FIELDS`], and of targeted fields that change, from before that change.
+    /// lines of all [`ANNOTATED_FIELDS`] except `Date`, and of targeted fields that change, from before
+    /// that change.
     fn annotate(
         &self,
         plan: &StoragePlan,
@@ -126,7 +129,8 @@ impl Candidate {
             return None;
         }
         let is_changed = |name: &HeaderName| {
-            ANNOTATED_FIELDS.contains(name) || (!is_as_stated && is_targeted(name))
+            let is_annotated = ANNOTATED_FIELDS.contains(name) && *name != DATE;
+            is_annotated || (!is_as_stated && is_targeted(name))
         };
         let original = copy_fields(fields.iter().filter(|(name, _)| is_changed(name)));
         if states_lifetime {
@@ -237,4 +241,13 @@ impl Candidate {
             received: plan.lifetime.response_time.monotonic(),
         }
     }
+}
+
+/// Adds the lines of `Date` to the fields that the cache changes. `Date` does not change, so they share
+/// memory with those in `draft`.
+fn with_date(changed: Fields, draft: &StoredResponse) -> Fields {
+    let mut original = Vec::with_capacity(changed.len() + draft.lines(&DATE).count());
+    original.extend(changed);
+    original.extend(draft.lines(&DATE).map(|line| (DATE, line.clone())));
+    original.into_boxed_slice()
 }

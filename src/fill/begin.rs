@@ -7,10 +7,7 @@ use actix_web::{
     HttpResponse,
     body::{BodySize, MessageBody},
     dev::ServiceResponse,
-    http::{
-        Method, StatusCode,
-        header::{ETAG, HeaderMap},
-    },
+    http::{Method, StatusCode, header::ETAG},
     rt::spawn,
 };
 use bytes::Bytes;
@@ -38,6 +35,7 @@ use crate::{
     semantics::{
         body::declared_length,
         compression::OuterCompression,
+        request_fields::RequestFields,
         special_fields::SpecialFields,
         staleness::{never_stale, withdraws_stale_responses},
         storing::StoragePlan,
@@ -83,9 +81,12 @@ pub(crate) fn fill<B: MessageBody + 'static>(
                 HandlerBody::Whole(bytes) => body_for(status, &bytes),
                 HandlerBody::Unread(body) => CacheBody::pass(body),
             });
-            if candidate.conditions == ClientConditions::ByCache {
+            if candidate.conditions == ClientConditions::ByCache
+                && candidate.special.may_change_reply()
+            {
                 let (request, passed) = response.into_parts();
-                let passed = apply_conditions_without_body(&candidate.request, passed);
+                let fields = candidate.request.to_map();
+                let passed = apply_conditions_without_body(&fields, passed);
                 response = ServiceResponse::new(request, passed);
             }
             let replaced = selected.filter(|_| !is_failure);
@@ -132,7 +133,8 @@ impl Candidate {
             conditions: self.conditions,
             method: self.method.clone(),
             compression: self.policy().outer_compression(),
-            request: mem::replace(&mut self.request, HeaderMap::new()),
+            request: mem::take(&mut self.request),
+            special: self.special,
             address: self.client,
         };
         let replaced = selected.map(Arc::downgrade).unwrap_or_default();
@@ -188,7 +190,8 @@ struct Client {
     conditions: ClientConditions,
     method: Method,
     compression: OuterCompression,
-    request: HeaderMap,
+    request: RequestFields,
+    special: SpecialFields,
     address: Option<IpAddr>,
 }
 
@@ -204,13 +207,18 @@ impl Client {
             return complete;
         }
         let (stored, compression) = (&write.draft, write.policy().compression());
+        if !self.special.may_change_reply() && stored.coded.is_none() {
+            self.compression.weaken_tag(&self.request, complete.headers_mut());
+            return complete;
+        }
+        let request = self.request.to_map();
         // There is no copy yet, but the client may have one of an equal body.
-        choose(&self.request, SpecialFields::ALL, stored, compression)
+        choose(&request, self.special, stored, compression)
             .representation
             .write(stored, complete.headers_mut());
-        self.compression.weaken_tag(&self.request, complete.headers_mut());
+        self.compression.weaken_tag(&request, complete.headers_mut());
         let forms = CodedForms { outer: self.compression, copies: Copies::of(stored) };
-        apply_request_conditions(&self.method, &self.request, forms, complete, body)
+        apply_request_conditions(&self.method, &request, forms, complete, body)
     }
 
     /// Makes the response to the client while the body is still arriving from the handler. Also
@@ -223,12 +231,15 @@ impl Client {
         declared: Option<u64>,
     ) -> (HttpResponse<CacheBody<B>>, Stored) {
         self.compression.weaken_tag(&self.request, head.headers_mut());
-        if self.conditions == ClientConditions::ByHandler || !client_has_it(&self.request, &head) {
+        let evaluates =
+            self.conditions == ClientConditions::ByCache && self.special.may_change_reply();
+        let request = evaluates.then(|| self.request.to_map());
+        let Some(request) = request.filter(|request| client_has_it(request, &head)) else {
             return match tee::begin(body, write, declared) {
                 Ok(body) => (head.set_body(body), Stored::Yes),
                 Err(body) => (head.set_body(CacheBody::pass(body)), Stored::No(NotStored::Busy)),
             };
-        }
+        };
         // The client gets its 304 at once, and a task reads the body for later requests. One such
         // task for a key is enough.
         let coordinator = write.shared.store.coordinator();
@@ -246,6 +257,6 @@ impl Client {
         });
         let stored = reading.map_or(Stored::No(NotStored::Busy), |()| Stored::Yes);
         let response = head.set_body(CacheBody::none());
-        (apply_conditions_without_body(&self.request, response), stored)
+        (apply_conditions_without_body(&request, response), stored)
     }
 }

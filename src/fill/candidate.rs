@@ -5,10 +5,7 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use actix_web::http::{
-    Method, Uri,
-    header::{HeaderMap, HeaderName},
-};
+use actix_web::http::{Method, Uri, header::HeaderName};
 use bytes::Bytes;
 
 use super::write::{Write, WriteCoding};
@@ -24,7 +21,9 @@ use crate::{
     policy::{compiled::CompiledPolicy, response_tags::RequestTags},
     semantics::{
         no_vary_search::NoVarySearch,
+        request_fields::RequestFields,
         requester::{Requester, Sharing},
+        special_fields::SpecialFields,
     },
     session::SessionBefore,
     shared::Shared,
@@ -50,7 +49,9 @@ pub(crate) struct Candidate {
     /// The target of the request as the cache received it.
     pub(crate) uri: Uri,
     /// The header fields of the request as the cache received them.
-    pub(crate) request: HeaderMap,
+    pub(crate) request: RequestFields,
+    /// The special fields that the request may have.
+    pub(crate) special: SpecialFields,
     pub(crate) requester: Requester,
     /// The clients that may share the stored response.
     pub(crate) sharing: Sharing,
@@ -105,7 +106,7 @@ impl Candidate {
     /// missing.
     pub(crate) fn into_write(self: Box<Self>, draft: StoredResponse) -> Box<Write> {
         let Self { shared, rule, key, fill, leader, coding, .. } = *self;
-        let replaced = Weak::new();
+        let (draft, replaced) = (Arc::new(draft), Weak::new());
         // In a box, for it is moved several times on its way to the store.
         Box::new(Write { shared, rule, key, fill, leader, draft, coding, replaced })
     }

@@ -23,7 +23,7 @@ use crate::{
     semantics::{
         body::check_body,
         cache_control::DirectiveScope,
-        fields::field_lines,
+        fields::Fields as _,
         freshness::explicit_lifetime,
         no_vary_search::NoVarySearch,
         requester::Sharing,
@@ -216,8 +216,7 @@ impl Candidate {
     ) -> bool {
         let seen = answer.request().headers();
         nominated.iter().any(|name| {
-            !CONDITIONS.contains(name)
-                && !field_lines(seen, name).eq(field_lines(&self.request, name))
+            !CONDITIONS.contains(name) && !seen.lines(name).eq(self.request.lines(name))
         })
     }
 

@@ -70,8 +70,7 @@ pub(crate) fn begin<B: MessageBody + 'static>(
     let Ok(reader) = writer.body().reader() else { return Err(body) };
     let rest = BodyRest::default();
     let client = CacheBody::led(reader, Rc::clone(&rest), body.size());
-    let progress_timer =
-        write.leader.is_some().then(|| Box::pin(sleep(write.policy().wait_limit())));
+    let may_be_overdue = write.leader.is_some();
     let mut tee = Tee {
         body: Box::pin(body),
         writer,
@@ -79,7 +78,8 @@ pub(crate) fn begin<B: MessageBody + 'static>(
         expected,
         rest,
         unread_timer: None,
-        progress_timer,
+        may_be_overdue,
+        progress_timer: None,
         progressed: false,
         paused: false,
     };
@@ -98,8 +98,11 @@ struct Tee<B> {
     /// The timer that runs while no client reads the body. When the timer ends, the body is
     /// aborted.
     unread_timer: Option<Pin<Box<Sleep>>>,
+    /// Whether followers may wait for the body.
+    may_be_overdue: bool,
     /// The timer after which followers no longer wait for the body. If the length of the body is
-    /// known and a chunk has arrived, the timer starts again.
+    /// known and a chunk has arrived, the timer starts again. It starts first when the task waits for
+    /// the handler.
     progress_timer: Option<Pin<Box<Sleep>>>,
     /// Whether a chunk of a body of known length has arrived since the progress timer was started.
     progressed: bool,
@@ -134,7 +137,7 @@ impl<B: MessageBody> Tee<B> {
         leader.set_end_on_drop(FlightEnd::Abandoned);
         if let Some(length) = self.expected {
             leader.publish_head(ResponseInProgress {
-                response: Arc::new(self.write.draft.clone()),
+                response: Arc::clone(&self.write.draft),
                 length: length as u64,
                 body: Arc::clone(self.writer.body()),
             });
@@ -212,13 +215,15 @@ impl<B: MessageBody> Tee<B> {
         if self.poll_unread(state, cx).is_ready() {
             return Poll::Ready(Event::Unread);
         }
-        while let Some(timer) = &mut self.progress_timer {
+        while self.may_be_overdue {
+            let limit = self.write.policy().wait_limit();
+            let timer = self.progress_timer.get_or_insert_with(|| Box::pin(sleep(limit)));
             if timer.as_mut().poll(cx).is_pending() {
                 break;
             }
-            let limit = self.write.policy().wait_limit();
-            self.progress_timer = mem::take(&mut self.progressed).then(|| Box::pin(sleep(limit)));
-            if self.progress_timer.is_none() {
+            self.progress_timer = None;
+            self.may_be_overdue = mem::take(&mut self.progressed);
+            if !self.may_be_overdue {
                 return Poll::Ready(Event::Overdue);
             }
         }
@@ -330,8 +335,10 @@ impl<B: MessageBody> Tee<B> {
             self.set_end_on_drop(FlightEnd::NotStored);
             return self.writer.finish(last);
         };
-        self.write.with_body(body).start();
-        self.writer.finish(last);
+        let write = self.write.with_body(body);
+        let stored = write.draft.body.clone();
+        write.start();
+        self.writer.finish_stored(last, stored);
     }
 
     fn set_end_on_drop(&mut self, end: FlightEnd) {

@@ -1,7 +1,6 @@
 //! Writes complete responses to the store.
 
 use std::{
-    iter,
     sync::{Arc, Weak},
     task::{Context, Waker},
 };
@@ -12,7 +11,7 @@ use tokio::time::timeout;
 
 use super::coded_copies::make_coded_copy;
 use crate::{
-    coordination::{fills::Fill, leader::Leader},
+    coordination::{fills::Fill, held_bodies::HeldBodies, leader::Leader},
     entry::{
         coded_copy::ContentDigest, content_coding::ContentCoding, key::CacheKey,
         response::StoredResponse, url_keys::AppliedRule,
@@ -31,7 +30,7 @@ pub(crate) struct Write {
     pub(crate) key: CacheKey,
     pub(crate) fill: Fill,
     pub(crate) leader: Option<Leader>,
-    pub(crate) draft: StoredResponse,
+    pub(crate) draft: Arc<StoredResponse>,
     /// Whether the cache may make coded copies of the response, if its body is large enough.
     pub(crate) coding: WriteCoding,
     /// The stored response that this one replaces, while it is in memory.
@@ -66,12 +65,12 @@ impl Write {
     /// Sets the body to that of a stored response, which is not copied and not read again.
     pub(crate) fn with_body_of(mut self: Box<Self>, stored: &StoredResponse) -> Box<Self> {
         let known = stored.coded.as_ref().map(|coded| coded.content());
-        self.draft.body = stored.body.clone();
+        Arc::make_mut(&mut self.draft).body = stored.body.clone();
         self.complete(known)
     }
 
     fn with_new_body(mut self: Box<Self>, body: Bytes) -> Box<Self> {
-        self.draft.body = body;
+        Arc::make_mut(&mut self.draft).body = body;
         self.complete(None)
     }
 
@@ -80,12 +79,12 @@ impl Write {
     fn complete(mut self: Box<Self>, known: Option<ContentDigest>) -> Box<Self> {
         let makes_tag = self.policy().makes_content_tags();
         if let Some(tag) = makes_tag.then(|| content_tag(&self.draft)).flatten() {
-            self.draft.add_etag_of_cache(tag);
+            Arc::make_mut(&mut self.draft).add_etag_of_cache(tag);
         }
         let min_size = self.policy().compression().map(|compression| compression.min_size);
         let is_large = min_size.is_some_and(|least| self.draft.body.len() >= least);
         if matches!(self.coding, WriteCoding::ByCache { .. }) && is_large {
-            self.draft.allow_coded_copies(known);
+            Arc::make_mut(&mut self.draft).allow_coded_copies(known);
         }
         self
     }
@@ -136,18 +135,16 @@ impl Write {
         let ttl =
             self.draft.lifetime.remaining(self.draft.lifetime.response_time).unwrap_or_default();
         let store = &self.shared.store;
+        let is_counted = self.leader.is_some() && HeldBodies::counts(&self.draft.body);
         let held_bodies = store.coordinator().held_bodies();
-        let body = self.leader.is_some().then(|| held_bodies.hold_new(&self.key, &self.draft.body));
-        let wanted = self.wanted_codings();
-        let compression = self.shared.policy(self.rule).compression();
-        let response = Arc::new(self.draft);
-        match store.put(&self.key, Arc::clone(&response), &self.fill).await {
+        let body = is_counted.then(|| held_bodies.hold_new(&self.key, &self.draft.body));
+        match store.put(&self.key, Arc::clone(&self.draft), &self.fill).await {
             Ok(Put::Stored) => {
                 log::debug!("store ttl={}", ttl.as_secs());
-                for (coding, compression) in wanted.into_iter().zip(iter::repeat(compression)) {
-                    if let Some(compression) = compression {
+                if let Some(compression) = self.policy().compression() {
+                    for coding in self.wanted_codings() {
                         let (shared, level) = (&self.shared, compression.level);
-                        make_coded_copy(shared, level, &self.key, &response, coding);
+                        make_coded_copy(shared, level, &self.key, &self.draft, coding);
                     }
                 }
                 if let Some(leader) = self.leader {

@@ -5,6 +5,8 @@ use std::cell::RefCell;
 
 use actix_web::http::header::HeaderValue;
 
+use crate::semantics::fields::number_after;
+
 /// The number of values that a thread keeps of each kind.
 const KEPT: usize = 64;
 
@@ -49,13 +51,6 @@ pub(crate) fn age_value(seconds: u64) -> Option<HeaderValue> {
 /// section 2.3).
 pub(crate) fn hit_status_value(ttl: u64) -> Option<HeaderValue> {
     HITS.with(|recent| recent.get(ttl))
-}
-
-/// Makes a field value of a text and a number, without the formatting of `fmt`, which is slower.
-fn number_after(text: &str, number: u64) -> Option<HeaderValue> {
-    let mut digits = itoa::Buffer::new();
-    let digits = digits.format(number);
-    HeaderValue::try_from([text, digits].concat()).ok()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use actix_web::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap};
 
 use super::{
-    fields::{field_lines, list_members},
+    fields::{Fields, field_lines, list_members},
     weights::{FULL, weighted},
 };
 use crate::entry::content_coding::ContentCoding;
@@ -30,8 +30,8 @@ impl AcceptedCodings {
     ///
     /// A coding whose weight is invalid counts as refused, because no client may get a coding that
     /// it refuses. `identity` with an invalid weight counts as accepted.
-    pub(crate) fn of(request: &HeaderMap) -> Self {
-        let mut lines = field_lines(request, &ACCEPT_ENCODING);
+    pub(crate) fn of(request: &impl Fields) -> Self {
+        let mut lines = request.lines(&ACCEPT_ENCODING);
         let plain = match (lines.next(), lines.next()) {
             (None, _) => return Weights::default().into(),
             (Some(line), None) => Self::of_names(line),
@@ -39,7 +39,7 @@ impl AcceptedCodings {
         };
         plain.unwrap_or_else(|| {
             let mut weights = Weights::default();
-            for member in field_lines(request, &ACCEPT_ENCODING).flat_map(list_members) {
+            for member in request.lines(&ACCEPT_ENCODING).flat_map(list_members) {
                 let (name, weight) = weighted(member);
                 weights.add(name, weight);
             }

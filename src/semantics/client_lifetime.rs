@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 use super::{
     dates::{date_field, set_date},
     directive_list::DirectiveList,
+    fields::number_after,
     freshness,
     targeted::Governing,
 };
@@ -171,23 +172,38 @@ pub(crate) fn state_lifetime(fields: &mut HeaderMap, lifetime: &Lifetime, now: T
     if lifetime.source.is_stated() {
         return;
     }
-    // RFC 9111 section 5.2.2.10: `s-maxage` applies only to shared caches, so it does not limit the
-    // lifetime for clients.
-    let mut governing = Governing::of(fields, &[]);
-    governing.directives.s_maxage = None;
-    let stated = freshness::explicit_lifetime(&governing, fields, now);
-    let max_age = lifetime.freshness.min(stated.unwrap_or(lifetime.freshness));
-    let mut directives = DirectiveList::of(fields);
-    directives.limit("max-age", max_age);
-    if directives.has("s-maxage") {
-        directives.limit("s-maxage", lifetime.freshness);
-    }
-    directives.write(fields);
+    let max_age = if fields.contains_key(CACHE_CONTROL) || fields.contains_key(EXPIRES) {
+        limit_max_age(fields, lifetime.freshness, now)
+    } else {
+        // The usual case: the handler states nothing.
+        if let Some(max_age) = number_after("max-age=", lifetime.freshness.as_secs()) {
+            fields.insert(CACHE_CONTROL, max_age);
+        }
+        lifetime.freshness
+    };
     limit_targeted_fields(fields, lifetime.freshness);
     if !fields.contains_key(EXPIRES) {
         let left = max_age.saturating_sub(lifetime.age(now));
         set_date(fields, EXPIRES, now.system_time() + left);
     }
+}
+
+/// Limits `max-age` and `s-maxage` in `Cache-Control` to `freshness`, and `max-age` to the lifetime in
+/// `Expires`, too. Returns the new `max-age`.
+fn limit_max_age(fields: &mut HeaderMap, freshness: Duration, now: Timestamp) -> Duration {
+    // RFC 9111 section 5.2.2.10: `s-maxage` applies only to shared caches, so it does not limit the
+    // lifetime for clients.
+    let mut governing = Governing::of(fields, &[]);
+    governing.directives.s_maxage = None;
+    let stated = freshness::explicit_lifetime(&governing, fields, now);
+    let max_age = freshness.min(stated.unwrap_or(freshness));
+    let mut directives = DirectiveList::of(fields);
+    directives.limit("max-age", max_age);
+    if directives.has("s-maxage") {
+        directives.limit("s-maxage", freshness);
+    }
+    directives.write(fields);
+    max_age
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue};
 
 use super::{
-    fields::{EntityTag, trim},
+    fields::{EntityTag, Fields, trim},
     vary::accepts_any_coding,
 };
 use crate::entry::response::{Audience, StoredResponse};
@@ -28,7 +28,7 @@ impl OuterCompression {
     /// Returns whether a middleware around the cache may encode the response for this client. This
     /// is possible if the response has no content coding, the client accepts a coding of
     /// `Compress`, and `Compress` encodes the media type of the response.
-    pub(crate) fn may_encode(self, request: &HeaderMap, response: &HeaderMap) -> bool {
+    pub(crate) fn may_encode(self, request: &impl Fields, response: &HeaderMap) -> bool {
         self == Self::Possible
             && !response.contains_key(CONTENT_ENCODING)
             && is_compressed_type(response)
@@ -38,7 +38,7 @@ impl OuterCompression {
     /// Makes the strong entity tag of a response weak, if a middleware around the cache may encode the
     /// response for this client. The encoded response would have the same entity tag, although its
     /// bytes are others (RFC 9110 section 8.8.1).
-    pub(crate) fn weaken_tag(self, request: &HeaderMap, response: &mut HeaderMap) {
+    pub(crate) fn weaken_tag(self, request: &impl Fields, response: &mut HeaderMap) {
         if self == Self::Absent {
             return;
         }
@@ -76,7 +76,8 @@ impl OuterCompression {
 }
 
 fn weak_form(strong: &HeaderValue) -> Option<HeaderValue> {
-    HeaderValue::from_bytes(&[b"W/", trim(strong.as_bytes())].concat()).ok()
+    // The value takes over the allocation.
+    HeaderValue::try_from([b"W/", trim(strong.as_bytes())].concat()).ok()
 }
 
 /// Whether a middleware inside the cache may compress responses.
@@ -93,7 +94,7 @@ impl InnerCompression {
     /// Actix's `Compress` states `Vary: Accept-Encoding` only in responses that it encodes. A
     /// response without a coding, for a client that accepts none, may therefore be encoded for other
     /// clients. They get such a response of their own.
-    pub(crate) fn audience(self, request: &HeaderMap, response: &HeaderMap) -> Audience {
+    pub(crate) fn audience(self, request: &impl Fields, response: &HeaderMap) -> Audience {
         if self == Self::Possible
             && !response.contains_key(CONTENT_ENCODING)
             && is_compressed_type(response)
@@ -107,7 +108,7 @@ impl InnerCompression {
 }
 
 /// Returns whether a client accepts a coding of actix's `Compress`.
-pub(crate) fn accepts_compression(request: &HeaderMap) -> bool {
+pub(crate) fn accepts_compression(request: &impl Fields) -> bool {
     accepts_any_coding(request, &CODINGS)
 }
 

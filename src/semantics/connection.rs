@@ -15,6 +15,10 @@ pub(crate) struct ConnectionFields(SmallVec<[HeaderName; 2]>);
 impl ConnectionFields {
     /// Reads all lines of `Connection`. A member that is not a field name is ignored.
     pub(crate) fn of(fields: &HeaderMap) -> Self {
+        // Few responses have the field.
+        if !fields.contains_key(CONNECTION) {
+            return Self(SmallVec::new());
+        }
         let members = field_lines(fields, &CONNECTION).flat_map(list_members);
         Self(members.filter_map(|member| HeaderName::from_bytes(member).ok()).collect())
     }

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use actix_web::http::header::{COOKIE, HeaderMap};
 use percent_encoding::percent_decode;
 
-use super::fields::{field_lines, trim};
+use super::fields::{Fields, trim};
 
 /// The names of cookies that a policy ignores, and of cookies that a policy makes part of the cache
 /// key.
@@ -42,7 +42,7 @@ impl CookieRules {
 
     /// Returns the value of `Cookie` that is compared for responses with `Vary: Cookie`: the
     /// cookies that are not ignored, joined to one value. `None` if no cookie is left.
-    pub(crate) fn selecting_value<'a>(&self, request: &'a HeaderMap) -> Option<Cow<'a, [u8]>> {
+    pub(crate) fn selecting_value<'a>(&self, request: &'a impl Fields) -> Option<Cow<'a, [u8]>> {
         if self.ignored.is_empty() || is_ambiguous(request) {
             return joined_lines(request);
         }
@@ -98,8 +98,9 @@ struct Cookie<'a> {
 
 /// Returns the cookies of a request. A cookie without an equals sign has the whole text as its name
 /// and an empty value. Such a cookie is not dropped, because the handler may use it.
-fn cookies(request: &HeaderMap) -> impl Iterator<Item = Cookie<'_>> {
-    field_lines(request, &COOKIE)
+fn cookies(request: &impl Fields) -> impl Iterator<Item = Cookie<'_>> {
+    request
+        .lines(&COOKIE)
         .flat_map(|line| line.split(|&byte| byte == b';'))
         .map(trim)
         .filter(|pair| !pair.is_empty())
@@ -118,15 +119,15 @@ fn cookies(request: &HeaderMap) -> impl Iterator<Item = Cookie<'_>> {
 /// A field is ambiguous if it contains bytes outside of ASCII, or a cookie without a name or
 /// without an equals sign. Some parsers drop only such a cookie, others drop all cookies of the
 /// request.
-fn is_ambiguous(request: &HeaderMap) -> bool {
-    field_lines(request, &COOKIE).any(|line| !line.is_ascii())
+fn is_ambiguous(request: &impl Fields) -> bool {
+    request.lines(&COOKIE).any(|line| !line.is_ascii())
         || cookies(request).any(|cookie| cookie.name.is_empty() || !cookie.pair.contains(&b'='))
 }
 
 /// Returns the whole `Cookie` field in one value. HTTP/2 clients may send `Cookie` in several lines
 /// (RFC 9113 section 8.2.3).
-fn joined_lines(request: &HeaderMap) -> Option<Cow<'_, [u8]>> {
-    let mut lines = field_lines(request, &COOKIE);
+fn joined_lines(request: &impl Fields) -> Option<Cow<'_, [u8]>> {
+    let mut lines = request.lines(&COOKIE);
     let first = lines.next()?;
     let Some(second) = lines.next() else { return Some(Cow::Borrowed(first)) };
     let lines: Vec<_> = [first, second].into_iter().chain(lines).collect();

@@ -25,6 +25,7 @@ pub(crate) mod no_vary_search;
 pub(crate) mod range;
 pub(crate) mod replayed_fields;
 pub(crate) mod request;
+pub(crate) mod request_fields;
 pub(crate) mod requester;
 pub(crate) mod reuse;
 pub(crate) mod special_fields;

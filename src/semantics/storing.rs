@@ -247,7 +247,8 @@ fn plan(exchange: &Exchange<'_>, terms: &StorageTerms<'_>) -> Result<StoragePlan
     let directives = &governing.directives;
     let mut withheld: Vec<_> =
         directives.private.fields().iter().chain(directives.no_cache.fields()).cloned().collect();
-    check_message(exchange, directives, choices, &withheld)?;
+    check_message(exchange, directives)?;
+    withhold_fields(exchange.response, choices, &mut withheld)?;
     let Vary::Fields(nominated) = Vary::of(exchange.response) else { return Err(NotStored::Vary) };
     let stated = explicit_lifetime(&governing, exchange.response, exchange.responded);
     let mut lifetime = lifetime(exchange, directives, stated, terms)?;
@@ -256,8 +257,6 @@ fn plan(exchange: &Exchange<'_>, terms: &StorageTerms<'_>) -> Result<StoragePlan
     if names_nonce(exchange.response) && !is_planned {
         return Err(NotStored::Nonce);
     }
-    let is_withheld = |name: &&HeaderName| choices.effect_of(name) == FieldEffect::Withheld;
-    withheld.extend(exchange.response.keys().filter(is_withheld).cloned());
     if lifetime.source == LifetimeSource::Explicit && !states_lifetime(own, exchange.response) {
         lifetime.source = LifetimeSource::Middleware;
     }
@@ -306,12 +305,10 @@ fn states_lifetime(own: &ResponseDirectives, response: &HeaderMap) -> bool {
         || response.contains_key(EXPIRES)
 }
 
-/// Checks whether request, status code, directives and fields permit storing.
+/// Checks whether request, status code and directives permit storing.
 fn check_message(
     exchange: &Exchange<'_>,
     directives: &ResponseDirectives,
-    choices: &PolicyChoices,
-    withheld: &[HeaderName],
 ) -> Result<(), NotStored> {
     // Section 5.2.1.5: `no-store` in the request.
     if exchange.request_no_store {
@@ -343,11 +340,23 @@ fn check_message(
     if directives.no_cache == DirectiveScope::Response && !has_validator(exchange.response) {
         return Err(NotStored::NoCache);
     }
-    let is_refused = |name: &HeaderName| {
-        choices.effect_of(name) == FieldEffect::Refused && !withheld.contains(name)
-    };
-    if exchange.response.keys().any(is_refused) {
-        return Err(NotStored::SetCookie);
+    Ok(())
+}
+
+/// Adds the fields that are not stored under the policy. Refuses the response if a field permits no
+/// storing, unless that field is withheld already.
+fn withhold_fields(
+    response: &HeaderMap,
+    choices: &PolicyChoices,
+    withheld: &mut Vec<HeaderName>,
+) -> Result<(), NotStored> {
+    for name in response.keys() {
+        match choices.effect_of(name) {
+            FieldEffect::Stored => {}
+            FieldEffect::Withheld => withheld.push(name.clone()),
+            FieldEffect::Refused if withheld.contains(name) => {}
+            FieldEffect::Refused => return Err(NotStored::SetCookie),
+        }
     }
     Ok(())
 }
@@ -427,7 +436,8 @@ fn implicit_freshness(
 ) -> Option<(Duration, LifetimeSource)> {
     let permitted = terms.choices.heuristics == Heuristics::On
         && (directives.public || is_heuristically_cacheable(exchange.status));
-    let heuristic = heuristic_lifetime(exchange.response, exchange.responded).filter(|_| permitted);
+    let heuristic =
+        if permitted { heuristic_lifetime(exchange.response, exchange.responded) } else { None };
     let heuristic = heuristic.map(|lifetime| (lifetime, LifetimeSource::Heuristic));
     heuristic.or_else(|| terms.fallback.map(|lifetime| (lifetime, LifetimeSource::Policy)))
 }

@@ -10,7 +10,7 @@ use actix_web::http::header::{
 
 use super::{
     cookies::CookieRules,
-    fields::{field_lines, field_name, list_members, split, trim},
+    fields::{Fields, field_lines, field_name, list_members, split, trim},
     weights::{FULL, weighted},
 };
 
@@ -56,6 +56,11 @@ impl Vary {
 /// Middleware around the cache may read only the first line of `Vary` and drop the other lines, as
 /// actix-cors does.
 pub(crate) fn add_to_vary(fields: &mut HeaderMap, names: &[HeaderName]) {
+    // The usual case: the handler sends no `Vary`.
+    if *names == [COOKIE] && !fields.contains_key(VARY) {
+        fields.insert(VARY, HeaderValue::from_static(COOKIE_SPELLING));
+        return;
+    }
     let present = field_lines(fields, &VARY).flat_map(list_members);
     let members: Vec<_> = present.chain(names.iter().map(usual_spelling)).collect();
     if let Ok(line) = HeaderValue::from_bytes(&members.join(&b", "[..])) {
@@ -63,10 +68,13 @@ pub(crate) fn add_to_vary(fields: &mut HeaderMap, names: &[HeaderName]) {
     }
 }
 
+/// The usual spelling of `Cookie`.
+const COOKIE_SPELLING: &str = "Cookie";
+
 /// Returns a field name as the cache writes it into `Vary`: `Cookie` in its usual spelling, and all
 /// other names in lower case.
 fn usual_spelling(name: &HeaderName) -> &[u8] {
-    if *name == COOKIE { b"Cookie" } else { name.as_str().as_bytes() }
+    if *name == COOKIE { COOKIE_SPELLING.as_bytes() } else { name.as_str().as_bytes() }
 }
 
 /// The rules by which selecting fields are normalized before the cache compares them.
@@ -123,7 +131,7 @@ pub(crate) enum Codings {
 /// normalized. `comparison` has further rules, which remove differences that have no effect on the
 /// application's responses.
 pub(crate) fn selecting_value<'a>(
-    request: &'a HeaderMap,
+    request: &'a impl Fields,
     name: &HeaderName,
     comparison: &Comparison,
 ) -> Option<Cow<'a, [u8]>> {
@@ -146,12 +154,12 @@ pub(crate) fn selecting_value<'a>(
 }
 
 /// Returns the lines of a field, joined to one value.
-fn joined<'a>(request: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, [u8]>> {
+fn joined<'a>(request: &'a impl Fields, name: &HeaderName) -> Option<Cow<'a, [u8]>> {
     // `Authorization` and `Proxy-Authorization` are not lists, so their values are compared byte by
     // byte.
     let is_credential = *name == AUTHORIZATION || *name == PROXY_AUTHORIZATION;
     let normalize = |line| if is_credential { Cow::Borrowed(line) } else { normalized(line) };
-    let mut lines = field_lines(request, name);
+    let mut lines = request.lines(name);
     let first = lines.next()?;
     let Some(second) = lines.next() else {
         return Some(normalize(first));
@@ -195,10 +203,10 @@ fn best_language<'a>(value: &[u8], offered: &'a [String]) -> &'a str {
 }
 
 /// Returns whether a request accepts one of these codings (RFC 9110 section 12.5.3).
-pub(crate) fn accepts_any_coding(request: &HeaderMap, codings: &[&str]) -> bool {
-    let Some(first) = request.get(ACCEPT_ENCODING) else { return false };
+pub(crate) fn accepts_any_coding(request: &impl Fields, codings: &[&str]) -> bool {
+    let Some(first) = request.lines(&ACCEPT_ENCODING).next() else { return false };
     // Most clients begin the list with a coding that they accept without a weight.
-    let member = first.as_bytes().split(|byte| *byte == b',').next().unwrap_or_default();
+    let member = first.split(|byte| *byte == b',').next().unwrap_or_default();
     if codings.iter().any(|coding| member == coding.as_bytes()) {
         return true;
     }

@@ -36,8 +36,11 @@ use super::{
 };
 use crate::{
     coordination::{
-        flights::{FlightEnd, FlightEvent, FlightFollower, FlightRole, ResponseInProgress},
-        leader::{CollapseKey, Leader},
+        flights::{
+            CollapseKey, CollapseText, FlightEnd, FlightEvent, FlightFollower, FlightRole,
+            ResponseInProgress,
+        },
+        leader::Leader,
         shared_body::NotReadable,
     },
     entry::{
@@ -76,9 +79,9 @@ impl RequestContext {
             if coordinator.is_hit_for_miss(key, collapse_key.as_bytes(), now) {
                 break;
             }
-            let next = match coordinator.join(key, collapse_key.as_bytes()) {
+            let next = match coordinator.join(key, collapse_key) {
                 FlightRole::Leader(flight) => {
-                    let leader = Leader::new(flight, collapse_key);
+                    let leader = Leader::new(flight);
                     // Most leaders have nothing to wait for, so they need no box for the next steps.
                     if lease_deadline.is_none() && !self.may_find_response(&origin) {
                         return Next::Fetch(origin, Some(leader));
@@ -221,7 +224,7 @@ impl RequestContext {
         let requester = cache_request.carried;
         // The logical time of the lookup is part of the key, so that requests from before and after
         // an invalidation do not share a response.
-        let mut text = lookup.stamp.get().to_le_bytes().to_vec();
+        let mut text = CollapseText::from_slice(&lookup.stamp.get().to_le_bytes());
         text.push(u8::from(requester.has_authorization));
         text.push(u8::from(requester.has_cookies));
         text.push(u8::from(requester.has_credentials));
@@ -234,6 +237,6 @@ impl RequestContext {
             let value = selecting_value(request.headers(), name, &policy.comparison);
             append_optional(&mut text, value.as_deref());
         }
-        Some(CollapseKey::new(text.into_boxed_slice(), fields))
+        Some(CollapseKey::new(text, fields))
     }
 }

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use super::request::client_network;
 use crate::{
     clock::Timestamp,
+    coordination::leader::Leader,
     entry::{
         discriminator::{Discriminator, layer_of},
         key::CacheKey,
@@ -31,6 +32,7 @@ use crate::{
     semantics::{
         cache_control::RequestDirectives,
         no_vary_search::NoVarySearch,
+        request_fields::RequestFields,
         requester::{Requester, Sharing},
         special_fields::SpecialFields,
     },
@@ -222,12 +224,14 @@ impl RequestContext {
     }
 
     /// Begins a fill: a call of the handler whose response may be stored. Returns the
-    /// [`Candidate`], which holds the data for storing the response.
+    /// [`Candidate`], which holds the data for storing the response. `leader` is the leader of the
+    /// flight, if other requests may wait for the response.
     pub(crate) fn candidate(
         &self,
         request: &ServiceRequest,
         cache_request: CacheRequest,
         lookup: Lookup,
+        leader: Option<Leader>,
     ) -> Box<Candidate> {
         self.warn_about_misplaced_rule(request);
         let CacheRequest {
@@ -257,7 +261,8 @@ impl RequestContext {
             uri: request.uri().clone(),
             variance,
             body,
-            request: request.headers().clone(),
+            request: RequestFields::of(request.headers()),
+            special: self.special,
             requester,
             session: SessionBefore::of(request),
             sharing,
@@ -271,7 +276,7 @@ impl RequestContext {
             coding: WriteCoding::default(),
             requested: now,
             conditions: ClientConditions::ByHandler,
-            leader: None,
+            leader,
         })
     }
 }

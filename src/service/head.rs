@@ -55,7 +55,7 @@ where
         }
         return Ok(Reply::passed(response, reason, NotStored::Head));
     };
-    let candidate = context.candidate(&request, cache_request, lookup);
+    let candidate = context.candidate(&request, cache_request, lookup, None);
     let stand_in = Box::new(StandIn::of(&request));
     let mut call = pin!(scope::call(&*inner, request));
     let result = match timeout(context.policy().wait_limit(), call.as_mut()).await {

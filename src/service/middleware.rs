@@ -154,10 +154,12 @@ impl RequestContext {
         if mode == Mode::Bypass {
             return Admission::bypass(Forward::Bypass(Bypass::Mode));
         }
-        if rule.is_some() {
-            let policy = shared.policies.policy(self.rule);
-            self.special = SpecialFields::of(&head.headers, &policy.identity.credentials);
+        if rule.is_none() {
+            self.warn_about_misplaced_rule(request);
+            return Admission::bypass(Forward::Bypass(Bypass::Rule));
         }
+        let policy = shared.policies.policy(self.rule);
+        self.special = SpecialFields::of(&head.headers, &policy.identity.credentials);
         let reason = match keyed_body {
             None if !self.special.has(SpecialFields::BYPASSING) => None,
             None => bypass_reason(&head.headers),
@@ -168,10 +170,6 @@ impl RequestContext {
         }
         if keyed_body.is_none() && may_have_body(request) {
             return Admission::bypass(Forward::Bypass(Bypass::RequestBody));
-        }
-        if rule.is_none() {
-            self.warn_about_misplaced_rule(request);
-            return Admission::bypass(Forward::Bypass(Bypass::Rule));
         }
         if let Some(max) = keyed_body {
             return Admission::ReadBody { max };

@@ -35,7 +35,7 @@ pub(super) fn freshen_by_not_modified<B>(
     let mut fields = updated_fields(stored, not_modified.headers());
     let plan = candidate.judge_update(&not_modified, stored, &fields, now);
     candidate.learn_variance(plan.as_ref().err().copied(), &fields);
-    let client = candidate.request.clone();
+    let client = candidate.request.to_map();
     let outer = candidate.policy().outer_compression();
     let (draft, kept) = match plan {
         Ok(plan) => {

@@ -2,7 +2,7 @@
 //! conditional.
 
 use std::{
-    future::Future,
+    future::{Future, Ready, ready},
     pin::{Pin, pin},
     rc::Rc,
     sync::Arc,
@@ -21,6 +21,7 @@ use actix_web::{
     rt::spawn,
 };
 use bytes::Bytes;
+use futures_util::future::{Either, LocalBoxFuture};
 
 use super::{
     after_wait::Next,
@@ -60,67 +61,74 @@ use crate::{
 /// Calls the handler, or waits for the response to another request. Stores the response of the
 /// handler, or freshens the stored response if the handler responds with 304. If the policy says so,
 /// the handler gets a GET request in place of a HEAD request.
-pub(crate) async fn fetch<S, B>(
+///
+/// The functions of this file return blocks, because the future of an `async fn` keeps its arguments
+/// twice. The future of a miss is so small that the allocator has its size at hand.
+pub(crate) fn fetch<S, B>(
     inner: Rc<S>,
     context: RequestContext,
     mut request: ServiceRequest,
     origin: Box<OriginRequest>,
-) -> Result<Reply<B>, Error>
+) -> impl Future<Output = Result<Reply<B>, Error>>
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
     B: MessageBody + 'static,
 {
     // In a box, so that the future of each other request needs little space for it.
     let head = HeadAsGet::convert(&context, &mut request, &origin.cache_request).map(Box::new);
-    let reply = fetch_as_is(inner, context, request, origin).await?;
-    Ok(match head {
-        Some(head) => head.answer(reply),
-        None => reply,
-    })
+    async move {
+        let reply = fetch_as_is(inner, context, request, origin).await?;
+        Ok(match head {
+            Some(head) => head.answer(reply),
+            None => reply,
+        })
+    }
 }
 
-async fn fetch_as_is<S, B>(
+fn fetch_as_is<S, B>(
     inner: Rc<S>,
     context: RequestContext,
     request: ServiceRequest,
     origin: Box<OriginRequest>,
-) -> Result<Reply<B>, Error>
+) -> impl Future<Output = Result<Reply<B>, Error>>
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
     B: MessageBody + 'static,
 {
     let purpose = origin.purpose;
-    let (origin, leader) = match context.collapse(&request, origin).await {
-        Next::Fetch(origin, leader) => (origin, leader),
-        Next::Retry(origin) => (origin, None),
-        Next::Respond(response, outcome) => {
-            return Ok(Reply::cached(request.into_parts().0, response, outcome));
+    async move {
+        let (origin, leader) = match context.collapse(&request, origin).await {
+            Next::Fetch(origin, leader) => (origin, leader),
+            Next::Retry(origin) => (origin, None),
+            Next::Respond(response, outcome) => {
+                return Ok(Reply::cached(request.into_parts().0, response, outcome));
+            }
+            Next::Bypass(_) if purpose == Purpose::Refresh => {
+                return Err(ErrorServiceUnavailable("the refreshed response could not be stored"));
+            }
+            Next::Bypass(reason) => {
+                context.enter(&request);
+                let response = call_with_tags(&*inner, &context, request).await?;
+                return Ok(Reply::passed(response, reason, NotStored::NotAttempted));
+            }
+        };
+        context.enter(&request);
+        if *request.method() == Method::HEAD {
+            // In a box, so that the future of each other request needs no space for this one.
+            return Box::pin(fetch_head(inner, context, request, *origin)).await;
         }
-        Next::Bypass(_) if purpose == Purpose::Refresh => {
-            return Err(ErrorServiceUnavailable("the refreshed response could not be stored"));
-        }
-        Next::Bypass(reason) => {
-            context.enter(&request);
+        // A range of a response that is not stored is passed through: fetching the whole response could
+        // be very expensive.
+        if origin.selected.is_none() && request.headers().contains_key(RANGE) {
             let response = call_with_tags(&*inner, &context, request).await?;
-            return Ok(Reply::passed(response, reason, NotStored::NotAttempted));
+            let own_responses = context.own_responses(&origin.cache_request, &origin.lookup);
+            let CacheRequest { key, discriminator, .. } = &origin.cache_request;
+            context.note_inner_cache(&response, key, discriminator, own_responses);
+            return Ok(Reply::passed(response, origin.reason, NotStored::Range));
         }
-    };
-    context.enter(&request);
-    if *request.method() == Method::HEAD {
-        // In a box, so that the future of each other request needs no space for this one.
-        return Box::pin(fetch_head(inner, context, request, *origin)).await;
+        let (call, request) = OriginCall::prepare(inner, context, request, *origin, leader);
+        call.run(request).await
     }
-    // A range of a response that is not stored is passed through: fetching the whole response could
-    // be very expensive.
-    if origin.selected.is_none() && request.headers().contains_key(RANGE) {
-        let response = call_with_tags(&*inner, &context, request).await?;
-        let own_responses = context.own_responses(&origin.cache_request, &origin.lookup);
-        let CacheRequest { key, discriminator, .. } = &origin.cache_request;
-        context.note_inner_cache(&response, key, discriminator, own_responses);
-        return Ok(Reply::passed(response, origin.reason, NotStored::Range));
-    }
-    let (call, request) = OriginCall::prepare(inner, context, request, *origin, leader);
-    call.run(request).await
 }
 
 /// A call of the handler, and the data that the cache needs when the handler responds.
@@ -174,8 +182,7 @@ where
             context.note_other_variant(&request, &cache_request, &lookup);
         }
         let own_responses = context.own_responses(&cache_request, &lookup);
-        let mut candidate = context.candidate(&request, cache_request, lookup);
-        candidate.leader = leader;
+        let mut candidate = context.candidate(&request, cache_request, lookup, leader);
         let validated = stored.filter(|_| may_validate).map(Arc::as_ref);
         let conditions = ValidationConditions::of(validated, &others);
         let mut validates = !conditions.is_empty();
@@ -213,17 +220,22 @@ where
         (call, request)
     }
 
-    async fn run(self: Box<Self>, request: ServiceRequest) -> Result<Reply<B>, Error> {
+    fn run(
+        self: Box<Self>,
+        request: ServiceRequest,
+    ) -> impl Future<Output = Result<Reply<B>, Error>> {
         let response = scope::call(&*self.inner, request);
-        if self.fallback {
-            return Box::pin(self.finish_or_serve_stale(Box::pin(response))).await;
+        async move {
+            if self.fallback {
+                return Box::pin(self.finish_or_serve_stale(Box::pin(response))).await;
+            }
+            let mut response = pin!(response);
+            let result = match self.within_limit(response.as_mut()).await {
+                Some(result) => result,
+                None => response.await,
+            };
+            self.finish(result).await
         }
-        let mut response = pin!(response);
-        let result = match self.within_limit(response.as_mut()).await {
-            Some(result) => result,
-            None => response.await,
-        };
-        self.finish(result).await
     }
 
     /// Waits for the result of the handler, for at most
@@ -280,22 +292,21 @@ where
         Some((stale, client_side))
     }
 
-    async fn finish(
-        mut self: Box<Self>,
-        result: Result<ServiceResponse<B>, Error>,
-    ) -> Result<Reply<B>, Error> {
+    /// Replies to the request with the result of the handler. The future is ready, unless the handler
+    /// is called again.
+    fn finish(mut self: Box<Self>, result: Result<ServiceResponse<B>, Error>) -> FutureReply<B> {
         if let Some(leader) = &mut self.candidate.leader {
             let end = if result.is_ok() { FlightEnd::NotStored } else { FlightEnd::Failed };
             leader.set_end_on_drop(end);
         }
-        let mut response = match result {
+        let response = match result {
             Ok(response) => response,
             Err(error) => {
                 let (reply, write) = self.finish_error(error);
                 if let Some(write) = write {
                     write.start();
                 }
-                return reply;
+                return Either::Left(ready(reply));
             }
         };
         let asks_again = self.has_unusable_status(&response);
@@ -312,16 +323,22 @@ where
                 // The reply holds the body of the selected response again, before `self` is dropped.
                 let reply = freshen_by_not_modified(self.candidate, &validated, response);
                 let outcome = Outcome::Revalidated { reason: self.reason, stored: reply.stored };
-                return Ok(Reply::filled(reply, outcome));
+                return Either::Left(ready(Ok(Reply::filled(reply, outcome))));
             }
         }
         if asks_again {
-            response = Box::pin(self.ask_again(response)).await?;
+            return Either::Right(Box::pin(async move {
+                let response = self.ask_again(response).await?;
+                Ok(self.finish_response(response, owned))
+            }));
         }
-        if owned {
-            return Ok(Reply::owned_by_inner_cache(response));
-        }
-        Ok(self.finish_complete(response))
+        Either::Left(ready(Ok(self.finish_response(response, owned))))
+    }
+
+    /// Replies with a response of the handler. `owned` says whether an inner cache has handled the
+    /// request.
+    fn finish_response(self: Box<Self>, response: ServiceResponse<B>, owned: bool) -> Reply<B> {
+        if owned { Reply::owned_by_inner_cache(response) } else { self.finish_complete(response) }
     }
 
     /// Calls the handler again after a response that is of no use.
@@ -357,10 +374,12 @@ where
     /// section 4.3.3). A handler that does not know that `QUERY` is as conditional as `GET` answers
     /// the conditions of the cache with 412 (RFC 9110 section 13.1.2), which is of no use either.
     fn has_unusable_status(&self, response: &ServiceResponse<B>) -> bool {
-        let by_client = self.candidate.conditions == ClientConditions::ByHandler
-            && is_conditional(&self.candidate.request);
+        let by_client = || {
+            self.candidate.conditions == ClientConditions::ByHandler
+                && is_conditional(&self.candidate.request.to_map())
+        };
         match response.status() {
-            StatusCode::NOT_MODIFIED => !by_client,
+            StatusCode::NOT_MODIFIED => !by_client(),
             StatusCode::PRECONDITION_FAILED => self.validates && self.candidate.body.is_some(),
             _ => false,
         }
@@ -384,6 +403,10 @@ where
         (context.stale_for_error(fallback, &candidate, reason, error), None)
     }
 }
+
+/// The reply to a request whose handler has responded, or is called again.
+type FutureReply<B> =
+    Either<Ready<Result<Reply<B>, Error>>, LocalBoxFuture<'static, Result<Reply<B>, Error>>>;
 
 /// The result if a request cannot be sent to the handler again.
 enum Fallback {

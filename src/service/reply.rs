@@ -222,12 +222,20 @@ fn write_status_fields(fields: &mut HeaderMap, outcome: &Outcome, context: &Requ
     }
 }
 
-/// Returns the member of this cache in `Cache-Status` (RFC 9211 section 2). The usual members are
-/// joined from their parts, which is faster than to format them.
+/// Returns the member of this cache in `Cache-Status` (RFC 9211 section 2). The most usual members are
+/// constants. Others are joined from their parts, which is faster than to format them.
 fn cache_status(outcome: &Outcome) -> Option<HeaderValue> {
     let join = |parts: &[&str]| HeaderValue::try_from(parts.concat()).ok();
     match outcome {
         Outcome::Hit { ttl, .. } => hit_status_value(written_seconds(*ttl)),
+        Outcome::Forward { reason: Forward::Bypass(Bypass::Rule), stored: Stored::No(_) } => {
+            Some(HeaderValue::from_static("actix-web-cache; fwd=bypass; detail=rule"))
+        }
+        Outcome::Forward { reason: Forward::UriMiss, stored: Stored::Yes }
+            if outcome.detail().is_none() =>
+        {
+            Some(HeaderValue::from_static("actix-web-cache; fwd=uri-miss; stored"))
+        }
         Outcome::Forward { reason: Forward::Bypass(bypass), stored: Stored::No(_) } => {
             join(&["actix-web-cache; fwd=bypass; detail=", bypass.token()])
         }

@@ -65,7 +65,7 @@ impl RequestContext {
         }
         log::debug!("stale response instead of status {failed}");
         let stale = self.stale(selected.clone());
-        Some(stale.respond(&candidate.method, &candidate.request))
+        Some(stale.respond(&candidate.method, &candidate.request.to_map()))
     }
 
     /// Returns a stale response in place of a response of the handler that takes too long, or
@@ -80,7 +80,7 @@ impl RequestContext {
         }
         log::debug!("stale response instead of one that takes too long");
         let stale = self.stale(selected.clone());
-        Some(stale.respond(&candidate.method, &candidate.request))
+        Some(stale.respond(&candidate.method, &candidate.request.to_map()))
     }
 
     /// Returns a stale response in place of an error of the handler or of an inner middleware.
@@ -102,7 +102,7 @@ impl RequestContext {
         log::debug!("stale response instead of an error");
         log::trace!("{error}");
         let stale = self.stale(selected);
-        let response = stale.respond(&candidate.method, &candidate.request);
+        let response = stale.respond(&candidate.method, &candidate.request.to_map());
         let outcome = Outcome::StaleIfError { reason, status: None };
         Ok(Reply::cached(request, response, outcome))
     }

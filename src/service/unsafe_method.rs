@@ -32,7 +32,7 @@ use crate::{
     response::body::CacheBody,
     semantics::{
         invalidation::{InvalidationChoices, Queries, invalidated, represents_target},
-        request::without_content_fields,
+        request::describes_content,
         special_fields::SpecialFields,
         tags::{CACHE_GROUP_INVALIDATION, groups},
     },
@@ -205,8 +205,8 @@ impl RequestContext {
         let discriminator = policy.discriminator(self.layer, request, special).ok()?;
         let cache_request = context.cache_request(request, key, discriminator, now);
         let lookup = context.lookup(request.headers(), &cache_request).await.ok()?;
-        let mut candidate = context.candidate(request, cache_request, lookup);
-        candidate.request = without_content_fields(&candidate.request);
+        let mut candidate = context.candidate(request, cache_request, lookup, None);
+        candidate.request.retain(|name| !describes_content(name));
         Some(candidate)
     }
 

@@ -1,14 +1,17 @@
 //! Methods of [`Coordinator`] for flights, and for responses that cannot be stored.
 
 use super::Coordinator;
-use crate::{clock::Timestamp, coordination::flights::FlightRole, entry::key::CacheKey};
+use crate::{
+    clock::Timestamp,
+    coordination::flights::{CollapseKey, FlightRole},
+    entry::key::CacheKey,
+};
 
 /// Methods for flights and hit-for-miss.
 impl Coordinator {
-    /// Joins the open flight for a cache key and a collapse key, or opens one. `collapse_key` is
-    /// the encoded [`CollapseKey`](crate::coordination::leader::CollapseKey) of the request. Requests for one
-    /// cache key with different collapse keys cannot share a response in progress.
-    pub(crate) fn join(&self, key: &CacheKey, collapse_key: &[u8]) -> FlightRole {
+    /// Joins the open flight for a cache key and a collapse key, or opens one. Requests for one cache
+    /// key with different collapse keys cannot share a response in progress.
+    pub(crate) fn join(&self, key: &CacheKey, collapse_key: CollapseKey) -> FlightRole {
         self.0.flights.join(key, collapse_key)
     }
 

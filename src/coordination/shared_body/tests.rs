@@ -72,6 +72,22 @@ async fn readers_read_all_of_a_body_whenever_they_begin_and_on_any_thread() {
 }
 
 #[tokio::test]
+async fn readers_get_the_rest_of_a_body_that_is_stored() {
+    for chunk in [1_000, READ_AHEAD] {
+        let (_, writer) = begin();
+        let mut early = writer.body().reader().unwrap();
+        let last = Bytes::from(vec![b'b'; chunk]);
+        writer.push(Bytes::from(vec![b'a'; chunk]));
+        assert_eq!(read_once(&mut early), chunk);
+        let (body, stored) = (Arc::clone(writer.body()), writer.concat(&last).unwrap());
+        let mut late = body.reader().unwrap();
+        writer.finish_stored(last.clone(), stored.clone());
+        assert_eq!(read(&mut early).await, (last.to_vec(), BodyStep::Complete));
+        assert_eq!(read(&mut late).await, (stored.to_vec(), BodyStep::Complete));
+    }
+}
+
+#[tokio::test]
 async fn body_is_aborted_for_all_readers_when_its_writer_is_dropped() {
     let (_, writer) = begin();
     let mut reader = writer.body().reader().unwrap();
