@@ -20,7 +20,7 @@ use super::{
     emit::emit_tags,
     judge::{HandlerBody, JudgedResponse, Refusal},
     tee,
-    write::Write,
+    write::{Write, WriteCoding},
 };
 use crate::{
     clock::Timestamp,
@@ -28,16 +28,14 @@ use crate::{
     outcome::{NotStored, Stored},
     response::{
         body::CacheBody,
-        cached::body_for,
+        cached::{ClientTerms, body_for},
         conditional::{
-            CodedForms, Copies, apply_conditions_without_body, apply_request_conditions,
-            client_has_it,
+            PolicyCodings, apply_conditions_without_body, apply_request_conditions, client_has_it,
         },
         representation::choose,
     },
     semantics::{
         body::declared_length,
-        compression::OuterCompression,
         special_fields::SpecialFields,
         staleness::{never_stale, withdraws_stale_responses},
         storing::StoragePlan,
@@ -52,6 +50,8 @@ pub(crate) struct FillReply<B> {
     /// reported. `None` if nothing is written, or if a task receives the body and then starts the
     /// write itself.
     pub(crate) write: Option<Box<Write>>,
+    /// Whether the cache chooses the content coding of the response.
+    pub(crate) coding: WriteCoding,
 }
 
 /// Makes the response for the client, and begins to store the handler's response if it may be
@@ -85,12 +85,14 @@ pub(crate) fn fill<B: MessageBody + 'static>(
             });
             if candidate.conditions == ClientConditions::ByCache {
                 let (request, passed) = response.into_parts();
-                let passed = apply_conditions_without_body(&candidate.request, passed);
+                let codings = PolicyCodings::of(candidate.policy());
+                let passed = apply_conditions_without_body(&candidate.request, codings, passed);
                 response = ServiceResponse::new(request, passed);
             }
             let replaced = selected.filter(|_| !is_failure);
             let write = replaced.and_then(|stored| candidate.withdraw(stored, status));
-            FillReply { response, stored: Stored::No(reason), write }
+            let coding = WriteCoding::AsInDraft;
+            FillReply { response, stored: Stored::No(reason), write, coding }
         }
     }
 }
@@ -131,13 +133,14 @@ impl Candidate {
         let client = Client {
             conditions: self.conditions,
             method: self.method.clone(),
-            compression: self.policy().outer_compression(),
+            terms: ClientTerms::of(self.policy()),
             request: mem::replace(&mut self.request, HeaderMap::new()),
             address: self.client,
         };
         let replaced = selected.map(Arc::downgrade).unwrap_or_default();
         let mut write = self.into_write(draft);
         write.replaced = replaced;
+        let coding = write.coding;
         let limit = write.shared.max_body_size(write.rule);
         let (request, response) = response.into_parts();
         let (mut head, body) = response.into_parts();
@@ -169,7 +172,7 @@ impl Candidate {
                 (response, stored, None)
             }
         };
-        FillReply { response: ServiceResponse::new(request, response), stored, write }
+        FillReply { response: ServiceResponse::new(request, response), stored, write, coding }
     }
 }
 
@@ -187,7 +190,7 @@ fn add_etag(head: &mut HttpResponse<()>, stored: &StoredResponse) {
 struct Client {
     conditions: ClientConditions,
     method: Method,
-    compression: OuterCompression,
+    terms: ClientTerms,
     request: HeaderMap,
     address: Option<IpAddr>,
 }
@@ -205,11 +208,11 @@ impl Client {
         }
         let (stored, compression) = (&write.draft, write.policy().compression());
         // There is no copy yet, but the client may have one of an equal body.
-        choose(&self.request, SpecialFields::ALL, stored, compression)
-            .representation
-            .write(stored, complete.headers_mut());
-        self.compression.weaken_tag(&self.request, complete.headers_mut());
-        let forms = CodedForms { outer: self.compression, copies: Copies::of(stored) };
+        let chosen = choose(&self.request, SpecialFields::ALL, stored, compression);
+        let representation = chosen.representation;
+        representation.write(stored, complete.headers_mut());
+        self.terms.compression.weaken_tag(&self.request, complete.headers_mut());
+        let forms = self.terms.forms(stored, &representation);
         apply_request_conditions(&self.method, &self.request, forms, complete, body)
     }
 
@@ -222,7 +225,7 @@ impl Client {
         write: Box<Write>,
         declared: Option<u64>,
     ) -> (HttpResponse<CacheBody<B>>, Stored) {
-        self.compression.weaken_tag(&self.request, head.headers_mut());
+        self.terms.compression.weaken_tag(&self.request, head.headers_mut());
         if self.conditions == ClientConditions::ByHandler || !client_has_it(&self.request, &head) {
             return match tee::begin(body, write, declared) {
                 Ok(body) => (head.set_body(body), Stored::Yes),
@@ -246,6 +249,6 @@ impl Client {
         });
         let stored = reading.map_or(Stored::No(NotStored::Busy), |()| Stored::Yes);
         let response = head.set_body(CacheBody::none());
-        (apply_conditions_without_body(&self.request, response), stored)
+        (apply_conditions_without_body(&self.request, self.terms.codings, response), stored)
     }
 }

@@ -7,3 +7,4 @@ pub(crate) mod conditional;
 pub(crate) mod range;
 pub(crate) mod representation;
 mod slices;
+pub(crate) mod streamed_coding;

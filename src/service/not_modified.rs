@@ -5,11 +5,15 @@ use std::sync::Arc;
 
 use crate::{
     entry::response::StoredResponse,
-    fill::{begin::FillReply, candidate::Candidate, write::Write},
+    fill::{
+        begin::FillReply,
+        candidate::Candidate,
+        write::{Write, WriteCoding},
+    },
     outcome::Stored,
     response::{
-        cached::body_for,
-        conditional::{CodedForms, Copies, apply_request_conditions},
+        cached::{ClientTerms, body_for},
+        conditional::apply_request_conditions,
         representation::choose,
     },
     semantics::{
@@ -19,13 +23,14 @@ use crate::{
 };
 use actix_web::{
     HttpResponse,
+    body::MessageBody,
     dev::ServiceResponse,
     http::header::{AGE, DATE},
 };
 
 /// Updates a stored response with the header fields of a 304 that validates it, and answers the
 /// request with the result.
-pub(super) fn freshen_by_not_modified<B>(
+pub(super) fn freshen_by_not_modified<B: MessageBody>(
     mut candidate: Box<Candidate>,
     stored: &StoredResponse,
     not_modified: ServiceResponse<B>,
@@ -36,7 +41,7 @@ pub(super) fn freshen_by_not_modified<B>(
     let plan = candidate.judge_update(&not_modified, stored, &fields, now);
     candidate.learn_variance(plan.as_ref().err().copied(), &fields);
     let client = candidate.request.clone();
-    let outer = candidate.policy().outer_compression();
+    let terms = ClientTerms::of(candidate.policy());
     let (draft, kept) = match plan {
         Ok(plan) => {
             let draft = candidate.prepare(&plan, stored.status, &mut fields, now);
@@ -65,10 +70,13 @@ pub(super) fn freshen_by_not_modified<B>(
         }
     }
     representation.write(stored, response.headers_mut());
-    outer.weaken_tag(&client, response.headers_mut());
-    let forms = CodedForms { outer, copies: Copies::of(stored) };
+    terms.compression.weaken_tag(&client, response.headers_mut());
+    let forms = terms.forms(stored, &representation);
     let response = apply_request_conditions(request.method(), &client, forms, response, &body);
-    FillReply { response: ServiceResponse::new(request, response), stored: kept, write }
+    let response = representation.code_while_sending(request.method(), response);
+    // The response is coded already, if it should be.
+    let coding = WriteCoding::AsInDraft;
+    FillReply { response: ServiceResponse::new(request, response), stored: kept, write, coding }
 }
 
 /// Updates a stored response with the header fields of a 200 response to HEAD. Adds to the response

@@ -15,12 +15,16 @@ use bytes::Bytes;
 use super::context::{RequestContext, is_owned_by_inner_cache};
 use crate::{
     coordination::inner_caches::InnerCacheMark,
-    fill::{begin::FillReply, write::Write},
+    fill::{
+        begin::FillReply,
+        write::{Write, WriteCoding},
+    },
     outcome::{Bypass, Forward, NotStored, Outcome, Stored, written_seconds},
     response::{
         body::{CacheBody, pass_through},
         cached::{field_value, number_after},
     },
+    semantics::streamed_coding::VaryOrigin,
     shared::FieldOutput,
 };
 
@@ -33,6 +37,8 @@ pub(crate) struct Reply<B> {
     /// `None` if an inner cache (nested inside this cache) reports the outcome.
     pub(crate) outcome: Option<Outcome>,
     write: Option<Box<Write>>,
+    /// Whether the cache chooses the content coding of the response.
+    coding: WriteCoding,
 }
 
 impl<B> Reply<B> {
@@ -43,13 +49,13 @@ impl<B> Reply<B> {
         outcome: Outcome,
     ) -> Self {
         let response = ServiceResponse::new(request, response);
-        Self { response, outcome: Some(outcome), write: None }
+        Self { response, outcome: Some(outcome), write: None, coding: WriteCoding::AsInDraft }
     }
 
     /// Makes a reply from a response of the handler that may be stored.
     pub(crate) fn filled(reply: FillReply<B>, outcome: Outcome) -> Self {
-        let FillReply { response, write, .. } = reply;
-        Self { response, outcome: Some(outcome), write }
+        let FillReply { response, write, coding, .. } = reply;
+        Self { response, outcome: Some(outcome), write, coding }
     }
 
     /// Makes a reply from a response of the handler that is not stored.
@@ -59,12 +65,14 @@ impl<B> Reply<B> {
         not_stored: NotStored,
     ) -> Self {
         let outcome = Some(Outcome::Forward { reason, stored: Stored::No(not_stored) });
-        Self { response: pass_through(response), outcome, write: None }
+        let (response, coding) = (pass_through(response), WriteCoding::AsInDraft);
+        Self { response, outcome, write: None, coding }
     }
 
     /// Makes a reply from a response whose outcome an inner cache reports.
     pub(crate) fn owned_by_inner_cache(response: ServiceResponse<B>) -> Self {
-        Self { response: pass_through(response), outcome: None, write: None }
+        let (response, coding) = (pass_through(response), WriteCoding::AsInDraft);
+        Self { response, outcome: None, write: None, coding }
     }
 
     /// Takes the body from a reply to a HEAD request, and keeps its size. Returns the body if the cache
@@ -82,9 +90,27 @@ impl<B> Reply<B> {
         (Self { response, ..self }, taken)
     }
 
+    /// Codes a response of the handler while it is sent to the client. The responses that the cache made
+    /// of stored ones are coded already, if they should be.
+    pub(crate) fn coded_while_sending(self, context: &RequestContext) -> Self
+    where
+        B: MessageBody,
+    {
+        let is_of_handler = matches!(self.outcome, Some(Outcome::Forward { .. }));
+        if !is_of_handler || is_owned_by_inner_cache(&self.response) {
+            return self;
+        }
+        let vary = match self.coding {
+            WriteCoding::AsInDraft => VaryOrigin::Handler,
+            WriteCoding::ByCache { .. } => VaryOrigin::Cache,
+        };
+        Self { response: context.code_while_sending(self.response, vary), ..self }
+    }
+
     /// Sets the write that stores a response after the outcome is reported.
     pub(crate) fn with_write(self, write: Option<Box<Write>>) -> Self {
-        Self { write, ..self }
+        let coding = write.as_ref().map_or(self.coding, |write| write.coding);
+        Self { write, coding, ..self }
     }
 }
 
@@ -122,12 +148,12 @@ impl RequestContext {
 
     /// Completes a response of the handler that the cache does not store, and reports its outcome
     /// unless an inner cache does.
-    pub(crate) fn complete_passed<B>(
+    pub(crate) fn complete_passed<B: MessageBody>(
         &self,
         response: ServiceResponse<B>,
         report: PassReport,
     ) -> ServiceResponse<CacheBody<B>> {
-        let mut response = pass_through(response);
+        let response = pass_through(response);
         if is_owned_by_inner_cache(&response) {
             return response;
         }
@@ -140,13 +166,14 @@ impl RequestContext {
                 Forward::Bypass(Bypass::NoInnerCache)
             }
         };
+        let mut response = self.code_while_sending(response, VaryOrigin::Handler);
         self.report(&mut response, &Outcome::Forward { reason, stored });
         response
     }
 
     /// Reports the outcome of a reply, and starts the write that stores its response.
     pub(crate) fn complete<B>(&self, reply: Reply<B>) -> ServiceResponse<CacheBody<B>> {
-        let Reply { mut response, outcome, write } = reply;
+        let Reply { mut response, outcome, write, .. } = reply;
         if let Some(outcome) = outcome {
             self.report_unless_owned(&mut response, &outcome);
         }
