@@ -1,4 +1,5 @@
-//! Compression of stored bodies, by the crates for each content coding, and of bodies that are being sent.
+//! Compression of stored bodies, by the crates for each content coding, and of bodies that are being
+//! sent.
 
 mod brotli;
 mod gzip;

@@ -1,7 +1,7 @@
 //! Compression of bodies while clients receive them, by the encoder of actix-http.
 //!
-//! The encoder compresses chunks of 1 KiB and more on threads for blocking work. If the body has no chunk
-//! ready, the encoder sends all that the body has sent before.
+//! The encoder compresses chunks of 1 KiB and more on threads for blocking work. If the body has no
+//! chunk ready, the encoder sends all that the body has sent before.
 
 use std::{
     error::Error,
@@ -17,9 +17,13 @@ use pin_project_lite::pin_project;
 use super::stream_encoder::{StreamEncoder, encoder};
 use crate::entry::content_coding::ContentCoding;
 
-/// The largest number of bytes that are compressed at once. The encoder keeps the result in memory until
-/// the client has received it.
+/// The largest number of bytes that are compressed at once. The encoder keeps the result in memory
+/// until the client has received it.
 const MAX_CHUNK: usize = 128 * 1024;
+
+/// The number of bytes after which the encoder sends what it has, although the body has more chunks
+/// ready. The encoder for `br` would otherwise keep several megabytes.
+const FLUSH_AFTER: usize = 512 * 1024;
 
 /// A body that is compressed while a client receives it.
 pub(crate) struct CodedStream<B> {
@@ -42,7 +46,7 @@ impl<B: MessageBody<Error = Box<dyn Error>>> CodedStream<B> {
     ///
     /// Returns the stream of the body as it is, if the encoder cannot code it.
     pub(crate) fn new(coding: ContentCoding, body: B, length: Option<u64>) -> Result<Self, Self> {
-        let body = Declared { body, rest: Bytes::new(), left: length };
+        let body = Declared::new(body, length);
         let stream = |encoder| Self { encoder: Box::into_pin(encoder), state: State::Open };
         encoder(coding, body).map(stream).map_err(stream)
     }
@@ -80,8 +84,8 @@ impl<B> fmt::Debug for CodedStream<B> {
 }
 
 pin_project! {
-    /// A body that fails if it ends before its declared length. A server notices this itself, but not if
-    /// the body is coded. As in a server, the body is cut off at its declared length.
+    /// A body that fails if it ends before its declared length. A server notices this itself, but not
+    /// if the body is coded. As in a server, the body is cut off at its declared length.
     struct Declared<B> {
         #[pin]
         body: B,
@@ -89,6 +93,14 @@ pin_project! {
         rest: Bytes,
         // The number of bytes that the body still has to send, if its length was declared.
         left: Option<u64>,
+        // The number of bytes since the last pause.
+        unflushed: usize,
+    }
+}
+
+impl<B> Declared<B> {
+    const fn new(body: B, left: Option<u64>) -> Self {
+        Self { body, rest: Bytes::new(), left, unflushed: 0 }
     }
 }
 
@@ -107,6 +119,12 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, Self::Error>>> {
         let mut this = self.project();
+        if *this.unflushed >= FLUSH_AFTER {
+            // The encoder flushes if the body has no chunk ready.
+            *this.unflushed = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         while this.rest.is_empty() {
             if *this.left == Some(0) {
                 return Poll::Ready(None);
@@ -123,6 +141,7 @@ where
             }
         }
         let length = this.rest.len().min(MAX_CHUNK);
+        *this.unflushed += length;
         Poll::Ready(Some(Ok(this.rest.split_to(length))))
     }
 }
@@ -207,7 +226,7 @@ mod tests {
             (vec![Ok("ab"), Err("failed")], None, "ab", true),
             (vec![Ok("ab"), Err("failed")], Some(3), "ab", true),
         ] {
-            let declared = Declared { body: body(chunks.clone()), rest: Bytes::new(), left };
+            let declared = Declared::new(body(chunks.clone()), left);
             let (bytes, failure) = read(Box::pin(declared).as_mut()).await;
             assert_eq!((&*bytes, failure.is_some()), (want.as_bytes(), fails), "{chunks:?}");
         }
@@ -216,11 +235,40 @@ mod tests {
     #[actix_web::test]
     async fn long_chunk_is_compressed_in_parts() {
         let long = &*Box::leak("x".repeat(MAX_CHUNK + 1).into_boxed_str());
-        let declared = Declared { body: body(vec![Ok(long)]), rest: Bytes::new(), left: None };
+        let declared = Declared::new(body(vec![Ok(long)]), None);
         let mut declared = Box::pin(declared);
         for length in [MAX_CHUNK, 1] {
             let next = poll_fn(|cx| declared.as_mut().poll_next(cx)).await;
             assert_eq!(next.unwrap().unwrap().len(), length);
+        }
+    }
+
+    /// The encoder reads no further than the client does.
+    #[actix_web::test]
+    async fn body_is_read_as_the_client_reads() {
+        use std::{cell::Cell, rc::Rc};
+        for coding in ContentCoding::ALL.into_iter().filter(|coding| is_available(*coding)) {
+            let read = Rc::new(Cell::new(0));
+            let count = Rc::clone(&read);
+            let mut random = 1_u64;
+            let chunks = stream::repeat_with(move || {
+                count.set(count.get() + 1);
+                // A linear congruential generator: its bits look random to an encoder.
+                let byte = |_| {
+                    random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    (random >> 56) as u8
+                };
+                Ok::<_, std::io::Error>((0..MAX_CHUNK).map(byte).collect::<Bytes>())
+            });
+            let body = Boxed { body: BodyStream::new(chunks) };
+            let mut coded = pin!(CodedStream::new(coding, body, None).unwrap());
+            let mut received = 0;
+            for _ in 0..3 {
+                let chunk = poll_fn(|cx| coded.as_mut().poll_next(cx)).await;
+                received += chunk.unwrap().unwrap().len();
+                let most = (received + FLUSH_AFTER) / MAX_CHUNK + 1;
+                assert!(read.get() <= most, "{coding}: {} chunks for {received}", read.get());
+            }
         }
     }
 

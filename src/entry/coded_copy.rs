@@ -73,8 +73,8 @@ impl CodedCopy {
         Self { coding, content, body: CopyBody::Useless }
     }
 
-    /// Returns the same without the coded bytes, for which the store has no room. The cache does not make
-    /// the copy again.
+    /// Returns the same without the coded bytes, for which the store has no room. The cache does not
+    /// make the copy again.
     pub(crate) const fn without_bytes(&self) -> Self {
         let body = match self.body {
             CopyBody::Useless => CopyBody::Useless,
@@ -162,8 +162,8 @@ impl CodedCopies {
         self.copies.get(coding.index()).is_some_and(Option::is_some)
     }
 
-    /// Returns whether the cache codes the body in this coding while it sends it: whether there is no copy,
-    /// but the coding may be of use.
+    /// Returns whether the cache codes the body in this coding while it sends it: whether there is no
+    /// copy, but the coding may be of use.
     pub(crate) fn are_streamed(&self, coding: ContentCoding) -> bool {
         let attached = self.copies.get(coding.index()).and_then(Option::as_ref);
         attached.is_none_or(|attached| matches!(attached.copy.body, CopyBody::TooLarge))

@@ -33,6 +33,7 @@ use crate::{
             PolicyCodings, apply_conditions_without_body, apply_request_conditions, client_has_it,
         },
         representation::choose,
+        streamed_coding::CodingDecision,
     },
     semantics::{
         body::declared_length,
@@ -50,8 +51,7 @@ pub(crate) struct FillReply<B> {
     /// reported. `None` if nothing is written, or if a task receives the body and then starts the
     /// write itself.
     pub(crate) write: Option<Box<Write>>,
-    /// Whether the cache chooses the content coding of the response.
-    pub(crate) coding: WriteCoding,
+    pub(crate) coding: CodingDecision,
 }
 
 /// Makes the response for the client, and begins to store the handler's response if it may be
@@ -66,6 +66,7 @@ pub(crate) fn fill<B: MessageBody + 'static>(
 ) -> FillReply<B> {
     let JudgedResponse { mut response, plan, now } = judged;
     candidate.replaced_audience = selected.map(|stored| stored.audience);
+    let conditions = candidate.conditions;
     let refusal = plan.as_ref().err().map(|refusal| refusal.reason());
     candidate.learn_variance(refusal, response.headers());
     match plan {
@@ -83,7 +84,7 @@ pub(crate) fn fill<B: MessageBody + 'static>(
                 HandlerBody::Whole(bytes) => body_for(status, &bytes),
                 HandlerBody::Unread(body) => CacheBody::pass(body),
             });
-            if candidate.conditions == ClientConditions::ByCache {
+            if conditions == ClientConditions::ByCache {
                 let (request, passed) = response.into_parts();
                 let codings = PolicyCodings::of(candidate.policy());
                 let passed = apply_conditions_without_body(&candidate.request, codings, passed);
@@ -91,8 +92,19 @@ pub(crate) fn fill<B: MessageBody + 'static>(
             }
             let replaced = selected.filter(|_| !is_failure);
             let write = replaced.and_then(|stored| candidate.withdraw(stored, status));
-            let coding = WriteCoding::AsInDraft;
+            let coding = conditions.coding_decision(response.status(), WriteCoding::AsInDraft);
             FillReply { response, stored: Stored::No(reason), write, coding }
+        }
+    }
+}
+
+impl ClientConditions {
+    /// Returns whether the cache still has to decide if it codes a response with this status. It has
+    /// decided for a 304 of its own, of which the request that the handler got says nothing.
+    fn coding_decision(self, status: StatusCode, coding: WriteCoding) -> CodingDecision {
+        match self {
+            Self::ByCache if status == StatusCode::NOT_MODIFIED => CodingDecision::Made,
+            Self::ByCache | Self::ByHandler => CodingDecision::Due(coding.vary_origin()),
         }
     }
 }
@@ -140,7 +152,7 @@ impl Candidate {
         let replaced = selected.map(Arc::downgrade).unwrap_or_default();
         let mut write = self.into_write(draft);
         write.replaced = replaced;
-        let coding = write.coding;
+        let (coding, conditions) = (write.coding, client.conditions);
         let limit = write.shared.max_body_size(write.rule);
         let (request, response) = response.into_parts();
         let (mut head, body) = response.into_parts();
@@ -172,7 +184,9 @@ impl Candidate {
                 (response, stored, None)
             }
         };
-        FillReply { response: ServiceResponse::new(request, response), stored, write, coding }
+        let response = ServiceResponse::new(request, response);
+        let coding = conditions.coding_decision(response.status(), coding);
+        FillReply { response, stored, write, coding }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::semantics::{
 };
 
 impl CompiledPolicy {
-    /// Returns the settings of copies in content codings, if the policy has such copies.
+    /// Returns the settings of content codings, if the policy has codings.
     pub(crate) const fn compression(&self) -> Option<&CompiledCompression> {
         self.compression.as_ref()
     }

@@ -34,9 +34,10 @@ use crate::{
 pin_project! {
     /// The body of a response that a [`Cache`](crate::Cache) returns.
     ///
-    /// The body is the handler's body, a stored body, or a body that the cache is still receiving
-    /// in order to store it. The cache may compress it while the client receives it. Reading a `CacheBody` fails if the handler's body fails. Reading also
-    /// fails if the handler was called for another request and its body ends early.
+    /// The body is the handler's body, a stored body, or a body that the cache is still receiving in
+    /// order to store it. The cache may compress it while the client receives it. Reading a
+    /// `CacheBody` fails if the handler's body fails. Reading also fails if the handler was called
+    /// for another request and its body ends early.
     pub struct CacheBody<B> {
         #[pin]
         kind: Kind<B>,

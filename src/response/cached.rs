@@ -116,8 +116,8 @@ impl CachedResponse {
         representation.code_while_sending(method, response)
     }
 
-    /// Makes the complete response to a request with this method and these header fields. The conditions
-    /// and the `Range` of the request are ignored.
+    /// Makes the complete response to a request with this method and these header fields. The
+    /// conditions and the `Range` of the request are ignored.
     pub(crate) fn complete<B: MessageBody>(
         &self,
         method: &Method,
@@ -126,7 +126,8 @@ impl CachedResponse {
         self.selected.representation.code_while_sending(method, self.uncoded(request))
     }
 
-    /// Makes the complete response, before it is coded for a client that gets it coded while it is sent.
+    /// Makes the complete response, before it is coded for a client that gets it coded while it is
+    /// sent.
     fn uncoded<B>(&self, request: &HeaderMap) -> HttpResponse<CacheBody<B>> {
         let SelectedResponse { stored, representation, body } = &self.selected;
         let body = body_for(stored.status, body);

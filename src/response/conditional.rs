@@ -37,13 +37,14 @@ pub(crate) enum Copies {
     /// The cache has coded the response for some clients, or may do so.
     Possible,
     Impossible,
-    /// The response is coded while this client receives it. A range of the stored body would be a part of
-    /// other bytes.
+    /// The response is coded while this client receives it. A range of the stored body would be a
+    /// part of other bytes.
     Streamed,
 }
 
 impl Copies {
-    /// Returns the form in which a client gets a stored response under a policy with or without codings.
+    /// Returns the form in which a client gets a stored response under a policy with or without
+    /// codings.
     pub(crate) fn of(
         policy: PolicyCodings,
         stored: &StoredResponse,

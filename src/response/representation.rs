@@ -32,11 +32,12 @@ pub(crate) enum Representation {
     Stored,
     /// The copy in this content coding.
     Copy(ContentCoding),
-    /// The body in this content coding, coded while the client receives it, because there is no copy yet.
+    /// The body in this content coding, coded while the client receives it, because there is no copy
+    /// yet.
     Streamed(ContentCoding),
-    /// A coded body that the client has already, with this entity tag. The client gets a 304. The cache
-    /// may not have the copy any more, may have made it again with other bytes, or may have coded the body
-    /// while it was sent.
+    /// A coded body that the client has already, with this entity tag. The client gets a 304. The
+    /// cache may not have the copy any more, may have made it again with other bytes, or may have
+    /// coded the body while it was sent.
     OfClient(HeaderValue),
 }
 

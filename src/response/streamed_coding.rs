@@ -9,8 +9,20 @@ use actix_web::{
 use super::{body::CacheBody, representation::Representation};
 use crate::{
     entry::content_coding::ContentCoding,
-    semantics::{body::declared_length, streamed_coding::describe_coding},
+    semantics::{
+        body::declared_length,
+        streamed_coding::{VaryOrigin, describe_coding},
+    },
 };
+
+/// Whether the cache still has to decide if it codes a response while it sends it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CodingDecision {
+    /// The response is coded, if it should be.
+    Made,
+    /// The decision is due, by the fields of the response.
+    Due(VaryOrigin),
+}
 
 /// Codes the body of a response while a client receives it. A response to HEAD gets the fields that a
 /// response to GET would have.

@@ -47,8 +47,9 @@ pub(crate) fn forbids_transformation(message: &HeaderMap) -> bool {
 /// response from which the copy was made, and for each weak tag, the strong one. Returns `None` if the
 /// lines have neither.
 ///
-/// Handlers know only the tags that they send. The tags in the list stay, because a handler may have made a
-/// tag that looks like that of a copy. If it sends weak tags itself, the strong one matches none of them.
+/// Handlers know only the tags that they send. The tags in the list stay, because a handler may have
+/// made a tag that looks like that of a copy. If it sends weak tags itself, the strong one matches
+/// none of them.
 pub(crate) fn with_tags_of_handler<'a>(
     lines: impl Iterator<Item = &'a [u8]>,
 ) -> Option<HeaderValue> {

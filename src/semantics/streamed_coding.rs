@@ -1,5 +1,5 @@
-//! Responses that the cache codes while it sends them, because it has no coded copy: whether it may do so,
-//! and their fields (RFC 9110 sections 8.4 and 8.8.3.3).
+//! Responses that the cache codes while it sends them, because it has no coded copy: whether it may
+//! do so, and their fields (RFC 9110 sections 8.4 and 8.8.3.3).
 
 use actix_web::{
     body::BodySize,
@@ -70,8 +70,8 @@ pub(crate) enum VaryOrigin {
 
 /// Returns whether the cache may code a response while it sends it, if the response has content.
 ///
-/// The encoder keeps some hundred KB for each response, which is much for the many clients of a body that
-/// does not end.
+/// An encoder takes some megabytes, which is much for each of the many clients of a body that does not
+/// end.
 pub(crate) fn may_be_streamed_coded(
     status: StatusCode,
     response: &HeaderMap,
@@ -101,8 +101,8 @@ fn varies_on(response: &HeaderMap, name: &str) -> bool {
     members.any(|member| member.eq_ignore_ascii_case(name.as_bytes()))
 }
 
-/// Writes the fields of a response whose content is coded while it is sent. Its length is not known, and
-/// its bytes may be others the next time, so that it has neither ranges nor a strong entity tag.
+/// Writes the fields of a response whose content is coded while it is sent. Its length is not known,
+/// and its bytes may be others the next time, so that it has neither ranges nor a strong entity tag.
 pub(crate) fn describe_coding(response: &mut HeaderMap, coding: ContentCoding) {
     response.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
     response.remove(CONTENT_LENGTH);
@@ -110,9 +110,9 @@ pub(crate) fn describe_coding(response: &mut HeaderMap, coding: ContentCoding) {
     weaken_strong_tag(response);
 }
 
-/// Makes the strong entity tag of a response without content weak, unless the request names this tag: the
-/// client may have the content as it was coded while it was sent. With the strong tag, the client could
-/// join parts of other bytes to it.
+/// Makes the strong entity tag of a response without content weak, unless the request names this tag:
+/// the client may have the content as it was coded while it was sent. With the strong tag, the client
+/// could join parts of other bytes to it.
 pub(crate) fn weaken_tag_of_coded(request: &HeaderMap, response: &mut HeaderMap) {
     let Some(tag) = response.get(ETAG).map(|tag| trim(tag.as_bytes())) else { return };
     let mut named = field_lines(request, &IF_NONE_MATCH).flat_map(list_members);

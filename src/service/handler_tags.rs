@@ -19,8 +19,8 @@ impl RequestContext {
     }
 
     /// Names the entity tags of the handler in `If-Match` of a request to the handler, and in
-    /// `If-None-Match` of an unsafe request, beside the tags of coded responses that the client has. The
-    /// handler does not know these tags, so it would refuse the request (412).
+    /// `If-None-Match` of an unsafe request, beside the tags of coded responses that the client has.
+    /// The handler does not know these tags, so it would refuse the request (412).
     fn name_tags_of_handler(&self, request: &mut ServiceRequest) {
         if self.policy().compression().is_none() {
             return;
@@ -37,9 +37,9 @@ impl RequestContext {
         }
     }
 
-    /// Removes the range that a request wants if the response is still from a date, so that the client gets
-    /// the complete response (RFC 9110 section 14.2). The client may have a part of the response as the
-    /// cache coded it, and the handler would send other bytes.
+    /// Removes the range that a request wants if the response is still from a date, so that the
+    /// client gets the complete response (RFC 9110 section 14.2). The client may have a part of the
+    /// response as the cache coded it, and the handler would send other bytes.
     pub(super) fn remove_range_by_date(&self, request: &mut ServiceRequest) {
         let Some(compression) = self.policy().compression() else { return };
         let may_have_coded = has_range_by_date(request.headers()) && {

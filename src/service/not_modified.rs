@@ -5,16 +5,13 @@ use std::sync::Arc;
 
 use crate::{
     entry::response::StoredResponse,
-    fill::{
-        begin::FillReply,
-        candidate::Candidate,
-        write::{Write, WriteCoding},
-    },
+    fill::{begin::FillReply, candidate::Candidate, write::Write},
     outcome::Stored,
     response::{
         cached::{ClientTerms, body_for},
         conditional::apply_request_conditions,
         representation::choose,
+        streamed_coding::CodingDecision,
     },
     semantics::{
         connection::ConnectionFields, dates::set_date, special_fields::SpecialFields,
@@ -74,8 +71,7 @@ pub(super) fn freshen_by_not_modified<B: MessageBody>(
     let forms = terms.forms(stored, &representation);
     let response = apply_request_conditions(request.method(), &client, forms, response, &body);
     let response = representation.code_while_sending(request.method(), response);
-    // The response is coded already, if it should be.
-    let coding = WriteCoding::AsInDraft;
+    let coding = CodingDecision::Made;
     FillReply { response: ServiceResponse::new(request, response), stored: kept, write, coding }
 }
 

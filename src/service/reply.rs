@@ -15,14 +15,12 @@ use bytes::Bytes;
 use super::context::{RequestContext, is_owned_by_inner_cache};
 use crate::{
     coordination::inner_caches::InnerCacheMark,
-    fill::{
-        begin::FillReply,
-        write::{Write, WriteCoding},
-    },
+    fill::{begin::FillReply, write::Write},
     outcome::{Bypass, Forward, NotStored, Outcome, Stored, written_seconds},
     response::{
         body::{CacheBody, pass_through},
         cached::{field_value, number_after},
+        streamed_coding::CodingDecision,
     },
     semantics::streamed_coding::VaryOrigin,
     shared::FieldOutput,
@@ -37,8 +35,7 @@ pub(crate) struct Reply<B> {
     /// `None` if an inner cache (nested inside this cache) reports the outcome.
     pub(crate) outcome: Option<Outcome>,
     write: Option<Box<Write>>,
-    /// Whether the cache chooses the content coding of the response.
-    coding: WriteCoding,
+    coding: CodingDecision,
 }
 
 impl<B> Reply<B> {
@@ -49,7 +46,7 @@ impl<B> Reply<B> {
         outcome: Outcome,
     ) -> Self {
         let response = ServiceResponse::new(request, response);
-        Self { response, outcome: Some(outcome), write: None, coding: WriteCoding::AsInDraft }
+        Self { response, outcome: Some(outcome), write: None, coding: CodingDecision::Made }
     }
 
     /// Makes a reply from a response of the handler that may be stored.
@@ -65,14 +62,14 @@ impl<B> Reply<B> {
         not_stored: NotStored,
     ) -> Self {
         let outcome = Some(Outcome::Forward { reason, stored: Stored::No(not_stored) });
-        let (response, coding) = (pass_through(response), WriteCoding::AsInDraft);
-        Self { response, outcome, write: None, coding }
+        let coding = CodingDecision::Due(VaryOrigin::Handler);
+        Self { response: pass_through(response), outcome, write: None, coding }
     }
 
     /// Makes a reply from a response whose outcome an inner cache reports.
     pub(crate) fn owned_by_inner_cache(response: ServiceResponse<B>) -> Self {
-        let (response, coding) = (pass_through(response), WriteCoding::AsInDraft);
-        Self { response, outcome: None, write: None, coding }
+        let coding = CodingDecision::Made;
+        Self { response: pass_through(response), outcome: None, write: None, coding }
     }
 
     /// Takes the body from a reply to a HEAD request, and keeps its size. Returns the body if the cache
@@ -90,26 +87,23 @@ impl<B> Reply<B> {
         (Self { response, ..self }, taken)
     }
 
-    /// Codes a response of the handler while it is sent to the client. The responses that the cache made
-    /// of stored ones are coded already, if they should be.
+    /// Codes a response of the handler while it is sent to the client, if that is not decided yet.
     pub(crate) fn coded_while_sending(self, context: &RequestContext) -> Self
     where
         B: MessageBody,
     {
-        let is_of_handler = matches!(self.outcome, Some(Outcome::Forward { .. }));
-        if !is_of_handler || is_owned_by_inner_cache(&self.response) {
-            return self;
+        match self.coding {
+            CodingDecision::Due(vary) if !is_owned_by_inner_cache(&self.response) => {
+                Self { response: context.code_while_sending(self.response, vary), ..self }
+            }
+            CodingDecision::Due(_) | CodingDecision::Made => self,
         }
-        let vary = match self.coding {
-            WriteCoding::AsInDraft => VaryOrigin::Handler,
-            WriteCoding::ByCache { .. } => VaryOrigin::Cache,
-        };
-        Self { response: context.code_while_sending(self.response, vary), ..self }
     }
 
     /// Sets the write that stores a response after the outcome is reported.
     pub(crate) fn with_write(self, write: Option<Box<Write>>) -> Self {
-        let coding = write.as_ref().map_or(self.coding, |write| write.coding);
+        let due = |write: &Write| CodingDecision::Due(write.coding.vary_origin());
+        let coding = write.as_deref().map_or(self.coding, due);
         Self { write, coding, ..self }
     }
 }

@@ -1,5 +1,5 @@
-//! Codes the responses that leave the cache without a coded copy, for clients that accept a content coding
-//! ([`Policy::compress`](crate::Policy::compress)).
+//! Codes the responses that leave the cache without a coded copy, for clients that accept a content
+//! coding ([`Policy::compress`](crate::Policy::compress)).
 
 use actix_web::{
     HttpResponse,
@@ -38,8 +38,8 @@ impl RequestContext {
         ServiceResponse::new(request, response)
     }
 
-    /// Codes the response of a leader while it is sent to the client of a follower. `draft` is the response
-    /// that is being stored.
+    /// Codes the response of a leader while it is sent to the client of a follower. `draft` is the
+    /// response that is being stored.
     pub(super) fn code_followed<B: MessageBody>(
         &self,
         request: &ServiceRequest,
