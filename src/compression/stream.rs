@@ -73,7 +73,7 @@ where
         if !matches!(next, Some(Ok(_))) {
             self.state = State::Ended;
         }
-        Poll::Ready(next.map(|result| result.map_err(Into::into)))
+        Poll::Ready(next.map(|result| result.map_err(boxed)))
     }
 }
 
@@ -81,6 +81,11 @@ impl<B> fmt::Debug for CodedStream<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CodedStream").finish_non_exhaustive()
     }
+}
+
+/// Boxes the error of the encoder. In a build without codings, it is boxed already.
+fn boxed(error: impl Into<Box<dyn Error>>) -> Box<dyn Error> {
+    error.into()
 }
 
 pin_project! {

@@ -32,7 +32,7 @@ use crate::{
         conditional::{
             PolicyCodings, apply_conditions_without_body, apply_request_conditions, client_has_it,
         },
-        representation::choose,
+        representation::{StreamedCoding, choose},
         streamed_coding::CodingDecision,
     },
     semantics::{
@@ -222,7 +222,13 @@ impl Client {
         }
         let (stored, compression) = (&write.draft, write.policy().compression());
         // There is no copy yet, but the client may have one of an equal body.
-        let chosen = choose(&self.request, SpecialFields::ALL, stored, compression);
+        let chosen = choose(
+            &self.request,
+            SpecialFields::ALL,
+            stored,
+            compression,
+            StreamedCoding::Possible,
+        );
         let representation = chosen.representation;
         representation.write(stored, complete.headers_mut());
         self.terms.compression.weaken_tag(&self.request, complete.headers_mut());

@@ -2,7 +2,7 @@
 //! section 12.5.3), by the request's preferences and by the entity tags that it names.
 
 use actix_web::http::{
-    StatusCode,
+    StatusCode, Version,
     header::{CONTENT_ENCODING, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH, IF_RANGE, RANGE},
 };
 use bytes::Bytes;
@@ -60,6 +60,22 @@ pub(crate) enum Acceptance {
     Refused,
 }
 
+/// Whether a response can be coded while it is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StreamedCoding {
+    Possible,
+    Impossible,
+}
+
+impl StreamedCoding {
+    /// Returns whether a response by this version of HTTP can have a body of unknown length. In HTTP/1.0,
+    /// such a body has no end that can be told from a broken connection, and clients do not know the
+    /// chunks by which actix sends it (RFC 9112 section 6.1).
+    pub(crate) fn by(version: Version) -> Self {
+        if version >= Version::HTTP_11 { Self::Possible } else { Self::Impossible }
+    }
+}
+
 /// Chooses the representation of a stored response for a request. `special` are the special fields that
 /// the request may have, and `compression` are the settings of the policy that applies to it.
 pub(crate) fn choose(
@@ -67,6 +83,7 @@ pub(crate) fn choose(
     special: SpecialFields,
     stored: &StoredResponse,
     compression: Option<&CompiledCompression>,
+    streamed_coding: StreamedCoding,
 ) -> Choice {
     let (Some(compression), Some(coded)) = (compression, &stored.coded) else {
         return Choice::default();
@@ -79,7 +96,10 @@ pub(crate) fn choose(
     let preferred = accepted.preferred(&compression.codings);
     let missing = preferred.first().filter(|coding| !coded.is_made(*coding));
     let best = preferred.iter().find(|coding| coded.usable(*coding).is_some());
-    let streamed = preferred.first().filter(|coding| best.is_none() && coded.are_streamed(*coding));
+    let is_streamed = |coding: &ContentCoding| {
+        best.is_none() && streamed_coding == StreamedCoding::Possible && coded.are_streamed(*coding)
+    };
+    let streamed = preferred.first().filter(is_streamed);
     let acceptance = if best.or(streamed).is_none() && !accepted.accepts_identity() {
         Acceptance::Refused
     } else {
@@ -234,13 +254,16 @@ mod tests {
         fields.iter().map(line).collect()
     }
 
+    fn choose_for(
+        request: &HeaderMap,
+        stored: &StoredResponse,
+        compression: Option<&CompiledCompression>,
+    ) -> Choice {
+        choose(request, SpecialFields::ALL, stored, compression, StreamedCoding::Possible)
+    }
+
     fn choice(fields: &[(HeaderName, &str)]) -> Choice {
-        choose(
-            &request(fields),
-            SpecialFields::ALL,
-            &page(),
-            Some(&CompiledCompression::with_all_codings()),
-        )
+        choose_for(&request(fields), &page(), Some(&CompiledCompression::with_all_codings()))
     }
 
     #[test]
@@ -271,13 +294,34 @@ mod tests {
     #[test]
     fn responses_and_policies_without_copies_are_sent_as_stored() {
         let fields = request(&[(ACCEPT_ENCODING, "gzip, identity;q=0")]);
-        assert_eq!(choose(&fields, SpecialFields::ALL, &page(), None), Choice::default());
+        assert_eq!(choose_for(&fields, &page(), None), Choice::default());
         let plain = StoredResponse { coded: None, ..page() };
         let compression = CompiledCompression::with_all_codings();
-        assert_eq!(
-            choose(&fields, SpecialFields::ALL, &plain, Some(&compression)),
-            Choice::default()
-        );
+        assert_eq!(choose_for(&fields, &plain, Some(&compression)), Choice::default());
+    }
+
+    #[test]
+    fn body_is_not_coded_while_it_is_sent_by_http_1_0() {
+        let compression = CompiledCompression::with_all_codings();
+        for (accepted, version, want) in [
+            ("br", Version::HTTP_10, (Representation::Stored, Acceptance::Accepted)),
+            ("br, *;q=0", Version::HTTP_10, (Representation::Stored, Acceptance::Refused)),
+            (
+                "br",
+                Version::HTTP_2,
+                (Representation::Streamed(ContentCoding::Brotli), Acceptance::Accepted),
+            ),
+            (
+                "gzip",
+                Version::HTTP_10,
+                (Representation::Copy(ContentCoding::Gzip), Acceptance::Accepted),
+            ),
+        ] {
+            let (fields, streamed) = ([(ACCEPT_ENCODING, accepted)], StreamedCoding::by(version));
+            let all = SpecialFields::ALL;
+            let got = choose(&request(&fields), all, &page(), Some(&compression), streamed);
+            assert_eq!((got.representation, got.acceptance), want, "{accepted} by {version:?}");
+        }
     }
 
     #[test]
@@ -314,10 +358,7 @@ mod tests {
         let error = StoredResponse { status: StatusCode::NOT_FOUND, ..page() };
         let fields = request(&[(ACCEPT_ENCODING, "gzip"), (IF_NONE_MATCH, "\"p\"")]);
         let compression = CompiledCompression::with_all_codings();
-        assert_eq!(
-            choose(&fields, SpecialFields::ALL, &error, Some(&compression)).representation,
-            copy
-        );
+        assert_eq!(choose_for(&fields, &error, Some(&compression)).representation, copy);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::{
     response::{
         cached::{ClientTerms, body_for},
         conditional::apply_request_conditions,
-        representation::choose,
+        representation::{StreamedCoding, choose},
         streamed_coding::CodingDecision,
     },
     semantics::{
@@ -54,7 +54,9 @@ pub(super) fn freshen_by_not_modified<B: MessageBody>(
         set_date(&mut fields, DATE, now.system_time());
     }
     let compression = candidate.policy().compression();
-    let representation = choose(&client, SpecialFields::ALL, stored, compression).representation;
+    let streamed_coding = StreamedCoding::by(not_modified.request().version());
+    let chosen = choose(&client, SpecialFields::ALL, stored, compression, streamed_coding);
+    let representation = chosen.representation;
     let body = candidate.hold_body(representation.body(stored));
     let write = draft.map(|draft| candidate.into_write(draft).with_body_of(stored));
     let (request, _) = not_modified.into_parts();

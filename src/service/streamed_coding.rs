@@ -4,17 +4,16 @@
 use actix_web::{
     HttpResponse,
     body::MessageBody,
-    dev::{ServiceRequest, ServiceResponse},
-    http::{
-        Method,
-        header::{ACCEPT_ENCODING, HeaderMap},
-    },
+    dev::{RequestHead, ServiceRequest, ServiceResponse},
+    http::header::ACCEPT_ENCODING,
 };
 
 use super::context::RequestContext;
 use crate::{
     entry::response::StoredResponse,
-    response::{body::CacheBody, streamed_coding::code_while_sending},
+    response::{
+        body::CacheBody, representation::StreamedCoding, streamed_coding::code_while_sending,
+    },
     semantics::{
         accept_encoding::AcceptedCodings,
         coded_copies::forbids_transformation,
@@ -34,7 +33,7 @@ impl RequestContext {
             return response;
         }
         let (request, response) = response.into_parts();
-        let response = self.code_response(request.method(), request.headers(), response, vary);
+        let response = self.code_response(request.head(), response, vary);
         ServiceResponse::new(request, response)
     }
 
@@ -51,15 +50,14 @@ impl RequestContext {
             true => VaryOrigin::Handler,
             false => VaryOrigin::Cache,
         };
-        self.code_response(request.method(), request.headers(), response, vary)
+        self.code_response(request.head(), response, vary)
     }
 
-    /// Codes a response to a request with this method and these fields, as
+    /// Codes a response to a request with this head, as
     /// [`code_while_sending`](Self::code_while_sending) does.
     fn code_response<B: MessageBody>(
         &self,
-        method: &Method,
-        request: &HeaderMap,
+        request: &RequestHead,
         mut response: HttpResponse<CacheBody<B>>,
         vary: VaryOrigin,
     ) -> HttpResponse<CacheBody<B>> {
@@ -68,7 +66,8 @@ impl RequestContext {
         else {
             return response;
         };
-        let content = Content::of(method, status, response.body().size(), response.headers());
+        let content =
+            Content::of(&request.method, status, response.body().size(), response.headers());
         match content {
             Content::Empty => return response,
             Content::Present(Some(length)) if length < compression.min_size as u64 => {
@@ -77,14 +76,18 @@ impl RequestContext {
             Content::Present(_) | Content::Described => vary_on_coding(response.headers_mut()),
         }
         // RFC 9111 section 5.2.1.6.
-        if forbids_transformation(request) {
+        if StreamedCoding::by(request.version) == StreamedCoding::Impossible
+            || forbids_transformation(&request.headers)
+        {
             return response;
         }
-        let coding = AcceptedCodings::of(request).preferred(&compression.codings).first();
+        let coding = AcceptedCodings::of(&request.headers).preferred(&compression.codings).first();
         match (coding, content) {
-            (Some(coding), Content::Present(_)) => code_while_sending(method, response, coding),
+            (Some(coding), Content::Present(_)) => {
+                code_while_sending(&request.method, response, coding)
+            }
             (Some(_), Content::Described) => {
-                weaken_tag_of_coded(request, response.headers_mut());
+                weaken_tag_of_coded(&request.headers, response.headers_mut());
                 response
             }
             (Some(_), Content::Empty) | (None, _) => response,

@@ -4,7 +4,7 @@ use actix_web_cache::Cache;
 use futures_util::future::join_all;
 
 use super::{CODINGS, CountingStore, Site, decoded, page, policy, streamed};
-use crate::support::{Client, Protocol, wait_until};
+use crate::support::{Client, Protocol, secs, wait_until};
 
 /// Each copy is made once, and no client waits for it: all get the page, coded while it is sent, or a
 /// copy.
@@ -33,12 +33,12 @@ async fn copy_is_made_once_while_all_clients_get_the_page() {
 #[actix_web::test]
 async fn no_client_waits_for_a_copy() {
     let store = CountingStore::default();
-    let cache = Cache::builder(store.clone()).policy(policy()).build().unwrap();
-    let site = Site::new(&cache);
+    let builder = Cache::builder(store.clone()).policy(policy()).store_timeout(secs(60));
+    let site = Site::new(&builder.build().unwrap());
     let held = store.hold_copies.clone().acquire_owned().await.unwrap();
     site.get("/", "gzip").await;
     wait_until("the copy is made", || store.copies.get() == 1).await;
-    for _ in 0..20 {
+    for _ in 0..5 {
         let answer = site.get("/", "gzip").await;
         assert!(answer.is_hit() && streamed(&answer, "gzip", "no copy yet") == page().as_bytes());
     }
