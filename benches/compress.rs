@@ -1,4 +1,4 @@
-//! Measures hits that are sent compressed: by the cache, by `Compress` around the cache, and by nginx.
+//! Measures hits that are sent compressed: by the cache, by actix's `Compress`, and by nginx.
 //!
 //! ```sh
 //! cargo bench -p actix-web-cache-benches --all-features --bench compress -- [--laps 9] [--millis 1000]
@@ -9,7 +9,8 @@
 //! processor, while the clients run on the second one. (`Compress` compresses on further threads, which
 //! would use the processor of the clients as well.) In each lap, the bench measures all servers in
 //! turn. It prints the medians, and the medians of the ratios within a lap. nginx serves the same page
-//! from a file that was compressed before (`gzip_static`), if it is installed.
+//! from a file that was compressed before (`gzip_static`), if it is installed. It sends `Vary`, as the
+//! cache does.
 
 #![allow(missing_docs, clippy::disallowed_methods, clippy::expect_used, clippy::indexing_slicing)]
 
@@ -32,12 +33,13 @@ use crate::support::{Connection, Load, Server, argument, median, requested_serve
 const ON_FIRST: [&str; 3] = ["taskset", "--cpu-list", "0"];
 
 /// The names of the servers, the coding for which the clients ask, and a description.
-const SERVERS: [(&str, &str, &str); 8] = [
+const SERVERS: [(&str, &str, &str); 9] = [
     ("handler-br", "br", "Compress around the handler, br"),
     ("compress-br", "br", "Compress around the cache, br"),
     ("compress-gzip", "gzip", "Compress around the cache, gzip"),
-    ("coded-br", "br", "Compress around the cache with Policy::compress, br"),
-    ("coded-gzip", "gzip", "Compress around the cache with Policy::compress, gzip"),
+    ("coded-br", "br", "Policy::compress, br"),
+    ("coded-gzip", "gzip", "Policy::compress, gzip"),
+    ("both-gzip", "gzip", "Compress around the cache with Policy::compress, gzip"),
     ("same-br", "br", "a hit that is not coded, as large as the copy in br"),
     ("same-gzip", "gzip", "a hit that is not coded, as large as the copy in gzip"),
     ("plain-gzip", "gzip", "a handler without a middleware, as large as the copy in gzip"),
@@ -136,8 +138,8 @@ fn page() -> String {
     format!("<!doctype html><title>Items</title><table>\n{rows}</table>\n")
 }
 
-/// Returns the length of the copy that a server makes of the page. Until the copy is made, `Compress`
-/// codes the page, and sends it without a length.
+/// Returns the length of the copy that a server makes of the page. Until the copy is made, the page is
+/// coded while it is sent, without a length.
 async fn coded_length(server: &Server, coding: &'static str) -> usize {
     let mut connection = Connection::open(server.addr).await;
     let end = Instant::now() + Duration::from_secs(20);
@@ -167,17 +169,22 @@ fn serve(name: &str) -> io::Result<()> {
         return support::serve(1, move || App::new().route("/page", image()));
     }
     let policy = Policy::new().default_ttl(Duration::from_secs(86_400));
-    let makes_copies = !name.starts_with("compress");
-    let policy = if makes_copies { policy.compress(Compression::new()) } else { policy };
+    let policy = match name.split_once('-') {
+        Some(("compress", _)) => policy,
+        Some(("both", _)) => policy.compress(Compression::new()),
+        _ => policy.compress(Compression::new()).no_compress_outside(),
+    };
     let store = MemoryStore::new(64 * 1024 * 1024);
     let cache = Cache::builder(store).policy(policy).build().expect("a cache");
     let is_image = name.starts_with("same");
-    support::serve(1, move || {
-        App::new()
-            .route("/page", if is_image { image() } else { route(page(), "text/html") })
-            .wrap(cache.clone())
-            .wrap(Compress::default())
-    })
+    let app = move || {
+        let page = if is_image { image() } else { route(page(), "text/html") };
+        App::new().route("/page", page).wrap(cache.clone())
+    };
+    if name.starts_with("compress") || name.starts_with("both") {
+        return support::serve(1, move || app().wrap(Compress::default()));
+    }
+    support::serve(1, app)
 }
 
 fn route(body: String, media_type: &'static str) -> Route {
@@ -204,7 +211,7 @@ fn nginx(folder: &Path) -> io::Result<Server> {
          client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;\n\
          fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi;\n\
          scgi_temp_path {folder}/scgi;\n\
-         server {{ listen {addr}; root {folder}; gzip_static on; }} }}\n"
+         server {{ listen {addr}; root {folder}; gzip_static on; gzip_vary on; }} }}\n"
     );
     fs::write(format!("{folder}/nginx.conf"), configuration)?;
     let program = Command::new("nginx").arg("-v").output();

@@ -4,7 +4,7 @@
 use std::{env, path::Path, time::Duration};
 
 use actix_files::Files;
-use actix_web::{App, HttpServer, middleware::Compress, web};
+use actix_web::{App, HttpServer, web};
 use actix_web_cache::{
     Cache, ClientHeaders, Compression, CompressionLevel, MemoryStore, Policy, SetCacheControl,
 };
@@ -17,8 +17,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files = Path::new(&folder).to_owned();
     // Each file is coded once for each coding, so the smallest copies are worth their time.
     let smallest = Compression::new().level(CompressionLevel::Smallest);
+    // The cache compresses, so there is no `Compress` outside of it.
+    let policy = Policy::new().compress(smallest).no_compress_outside();
     let assets = Cache::builder(MemoryStore::new(256 * 1024 * 1024))
-        .policy(Policy::new().compress(smallest).max_body_size(16 * 1024 * 1024))
+        .policy(policy.max_body_size(16 * 1024 * 1024))
         .build()?;
     // After ten seconds, the cache asks `Files` whether the page has changed: one look at the file
     // system, whatever the number of visits. Browsers ask the cache at each visit.
@@ -35,12 +37,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         App::new()
             .service(web::scope("/assets").service(hashed).wrap(forever).wrap(assets.clone()))
             .service(web::scope("").service(html).wrap(pages.clone()).wrap(revalidate))
-            .wrap(Compress::default())
     })
     .bind(("127.0.0.1", port()))?;
     for addr in server.addrs() {
         println!("listening on http://{addr}");
-        println!("Files of {folder} with lifetimes, in a coding from the second request on:");
+        println!("Files of {folder} with lifetimes, compressed if the client accepts it:");
         println!("  curl -i http://{addr}/");
         println!("  curl -i --compressed http://{addr}/");
         println!("  curl -si --compressed http://{addr}/assets/site.5f2c.css | head -20");

@@ -69,8 +69,9 @@
 //!
 //! # Order of middlewares
 //!
-//! Register the cache before `Compress`, CORS and `NormalizePath`. The cache then runs inside these
-//! middlewares, and one stored response serves clients with different codings and origins. With the
+//! Register the cache before CORS and `NormalizePath`. The cache then runs inside these middlewares,
+//! and one stored response serves clients with different origins. It also compresses responses
+//! ([`Policy::compress`]). If you use `Compress` instead, register it after the cache. With the
 //! feature `session`, register the cache before the sessions of actix-session, too. Without this
 //! feature, register it after them, so that the cache sees their cookies.
 //!

@@ -70,8 +70,8 @@ use crate::{
 ///
 /// A middleware that is registered with `wrap` before the cache runs inside the cache. A middleware
 /// that is registered later runs outside. Keep a middleware outside of the cache if it changes a
-/// response for one client, by content negotiation (`Compress`) or by the user (sessions,
-/// identity). One stored response can then serve all clients.
+/// response for one client, by content negotiation or by the user (sessions, identity). One stored
+/// response can then serve all clients.
 ///
 /// If the cache is wrapped around a resource or a route, a middleware outside of the cache should
 /// not keep a clone of the `HttpRequest` while it calls the inner service. The cache cannot change
@@ -522,8 +522,8 @@ impl CacheBuilder {
         }
         if shared.policies.compress() && !shared.store.supports_coded_copies() {
             log::warn!(
-                "compress is set, but the store keeps no coded copies, so responses are sent as they \
-                 are stored: implement put_coded_copy in the store, or remove compress"
+                "compress is set, but the store keeps no coded copies, so each hit is compressed \
+                 again: implement put_coded_copy in the store"
             );
         }
         let url_keys: Weak<dyn UrlKeys> = Arc::<Shared>::downgrade(&shared);

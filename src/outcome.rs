@@ -146,7 +146,7 @@ pub enum Bypass {
     /// of the handler again.
     SlowClients,
     /// The client refuses a response without a content coding (`identity;q=0` in `Accept-Encoding`),
-    /// and the cache has no copy of the stored response in a coding that the client accepts
+    /// and no coding that the client accepts makes the stored response smaller
     /// ([`Policy::compress`](crate::Policy::compress)).
     AcceptEncoding,
     /// The cache is being drained by [`Cache::drain`](crate::Cache::drain).

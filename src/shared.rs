@@ -188,9 +188,10 @@ pub enum Mode {
     /// therefore as good as before. This mode is useful to look for a fault in a running
     /// application.
     Bypass,
-    /// Every request goes to its handler unchanged, as without a cache. Unsafe requests purge
-    /// nothing, so call [`CacheHandle::purge_all`](crate::CacheHandle::purge_all) before a change to
-    /// another mode. This mode is useful in development.
+    /// Every request goes to its handler unchanged, as without a cache, and responses are not
+    /// compressed. Unsafe requests purge nothing, so call
+    /// [`CacheHandle::purge_all`](crate::CacheHandle::purge_all) before a change to another mode.
+    /// This mode is useful in development.
     Off,
 }
 

@@ -1,6 +1,6 @@
 //! How hard an encoder tries.
 
-/// How much processor time the cache takes to make a copy smaller
+/// How much processor time the cache takes to make a copy of a stored response smaller
 /// ([`Compression::level`](crate::Compression::level)).
 ///
 /// The cache makes each copy once, on a thread of its own, so that no client waits for it.

@@ -1,8 +1,11 @@
-//! Compression of stored bodies, by the crates for each content coding.
+//! Compression of stored bodies, by the crates for each content coding, and of bodies that are being
+//! sent.
 
 mod brotli;
 mod gzip;
 pub(crate) mod level;
+pub(crate) mod stream;
+mod stream_encoder;
 mod zstd;
 
 use bytes::Bytes;

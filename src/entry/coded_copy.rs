@@ -50,8 +50,13 @@ pub struct CodedCopy {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum CopyBody {
-    Coded { bytes: Bytes, digest: u64 },
+    Coded {
+        bytes: Bytes,
+        digest: u64,
+    },
     Useless,
+    /// The coding is of use, but the store has no room for the coded bytes.
+    TooLarge,
 }
 
 impl CodedCopy {
@@ -63,14 +68,19 @@ impl CodedCopy {
     }
 
     /// Makes the information that this coding is of no use for a body with this digest, because the
-    /// coded bytes are not fewer or exceed a limit.
+    /// coded bytes are not fewer.
     pub(crate) const fn useless(coding: ContentCoding, content: ContentDigest) -> Self {
         Self { coding, content, body: CopyBody::Useless }
     }
 
-    /// Returns the same without the coded bytes. The cache does not make the copy again.
+    /// Returns the same without the coded bytes, for which the store has no room. The cache does not
+    /// make the copy again.
     pub(crate) const fn without_bytes(&self) -> Self {
-        Self::useless(self.coding, self.content)
+        let body = match self.body {
+            CopyBody::Useless => CopyBody::Useless,
+            CopyBody::Coded { .. } | CopyBody::TooLarge => CopyBody::TooLarge,
+        };
+        Self { coding: self.coding, content: self.content, body }
     }
 
     /// Returns the content coding.
@@ -79,12 +89,13 @@ impl CodedCopy {
         self.coding
     }
 
-    /// Returns the coded bytes, or `None` if the coding is of no use for the body.
+    /// Returns the coded bytes, or `None` if the coding is of no use for the body, or the store has no
+    /// room for them.
     #[must_use]
     pub const fn bytes(&self) -> Option<&Bytes> {
         match &self.body {
             CopyBody::Coded { bytes, .. } => Some(bytes),
-            CopyBody::Useless => None,
+            CopyBody::Useless | CopyBody::TooLarge => None,
         }
     }
 
@@ -97,7 +108,7 @@ impl CodedCopy {
     pub(super) fn etag(&self, stored: Option<&HeaderValue>) -> Option<HeaderValue> {
         match self.body {
             CopyBody::Coded { digest, .. } => coded_tag(stored, self.coding, digest),
-            CopyBody::Useless => None,
+            CopyBody::Useless | CopyBody::TooLarge => None,
         }
     }
 
@@ -149,6 +160,13 @@ impl CodedCopies {
     /// use.
     pub(crate) fn is_made(&self, coding: ContentCoding) -> bool {
         self.copies.get(coding.index()).is_some_and(Option::is_some)
+    }
+
+    /// Returns whether the cache codes the body in this coding while it sends it: whether there is no
+    /// copy, but the coding may be of use.
+    pub(crate) fn are_streamed(&self, coding: ContentCoding) -> bool {
+        let attached = self.copies.get(coding.index()).and_then(Option::as_ref);
+        attached.is_none_or(|attached| matches!(attached.copy.body, CopyBody::TooLarge))
     }
 
     /// Returns all copies, also those that are of no use.

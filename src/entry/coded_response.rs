@@ -125,6 +125,15 @@ mod tests {
         let copy = copy_of(&plain, ContentCoding::Gzip);
         let tag = copy.etag(None).unwrap().len();
         assert_eq!(with(copy.clone()).weight(), plain.weight() + 5 + tag);
-        assert_eq!(copy.without_bytes(), CodedCopy::useless(ContentCoding::Gzip, content));
+        let too_large = copy.without_bytes();
+        assert_eq!((too_large.bytes(), too_large.without_bytes()), (None, too_large.clone()));
+        let useless = CodedCopy::useless(ContentCoding::Gzip, content);
+        assert_eq!(useless.without_bytes(), useless);
+        for (copy, is_streamed) in [(copy, false), (too_large, true), (useless, false)] {
+            let coded = with(copy).coded.unwrap();
+            assert_eq!(coded.are_streamed(ContentCoding::Gzip), is_streamed);
+            assert!(coded.is_made(ContentCoding::Gzip));
+            assert!(coded.are_streamed(ContentCoding::Zstd) && !coded.is_made(ContentCoding::Zstd));
+        }
     }
 }

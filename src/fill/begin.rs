@@ -17,7 +17,7 @@ use super::{
     emit::emit_tags,
     judge::{HandlerBody, JudgedResponse, Refusal},
     tee,
-    write::Write,
+    write::{Write, WriteCoding},
 };
 use crate::{
     clock::Timestamp,
@@ -25,16 +25,15 @@ use crate::{
     outcome::{NotStored, Stored},
     response::{
         body::CacheBody,
-        cached::body_for,
+        cached::{ClientTerms, body_for},
         conditional::{
-            CodedForms, Copies, apply_conditions_without_body, apply_request_conditions,
-            client_has_it,
+            PolicyCodings, apply_conditions_without_body, apply_request_conditions, client_has_it,
         },
-        representation::choose,
+        representation::{StreamedCoding, choose},
+        streamed_coding::CodingDecision,
     },
     semantics::{
         body::declared_length,
-        compression::OuterCompression,
         request_fields::RequestFields,
         special_fields::SpecialFields,
         staleness::{never_stale, withdraws_stale_responses},
@@ -50,6 +49,7 @@ pub(crate) struct FillReply<B> {
     /// reported. `None` if nothing is written, or if a task receives the body and then starts the
     /// write itself.
     pub(crate) write: Option<Box<Write>>,
+    pub(crate) coding: CodingDecision,
 }
 
 /// Makes the response for the client, and begins to store the handler's response if it may be
@@ -64,6 +64,7 @@ pub(crate) fn fill<B: MessageBody + 'static>(
 ) -> FillReply<B> {
     let JudgedResponse { mut response, plan, now } = judged;
     candidate.replaced_audience = selected.map(|stored| stored.audience);
+    let conditions = candidate.conditions;
     let refusal = plan.as_ref().err().map(|refusal| refusal.reason());
     candidate.learn_variance(refusal, response.headers());
     match plan {
@@ -81,17 +82,28 @@ pub(crate) fn fill<B: MessageBody + 'static>(
                 HandlerBody::Whole(bytes) => body_for(status, &bytes),
                 HandlerBody::Unread(body) => CacheBody::pass(body),
             });
-            if candidate.conditions == ClientConditions::ByCache
-                && candidate.special.may_change_reply()
-            {
+            if conditions == ClientConditions::ByCache && candidate.special.may_change_reply() {
                 let (request, passed) = response.into_parts();
+                let codings = PolicyCodings::of(candidate.policy());
                 let fields = candidate.request.to_map();
-                let passed = apply_conditions_without_body(&fields, passed);
+                let passed = apply_conditions_without_body(&fields, codings, passed);
                 response = ServiceResponse::new(request, passed);
             }
             let replaced = selected.filter(|_| !is_failure);
             let write = replaced.and_then(|stored| candidate.withdraw(stored, status));
-            FillReply { response, stored: Stored::No(reason), write }
+            let coding = conditions.coding_decision(response.status(), WriteCoding::AsInDraft);
+            FillReply { response, stored: Stored::No(reason), write, coding }
+        }
+    }
+}
+
+impl ClientConditions {
+    /// Returns whether the cache still has to decide if it codes a response with this status. It has
+    /// decided for a 304 of its own, of which the request that the handler got says nothing.
+    fn coding_decision(self, status: StatusCode, coding: WriteCoding) -> CodingDecision {
+        match self {
+            Self::ByCache if status == StatusCode::NOT_MODIFIED => CodingDecision::Made,
+            Self::ByCache | Self::ByHandler => CodingDecision::Due(coding.vary_origin()),
         }
     }
 }
@@ -132,7 +144,7 @@ impl Candidate {
         let client = Client {
             conditions: self.conditions,
             method: self.method.clone(),
-            compression: self.policy().outer_compression(),
+            terms: ClientTerms::of(self.policy()),
             request: mem::take(&mut self.request),
             special: self.special,
             address: self.client,
@@ -140,6 +152,7 @@ impl Candidate {
         let replaced = selected.map(Arc::downgrade).unwrap_or_default();
         let mut write = self.into_write(draft);
         write.replaced = replaced;
+        let (coding, conditions) = (write.coding, client.conditions);
         let limit = write.shared.max_body_size(write.rule);
         let (request, response) = response.into_parts();
         let (mut head, body) = response.into_parts();
@@ -171,7 +184,9 @@ impl Candidate {
                 (response, stored, None)
             }
         };
-        FillReply { response: ServiceResponse::new(request, response), stored, write }
+        let response = ServiceResponse::new(request, response);
+        let coding = conditions.coding_decision(response.status(), coding);
+        FillReply { response, stored, write, coding }
     }
 }
 
@@ -189,7 +204,7 @@ fn add_etag(head: &mut HttpResponse<()>, stored: &StoredResponse) {
 struct Client {
     conditions: ClientConditions,
     method: Method,
-    compression: OuterCompression,
+    terms: ClientTerms,
     request: RequestFields,
     special: SpecialFields,
     address: Option<IpAddr>,
@@ -208,16 +223,16 @@ impl Client {
         }
         let (stored, compression) = (&write.draft, write.policy().compression());
         if !self.special.may_change_reply() && stored.coded.is_none() {
-            self.compression.weaken_tag(&self.request, complete.headers_mut());
+            self.terms.compression.weaken_tag(&self.request, complete.headers_mut());
             return complete;
         }
         let request = self.request.to_map();
         // There is no copy yet, but the client may have one of an equal body.
-        choose(&request, self.special, stored, compression)
-            .representation
-            .write(stored, complete.headers_mut());
-        self.compression.weaken_tag(&request, complete.headers_mut());
-        let forms = CodedForms { outer: self.compression, copies: Copies::of(stored) };
+        let chosen = choose(&request, self.special, stored, compression, StreamedCoding::Possible);
+        let representation = chosen.representation;
+        representation.write(stored, complete.headers_mut());
+        self.terms.compression.weaken_tag(&request, complete.headers_mut());
+        let forms = self.terms.forms(stored, &representation);
         apply_request_conditions(&self.method, &request, forms, complete, body)
     }
 
@@ -230,7 +245,7 @@ impl Client {
         write: Box<Write>,
         declared: Option<u64>,
     ) -> (HttpResponse<CacheBody<B>>, Stored) {
-        self.compression.weaken_tag(&self.request, head.headers_mut());
+        self.terms.compression.weaken_tag(&self.request, head.headers_mut());
         let evaluates =
             self.conditions == ClientConditions::ByCache && self.special.may_change_reply();
         let request = evaluates.then(|| self.request.to_map());
@@ -257,6 +272,6 @@ impl Client {
         });
         let stored = reading.map_or(Stored::No(NotStored::Busy), |()| Stored::Yes);
         let response = head.set_body(CacheBody::none());
-        (apply_conditions_without_body(&request, response), stored)
+        (apply_conditions_without_body(&request, self.terms.codings, response), stored)
     }
 }

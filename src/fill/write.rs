@@ -17,7 +17,7 @@ use crate::{
         response::StoredResponse, url_keys::AppliedRule,
     },
     policy::compiled::CompiledPolicy,
-    semantics::content_tag::content_tag,
+    semantics::{content_tag::content_tag, streamed_coding::VaryOrigin},
     shared::Shared,
     store::interface::Put,
 };
@@ -45,6 +45,16 @@ pub(crate) enum WriteCoding {
     AsInDraft,
     /// There may be copies if the body is large enough. The client prefers this coding.
     ByCache { preferred: Option<ContentCoding> },
+}
+
+impl WriteCoding {
+    /// Returns the party that added `Accept-Encoding` to `Vary` of the response, if the field is there.
+    pub(crate) const fn vary_origin(self) -> VaryOrigin {
+        match self {
+            Self::AsInDraft => VaryOrigin::Handler,
+            Self::ByCache { .. } => VaryOrigin::Cache,
+        }
+    }
 }
 
 impl Write {

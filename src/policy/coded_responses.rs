@@ -6,10 +6,13 @@ use actix_web::http::{
 };
 
 use super::{compiled::CompiledPolicy, compression::CompiledCompression};
-use crate::semantics::coded_copies::may_be_coded;
+use crate::semantics::{
+    coded_copies::may_be_coded,
+    streamed_coding::{VaryOrigin, may_be_streamed_coded},
+};
 
 impl CompiledPolicy {
-    /// Returns the settings of copies in content codings, if the policy has such copies.
+    /// Returns the settings of content codings, if the policy has codings.
     pub(crate) const fn compression(&self) -> Option<&CompiledCompression> {
         self.compression.as_ref()
     }
@@ -27,6 +30,20 @@ impl CompiledPolicy {
         compression.is_some_and(|compression| compression.types.contain_type_of(fields))
             && self.comparison.codings.always_select().is_none()
             && may_be_coded(status, fields, nominated)
+    }
+
+    /// Returns the settings by which the cache codes a response with this status and these fields while
+    /// it sends it, if it does.
+    pub(crate) fn codes_while_sending(
+        &self,
+        status: StatusCode,
+        fields: &HeaderMap,
+        vary: VaryOrigin,
+    ) -> Option<&CompiledCompression> {
+        let compression = self.compression.as_ref()?;
+        let is_coded = self.comparison.codings.always_select().is_none()
+            && may_be_streamed_coded(status, fields, vary, &compression.types);
+        is_coded.then_some(compression)
     }
 }
 

@@ -1,4 +1,4 @@
-//! `Compression`: the settings of the copies of stored responses in content codings.
+//! `Compression`: the settings of responses in content codings.
 
 use super::error::ConfigError;
 use crate::{
@@ -31,7 +31,7 @@ const TYPES: [&str; 15] = [
     "image/x-icon",
 ];
 
-/// How the cache makes copies of stored responses in content codings ([`Policy::compress`](crate::Policy::compress)).
+/// How the cache sends responses in content codings ([`Policy::compress`](crate::Policy::compress)).
 ///
 /// ```
 /// use actix_web_cache::{Compression, CompressionLevel, Policy};
@@ -72,13 +72,16 @@ impl Compression {
         self
     }
 
-    /// Sets how much processor time a copy takes. Default: [`CompressionLevel::Balanced`].
+    /// Sets how much processor time a copy of a stored response takes. Default:
+    /// [`CompressionLevel::Balanced`]. A response without a copy is compressed each time it is sent,
+    /// so it always has a fast level (`gzip` 1, `br` 3, `zstd` 3).
     pub const fn level(mut self, level: CompressionLevel) -> Self {
         self.level = level;
         self
     }
 
-    /// Sets the size in bytes of the smallest body that is coded. Default: 1024.
+    /// Sets the size in bytes of the smallest body that is coded. Default: 1024. A body of unknown
+    /// length is coded while it is sent, whatever its size.
     pub const fn min_size(mut self, bytes: usize) -> Self {
         self.min_size = bytes;
         self
@@ -127,7 +130,7 @@ impl Default for Compression {
     }
 }
 
-/// The checked settings of a policy for copies in content codings.
+/// The checked settings of a policy for content codings.
 #[derive(Debug, Clone)]
 pub(crate) struct CompiledCompression {
     /// The codings, the one first that the server prefers.

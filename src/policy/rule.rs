@@ -216,7 +216,8 @@ impl Rule {
     /// Bypasses the cache: requests are not looked up, and responses are not stored.
     ///
     /// The cache adds no field but `Cache-Status` to the response. An unsafe request, such as a
-    /// `POST`, still purges what the policy of the cache says. A rule cannot have both `bypass` and
+    /// `POST`, still purges what the policy of the cache says, and this policy decides whether the
+    /// response is compressed ([`Policy::compress`]). A rule cannot have both `bypass` and
     /// [`with`](Self::with).
     pub fn bypass(mut self) -> Self {
         self.handling = Handling::Bypass;

@@ -25,14 +25,19 @@ use bytes::Bytes;
 use pin_project_lite::pin_project;
 
 use super::slices::Slices;
-use crate::coordination::shared_body::{BodyReader, BodyStep};
+use crate::{
+    compression::stream::CodedStream,
+    coordination::shared_body::{BodyReader, BodyStep},
+    entry::content_coding::ContentCoding,
+};
 
 pin_project! {
     /// The body of a response that a [`Cache`](crate::Cache) returns.
     ///
-    /// The body is the handler's body, a stored body, or a body that the cache is still receiving
-    /// in order to store it. Reading a `CacheBody` fails if the handler's body fails. Reading also
-    /// fails if the handler was called for another request and its body ends early.
+    /// The body is the handler's body, a stored body, or a body that the cache is still receiving in
+    /// order to store it. The cache may compress it while the client receives it. Reading a
+    /// `CacheBody` fails if the handler's body fails. Reading also fails if the handler was called
+    /// for another request and its body ends early.
     pub struct CacheBody<B> {
         #[pin]
         kind: Kind<B>,
@@ -57,6 +62,8 @@ pin_project! {
         /// The body of the leader's response, which a follower's client reads while a task of the
         /// cache receives the body.
         Followed { reader: BodyReader, length: u64 },
+        /// One of the other bodies, which is coded while the client receives it.
+        Coded { stream: CodedStream<CacheBody<B>> },
         /// The end of a `Led` or `Followed` body, or the body of a response to HEAD. A further poll
         /// returns `None`, and does not poll the reader again.
         Ended { size: BodySize },
@@ -108,6 +115,30 @@ impl<B> CacheBody<B> {
         Self { kind: Kind::Followed { reader, length } }
     }
 
+    /// Returns the body for a response to HEAD whose length is unknown.
+    pub(crate) const fn omitted() -> Self {
+        Self { kind: Kind::Ended { size: BodySize::Stream } }
+    }
+
+    /// Codes the body while the client receives it. `length` is the declared length of the body.
+    ///
+    /// # Errors
+    ///
+    /// Returns a body that is not coded, if the coding is not available.
+    pub(crate) fn coded(self, coding: ContentCoding, length: Option<u64>) -> Result<Self, Self>
+    where
+        B: MessageBody,
+    {
+        match self.kind {
+            // The body of a response to HEAD, whose handler got a GET request.
+            Kind::Ended { .. } => Ok(Self::omitted()),
+            kind => {
+                let body = |stream| Self { kind: Kind::Coded { stream } };
+                CodedStream::new(coding, Self { kind }, length).map(body).map_err(body)
+            }
+        }
+    }
+
     /// Returns the body for a response to HEAD, which states the size of this body and has no bytes.
     pub(crate) fn for_head(&self) -> Self
     where
@@ -157,6 +188,7 @@ impl<B: MessageBody> MessageBody for CacheBody<B> {
             Kind::None => BodySize::None,
             Kind::Led { size, .. } | Kind::Rest { size, .. } | Kind::Ended { size } => *size,
             Kind::Followed { length, .. } => BodySize::Sized(*length),
+            Kind::Coded { stream } => stream.size(),
         }
     }
 
@@ -170,6 +202,7 @@ impl<B: MessageBody> MessageBody for CacheBody<B> {
                 KindProjection::Pass { body } => return body.poll_next(cx).map_err(Into::into),
                 KindProjection::Whole { slices } => return Poll::Ready(slices.next().map(Ok)),
                 KindProjection::None | KindProjection::Ended { .. } => return Poll::Ready(None),
+                KindProjection::Coded { stream } => return Pin::new(stream).poll_next(cx),
                 KindProjection::Rest { body, .. } => {
                     return body.as_mut().poll_next(cx).map_err(Into::into);
                 }
@@ -208,6 +241,7 @@ impl<B: MessageBody> MessageBody for CacheBody<B> {
             kind @ (Kind::Led { .. }
             | Kind::Rest { .. }
             | Kind::Followed { .. }
+            | Kind::Coded { .. }
             | Kind::Ended { .. }) => Err(Self { kind }),
         }
     }
@@ -221,6 +255,7 @@ impl<B> fmt::Debug for CacheBody<B> {
             Kind::None => "CacheBody::None",
             Kind::Led { .. } | Kind::Rest { .. } => "CacheBody::Led",
             Kind::Followed { .. } => "CacheBody::Followed",
+            Kind::Coded { .. } => "CacheBody::Coded",
             Kind::Ended { .. } => "CacheBody::Ended",
         })
     }

@@ -4,6 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use actix_web::{
     HttpResponse,
+    body::MessageBody,
     http::{
         Method, StatusCode,
         header::{AGE, CONTENT_ENCODING, ETAG, HeaderMap, HeaderName, HeaderValue},
@@ -14,7 +15,9 @@ use smallvec::SmallVec;
 
 use super::{
     body::CacheBody,
-    conditional::{CodedForms, Copies, apply_conditions_without_body, apply_request_conditions},
+    conditional::{
+        CodedForms, Copies, PolicyCodings, apply_conditions_without_body, apply_request_conditions,
+    },
     numbers::age_value,
     representation::Representation,
 };
@@ -27,7 +30,7 @@ use crate::{
             ClientHeaders, ClientLifetimes, limit_lifetime, limit_stated_lifetimes,
             state_cdn_lifetime,
         },
-        compression::OuterCompression,
+        compression::{OuterCompression, weak_tag_of},
         replayed_fields::count_down_retry_after,
     },
 };
@@ -58,17 +61,29 @@ pub(crate) struct CachedResponse {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ClientTerms {
     pub(crate) compression: OuterCompression,
+    pub(crate) codings: PolicyCodings,
     pub(crate) lifetimes: ClientLifetimes,
 }
 
 impl ClientTerms {
     /// Returns the choices of a policy.
     pub(crate) const fn of(policy: &CompiledPolicy) -> Self {
-        Self { compression: policy.outer_compression(), lifetimes: policy.client_lifetimes() }
+        Self {
+            compression: policy.outer_compression(),
+            codings: PolicyCodings::of(policy),
+            lifetimes: policy.client_lifetimes(),
+        }
     }
 
-    const fn forms(self, stored: &StoredResponse) -> CodedForms {
-        CodedForms { outer: self.compression, copies: Copies::of(stored) }
+    /// Returns the content codings in which clients may get a stored response of which this client gets
+    /// a representation.
+    pub(crate) fn forms(
+        self,
+        stored: &StoredResponse,
+        representation: &Representation,
+    ) -> CodedForms {
+        let copies = Copies::of(self.codings, stored, representation);
+        CodedForms { outer: self.compression, copies }
     }
 }
 
@@ -90,19 +105,31 @@ impl CachedResponse {
 
     /// Makes the response to a request with this method and these header fields: the complete
     /// response, a partial response (206), a 304 or a 416.
-    pub(crate) fn respond<B>(
+    pub(crate) fn respond<B: MessageBody>(
         &self,
         method: &Method,
         request: &HeaderMap,
     ) -> HttpResponse<CacheBody<B>> {
-        let SelectedResponse { stored, body, .. } = &self.selected;
-        let forms = self.terms.forms(stored);
-        apply_request_conditions(method, request, forms, self.complete(request), body)
+        let SelectedResponse { stored, representation, body } = &self.selected;
+        let forms = self.terms.forms(stored, representation);
+        let complete = self.uncoded(request);
+        let response = apply_request_conditions(method, request, forms, complete, body);
+        representation.code_while_sending(method, response)
     }
 
-    /// Makes the complete response to a request with these header fields, whose conditions and `Range`
-    /// are ignored.
-    pub(crate) fn complete<B>(&self, request: &HeaderMap) -> HttpResponse<CacheBody<B>> {
+    /// Makes the complete response to a request with this method and these header fields. The
+    /// conditions and the `Range` of the request are ignored.
+    pub(crate) fn complete<B: MessageBody>(
+        &self,
+        method: &Method,
+        request: &HeaderMap,
+    ) -> HttpResponse<CacheBody<B>> {
+        self.selected.representation.code_while_sending(method, self.uncoded(request))
+    }
+
+    /// Makes the complete response, before it is coded for a client that gets it coded while it is
+    /// sent.
+    fn uncoded<B>(&self, request: &HeaderMap) -> HttpResponse<CacheBody<B>> {
         let SelectedResponse { stored, representation, body } = &self.selected;
         let body = body_for(stored.status, body);
         match representation {
@@ -110,6 +137,10 @@ impl CachedResponse {
                 self.with_body(body, self.terms.compression.weak_tag(request, stored))
             }
             Representation::OfClient(tag) => self.with_body(body, Some(tag)),
+            Representation::Streamed(_) => {
+                let weak = stored.lines(&ETAG).next().and_then(weak_tag_of);
+                self.with_body(body, weak.as_ref())
+            }
             Representation::Copy(coding) => {
                 let copy = stored.usable_copy(*coding);
                 let mut complete = self.with_body(body, copy.map(|copy| copy.etag));
@@ -130,7 +161,7 @@ impl CachedResponse {
         request: &HeaderMap,
     ) -> HttpResponse<CacheBody<B>> {
         let weak = self.terms.compression.weak_tag(request, &self.selected.stored);
-        apply_conditions_without_body(request, self.with_body(body, weak))
+        apply_conditions_without_body(request, self.terms.codings, self.with_body(body, weak))
     }
 
     /// Makes the response with a body. `tag` replaces the entity tag of the stored response.

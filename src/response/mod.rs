@@ -8,3 +8,4 @@ pub(crate) mod numbers;
 pub(crate) mod range;
 pub(crate) mod representation;
 mod slices;
+pub(crate) mod streamed_coding;

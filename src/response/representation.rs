@@ -2,7 +2,7 @@
 //! section 12.5.3), by the request's preferences and by the entity tags that it names.
 
 use actix_web::http::{
-    StatusCode,
+    StatusCode, Version,
     header::{CONTENT_ENCODING, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH, IF_RANGE, RANGE},
 };
 use bytes::Bytes;
@@ -18,6 +18,7 @@ use crate::{
     semantics::{
         accept_encoding::AcceptedCodings,
         coded_copies::forbids_transformation,
+        compression::{weak_tag_of, weaken_strong_tag},
         fields::{EntityTag, field_lines, list_members, trim},
         special_fields::SpecialFields,
     },
@@ -31,8 +32,12 @@ pub(crate) enum Representation {
     Stored,
     /// The copy in this content coding.
     Copy(ContentCoding),
-    /// A copy that the client has already, with this entity tag. The client gets a 304. The cache may
-    /// not have the copy any more, or may have made it again with other bytes.
+    /// The body in this content coding, coded while the client receives it, because there is no copy
+    /// yet.
+    Streamed(ContentCoding),
+    /// A coded body that the client has already, with this entity tag. The client gets a 304. The
+    /// cache may not have the copy any more, may have made it again with other bytes, or may have
+    /// coded the body while it was sent.
     OfClient(HeaderValue),
 }
 
@@ -50,9 +55,25 @@ pub(crate) struct Choice {
 pub(crate) enum Acceptance {
     #[default]
     Accepted,
-    /// The client refuses a response without a content coding (`identity;q=0`), and the cache has no
-    /// copy in a coding that the client accepts.
+    /// The client refuses a response without a content coding (`identity;q=0`), and no coding that it
+    /// accepts is of use for the body.
     Refused,
+}
+
+/// Whether a response can be coded while it is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StreamedCoding {
+    Possible,
+    Impossible,
+}
+
+impl StreamedCoding {
+    /// Returns whether a response by this version of HTTP can have a body of unknown length. In HTTP/1.0,
+    /// such a body has no end that can be told from a broken connection, and clients do not know the
+    /// chunks by which actix sends it (RFC 9112 section 6.1).
+    pub(crate) fn by(version: Version) -> Self {
+        if version >= Version::HTTP_11 { Self::Possible } else { Self::Impossible }
+    }
 }
 
 /// Chooses the representation of a stored response for a request. `special` are the special fields that
@@ -62,6 +83,7 @@ pub(crate) fn choose(
     special: SpecialFields,
     stored: &StoredResponse,
     compression: Option<&CompiledCompression>,
+    streamed_coding: StreamedCoding,
 ) -> Choice {
     let (Some(compression), Some(coded)) = (compression, &stored.coded) else {
         return Choice::default();
@@ -74,7 +96,11 @@ pub(crate) fn choose(
     let preferred = accepted.preferred(&compression.codings);
     let missing = preferred.first().filter(|coding| !coded.is_made(*coding));
     let best = preferred.iter().find(|coding| coded.usable(*coding).is_some());
-    let acceptance = if best.is_none() && !accepted.accepts_identity() {
+    let is_streamed = |coding: &ContentCoding| {
+        best.is_none() && streamed_coding == StreamedCoding::Possible && coded.are_streamed(*coding)
+    };
+    let streamed = preferred.first().filter(is_streamed);
+    let acceptance = if best.or(streamed).is_none() && !accepted.accepts_identity() {
         Acceptance::Refused
     } else {
         Acceptance::Accepted
@@ -84,7 +110,14 @@ pub(crate) fn choose(
     } else {
         None
     };
-    let by_preference = || best.map_or(Representation::Stored, Representation::Copy);
+    // A range is cut from the stored body, if the client accepts that.
+    let is_range = special.has(SpecialFields::RANGE) && request.contains_key(RANGE);
+    let streamed = streamed.filter(|_| !is_range || !accepted.accepts_identity());
+    let by_preference = || match (best, streamed) {
+        (Some(coding), _) => Representation::Copy(coding),
+        (None, Some(coding)) => Representation::Streamed(coding),
+        (None, None) => Representation::Stored,
+    };
     Choice { representation: known.unwrap_or_else(by_preference), missing, acceptance }
 }
 
@@ -121,8 +154,14 @@ fn known_to_client(
             HeaderValue::from_bytes(strong).ok().map(Representation::OfClient)
         };
         let as_stored = || {
-            let is_known = accepted.accepts_identity() && tag.is_some_and(is_named);
-            is_known.then_some(Representation::Stored)
+            let known = tag.filter(|tag| accepted.accepts_identity() && is_named(tag))?;
+            if members().any(|member| member == known) {
+                return Some(Representation::Stored);
+            }
+            // The client may have the body as it was coded while it was sent. With the strong tag, it
+            // could join a range of the stored body to it.
+            let weak = stored.lines(&ETAG).next().and_then(weak_tag_of);
+            Some(weak.map_or(Representation::Stored, Representation::OfClient))
         };
         return copy_with(&is_named).or_else(of_client).or_else(as_stored);
     }
@@ -151,11 +190,11 @@ impl Representation {
             Self::Copy(coding) => {
                 stored.usable_copy(*coding).map_or(&stored.body, |copy| copy.bytes)
             }
-            Self::Stored | Self::OfClient(_) => &stored.body,
+            Self::Stored | Self::Streamed(_) | Self::OfClient(_) => &stored.body,
         }
     }
 
-    /// Returns the entity tag of the representation.
+    /// Returns the entity tag of the representation, for comparisons that ignore whether it is weak.
     pub(crate) fn etag<'a>(&'a self, stored: &'a StoredResponse) -> Option<&'a HeaderValue> {
         let of_stored = || stored.lines(&ETAG).next();
         match self {
@@ -163,7 +202,7 @@ impl Representation {
                 stored.usable_copy(*coding).map_or_else(of_stored, |copy| Some(copy.etag))
             }
             Self::OfClient(tag) => Some(tag),
-            Self::Stored => of_stored(),
+            Self::Stored | Self::Streamed(_) => of_stored(),
         }
     }
 
@@ -172,6 +211,8 @@ impl Representation {
     pub(crate) fn write(&self, stored: &StoredResponse, fields: &mut HeaderMap) {
         match self {
             Self::Stored => {}
+            // The coding is written when the response is coded.
+            Self::Streamed(_) => weaken_strong_tag(fields),
             Self::OfClient(tag) => {
                 fields.insert(ETAG, tag.clone());
             }
@@ -213,25 +254,29 @@ mod tests {
         fields.iter().map(line).collect()
     }
 
+    fn choose_for(
+        request: &HeaderMap,
+        stored: &StoredResponse,
+        compression: Option<&CompiledCompression>,
+    ) -> Choice {
+        choose(request, SpecialFields::ALL, stored, compression, StreamedCoding::Possible)
+    }
+
     fn choice(fields: &[(HeaderName, &str)]) -> Choice {
-        choose(
-            &request(fields),
-            SpecialFields::ALL,
-            &page(),
-            Some(&CompiledCompression::with_all_codings()),
-        )
+        choose_for(&request(fields), &page(), Some(&CompiledCompression::with_all_codings()))
     }
 
     #[test]
     fn best_copy_that_exists_is_chosen_and_a_better_one_is_missing() {
         use ContentCoding::{Brotli, Gzip};
         let (copy, stored) = (Representation::Copy(Gzip), Representation::Stored);
+        let streamed = Representation::Streamed(Brotli);
         for (accepted, representation, missing, acceptance) in [
             ("gzip", &copy, None, Acceptance::Accepted),
             ("gzip, br", &copy, Some(Brotli), Acceptance::Accepted),
             ("gzip, br;q=0.5", &copy, None, Acceptance::Accepted),
-            ("br", &stored, Some(Brotli), Acceptance::Accepted),
-            ("br, identity;q=0", &stored, Some(Brotli), Acceptance::Refused),
+            ("br", &streamed, Some(Brotli), Acceptance::Accepted),
+            ("br, identity;q=0", &streamed, Some(Brotli), Acceptance::Accepted),
             ("zstd", &stored, None, Acceptance::Accepted),
             ("zstd, gzip", &copy, None, Acceptance::Accepted),
             ("zstd, *;q=0", &stored, None, Acceptance::Refused),
@@ -249,13 +294,34 @@ mod tests {
     #[test]
     fn responses_and_policies_without_copies_are_sent_as_stored() {
         let fields = request(&[(ACCEPT_ENCODING, "gzip, identity;q=0")]);
-        assert_eq!(choose(&fields, SpecialFields::ALL, &page(), None), Choice::default());
+        assert_eq!(choose_for(&fields, &page(), None), Choice::default());
         let plain = StoredResponse { coded: None, ..page() };
         let compression = CompiledCompression::with_all_codings();
-        assert_eq!(
-            choose(&fields, SpecialFields::ALL, &plain, Some(&compression)),
-            Choice::default()
-        );
+        assert_eq!(choose_for(&fields, &plain, Some(&compression)), Choice::default());
+    }
+
+    #[test]
+    fn body_is_not_coded_while_it_is_sent_by_http_1_0() {
+        let compression = CompiledCompression::with_all_codings();
+        for (accepted, version, want) in [
+            ("br", Version::HTTP_10, (Representation::Stored, Acceptance::Accepted)),
+            ("br, *;q=0", Version::HTTP_10, (Representation::Stored, Acceptance::Refused)),
+            (
+                "br",
+                Version::HTTP_2,
+                (Representation::Streamed(ContentCoding::Brotli), Acceptance::Accepted),
+            ),
+            (
+                "gzip",
+                Version::HTTP_10,
+                (Representation::Copy(ContentCoding::Gzip), Acceptance::Accepted),
+            ),
+        ] {
+            let (fields, streamed) = ([(ACCEPT_ENCODING, accepted)], StreamedCoding::by(version));
+            let all = SpecialFields::ALL;
+            let got = choose(&request(&fields), all, &page(), Some(&compression), streamed);
+            assert_eq!((got.representation, got.acceptance), want, "{accepted} by {version:?}");
+        }
     }
 
     #[test]
@@ -265,13 +331,16 @@ mod tests {
         let (copy, stored) = (Representation::Copy(ContentCoding::Gzip), Representation::Stored);
         let old = "\"p~br-0123456789abcdef\"";
         let of_client = Representation::OfClient(HeaderValue::from_static(old));
+        let weak = Representation::OfClient(HeaderValue::from_static("W/\"p\""));
         for (accepted, field, value, want) in [
             ("gzip", IF_NONE_MATCH, gzip, &copy),
             ("", IF_NONE_MATCH, gzip, &stored),
             ("br", IF_NONE_MATCH, old, &of_client),
             ("gzip", IF_NONE_MATCH, old, &copy),
             ("gzip", IF_NONE_MATCH, "\"p\"", &stored),
-            ("gzip", IF_NONE_MATCH, "W/\"p\"", &stored),
+            ("gzip", IF_NONE_MATCH, "W/\"p\"", &weak),
+            ("gzip", IF_NONE_MATCH, "W/\"p\", \"p\"", &stored),
+            ("gzip, identity;q=0", IF_NONE_MATCH, "W/\"p\"", &copy),
             ("gzip, identity;q=0", IF_NONE_MATCH, "\"p\"", &copy),
             ("gzip", IF_NONE_MATCH, "\"q\"", &copy),
             ("br", IF_NONE_MATCH, "\"q~br-0123456789abcdef\"", &stored),
@@ -280,6 +349,7 @@ mod tests {
             ("gzip", IF_RANGE, gzip, &copy),
             ("br", IF_RANGE, gzip, &stored),
             ("br", IF_RANGE, old, &stored),
+            ("br, identity;q=0", IF_RANGE, old, &Representation::Streamed(ContentCoding::Brotli)),
         ] {
             let fields = [(ACCEPT_ENCODING, accepted), (field.clone(), value), (RANGE, "bytes=0-")];
             let got = choice(&fields).representation;
@@ -288,10 +358,7 @@ mod tests {
         let error = StoredResponse { status: StatusCode::NOT_FOUND, ..page() };
         let fields = request(&[(ACCEPT_ENCODING, "gzip"), (IF_NONE_MATCH, "\"p\"")]);
         let compression = CompiledCompression::with_all_codings();
-        assert_eq!(
-            choose(&fields, SpecialFields::ALL, &error, Some(&compression)).representation,
-            copy
-        );
+        assert_eq!(choose_for(&fields, &error, Some(&compression)).representation, copy);
     }
 
     #[test]
@@ -300,6 +367,8 @@ mod tests {
         let mut fields = request(&[(ETAG, "\"p\"")]);
         Representation::Stored.write(&page, &mut fields);
         assert_eq!((fields.get(ETAG).unwrap(), fields.len()), (&"\"p\"".parse().unwrap(), 1));
+        Representation::Streamed(ContentCoding::Gzip).write(&page, &mut fields);
+        assert_eq!((fields.get(ETAG).unwrap(), fields.len()), (&"W/\"p\"".parse().unwrap(), 1));
         let copy = Representation::Copy(ContentCoding::Gzip);
         copy.write(&page, &mut fields);
         assert_eq!(fields.get(CONTENT_ENCODING).unwrap(), "gzip");

@@ -43,23 +43,29 @@ pub(crate) fn forbids_transformation(message: &HeaderMap) -> bool {
     members.map(Directive::parse).any(|directive| directive.is("no-transform"))
 }
 
-/// Adds to a list of entity tags, for each tag of a coded copy, the tag of the response from which the
-/// copy was made. Handlers know only this tag. Returns `None` if the lines have no tag of a copy.
+/// Adds the entity tags of the handler to a list of tags: for each tag of a coded copy, the tag of the
+/// response from which the copy was made, and for each weak tag, the strong one. Returns `None` if the
+/// lines have neither.
 ///
-/// The tags of copies stay, because a handler may have made a tag that looks like one.
+/// Handlers know only the tags that they send. The tags in the list stay, because a handler may have
+/// made a tag that looks like that of a copy. If it sends weak tags itself, the strong one matches
+/// none of them.
 pub(crate) fn with_tags_of_handler<'a>(
     lines: impl Iterator<Item = &'a [u8]>,
 ) -> Option<HeaderValue> {
     let mut members = Vec::new();
-    let mut has_copy = false;
+    let mut has_added = false;
     for member in lines.flat_map(list_members) {
         members.push(member.to_vec());
         if let Some(copy) = CodedTag::parse(member) {
             members.push([b"\"", copy.opaque, b"\""].concat());
-            has_copy = true;
+            has_added = true;
+        } else if let Some(strong) = member.strip_prefix(b"W/") {
+            members.push(strong.to_vec());
+            has_added = true;
         }
     }
-    let list = has_copy.then(|| members.join(&b", "[..]))?;
+    let list = has_added.then(|| members.join(&b", "[..]))?;
     HeaderValue::from_bytes(&list).ok()
 }
 
@@ -170,7 +176,8 @@ mod tests {
         for (lines, want) in [
             (&[][..], None),
             (&["*"], None),
-            (&["\"a\", W/\"b\""], None),
+            (&["\"a\""], None),
+            (&["\"a\", W/\"b\""], Some("\"a\", W/\"b\", \"b\"")),
             (&["\"a~br-0123456789abcdef\""], Some("\"a~br-0123456789abcdef\", \"a\"")),
             (
                 &["\"x\"", "\"a~gzip-0123456789abcdef\", \"y\""],

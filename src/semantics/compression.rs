@@ -39,16 +39,11 @@ impl OuterCompression {
     /// response for this client. The encoded response would have the same entity tag, although its
     /// bytes are others (RFC 9110 section 8.8.1).
     pub(crate) fn weaken_tag(self, request: &impl Fields, response: &mut HeaderMap) {
-        if self == Self::Absent {
+        if self == Self::Absent || !response.contains_key(ETAG) {
             return;
         }
-        let Some(tag) = response.get(ETAG) else { return };
-        let is_strong = EntityTag::parse(tag.as_bytes()).is_some_and(EntityTag::is_strong);
-        if is_strong
-            && self.may_encode(request, response)
-            && let Some(weak) = weak_form(tag)
-        {
-            response.insert(ETAG, weak);
+        if self.may_encode(request, response) {
+            weaken_strong_tag(response);
         }
     }
 
@@ -63,16 +58,26 @@ impl OuterCompression {
             return None;
         }
         let make = || {
-            let tag = stored.lines(&ETAG).next()?;
-            let is_strong = EntityTag::parse(tag.as_bytes()).is_some_and(EntityTag::is_strong);
-            let media_type = stored.lines(&CONTENT_TYPE).next();
-            let may_be_coded = is_strong
-                && !stored.has_field(&CONTENT_ENCODING)
-                && media_type.is_none_or(|value| is_compressed(value.as_bytes()));
-            if may_be_coded { weak_form(tag) } else { None }
+            let weak = weak_tag_of(stored.lines(&ETAG).next()?)?;
+            let may_be_coded =
+                !stored.has_field(&CONTENT_ENCODING) && is_stored_as_compressed_type(stored);
+            may_be_coded.then_some(weak)
         };
         stored.weak_tag.get_or_make(make).filter(|_| accepts_compression(request))
     }
+}
+
+/// Makes the strong entity tag of a response weak.
+pub(crate) fn weaken_strong_tag(response: &mut HeaderMap) {
+    if let Some(weak) = response.get(ETAG).and_then(weak_tag_of) {
+        response.insert(ETAG, weak);
+    }
+}
+
+/// Returns the weak form of a strong entity tag.
+pub(crate) fn weak_tag_of(tag: &HeaderValue) -> Option<HeaderValue> {
+    let is_strong = EntityTag::parse(tag.as_bytes()).is_some_and(EntityTag::is_strong);
+    if is_strong { weak_form(tag) } else { None }
 }
 
 fn weak_form(strong: &HeaderValue) -> Option<HeaderValue> {
@@ -116,6 +121,12 @@ pub(crate) fn accepts_compression(request: &impl Fields) -> bool {
 /// other than SVG.
 fn is_compressed_type(response: &HeaderMap) -> bool {
     response.get(CONTENT_TYPE).is_none_or(|value| is_compressed(value.as_bytes()))
+}
+
+/// Returns the same for a stored response.
+pub(crate) fn is_stored_as_compressed_type(stored: &StoredResponse) -> bool {
+    let media_type = stored.lines(&CONTENT_TYPE).next();
+    media_type.is_none_or(|value| is_compressed(value.as_bytes()))
 }
 
 fn is_compressed(media_type: &[u8]) -> bool {

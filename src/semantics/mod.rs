@@ -31,6 +31,7 @@ pub(crate) mod reuse;
 pub(crate) mod special_fields;
 pub(crate) mod staleness;
 pub(crate) mod storing;
+pub(crate) mod streamed_coding;
 pub(crate) mod tags;
 pub(crate) mod targeted;
 pub(crate) mod validation;

@@ -1,6 +1,6 @@
 //! The next step of a request that has waited for another request or another process.
 
-use actix_web::{HttpResponse, dev::ServiceRequest};
+use actix_web::{HttpResponse, body::MessageBody, dev::ServiceRequest};
 
 use super::{
     context::{OriginRequest, Purpose, RequestContext},
@@ -33,7 +33,7 @@ pub(crate) enum Next<B> {
 impl RequestContext {
     /// Looks up the store again for a request that has waited, and returns the next step of the
     /// request.
-    pub(super) async fn next_after_lookup<B>(
+    pub(super) async fn next_after_lookup<B: MessageBody>(
         &self,
         request: &ServiceRequest,
         origin: OriginRequest,
@@ -76,7 +76,7 @@ impl RequestContext {
 
     /// Looks up the store again before a leader calls the handler, because another leader may have
     /// stored a response since the first lookup.
-    pub(super) async fn lookup_before_fetch<B>(
+    pub(super) async fn lookup_before_fetch<B: MessageBody>(
         &self,
         request: &ServiceRequest,
         origin: OriginRequest,
@@ -113,7 +113,7 @@ impl RequestContext {
 
 /// Converts the decision about a request that has waited into its next step. If the decision is a
 /// fresh or stale hit, the outcome of the request becomes [`Outcome::Collapsed`].
-pub(super) fn collapsed<B>(
+pub(super) fn collapsed<B: MessageBody>(
     request: &ServiceRequest,
     decision: Decision,
     reason: Forward,

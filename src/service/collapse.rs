@@ -21,6 +21,7 @@
 use std::sync::Arc;
 
 use actix_web::{
+    body::MessageBody,
     dev::ServiceRequest,
     http::{
         Method,
@@ -61,7 +62,7 @@ const MAX_ROUNDS: usize = 3;
 impl RequestContext {
     /// Waits for the response to another request, or makes this request the leader. Returns the
     /// next step of the request.
-    pub(crate) async fn collapse<B>(
+    pub(crate) async fn collapse<B: MessageBody>(
         &self,
         request: &ServiceRequest,
         mut origin: Box<OriginRequest>,
@@ -101,7 +102,7 @@ impl RequestContext {
         Next::Fetch(origin, None)
     }
 
-    async fn follow<B>(
+    async fn follow<B: MessageBody>(
         &self,
         request: &ServiceRequest,
         origin: Box<OriginRequest>,
@@ -156,7 +157,7 @@ impl RequestContext {
 
     /// Answers the request with a response whose body the cache is still receiving, if that
     /// response may answer the request.
-    fn follow_body<B>(
+    fn follow_body<B: MessageBody>(
         &self,
         request: &ServiceRequest,
         origin: Box<OriginRequest>,
@@ -179,6 +180,7 @@ impl RequestContext {
             {
                 let body = CacheBody::followed(reader, in_progress.length);
                 let response = response.respond_with(body, request.headers());
+                let response = self.code_followed(request, response, &in_progress.response);
                 Next::Respond(response, outcome.after_waiting(reason))
             }
             // The response in progress may not answer the request, and cannot be revalidated,
@@ -188,7 +190,9 @@ impl RequestContext {
                     && Arc::ptr_eq(&answer.selected.stored, &in_progress.response)
                 {
                     let body = CacheBody::followed(reader, in_progress.length);
-                    return Next::Respond(answer.respond_with(body, request.headers()), outcome);
+                    let response = answer.respond_with(body, request.headers());
+                    let response = self.code_followed(request, response, &in_progress.response);
+                    return Next::Respond(response, outcome);
                 }
                 let cache_request = next.cache_request;
                 let origin = Box::new(OriginRequest {

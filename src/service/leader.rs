@@ -6,7 +6,7 @@
 
 use std::pin::Pin;
 
-use actix_web::{dev::ServiceRequest, rt::time::Sleep};
+use actix_web::{body::MessageBody, dev::ServiceRequest, rt::time::Sleep};
 
 use super::{
     after_wait::Next,
@@ -23,7 +23,7 @@ impl RequestContext {
 
     /// Returns the next step of a leader. `lease_deadline` ends the wait for other processes. It is
     /// present if the store grants leases.
-    pub(super) async fn lead<B>(
+    pub(super) async fn lead<B: MessageBody>(
         &self,
         request: &ServiceRequest,
         origin: Box<OriginRequest>,

@@ -24,6 +24,7 @@ use std::{
 };
 
 use actix_web::{
+    body::MessageBody,
     dev::ServiceRequest,
     rt::time::{Sleep, sleep},
 };
@@ -62,7 +63,7 @@ impl RequestContext {
 
     /// Waits until this process has the lease, until another process has stored a response, or
     /// until the deadline. Returns the next step of the leader.
-    pub(super) async fn wait_for_lease<B>(
+    pub(super) async fn wait_for_lease<B: MessageBody>(
         &self,
         request: &ServiceRequest,
         mut origin: Box<OriginRequest>,
@@ -103,7 +104,7 @@ impl RequestContext {
 
     /// Ends the wait for other processes after the deadline. The cache serves a stale response if
     /// one is allowed, or else calls the handler without a lease.
-    fn proceed_without_lease<B>(
+    fn proceed_without_lease<B: MessageBody>(
         &self,
         request: &ServiceRequest,
         origin: Box<OriginRequest>,

@@ -22,7 +22,7 @@ use crate::{
     poll_once::within,
     response::{
         cached::{CachedResponse, ClientTerms, SelectedResponse},
-        representation::{Acceptance, Choice, Representation, choose},
+        representation::{Acceptance, Choice, Representation, StreamedCoding, choose},
     },
     semantics::{
         request::is_conditional,
@@ -207,8 +207,9 @@ impl RequestContext {
         stored: Arc<StoredResponse>,
     ) -> Result<SelectedResponse, Bypass> {
         let compression = self.policy().compression();
+        let streamed_coding = StreamedCoding::by(request.version());
         let Choice { representation, missing, acceptance } =
-            choose(request.headers(), self.special, &stored, compression);
+            choose(request.headers(), self.special, &stored, compression, streamed_coding);
         if let Some((coding, compression)) = missing.zip(compression) {
             make_coded_copy(&self.shared, compression.level, key, &stored, coding);
         }

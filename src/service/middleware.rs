@@ -212,7 +212,7 @@ impl RequestContext {
 
 impl RequestContext {
     /// Makes the response to a request from a stored response.
-    fn reply<B>(
+    fn reply<B: MessageBody>(
         &self,
         request: &ServiceRequest,
         response: &CachedResponse,
@@ -220,7 +220,7 @@ impl RequestContext {
         if self.special.may_change_reply() {
             response.respond(request.method(), request.headers())
         } else {
-            response.complete(request.headers())
+            response.complete(request.method(), request.headers())
         }
     }
 }
@@ -255,7 +255,7 @@ where
             let inner = Rc::clone(inner);
             CacheFuture::boxed(async move {
                 let reply = fetch(inner, context.clone(), request, origin).await?;
-                Ok(context.complete(reply))
+                Ok(context.complete(reply.coded_while_sending(&context)))
             })
         }
         Decision::Bypass(reason) => pass(inner, context, request, PassReport::Reason(reason)),
@@ -274,7 +274,7 @@ where
     B: MessageBody + 'static,
 {
     context.enter(&request);
-    context.name_tags_of_handler(&mut request);
+    context.adapt_to_codings(&mut request);
     let is_safe = matches!(*request.method(), Method::GET | Method::HEAD);
     let is_off = matches!(report, PassReport::Nothing);
     if is_safe && !is_off && context.policy().emits_tags() {
@@ -368,7 +368,7 @@ impl<F, B> CacheFuture<F, B> {
 impl<F, B> CacheFuture<F, B>
 where
     F: Future<Output = Result<ServiceResponse<B>, Error>> + 'static,
-    B: 'static,
+    B: MessageBody + 'static,
 {
     fn split(self) -> Split<B> {
         match self.state {
@@ -390,6 +390,7 @@ impl<F, B> fmt::Debug for CacheFuture<F, B> {
 impl<F, B> Future for CacheFuture<F, B>
 where
     F: Future<Output = Result<ServiceResponse<B>, Error>>,
+    B: MessageBody,
 {
     type Output = ServiceResult<B>;
 

@@ -22,4 +22,5 @@ mod request_body;
 mod revalidate;
 mod stale_if_error;
 mod stand_in;
+mod streamed_coding;
 mod unsafe_method;

@@ -8,9 +8,10 @@ use crate::{
     fill::{begin::FillReply, candidate::Candidate, write::Write},
     outcome::Stored,
     response::{
-        cached::body_for,
-        conditional::{CodedForms, Copies, apply_request_conditions},
-        representation::choose,
+        cached::{ClientTerms, body_for},
+        conditional::apply_request_conditions,
+        representation::{StreamedCoding, choose},
+        streamed_coding::CodingDecision,
     },
     semantics::{
         connection::ConnectionFields, dates::set_date, special_fields::SpecialFields,
@@ -19,13 +20,14 @@ use crate::{
 };
 use actix_web::{
     HttpResponse,
+    body::MessageBody,
     dev::ServiceResponse,
     http::header::{AGE, DATE},
 };
 
 /// Updates a stored response with the header fields of a 304 that validates it, and answers the
 /// request with the result.
-pub(super) fn freshen_by_not_modified<B>(
+pub(super) fn freshen_by_not_modified<B: MessageBody>(
     mut candidate: Box<Candidate>,
     stored: &StoredResponse,
     not_modified: ServiceResponse<B>,
@@ -36,7 +38,7 @@ pub(super) fn freshen_by_not_modified<B>(
     let plan = candidate.judge_update(&not_modified, stored, &fields, now);
     candidate.learn_variance(plan.as_ref().err().copied(), &fields);
     let client = candidate.request.to_map();
-    let outer = candidate.policy().outer_compression();
+    let terms = ClientTerms::of(candidate.policy());
     let (draft, kept) = match plan {
         Ok(plan) => {
             let draft = candidate.prepare(&plan, stored.status, &mut fields, now);
@@ -52,7 +54,9 @@ pub(super) fn freshen_by_not_modified<B>(
         set_date(&mut fields, DATE, now.system_time());
     }
     let compression = candidate.policy().compression();
-    let representation = choose(&client, SpecialFields::ALL, stored, compression).representation;
+    let streamed_coding = StreamedCoding::by(not_modified.request().version());
+    let chosen = choose(&client, SpecialFields::ALL, stored, compression, streamed_coding);
+    let representation = chosen.representation;
     let body = candidate.hold_body(representation.body(stored));
     let write = draft.map(|draft| candidate.into_write(draft).with_body_of(stored));
     let (request, _) = not_modified.into_parts();
@@ -65,10 +69,12 @@ pub(super) fn freshen_by_not_modified<B>(
         }
     }
     representation.write(stored, response.headers_mut());
-    outer.weaken_tag(&client, response.headers_mut());
-    let forms = CodedForms { outer, copies: Copies::of(stored) };
+    terms.compression.weaken_tag(&client, response.headers_mut());
+    let forms = terms.forms(stored, &representation);
     let response = apply_request_conditions(request.method(), &client, forms, response, &body);
-    FillReply { response: ServiceResponse::new(request, response), stored: kept, write }
+    let response = representation.code_while_sending(request.method(), response);
+    let coding = CodingDecision::Made;
+    FillReply { response: ServiceResponse::new(request, response), stored: kept, write, coding }
 }
 
 /// Updates a stored response with the header fields of a 200 response to HEAD. Adds to the response

@@ -88,7 +88,7 @@ where
 fn fetch_as_is<S, B>(
     inner: Rc<S>,
     context: RequestContext,
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     origin: Box<OriginRequest>,
 ) -> impl Future<Output = Result<Reply<B>, Error>>
 where
@@ -116,6 +116,9 @@ where
         if *request.method() == Method::HEAD {
             // In a box, so that the future of each other request needs no space for this one.
             return Box::pin(fetch_head(inner, context, request, *origin)).await;
+        }
+        if origin.selected.is_none() {
+            context.remove_range_by_date(&mut request);
         }
         // A range of a response that is not stored is passed through: fetching the whole response could
         // be very expensive.

@@ -21,7 +21,9 @@ use crate::{
         body::{CacheBody, pass_through},
         cached::field_value,
         numbers::hit_status_value,
+        streamed_coding::CodingDecision,
     },
+    semantics::streamed_coding::VaryOrigin,
     shared::FieldOutput,
 };
 
@@ -34,6 +36,7 @@ pub(crate) struct Reply<B> {
     /// `None` if an inner cache (nested inside this cache) reports the outcome.
     pub(crate) outcome: Option<Outcome>,
     write: Option<Box<Write>>,
+    coding: CodingDecision,
 }
 
 impl<B> Reply<B> {
@@ -44,13 +47,13 @@ impl<B> Reply<B> {
         outcome: Outcome,
     ) -> Self {
         let response = ServiceResponse::new(request, response);
-        Self { response, outcome: Some(outcome), write: None }
+        Self { response, outcome: Some(outcome), write: None, coding: CodingDecision::Made }
     }
 
     /// Makes a reply from a response of the handler that may be stored.
     pub(crate) fn filled(reply: FillReply<B>, outcome: Outcome) -> Self {
-        let FillReply { response, write, .. } = reply;
-        Self { response, outcome: Some(outcome), write }
+        let FillReply { response, write, coding, .. } = reply;
+        Self { response, outcome: Some(outcome), write, coding }
     }
 
     /// Makes a reply from a response of the handler that is not stored.
@@ -60,12 +63,14 @@ impl<B> Reply<B> {
         not_stored: NotStored,
     ) -> Self {
         let outcome = Some(Outcome::Forward { reason, stored: Stored::No(not_stored) });
-        Self { response: pass_through(response), outcome, write: None }
+        let coding = CodingDecision::Due(VaryOrigin::Handler);
+        Self { response: pass_through(response), outcome, write: None, coding }
     }
 
     /// Makes a reply from a response whose outcome an inner cache reports.
     pub(crate) fn owned_by_inner_cache(response: ServiceResponse<B>) -> Self {
-        Self { response: pass_through(response), outcome: None, write: None }
+        let coding = CodingDecision::Made;
+        Self { response: pass_through(response), outcome: None, write: None, coding }
     }
 
     /// Takes the body from a reply to a HEAD request, and keeps its size. Returns the body if the cache
@@ -83,9 +88,24 @@ impl<B> Reply<B> {
         (Self { response, ..self }, taken)
     }
 
+    /// Codes a response of the handler while it is sent to the client, if that is not decided yet.
+    pub(crate) fn coded_while_sending(self, context: &RequestContext) -> Self
+    where
+        B: MessageBody,
+    {
+        match self.coding {
+            CodingDecision::Due(vary) if !is_owned_by_inner_cache(&self.response) => {
+                Self { response: context.code_while_sending(self.response, vary), ..self }
+            }
+            CodingDecision::Due(_) | CodingDecision::Made => self,
+        }
+    }
+
     /// Sets the write that stores a response after the outcome is reported.
     pub(crate) fn with_write(self, write: Option<Box<Write>>) -> Self {
-        Self { write, ..self }
+        let due = |write: &Write| CodingDecision::Due(write.coding.vary_origin());
+        let coding = write.as_deref().map_or(self.coding, due);
+        Self { write, coding, ..self }
     }
 }
 
@@ -123,12 +143,12 @@ impl RequestContext {
 
     /// Completes a response of the handler that the cache does not store, and reports its outcome
     /// unless an inner cache does.
-    pub(crate) fn complete_passed<B>(
+    pub(crate) fn complete_passed<B: MessageBody>(
         &self,
         response: ServiceResponse<B>,
         report: PassReport,
     ) -> ServiceResponse<CacheBody<B>> {
-        let mut response = pass_through(response);
+        let response = pass_through(response);
         if is_owned_by_inner_cache(&response) {
             return response;
         }
@@ -141,13 +161,14 @@ impl RequestContext {
                 Forward::Bypass(Bypass::NoInnerCache)
             }
         };
+        let mut response = self.code_while_sending(response, VaryOrigin::Handler);
         self.report(&mut response, &Outcome::Forward { reason, stored });
         response
     }
 
     /// Reports the outcome of a reply, and starts the write that stores its response.
     pub(crate) fn complete<B>(&self, reply: Reply<B>) -> ServiceResponse<CacheBody<B>> {
-        let Reply { mut response, outcome, write } = reply;
+        let Reply { mut response, outcome, write, .. } = reply;
         if let Some(outcome) = outcome {
             self.report_unless_owned(&mut response, &outcome);
         }

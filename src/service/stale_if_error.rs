@@ -1,7 +1,7 @@
 //! Decides whether a stale response answers a request if the handler fails or takes too long
 //! (`stale-if-error`, RFC 5861 section 4).
 
-use actix_web::{Error, HttpResponse, dev::ServiceRequest, http::StatusCode};
+use actix_web::{Error, HttpResponse, body::MessageBody, dev::ServiceRequest, http::StatusCode};
 
 use super::{
     context::{OriginRequest, RequestContext},
@@ -39,7 +39,7 @@ impl RequestContext {
 
     /// Returns a stale response for a request that has waited too long for another request or
     /// another process, or `None` if no stale response may answer.
-    pub(crate) fn stale_for_follower<B>(
+    pub(crate) fn stale_for_follower<B: MessageBody>(
         &self,
         request: &ServiceRequest,
         origin: &OriginRequest,
@@ -54,7 +54,7 @@ impl RequestContext {
 
     /// Returns a stale response in place of a response of the handler that is an error. `failed` is
     /// the status code of the error. Returns `None` if the stale response may not answer.
-    pub(crate) fn stale_for_failure<B>(
+    pub(crate) fn stale_for_failure<B: MessageBody>(
         &self,
         selected: &SelectedResponse,
         candidate: &Candidate,
@@ -70,7 +70,7 @@ impl RequestContext {
 
     /// Returns a stale response in place of a response of the handler that takes too long, or
     /// `None` if the stale response may not answer.
-    pub(crate) fn stale_for_timeout<B>(
+    pub(crate) fn stale_for_timeout<B: MessageBody>(
         &self,
         selected: &SelectedResponse,
         candidate: &Candidate,
@@ -86,7 +86,7 @@ impl RequestContext {
     /// Returns a stale response in place of an error of the handler or of an inner middleware.
     /// Returns the error if the stale response may not answer. The original request was dropped
     /// with the error, so the reply is made for its copy in `fallback`.
-    pub(crate) fn stale_for_error<B>(
+    pub(crate) fn stale_for_error<B: MessageBody>(
         &self,
         fallback: Option<(SelectedResponse, Box<StandIn>)>,
         candidate: &Candidate,

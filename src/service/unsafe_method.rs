@@ -54,7 +54,7 @@ where
     let choices = context.policy().invalidation_choices();
     let candidate = context.storable_post(&mut request).await;
     context.enter(&request);
-    context.name_tags_of_handler(&mut request);
+    context.adapt_to_codings(&mut request);
     let response = match &candidate {
         Some(_) => scope::call(&*inner, request).await,
         None => inner.call(request).await,
@@ -230,7 +230,7 @@ impl RequestContext {
                 let judged = candidate.judge(response);
                 let reply = fill(candidate, judged, None);
                 let outcome = Outcome::Forward { reason, stored: reply.stored };
-                self.complete(Reply::filled(reply, outcome))
+                self.complete(Reply::filled(reply, outcome).coded_while_sending(self))
             }
             None => self.complete_passed(response, PassReport::Reason(reason)),
         }

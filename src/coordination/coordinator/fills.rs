@@ -1,7 +1,5 @@
 //! Methods of [`Coordinator`] for validity, fills and bodies.
 
-use std::sync::Arc;
-
 use super::Coordinator;
 use crate::{
     coordination::{

@@ -75,7 +75,8 @@ impl Policy {
     }
 
     /// Serves ranges of all stored responses, **which corrupts resumed downloads if a `Compress`
-    /// middleware is registered outside of the cache**.
+    /// middleware is registered outside of the cache**. Set it if there is none, for example because
+    /// the cache compresses ([`compress`](Self::compress)).
     ///
     /// `Compress` encodes a response and leaves its strong entity tag as it is. A client that
     /// resumes the download of the encoded response by `Range` and `If-Range` would get a part of

@@ -1,4 +1,5 @@
-//! Copies of stored responses in content codings (`Policy::compress`).
+//! Responses in content codings (`Policy::compress`): copies of stored responses, and responses that
+//! are coded while they are sent.
 
 mod codings;
 mod downloads;
@@ -9,6 +10,10 @@ mod other_layers;
 mod requests_at_once;
 mod size_limit;
 mod stores;
+mod streamed;
+mod streamed_bodies;
+mod streamed_layers;
+mod streamed_tags;
 
 use std::{
     io::Write as _,
@@ -99,9 +104,37 @@ impl Site {
 /// Repeats a request until the response is a copy in the coding. The copy is made in the background.
 pub(crate) async fn get_coded(client: &Client, path: &str, coding: &str) -> Answer {
     let request = async || client.get_with(path, &[("accept-encoding", coding)]).await;
-    let copy = until(request, |answer| answer.field("content-encoding").is_some()).await;
+    let copy = until(request, is_copy).await;
     assert_eq!(copy.field("content-encoding").as_deref(), Some(coding));
     copy
+}
+
+/// Returns whether a response is a copy that the cache has made. Its entity tag names the coding.
+pub(crate) fn is_copy(answer: &Answer) -> bool {
+    let coding = answer.field("content-encoding").unwrap_or_default();
+    answer.field("etag").is_some_and(|tag| tag.contains(&format!("~{coding}-")))
+}
+
+/// Asserts that a response was coded while it was sent, and returns its decoded body.
+pub(crate) fn streamed(answer: &Answer, coding: &str, case: &str) -> Vec<u8> {
+    assert_eq!(answer.field("content-encoding").as_deref(), Some(coding), "{case}");
+    for name in ["content-length", "accept-ranges"] {
+        assert_eq!(answer.field(name), None, "{name}: {case}");
+    }
+    let vary = answer.field("vary").unwrap_or_default();
+    assert_eq!(vary.matches("accept-encoding").count(), 1, "{vary}: {case}");
+    assert!(answer.field("etag").is_none_or(|tag| tag.starts_with("W/")), "{case}");
+    decoded(coding, &answer.body)
+}
+
+/// Bytes that look random, from a linear congruential generator.
+pub(crate) fn noise(length: usize) -> Vec<u8> {
+    let mut state = 1_u64;
+    let byte = |_| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 56) as u8
+    };
+    (0..length).map(byte).collect()
 }
 
 /// Repeats a request until its response is wanted, for twenty seconds at most.
