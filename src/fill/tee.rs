@@ -77,13 +77,16 @@ pub(crate) fn begin<B: MessageBody + 'static>(
         write,
         expected,
         rest,
+        head: Head::Unpublished,
         unread_timer: None,
         may_be_overdue,
         progress_timer: None,
         progressed: false,
         paused: false,
     };
-    tee.publish_head();
+    if let Some(leader) = &mut tee.write.leader {
+        leader.set_end_on_drop(FlightEnd::Abandoned);
+    }
     spawn(tee.run());
     Ok(client)
 }
@@ -95,6 +98,7 @@ struct Tee<B> {
     /// The declared length of the body; `None` if the length is unknown.
     expected: Option<usize>,
     rest: BodyRest<B>,
+    head: Head,
     /// The timer that runs while no client reads the body. When the timer ends, the body is
     /// aborted.
     unread_timer: Option<Pin<Box<Sleep>>>,
@@ -108,6 +112,15 @@ struct Tee<B> {
     progressed: bool,
     /// Whether the task has ever waited for memory.
     paused: bool,
+}
+
+/// Whether followers have received the head of the response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Head {
+    /// No follower has received the head, because the task has not yet waited for the handler.
+    Unpublished,
+    /// Followers have received the head, or do not wait for it any more.
+    Settled,
 }
 
 /// The result of reading the handler's body once.
@@ -131,11 +144,13 @@ enum Event {
 
 impl<B: MessageBody> Tee<B> {
     /// Sends the head of the response to followers if the length of the body is known. Followers
-    /// then read the body while it arrives.
+    /// then read the body while it arrives. They wait for the end of a body that arrives at once, as for
+    /// one that the handler sends whole.
     fn publish_head(&mut self) {
-        let Some(leader) = &mut self.write.leader else { return };
-        leader.set_end_on_drop(FlightEnd::Abandoned);
-        if let Some(length) = self.expected {
+        if mem::replace(&mut self.head, Head::Settled) == Head::Settled {
+            return;
+        }
+        if let Some((leader, length)) = self.write.leader.as_ref().zip(self.expected) {
             leader.publish_head(ResponseInProgress {
                 response: Arc::clone(&self.write.draft),
                 length: length as u64,
@@ -177,6 +192,7 @@ impl<B: MessageBody> Tee<B> {
                 }
                 Event::Overdue => self.release_followers(),
                 Event::Paused => {
+                    self.head = Head::Settled;
                     self.writer.drop_unread_bodies();
                     if let Some(leader) = &self.write.leader {
                         leader.release_followers();
@@ -192,6 +208,7 @@ impl<B: MessageBody> Tee<B> {
             }
             if bytes_since_yield >= YIELD_AFTER {
                 bytes_since_yield = 0;
+                self.publish_head();
                 yield_now().await;
             }
         }
@@ -215,6 +232,7 @@ impl<B: MessageBody> Tee<B> {
         if self.poll_unread(state, cx).is_ready() {
             return Poll::Ready(Event::Unread);
         }
+        self.publish_head();
         while self.may_be_overdue {
             let limit = self.write.policy().wait_limit();
             let timer = self.progress_timer.get_or_insert_with(|| Box::pin(sleep(limit)));
