@@ -36,7 +36,7 @@ use crate::{
     purge_event::PurgeEvent,
     response::body::CacheBody,
     service::middleware::CacheMiddleware,
-    shared::{FieldOutput, Mode, Settings, Shared, SharedMode},
+    shared::{FieldOutput, Mode, Settings, Shared, SharedMode, SharedRef},
     store::{erased::DynStore, interface::Store},
 };
 
@@ -238,7 +238,7 @@ impl Cache {
     /// background tasks and message consumers. A handler gets a [`CacheHandle`] as an argument.
     #[must_use]
     pub fn handle(&self) -> CacheHandle {
-        CacheHandle::new(Arc::clone(&self.0), None)
+        CacheHandle::new(SharedRef::new(&self.0), None)
     }
 }
 
@@ -554,6 +554,6 @@ where
     type Future = future::Ready<Result<Self::Transform, ()>>;
 
     fn new_transform(&self, inner: S) -> Self::Future {
-        future::ready(Ok(CacheMiddleware::new(Rc::new(inner), Arc::clone(&self.0))))
+        future::ready(Ok(CacheMiddleware::new(Rc::new(inner), SharedRef::new(&self.0))))
     }
 }

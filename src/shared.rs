@@ -3,6 +3,7 @@
 
 use std::{
     borrow::Cow,
+    ops::Deref,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU8, Ordering},
@@ -46,6 +47,28 @@ pub(crate) struct Shared {
     /// Whether the cache has received a request that it could not change, because a middleware held
     /// a clone of the request.
     pub(crate) met_cloned_request: AtomicBool,
+}
+
+/// A reference to the state of a cache, for the requests of one worker thread.
+///
+/// Each request counts its references. The count of a worker is in memory of its own, so that the
+/// workers do not wait for each other when they change it.
+#[derive(Clone)]
+pub(crate) struct SharedRef(Arc<Arc<Shared>>);
+
+impl SharedRef {
+    /// Makes the reference from which the requests of a worker, or the calls of a handle, make theirs.
+    pub(crate) fn new(shared: &Arc<Shared>) -> Self {
+        Self(Arc::new(Arc::clone(shared)))
+    }
+}
+
+impl Deref for SharedRef {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
 }
 
 impl Shared {
@@ -219,7 +242,7 @@ impl SharedMode {
 /// the innermost cache that the request has passed. `layers` is the number of caches that the
 /// request has passed.
 pub(crate) struct EnclosingCache {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: SharedRef,
     pub(crate) layers: u8,
 }
 

@@ -26,12 +26,12 @@ use crate::{
         special_fields::SpecialFields,
     },
     session::SessionBefore,
-    shared::Shared,
+    shared::SharedRef,
 };
 
 /// A request that reaches the handler and whose response may be stored.
 pub(crate) struct Candidate {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: SharedRef,
     /// The rule whose policy applies to the request.
     pub(crate) rule: AppliedRule,
     /// The tags that the policy gives the response to this request.

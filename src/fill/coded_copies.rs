@@ -17,14 +17,14 @@ use crate::{
         key::CacheKey,
         response::StoredResponse,
     },
-    shared::Shared,
+    shared::SharedRef,
     store::interface::StoreError,
 };
 
 /// Starts to make a copy of a stored response, unless the copy is being made or was made lately. The
 /// copy is made on a thread for blocking work, and is then added to the store.
 pub(crate) fn make_coded_copy(
-    shared: &Arc<Shared>,
+    shared: &SharedRef,
     level: CompressionLevel,
     key: &CacheKey,
     response: &Arc<StoredResponse>,
@@ -39,7 +39,7 @@ pub(crate) fn make_coded_copy(
         return;
     };
     let work = Work {
-        shared: Arc::clone(shared),
+        shared: shared.clone(),
         level,
         key: key.clone(),
         response: Arc::clone(response),
@@ -51,7 +51,7 @@ pub(crate) fn make_coded_copy(
 
 /// The copy to make.
 struct Work {
-    shared: Arc<Shared>,
+    shared: SharedRef,
     level: CompressionLevel,
     key: CacheKey,
     response: Arc<StoredResponse>,

@@ -18,13 +18,13 @@ use crate::{
     },
     policy::compiled::CompiledPolicy,
     semantics::{content_tag::content_tag, streamed_coding::VaryOrigin},
-    shared::Shared,
+    shared::SharedRef,
     store::interface::Put,
 };
 
 /// A response that will be stored, and the data that the cache needs to write it to the store.
 pub(crate) struct Write {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: SharedRef,
     /// The rule whose policy applies to the request.
     pub(crate) rule: AppliedRule,
     pub(crate) key: CacheKey,

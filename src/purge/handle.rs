@@ -1,6 +1,6 @@
 //! The handle by which an application purges and expires stored responses.
 
-use std::{fmt, future, sync::Arc};
+use std::{fmt, future};
 
 use actix_web::{
     FromRequest, HttpMessage, HttpRequest, ResponseError,
@@ -11,7 +11,7 @@ use actix_web::{
 use super::{
     effect::Effect, error::PurgeError, execute::invalidate, purged::Purged, target::PurgeTarget,
 };
-use crate::shared::{EnclosingCache, Mode, Shared};
+use crate::shared::{EnclosingCache, Mode, SharedRef};
 
 /// Purges or expires stored responses before their freshness lifetimes end.
 ///
@@ -82,7 +82,7 @@ use crate::shared::{EnclosingCache, Mode, Shared};
 /// [`CacheBuilder::on_purge`](crate::CacheBuilder::on_purge) lets the application purge a CDN.
 #[derive(Clone)]
 pub struct CacheHandle {
-    shared: Arc<Shared>,
+    shared: SharedRef,
     /// The host of the current request, for targets that name no host. `None` outside of requests.
     host: Option<String>,
 }
@@ -101,7 +101,7 @@ impl CacheHandle {
         self.shared.settings.mode.set(mode);
     }
 
-    pub(crate) const fn new(shared: Arc<Shared>, host: Option<String>) -> Self {
+    pub(crate) const fn new(shared: SharedRef, host: Option<String>) -> Self {
         Self { shared, host }
     }
 
@@ -252,7 +252,7 @@ impl FromRequest for CacheHandle {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let extensions = request.extensions();
-        let shared = extensions.get::<EnclosingCache>().map(|cache| Arc::clone(&cache.shared));
+        let shared = extensions.get::<EnclosingCache>().map(|cache| cache.shared.clone());
         let handle = shared.map(|shared| Self::new(shared, host_of(request)));
         future::ready(handle.ok_or(CacheNotConfigured(())))
     }

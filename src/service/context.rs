@@ -37,14 +37,14 @@ use crate::{
         special_fields::SpecialFields,
     },
     session::SessionBefore,
-    shared::{EnclosingCache, Shared},
+    shared::{EnclosingCache, SharedRef},
     store::interface::Lookup,
 };
 
 /// The cache that handles a request, and its position among nested caches.
 #[derive(Clone)]
 pub(crate) struct RequestContext {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: SharedRef,
     /// The number of outer caches.
     pub(crate) layer: u8,
     /// The rule whose policy applies to the request.
@@ -127,7 +127,7 @@ impl RequestContext {
     /// Adds a marker to the request, by which inner caches and handlers find this cache.
     pub(crate) fn enter(&self, request: &ServiceRequest) {
         let layers = self.layer.saturating_add(1);
-        let marker = EnclosingCache { shared: Arc::clone(&self.shared), layers };
+        let marker = EnclosingCache { shared: self.shared.clone(), layers };
         request.extensions_mut().insert(marker);
     }
 
@@ -251,7 +251,7 @@ impl RequestContext {
         let fill = coordinator.begin_fill(&key, lookup.stamp);
         // In a box, for it is moved several times on its way through the fill.
         Box::new(Candidate {
-            shared: Arc::clone(&self.shared),
+            shared: self.shared.clone(),
             fill,
             lookup_is_current: coordinator.removals() == removals,
             request_tags: self.policy().request_tags(request),

@@ -6,7 +6,6 @@ use std::{
     future::Future,
     pin::Pin,
     rc::Rc,
-    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -40,7 +39,7 @@ use crate::{
         request::{bypass_reason, bypass_reason_with_body},
         special_fields::SpecialFields,
     },
-    shared::{EnclosingCache, Mode, Shared},
+    shared::{EnclosingCache, Mode, SharedRef},
 };
 
 type ServiceResult<B> = Result<ServiceResponse<CacheBody<B>>, Error>;
@@ -49,11 +48,11 @@ type ServiceResult<B> = Result<ServiceResponse<CacheBody<B>>, Error>;
 /// scope.
 pub struct CacheMiddleware<S> {
     inner: Rc<S>,
-    shared: Arc<Shared>,
+    shared: SharedRef,
 }
 
 impl<S> CacheMiddleware<S> {
-    pub(crate) const fn new(inner: Rc<S>, shared: Arc<Shared>) -> Self {
+    pub(crate) const fn new(inner: Rc<S>, shared: SharedRef) -> Self {
         Self { inner, shared }
     }
 }
@@ -79,7 +78,7 @@ where
         let layer = request.extensions().get::<EnclosingCache>().map_or(0, |outer| outer.layers);
         let rule = AppliedRule::default();
         let special = SpecialFields::ALL;
-        let mut context = RequestContext { shared: Arc::clone(&self.shared), layer, rule, special };
+        let mut context = RequestContext { shared: self.shared.clone(), layer, rule, special };
         let inner = &self.inner;
         match context.admit(&mut request) {
             Admission::Pass(report) => pass(inner, context, request, report),

@@ -1,8 +1,6 @@
 //! Freshens stored responses: a 304 or a response to HEAD updates the header fields of a stored
 //! response (RFC 9111 sections 4.3.4 and 4.3.5).
 
-use std::sync::Arc;
-
 use crate::{
     entry::response::StoredResponse,
     fill::{begin::FillReply, candidate::Candidate, write::Write},
@@ -114,7 +112,7 @@ pub(super) fn freshen_by_head<B>(
 /// Removes all stored responses of the candidate's cache key. Invalidates the fills of the key
 /// (handler calls in progress), so that their responses are not stored.
 pub(super) async fn remove_entry(candidate: Box<Candidate>) {
-    let shared = Arc::clone(&candidate.shared);
+    let shared = candidate.shared.clone();
     shared.store.coordinator().invalidate_fills(&candidate.key);
     if let Err(error) = shared.within_store_timeout(shared.store.remove(&candidate.key)).await {
         shared.warn_about_store(&error);

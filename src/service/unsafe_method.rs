@@ -36,7 +36,7 @@ use crate::{
         special_fields::SpecialFields,
         tags::{CACHE_GROUP_INVALIDATION, groups},
     },
-    shared::{Mode, Shared},
+    shared::{Mode, Shared, SharedRef},
 };
 
 /// Calls the handler with an unsafe request. If the request succeeds, invalidates the stored
@@ -145,12 +145,12 @@ impl Invalidated {
 /// Invalidates URLs, paths and groups. The invalidation is completed even if the client disconnects,
 /// because the handler has already changed its data. Fills (handler calls in progress) of the key
 /// `kept` are not invalidated, because the response to this request will be stored under this key.
-async fn invalidate(shared: &Arc<Shared>, invalidated: Invalidated, kept: Option<CacheKey>) {
+async fn invalidate(shared: &SharedRef, invalidated: Invalidated, kept: Option<CacheKey>) {
     let Invalidated { urls, paths, groups } = invalidated;
     if urls.is_empty() && paths.is_empty() {
         return;
     }
-    let shared = Arc::clone(shared);
+    let shared = shared.clone();
     to_completion(async move {
         for url in &urls {
             let result = purge_url(&shared, url, kept.as_ref()).await;
