@@ -54,6 +54,7 @@ pub(crate) struct Shared {
 /// Each request counts its references. The count of a worker is in memory of its own, so that the
 /// workers do not wait for each other when they change it.
 #[derive(Clone)]
+#[expect(clippy::redundant_allocation, reason = "the outer count is the one of a worker")]
 pub(crate) struct SharedRef(Arc<Arc<Shared>>);
 
 impl SharedRef {

@@ -2,7 +2,7 @@
 //! does not know. If such a request succeeds, the cache invalidates stored responses before it
 //! sends the response to the client (RFC 9111 section 4.4).
 
-use std::{rc::Rc, sync::Arc};
+use std::rc::Rc;
 
 use actix_service::Service;
 use actix_web::{
