@@ -15,15 +15,12 @@ use std::{
 use smallvec::SmallVec;
 
 use crate::entry::{
+    key_scope::{KeyScope, SCHEMA},
     length_prefixed::{
         LENGTH, append_optional, append_part, encoded_length, read_optional, read_part,
     },
     url::{normalize_host, normalize_path},
 };
-
-/// The version of the key encoding. The version is the first byte of each key, so keys of different
-/// versions are never equal.
-const SCHEMA: u8 = b'3';
 
 /// The query in the keys of responses that answer several queries of a path. The query of no URL has
 /// this character, with which a fragment begins.
@@ -287,43 +284,6 @@ fn concat(pieces: &[&[u8]]) -> Encoded {
 impl fmt::Debug for CacheKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "CacheKey({} bytes)", self.encoded.len())
-    }
-}
-
-/// The scope of keys: the namespace, and the fingerprint (a digest of the settings) of the policy
-/// that makes the keys.
-///
-/// Two policies that share a store may make different keys from one URL. The fingerprint keeps the
-/// keys of the two policies apart. It comes after the URL, so that a purge of the URL applies to the
-/// keys of both policies.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct KeyScope {
-    /// The beginning of each key: the schema version and the encoded namespace.
-    begin: Box<[u8]>,
-    /// The ends of the keys of the usual schemes: the encoded scheme and fingerprint.
-    ends: [(&'static str, Box<[u8]>); 2],
-    fingerprint: Box<str>,
-}
-
-impl KeyScope {
-    /// Makes the scope of a policy in `namespace`. `fingerprint` is a digest of the settings of the
-    /// policy.
-    pub(crate) fn new(namespace: &str, fingerprint: &str) -> Self {
-        let mut begin = vec![SCHEMA];
-        append_part(&mut begin, namespace.as_bytes());
-        Self {
-            begin: begin.into_boxed_slice(),
-            ends: ["http", "https"].map(|scheme| (scheme, Self::end(scheme, fingerprint))),
-            fingerprint: fingerprint.into(),
-        }
-    }
-
-    /// Returns the end of a key without application parts: the encoded scheme and fingerprint.
-    fn end(scheme: &str, fingerprint: &str) -> Box<[u8]> {
-        let mut end = Vec::new();
-        append_part(&mut end, scheme.as_bytes());
-        append_part(&mut end, fingerprint.as_bytes());
-        end.into_boxed_slice()
     }
 }
 

@@ -12,6 +12,7 @@ pub(crate) mod fixtures;
 pub(crate) mod implied_tags;
 pub(crate) mod invalidation;
 pub(crate) mod key;
+pub(crate) mod key_scope;
 pub(crate) mod length_prefixed;
 pub(crate) mod lifetime;
 pub(crate) mod limits;

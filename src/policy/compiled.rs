@@ -30,9 +30,7 @@ use super::{
 };
 use crate::{
     entry::{
-        key::{CacheKey, KeyScope},
-        lifetime::LifetimeSource,
-        response::StoredResponse,
+        key::CacheKey, key_scope::KeyScope, lifetime::LifetimeSource, response::StoredResponse,
     },
     outcome::NotStored,
     semantics::{

@@ -1,7 +1,10 @@
 //! The credentials that a request carries. The response to a request with credentials may be meant
 //! for one client only.
 
-use actix_web::http::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName};
+use actix_web::http::header::{
+    ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, AUTHORIZATION, COOKIE, HOST, HeaderMap, HeaderName,
+    REFERER, UPGRADE_INSECURE_REQUESTS, USER_AGENT,
+};
 
 use super::cookies::CookieRules;
 
@@ -49,12 +52,15 @@ pub(crate) struct FieldNames {
     places: [u64; 16],
     /// The names of each length. Most fields of a request have a length that few names have.
     by_length: Vec<Vec<HeaderName>>,
+    /// Whether one of the names is [usual](is_usual).
+    has_usual: bool,
 }
 
 impl FieldNames {
     pub(crate) fn new(names: Vec<HeaderName>) -> Self {
         let mut by_length = Vec::new();
         let mut places = [0; 16];
+        let has_usual = names.iter().any(is_usual);
         for name in names {
             let (word, bit) = place(name.as_str());
             places.iter_mut().skip(word).take(1).for_each(|word| *word |= bit);
@@ -66,11 +72,18 @@ impl FieldNames {
                 same_length.push(name);
             }
         }
-        Self { places, by_length }
+        Self { places, by_length, has_usual }
     }
 
     pub(crate) fn contains(&self, name: &HeaderName) -> bool {
         self.may_contain(name.as_str()) && self.finds(name)
+    }
+
+    /// Returns whether a name is usual in requests, and neither in this set nor that of a special
+    /// field.
+    #[inline]
+    pub(crate) fn exclude_as_usual(&self, name: &HeaderName) -> bool {
+        !self.has_usual && is_usual(name)
     }
 
     /// Returns whether the set may contain a name. If this is false, the set does not contain it.
@@ -83,6 +96,20 @@ impl FieldNames {
     fn finds(&self, name: &HeaderName) -> bool {
         self.by_length.get(name.as_str().len()).is_some_and(|names| names.contains(name))
     }
+}
+
+/// Returns whether browsers send a field in most requests, and a cache has no use for it but by `Vary`.
+#[inline]
+fn is_usual(name: &HeaderName) -> bool {
+    matches!(
+        *name,
+        HOST | USER_AGENT
+            | ACCEPT
+            | ACCEPT_ENCODING
+            | ACCEPT_LANGUAGE
+            | REFERER
+            | UPGRADE_INSECURE_REQUESTS
+    )
 }
 
 /// Returns the place of a name in a set of 1024 bits: the number of its word, and its bit.

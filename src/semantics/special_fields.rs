@@ -35,7 +35,7 @@ impl SpecialFields {
     /// carry credentials besides `Authorization` and `Cookie`.
     pub(crate) fn of(request: &HeaderMap, credentials: &FieldNames) -> Self {
         let mut found = 0;
-        for name in request.keys() {
+        for name in request.keys().filter(|name| !credentials.exclude_as_usual(name)) {
             let text = name.as_str();
             found |= Self::kind(request, name, text).0;
             if credentials.may_contain(text) && credentials.contains(name) {
@@ -82,7 +82,7 @@ fn is_keep_alive(request: &HeaderMap) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use actix_web::http::header::HeaderValue;
+    use actix_web::http::header::{HeaderValue, USER_AGENT};
 
     use super::*;
 
@@ -118,6 +118,18 @@ mod tests {
             assert_eq!(SpecialFields::of(&request, &credentials), want, "{name}: {value}");
             let changes = ["if-none-match", "if-modified-since", "range"].contains(&name);
             assert_eq!(want.may_change_reply(), changes, "{name}");
+        }
+    }
+
+    #[test]
+    fn usual_field_is_special_if_it_carries_credentials() {
+        let mut request = HeaderMap::new();
+        request.append(USER_AGENT, HeaderValue::from_static("a"));
+        for (credentials, want) in [
+            (vec![USER_AGENT], SpecialFields::CREDENTIALS),
+            (vec![HeaderName::from_static("x-api-key")], SpecialFields(0)),
+        ] {
+            assert_eq!(SpecialFields::of(&request, &FieldNames::new(credentials)), want);
         }
     }
 

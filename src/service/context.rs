@@ -191,6 +191,8 @@ impl RequestContext {
         request: &ServiceRequest,
         RequestKey { key, sharing }: RequestKey,
         discriminator: Discriminator,
+        variance: Option<Arc<NoVarySearch>>,
+        body: Option<Bytes>,
         now: Timestamp,
     ) -> CacheRequest {
         let coordinator = self.shared.store.coordinator();
@@ -207,8 +209,8 @@ impl RequestContext {
             sharing,
             carried,
             directives,
-            variance: None,
-            body: None,
+            variance,
+            body,
             arrived: now,
             now,
             stored_count: coordinator.stored_count(),

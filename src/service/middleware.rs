@@ -202,10 +202,7 @@ impl RequestContext {
         if let Some(mark) = coordinator.inner_cache(&key.key, &discriminator, now) {
             return Err(PassReport::ExpectsInnerCache(mark));
         }
-        let mut cache_request = self.cache_request(request, key, discriminator, now);
-        cache_request.body = body;
-        cache_request.variance = variance;
-        Ok(cache_request)
+        Ok(self.cache_request(request, key, discriminator, variance, body, now))
     }
 }
 

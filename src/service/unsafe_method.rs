@@ -203,7 +203,7 @@ impl RequestContext {
         let key = key.filter(|request_key| !request_key.key.has_parts())?;
         let now = self.shared.now();
         let discriminator = policy.discriminator(self.layer, request, special).ok()?;
-        let cache_request = context.cache_request(request, key, discriminator, now);
+        let cache_request = context.cache_request(request, key, discriminator, None, None, now);
         let lookup = context.lookup(request.headers(), &cache_request).await.ok()?;
         let mut candidate = context.candidate(request, cache_request, lookup, None);
         candidate.request.retain(|name| !describes_content(name));
