@@ -17,7 +17,7 @@ use super::{
     emit::emit_tags,
     judge::{HandlerBody, JudgedResponse, Refusal},
     tee,
-    write::{Write, WriteCoding},
+    write::{StoreWork, Write, WriteCoding},
 };
 use crate::{
     clock::Timestamp,
@@ -45,10 +45,9 @@ use crate::{
 pub(crate) struct FillReply<B> {
     pub(crate) response: ServiceResponse<CacheBody<B>>,
     pub(crate) stored: Stored,
-    /// The write to the store that the caller must start once the outcome of the request is
-    /// reported. `None` if nothing is written, or if a task receives the body and then starts the
-    /// write itself.
-    pub(crate) write: Option<Box<Write>>,
+    /// The work that the caller must start once the outcome of the request is reported. `None` if
+    /// nothing is written.
+    pub(crate) work: Option<StoreWork>,
     pub(crate) coding: CodingDecision,
 }
 
@@ -90,9 +89,10 @@ pub(crate) fn fill<B: MessageBody + 'static>(
                 response = ServiceResponse::new(request, passed);
             }
             let replaced = selected.filter(|_| !is_failure);
-            let write = replaced.and_then(|stored| candidate.withdraw(stored, status));
+            let work = replaced.and_then(|stored| candidate.withdraw(stored, status));
+            let work = work.map(StoreWork::Write);
             let coding = conditions.coding_decision(response.status(), WriteCoding::AsInDraft);
-            FillReply { response, stored: Stored::No(reason), write, coding }
+            FillReply { response, stored: Stored::No(reason), work, coding }
         }
     }
 }
@@ -157,7 +157,7 @@ impl Candidate {
         let (request, response) = response.into_parts();
         let (mut head, body) = response.into_parts();
         let size = body.size();
-        let (response, stored, write) = match body.into_bytes() {
+        let (response, stored, work) = match body.into_bytes() {
             Ok(bytes) if bytes.len() > limit => {
                 let response = head.set_body(CacheBody::whole(bytes));
                 (response, Stored::No(NotStored::TooLarge), None)
@@ -168,7 +168,8 @@ impl Candidate {
                 let write = write.with_body(copy.unwrap_or_else(|| Bytes::copy_from_slice(&bytes)));
                 add_etag(&mut head, &write.draft);
                 let complete = head.set_body(body_for(status, &bytes));
-                (client.receive(complete, &bytes, &write), Stored::Yes, Some(write))
+                let response = client.receive(complete, &bytes, &write);
+                (response, Stored::Yes, Some(StoreWork::Write(write)))
             }
             // Servers do not poll a body that declares a length of zero.
             Err(body) if size == BodySize::Sized(0) => {
@@ -176,17 +177,16 @@ impl Candidate {
                 add_etag(&mut head, &write.draft);
                 let complete = head.set_body(CacheBody::pass(body));
                 let response = client.receive(complete, &Bytes::new(), &write);
-                (response, Stored::Yes, Some(write))
+                (response, Stored::Yes, Some(StoreWork::Write(write)))
             }
             Err(body) => {
                 let declared = declared_length(size, head.headers());
-                let (response, stored) = client.receive_stream(head, body, write, declared);
-                (response, stored, None)
+                client.receive_stream(head, body, write, declared)
             }
         };
         let response = ServiceResponse::new(request, response);
         let coding = conditions.coding_decision(response.status(), coding);
-        FillReply { response, stored, write, coding }
+        FillReply { response, stored, work, coding }
     }
 }
 
@@ -237,22 +237,25 @@ impl Client {
     }
 
     /// Makes the response to the client while the body is still arriving from the handler. Also
-    /// returns whether the response is being stored.
+    /// returns whether the response is being stored, and the work that does so.
     fn receive_stream<B: MessageBody + 'static>(
         &self,
         mut head: HttpResponse<()>,
         body: B,
         write: Box<Write>,
         declared: Option<u64>,
-    ) -> (HttpResponse<CacheBody<B>>, Stored) {
+    ) -> (HttpResponse<CacheBody<B>>, Stored, Option<StoreWork>) {
         self.terms.compression.weaken_tag(&self.request, head.headers_mut());
         let evaluates =
             self.conditions == ClientConditions::ByCache && self.special.may_change_reply();
         let request = evaluates.then(|| self.request.to_map());
         let Some(request) = request.filter(|request| client_has_it(request, &head)) else {
             return match tee::begin(body, write, declared) {
-                Ok(body) => (head.set_body(body), Stored::Yes),
-                Err(body) => (head.set_body(CacheBody::pass(body)), Stored::No(NotStored::Busy)),
+                Ok((body, work)) => (head.set_body(body), Stored::Yes, Some(work)),
+                Err(body) => {
+                    let response = head.set_body(CacheBody::pass(body));
+                    (response, Stored::No(NotStored::Busy), None)
+                }
             };
         };
         // The client gets its 304 at once, and a task reads the body for later requests. One such
@@ -260,18 +263,19 @@ impl Client {
         let coordinator = write.shared.store.coordinator();
         let permit = coordinator.try_continue_fill(&write.key, self.address);
         let limit = write.policy().drain_limit();
-        let reading = permit.and_then(|permit| {
-            let body = tee::begin(body, write, declared).ok()?;
+        let work = permit.and_then(|permit| {
+            let (body, work) = tee::begin(body, write, declared).ok()?;
             spawn(async move {
                 let _permit = permit;
                 if body.drain(limit).await.is_err() {
                     log::debug!("not stored: the response body did not reach its end");
                 }
             });
-            Some(())
+            Some(work)
         });
-        let stored = reading.map_or(Stored::No(NotStored::Busy), |()| Stored::Yes);
+        let stored = if work.is_some() { Stored::Yes } else { Stored::No(NotStored::Busy) };
         let response = head.set_body(CacheBody::none());
-        (apply_conditions_without_body(&request, self.terms.codings, response), stored)
+        let response = apply_conditions_without_body(&request, self.terms.codings, response);
+        (response, stored, work)
     }
 }

@@ -31,15 +31,12 @@ use std::{
 
 use actix_web::{
     body::MessageBody,
-    rt::{
-        spawn,
-        time::{Sleep, sleep},
-    },
+    rt::time::{Sleep, sleep},
 };
 use bytes::Bytes;
 use tokio::task::yield_now;
 
-use super::write::Write;
+use super::write::{StoreWork, Write};
 use crate::{
     coordination::{
         flights::{FlightEnd, ResponseInProgress},
@@ -55,14 +52,14 @@ const YIELD_AFTER: usize = 128 * 1024;
 /// content. Even a short chunk takes time.
 const CHUNK_OVERHEAD: usize = 1024;
 
-/// Starts a task that receives a body, and returns the body for the leader's client. If the memory
-/// budget for bodies has too few bytes left, starts no task and returns the handler's body as
+/// Makes the task that receives a body, and returns it with the body for the leader's client. If the
+/// memory budget for bodies has too few bytes left, makes no task and returns the handler's body as
 /// `Err`.
 pub(crate) fn begin<B: MessageBody + 'static>(
     body: B,
     write: Box<Write>,
     declared: Option<u64>,
-) -> Result<CacheBody<B>, B> {
+) -> Result<(CacheBody<B>, StoreWork), B> {
     let expected = declared.and_then(|length| usize::try_from(length).ok());
     let Some(writer) = write.shared.store.coordinator().begin_body(expected) else {
         return Err(body);
@@ -87,8 +84,7 @@ pub(crate) fn begin<B: MessageBody + 'static>(
     if let Some(leader) = &mut tee.write.leader {
         leader.set_end_on_drop(FlightEnd::Abandoned);
     }
-    spawn(tee.run());
-    Ok(client)
+    Ok((client, StoreWork::Receive(Box::pin(tee.run()))))
 }
 
 struct Tee<B> {

@@ -5,7 +5,9 @@ use std::{
     task::{Context, Waker},
 };
 
+use actix_web::rt::spawn;
 use bytes::Bytes;
+use futures_util::{FutureExt as _, future::LocalBoxFuture};
 use smallvec::SmallVec;
 use tokio::time::timeout;
 
@@ -21,6 +23,32 @@ use crate::{
     shared::SharedRef,
     store::interface::Put,
 };
+
+/// The work that stores a response. The cache starts it once the outcome of the request is reported.
+pub(crate) enum StoreWork {
+    /// The response is complete.
+    Write(Box<Write>),
+    /// A task receives the body of the response, and then writes the response.
+    Receive(LocalBoxFuture<'static, ()>),
+}
+
+impl StoreWork {
+    /// Starts the work.
+    pub(crate) fn start(self) {
+        match self {
+            Self::Write(write) => write.start(),
+            // A server sends the head of a response at once if its body has nothing ready, and the
+            // kernel may then hold the body back until the client acknowledges the head. So what the
+            // handler has ready is received before the head leaves. A task is polled when it starts,
+            // so this poll needs no waker.
+            Self::Receive(mut task) => {
+                if (&mut task).now_or_never().is_none() {
+                    spawn(task);
+                }
+            }
+        }
+    }
+}
 
 /// A response that will be stored, and the data that the cache needs to write it to the store.
 pub(crate) struct Write {

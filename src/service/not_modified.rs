@@ -3,7 +3,11 @@
 
 use crate::{
     entry::response::StoredResponse,
-    fill::{begin::FillReply, candidate::Candidate, write::Write},
+    fill::{
+        begin::FillReply,
+        candidate::Candidate,
+        write::{StoreWork, Write},
+    },
     outcome::Stored,
     response::{
         cached::{ClientTerms, body_for},
@@ -57,6 +61,7 @@ pub(super) fn freshen_by_not_modified<B: MessageBody>(
     let representation = chosen.representation;
     let body = candidate.hold_body(representation.body(stored));
     let write = draft.map(|draft| candidate.into_write(draft).with_body_of(stored));
+    let work = write.map(StoreWork::Write);
     let (request, _) = not_modified.into_parts();
     let mut response = HttpResponse::with_body(stored.status, body_for(stored.status, &body));
     let connection = ConnectionFields::of(&fields);
@@ -72,7 +77,7 @@ pub(super) fn freshen_by_not_modified<B: MessageBody>(
     let response = apply_request_conditions(request.method(), &client, forms, response, &body);
     let response = representation.code_while_sending(request.method(), response);
     let coding = CodingDecision::Made;
-    FillReply { response: ServiceResponse::new(request, response), stored: kept, write, coding }
+    FillReply { response: ServiceResponse::new(request, response), stored: kept, work, coding }
 }
 
 /// Updates a stored response with the header fields of a 200 response to HEAD. Adds to the response

@@ -15,7 +15,10 @@ use bytes::Bytes;
 use super::context::{RequestContext, is_owned_by_inner_cache};
 use crate::{
     coordination::inner_caches::InnerCacheMark,
-    fill::{begin::FillReply, write::Write},
+    fill::{
+        begin::FillReply,
+        write::{StoreWork, Write},
+    },
     outcome::{Bypass, Forward, NotStored, Outcome, Stored, written_seconds},
     response::{
         body::{CacheBody, pass_through},
@@ -30,12 +33,12 @@ use crate::{
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 
-/// The response to a request, the outcome of the request, and the write that stores the response.
+/// The response to a request, the outcome of the request, and the work that stores the response.
 pub(crate) struct Reply<B> {
     response: ServiceResponse<CacheBody<B>>,
     /// `None` if an inner cache (nested inside this cache) reports the outcome.
     pub(crate) outcome: Option<Outcome>,
-    write: Option<Box<Write>>,
+    work: Option<StoreWork>,
     coding: CodingDecision,
 }
 
@@ -47,13 +50,13 @@ impl<B> Reply<B> {
         outcome: Outcome,
     ) -> Self {
         let response = ServiceResponse::new(request, response);
-        Self { response, outcome: Some(outcome), write: None, coding: CodingDecision::Made }
+        Self { response, outcome: Some(outcome), work: None, coding: CodingDecision::Made }
     }
 
     /// Makes a reply from a response of the handler that may be stored.
     pub(crate) fn filled(reply: FillReply<B>, outcome: Outcome) -> Self {
-        let FillReply { response, write, coding, .. } = reply;
-        Self { response, outcome: Some(outcome), write, coding }
+        let FillReply { response, work, coding, .. } = reply;
+        Self { response, outcome: Some(outcome), work, coding }
     }
 
     /// Makes a reply from a response of the handler that is not stored.
@@ -64,13 +67,13 @@ impl<B> Reply<B> {
     ) -> Self {
         let outcome = Some(Outcome::Forward { reason, stored: Stored::No(not_stored) });
         let coding = CodingDecision::Due(VaryOrigin::Handler);
-        Self { response: pass_through(response), outcome, write: None, coding }
+        Self { response: pass_through(response), outcome, work: None, coding }
     }
 
     /// Makes a reply from a response whose outcome an inner cache reports.
     pub(crate) fn owned_by_inner_cache(response: ServiceResponse<B>) -> Self {
         let coding = CodingDecision::Made;
-        Self { response: pass_through(response), outcome: None, write: None, coding }
+        Self { response: pass_through(response), outcome: None, work: None, coding }
     }
 
     /// Takes the body from a reply to a HEAD request, and keeps its size. Returns the body if the cache
@@ -105,7 +108,7 @@ impl<B> Reply<B> {
     pub(crate) fn with_write(self, write: Option<Box<Write>>) -> Self {
         let due = |write: &Write| CodingDecision::Due(write.coding.vary_origin());
         let coding = write.as_deref().map_or(self.coding, due);
-        Self { write, coding, ..self }
+        Self { work: write.map(StoreWork::Write), coding, ..self }
     }
 }
 
@@ -166,16 +169,16 @@ impl RequestContext {
         response
     }
 
-    /// Reports the outcome of a reply, and starts the write that stores its response.
+    /// Reports the outcome of a reply, and starts the work that stores its response.
     pub(crate) fn complete<B>(&self, reply: Reply<B>) -> ServiceResponse<CacheBody<B>> {
-        let Reply { mut response, outcome, write, .. } = reply;
+        let Reply { mut response, outcome, work, .. } = reply;
         if let Some(outcome) = outcome {
             self.report_unless_owned(&mut response, &outcome);
         }
-        if let Some(write) = write {
+        if let Some(work) = work {
             // The client does not wait for the store. A store that answers at once has stored the
             // response when `start` returns.
-            write.start();
+            work.start();
         }
         response
     }

@@ -8,6 +8,7 @@ mod hit_fidelity;
 mod hits;
 mod idle_client;
 mod ranges_during_fills;
+mod ready_chunks;
 mod real_files;
 mod shared_body;
 mod shared_body_limits;
