@@ -26,6 +26,7 @@ use std::{
 
 use actix_web::{App, HttpResponse, Route, middleware::Compress, web};
 use actix_web_cache::{Cache, Compression, MemoryStore, Policy};
+use bytes::Bytes;
 
 use crate::support::{Connection, Load, Server, argument, median, requested_server};
 
@@ -40,8 +41,8 @@ const SERVERS: [(&str, &str, &str); 9] = [
     ("coded-br", "br", "Policy::compress, br"),
     ("coded-gzip", "gzip", "Policy::compress, gzip"),
     ("both-gzip", "gzip", "Compress around the cache with Policy::compress, gzip"),
-    ("same-br", "br", "a hit that is not coded, as large as the copy in br"),
-    ("same-gzip", "gzip", "a hit that is not coded, as large as the copy in gzip"),
+    ("same-br", "br", "a hit that no coding makes smaller, as large as the copy in br"),
+    ("same-gzip", "gzip", "a hit that no coding makes smaller, as large as the copy in gzip"),
     ("plain-gzip", "gzip", "a handler without a middleware, as large as the copy in gzip"),
 ];
 
@@ -130,12 +131,23 @@ fn request(coding: &'static str) -> impl Fn(u64) -> String + Clone {
 }
 
 /// A page of 51 KB, as applications send them.
-fn page() -> String {
+fn page() -> Bytes {
     let row = |n: usize| {
         format!("<tr class=\"row\"><td>{n}</td><td>item {}</td></tr>\n", n * 7919 % 10_007)
     };
     let rows: String = (0..1060).map(row).collect();
-    format!("<!doctype html><title>Items</title><table>\n{rows}</table>\n")
+    format!("<!doctype html><title>Items</title><table>\n{rows}</table>\n").into()
+}
+
+/// Returns a body that no coding makes smaller. Its bytes are in an order that looks random, from a
+/// linear congruential generator.
+fn noise(length: usize) -> Bytes {
+    let mut state = 1_u64;
+    let byte = |_| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 56) as u8
+    };
+    (0..length).map(byte).collect()
 }
 
 /// Returns the length of the copy that a server makes of the page. Until the copy is made, the page is
@@ -159,14 +171,12 @@ async fn coded_length(server: &Server, coding: &'static str) -> usize {
 fn serve(name: &str) -> io::Result<()> {
     if name == "handler-br" {
         return support::serve(1, || {
-            App::new().route("/page", route(page(), "text/html")).wrap(Compress::default())
+            App::new().route("/page", route(page())).wrap(Compress::default())
         });
     }
     let length = env::var(LENGTH).ok().and_then(|length| length.parse().ok()).unwrap_or_default();
-    // An image is not coded.
-    let image = move || route("x".repeat(length), "image/png");
     if name == "plain-gzip" {
-        return support::serve(1, move || App::new().route("/page", image()));
+        return support::serve(1, move || App::new().route("/page", route(noise(length))));
     }
     let policy = Policy::new().default_ttl(Duration::from_secs(86_400));
     let policy = match name.split_once('-') {
@@ -176,21 +186,18 @@ fn serve(name: &str) -> io::Result<()> {
     };
     let store = MemoryStore::new(64 * 1024 * 1024);
     let cache = Cache::builder(store).policy(policy).build().expect("a cache");
-    let is_image = name.starts_with("same");
-    let app = move || {
-        let page = if is_image { image() } else { route(page(), "text/html") };
-        App::new().route("/page", page).wrap(cache.clone())
-    };
+    let body = if name.starts_with("same") { noise(length) } else { page() };
+    let app = move || App::new().route("/page", route(body.clone())).wrap(cache.clone());
     if name.starts_with("compress") || name.starts_with("both") {
         return support::serve(1, move || app().wrap(Compress::default()));
     }
     support::serve(1, app)
 }
 
-fn route(body: String, media_type: &'static str) -> Route {
+fn route(body: Bytes) -> Route {
     web::get().to(move || {
         let body = body.clone();
-        async move { HttpResponse::Ok().content_type(media_type).body(body) }
+        async move { HttpResponse::Ok().content_type("text/html").body(body) }
     })
 }
 

@@ -52,10 +52,10 @@ fn responses_to_forged_requests_do_not_evict_requested_responses() {
 fn full_store_evicts_by_its_eviction_setting() {
     const REQUESTED: usize = 20;
     const NEWEST: usize = 10_000;
-    // The number of requested pages that a store holds after many new pages, and whether it holds
-    // the newest page.
-    for (eviction, requested, newest) in
-        [(Eviction::TinyLfu, REQUESTED, false), (Eviction::Lru, 0, true)]
+    // The number of requested pages that a store holds after many new pages, and how many of the
+    // last fifty pages. TinyLFU estimates how often a page is requested, so some of them may stay.
+    for (eviction, requested, last) in
+        [(Eviction::TinyLfu, REQUESTED, 0..=25), (Eviction::Lru, 0, 50..=50)]
     {
         let store = MemoryStore::builder().max_bytes(200_000).eviction(eviction).build().unwrap();
         for n in (0..REQUESTED).chain(1000..1200) {
@@ -73,9 +73,10 @@ fn full_store_evicts_by_its_eviction_setting() {
             put(&store, &key(n), 1000);
             store.0.entries.run_pending_tasks();
         }
-        let held = (0..REQUESTED).filter(|&n| find(&store, n).variants.is_some()).count();
-        assert_eq!(held, requested, "{eviction:?}");
-        assert_eq!(find(&store, NEWEST).variants.is_some(), newest, "{eviction:?}");
+        let is_held = |n: &usize| find(&store, *n).variants.is_some();
+        assert_eq!((0..REQUESTED).filter(is_held).count(), requested, "{eviction:?}");
+        let held = (NEWEST - 49..=NEWEST).filter(is_held).count();
+        assert!(last.contains(&held), "{eviction:?}: {held}");
     }
 }
 
