@@ -76,13 +76,13 @@ const ALL: [Case; 31] = [
 
 pub(crate) const BOUNDS: [Bound; 20] = [
     bound("floor", "limit", 1.1, None),
-    bound("hit", "limit", 1.15, Some(1.06)),
-    bound("hit-13", "limit-13", 1.15, Some(1.06)),
+    bound("hit", "limit", 1.2, Some(1.06)),
+    bound("hit-13", "limit-13", 1.2, Some(1.06)),
     bound("hit", "floor", 1.25, None),
     bound("hit-rules", "hit", 1.1, Some(1.05)),
-    bound("coded", "uncoded", 1.05, Some(1.03)),
+    bound("coded", "uncoded", 1.2, Some(1.03)),
     bound("hit-keys", "limit-keys", 1.45, None),
-    bound("hit-keys", "floor-keys", 1.2, None),
+    bound("hit-keys", "floor-keys", 1.4, None),
     bound("not-modified", "hit-13", 1.2, Some(1.15)),
     bound("range", "limit", 1.4, Some(1.35)),
     bound("refresh", "bare", 1.8, None),
