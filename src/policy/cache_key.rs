@@ -167,7 +167,7 @@ impl CompiledPolicy {
     }
 }
 
-/// Returns the URL of a request if `Host` alone names its host, and the number of the policy that makes
+/// Returns the URL of a request if `Host` alone names its host, and the id of the policy that makes
 /// its key.
 fn url_of_request(policy: u64, request: &ServiceRequest) -> Option<UrlOfRequest<'_>> {
     let mut lines = request.headers().get_all(HOST);

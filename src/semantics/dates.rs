@@ -1,8 +1,9 @@
 //! HTTP dates (RFC 9110 section 5.6.7).
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{io::Write as _, time::SystemTime};
 
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use httpdate::HttpDate;
 
 use super::fields::{field_lines, trim};
 
@@ -65,54 +66,18 @@ pub(crate) fn date_field(fields: &HeaderMap, name: &HeaderName) -> Option<System
 /// `time` must be before the year 10000. For the ends of lifetimes,
 /// [`MAX_LIFETIME`](crate::entry::limits::MAX_LIFETIME) ensures this limit.
 pub(crate) fn set_date(fields: &mut HeaderMap, name: HeaderName, time: SystemTime) {
-    if let Ok(date) = HeaderValue::from_bytes(&imf_fixdate(time)) {
+    // The length of each date in this format.
+    let mut text = [0; 29];
+    if write!(text.as_mut_slice(), "{}", HttpDate::from(time)).is_ok()
+        && let Ok(date) = HeaderValue::from_bytes(&text)
+    {
         fields.insert(name, date);
     }
 }
 
-/// Formats a date before the year 10000 in the preferred format. Each response that is stored has up
-/// to two such dates, so this function does not use the slower formatting of the standard library.
-fn imf_fixdate(time: SystemTime) -> [u8; 29] {
-    const MONTHS: &[u8; 36] = b"MarAprMayJunJulAugSepOctNovDecJanFeb";
-    // 1970-01-01 was a Thursday.
-    const DAYS: &[u8; 21] = b"ThuFriSatSunMonTueWed";
-    let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let (days, seconds) = (seconds / 86_400, seconds % 86_400);
-    // The years begin in March, so that the day that a leap year adds is the last day of a year. The
-    // days count from the first of March of the year 0. 400 years have 146097 days.
-    let day = days + 719_468;
-    let (era, day) = (day / 146_097, day % 146_097);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    // Five months from March on have 153 days.
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let year = era * 400 + year + u64::from(month >= 10);
-    let mut text = *b"Thu, 01 Jan 1970 00:00:00 GMT";
-    let mut write = |at: usize, bytes: &[u8]| {
-        if let Some(place) = text.get_mut(at..at + bytes.len()) {
-            place.copy_from_slice(bytes);
-        }
-    };
-    let name = |names: &'static [u8], index: u64| {
-        let at = index as usize * 3;
-        names.get(at..at + 3).unwrap_or_default()
-    };
-    let digits = |number: u64| [b'0' + (number / 10 % 10) as u8, b'0' + (number % 10) as u8];
-    write(0, name(DAYS, days % 7));
-    write(5, &digits(day));
-    write(8, name(MONTHS, month));
-    write(12, &digits(year / 100));
-    write(14, &digits(year));
-    write(17, &digits(seconds / 3600));
-    write(20, &digits(seconds / 60 % 60));
-    write(23, &digits(seconds % 60));
-    text
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, UNIX_EPOCH};
 
     use proptest::prelude::*;
 
@@ -173,13 +138,6 @@ mod tests {
         #[test]
         fn parser_does_not_panic(text in "\\PC{0,48}", bytes in any::<[u8; 24]>()) {
             let _ = (http_date(text.as_bytes()), http_date(&bytes));
-        }
-
-        #[test]
-        fn date_is_formatted_as_httpdate_formats_it(second in 0_u64..253_402_300_800) {
-            let date = UNIX_EPOCH + Duration::from_secs(second);
-            let text = imf_fixdate(date).map(char::from).into_iter().collect::<String>();
-            prop_assert_eq!(text, httpdate::fmt_http_date(date));
         }
 
         #[test]
