@@ -77,6 +77,13 @@ impl ResponseOptions {
     }
 
     /// Returns whether one of the tags is empty.
+    /// Adds other options. Theirs apply where both have one.
+    fn merge(&mut self, other: &Self) {
+        self.ttl = other.ttl.or(self.ttl);
+        self.no_store = other.no_store.or(self.no_store);
+        self.tags.extend_from_slice(&other.tags);
+    }
+
     pub(crate) fn has_empty_tag(&self) -> bool {
         self.tags.iter().any(String::is_empty)
     }
@@ -123,13 +130,24 @@ impl CacheOptions {
 
     /// Returns the options in the extensions of a request. Adds options that change nothing if
     /// there are none.
-    fn of(request: &mut Extensions) -> Self {
-        if let Some(ExtractedOptions(options)) = request.get() {
-            return Self(Rc::clone(options));
+    fn new() -> Self {
+        Self(Rc::default())
+    }
+
+    /// Returns the options that code outside of the handler call has extracted from this request.
+    fn extracted(request: &Extensions) -> Option<Self> {
+        request.get().map(|ExtractedOptions(options)| Self(Rc::clone(options)))
+    }
+
+    /// Keeps the options in the extensions of their request, beside those that are there already.
+    fn keep(&self, request: &mut Extensions) {
+        match request.get() {
+            Some(ExtractedOptions(kept)) if Rc::ptr_eq(kept, &self.0) => {}
+            Some(ExtractedOptions(kept)) => kept.borrow_mut().merge(&self.0.borrow()),
+            None => {
+                request.insert(ExtractedOptions(Rc::clone(&self.0)));
+            }
         }
-        let options = Rc::default();
-        request.insert(ExtractedOptions(Rc::clone(&options)));
-        Self(options)
     }
 
     fn update(&self, update: impl FnOnce(ResponseOptions) -> ResponseOptions) {
@@ -143,7 +161,15 @@ impl FromRequest for CacheOptions {
     type Future = future::Ready<Result<Self, Error>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        future::ready(Ok(Self::of(&mut request.extensions_mut())))
+        let options = scope::options_of(request).unwrap_or_else(|| {
+            let mut extensions = request.extensions_mut();
+            Self::extracted(&extensions).unwrap_or_else(|| {
+                let options = Self::new();
+                options.keep(&mut extensions);
+                options
+            })
+        });
+        future::ready(Ok(options))
     }
 }
 

@@ -4,6 +4,7 @@
 use std::{
     borrow::Cow,
     ops::Deref,
+    rc::Rc,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU8, Ordering},
@@ -12,7 +13,8 @@ use std::{
 };
 
 use actix_web::{
-    dev::RequestHead,
+    HttpMessage as _, HttpRequest,
+    dev::{Extensions, RequestHead},
     http::header::{CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue},
 };
 
@@ -239,12 +241,31 @@ impl SharedMode {
     }
 }
 
-/// A request extension by which an inner cache or a handler finds the caches around it. `shared` is
+/// The marker of a request by which an inner cache or a handler finds the caches around it. `shared` is
 /// the innermost cache that the request has passed. `layers` is the number of caches that the
 /// request has passed.
 pub(crate) struct EnclosingCache {
     pub(crate) shared: SharedRef,
     pub(crate) layers: u8,
+}
+
+impl EnclosingCache {
+    /// Makes the application data with which an outermost cache marks its requests. All requests of a
+    /// service share them, so that a mark needs no allocation.
+    pub(crate) fn outermost(shared: &SharedRef) -> Rc<Extensions> {
+        let mut data = Extensions::new();
+        data.insert(Self { shared: shared.clone(), layers: 1 });
+        Rc::new(data)
+    }
+
+    /// Reads the marker of the innermost cache around the code that has this request. `None` if there
+    /// is no cache.
+    pub(crate) fn find<T>(request: &HttpRequest, read: impl Fn(&Self) -> T) -> Option<T> {
+        // Only a cache inside another one, or one around a route, marks the extensions. An outer cache
+        // of it may have marked the application data.
+        let inner = request.extensions().get().map(&read);
+        inner.or_else(|| request.app_data().map(read))
+    }
 }
 
 impl UrlKeys for Shared {

@@ -3,7 +3,7 @@
 use std::{fmt, future};
 
 use actix_web::{
-    FromRequest, HttpMessage, HttpRequest, ResponseError,
+    FromRequest, HttpRequest, ResponseError,
     dev::Payload,
     http::{StatusCode, header::HOST},
 };
@@ -251,8 +251,7 @@ impl FromRequest for CacheHandle {
     type Future = future::Ready<Result<Self, CacheNotConfigured>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let extensions = request.extensions();
-        let shared = extensions.get::<EnclosingCache>().map(|cache| cache.shared.clone());
+        let shared = EnclosingCache::find(request, |cache| cache.shared.clone());
         let handle = shared.map(|shared| Self::new(shared, host_of(request)));
         future::ready(handle.ok_or(CacheNotConfigured(())))
     }

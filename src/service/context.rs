@@ -4,15 +4,15 @@
 //! Caches can be nested. An inner cache is nested inside this cache, and an outer cache is around
 //! it.
 
-use std::sync::Arc;
+use std::{rc::Rc, sync::Arc};
 
 use actix_web::{
     HttpMessage,
-    dev::{ServiceRequest, ServiceResponse},
+    dev::{Extensions, ServiceRequest, ServiceResponse},
 };
 use bytes::Bytes;
 
-use super::request::client_network;
+use super::request::{client_network, routing_is_due};
 use crate::{
     clock::Timestamp,
     coordination::leader::Leader,
@@ -45,6 +45,9 @@ use crate::{
 #[derive(Clone)]
 pub(crate) struct RequestContext {
     pub(crate) shared: SharedRef,
+    /// The application data that mark requests as those of this cache, if it is an outermost one
+    /// ([`EnclosingCache::outermost`]).
+    pub(crate) marker: Rc<Extensions>,
     /// The number of outer caches.
     pub(crate) layer: u8,
     /// The rule whose policy applies to the request.
@@ -125,7 +128,11 @@ impl RequestContext {
     }
 
     /// Adds a marker to the request, by which inner caches and handlers find this cache.
-    pub(crate) fn enter(&self, request: &ServiceRequest) {
+    pub(crate) fn enter(&self, request: &mut ServiceRequest) {
+        if self.layer == 0 && routing_is_due(request) {
+            request.add_data_container(Rc::clone(&self.marker));
+            return;
+        }
         let layers = self.layer.saturating_add(1);
         let marker = EnclosingCache { shared: self.shared.clone(), layers };
         request.extensions_mut().insert(marker);

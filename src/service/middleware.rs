@@ -11,9 +11,9 @@ use std::{
 
 use actix_service::{Service, forward_ready};
 use actix_web::{
-    Error, HttpMessage, HttpResponse,
+    Error, HttpResponse,
     body::MessageBody,
-    dev::{ServiceRequest, ServiceResponse},
+    dev::{Extensions, ServiceRequest, ServiceResponse},
     http::Method,
 };
 use bytes::Bytes;
@@ -49,11 +49,14 @@ type ServiceResult<B> = Result<ServiceResponse<CacheBody<B>>, Error>;
 pub struct CacheMiddleware<S> {
     inner: Rc<S>,
     shared: SharedRef,
+    /// The mark of its requests, if no other cache is around it.
+    marker: Rc<Extensions>,
 }
 
 impl<S> CacheMiddleware<S> {
-    pub(crate) const fn new(inner: Rc<S>, shared: SharedRef) -> Self {
-        Self { inner, shared }
+    pub(crate) fn new(inner: Rc<S>, shared: SharedRef) -> Self {
+        let marker = EnclosingCache::outermost(&shared);
+        Self { inner, shared, marker }
     }
 }
 
@@ -75,10 +78,13 @@ where
     forward_ready!(inner);
 
     fn call(&self, mut request: ServiceRequest) -> Self::Future {
-        let layer = request.extensions().get::<EnclosingCache>().map_or(0, |outer| outer.layers);
-        let rule = AppliedRule::default();
-        let special = SpecialFields::ALL;
-        let mut context = RequestContext { shared: self.shared.clone(), layer, rule, special };
+        let mut context = RequestContext {
+            shared: self.shared.clone(),
+            marker: Rc::clone(&self.marker),
+            layer: EnclosingCache::find(request.request(), |outer| outer.layers).unwrap_or(0),
+            rule: AppliedRule::default(),
+            special: SpecialFields::ALL,
+        };
         let inner = &self.inner;
         match context.admit(&mut request) {
             Admission::Pass(report) => pass(inner, context, request, report),
@@ -269,7 +275,7 @@ where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
     B: MessageBody + 'static,
 {
-    context.enter(&request);
+    context.enter(&mut request);
     context.adapt_to_codings(&mut request);
     let is_safe = matches!(*request.method(), Method::GET | Method::HEAD);
     let is_off = matches!(report, PassReport::Nothing);

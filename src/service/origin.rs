@@ -107,12 +107,12 @@ where
                 return Err(ErrorServiceUnavailable("the refreshed response could not be stored"));
             }
             Next::Bypass(reason) => {
-                context.enter(&request);
+                context.enter(&mut request);
                 let response = call_with_tags(&*inner, &context, request).await?;
                 return Ok(Reply::passed(response, reason, NotStored::NotAttempted));
             }
         };
-        context.enter(&request);
+        context.enter(&mut request);
         if *request.method() == Method::HEAD {
             // In a box, so that the future of each other request needs no space for this one.
             return Box::pin(fetch_head(inner, context, request, *origin)).await;

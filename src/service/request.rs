@@ -42,20 +42,24 @@ pub(super) fn headers_mut<'a>(
 /// changed, because an outer middleware keeps (or may keep) a clone of the request.
 ///
 /// Actix-web panics if a request is changed while a clone of the request exists, and has no
-/// function that returns whether a clone exists. Before routing is complete, no clone exists,
-/// because routing itself changes the request. A cache around a resource or a route runs after
-/// routing. Such a cache can only try the change and catch the panic. After the first panic, the
+/// function that returns whether a clone exists. Before routing is complete, no clone exists
+/// ([`routing_is_due`]). A cache around a resource or a route runs after routing. Such a cache can only try the change and catch the panic. After the first panic, the
 /// cache never tries again. In a build that aborts on panics, it never tries.
 pub(super) fn head_mut<'a>(
     shared: &Shared,
     request: &'a mut ServiceRequest,
 ) -> Option<&'a mut RequestHead> {
-    let routing_is_due = !request.match_info().unprocessed().is_empty();
     let may_try = || cfg!(panic = "unwind") && !shared.met_cloned_request.load(Ordering::Relaxed);
-    if routing_is_due || (may_try() && !has_clones(shared, request)) {
+    if routing_is_due(request) || (may_try() && !has_clones(shared, request)) {
         return Some(request.head_mut());
     }
     None
+}
+
+/// Returns whether an inner service still has to route the request. If so, no clone of the request
+/// exists, because actix-web panics if it routes a request that has one.
+pub(super) fn routing_is_due(request: &ServiceRequest) -> bool {
+    !request.match_info().unprocessed().is_empty()
 }
 
 fn has_clones(shared: &Shared, request: &mut ServiceRequest) -> bool {

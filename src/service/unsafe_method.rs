@@ -53,7 +53,7 @@ where
     let (targets, scheme) = (target_urls(&request), scheme(&request));
     let choices = context.policy().invalidation_choices();
     let candidate = context.storable_post(&mut request).await;
-    context.enter(&request);
+    context.enter(&mut request);
     context.adapt_to_codings(&mut request);
     let response = match &candidate {
         Some(_) => scope::call(&*inner, request).await,
