@@ -6,9 +6,7 @@
 //! time.
 
 use std::{
-    collections::BTreeMap,
     fmt,
-    ops::Bound,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -23,6 +21,7 @@ use crate::{
     entry::{
         key::{CacheKey, UrlKey},
         stamp::Stamp,
+        url_table::UrlTable,
     },
 };
 
@@ -31,7 +30,7 @@ use crate::{
 /// The cache begins a fill before it calls the handler. The cache passes the fill to
 /// [`Store::put`](crate::store::Store::put), together with the response. Dropping the fill ends it.
 pub struct Fill {
-    key: Arc<[u8]>,
+    key: CacheKey,
     stamp: Stamp,
     began: Timestamp,
     state: Arc<KeyState>,
@@ -78,9 +77,8 @@ impl Drop for Fill {
         // state cannot decide that, because `self.state` is dropped only after this function has
         // released the lock.
         let is_last = self.state.fills.fetch_sub(1, Ordering::Relaxed) == 1;
-        let is_current = open.get(&self.key).is_some_and(|state| Arc::ptr_eq(state, &self.state));
-        if is_last && is_current {
-            open.remove(&self.key);
+        if is_last && is_current(&open, self) {
+            open.remove(self.key.url().digest(), self.key.as_bytes());
         }
         if open.is_empty() {
             self.open_fills.idle.notify_waiters();
@@ -102,9 +100,7 @@ struct KeyState {
 /// with a fill, so it never has more entries than there are fills in progress.
 #[derive(Default)]
 pub(super) struct OpenFills {
-    /// The keys are in order, so that the keys of one URL, which begin with the same bytes, follow
-    /// each other.
-    open: Mutex<BTreeMap<Arc<[u8]>, Arc<KeyState>>>,
+    open: Mutex<UrlTable<Arc<KeyState>>>,
     /// The number of removals of keys and URLs so far, counted under the lock.
     removals: AtomicU64,
     /// Notified whenever a fill ends and no other fill is in progress.
@@ -114,18 +110,11 @@ pub(super) struct OpenFills {
 impl OpenFills {
     pub(super) fn begin(self: &Arc<Self>, key: &CacheKey, stamp: Stamp) -> Fill {
         let mut open = self.lock();
-        let (key, state) = match open.get_key_value(key.as_bytes()) {
-            Some((key, state)) => (Arc::clone(key), Arc::clone(state)),
-            None => {
-                let (key, state) = (key.to_shared(), Arc::<KeyState>::default());
-                open.insert(Arc::clone(&key), Arc::clone(&state));
-                (key, state)
-            }
-        };
+        let state = Arc::clone(open.get_or_add(key.url().digest(), key.shared()));
         state.fills.fetch_add(1, Ordering::Relaxed);
         drop(open);
         let began = Clock::system().now();
-        Fill { key, stamp, began, state, open_fills: Arc::clone(self) }
+        Fill { key: key.clone(), stamp, began, state, open_fills: Arc::clone(self) }
     }
 
     /// Invalidates the fills of a key that are in progress. A later fill of the key is not
@@ -133,7 +122,7 @@ impl OpenFills {
     pub(super) fn invalidate(&self, key: &CacheKey) {
         let mut open = self.lock();
         self.removals.fetch_add(1, Ordering::Relaxed);
-        if let Some(state) = open.remove(key.as_bytes()) {
+        if let Some(state) = open.remove(key.url().digest(), key.as_bytes()) {
             state.invalidated.store(true, Ordering::Release);
         }
     }
@@ -142,10 +131,8 @@ impl OpenFills {
     pub(super) fn invalidate_url(&self, url: UrlKey<'_>, kept: Option<&CacheKey>) {
         let mut open = self.lock();
         self.removals.fetch_add(1, Ordering::Relaxed);
-        for key in keys_of_url(&open, url, kept) {
-            if let Some(state) = open.remove(&key) {
-                state.invalidated.store(true, Ordering::Release);
-            }
+        for state in open.remove_url(url, kept) {
+            state.invalidated.store(true, Ordering::Release);
         }
     }
 
@@ -162,40 +149,34 @@ impl OpenFills {
     /// step therefore invalidates `fill`, and an invalidation after it invalidates the new fill.
     pub(super) fn supersede(self: &Arc<Self>, fill: &Fill) -> Option<Fill> {
         let mut open = self.lock();
-        if !open.get(&fill.key).is_some_and(|state| Arc::ptr_eq(state, &fill.state)) {
+        if !is_current(&open, fill) {
             return None;
         }
         fill.state.invalidated.store(true, Ordering::Release);
-        let (key, state) = (Arc::clone(&fill.key), Arc::<KeyState>::default());
+        let (key, state) = (fill.key.clone(), Arc::<KeyState>::default());
         state.fills.fetch_add(1, Ordering::Relaxed);
-        open.insert(Arc::clone(&key), Arc::clone(&state));
+        *open.get_or_add(key.url().digest(), key.shared()) = Arc::clone(&state);
         let open_fills = Arc::clone(self);
         Some(Fill { key, stamp: fill.stamp, began: fill.began, state, open_fills })
     }
 
     pub(super) fn is_open(&self, key: &CacheKey) -> bool {
-        self.lock().contains_key(key.as_bytes())
+        self.lock().get(key.url().digest(), key.as_bytes()).is_some()
     }
 
     pub(super) fn len(&self) -> usize {
-        self.lock().len()
+        self.lock().values().count()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Arc<[u8]>, Arc<KeyState>>> {
+    fn lock(&self) -> MutexGuard<'_, UrlTable<Arc<KeyState>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Returns the keys of a URL in a map of encoded cache keys, except `kept`.
-pub(super) fn keys_of_url<V>(
-    map: &BTreeMap<Arc<[u8]>, V>,
-    url: UrlKey<'_>,
-    kept: Option<&CacheKey>,
-) -> Vec<Arc<[u8]>> {
-    let from = (Bound::Included(url.as_bytes()), Bound::Unbounded);
-    let keys = map.range::<[u8], _>(from).map(|(key, _)| key);
-    let of_url = keys.take_while(|key| url.contains_bytes(key));
-    of_url.filter(|key| kept.is_none_or(|kept| kept.as_bytes() != &***key)).cloned().collect()
+/// Returns whether no invalidation has ended the state of a fill.
+fn is_current(open: &UrlTable<Arc<KeyState>>, fill: &Fill) -> bool {
+    let state = open.get(fill.key.url().digest(), fill.key.as_bytes());
+    state.is_some_and(|state| Arc::ptr_eq(state, &fill.state))
 }
 
 #[cfg(test)]

@@ -3,12 +3,9 @@
 //! The first request of a flight is its leader, which calls the handler. The other requests are its
 //! followers, which wait for the response of the leader.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
 use actix_web::http::header::HeaderName;
@@ -16,10 +13,11 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 use tokio::sync::Notify;
 
-use super::{fills::keys_of_url, shared_body::SharedBody};
+use super::shared_body::SharedBody;
 use crate::entry::{
     key::{CacheKey, UrlKey},
     response::StoredResponse,
+    url_table::UrlTable,
 };
 
 /// The result of a flight, as the flight reports it to its followers.
@@ -140,16 +138,12 @@ pub(super) struct Flights {
 }
 
 /// The open flights of each cache key. Most keys have one flight.
-type OpenFlights = BTreeMap<Arc<[u8]>, SmallVec<[Arc<Flight>; 1]>>;
+type OpenFlights = UrlTable<SmallVec<[Arc<Flight>; 1]>>;
 
 impl Flights {
     pub(super) fn join(self: &Arc<Self>, key: &CacheKey, collapse_key: CollapseKey) -> FlightRole {
         let mut open = self.lock();
-        let key = match open.get_key_value(key.as_bytes()) {
-            Some((key, _)) => Arc::clone(key),
-            None => key.to_shared(),
-        };
-        let flights = open.entry(Arc::clone(&key)).or_default();
+        let flights = open.get_or_add(key.url().digest(), key.shared());
         let joined = flights.iter().find(|flight| flight.collapse_key.text == collapse_key.text);
         if let Some(flight) = joined {
             return FlightRole::Follower(FlightFollower::new(Arc::clone(flight)));
@@ -158,7 +152,7 @@ impl Flights {
         flights.push(Arc::clone(&flight));
         drop(open);
         FlightRole::Leader(FlightLeader {
-            key,
+            key: key.clone(),
             flight,
             end_on_drop: FlightEnd::Abandoned,
             stored_body: None,
@@ -169,15 +163,12 @@ impl Flights {
     /// Closes the flights of a key to later requests. Followers that joined before still receive
     /// the response.
     pub(super) fn close(&self, key: &CacheKey) {
-        self.lock().remove(key.as_bytes());
+        self.lock().remove(key.url().digest(), key.as_bytes());
     }
 
     /// Closes the flights of all keys of a URL, except `kept`, to later requests.
     pub(super) fn close_url(&self, url: UrlKey<'_>, kept: Option<&CacheKey>) {
-        let mut open = self.lock();
-        for key in keys_of_url(&open, url, kept) {
-            open.remove(&key);
-        }
+        self.lock().remove_url(url, kept);
     }
 
     /// Returns the number of flights that ended with a stored response.
@@ -195,12 +186,13 @@ impl Flights {
     }
 
     /// Removes a flight from the open flights. A newer flight of the key stays open.
-    fn remove(&self, key: &Arc<[u8]>, flight: &Arc<Flight>) {
+    fn remove(&self, key: &CacheKey, flight: &Arc<Flight>) {
         let mut open = self.lock();
-        if let Some(flights) = open.get_mut(key) {
+        let url = key.url().digest();
+        if let Some(flights) = open.get_mut(url, key.as_bytes()) {
             flights.retain(|other| !Arc::ptr_eq(other, flight));
             if flights.is_empty() {
-                open.remove(key);
+                open.remove(url, key.as_bytes());
             }
         }
     }
@@ -213,7 +205,7 @@ impl Flights {
 /// The leader of a flight: the request that calls the handler. Dropping the leader ends the flight.
 #[derive(Debug)]
 pub(crate) struct FlightLeader {
-    key: Arc<[u8]>,
+    key: CacheKey,
     flight: Arc<Flight>,
     end_on_drop: FlightEnd,
     stored_body: Option<Bytes>,

@@ -5,16 +5,12 @@
 //! the same bytes, whatever their scheme, policy and further parts are. A purge of the URL can
 //! therefore reach all of them.
 
-use std::{
-    borrow::Cow,
-    fmt,
-    hash::{BuildHasher as _, RandomState},
-    sync::{Arc, LazyLock},
-};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use smallvec::SmallVec;
 
 use crate::entry::{
+    digest::KeyDigests,
     key_scope::{KeyScope, SCHEMA},
     length_prefixed::{
         LENGTH, append_optional, append_part, encoded_length, read_optional, read_part,
@@ -76,7 +72,7 @@ pub struct CacheKey {
     encoded: Arc<[u8]>,
     url_len: usize,
     parts_at: usize,
-    digest: u64,
+    digests: KeyDigests,
 }
 
 /// The part of a cache key that identifies a URL: the namespace, host, path and query.
@@ -84,13 +80,21 @@ pub struct CacheKey {
 /// All keys of a URL begin with these bytes, whatever their scheme, policy and further parts are.
 /// The host has no default port, so the keys of `http://h/` and `https://h/` have one URL.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct UrlKey<'a>(&'a [u8]);
+pub struct UrlKey<'a> {
+    bytes: &'a [u8],
+    digest: u64,
+}
 
 impl<'a> UrlKey<'a> {
     /// Returns the bytes with which all keys of the URL begin.
     #[must_use]
     pub const fn as_bytes(self) -> &'a [u8] {
-        self.0
+        self.bytes
+    }
+
+    /// Returns the digest of the URL ([`KeyDigests`]).
+    pub(crate) const fn digest(self) -> u64 {
+        self.digest
     }
 
     /// Returns whether `key` is a key of this URL.
@@ -104,13 +108,13 @@ impl<'a> UrlKey<'a> {
     pub fn contains_bytes(self, key: &[u8]) -> bool {
         // The encoding is prefix-free: the bytes of one URL are never the beginning of the bytes of
         // another one.
-        key.starts_with(self.0)
+        key.starts_with(self.bytes)
     }
 }
 
 impl fmt::Debug for UrlKey<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "UrlKey({} bytes)", self.0.len())
+        write!(f, "UrlKey({} bytes)", self.bytes.len())
     }
 }
 
@@ -148,7 +152,8 @@ impl CacheKey {
     /// [`Policy::key_header`](crate::Policy::key_header).
     #[must_use]
     pub fn url(&self) -> UrlKey<'_> {
-        UrlKey(self.encoded.get(..self.url_len).unwrap_or(&self.encoded))
+        let bytes = self.encoded.get(..self.url_len).unwrap_or(&self.encoded);
+        UrlKey { bytes, digest: self.digests.url }
     }
 
     /// Reads the parts of the URL from the key. Returns `None` if the encoding is invalid, which
@@ -191,16 +196,19 @@ impl CacheKey {
         self.parts_at < self.encoded.len()
     }
 
-    /// Returns a digest of the key, for maps in the memory of this process. Other keys can have the same
-    /// digest, but no client can find such keys.
+    /// Returns the digest of the key, for tables in the memory of this process.
     pub(crate) const fn digest(&self) -> u64 {
-        self.digest
+        self.digests.key
     }
 
     /// Returns the bytes of the key, which all clones of the key share.
     #[must_use]
     pub fn to_shared(&self) -> Arc<[u8]> {
         Arc::clone(&self.encoded)
+    }
+
+    pub(crate) const fn shared(&self) -> &Arc<[u8]> {
+        &self.encoded
     }
 }
 
@@ -251,19 +259,14 @@ impl KeyBuilder {
     /// Returns the complete key.
     pub(crate) fn finish(&self) -> CacheKey {
         let Self { encoded, url_len, parts_at } = self;
+        let (url, rest) = encoded.split_at_checked(*url_len).unwrap_or((encoded, &[]));
         CacheKey {
             encoded: Arc::from(&**encoded),
             url_len: *url_len,
             parts_at: *parts_at,
-            digest: digest_of_key(encoded),
+            digests: KeyDigests::of(url, rest),
         }
     }
-}
-
-/// Returns the digest of the bytes of a key. Digests have a random seed in each process.
-pub(crate) fn digest_of_key(bytes: &[u8]) -> u64 {
-    static SEED: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-    SEED.hash_one(bytes)
 }
 
 /// Joins the pieces of a key. Each lookup makes a key, and to copy the pieces into an array is faster

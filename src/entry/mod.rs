@@ -6,6 +6,7 @@ pub(crate) mod coded_copy;
 mod coded_response;
 pub(crate) mod coded_tag;
 pub(crate) mod content_coding;
+pub(crate) mod digest;
 pub(crate) mod discriminator;
 #[cfg(test)]
 pub(crate) mod fixtures;
@@ -23,6 +24,7 @@ pub(crate) mod tag;
 pub(crate) mod url;
 pub(crate) mod url_index;
 pub(crate) mod url_keys;
+pub(crate) mod url_table;
 pub(crate) mod uses;
 pub(crate) mod validity;
 pub(crate) mod variants;

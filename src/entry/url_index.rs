@@ -6,13 +6,11 @@
 //! the entry is dropped, and its registration with it.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
     fmt,
-    hash::{BuildHasher as _, RandomState},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::entry::key::UrlKey;
+use crate::entry::{key::UrlKey, url_table::UrlTable};
 
 /// The number of locks among which the URLs in the index are divided.
 const SHARDS: usize = 16;
@@ -24,9 +22,8 @@ const CHANGE_LOCKS: usize = 64;
 /// An index of the registered cache keys by their URLs.
 #[derive(Default)]
 pub(crate) struct UrlIndex {
-    /// Digests of URLs have a random seed, so that clients cannot make URLs with equal digests.
-    digests: RandomState,
-    shards: [Mutex<HashMap<u64, Keys>>; SHARDS],
+    /// The registered keys, each with the number of its registrations.
+    shards: [Mutex<UrlTable<usize>>; SHARDS],
     changes: ChangeLocks,
 }
 
@@ -45,15 +42,6 @@ impl Default for ChangeLocks {
     }
 }
 
-/// The registered keys whose URLs have the same digest. Each key has the number of its
-/// registrations. Most URLs have a single key, so the map for several keys is in a box, which keeps
-/// the index small.
-#[expect(clippy::box_collection, reason = "a box is a third of the size of a map")]
-enum Keys {
-    One(Arc<[u8]>, usize),
-    Many(Box<HashMap<Arc<[u8]>, usize>>),
-}
-
 /// The registration of a cache key in a [`UrlIndex`]. Dropping the registration ends it.
 pub(crate) struct Registration {
     key: Arc<[u8]>,
@@ -69,14 +57,7 @@ impl UrlIndex {
         shared: Arc<[u8]>,
     ) -> Registration {
         let digest = url.digest;
-        let mut shard = self.shard(digest);
-        match shard.entry(digest) {
-            Entry::Occupied(mut keys) => keys.get_mut().add(&shared),
-            Entry::Vacant(place) => {
-                place.insert(Keys::One(Arc::clone(&shared), 1));
-            }
-        }
-        drop(shard);
+        *self.shard(digest).get_or_add(digest, &shared) += 1;
         Registration { key: shared, digest, index: Arc::clone(self) }
     }
 
@@ -86,20 +67,15 @@ impl UrlIndex {
         url: UrlKey<'_>,
         is_wanted: impl Fn(&[u8]) -> bool,
     ) -> Vec<Arc<[u8]>> {
-        let digest = self.digests.hash_one(url.as_bytes());
-        let shard = self.shard(digest);
-        let accepts = |key: &Arc<[u8]>| url.contains_bytes(key) && is_wanted(key);
-        match shard.get(&digest) {
-            None => Vec::new(),
-            Some(Keys::One(key, _)) => accepts(key).then(|| Arc::clone(key)).into_iter().collect(),
-            Some(Keys::Many(keys)) => keys.keys().filter(|key| accepts(key)).cloned().collect(),
-        }
+        let mut keys = self.shard(url.digest()).keys_of(url);
+        keys.retain(|key| is_wanted(key));
+        keys
     }
 
     /// Takes the lock for changes of the stored entries of a URL. The store holds the lock while it
     /// reads an entry, and replaces or removes it.
     pub(crate) fn lock(&self, url: UrlKey<'_>) -> LockedUrl<'_> {
-        let digest = self.digests.hash_one(url.as_bytes());
+        let digest = url.digest();
         let ChangeLocks(locks) = &self.changes;
         let [first, ..] = locks;
         let lock = locks.get((digest >> 48) as usize % CHANGE_LOCKS).unwrap_or(first);
@@ -107,7 +83,7 @@ impl UrlIndex {
         LockedUrl { digest, _lock: lock }
     }
 
-    fn shard(&self, digest: u64) -> MutexGuard<'_, HashMap<u64, Keys>> {
+    fn shard(&self, digest: u64) -> MutexGuard<'_, UrlTable<usize>> {
         // The lowest bits of the digest choose the place in the map of the shard.
         let shard = (digest >> 56) as usize % SHARDS;
         let [first, ..] = &self.shards;
@@ -116,43 +92,14 @@ impl UrlIndex {
     }
 }
 
-impl Keys {
-    fn add(&mut self, key: &Arc<[u8]>) {
-        match self {
-            Self::One(one, count) if one == key => *count += 1,
-            Self::One(one, count) => {
-                let keys = HashMap::from([(Arc::clone(one), *count), (Arc::clone(key), 1)]);
-                *self = Self::Many(Box::new(keys));
-            }
-            Self::Many(keys) => *keys.entry(Arc::clone(key)).or_default() += 1,
-        }
-    }
-
-    /// Ends one registration of a key. Returns whether no key is left.
-    fn remove(&mut self, key: &Arc<[u8]>) -> bool {
-        match self {
-            Self::One(one, count) => {
-                *count -= usize::from(one == key);
-                *count == 0
-            }
-            Self::Many(keys) => {
-                if let Some(count) = keys.get_mut(key) {
-                    *count -= 1;
-                    if *count == 0 {
-                        keys.remove(key);
-                    }
-                }
-                keys.is_empty()
-            }
-        }
-    }
-}
-
 impl Drop for Registration {
     fn drop(&mut self) {
         let mut shard = self.index.shard(self.digest);
-        if shard.get_mut(&self.digest).is_some_and(|keys| keys.remove(&self.key)) {
-            shard.remove(&self.digest);
+        if let Some(registrations) = shard.get_mut(self.digest, &self.key) {
+            *registrations -= 1;
+            if *registrations == 0 {
+                shard.remove(self.digest, &self.key);
+            }
         }
     }
 }
@@ -186,8 +133,8 @@ mod tests {
         index.register(&index.lock(key.url()), key.to_shared())
     }
 
-    fn urls(index: &UrlIndex) -> usize {
-        index.shards.iter().map(|shard| shard.lock().unwrap().len()).sum()
+    fn keys(index: &UrlIndex) -> usize {
+        index.shards.iter().map(|shard| shard.lock().unwrap().values().count()).sum()
     }
 
     #[test]
@@ -205,7 +152,7 @@ mod tests {
         );
         drop(second);
         assert!(index.keys(a.url(), |_| true).is_empty());
-        assert_eq!(urls(&index), 1, "nothing is left of the URL");
+        assert_eq!(keys(&index), 1, "nothing is left of the URL");
     }
 
     #[test]
@@ -226,6 +173,6 @@ mod tests {
         registrations.push(register(&index, &url));
         assert_eq!(index.keys(url.url(), |_| true).len(), 2);
         registrations.clear();
-        assert_eq!(urls(&index), 0);
+        assert_eq!(keys(&index), 0);
     }
 }

@@ -21,7 +21,7 @@ use crate::{
     policy::compiled::CompiledPolicy,
     semantics::{content_tag::content_tag, streamed_coding::VaryOrigin},
     shared::SharedRef,
-    store::interface::Put,
+    store::interface::{Put, StoreError},
 };
 
 /// The work that stores a response. The cache starts it once the outcome of the request is reported.
@@ -150,15 +150,22 @@ impl Write {
     /// stored when this method returns. Otherwise, a task completes the write while the client
     /// already receives the response.
     pub(crate) fn start(self: Box<Self>) {
-        let length = self.draft.body.len();
-        let Some(permit) = self.shared.store.coordinator().try_begin_write(length) else {
+        let store = &self.shared.store;
+        let Some(permit) = store.coordinator().try_begin_write(self.draft.body.len()) else {
             log::trace!("not stored: too many writes are in progress");
             return;
         };
+        let body = self.hold_body();
+        if let Some(result) = store.put_now(&self.key, &self.draft, &self.fill) {
+            self.finish(result, body);
+            return;
+        }
         let limit = self.shared.settings.store_timeout;
         let mut work = Box::pin(async move {
             let _permit = permit;
-            self.put().await;
+            let response = Arc::clone(&self.draft);
+            let result = self.shared.store.put(&self.key, response, &self.fill).await;
+            self.finish(result, body);
         });
         // A task polls a pending write again, so this poll needs no waker.
         let mut context = Context::from_waker(Waker::noop());
@@ -169,16 +176,24 @@ impl Write {
         }
     }
 
-    async fn put(mut self: Box<Self>) {
-        let ttl =
-            self.draft.lifetime.remaining(self.draft.lifetime.response_time).unwrap_or_default();
-        let store = &self.shared.store;
-        let is_counted = self.leader.is_some() && HeldBodies::counts(&self.draft.body);
-        let held_bodies = store.coordinator().held_bodies();
-        let body = is_counted.then(|| held_bodies.hold_new(&self.key, &self.draft.body));
-        match store.put(&self.key, Arc::clone(&self.draft), &self.fill).await {
+    /// Returns the body for the followers of the flight. `None` if there is no flight, or if the body is
+    /// too small to count as held.
+    fn hold_body(&self) -> Option<Bytes> {
+        let body = &self.draft.body;
+        let is_counted = self.leader.is_some() && HeldBodies::counts(body);
+        let held_bodies = self.shared.store.coordinator().held_bodies();
+        is_counted.then(|| held_bodies.hold_new(&self.key, body))
+    }
+
+    /// Ends the flight after the result of the write, and begins to make coded copies of the stored
+    /// response. `body` is its body for the followers of the flight.
+    fn finish(mut self: Box<Self>, result: Result<Put, StoreError>, body: Option<Bytes>) {
+        let coordinator = self.shared.store.coordinator();
+        match result {
             Ok(Put::Stored) => {
-                log::debug!("store ttl={}", ttl.as_secs());
+                let lifetime = &self.draft.lifetime;
+                let ttl = || lifetime.remaining(lifetime.response_time).unwrap_or_default();
+                log::debug!("store ttl={}", ttl().as_secs());
                 if let Some(compression) = self.policy().compression() {
                     for coding in self.wanted_codings() {
                         let (shared, level) = (&self.shared, compression.level);
@@ -192,9 +207,9 @@ impl Write {
             Ok(Put::TooLarge) => {
                 log::debug!("not stored: the response is larger than the store accepts");
                 let now = self.shared.now();
-                store.coordinator().mark_too_large(&self.key, now);
+                coordinator.mark_too_large(&self.key, now);
                 if let Some(leader) = &mut self.leader {
-                    leader.mark_hit_for_miss(store.coordinator(), &self.key, now);
+                    leader.mark_hit_for_miss(coordinator, &self.key, now);
                 }
             }
             Ok(Put::Outdated) => {

@@ -21,8 +21,8 @@ use crate::{
 /// A store of any type, so that an application can choose its store at run time.
 ///
 /// Clones of a boxed store share the inner store. Each call of an asynchronous method allocates a
-/// future. A lookup that the inner store answers by [`lookup_now`](Store::lookup_now) allocates
-/// none.
+/// future. A lookup or write that the inner store answers by [`lookup_now`](Store::lookup_now) or
+/// [`put_now`](Store::put_now) allocates none.
 ///
 /// ```
 /// use actix_web_cache::{Cache, MemoryStore, store::BoxedStore};
@@ -73,6 +73,15 @@ impl Store for BoxedStore {
         fill: &Fill,
     ) -> Result<Put, StoreError> {
         self.0.put(key, response, fill).await
+    }
+
+    fn put_now(
+        &self,
+        key: &CacheKey,
+        response: &Arc<StoredResponse>,
+        fill: &Fill,
+    ) -> Option<Result<Put, StoreError>> {
+        self.0.put_now(key, response, fill)
     }
 
     async fn remove(&self, key: &CacheKey) -> Result<usize, StoreError> {

@@ -85,7 +85,8 @@ pub async fn empty_store_finds_nothing<S: Store>(store: &S) {
 }
 
 /// Checks that a lookup returns a stored response unchanged, and that [`Store::lookup_now`] finds
-/// it too if the store implements this method.
+/// it too if the store implements this method. If the store implements [`Store::put_now`], this
+/// method stores the response, and [`Store::put`] stores another one.
 ///
 /// # Panics
 ///
@@ -94,6 +95,9 @@ pub async fn stored_response_is_found_unchanged<S: Store>(store: &S) {
     let key = key("/a");
     let put = Response::new(1).tag(b"t");
     assert_eq!(put.put(store, &key).await, Put::Stored);
+    assert_eq!(Response::new(2).put_later(store, &self::key("/b")).await, Put::Stored);
+    let other = only(self::found(store, &self::key("/b")).await);
+    assert_eq!(*other.body(), Response::new(2).body, "body of a response that `put` stored");
     let found = only(found(store, &key).await);
     let want = put.stored(store.coordinator().stamp());
     assert_eq!(found.status(), want.status(), "status");

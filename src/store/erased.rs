@@ -43,6 +43,12 @@ pub(crate) trait DynStore: Send + Sync {
         response: Arc<StoredResponse>,
         fill: &'a Fill,
     ) -> BoxFuture<'a, Put>;
+    fn put_now(
+        &self,
+        key: &CacheKey,
+        response: &Arc<StoredResponse>,
+        fill: &Fill,
+    ) -> Option<Result<Put, StoreError>>;
     fn remove<'a>(&'a self, key: &'a CacheKey) -> BoxFuture<'a, usize>;
     fn remove_url<'a>(&'a self, url: UrlKey<'a>) -> BoxFuture<'a, usize>;
     fn invalidate<'a>(&'a self, invalidation: &'a Invalidation) -> BoxFuture<'a, ()>;
@@ -93,6 +99,16 @@ impl<S: Store> DynStore for S {
         fill: &'a Fill,
     ) -> BoxFuture<'a, Put> {
         boxed(async move { Store::put(self, key, response, fill).await })
+    }
+
+    fn put_now(
+        &self,
+        key: &CacheKey,
+        response: &Arc<StoredResponse>,
+        fill: &Fill,
+    ) -> Option<Result<Put, StoreError>> {
+        let call = AssertUnwindSafe(|| Store::put_now(self, key, response, fill));
+        catch_unwind(call).unwrap_or_else(|_| Some(Err(panicked())))
     }
 
     fn remove<'a>(&'a self, key: &'a CacheKey) -> BoxFuture<'a, usize> {

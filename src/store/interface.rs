@@ -107,6 +107,23 @@ pub trait Store: Send + Sync + 'static {
         fill: &Fill,
     ) -> impl Future<Output = Result<Put, StoreError>> + Send;
 
+    /// Stores a response without waiting, as [`put`](Self::put) does.
+    ///
+    /// Returns `None` if the store would have to wait. The cache then calls [`put`](Self::put). The
+    /// default implementation always returns `None`.
+    ///
+    /// Implement this method for a store in memory. The cache then allocates no future for the write
+    /// of a response.
+    fn put_now(
+        &self,
+        key: &CacheKey,
+        response: &Arc<StoredResponse>,
+        fill: &Fill,
+    ) -> Option<Result<Put, StoreError>> {
+        let _ = (key, response, fill);
+        None
+    }
+
     /// Removes all variants of a key and returns their number.
     ///
     /// # Errors

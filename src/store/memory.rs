@@ -10,16 +10,14 @@ use std::{
 
 use moka::{Expiry, sync::Cache};
 
-use self::{
-    entry_key::{Digests, EntryKey},
-    eviction::Eviction,
-};
+use self::{entry_key::EntryKey, eviction::Eviction};
 use super::interface::{Lookup, Put, Store, StoreError};
 use crate::{
     coordination::{coordinator::Coordinator, fills::Fill},
     entry::{
         coded_copy::CodedCopy,
         content_coding::ContentCoding,
+        digest::Digests,
         invalidation::Invalidation,
         key::{CacheKey, UrlKey},
         response::StoredResponse,
@@ -291,7 +289,7 @@ impl MemoryStore {
         let _url = self.0.urls.lock(url);
         self.0
             .entries
-            .remove(&EntryKey::from_bytes(entry))
+            .remove(&EntryKey::from_bytes(url, entry))
             .map_or(0, |removed| removed.responses().len())
     }
 }
@@ -320,6 +318,15 @@ impl Store for MemoryStore {
         fill: &Fill,
     ) -> Result<Put, StoreError> {
         Ok(self.add(key, response, fill))
+    }
+
+    fn put_now(
+        &self,
+        key: &CacheKey,
+        response: &Arc<StoredResponse>,
+        fill: &Fill,
+    ) -> Option<Result<Put, StoreError>> {
+        Some(Ok(self.add(key, Arc::clone(response), fill)))
     }
 
     async fn remove(&self, key: &CacheKey) -> Result<usize, StoreError> {

@@ -234,6 +234,16 @@ impl Response {
     pub(super) async fn put<S: Store>(&self, store: &S, key: &CacheKey) -> Put {
         let fill = begin(store, key).await;
         let response = Arc::new(self.stored(fill.stamp()));
+        match store.put_now(key, &response, &fill) {
+            Some(result) => result.expect("put_now"),
+            None => store.put(key, response, &fill).await.expect("put"),
+        }
+    }
+
+    /// Stores the response by [`Store::put`], also if the store implements [`Store::put_now`].
+    pub(super) async fn put_later<S: Store>(&self, store: &S, key: &CacheKey) -> Put {
+        let fill = begin(store, key).await;
+        let response = Arc::new(self.stored(fill.stamp()));
         store.put(key, response, &fill).await.expect("put")
     }
 }

@@ -1,14 +1,14 @@
-//! The keys of the entries in a memory store. The digest of a key is computed once, although a request
-//! looks up the key several times.
+//! The keys of the entries in a memory store.
 
 use std::{
-    hash::{BuildHasherDefault, Hash, Hasher},
+    hash::{Hash, Hasher},
     sync::Arc,
 };
 
 use crate::entry::{
+    digest::KeyDigests,
     discriminator::is_chosen_by_client,
-    key::{CacheKey, digest_of_key},
+    key::{CacheKey, UrlKey},
 };
 
 /// The key of an entry: the responses of one cache key, or those for requests with forged fields.
@@ -26,14 +26,16 @@ impl EntryKey {
     /// responses of the cache key, which are requested more often.
     pub(super) fn of(key: &CacheKey, discriminator: &[u8]) -> Self {
         if is_chosen_by_client(discriminator) {
-            Self::from_bytes([key.as_bytes(), discriminator].concat().into())
+            Self::from_bytes(key.url(), [key.as_bytes(), discriminator].concat().into())
         } else {
             Self { digest: key.digest(), bytes: key.to_shared() }
         }
     }
 
-    pub(super) fn from_bytes(bytes: Arc<[u8]>) -> Self {
-        Self { digest: digest_of_key(&bytes), bytes }
+    /// Returns the key of an entry of `url` from its bytes.
+    pub(super) fn from_bytes(url: UrlKey<'_>, bytes: Arc<[u8]>) -> Self {
+        let rest = bytes.strip_prefix(url.as_bytes()).unwrap_or_default();
+        Self { digest: KeyDigests::of(url.as_bytes(), rest).key, bytes }
     }
 
     pub(super) const fn bytes(&self) -> &Arc<[u8]> {
@@ -47,32 +49,15 @@ impl Hash for EntryKey {
     }
 }
 
-/// Makes hashers for entry keys, whose hash is their digest.
-pub(super) type Digests = BuildHasherDefault<DigestHasher>;
-
-#[derive(Debug, Default)]
-pub(super) struct DigestHasher(u64);
-
-impl Hasher for DigestHasher {
-    fn write_u64(&mut self, digest: u64) {
-        self.0 = digest;
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = digest_of_key(bytes);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::hash::BuildHasher as _;
 
     use super::*;
-    use crate::entry::discriminator::{Discriminator, Property, append};
+    use crate::entry::{
+        digest::Digests,
+        discriminator::{Discriminator, Property, append},
+    };
 
     #[test]
     fn key_of_an_entry_depends_on_forged_fields_alone() {
@@ -84,10 +69,10 @@ mod tests {
         };
         let plain = EntryKey::of(&key, &[]);
         assert_eq!(plain, EntryKey::of(&key, &discriminator(Property::Layer)));
-        assert_eq!(plain, EntryKey::from_bytes(key.to_shared()));
+        assert_eq!(plain, EntryKey::from_bytes(key.url(), key.to_shared()));
         let forged = EntryKey::of(&key, &discriminator(Property::ForwardedHost));
         assert_ne!(plain, forged);
-        assert_eq!(forged, EntryKey::from_bytes(Arc::clone(forged.bytes())));
+        assert_eq!(forged, EntryKey::from_bytes(key.url(), Arc::clone(forged.bytes())));
         let hash = |key: &EntryKey| Digests::default().hash_one(key);
         assert_eq!(hash(&plain), key.digest());
         assert_ne!(hash(&plain), hash(&forged));

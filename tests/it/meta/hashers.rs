@@ -4,8 +4,8 @@
 use super::Sources;
 
 /// Hashers with fixed keys, and the files that may use them. `SipHash` and SHA-256 give equal names
-/// in all processes. The checksum detects damage of a record. The keys of a memory store have digests
-/// that are made with a random seed.
+/// in all processes. The checksum detects damage of a record. The digests of cache
+/// keys are made with a random seed.
 const FIXED: [(&str, &[&str]); 4] = [
     (
         "SipHasher13",
@@ -27,7 +27,7 @@ const FIXED: [(&str, &[&str]); 4] = [
         ],
     ),
     ("crc32fast", &["entry/codec/"]),
-    ("BuildHasherDefault", &["store/memory/entry_key.rs"]),
+    ("BuildHasherDefault", &["entry/digest.rs"]),
 ];
 
 /// Words for hashers of tables without a random seed.
