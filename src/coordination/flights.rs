@@ -258,10 +258,13 @@ impl Drop for FlightLeader {
         if self.end_on_drop == FlightEnd::Stored {
             self.flights.stored.fetch_add(1, Ordering::AcqRel);
         }
-        self.flights.remove(&self.key, &self.flight);
         // The flight is removed before its followers are notified, so that a follower that joins
         // again can become a leader.
-        self.flight.send(FlightEvent::Ended(self.end_on_drop, self.stored_body.take()));
+        self.flights.remove(&self.key, &self.flight);
+        // No request can join the removed flight.
+        if self.has_followers() {
+            self.flight.send(FlightEvent::Ended(self.end_on_drop, self.stored_body.take()));
+        }
     }
 }
 

@@ -26,8 +26,9 @@ use crate::{
     },
 };
 
-/// The response fields that the cache may change or extend for clients (annotated fields).
-pub(crate) const ANNOTATED_FIELDS: [HeaderName; 4] = [CACHE_CONTROL, DATE, EXPIRES, VARY];
+/// The response fields that the cache may change or extend for clients (annotated fields). The cache may
+/// also add `Date`, which it never changes.
+pub(crate) const ANNOTATED_FIELDS: [HeaderName; 3] = [CACHE_CONTROL, EXPIRES, VARY];
 
 /// The selecting fields of a response, each with the value in the request for which the response
 /// was made. The value is `None` if the request lacked the field.
@@ -57,8 +58,8 @@ pub struct StoredResponse {
     pub(crate) stamp: Stamp,
     pub(crate) client_ttl: Option<Duration>,
     /// The annotated fields, and other fields that the cache changed, as the handler sent them, so
-    /// that a 304 can update them. `None` if the cache did not change fields, except that it may have
-    /// added `Date`, and the fields that list tags for a CDN.
+    /// that a 304 can update them. `None` if the cache changed no fields. Added fields that do not count
+    /// are `Date`, and those that list tags for a CDN.
     pub(crate) original_fields: Option<Box<[(HeaderName, HeaderValue)]>>,
     pub(crate) etag_source: EtagSource,
     /// The copies of the body in content codings. `None` if the cache may make no such copies.
@@ -242,6 +243,9 @@ pub(crate) fn copy_fields<'a>(
 ) -> Box<[(HeaderName, HeaderValue)]> {
     // Most responses have fewer lines.
     let fields: SmallVec<[_; 16]> = fields.collect();
+    if fields.is_empty() {
+        return Box::default();
+    }
     let total = fields.iter().map(|(_, value)| value.len()).sum();
     let mut values = BytesMut::with_capacity(total);
     for (_, value) in &fields {

@@ -25,7 +25,7 @@ use crate::{
             state_cdn_lifetime, state_lifetime,
         },
         connection::ConnectionFields,
-        dates::set_date,
+        dates::date_value,
         storing::{Downstream, StoragePlan},
         vary::{add_to_vary, selecting_value},
     },
@@ -89,7 +89,7 @@ impl Candidate {
         let mut draft = self.draft(plan, status, fields);
         draft.client_ttl = client_ttl;
         draft.audience = audience;
-        draft.original_fields = original_fields.map(|changed| with_date(changed, &draft));
+        draft.original_fields = original_fields;
         let (age, left) =
             (plan.lifetime.age(now), plan.lifetime.remaining(now).unwrap_or_default());
         if let Some(limit) = client_ttl {
@@ -104,8 +104,7 @@ impl Candidate {
     /// Adds `Date` if the response has none, states the freshness lifetime to clients unless the
     /// policy leaves their fields untouched, forbids other caches to share a response that only some
     /// clients may get, and completes `Vary`. If a field other than `Date` needs a change, returns the
-    /// lines of all [`ANNOTATED_FIELDS`] except `Date`, and of targeted fields that change, from before
-    /// that change.
+    /// lines of all [`ANNOTATED_FIELDS`], and of targeted fields that change, from before that change.
     fn annotate(
         &self,
         plan: &StoragePlan,
@@ -114,8 +113,10 @@ impl Candidate {
         now: Timestamp,
     ) -> Option<Fields> {
         // RFC 9110 section 6.6.1: a recipient adds `Date` to a response that has none.
-        if !fields.contains_key(DATE) {
-            set_date(fields, DATE, now.system_time());
+        if !fields.contains_key(DATE)
+            && let Some(date) = date_value(now.system_time())
+        {
+            fields.append(DATE, date);
         }
         let lifetime = &plan.lifetime;
         let states_lifetime = !lifetime.source.is_stated()
@@ -129,8 +130,7 @@ impl Candidate {
             return None;
         }
         let is_changed = |name: &HeaderName| {
-            let is_annotated = ANNOTATED_FIELDS.contains(name) && *name != DATE;
-            is_annotated || (!is_as_stated && is_targeted(name))
+            ANNOTATED_FIELDS.contains(name) || (!is_as_stated && is_targeted(name))
         };
         let original = copy_fields(fields.iter().filter(|(name, _)| is_changed(name)));
         if states_lifetime {
@@ -241,13 +241,4 @@ impl Candidate {
             received: plan.lifetime.response_time.monotonic(),
         }
     }
-}
-
-/// Adds the lines of `Date` to the fields that the cache changes. `Date` does not change, so they share
-/// memory with those in `draft`.
-fn with_date(changed: Fields, draft: &StoredResponse) -> Fields {
-    let mut original = Vec::with_capacity(changed.len() + draft.lines(&DATE).count());
-    original.extend(changed);
-    original.extend(draft.lines(&DATE).map(|line| (DATE, line.clone())));
-    original.into_boxed_slice()
 }

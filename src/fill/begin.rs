@@ -1,13 +1,13 @@
 //! Makes the response for the client from the handler's response, and begins to store the handler's
 //! response if it may be stored.
 
-use std::{mem, net::IpAddr, sync::Arc};
+use std::{mem, sync::Arc};
 
 use actix_web::{
     HttpResponse,
     body::{BodySize, MessageBody},
     dev::ServiceResponse,
-    http::{Method, StatusCode, header::ETAG},
+    http::{StatusCode, header::ETAG},
     rt::spawn,
 };
 use bytes::Bytes;
@@ -34,8 +34,6 @@ use crate::{
     },
     semantics::{
         body::declared_length,
-        request_fields::RequestFields,
-        special_fields::SpecialFields,
         staleness::{never_stale, withdraws_stale_responses},
         storing::StoragePlan,
     },
@@ -120,7 +118,7 @@ impl Candidate {
         mut self: Box<Self>,
         stored: &StoredResponse,
         status: StatusCode,
-    ) -> Option<Box<Write>> {
+    ) -> Option<Write> {
         let staleness = never_stale(stored.lifetime.staleness);
         let ends = withdraws_stale_responses(status) && stored.lifetime.staleness != staleness;
         if !ends || !self.lookup_is_current {
@@ -141,19 +139,10 @@ impl Candidate {
     ) -> FillReply<B> {
         let status = response.status();
         let draft = self.prepare(&plan, status, response.headers_mut(), now);
-        let client = Client {
-            conditions: self.conditions,
-            method: self.method.clone(),
-            terms: ClientTerms::of(self.policy()),
-            request: mem::take(&mut self.request),
-            special: self.special,
-            address: self.client,
-        };
-        let replaced = selected.map(Arc::downgrade).unwrap_or_default();
         let mut write = self.into_write(draft);
-        write.replaced = replaced;
-        let (coding, conditions) = (write.coding, client.conditions);
-        let limit = write.shared.max_body_size(write.rule);
+        write.replaced = selected.map(Arc::downgrade).unwrap_or_default();
+        let (coding, conditions) = (write.candidate.coding, write.candidate.conditions);
+        let limit = write.candidate.shared.max_body_size(write.candidate.rule);
         let (request, response) = response.into_parts();
         let (mut head, body) = response.into_parts();
         let size = body.size();
@@ -168,7 +157,7 @@ impl Candidate {
                 let write = write.with_body(copy.unwrap_or_else(|| Bytes::copy_from_slice(&bytes)));
                 add_etag(&mut head, &write.draft);
                 let complete = head.set_body(body_for(status, &bytes));
-                let response = client.receive(complete, &bytes, &write);
+                let response = write.respond(complete, &bytes);
                 (response, Stored::Yes, Some(StoreWork::Write(write)))
             }
             // Servers do not poll a body that declares a length of zero.
@@ -176,12 +165,12 @@ impl Candidate {
                 let write = write.with_body(Bytes::new());
                 add_etag(&mut head, &write.draft);
                 let complete = head.set_body(CacheBody::pass(body));
-                let response = client.receive(complete, &Bytes::new(), &write);
+                let response = write.respond(complete, &Bytes::new());
                 (response, Stored::Yes, Some(StoreWork::Write(write)))
             }
             Err(body) => {
                 let declared = declared_length(size, head.headers());
-                client.receive_stream(head, body, write, declared)
+                write.respond_in_stream(head, body, declared)
             }
         };
         let response = ServiceResponse::new(request, response);
@@ -200,57 +189,50 @@ fn add_etag(head: &mut HttpResponse<()>, stored: &StoredResponse) {
     }
 }
 
-/// The client whose request led to a response that will be stored.
-struct Client {
-    conditions: ClientConditions,
-    method: Method,
-    terms: ClientTerms,
-    request: RequestFields,
-    special: SpecialFields,
-    address: Option<IpAddr>,
-}
-
-impl Client {
-    /// Makes the response to the client from the complete response, which `write` is going to store.
-    fn receive<B>(
+impl Write {
+    /// Makes the response to the client from the complete response, which is going to be stored.
+    fn respond<B>(
         &self,
         mut complete: HttpResponse<CacheBody<B>>,
         body: &Bytes,
-        write: &Write,
     ) -> HttpResponse<CacheBody<B>> {
-        if self.conditions == ClientConditions::ByHandler {
+        let Candidate { conditions, special, request, method, .. } = &*self.candidate;
+        if *conditions == ClientConditions::ByHandler {
             return complete;
         }
-        let (stored, compression) = (&write.draft, write.policy().compression());
-        if !self.special.may_change_reply() && stored.coded.is_none() {
-            self.terms.compression.weaken_tag(&self.request, complete.headers_mut());
+        let (stored, terms) = (&*self.draft, ClientTerms::of(self.policy()));
+        if !special.may_change_reply() && stored.coded.is_none() {
+            terms.compression.weaken_new_tag(request, stored, complete.headers_mut());
             return complete;
         }
-        let request = self.request.to_map();
+        let request = request.to_map();
+        let compression = self.policy().compression();
         // There is no copy yet, but the client may have one of an equal body.
-        let chosen = choose(&request, self.special, stored, compression, StreamedCoding::Possible);
+        let chosen = choose(&request, *special, stored, compression, StreamedCoding::Possible);
         let representation = chosen.representation;
         representation.write(stored, complete.headers_mut());
-        self.terms.compression.weaken_tag(&request, complete.headers_mut());
-        let forms = self.terms.forms(stored, &representation);
-        apply_request_conditions(&self.method, &request, forms, complete, body)
+        terms.compression.weaken_tag(&request, complete.headers_mut());
+        let forms = terms.forms(stored, &representation);
+        apply_request_conditions(method, &request, forms, complete, body)
     }
 
     /// Makes the response to the client while the body is still arriving from the handler. Also
     /// returns whether the response is being stored, and the work that does so.
-    fn receive_stream<B: MessageBody + 'static>(
-        &self,
+    fn respond_in_stream<B: MessageBody + 'static>(
+        mut self,
         mut head: HttpResponse<()>,
         body: B,
-        write: Box<Write>,
         declared: Option<u64>,
     ) -> (HttpResponse<CacheBody<B>>, Stored, Option<StoreWork>) {
-        self.terms.compression.weaken_tag(&self.request, head.headers_mut());
-        let evaluates =
-            self.conditions == ClientConditions::ByCache && self.special.may_change_reply();
-        let request = evaluates.then(|| self.request.to_map());
+        // The fields are not needed any more, but share memory with the buffer of the connection.
+        let request = mem::take(&mut self.candidate.request);
+        let Candidate { conditions, special, client, .. } = &*self.candidate;
+        let (address, terms) = (*client, ClientTerms::of(self.policy()));
+        terms.compression.weaken_tag(&request, head.headers_mut());
+        let evaluates = *conditions == ClientConditions::ByCache && special.may_change_reply();
+        let request = evaluates.then(|| request.to_map());
         let Some(request) = request.filter(|request| client_has_it(request, &head)) else {
-            return match tee::begin(body, write, declared) {
+            return match tee::begin(body, self, declared) {
                 Ok((body, work)) => (head.set_body(body), Stored::Yes, Some(work)),
                 Err(body) => {
                     let response = head.set_body(CacheBody::pass(body));
@@ -260,11 +242,12 @@ impl Client {
         };
         // The client gets its 304 at once, and a task reads the body for later requests. One such
         // task for a key is enough.
-        let coordinator = write.shared.store.coordinator();
-        let permit = coordinator.try_continue_fill(&write.key, self.address);
-        let limit = write.policy().drain_limit();
+        let coordinator = self.candidate.shared.store.coordinator();
+        let permit = coordinator.try_continue_fill(&self.candidate.key, address);
+        let limit = self.policy().drain_limit();
+        let codings = terms.codings;
         let work = permit.and_then(|permit| {
-            let (body, work) = tee::begin(body, write, declared).ok()?;
+            let (body, work) = tee::begin(body, self, declared).ok()?;
             spawn(async move {
                 let _permit = permit;
                 if body.drain(limit).await.is_err() {
@@ -275,7 +258,7 @@ impl Client {
         });
         let stored = if work.is_some() { Stored::Yes } else { Stored::No(NotStored::Busy) };
         let response = head.set_body(CacheBody::none());
-        let response = apply_conditions_without_body(&request, self.terms.codings, response);
+        let response = apply_conditions_without_body(&request, codings, response);
         (response, stored, work)
     }
 }

@@ -104,10 +104,7 @@ impl Candidate {
 
     /// Turns the candidate into the write that stores `draft`, a response whose body is still
     /// missing.
-    pub(crate) fn into_write(self: Box<Self>, draft: StoredResponse) -> Box<Write> {
-        let Self { shared, rule, key, fill, leader, coding, .. } = *self;
-        let (draft, replaced) = (Arc::new(draft), Weak::new());
-        // In a box, for it is moved several times on its way to the store.
-        Box::new(Write { shared, rule, key, fill, leader, draft, coding, replaced })
+    pub(crate) fn into_write(self: Box<Self>, draft: StoredResponse) -> Write {
+        Write { candidate: self, draft: Arc::new(draft), replaced: Weak::new() }
     }
 }

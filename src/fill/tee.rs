@@ -36,7 +36,10 @@ use actix_web::{
 use bytes::Bytes;
 use tokio::task::yield_now;
 
-use super::write::{StoreWork, Write};
+use super::{
+    candidate::Candidate,
+    write::{StoreWork, Write},
+};
 use crate::{
     coordination::{
         flights::{FlightEnd, ResponseInProgress},
@@ -57,17 +60,17 @@ const CHUNK_OVERHEAD: usize = 1024;
 /// `Err`.
 pub(crate) fn begin<B: MessageBody + 'static>(
     body: B,
-    write: Box<Write>,
+    write: Write,
     declared: Option<u64>,
 ) -> Result<(CacheBody<B>, StoreWork), B> {
     let expected = declared.and_then(|length| usize::try_from(length).ok());
-    let Some(writer) = write.shared.store.coordinator().begin_body(expected) else {
+    let Some(writer) = write.candidate.shared.store.coordinator().begin_body(expected) else {
         return Err(body);
     };
     let Ok(reader) = writer.body().reader() else { return Err(body) };
     let rest = BodyRest::default();
     let client = CacheBody::led(reader, Rc::clone(&rest), body.size());
-    let may_be_overdue = write.leader.is_some();
+    let may_be_overdue = write.candidate.leader.is_some();
     let mut tee = Tee {
         body: Box::pin(body),
         writer,
@@ -81,7 +84,7 @@ pub(crate) fn begin<B: MessageBody + 'static>(
         progressed: false,
         paused: false,
     };
-    if let Some(leader) = &mut tee.write.leader {
+    if let Some(leader) = &mut tee.write.candidate.leader {
         leader.set_end_on_drop(FlightEnd::Abandoned);
     }
     Ok((client, StoreWork::Receive(Box::pin(tee.run()))))
@@ -90,7 +93,7 @@ pub(crate) fn begin<B: MessageBody + 'static>(
 struct Tee<B> {
     body: Pin<Box<B>>,
     writer: BodyWriter,
-    write: Box<Write>,
+    write: Write,
     /// The declared length of the body; `None` if the length is unknown.
     expected: Option<usize>,
     rest: BodyRest<B>,
@@ -146,7 +149,7 @@ impl<B: MessageBody> Tee<B> {
         if mem::replace(&mut self.head, Head::Settled) == Head::Settled {
             return;
         }
-        if let Some((leader, length)) = self.write.leader.as_ref().zip(self.expected) {
+        if let Some((leader, length)) = self.write.candidate.leader.as_ref().zip(self.expected) {
             leader.publish_head(ResponseInProgress {
                 response: Arc::clone(&self.write.draft),
                 length: length as u64,
@@ -190,7 +193,7 @@ impl<B: MessageBody> Tee<B> {
                 Event::Paused => {
                     self.head = Head::Settled;
                     self.writer.drop_unread_bodies();
-                    if let Some(leader) = &self.write.leader {
+                    if let Some(leader) = &self.write.candidate.leader {
                         leader.release_followers();
                     }
                 }
@@ -258,7 +261,8 @@ impl<B: MessageBody> Tee<B> {
             self.unread_timer = None;
             return Poll::Pending;
         }
-        let has_followers = self.write.leader.as_ref().is_some_and(|leader| leader.has_followers());
+        let has_followers =
+            self.write.candidate.leader.as_ref().is_some_and(|leader| leader.has_followers());
         if self.expected.is_none() && !has_followers {
             return Poll::Ready(());
         }
@@ -280,9 +284,9 @@ impl<B: MessageBody> Tee<B> {
             self.progressed = true;
             return length <= expected;
         }
-        if length > self.write.shared.max_body_size(self.write.rule) {
+        if length > self.write.candidate.shared.max_body_size(self.write.candidate.rule) {
             log::trace!("not stored: the body exceeds max_body_size");
-            let Write { shared, key, .. } = &*self.write;
+            let Candidate { shared, key, .. } = &*self.write.candidate;
             shared.store.coordinator().mark_too_large(key, shared.now());
             self.mark_hit_for_miss();
             return false;
@@ -296,13 +300,13 @@ impl<B: MessageBody> Tee<B> {
         if self.expected.is_none() {
             self.mark_hit_for_miss();
         }
-        if let Some(leader) = &self.write.leader {
+        if let Some(leader) = &self.write.candidate.leader {
             leader.release_followers();
         }
     }
 
     fn mark_hit_for_miss(&mut self) {
-        let Write { shared, key, leader, .. } = &mut *self.write;
+        let Candidate { shared, key, leader, .. } = &mut *self.write.candidate;
         if let Some(leader) = leader {
             leader.mark_hit_for_miss(shared.store.coordinator(), key, shared.now());
         }
@@ -356,7 +360,7 @@ impl<B: MessageBody> Tee<B> {
     }
 
     fn set_end_on_drop(&mut self, end: FlightEnd) {
-        if let Some(leader) = &mut self.write.leader {
+        if let Some(leader) = &mut self.write.candidate.leader {
             leader.set_end_on_drop(end);
         }
     }

@@ -3,7 +3,8 @@
 use actix_web::{
     dev::Url,
     http::header::{
-        AGE, CONNECTION, ETAG, HeaderName, LAST_MODIFIED, LOCATION, SET_COOKIE, TRANSFER_ENCODING,
+        AGE, CONNECTION, DATE, ETAG, HeaderName, LAST_MODIFIED, LOCATION, SET_COOKIE,
+        TRANSFER_ENCODING,
     },
 };
 
@@ -70,11 +71,12 @@ pub(super) fn decoded(path: &str) -> Option<String> {
 /// Parses the names of the response fields that list tags for a CDN. A field with another meaning is
 /// refused.
 pub(super) fn parse_emitted_tag_fields(names: &[String]) -> Result<Vec<HeaderName>, ConfigError> {
-    const OTHERS: [HeaderName; 9] = [
+    const OTHERS: [HeaderName; 10] = [
         AGE,
         CACHE_GROUPS,
         CACHE_GROUP_INVALIDATION,
         CONNECTION,
+        DATE,
         ETAG,
         LAST_MODIFIED,
         LOCATION,

@@ -7,10 +7,11 @@ use actix_web::http::header::{CACHE_CONTROL, EXPIRES, HeaderMap, HeaderName, Hea
 use smallvec::SmallVec;
 
 use super::{
-    dates::{date_field, set_date},
+    dates::{date_field, date_value, set_date},
     directive_list::DirectiveList,
     fields::number_after,
     freshness,
+    recent_values::RecentValues,
     targeted::Governing,
 };
 use crate::{clock::Timestamp, entry::lifetime::Lifetime};
@@ -129,6 +130,10 @@ pub(crate) fn limit_stated_lifetimes(
 /// Limits the lifetimes in all targeted fields, also in those that address other caches.
 fn limit_targeted_fields(fields: &mut HeaderMap, limit: Duration) {
     let has_directives = |name: &&HeaderName| name.as_str().ends_with("-cache-control");
+    // Few responses have such fields.
+    if !fields.keys().any(|name| has_directives(&name)) {
+        return;
+    }
     let names: SmallVec<[HeaderName; 1]> = fields.keys().filter(has_directives).cloned().collect();
     for name in &names {
         limit_directives(fields, name, &["max-age", "s-maxage"], limit);
@@ -176,16 +181,27 @@ pub(crate) fn state_lifetime(fields: &mut HeaderMap, lifetime: &Lifetime, now: T
         limit_max_age(fields, lifetime.freshness, now)
     } else {
         // The usual case: the handler states nothing.
-        if let Some(max_age) = number_after("max-age=", lifetime.freshness.as_secs()) {
-            fields.insert(CACHE_CONTROL, max_age);
+        if let Some(max_age) = max_age_value(lifetime.freshness.as_secs()) {
+            fields.append(CACHE_CONTROL, max_age);
         }
         lifetime.freshness
     };
     limit_targeted_fields(fields, lifetime.freshness);
     if !fields.contains_key(EXPIRES) {
         let left = max_age.saturating_sub(lifetime.age(now));
-        set_date(fields, EXPIRES, now.system_time() + left);
+        if let Some(end) = date_value(now.system_time() + left) {
+            fields.append(EXPIRES, end);
+        }
     }
+}
+
+/// Returns the value of `Cache-Control` with this `max-age` alone.
+fn max_age_value(seconds: u64) -> Option<HeaderValue> {
+    thread_local! {
+        static MAX_AGES: RecentValues = const { RecentValues::new() };
+    }
+    let make = |seconds| number_after("max-age=", seconds);
+    MAX_AGES.with(|recent| recent.get_or_make(seconds, make))
 }
 
 /// Limits `max-age` and `s-maxage` in `Cache-Control` to `freshness`, and `max-age` to the lifetime in

@@ -47,11 +47,31 @@ impl OuterCompression {
         }
     }
 
+    /// Makes the tag in the fields of `response` weak, in the same cases as
+    /// [`weaken_tag`](Self::weaken_tag). They are the fields of `stored`, and possibly more. Hits of
+    /// `stored` then have its weak tag ready.
+    pub(crate) fn weaken_new_tag(
+        self,
+        request: &impl Fields,
+        stored: &StoredResponse,
+        response: &mut HeaderMap,
+    ) {
+        match response.get_mut(ETAG) {
+            Some(tag) if stored.lines(&ETAG).next() == Some(tag) => {
+                if let Some(weak) = self.weak_tag(request, stored) {
+                    tag.clone_from(weak);
+                }
+            }
+            // A tag that is not stored.
+            _ => self.weaken_tag(request, response),
+        }
+    }
+
     /// Returns the weak form of the entity tag of a stored response, in the same cases as
     /// [`weaken_tag`](Self::weaken_tag).
     pub(crate) fn weak_tag<'a>(
         self,
-        request: &HeaderMap,
+        request: &impl Fields,
         stored: &'a StoredResponse,
     ) -> Option<&'a HeaderValue> {
         if self == Self::Absent {
@@ -229,6 +249,11 @@ mod tests {
                     let kept = stored.lines(&ETAG).next();
                     let got = outer.weak_tag(&request, &stored).or(kept);
                     assert_eq!(got, weakened.get(ETAG), "{response:?} {accepted} {outer:?}");
+                    for kept in [response, &[]] {
+                        let mut new = fields(response);
+                        outer.weaken_new_tag(&request, &page(kept), &mut new);
+                        assert_eq!(new.get(ETAG), weakened.get(ETAG), "{response:?} {kept:?}");
+                    }
                 }
             }
         }

@@ -1,11 +1,21 @@
 //! HTTP dates (RFC 9110 section 5.6.7).
 
-use std::{io::Write as _, time::SystemTime};
+use std::{
+    io::Write as _,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use httpdate::HttpDate;
 
-use super::fields::{field_lines, trim};
+use super::{
+    fields::{field_lines, trim},
+    recent_values::RecentValues,
+};
+
+thread_local! {
+    static DATES: RecentValues = const { RecentValues::new() };
+}
 
 /// The days of the week, as IMF-fixdate (the preferred format) and `asctime` abbreviate them.
 const SHORT_DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
@@ -61,24 +71,33 @@ pub(crate) fn date_field(fields: &HeaderMap, name: &HeaderName) -> Option<System
     http_date(first)
 }
 
-/// Sets a field such as `Date` or `Expires` to `time`, in the preferred format.
-///
-/// `time` must be before the year 10000. For the ends of lifetimes,
-/// [`MAX_LIFETIME`](crate::entry::limits::MAX_LIFETIME) ensures this limit.
+/// Sets a field such as `Date` or `Expires` to `time`, as [`date_value`] writes it.
 pub(crate) fn set_date(fields: &mut HeaderMap, name: HeaderName, time: SystemTime) {
-    // The length of each date in this format.
-    let mut text = [0; 29];
-    if write!(text.as_mut_slice(), "{}", HttpDate::from(time)).is_ok()
-        && let Ok(date) = HeaderValue::from_bytes(&text)
-    {
+    if let Some(date) = date_value(time) {
         fields.insert(name, date);
     }
 }
 
+/// Returns the value of a field such as `Date` or `Expires`, in the preferred format. A time before
+/// 1970 becomes the beginning of 1970.
+///
+/// `time` must be before the year 10000. For the ends of lifetimes,
+/// [`MAX_LIFETIME`](crate::entry::limits::MAX_LIFETIME) ensures this limit.
+pub(crate) fn date_value(time: SystemTime) -> Option<HeaderValue> {
+    let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    DATES.with(|recent| recent.get_or_make(seconds, formatted_date))
+}
+
+fn formatted_date(seconds: u64) -> Option<HeaderValue> {
+    let time = UNIX_EPOCH + Duration::from_secs(seconds);
+    // The length of each date in this format.
+    let mut text = [0; 29];
+    write!(text.as_mut_slice(), "{}", HttpDate::from(time)).ok()?;
+    HeaderValue::from_bytes(&text).ok()
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, UNIX_EPOCH};
-
     use proptest::prelude::*;
 
     use super::*;

@@ -23,6 +23,7 @@ pub(crate) mod freshness;
 pub(crate) mod invalidation;
 pub(crate) mod no_vary_search;
 pub(crate) mod range;
+pub(crate) mod recent_values;
 pub(crate) mod replayed_fields;
 pub(crate) mod request;
 pub(crate) mod request_fields;

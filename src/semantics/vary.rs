@@ -58,7 +58,7 @@ impl Vary {
 pub(crate) fn add_to_vary(fields: &mut HeaderMap, names: &[HeaderName]) {
     // The usual case: the handler sends no `Vary`.
     if *names == [COOKIE] && !fields.contains_key(VARY) {
-        fields.insert(VARY, HeaderValue::from_static(COOKIE_SPELLING));
+        fields.append(VARY, HeaderValue::from_static(COOKIE_SPELLING));
         return;
     }
     let present = field_lines(fields, &VARY).flat_map(list_members);

@@ -107,7 +107,7 @@ async fn update_stored<B: MessageBody>(
     candidate: Box<Candidate>,
     stored: &Arc<StoredResponse>,
     response: &mut ServiceResponse<B>,
-) -> Option<Box<Write>> {
+) -> Option<Write> {
     // RFC 9111 section 4.3.5 applies only to responses with status 200.
     if response.status() != StatusCode::OK {
         return None;

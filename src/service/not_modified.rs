@@ -87,7 +87,7 @@ pub(super) fn freshen_by_head<B>(
     mut candidate: Box<Candidate>,
     stored: &StoredResponse,
     response: &mut ServiceResponse<B>,
-) -> Option<Box<Write>> {
+) -> Option<Write> {
     candidate.replaced_audience = Some(stored.audience);
     let now = candidate.shared.now();
     let mut fields = updated_fields(stored, response.headers());

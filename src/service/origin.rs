@@ -392,10 +392,7 @@ where
     /// status code of the error shows that the origin withdrew the stored response (such as 404),
     /// also returns a write. The write, which the caller must start, forbids to serve the stored
     /// response stale.
-    fn finish_error(
-        self: Box<Self>,
-        error: Error,
-    ) -> (Result<Reply<B>, Error>, Option<Box<Write>>) {
+    fn finish_error(self: Box<Self>, error: Error) -> (Result<Reply<B>, Error>, Option<Write>) {
         let Self { context, candidate, reason, selected, stand_in, .. } = *self;
         let status = error.as_response_error().status_code();
         if withdraws_stale_responses(status) {

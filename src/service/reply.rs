@@ -105,9 +105,9 @@ impl<B> Reply<B> {
     }
 
     /// Sets the write that stores a response after the outcome is reported.
-    pub(crate) fn with_write(self, write: Option<Box<Write>>) -> Self {
-        let due = |write: &Write| CodingDecision::Due(write.coding.vary_origin());
-        let coding = write.as_deref().map_or(self.coding, due);
+    pub(crate) fn with_write(self, write: Option<Write>) -> Self {
+        let due = |write: &Write| CodingDecision::Due(write.candidate.coding.vary_origin());
+        let coding = write.as_ref().map_or(self.coding, due);
         Self { work: write.map(StoreWork::Write), coding, ..self }
     }
 }
