@@ -42,7 +42,8 @@ impl Default for ChangeLocks {
     }
 }
 
-/// The registration of a cache key in a [`UrlIndex`]. Dropping the registration ends it.
+/// The registration of a cache key in a [`UrlIndex`]. A clone is a registration of its own. Dropping the
+/// registration ends it.
 pub(crate) struct Registration {
     key: Arc<[u8]>,
     digest: u64,
@@ -89,6 +90,14 @@ impl UrlIndex {
         let [first, ..] = &self.shards;
         let shard = self.shards.get(shard).unwrap_or(first);
         shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Clone for Registration {
+    fn clone(&self) -> Self {
+        let Self { key, digest, index } = self;
+        *index.shard(*digest).get_or_add(*digest, key) += 1;
+        Self { key: Arc::clone(key), digest: *digest, index: Arc::clone(index) }
     }
 }
 
@@ -142,6 +151,7 @@ mod tests {
         let index = Arc::new(UrlIndex::default());
         let a = key("/a", None);
         let (first, second) = (register(&index, &a), register(&index, &a));
+        let second_clone = second.clone();
         let _other = register(&index, &key("/b", None));
         assert_eq!(index.keys(a.url(), |_| true), [a.to_shared()]);
         drop(first);
@@ -151,6 +161,8 @@ mod tests {
             "the second registration exists"
         );
         drop(second);
+        assert_eq!(index.keys(a.url(), |_| true), [a.to_shared()], "a clone of it exists");
+        drop(second_clone);
         assert!(index.keys(a.url(), |_| true).is_empty());
         assert_eq!(keys(&index), 1, "nothing is left of the URL");
     }

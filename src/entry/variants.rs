@@ -39,7 +39,7 @@ pub struct Variants {
     halved: Option<Timestamp>,
     /// The registration of the key in the index of the store, if the store has one. The key is
     /// registered for as long as the store holds the variants.
-    registration: Option<Arc<Registration>>,
+    registration: Option<Registration>,
 }
 
 impl Variants {
@@ -91,9 +91,8 @@ impl Variants {
                 responses.push(Arc::clone(old));
             }
         }
-        let registration = existing.and_then(|existing| existing.registration.clone());
         let halved = existing.and_then(|existing| existing.halved);
-        Some(Self { responses, selecting_fields, halved, registration })
+        Some(Self { responses, selecting_fields, halved, registration: None })
     }
 
     /// Makes variants from the result of a store. `responses` are some or all responses of a
@@ -112,14 +111,9 @@ impl Variants {
         }
     }
 
-    /// Returns the registration of the key, which passes on to variants that replace these.
-    pub(crate) fn registration(&self) -> Option<&Arc<Registration>> {
-        self.registration.as_ref()
-    }
-
     /// Sets the registration of the key.
     #[must_use]
-    pub(crate) fn registered(self, registration: Arc<Registration>) -> Self {
+    pub(crate) fn registered(self, registration: Registration) -> Self {
         Self { registration: Some(registration), ..self }
     }
 

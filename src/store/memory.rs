@@ -22,7 +22,7 @@ use crate::{
         key::{CacheKey, UrlKey},
         response::StoredResponse,
         selector::Selector,
-        url_index::{LockedUrl, Registration, UrlIndex},
+        url_index::UrlIndex,
         variants::Variants,
     },
 };
@@ -186,7 +186,7 @@ impl MemoryStore {
         // The eviction policy counts this read as a request. Without it, few new responses would be
         // requested often enough to stay in a full store.
         let existing = entries.get(&entry_key);
-        let registration = self.registration(&url, entry_key.bytes(), existing.as_deref());
+        let registration = urls.register(&url, Arc::clone(entry_key.bytes()));
         if fill.is_invalidated() || !coordinator.is_valid(key, &response) {
             return false;
         }
@@ -212,7 +212,7 @@ impl MemoryStore {
         let entry_key = EntryKey::of(key, &response.discriminator);
         let max_weight = state.max_entry.saturating_sub(entry_key.bytes().len() + ENTRY_OVERHEAD);
         let url = state.urls.lock(key.url());
-        // The registration of the key stays, so a purge of its URL still finds the entry.
+        // The changed entry is registered as well, so a purge of its URL still finds it.
         let changed = state
             .entries
             .get(&entry_key)
@@ -240,7 +240,7 @@ impl MemoryStore {
         }
         let url = state.urls.lock(key.url());
         let existing = state.entries.get(&entry_key);
-        let registration = self.registration(&url, entry_key.bytes(), existing.as_deref());
+        let registration = state.urls.register(&url, Arc::clone(entry_key.bytes()));
         if !state.coordinator.is_valid(key, &copy) {
             return;
         }
@@ -258,18 +258,6 @@ impl MemoryStore {
         if let Some(variants) = added.or_else(|| Variants::add(None, copy, max_weight)) {
             state.entries.insert(entry_key, Arc::new(variants.registered(registration)));
         }
-    }
-
-    /// Returns the registration of an entry of `url`: that of the existing variants, or a new one.
-    /// `shared` is the key of the entry.
-    fn registration(
-        &self,
-        url: &LockedUrl<'_>,
-        shared: &Arc<[u8]>,
-        existing: Option<&Variants>,
-    ) -> Arc<Registration> {
-        let registered = existing.and_then(Variants::registration).cloned();
-        registered.unwrap_or_else(|| Arc::new(self.0.urls.register(url, Arc::clone(shared))))
     }
 
     /// Removes all variants of all keys of a URL, and returns their number.
