@@ -18,6 +18,7 @@ pub(crate) mod length_prefixed;
 pub(crate) mod lifetime;
 pub(crate) mod limits;
 pub(crate) mod response;
+pub(crate) mod response_copy;
 pub(crate) mod selector;
 pub(crate) mod stamp;
 pub(crate) mod tag;

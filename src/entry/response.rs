@@ -10,13 +10,9 @@ use std::{mem, sync::OnceLock, time::Duration};
 
 use actix_web::http::{
     StatusCode,
-    header::{
-        CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, DATE, ETAG, EXPIRES, HeaderName,
-        HeaderValue, LAST_MODIFIED, VARY,
-    },
+    header::{CACHE_CONTROL, ETAG, EXPIRES, HeaderName, HeaderValue, VARY},
 };
-use bytes::{Bytes, BytesMut};
-use smallvec::SmallVec;
+use bytes::Bytes;
 
 use crate::{
     clock::Timestamp,
@@ -78,6 +74,11 @@ pub struct StoredResponse {
 pub(crate) struct WeakTag(OnceLock<Option<HeaderValue>>);
 
 impl WeakTag {
+    /// Makes the weak tag of a response whose fields do not change.
+    pub(crate) fn known(tag: Option<HeaderValue>) -> Self {
+        Self(OnceLock::from(tag))
+    }
+
     pub(crate) fn get_or_make(
         &self,
         make: impl FnOnce() -> Option<HeaderValue>,
@@ -236,55 +237,10 @@ fn field_weight(name: &HeaderName, value: usize) -> usize {
     size_of::<(HeaderName, HeaderValue)>() + name.as_str().len() + value
 }
 
-/// Copies header fields in the given order. The copied field values share one allocation. No copy
-/// shares memory with its original.
-pub(crate) fn copy_fields<'a>(
-    fields: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>,
-) -> Box<[(HeaderName, HeaderValue)]> {
-    // Most responses have fewer lines.
-    let fields: SmallVec<[_; 16]> = fields.collect();
-    if fields.is_empty() {
-        return Box::default();
-    }
-    let total = fields.iter().map(|(_, value)| value.len()).sum();
-    let mut values = BytesMut::with_capacity(total);
-    for (_, value) in &fields {
-        values.extend_from_slice(value.as_bytes());
-    }
-    let mut values = values.freeze();
-    fields
-        .iter()
-        .map(|&(name, value)| {
-            let bytes = values.split_to(value.len());
-            let copy = HeaderValue::from_maybe_shared(bytes).unwrap_or_else(|_| value.clone());
-            (copy_name(name), copy)
-        })
-        .collect()
-}
-
-/// The names of fields that responses often have. A name that has a constant holds no buffer, so its
-/// clone shares none.
-const USUAL_NAMES: [HeaderName; 8] = [
-    CACHE_CONTROL,
-    CONTENT_TYPE,
-    DATE,
-    ETAG,
-    EXPIRES,
-    LAST_MODIFIED,
-    VARY,
-    CONTENT_SECURITY_POLICY,
-];
-
-/// Copies a field name. The copy shares no buffer with the original.
-fn copy_name(name: &HeaderName) -> HeaderName {
-    if USUAL_NAMES.contains(name) {
-        return name.clone();
-    }
-    HeaderName::from_bytes(name.as_str().as_bytes()).unwrap_or_else(|_| name.clone())
-}
-
 #[cfg(test)]
 mod tests {
+    use actix_web::http::header::DATE;
+
     use super::*;
     use crate::entry::fixtures::{at, stored};
 
@@ -295,19 +251,6 @@ mod tests {
         for (second, left) in [(0, 100), (60, 40), (99, 1), (100, 0), (500, 0)] {
             assert_eq!(response.useful_for(at(second)).as_secs(), left, "at {second}");
         }
-    }
-
-    #[test]
-    fn copied_fields_keep_lines_and_order_and_share_no_buffer() {
-        let big = Bytes::from(vec![b'x'; 10_000]);
-        let value = HeaderValue::from_maybe_shared(big.slice(0..3)).unwrap();
-        let name = HeaderName::from_static("link");
-        let fields = [(&name, &value), (&name, &value)];
-        let copy = copy_fields(fields.into_iter());
-        assert_eq!(copy.len(), 2);
-        assert!(copy.iter().all(|(found, copied)| *found == name && *copied == value));
-        drop((value, copy));
-        assert!(big.is_unique());
     }
 
     fn fields(lines: &[(&HeaderName, &'static str)]) -> Box<[(HeaderName, HeaderValue)]> {

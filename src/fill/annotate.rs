@@ -13,7 +13,8 @@ use super::{candidate::Candidate, write::WriteCoding};
 use crate::{
     clock::Timestamp,
     entry::{
-        response::{ANNOTATED_FIELDS, Audience, EtagSource, StoredResponse, WeakTag, copy_fields},
+        response::{ANNOTATED_FIELDS, Audience, EtagSource, StoredResponse, WeakTag},
+        response_copy::{ResponseCopy, copy_fields},
         uses::Uses,
         validity::ValidityCheck,
     },
@@ -59,13 +60,14 @@ impl CodingChoice {
 
 impl Candidate {
     /// Completes the header fields of a response that will be stored, and returns the response for
-    /// the store, without its body. Afterwards, `fields` are the fields for the client of this
+    /// the store, with a copy of `body`. Afterwards, `fields` are the fields for the client of this
     /// request.
     pub(crate) fn prepare(
         &mut self,
         plan: &StoragePlan,
         status: StatusCode,
         fields: &mut HeaderMap,
+        body: &[u8],
         now: Timestamp,
     ) -> StoredResponse {
         for (name, value) in &plan.emitted_tags {
@@ -86,7 +88,7 @@ impl Candidate {
             }
             (CodingChoice::OfCache | CodingChoice::OfHandler(_), _) => WriteCoding::AsInDraft,
         };
-        let mut draft = self.draft(plan, status, fields);
+        let mut draft = self.draft(plan, status, fields, body);
         draft.client_ttl = client_ttl;
         draft.audience = audience;
         draft.original_fields = original_fields;
@@ -204,7 +206,13 @@ impl Candidate {
         CodingChoice::OfHandler(audience)
     }
 
-    fn draft(&self, plan: &StoragePlan, status: StatusCode, fields: &HeaderMap) -> StoredResponse {
+    fn draft(
+        &self,
+        plan: &StoragePlan,
+        status: StatusCode,
+        fields: &HeaderMap,
+        body: &[u8],
+    ) -> StoredResponse {
         let comparison = &self.policy().comparison;
         let known = &self.selecting_fields;
         let coding = comparison.codings.always_select();
@@ -219,10 +227,11 @@ impl Candidate {
         let is_kept =
             |name: &HeaderName| connection.may_be_stored(name) && !plan.withheld.contains(name);
         let kept = fields.iter().filter(|(name, _)| is_kept(name));
-        StoredResponse {
+        let ResponseCopy { fields, body, weak_form } = ResponseCopy::of(kept, body);
+        let mut draft = StoredResponse {
             status,
-            fields: copy_fields(kept),
-            body: Bytes::new(),
+            fields,
+            body,
             lifetime: plan.lifetime,
             stated: plan.stated,
             selecting: selecting.collect(),
@@ -239,6 +248,10 @@ impl Candidate {
             validity_check: ValidityCheck::default(),
             uses: Uses::default(),
             received: plan.lifetime.response_time.monotonic(),
+        };
+        if let Some(weak) = weak_form {
+            draft.weak_tag = self.policy().outer_compression().new_weak_tag(&draft, weak);
         }
+        draft
     }
 }

@@ -17,6 +17,7 @@ use super::{
     emit::emit_tags,
     judge::{HandlerBody, JudgedResponse, Refusal},
     tee,
+    whole_body::WholeBody,
     write::{StoreWork, Write, WriteCoding},
 };
 use crate::{
@@ -133,31 +134,31 @@ impl Candidate {
     fn store<B: MessageBody + 'static>(
         mut self: Box<Self>,
         plan: StoragePlan,
-        mut response: ServiceResponse<HandlerBody<B>>,
+        response: ServiceResponse<HandlerBody<B>>,
         selected: Option<&Arc<StoredResponse>>,
         now: Timestamp,
     ) -> FillReply<B> {
         let status = response.status();
-        let draft = self.prepare(&plan, status, response.headers_mut(), now);
-        let mut write = self.into_write(draft);
-        write.replaced = selected.map(Arc::downgrade).unwrap_or_default();
-        let (coding, conditions) = (write.candidate.coding, write.candidate.conditions);
-        let limit = write.candidate.shared.max_body_size(write.candidate.rule);
         let (request, response) = response.into_parts();
         let (mut head, body) = response.into_parts();
         let size = body.size();
-        let (response, stored, work) = match body.into_bytes() {
-            Ok(bytes) if bytes.len() > limit => {
+        let limit = self.shared.max_body_size(self.rule);
+        let body = body.into_bytes().map(|bytes| WholeBody::of(bytes, limit, selected));
+        let copied = body.as_ref().map_or(&[][..], WholeBody::to_copy);
+        let draft = self.prepare(&plan, status, head.headers_mut(), copied, now);
+        let mut write = self.into_write(draft);
+        write.replaced = selected.map(Arc::downgrade).unwrap_or_default();
+        let (coding, conditions) = (write.candidate.coding, write.candidate.conditions);
+        let (response, stored, work) = match body {
+            Ok(WholeBody::TooLarge(bytes)) => {
                 let response = head.set_body(CacheBody::whole(bytes));
                 (response, Stored::No(NotStored::TooLarge), None)
             }
-            Ok(bytes) => {
-                // A copy: the handler's bytes may be a slice of something much larger.
-                let copy = write.replaced_body(&bytes);
-                let write = write.with_body(copy.unwrap_or_else(|| Bytes::copy_from_slice(&bytes)));
+            Ok(body) => {
+                let write = write.with_whole_body(&body);
                 add_etag(&mut head, &write.draft);
-                let complete = head.set_body(body_for(status, &bytes));
-                let response = write.respond(complete, &bytes);
+                let complete = head.set_body(body_for(status, body.bytes()));
+                let response = write.respond(complete, body.bytes());
                 (response, Stored::Yes, Some(StoreWork::Write(write)))
             }
             // Servers do not poll a body that declares a length of zero.

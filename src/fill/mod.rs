@@ -13,4 +13,5 @@ pub(crate) mod decide;
 pub(crate) mod emit;
 pub(crate) mod judge;
 pub(crate) mod tee;
+mod whole_body;
 pub(crate) mod write;

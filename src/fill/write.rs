@@ -11,7 +11,7 @@ use futures_util::{FutureExt as _, future::LocalBoxFuture};
 use smallvec::SmallVec;
 use tokio::time::timeout;
 
-use super::{candidate::Candidate, coded_copies::make_coded_copy};
+use super::{candidate::Candidate, coded_copies::make_coded_copy, whole_body::WholeBody};
 use crate::{
     coordination::held_bodies::HeldBodies,
     entry::{coded_copy::ContentDigest, content_coding::ContentCoding, response::StoredResponse},
@@ -97,6 +97,16 @@ impl Write {
         self.complete(known)
     }
 
+    /// Sets the body to the whole body of the handler. The draft has a copy of it already, if it must be
+    /// copied.
+    pub(super) fn with_whole_body(self, body: &WholeBody) -> Self {
+        match body {
+            WholeBody::Stored(_, stored) => self.with_body_of(stored),
+            WholeBody::Kept(bytes) => self.with_new_body(bytes.clone()),
+            WholeBody::Copied(_) | WholeBody::TooLarge(_) => self.complete(None),
+        }
+    }
+
     fn with_new_body(mut self, body: Bytes) -> Self {
         Arc::make_mut(&mut self.draft).body = body;
         self.complete(None)
@@ -129,13 +139,6 @@ impl Write {
         };
         let others = ContentCoding::ALL.into_iter().filter(|coding| Some(*coding) != preferred);
         preferred.into_iter().chain(others.filter(of_replaced)).collect()
-    }
-
-    /// Returns the body of the replaced response if its bytes are equal to these, so that both
-    /// responses share memory.
-    pub(super) fn replaced_body(&self, bytes: &[u8]) -> Option<Bytes> {
-        let replaced = self.replaced.upgrade()?;
-        (*replaced.body == *bytes).then(|| replaced.body.clone())
     }
 
     /// Starts the write. If the store answers at once (as a memory store does), the response is

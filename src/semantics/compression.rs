@@ -11,7 +11,7 @@ use super::{
     fields::{EntityTag, Fields, trim},
     vary::accepts_any_coding,
 };
-use crate::entry::response::{Audience, StoredResponse};
+use crate::entry::response::{Audience, StoredResponse, WeakTag};
 
 /// The codings of actix's `Compress`.
 const CODINGS: [&str; 4] = ["br", "gzip", "deflate", "zstd"];
@@ -67,6 +67,18 @@ impl OuterCompression {
         }
     }
 
+    /// Returns the weak tag of a new response, to whose entity tag `form` is the weak form. The response
+    /// is stored with it, so that hits need not make it.
+    pub(crate) fn new_weak_tag(self, stored: &StoredResponse, form: HeaderValue) -> WeakTag {
+        if self == Self::Absent {
+            return WeakTag::default();
+        }
+        let tag = stored.lines(&ETAG).next().filter(|tag| *trim(tag.as_bytes()) == *tag.as_bytes());
+        let Some(tag) = tag else { return WeakTag::default() };
+        let is_strong = is_strong_tag(tag);
+        WeakTag::known(Some(form).filter(|_| is_strong && may_be_coded(stored)))
+    }
+
     /// Returns the weak form of the entity tag of a stored response, in the same cases as
     /// [`weaken_tag`](Self::weaken_tag).
     pub(crate) fn weak_tag<'a>(
@@ -79,9 +91,7 @@ impl OuterCompression {
         }
         let make = || {
             let weak = weak_tag_of(stored.lines(&ETAG).next()?)?;
-            let may_be_coded =
-                !stored.has_field(&CONTENT_ENCODING) && is_stored_as_compressed_type(stored);
-            may_be_coded.then_some(weak)
+            may_be_coded(stored).then_some(weak)
         };
         stored.weak_tag.get_or_make(make).filter(|_| accepts_compression(request))
     }
@@ -96,8 +106,11 @@ pub(crate) fn weaken_strong_tag(response: &mut HeaderMap) {
 
 /// Returns the weak form of a strong entity tag.
 pub(crate) fn weak_tag_of(tag: &HeaderValue) -> Option<HeaderValue> {
-    let is_strong = EntityTag::parse(tag.as_bytes()).is_some_and(EntityTag::is_strong);
-    if is_strong { weak_form(tag) } else { None }
+    if is_strong_tag(tag) { weak_form(tag) } else { None }
+}
+
+fn is_strong_tag(tag: &HeaderValue) -> bool {
+    EntityTag::parse(tag.as_bytes()).is_some_and(EntityTag::is_strong)
 }
 
 fn weak_form(strong: &HeaderValue) -> Option<HeaderValue> {
@@ -147,6 +160,11 @@ fn is_compressed_type(response: &HeaderMap) -> bool {
 pub(crate) fn is_stored_as_compressed_type(stored: &StoredResponse) -> bool {
     let media_type = stored.lines(&CONTENT_TYPE).next();
     media_type.is_none_or(|value| is_compressed(value.as_bytes()))
+}
+
+/// Returns whether `Compress` may encode a stored response.
+fn may_be_coded(stored: &StoredResponse) -> bool {
+    !stored.has_field(&CONTENT_ENCODING) && is_stored_as_compressed_type(stored)
 }
 
 fn is_compressed(media_type: &[u8]) -> bool {
@@ -238,6 +256,7 @@ mod tests {
             &[tag.clone(), html.clone()],
             &[(ETAG, "W/\"a\""), html.clone()],
             &[(ETAG, "invalid"), html.clone()],
+            &[(ETAG, " \"a\" "), html.clone()],
             &[tag.clone(), (CONTENT_TYPE, "image/png")],
             &[tag.clone(), html.clone(), (CONTENT_ENCODING, "br")],
         ] {
@@ -249,6 +268,11 @@ mod tests {
                     let kept = stored.lines(&ETAG).next();
                     let got = outer.weak_tag(&request, &stored).or(kept);
                     assert_eq!(got, weakened.get(ETAG), "{response:?} {accepted} {outer:?}");
+                    let tag = kept.map_or("", |tag| tag.to_str().unwrap());
+                    let form = HeaderValue::try_from(format!("W/{tag}")).unwrap();
+                    let new = outer.new_weak_tag(&stored, form);
+                    let new = StoredResponse { weak_tag: new, ..page(response) };
+                    assert_eq!(outer.weak_tag(&request, &new), outer.weak_tag(&request, &stored));
                     for kept in [response, &[]] {
                         let mut new = fields(response);
                         outer.weaken_new_tag(&request, &page(kept), &mut new);

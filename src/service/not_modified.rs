@@ -43,7 +43,7 @@ pub(super) fn freshen_by_not_modified<B: MessageBody>(
     let terms = ClientTerms::of(candidate.policy());
     let (draft, kept) = match plan {
         Ok(plan) => {
-            let draft = candidate.prepare(&plan, stored.status, &mut fields, now);
+            let draft = candidate.prepare(&plan, stored.status, &mut fields, &[], now);
             (Some(draft), Stored::Yes)
         }
         Err(reason) => {
@@ -100,7 +100,7 @@ pub(super) fn freshen_by_head<B>(
             return None;
         }
     };
-    let draft = candidate.prepare(&plan, stored.status, &mut fields, now);
+    let draft = candidate.prepare(&plan, stored.status, &mut fields, &[], now);
     let own = response.headers_mut();
     // RFC 9110 section 9.3.2: a response to HEAD may lack fields whose values are known only when
     // the content is generated.

@@ -1,7 +1,7 @@
 use actix_web::http::header::HeaderValue;
 
 use super::*;
-use crate::entry::{fixtures::stored, response::copy_fields};
+use crate::entry::{fixtures::stored, response_copy::copy_fields};
 
 const EARLY: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 const LATE: &str = "Mon, 07 Nov 1994 08:49:37 GMT";
