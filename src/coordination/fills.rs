@@ -30,7 +30,6 @@ use crate::{
 /// The cache begins a fill before it calls the handler. The cache passes the fill to
 /// [`Store::put`](crate::store::Store::put), together with the response. Dropping the fill ends it.
 pub struct Fill {
-    key: CacheKey,
     stamp: Stamp,
     began: Timestamp,
     state: Arc<KeyState>,
@@ -78,7 +77,8 @@ impl Drop for Fill {
         // released the lock.
         let is_last = self.state.fills.fetch_sub(1, Ordering::Relaxed) == 1;
         if is_last && is_current(&open, self) {
-            open.remove(self.key.url().digest(), self.key.as_bytes());
+            let key = &self.state.key;
+            open.remove(key.url().digest(), key.as_bytes());
         }
         if open.is_empty() {
             self.open_fills.idle.notify_waiters();
@@ -88,12 +88,19 @@ impl Drop for Fill {
 
 /// The state that the fills of one key share. Fills that begin after an invalidation of the key
 /// share a new state.
-#[derive(Default)]
 struct KeyState {
+    key: CacheKey,
     invalidated: AtomicBool,
     /// The number of fills that have not ended. The number changes only while the lock of
     /// [`OpenFills`] is held.
     fills: AtomicUsize,
+}
+
+impl KeyState {
+    fn new(key: &CacheKey) -> Arc<Self> {
+        let (invalidated, fills) = (AtomicBool::default(), AtomicUsize::default());
+        Arc::new(Self { key: key.clone(), invalidated, fills })
+    }
 }
 
 /// All fills of one store that are in progress in this process. The map has one entry for each key
@@ -110,11 +117,12 @@ pub(super) struct OpenFills {
 impl OpenFills {
     pub(super) fn begin(self: &Arc<Self>, key: &CacheKey, stamp: Stamp) -> Fill {
         let mut open = self.lock();
-        let state = Arc::clone(open.get_or_add(key.url().digest(), key.shared()));
+        let make = || KeyState::new(key);
+        let state = Arc::clone(open.get_or_add(key.url().digest(), key.shared(), make));
         state.fills.fetch_add(1, Ordering::Relaxed);
         drop(open);
         let began = Clock::system().now();
-        Fill { key: key.clone(), stamp, began, state, open_fills: Arc::clone(self) }
+        Fill { stamp, began, state, open_fills: Arc::clone(self) }
     }
 
     /// Invalidates the fills of a key that are in progress. A later fill of the key is not
@@ -153,11 +161,13 @@ impl OpenFills {
             return None;
         }
         fill.state.invalidated.store(true, Ordering::Release);
-        let (key, state) = (fill.key.clone(), Arc::<KeyState>::default());
+        let key = &fill.state.key;
+        let state = KeyState::new(key);
         state.fills.fetch_add(1, Ordering::Relaxed);
-        *open.get_or_add(key.url().digest(), key.shared()) = Arc::clone(&state);
+        open.remove(key.url().digest(), key.as_bytes());
+        open.get_or_add(key.url().digest(), key.shared(), || Arc::clone(&state));
         let open_fills = Arc::clone(self);
-        Some(Fill { key, stamp: fill.stamp, began: fill.began, state, open_fills })
+        Some(Fill { stamp: fill.stamp, began: fill.began, state, open_fills })
     }
 
     pub(super) fn is_open(&self, key: &CacheKey) -> bool {
@@ -175,7 +185,8 @@ impl OpenFills {
 
 /// Returns whether no invalidation has ended the state of a fill.
 fn is_current(open: &UrlTable<Arc<KeyState>>, fill: &Fill) -> bool {
-    let state = open.get(fill.key.url().digest(), fill.key.as_bytes());
+    let key = &fill.state.key;
+    let state = open.get(key.url().digest(), key.as_bytes());
     state.is_some_and(|state| Arc::ptr_eq(state, &fill.state))
 }
 

@@ -95,8 +95,9 @@ impl CollapseKey {
 
 /// A flight: its collapse key, and its events, from its leader to its followers. Most flights have no
 /// follower, so the memory and the time for a flight without followers are small.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Flight {
+    key: CacheKey,
     collapse_key: CollapseKey,
     latest: Mutex<Option<FlightEvent>>,
     /// Notified after each event.
@@ -105,6 +106,11 @@ struct Flight {
 }
 
 impl Flight {
+    fn new(key: CacheKey, collapse_key: CollapseKey) -> Self {
+        let (latest, sent, followers) = (Mutex::default(), Notify::new(), AtomicUsize::default());
+        Self { key, collapse_key, latest, sent, followers }
+    }
+
     fn send(&self, event: FlightEvent) {
         let previous = self.latest().replace(event);
         self.sent.notify_waiters();
@@ -143,16 +149,15 @@ type OpenFlights = UrlTable<SmallVec<[Arc<Flight>; 1]>>;
 impl Flights {
     pub(super) fn join(self: &Arc<Self>, key: &CacheKey, collapse_key: CollapseKey) -> FlightRole {
         let mut open = self.lock();
-        let flights = open.get_or_add(key.url().digest(), key.shared());
+        let flights = open.get_or_add(key.url().digest(), key.shared(), SmallVec::new);
         let joined = flights.iter().find(|flight| flight.collapse_key.text == collapse_key.text);
         if let Some(flight) = joined {
             return FlightRole::Follower(FlightFollower::new(Arc::clone(flight)));
         }
-        let flight = Arc::new(Flight { collapse_key, ..Flight::default() });
+        let flight = Arc::new(Flight::new(key.clone(), collapse_key));
         flights.push(Arc::clone(&flight));
         drop(open);
         FlightRole::Leader(FlightLeader {
-            key: key.clone(),
             flight,
             end_on_drop: FlightEnd::Abandoned,
             stored_body: None,
@@ -186,9 +191,9 @@ impl Flights {
     }
 
     /// Removes a flight from the open flights. A newer flight of the key stays open.
-    fn remove(&self, key: &CacheKey, flight: &Arc<Flight>) {
+    fn remove(&self, flight: &Arc<Flight>) {
         let mut open = self.lock();
-        let url = key.url().digest();
+        let (url, key) = (flight.key.url().digest(), &flight.key);
         if let Some(flights) = open.get_mut(url, key.as_bytes()) {
             flights.retain(|other| !Arc::ptr_eq(other, flight));
             if flights.is_empty() {
@@ -205,7 +210,6 @@ impl Flights {
 /// The leader of a flight: the request that calls the handler. Dropping the leader ends the flight.
 #[derive(Debug)]
 pub(crate) struct FlightLeader {
-    key: CacheKey,
     flight: Arc<Flight>,
     end_on_drop: FlightEnd,
     stored_body: Option<Bytes>,
@@ -236,7 +240,7 @@ impl FlightLeader {
     /// Ends the flight for its followers, while the leader continues. A later request begins a new
     /// flight.
     pub(crate) fn release_followers(&self) {
-        self.flights.remove(&self.key, &self.flight);
+        self.flights.remove(&self.flight);
         self.flight.send(FlightEvent::Ended(FlightEnd::Overdue, None));
     }
 
@@ -260,7 +264,7 @@ impl Drop for FlightLeader {
         }
         // The flight is removed before its followers are notified, so that a follower that joins
         // again can become a leader.
-        self.flights.remove(&self.key, &self.flight);
+        self.flights.remove(&self.flight);
         // No request can join the removed flight.
         if self.has_followers() {
             self.flight.send(FlightEvent::Ended(self.end_on_drop, self.stored_body.take()));

@@ -58,7 +58,7 @@ impl UrlIndex {
         shared: Arc<[u8]>,
     ) -> Registration {
         let digest = url.digest;
-        *self.shard(digest).get_or_add(digest, &shared) += 1;
+        *self.shard(digest).get_or_add(digest, &shared, usize::default) += 1;
         Registration { key: shared, digest, index: Arc::clone(self) }
     }
 
@@ -96,7 +96,7 @@ impl UrlIndex {
 impl Clone for Registration {
     fn clone(&self) -> Self {
         let Self { key, digest, index } = self;
-        *index.shard(*digest).get_or_add(*digest, key) += 1;
+        *index.shard(*digest).get_or_add(*digest, key, usize::default) += 1;
         Self { key: Arc::clone(key), digest: *digest, index: Arc::clone(index) }
     }
 }

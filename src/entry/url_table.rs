@@ -2,7 +2,6 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    mem,
     sync::Arc,
 };
 
@@ -22,13 +21,14 @@ pub(crate) struct UrlTable<V> {
     urls: HashMap<u64, Keys<V>, Digests>,
 }
 
-/// The keys whose URLs have the same digest. Most URLs have a single key, so the map for several keys
-/// is in a box, which keeps the table small.
+/// The keys whose URLs have the same digest. Most URLs have a single key, so the map for further keys is
+/// in a box, which keeps the table small.
 #[derive(Debug)]
 #[expect(clippy::box_collection, reason = "a box is a third of the size of a map")]
-enum Keys<V> {
-    One(Arc<[u8]>, V),
-    Several(Box<HashMap<Arc<[u8]>, V>>),
+struct Keys<V> {
+    /// The key that was added first, until it is removed.
+    first: Option<(Arc<[u8]>, V)>,
+    others: Option<Box<HashMap<Arc<[u8]>, V>>>,
 }
 
 impl<V> Default for UrlTable<V> {
@@ -40,30 +40,41 @@ impl<V> Default for UrlTable<V> {
 impl<V> UrlTable<V> {
     /// Returns the value of a key of the URL with the digest `url`.
     pub(crate) fn get(&self, url: u64, key: &[u8]) -> Option<&V> {
-        match self.urls.get(&url)? {
-            Keys::One(one, value) => (**one == *key).then_some(value),
-            Keys::Several(keys) => keys.get(key),
+        let Keys { first, others } = self.urls.get(&url)?;
+        match first {
+            Some((first, value)) if **first == *key => Some(value),
+            _ => others.as_ref()?.get(key),
         }
     }
 
     /// Returns the value of a key of the URL with the digest `url`.
     pub(crate) fn get_mut(&mut self, url: u64, key: &[u8]) -> Option<&mut V> {
-        match self.urls.get_mut(&url)? {
-            Keys::One(one, value) => (**one == *key).then_some(value),
-            Keys::Several(keys) => keys.get_mut(key),
+        let Keys { first, others } = self.urls.get_mut(&url)?;
+        match first {
+            Some((first, value)) if **first == *key => Some(value),
+            _ => others.as_mut()?.get_mut(key),
         }
     }
 
-    /// Returns the value of a key of the URL with the digest `url`. A key without a value gets the
-    /// default value.
-    pub(crate) fn get_or_add(&mut self, url: u64, key: &Arc<[u8]>) -> &mut V
-    where
-        V: Default,
-    {
+    /// Returns the value of a key of the URL with the digest `url`. A key without a value gets the one
+    /// that `make` returns.
+    pub(crate) fn get_or_add(
+        &mut self,
+        url: u64,
+        key: &Arc<[u8]>,
+        make: impl FnOnce() -> V,
+    ) -> &mut V {
         match self.urls.entry(url) {
-            Entry::Occupied(keys) => keys.into_mut().get_or_add(key),
             Entry::Vacant(place) => {
-                place.insert(Keys::One(Arc::clone(key), V::default())).get_or_add(key)
+                let keys = place.insert(Keys { first: None, others: None });
+                &mut keys.first.insert((Arc::clone(key), make())).1
+            }
+            Entry::Occupied(keys) => {
+                let Keys { first, others } = keys.into_mut();
+                match first {
+                    Some((first, value)) if first == key => value,
+                    _ => others.get_or_insert_default().entry(Arc::clone(key)).or_insert_with(make),
+                }
             }
         }
     }
@@ -71,20 +82,14 @@ impl<V> UrlTable<V> {
     /// Removes a key of the URL with the digest `url`, and returns its value.
     pub(crate) fn remove(&mut self, url: u64, key: &[u8]) -> Option<V> {
         let Entry::Occupied(mut keys) = self.urls.entry(url) else { return None };
-        let removed = match keys.get_mut() {
-            Keys::One(one, _) if **one != *key => None,
-            Keys::One(..) => match keys.remove() {
-                Keys::One(_, value) => Some(value),
-                Keys::Several(_) => None,
-            },
-            Keys::Several(several) => {
-                let value = several.remove(key);
-                if several.is_empty() {
-                    keys.remove();
-                }
-                value
-            }
+        let Keys { first, others } = keys.get_mut();
+        let removed = match first.take_if(|(first, _)| **first == *key) {
+            Some((_, value)) => Some(value),
+            None => others.as_mut()?.remove(key),
         };
+        if first.is_none() && others.as_ref().is_none_or(|others| others.is_empty()) {
+            keys.remove();
+        }
         if self.urls.is_empty() && self.urls.capacity() > KEPT_CAPACITY {
             self.urls = HashMap::default();
         }
@@ -93,12 +98,10 @@ impl<V> UrlTable<V> {
 
     /// Returns all keys of a URL.
     pub(crate) fn keys_of(&self, url: UrlKey<'_>) -> Vec<Arc<[u8]>> {
-        let is_of_url = |key: &&Arc<[u8]>| url.contains_bytes(key);
-        match self.urls.get(&url.digest()) {
-            None => Vec::new(),
-            Some(Keys::One(one, _)) => Some(one).filter(is_of_url).cloned().into_iter().collect(),
-            Some(Keys::Several(keys)) => keys.keys().filter(is_of_url).cloned().collect(),
-        }
+        let Some(Keys { first, others }) = self.urls.get(&url.digest()) else { return Vec::new() };
+        let others = others.iter().flat_map(|others| others.keys());
+        let all = first.iter().map(|(key, _)| key).chain(others);
+        all.filter(|key| url.contains_bytes(key)).cloned().collect()
     }
 
     /// Removes all keys of a URL except `kept`, and returns their values.
@@ -109,32 +112,14 @@ impl<V> UrlTable<V> {
     }
 
     pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
-        self.urls.values().flat_map(|keys| {
-            let (one, several) = match keys {
-                Keys::One(_, value) => (Some(value), None),
-                Keys::Several(keys) => (None, Some(keys.values())),
-            };
-            one.into_iter().chain(several.into_iter().flatten())
+        self.urls.values().flat_map(|Keys { first, others }| {
+            let others = others.iter().flat_map(|others| others.values());
+            first.iter().map(|(_, value)| value).chain(others)
         })
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.urls.is_empty()
-    }
-}
-
-impl<V: Default> Keys<V> {
-    fn get_or_add(&mut self, key: &Arc<[u8]>) -> &mut V {
-        if matches!(self, Self::One(one, _) if one != key)
-            && let Self::One(one, value) = mem::replace(self, Self::Several(Box::default()))
-            && let Self::Several(keys) = self
-        {
-            keys.insert(one, value);
-        }
-        match self {
-            Self::One(_, value) => value,
-            Self::Several(keys) => keys.entry(Arc::clone(key)).or_default(),
-        }
     }
 }
 
@@ -151,7 +136,7 @@ mod tests {
     }
 
     fn set(table: &mut UrlTable<usize>, key: &CacheKey, value: usize) {
-        *table.get_or_add(key.url().digest(), &key.to_shared()) = value;
+        *table.get_or_add(key.url().digest(), key.shared(), usize::default) = value;
     }
 
     fn get(table: &UrlTable<usize>, key: &CacheKey) -> Option<usize> {
@@ -207,7 +192,7 @@ mod tests {
         let mut table = UrlTable::default();
         let (a, b) = (key("/a", None), key("/b", None));
         for (value, key) in [&a, &b].into_iter().enumerate() {
-            *table.get_or_add(a.url().digest(), &key.to_shared()) = value;
+            *table.get_or_add(a.url().digest(), key.shared(), usize::default) = value;
         }
         assert_eq!(table.keys_of(a.url()), [a.to_shared()]);
         assert_eq!(table.remove_url(a.url(), None), [0]);

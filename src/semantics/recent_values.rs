@@ -4,8 +4,9 @@ use std::cell::RefCell;
 
 use actix_web::http::header::HeaderValue;
 
-/// The number of values that a thread keeps of each kind.
-const KEPT: usize = 64;
+/// The number of values that a thread keeps of each kind. A prime number, so that a time and the end of
+/// a usual lifetime, such as a day, rarely share a place.
+const KEPT: usize = 61;
 
 /// The values of a kind that a thread made last. A copy of a value costs less than a new one, which
 /// needs an allocation.
@@ -49,5 +50,19 @@ mod tests {
         }
         assert_eq!(recent.get_or_make(7, |_| None), Some(HeaderValue::from(7)), "it is kept");
         assert_eq!(recent.get_or_make(8, |_| None), None);
+    }
+
+    #[test]
+    fn time_and_end_of_a_usual_lifetime_have_different_places() {
+        for minutes in [1, 2, 5, 10, 15, 30, 60, 120, 360, 720, 24 * 60, 7 * 24 * 60, 365 * 24 * 60]
+        {
+            let recent = RecentValues::new();
+            let numbers = [1_700_000_000, 1_700_000_000 + 60 * minutes];
+            for number in numbers {
+                assert!(recent.get_or_make(number, |n| Some(HeaderValue::from(n))).is_some());
+            }
+            let kept = numbers.map(|number| recent.get_or_make(number, |_| None));
+            assert!(kept.iter().all(Option::is_some), "{minutes} minutes");
+        }
     }
 }

@@ -256,8 +256,11 @@ where
         Decision::Fetch(origin) => {
             let inner = Rc::clone(inner);
             CacheFuture::boxed(async move {
-                let reply = fetch(inner, context.clone(), request, origin).await?;
-                Ok(context.complete(reply.coded_while_sending(&context)))
+                let mut reply = fetch(inner, context.clone(), request, origin).await?;
+                if context.policy().compression().is_some() {
+                    reply = reply.coded_while_sending(&context);
+                }
+                Ok(context.complete(reply))
             })
         }
         Decision::Bypass(reason) => pass(inner, context, request, PassReport::Reason(reason)),

@@ -2,7 +2,7 @@
 //! conditional.
 
 use std::{
-    future::{Future, Ready, ready},
+    future::Future,
     pin::{Pin, pin},
     rc::Rc,
     sync::Arc,
@@ -21,7 +21,7 @@ use actix_web::{
     rt::spawn,
 };
 use bytes::Bytes;
-use futures_util::future::{Either, LocalBoxFuture};
+use futures_util::future::LocalBoxFuture;
 
 use super::{
     after_wait::Next,
@@ -97,19 +97,23 @@ where
 {
     let purpose = origin.purpose;
     async move {
-        let (origin, leader) = match context.collapse(&request, origin).await {
-            Next::Fetch(origin, leader) => (origin, leader),
-            Next::Retry(origin) => (origin, None),
+        // No value of this size is kept while the request waits for the handler.
+        let next = match context.collapse(&request, origin).await {
+            Next::Fetch(origin, leader) => Ok((origin, leader)),
+            Next::Retry(origin) => Ok((origin, None)),
             Next::Respond(response, outcome) => {
                 return Ok(Reply::cached(request.into_parts().0, response, outcome));
             }
             Next::Bypass(_) if purpose == Purpose::Refresh => {
                 return Err(ErrorServiceUnavailable("the refreshed response could not be stored"));
             }
-            Next::Bypass(reason) => {
-                context.enter(&mut request);
-                let response = call_with_tags(&*inner, &context, request).await?;
-                return Ok(Reply::passed(response, reason, NotStored::NotAttempted));
+            Next::Bypass(reason) => Err(reason),
+        };
+        let (origin, leader) = match next {
+            Ok(next) => next,
+            Err(reason) => {
+                // In a box, so that the future of each other request needs no space for this one.
+                return Box::pin(fetch_bypassed(inner, context, request, reason)).await;
             }
         };
         context.enter(&mut request);
@@ -123,15 +127,47 @@ where
         // A range of a response that is not stored is passed through: fetching the whole response could
         // be very expensive.
         if origin.selected.is_none() && request.headers().contains_key(RANGE) {
-            let response = call_with_tags(&*inner, &context, request).await?;
-            let own_responses = context.own_responses(&origin.cache_request, &origin.lookup);
-            let CacheRequest { key, discriminator, .. } = &origin.cache_request;
-            context.note_inner_cache(&response, key, discriminator, own_responses);
-            return Ok(Reply::passed(response, origin.reason, NotStored::Range));
+            return Box::pin(fetch_range(inner, context, request, *origin, leader)).await;
         }
         let (call, request) = OriginCall::prepare(inner, context, request, *origin, leader);
         call.run(request).await
     }
+}
+
+/// Calls the handler for a request that bypasses the cache after it has waited.
+async fn fetch_bypassed<S, B>(
+    inner: Rc<S>,
+    context: RequestContext,
+    mut request: ServiceRequest,
+    reason: Forward,
+) -> Result<Reply<B>, Error>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
+    B: MessageBody + 'static,
+{
+    context.enter(&mut request);
+    let response = call_with_tags(&*inner, &context, request).await?;
+    Ok(Reply::passed(response, reason, NotStored::NotAttempted))
+}
+
+/// Calls the handler for a range of a response that is not stored. `_leader` ends its flight when the
+/// handler has responded.
+async fn fetch_range<S, B>(
+    inner: Rc<S>,
+    context: RequestContext,
+    request: ServiceRequest,
+    origin: OriginRequest,
+    _leader: Option<Leader>,
+) -> Result<Reply<B>, Error>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
+    B: MessageBody + 'static,
+{
+    let response = call_with_tags(&*inner, &context, request).await?;
+    let own_responses = context.own_responses(&origin.cache_request, &origin.lookup);
+    let CacheRequest { key, discriminator, .. } = &origin.cache_request;
+    context.note_inner_cache(&response, key, discriminator, own_responses);
+    Ok(Reply::passed(response, origin.reason, NotStored::Range))
 }
 
 /// A call of the handler, and the data that the cache needs when the handler responds.
@@ -237,7 +273,12 @@ where
                 Some(result) => result,
                 None => response.await,
             };
-            self.finish(result).await
+            // The future needs no space for a reply that is ready.
+            let reply = match self.finish(result) {
+                Finish::Replied(reply) => return reply,
+                Finish::AsksAgain(reply) => reply,
+            };
+            reply.await
         }
     }
 
@@ -263,11 +304,11 @@ where
         mut response: Pin<Box<impl Future<Output = Result<ServiceResponse<B>, Error>> + 'static>>,
     ) -> Result<Reply<B>, Error> {
         if let Some(result) = self.within_limit(response.as_mut()).await {
-            return self.finish(result).await;
+            return self.finish(result).reply().await;
         }
         let Some((stale, client_side)) = self.stale_response() else {
             let result = response.await;
-            return self.finish(result).await;
+            return self.finish(result).reply().await;
         };
         let (context, reason) = (self.context.clone(), self.reason);
         let coordinator = context.shared.store.coordinator();
@@ -277,7 +318,7 @@ where
             let context = context.clone();
             spawn(async move {
                 let _permit = permit;
-                let reply = async { self.finish(response.await).await };
+                let reply = async { self.finish(response.await).reply().await };
                 complete_in_background(&context, reply).await;
             });
         }
@@ -295,9 +336,8 @@ where
         Some((stale, client_side))
     }
 
-    /// Replies to the request with the result of the handler. The future is ready, unless the handler
-    /// is called again.
-    fn finish(mut self: Box<Self>, result: Result<ServiceResponse<B>, Error>) -> FutureReply<B> {
+    /// Replies to the request with the result of the handler, or calls the handler again.
+    fn finish(mut self: Box<Self>, result: Result<ServiceResponse<B>, Error>) -> Finish<B> {
         if let Some(leader) = &mut self.candidate.leader {
             let end = if result.is_ok() { FlightEnd::NotStored } else { FlightEnd::Failed };
             leader.set_end_on_drop(end);
@@ -309,7 +349,7 @@ where
                 if let Some(write) = write {
                     write.start();
                 }
-                return Either::Left(ready(reply));
+                return Finish::Replied(reply);
             }
         };
         let asks_again = self.has_unusable_status(&response);
@@ -326,16 +366,16 @@ where
                 // The reply holds the body of the selected response again, before `self` is dropped.
                 let reply = freshen_by_not_modified(self.candidate, &validated, response);
                 let outcome = Outcome::Revalidated { reason: self.reason, stored: reply.stored };
-                return Either::Left(ready(Ok(Reply::filled(reply, outcome))));
+                return Finish::Replied(Ok(Reply::filled(reply, outcome)));
             }
         }
         if asks_again {
-            return Either::Right(Box::pin(async move {
+            return Finish::AsksAgain(Box::pin(async move {
                 let response = self.ask_again(response).await?;
                 Ok(self.finish_response(response, owned))
             }));
         }
-        Either::Left(ready(Ok(self.finish_response(response, owned))))
+        Finish::Replied(Ok(self.finish_response(response, owned)))
     }
 
     /// Replies with a response of the handler. `owned` says whether an inner cache has handled the
@@ -404,9 +444,22 @@ where
     }
 }
 
-/// The reply to a request whose handler has responded, or is called again.
-type FutureReply<B> =
-    Either<Ready<Result<Reply<B>, Error>>, LocalBoxFuture<'static, Result<Reply<B>, Error>>>;
+/// The end of a call of the handler.
+#[expect(clippy::large_enum_variant, reason = "a value exists only for a moment")]
+enum Finish<B> {
+    Replied(Result<Reply<B>, Error>),
+    /// The handler is called again.
+    AsksAgain(LocalBoxFuture<'static, Result<Reply<B>, Error>>),
+}
+
+impl<B> Finish<B> {
+    async fn reply(self) -> Result<Reply<B>, Error> {
+        match self {
+            Self::Replied(reply) => reply,
+            Self::AsksAgain(reply) => reply.await,
+        }
+    }
+}
 
 /// The result if a request cannot be sent to the handler again.
 enum Fallback {
