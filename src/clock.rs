@@ -50,9 +50,15 @@ impl fmt::Debug for Clock {
 
 #[expect(clippy::disallowed_methods, reason = "the only place that reads the clocks")]
 fn system_now() -> Timestamp {
-    static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
     let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    Timestamp::new(wall, ORIGIN.elapsed())
+    Timestamp::new(wall, monotonic_now())
+}
+
+/// Reads only the monotonic clock of the system.
+#[expect(clippy::disallowed_methods, reason = "the only place that reads the clocks")]
+pub(crate) fn monotonic_now() -> Duration {
+    static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    ORIGIN.elapsed()
 }
 
 /// A clock for tests. The clock stands still until the test calls [`advance`](Self::advance) or

@@ -6,11 +6,12 @@
 
 use std::{
     future::{Future, poll_fn},
-    pin::{Pin, pin},
-    task::Poll,
+    pin::Pin,
+    task::{Context, Poll},
     time::Duration,
 };
 
+use pin_project_lite::pin_project;
 use tokio::{task::unconstrained, time::sleep};
 
 /// Polls a future once, with the waker of the current task.
@@ -20,20 +21,36 @@ pub(crate) async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Out
 
 /// Waits for the output of a future. Returns `None` if the future takes longer than `limit`. No
 /// timer is armed for a future that is ready at the first poll.
-pub(crate) async fn within<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
-    let mut future = pin!(future);
-    // In a box, so that a future that is ready at once needs no space for the timer.
-    let mut timer = None;
-    poll_fn(|cx| {
-        if let Poll::Ready(output) = future.as_mut().poll(cx) {
+///
+/// This function is not an `async fn`, whose future would have space for `future` twice.
+pub(crate) const fn within<F: Future>(limit: Duration, future: F) -> Within<F> {
+    Within { future, limit, timer: None }
+}
+
+pin_project! {
+    /// The future that [`within`] returns.
+    pub(crate) struct Within<F> {
+        #[pin]
+        future: F,
+        limit: Duration,
+        // In a box, so that a future that is ready at once needs no space for the timer.
+        timer: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    }
+}
+
+impl<F: Future> Future for Within<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if let Poll::Ready(output) = this.future.poll(cx) {
             return Poll::Ready(Some(output));
         }
         // The timer is not constrained by the budget of its task: a future that uses up the budget at
         // each poll would otherwise keep the timer from ending.
-        let timer = timer.get_or_insert_with(|| Box::pin(unconstrained(sleep(limit))));
+        let timer = this.timer.get_or_insert_with(|| Box::pin(unconstrained(sleep(*this.limit))));
         timer.as_mut().poll(cx).map(|()| None)
-    })
-    .await
+    }
 }
 
 /// Runs a future to its end, even if the caller is dropped. A future that is pending after its
@@ -51,6 +68,7 @@ mod tests {
     use std::{
         cell::Cell,
         future::pending,
+        pin::pin,
         sync::{
             Arc,
             atomic::{AtomicBool, Ordering},

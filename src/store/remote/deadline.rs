@@ -2,8 +2,10 @@
 
 use std::{future::Future, time::Duration};
 
+use futures_util::FutureExt as _;
+
 use super::error::RemoteError;
-use crate::{clock::Clock, poll_once::within};
+use crate::{clock::monotonic_now, poll_once::within};
 
 /// The moment at which a call has to end.
 ///
@@ -42,19 +44,16 @@ impl Deadline {
     /// # Panics
     ///
     /// If the call has to wait and there is no tokio runtime with timers.
-    pub async fn run<T, E>(
+    pub fn run<T, E>(
         &self,
         call: impl Future<Output = Result<T, E>>,
-    ) -> Result<T, RemoteError<E>> {
-        match within(self.remaining(), call).await {
+    ) -> impl Future<Output = Result<T, RemoteError<E>>> {
+        // Not an `async fn`, whose future would have space for `call` twice.
+        within(self.remaining(), call).map(|result| match result {
             Some(result) => result.map_err(RemoteError::Failed),
             None => Err(RemoteError::TimedOut),
-        }
+        })
     }
-}
-
-fn monotonic_now() -> Duration {
-    Clock::system().now().monotonic()
 }
 
 #[cfg(test)]
