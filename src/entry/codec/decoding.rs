@@ -29,6 +29,11 @@ use crate::{
     },
 };
 
+/// The largest difference of two times that count as the same. The clocks are not read at exactly one
+/// moment, and the wall clock is adjusted slowly.
+#[cfg(feature = "redis")]
+const MAX_DRIFT: Duration = Duration::from_millis(100);
+
 /// The reason why [`decode`] cannot read a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -212,6 +217,18 @@ fn rebased(time: Duration, now: Timestamp) -> Result<Timestamp, RecordError> {
     }
     let age = now.wall().saturating_sub(time);
     Ok(Timestamp::new(now.wall().min(time), now.monotonic().saturating_sub(age)))
+}
+
+/// Returns whether decoding the record of a response again, at `now`, would give the response the same
+/// time.
+///
+/// The time would be another one if the wall clock of this process was set since the response was
+/// decoded.
+#[cfg(feature = "redis")]
+pub(crate) fn has_same_time(decoded: &StoredResponse, now: Timestamp) -> bool {
+    let time = decoded.lifetime.response_time;
+    rebased(time.wall(), now)
+        .is_ok_and(|again| again.monotonic().abs_diff(time.monotonic()) <= MAX_DRIFT)
 }
 
 /// Returns the name with this text, if it is the name of a field that most responses have. Other names

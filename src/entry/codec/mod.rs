@@ -131,11 +131,11 @@ mod layout;
 #[cfg(test)]
 mod tests;
 
-#[cfg(feature = "redis")]
-pub(crate) use self::layout::VERSION;
 pub use self::{
     coded_copies::{decode_coded_copy, encode_coded_copy},
     decoding::{RecordError, decode},
     encoding::{EncodeError, encode},
     layout::MAX_SKEW,
 };
+#[cfg(feature = "redis")]
+pub(crate) use self::{decoding::has_same_time, layout::VERSION};

@@ -7,6 +7,7 @@ use std::{
 };
 
 use deadpool_redis::redis::cmd;
+use futures_util::FutureExt as _;
 use tokio::{runtime::Handle, sync::Notify, time::timeout};
 
 use super::{
@@ -82,49 +83,56 @@ impl RedisClient {
 
     /// Runs `call` on this thread's connection within `timeout`, unless the circuit breaker is
     /// open.
-    pub(super) async fn call<T, F>(
+    ///
+    /// This function and [`call_apart`](Self::call_apart) are no `async fn`s, whose futures would have
+    /// space for `call` twice.
+    pub(super) fn call<T, F>(
         self: &Arc<Self>,
         role: ConnectionRole,
         timeout: Duration,
         call: impl FnOnce(Connection) -> F,
-    ) -> Result<T, Failure>
+    ) -> impl Future<Output = Result<T, Failure>>
     where
         F: Future<Output = Result<T, Failure>>,
     {
-        let result = self.call_apart(role, timeout, call).await;
-        match &result {
+        self.call_apart(role, timeout, call).inspect(|result| match result {
             Ok(_) => self.breaker.record_success(),
             Err(failure) => self.record_failure(failure),
-        }
-        result
+        })
     }
 
     /// Does the same as [`call`](Self::call), but the circuit breaker does not count the result.
-    pub(super) async fn call_apart<T, F>(
+    pub(super) fn call_apart<T, F>(
         self: &Arc<Self>,
         role: ConnectionRole,
         timeout: Duration,
         call: impl FnOnce(Connection) -> F,
-    ) -> Result<T, Failure>
+    ) -> impl Future<Output = Result<T, Failure>>
     where
         F: Future<Output = Result<T, Failure>>,
     {
-        if self.breaker.is_open() {
-            return Err(Failure::CircuitOpen);
-        }
-        let generation = self.generation();
-        let connect = || Arc::clone(self).connect();
-        let result = Deadline::after(timeout)
-            .run(async {
-                let connection = self.connections.get(role, generation, connect).await?;
+        let deadline = Deadline::after(timeout);
+        async move {
+            if self.breaker.is_open() {
+                return Err(Failure::CircuitOpen);
+            }
+            let generation = self.generation();
+            let result = deadline.run(async {
+                let connection = match self.connections.current(role, generation) {
+                    Some(connection) => connection,
+                    None => {
+                        let connect = || Arc::clone(self).connect();
+                        Box::pin(self.connections.get(role, generation, connect)).await?
+                    }
+                };
                 call(connection).await
-            })
-            .await
-            .map_err(Failure::from);
-        if result.as_ref().is_err_and(Failure::ends_connection) {
-            self.connections.remove(role);
+            });
+            let result = result.await.map_err(Failure::from);
+            if result.as_ref().is_err_and(Failure::ends_connection) {
+                self.connections.remove(role);
+            }
+            result
         }
-        result
     }
 
     /// Chooses the connection of this thread for a lookup whose reply is expected to be large.

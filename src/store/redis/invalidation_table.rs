@@ -38,7 +38,7 @@ use super::{
     keys::Keys,
 };
 use crate::{
-    clock::{Clock, Timestamp},
+    clock::{Timestamp, monotonic_now},
     coordination::{
         coordinator::Coordinator,
         removals::{MAX_REMOVALS, REMOVAL_LIFETIME, Removal},
@@ -146,8 +146,9 @@ impl InvalidationTable {
 
     /// Returns the command that reads only the epoch.
     pub(super) fn epoch_command(&self, keys: &Keys) -> Cmd {
-        let mut command = cmd("ZSCORE");
-        command.arg(&keys.table).arg(EPOCH);
+        const NAME: &str = "ZSCORE";
+        let mut command = Cmd::with_capacity(3, NAME.len() + keys.table.len() + EPOCH.len());
+        command.arg(NAME).arg(&keys.table).arg(EPOCH);
         command
     }
 
@@ -292,8 +293,7 @@ pub(super) fn replace_commands(keys: &Keys, replaced: &ReplacedInvalidations) ->
 
 /// Returns the time of the process's monotonic clock in microseconds.
 pub(super) fn monotonic_micros() -> u64 {
-    let now = Clock::system().now().monotonic();
-    u64::try_from(now.as_micros()).unwrap_or(u64::MAX)
+    u64::try_from(monotonic_now().as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Parses members of the table and their scores. A RESP3 reply is a list of pairs, and a RESP2

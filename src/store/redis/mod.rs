@@ -12,6 +12,7 @@
 //! | `table_replacements` | replaces many invalidations in the table by one |
 //! | `primary_search` | limits the searches for the primary after a failover |
 //! | `records`, `keys`, `lease` | stored responses and leases in Redis |
+//! | `decoded_records` | stored responses that each thread has decoded lately |
 //! | `counters`, `failure` | statistics and errors of calls |
 
 mod address;
@@ -23,6 +24,7 @@ mod client;
 mod connection;
 mod connector;
 mod counters;
+mod decoded_records;
 mod error;
 mod failure;
 mod first_read;

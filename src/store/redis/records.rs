@@ -40,7 +40,15 @@ use super::{
     invalidation_table::MAX_UNCONFIRMED,
     keys::EntryKey,
 };
-use crate::entry::{content_coding::ContentCoding, selector::VariantId, variants::MAX_VARIANTS};
+use crate::{
+    clock::Timestamp,
+    entry::{
+        content_coding::ContentCoding,
+        key::CacheKey,
+        selector::{Selector, VariantId},
+        variants::MAX_VARIANTS,
+    },
+};
 
 const INDEX_VARIANT: &str = include_str!("index_variant.lua");
 const SETTLE_WRITE: &str = include_str!("settle_write.lua");
@@ -51,26 +59,62 @@ const REMOVE: &str = include_str!("remove.lua");
 /// The names of the fields that select among the variants of a cache key.
 pub(super) type SelectingFields = Arc<[HeaderName]>;
 
+/// The record that a lookup reads.
+pub(super) struct WantedRecord<'a> {
+    pub(super) key: &'a CacheKey,
+    pub(super) entry: &'a EntryKey,
+    pub(super) selecting: &'a SelectingFields,
+    pub(super) variant: VariantId,
+    pub(super) coding: Option<ContentCoding>,
+    pub(super) now: Timestamp,
+}
+
+impl<'a> WantedRecord<'a> {
+    pub(super) fn new(
+        key: &'a CacheKey,
+        entry: &'a EntryKey,
+        selecting: &'a SelectingFields,
+        selector: &Selector<'_>,
+    ) -> Self {
+        let (variant, coding) = (selector.variant(selecting), selector.preferred_coding());
+        Self { key, entry, selecting, variant, coding, now: selector.now() }
+    }
+
+    pub(super) fn command(&self) -> Cmd {
+        record_command(self.entry, self.variant, self.coding)
+    }
+
+    /// Returns a digest that differs for different variants and codings of a cache key.
+    pub(super) fn digest(&self) -> u64 {
+        let variant = self.variant.as_bytes().first_chunk().map_or(0, |id| u64::from_le_bytes(*id));
+        let coding = self.coding.map_or(0, |coding| coding.index() as u64 + 1);
+        (self.entry.digest ^ variant).wrapping_add(coding)
+    }
+}
+
 /// Returns the command that reads the record of one variant, and its copy in `coding`.
 ///
 /// A variant that is found has the current selecting fields, because a write that changes the
 /// selecting fields removes all older variants.
-pub(super) fn record_command(
-    key: &EntryKey,
-    variant: VariantId,
-    coding: Option<ContentCoding>,
-) -> Cmd {
-    let mut command = cmd(if coding.is_some() { "HMGET" } else { "HGET" });
-    command.arg(&key.name).arg(&record_field(key, variant)[..]);
+fn record_command(key: &EntryKey, variant: VariantId, coding: Option<ContentCoding>) -> Cmd {
+    let record = record_field(key, variant);
+    let name = if coding.is_some() { "HMGET" } else { "HGET" };
+    // Space for both fields.
+    let size = name.len() + key.name.len() + 2 * RECORD_FIELD + 1;
+    let mut command = Cmd::with_capacity(4, size);
+    command.arg(name).arg(&key.name).arg(&record[..]);
     if let Some(coding) = coding {
         command.arg(&copy_field(key, variant, coding)[..]);
     }
     command
 }
 
+/// The length of the name of a hash field with a record.
+const RECORD_FIELD: usize = 32;
+
 /// Returns the name of the hash field with the record of a variant.
-fn record_field(key: &EntryKey, variant: VariantId) -> [u8; 32] {
-    let mut field = [0; 32];
+fn record_field(key: &EntryKey, variant: VariantId) -> [u8; RECORD_FIELD] {
+    let mut field = [0; RECORD_FIELD];
     let (id, rest) = field.split_at_mut(16);
     id.copy_from_slice(&key.id);
     rest.copy_from_slice(variant.as_bytes());
@@ -89,6 +133,7 @@ fn copy_field(key: &EntryKey, variant: VariantId, coding: ContentCoding) -> Vec<
 }
 
 /// The stored bytes of a variant.
+#[derive(Clone, PartialEq, Eq)]
 pub(super) struct FoundRecord {
     pub(super) record: Bytes,
     /// The copy in the coding for which the command asked.

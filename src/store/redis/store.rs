@@ -18,13 +18,14 @@ use super::{
     client::{RedisClient, Timeouts},
     connector::Connector,
     counters::{RedisStats, count},
+    decoded_records::DecodedRecords,
     failure::Failure,
     invalidation_table::{MAX_FILL_AGE, MAX_RETENTION},
     keys::{EntryKey, Keys},
     large_records::LargeRecords,
     lease,
     maintenance::Maintenance,
-    records::{self, FoundRecord, NewRecord, SelectingFields, Verdict},
+    records::{self, FoundRecord, NewRecord, SelectingFields, Verdict, WantedRecord},
     worker_connections::ConnectionRole,
 };
 use crate::{
@@ -132,6 +133,7 @@ struct Inner {
     no_selecting: SelectingFields,
     /// The keys of large responses, whose lookups use connections of their own.
     large: LargeRecords,
+    decoded: DecodedRecords,
     /// The permits to count uses of variants.
     counting: Arc<Semaphore>,
     max_record: usize,
@@ -158,6 +160,7 @@ impl RedisStore {
             any_selecting: AtomicBool::new(false),
             no_selecting: SelectingFields::from([]),
             large: LargeRecords::default(),
+            decoded: DecodedRecords::default(),
             counting: Arc::new(Semaphore::new(MAX_COUNTING)),
             max_record,
             lease,
@@ -189,20 +192,21 @@ impl RedisStore {
         let any = any_selecting.load(Ordering::Relaxed);
         let guessed = if any { selecting.get(&entry.digest) } else { None };
         let guessed = guessed.unwrap_or_else(|| Arc::clone(no_selecting));
-        let coding = selector.preferred_coding();
-        let command = records::record_command(&entry, selector.variant(&guessed), coding);
+        let wanted = WantedRecord::new(key, &entry, &guessed, selector);
         let (reply, stamp) = if large.contains(entry.digest) {
-            Batches::lookup_alone(client, command).await?
+            // Boxed, so that the future of other lookups stays small.
+            Box::pin(Batches::lookup_alone(client, wanted.command())).await?
         } else {
-            batches.lookup(client, command).await?
+            let reply = batches.lookup(client, wanted.command())?;
+            reply.await.unwrap_or(Err(Failure::NoRuntime))?
         };
         if let Some(record) = records::parse_record(reply)? {
             large.note(entry.digest, record.size());
-            let found = self.found(key, &guessed, Some(record), stamp, selector.now());
+            let found = self.found(&wanted, Some(record), stamp);
             let mut responses = found.variants.iter().flat_map(|variants| variants.responses());
             // A key whose only response answers all requests has no other variants to drop.
             if responses.any(|response| !guessed.is_empty() || !response.discriminator.is_empty()) {
-                self.count_use(&entry, selector.variant(&guessed));
+                self.count_use(&entry, wanted.variant);
             }
             return Ok(found);
         }
@@ -254,48 +258,71 @@ impl RedisStore {
             })
             .await?;
         let Some(stored) = stored else { return Ok(Lookup { variants: None, stamp }) };
+        let wanted = WantedRecord::new(key, entry, &stored, selector);
         if Arc::ptr_eq(&stored, &guessed) {
-            return Ok(self.found(key, &guessed, None, stamp, selector.now()));
+            return Ok(self.found(&wanted, None, stamp));
         }
         self.0.selecting.insert(entry.digest, Arc::clone(&stored));
         self.0.any_selecting.store(true, Ordering::Relaxed);
-        let coding = selector.preferred_coding();
-        let command = records::record_command(entry, selector.variant(&stored), coding);
-        let (reply, stamp) = self.0.batches.lookup(client, command).await?;
+        let reply = self.0.batches.lookup(client, wanted.command())?;
+        let (reply, stamp) = reply.await.unwrap_or(Err(Failure::NoRuntime))?;
         let record = records::parse_record(reply)?;
-        Ok(self.found(key, &stored, record, stamp, selector.now()))
+        Ok(self.found(&wanted, record, stamp))
     }
 
-    /// Makes the result of a lookup from the selecting fields of the key and from the record (the
-    /// encoded response), if there is one.
+    /// Makes the result of a lookup from the record (the encoded response), if there is one.
     fn found(
         &self,
-        key: &CacheKey,
-        selecting: &SelectingFields,
+        wanted: &WantedRecord<'_>,
         record: Option<FoundRecord>,
         stamp: Stamp,
-        now: Timestamp,
     ) -> Lookup {
-        let counters = &self.0.client.counters;
-        let response = record.and_then(|found| match codec::decode(found.record, key, now) {
+        let Inner { client, decoded, .. } = &*self.0;
+        let WantedRecord { key, selecting, now, .. } = *wanted;
+        let none = || Arc::new(Variants::new(selecting, None));
+        let Some(record) = record else { return Lookup { variants: Some(none()), stamp } };
+        // The memory of a tiered store has its own copies, whose age begins when they are decoded.
+        let is_far = client.table_interval().is_some();
+        let known = if is_far { None } else { decoded.find(wanted, &record, stamp) };
+        if let Some(variants) = known.filter(|known| !known.useful_for(now).is_zero()) {
+            count(&client.counters.found);
+            return Lookup { variants: Some(variants), stamp };
+        }
+        let Some(response) = self.decoded(&record, key, now) else {
+            return Lookup { variants: Some(none()), stamp };
+        };
+        let variants = Arc::new(Variants::new(selecting, [Arc::new(response)]));
+        if !is_far {
+            decoded.add(wanted, record, stamp, Arc::clone(&variants));
+        }
+        Lookup { variants: Some(variants), stamp }
+    }
+
+    /// Decodes a record and its copy. Returns `None` if the response cannot be used.
+    fn decoded(
+        &self,
+        found: &FoundRecord,
+        key: &CacheKey,
+        now: Timestamp,
+    ) -> Option<StoredResponse> {
+        let RedisClient { counters, coordinator, .. } = &*self.0.client;
+        match codec::decode(found.record.clone(), key, now) {
             // Redis keeps the record until the last response in the hash has expired.
             Ok(response) if response.useful_for(now).is_zero() => None,
             Ok(mut response) => {
                 count(&counters.found);
-                self.0.client.coordinator.held_bodies().share(key, &mut response.body);
-                let copy = found.copy.and_then(|copy| self.decoded_copy(&copy));
-                Some(Arc::new(match copy {
+                coordinator.held_bodies().share(key, &mut response.body);
+                Some(match found.copy.as_ref().and_then(|copy| self.decoded_copy(copy)) {
                     Some(copy) => response.with_coded_copy(copy),
                     None => response,
-                }))
+                })
             }
             Err(error) => {
                 count(&counters.unreadable_records);
                 log::debug!("stored response in Redis not used: {error}");
                 None
             }
-        });
-        Lookup { variants: Some(Arc::new(Variants::new(selecting, response))), stamp }
+        }
     }
 
     /// Decodes a coded copy. A copy that cannot be read counts as missing, and is made again.

@@ -88,7 +88,17 @@ enum Slot {
 type ConnectResult = Result<Connection, Failure>;
 
 impl WorkerConnections {
-    /// Returns the connection of this thread for `role`.
+    /// Returns the connection of this thread for `role`, if there is one of this `generation`.
+    pub(super) fn current(&self, role: ConnectionRole, generation: u64) -> Option<Connection> {
+        match &*self.slot(role).borrow() {
+            Slot::Connected { connection, generation: made_for } if *made_for == generation => {
+                Some(connection.clone())
+            }
+            Slot::Empty | Slot::Connected { .. } | Slot::Connecting(_) => None,
+        }
+    }
+
+    /// Returns the connection of this thread for `role`, and connects if there is none.
     ///
     /// Calls `connect` if there is no connection of this `generation`: the server may have been
     /// replaced since. Several requests can wait for one new connection. If the requests time out,
