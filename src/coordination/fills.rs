@@ -17,7 +17,7 @@ use std::{
 use tokio::sync::Notify;
 
 use crate::{
-    clock::{Clock, Timestamp},
+    clock::monotonic_now,
     entry::{
         key::{CacheKey, UrlKey},
         stamp::Stamp,
@@ -31,7 +31,8 @@ use crate::{
 /// [`Store::put`](crate::store::Store::put), together with the response. Dropping the fill ends it.
 pub struct Fill {
     stamp: Stamp,
-    began: Timestamp,
+    /// The time at which the fill began, by the monotonic clock of the system.
+    began: Duration,
     state: Arc<KeyState>,
     open_fills: Arc<OpenFills>,
 }
@@ -48,7 +49,7 @@ impl Fill {
     /// the cache uses a `ManualClock`.
     #[must_use]
     pub fn age(&self) -> Duration {
-        Clock::system().now().since(self.began)
+        monotonic_now().saturating_sub(self.began)
     }
 
     /// Returns whether the cache key of the fill was invalidated after the fill began. If so, the
@@ -121,7 +122,7 @@ impl OpenFills {
         let state = Arc::clone(open.get_or_add(key.url().digest(), key.shared(), make));
         state.fills.fetch_add(1, Ordering::Relaxed);
         drop(open);
-        let began = Clock::system().now();
+        let began = monotonic_now();
         Fill { stamp, began, state, open_fills: Arc::clone(self) }
     }
 

@@ -9,7 +9,7 @@ use actix_web::http::{
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::{candidate::Candidate, write::WriteCoding};
+use super::candidate::{Candidate, WriteCoding};
 use crate::{
     clock::Timestamp,
     entry::{

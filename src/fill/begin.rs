@@ -13,12 +13,12 @@ use actix_web::{
 use bytes::Bytes;
 
 use super::{
-    candidate::{Candidate, ClientConditions},
+    candidate::{Candidate, ClientConditions, WriteCoding},
     emit::emit_tags,
     judge::{HandlerBody, JudgedResponse, Refusal},
     tee,
     whole_body::WholeBody,
-    write::{StoreWork, Write, WriteCoding},
+    write::{StoreWork, Write},
 };
 use crate::{
     clock::Timestamp,
@@ -128,7 +128,7 @@ impl Candidate {
         // The followers do not wait for this write.
         self.leader = None;
         let lifetime = Lifetime { staleness, ..stored.lifetime };
-        Some(self.into_write(StoredResponse { lifetime, ..stored.clone() }))
+        Some(Write::new(self, StoredResponse { lifetime, ..stored.clone() }))
     }
 
     fn store<B: MessageBody + 'static>(
@@ -146,7 +146,7 @@ impl Candidate {
         let body = body.into_bytes().map(|bytes| WholeBody::of(bytes, limit, selected));
         let copied = body.as_ref().map_or(&[][..], WholeBody::to_copy);
         let draft = self.prepare(&plan, status, head.headers_mut(), copied, now);
-        let mut write = self.into_write(draft);
+        let mut write = Write::new(self, draft);
         write.replaced = selected.map(Arc::downgrade).unwrap_or_default();
         let (coding, conditions) = (write.candidate.coding, write.candidate.conditions);
         let (response, stored, work) = match body {

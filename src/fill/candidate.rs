@@ -1,22 +1,16 @@
 //! `Candidate`: a request whose response may be stored.
 
-use std::{
-    net::IpAddr,
-    sync::{Arc, Weak},
-};
+use std::{net::IpAddr, sync::Arc};
 
 use actix_web::http::{Method, Uri, header::HeaderName};
 use bytes::Bytes;
 
-use super::write::{Write, WriteCoding};
 use crate::{
     clock::Timestamp,
     coordination::{fills::Fill, leader::Leader},
     entry::{
-        discriminator::Discriminator,
-        key::CacheKey,
-        response::{Audience, StoredResponse},
-        url_keys::AppliedRule,
+        content_coding::ContentCoding, discriminator::Discriminator, key::CacheKey,
+        response::Audience, url_keys::AppliedRule,
     },
     policy::{compiled::CompiledPolicy, response_tags::RequestTags},
     semantics::{
@@ -24,6 +18,7 @@ use crate::{
         request_fields::RequestFields,
         requester::{Requester, Sharing},
         special_fields::SpecialFields,
+        streamed_coding::VaryOrigin,
     },
     session::SessionBefore,
     shared::SharedRef,
@@ -88,6 +83,26 @@ pub(crate) enum ClientConditions {
     ByHandler,
 }
 
+/// Whether the cache makes coded copies of a response that will be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum WriteCoding {
+    /// The draft says whether there may be copies.
+    #[default]
+    AsInDraft,
+    /// There may be copies if the body is large enough. The client prefers this coding.
+    ByCache { preferred: Option<ContentCoding> },
+}
+
+impl WriteCoding {
+    /// Returns the party that added `Accept-Encoding` to `Vary` of the response, if the field is there.
+    pub(crate) const fn vary_origin(self) -> VaryOrigin {
+        match self {
+            Self::AsInDraft => VaryOrigin::Handler,
+            Self::ByCache { .. } => VaryOrigin::Cache,
+        }
+    }
+}
+
 impl Candidate {
     /// Returns the policy that applies to the request.
     pub(crate) fn policy(&self) -> &CompiledPolicy {
@@ -100,11 +115,5 @@ impl Candidate {
         let held_bodies = self.shared.store.coordinator().held_bodies();
         let held = held_bodies.hold(&self.key, body, self.client);
         held.unwrap_or_else(|| body.clone())
-    }
-
-    /// Turns the candidate into the write that stores `draft`, a response whose body is still
-    /// missing.
-    pub(crate) fn into_write(self: Box<Self>, draft: StoredResponse) -> Write {
-        Write { candidate: self, draft: Arc::new(draft), replaced: Weak::new() }
     }
 }

@@ -11,12 +11,16 @@ use futures_util::{FutureExt as _, future::LocalBoxFuture};
 use smallvec::SmallVec;
 use tokio::time::timeout;
 
-use super::{candidate::Candidate, coded_copies::make_coded_copy, whole_body::WholeBody};
+use super::{
+    candidate::{Candidate, WriteCoding},
+    coded_copies::make_coded_copy,
+    whole_body::WholeBody,
+};
 use crate::{
     coordination::held_bodies::HeldBodies,
     entry::{coded_copy::ContentDigest, content_coding::ContentCoding, response::StoredResponse},
     policy::compiled::CompiledPolicy,
-    semantics::{content_tag::content_tag, streamed_coding::VaryOrigin},
+    semantics::content_tag::content_tag,
     store::interface::{Put, StoreError},
 };
 
@@ -55,27 +59,13 @@ pub(crate) struct Write {
     pub(crate) replaced: Weak<StoredResponse>,
 }
 
-/// Whether the cache makes coded copies of a response that will be stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum WriteCoding {
-    /// The draft says whether there may be copies.
-    #[default]
-    AsInDraft,
-    /// There may be copies if the body is large enough. The client prefers this coding.
-    ByCache { preferred: Option<ContentCoding> },
-}
-
-impl WriteCoding {
-    /// Returns the party that added `Accept-Encoding` to `Vary` of the response, if the field is there.
-    pub(crate) const fn vary_origin(self) -> VaryOrigin {
-        match self {
-            Self::AsInDraft => VaryOrigin::Handler,
-            Self::ByCache { .. } => VaryOrigin::Cache,
-        }
-    }
-}
-
 impl Write {
+    /// Makes the write that stores `draft`, a response to the request of `candidate`. Its body may still
+    /// be missing.
+    pub(crate) fn new(candidate: Box<Candidate>, draft: StoredResponse) -> Self {
+        Self { candidate, draft: Arc::new(draft), replaced: Weak::new() }
+    }
+
     /// Returns the policy that applies to the request.
     pub(crate) fn policy(&self) -> &CompiledPolicy {
         self.candidate.policy()

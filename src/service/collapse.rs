@@ -23,10 +23,7 @@ use std::sync::Arc;
 use actix_web::{
     body::MessageBody,
     dev::ServiceRequest,
-    http::{
-        Method,
-        header::{HeaderName, RANGE},
-    },
+    http::{Method, header::HeaderName},
     rt::time::timeout,
 };
 
@@ -113,7 +110,7 @@ impl RequestContext {
         let reason = origin.reason;
         // A range is cut only from a complete response, so a request with `Range` waits for the end
         // of the body.
-        let end = if request.headers().contains_key(RANGE) {
+        let end = if self.has_range(request.headers()) {
             timeout(limit, flight.end()).await
         } else {
             match timeout(limit, flight.next_event()).await {
@@ -220,7 +217,7 @@ impl RequestContext {
         let OriginRequest { cache_request, lookup, selected, .. } = origin;
         let shares = *request.method() != Method::HEAD
             && !cache_request.directives.no_store
-            && (selected.is_some() || !request.headers().contains_key(RANGE));
+            && (selected.is_some() || !self.has_range(request.headers()));
         if !shares {
             return None;
         }

@@ -9,6 +9,7 @@ use std::{rc::Rc, sync::Arc};
 use actix_web::{
     HttpMessage,
     dev::{Extensions, ServiceRequest, ServiceResponse},
+    http::header::{HeaderMap, RANGE},
 };
 use bytes::Bytes;
 
@@ -22,10 +23,7 @@ use crate::{
         response::StoredResponse,
         url_keys::AppliedRule,
     },
-    fill::{
-        candidate::{Candidate, ClientConditions},
-        write::WriteCoding,
-    },
+    fill::candidate::{Candidate, ClientConditions, WriteCoding},
     outcome::Forward,
     policy::{cache_key::RequestKey, compiled::CompiledPolicy},
     response::cached::SelectedResponse,
@@ -125,6 +123,11 @@ impl RequestContext {
     /// Returns the policy that applies to the request.
     pub(crate) fn policy(&self) -> &CompiledPolicy {
         self.shared.policy(self.rule)
+    }
+
+    /// Returns whether a request to this cache has `Range`.
+    pub(crate) fn has_range(&self, request: &HeaderMap) -> bool {
+        self.special.has(SpecialFields::RANGE) && request.contains_key(RANGE)
     }
 
     /// Adds a marker to the request, by which inner caches and handlers find this cache.

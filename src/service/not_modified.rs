@@ -60,7 +60,7 @@ pub(super) fn freshen_by_not_modified<B: MessageBody>(
     let chosen = choose(&client, SpecialFields::ALL, stored, compression, streamed_coding);
     let representation = chosen.representation;
     let body = candidate.hold_body(representation.body(stored));
-    let write = draft.map(|draft| candidate.into_write(draft).with_body_of(stored));
+    let write = draft.map(|draft| Write::new(candidate, draft).with_body_of(stored));
     let work = write.map(StoreWork::Write);
     let (request, _) = not_modified.into_parts();
     let mut response = HttpResponse::with_body(stored.status, body_for(stored.status, &body));
@@ -111,7 +111,7 @@ pub(super) fn freshen_by_head<B>(
     for (name, value) in plan.emitted_tags {
         own.insert(name, value);
     }
-    Some(candidate.into_write(draft).with_body_of(stored))
+    Some(Write::new(candidate, draft).with_body_of(stored))
 }
 
 /// Removes all stored responses of the candidate's cache key. Invalidates the fills of the key

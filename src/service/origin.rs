@@ -16,7 +16,7 @@ use actix_web::{
     error::{ErrorInternalServerError, ErrorServiceUnavailable},
     http::{
         Method, StatusCode, Uri,
-        header::{CONTENT_ENCODING, RANGE},
+        header::{CONTENT_ENCODING, HeaderMap, RANGE},
     },
     rt::spawn,
 };
@@ -126,7 +126,7 @@ where
         }
         // A range of a response that is not stored is passed through: fetching the whole response could
         // be very expensive.
-        if origin.selected.is_none() && request.headers().contains_key(RANGE) {
+        if origin.selected.is_none() && context.has_range(request.headers()) {
             return Box::pin(fetch_range(inner, context, request, *origin, leader)).await;
         }
         let (call, request) = OriginCall::prepare(inner, context, request, *origin, leader);
@@ -231,9 +231,8 @@ where
         let routing = Routing::of(&request);
         if validates || selected.is_some() || !forwards {
             candidate.conditions = ClientConditions::ByCache;
-            let conditional =
-                is_conditional(request.headers()) || request.headers().contains_key(RANGE);
-            if validates || conditional {
+            let may_be_conditional = context.special.may_change_reply();
+            if validates || (may_be_conditional && is_conditional_or_range(request.headers())) {
                 match headers_mut(&context.shared, &mut request) {
                     Some(fields) => conditions.write(fields),
                     None => {
@@ -442,6 +441,10 @@ where
         let fallback = selected.zip(stand_in);
         (context.stale_for_error(fallback, &candidate, reason, error), None)
     }
+}
+
+fn is_conditional_or_range(request: &HeaderMap) -> bool {
+    is_conditional(request) || request.contains_key(RANGE)
 }
 
 /// The end of a call of the handler.
