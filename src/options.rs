@@ -6,8 +6,8 @@ use std::{cell::RefCell, future, mem, rc::Rc, time::Duration};
 
 use actix_service::{Service, Transform, forward_ready};
 use actix_web::{
-    Error, FromRequest, HttpMessage, HttpRequest,
-    dev::{Extensions, Payload, ServiceRequest, ServiceResponse},
+    Error, HttpMessage,
+    dev::{Extensions, ServiceRequest, ServiceResponse},
     http::StatusCode,
 };
 
@@ -153,23 +153,6 @@ impl CacheOptions {
     fn update(&self, update: impl FnOnce(ResponseOptions) -> ResponseOptions) {
         let mut options = self.0.borrow_mut();
         *options = update(mem::take(&mut *options));
-    }
-}
-
-impl FromRequest for CacheOptions {
-    type Error = Error;
-    type Future = future::Ready<Result<Self, Error>>;
-
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let options = scope::options_of(request).unwrap_or_else(|| {
-            let mut extensions = request.extensions_mut();
-            Self::extracted(&extensions).unwrap_or_else(|| {
-                let options = Self::new();
-                options.keep(&mut extensions);
-                options
-            })
-        });
-        future::ready(Ok(options))
     }
 }
 

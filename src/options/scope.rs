@@ -7,7 +7,7 @@
 
 use std::{
     cell::RefCell,
-    future::Future,
+    future::{self, Future},
     mem,
     pin::Pin,
     ptr,
@@ -17,8 +17,8 @@ use std::{
 
 use actix_service::Service;
 use actix_web::{
-    HttpMessage, HttpRequest,
-    dev::{ServiceRequest, ServiceResponse},
+    Error, FromRequest, HttpMessage, HttpRequest,
+    dev::{Payload, ServiceRequest, ServiceResponse},
 };
 use pin_project_lite::pin_project;
 
@@ -125,9 +125,26 @@ fn current_options(is_wanted: impl FnOnce(RequestId) -> bool) -> Option<CacheOpt
 }
 
 /// Returns the options of the response to a request, if its handler is running.
-pub(super) fn options_of(request: &HttpRequest) -> Option<CacheOptions> {
+fn options_of(request: &HttpRequest) -> Option<CacheOptions> {
     let id = RequestId::of(request);
     current_options(|current| current == id)
+}
+
+impl FromRequest for CacheOptions {
+    type Error = Error;
+    type Future = future::Ready<Result<Self, Error>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let options = options_of(request).unwrap_or_else(|| {
+            let mut extensions = request.extensions_mut();
+            Self::extracted(&extensions).unwrap_or_else(|| {
+                let options = Self::new();
+                options.keep(&mut extensions);
+                options
+            })
+        });
+        future::ready(Ok(options))
+    }
 }
 
 /// Calls an inner service with a request whose response may be stored. The functions of this module
@@ -208,7 +225,7 @@ mod tests {
     };
 
     use actix_service::fn_service;
-    use actix_web::{Error, FromRequest as _, HttpResponse, dev::Payload, test::TestRequest};
+    use actix_web::{HttpResponse, test::TestRequest};
 
     use super::*;
 
