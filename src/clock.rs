@@ -2,6 +2,7 @@
 //! clocks.
 
 use std::{
+    cell::Cell,
     fmt,
     sync::LazyLock,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -25,7 +26,8 @@ impl Clock {
         Self(Source::System)
     }
 
-    /// Reads the wall clock and the monotonic clock.
+    /// Reads the wall clock and the monotonic clock. A change of the system's wall clock is noticed after
+    /// at most 100 ms.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         match &self.0 {
@@ -48,10 +50,28 @@ impl fmt::Debug for Clock {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the only place that reads the clocks")]
+/// The time for which a thread relies on its last reading of the wall clock, and on the monotonic clock
+/// for the time since then. If someone sets the wall clock, a thread notices it after this time.
+const WALL_CLOCK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Reads the clocks of the system. Each request needs the time, and to read a clock takes long, so most
+/// calls read only one.
 fn system_now() -> Timestamp {
-    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    Timestamp::new(wall, monotonic_now())
+    thread_local! {
+        static LATEST: Cell<Option<Timestamp>> = const { Cell::new(None) };
+    }
+    let monotonic = monotonic_now();
+    let latest = LATEST.get().and_then(|latest| latest.moved_to(monotonic));
+    latest.unwrap_or_else(|| {
+        let now = Timestamp::new(wall_now(), monotonic);
+        LATEST.set(Some(now));
+        now
+    })
+}
+
+#[expect(clippy::disallowed_methods, reason = "the only place that reads the clocks")]
+fn wall_now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO)
 }
 
 /// Reads only the monotonic clock of the system.
@@ -130,6 +150,13 @@ pub struct Timestamp {
 }
 
 impl Timestamp {
+    /// Returns the timestamp of a later moment, if this reading is recent enough.
+    fn moved_to(self, monotonic: Duration) -> Option<Self> {
+        let since = monotonic.checked_sub(self.monotonic)?;
+        let is_recent = since < WALL_CLOCK_INTERVAL;
+        is_recent.then(|| Self { wall: self.wall.saturating_add(since), monotonic })
+    }
+
     /// Makes a timestamp. `wall` is the time since 1970, and `monotonic` is the time since the
     /// origin of the monotonic clock.
     #[must_use]
@@ -173,6 +200,21 @@ impl Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn wall_clock_is_read_again_after_an_interval() {
+        let millis = Duration::from_millis;
+        let latest = Timestamp::new(millis(5_000), millis(300));
+        for (monotonic, want) in
+            [(300, Some(5_000)), (399, Some(5_099)), (400, None), (299, None), (9_000, None)]
+        {
+            let want = want.map(|wall| Timestamp::new(millis(wall), millis(monotonic)));
+            assert_eq!(latest.moved_to(millis(monotonic)), want, "{monotonic}");
+        }
+        let (before, now, after) = (wall_now(), system_now().wall(), wall_now());
+        let tolerance = Duration::from_secs(1);
+        assert!(now + tolerance >= before && now <= after + tolerance);
+    }
 
     const fn at(wall: u64, monotonic: u64) -> Timestamp {
         Timestamp::new(Duration::from_secs(wall), Duration::from_secs(monotonic))
