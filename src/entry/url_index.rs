@@ -1,13 +1,17 @@
-//! An index of the cache keys in a store by their URLs, so that the removal of a URL finds exactly
-//! the keys that are stored.
+//! An index of the cache keys in a store by their URLs, so that the removal of a URL finds all keys that
+//! are stored.
 //!
-//! The index needs no clean-up: each stored entry holds a [`Registration`], and the index lists a
-//! key for as long as a registration of the key exists. When a store evicts or replaces an entry,
-//! the entry is dropped, and its registration with it.
+//! A key consists of its URL and an end: the scheme, the policy and further parts. Most applications
+//! have few different ends. The index knows the first ends by heart, and supposes that each URL has
+//! keys with all of them. All other keys are registered.
+//!
+//! The index needs no clean-up: each stored entry with another end holds a [`Registration`], and the
+//! index lists a key for as long as a registration of the key exists. When a store evicts or replaces
+//! an entry, the entry is dropped, and its registration with it.
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use crate::entry::{key::UrlKey, url_table::UrlTable};
@@ -19,9 +23,18 @@ const SHARDS: usize = 16;
 /// other entries, so there are more of them.
 const CHANGE_LOCKS: usize = 64;
 
-/// An index of the registered cache keys by their URLs.
+/// The number of ends of keys that the index knows by heart. The removal of a URL looks for a key with
+/// each of them.
+const KNOWN_ENDS: usize = 16;
+
+/// The length in bytes of the longest end that the index knows by heart.
+const MAX_END: usize = 128;
+
+/// An index of the cache keys in a store by their URLs.
 #[derive(Default)]
 pub(crate) struct UrlIndex {
+    /// The ends that were seen first, in the order in which they were seen.
+    ends: [OnceLock<Box<[u8]>>; KNOWN_ENDS],
     /// The registered keys, each with the number of its registrations.
     shards: [Mutex<UrlTable<usize>>; SHARDS],
     changes: ChangeLocks,
@@ -29,6 +42,7 @@ pub(crate) struct UrlIndex {
 
 /// A URL whose stored entries only the holder of this value changes.
 pub(crate) struct LockedUrl<'a> {
+    bytes: &'a [u8],
     digest: u64,
     _lock: MutexGuard<'a, ()>,
 }
@@ -51,37 +65,55 @@ pub(crate) struct Registration {
 }
 
 impl UrlIndex {
-    /// Registers a key of a URL whose entries may be changed. `shared` has the bytes of the key.
+    /// Makes sure that [`keys`](Self::keys) lists a key of a URL whose entries may be changed. `shared` has
+    /// the bytes of the key. Returns a registration if the index does not know the end of the key.
     pub(crate) fn register(
         self: &Arc<Self>,
         url: &LockedUrl<'_>,
-        shared: Arc<[u8]>,
-    ) -> Registration {
+        shared: &Arc<[u8]>,
+    ) -> Option<Registration> {
+        if self.knows(shared.strip_prefix(url.bytes)?) {
+            return None;
+        }
         let digest = url.digest;
-        *self.shard(digest).get_or_add(digest, &shared, usize::default) += 1;
-        Registration { key: shared, digest, index: Arc::clone(self) }
+        *self.shard(digest).get_or_add(digest, shared, usize::default) += 1;
+        Some(Registration { key: Arc::clone(shared), digest, index: Arc::clone(self) })
     }
 
-    /// Returns the registered keys of a URL that `is_wanted` accepts.
+    /// Returns whether the index knows an end by heart. The first ends for which this is asked become
+    /// known.
+    fn knows(&self, end: &[u8]) -> bool {
+        end.len() <= MAX_END
+            && self.ends.iter().any(|known| **known.get_or_init(|| end.into()) == *end)
+    }
+
+    /// Returns the keys of a URL that `is_wanted` accepts: those that are registered, and those with
+    /// the known ends, which need not be stored.
     pub(crate) fn keys(
         &self,
         url: UrlKey<'_>,
         is_wanted: impl Fn(&[u8]) -> bool,
     ) -> Vec<Arc<[u8]>> {
+        // A store that adds an entry holds this lock while it registers the key, checks whether the fill
+        // was invalidated, and inserts the entry. So either the key is found here, or the check sees an
+        // invalidation from before this call.
+        let _changes = self.lock(url);
         let mut keys = self.shard(url.digest()).keys_of(url);
+        let ends = self.ends.iter().map_while(OnceLock::get);
+        keys.extend(ends.map(|end| Arc::from([url.as_bytes(), end].concat())));
         keys.retain(|key| is_wanted(key));
         keys
     }
 
     /// Takes the lock for changes of the stored entries of a URL. The store holds the lock while it
     /// reads an entry, and replaces or removes it.
-    pub(crate) fn lock(&self, url: UrlKey<'_>) -> LockedUrl<'_> {
+    pub(crate) fn lock<'a>(&'a self, url: UrlKey<'a>) -> LockedUrl<'a> {
         let digest = url.digest();
         let ChangeLocks(locks) = &self.changes;
         let [first, ..] = locks;
         let lock = locks.get((digest >> 48) as usize % CHANGE_LOCKS).unwrap_or(first);
         let lock = lock.lock().unwrap_or_else(PoisonError::into_inner);
-        LockedUrl { digest, _lock: lock }
+        LockedUrl { bytes: url.as_bytes(), digest, _lock: lock }
     }
 
     fn shard(&self, digest: u64) -> MutexGuard<'_, UrlTable<usize>> {
@@ -139,7 +171,22 @@ mod tests {
     }
 
     fn register(index: &Arc<UrlIndex>, key: &CacheKey) -> Registration {
-        index.register(&index.lock(key.url()), key.to_shared())
+        index.register(&index.lock(key.url()), key.shared()).unwrap()
+    }
+
+    /// Makes an index that knows the ends of other keys, but not those that the tests register.
+    fn index() -> Arc<UrlIndex> {
+        let index = Arc::new(UrlIndex::default());
+        for end in 0..KNOWN_ENDS as u8 {
+            assert!(index.knows(&[end]));
+        }
+        index
+    }
+
+    /// Returns the registered keys of a URL.
+    fn of_url(index: &UrlIndex, url: UrlKey<'_>) -> Vec<Arc<[u8]>> {
+        let is_registered = |key: &[u8]| key.len() > url.as_bytes().len() + 1;
+        index.keys(url, is_registered)
     }
 
     fn keys(index: &UrlIndex) -> usize {
@@ -148,43 +195,68 @@ mod tests {
 
     #[test]
     fn key_is_listed_while_a_registration_exists() {
-        let index = Arc::new(UrlIndex::default());
+        let index = index();
         let a = key("/a", None);
         let (first, second) = (register(&index, &a), register(&index, &a));
         let second_clone = second.clone();
         let _other = register(&index, &key("/b", None));
-        assert_eq!(index.keys(a.url(), |_| true), [a.to_shared()]);
+        assert_eq!(of_url(&index, a.url()), [a.to_shared()]);
         drop(first);
-        assert_eq!(
-            index.keys(a.url(), |_| true),
-            [a.to_shared()],
-            "the second registration exists"
-        );
+        assert_eq!(of_url(&index, a.url()), [a.to_shared()], "the second registration exists");
         drop(second);
-        assert_eq!(index.keys(a.url(), |_| true), [a.to_shared()], "a clone of it exists");
+        assert_eq!(of_url(&index, a.url()), [a.to_shared()], "a clone of it exists");
         drop(second_clone);
-        assert!(index.keys(a.url(), |_| true).is_empty());
+        assert!(of_url(&index, a.url()).is_empty());
         assert_eq!(keys(&index), 1, "nothing is left of the URL");
     }
 
     #[test]
     fn all_keys_of_a_url_are_listed() {
-        let index = Arc::new(UrlIndex::default());
+        let index = index();
         let url = key("/a", None);
         let mut registrations: Vec<_> = (0..100)
             .flat_map(|tenant| [key("/a", Some(tenant)), key("/a", Some(tenant))])
             .map(|key| register(&index, &key))
             .collect();
-        assert_eq!(index.keys(url.url(), |_| true).len(), 100);
+        assert_eq!(of_url(&index, url.url()).len(), 100);
         let wanted = key("/a", Some(0));
         assert_eq!(index.keys(url.url(), |key| key == wanted.as_bytes()).len(), 1);
         registrations.truncate(101);
-        assert_eq!(index.keys(url.url(), |_| true).len(), 51);
+        assert_eq!(of_url(&index, url.url()).len(), 51);
         registrations.truncate(1);
-        assert_eq!(index.keys(url.url(), |_| true), [key("/a", Some(0)).to_shared()]);
+        assert_eq!(of_url(&index, url.url()), [key("/a", Some(0)).to_shared()]);
         registrations.push(register(&index, &url));
-        assert_eq!(index.keys(url.url(), |_| true).len(), 2);
+        assert_eq!(of_url(&index, url.url()).len(), 2);
         registrations.clear();
         assert_eq!(keys(&index), 0);
+    }
+
+    #[test]
+    fn keys_with_known_ends_need_no_registration() {
+        let index = Arc::new(UrlIndex::default());
+        let registration = |key: &CacheKey| index.register(&index.lock(key.url()), key.shared());
+        let tenants: Vec<_> = (0..KNOWN_ENDS).map(|tenant| key("/a", Some(tenant))).collect();
+        for key in &tenants {
+            assert!(registration(key).is_none());
+        }
+        assert!(registration(&key("/b", Some(0))).is_none(), "the end of another URL");
+        let (late, mut long) = (key("/a", Some(KNOWN_ENDS)), key("/a", None));
+        long.push_part("tenant", Some(&[0; MAX_END]));
+        let registrations = [&late, &long].map(registration);
+        assert!(registrations.iter().all(Option::is_some));
+        let all = index.keys(late.url(), |_| true);
+        assert_eq!(all.len(), KNOWN_ENDS + 2);
+        for key in tenants.iter().chain([&late, &long]) {
+            assert!(all.contains(key.shared()));
+        }
+        let others = index.keys(key("/b", None).url(), |_| true);
+        assert_eq!(others.len(), KNOWN_ENDS, "the keys that may be stored");
+        assert!(others.contains(key("/b", Some(0)).shared()));
+    }
+
+    #[test]
+    fn long_end_is_not_known() {
+        let index = UrlIndex::default();
+        assert!(!index.knows(&[0; MAX_END + 1]) && index.knows(&[0; MAX_END]));
     }
 }

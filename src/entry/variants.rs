@@ -37,8 +37,8 @@ pub struct Variants {
     selecting_fields: Box<[HeaderName]>,
     /// The time at which the numbers of uses were last halved.
     halved: Option<Timestamp>,
-    /// The registration of the key in the index of the store, if the store has one. The key is
-    /// registered for as long as the store holds the variants.
+    /// The registration of the key in the index of the store, if the key needs one. It lasts for as long
+    /// as the store holds the variants.
     registration: Option<Registration>,
 }
 
@@ -111,10 +111,10 @@ impl Variants {
         }
     }
 
-    /// Sets the registration of the key.
+    /// Sets the registration of the key, if it needs one.
     #[must_use]
-    pub(crate) fn registered(self, registration: Registration) -> Self {
-        Self { registration: Some(registration), ..self }
+    pub(crate) fn registered(self, registration: Option<Registration>) -> Self {
+        Self { registration, ..self }
     }
 
     /// Returns the variants that `keep` accepts, or `None` if `keep` accepts none.

@@ -186,7 +186,7 @@ impl MemoryStore {
         // The eviction policy counts this read as a request. Without it, few new responses would be
         // requested often enough to stay in a full store.
         let existing = entries.get(&entry_key);
-        let registration = urls.register(&url, Arc::clone(entry_key.bytes()));
+        let registration = urls.register(&url, entry_key.bytes());
         if fill.is_invalidated() || !coordinator.is_valid(key, &response) {
             return false;
         }
@@ -240,7 +240,7 @@ impl MemoryStore {
         }
         let url = state.urls.lock(key.url());
         let existing = state.entries.get(&entry_key);
-        let registration = state.urls.register(&url, Arc::clone(entry_key.bytes()));
+        let registration = state.urls.register(&url, entry_key.bytes());
         if !state.coordinator.is_valid(key, &copy) {
             return;
         }
