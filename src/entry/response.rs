@@ -17,8 +17,8 @@ use bytes::Bytes;
 use crate::{
     clock::Timestamp,
     entry::{
-        coded_copy::CodedCopies, lifetime::Lifetime, stamp::Stamp, tag::TagId, uses::Uses,
-        validity::ValidityCheck,
+        coded_copy::CodedCopies, lifetime::Lifetime, response_copy::ResponseCopy, stamp::Stamp,
+        tag::TagId, uses::Uses, validity::ValidityCheck,
     },
 };
 
@@ -185,6 +185,13 @@ impl StoredResponse {
         };
         let unchanged = self.fields.iter().filter(move |(name, _)| !annotated(name));
         unchanged.chain(self.original_fields.iter().flat_map(|fields| fields.iter()))
+    }
+
+    /// Returns a copy that shares neither its body nor its field values with the response.
+    pub(crate) fn copied(&self) -> Self {
+        let fields = self.fields.iter().map(|(name, value)| (name, value));
+        let ResponseCopy { fields, body, .. } = ResponseCopy::of(fields, &self.body);
+        Self { fields, body, weak_tag: WeakTag::default(), ..self.clone() }
     }
 
     /// Returns the size of the response in memory, in bytes. The size includes the body and its

@@ -129,6 +129,18 @@ impl Variants {
         })
     }
 
+    /// Returns a copy that shares neither its body nor its field values with these variants. `None` if
+    /// there are several variants.
+    pub(crate) fn copied(&self) -> Option<Self> {
+        let [response] = &*self.responses else { return None };
+        Some(Self {
+            responses: Responses::from([Arc::new(response.copied())]),
+            selecting_fields: self.selecting_fields.clone(),
+            halved: self.halved,
+            registration: None,
+        })
+    }
+
     /// Adds a coded copy to the variant of `response`. If the copy would make the variants heavier
     /// than `max_weight` bytes, it is added without its bytes, so that the cache does not make it
     /// again.

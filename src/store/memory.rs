@@ -10,7 +10,11 @@ use std::{
 
 use moka::{Expiry, sync::Cache};
 
-use self::{entry_key::EntryKey, eviction::Eviction};
+use self::{
+    entry_key::EntryKey,
+    eviction::Eviction,
+    hot_copies::{Readers, copy_of_thread},
+};
 use super::interface::{Lookup, Put, Store, StoreError};
 use crate::{
     coordination::{coordinator::Coordinator, fills::Fill},
@@ -66,6 +70,7 @@ struct MemoryState {
     urls: Arc<UrlIndex>,
     max_entry: usize,
     coordinator: Coordinator,
+    readers: Readers,
     /// Lets only the first insert start the maintenance thread.
     maintenance: Once,
 }
@@ -120,7 +125,10 @@ impl MemoryStore {
         // Read the stamp before the entry: an invalidation between the two reads is then later than
         // the stamp.
         let stamp = self.0.coordinator.stamp();
-        let found = self.0.entries.get(entry_key);
+        let found = self.0.entries.get(entry_key).map(|found| {
+            let is_shared = self.0.readers.are_several();
+            if is_shared { copy_of_thread(entry_key.digest(), found) } else { found }
+        });
         let newest = found.as_deref().and_then(|variants| variants.responses().first());
         if newest.is_some_and(|newest| !self.0.coordinator.is_valid(key, newest)) {
             return Lookup::new(self.free_purged(key, entry_key), stamp);
@@ -438,8 +446,8 @@ impl MemoryStoreBuilder {
             .eviction_policy(self.eviction.policy())
             .expire_after(ExpireUseless)
             .build_with_hasher(Digests::default());
-        let (urls, maintenance) = (Arc::default(), Once::new());
-        let state = MemoryState { entries, urls, max_entry, coordinator, maintenance };
+        let (urls, readers, maintenance) = (Arc::default(), Readers::default(), Once::new());
+        let state = MemoryState { entries, urls, max_entry, coordinator, readers, maintenance };
         Ok(MemoryStore(Arc::new(state)))
     }
 }
@@ -514,5 +522,6 @@ fn start_maintenance(store: &Arc<MemoryState>) {
 
 mod entry_key;
 pub(super) mod eviction;
+mod hot_copies;
 #[cfg(test)]
 mod tests;

@@ -38,6 +38,10 @@ impl EntryKey {
         Self { digest: KeyDigests::of(url.as_bytes(), rest).key, bytes }
     }
 
+    pub(super) const fn digest(&self) -> u64 {
+        self.digest
+    }
+
     pub(super) const fn bytes(&self) -> &Arc<[u8]> {
         &self.bytes
     }
