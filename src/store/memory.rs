@@ -56,6 +56,10 @@ const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
 /// to requests with forwarded fields that any client could have sent
 /// ([`Policy::trusted_proxies`](crate::Policy::trusted_proxies)) count as those of further keys.
 ///
+/// If several threads read the store, each of them copies the responses that it sends most, so that the
+/// threads do not wait for each other. These copies do not count toward the limit. Those of a thread
+/// are at most 64, and take at most 512 KiB.
+///
 /// ```
 /// use actix_web_cache::{Cache, MemoryStore};
 ///
