@@ -26,6 +26,7 @@ pub(crate) fn count(
     folder: Option<&str>,
 ) -> io::Result<f64> {
     let folder = folder.map_or_else(env::temp_dir, PathBuf::from);
+    fs::create_dir_all(&folder)?;
     let file = folder.join(format!("{}-{}.callgrind", case.name, std::process::id()));
     let mut variables = variables.to_vec();
     variables.push(("GLIBC_TUNABLES", TUNABLES.to_owned()));

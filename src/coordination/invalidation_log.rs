@@ -40,10 +40,11 @@
 //!    prefixes of one host, or for names, one record for all responses of the host, or for all
 //!    responses with names, **replaces** them instead. The new record has their latest time and the
 //!    effect of all of them, so it applies to each response to which one of them applies.
-//! 4. **A check is not repeated while the logical time is unchanged.** If a check finds a response
-//!    valid, the response remembers the logical time of the check, which is read under the lock.
-//!    While the clock shows this time, no further invalidation has completed, so the response is
-//!    still valid. Once the clock has moved, the response is checked again.
+//! 4. **A check is not repeated while the records are unchanged.** If a check finds a response valid,
+//!    the response remembers how often records had been added, which is read under the lock. While
+//!    this number is unchanged, no further invalidation has completed, so the response is still
+//!    valid. The logical time would not do: a record from outside of this process may have an
+//!    earlier time than the clock, for example after the clock of a server was set back.
 //! 5. **Expiries have their own records.** If the stamp of a response is earlier than the record of
 //!    an expiry of one of its tags, the response is not rejected, but is stale. The record holds
 //!    the time since which the response is stale. If a handler was called before the expiry and
@@ -86,6 +87,8 @@ pub(super) struct InvalidationLog {
     store_id: u64,
     /// The logical time, which changes only while the lock of `records` is held.
     clock: AtomicU64,
+    /// How often records were added. The number changes only while the lock of `records` is held.
+    changes: AtomicU64,
     records: RwLock<Records>,
     /// The floor of the removals. No response with an earlier stamp may be stored.
     removal_floor: AtomicU64,
@@ -103,6 +106,7 @@ impl Default for InvalidationLog {
         Self {
             store_id,
             clock: AtomicU64::default(),
+            changes: AtomicU64::default(),
             records: RwLock::default(),
             removal_floor: AtomicU64::default(),
             dropped: AtomicU64::default(),
@@ -151,8 +155,8 @@ impl InvalidationLog {
     pub(super) fn validity(&self, key: &CacheKey, response: &StoredResponse) -> Validity {
         // In the common case, the store had no invalidation since the handler was called or since
         // the last check of the response.
-        let now = self.now();
-        if response.stamp >= now || response.validity_check.holds(self.store_id, now) {
+        let changes = self.changes.load(Ordering::Acquire);
+        if response.stamp >= self.now() || response.validity_check.holds(self.store_id, changes) {
             return Validity::Valid;
         }
         let records = self.records.read().unwrap_or_else(PoisonError::into_inner);
@@ -169,8 +173,8 @@ impl InvalidationLog {
         if let Some(first) = expired.reduce(|one, other| one.and(other)) {
             return Validity::ExpiredSince(first);
         }
-        // The logical time cannot change here, because the lock of the records is held.
-        response.validity_check.extend(self.store_id, self.now());
+        // The number cannot change here, because the lock of the records is held.
+        response.validity_check.extend(self.store_id, self.changes.load(Ordering::Acquire));
         Validity::Valid
     }
 
@@ -179,8 +183,9 @@ impl InvalidationLog {
         let mut records = self.records.write().unwrap_or_else(PoisonError::into_inner);
         let next = Stamp::new(self.clock.load(Ordering::Acquire) + 1);
         let overflow = records.add(invalidation, next);
-        // The clock moves last. A thread that reads the new time therefore finds the records of
-        // that time.
+        // The number and the clock change last. A thread that reads the new time therefore finds the
+        // records of that time.
+        self.changes.fetch_add(1, Ordering::Release);
         self.clock.store(next.get(), Ordering::Release);
         self.note_replaced(&records);
         drop(records);
@@ -205,6 +210,9 @@ impl InvalidationLog {
             urls = urls.or(records.removed.add(*at, *removal));
         }
         self.removal_floor.fetch_max(records.removed.floor().get(), Ordering::Release);
+        if !invalidations.is_empty() || !removals.is_empty() {
+            self.changes.fetch_add(1, Ordering::Release);
+        }
         self.clock.fetch_max(until.get(), Ordering::Release);
         self.note_replaced(&records);
         drop(records);

@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::{clock::Timestamp, entry::stamp::Stamp};
+use crate::clock::Timestamp;
 
 /// The effect of all purges and expiries so far on a stored response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,24 +29,24 @@ impl Validity {
     }
 }
 
-/// The checks that a stored response has passed: the latest logical time at which a store found it
-/// valid, and the policy that found its fields acceptable.
+/// The checks that a stored response has passed: the latest records of purges and expiries by which a
+/// store found it valid, and the policy that found its fields acceptable.
 ///
-/// The store checks the response again only after the logical time of the store has changed. The
-/// check belongs to the first store that calls `extend`, because the logical times of two stores
-/// cannot be compared.
+/// The store checks the response again only after it has got further records. The check belongs to the
+/// first store that calls `extend`, because the numbers of records of two stores cannot be compared.
 #[derive(Debug, Default)]
 pub(crate) struct ValidityCheck {
     store: AtomicU64,
-    valid_until: AtomicU64,
+    /// How often the store had added records when it checked the response.
+    changes: AtomicU64,
     accepted_by: AtomicU64,
 }
 
 impl ValidityCheck {
-    /// Returns whether the store with this id found the response valid at the logical time `at` or
-    /// later.
-    pub(crate) fn holds(&self, store: u64, at: Stamp) -> bool {
-        self.valid_until.load(Ordering::Acquire) >= at.get()
+    /// Returns whether the store with this id found the response valid after it had added records
+    /// `changes` times, or later.
+    pub(crate) fn holds(&self, store: u64, changes: u64) -> bool {
+        self.changes.load(Ordering::Acquire) >= changes
             && self.store.load(Ordering::Relaxed) == store
     }
 
@@ -62,13 +62,13 @@ impl ValidityCheck {
         self.accepted_by.store(policy, Ordering::Relaxed);
     }
 
-    /// Records that the store with this id found the response valid at the logical time `at`. Does
-    /// nothing if another store has recorded a check before. `store` is never zero, because zero
-    /// stands for "no store".
-    pub(crate) fn extend(&self, store: u64, at: Stamp) {
+    /// Records that the store with this id found the response valid after it had added records
+    /// `changes` times. Does nothing if another store has recorded a check before. `store` is never
+    /// zero, because zero stands for "no store".
+    pub(crate) fn extend(&self, store: u64, changes: u64) {
         let claim = self.store.compare_exchange(0, store, Ordering::Relaxed, Ordering::Relaxed);
         if claim.map_or_else(|owner| owner == store, |_| true) {
-            self.valid_until.fetch_max(at.get(), Ordering::Release);
+            self.changes.fetch_max(changes, Ordering::Release);
         }
     }
 }

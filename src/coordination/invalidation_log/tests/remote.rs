@@ -214,3 +214,24 @@ fn replacements_that_are_not_taken_are_bounded() {
     let kept: usize = log.take_replaced().iter().map(|replaced| replaced.replaced.len()).sum();
     assert!(log.replaced() >= 5 && kept <= MAX_RECORDS * 3, "{kept}");
 }
+
+/// The clock of a server that takes over may be behind that of the last one.
+#[test]
+fn record_that_is_not_later_than_the_clock_applies_to_checked_responses() {
+    let key = CacheKey::new("shop", "http", "h", "/a/b", None);
+    for (behind, removes) in [(0, false), (5, false), (0, true), (5, true)] {
+        let log = InvalidationLog::default();
+        log.record_remote(&[(Stamp::new(100), purge_of(group("other", 1)))], &[], Stamp::new(100));
+        let old = response(Stamp::new(10), &[tag("a")]);
+        assert_eq!(log.validity(&key, &old), Validity::Valid, "checked and remembered");
+        let at = Stamp::new(100 - behind);
+        let (purge, removal) =
+            ([(at, purge_of(tag("a")))], [(at, Removal::Tag(TagId::url(key.url())))]);
+        if removes {
+            log.record_remote(&[], &removal, at);
+        } else {
+            log.record_remote(&purge, &[], at);
+        }
+        assert_eq!(log.validity(&key, &old), Validity::Purged, "{behind} {removes}");
+    }
+}
