@@ -76,7 +76,6 @@ impl ResponseOptions {
         self
     }
 
-    /// Returns whether one of the tags is empty.
     /// Adds other options. Theirs apply where both have one.
     fn merge(&mut self, other: &Self) {
         self.ttl = other.ttl.or(self.ttl);
@@ -84,6 +83,7 @@ impl ResponseOptions {
         self.tags.extend_from_slice(&other.tags);
     }
 
+    /// Returns whether one of the tags is empty.
     pub(crate) fn has_empty_tag(&self) -> bool {
         self.tags.iter().any(String::is_empty)
     }
@@ -128,8 +128,7 @@ impl CacheOptions {
         self.update(|options| options.tag(tag));
     }
 
-    /// Returns the options in the extensions of a request. Adds options that change nothing if
-    /// there are none.
+    /// Makes options that change nothing yet.
     fn new() -> Self {
         Self(Rc::default())
     }

@@ -184,7 +184,8 @@ impl OpenFills {
     }
 }
 
-/// Returns whether no invalidation has ended the state of a fill.
+/// Returns whether later fills of the key share the state of this fill: neither an invalidation nor
+/// another fill has replaced it.
 fn is_current(open: &UrlTable<Arc<KeyState>>, fill: &Fill) -> bool {
     let key = &fill.state.key;
     let state = open.get(key.url().digest(), key.as_bytes());

@@ -129,8 +129,8 @@ impl Variants {
         })
     }
 
-    /// Returns a copy that shares neither its body nor its field values with these variants. `None` if
-    /// there are several variants.
+    /// Returns a copy that shares neither its body nor its field values with these variants. It has no
+    /// registration, so it must not be stored. `None` if there are several variants.
     pub(crate) fn copied(&self) -> Option<Self> {
         let [response] = &*self.responses else { return None };
         Some(Self {

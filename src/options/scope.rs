@@ -193,7 +193,7 @@ where
     }
 }
 
-/// Exchanges a call with that of the thread, until it is dropped. A panic of the
+/// Exchanges a call with that of the thread, until this value is dropped. A panic of the
 /// handler drops it, too.
 struct Entered<'a>(&'a mut Option<HandlerCall>);
 

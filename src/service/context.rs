@@ -13,7 +13,7 @@ use actix_web::{
 };
 use bytes::Bytes;
 
-use super::request::{client_network, routing_is_due};
+use super::request::{add_data, client_network};
 use crate::{
     clock::Timestamp,
     coordination::leader::Leader,
@@ -132,8 +132,7 @@ impl RequestContext {
 
     /// Adds a marker to the request, by which inner caches and handlers find this cache.
     pub(crate) fn enter(&self, request: &mut ServiceRequest) {
-        if self.layer == 0 && routing_is_due(request) {
-            request.add_data_container(Rc::clone(&self.marker));
+        if self.layer == 0 && add_data(&self.shared, request, &self.marker) {
             return;
         }
         let layers = self.layer.saturating_add(1);

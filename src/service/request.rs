@@ -3,12 +3,13 @@
 use std::{
     net::{IpAddr, Ipv6Addr},
     panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
     sync::atomic::Ordering,
 };
 
 use actix_web::{
     HttpMessage,
-    dev::{Payload, RequestHead, ServiceRequest},
+    dev::{Extensions, Payload, RequestHead, ServiceRequest},
     http::{Version, header::HeaderMap},
 };
 use futures_util::{FutureExt as _, StreamExt as _, stream};
@@ -40,29 +41,47 @@ pub(super) fn headers_mut<'a>(
 
 /// Returns the head of a request, so that the cache can change it. Returns `None` if it cannot be
 /// changed, because an outer middleware keeps (or may keep) a clone of the request.
-///
-/// Actix-web panics if a request is changed while a clone of the request exists, and has no
-/// function that returns whether a clone exists. Before routing is complete, no clone exists
-/// ([`routing_is_due`]). A cache around a resource or a route runs after routing. Such a cache can only try the change and catch the panic. After the first panic, the
-/// cache never tries again. In a build that aborts on panics, it never tries.
 pub(super) fn head_mut<'a>(
     shared: &Shared,
     request: &'a mut ServiceRequest,
 ) -> Option<&'a mut RequestHead> {
-    let may_try = || cfg!(panic = "unwind") && !shared.met_cloned_request.load(Ordering::Relaxed);
-    if routing_is_due(request) || (may_try() && !has_clones(shared, request)) {
-        return Some(request.head_mut());
-    }
-    None
+    let has_no_clone =
+        if CATCHES_PANICS { has_no_clone(shared, request) } else { routing_is_due(request) };
+    has_no_clone.then(|| request.head_mut())
 }
 
-/// Returns whether an inner service still has to route the request. If so, no clone of the request
-/// exists, because actix-web panics if it routes a request that has one.
-pub(super) fn routing_is_due(request: &ServiceRequest) -> bool {
+/// Whether a panic unwinds, so that it can be caught.
+const CATCHES_PANICS: bool = cfg!(panic = "unwind");
+
+/// Adds application data to a request that an inner service still has to route. Returns whether that
+/// was possible.
+pub(super) fn add_data(
+    shared: &Shared,
+    request: &mut ServiceRequest,
+    data: &Rc<Extensions>,
+) -> bool {
+    let is_added = CATCHES_PANICS && routing_is_due(request) && has_no_clone(shared, request);
+    if is_added {
+        request.add_data_container(Rc::clone(data));
+    }
+    is_added
+}
+
+/// Returns whether an inner service may still have to route the request. Routing changes the request,
+/// so no outer middleware keeps a clone of it, except around a service without routes.
+fn routing_is_due(request: &ServiceRequest) -> bool {
     !request.match_info().unprocessed().is_empty()
 }
 
-fn has_clones(shared: &Shared, request: &mut ServiceRequest) -> bool {
+/// Returns whether no clone of the request exists.
+///
+/// Actix-web panics if a request is changed while a clone of the request exists, and has no
+/// function that returns whether a clone exists. So the cache tries a change, and catches the panic.
+/// After the first panic, it never tries again.
+fn has_no_clone(shared: &Shared, request: &mut ServiceRequest) -> bool {
+    if shared.met_cloned_request.load(Ordering::Relaxed) {
+        return false;
+    }
     let change = AssertUnwindSafe(|| {
         request.headers_mut();
     });
@@ -75,7 +94,7 @@ fn has_clones(shared: &Shared, request: &mut ServiceRequest) -> bool {
              scope or the application"
         );
     }
-    has_clones
+    !has_clones
 }
 
 /// Returns whether the request may have a body that its header fields do not announce. Only an

@@ -2,8 +2,9 @@
 //!
 //! A hit counts the references to the stored response, to its body and to each of its field values. If
 //! several threads send one page, they take turns in writing these counts. So a thread makes a copy of
-//! an entry that it looks up often, and only the lookup itself uses the shared entry. Each lookup reads
-//! the entry in the store, and a copy of an entry that was replaced or removed is not used.
+//! an entry that it looks up often. Then only the lookup itself uses the shared entry, and the threads
+//! still share the bytes of copies in content codings. Each lookup reads the entry in the store, and a
+//! copy of an entry that was replaced or removed is not used.
 
 use std::{
     cell::RefCell,
@@ -61,6 +62,8 @@ impl Place {
         }
         self.lookups = self.lookups.saturating_add(1).min(MAX_LOOKUPS);
         if let Some(HotCopy { copy, .. }) = &self.copy {
+            // A use of the copy counts for the stored response. Its count is soon only read.
+            found.responses().iter().for_each(|response| response.uses.add());
             return Some(Arc::clone(copy));
         }
         if self.lookups == HOT && found.weight() <= MAX_WEIGHT {
@@ -142,6 +145,7 @@ mod tests {
         for lookup in 1..100 {
             assert_eq!(is_copied(1, &hot), lookup > HOT, "{lookup}");
         }
+        assert_eq!(hot.responses()[0].uses.get(), 15, "the uses of the copy count");
         let copy = copy_of_thread(1 << 32, Arc::clone(&hot));
         assert_ne!(body(&copy).as_ptr(), bytes.as_ptr());
         drop(hot);

@@ -2,7 +2,7 @@
 //! further in, and in a background refresh.
 
 use actix_web::{App, HttpMessage, HttpRequest, HttpResponse, guard, middleware::from_fn, web};
-use actix_web_cache::Policy;
+use actix_web_cache::{Policy, Rule};
 
 use crate::support::{
     Client, Counter, Protocol, builder, cache, hold, secs, serve, wait_until, with_entity_tag,
@@ -46,6 +46,37 @@ async fn request_held_by_outer_middleware_is_answered() {
                 "page",
                 "{case}, stale, {fields:?}"
             );
+        }
+    }
+}
+
+/// An application without routes calls its default service without a change of the request. A default
+/// service may also have a cache of its own.
+#[actix_web::test]
+async fn held_request_to_a_default_service_is_answered() {
+    async fn page(request: HttpRequest) -> HttpResponse {
+        with_entity_tag(&request, "\"1\"", "page".to_owned())
+    }
+    let ((around_app, clock), (around_service, _)) = (cache(), cache());
+    let bypassed = builder().0.rule(Rule::prefix("/").bypass()).build().unwrap();
+    let apps = [serve(1, move || {
+        App::new().default_service(web::to(page)).wrap(around_app.clone()).wrap(from_fn(hold))
+    })];
+    let services = [around_service, bypassed].map(|cache| {
+        serve(1, move || {
+            let service = web::route().to(page).wrap(cache.clone()).wrap(from_fn(hold));
+            App::new().default_service(service)
+        })
+    });
+    for server in apps.iter().chain(&services) {
+        let client = Client::new(server.addr, Protocol::Http1);
+        for fields in [&[][..], &[("if-none-match", "\"2\"")], &[("range", "bytes=0-1")]] {
+            for path in ["/", "/other", "/other"] {
+                let answer = client.send_body(hyper::Method::GET, path, fields, "").await;
+                let answer = answer.expect("a complete response");
+                assert!(["page", "pa"].contains(&answer.text()), "{answer:?}");
+            }
+            clock.advance(secs(70));
         }
     }
 }
