@@ -1,4 +1,4 @@
-//! Stored responses and timestamps for unit tests.
+//! Stored responses, cache keys and timestamps for unit tests.
 
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use httpdate::fmt_http_date;
 use crate::{
     clock::Timestamp,
     entry::{
+        key::CacheKey,
         lifetime::{Lifetime, LifetimeSource, Staleness},
         response::{Audience, EtagSource, StoredResponse, WeakTag},
         stamp::Stamp,
@@ -71,4 +72,13 @@ pub(crate) fn stored(second: u64, selecting: &[(HeaderName, Option<&str>)]) -> S
         uses: Uses::default(),
         received: at(second).monotonic(),
     }
+}
+
+/// Makes the key of a path, for all tenants or for one of them.
+pub(crate) fn tenant_key(path: &str, tenant: Option<usize>) -> CacheKey {
+    let mut key = CacheKey::new("t", "http", "h", path, None);
+    if let Some(tenant) = tenant {
+        key.push_part("tenant", Some(tenant.to_string().as_bytes()));
+    }
+    key
 }

@@ -2,8 +2,8 @@
 //! are stored.
 //!
 //! A key consists of its URL and an end: the scheme, the policy and further parts. Most applications
-//! have few different ends. The index knows the first ends by heart, and supposes that each URL has
-//! keys with all of them. All other keys are registered.
+//! have few different ends. The index keeps a list of the first ends that it sees, and supposes that
+//! each URL has a key with each end in the list. All other keys are registered.
 //!
 //! The index needs no clean-up: each stored entry with another end holds a [`Registration`], and the
 //! index lists a key for as long as a registration of the key exists. When a store evicts or replaces
@@ -23,11 +23,11 @@ const SHARDS: usize = 16;
 /// other entries, so there are more of them.
 const CHANGE_LOCKS: usize = 64;
 
-/// The number of ends of keys that the index knows by heart. The removal of a URL looks for a key with
-/// each of them.
+/// The largest number of ends in the list of known ends. The removal of a URL looks for a key with each
+/// of them.
 const KNOWN_ENDS: usize = 16;
 
-/// The length in bytes of the longest end that the index knows by heart.
+/// The length in bytes of the longest end in the list of known ends.
 const MAX_END: usize = 128;
 
 /// An index of the cache keys in a store by their URLs.
@@ -65,8 +65,9 @@ pub(crate) struct Registration {
 }
 
 impl UrlIndex {
-    /// Makes sure that [`keys`](Self::keys) lists a key of a URL whose entries may be changed. `shared` has
-    /// the bytes of the key. Returns a registration if the index does not know the end of the key.
+    /// Makes sure that [`keys`](Self::keys) lists a key of a URL whose entries may be changed. `shared`
+    /// has the bytes of the key. Returns a registration if the end of the key is not in the list of
+    /// known ends.
     pub(crate) fn register(
         self: &Arc<Self>,
         url: &LockedUrl<'_>,
@@ -80,8 +81,7 @@ impl UrlIndex {
         Some(Registration { key: Arc::clone(shared), digest, index: Arc::clone(self) })
     }
 
-    /// Returns whether the index knows an end by heart. The first ends for which this is asked become
-    /// known.
+    /// Returns whether an end is in the list of known ends. Adds the end if the list has room for it.
     fn knows(&self, end: &[u8]) -> bool {
         end.len() <= MAX_END
             && self.ends.iter().any(|known| **known.get_or_init(|| end.into()) == *end)
@@ -160,15 +160,7 @@ impl fmt::Debug for Registration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entry::key::CacheKey;
-
-    fn key(path: &str, tenant: Option<usize>) -> CacheKey {
-        let mut key = CacheKey::new("t", "http", "h", path, None);
-        if let Some(tenant) = tenant {
-            key.push_part("tenant", Some(tenant.to_string().as_bytes()));
-        }
-        key
-    }
+    use crate::entry::{fixtures::tenant_key as key, key::CacheKey};
 
     fn register(index: &Arc<UrlIndex>, key: &CacheKey) -> Registration {
         index.register(&index.lock(key.url()), key.shared()).unwrap()

@@ -126,14 +126,7 @@ impl<V> UrlTable<V> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn key(path: &str, tenant: Option<usize>) -> CacheKey {
-        let mut key = CacheKey::new("t", "http", "h", path, None);
-        if let Some(tenant) = tenant {
-            key.push_part("tenant", Some(tenant.to_string().as_bytes()));
-        }
-        key
-    }
+    use crate::entry::fixtures::tenant_key as key;
 
     fn set(table: &mut UrlTable<usize>, key: &CacheKey, value: usize) {
         *table.get_or_add(key.url().digest(), key.shared(), usize::default) = value;

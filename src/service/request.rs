@@ -89,9 +89,9 @@ fn has_no_clone(shared: &Shared, request: &mut ServiceRequest) -> bool {
     if has_clones && !shared.met_cloned_request.swap(true, Ordering::Relaxed) {
         log::warn!(
             "a middleware outside of the cache keeps a clone of HttpRequest while it calls the inner \
-             service, so handlers around which the cache is wrapped directly are called without \
-             conditions from now on: drop the clone before the call, or wrap the cache around the \
-             scope or the application"
+             service, so the cache does not change requests from now on, and handlers are called \
+             without its conditions: drop the clone before the call, or wrap the cache around the \
+             scope or the application if it is wrapped around a route"
         );
     }
     !has_clones
