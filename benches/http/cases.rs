@@ -35,7 +35,7 @@ pub(crate) struct Bound {
     pub(crate) instructions: Option<f64>,
 }
 
-const ALL: [Case; 31] = [
+const ALL: [Case; 32] = [
     case("bare", "a handler, 2 KiB"),
     case("limit", "a handler that sends the header fields of a hit, 2 KiB"),
     case("limit-13", "a handler that sends the header fields of a hit, 13 bytes"),
@@ -55,6 +55,8 @@ const ALL: [Case; 31] = [
     case("range", "a range of 1 KiB from the store").with_field("Range: bytes=512-1535"),
     case("refresh", "a stale hit with a refresh in the background, 2 KiB"),
     case("bypass", "a bypassed request, 2 KiB"),
+    case("fill-floor", "a middleware that only inserts a copy into a full map, 2 KiB")
+        .with_urls(Urls::Distinct),
     case("miss", "a miss that is stored, 2 KiB").with_urls(Urls::Distinct),
     case("bare-streamed", "a handler that streams 2 KiB in four chunks"),
     case("miss-streamed", "a miss whose body is streamed and stored, 2 KiB in four chunks")
@@ -74,7 +76,7 @@ const ALL: [Case; 31] = [
     case("hit-16m", "a hit, 16 MiB"),
 ];
 
-pub(crate) const BOUNDS: [Bound; 20] = [
+pub(crate) const BOUNDS: [Bound; 22] = [
     bound("floor", "limit", 1.1, None),
     bound("hit", "limit", 1.2, Some(1.06)),
     bound("hit-13", "limit-13", 1.2, Some(1.06)),
@@ -88,6 +90,8 @@ pub(crate) const BOUNDS: [Bound; 20] = [
     bound("refresh", "bare", 1.8, None),
     bound("bypass", "bare", 1.15, Some(1.09)),
     bound("miss", "bare", 3.1, Some(2.8)),
+    bound("fill-floor", "bare", 2.0, None),
+    bound("miss", "fill-floor", 2.0, None),
     bound("miss-streamed", "bare-streamed", 3.4, Some(3.1)),
     bound("collapsed", "bare-groups", 2.0, None),
     bound("redis", "get", 1.25, None),

@@ -31,17 +31,27 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// Returns a copy that shares no memory with this page. The values of all fields are in one buffer,
-    /// as a cache stores them.
-    fn copied(&self) -> Self {
-        let values: Vec<_> = self.fields.iter().map(|(_, value)| value.as_bytes()).collect();
-        let mut values = Bytes::from(values.concat());
-        let copy = |(name, value): &(HeaderName, HeaderValue)| {
-            let value = values.split_to(value.len());
+    /// Copies header fields and a body. The values and the body are in one buffer, as a cache stores
+    /// them.
+    pub(crate) fn copy_of<'a>(
+        fields: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>,
+        body: &[u8],
+    ) -> Self {
+        let fields: Vec<_> = fields.collect();
+        let values = fields.iter().map(|(_, value)| value.as_bytes());
+        let parts: Vec<_> = values.chain([body]).collect();
+        let mut rest = Bytes::from(parts.concat());
+        let copy = |(name, value): (&HeaderName, &HeaderValue)| {
+            let value = rest.split_to(value.len());
             (name.clone(), HeaderValue::from_maybe_shared(value).expect("a copied value"))
         };
-        let fields = self.fields.iter().map(copy).collect();
-        Self { fields, body: Bytes::copy_from_slice(&self.body) }
+        let fields = fields.into_iter().map(copy).collect();
+        Self { fields, body: rest }
+    }
+
+    /// Returns a copy that shares no memory with this page.
+    fn copied(&self) -> Self {
+        Self::copy_of(self.fields.iter().map(|(name, value)| (name, value)), &self.body)
     }
 }
 
@@ -118,7 +128,7 @@ impl Floor {
 
 /// Makes the key of a request: its host and path. Returns `None` for a request that a cache would
 /// handle in another way.
-fn key(request: &ServiceRequest) -> Option<Vec<u8>> {
+pub(crate) fn key(request: &ServiceRequest) -> Option<Vec<u8>> {
     let mut host = None;
     for (name, value) in request.headers() {
         if *name == HOST {

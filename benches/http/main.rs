@@ -17,6 +17,7 @@
 #![allow(missing_docs, clippy::expect_used, clippy::indexing_slicing)]
 
 mod cases;
+mod fill_floor;
 mod floor;
 mod instructions;
 mod servers;

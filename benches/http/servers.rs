@@ -20,6 +20,7 @@ use redis::{AsyncCommands as _, Client, aio::MultiplexedConnection};
 use tokio::sync::OnceCell;
 
 use crate::{
+    fill_floor::FillFloor,
     floor::{Floor, Page},
     support,
 };
@@ -58,6 +59,12 @@ pub(crate) fn serve(name: &str) -> io::Result<()> {
         }
         "floor" => {
             let floor = Floor::new(Page { fields: stored_fields(), body: body.clone() });
+            support::serve(workers, move || {
+                App::new().wrap(floor.clone()).route(PATH, page.route(&body))
+            })
+        }
+        "fill" => {
+            let floor = FillFloor::new(64 * 1024 * 1024);
             support::serve(workers, move || {
                 App::new().wrap(floor.clone()).route(PATH, page.route(&body))
             })
