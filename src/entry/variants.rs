@@ -249,6 +249,9 @@ fn age_uses(existing: Option<&Variants>, now: Timestamp) -> Timestamp {
 /// Drops responses until their number and their weight are within the limits. The first response
 /// is the new one, and is kept.
 fn drop_least_useful(responses: &mut Responses, max_weight: usize) {
+    if responses.len() == 1 {
+        return;
+    }
     let mut weight: usize = responses.iter().map(|response| response.weight()).sum();
     while responses.len() > MAX_VARIANTS || weight > max_weight {
         // Among equals, `min_by_key` finds the first one, so the search begins at the oldest.

@@ -133,7 +133,7 @@ impl Candidate {
 
     fn store<B: MessageBody + 'static>(
         mut self: Box<Self>,
-        plan: StoragePlan,
+        plan: Box<StoragePlan>,
         response: ServiceResponse<HandlerBody<B>>,
         selected: Option<&Arc<StoredResponse>>,
         now: Timestamp,
@@ -225,7 +225,7 @@ impl Write {
         body: B,
         declared: Option<u64>,
     ) -> (HttpResponse<CacheBody<B>>, Stored, Option<StoreWork>) {
-        // The fields are not needed any more, but share memory with the buffer of the connection.
+        // The fields are not needed while the body arrives.
         let request = mem::take(&mut self.candidate.request);
         let Candidate { conditions, special, client, .. } = &*self.candidate;
         let (address, terms) = (*client, ClientTerms::of(self.policy()));

@@ -44,7 +44,7 @@ impl Candidate {
         &self,
         response: &ServiceResponse<B>,
         now: Timestamp,
-    ) -> Result<StoragePlan, NotStored> {
+    ) -> Result<Box<StoragePlan>, NotStored> {
         let head = response.response();
         let plan = self.decide(response, None, head.headers(), now)?;
         let limit = self.shared.max_body_size(self.rule);
@@ -69,7 +69,7 @@ impl Candidate {
         updated: Option<&StoredResponse>,
         fields: &HeaderMap,
         now: Timestamp,
-    ) -> Result<StoragePlan, NotStored> {
+    ) -> Result<Box<StoragePlan>, NotStored> {
         let policy = self.policy();
         let status = updated.map_or_else(|| answer.status(), |updated| updated.status);
         let options = handler_options(

@@ -20,7 +20,7 @@ use crate::{
 /// A response of the handler, and the decision whether it is stored.
 pub(crate) struct JudgedResponse<B> {
     pub(crate) response: ServiceResponse<HandlerBody<B>>,
-    pub(crate) plan: Result<StoragePlan, Refusal>,
+    pub(crate) plan: Result<Box<StoragePlan>, Refusal>,
     /// The time of the decision.
     pub(crate) now: Timestamp,
 }
@@ -121,7 +121,7 @@ impl Candidate {
         updated: &StoredResponse,
         fields: &HeaderMap,
         now: Timestamp,
-    ) -> Result<StoragePlan, NotStored> {
+    ) -> Result<Box<StoragePlan>, NotStored> {
         let plan = self.decide(answer, Some(updated), fields, now)?;
         if !self.policy().has_store_tests() {
             return Ok(plan);

@@ -181,10 +181,9 @@ impl AnyStatus {
 
 /// Whether a response is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "a value exists only for a moment")]
 pub(crate) enum StorageDecision {
     /// The response is stored as the plan describes.
-    Store(StoragePlan),
+    Store(Box<StoragePlan>),
     /// The response is not stored, for this reason.
     Skip(NotStored),
 }
@@ -229,7 +228,7 @@ pub(crate) fn decide(exchange: &Exchange<'_>, terms: &StorageTerms<'_>) -> Stora
     plan(exchange, terms).map_or_else(StorageDecision::Skip, StorageDecision::Store)
 }
 
-fn plan(exchange: &Exchange<'_>, terms: &StorageTerms<'_>) -> Result<StoragePlan, NotStored> {
+fn plan(exchange: &Exchange<'_>, terms: &StorageTerms<'_>) -> Result<Box<StoragePlan>, NotStored> {
     let choices = terms.choices;
     let mut governing = Governing::of(exchange.response, &choices.targets);
     if choices.qualified == Qualified::AsUnqualified {
@@ -269,7 +268,7 @@ fn plan(exchange: &Exchange<'_>, terms: &StorageTerms<'_>) -> Result<StoragePlan
     };
     let needs_no_cookie = !nominated.contains(&COOKIE) && !permits_sharing;
     let (tags, emitted_tags) = (Vec::new(), Vec::new());
-    Ok(StoragePlan {
+    Ok(Box::new(StoragePlan {
         lifetime,
         stated,
         nominated,
@@ -279,7 +278,7 @@ fn plan(exchange: &Exchange<'_>, terms: &StorageTerms<'_>) -> Result<StoragePlan
         withheld,
         tags,
         emitted_tags,
-    })
+    }))
 }
 
 /// Returns the directives that the handler sent, without permissions that a middleware added. Only
