@@ -465,9 +465,9 @@ impl CacheBuilder {
         self
     }
 
-    /// Writes `X-Cache: hit` into a response that comes from the store without a call of the
-    /// handler, and `X-Cache: miss` into a response that is being stored. By default, responses
-    /// have no `X-Cache`.
+    /// Writes `X-Cache: hit` into a response that the handler did not make for this request: a stored
+    /// response, or the response to another request at the same time. Writes `X-Cache: miss` into a
+    /// response that is being stored. By default, responses have no `X-Cache`.
     pub const fn x_cache(mut self) -> Self {
         self.settings.x_cache = FieldOutput::Written;
         self

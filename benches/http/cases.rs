@@ -10,6 +10,8 @@ pub(crate) struct Case {
     pub(crate) urls: Urls,
     /// A header field that the requests have besides the fields of a browser.
     pub(crate) field: Option<&'static str>,
+    /// The parts that the head of a response has, in lower case.
+    pub(crate) answer: &'static [&'static str],
 }
 
 /// The URLs of the requests to a server.
@@ -35,45 +37,62 @@ pub(crate) struct Bound {
     pub(crate) instructions: Option<f64>,
 }
 
+const HIT: &[&str] = &["200 ok", "; hit; ttl=8"];
+const MISS: &[&str] = &["200 ok", "; fwd=uri-miss; stored"];
+
 const ALL: [Case; 32] = [
     case("bare", "a handler, 2 KiB"),
     case("limit", "a handler that sends the header fields of a hit, 2 KiB"),
     case("limit-13", "a handler that sends the header fields of a hit, 13 bytes"),
     case("floor", "a middleware that only reads a map, 2 KiB"),
     case("floor-13", "a middleware that only reads a map, 13 bytes"),
-    case("hit", "a hit, 2 KiB"),
-    case("hit-13", "a hit, 13 bytes"),
-    case("hit-rules", "a hit under the last of 50 rules, 2 KiB"),
-    case("coded", "a hit with a copy in br, 2 KiB"),
-    case("uncoded", "a hit under the same policy whose body has no smaller copy, 2 KiB"),
+    case("hit", "a hit, 2 KiB").with_answer(HIT),
+    case("hit-13", "a hit, 13 bytes").with_answer(HIT),
+    case("hit-rules", "a hit under the last of 50 rules, 2 KiB").with_answer(HIT),
+    case("coded", "a hit with a copy in br, 2 KiB").with_answer(&[
+        "200 ok",
+        "; hit; ttl=8",
+        "content-encoding: br",
+    ]),
+    case("uncoded", "a hit under the same policy whose body has no smaller copy, 2 KiB")
+        .with_answer(HIT),
     case("limit-keys", "a handler that sends the header fields of a hit, 10,000 URLs, 2 KiB")
         .with_urls(Urls::Zipf),
     case("floor-keys", "a middleware that only reads a map, 10,000 URLs, 2 KiB")
         .with_urls(Urls::Zipf),
-    case("hit-keys", "hits on 10,000 URLs, 2 KiB").with_urls(Urls::Zipf),
-    case("not-modified", "a 304 from the store").with_field("If-None-Match: \"0123456789abcdef\""),
-    case("range", "a range of 1 KiB from the store").with_field("Range: bytes=512-1535"),
-    case("refresh", "a stale hit with a refresh in the background, 2 KiB"),
-    case("bypass", "a bypassed request, 2 KiB"),
+    case("hit-keys", "hits on 10,000 URLs, 2 KiB").with_urls(Urls::Zipf).with_answer(HIT),
+    case("not-modified", "a 304 from the store")
+        .with_field("If-None-Match: \"0123456789abcdef\"")
+        .with_answer(&["304 not modified", "; hit; ttl=8"]),
+    case("range", "a range of 1 KiB from the store")
+        .with_field("Range: bytes=512-1535")
+        .with_answer(&["206 partial content", "; hit; ttl=8", "content-length: 1024"]),
+    case("refresh", "a stale hit with a refresh in the background, 2 KiB")
+        .with_answer(&["200 ok", "; hit; ttl=-"]),
+    case("bypass", "a bypassed request, 2 KiB")
+        .with_answer(&["200 ok", "; fwd=bypass; detail=rule"]),
     case("fill-floor", "a middleware that only inserts a copy into a full map, 2 KiB")
-        .with_urls(Urls::Distinct),
-    case("miss", "a miss that is stored, 2 KiB").with_urls(Urls::Distinct),
+        .with_urls(Urls::Distinct)
+        .with_answer(MISS),
+    case("miss", "a miss that is stored, 2 KiB").with_urls(Urls::Distinct).with_answer(MISS),
     case("bare-streamed", "a handler that streams 2 KiB in four chunks"),
     case("miss-streamed", "a miss whose body is streamed and stored, 2 KiB in four chunks")
-        .with_urls(Urls::Distinct),
+        .with_urls(Urls::Distinct)
+        .with_answer(MISS),
     case("bare-groups", "a handler that waits for 1 ms, 2 KiB"),
     case("collapsed", "eight requests at once for a page that is not stored, 2 KiB")
         .with_urls(Urls::Groups),
     case("get", "a handler that gets 2 KiB from Redis"),
-    case("redis", "a hit in Redis, 2 KiB"),
-    case("tiered", "a hit in memory in front of Redis, 2 KiB"),
+    case("redis", "a hit in Redis, 2 KiB").with_answer(HIT),
+    case("tiered", "a hit in memory in front of Redis, 2 KiB").with_answer(HIT),
     case("bare-1m", "a handler, 1 MiB"),
-    case("hit-1m", "a hit, 1 MiB"),
+    case("hit-1m", "a hit, 1 MiB").with_answer(HIT),
     case("bare-streamed-1m", "a handler that streams 1 MiB in chunks of 16 KiB"),
     case("miss-streamed-1m", "a miss whose body is streamed and stored, 1 MiB")
-        .with_urls(Urls::Distinct),
+        .with_urls(Urls::Distinct)
+        .with_answer(MISS),
     case("bare-16m", "a handler, 16 MiB"),
-    case("hit-16m", "a hit, 16 MiB"),
+    case("hit-16m", "a hit, 16 MiB").with_answer(HIT),
 ];
 
 pub(crate) const BOUNDS: [Bound; 22] = [
@@ -102,7 +121,7 @@ pub(crate) const BOUNDS: [Bound; 22] = [
 ];
 
 const fn case(name: &'static str, description: &'static str) -> Case {
-    Case { name, description, urls: Urls::One, field: None }
+    Case { name, description, urls: Urls::One, field: None, answer: &["200 ok"] }
 }
 
 const fn bound(
@@ -130,6 +149,23 @@ impl Case {
         Self { field: Some(field), ..self }
     }
 
+    const fn with_answer(self, answer: &'static [&'static str]) -> Self {
+        Self { answer, ..self }
+    }
+
+    /// Checks that the server answers as the case says, so that the bench measures no other kind of
+    /// request.
+    ///
+    /// # Panics
+    ///
+    /// If a part is missing in the head.
+    pub(crate) fn check(&self, head: &[u8]) {
+        let head = String::from_utf8_lossy(head).to_lowercase();
+        for part in self.answer {
+            assert!(head.contains(part), "{}: {part:?} is missing in\n{head}", self.name);
+        }
+    }
+
     /// Returns whether the server needs Redis.
     pub(crate) fn needs_redis(&self) -> bool {
         ["get", "redis", "tiered"].contains(&self.name)
@@ -148,13 +184,17 @@ impl Case {
 
     /// Returns the number of URLs whose responses are stored before the bench measures hits.
     pub(crate) const fn stored_urls(&self) -> u64 {
-        if matches!(self.urls, Urls::Zipf) { ZIPF_URLS } else { 0 }
+        match self.urls {
+            Urls::One => 1,
+            Urls::Zipf => ZIPF_URLS,
+            Urls::Distinct | Urls::Groups => 0,
+        }
     }
 
-    /// Returns the lines of a request before the bench measures. Successive numbers have different
-    /// URLs.
+    /// Returns the lines of a request that stores a response before the bench measures. Successive
+    /// numbers have different URLs, if the requests of the case have.
     pub(crate) fn first_request(&self, n: u64) -> String {
-        browser_request(&format!("/page/{}", n % ZIPF_URLS + 1), self.field)
+        browser_request(&format!("/page/{}", n % self.stored_urls() + 1), None)
     }
 
     /// Returns the lines of the request with the number `n`.

@@ -37,10 +37,12 @@ pub(crate) struct FillFloor {
 impl FillFloor {
     /// Makes a middleware whose map has room for `max_bytes`.
     pub(crate) fn new(max_bytes: u64) -> Self {
-        let weigh = |key: &Box<[u8]>, page: &Arc<Page>| {
-            u32::try_from(key.len() + page.body.len() + ENTRY_OVERHEAD).unwrap_or(u32::MAX)
-        };
-        let entries = Cache::builder().max_capacity(max_bytes).weigher(weigh).build();
+        let entries = Cache::<Box<[u8]>, Arc<Page>>::builder()
+            .max_capacity(max_bytes)
+            .weigher(|key, page| {
+                u32::try_from(key.len() + page.body.len() + ENTRY_OVERHEAD).unwrap_or(u32::MAX)
+            })
+            .build();
         let value = HeaderValue::from_static;
         let added = [
             (DATE, value("Mon, 30 Nov 2026 12:00:00 GMT")),

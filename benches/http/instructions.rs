@@ -5,6 +5,7 @@ use std::{env, fs, io, path::PathBuf};
 
 use crate::{
     cases::Case,
+    check, store,
     support::{Load, Server},
 };
 
@@ -35,7 +36,9 @@ pub(crate) fn count(
         let valgrind = ["valgrind", "-q", "--tool=callgrind", &out];
         let server = Server::start_under(&valgrind, case.name, &variables);
         let load = Load::new(case.connections());
+        store(&load, &server, case);
         load.requests_for_count(server.addr, count, move |n| case.request(n));
+        check(&load, &server, &case);
         server.interrupt()?;
         let profile = fs::read_to_string(&file)?;
         let total = profile.lines().find_map(|line| line.strip_prefix("totals: "));

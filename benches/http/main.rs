@@ -29,7 +29,7 @@ use std::{env, io, process::ExitCode, time::Duration};
 use crate::{
     cases::{BOUNDS, Case, cases},
     servers::{REDIS, WORKERS, serve},
-    support::{Load, Redis, Server, argument, median, requested_server, text_argument},
+    support::{Connection, Load, Redis, Server, argument, median, requested_server, text_argument},
 };
 
 fn main() -> io::Result<ExitCode> {
@@ -58,8 +58,7 @@ fn measure_times(cases: &[Case], variables: &[(&str, String)]) -> ExitCode {
     let start = |case: &Case| Server::start_with(case.name, variables);
     let servers = cases.iter().map(start).collect::<Vec<_>>();
     for (server, case) in servers.iter().zip(cases) {
-        let case = *case;
-        load.requests_for_count(server.addr, case.stored_urls(), move |n| case.first_request(n));
+        store(&load, server, *case);
     }
     let mut costs = vec![Vec::new(); servers.len()];
     let mut rates = costs.clone();
@@ -75,11 +74,27 @@ fn measure_times(cases: &[Case], variables: &[(&str, String)]) -> ExitCode {
             }
         }
     }
+    for (server, case) in servers.iter().zip(cases) {
+        check(&load, server, case);
+    }
     for (case, (costs, rates)) in cases.iter().zip(costs.iter().zip(rates)) {
         let (cost, rate, what) = (median(costs.clone()), median(rates), case.description);
         println!("{:16} {cost:8.2} us CPU {rate:9.0} req/s   {what}", case.name);
     }
     compare(cases, &costs, "CPU", |bound| Some(bound.cpu))
+}
+
+/// Stores the responses of a server that are stored before the bench measures.
+fn store(load: &Load, server: &Server, case: Case) {
+    load.requests_for_count(server.addr, case.stored_urls(), move |n| case.first_request(n));
+}
+
+/// Checks that a measured server answers its requests as its case says.
+fn check(load: &Load, server: &Server, case: &Case) {
+    load.block_on(async {
+        let mut connection = Connection::open(server.addr).await;
+        case.check(connection.send(&case.request(u64::MAX / 16)).await);
+    });
 }
 
 /// Counts the instructions of the servers, and compares them with the bounds.

@@ -109,6 +109,8 @@ fn builder(name: &str) -> io::Result<CacheBuilder> {
         "bypass" => Cache::builder(memory()).rule(Rule::any().bypass()),
         "hit-rules" => Cache::builder(memory()).rules(rules()),
         "coded" | "uncoded" => Cache::builder(memory()).policy(policy.compress(Compression::new())),
+        // Otherwise, a client that accepts codings gets the whole page.
+        "range" => Cache::builder(memory()).policy(policy.no_compress_outside()),
         "refresh" => Cache::builder(memory()).policy(policy.stale_while_revalidate(DAY)),
         "redis" => Cache::builder(redis_store(name)?).policy(policy),
         "tiered" => Cache::builder(TieredStore::new(redis_store(name)?)).policy(policy),

@@ -230,18 +230,30 @@ fn write_status_fields(fields: &mut HeaderMap, outcome: &Outcome, context: &Requ
         fields.remove(name);
     }
     let settings = &context.shared.settings;
-    if settings.x_cache == FieldOutput::Written {
-        if outcome.is_hit() {
-            fields.insert(X_CACHE, HeaderValue::from_static("hit"));
-        } else if outcome.is_stored() {
-            fields.insert(X_CACHE, HeaderValue::from_static("miss"));
-        }
+    if settings.x_cache == FieldOutput::Written
+        && let Some(result) = x_cache(outcome)
+    {
+        fields.insert(X_CACHE, HeaderValue::from_static(result));
     }
     if settings.cache_status == FieldOutput::Written {
         // RFC 9211 section 2: the member of this cache follows the members of caches closer to the
         // origin.
         if let Some(value) = cache_status(outcome) {
             fields.append(CACHE_STATUS, value);
+        }
+    }
+}
+
+/// Returns the value of `X-Cache`: whether the handler made the response for this request. `None` if
+/// the response is not stored.
+fn x_cache(outcome: &Outcome) -> Option<&'static str> {
+    match outcome {
+        Outcome::Hit { .. }
+        | Outcome::StaleHit { .. }
+        | Outcome::Collapsed { .. }
+        | Outcome::StaleIfError { .. } => Some("hit"),
+        Outcome::Forward { .. } | Outcome::Revalidated { .. } | Outcome::OnlyIfCached => {
+            outcome.is_stored().then_some("miss")
         }
     }
 }
@@ -275,6 +287,26 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn x_cache_says_whether_the_handler_made_the_response() {
+        let (reason, second) = (Forward::Stale, Duration::from_secs(1));
+        let forward = |stored| Outcome::Forward { reason, stored };
+        let not = Stored::No(NotStored::Private);
+        for (outcome, want) in [
+            (Outcome::hit(second, second), Some("hit")),
+            (Outcome::StaleHit { age: second, over: second }, Some("hit")),
+            (Outcome::Collapsed { reason, age: second }, Some("hit")),
+            (Outcome::StaleIfError { reason, status: None }, Some("hit")),
+            (forward(Stored::Yes), Some("miss")),
+            (forward(not), None),
+            (Outcome::Revalidated { reason, stored: Stored::Yes }, Some("miss")),
+            (Outcome::Revalidated { reason, stored: not }, None),
+            (Outcome::OnlyIfCached, None),
+        ] {
+            assert_eq!(x_cache(&outcome), want, "{outcome}");
+        }
+    }
 
     #[test]
     fn cache_status_equals_the_formatted_outcome() {
