@@ -238,33 +238,34 @@ where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
     B: MessageBody + 'static,
 {
-    match decision {
+    let (request, response, outcome) = match decision {
         Decision::Respond(response, outcome) => {
             let response = context.reply(&request, &response);
-            let request = request.into_parts().0;
-            CacheFuture::ready(context.complete_cached(request, response, outcome))
+            (request.into_parts().0, response, outcome)
         }
         Decision::RespondAndRefresh(response, outcome, origin) => {
             let response = context.reply(&request, &response);
             let request = refresh(inner, &context, request, origin, &outcome);
-            CacheFuture::ready(context.complete_cached(request, response, outcome))
+            (request, response, outcome)
         }
         Decision::OnlyIfCached => {
-            let (request, outcome) = (request.into_parts().0, Outcome::OnlyIfCached);
-            CacheFuture::ready(context.complete_cached(request, gateway_timeout(), outcome))
+            (request.into_parts().0, gateway_timeout(), Outcome::OnlyIfCached)
         }
         Decision::Fetch(origin) => {
             let inner = Rc::clone(inner);
-            CacheFuture::boxed(async move {
+            return CacheFuture::boxed(async move {
                 let mut reply = fetch(inner, context.clone(), request, origin).await?;
                 if context.policy().compression().is_some() {
                     reply = reply.coded_while_sending(&context);
                 }
                 Ok(context.complete(reply))
-            })
+            });
         }
-        Decision::Bypass(reason) => pass(inner, context, request, PassReport::Reason(reason)),
-    }
+        Decision::Bypass(reason) => {
+            return pass(inner, context, request, PassReport::Reason(reason));
+        }
+    };
+    CacheFuture::ready(context.complete_cached(request, response, outcome))
 }
 
 /// Passes the request to the handler, without an allocation unless the response lists its tags.

@@ -133,6 +133,7 @@ pub(crate) fn gateway_timeout<B>() -> HttpResponse<CacheBody<B>> {
 
 impl RequestContext {
     /// Completes a response that the cache made, and reports its outcome.
+    #[inline]
     pub(crate) fn complete_cached<B>(
         &self,
         request: HttpRequest,
