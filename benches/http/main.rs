@@ -8,11 +8,11 @@
 //! scripts/instructions [--servers NAME,NAME...] [--profiles FOLDER]
 //! ```
 //!
-//! Each server is a process. It is built as applications are for production (`profile.bench` in
-//! `Cargo.toml`), and the requests have the ten header fields of a browser. In each lap, the bench
-//! measures the CPU times of all servers in turn. It prints the median of the ratios within a lap,
-//! so that a changing load of the machine has little effect. With `--instructions`, the bench counts
-//! instructions instead, and needs valgrind.
+//! Each server is a process, which is started three times. It is built as applications are for
+//! production (`profile.bench` in `Cargo.toml`), and the requests have the ten header fields of a
+//! browser. In each lap, the bench measures the CPU times of all servers in turn. It prints the
+//! median of the ratios within a lap, so that a changing load of the machine has little effect. With
+//! `--instructions`, the bench counts instructions instead, and needs valgrind.
 
 #![allow(missing_docs, clippy::expect_used, clippy::indexing_slicing)]
 
@@ -50,38 +50,64 @@ fn main() -> io::Result<ExitCode> {
     }
 }
 
+/// The number of processes of each server. A process can be a fifth slower than another one of the same
+/// server, for as long as it runs.
+const PROCESSES: usize = 3;
+
 /// Measures the CPU time of the servers, and compares it with the bounds.
 fn measure_times(cases: &[Case], variables: &[(&str, String)]) -> ExitCode {
-    let laps = argument("--laps", 9);
+    let laps = argument("--laps", 9).div_ceil(PROCESSES);
     let time = Duration::from_millis(argument("--millis", 1000) as u64);
     let load = Load::new(argument("--connections", 64));
-    let start = |case: &Case| Server::start_with(case.name, variables);
-    let servers = cases.iter().map(start).collect::<Vec<_>>();
-    for (server, case) in servers.iter().zip(cases) {
-        store(&load, server, *case);
+    let mut measured = Measured { costs: vec![Vec::new(); cases.len()], rates: Vec::new() };
+    measured.rates.clone_from(&measured.costs);
+    for _ in 0..PROCESSES {
+        measured.add(cases, variables, &load, laps, time);
     }
-    let mut costs = vec![Vec::new(); servers.len()];
-    let mut rates = costs.clone();
-    for lap in 0..=laps {
-        for (index, (server, case)) in servers.iter().zip(cases).enumerate() {
-            let (before, case) = (server.cpu(), *case);
-            let answered =
-                load.requests_for_time(server.addr, time, move |n| case.request(n)) as f64;
-            // The first lap warms up.
-            if lap > 0 {
-                costs[index].push((server.cpu() - before).as_secs_f64() * 1e6 / answered);
-                rates[index].push(answered / time.as_secs_f64());
-            }
-        }
-    }
-    for (server, case) in servers.iter().zip(cases) {
-        check(&load, server, case);
-    }
-    for (case, (costs, rates)) in cases.iter().zip(costs.iter().zip(rates)) {
+    for (case, (costs, rates)) in cases.iter().zip(measured.costs.iter().zip(measured.rates)) {
         let (cost, rate, what) = (median(costs.clone()), median(rates), case.description);
         println!("{:16} {cost:8.2} us CPU {rate:9.0} req/s   {what}", case.name);
     }
-    compare(cases, &costs, "CPU", |bound| Some(bound.cpu))
+    compare(cases, &measured.costs, "CPU", |bound| Some(bound.cpu))
+}
+
+/// The CPU time of a request, and the requests a second, of each server in each lap.
+struct Measured {
+    costs: Vec<Vec<f64>>,
+    rates: Vec<Vec<f64>>,
+}
+
+impl Measured {
+    /// Starts a process of each server, and measures it in each lap.
+    fn add(
+        &mut self,
+        cases: &[Case],
+        variables: &[(&str, String)],
+        load: &Load,
+        laps: usize,
+        time: Duration,
+    ) {
+        let start = |case: &Case| Server::start_with(case.name, variables);
+        let servers = cases.iter().map(start).collect::<Vec<_>>();
+        for (server, case) in servers.iter().zip(cases) {
+            store(load, server, *case);
+        }
+        for lap in 0..=laps {
+            for (index, (server, case)) in servers.iter().zip(cases).enumerate() {
+                let (before, case) = (server.cpu(), *case);
+                let answered =
+                    load.requests_for_time(server.addr, time, move |n| case.request(n)) as f64;
+                // The first lap warms up.
+                if lap > 0 {
+                    self.costs[index].push((server.cpu() - before).as_secs_f64() * 1e6 / answered);
+                    self.rates[index].push(answered / time.as_secs_f64());
+                }
+            }
+        }
+        for (server, case) in servers.iter().zip(cases) {
+            check(load, server, case);
+        }
+    }
 }
 
 /// Stores the responses of a server that are stored before the bench measures.
