@@ -249,6 +249,7 @@ fn age_uses(existing: Option<&Variants>, now: Timestamp) -> Timestamp {
 /// Drops responses until their number and their weight are within the limits. The first response
 /// is the new one, and is kept.
 fn drop_least_useful(responses: &mut Responses, max_weight: usize) {
+    // Most often there is only the new response, whose weight need not be computed.
     if responses.len() == 1 {
         return;
     }

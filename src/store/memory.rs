@@ -32,9 +32,9 @@ use crate::{
 };
 
 /// The measured number of bytes that the bookkeeping of one entry takes: that of moka, the cache
-/// library, and the place in the index of URLs, which some entries have. An entry holds responses of one cache
-/// key ([`EntryKey`]). The overhead counts toward the limit of the store. Otherwise a store of many
-/// small responses would take several times as much memory as its limit.
+/// library, and the place in the index of URLs, which some entries have. An entry holds responses of
+/// one cache key ([`EntryKey`]). The overhead counts toward the limit of the store. Otherwise a store
+/// of many small responses would take several times as much memory as its limit.
 const ENTRY_OVERHEAD: usize = 640;
 
 /// The smallest size, in bytes, of a response after whose insert a full store evicts other entries
