@@ -16,6 +16,7 @@ use crate::{
         lifetime::{Lifetime, LifetimeSource, Staleness},
         response::{Audience, EtagSource, StoredResponse, WeakTag},
         stamp::Stamp,
+        stored_fields::StoredFields,
         uses::Uses,
         validity::ValidityCheck,
     },
@@ -46,7 +47,7 @@ pub(crate) fn stored(second: u64, selecting: &[(HeaderName, Option<&str>)]) -> S
     };
     StoredResponse {
         status: StatusCode::OK,
-        fields: Box::default(),
+        fields: StoredFields::default(),
         body: Bytes::from_static(b"body"),
         lifetime: Lifetime {
             response_time: at(second),

@@ -21,6 +21,7 @@ pub(crate) mod response;
 pub(crate) mod response_copy;
 pub(crate) mod selector;
 pub(crate) mod stamp;
+pub(crate) mod stored_fields;
 pub(crate) mod tag;
 pub(crate) mod url;
 pub(crate) mod url_index;

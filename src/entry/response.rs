@@ -6,7 +6,7 @@
 //! cache among nested caches. The annotated fields are the response fields that the cache may
 //! change for clients.
 
-use std::{mem, sync::OnceLock, time::Duration};
+use std::{sync::OnceLock, time::Duration};
 
 use actix_web::http::{
     StatusCode,
@@ -17,8 +17,14 @@ use bytes::Bytes;
 use crate::{
     clock::Timestamp,
     entry::{
-        coded_copy::CodedCopies, lifetime::Lifetime, response_copy::ResponseCopy, stamp::Stamp,
-        tag::TagId, uses::Uses, validity::ValidityCheck,
+        coded_copy::CodedCopies,
+        lifetime::Lifetime,
+        response_copy::ResponseCopy,
+        stamp::Stamp,
+        stored_fields::{FieldLine, StoredFields, line_weight},
+        tag::TagId,
+        uses::Uses,
+        validity::ValidityCheck,
     },
 };
 
@@ -37,7 +43,7 @@ pub(crate) type Selecting = Box<[(HeaderName, Option<Bytes>)]>;
 #[derive(Debug, Clone)]
 pub struct StoredResponse {
     pub(crate) status: StatusCode,
-    pub(crate) fields: Box<[(HeaderName, HeaderValue)]>,
+    pub(crate) fields: StoredFields,
     pub(crate) body: Bytes,
     pub(crate) lifetime: Lifetime,
     /// The freshness lifetime that the header fields of the response state, even if `lifetime` has
@@ -56,7 +62,7 @@ pub struct StoredResponse {
     /// The annotated fields, and other fields that the cache changed, as the handler sent them, so
     /// that a 304 can update them. `None` if the cache changed no fields. Added fields that do not count
     /// are `Date`, and those that list tags for a CDN.
-    pub(crate) original_fields: Option<Box<[(HeaderName, HeaderValue)]>>,
+    pub(crate) original_fields: Option<Box<[FieldLine]>>,
     pub(crate) etag_source: EtagSource,
     /// The copies of the body in content codings. `None` if the cache may make no such copies.
     pub(crate) coded: Option<Box<CodedCopies>>,
@@ -74,11 +80,6 @@ pub struct StoredResponse {
 pub(crate) struct WeakTag(OnceLock<Option<HeaderValue>>);
 
 impl WeakTag {
-    /// Makes the weak tag of a response whose fields do not change.
-    pub(crate) fn known(tag: Option<HeaderValue>) -> Self {
-        Self(OnceLock::from(tag))
-    }
-
     pub(crate) fn get_or_make(
         &self,
         make: impl FnOnce() -> Option<HeaderValue>,
@@ -152,7 +153,7 @@ impl StoredResponse {
 
     /// Returns whether the response has a field.
     pub(crate) fn has_field(&self, name: &HeaderName) -> bool {
-        self.fields.iter().any(|(found, _)| found == name)
+        self.fields.values(name).next().is_some()
     }
 
     /// Returns the first line of `ETag` if the handler sent it.
@@ -162,20 +163,19 @@ impl StoredResponse {
 
     /// Returns the `ETag` that the cache made.
     pub(crate) fn etag_of_cache(&self) -> Option<&HeaderValue> {
-        self.lines(&ETAG).next().filter(|_| self.etag_source == EtagSource::Cache)
+        let is_of_cache = self.etag_source == EtagSource::Cache;
+        is_of_cache.then(|| self.lines(&ETAG).next()).flatten()
     }
 
     /// Adds an `ETag` that the cache made.
     pub(crate) fn add_etag_of_cache(&mut self, tag: HeaderValue) {
-        let mut fields = mem::take(&mut self.fields).into_vec();
-        fields.push((ETAG, tag));
-        self.fields = fields.into_boxed_slice();
+        self.fields.push(ETAG, tag);
         self.etag_source = EtagSource::Cache;
         self.weak_tag = WeakTag::default();
     }
 
     /// Returns the header fields as the handler sent them, without the changes of the cache.
-    pub(crate) fn as_handler_sent(&self) -> impl Iterator<Item = &(HeaderName, HeaderValue)> {
+    pub(crate) fn as_handler_sent(&self) -> impl Iterator<Item = &FieldLine> {
         let annotated = |name: &HeaderName| {
             let is_changed = self.original_fields.as_ref().is_some_and(|original| {
                 ANNOTATED_FIELDS.contains(name)
@@ -190,7 +190,7 @@ impl StoredResponse {
     /// Returns a copy that shares neither its body nor its field values with the response.
     pub(crate) fn copied(&self) -> Self {
         let fields = self.fields.iter().map(|(name, value)| (name, value));
-        let ResponseCopy { fields, body, .. } = ResponseCopy::of(fields, &self.body);
+        let ResponseCopy { fields, body } = ResponseCopy::of(fields, &self.body);
         Self { fields, body, weak_tag: WeakTag::default(), ..self.clone() }
     }
 
@@ -198,18 +198,17 @@ impl StoredResponse {
     /// copies in content codings, the header fields, and the other data of the stored response.
     #[must_use]
     pub fn weight(&self) -> usize {
-        let fields: usize =
-            self.fields.iter().map(|(name, value)| field_weight(name, value.len())).sum();
+        let fields = self.fields.weight();
         let selecting: usize = self
             .selecting
             .iter()
-            .map(|(name, value)| field_weight(name, value.as_ref().map_or(0, Bytes::len)))
+            .map(|(name, value)| line_weight(name, value.as_ref().map_or(0, Bytes::len)))
             .sum();
         let original_fields: usize = self
             .original_fields
             .iter()
             .flat_map(|fields| fields.iter())
-            .map(|(name, value)| field_weight(name, value.len()))
+            .map(|(name, value)| line_weight(name, value.len()))
             .sum();
         let tags = size_of_val(&*self.tags);
         let coded = self.coded.as_ref().map_or(0, |coded| coded.weight());
@@ -236,12 +235,6 @@ impl StoredResponse {
             && self.selecting.len() == other.selecting.len()
             && self.selecting.iter().all(|(name, value)| recorded(name) == Some(value))
     }
-}
-
-/// Returns the number of bytes that a header field takes in memory: the two Rust values, and the
-/// text of the name and the value.
-fn field_weight(name: &HeaderName, value: usize) -> usize {
-    size_of::<(HeaderName, HeaderValue)>() + name.as_str().len() + value
 }
 
 #[cfg(test)]
@@ -272,7 +265,8 @@ mod tests {
         let other = HeaderName::from_static("x-a");
         let mut response = stored(0, &[]);
         response.fields =
-            fields(&[(&CACHE_CONTROL, "max-age=5"), (&other, "1"), (&EXPIRES, "0"), (&other, "2")]);
+            fields(&[(&CACHE_CONTROL, "max-age=5"), (&other, "1"), (&EXPIRES, "0"), (&other, "2")])
+                .into();
         let sent = |response: &StoredResponse| {
             let line = |(name, value): &(HeaderName, HeaderValue)| {
                 format!("{name}: {}", value.to_str().unwrap())
@@ -294,10 +288,10 @@ mod tests {
     #[test]
     fn handler_did_not_send_the_tag_of_the_cache() {
         let mut response = stored(0, &[]);
-        response.fields = fields(&[(&DATE, "0"), (&ETAG, "\"a\"")]);
+        response.fields = fields(&[(&DATE, "0"), (&ETAG, "\"a\"")]).into();
         assert_eq!(response.etag_of_handler().unwrap(), "\"a\"");
         assert_eq!((response.etag_of_cache(), response.as_handler_sent().count()), (None, 2));
-        response.fields = fields(&[(&DATE, "0")]);
+        response.fields = fields(&[(&DATE, "0")]).into();
         response.add_etag_of_cache(HeaderValue::from_static("W/\"b\""));
         assert_eq!(response.etag_of_cache().unwrap(), "W/\"b\"");
         assert_eq!((response.etag_of_handler(), response.as_handler_sent().count()), (None, 1));
@@ -312,7 +306,7 @@ mod tests {
         assert_eq!(plain.weight(), size_of::<StoredResponse>() + 4);
         for (case, response, more) in [
             ("body", StoredResponse { body: Bytes::from_static(b"123456"), ..plain.clone() }, 2),
-            ("field", StoredResponse { fields: line(), ..plain.clone() }, field),
+            ("field", StoredResponse { fields: line().into(), ..plain.clone() }, field),
             ("original", StoredResponse { original_fields: Some(line()), ..plain.clone() }, field),
             (
                 "discriminator",

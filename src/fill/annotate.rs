@@ -227,8 +227,8 @@ impl Candidate {
         let is_kept =
             |name: &HeaderName| connection.may_be_stored(name) && !plan.withheld.contains(name);
         let kept = fields.iter().filter(|(name, _)| is_kept(name));
-        let ResponseCopy { fields, body, weak_form } = ResponseCopy::of(kept, body);
-        let mut draft = StoredResponse {
+        let ResponseCopy { fields, body } = ResponseCopy::of(kept, body);
+        StoredResponse {
             status,
             fields,
             body,
@@ -248,10 +248,6 @@ impl Candidate {
             validity_check: ValidityCheck::default(),
             uses: Uses::default(),
             received: plan.lifetime.response_time.monotonic(),
-        };
-        if let Some(weak) = weak_form {
-            draft.weak_tag = self.policy().outer_compression().new_weak_tag(&draft, weak);
         }
-        draft
     }
 }

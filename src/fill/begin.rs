@@ -203,7 +203,7 @@ impl Write {
         }
         let (stored, terms) = (&*self.draft, ClientTerms::of(self.policy()));
         if !special.may_change_reply() && stored.coded.is_none() {
-            terms.compression.weaken_new_tag(request, stored, complete.headers_mut());
+            terms.compression.weaken_tag(request, complete.headers_mut());
             return complete;
         }
         let request = request.to_map();

@@ -114,7 +114,7 @@ fn response(input: &mut Input<'_>) -> StoredResponse {
     let etags = fields.iter().filter(|(name, _)| *name == ETAG).count();
     StoredResponse {
         status: StatusCode::from_u16(status).unwrap(),
-        fields,
+        fields: fields.into(),
         body,
         lifetime: lifetime(input),
         stated: time(input),

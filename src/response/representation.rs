@@ -240,7 +240,7 @@ mod tests {
     /// A page with the entity tag `"p"`, a copy in gzip, and the knowledge that zstd is of no use.
     fn page() -> StoredResponse {
         let mut page = stored(0, &[]);
-        page.fields = Box::new([(ETAG, HeaderValue::from_static("\"p\""))]);
+        page.fields = [(ETAG, HeaderValue::from_static("\"p\""))].into_iter().collect();
         page.allow_coded_copies(None);
         let content = ContentDigest::of(&page.body);
         page.with_coded_copy(CodedCopy::new(ContentCoding::Gzip, content, Bytes::from_static(b"z")))

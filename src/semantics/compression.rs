@@ -11,7 +11,7 @@ use super::{
     fields::{EntityTag, Fields, trim},
     vary::accepts_any_coding,
 };
-use crate::entry::response::{Audience, StoredResponse, WeakTag};
+use crate::entry::response::{Audience, StoredResponse};
 
 /// The codings of actix's `Compress`.
 const CODINGS: [&str; 4] = ["br", "gzip", "deflate", "zstd"];
@@ -45,38 +45,6 @@ impl OuterCompression {
         if self.may_encode(request, response) {
             weaken_strong_tag(response);
         }
-    }
-
-    /// Makes the tag in the fields of `response` weak, in the same cases as
-    /// [`weaken_tag`](Self::weaken_tag). They are the fields of `stored`, and possibly more. Hits of
-    /// `stored` then have its weak tag ready.
-    pub(crate) fn weaken_new_tag(
-        self,
-        request: &impl Fields,
-        stored: &StoredResponse,
-        response: &mut HeaderMap,
-    ) {
-        match response.get_mut(ETAG) {
-            Some(tag) if stored.lines(&ETAG).next() == Some(tag) => {
-                if let Some(weak) = self.weak_tag(request, stored) {
-                    tag.clone_from(weak);
-                }
-            }
-            // A tag that is not stored.
-            _ => self.weaken_tag(request, response),
-        }
-    }
-
-    /// Returns the weak tag of a new response, to whose entity tag `form` is the weak form. The response
-    /// is stored with it, so that hits need not make it.
-    pub(crate) fn new_weak_tag(self, stored: &StoredResponse, form: HeaderValue) -> WeakTag {
-        if self == Self::Absent {
-            return WeakTag::default();
-        }
-        let tag = stored.lines(&ETAG).next().filter(|tag| *trim(tag.as_bytes()) == *tag.as_bytes());
-        let Some(tag) = tag else { return WeakTag::default() };
-        let is_strong = is_strong_tag(tag);
-        WeakTag::known(Some(form).filter(|_| is_strong && may_be_coded(stored)))
     }
 
     /// Returns the weak form of the entity tag of a stored response, in the same cases as
@@ -246,8 +214,7 @@ mod tests {
     #[test]
     fn weak_tag_of_a_stored_response_is_that_of_its_fields() {
         let page = |lines: &[(HeaderName, &str)]| {
-            let fields: Vec<_> = fields(lines).into_iter().collect();
-            StoredResponse { fields: fields.into(), ..stored(0, &[]) }
+            StoredResponse { fields: fields(lines).into_iter().collect(), ..stored(0, &[]) }
         };
         let (tag, html) = ((ETAG, "\"a\""), (CONTENT_TYPE, "text/html"));
         for response in [
@@ -268,16 +235,6 @@ mod tests {
                     let kept = stored.lines(&ETAG).next();
                     let got = outer.weak_tag(&request, &stored).or(kept);
                     assert_eq!(got, weakened.get(ETAG), "{response:?} {accepted} {outer:?}");
-                    let tag = kept.map_or("", |tag| tag.to_str().unwrap());
-                    let form = HeaderValue::try_from(format!("W/{tag}")).unwrap();
-                    let new = outer.new_weak_tag(&stored, form);
-                    let new = StoredResponse { weak_tag: new, ..page(response) };
-                    assert_eq!(outer.weak_tag(&request, &new), outer.weak_tag(&request, &stored));
-                    for kept in [response, &[]] {
-                        let mut new = fields(response);
-                        outer.weaken_new_tag(&request, &page(kept), &mut new);
-                        assert_eq!(new.get(ETAG), weakened.get(ETAG), "{response:?} {kept:?}");
-                    }
                 }
             }
         }

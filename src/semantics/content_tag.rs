@@ -35,9 +35,9 @@ pub(crate) fn content_tag(response: &StoredResponse) -> Option<HeaderValue> {
     }
     let mut hasher = SipHasher13::new_with_keys(KEYS.0, KEYS.1);
     for name in &CONTENT_FIELDS {
-        for line in response.lines(name) {
+        for line in response.fields.values(name) {
             append_part(&mut hasher, name.as_str().as_bytes());
-            append_part(&mut hasher, line.as_bytes());
+            append_part(&mut hasher, line);
         }
     }
     append_part(&mut hasher, &response.body);

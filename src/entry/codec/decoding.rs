@@ -129,7 +129,7 @@ pub fn decode(
     require(head.etag_source == EtagSource::Handler || etags == 1, "entity tag of the cache")?;
     Ok(StoredResponse {
         status: head.status,
-        fields,
+        fields: fields.into(),
         body,
         lifetime,
         stated: head.stated,

@@ -2,7 +2,6 @@
 
 use std::{error::Error, fmt, time::Duration};
 
-use actix_web::http::header::{HeaderName, HeaderValue};
 use bytes::Bytes;
 
 use super::layout::{ABSENT, CHECKSUMMED, HEAD, MAGIC, VERSION, flag};
@@ -53,17 +52,22 @@ pub fn encode(key: &CacheKey, response: &StoredResponse) -> Result<Vec<u8>, Enco
 /// Returns the length of the record. The length may exceed the address space: header fields in
 /// memory can share their bytes, but the record holds each field in full.
 fn size(key: &CacheKey, response: &StoredResponse) -> u64 {
-    let field = |name: &HeaderName, value: usize| 2 + 4 + (name.as_str().len() + value) as u64;
-    let line = |(name, value): &(HeaderName, HeaderValue)| field(name, value.len());
-    let original_fields = response.original_fields.iter().flat_map(|fields| fields.iter());
-    let lines: u64 = response.fields.iter().chain(original_fields).map(line).sum();
+    let field = |name: &[u8], value: usize| 2 + 4 + (name.len() + value) as u64;
+    let lines: u64 = lines(response).map(|(name, value)| field(name, value.len())).sum();
     let selecting = response.selecting.iter();
     let selecting: u64 =
-        selecting.map(|(name, value)| field(name, value.as_ref().map_or(0, Bytes::len))).sum();
+        selecting.map(|(name, value)| field(name.as_ref(), value.as_ref().map_or(0, Bytes::len))).sum();
     let rest =
         [HEAD, key.as_bytes().len(), size_of_val(&*response.tags), response.discriminator.len()];
     let rest: u64 = rest.into_iter().chain([response.body.len()]).map(|part| part as u64).sum();
     lines + selecting + rest
+}
+
+/// Returns the names and values of the lines of a response, then those of its original fields.
+fn lines(response: &StoredResponse) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let original = response.original_fields.iter().flatten();
+    let original = original.map(|(name, value)| (name.as_ref(), value.as_bytes()));
+    response.fields.bytes().chain(original)
 }
 
 /// Computes the checksum of the record and writes the checksum into the head of the record.
@@ -165,7 +169,7 @@ impl Writer {
         self.u32(size);
         self.u32(fitting(key.as_bytes().len())?);
         self.u32(fitting(body.len())?);
-        self.u32(fitting(fields.len())?);
+        self.u32(fitting(fields.count())?);
         self.u32(fitting(original_fields.as_ref().map_or(0, |fields| fields.len()))?);
         self.u32(fitting(discriminator.len())?);
         self.u16(fitting(selecting.len())?);
@@ -193,13 +197,12 @@ impl Writer {
         }
         self.bytes(&response.discriminator);
         for (name, value) in &response.selecting {
-            self.name(name)?;
+            self.name(name.as_ref())?;
             self.value(value.as_deref())?;
         }
-        let original = response.original_fields.iter().flat_map(|fields| fields.iter());
-        for (name, value) in response.fields.iter().chain(original) {
+        for (name, value) in lines(response) {
             self.name(name)?;
-            self.value(Some(value.as_bytes()))?;
+            self.value(Some(value))?;
         }
         self.bytes(&response.body);
         Ok(())
@@ -222,8 +225,7 @@ impl Writer {
         self.u32(time.subsec_nanos());
     }
 
-    fn name(&mut self, name: &HeaderName) -> Result<(), EncodeError> {
-        let name = name.as_str().as_bytes();
+    fn name(&mut self, name: &[u8]) -> Result<(), EncodeError> {
         self.u16(fitting(name.len())?);
         self.bytes(name);
         Ok(())

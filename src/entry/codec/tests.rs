@@ -72,7 +72,8 @@ fn full() -> StoredResponse {
             (HeaderName::from_static("x-custom_name"), b"caf\xc3\xa9\t\xff"),
             (DATE, b"Tue, 14 Nov 2023 22:13:20 GMT"),
             (ETAG, b"W/\"a\""),
-        ]),
+        ])
+        .into(),
         etag_source: EtagSource::Cache,
         coded: Some(Box::new(CodedCopies::of_content(ContentDigest::from_bytes([0xd1; 16])))),
         body: Bytes::from_static(b"\0body\xff"),
@@ -299,7 +300,8 @@ fn tag_of_the_cache_is_one_line() {
         (lines(&[line()]), Ok(())),
         (lines(&[line(), line()]), Err(Malformed("entity tag of the cache"))),
     ] {
-        let response = StoredResponse { fields, etag_source: EtagSource::Cache, ..minimal() };
+        let (fields, etag_source) = (fields.into(), EtagSource::Cache);
+        let response = StoredResponse { fields, etag_source, ..minimal() };
         let record = encode(&key(), &response).unwrap();
         assert_eq!(read(&record, &key(), NOW).map(drop), want);
     }
@@ -377,7 +379,7 @@ fn only_storable_status_codes_are_read() {
 #[test]
 fn fields_and_bodies_that_are_never_stored_are_refused() {
     let fields = |name: HeaderName| StoredResponse {
-        fields: lines(&[(name, b"1")]),
+        fields: lines(&[(name, b"1")]).into(),
         etag_source: EtagSource::Handler,
         ..full()
     };
@@ -431,7 +433,7 @@ fn invalid_names_and_values_are_refused() {
     let sent = lines(&[(HeaderName::from_static("bbbb"), b"cccc")]);
     let (original_fields, etag_source) = (None, EtagSource::Handler);
     let response =
-        StoredResponse { selecting, fields: sent, original_fields, etag_source, ..full() };
+        StoredResponse { selecting, fields: sent.into(), original_fields, etag_source, ..full() };
     let record = encode(&key(), &response).unwrap();
     let find = |text: &[u8]| record.windows(4).position(|window| window == text).unwrap();
     let [selecting, name, value] = [&b"aaaa"[..], b"bbbb", b"cccc"].map(find);

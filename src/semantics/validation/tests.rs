@@ -12,7 +12,7 @@ fn stored_with(fields: &[(HeaderName, &str)]) -> StoredResponse {
         .map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap()))
         .collect();
     let fields = copy_fields(fields.iter().map(|(name, value)| (name, value)));
-    StoredResponse { fields, ..stored(0, &[]) }
+    StoredResponse { fields: fields.into(), ..stored(0, &[]) }
 }
 
 fn header_map(fields: &[(HeaderName, &str)]) -> HeaderMap {

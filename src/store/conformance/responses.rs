@@ -20,6 +20,7 @@ use crate::{
         response::{Audience, EtagSource, StoredResponse, WeakTag},
         selector::{Selector, Selects},
         stamp::Stamp,
+        stored_fields::StoredFields,
         tag::TagId,
         uses::Uses,
         validity::ValidityCheck,
@@ -191,7 +192,7 @@ impl Response {
         let accept = self.accept.as_ref().map(|accept| Bytes::from(accept.clone()));
         StoredResponse {
             status: StatusCode::OK,
-            fields: Box::new([
+            fields: StoredFields::from_iter([
                 link("<b>"),
                 link("<a>"),
                 (HeaderName::from_static("x-empty"), HeaderValue::from_static("")),

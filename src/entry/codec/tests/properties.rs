@@ -88,7 +88,7 @@ fn responses() -> impl Strategy<Value = StoredResponse> {
             let etags = fields.iter().filter(|(name, _)| *name == ETAG).count();
             StoredResponse {
                 status: StatusCode::from_u16(status).unwrap(),
-                fields: fields.into(),
+                fields: fields.into_iter().collect(),
                 body: if status == 204 { Bytes::new() } else { body.into() },
                 lifetime,
                 stated: times.0,
