@@ -87,6 +87,12 @@ pub(crate) fn read_optional(list: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
     Some((Some(part), rest))
 }
 
+/// Splits an encoded list into a length, whose part is elsewhere, and the rest of the list.
+pub(crate) fn read_length(list: &[u8]) -> Option<(usize, &[u8])> {
+    let (length, rest) = list.split_first_chunk::<LENGTH>()?;
+    Some((usize::try_from(u32::from_le_bytes(*length)).ok()?, rest))
+}
+
 /// Splits an encoded list like [`read_optional`], but returns `None` if the first part is absent.
 pub(crate) fn read_part(list: &[u8]) -> Option<(&[u8], &[u8])> {
     let (part, rest) = read_optional(list)?;

@@ -5,7 +5,7 @@ use actix_web::http::header::{HeaderName, HeaderValue};
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::stored_fields::{FieldLine, StoredFields, append_line};
+use super::stored_fields::{FieldLine, Layout, StoredFields};
 
 /// A copy of the header fields and of the body of a response.
 pub(crate) struct ResponseCopy {
@@ -22,15 +22,13 @@ impl ResponseCopy {
         // Most responses have fewer lines.
         let lines: SmallVec<[_; 16]> =
             fields.map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
-        let length = lines.iter().map(|(name, value)| StoredFields::encoded_length(name, value)).sum();
+        let (layout, length) = Layout::of(&lines);
         let mut buffer = Vec::with_capacity(length + body.len());
-        for (name, value) in &lines {
-            append_line(&mut buffer, name, value);
-        }
+        Layout::append(&mut buffer, &lines);
         buffer.extend_from_slice(body);
         let mut body = Bytes::from(buffer);
         let encoded = body.split_to(length);
-        Self { fields: StoredFields::of_encoded(encoded, lines.len()), body }
+        Self { fields: StoredFields::of_encoded(encoded, layout), body }
     }
 }
 

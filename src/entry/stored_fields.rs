@@ -5,10 +5,10 @@
 
 use std::{fmt, iter, ops::Deref, sync::OnceLock};
 
-use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::http::header::{ETAG, HeaderName, HeaderValue};
 use bytes::Bytes;
 
-use super::length_prefixed::{LENGTH, append_part, read_part};
+use super::length_prefixed::{LENGTH, append_length, append_part, read_length, read_part};
 
 /// A line of the header: the name and the value of a field.
 pub(crate) type FieldLine = (HeaderName, HeaderValue);
@@ -16,11 +16,9 @@ pub(crate) type FieldLine = (HeaderName, HeaderValue);
 /// The header fields of a stored response, in their order. They are read as a slice of lines.
 #[derive(Clone, Default)]
 pub(crate) struct StoredFields {
-    /// The names and the values of the lines in turn ([`length_prefixed`](super::length_prefixed)).
-    /// Empty if `lines` was known from the beginning.
+    /// The encoded lines. Empty if `lines` was known from the beginning.
     encoded: Bytes,
-    /// The number of lines in `encoded`.
-    encoded_lines: usize,
+    layout: Layout,
     /// A line after those in `encoded`.
     last: Option<Box<FieldLine>>,
     /// All lines, once they were read.
@@ -28,14 +26,9 @@ pub(crate) struct StoredFields {
 }
 
 impl StoredFields {
-    /// Returns the number of bytes that [`append_line`] appends.
-    pub(crate) const fn encoded_length(name: &str, value: &[u8]) -> usize {
-        2 * LENGTH + name.len() + value.len()
-    }
-
-    /// Makes fields from lines that [`append_line`] encoded.
-    pub(crate) fn of_encoded(encoded: Bytes, encoded_lines: usize) -> Self {
-        Self { encoded, encoded_lines, ..Self::default() }
+    /// Makes fields from lines that [`Layout::append`] encoded.
+    pub(crate) fn of_encoded(encoded: Bytes, layout: Layout) -> Self {
+        Self { encoded, layout, ..Self::default() }
     }
 
     /// Appends a line.
@@ -52,7 +45,7 @@ impl StoredFields {
     pub(crate) fn count(&self) -> usize {
         match self.encoded.is_empty() {
             true => self.len(),
-            false => self.encoded_lines + usize::from(self.last.is_some()),
+            false => self.layout.lines + usize::from(self.last.is_some()),
         }
     }
 
@@ -61,7 +54,7 @@ impl StoredFields {
         let known = if self.encoded.is_empty() { &**self } else { &[] };
         let last = self.last.as_deref();
         let lines = known.iter().chain(last).map(|(name, value)| (name.as_ref(), value.as_bytes()));
-        encoded_lines(&self.encoded).chain(lines)
+        self.layout.lines_of(&self.encoded).chain(lines)
     }
 
     /// Returns the values of all lines of a field. Does not make the list of lines.
@@ -70,13 +63,25 @@ impl StoredFields {
         self.bytes().filter(move |(found, _)| *found == name).map(|(_, value)| value)
     }
 
+    /// Returns `W/` and the first value of `ETag`, if the fields are encoded.
+    pub(crate) fn weak_etag(&self) -> Option<HeaderValue> {
+        let mut start = self.layout.names;
+        let weak = self.layout.lines_of(&self.encoded).find_map(|(name, value)| {
+            let value = start..start + prefix(name).len() + value.len();
+            start = value.end;
+            (*name == *ETAG.as_str().as_bytes()).then_some(value)
+        });
+        let weak = self.encoded.get(weak?)?;
+        HeaderValue::from_maybe_shared(self.encoded.slice_ref(weak)).ok()
+    }
+
     /// Returns the number of bytes that the fields take in memory once the list of lines is made.
     pub(crate) fn weight(&self) -> usize {
         if self.encoded.is_empty() {
             return self.iter().map(|(name, value)| line_weight(name, value.len())).sum();
         }
         let last = self.last.as_ref().map(|last| line_weight(&last.0, last.1.len()));
-        self.encoded_lines * size_of::<FieldLine>()
+        self.layout.lines * size_of::<FieldLine>()
             + self.encoded.len()
             + last.map_or(0, |last| last + size_of::<FieldLine>())
     }
@@ -87,26 +92,65 @@ impl StoredFields {
             Some((name, HeaderValue::from_maybe_shared(self.encoded.slice_ref(value)).ok()?))
         };
         let last = self.last.as_deref().cloned();
-        let mut lines = Vec::with_capacity(self.encoded_lines + usize::from(last.is_some()));
-        lines.extend(encoded_lines(&self.encoded).filter_map(line).chain(last));
+        let mut lines = Vec::with_capacity(self.layout.lines + usize::from(last.is_some()));
+        lines.extend(self.layout.lines_of(&self.encoded).filter_map(line).chain(last));
         lines.into_boxed_slice()
     }
 }
 
-/// Appends the encoded form of a line.
-pub(crate) fn append_line(encoded: &mut Vec<u8>, name: &str, value: &[u8]) {
-    append_part(encoded, name.as_bytes());
-    append_part(encoded, value);
+/// The beginning of a weak entity tag (RFC 9110 section 8.8.3). It precedes each value of `ETag`, so that
+/// the weak form of the tag needs no copy.
+const WEAK: &[u8] = b"W/";
+
+/// Returns the bytes before a value of a field.
+const fn prefix(name: &[u8]) -> &'static [u8] {
+    if matches!(name, b"etag") { WEAK } else { &[] }
 }
 
-/// Returns the names and values of lines that [`append_line`] encoded.
-fn encoded_lines(mut encoded: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    iter::from_fn(move || {
-        let (name, after_name) = read_part(encoded)?;
-        let (value, after_value) = read_part(after_name)?;
-        encoded = after_value;
-        Some((name, value))
-    })
+/// The layout of encoded lines: the names and the lengths of the values
+/// ([`length_prefixed`](super::length_prefixed)), and then the values. A hit reads the values alone,
+/// so they are close to each other and to the body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Layout {
+    lines: usize,
+    /// The number of bytes before the values.
+    names: usize,
+}
+
+impl Layout {
+    /// Returns the layout of these names and values, and the number of bytes that
+    /// [`append`](Self::append) appends for them.
+    pub(crate) fn of(lines: &[(&str, &[u8])]) -> (Self, usize) {
+        let names = lines.iter().map(|(name, _)| 2 * LENGTH + name.len()).sum();
+        let value = |(name, value): &(&str, &[u8])| prefix(name.as_bytes()).len() + value.len();
+        let values: usize = lines.iter().map(value).sum();
+        (Self { lines: lines.len(), names }, names + values)
+    }
+
+    /// Appends the encoded form of names and values.
+    pub(crate) fn append(encoded: &mut Vec<u8>, lines: &[(&str, &[u8])]) {
+        for (name, value) in lines {
+            append_part(encoded, name.as_bytes());
+            append_length(encoded, value.len());
+        }
+        for (name, value) in lines {
+            encoded.extend_from_slice(prefix(name.as_bytes()));
+            encoded.extend_from_slice(value);
+        }
+    }
+
+    /// Returns the names and values of encoded lines.
+    fn lines_of(self, encoded: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let (mut names, mut values) = encoded.split_at_checked(self.names).unwrap_or_default();
+        iter::from_fn(move || {
+            let (name, after_name) = read_part(names)?;
+            let (length, after_length) = read_length(after_name)?;
+            let (value, other_values) =
+                values.get(prefix(name).len()..)?.split_at_checked(length)?;
+            (names, values) = (after_length, other_values);
+            Some((name, value))
+        })
+    }
 }
 
 /// Returns the number of bytes that a header field takes in memory: the two Rust values, and the
@@ -158,7 +202,7 @@ impl fmt::Debug for StoredFields {
 
 #[cfg(test)]
 mod tests {
-    use actix_web::http::header::{DATE, ETAG, VARY};
+    use actix_web::http::header::{DATE, VARY};
 
     use super::*;
 
@@ -171,16 +215,13 @@ mod tests {
 
     /// Returns the same fields in the form that a fill makes, and in that of a decoded record.
     fn forms() -> [StoredFields; 2] {
-        let mut encoded = Vec::new();
-        for (name, value) in &lines() {
-            append_line(&mut encoded, name.as_str(), value.as_bytes());
-        }
-        let length: usize = lines()
-            .iter()
-            .map(|(name, value)| StoredFields::encoded_length(name.as_str(), value.as_bytes()))
-            .sum();
+        let lines = lines();
+        let bytes: Vec<_> =
+            lines.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+        let (mut encoded, (layout, length)) = (Vec::new(), Layout::of(&bytes));
+        Layout::append(&mut encoded, &bytes);
         assert_eq!(encoded.len(), length);
-        [StoredFields::of_encoded(encoded.into(), 4), lines().into_iter().collect()]
+        [StoredFields::of_encoded(encoded.into(), layout), lines.into_iter().collect()]
     }
 
     #[test]
@@ -216,6 +257,33 @@ mod tests {
     }
 
     #[test]
+    fn weak_form_of_the_first_entity_tag_shares_the_buffer() {
+        let line = |name: &'static str, value: &'static str| (name, value.as_bytes());
+        for (lines, want) in [
+            (vec![], None),
+            (vec![line("date", "0")], None),
+            (vec![line("etag", "\"a\"")], Some("W/\"a\"")),
+            (
+                vec![line("date", "0"), line("etag", "\"a\""), line("vary", ""), line("etag", "b")],
+                Some("W/\"a\""),
+            ),
+        ] {
+            let (mut encoded, (layout, length)) = (Vec::new(), Layout::of(&lines));
+            Layout::append(&mut encoded, &lines);
+            assert_eq!(encoded.len(), length);
+            let fields = StoredFields::of_encoded(encoded.into(), layout);
+            let weak = fields.weak_etag();
+            assert_eq!(weak.as_ref(), want.map(VALUE).as_ref());
+            let range = fields.encoded.as_ptr_range();
+            assert!(weak.is_none_or(|weak| range.contains(&weak.as_bytes().as_ptr())));
+            assert!(fields.bytes().map(|(_, value)| value).eq(lines.iter().map(|line| line.1)));
+            assert_eq!(fields.len(), lines.len());
+        }
+        let decoded = StoredFields::from_iter([(ETAG, VALUE("\"a\""))]);
+        assert_eq!(decoded.weak_etag(), None, "it has no such bytes");
+    }
+
+    #[test]
     fn weight_counts_the_lines_before_they_are_read() {
         let weight_of = |lines: &[FieldLine]| -> usize {
             lines.iter().map(|(name, value)| line_weight(name, value.len())).sum()
@@ -241,8 +309,10 @@ mod tests {
     fn values_share_the_buffer_of_the_fields() {
         let [fields, _] = forms();
         let range = fields.encoded.as_ptr_range();
-        assert!(fields.iter().all(|(_, value)| {
-            value.is_empty() || range.contains(&value.as_bytes().as_ptr())
-        }));
+        assert!(
+            fields.iter().all(|(_, value)| {
+                value.is_empty() || range.contains(&value.as_bytes().as_ptr())
+            })
+        );
     }
 }

@@ -55,8 +55,9 @@ fn size(key: &CacheKey, response: &StoredResponse) -> u64 {
     let field = |name: &[u8], value: usize| 2 + 4 + (name.len() + value) as u64;
     let lines: u64 = lines(response).map(|(name, value)| field(name, value.len())).sum();
     let selecting = response.selecting.iter();
-    let selecting: u64 =
-        selecting.map(|(name, value)| field(name.as_ref(), value.as_ref().map_or(0, Bytes::len))).sum();
+    let selecting: u64 = selecting
+        .map(|(name, value)| field(name.as_ref(), value.as_ref().map_or(0, Bytes::len)))
+        .sum();
     let rest =
         [HEAD, key.as_bytes().len(), size_of_val(&*response.tags), response.discriminator.len()];
     let rest: u64 = rest.into_iter().chain([response.body.len()]).map(|part| part as u64).sum();

@@ -94,7 +94,8 @@ fn stored_response_is_used_only_by_a_policy_that_stores_all_of_its_fields() {
     ] {
         let mut response = stored(0, &[]);
         let line = (HeaderName::from_static(field), HeaderValue::from_static("1"));
-        response.fields = [(CONTENT_TYPE, HeaderValue::from_static("text/html")), line].into_iter().collect();
+        response.fields =
+            [(CONTENT_TYPE, HeaderValue::from_static("text/html")), line].into_iter().collect();
         for (policy, used) in [
             (Policy::new(), by_default),
             (Policy::new().replay_set_cookie(), replaying_cookies),
@@ -105,7 +106,8 @@ fn stored_response_is_used_only_by_a_policy_that_stores_all_of_its_fields() {
     }
     assert!(!compile(Policy::new()).refuses_stored(&stored(0, &[])));
     let mut own = stored(0, &[]);
-    own.fields = [(HeaderName::from_static("x-own"), HeaderValue::from_static("1"))].into_iter().collect();
+    own.fields =
+        [(HeaderName::from_static("x-own"), HeaderValue::from_static("1"))].into_iter().collect();
     assert!(!compile(Policy::new()).refuses_stored(&own));
     assert!(compile(Policy::new().leave_out(["X-O*"])).refuses_stored(&own));
 }
