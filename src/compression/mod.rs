@@ -57,26 +57,33 @@ mod tests {
         ContentCoding::ALL.into_iter().filter(|coding| is_available(*coding))
     }
 
+    /// A linear congruential generator: its bits look random to an encoder.
+    struct Random(u64);
+
+    impl Random {
+        fn byte(&mut self) -> u8 {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (self.0 >> 56) as u8
+        }
+    }
+
     #[test]
-    fn text_becomes_smaller_with_each_level() {
-        let text = include_str!("../../README.md");
+    fn text_becomes_smaller_at_higher_levels() {
+        // A text in a language, that never changes.
+        let text = include_str!("../../LICENSE-APACHE");
         for coding in available() {
             let sizes = LEVELS.map(|level| compress(coding, level, text.as_bytes()).unwrap().len());
-            assert!(sizes.is_sorted_by(|fast, small| fast > small), "{coding}: {sizes:?}");
-            assert!(sizes[0] < text.len() * 2 / 3, "{coding}: {sizes:?}");
+            let [fast, balanced, smallest] = sizes;
+            assert!(fast > balanced && fast < text.len() * 2 / 3, "{coding}: {sizes:?}");
+            // The slowest level of gzip does not make each text smaller than the one before.
+            assert!(smallest <= balanced * 101 / 100, "{coding}: {sizes:?}");
         }
     }
 
     #[test]
     fn body_that_does_not_become_smaller_is_not_coded() {
-        // A linear congruential generator: its bits look random to an encoder.
-        let mut state = 1_u64;
-        let noise: Vec<u8> = (0..5000)
-            .map(|_| {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                (state >> 56) as u8
-            })
-            .collect();
+        let mut random = Random(1);
+        let noise: Vec<u8> = (0..5000).map(|_| random.byte()).collect();
         for coding in available() {
             assert_eq!(compress(coding, CompressionLevel::Fast, b""), None);
             assert_eq!(compress(coding, CompressionLevel::Fast, b"a"), None);

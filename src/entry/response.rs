@@ -164,7 +164,7 @@ impl StoredResponse {
     /// Returns the `ETag` that the cache made.
     pub(crate) fn etag_of_cache(&self) -> Option<&HeaderValue> {
         let is_of_cache = self.etag_source == EtagSource::Cache;
-        is_of_cache.then(|| self.lines(&ETAG).next()).flatten()
+        is_of_cache.then(|| self.fields.last_value(&ETAG)).flatten()
     }
 
     /// Adds an `ETag` that the cache made.

@@ -41,6 +41,14 @@ impl StoredFields {
         }
     }
 
+    /// Returns the value of the last line of a field. Does not make the list of lines if that line was
+    /// appended to encoded lines.
+    pub(crate) fn last_value(&self, name: &HeaderName) -> Option<&HeaderValue> {
+        let last = self.last.as_deref().filter(|(found, _)| found == name);
+        let line = last.or_else(|| self.iter().rfind(|(found, _)| found == name));
+        line.map(|(_, value)| value)
+    }
+
     /// Returns the number of lines. Does not make the list of lines.
     pub(crate) fn count(&self) -> usize {
         match self.encoded.is_empty() {
@@ -249,6 +257,8 @@ mod tests {
                     fields.push(ETAG, VALUE(tag));
                     want.push((ETAG, VALUE(tag)));
                     assert_eq!(fields.values(&ETAG).last(), Some(tag.as_bytes()));
+                    assert_eq!(fields.last_value(&ETAG), Some(&VALUE(tag)));
+                    assert_eq!(fields.last_value(&VARY), Some(&VALUE("b")));
                     assert_eq!(fields.values(&DATE).count(), 1);
                     assert_eq!(&*fields.clone(), &*want);
                 }

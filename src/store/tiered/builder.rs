@@ -141,37 +141,47 @@ impl Error for TieredStoreError {
 
 #[cfg(test)]
 mod tests {
+    use std::{borrow::Cow, sync::Arc};
+
+    use actix_web::http::header::HeaderName;
+    use futures_util::FutureExt as _;
+
     use super::*;
     use crate::{
         coordination::{coordinator::Coordinator, fills::Fill},
         entry::{
+            content_coding::ContentCoding,
+            fixtures::{at, stored},
             key::{CacheKey, UrlKey},
             response::StoredResponse,
-            selector::Selector,
+            selector::{Selector, Selects},
         },
         store::interface::{Lookup, Put, Store, StoreError},
     };
 
-    /// A far store that stores nothing, and never knows the invalidations of other processes.
+    /// A far store that fails, and knows the invalidations of other processes if `is_current`.
     #[derive(Debug, Default)]
-    struct EmptyStore(Coordinator);
+    struct FailingStore {
+        coordinator: Coordinator,
+        is_current: bool,
+    }
 
-    impl Store for EmptyStore {
+    impl Store for FailingStore {
         fn coordinator(&self) -> &Coordinator {
-            &self.0
+            &self.coordinator
         }
 
         async fn lookup(&self, _: &CacheKey, _: &Selector<'_>) -> Result<Lookup, StoreError> {
-            Ok(Lookup { variants: None, stamp: self.0.stamp() })
+            Err(StoreError::new("no lookups"))
         }
 
         async fn put(
             &self,
             _: &CacheKey,
-            _: std::sync::Arc<StoredResponse>,
+            _: Arc<StoredResponse>,
             _: &Fill,
         ) -> Result<Put, StoreError> {
-            Ok(Put::TooLarge)
+            Err(StoreError::new("no writes"))
         }
 
         async fn remove(&self, _: &CacheKey) -> Result<usize, StoreError> {
@@ -183,24 +193,84 @@ mod tests {
         }
     }
 
-    impl FarStore for EmptyStore {
+    impl FarStore for FailingStore {
         fn keep_current(&self, _: Duration) {}
 
         fn is_current(&self, _: Duration) -> bool {
+            self.is_current
+        }
+    }
+
+    /// A request without fields.
+    struct Plain;
+
+    impl Selects for Plain {
+        fn value<'a>(&'a self, _: &HeaderName) -> Option<Cow<'a, [u8]>> {
+            None
+        }
+
+        fn accepts_coding(&self) -> bool {
             false
+        }
+
+        fn decodes(&self, _: &StoredResponse) -> bool {
+            true
+        }
+
+        fn preferred_coding(&self) -> Option<ContentCoding> {
+            None
+        }
+    }
+
+    #[test]
+    fn full_near_store_evicts_by_its_setting() {
+        const REQUESTED: usize = 20;
+        let key = |n: usize| CacheKey::new("t", "http", "h", &format!("/{n}"), None);
+        let is_held = |store: &TieredStore<FailingStore>, n: usize| {
+            let selector = Selector::new(&Plain, &[], at(0));
+            store.lookup_now(&key(n), &selector).is_some_and(|found| found.is_ok())
+        };
+        let put = |store: &TieredStore<FailingStore>, n: usize| {
+            let fill = store.coordinator().begin_fill(&key(n), store.coordinator().stamp());
+            let response = StoredResponse { body: vec![0; 1000].into(), ..stored(0, &[]) };
+            let put = store.put(&key(n), Arc::new(response), &fill).now_or_never();
+            assert_eq!(put.unwrap().unwrap(), Put::Stored);
+        };
+        // TinyLFU keeps the requested pages, and LRU the last ones.
+        for (eviction, want) in [(Eviction::TinyLfu, REQUESTED), (Eviction::Lru, 0)] {
+            let far = FailingStore { is_current: true, ..FailingStore::default() };
+            let builder = TieredStore::builder(far).near_bytes(200_000);
+            let store = builder.near_eviction(eviction).build().unwrap();
+            for n in (0..REQUESTED).chain(1000..1200) {
+                put(&store, n);
+            }
+            for _ in 0..20 {
+                for n in 0..REQUESTED {
+                    if !is_held(&store, n) {
+                        put(&store, n);
+                    }
+                }
+                assert!(store.stats().near_len > 50, "the store is full, and applies its changes");
+            }
+            for n in 2000..3000 {
+                put(&store, n);
+                assert!(store.stats().near_bytes <= 200_000);
+            }
+            let held = (0..REQUESTED).filter(|n| is_held(&store, *n)).count();
+            assert_eq!(held, want, "{eviction:?}");
         }
     }
 
     #[test]
     fn default_settings_are_valid() {
-        let store = TieredStore::new(EmptyStore::default()).clone();
+        let store = TieredStore::new(FailingStore::default()).clone();
         assert_eq!((store.stats().near_hits, store.stats().near_len), (0, 0));
         assert!(!store.far().is_current(Duration::MAX));
     }
 
     #[test]
     fn unusable_settings_are_refused_with_advice() {
-        let builder = || TieredStore::builder(EmptyStore::default());
+        let builder = || TieredStore::builder(FailingStore::default());
         let ms = Duration::from_millis;
         for (builder, advice) in [
             (builder().max_staleness(ms(9)), "10 ms"),
