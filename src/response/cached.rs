@@ -175,11 +175,11 @@ impl CachedResponse {
         let is_stated = stored.lifetime.source.is_stated();
         let mut response = HttpResponse::with_body(stored.status, body);
         let fields = response.headers_mut();
-        // Two more fields are usual: `Age` and `Cache-Status`.
-        fields.reserve(stored.fields.len() + 2);
-        // The response gets an `Age` of its own below.
-        let is_replaced = |name: &HeaderName| *name == AGE || (tag.is_some() && *name == ETAG);
-        for (name, value) in stored.fields.iter().filter(|(name, _)| !is_replaced(name)) {
+        let lines = &*stored.fields;
+        // Two more fields are usual: `Age`, which is never stored, and `Cache-Status`.
+        fields.reserve(lines.len() + 2);
+        let is_replaced = |name: &HeaderName| tag.is_some() && *name == ETAG;
+        for (name, value) in lines.iter().filter(|(name, _)| !is_replaced(name)) {
             fields.append(name.clone(), value.clone());
         }
         if let Some(tag) = tag {
