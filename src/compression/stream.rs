@@ -29,7 +29,14 @@ const FLUSH_AFTER: usize = 512 * 1024;
 pub(crate) struct CodedStream<B> {
     encoder: Pin<Box<StreamEncoder<Declared<B>>>>,
     state: State,
+    /// The size before the first poll. An encoder that has ended states that of the body.
+    size: BodySize,
+    /// The first part of the coded body, if it was read before a client asks for it.
+    first: Option<Part>,
 }
+
+/// A part of a coded body, or its end.
+type Part = Option<Result<Bytes, Box<dyn Error>>>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -47,8 +54,30 @@ impl<B: MessageBody<Error = Box<dyn Error>>> CodedStream<B> {
     /// Returns the stream of the body as it is, if the encoder cannot code it.
     pub(crate) fn new(coding: ContentCoding, body: B, length: Option<u64>) -> Result<Self, Self> {
         let body = Declared::new(body, length);
-        let stream = |encoder| Self { encoder: Box::into_pin(encoder), state: State::Open };
+        let stream = |encoder: Box<StreamEncoder<Declared<B>>>| {
+            let encoder = Box::into_pin(encoder);
+            Self { size: encoder.size(), encoder, state: State::Open, first: None }
+        };
         encoder(coding, body).map(stream).map_err(stream)
+    }
+
+    /// Reads the first part of the coded body, which the next poll of the body then returns.
+    pub(crate) fn poll_first(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.first.is_none() {
+            self.first = Some(ready!(self.poll_coded(cx)));
+        }
+        Poll::Ready(())
+    }
+
+    fn poll_coded(&mut self, cx: &mut Context<'_>) -> Poll<Part> {
+        if self.state == State::Ended {
+            return Poll::Ready(None);
+        }
+        let next = ready!(self.encoder.as_mut().poll_next(cx));
+        if !matches!(next, Some(Ok(_))) {
+            self.state = State::Ended;
+        }
+        Poll::Ready(next.map(|result| result.map_err(boxed)))
     }
 }
 
@@ -59,21 +88,17 @@ where
     type Error = Box<dyn Error>;
 
     fn size(&self) -> BodySize {
-        self.encoder.size()
+        self.size
     }
 
     fn poll_next(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        if self.state == State::Ended {
-            return Poll::Ready(None);
+        match self.first.take() {
+            Some(first) => Poll::Ready(first),
+            None => self.poll_coded(cx),
         }
-        let next = ready!(self.encoder.as_mut().poll_next(cx));
-        if !matches!(next, Some(Ok(_))) {
-            self.state = State::Ended;
-        }
-        Poll::Ready(next.map(|result| result.map_err(boxed)))
     }
 }
 
@@ -273,6 +298,25 @@ mod tests {
                 received += chunk.unwrap().unwrap().len();
                 let most = (received + FLUSH_AFTER) / MAX_CHUNK + 1;
                 assert!(read.get() <= most, "{coding}: {} chunks for {received}", read.get());
+            }
+        }
+    }
+
+    #[actix_web::test]
+    async fn first_part_is_returned_by_the_next_poll() {
+        for coding in ContentCoding::ALL.into_iter().filter(|coding| is_available(*coding)) {
+            for chunks in [vec![], vec![Ok("ab"), Ok("cd")], vec![Ok("ab"), Err("failed")]] {
+                let coded = || CodedStream::new(coding, body(chunks.clone()), None).unwrap();
+                let (want, failure) = read(pin!(coded())).await;
+                let mut early = coded();
+                for _ in 0..2 {
+                    poll_fn(|cx| early.poll_first(cx)).await;
+                }
+                let mut early = pin!(early);
+                let (bytes, early_failure) = read(early.as_mut()).await;
+                assert_eq!(bytes, want, "{coding} {chunks:?}");
+                assert_eq!(early_failure.is_some(), failure.is_some(), "{coding} {chunks:?}");
+                assert_eq!(early.size(), BodySize::Stream, "{coding}: also at the end");
             }
         }
     }

@@ -63,11 +63,20 @@ pin_project! {
         /// cache receives the body.
         Followed { reader: BodyReader, length: u64 },
         /// One of the other bodies, which is coded while the client receives it.
-        Coded { stream: CodedStream<CacheBody<B>> },
+        Coded { stream: CodedStream<CacheBody<B>>, source: Source },
         /// The end of a `Led` or `Followed` body, or the body of a response to HEAD. A further poll
         /// returns `None`, and does not poll the reader again.
         Ended { size: BodySize },
     }
+}
+
+/// The body from which a coded body is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// A complete body in memory.
+    Whole,
+    /// A body whose parts may arrive late.
+    Stream,
 }
 
 /// The slot through which the task of the cache passes the rest of a body to the leader's client,
@@ -133,9 +142,38 @@ impl<B> CacheBody<B> {
             // The body of a response to HEAD, whose handler got a GET request.
             Kind::Ended { .. } => Ok(Self::omitted()),
             kind => {
-                let body = |stream| Self { kind: Kind::Coded { stream } };
+                let kind = match kind {
+                    Kind::Pass { body } => match body.try_into_bytes() {
+                        Ok(bytes) => Kind::Whole { slices: Slices::new(bytes) },
+                        Err(body) => Kind::Pass { body },
+                    },
+                    kind => kind,
+                };
+                let is_whole = matches!(kind, Kind::Whole { .. });
+                let source = if is_whole { Source::Whole } else { Source::Stream };
+                let body = |stream| Self { kind: Kind::Coded { stream, source } };
                 CodedStream::new(coding, Self { kind }, length).map(body).map_err(body)
             }
+        }
+    }
+
+    /// Returns whether the first part of the body will soon be there, and should leave together with
+    /// the head of the response: the body is complete, and its beginning has to be coded.
+    ///
+    /// A server that finds no part sends the head alone. Without `TCP_NODELAY`, the kernel may then
+    /// hold the body back until the client acknowledges the head, which takes about 40 ms.
+    pub(crate) const fn is_worth_a_wait(&self) -> bool {
+        matches!(self.kind, Kind::Coded { source: Source::Whole, .. })
+    }
+
+    /// Waits for the first part of a coded body, which the next poll of the body then returns.
+    pub(crate) fn poll_first_part(&mut self, cx: &mut Context<'_>) -> Poll<()>
+    where
+        B: MessageBody,
+    {
+        match &mut self.kind {
+            Kind::Coded { stream, .. } => stream.poll_first(cx),
+            _ => Poll::Ready(()),
         }
     }
 
@@ -188,7 +226,7 @@ impl<B: MessageBody> MessageBody for CacheBody<B> {
             Kind::None => BodySize::None,
             Kind::Led { size, .. } | Kind::Rest { size, .. } | Kind::Ended { size } => *size,
             Kind::Followed { length, .. } => BodySize::Sized(*length),
-            Kind::Coded { stream } => stream.size(),
+            Kind::Coded { stream, .. } => stream.size(),
         }
     }
 
@@ -202,7 +240,7 @@ impl<B: MessageBody> MessageBody for CacheBody<B> {
                 KindProjection::Pass { body } => return body.poll_next(cx).map_err(Into::into),
                 KindProjection::Whole { slices } => return Poll::Ready(slices.next().map(Ok)),
                 KindProjection::None | KindProjection::Ended { .. } => return Poll::Ready(None),
-                KindProjection::Coded { stream } => return Pin::new(stream).poll_next(cx),
+                KindProjection::Coded { stream, .. } => return Pin::new(stream).poll_next(cx),
                 KindProjection::Rest { body, .. } => {
                     return body.as_mut().poll_next(cx).map_err(Into::into);
                 }

@@ -11,7 +11,7 @@ use std::{
 
 use actix_service::{Service, forward_ready};
 use actix_web::{
-    Error, HttpResponse,
+    Error, HttpRequest, HttpResponse,
     body::MessageBody,
     dev::{Extensions, ServiceRequest, ServiceResponse},
     http::Method,
@@ -351,8 +351,13 @@ pin_project! {
         Passing { #[pin] response: F, context: RequestContext, report: PassReport },
         /// The request waits for the store, for other requests or for the handler.
         Boxed { future: LocalBoxFuture<'static, ServiceResult<B>> },
+        /// The response waits for the first part of its body ([`CacheBody::is_worth_a_wait`]).
+        Coding { response: Option<Box<CodedResponse<B>>> },
     }
 }
+
+/// A response whose body is coded: the request, the head, and the body.
+type CodedResponse<B> = (HttpRequest, HttpResponse<()>, CacheBody<B>);
 
 /// A [`CacheFuture`] that is either ready or boxed. This type is small, so that the future of
 /// [`look_up`] stays small.
@@ -380,9 +385,9 @@ where
         match self.state {
             State::Ready { response: Some(response) } => Split::Ready(response),
             State::Boxed { future } => Split::Pending(future),
-            state @ (State::Ready { response: None } | State::Passing { .. }) => {
-                Split::Pending(Box::pin(Self { state }))
-            }
+            state @ (State::Ready { response: None }
+            | State::Passing { .. }
+            | State::Coding { .. }) => Split::Pending(Box::pin(Self { state })),
         }
     }
 }
@@ -405,16 +410,29 @@ where
     /// Panics if the future is polled again after it returned [`Poll::Ready`].
     #[expect(clippy::expect_used, reason = "the contract of futures; hanging would hide the fault")]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().state.project() {
-            StateProjection::Ready { response } => {
-                let response = response.take();
-                Poll::Ready(Ok(response.expect("CacheFuture polled after it returned a response")))
+        const POLLED_AGAIN: &str = "CacheFuture polled after it returned a response";
+        let mut state = self.project().state;
+        loop {
+            let response = match state.as_mut().project() {
+                StateProjection::Ready { response } => response.take().expect(POLLED_AGAIN),
+                StateProjection::Passing { response, context, report } => {
+                    let response = ready!(response.poll(cx))?;
+                    context.complete_passed(response, *report)
+                }
+                StateProjection::Boxed { future } => ready!(future.as_mut().poll(cx))?,
+                StateProjection::Coding { response } => {
+                    let body = response.as_mut().map(|parts| &mut parts.2);
+                    ready!(body.expect(POLLED_AGAIN).poll_first_part(cx));
+                    let (request, head, body) = *response.take().expect(POLLED_AGAIN);
+                    return Poll::Ready(Ok(ServiceResponse::new(request, head.set_body(body))));
+                }
+            };
+            if !response.response().body().is_worth_a_wait() {
+                return Poll::Ready(Ok(response));
             }
-            StateProjection::Passing { response, context, report } => {
-                let response = ready!(response.poll(cx))?;
-                Poll::Ready(Ok(context.complete_passed(response, *report)))
-            }
-            StateProjection::Boxed { future } => future.as_mut().poll(cx),
+            let (request, response) = response.into_parts();
+            let (head, body) = response.into_parts();
+            state.set(State::Coding { response: Some(Box::new((request, head, body))) });
         }
     }
 }

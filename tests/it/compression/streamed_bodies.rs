@@ -9,7 +9,8 @@ use tokio::time::timeout;
 
 use super::{CODINGS, CountingStore, compressing, decoded, noise, page, policy, until};
 use crate::support::{
-    Answer, Client, ManualBodies, SETUPS, TestApp, builder, manual_bodies, raw, secs, test_app,
+    Answer, Client, HookedStore, ManualBodies, SETUPS, TestApp, Wire, builder, manual_bodies, raw,
+    secs, test_app,
 };
 
 const CHUNK: usize = 600;
@@ -29,6 +30,44 @@ async fn read(body: &mut Incoming, length: usize) -> Vec<u8> {
         bytes.extend_from_slice(&frame.unwrap().unwrap().into_data().unwrap_or_default());
     }
     bytes
+}
+
+/// Without `TCP_NODELAY`, the kernel may hold back a body that leaves after its head, until the client
+/// acknowledges the head, which takes about 40 ms.
+#[actix_web::test]
+async fn head_of_a_whole_body_leaves_with_its_first_part() {
+    // This store has no copies, so that each hit is coded while it is sent.
+    let builder = Cache::builder(HookedStore::new()).policy(policy());
+    let cache = builder.rule(Rule::prefix("/bypass").bypass()).build().unwrap();
+    let app = test_app(&cache, |request, _| {
+        let length = 200 * request.query_string().len();
+        HttpResponse::Ok().content_type("text/html").body(page().repeat(5)[..length].to_owned())
+    });
+    // Bodies of one chunk and of several, which the encoder gets one after the other.
+    for query in ["a".repeat(50), "a".repeat(1000)] {
+        for coding in CODINGS {
+            for (method, path, status) in [
+                ("GET", "/", "fwd=uri-miss; stored"),
+                ("GET", "/", "; hit;"),
+                ("GET", "/bypass", "fwd=bypass"),
+                ("POST", "/", "fwd=method"),
+            ] {
+                let case = format!("{method} {path} {coding} {}", query.len());
+                let mut wire = Wire::open(app.server.addr);
+                wire.send(format!(
+                    "{method} {path}?{coding}{query} HTTP/1.1\r\nHost: t\r\nContent-Length: 0\r\n\
+                     Accept-Encoding: {coding}\r\n\r\n"
+                ));
+                let first = String::from_utf8_lossy(wire.first_bytes()).into_owned();
+                let (_, part) = first.split_once("\r\n\r\n").expect("the whole head");
+                assert!(!part.is_empty(), "{case}: the head leaves alone");
+                let message = wire.receive();
+                assert!(message.head.contains(status), "{case}: {}", message.head);
+                let length = 200 * (query.len() + coding.len());
+                assert_eq!(decoded(coding, &message.body).len(), length, "{case}");
+            }
+        }
+    }
 }
 
 /// Each chunk arrives before the next one is sent. The chunks cannot be compressed, so that their

@@ -75,6 +75,11 @@ impl Wire {
         Some(message)
     }
 
+    /// Returns the bytes that arrive first, without taking them from the connection.
+    pub(crate) fn first_bytes(&mut self) -> &[u8] {
+        self.0.fill_buf().unwrap()
+    }
+
     /// Reads all bytes until the server closes the connection.
     pub(crate) fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
