@@ -380,6 +380,18 @@ impl State {
         self.chunks.push(chunk);
     }
 
+    /// Returns whether a reader at `position` finds a chunk, or the end of the body.
+    fn has_step(&self, position: usize) -> bool {
+        position < self.length || matches!(self.progress, Progress::Complete | Progress::Aborted)
+    }
+
+    /// Notes that a reader waits for the next step.
+    fn register(&mut self, slot: usize, cx: &Context<'_>) {
+        if let Some(reader) = self.readers.get_mut(slot) {
+            reader.waker = Some(cx.waker().clone());
+        }
+    }
+
     /// Notes that a reader has read up to `position`. Returns the waker of the writer if the writer
     /// may have waited for that.
     fn read_to(&mut self, slot: usize, position: usize) -> Option<Waker> {
@@ -429,6 +441,21 @@ pub(crate) enum BodyStep {
 }
 
 impl BodyReader {
+    /// Returns whether the next step is there.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.body.lock().has_step(self.position)
+    }
+
+    /// Waits for the next step, and does not take it.
+    pub(crate) fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.body.lock();
+        if state.has_step(self.position) {
+            return Poll::Ready(());
+        }
+        state.register(self.slot, cx);
+        Poll::Pending
+    }
+
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<BodyStep> {
         let mut state = self.body.lock();
         let next = state.chunks.partition_point(|chunk| chunk.end() <= self.position);
@@ -446,9 +473,7 @@ impl BodyReader {
             Progress::Complete => Poll::Ready(BodyStep::Complete),
             Progress::Aborted => Poll::Ready(BodyStep::Aborted),
             Progress::Open | Progress::Revoked => {
-                if let Some(reader) = state.readers.get_mut(self.slot) {
-                    reader.waker = Some(cx.waker().clone());
-                }
+                state.register(self.slot, cx);
                 Poll::Pending
             }
         }

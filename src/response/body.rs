@@ -79,6 +79,17 @@ enum Source {
     Stream,
 }
 
+/// Whether the first part of a body is there, before a server polls the body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FirstPart {
+    /// The first part is there, or the server itself reads the handler's body.
+    Ready,
+    /// The first part will soon be there: the body is complete, and its beginning has to be coded.
+    Certain,
+    /// The first part comes when the handler sends it.
+    Uncertain,
+}
+
 /// The slot through which the task of the cache passes the rest of a body to the leader's client,
 /// if the body is not stored.
 pub(crate) type BodyRest<B> = Rc<RefCell<Option<BodyRemainder<B>>>>;
@@ -157,23 +168,37 @@ impl<B> CacheBody<B> {
         }
     }
 
-    /// Returns whether the first part of the body will soon be there, and should leave together with
-    /// the head of the response: the body is complete, and its beginning has to be coded.
-    ///
-    /// A server that finds no part sends the head alone. Without `TCP_NODELAY`, the kernel may then
-    /// hold the body back until the client acknowledges the head, which takes about 40 ms.
-    pub(crate) const fn is_worth_a_wait(&self) -> bool {
-        matches!(self.kind, Kind::Coded { source: Source::Whole, .. })
+    /// Returns whether a server that polls the body finds its first part.
+    pub(crate) fn first_part(&self) -> FirstPart {
+        match &self.kind {
+            Kind::Coded { source: Source::Whole, .. } => FirstPart::Certain,
+            Kind::Coded { source: Source::Stream, .. } => FirstPart::Uncertain,
+            Kind::Led { reader, .. } | Kind::Followed { reader, .. } if !reader.is_ready() => {
+                FirstPart::Uncertain
+            }
+            Kind::Pass { .. }
+            | Kind::Whole { .. }
+            | Kind::None
+            | Kind::Led { .. }
+            | Kind::Rest { .. }
+            | Kind::Followed { .. }
+            | Kind::Ended { .. } => FirstPart::Ready,
+        }
     }
 
-    /// Waits for the first part of a coded body, which the next poll of the body then returns.
+    /// Waits for the first part of a body, which the next poll of the body then returns.
     pub(crate) fn poll_first_part(&mut self, cx: &mut Context<'_>) -> Poll<()>
     where
         B: MessageBody,
     {
         match &mut self.kind {
             Kind::Coded { stream, .. } => stream.poll_first(cx),
-            _ => Poll::Ready(()),
+            Kind::Led { reader, .. } | Kind::Followed { reader, .. } => reader.poll_ready(cx),
+            Kind::Pass { .. }
+            | Kind::Whole { .. }
+            | Kind::None
+            | Kind::Rest { .. }
+            | Kind::Ended { .. } => Poll::Ready(()),
         }
     }
 

@@ -11,7 +11,7 @@ use std::{
 
 use actix_service::{Service, forward_ready};
 use actix_web::{
-    Error, HttpRequest, HttpResponse,
+    Error, HttpResponse,
     body::MessageBody,
     dev::{Extensions, ServiceRequest, ServiceResponse},
     http::Method,
@@ -22,6 +22,7 @@ use pin_project_lite::pin_project;
 
 use super::{
     context::{CacheRequest, RequestContext},
+    first_part::WaitingResponse,
     lookup::Decision,
     origin::fetch,
     passed_tags::call_with_tags,
@@ -351,13 +352,10 @@ pin_project! {
         Passing { #[pin] response: F, context: RequestContext, report: PassReport },
         /// The request waits for the store, for other requests or for the handler.
         Boxed { future: LocalBoxFuture<'static, ServiceResult<B>> },
-        /// The response waits for the first part of its body ([`CacheBody::is_worth_a_wait`]).
-        Coding { response: Option<Box<CodedResponse<B>>> },
+        /// The head of the response waits for the first part of the body.
+        Waiting { response: Option<Box<WaitingResponse<B>>> },
     }
 }
-
-/// A response whose body is coded: the request, the head, and the body.
-type CodedResponse<B> = (HttpRequest, HttpResponse<()>, CacheBody<B>);
 
 /// A [`CacheFuture`] that is either ready or boxed. This type is small, so that the future of
 /// [`look_up`] stays small.
@@ -387,7 +385,7 @@ where
             State::Boxed { future } => Split::Pending(future),
             state @ (State::Ready { response: None }
             | State::Passing { .. }
-            | State::Coding { .. }) => Split::Pending(Box::pin(Self { state })),
+            | State::Waiting { .. }) => Split::Pending(Box::pin(Self { state })),
         }
     }
 }
@@ -420,19 +418,17 @@ where
                     context.complete_passed(response, *report)
                 }
                 StateProjection::Boxed { future } => ready!(future.as_mut().poll(cx))?,
-                StateProjection::Coding { response } => {
-                    let body = response.as_mut().map(|parts| &mut parts.2);
-                    ready!(body.expect(POLLED_AGAIN).poll_first_part(cx));
-                    let (request, head, body) = *response.take().expect(POLLED_AGAIN);
-                    return Poll::Ready(Ok(ServiceResponse::new(request, head.set_body(body))));
+                StateProjection::Waiting { response } => {
+                    ready!(response.as_mut().expect(POLLED_AGAIN).poll_wait(cx));
+                    let response = response.take().expect(POLLED_AGAIN);
+                    return Poll::Ready(Ok(response.into_response()));
                 }
             };
-            if !response.response().body().is_worth_a_wait() {
+            if !WaitingResponse::is_needed(&response) {
                 return Poll::Ready(Ok(response));
             }
-            let (request, response) = response.into_parts();
-            let (head, body) = response.into_parts();
-            state.set(State::Coding { response: Some(Box::new((request, head, body))) });
+            let response = Some(Box::new(WaitingResponse::new(response)));
+            state.set(State::Waiting { response });
         }
     }
 }

@@ -5,6 +5,7 @@ mod after_wait;
 mod background;
 mod collapse;
 mod context;
+mod first_part;
 mod handler_tags;
 mod head;
 mod head_as_get;

@@ -38,6 +38,28 @@ impl Wake for WakeCount {
     }
 }
 
+#[test]
+fn reader_that_waits_for_the_next_step_is_woken_and_takes_nothing() {
+    let (_, writer) = begin();
+    let mut reader = writer.body().reader().unwrap();
+    let woken = Arc::new(WakeCount::default());
+    let waker = Waker::from(Arc::clone(&woken));
+    let mut cx = Context::from_waker(&waker);
+    for chunk in ["a", "b"] {
+        assert!(!reader.is_ready() && reader.poll_ready(&mut cx).is_pending());
+        writer.push(Bytes::from_static(chunk.as_bytes()));
+        assert!(reader.is_ready() && reader.poll_ready(&mut cx).is_ready());
+        let step = BodyStep::Chunk(Bytes::from_static(chunk.as_bytes()));
+        assert_eq!(reader.poll_next(&mut cx), Poll::Ready(step));
+    }
+    assert_eq!(woken.0.load(Ordering::SeqCst), 2);
+    assert!(reader.poll_ready(&mut cx).is_pending());
+    writer.finish(Bytes::new());
+    assert!(reader.is_ready() && reader.poll_ready(&mut cx).is_ready());
+    assert_eq!(woken.0.load(Ordering::SeqCst), 3);
+    assert_eq!(reader.poll_next(&mut cx), Poll::Ready(BodyStep::Complete));
+}
+
 #[tokio::test]
 async fn readers_read_all_of_a_body_whenever_they_begin_and_on_any_thread() {
     let (_, writer) = begin();
