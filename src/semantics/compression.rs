@@ -39,10 +39,10 @@ impl OuterCompression {
     /// response for this client. The encoded response would have the same entity tag, although its
     /// bytes are others (RFC 9110 section 8.8.1).
     pub(crate) fn weaken_tag(self, request: &impl Fields, response: &mut HeaderMap) {
-        if self == Self::Absent || !response.contains_key(ETAG) {
-            return;
-        }
-        if self.may_encode(request, response) {
+        if self == Self::Possible
+            && response.contains_key(ETAG)
+            && self.may_encode(request, response)
+        {
             weaken_strong_tag(response);
         }
     }
@@ -72,8 +72,10 @@ impl OuterCompression {
 
 /// Makes the strong entity tag of a response weak.
 pub(crate) fn weaken_strong_tag(response: &mut HeaderMap) {
-    if let Some(weak) = response.get(ETAG).and_then(weak_tag_of) {
-        response.insert(ETAG, weak);
+    if let Some(tag) = response.get_mut(ETAG)
+        && let Some(weak) = weak_tag_of(tag)
+    {
+        *tag = weak;
     }
 }
 

@@ -129,7 +129,7 @@ where
         if origin.selected.is_none() && context.has_range(request.headers()) {
             return Box::pin(fetch_range(inner, context, request, *origin, leader)).await;
         }
-        let (call, request) = OriginCall::prepare(inner, context, request, *origin, leader);
+        let (call, request) = OriginCall::prepare(inner, context, request, origin, leader);
         call.run(request).await
     }
 }
@@ -201,10 +201,10 @@ where
         inner: Rc<S>,
         context: RequestContext,
         mut request: ServiceRequest,
-        origin: OriginRequest,
+        origin: Box<OriginRequest>,
         leader: Option<Leader>,
     ) -> (Box<Self>, ServiceRequest) {
-        let OriginRequest { cache_request, lookup, reason, selected, .. } = origin;
+        let OriginRequest { cache_request, lookup, reason, selected, .. } = *origin;
         let stored = selected.as_ref().map(|selected| &selected.stored);
         let may_validate = has_not_modified(request.method());
         // If responses hold too many bodies, none of the stored bodies can answer the request.
