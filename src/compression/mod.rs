@@ -76,7 +76,9 @@ mod tests {
             let [fast, balanced, smallest] = sizes;
             assert!(fast > balanced && fast < text.len() * 2 / 3, "{coding}: {sizes:?}");
             // The slowest level of gzip does not make each text smaller than the one before.
-            assert!(smallest <= balanced * 101 / 100, "{coding}: {sizes:?}");
+            let most =
+                if coding == ContentCoding::Gzip { balanced * 101 / 100 } else { balanced - 1 };
+            assert!(smallest <= most, "{coding}: {sizes:?}");
         }
     }
 

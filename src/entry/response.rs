@@ -77,14 +77,14 @@ pub struct StoredResponse {
 /// A strong entity tag of a response in its weak form, computed at its first use. Each hit for a client
 /// that may get the response compressed by another middleware has this tag.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct WeakTag(OnceLock<Option<HeaderValue>>);
+pub(crate) struct WeakTag(OnceLock<Option<Box<HeaderValue>>>);
 
 impl WeakTag {
     pub(crate) fn get_or_make(
         &self,
         make: impl FnOnce() -> Option<HeaderValue>,
     ) -> Option<&HeaderValue> {
-        self.0.get_or_init(make).as_ref()
+        self.0.get_or_init(|| make().map(Box::new)).as_deref()
     }
 }
 
@@ -164,12 +164,12 @@ impl StoredResponse {
     /// Returns the `ETag` that the cache made.
     pub(crate) fn etag_of_cache(&self) -> Option<&HeaderValue> {
         let is_of_cache = self.etag_source == EtagSource::Cache;
-        is_of_cache.then(|| self.fields.last_value(&ETAG)).flatten()
+        is_of_cache.then(|| self.fields.last_etag()).flatten()
     }
 
     /// Adds an `ETag` that the cache made.
     pub(crate) fn add_etag_of_cache(&mut self, tag: HeaderValue) {
-        self.fields.push(ETAG, tag);
+        self.fields.push_etag(tag);
         self.etag_source = EtagSource::Cache;
         self.weak_tag = WeakTag::default();
     }

@@ -19,8 +19,8 @@ pub(crate) struct StoredFields {
     /// The encoded lines. Empty if `lines` was known from the beginning.
     encoded: Bytes,
     layout: Layout,
-    /// A line after those in `encoded`.
-    last: Option<Box<FieldLine>>,
+    /// The value of a line of `ETag` after those in `encoded`.
+    etag: Option<Box<HeaderValue>>,
     /// All lines, once they were read.
     lines: OnceLock<Box<[FieldLine]>>,
 }
@@ -31,38 +31,37 @@ impl StoredFields {
         Self { encoded, layout, ..Self::default() }
     }
 
-    /// Appends a line.
-    pub(crate) fn push(&mut self, name: HeaderName, value: HeaderValue) {
-        if !self.encoded.is_empty() && self.last.is_none() {
+    /// Appends a line of `ETag`.
+    pub(crate) fn push_etag(&mut self, value: HeaderValue) {
+        if !self.encoded.is_empty() && self.etag.is_none() {
             self.lines = OnceLock::new();
-            self.last = Some(Box::new((name, value)));
+            self.etag = Some(Box::new(value));
         } else {
-            *self = self.iter().cloned().chain([(name, value)]).collect();
+            *self = self.iter().cloned().chain([(ETAG, value)]).collect();
         }
     }
 
-    /// Returns the value of the last line of a field. Does not make the list of lines if that line was
+    /// Returns the value of the last line of `ETag`. Does not make the list of lines if that line was
     /// appended to encoded lines.
-    pub(crate) fn last_value(&self, name: &HeaderName) -> Option<&HeaderValue> {
-        let last = self.last.as_deref().filter(|(found, _)| found == name);
-        let line = last.or_else(|| self.iter().rfind(|(found, _)| found == name));
-        line.map(|(_, value)| value)
+    pub(crate) fn last_etag(&self) -> Option<&HeaderValue> {
+        let in_lines = || self.iter().rfind(|(name, _)| *name == ETAG).map(|(_, value)| value);
+        self.etag.as_deref().or_else(in_lines)
     }
 
     /// Returns the number of lines. Does not make the list of lines.
     pub(crate) fn count(&self) -> usize {
         match self.encoded.is_empty() {
             true => self.len(),
-            false => self.layout.lines + usize::from(self.last.is_some()),
+            false => self.layout.lines + usize::from(self.etag.is_some()),
         }
     }
 
     /// Returns the names and values of all lines. Does not make the list of lines.
     pub(crate) fn bytes(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let known = if self.encoded.is_empty() { &**self } else { &[] };
-        let last = self.last.as_deref();
-        let lines = known.iter().chain(last).map(|(name, value)| (name.as_ref(), value.as_bytes()));
-        self.layout.lines_of(&self.encoded).chain(lines)
+        let known = known.iter().map(|(name, value)| (name.as_ref(), value.as_bytes()));
+        let etag = self.etag.as_deref().map(|value| (ETAG.as_str().as_bytes(), value.as_bytes()));
+        self.layout.lines_of(&self.encoded).chain(known).chain(etag)
     }
 
     /// Returns the values of all lines of a field. Does not make the list of lines.
@@ -88,10 +87,10 @@ impl StoredFields {
         if self.encoded.is_empty() {
             return self.iter().map(|(name, value)| line_weight(name, value.len())).sum();
         }
-        let last = self.last.as_ref().map(|last| line_weight(&last.0, last.1.len()));
+        let etag = self.etag.as_ref().map(|value| line_weight(&ETAG, value.len()));
         self.layout.lines * size_of::<FieldLine>()
             + self.encoded.len()
-            + last.map_or(0, |last| last + size_of::<FieldLine>())
+            + etag.map_or(0, |line| line + size_of::<HeaderValue>())
     }
 
     fn decoded(&self) -> Box<[FieldLine]> {
@@ -99,9 +98,9 @@ impl StoredFields {
             let name = HeaderName::from_bytes(name).ok()?;
             Some((name, HeaderValue::from_maybe_shared(self.encoded.slice_ref(value)).ok()?))
         };
-        let last = self.last.as_deref().cloned();
-        let mut lines = Vec::with_capacity(self.layout.lines + usize::from(last.is_some()));
-        lines.extend(self.layout.lines_of(&self.encoded).filter_map(line).chain(last));
+        let etag = self.etag.as_deref().map(|value| (ETAG, value.clone()));
+        let mut lines = Vec::with_capacity(self.layout.lines + usize::from(etag.is_some()));
+        lines.extend(self.layout.lines_of(&self.encoded).filter_map(line).chain(etag));
         lines.into_boxed_slice()
     }
 }
@@ -248,17 +247,16 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_appended_to_each_form_before_and_after_it_was_read() {
+    fn entity_tags_are_appended_to_each_form_before_and_after_it_was_read() {
         for reads in [false, true] {
             for mut fields in forms() {
                 assert!(!reads || fields.len() == 4);
                 let mut want = lines();
                 for tag in ["\"a\"", "\"b\""] {
-                    fields.push(ETAG, VALUE(tag));
+                    fields.push_etag(VALUE(tag));
                     want.push((ETAG, VALUE(tag)));
                     assert_eq!(fields.values(&ETAG).last(), Some(tag.as_bytes()));
-                    assert_eq!(fields.last_value(&ETAG), Some(&VALUE(tag)));
-                    assert_eq!(fields.last_value(&VARY), Some(&VALUE("b")));
+                    assert_eq!(fields.last_etag(), Some(&VALUE(tag)));
                     assert_eq!(fields.values(&DATE).count(), 1);
                     assert_eq!(&*fields.clone(), &*want);
                 }
@@ -299,7 +297,7 @@ mod tests {
             lines.iter().map(|(name, value)| line_weight(name, value.len())).sum()
         };
         let [mut encoded, mut decoded] = forms();
-        let (lines, last) = (lines(), (ETAG, VALUE("\"a\"")));
+        let (lines, tag) = (lines(), VALUE("\"a\""));
         let lengths = lines.len() * 2 * LENGTH;
         for _ in 0..2 {
             assert_eq!(encoded.weight(), weight_of(&lines) + lengths);
@@ -307,10 +305,9 @@ mod tests {
             assert_eq!(encoded.len(), 4, "the lines are read");
         }
         for fields in [&mut encoded, &mut decoded] {
-            fields.push(last.0.clone(), last.1.clone());
+            fields.push_etag(tag.clone());
         }
-        let more = line_weight(&last.0, last.1.len());
-        let boxed = size_of::<FieldLine>();
+        let (more, boxed) = (line_weight(&ETAG, tag.len()), size_of::<HeaderValue>());
         assert_eq!(encoded.weight(), weight_of(&lines) + lengths + more + boxed);
         assert_eq!(decoded.weight(), weight_of(&lines) + more);
     }

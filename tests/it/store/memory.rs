@@ -259,6 +259,6 @@ async fn bodies_fields_and_keys_count_toward_store_size() {
         }
         let bytes = usize::try_from(store.bytes()).unwrap() - 64 * KIB;
         assert!(bytes >= URLS * WEIGHT, "{kind}: {bytes} bytes");
-        assert!(bytes <= URLS * (WEIGHT + 9 * KIB / 4), "{kind}: {bytes} bytes");
+        assert!(bytes <= URLS * (WEIGHT + 2 * KIB), "{kind}: {bytes} bytes");
     }
 }
