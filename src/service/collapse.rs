@@ -29,7 +29,7 @@ use actix_web::{
 
 use super::{
     after_wait::{Next, collapsed},
-    context::{OriginRequest, RequestContext},
+    context::{OriginRequest, Purpose, RequestContext},
     lookup::Decision,
 };
 use crate::{
@@ -56,47 +56,87 @@ use crate::{
 /// variant).
 const MAX_ROUNDS: usize = 3;
 
+/// The part that a request has in the collapsing of requests.
+pub(crate) enum Role {
+    /// The request calls the handler, and waits for nothing. If it has a [`Leader`], followers may wait
+    /// for its response.
+    Caller(Box<OriginRequest>, Option<Leader>),
+    /// The request calls the handler, unless another request or another process has stored a response
+    /// meanwhile.
+    Leader(Box<OriginRequest>, Leader),
+    /// The request waits for the response of the leader.
+    Follower(Box<OriginRequest>, FlightFollower),
+}
+
+impl Role {
+    /// Returns the reason for calling the handler.
+    pub(crate) fn purpose(&self) -> Purpose {
+        let (Self::Caller(origin, _) | Self::Leader(origin, _) | Self::Follower(origin, _)) = self;
+        origin.purpose
+    }
+}
+
 impl RequestContext {
-    /// Waits for the response to another request, or makes this request the leader. Returns the
-    /// next step of the request.
+    /// Returns the role of a request. `learned` are the selecting fields that the responses of leaders
+    /// have added.
+    pub(crate) fn role(
+        &self,
+        request: &ServiceRequest,
+        origin: Box<OriginRequest>,
+        learned: &[HeaderName],
+    ) -> Role {
+        if origin.never_fresh {
+            return Role::Caller(origin, None);
+        }
+        let Some(collapse_key) = self.collapse_key(request, &origin, learned) else {
+            return Role::Caller(origin, None);
+        };
+        let store = &self.shared.store;
+        let (key, now) = (&origin.cache_request.key, origin.cache_request.now);
+        if store.coordinator().is_hit_for_miss(key, collapse_key.as_bytes(), now) {
+            return Role::Caller(origin, None);
+        }
+        match store.coordinator().join(key, collapse_key) {
+            FlightRole::Leader(flight) => {
+                let leader = Leader::new(flight);
+                // Most leaders have nothing to wait for.
+                if store.supports_leases() || self.may_find_response(&origin) {
+                    Role::Leader(origin, leader)
+                } else {
+                    Role::Caller(origin, Some(leader))
+                }
+            }
+            FlightRole::Follower(flight) => Role::Follower(origin, flight),
+        }
+    }
+
+    /// Waits for the response to another request, or until this request may call the handler. Returns
+    /// the next step of the request.
     pub(crate) async fn collapse<B: MessageBody>(
         &self,
         request: &ServiceRequest,
-        mut origin: Box<OriginRequest>,
+        mut role: Role,
     ) -> Next<B> {
-        // The selecting fields that the responses of leaders have added.
         let mut learned = Vec::new();
         let mut lease_deadline = self.lease_deadline();
-        for _ in 0..MAX_ROUNDS {
-            if origin.never_fresh {
-                break;
-            }
-            let Some(collapse_key) = self.collapse_key(request, &origin, &learned) else { break };
-            let coordinator = self.shared.store.coordinator();
-            let (key, now) = (&origin.cache_request.key, origin.cache_request.now);
-            if coordinator.is_hit_for_miss(key, collapse_key.as_bytes(), now) {
-                break;
-            }
-            let next = match coordinator.join(key, collapse_key) {
-                FlightRole::Leader(flight) => {
-                    let leader = Leader::new(flight);
-                    // Most leaders have nothing to wait for, so they need no box for the next steps.
-                    if lease_deadline.is_none() && !self.may_find_response(&origin) {
-                        return Next::Fetch(origin, Some(leader));
-                    }
-                    Box::pin(self.lead(request, origin, leader, lease_deadline.as_mut())).await
+        let mut rounds = 0;
+        loop {
+            let next = match role {
+                Role::Caller(origin, leader) => Next::Fetch(origin, leader),
+                Role::Leader(origin, leader) => {
+                    self.lead(request, origin, leader, lease_deadline.as_mut()).await
                 }
-                FlightRole::Follower(flight) => {
-                    // In a box, so that the future of a leader needs no space for this one.
-                    Box::pin(self.follow(request, origin, flight, &mut learned)).await
+                Role::Follower(origin, flight) => {
+                    self.follow(request, origin, flight, &mut learned).await
                 }
             };
-            match next {
-                Next::Retry(again) => origin = again,
+            rounds += 1;
+            role = match next {
+                Next::Retry(origin) if rounds < MAX_ROUNDS => self.role(request, origin, &learned),
+                Next::Retry(origin) => return Next::Fetch(origin, None),
                 next @ (Next::Respond(..) | Next::Fetch(..) | Next::Bypass(_)) => return next,
-            }
+            };
         }
-        Next::Fetch(origin, None)
     }
 
     async fn follow<B: MessageBody>(

@@ -22,9 +22,9 @@ use pin_project_lite::pin_project;
 
 use super::{
     context::{CacheRequest, RequestContext},
+    fetch::Fetch,
     first_part::WaitingResponse,
     lookup::Decision,
-    origin::fetch,
     passed_tags::call_with_tags,
     reply::{PassReport, gateway_timeout},
     request::may_have_body,
@@ -253,14 +253,15 @@ where
             (request.into_parts().0, gateway_timeout(), Outcome::OnlyIfCached)
         }
         Decision::Fetch(origin) => {
-            let inner = Rc::clone(inner);
-            return CacheFuture::boxed(async move {
-                let mut reply = fetch(inner, context.clone(), request, origin).await?;
-                if context.policy().compression().is_some() {
-                    reply = reply.coded_while_sending(&context);
+            return match Fetch::begin(inner, context.clone(), request, origin) {
+                Fetch::Called(call, response) => CacheFuture::boxed(async move {
+                    let reply = call.reply(response).await?;
+                    Ok(context.complete_fetched(reply))
+                }),
+                Fetch::Other(reply) => {
+                    CacheFuture::boxed(async move { Ok(context.complete_fetched(reply.await?)) })
                 }
-                Ok(context.complete(reply))
-            });
+            };
         }
         Decision::Bypass(reason) => {
             return pass(inner, context, request, PassReport::Reason(reason));

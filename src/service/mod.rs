@@ -5,6 +5,7 @@ mod after_wait;
 mod background;
 mod collapse;
 mod context;
+mod fetch;
 mod first_part;
 mod handler_tags;
 mod head;

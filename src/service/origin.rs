@@ -6,6 +6,7 @@ use std::{
     pin::{Pin, pin},
     rc::Rc,
     sync::Arc,
+    time::Duration,
 };
 
 use actix_service::Service;
@@ -13,9 +14,9 @@ use actix_web::{
     Error, HttpRequest, HttpResponse,
     body::MessageBody,
     dev::{Payload, ServiceRequest, ServiceResponse},
-    error::{ErrorInternalServerError, ErrorServiceUnavailable},
+    error::ErrorInternalServerError,
     http::{
-        Method, StatusCode, Uri,
+        StatusCode, Uri,
         header::{CONTENT_ENCODING, HeaderMap, RANGE},
     },
     rt::spawn,
@@ -24,13 +25,9 @@ use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 
 use super::{
-    after_wait::Next,
     background::complete_in_background,
-    context::{CacheRequest, OriginRequest, OwnResponses, Purpose, RequestContext},
-    head::fetch_head,
-    head_as_get::HeadAsGet,
+    context::{CacheRequest, OriginRequest, OwnResponses, RequestContext},
     not_modified::freshen_by_not_modified,
-    passed_tags::call_with_tags,
     reply::Reply,
     request::headers_mut,
     request_body::payload_of,
@@ -44,8 +41,8 @@ use crate::{
         candidate::{Candidate, ClientConditions},
         write::Write,
     },
-    options::scope,
-    outcome::{Forward, NotStored, Outcome},
+    options::scope::{self, WithOptions},
+    outcome::{Forward, Outcome},
     poll_once::within,
     response::{body::CacheBody, cached::SelectedResponse},
     semantics::{
@@ -58,120 +55,8 @@ use crate::{
     store::interface::Lookup,
 };
 
-/// Calls the handler, or waits for the response to another request. Stores the response of the
-/// handler, or freshens the stored response if the handler responds with 304. If the policy says so,
-/// the handler gets a GET request in place of a HEAD request.
-///
-/// The functions of this file return blocks, because the future of an `async fn` keeps its arguments
-/// twice. The future of a miss is so small that the allocator has its size at hand.
-pub(crate) fn fetch<S, B>(
-    inner: Rc<S>,
-    context: RequestContext,
-    mut request: ServiceRequest,
-    origin: Box<OriginRequest>,
-) -> impl Future<Output = Result<Reply<B>, Error>>
-where
-    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
-    B: MessageBody + 'static,
-{
-    // In a box, so that the future of each other request needs little space for it.
-    let head = HeadAsGet::convert(&context, &mut request, &origin.cache_request).map(Box::new);
-    async move {
-        let reply = fetch_as_is(inner, context, request, origin).await?;
-        Ok(match head {
-            Some(head) => head.answer(reply),
-            None => reply,
-        })
-    }
-}
-
-fn fetch_as_is<S, B>(
-    inner: Rc<S>,
-    context: RequestContext,
-    mut request: ServiceRequest,
-    origin: Box<OriginRequest>,
-) -> impl Future<Output = Result<Reply<B>, Error>>
-where
-    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
-    B: MessageBody + 'static,
-{
-    let purpose = origin.purpose;
-    async move {
-        // No value of this size is kept while the request waits for the handler.
-        let next = match context.collapse(&request, origin).await {
-            Next::Fetch(origin, leader) => Ok((origin, leader)),
-            Next::Retry(origin) => Ok((origin, None)),
-            Next::Respond(response, outcome) => {
-                return Ok(Reply::cached(request.into_parts().0, response, outcome));
-            }
-            Next::Bypass(_) if purpose == Purpose::Refresh => {
-                return Err(ErrorServiceUnavailable("the refreshed response could not be stored"));
-            }
-            Next::Bypass(reason) => Err(reason),
-        };
-        let (origin, leader) = match next {
-            Ok(next) => next,
-            Err(reason) => {
-                // In a box, so that the future of each other request needs no space for this one.
-                return Box::pin(fetch_bypassed(inner, context, request, reason)).await;
-            }
-        };
-        context.enter(&mut request);
-        if *request.method() == Method::HEAD {
-            // In a box, so that the future of each other request needs no space for this one.
-            return Box::pin(fetch_head(inner, context, request, *origin)).await;
-        }
-        if origin.selected.is_none() {
-            context.remove_range_by_date(&mut request);
-        }
-        // A range of a response that is not stored is passed through: fetching the whole response could
-        // be very expensive.
-        if origin.selected.is_none() && context.has_range(request.headers()) {
-            return Box::pin(fetch_range(inner, context, request, *origin, leader)).await;
-        }
-        let (call, request) = OriginCall::prepare(inner, context, request, origin, leader);
-        call.run(request).await
-    }
-}
-
-/// Calls the handler for a request that bypasses the cache after it has waited.
-async fn fetch_bypassed<S, B>(
-    inner: Rc<S>,
-    context: RequestContext,
-    mut request: ServiceRequest,
-    reason: Forward,
-) -> Result<Reply<B>, Error>
-where
-    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
-    B: MessageBody + 'static,
-{
-    context.enter(&mut request);
-    let response = call_with_tags(&*inner, &context, request).await?;
-    Ok(Reply::passed(response, reason, NotStored::NotAttempted))
-}
-
-/// Calls the handler for a range of a response that is not stored. `_leader` ends its flight when the
-/// handler has responded.
-async fn fetch_range<S, B>(
-    inner: Rc<S>,
-    context: RequestContext,
-    request: ServiceRequest,
-    origin: OriginRequest,
-    _leader: Option<Leader>,
-) -> Result<Reply<B>, Error>
-where
-    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
-    B: MessageBody + 'static,
-{
-    let response = call_with_tags(&*inner, &context, request).await?;
-    let own_responses = context.own_responses(&origin.cache_request, &origin.lookup);
-    let CacheRequest { key, discriminator, .. } = &origin.cache_request;
-    context.note_inner_cache(&response, key, discriminator, own_responses);
-    Ok(Reply::passed(response, origin.reason, NotStored::Range))
-}
-
 /// A call of the handler, and the data that the cache needs when the handler responds.
-struct OriginCall<S> {
+pub(crate) struct OriginCall<S> {
     inner: Rc<S>,
     context: RequestContext,
     candidate: Box<Candidate>,
@@ -195,16 +80,17 @@ where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
     B: MessageBody + 'static,
 {
-    /// Prepares the call. Writes the conditions by which the cache validates stored responses into
-    /// the request, in place of the client's conditions.
-    fn prepare(
-        inner: Rc<S>,
+    /// Calls the handler, and returns the call and the future of the response. Writes the conditions by
+    /// which the cache validates stored responses into the request, in place of the client's conditions.
+    /// `leader` is the leader of the flight, if other requests may wait for the response.
+    pub(crate) fn begin(
+        inner: &Rc<S>,
         context: RequestContext,
         mut request: ServiceRequest,
-        origin: Box<OriginRequest>,
+        origin: OriginRequest,
         leader: Option<Leader>,
-    ) -> (Box<Self>, ServiceRequest) {
-        let OriginRequest { cache_request, lookup, reason, selected, .. } = *origin;
+    ) -> (Box<Self>, WithOptions<S::Future>) {
+        let OriginRequest { cache_request, lookup, reason, selected, .. } = origin;
         let stored = selected.as_ref().map(|selected| &selected.stored);
         let may_validate = has_not_modified(request.method());
         // If responses hold too many bodies, none of the stored bodies can answer the request.
@@ -243,7 +129,7 @@ where
         }
         // In a box, for it is moved while the request waits for the handler.
         let call = Box::new(Self {
-            inner,
+            inner: Rc::clone(inner),
             context,
             candidate,
             reason,
@@ -255,20 +141,25 @@ where
             routing,
             validates,
         });
-        (call, request)
+        let response = scope::call(&**inner, request);
+        (call, response)
     }
 
-    fn run(
+    /// Waits for the response of the handler, and makes the reply from it.
+    ///
+    /// This function is not an `async fn`, whose future would have space for its arguments twice. The
+    /// future of a miss is so small that the allocator has its size at hand.
+    pub(crate) fn reply(
         self: Box<Self>,
-        request: ServiceRequest,
+        response: WithOptions<S::Future>,
     ) -> impl Future<Output = Result<Reply<B>, Error>> {
-        let response = scope::call(&*self.inner, request);
+        let limit = self.context.policy().wait_limit();
         async move {
             if self.fallback {
-                return Box::pin(self.finish_or_serve_stale(Box::pin(response))).await;
+                return Box::pin(self.finish_or_serve_stale(limit, Box::pin(response))).await;
             }
             let mut response = pin!(response);
-            let result = match self.within_limit(response.as_mut()).await {
+            let result = match self.within_limit(limit, response.as_mut()).await {
                 Some(result) => result,
                 None => response.await,
             };
@@ -281,11 +172,14 @@ where
         }
     }
 
-    /// Waits for the result of the handler, for at most
+    /// Waits for the result of the handler, for at most `limit`, the
     /// [`Policy::wait_limit`](crate::Policy::wait_limit). After this time, ends the wait of the
     /// followers (the requests that wait for the response), and returns `None`.
-    async fn within_limit<T>(&self, result: Pin<&mut impl Future<Output = T>>) -> Option<T> {
-        let limit = self.context.policy().wait_limit();
+    async fn within_limit<T>(
+        &self,
+        limit: Duration,
+        result: Pin<&mut impl Future<Output = T>>,
+    ) -> Option<T> {
         let result = within(limit, result).await;
         if result.is_none()
             && let Some(leader) = &self.candidate.leader
@@ -300,9 +194,10 @@ where
     /// coordinator of the store permits it.
     async fn finish_or_serve_stale(
         self: Box<Self>,
+        limit: Duration,
         mut response: Pin<Box<impl Future<Output = Result<ServiceResponse<B>, Error>> + 'static>>,
     ) -> Result<Reply<B>, Error> {
-        if let Some(result) = self.within_limit(response.as_mut()).await {
+        if let Some(result) = self.within_limit(limit, response.as_mut()).await {
             return self.finish(result).reply().await;
         }
         let Some((stale, client_side)) = self.stale_response() else {

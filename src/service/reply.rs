@@ -170,6 +170,19 @@ impl RequestContext {
         response
     }
 
+    /// Completes the reply to a request of a client that the cache could not answer at once. Codes the
+    /// response while it is sent, if the policy says so.
+    pub(crate) fn complete_fetched<B: MessageBody>(
+        &self,
+        reply: Reply<B>,
+    ) -> ServiceResponse<CacheBody<B>> {
+        if self.policy().compression().is_some() {
+            self.complete(reply.coded_while_sending(self))
+        } else {
+            self.complete(reply)
+        }
+    }
+
     /// Reports the outcome of a reply, and starts the work that stores its response.
     pub(crate) fn complete<B>(&self, reply: Reply<B>) -> ServiceResponse<CacheBody<B>> {
         let Reply { mut response, outcome, work, .. } = reply;

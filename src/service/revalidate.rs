@@ -16,7 +16,7 @@ use bytes::Bytes;
 use super::{
     background::{RefreshResult, complete_in_background},
     context::{OriginRequest, RequestContext},
-    origin::fetch,
+    fetch::Fetch,
     problems::route,
     request::{client_network, headers_mut},
     request_body::payload_of,
@@ -73,7 +73,7 @@ where
     spawn(async move {
         let reply = async {
             poll_fn(|cx| inner.poll_ready(cx)).await?;
-            fetch(Rc::clone(&inner), context.clone(), request, origin).await
+            Fetch::begin(&inner, context.clone(), request, origin).reply().await
         };
         match complete_in_background(&context, reply).await {
             RefreshResult::Refreshed => {
