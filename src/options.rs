@@ -11,7 +11,7 @@ use actix_web::{
     http::StatusCode,
 };
 
-use crate::{outcome::NotStored, semantics::storing::gets_general_lifetime};
+use crate::{outcome::NotStored, semantics::status::gets_general_lifetime};
 
 /// Caching options of one response: its lifetime, its tags, and whether it may be stored.
 ///

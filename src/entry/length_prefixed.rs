@@ -50,7 +50,7 @@ impl ByteSink for SipHasher13 {
 
 /// Appends the length of a part, then the part.
 pub(crate) fn append_part(sink: &mut impl ByteSink, part: &[u8]) {
-    append_length(sink, part.len());
+    sink.append(&encoded_length(Some(part.len())));
     sink.append(part);
 }
 
@@ -62,9 +62,14 @@ pub(crate) fn append_optional(sink: &mut impl ByteSink, part: Option<&[u8]>) {
     }
 }
 
-/// Appends the length of a part. The caller appends the bytes of the part.
-pub(crate) fn append_length(sink: &mut impl ByteSink, length: usize) {
-    sink.append(&encoded_length(Some(length)));
+/// Appends the lengths of two parts. The caller appends the bytes of the parts.
+pub(crate) fn append_lengths(sink: &mut impl ByteSink, first: usize, second: usize) {
+    let [first, second] = [first, second].map(|length| encoded_length(Some(length)));
+    let mut lengths = [0; 2 * LENGTH];
+    let (place_of_first, place_of_second) = lengths.split_at_mut(LENGTH);
+    place_of_first.copy_from_slice(&first);
+    place_of_second.copy_from_slice(&second);
+    sink.append(&lengths);
 }
 
 /// Returns the encoded length of a part, or what precedes an absent part.
@@ -87,10 +92,12 @@ pub(crate) fn read_optional(list: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
     Some((Some(part), rest))
 }
 
-/// Splits an encoded list into a length, whose part is elsewhere, and the rest of the list.
-pub(crate) fn read_length(list: &[u8]) -> Option<(usize, &[u8])> {
-    let (length, rest) = list.split_first_chunk::<LENGTH>()?;
-    Some((usize::try_from(u32::from_le_bytes(*length)).ok()?, rest))
+/// Splits a list into two lengths and the rest of the list.
+pub(crate) fn read_lengths(list: &[u8]) -> Option<(usize, usize, &[u8])> {
+    let (first, rest) = list.split_first_chunk::<LENGTH>()?;
+    let (second, rest) = rest.split_first_chunk::<LENGTH>()?;
+    let length = |bytes: &[u8; LENGTH]| usize::try_from(u32::from_le_bytes(*bytes)).ok();
+    Some((length(first)?, length(second)?, rest))
 }
 
 /// Splits an encoded list like [`read_optional`], but returns `None` if the first part is absent.

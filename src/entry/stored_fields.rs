@@ -8,7 +8,7 @@ use std::{fmt, iter, ops::Deref, sync::OnceLock};
 use actix_web::http::header::{ETAG, HeaderName, HeaderValue};
 use bytes::Bytes;
 
-use super::length_prefixed::{LENGTH, append_length, append_part, read_length, read_part};
+use super::length_prefixed::{LENGTH, append_lengths, read_lengths};
 
 /// A line of the header: the name and the value of a field.
 pub(crate) type FieldLine = (HeaderName, HeaderValue);
@@ -114,8 +114,8 @@ const fn prefix(name: &[u8]) -> &'static [u8] {
     if matches!(name, b"etag") { WEAK } else { &[] }
 }
 
-/// The layout of encoded lines: the names and the lengths of the values
-/// ([`length_prefixed`](super::length_prefixed)), and then the values. A hit reads the values alone,
+/// The layout of encoded lines: for each line the lengths of its name and its value, and the name, and
+/// then all values. A hit reads the values alone,
 /// so they are close to each other and to the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Layout {
@@ -137,8 +137,8 @@ impl Layout {
     /// Appends the encoded form of names and values.
     pub(crate) fn append(encoded: &mut Vec<u8>, lines: &[(&str, &[u8])]) {
         for (name, value) in lines {
-            append_part(encoded, name.as_bytes());
-            append_length(encoded, value.len());
+            append_lengths(encoded, name.len(), value.len());
+            encoded.extend_from_slice(name.as_bytes());
         }
         for (name, value) in lines {
             encoded.extend_from_slice(prefix(name.as_bytes()));
@@ -150,11 +150,11 @@ impl Layout {
     fn lines_of(self, encoded: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
         let (mut names, mut values) = encoded.split_at_checked(self.names).unwrap_or_default();
         iter::from_fn(move || {
-            let (name, after_name) = read_part(names)?;
-            let (length, after_length) = read_length(after_name)?;
+            let (name, value, after_lengths) = read_lengths(names)?;
+            let (name, other_names) = after_lengths.split_at_checked(name)?;
             let (value, other_values) =
-                values.get(prefix(name).len()..)?.split_at_checked(length)?;
-            (names, values) = (after_length, other_values);
+                values.get(prefix(name).len()..)?.split_at_checked(value)?;
+            (names, values) = (other_names, other_values);
             Some((name, value))
         })
     }

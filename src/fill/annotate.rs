@@ -1,6 +1,6 @@
 //! Completes the header fields of a response that will be stored, and copies them for the store.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use actix_web::http::{
     StatusCode,
@@ -13,7 +13,7 @@ use super::candidate::{Candidate, WriteCoding};
 use crate::{
     clock::Timestamp,
     entry::{
-        response::{ANNOTATED_FIELDS, Audience, EtagSource, StoredResponse, WeakTag},
+        response::{ANNOTATED_FIELDS, Audience, EtagSource, Selecting, StoredResponse, WeakTag},
         response_copy::{ResponseCopy, copy_fields},
         uses::Uses,
         validity::ValidityCheck,
@@ -27,6 +27,7 @@ use crate::{
         },
         connection::ConnectionFields,
         dates::date_value,
+        present_fields::PresentFields,
         storing::{Downstream, StoragePlan},
         vary::{add_to_vary, selecting_value},
     },
@@ -69,7 +70,7 @@ impl Candidate {
         fields: &mut HeaderMap,
         body: &[u8],
         now: Timestamp,
-    ) -> StoredResponse {
+    ) -> Arc<StoredResponse> {
         for (name, value) in &plan.emitted_tags {
             fields.insert(name.clone(), value.clone());
         }
@@ -79,7 +80,6 @@ impl Candidate {
             client_ttl.filter(|_| !is_stated && headers == ClientHeaders::WithLifetime);
         let choice = self.coding_choice(plan, status, fields);
         let original_fields = self.annotate(plan, choice, fields, now);
-        let audience = choice.audience();
         self.coding = match (choice, self.policy().compression()) {
             (CodingChoice::OfCache, Some(compression)) => {
                 let accepted = AcceptedCodings::of(&self.request);
@@ -88,10 +88,28 @@ impl Candidate {
             }
             (CodingChoice::OfCache | CodingChoice::OfHandler(_), _) => WriteCoding::AsInDraft,
         };
-        let mut draft = self.draft(plan, status, fields, body);
-        draft.client_ttl = client_ttl;
-        draft.audience = audience;
-        draft.original_fields = original_fields;
+        let ResponseCopy { fields: copied_fields, body } = copy_kept(plan, fields, body);
+        let draft = Arc::new(StoredResponse {
+            status,
+            fields: copied_fields,
+            body,
+            lifetime: plan.lifetime,
+            stated: plan.stated,
+            selecting: self.selecting(plan),
+            discriminator: Box::from(&*self.discriminator),
+            audience: choice.audience(),
+            permits_sharing: plan.permits_sharing,
+            tags: Box::from(&*plan.tags),
+            stamp: self.fill.stamp(),
+            client_ttl,
+            original_fields,
+            etag_source: EtagSource::Handler,
+            coded: None,
+            weak_tag: WeakTag::default(),
+            validity_check: ValidityCheck::default(),
+            uses: Uses::default(),
+            received: plan.lifetime.response_time.monotonic(),
+        });
         let (age, left) =
             (plan.lifetime.age(now), plan.lifetime.remaining(now).unwrap_or_default());
         if let Some(limit) = client_ttl {
@@ -115,7 +133,7 @@ impl Candidate {
         now: Timestamp,
     ) -> Option<Fields> {
         // RFC 9110 section 6.6.1: a recipient adds `Date` to a response that has none.
-        if !fields.contains_key(DATE)
+        if !plan.present.has(PresentFields::DATE)
             && let Some(date) = date_value(now.system_time())
         {
             fields.append(DATE, date);
@@ -134,9 +152,13 @@ impl Candidate {
         let is_changed = |name: &HeaderName| {
             ANNOTATED_FIELDS.contains(name) || (!is_as_stated && is_targeted(name))
         };
-        let original = copy_fields(fields.iter().filter(|(name, _)| is_changed(name)));
+        let original = if plan.present.has(PresentFields::ANNOTATED) {
+            copy_fields(fields.iter().filter(|(name, _)| is_changed(name)))
+        } else {
+            Fields::default()
+        };
         if states_lifetime {
-            state_lifetime(fields, lifetime, now);
+            state_lifetime(fields, plan.present, lifetime, now);
         }
         if !is_as_stated {
             forbid_sharing(fields);
@@ -194,60 +216,43 @@ impl Candidate {
             || self.policy().comparison.codings.always_select().is_some()
         {
             Audience::Everyone
-        } else if has_registered_coding(fields) {
+        } else if plan.present.has(PresentFields::CONTENT_ENCODING) && has_registered_coding(fields)
+        {
             Audience::ClientsThatDecode
         } else if self.policy().codes(status, fields, &plan.nominated) {
             return CodingChoice::OfCache;
         } else if self.replaced_audience == Some(Audience::Everyone) {
             Audience::Everyone
         } else {
-            self.policy().inner_compression().audience(&self.request, fields)
+            self.policy().inner_compression().audience(self.coding_support, fields)
         };
         CodingChoice::OfHandler(audience)
     }
 
-    fn draft(
-        &self,
-        plan: &StoragePlan,
-        status: StatusCode,
-        fields: &HeaderMap,
-        body: &[u8],
-    ) -> StoredResponse {
+    /// Returns the selecting fields of a response that will be stored, with their values in the request.
+    fn selecting(&self, plan: &StoragePlan) -> Selecting {
         let comparison = &self.policy().comparison;
         let known = &self.selecting_fields;
         let coding = comparison.codings.always_select();
         let coding = coding.filter(|name| !plan.nominated.contains(name));
         let nominated = plan.nominated.iter().chain(coding);
         let learned = nominated.filter(|name| !known.contains(name));
-        let selecting = known.iter().chain(learned).map(|name| {
+        let with_value = |name: &HeaderName| {
             let value = selecting_value(&self.request, name, comparison);
             (name.clone(), value.map(|value| Bytes::copy_from_slice(&value)))
-        });
-        let connection = ConnectionFields::of(fields);
-        let is_kept =
-            |name: &HeaderName| connection.may_be_stored(name) && !plan.withheld.contains(name);
-        let kept = fields.iter().filter(|(name, _)| is_kept(name));
-        let ResponseCopy { fields, body } = ResponseCopy::of(kept, body);
-        StoredResponse {
-            status,
-            fields,
-            body,
-            lifetime: plan.lifetime,
-            stated: plan.stated,
-            selecting: selecting.collect(),
-            discriminator: Box::from(&*self.discriminator),
-            audience: Audience::Everyone,
-            permits_sharing: plan.permits_sharing,
-            tags: Box::from(&*plan.tags),
-            stamp: self.fill.stamp(),
-            client_ttl: None::<Duration>,
-            original_fields: None,
-            etag_source: EtagSource::Handler,
-            coded: None,
-            weak_tag: WeakTag::default(),
-            validity_check: ValidityCheck::default(),
-            uses: Uses::default(),
-            received: plan.lifetime.response_time.monotonic(),
-        }
+        };
+        known.iter().chain(learned).map(with_value).collect()
     }
+}
+
+/// Copies the fields that are stored, and the body.
+fn copy_kept(plan: &StoragePlan, fields: &HeaderMap, body: &[u8]) -> ResponseCopy {
+    let connection = if plan.present.has(PresentFields::CONNECTION) {
+        ConnectionFields::of(fields)
+    } else {
+        ConnectionFields::default()
+    };
+    let is_kept =
+        |name: &HeaderName| connection.may_be_stored(name) && !plan.withheld.contains(name);
+    ResponseCopy::of(fields.iter().filter(|(name, _)| is_kept(name)), body)
 }

@@ -63,8 +63,8 @@ pub(crate) fn fill<B: MessageBody + 'static>(
     let JudgedResponse { mut response, plan, now } = judged;
     candidate.replaced_audience = selected.map(|stored| stored.audience);
     let conditions = candidate.conditions;
-    let refusal = plan.as_ref().err().map(|refusal| refusal.reason());
-    candidate.learn_variance(refusal, response.headers());
+    let decision = plan.as_deref().map_err(|refusal| refusal.reason());
+    candidate.learn_variance(decision, response.headers());
     match plan {
         Ok(plan) => candidate.store(plan, response, selected, now),
         Err(refusal) => {
@@ -128,7 +128,7 @@ impl Candidate {
         // The followers do not wait for this write.
         self.leader = None;
         let lifetime = Lifetime { staleness, ..stored.lifetime };
-        Some(Write::new(self, StoredResponse { lifetime, ..stored.clone() }))
+        Some(Write::new(self, Arc::new(StoredResponse { lifetime, ..stored.clone() })))
     }
 
     fn store<B: MessageBody + 'static>(
@@ -197,13 +197,14 @@ impl Write {
         mut complete: HttpResponse<CacheBody<B>>,
         body: &Bytes,
     ) -> HttpResponse<CacheBody<B>> {
-        let Candidate { conditions, special, request, method, .. } = &*self.candidate;
+        let Candidate { conditions, special, request, method, coding_support, .. } =
+            &*self.candidate;
         if *conditions == ClientConditions::ByHandler {
             return complete;
         }
         let (stored, terms) = (&*self.draft, ClientTerms::of(self.policy()));
         if !special.may_change_reply() && stored.coded.is_none() {
-            terms.compression.weaken_tag(request, complete.headers_mut());
+            terms.compression.weaken_tag(*coding_support, complete.headers_mut());
             return complete;
         }
         let request = request.to_map();
@@ -212,7 +213,7 @@ impl Write {
         let chosen = choose(&request, *special, stored, compression, StreamedCoding::Possible);
         let representation = chosen.representation;
         representation.write(stored, complete.headers_mut());
-        terms.compression.weaken_tag(&request, complete.headers_mut());
+        terms.compression.weaken_tag(*coding_support, complete.headers_mut());
         let forms = terms.forms(stored, &representation);
         apply_request_conditions(method, &request, forms, complete, body)
     }
@@ -227,9 +228,9 @@ impl Write {
     ) -> (HttpResponse<CacheBody<B>>, Stored, Option<StoreWork>) {
         // The fields are not needed while the body arrives.
         let request = mem::take(&mut self.candidate.request);
-        let Candidate { conditions, special, client, .. } = &*self.candidate;
+        let Candidate { conditions, special, client, coding_support, .. } = &*self.candidate;
         let (address, terms) = (*client, ClientTerms::of(self.policy()));
-        terms.compression.weaken_tag(&request, head.headers_mut());
+        terms.compression.weaken_tag(*coding_support, head.headers_mut());
         let evaluates = *conditions == ClientConditions::ByCache && special.may_change_reply();
         let request = evaluates.then(|| request.to_map());
         let Some(request) = request.filter(|request| client_has_it(request, &head)) else {

@@ -14,6 +14,7 @@ use crate::{
     },
     policy::{compiled::CompiledPolicy, response_tags::RequestTags},
     semantics::{
+        compression::CodingSupport,
         no_vary_search::NoVarySearch,
         request_fields::RequestFields,
         requester::{Requester, Sharing},
@@ -45,6 +46,8 @@ pub(crate) struct Candidate {
     pub(crate) uri: Uri,
     /// The header fields of the request as the cache received them.
     pub(crate) request: RequestFields,
+    /// Whether the client accepts a coding of actix's `Compress`.
+    pub(crate) coding_support: CodingSupport,
     /// The special fields that the request may have.
     pub(crate) special: SpecialFields,
     pub(crate) requester: Requester,

@@ -26,6 +26,7 @@ use crate::{
         fields::Fields as _,
         freshness::explicit_lifetime,
         no_vary_search::NoVarySearch,
+        present_fields::PresentFields,
         requester::Sharing,
         storing::{self, Exchange, StorageDecision, StoragePlan, is_lasting_refusal},
         tags::TagsTooLong,
@@ -48,7 +49,7 @@ impl Candidate {
         let head = response.response();
         let plan = self.decide(response, None, head.headers(), now)?;
         let limit = self.shared.max_body_size(self.rule);
-        check_body(head.status(), head.headers(), head.body().size(), limit)?;
+        check_body(head.status(), head.headers(), plan.head_length, head.body().size(), limit)?;
         // The last response for the key promised to be stored, and was not.
         if self.shared.store.coordinator().was_too_large(&self.key, now) {
             return Err(NotStored::TooLarge);
@@ -141,13 +142,18 @@ impl Candidate {
     }
 
     /// Learns from a response with these fields which differences between the queries of its path
-    /// do not matter. `refusal` is the reason why the response is not stored. The cache does not learn
-    /// from responses that are not stored for another reason than their `No-Vary-Search`.
-    pub(crate) fn learn_variance(&self, refusal: Option<NotStored>, fields: &HeaderMap) {
-        if !matches!(refusal, None | Some(NotStored::NoVarySearch)) {
-            return;
-        }
-        let variance = self.variance_of(fields);
+    /// do not matter. `decision` says whether the response is stored. The cache does not learn from
+    /// responses that are not stored for another reason than their `No-Vary-Search`.
+    pub(crate) fn learn_variance(
+        &self,
+        decision: Result<&StoragePlan, NotStored>,
+        fields: &HeaderMap,
+    ) {
+        let variance = match decision {
+            Ok(plan) if !plan.present.has(PresentFields::NO_VARY_SEARCH) => None,
+            Ok(_) | Err(NotStored::NoVarySearch) => self.variance_of(fields),
+            Err(_) => return,
+        };
         if self.variance.as_deref() == variance.as_ref() {
             return;
         }

@@ -62,8 +62,8 @@ pub(crate) struct Write {
 impl Write {
     /// Makes the write that stores `draft`, a response to the request of `candidate`. Its body may still
     /// be missing.
-    pub(crate) fn new(candidate: Box<Candidate>, draft: StoredResponse) -> Self {
-        Self { candidate, draft: Arc::new(draft), replaced: Weak::new() }
+    pub(crate) fn new(candidate: Box<Candidate>, draft: Arc<StoredResponse>) -> Self {
+        Self { candidate, draft, replaced: Weak::new() }
     }
 
     /// Returns the policy that applies to the request.

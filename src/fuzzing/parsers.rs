@@ -24,7 +24,7 @@ use crate::{
     semantics::{
         cache_control::{RequestDirectives, ResponseDirectives},
         client_lifetime::limit_stated_lifetimes,
-        compression::{InnerCompression, accepts_compression},
+        compression::{CodingSupport, InnerCompression},
         connection::ConnectionFields,
         content_security_policy::{fits_one_content, names_nonce},
         cookies::CookieRules,
@@ -190,7 +190,7 @@ fn selecting(name: &HeaderName, value: &[u8]) {
         let value = selecting_value(&request, name, comparison);
         assert_eq!(value.is_some(), request.contains_key(name));
     }
-    let _ = accepts_compression(&request);
+    let _ = CodingSupport::of(&request);
 }
 
 fn conditions(value: &[u8]) {
@@ -255,7 +255,7 @@ fn content_security_policy(value: &[u8]) {
 
 fn other_response_fields(value: &[u8]) {
     let response = lines(&CONTENT_TYPE, value);
-    let _ = InnerCompression::Possible.audience(&HeaderMap::new(), &response);
+    let _ = InnerCompression::Possible.audience(CodingSupport::Unsupported, &response);
     count_down_retry_after(&mut lines(&RETRY_AFTER, value), Duration::from_secs(5));
 }
 

@@ -41,7 +41,8 @@ use crate::{
         reuse::BackgroundRefresh,
         special_fields::SpecialFields,
         staleness::Windows,
-        storing::{FieldEffect, Heuristics, PolicyChoices, StorageTerms, gets_general_lifetime},
+        status::gets_general_lifetime,
+        storing::{FieldEffect, Heuristics, PolicyChoices, StorageTerms},
         vary::Comparison,
     },
 };

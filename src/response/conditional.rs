@@ -15,7 +15,7 @@ use crate::{
     entry::response::StoredResponse,
     policy::compiled::CompiledPolicy,
     semantics::{
-        compression::{OuterCompression, is_stored_as_compressed_type},
+        compression::{CodingSupport, OuterCompression, is_stored_as_compressed_type},
         range::requested_ranges,
         request::is_conditional,
         streamed_coding::weaken_tag_of_coded,
@@ -104,7 +104,7 @@ pub(crate) fn apply_request_conditions<B>(
         Copies::Impossible => validators,
         Copies::Streamed => return response,
     };
-    if forms.outer.may_encode(request, response.headers()) {
+    if forms.outer.may_encode(CodingSupport::of(request), response.headers()) {
         return response;
     }
     let ranges = requested_ranges(method, request, validators, body.len() as u64);

@@ -11,6 +11,7 @@ use super::{
     directive_list::DirectiveList,
     fields::number_after,
     freshness,
+    present_fields::PresentFields,
     recent_values::RecentValues,
     targeted::Governing,
 };
@@ -172,12 +173,20 @@ fn limit_directives(
 /// Clients then keep the response no longer than the cache does. If the response also states a
 /// lifetime, as `max-age` or as `Expires`, the shorter of the two lifetimes is written into
 /// `max-age`. If the lifetime comes from the response's own fields, nothing is written, because
-/// clients can compute the lifetime from these fields.
-pub(crate) fn state_lifetime(fields: &mut HeaderMap, lifetime: &Lifetime, now: Timestamp) {
+/// clients can compute the lifetime from these fields. `present` are the kinds of fields that the
+/// response has.
+pub(crate) fn state_lifetime(
+    fields: &mut HeaderMap,
+    present: PresentFields,
+    lifetime: &Lifetime,
+    now: Timestamp,
+) {
     if lifetime.source.is_stated() {
         return;
     }
-    let max_age = if fields.contains_key(CACHE_CONTROL) || fields.contains_key(EXPIRES) {
+    let is_stated =
+        present.has(PresentFields::CACHE_CONTROL) || present.has(PresentFields::EXPIRES);
+    let max_age = if is_stated {
         limit_max_age(fields, lifetime.freshness, now)
     } else {
         // The usual case: the handler states nothing.
@@ -186,8 +195,10 @@ pub(crate) fn state_lifetime(fields: &mut HeaderMap, lifetime: &Lifetime, now: T
         }
         lifetime.freshness
     };
-    limit_targeted_fields(fields, lifetime.freshness);
-    if !fields.contains_key(EXPIRES) {
+    if present.has(PresentFields::TARGETED) {
+        limit_targeted_fields(fields, lifetime.freshness);
+    }
+    if !present.has(PresentFields::EXPIRES) {
         let left = max_age.saturating_sub(lifetime.age(now));
         if let Some(end) = date_value(now.system_time() + left) {
             fields.append(EXPIRES, end);
@@ -369,7 +380,9 @@ mod tests {
             (cdn.clone(), "max-age=600, public".to_owned()),
         ]);
         let source = LifetimeSource::Policy;
-        state_lifetime(&mut fields, &Lifetime { source, ..stored(0, &[]).lifetime }, at(0));
+        let lifetime = Lifetime { source, ..stored(0, &[]).lifetime };
+        let present = PresentFields::of(&fields);
+        state_lifetime(&mut fields, present, &lifetime, at(0));
         assert_eq!(stated(&fields).0, "s-maxage=60, max-age=60");
         assert_eq!(fields.get(cdn).unwrap(), "max-age=60, public");
     }
@@ -408,7 +421,8 @@ mod tests {
                     Lifetime { response_time: at(90), source, ..stored(0, &[]).lifetime };
                 assert_eq!(lifetime.freshness.as_secs(), 60);
                 let mut fields = header_map(&fields);
-                state_lifetime(&mut fields, &lifetime, at(100));
+                let present = PresentFields::of(&fields);
+                state_lifetime(&mut fields, present, &lifetime, at(100));
                 let (directives, date) = &want;
                 assert_eq!(stated(&fields), (*directives, &**date), "{case}");
             }
@@ -420,7 +434,8 @@ mod tests {
         for source in [LifetimeSource::Explicit, LifetimeSource::Heuristic] {
             let lifetime = Lifetime { source, ..stored(0, &[]).lifetime };
             let mut fields = header_map(&[cache_control("s-maxage=5")]);
-            state_lifetime(&mut fields, &lifetime, at(100));
+            let present = PresentFields::of(&fields);
+            state_lifetime(&mut fields, present, &lifetime, at(100));
             assert_eq!(stated(&fields), ("s-maxage=5", ""), "{source:?}");
         }
     }

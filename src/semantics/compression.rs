@@ -16,6 +16,20 @@ use crate::entry::response::{Audience, StoredResponse};
 /// The codings of actix's `Compress`.
 const CODINGS: [&str; 4] = ["br", "gzip", "deflate", "zstd"];
 
+/// Whether a client accepts a coding of actix's `Compress`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CodingSupport {
+    Supported,
+    Unsupported,
+}
+
+impl CodingSupport {
+    /// Reads `Accept-Encoding` of a request.
+    pub(crate) fn of(request: &impl Fields) -> Self {
+        if accepts_compression(request) { Self::Supported } else { Self::Unsupported }
+    }
+}
+
 /// Whether a middleware around the cache may compress responses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(crate) enum OuterCompression {
@@ -28,21 +42,15 @@ impl OuterCompression {
     /// Returns whether a middleware around the cache may encode the response for this client. This
     /// is possible if the response has no content coding, the client accepts a coding of
     /// `Compress`, and `Compress` encodes the media type of the response.
-    pub(crate) fn may_encode(self, request: &impl Fields, response: &HeaderMap) -> bool {
-        self == Self::Possible
-            && !response.contains_key(CONTENT_ENCODING)
-            && is_compressed_type(response)
-            && accepts_compression(request)
+    pub(crate) fn may_encode(self, client: CodingSupport, response: &HeaderMap) -> bool {
+        self == Self::Possible && client == CodingSupport::Supported && is_encodable(response)
     }
 
     /// Makes the strong entity tag of a response weak, if a middleware around the cache may encode the
     /// response for this client. The encoded response would have the same entity tag, although its
     /// bytes are others (RFC 9110 section 8.8.1).
-    pub(crate) fn weaken_tag(self, request: &impl Fields, response: &mut HeaderMap) {
-        if self == Self::Possible
-            && response.contains_key(ETAG)
-            && self.may_encode(request, response)
-        {
+    pub(crate) fn weaken_tag(self, client: CodingSupport, response: &mut HeaderMap) {
+        if response.contains_key(ETAG) && self.may_encode(client, response) {
             weaken_strong_tag(response);
         }
     }
@@ -102,16 +110,13 @@ pub(crate) enum InnerCompression {
 }
 
 impl InnerCompression {
-    /// Returns the clients that a response to this request may answer.
+    /// Returns the clients that a response to a request of this client may answer.
     ///
     /// Actix's `Compress` states `Vary: Accept-Encoding` only in responses that it encodes. A
     /// response without a coding, for a client that accepts none, may therefore be encoded for other
     /// clients. They get such a response of their own.
-    pub(crate) fn audience(self, request: &impl Fields, response: &HeaderMap) -> Audience {
-        if self == Self::Possible
-            && !response.contains_key(CONTENT_ENCODING)
-            && is_compressed_type(response)
-            && !accepts_compression(request)
+    pub(crate) fn audience(self, client: CodingSupport, response: &HeaderMap) -> Audience {
+        if self == Self::Possible && client == CodingSupport::Unsupported && is_encodable(response)
         {
             Audience::ClientsWithoutCodings
         } else {
@@ -125,10 +130,11 @@ pub(crate) fn accepts_compression(request: &impl Fields) -> bool {
     accepts_any_coding(request, &CODINGS)
 }
 
-/// Returns whether `Compress` encodes responses of this media type: all but videos, and images
-/// other than SVG.
-fn is_compressed_type(response: &HeaderMap) -> bool {
-    response.get(CONTENT_TYPE).is_none_or(|value| is_compressed(value.as_bytes()))
+/// Returns whether `Compress` encodes a response for clients that accept it: one without a content
+/// coding, and of any media type but videos, and images other than SVG.
+fn is_encodable(response: &HeaderMap) -> bool {
+    !response.contains_key(CONTENT_ENCODING)
+        && response.get(CONTENT_TYPE).is_none_or(|value| is_compressed(value.as_bytes()))
 }
 
 /// Returns the same for a stored response.
@@ -182,17 +188,17 @@ mod tests {
             ("x-own", false),
             ("", false),
         ] {
-            let request = fields(&[(ACCEPT_ENCODING, accepted)]);
+            let client = CodingSupport::of(&fields(&[(ACCEPT_ENCODING, accepted)]));
             let response = fields(&[(CONTENT_TYPE, "text/html")]);
             assert_eq!(
-                OuterCompression::Possible.may_encode(&request, &response),
+                OuterCompression::Possible.may_encode(client, &response),
                 want,
                 "{accepted}"
             );
-            assert!(!OuterCompression::Absent.may_encode(&request, &response));
+            assert!(!OuterCompression::Absent.may_encode(client, &response));
         }
         let response = fields(&[]);
-        assert!(!OuterCompression::Possible.may_encode(&fields(&[]), &response));
+        assert!(!OuterCompression::Possible.may_encode(CodingSupport::of(&fields(&[])), &response));
     }
 
     #[test]
@@ -204,16 +210,16 @@ mod tests {
             ("\"a\"", "identity", "text/html", "\"a\""),
             ("\"a\"", "gzip", "image/png", "\"a\""),
         ] {
-            let request = fields(&[(ACCEPT_ENCODING, accepted)]);
+            let client = CodingSupport::of(&fields(&[(ACCEPT_ENCODING, accepted)]));
             for (outer, want) in
                 [(OuterCompression::Possible, want), (OuterCompression::Absent, tag)]
             {
                 let mut response = fields(&[(ETAG, tag), (CONTENT_TYPE, kind)]);
-                outer.weaken_tag(&request, &mut response);
+                outer.weaken_tag(client, &mut response);
                 assert_eq!(response.get(ETAG).unwrap(), want, "{tag} {accepted} {kind}");
             }
             let mut coded = fields(&[(ETAG, tag), (CONTENT_ENCODING, "br")]);
-            OuterCompression::Possible.weaken_tag(&request, &mut coded);
+            OuterCompression::Possible.weaken_tag(client, &mut coded);
             assert_eq!(coded.get(ETAG).unwrap(), tag);
         }
     }
@@ -238,8 +244,9 @@ mod tests {
             for accepted in ["gzip", "identity"] {
                 for outer in [OuterCompression::Possible, OuterCompression::Absent] {
                     let request = fields(&[(ACCEPT_ENCODING, accepted)]);
+                    let client = CodingSupport::of(&request);
                     let mut weakened = fields(response);
-                    outer.weaken_tag(&request, &mut weakened);
+                    outer.weaken_tag(client, &mut weakened);
                     for stored in [page(response), page(response).copied()] {
                         let kept = stored.lines(&ETAG).next();
                         let got = outer.weak_tag(&request, &stored).or(kept);
@@ -252,7 +259,7 @@ mod tests {
 
     #[test]
     fn images_videos_and_encoded_responses_are_not_encoded() {
-        let request = fields(&[(ACCEPT_ENCODING, "gzip")]);
+        let client = CodingSupport::Supported;
         for (response, want) in [
             (vec![], true),
             (vec![(CONTENT_TYPE, "application/pdf")], true),
@@ -263,7 +270,7 @@ mod tests {
             (vec![(CONTENT_TYPE, "Video/mp4; codecs=x")], false),
             (vec![(CONTENT_ENCODING, "gzip")], false),
         ] {
-            let got = OuterCompression::Possible.may_encode(&request, &fields(&response));
+            let got = OuterCompression::Possible.may_encode(client, &fields(&response));
             assert_eq!(got, want, "{response:?}");
         }
     }
@@ -282,10 +289,10 @@ mod tests {
             ("image", None, vec![(CONTENT_TYPE, "image/png")], true),
         ] {
             let accept: Vec<_> = accept.map(|value| (ACCEPT_ENCODING, value)).into_iter().collect();
-            let (request, response) = (fields(&accept), fields(&response));
-            let audience = InnerCompression::Possible.audience(&request, &response);
+            let (client, response) = (CodingSupport::of(&fields(&accept)), fields(&response));
+            let audience = InnerCompression::Possible.audience(client, &response);
             assert_eq!(audience == Audience::Everyone, everyone, "{case}");
-            let absent = InnerCompression::Absent.audience(&request, &response);
+            let absent = InnerCompression::Absent.audience(client, &response);
             assert_eq!(absent, Audience::Everyone, "{case}");
         }
     }

@@ -144,8 +144,10 @@ impl<'a> EntityTag<'a> {
         let text = trim(text);
         let (weak, quoted) = text.strip_prefix(b"W/").map_or((false, text), |rest| (true, rest));
         let opaque = quoted.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
-        let allowed = |byte: &u8| matches!(byte, 0x21 | 0x23..=0x7e | 0x80..);
-        opaque.iter().all(allowed).then_some(Self { weak, opaque })
+        let allowed = |byte: u8| matches!(byte, 0x21 | 0x23..=0x7e | 0x80..);
+        // All bytes are read even if one is not allowed, so that several are compared at once.
+        let is_valid = opaque.iter().fold(true, |valid, &byte| valid & allowed(byte));
+        is_valid.then_some(Self { weak, opaque })
     }
 
     /// Returns whether the entity tag is strong. Two representations of a resource with equal

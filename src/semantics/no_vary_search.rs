@@ -10,7 +10,7 @@ use sfv::{BareItem, Dictionary, InnerList, ListEntry, Parser};
 use super::fields::field_lines;
 use crate::entry::length_prefixed::append_part;
 
-const NO_VARY_SEARCH: HeaderName = HeaderName::from_static("no-vary-search");
+pub(crate) const NO_VARY_SEARCH: HeaderName = HeaderName::from_static("no-vary-search");
 
 /// The largest length of the field in bytes. A longer field is ignored.
 const MAX_LENGTH: usize = 2048;

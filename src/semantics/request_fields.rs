@@ -5,7 +5,7 @@ use std::iter;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::fields::Fields;
-use crate::entry::length_prefixed::{append_part, read_part};
+use crate::entry::length_prefixed::{append_lengths, read_lengths};
 
 /// The number of bytes for which a copy has room at first. The usual fields of a browser need less.
 const ROOM: usize = 1000;
@@ -13,9 +13,9 @@ const ROOM: usize = 1000;
 /// The header fields of a request as the cache received them.
 ///
 /// Few of them are read when the handler has responded: those that `Vary` names, and the conditions of
-/// the client if there are any. So the copy is one list of names and values in turn
-/// ([`length_prefixed`](crate::entry::length_prefixed)), which takes less time to make than a map, and
-/// shares no memory with the buffer of the connection.
+/// the client if there are any. So the copy is one list of lines, each of which has the lengths of its
+/// name and its value, the name, and the value. The list takes less time to make than a map, and shares no
+/// memory with the buffer of the connection.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RequestFields(Vec<u8>);
 
@@ -23,8 +23,10 @@ impl RequestFields {
     pub(crate) fn of(request: &HeaderMap) -> Self {
         let mut list = Vec::with_capacity(ROOM);
         for (name, value) in request {
-            append_part(&mut list, name.as_str().as_bytes());
-            append_part(&mut list, value.as_bytes());
+            let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
+            append_lengths(&mut list, name.len(), value.len());
+            list.extend_from_slice(name);
+            list.extend_from_slice(value);
         }
         Self(list)
     }
@@ -48,9 +50,10 @@ impl RequestFields {
     fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let mut rest = &*self.0;
         iter::from_fn(move || {
-            let (name, after_name) = read_part(rest)?;
-            let (value, after_value) = read_part(after_name)?;
-            rest = after_value;
+            let (name, value, after_lengths) = read_lengths(rest)?;
+            let (name, after_name) = after_lengths.split_at_checked(name)?;
+            let (value, others) = after_name.split_at_checked(value)?;
+            rest = others;
             Some((name, value))
         })
     }

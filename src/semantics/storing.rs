@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use actix_web::http::{
     StatusCode,
-    header::{COOKIE, EXPIRES, HeaderMap, HeaderName, HeaderValue, PRAGMA},
+    header::{COOKIE, HeaderMap, HeaderName, HeaderValue, PRAGMA},
 };
+use smallvec::SmallVec;
 
 use super::{
     cache_control::{DirectiveScope, ResponseDirectives},
@@ -13,9 +14,11 @@ use super::{
     content_security_policy::names_nonce,
     fields::{field_lines, list_members},
     freshness::{explicit_lifetime, heuristic_lifetime, initial_age},
+    present_fields::PresentFields,
     replayed_fields::FieldPatterns,
     requester::{Requester, Sharing},
     staleness::{Windows, response_staleness},
+    status::{is_heuristically_cacheable, is_understood, is_usually_shared},
     targeted::{Governing, Source},
     validation::has_validator,
     vary::Vary,
@@ -206,6 +209,10 @@ pub(crate) struct StoragePlan {
     pub(crate) downstream: Downstream,
     /// Fields of the response that must not be stored.
     pub(crate) withheld: Vec<HeaderName>,
+    /// The kinds of fields that the response has.
+    pub(crate) present: PresentFields,
+    /// The total length of the names and values of all lines of the header.
+    pub(crate) head_length: usize,
     /// The tags (surrogate keys) by which the stored response can be invalidated. Tags that the
     /// cache can compute from the cache key, such as the tag of its URL, are not included.
     pub(crate) tags: Vec<TagId>,
@@ -230,7 +237,13 @@ pub(crate) fn decide(exchange: &Exchange<'_>, terms: &StorageTerms<'_>) -> Stora
 
 fn plan(exchange: &Exchange<'_>, terms: &StorageTerms<'_>) -> Result<Box<StoragePlan>, NotStored> {
     let choices = terms.choices;
-    let mut governing = Governing::of(exchange.response, &choices.targets);
+    let Head { present, effects, length: head_length } = Head::of(exchange.response, choices);
+    let mut governing = if present.has(PresentFields::CACHE_CONTROL) || !choices.targets.is_empty()
+    {
+        Governing::of(exchange.response, &choices.targets)
+    } else {
+        Governing::default()
+    };
     if choices.qualified == Qualified::AsUnqualified {
         for scope in [&mut governing.directives.private, &mut governing.directives.no_cache] {
             if *scope != DirectiveScope::Absent {
@@ -246,17 +259,18 @@ fn plan(exchange: &Exchange<'_>, terms: &StorageTerms<'_>) -> Result<Box<Storage
     let directives = &governing.directives;
     let mut withheld: Vec<_> =
         directives.private.fields().iter().chain(directives.no_cache.fields()).cloned().collect();
-    check_message(exchange, directives)?;
-    withhold_fields(exchange.response, choices, &mut withheld)?;
-    let Vary::Fields(nominated) = Vary::of(exchange.response) else { return Err(NotStored::Vary) };
-    let stated = explicit_lifetime(&governing, exchange.response, exchange.responded);
-    let mut lifetime = lifetime(exchange, directives, stated, terms)?;
+    check_message(exchange, directives, present)?;
+    withhold_fields(effects, &mut withheld)?;
+    let nominated = nominated(exchange.response, present)?;
+    let stated = stated_lifetime(exchange, &governing, present);
+    let mut lifetime = lifetime(exchange, directives, stated, present, terms)?;
     let own = handler_directives(exchange, &governing);
-    let is_planned = stated.is_some() && states_lifetime(own, exchange.response);
-    if names_nonce(exchange.response) && !is_planned {
+    let is_planned = stated.is_some() && states_lifetime(own, present);
+    let has_policy = present.has(PresentFields::SECURITY_POLICY);
+    if has_policy && names_nonce(exchange.response) && !is_planned {
         return Err(NotStored::Nonce);
     }
-    if lifetime.source == LifetimeSource::Explicit && !states_lifetime(own, exchange.response) {
+    if lifetime.source == LifetimeSource::Explicit && !states_lifetime(own, present) {
         lifetime.source = LifetimeSource::Middleware;
     }
     check_requester(exchange.requester, own, &nominated, lifetime.source)?;
@@ -276,6 +290,8 @@ fn plan(exchange: &Exchange<'_>, terms: &StorageTerms<'_>) -> Result<Box<Storage
         permits_sharing,
         downstream,
         withheld,
+        present,
+        head_length,
         tags,
         emitted_tags,
     }))
@@ -297,17 +313,67 @@ fn handler_directives<'a>(
 
 /// Returns whether the handler stated the freshness lifetime of its response: its directives,
 /// `own`, have a lifetime or `no-cache`, or the response has `Expires`.
-fn states_lifetime(own: &ResponseDirectives, response: &HeaderMap) -> bool {
+fn states_lifetime(own: &ResponseDirectives, present: PresentFields) -> bool {
     own.s_maxage.is_some()
         || own.max_age.is_some()
         || own.no_cache == DirectiveScope::Response
-        || response.contains_key(EXPIRES)
+        || present.has(PresentFields::EXPIRES)
+}
+
+/// What the decision needs to know about the fields of a response, read in one pass.
+struct Head {
+    /// The kinds of fields that the response has.
+    present: PresentFields,
+    /// The fields that are not stored, or that permit no storing, with their effect.
+    effects: SmallVec<[(HeaderName, FieldEffect); 2]>,
+    /// The total length of the names and values of all lines.
+    length: usize,
+}
+
+impl Head {
+    fn of(response: &HeaderMap, choices: &PolicyChoices) -> Self {
+        let (mut present, mut length) = (PresentFields::default(), 0);
+        let mut effects = SmallVec::new();
+        for (name, value) in response {
+            present.add(name);
+            length += name.as_str().len() + value.len();
+            let effect = choices.effect_of(name);
+            if effect != FieldEffect::Stored {
+                effects.push((name.clone(), effect));
+            }
+        }
+        Self { present, effects, length }
+    }
+}
+
+/// Returns the fields that `Vary` names.
+fn nominated(response: &HeaderMap, present: PresentFields) -> Result<Vec<HeaderName>, NotStored> {
+    if !present.has(PresentFields::VARY) {
+        return Ok(Vec::new());
+    }
+    match Vary::of(response) {
+        Vary::Fields(nominated) => Ok(nominated),
+        Vary::NeverMatches => Err(NotStored::Vary),
+    }
+}
+
+/// Returns the freshness lifetime that a response states.
+fn stated_lifetime(
+    exchange: &Exchange<'_>,
+    governing: &Governing,
+    present: PresentFields,
+) -> Option<Duration> {
+    let ResponseDirectives { s_maxage, max_age, .. } = governing.directives;
+    let may_state = s_maxage.or(max_age).is_some() || present.has(PresentFields::EXPIRES);
+    let stated = || explicit_lifetime(governing, exchange.response, exchange.responded);
+    may_state.then(stated).flatten()
 }
 
 /// Checks whether request, status code and directives permit storing.
 fn check_message(
     exchange: &Exchange<'_>,
     directives: &ResponseDirectives,
+    present: PresentFields,
 ) -> Result<(), NotStored> {
     // Section 5.2.1.5: `no-store` in the request.
     if exchange.request_no_store {
@@ -327,7 +393,9 @@ fn check_message(
         return Err(NotStored::NoStore);
     }
     // Section 3.1: the fields that `Connection` names are not stored.
-    if ConnectionFields::of(exchange.response).name_essential_field() {
+    if present.has(PresentFields::CONNECTION)
+        && ConnectionFields::of(exchange.response).name_essential_field()
+    {
         return Err(NotStored::Connection);
     }
     // Section 5.2.2.7: `private`.
@@ -336,7 +404,9 @@ fn check_message(
     }
     // Section 5.2.2.4: a response with `no-cache` must be validated before each reuse. A response
     // without a validator cannot be validated.
-    if directives.no_cache == DirectiveScope::Response && !has_validator(exchange.response) {
+    if directives.no_cache == DirectiveScope::Response
+        && !(present.has(PresentFields::VALIDATORS) && has_validator(exchange.response))
+    {
         return Err(NotStored::NoCache);
     }
     Ok(())
@@ -345,28 +415,18 @@ fn check_message(
 /// Adds the fields that are not stored under the policy. Refuses the response if a field permits no
 /// storing, unless that field is withheld already.
 fn withhold_fields(
-    response: &HeaderMap,
-    choices: &PolicyChoices,
+    effects: impl IntoIterator<Item = (HeaderName, FieldEffect)>,
     withheld: &mut Vec<HeaderName>,
 ) -> Result<(), NotStored> {
-    for name in response.keys() {
-        match choices.effect_of(name) {
+    for (name, effect) in effects {
+        match effect {
             FieldEffect::Stored => {}
-            FieldEffect::Withheld => withheld.push(name.clone()),
-            FieldEffect::Refused if withheld.contains(name) => {}
+            FieldEffect::Withheld => withheld.push(name),
+            FieldEffect::Refused if withheld.contains(&name) => {}
             FieldEffect::Refused => return Err(NotStored::SetCookie),
         }
     }
     Ok(())
-}
-
-/// Returns whether the cache implements the caching requirements of a status code (RFC 9110 section
-/// 15).
-fn is_understood(status: StatusCode) -> bool {
-    matches!(
-        status.as_u16(),
-        200..=206 | 300..=305 | 307 | 308 | 400..=417 | 421 | 422 | 426 | 500..=505
-    )
 }
 
 /// Returns the lifetime of a response, or the reason why the response cannot be reused.
@@ -376,16 +436,22 @@ fn lifetime(
     exchange: &Exchange<'_>,
     directives: &ResponseDirectives,
     stated: Option<Duration>,
+    present: PresentFields,
     terms: &StorageTerms<'_>,
 ) -> Result<Lifetime, NotStored> {
     let choices = terms.choices;
-    let (freshness, source) = freshness(exchange, directives, stated, terms)?;
+    let (freshness, source) = freshness(exchange, directives, stated, present, terms)?;
     // Section 1.2.2: longer lifetimes count as `MAX_LIFETIME`, so that the end of a lifetime is a
     // valid date.
     let freshness = freshness.min(MAX_LIFETIME);
-    let initial_age = initial_age(exchange.response, exchange.requested, exchange.responded);
+    let initial_age = if present.has(PresentFields::AGE_OR_DATE) {
+        initial_age(exchange.response, exchange.requested, exchange.responded)
+    } else {
+        Duration::ZERO
+    };
     let staleness = response_staleness(directives);
-    let for_validation = has_validator(exchange.response).then_some(choices.retention);
+    let has_validator = present.has(PresentFields::VALIDATORS) && has_validator(exchange.response);
+    let for_validation = has_validator.then_some(choices.retention);
     let retention = choices.windows.longest(&staleness).max(for_validation.unwrap_or_default());
     let retention = retention.min(MAX_LIFETIME);
     if initial_age < freshness.saturating_add(retention) {
@@ -403,6 +469,7 @@ fn freshness(
     exchange: &Exchange<'_>,
     directives: &ResponseDirectives,
     stated: Option<Duration>,
+    present: PresentFields,
     terms: &StorageTerms<'_>,
 ) -> Result<(Duration, LifetimeSource), NotStored> {
     let obeys_stated = terms.choices.any_status.counts(exchange.status);
@@ -419,7 +486,9 @@ fn freshness(
         return Ok((Duration::ZERO, LifetimeSource::Explicit));
     }
     match implicit_freshness(exchange, directives, terms) {
-        Some(_) if has_pragma_no_cache(exchange.response) => Err(NotStored::NoCache),
+        Some(_) if present.has(PresentFields::PRAGMA) && has_pragma_no_cache(exchange.response) => {
+            Err(NotStored::NoCache)
+        }
         Some(implicit) => Ok(implicit),
         None if usually_shared => Err(NotStored::NoLifetime),
         None => Err(NotStored::Status),
@@ -450,26 +519,6 @@ fn has_pragma_no_cache(response: &HeaderMap) -> bool {
     field_lines(response, &PRAGMA)
         .flat_map(list_members)
         .any(|member| member.eq_ignore_ascii_case(b"no-cache"))
-}
-
-/// Returns whether a status code is heuristically cacheable (RFC 9110 section 15.1). The RFC also
-/// lists 206, but partial responses are not stored.
-fn is_heuristically_cacheable(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
-}
-
-/// Returns whether responses with this status code are usually useful for more than one request.
-/// These are the heuristically cacheable status codes, and the temporary redirects 302 and 307.
-fn is_usually_shared(status: StatusCode) -> bool {
-    is_heuristically_cacheable(status) || matches!(status.as_u16(), 302 | 307)
-}
-
-/// Returns whether a general lifetime applies to responses with this status code. A general
-/// lifetime is the policy's default lifetime, or another lifetime that a policy, a handler or a route
-/// sets without naming status codes. It does not apply to errors, because the lifetime of a page would
-/// be too long for an error in place of the page.
-pub(crate) fn gets_general_lifetime(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 200 | 203 | 301 | 308)
 }
 
 /// Checks whether the response to a request with these credentials may be stored.

@@ -10,16 +10,17 @@ use super::{
 };
 
 /// The directives that apply to a response, and the field that contains them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Governing {
     pub(crate) directives: ResponseDirectives,
     pub(crate) source: Source,
 }
 
 /// The field that contains the directives of a response.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Source {
     /// `Cache-Control`. `Expires` applies as well.
+    #[default]
     CacheControl,
     /// A targeted field. `Cache-Control` and `Expires` do not apply.
     Targeted,

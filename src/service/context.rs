@@ -29,6 +29,7 @@ use crate::{
     response::cached::SelectedResponse,
     semantics::{
         cache_control::RequestDirectives,
+        compression::CodingSupport,
         no_vary_search::NoVarySearch,
         request_fields::RequestFields,
         requester::{Requester, Sharing},
@@ -273,6 +274,7 @@ impl RequestContext {
             variance,
             body,
             request: RequestFields::of(request.headers()),
+            coding_support: CodingSupport::of(request.headers()),
             special: self.special,
             requester,
             session: SessionBefore::of(request),

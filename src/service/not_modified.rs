@@ -38,8 +38,8 @@ pub(super) fn freshen_by_not_modified<B: MessageBody>(
     let now = candidate.shared.now();
     let mut fields = updated_fields(stored, not_modified.headers());
     let plan = candidate.judge_update(&not_modified, stored, &fields, now);
-    candidate.learn_variance(plan.as_ref().err().copied(), &fields);
-    let client = candidate.request.to_map();
+    candidate.learn_variance(plan.as_deref().map_err(|reason| *reason), &fields);
+    let (client, coding_support) = (candidate.request.to_map(), candidate.coding_support);
     let terms = ClientTerms::of(candidate.policy());
     let (draft, kept) = match plan {
         Ok(plan) => {
@@ -72,7 +72,7 @@ pub(super) fn freshen_by_not_modified<B: MessageBody>(
         }
     }
     representation.write(stored, response.headers_mut());
-    terms.compression.weaken_tag(&client, response.headers_mut());
+    terms.compression.weaken_tag(coding_support, response.headers_mut());
     let forms = terms.forms(stored, &representation);
     let response = apply_request_conditions(request.method(), &client, forms, response, &body);
     let response = representation.code_while_sending(request.method(), response);
@@ -92,7 +92,7 @@ pub(super) fn freshen_by_head<B>(
     let now = candidate.shared.now();
     let mut fields = updated_fields(stored, response.headers());
     let plan = candidate.judge_update(response, stored, &fields, now);
-    candidate.learn_variance(plan.as_ref().err().copied(), &fields);
+    candidate.learn_variance(plan.as_deref().map_err(|reason| *reason), &fields);
     let plan = match plan {
         Ok(plan) => plan,
         Err(reason) => {

@@ -1,6 +1,8 @@
 use std::sync::LazyLock;
 
-use actix_web::http::header::{AGE, CACHE_CONTROL, ETAG, HeaderValue, LAST_MODIFIED, VARY};
+use actix_web::http::header::{
+    AGE, CACHE_CONTROL, ETAG, EXPIRES, HeaderValue, LAST_MODIFIED, VARY,
+};
 
 use super::*;
 use crate::{
@@ -487,22 +489,6 @@ fn fields_about_one_request_are_withheld() {
         };
         plan.withheld.sort_by(|one, other| one.as_str().cmp(other.as_str()));
         assert_eq!(plan.withheld, want);
-    }
-}
-
-#[test]
-fn general_lifetimes_are_for_pages_and_permanent_redirections() {
-    for (status, want) in [
-        (200, true),
-        (203, true),
-        (301, true),
-        (308, true),
-        (204, false),
-        (302, false),
-        (404, false),
-        (500, false),
-    ] {
-        assert_eq!(gets_general_lifetime(StatusCode::from_u16(status).unwrap()), want, "{status}");
     }
 }
 

@@ -1,0 +1,120 @@
+//! Finds in one pass which kinds of fields a response has. Most responses have few of the fields that
+//! matter to a cache, so that the cache need not look for each one.
+
+use actix_web::http::header::{
+    AGE, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_SECURITY_POLICY,
+    CONTENT_SECURITY_POLICY_REPORT_ONLY, DATE, ETAG, EXPIRES, HeaderName, LAST_MODIFIED, PRAGMA,
+    VARY,
+};
+
+use super::{client_lifetime::is_targeted, no_vary_search::NO_VARY_SEARCH};
+
+/// A set of kinds of response fields: those that a response has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct PresentFields(u16);
+
+impl PresentFields {
+    pub(crate) const CACHE_CONTROL: Self = Self(1);
+    pub(crate) const EXPIRES: Self = Self(1 << 1);
+    pub(crate) const PRAGMA: Self = Self(1 << 2);
+    /// `Age` and `Date`, from which the age of a response is computed.
+    pub(crate) const AGE_OR_DATE: Self = Self(Self::AGE.0 | Self::DATE.0);
+    const AGE: Self = Self(1 << 3);
+    pub(crate) const DATE: Self = Self(1 << 4);
+    pub(crate) const CONNECTION: Self = Self(1 << 5);
+    pub(crate) const VARY: Self = Self(1 << 6);
+    /// `Content-Security-Policy`, also the form that only reports.
+    pub(crate) const SECURITY_POLICY: Self = Self(1 << 7);
+    pub(crate) const CONTENT_ENCODING: Self = Self(1 << 8);
+    pub(crate) const NO_VARY_SEARCH: Self = Self(1 << 9);
+    /// `ETag` and `Last-Modified`.
+    pub(crate) const VALIDATORS: Self = Self(1 << 10);
+    /// Fields that replace `Cache-Control` for the caches that they address (RFC 9213).
+    pub(crate) const TARGETED: Self = Self(1 << 11);
+    /// The fields that the cache may change for clients
+    /// ([`ANNOTATED_FIELDS`](crate::entry::response::ANNOTATED_FIELDS)), and targeted fields.
+    pub(crate) const ANNOTATED: Self =
+        Self(Self::CACHE_CONTROL.0 | Self::EXPIRES.0 | Self::VARY.0 | Self::TARGETED.0);
+
+    /// Adds the kind of a field.
+    #[inline]
+    pub(crate) fn add(&mut self, name: &HeaderName) {
+        let kind = match *name {
+            CACHE_CONTROL => Self::CACHE_CONTROL,
+            EXPIRES => Self::EXPIRES,
+            PRAGMA => Self::PRAGMA,
+            AGE => Self::AGE,
+            DATE => Self::DATE,
+            CONNECTION => Self::CONNECTION,
+            VARY => Self::VARY,
+            CONTENT_SECURITY_POLICY | CONTENT_SECURITY_POLICY_REPORT_ONLY => Self::SECURITY_POLICY,
+            CONTENT_ENCODING => Self::CONTENT_ENCODING,
+            ETAG | LAST_MODIFIED => Self::VALIDATORS,
+            _ if is_targeted(name) => Self::TARGETED,
+            _ if *name == NO_VARY_SEARCH => Self::NO_VARY_SEARCH,
+            _ => return,
+        };
+        self.0 |= kind.0;
+    }
+
+    /// Returns whether the response has a field of one of these kinds.
+    pub(crate) const fn has(self, kinds: Self) -> bool {
+        self.0 & kinds.0 != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header::{HeaderMap, HeaderValue};
+
+    use super::*;
+    use crate::entry::response::ANNOTATED_FIELDS;
+
+    impl PresentFields {
+        /// Returns the kinds of fields that a response has.
+        pub(crate) fn of(response: &HeaderMap) -> Self {
+            let mut present = Self::default();
+            response.keys().for_each(|name| present.add(name));
+            present
+        }
+    }
+
+    #[test]
+    fn each_kind_is_found_by_its_names_alone() {
+        let kinds = [
+            (PresentFields::CACHE_CONTROL, &["cache-control"][..]),
+            (PresentFields::EXPIRES, &["expires"]),
+            (PresentFields::PRAGMA, &["pragma"]),
+            (PresentFields::AGE_OR_DATE, &["age", "date"]),
+            (PresentFields::DATE, &["date"]),
+            (PresentFields::CONNECTION, &["connection"]),
+            (PresentFields::VARY, &["vary"]),
+            (
+                PresentFields::SECURITY_POLICY,
+                &["content-security-policy", "content-security-policy-report-only"],
+            ),
+            (PresentFields::CONTENT_ENCODING, &["content-encoding"]),
+            (PresentFields::NO_VARY_SEARCH, &["no-vary-search"]),
+            (PresentFields::VALIDATORS, &["etag", "last-modified"]),
+            (
+                PresentFields::TARGETED,
+                &["cdn-cache-control", "own-cache-control", "surrogate-control"],
+            ),
+        ];
+        let names = kinds.iter().flat_map(|(_, names)| *names).copied();
+        for name in names.chain(["content-type", "content-length", "set-cookie", "x-a"]) {
+            let mut response = HeaderMap::new();
+            for name in ["server", name] {
+                response.append(HeaderName::from_static(name), HeaderValue::from_static("a"));
+            }
+            let present = PresentFields::of(&response);
+            let is_annotated = ANNOTATED_FIELDS.contains(&HeaderName::from_static(name))
+                || present.has(PresentFields::TARGETED);
+            assert_eq!(present.has(PresentFields::ANNOTATED), is_annotated, "{name}");
+            for (kind, of_kind) in kinds {
+                assert_eq!(present.has(kind), of_kind.contains(&name), "{name} {kind:?}");
+            }
+        }
+        assert_eq!(PresentFields::of(&HeaderMap::new()), PresentFields::default());
+    }
+}
