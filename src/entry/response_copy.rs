@@ -20,8 +20,8 @@ impl ResponseCopy {
         body: &[u8],
     ) -> Self {
         // Most responses have fewer lines.
-        let lines: SmallVec<[_; 16]> =
-            fields.map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+        let mut lines = SmallVec::<[_; 16]>::new();
+        lines.extend(fields.map(|(name, value)| (name.as_str(), value.as_bytes())));
         let (layout, length) = Layout::of(&lines);
         let mut buffer = Vec::with_capacity(length + body.len());
         Layout::append(&mut buffer, &lines);

@@ -110,13 +110,12 @@ impl Candidate {
             uses: Uses::default(),
             received: plan.lifetime.response_time.monotonic(),
         });
-        let (age, left) =
-            (plan.lifetime.age(now), plan.lifetime.remaining(now).unwrap_or_default());
+        let left = || plan.lifetime.remaining(now).unwrap_or_default();
         if let Some(limit) = client_ttl {
-            limit_lifetime(fields, age, left.min(limit), now);
+            limit_lifetime(fields, plan.lifetime.age(now), left().min(limit), now);
         }
         if let Some(limit) = cdn_ttl.filter(|_| !is_stated) {
-            state_cdn_lifetime(fields, age, left.min(limit));
+            state_cdn_lifetime(fields, plan.lifetime.age(now), left().min(limit));
         }
         draft
     }

@@ -5,7 +5,9 @@
 //! 8.8.3.3). The cache must therefore not send a range of the stored response to a client that
 //! resumes its download of the encoded response.
 
-use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue};
+use actix_web::http::header::{
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue,
+};
 
 use super::{
     fields::{EntityTag, Fields, trim},
@@ -50,7 +52,7 @@ impl OuterCompression {
     /// response for this client. The encoded response would have the same entity tag, although its
     /// bytes are others (RFC 9110 section 8.8.1).
     pub(crate) fn weaken_tag(self, client: CodingSupport, response: &mut HeaderMap) {
-        if response.contains_key(ETAG) && self.may_encode(client, response) {
+        if self.may_encode(client, response) {
             weaken_strong_tag(response);
         }
     }
@@ -127,7 +129,11 @@ impl InnerCompression {
 
 /// Returns whether a client accepts a coding of actix's `Compress`.
 pub(crate) fn accepts_compression(request: &impl Fields) -> bool {
-    accepts_any_coding(request, &CODINGS)
+    let Some(first) = request.lines(&ACCEPT_ENCODING).next() else { return false };
+    // Most clients begin the list with a coding that they accept without a weight.
+    let member = first.split(|byte| *byte == b',').next();
+    matches!(member, Some(b"br" | b"gzip" | b"deflate" | b"zstd"))
+        || accepts_any_coding(request, &CODINGS)
 }
 
 /// Returns whether `Compress` encodes a response for clients that accept it: one without a content
@@ -162,7 +168,7 @@ fn is_compressed(media_type: &[u8]) -> bool {
 mod tests {
     use std::slice;
 
-    use actix_web::http::header::{ACCEPT_ENCODING, HeaderName, HeaderValue};
+    use actix_web::http::header::{HeaderName, HeaderValue};
 
     use super::*;
     use crate::entry::fixtures::stored;

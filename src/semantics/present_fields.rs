@@ -27,8 +27,8 @@ impl PresentFields {
     pub(crate) const SECURITY_POLICY: Self = Self(1 << 7);
     pub(crate) const CONTENT_ENCODING: Self = Self(1 << 8);
     pub(crate) const NO_VARY_SEARCH: Self = Self(1 << 9);
-    /// `ETag` and `Last-Modified`.
-    pub(crate) const VALIDATORS: Self = Self(1 << 10);
+    pub(crate) const ETAG: Self = Self(1 << 10);
+    pub(crate) const LAST_MODIFIED: Self = Self(1 << 12);
     /// Fields that replace `Cache-Control` for the caches that they address (RFC 9213).
     pub(crate) const TARGETED: Self = Self(1 << 11);
     /// The fields that the cache may change for clients
@@ -49,7 +49,8 @@ impl PresentFields {
             VARY => Self::VARY,
             CONTENT_SECURITY_POLICY | CONTENT_SECURITY_POLICY_REPORT_ONLY => Self::SECURITY_POLICY,
             CONTENT_ENCODING => Self::CONTENT_ENCODING,
-            ETAG | LAST_MODIFIED => Self::VALIDATORS,
+            ETAG => Self::ETAG,
+            LAST_MODIFIED => Self::LAST_MODIFIED,
             _ if is_targeted(name) => Self::TARGETED,
             _ if *name == NO_VARY_SEARCH => Self::NO_VARY_SEARCH,
             _ => return,
@@ -95,7 +96,8 @@ mod tests {
             ),
             (PresentFields::CONTENT_ENCODING, &["content-encoding"]),
             (PresentFields::NO_VARY_SEARCH, &["no-vary-search"]),
-            (PresentFields::VALIDATORS, &["etag", "last-modified"]),
+            (PresentFields::ETAG, &["etag"]),
+            (PresentFields::LAST_MODIFIED, &["last-modified"]),
             (
                 PresentFields::TARGETED,
                 &["cdn-cache-control", "own-cache-control", "surrogate-control"],

@@ -257,8 +257,8 @@ fn plan(exchange: &Exchange<'_>, terms: &StorageTerms<'_>) -> Result<Box<Storage
         governing.directives.private = DirectiveScope::Absent;
     }
     let directives = &governing.directives;
-    let mut withheld: Vec<_> =
-        directives.private.fields().iter().chain(directives.no_cache.fields()).cloned().collect();
+    let mut withheld = directives.private.fields().to_vec();
+    withheld.extend_from_slice(directives.no_cache.fields());
     check_message(exchange, directives, present)?;
     withhold_fields(effects, &mut withheld)?;
     let nominated = nominated(exchange.response, present)?;
@@ -405,11 +405,17 @@ fn check_message(
     // Section 5.2.2.4: a response with `no-cache` must be validated before each reuse. A response
     // without a validator cannot be validated.
     if directives.no_cache == DirectiveScope::Response
-        && !(present.has(PresentFields::VALIDATORS) && has_validator(exchange.response))
+        && !is_validatable(exchange.response, present)
     {
         return Err(NotStored::NoCache);
     }
     Ok(())
+}
+
+/// Returns whether the handler can validate the stored response by a validator of the response.
+fn is_validatable(response: &HeaderMap, present: PresentFields) -> bool {
+    present.has(PresentFields::ETAG)
+        || (present.has(PresentFields::LAST_MODIFIED) && has_validator(response))
 }
 
 /// Adds the fields that are not stored under the policy. Refuses the response if a field permits no
@@ -450,8 +456,7 @@ fn lifetime(
         Duration::ZERO
     };
     let staleness = response_staleness(directives);
-    let has_validator = present.has(PresentFields::VALIDATORS) && has_validator(exchange.response);
-    let for_validation = has_validator.then_some(choices.retention);
+    let for_validation = is_validatable(exchange.response, present).then_some(choices.retention);
     let retention = choices.windows.longest(&staleness).max(for_validation.unwrap_or_default());
     let retention = retention.min(MAX_LIFETIME);
     if initial_age < freshness.saturating_add(retention) {

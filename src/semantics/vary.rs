@@ -204,12 +204,6 @@ fn best_language<'a>(value: &[u8], offered: &'a [String]) -> &'a str {
 
 /// Returns whether a request accepts one of these codings (RFC 9110 section 12.5.3).
 pub(crate) fn accepts_any_coding(request: &impl Fields, codings: &[&str]) -> bool {
-    let Some(first) = request.lines(&ACCEPT_ENCODING).next() else { return false };
-    // Most clients begin the list with a coding that they accept without a weight.
-    let member = first.split(|byte| *byte == b',').next().unwrap_or_default();
-    if codings.iter().any(|coding| member == coding.as_bytes()) {
-        return true;
-    }
     let Some(value) = joined(request, &ACCEPT_ENCODING) else { return false };
     codings.iter().any(|coding| accepts_coding(&value, coding))
 }
