@@ -77,9 +77,11 @@ impl Drop for Fill {
         // state cannot decide that, because `self.state` is dropped only after this function has
         // released the lock.
         let is_last = self.state.fills.fetch_sub(1, Ordering::Relaxed) == 1;
-        if is_last && is_current(&open, self) {
+        if is_last {
             let key = &self.state.key;
-            open.remove(key.url().digest(), key.as_bytes());
+            // After an invalidation, later fills of the key have another state.
+            let is_own = |state: &mut Arc<KeyState>| Arc::ptr_eq(state, &self.state);
+            open.remove_if(key.url().digest(), key.as_bytes(), is_own);
         }
         if open.is_empty() {
             self.open_fills.idle.notify_waiters();

@@ -192,14 +192,11 @@ impl Flights {
 
     /// Removes a flight from the open flights. A newer flight of the key stays open.
     fn remove(&self, flight: &Arc<Flight>) {
-        let mut open = self.lock();
-        let (url, key) = (flight.key.url().digest(), &flight.key);
-        if let Some(flights) = open.get_mut(url, key.as_bytes()) {
+        let key = &flight.key;
+        self.lock().remove_if(key.url().digest(), key.as_bytes(), |flights| {
             flights.retain(|other| !Arc::ptr_eq(other, flight));
-            if flights.is_empty() {
-                open.remove(url, key.as_bytes());
-            }
-        }
+            flights.is_empty()
+        });
     }
 
     fn lock(&self) -> MutexGuard<'_, OpenFlights> {

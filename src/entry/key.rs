@@ -86,6 +86,11 @@ pub struct UrlKey<'a> {
 }
 
 impl<'a> UrlKey<'a> {
+    /// Makes the key of the URL with these bytes.
+    pub(crate) fn of_bytes(bytes: &'a [u8]) -> Self {
+        Self { bytes, digest: KeyDigests::of(bytes, &[]).url }
+    }
+
     /// Returns the bytes with which all keys of the URL begin.
     #[must_use]
     pub const fn as_bytes(self) -> &'a [u8] {

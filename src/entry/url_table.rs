@@ -81,11 +81,27 @@ impl<V> UrlTable<V> {
 
     /// Removes a key of the URL with the digest `url`, and returns its value.
     pub(crate) fn remove(&mut self, url: u64, key: &[u8]) -> Option<V> {
+        self.remove_if(url, key, |_| true)
+    }
+
+    /// Removes a key of the URL with the digest `url` if `is_removed` accepts its value, and returns the
+    /// value. `is_removed` may change a value that stays.
+    pub(crate) fn remove_if(
+        &mut self,
+        url: u64,
+        key: &[u8],
+        is_removed: impl FnOnce(&mut V) -> bool,
+    ) -> Option<V> {
         let Entry::Occupied(mut keys) = self.urls.entry(url) else { return None };
         let Keys { first, others } = keys.get_mut();
-        let removed = match first.take_if(|(first, _)| **first == *key) {
-            Some((_, value)) => Some(value),
-            None => others.as_mut()?.remove(key),
+        let removed = if first.as_ref().is_some_and(|(first, _)| **first == *key) {
+            Some(first.take_if(|(_, value)| is_removed(value))?.1)
+        } else {
+            let others = others.as_mut()?;
+            if !is_removed(others.get_mut(key)?) {
+                return None;
+            }
+            others.remove(key)
         };
         if first.is_none() && others.as_ref().is_none_or(|others| others.is_empty()) {
             keys.remove();
@@ -164,6 +180,28 @@ mod tests {
         }
         assert_eq!(remove(&mut table, &key("/b", Some(1))), None, "the URL has another key");
         assert_eq!(remove(&mut table, &key("/b", None)), Some(99));
+        assert!(table.is_empty());
+    }
+
+    #[test]
+    fn key_is_removed_only_if_its_value_is_accepted() {
+        let mut table = UrlTable::default();
+        let (first, other) = (key("/a", None), key("/a", Some(1)));
+        set(&mut table, &first, 0);
+        set(&mut table, &other, 1);
+        for key in [&first, &other] {
+            let value = get(&table, key);
+            let (url, bytes) = (key.url().digest(), key.as_bytes());
+            let change = |value: &mut usize| {
+                *value += 10;
+                *value > 15
+            };
+            assert_eq!(table.remove_if(url, bytes, change), None);
+            assert_eq!(get(&table, key), value.map(|value| value + 10), "the change stays");
+            assert_eq!(table.remove_if(url, bytes, change), value.map(|value| value + 20));
+            assert_eq!(get(&table, key), None);
+            assert_eq!(table.remove_if(url, bytes, |_| true), None);
+        }
         assert!(table.is_empty());
     }
 

@@ -22,13 +22,14 @@ use crate::{
     semantics::{
         accept_encoding::{AcceptedCodings, has_registered_coding},
         client_lifetime::{
-            ClientHeaders, ClientLifetimes, forbid_sharing, is_targeted, limit_lifetime,
-            state_cdn_lifetime, state_lifetime,
+            ClientHeaders, ClientLifetimes, forbid_sharing, limit_lifetime, state_cdn_lifetime,
+            state_lifetime,
         },
         connection::ConnectionFields,
         dates::date_value,
         present_fields::PresentFields,
         storing::{Downstream, StoragePlan},
+        targeted::is_targeted,
         vary::{add_to_vary, selecting_value},
     },
 };
@@ -246,11 +247,11 @@ impl Candidate {
 
 /// Copies the fields that are stored, and the body.
 fn copy_kept(plan: &StoragePlan, fields: &HeaderMap, body: &[u8]) -> ResponseCopy {
-    let connection = if plan.present.has(PresentFields::CONNECTION) {
-        ConnectionFields::of(fields)
-    } else {
-        ConnectionFields::default()
-    };
+    // The usual case. The fields that the cache adds are all stored.
+    if plan.withheld.is_empty() && !plan.present.has(PresentFields::NEVER_STORED) {
+        return ResponseCopy::of(fields.iter(), body);
+    }
+    let connection = ConnectionFields::of(fields);
     let is_kept =
         |name: &HeaderName| connection.may_be_stored(name) && !plan.withheld.contains(name);
     ResponseCopy::of(fields.iter().filter(|(name, _)| is_kept(name)), body)

@@ -13,7 +13,7 @@ use super::{
     freshness,
     present_fields::PresentFields,
     recent_values::RecentValues,
-    targeted::Governing,
+    targeted::{Governing, is_targeted},
 };
 use crate::{clock::Timestamp, entry::lifetime::Lifetime};
 
@@ -139,12 +139,6 @@ fn limit_targeted_fields(fields: &mut HeaderMap, limit: Duration) {
     for name in &names {
         limit_directives(fields, name, &["max-age", "s-maxage"], limit);
     }
-}
-
-/// Returns whether a field gives directives to CDNs in place of `Cache-Control`. `Surrogate-Control` is
-/// older than RFC 9213.
-pub(crate) fn is_targeted(name: &HeaderName) -> bool {
-    name.as_str().ends_with("-cache-control") || name.as_str() == "surrogate-control"
 }
 
 /// Limits the given directives of `field`. Directives that the field does not have are not added.

@@ -10,7 +10,6 @@ use super::fields::{field_lines, list_members};
 use crate::entry::limits::may_have_field;
 
 /// The fields that a message's `Connection` field names.
-#[derive(Default)]
 pub(crate) struct ConnectionFields(SmallVec<[HeaderName; 2]>);
 
 impl ConnectionFields {

@@ -7,7 +7,8 @@ use actix_web::http::header::{
     VARY,
 };
 
-use super::{client_lifetime::is_targeted, no_vary_search::NO_VARY_SEARCH};
+use super::{no_vary_search::NO_VARY_SEARCH, targeted::is_targeted};
+use crate::entry::limits::may_have_field;
 
 /// A set of kinds of response fields: those that a response has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,6 +32,10 @@ impl PresentFields {
     pub(crate) const LAST_MODIFIED: Self = Self(1 << 12);
     /// Fields that replace `Cache-Control` for the caches that they address (RFC 9213).
     pub(crate) const TARGETED: Self = Self(1 << 11);
+    /// Fields that are never stored ([`may_have_field`]).
+    pub(crate) const NEVER_STORED: Self =
+        Self(Self::AGE.0 | Self::CONNECTION.0 | Self::OTHER_NEVER_STORED.0);
+    const OTHER_NEVER_STORED: Self = Self(1 << 13);
     /// The fields that the cache may change for clients
     /// ([`ANNOTATED_FIELDS`](crate::entry::response::ANNOTATED_FIELDS)), and targeted fields.
     pub(crate) const ANNOTATED: Self =
@@ -53,6 +58,7 @@ impl PresentFields {
             LAST_MODIFIED => Self::LAST_MODIFIED,
             _ if is_targeted(name) => Self::TARGETED,
             _ if *name == NO_VARY_SEARCH => Self::NO_VARY_SEARCH,
+            _ if !may_have_field(name) => Self::OTHER_NEVER_STORED,
             _ => return,
         };
         self.0 |= kind.0;
@@ -95,6 +101,10 @@ mod tests {
                 &["content-security-policy", "content-security-policy-report-only"],
             ),
             (PresentFields::CONTENT_ENCODING, &["content-encoding"]),
+            (
+                PresentFields::NEVER_STORED,
+                &["age", "connection", "content-length", "keep-alive", "transfer-encoding"],
+            ),
             (PresentFields::NO_VARY_SEARCH, &["no-vary-search"]),
             (PresentFields::ETAG, &["etag"]),
             (PresentFields::LAST_MODIFIED, &["last-modified"]),
@@ -104,7 +114,7 @@ mod tests {
             ),
         ];
         let names = kinds.iter().flat_map(|(_, names)| *names).copied();
-        for name in names.chain(["content-type", "content-length", "set-cookie", "x-a"]) {
+        for name in names.chain(["content-type", "set-cookie", "x-a"]) {
             let mut response = HeaderMap::new();
             for name in ["server", name] {
                 response.append(HeaderName::from_static(name), HeaderValue::from_static("a"));

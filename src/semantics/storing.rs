@@ -320,7 +320,7 @@ fn states_lifetime(own: &ResponseDirectives, present: PresentFields) -> bool {
         || present.has(PresentFields::EXPIRES)
 }
 
-/// What the decision needs to know about the fields of a response, read in one pass.
+/// The properties of a response's fields that decide whether it is stored, read in one pass.
 struct Head {
     /// The kinds of fields that the response has.
     present: PresentFields,

@@ -40,6 +40,12 @@ impl Governing {
     }
 }
 
+/// Returns whether a field gives directives to CDNs in place of `Cache-Control`. `Surrogate-Control` is
+/// older than RFC 9213.
+pub(crate) fn is_targeted(name: &HeaderName) -> bool {
+    name.as_str().ends_with("-cache-control") || name.as_str() == "surrogate-control"
+}
+
 /// Parses a targeted field, which is a structured dictionary (section 2.1); `None` if the field is
 /// absent, empty or invalid.
 fn targeted(response: &HeaderMap, name: &HeaderName) -> Option<ResponseDirectives> {

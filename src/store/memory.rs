@@ -4,13 +4,12 @@ use std::{
     error::Error,
     fmt,
     sync::{Arc, Once},
-    thread,
-    time::{Duration, Instant},
 };
 
-use moka::{Expiry, sync::Cache};
+use moka::sync::Cache;
 
 use self::{
+    entries::{Entries, Entry, start_maintenance},
     entry_key::EntryKey,
     eviction::Eviction,
     hot_copies::{Readers, copy_of_thread},
@@ -26,7 +25,6 @@ use crate::{
         key::{CacheKey, UrlKey},
         response::StoredResponse,
         selector::Selector,
-        url_index::UrlIndex,
         variants::Variants,
     },
 };
@@ -40,9 +38,6 @@ const ENTRY_OVERHEAD: usize = 640;
 /// The smallest size, in bytes, of a response after whose insert a full store evicts other entries
 /// at once. After the insert of a smaller response, moka evicts entries later, in batches.
 const LARGE: usize = 64 * 1024;
-
-/// The time between two passes of the maintenance thread, which frees expired entries.
-const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A store in the memory of this process, limited in bytes.
 ///
@@ -70,8 +65,7 @@ const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
 pub struct MemoryStore(Arc<MemoryState>);
 
 struct MemoryState {
-    entries: Cache<EntryKey, Arc<Variants>, Digests>,
-    urls: Arc<UrlIndex>,
+    entries: Entries,
     max_entry: usize,
     coordinator: Coordinator,
     readers: Readers,
@@ -105,8 +99,8 @@ impl MemoryStore {
     /// by a tag may still be counted, because the store frees these responses later.
     #[must_use]
     pub fn len(&self) -> u64 {
-        self.0.entries.run_pending_tasks();
-        self.0.entries.entry_count()
+        self.0.entries.cache.run_pending_tasks();
+        self.0.entries.cache.entry_count()
     }
 
     /// Returns whether the store has no keys, as [`len`](Self::len) counts them.
@@ -118,7 +112,7 @@ impl MemoryStore {
     /// Returns the approximate number of bytes that count toward the limit of the store.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.0.entries.weighted_size()
+        self.0.entries.cache.weighted_size()
     }
 
     pub(super) fn find(&self, key: &CacheKey, selector: &Selector<'_>) -> Lookup {
@@ -129,9 +123,9 @@ impl MemoryStore {
         // Read the stamp before the entry: an invalidation between the two reads is then later than
         // the stamp.
         let stamp = self.0.coordinator.stamp();
-        let found = self.0.entries.get(entry_key).map(|found| {
+        let found = self.0.entries.get(entry_key).map(|variants| {
             let is_shared = self.0.readers.are_several();
-            if is_shared { copy_of_thread(entry_key.digest(), found) } else { found }
+            if is_shared { copy_of_thread(entry_key.digest(), variants) } else { variants }
         });
         let newest = found.as_deref().and_then(|variants| variants.responses().first());
         if newest.is_some_and(|newest| !self.0.coordinator.is_valid(key, newest)) {
@@ -143,13 +137,13 @@ impl MemoryStore {
     /// Frees the purged variants in an entry of `key`, and returns the others, or `None` if no others
     /// are stored.
     fn free_purged(&self, key: &CacheKey, entry_key: &EntryKey) -> Option<Arc<Variants>> {
-        let MemoryState { entries, urls, coordinator, .. } = &*self.0;
-        let _url = urls.lock(key.url());
+        let MemoryState { entries, coordinator, .. } = &*self.0;
+        let _url = entries.urls.lock(key.url());
         let existing = entries.get(entry_key)?;
         let left = existing.retain(|response| coordinator.is_valid(key, response)).map(Arc::new);
         match &left {
-            Some(left) => entries.insert(entry_key.clone(), Arc::clone(left)),
-            None => entries.invalidate(entry_key),
+            Some(left) => entries.insert(key.url(), entry_key.clone(), Arc::clone(left)),
+            None => entries.cache.invalidate(entry_key),
         }
         left
     }
@@ -157,7 +151,7 @@ impl MemoryStore {
     /// Marks all entries as removed, after a purge of all responses. The maintenance thread frees
     /// them. Freeing takes long if there are many entries, so the caller does not wait for it.
     pub(super) fn clear(&self) {
-        self.0.entries.invalidate_all();
+        self.0.entries.cache.invalidate_all();
     }
 
     fn add(&self, key: &CacheKey, response: Arc<StoredResponse>, fill: &Fill) -> Put {
@@ -172,9 +166,9 @@ impl MemoryStore {
             return Put::Outdated;
         }
         if weight >= LARGE {
-            state.entries.run_pending_tasks();
+            state.entries.cache.run_pending_tasks();
         }
-        state.maintenance.call_once(|| start_maintenance(state));
+        state.maintenance.call_once(|| start_maintenance(state, |state| &state.entries));
         Put::Stored
     }
 
@@ -189,16 +183,16 @@ impl MemoryStore {
         fill: &Fill,
         max_weight: usize,
     ) -> bool {
-        let MemoryState { entries, urls, coordinator, .. } = &*self.0;
+        let MemoryState { entries, coordinator, .. } = &*self.0;
         // No removal of the key runs between the check and the insert, because a removal takes this
         // lock, too. The key is registered before the check. A removal of the URL invalidates the
         // fills of the URL before it reads the index, so it either makes this check fail or finds
         // the key.
-        let url = urls.lock(key.url());
+        let url = entries.urls.lock(key.url());
         // The eviction policy counts this read as a request. Without it, few new responses would be
         // requested often enough to stay in a full store.
         let existing = entries.get(&entry_key);
-        let registration = urls.register(&url, entry_key.bytes());
+        let registration = entries.urls.register(&url, entry_key.bytes());
         if fill.is_invalidated() || !coordinator.is_valid(key, &response) {
             return false;
         }
@@ -207,7 +201,8 @@ impl MemoryStore {
         let added = Variants::add(existing.as_ref(), response, max_weight);
         let is_added = added.is_some();
         if let Some(variants) = added {
-            entries.insert(entry_key, Arc::new(variants.registered(registration)));
+            let variants = Arc::new(variants.registered(registration));
+            entries.insert(key.url(), entry_key, variants);
         }
         is_added
     }
@@ -223,18 +218,18 @@ impl MemoryStore {
         let state = &self.0;
         let entry_key = EntryKey::of(key, &response.discriminator);
         let max_weight = state.max_entry.saturating_sub(entry_key.bytes().len() + ENTRY_OVERHEAD);
-        let url = state.urls.lock(key.url());
+        let url = state.entries.urls.lock(key.url());
         // The changed entry is registered as well, so a purge of its URL still finds it.
         let changed = state
             .entries
             .get(&entry_key)
             .and_then(|existing| existing.with_coded_copy(response, copy, max_weight));
         if let Some(changed) = changed {
-            state.entries.insert(entry_key, Arc::new(changed));
+            state.entries.insert(key.url(), entry_key, Arc::new(changed));
         }
         drop(url);
         if copy.bytes().is_some_and(|bytes| bytes.len() >= LARGE) {
-            state.entries.run_pending_tasks();
+            state.entries.cache.run_pending_tasks();
         }
     }
 
@@ -250,9 +245,9 @@ impl MemoryStore {
         if copy.weight() + fixed > state.max_entry {
             return;
         }
-        let url = state.urls.lock(key.url());
+        let url = state.entries.urls.lock(key.url());
         let existing = state.entries.get(&entry_key);
-        let registration = state.urls.register(&url, entry_key.bytes());
+        let registration = state.entries.urls.register(&url, entry_key.bytes());
         if !state.coordinator.is_valid(key, &copy) {
             return;
         }
@@ -268,29 +263,38 @@ impl MemoryStore {
         // If the copy varies on fewer fields than the stored variants, the stored variants are no
         // longer valid. The copy then replaces all of them.
         if let Some(variants) = added.or_else(|| Variants::add(None, copy, max_weight)) {
-            state.entries.insert(entry_key, Arc::new(variants.registered(registration)));
+            let variants = Arc::new(variants.registered(registration));
+            state.entries.insert(key.url(), entry_key, variants);
         }
     }
 
     /// Removes all variants of all keys of a URL, and returns their number.
     pub(super) fn remove_keys_of(&self, url: UrlKey<'_>) -> usize {
-        self.0.urls.keys(url, |_| true).into_iter().map(|entry| self.remove_entry(url, entry)).sum()
+        self.0
+            .entries
+            .urls
+            .keys(url, |_| true)
+            .into_iter()
+            .map(|entry| self.remove_entry(url, entry))
+            .sum()
     }
 
     /// Removes all variants of a cache key, and returns their number.
     pub(super) fn remove_entries_of(&self, key: &CacheKey) -> usize {
-        let entries = self.0.urls.keys(key.url(), |entry| entry.starts_with(key.as_bytes()));
+        let entries =
+            self.0.entries.urls.keys(key.url(), |entry| entry.starts_with(key.as_bytes()));
         entries.into_iter().map(|entry| self.remove_entry(key.url(), entry)).sum()
     }
 
     /// Removes all variants in an entry of a key of a URL, and returns their number.
     fn remove_entry(&self, url: UrlKey<'_>, entry: Arc<[u8]>) -> usize {
         // Without the lock, this could run between the check and the insert of `add_to_entry`.
-        let _url = self.0.urls.lock(url);
+        let _url = self.0.entries.urls.lock(url);
         self.0
             .entries
+            .cache
             .remove(&EntryKey::from_bytes(url, entry))
-            .map_or(0, |removed| removed.responses().len())
+            .map_or(0, |removed| removed.variants.responses().len())
     }
 }
 
@@ -438,21 +442,24 @@ impl MemoryStoreBuilder {
             return Err(MemoryStoreError(self.max_bytes));
         }
         coordinator.held_bodies().raise_limit(self.max_bytes / 8);
-        let entries = Cache::builder()
+        let cache = Cache::builder()
             .name("actix-web-cache")
             // Moka enforces the byte limit here. The weigher returns the bytes of an entry, and
             // moka evicts entries while the sum of all weights is more than `max_capacity`.
             .max_capacity(self.max_bytes as u64)
-            .weigher(|key: &EntryKey, variants: &Arc<Variants>| {
-                let weight = variants.weight() + key.bytes().len() + ENTRY_OVERHEAD;
+            .weigher(|key: &EntryKey, entry: &Entry| {
+                let weight = entry.variants.weight() + key.bytes().len() + ENTRY_OVERHEAD;
                 u32::try_from(weight).unwrap_or(u32::MAX)
             })
             .eviction_policy(self.eviction.policy())
-            .expire_after(ExpireUseless)
             .build_with_hasher(Digests::default());
-        let (urls, readers, maintenance) = (Arc::default(), Readers::default(), Once::new());
-        let state = MemoryState { entries, urls, max_entry, coordinator, readers, maintenance };
-        Ok(MemoryStore(Arc::new(state)))
+        Ok(MemoryStore(Arc::new(MemoryState {
+            entries: Entries::new(cache),
+            max_entry,
+            coordinator,
+            readers: Readers::default(),
+            maintenance: Once::new(),
+        })))
     }
 }
 
@@ -474,56 +481,7 @@ impl fmt::Display for MemoryStoreError {
 
 impl Error for MemoryStoreError {}
 
-/// Lets moka free an entry (the responses of one cache key) once these responses can neither be
-/// fresh nor be served stale. This expiry only saves memory, because the cache itself checks the
-/// freshness of each response.
-struct ExpireUseless;
-
-impl ExpireUseless {
-    fn lifetime(variants: &Variants) -> Duration {
-        let newest = variants.responses().first().map(|newest| newest.lifetime().response_time);
-        // Add a second, because moka's clock differs from the cache's clock.
-        newest.map_or(Duration::ZERO, |at| variants.useful_for(at)) + Duration::from_secs(1)
-    }
-}
-
-impl Expiry<EntryKey, Arc<Variants>> for ExpireUseless {
-    fn expire_after_create(
-        &self,
-        _: &EntryKey,
-        value: &Arc<Variants>,
-        _: Instant,
-    ) -> Option<Duration> {
-        Some(Self::lifetime(value))
-    }
-
-    fn expire_after_update(
-        &self,
-        _: &EntryKey,
-        value: &Arc<Variants>,
-        _: Instant,
-        _: Option<Duration>,
-    ) -> Option<Duration> {
-        Some(Self::lifetime(value))
-    }
-}
-
-/// Starts a thread that frees expired entries until the store is dropped. Moka frees expired
-/// entries only during calls, so a store without traffic would keep them.
-fn start_maintenance(store: &Arc<MemoryState>) {
-    let store = Arc::downgrade(store);
-    let work = move || {
-        loop {
-            thread::sleep(MAINTENANCE_INTERVAL);
-            let Some(store) = store.upgrade() else { return };
-            store.entries.run_pending_tasks();
-        }
-    };
-    if let Err(error) = thread::Builder::new().name("cache-memory".to_owned()).spawn(work) {
-        log::warn!("cannot start the thread that frees expired cache entries: {error}");
-    }
-}
-
+mod entries;
 mod entry_key;
 pub(super) mod eviction;
 mod hot_copies;

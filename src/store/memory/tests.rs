@@ -67,11 +67,11 @@ fn full_store_evicts_by_its_eviction_setting() {
                     put(&store, &key(n), 1000);
                 }
             }
-            store.0.entries.run_pending_tasks();
+            store.0.entries.cache.run_pending_tasks();
         }
         for n in NEWEST - 1000..=NEWEST {
             put(&store, &key(n), 1000);
-            store.0.entries.run_pending_tasks();
+            store.0.entries.cache.run_pending_tasks();
         }
         let is_held = |n: &usize| find(&store, *n).variants.is_some();
         assert_eq!((0..REQUESTED).filter(is_held).count(), requested, "{eviction:?}");
@@ -137,14 +137,14 @@ fn purged_entry_is_freed_on_lookup() {
     for n in 1000..2000 {
         assert_eq!(add(&key(n), tagged("de")), Put::Stored);
     }
-    store.0.entries.run_pending_tasks();
+    store.0.entries.cache.run_pending_tasks();
     let (full, count) = (store.bytes(), store.len());
     store.coordinator().invalidate(&Invalidation::PurgeTags(vec![tag]));
     for n in 0..2000 {
         let found = find(&store, n).variants;
         assert_eq!(found.map(|found| found.responses().len()), (n < 1000).then_some(1), "{n}");
     }
-    store.0.entries.run_pending_tasks();
+    store.0.entries.cache.run_pending_tasks();
     assert_eq!((store.len(), count), (1000, 2000));
     assert!(store.bytes() < full * 6 / 10, "{} of {full} bytes", store.bytes());
     assert_eq!(add(&key(0), tagged("es")), Put::Stored);
@@ -156,7 +156,7 @@ fn store_stays_within_its_limit() {
     for n in 0..10_000 {
         put(&store, &key(n), 100);
     }
-    store.0.entries.run_pending_tasks();
+    store.0.entries.cache.run_pending_tasks();
     assert!(store.bytes() <= 1024 * 1024, "{} bytes", store.bytes());
     assert!(store.len() > 500, "{} entries", store.len());
     for n in 0..100 {
