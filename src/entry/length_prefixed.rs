@@ -112,6 +112,17 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn two_lengths_are_read_back_and_cut_lists_are_refused() {
+        let mut list = Vec::new();
+        append_lengths(&mut list, 3, 70_000);
+        list.extend_from_slice(b"rest");
+        assert_eq!(read_lengths(&list), Some((3, 70_000, &b"rest"[..])));
+        for end in 0..2 * LENGTH {
+            assert_eq!(read_lengths(&list[..end]), None, "{end}");
+        }
+    }
+
     type Parts = Vec<Option<Vec<u8>>>;
 
     fn encode(parts: &Parts) -> Vec<u8> {

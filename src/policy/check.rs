@@ -2,15 +2,15 @@
 
 use actix_web::{
     dev::Url,
-    http::header::{
-        AGE, CONNECTION, DATE, ETAG, HeaderName, LAST_MODIFIED, LOCATION, SET_COOKIE,
-        TRANSFER_ENCODING,
-    },
+    http::header::{DATE, ETAG, HeaderName, LAST_MODIFIED, LOCATION, SET_COOKIE},
 };
 
 use super::{error::ConfigError, rule::ComparedPath};
 use crate::{
-    entry::{limits::may_have_status, response::ANNOTATED_FIELDS},
+    entry::{
+        limits::{may_have_field, may_have_status},
+        response::ANNOTATED_FIELDS,
+    },
     semantics::tags::{CACHE_GROUP_INVALIDATION, CACHE_GROUPS},
 };
 
@@ -71,22 +71,13 @@ pub(super) fn decoded(path: &str) -> Option<String> {
 /// Parses the names of the response fields that list tags for a CDN. A field with another meaning is
 /// refused.
 pub(super) fn parse_emitted_tag_fields(names: &[String]) -> Result<Vec<HeaderName>, ConfigError> {
-    const OTHERS: [HeaderName; 10] = [
-        AGE,
-        CACHE_GROUPS,
-        CACHE_GROUP_INVALIDATION,
-        CONNECTION,
-        DATE,
-        ETAG,
-        LAST_MODIFIED,
-        LOCATION,
-        SET_COOKIE,
-        TRANSFER_ENCODING,
-    ];
+    const OTHERS: [HeaderName; 7] =
+        [CACHE_GROUPS, CACHE_GROUP_INVALIDATION, DATE, ETAG, LAST_MODIFIED, LOCATION, SET_COOKIE];
     let mut fields = Vec::new();
     for name in parse_field_names(names)? {
         let has_other_meaning = OTHERS.contains(&name)
             || ANNOTATED_FIELDS.contains(&name)
+            || !may_have_field(&name)
             || name.as_str().starts_with("content-")
             || name.as_str().ends_with("-control");
         if has_other_meaning {

@@ -103,7 +103,18 @@ mod tests {
             (PresentFields::CONTENT_ENCODING, &["content-encoding"]),
             (
                 PresentFields::NEVER_STORED,
-                &["age", "connection", "content-length", "keep-alive", "transfer-encoding"],
+                &[
+                    "age",
+                    "authentication-info",
+                    "connection",
+                    "content-length",
+                    "keep-alive",
+                    "proxy-connection",
+                    "te",
+                    "trailer",
+                    "transfer-encoding",
+                    "upgrade",
+                ],
             ),
             (PresentFields::NO_VARY_SEARCH, &["no-vary-search"]),
             (PresentFields::ETAG, &["etag"]),
@@ -123,6 +134,8 @@ mod tests {
             let is_annotated = ANNOTATED_FIELDS.contains(&HeaderName::from_static(name))
                 || present.has(PresentFields::TARGETED);
             assert_eq!(present.has(PresentFields::ANNOTATED), is_annotated, "{name}");
+            let is_never_stored = !may_have_field(&HeaderName::from_static(name));
+            assert_eq!(present.has(PresentFields::NEVER_STORED), is_never_stored, "{name}");
             for (kind, of_kind) in kinds {
                 assert_eq!(present.has(kind), of_kind.contains(&name), "{name} {kind:?}");
             }

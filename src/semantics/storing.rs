@@ -209,7 +209,7 @@ pub(crate) struct StoragePlan {
     pub(crate) downstream: Downstream,
     /// Fields of the response that must not be stored.
     pub(crate) withheld: Vec<HeaderName>,
-    /// The kinds of fields that the response has.
+    /// The kinds of fields that the response had at the decision, before the cache adds its own.
     pub(crate) present: PresentFields,
     /// The total length of the names and values of all lines of the header.
     pub(crate) head_length: usize,

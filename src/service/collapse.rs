@@ -58,20 +58,21 @@ const MAX_ROUNDS: usize = 3;
 
 /// The part that a request has in the collapsing of requests.
 pub(crate) enum Role {
-    /// The request calls the handler, and waits for nothing. If it has a [`Leader`], followers may wait
-    /// for its response.
-    Caller(Box<OriginRequest>, Option<Leader>),
-    /// The request calls the handler, unless another request or another process has stored a response
-    /// meanwhile.
-    Leader(Box<OriginRequest>, Leader),
+    /// The request calls the handler at once, as most leaders do. If it has a [`Leader`], followers may
+    /// wait for its response.
+    CallsNow(Box<OriginRequest>, Option<Leader>),
+    /// The request is a leader that calls the handler only if no other request or process has stored a
+    /// response meanwhile.
+    LooksAgain(Box<OriginRequest>, Leader),
     /// The request waits for the response of the leader.
-    Follower(Box<OriginRequest>, FlightFollower),
+    Follows(Box<OriginRequest>, FlightFollower),
 }
 
 impl Role {
     /// Returns the reason for calling the handler.
     pub(crate) fn purpose(&self) -> Purpose {
-        let (Self::Caller(origin, _) | Self::Leader(origin, _) | Self::Follower(origin, _)) = self;
+        let (Self::CallsNow(origin, _) | Self::LooksAgain(origin, _) | Self::Follows(origin, _)) =
+            self;
         origin.purpose
     }
 }
@@ -86,27 +87,27 @@ impl RequestContext {
         learned: &[HeaderName],
     ) -> Role {
         if origin.never_fresh {
-            return Role::Caller(origin, None);
+            return Role::CallsNow(origin, None);
         }
         let Some(collapse_key) = self.collapse_key(request, &origin, learned) else {
-            return Role::Caller(origin, None);
+            return Role::CallsNow(origin, None);
         };
         let store = &self.shared.store;
         let (key, now) = (&origin.cache_request.key, origin.cache_request.now);
         if store.coordinator().is_hit_for_miss(key, collapse_key.as_bytes(), now) {
-            return Role::Caller(origin, None);
+            return Role::CallsNow(origin, None);
         }
         match store.coordinator().join(key, collapse_key) {
             FlightRole::Leader(flight) => {
                 let leader = Leader::new(flight);
                 // Most leaders have nothing to wait for.
                 if store.supports_leases() || self.may_find_response(&origin) {
-                    Role::Leader(origin, leader)
+                    Role::LooksAgain(origin, leader)
                 } else {
-                    Role::Caller(origin, Some(leader))
+                    Role::CallsNow(origin, Some(leader))
                 }
             }
-            FlightRole::Follower(flight) => Role::Follower(origin, flight),
+            FlightRole::Follower(flight) => Role::Follows(origin, flight),
         }
     }
 
@@ -122,11 +123,11 @@ impl RequestContext {
         let mut rounds = 0;
         loop {
             let next = match role {
-                Role::Caller(origin, leader) => Next::Fetch(origin, leader),
-                Role::Leader(origin, leader) => {
+                Role::CallsNow(origin, leader) => Next::Fetch(origin, leader),
+                Role::LooksAgain(origin, leader) => {
                     self.lead(request, origin, leader, lease_deadline.as_mut()).await
                 }
-                Role::Follower(origin, flight) => {
+                Role::Follows(origin, flight) => {
                     self.follow(request, origin, flight, &mut learned).await
                 }
             };

@@ -69,8 +69,8 @@ where
         origin: Box<OriginRequest>,
     ) -> Self {
         match context.role(&request, origin, &[]) {
-            Role::Caller(origin, leader) => Self::call(inner, context, request, origin, leader),
-            role @ (Role::Leader(..) | Role::Follower(..)) => {
+            Role::CallsNow(origin, leader) => Self::call(inner, context, request, origin, leader),
+            role @ (Role::LooksAgain(..) | Role::Follows(..)) => {
                 Self::other(wait(Rc::clone(inner), context, request, role))
             }
         }

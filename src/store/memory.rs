@@ -51,6 +51,10 @@ const LARGE: usize = 64 * 1024;
 /// to requests with forwarded fields that any client could have sent
 /// ([`Policy::trusted_proxies`](crate::Policy::trusted_proxies)) count as those of further keys.
 ///
+/// A thread of the store frees responses that can neither be fresh nor be served stale, usually some
+/// seconds after their end. In a store with millions of entries it may take minutes, because the thread
+/// works for at most a hundredth of the time.
+///
 /// If several threads read the store, each of them copies the responses that it sends most, so that the
 /// threads do not wait for each other. These copies do not count toward the limit. Those of a thread
 /// are at most 64, and take at most 512 KiB.
@@ -142,7 +146,7 @@ impl MemoryStore {
         let existing = entries.get(entry_key)?;
         let left = existing.retain(|response| coordinator.is_valid(key, response)).map(Arc::new);
         match &left {
-            Some(left) => entries.insert(key.url(), entry_key.clone(), Arc::clone(left)),
+            Some(left) => self.insert(key, entry_key.clone(), Arc::clone(left)),
             None => entries.cache.invalidate(entry_key),
         }
         left
@@ -168,8 +172,14 @@ impl MemoryStore {
         if weight >= LARGE {
             state.entries.cache.run_pending_tasks();
         }
-        state.maintenance.call_once(|| start_maintenance(state, |state| &state.entries));
         Put::Stored
+    }
+
+    /// Inserts or replaces an entry of `key`. The caller holds the lock of its URL.
+    fn insert(&self, key: &CacheKey, entry_key: EntryKey, variants: Arc<Variants>) {
+        let state = &self.0;
+        state.entries.insert(key.url(), entry_key, variants);
+        state.maintenance.call_once(|| start_maintenance(state, |state| &state.entries));
     }
 
     /// Adds a response to an entry of `key`. Returns whether the response was added: it is not
@@ -201,8 +211,7 @@ impl MemoryStore {
         let added = Variants::add(existing.as_ref(), response, max_weight);
         let is_added = added.is_some();
         if let Some(variants) = added {
-            let variants = Arc::new(variants.registered(registration));
-            entries.insert(key.url(), entry_key, variants);
+            self.insert(key, entry_key, Arc::new(variants.registered(registration)));
         }
         is_added
     }
@@ -225,7 +234,7 @@ impl MemoryStore {
             .get(&entry_key)
             .and_then(|existing| existing.with_coded_copy(response, copy, max_weight));
         if let Some(changed) = changed {
-            state.entries.insert(key.url(), entry_key, Arc::new(changed));
+            self.insert(key, entry_key, Arc::new(changed));
         }
         drop(url);
         if copy.bytes().is_some_and(|bytes| bytes.len() >= LARGE) {
@@ -263,8 +272,7 @@ impl MemoryStore {
         // If the copy varies on fewer fields than the stored variants, the stored variants are no
         // longer valid. The copy then replaces all of them.
         if let Some(variants) = added.or_else(|| Variants::add(None, copy, max_weight)) {
-            let variants = Arc::new(variants.registered(registration));
-            state.entries.insert(key.url(), entry_key, variants);
+            self.insert(key, entry_key, Arc::new(variants.registered(registration)));
         }
     }
 

@@ -1,9 +1,9 @@
 //! The entries of a memory store, and their end.
 //!
-//! An entry is of no more use if its responses can neither be fresh nor be served stale. Freeing such
-//! entries only saves memory, because the cache itself checks the freshness of each response. A timer for
-//! each entry would take a tenth of the time in which a response is stored. So a thread looks at all
-//! entries from time to time, if one of them may be of no more use.
+//! An entry ends when its responses can neither be fresh nor be served stale. No lookup finds an entry
+//! that has ended. To free it only saves memory, and a timer for each entry would take a tenth of the time
+//! in which a response is stored. So a thread looks at all entries from time to time, if one of them may
+//! have ended, and frees those that have.
 
 use std::{
     sync::{
@@ -25,8 +25,8 @@ use crate::{
 /// The time between two ticks of the maintenance thread.
 const TICK: Duration = Duration::from_secs(1);
 
-/// How many times as long as a sweep took the thread waits at least until the next one. Sweeps of a
-/// large store therefore take no more than a hundredth of the time of a processor.
+/// The pause after a sweep, as a multiple of the time that the sweep took. So the sweeps of a large store
+/// take at most a hundredth of the time of one processor.
 const PAUSE: u32 = 100;
 
 /// The value of an entry: the responses of a cache key, and the time of their end.
@@ -35,7 +35,7 @@ pub(super) struct Entry {
     pub(super) variants: Arc<Variants>,
     /// The length of the URL, with which the bytes of the key begin.
     url_length: u32,
-    /// The number of the tick at which the responses are of no more use.
+    /// The number of the tick with which the entry ends.
     end: u32,
 }
 
@@ -47,11 +47,11 @@ impl Entry {
     }
 }
 
-/// The time of a store, in ticks. At least a second passes between two ticks, so that an entry is never
-/// freed too early. The cache may have another clock.
+/// The time of a store, in ticks of its thread. The store does not know the clock of the cache. At least a
+/// second passes between two ticks, so that no entry ends too early.
 struct Ticks {
     now: AtomicU32,
-    /// The tick at which the first of the entries is of no more use.
+    /// A tick before which no entry ends. The entry that ended first may have been replaced meanwhile.
     first_end: AtomicU32,
 }
 
@@ -62,7 +62,7 @@ impl Ticks {
 
     /// Counts the end of an entry.
     fn note_end(&self, end: u32) {
-        // Most entries end later than others, so that the threads need not write the value.
+        // Most entries do not end first, so that the threads seldom write the value.
         if end < self.first_end.load(Ordering::Relaxed) {
             self.first_end.fetch_min(end, Ordering::Relaxed);
         }
@@ -82,16 +82,19 @@ impl Entries {
         Self { cache, urls: Arc::default(), ticks }
     }
 
-    /// Returns the responses of an entry. The eviction policy counts the read as a request.
+    /// Returns the responses of an entry that has not ended. The eviction policy counts the read as a
+    /// request.
     pub(super) fn get(&self, key: &EntryKey) -> Option<Arc<Variants>> {
-        self.cache.get(key).map(|entry| entry.variants)
+        let entry = self.cache.get(key)?;
+        (self.ticks.now() < entry.end).then_some(entry.variants)
     }
 
-    /// Inserts or replaces an entry for a key of `url`, whose lock the caller holds.
+    /// Inserts or replaces an entry for a key of `url`, whose lock the caller holds. The caller makes sure
+    /// that the maintenance thread runs ([`start_maintenance`]).
     pub(super) fn insert(&self, url: UrlKey<'_>, key: EntryKey, variants: Arc<Variants>) {
         let newest = variants.responses().first().map(|newest| newest.lifetime().response_time);
         let useful = newest.map_or(Duration::ZERO, |at| variants.useful_for(at));
-        // The current tick has passed in part, and so has the last second of `useful`.
+        // One more for the fraction of a second in `useful`, and one because the next tick may begin at once.
         let ticks = u32::try_from(useful.as_secs().saturating_add(2)).unwrap_or(u32::MAX);
         let end = self.ticks.now().saturating_add(ticks);
         let url_length = u32::try_from(url.as_bytes().len()).unwrap_or(u32::MAX);
@@ -104,12 +107,13 @@ impl Entries {
         self.ticks.now.fetch_add(1, Ordering::Relaxed).saturating_add(1)
     }
 
-    /// Frees the entries that are of no more use at the tick `now`, if there may be any.
-    fn free_useless(&self, now: u32) {
+    /// Frees the entries that have ended at the tick `now`, if there may be any.
+    fn free_ended(&self, now: u32) {
         if now < self.ticks.first_end.load(Ordering::Relaxed) {
             return;
         }
-        // Entries that are inserted during the sweep count again.
+        // Reset before the sweep, so that entries that are inserted during the sweep count. If the sweep
+        // misses one of them, a later sweep frees it.
         self.ticks.first_end.store(u32::MAX, Ordering::Relaxed);
         for (key, entry) in &self.cache {
             if entry.end > now {
@@ -142,7 +146,7 @@ pub(super) fn start_maintenance<T: Send + Sync + 'static>(
             entries.cache.run_pending_tasks();
             let (tick, began) = (entries.tick(), monotonic_now());
             if began >= next_sweep {
-                entries.free_useless(tick);
+                entries.free_ended(tick);
                 let ended = monotonic_now();
                 next_sweep = ended + PAUSE * ended.saturating_sub(began);
             }
@@ -179,9 +183,39 @@ mod tests {
         store.0.entries.cache.contains_key(&EntryKey::of(&key(path), &[]))
     }
 
+    /// Returns whether a lookup finds an entry.
+    fn finds(store: &MemoryStore, path: &str) -> bool {
+        store.0.entries.get(&EntryKey::of(&key(path), &[])).is_some()
+    }
+
+    #[test]
+    fn lookup_finds_no_entry_that_has_ended() {
+        let store = MemoryStore::new(1 << 20);
+        put(&store, "/", Duration::from_secs(5));
+        for tick in 1..10 {
+            store.0.entries.tick();
+            assert_eq!(finds(&store, "/"), tick < 7, "tick {tick}");
+            assert!(has(&store, "/"), "no sweep has freed it");
+        }
+    }
+
+    #[test]
+    fn each_way_to_add_a_response_starts_the_maintenance_thread() {
+        for copies in [false, true] {
+            let store = MemoryStore::new(1 << 20);
+            assert!(!store.0.maintenance.is_completed());
+            if copies {
+                store.add_copy(&key("/"), Arc::new(stored(0, &[])));
+            } else {
+                put(&store, "/", Duration::from_secs(5));
+            }
+            assert!(store.0.maintenance.is_completed() && finds(&store, "/"), "{copies}");
+        }
+    }
+
     fn pass(store: &MemoryStore, ticks: u32) {
         for _ in 0..ticks {
-            store.0.entries.free_useless(store.0.entries.tick());
+            store.0.entries.free_ended(store.0.entries.tick());
         }
     }
 

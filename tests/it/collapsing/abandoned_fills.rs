@@ -10,7 +10,11 @@ use std::{
 };
 
 use actix_web::{
-    App, HttpRequest, HttpResponse, dev::Service as _, error::ErrorGatewayTimeout, web,
+    App, HttpRequest, HttpResponse,
+    dev::Service as _,
+    error::ErrorGatewayTimeout,
+    test::{TestRequest, call_service, init_service, read_body},
+    web,
 };
 use actix_web_cache::{Cache, Policy, store::Store as _};
 use futures_util::future::{Either, join_all, select};
@@ -124,6 +128,25 @@ async fn canceled_requests_to_a_hanging_handler_leave_nothing_behind() {
         fills_ended(store.coordinator()).await;
         assert_eq!(store.coordinator().open_flights(), 0, "{protocol:?}");
     }
+}
+
+/// A middleware outside of the cache may call it, and then drop the future or poll it later.
+#[actix_web::test]
+async fn request_that_is_never_polled_leaves_nothing_behind() {
+    let (store, runs) = (store(), Counter::default());
+    let (cache, counter) = (Cache::new(store.clone()), runs.clone());
+    let page = web::to(move || {
+        let run = counter.count();
+        async move { format!("run {run}") }
+    });
+    let app = init_service(App::new().wrap(cache).route("/", page)).await;
+    let request = || TestRequest::with_uri("/").insert_header(("host", "a")).to_request();
+    let first = app.call(request());
+    assert_eq!(store.coordinator().open_flights(), 1);
+    drop(first);
+    assert_eq!((store.coordinator().open_flights(), runs.get()), (0, 0));
+    let response = call_service(&app, request()).await;
+    assert_eq!(read_body(response).await, "run 1");
 }
 
 /// The wait of a follower is bounded, so the number of followers is bounded by the number of

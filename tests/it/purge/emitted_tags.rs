@@ -172,9 +172,16 @@ async fn innermost_cache_lists_its_tags() {
 
 #[test]
 fn field_without_a_list_of_tags_is_refused() {
-    for name in
-        ["Cache-Groups", "Cache-Control", "CDN-Cache-Control", "Content-Type", "ETag", "a b"]
-    {
+    for name in [
+        "Cache-Groups",
+        "Cache-Control",
+        "CDN-Cache-Control",
+        "Content-Type",
+        "ETag",
+        "Age",
+        "Trailer",
+        "a b",
+    ] {
         let built = builder().0.policy(Policy::new().emit_tags(name)).build();
         let message = built.map(|_| ()).unwrap_err().to_string();
         assert!(message.contains(&name.to_ascii_lowercase()), "{message}");
