@@ -10,8 +10,11 @@
 //! an entry, the entry is dropped, and its registration with it.
 
 use std::{
-    fmt,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    array, fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use crate::entry::{key::UrlKey, url_table::UrlTable};
@@ -44,15 +47,40 @@ pub(crate) struct UrlIndex {
 pub(crate) struct LockedUrl<'a> {
     bytes: &'a [u8],
     digest: u64,
+    version: &'a AtomicU64,
     _lock: MutexGuard<'a, ()>,
 }
 
 /// The locks of [`UrlIndex::lock`].
-struct ChangeLocks([Mutex<()>; CHANGE_LOCKS]);
+struct ChangeLocks([ChangeLock; CHANGE_LOCKS]);
+
+/// The lock for changes of the stored entries of some URLs.
+struct ChangeLock {
+    lock: Mutex<()>,
+    /// The number of times that the lock was held.
+    version: AtomicU64,
+}
+
+impl ChangeLocks {
+    /// Returns the lock of the URL with this digest.
+    fn of(&self, digest: u64) -> &ChangeLock {
+        let Self(locks) = self;
+        let [first, ..] = locks;
+        locks.get((digest >> 48) as usize % CHANGE_LOCKS).unwrap_or(first)
+    }
+}
 
 impl Default for ChangeLocks {
     fn default() -> Self {
-        Self([const { Mutex::new(()) }; CHANGE_LOCKS])
+        let lock = || ChangeLock { lock: Mutex::new(()), version: AtomicU64::new(0) };
+        Self(array::from_fn(|_| lock()))
+    }
+}
+
+impl Drop for LockedUrl<'_> {
+    fn drop(&mut self) {
+        // Before the lock is released, and after the changes.
+        self.version.fetch_add(1, Ordering::Release);
     }
 }
 
@@ -109,11 +137,24 @@ impl UrlIndex {
     /// reads an entry, and replaces or removes it.
     pub(crate) fn lock<'a>(&'a self, url: UrlKey<'a>) -> LockedUrl<'a> {
         let digest = url.digest();
-        let ChangeLocks(locks) = &self.changes;
-        let [first, ..] = locks;
-        let lock = locks.get((digest >> 48) as usize % CHANGE_LOCKS).unwrap_or(first);
+        let ChangeLock { lock, version } = self.changes.of(digest);
         let lock = lock.lock().unwrap_or_else(PoisonError::into_inner);
-        LockedUrl { bytes: url.as_bytes(), digest, _lock: lock }
+        LockedUrl { bytes: url.as_bytes(), digest, version, _lock: lock }
+    }
+
+    /// Returns a number that grows with each change of the stored entries of a URL, at the latest when the
+    /// change ends. So an entry that was read after this number was read is still the same while the
+    /// number is.
+    pub(crate) fn version(&self, url: UrlKey<'_>) -> u64 {
+        self.changes.of(url.digest()).version.load(Ordering::Acquire)
+    }
+
+    /// Counts a change of the stored entries of all URLs.
+    pub(crate) fn change_all(&self) {
+        let ChangeLocks(locks) = &self.changes;
+        for ChangeLock { version, .. } in locks {
+            version.fetch_add(1, Ordering::Release);
+        }
     }
 
     fn shard(&self, digest: u64) -> MutexGuard<'_, UrlTable<usize>> {
@@ -183,6 +224,20 @@ mod tests {
 
     fn keys(index: &UrlIndex) -> usize {
         index.shards.iter().map(|shard| shard.lock().unwrap().values().count()).sum()
+    }
+
+    #[test]
+    fn version_of_a_url_grows_with_each_change() {
+        let (index, a) = (UrlIndex::default(), key("/a", None));
+        let version = || index.version(a.url());
+        let before = version();
+        let lock = index.lock(a.url());
+        assert_eq!(version(), before, "the change has not ended");
+        drop(lock);
+        let after = version();
+        assert!(before < after && version() == after);
+        index.change_all();
+        assert!(after < version());
     }
 
     #[test]

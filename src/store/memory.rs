@@ -3,7 +3,10 @@
 use std::{
     error::Error,
     fmt,
-    sync::{Arc, Once},
+    sync::{
+        Arc, Once,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use moka::sync::Cache;
@@ -12,7 +15,7 @@ use self::{
     entries::{Entries, Entry, start_maintenance},
     entry_key::EntryKey,
     eviction::Eviction,
-    hot_copies::{Readers, copy_of_thread},
+    hot_entries::{EntryLookup, Readers, kept_entry, responses_for_thread},
 };
 use super::interface::{Lookup, Put, Store, StoreError};
 use crate::{
@@ -55,9 +58,10 @@ const LARGE: usize = 64 * 1024;
 /// seconds after their end. In a store with millions of entries it may take minutes, because the thread
 /// works for at most a hundredth of the time.
 ///
-/// If several threads read the store, each of them copies the responses that it sends most, so that the
-/// threads do not wait for each other. These copies do not count toward the limit. Those of a thread
-/// are at most 64, and take at most 512 KiB.
+/// Each thread keeps the responses that it sends most, and finds most of them without a lookup in the
+/// store while the store does not change them. If several threads read the store, each keeps copies, so
+/// that the threads do not wait for each other. What a thread keeps does not count toward the limit. It
+/// is at most 64 entries, which take at most 512 KiB.
 ///
 /// ```
 /// use actix_web_cache::{Cache, MemoryStore};
@@ -69,6 +73,8 @@ const LARGE: usize = 64 * 1024;
 pub struct MemoryStore(Arc<MemoryState>);
 
 struct MemoryState {
+    /// The id of the store in the process.
+    id: u64,
     entries: Entries,
     max_entry: usize,
     coordinator: Coordinator,
@@ -124,12 +130,19 @@ impl MemoryStore {
     }
 
     fn find_entry(&self, key: &CacheKey, entry_key: &EntryKey) -> Lookup {
+        let state = &*self.0;
         // Read the stamp before the entry: an invalidation between the two reads is then later than
-        // the stamp.
-        let stamp = self.0.coordinator.stamp();
-        let found = self.0.entries.get(entry_key).map(|variants| {
-            let is_shared = self.0.readers.are_several();
-            if is_shared { copy_of_thread(entry_key.digest(), variants) } else { variants }
+        // the stamp. The same holds for the version.
+        let stamp = state.coordinator.stamp();
+        let lookup = EntryLookup {
+            store: state.id,
+            key: entry_key,
+            version: state.entries.urls.version(key.url()),
+            now: state.entries.tick(),
+        };
+        let found = kept_entry(lookup).or_else(|| {
+            let found = state.entries.get_entry(entry_key)?;
+            Some(responses_for_thread(lookup, found, state.readers.are_several()))
         });
         let newest = found.as_deref().and_then(|variants| variants.responses().first());
         if newest.is_some_and(|newest| !self.0.coordinator.is_valid(key, newest)) {
@@ -156,6 +169,7 @@ impl MemoryStore {
     /// them. Freeing takes long if there are many entries, so the caller does not wait for it.
     pub(super) fn clear(&self) {
         self.0.entries.cache.invalidate_all();
+        self.0.entries.urls.change_all();
     }
 
     fn add(&self, key: &CacheKey, response: Arc<StoredResponse>, fill: &Fill) -> Put {
@@ -461,7 +475,9 @@ impl MemoryStoreBuilder {
             })
             .eviction_policy(self.eviction.policy())
             .build_with_hasher(Digests::default());
+        static NEXT: AtomicU64 = AtomicU64::new(0);
         Ok(MemoryStore(Arc::new(MemoryState {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
             entries: Entries::new(cache),
             max_entry,
             coordinator,
@@ -492,6 +508,6 @@ impl Error for MemoryStoreError {}
 mod entries;
 mod entry_key;
 pub(super) mod eviction;
-mod hot_copies;
+mod hot_entries;
 #[cfg(test)]
 mod tests;

@@ -36,10 +36,16 @@ pub(super) struct Entry {
     /// The length of the URL, with which the bytes of the key begin.
     url_length: u32,
     /// The number of the tick with which the entry ends.
-    end: u32,
+    pub(super) end: u32,
 }
 
 impl Entry {
+    /// Makes an entry that ends with this tick.
+    #[cfg(test)]
+    pub(super) const fn until(variants: Arc<Variants>, end: u32) -> Self {
+        Self { variants, url_length: 0, end }
+    }
+
     /// Returns the URL of the entry, whose key has these bytes.
     fn url<'a>(&self, key: &'a [u8]) -> UrlKey<'a> {
         let length = usize::try_from(self.url_length).ok();
@@ -56,10 +62,6 @@ struct Ticks {
 }
 
 impl Ticks {
-    fn now(&self) -> u32 {
-        self.now.load(Ordering::Relaxed)
-    }
-
     /// Counts the end of an entry.
     fn note_end(&self, end: u32) {
         // Most entries do not end first, so that the threads seldom write the value.
@@ -85,8 +87,17 @@ impl Entries {
     /// Returns the responses of an entry that has not ended. The eviction policy counts the read as a
     /// request.
     pub(super) fn get(&self, key: &EntryKey) -> Option<Arc<Variants>> {
-        let entry = self.cache.get(key)?;
-        (self.ticks.now() < entry.end).then_some(entry.variants)
+        self.get_entry(key).map(|entry| entry.variants)
+    }
+
+    /// Returns an entry that has not ended. The eviction policy counts the read as a request.
+    pub(super) fn get_entry(&self, key: &EntryKey) -> Option<Entry> {
+        self.cache.get(key).filter(|entry| self.tick() < entry.end)
+    }
+
+    /// Returns the number of the current tick.
+    pub(super) fn tick(&self) -> u32 {
+        self.ticks.now.load(Ordering::Relaxed)
     }
 
     /// Inserts or replaces an entry for a key of `url`, whose lock the caller holds. The caller makes sure
@@ -96,14 +107,14 @@ impl Entries {
         let useful = newest.map_or(Duration::ZERO, |at| variants.useful_for(at));
         // One more for the fraction of a second in `useful`, and one because the next tick may begin at once.
         let ticks = u32::try_from(useful.as_secs().saturating_add(2)).unwrap_or(u32::MAX);
-        let end = self.ticks.now().saturating_add(ticks);
+        let end = self.tick().saturating_add(ticks);
         let url_length = u32::try_from(url.as_bytes().len()).unwrap_or(u32::MAX);
         self.cache.insert(key, Entry { variants, url_length, end });
         self.ticks.note_end(end);
     }
 
     /// Begins the next tick, and returns its number.
-    fn tick(&self) -> u32 {
+    fn begin_tick(&self) -> u32 {
         self.ticks.now.fetch_add(1, Ordering::Relaxed).saturating_add(1)
     }
 
@@ -144,7 +155,7 @@ pub(super) fn start_maintenance<T: Send + Sync + 'static>(
             let Some(store) = store.upgrade() else { return };
             let entries = entries(&store);
             entries.cache.run_pending_tasks();
-            let (tick, began) = (entries.tick(), monotonic_now());
+            let (tick, began) = (entries.begin_tick(), monotonic_now());
             if began >= next_sweep {
                 entries.free_ended(tick);
                 let ended = monotonic_now();
@@ -193,7 +204,7 @@ mod tests {
         let store = MemoryStore::new(1 << 20);
         put(&store, "/", Duration::from_secs(5));
         for tick in 1..10 {
-            store.0.entries.tick();
+            store.0.entries.begin_tick();
             assert_eq!(finds(&store, "/"), tick < 7, "tick {tick}");
             assert!(has(&store, "/"), "no sweep has freed it");
         }
@@ -215,7 +226,7 @@ mod tests {
 
     fn pass(store: &MemoryStore, ticks: u32) {
         for _ in 0..ticks {
-            store.0.entries.free_ended(store.0.entries.tick());
+            store.0.entries.free_ended(store.0.entries.begin_tick());
         }
     }
 

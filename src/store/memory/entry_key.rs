@@ -38,6 +38,12 @@ impl EntryKey {
         Self { digest: KeyDigests::of(url.as_bytes(), rest).key, bytes }
     }
 
+    /// Makes a key with this digest.
+    #[cfg(test)]
+    pub(super) fn with_digest(digest: u64) -> Self {
+        Self { digest, bytes: Arc::from(digest.to_le_bytes()) }
+    }
+
     pub(super) const fn digest(&self) -> u64 {
         self.digest
     }

@@ -1,3 +1,5 @@
+use std::{sync::atomic::AtomicUsize, thread};
+
 use actix_web::http::header::ACCEPT;
 use bytes::Bytes;
 
@@ -163,4 +165,64 @@ fn store_stays_within_its_limit() {
         put(&store, &key(n), 100 * 1024);
         assert!(store.bytes() <= 1024 * 1024 + 110 * 1024, "{} bytes", store.bytes());
     }
+}
+
+#[test]
+fn change_of_a_hot_entry_is_seen_at_once() {
+    let store = MemoryStore::new(1 << 20);
+    let body = || find(&store, 1).variants.map(|found| found.responses()[0].body().len());
+    type Change = fn(&MemoryStore);
+    let changes: [(&str, Change); 4] = [
+        ("purge of the URL", |store| assert_eq!(store.remove_keys_of(key(1).url()), 1)),
+        ("purge of the key", |store| assert_eq!(store.remove_entries_of(&key(1)), 1)),
+        ("purge of all", MemoryStore::clear),
+        ("new response", |store| assert_eq!(put(store, &key(1), 7), Put::Stored)),
+    ];
+    for (case, change) in changes {
+        for length in [5, 6] {
+            put(&store, &key(1), length);
+            for lookup in 0..100 {
+                assert_eq!(body(), Some(length), "{case}: lookup {lookup}");
+            }
+            change(&store);
+            let want = (case == "new response").then_some(7);
+            assert_eq!(body(), want, "{case}");
+        }
+    }
+}
+
+/// A lookup that begins after a purge has returned does not find the purged response.
+#[test]
+fn hot_entry_is_not_found_after_a_purge_by_another_thread() {
+    const ROUNDS: usize = 300;
+    let store = MemoryStore::new(1 << 20);
+    // The length of the body is the number of the round.
+    let (purged, read) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            while purged.load(Ordering::Acquire) < ROUNDS {
+                let before = purged.load(Ordering::Acquire);
+                let found = find(&store, 1).variants;
+                if let Some(found) = found {
+                    let round = found.responses()[0].body().len();
+                    assert!(round > before, "a response of round {round} after {before}");
+                    read.store(round, Ordering::Release);
+                }
+            }
+        });
+        for round in 1..=ROUNDS {
+            put(&store, &key(1), round);
+            while read.load(Ordering::Acquire) < round && !reader.is_finished() {
+                thread::yield_now();
+            }
+            // The other thread now looks up the entry again and again.
+            for _ in 0..20 {
+                assert!(find(&store, 1).variants.is_some());
+                thread::yield_now();
+            }
+            assert_eq!(store.remove_keys_of(key(1).url()), 1);
+            purged.store(round, Ordering::Release);
+        }
+        reader.join().unwrap();
+    });
 }
