@@ -95,6 +95,18 @@ impl Kept {
 impl Place {
     const EMPTY: Self = Self { entry: 0, lookups: 0, kept: None };
 
+    /// Returns the kept entry, if the lookup need not read the store.
+    fn answer(&mut self, lookup: EntryLookup<'_>) -> Option<Arc<Variants>> {
+        let answer = self.kept.as_mut()?.answer(lookup)?;
+        self.count_lookup();
+        Some(answer)
+    }
+
+    /// Counts a lookup of the entry that this thread looks up most.
+    fn count_lookup(&mut self) {
+        self.lookups = self.lookups.saturating_add(1).min(MAX_LOOKUPS);
+    }
+
     /// Counts an entry that a lookup has found in the store. Returns the kept form of the entry.
     fn count(
         &mut self,
@@ -110,7 +122,7 @@ impl Place {
             }
             return None;
         }
-        self.lookups = self.lookups.saturating_add(1).min(MAX_LOOKUPS);
+        self.count_lookup();
         let own =
             |found: &Arc<Variants>| if is_shared { found.copied().map(Arc::new) } else { None };
         if let Some(kept) = &mut self.kept {
@@ -148,7 +160,7 @@ fn with_place<T>(lookup: EntryLookup<'_>, read: impl FnOnce(&mut Place) -> Optio
 
 /// Returns the entry that this thread keeps for a lookup, if the lookup need not read the store.
 pub(super) fn kept_entry(lookup: EntryLookup<'_>) -> Option<Arc<Variants>> {
-    with_place(lookup, |place| place.kept.as_mut()?.answer(lookup))
+    with_place(lookup, |place| place.answer(lookup))
 }
 
 /// Returns the responses of an entry that a lookup has found in the store, or the copy of this thread.
@@ -341,6 +353,28 @@ mod tests {
         }
         other.make_hot();
         assert!(other.is_copied() && !hot.is_copied());
+    }
+
+    /// The other entry is looked up in the store each time, and the kept one seldom.
+    #[test]
+    fn lookups_that_a_kept_entry_answers_count() {
+        let page = |place| OneEntry::new(place, variants(&Bytes::from_static(b"a")));
+        let (hot, other) = (page(9), page(9 + PLACES));
+        hot.make_hot();
+        let (mut kept, mut read) = (0, 0);
+        for _ in 0..1000 {
+            for _ in 0..2 {
+                match hot.kept() {
+                    Some(_) => kept += 1,
+                    None => {
+                        assert!(hot.is_copied(), "it is still kept");
+                        read += 1;
+                    }
+                }
+            }
+            assert!(!other.is_copied());
+        }
+        assert_eq!((kept, read), (1875, 125));
     }
 
     #[test]
