@@ -195,6 +195,16 @@ fn change_of_a_hot_entry_is_seen_at_once() {
 #[test]
 fn hot_entry_is_not_found_after_a_purge_by_another_thread() {
     const ROUNDS: usize = 300;
+
+    /// Ends the reader, even if an assertion of the other thread fails.
+    struct EndReader<'a>(&'a AtomicUsize);
+
+    impl Drop for EndReader<'_> {
+        fn drop(&mut self) {
+            self.0.store(ROUNDS, Ordering::Release);
+        }
+    }
+
     let store = MemoryStore::new(1 << 20);
     // The length of the body is the number of the round.
     let (purged, read) = (AtomicUsize::new(0), AtomicUsize::new(0));
@@ -210,6 +220,7 @@ fn hot_entry_is_not_found_after_a_purge_by_another_thread() {
                 }
             }
         });
+        let end_reader = EndReader(&purged);
         for round in 1..=ROUNDS {
             put(&store, &key(1), round);
             while read.load(Ordering::Acquire) < round && !reader.is_finished() {
@@ -223,6 +234,7 @@ fn hot_entry_is_not_found_after_a_purge_by_another_thread() {
             assert_eq!(store.remove_keys_of(key(1).url()), 1);
             purged.store(round, Ordering::Release);
         }
+        drop(end_reader);
         reader.join().unwrap();
     });
 }
