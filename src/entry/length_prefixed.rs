@@ -64,12 +64,8 @@ pub(crate) fn append_optional(sink: &mut impl ByteSink, part: Option<&[u8]>) {
 
 /// Appends the lengths of two parts. The caller appends the bytes of the parts.
 pub(crate) fn append_lengths(sink: &mut impl ByteSink, first: usize, second: usize) {
-    let [first, second] = [first, second].map(|length| encoded_length(Some(length)));
-    let mut lengths = [0; 2 * LENGTH];
-    let (place_of_first, place_of_second) = lengths.split_at_mut(LENGTH);
-    place_of_first.copy_from_slice(&first);
-    place_of_second.copy_from_slice(&second);
-    sink.append(&lengths);
+    let lengths = [first, second].map(|length| encoded_length(Some(length)));
+    sink.append(lengths.as_flattened());
 }
 
 /// Returns the encoded length of a part, or what precedes an absent part.

@@ -115,8 +115,7 @@ const fn prefix(name: &[u8]) -> &'static [u8] {
 }
 
 /// The layout of encoded lines: for each line the lengths of its name and its value, and the name, and
-/// then all values. A hit reads the values alone,
-/// so they are close to each other and to the body.
+/// then all values. A hit reads the values alone, so they are close to each other and to the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Layout {
     lines: usize,

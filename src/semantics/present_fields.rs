@@ -29,9 +29,9 @@ impl PresentFields {
     pub(crate) const CONTENT_ENCODING: Self = Self(1 << 8);
     pub(crate) const NO_VARY_SEARCH: Self = Self(1 << 9);
     pub(crate) const ETAG: Self = Self(1 << 10);
-    pub(crate) const LAST_MODIFIED: Self = Self(1 << 12);
+    pub(crate) const LAST_MODIFIED: Self = Self(1 << 11);
     /// Fields that replace `Cache-Control` for the caches that they address (RFC 9213).
-    pub(crate) const TARGETED: Self = Self(1 << 11);
+    pub(crate) const TARGETED: Self = Self(1 << 12);
     /// Fields that are never stored ([`may_have_field`]).
     pub(crate) const NEVER_STORED: Self =
         Self(Self::AGE.0 | Self::CONNECTION.0 | Self::OTHER_NEVER_STORED.0);

@@ -1,8 +1,8 @@
 //! Entries that a thread looks up often.
 //!
-//! A lookup in the store counts it for the eviction policy, and a hit counts the references to the stored
-//! response, to its body and to each of its field values. If several threads send one page, they take
-//! turns in writing these counts. So a thread keeps the entries that it looks up most. It answers most
+//! A lookup in the store counts the entry for the eviction policy, and a hit counts the references to the
+//! stored response, to its body and to each of its field values. If several threads send one page, they
+//! take turns in writing these counts. So a thread keeps the entries that it looks up most. It answers most
 //! lookups of them without the store, while no entry of their URLs changes. If other threads read the
 //! store, too, the thread makes a copy of each of them; the threads still share the bytes of copies in
 //! content codings.
